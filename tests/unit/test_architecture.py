@@ -1,0 +1,105 @@
+"""The cut of the packages: who may import whom, and what may stand at the root."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("schemas", "topics", "agents", "workers")
+PURE = ("asyncio", "time", "random", "uuid", "os", "socket", "logging", "structlog")
+# A file has a second subject before it has this many lines.
+LINES_AT_MOST = {"schemas": 300, "topics": 300, "agents": 300, "workers": 400}
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("lint-imports")
+    return subprocess.run([program, "--no-cache"], cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The four packages as they would be with one more file: contracts that never fail prove nothing."""
+    for package in PACKAGES:
+        for source in (ROOT / package).rglob("*.py"):
+            target = tmp_path / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    return tmp_path
+
+
+def test_the_import_contracts_are_kept() -> None:
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("schemas/intruder.py", "import topics"),
+        ("topics/intruder.py", "import agents"),
+        ("agents/intruder.py", "import workers"),
+        ("agents/intruder.py", "import faust"),
+        ("schemas/intruder.py", "import aiokafka"),
+        ("topics/intruder.py", "import rocksdict"),
+        ("schemas/intruder.py", "import time"),
+        ("topics/intruder.py", "import os"),
+        ("agents/aggregates/intruder.py", "import random"),
+        ("agents/aggregates/intruder.py", "from agents.aggregates import person"),
+        ("agents/aggregates/intruder.py", "import asyncio"),
+    ],
+)
+def test_an_import_against_the_direction_breaks_a_contract(copy: Path, file: str, line: str) -> None:
+    (copy / file).write_text(f'"""Not allowed."""\n\n{line}\n')
+    result = lint_imports(copy)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert file.removesuffix(".py").replace("/", ".") in result.stdout
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_the_tests(package: str) -> None:
+    for source in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name and name.split(".")[0] in {"tests", "docs", "bench"}], source
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_says_in_its_first_line_what_it_is(package: str) -> None:
+    for source in (ROOT / package).rglob("*.py"):
+        text = ast.get_docstring(ast.parse(source.read_text()))
+        assert text, f"{source.relative_to(ROOT)} has no docstring"
+        assert text.splitlines()[0].endswith((".", ":")), f"{source.relative_to(ROOT)}: the first line is no sentence"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_is_long(package: str) -> None:
+    # Frozen tables are data, generated from well-kept libraries; their length is the world's.
+    for source in (ROOT / package).rglob("*.py"):
+        if "tables" in source.parts:
+            continue
+        lines = len(source.read_text().splitlines())
+        assert lines <= LINES_AT_MOST[package], f"{source.relative_to(ROOT)} has {lines} lines: it is probably two"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_has_a_name_that_says_nothing(package: str) -> None:
+    nothing = {"utils", "util", "common", "base", "helpers", "misc", "types", "logging"}
+    assert not [path for path in (ROOT / package).rglob("*") if path.stem in nothing]
+
+
+def test_the_root_holds_no_other_python_package() -> None:
+    folders = {path.parent for path in ROOT.glob("*/__init__.py")}
+    assert folders == {ROOT / package for package in PACKAGES}
+
+
+def test_the_pure_modules_are_named_in_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    pure = next(contract for contract in contracts if contract["name"].endswith("are pure"))
+    assert set(PURE) <= set(pure["forbidden_modules"])
+    assert {"schemas", "topics", "agents.aggregates"} <= set(pure["source_modules"])
