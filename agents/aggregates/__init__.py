@@ -1,0 +1,14 @@
+"""The aggregates, by kind: one line each. None of them knows another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from agents.aggregates.person import PERSON
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from agents.decider import Decider
+
+REGISTRY: Final[Mapping[str, Decider[Any]]] = {decider.kind: decider for decider in (PERSON,)}

@@ -1,0 +1,215 @@
+"""person: who somebody is, and how to reach them.
+
+References: none but `merged_into`, another person. No health, faith, origin or national ids: a journal does not forget.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, assert_never
+
+import msgspec
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from agents.agreement import agrees, differing, given
+from agents.decider import Decider
+from agents.machine import ABSENT, Machine, On
+from agents.refusals import Refused
+from schemas import person as say
+from schemas.messages import turned
+from schemas.standards.calendar import day_of
+
+if TYPE_CHECKING:
+    from agents.decider import Circumstances
+
+MAX_EMAILS: Final = 20
+
+# --- Lifecycle -------------------------------------------------------------------------------------------------------
+
+MACHINE: Final = Machine(
+    open_={"active": "", "suspended": "gets no work"},
+    terminal={"deceased": "", "merged": "the same as another", "archived": ""},
+    rows=(
+        On(say.RegisterPerson, (say.PersonRegistered,), where=(ABSENT,), to="active"),
+        On(say.RenamePerson, (say.PersonRenamed,)),
+        On(say.UpdateProfile, (say.ProfileUpdated,)),
+        On(say.AddEmail, (say.EmailAdded,)),
+        On(say.VerifyEmail, (say.EmailVerified,)),
+        On(say.SetPrimaryEmail, (say.PrimaryEmailSet,)),
+        On(say.RemoveEmail, (say.EmailRemoved,)),
+        On(say.SuspendPerson, (say.PersonSuspended,), where=("active",), to="suspended"),
+        On(say.ReactivatePerson, (say.PersonReactivated,), where=("suspended",), to="active"),
+        On(say.RecordDeath, (say.DeathRecorded,), to="deceased"),
+        On(say.MergePerson, (say.PersonMerged,), to="merged"),
+        On(say.ArchivePerson, (say.PersonArchived,), to="archived"),
+    ),
+)
+
+# --- State -----------------------------------------------------------------------------------------------------------
+
+
+class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is known of somebody; `emails` has each address in lower case, and whether it is verified."""
+
+    status: str = ABSENT
+    name: str = ""
+    preferred_name: str | None = None
+    birth_date: str | None = None
+    death_date: str | None = None
+    emails: dict[str, bool] = {}
+    primary_email: str | None = None
+    phone: str | None = None
+    languages: list[str] = []
+    time_zone: str | None = None
+    merged_into: str | None = None
+
+
+def already_true(command: say.Command, person: Person) -> bool:
+    """Whether the command's wish is true of the person."""
+    match command:
+        case say.RegisterPerson():
+            return agrees(command, person) and (command.email is UNSET or _key(command.email) in person.emails)
+        case say.AddEmail():
+            return _key(command.email) in person.emails
+        case say.VerifyEmail():
+            return person.emails.get(_key(command.email), False)
+        case say.SetPrimaryEmail():
+            return person.primary_email == _key(command.email)
+        case say.RemoveEmail():
+            return _key(command.email) not in person.emails
+        case (
+            say.RenamePerson()
+            | say.UpdateProfile()
+            | say.SuspendPerson()
+            | say.ReactivatePerson()
+            | say.RecordDeath()
+            | say.MergePerson()
+            | say.ArchivePerson()
+        ):
+            return agrees(command, person)
+        case _:
+            assert_never(command)
+
+
+def _key(email: str) -> str:
+    """The address as the state keeps it: e-mail compares without case."""
+    return email.lower()
+
+
+# --- Decide ----------------------------------------------------------------------------------------------------------
+
+
+def decide(command: say.Command, person: Person, at: Circumstances) -> list[say.Event]:
+    """The events of a command that is open and not yet true.
+
+    Raises:
+        Refused: the first rule of the command's row that is broken.
+    """
+    match command:
+        case say.RegisterPerson():
+            _refuse_birth_in_future(command.birth_date, at)
+            return [turned(command, say.PersonRegistered)]
+        case say.RenamePerson():
+            return [turned(command, say.PersonRenamed)]
+        case say.UpdateProfile():
+            _refuse_birth_in_future(command.birth_date, at)
+            return [say.ProfileUpdated(**differing(command, person))]
+        case say.AddEmail():
+            if len(person.emails) >= MAX_EMAILS:
+                raise Refused("limit_reached", f"a person has at most {MAX_EMAILS} e-mail addresses")
+            return [turned(command, say.EmailAdded)]
+        case say.VerifyEmail():
+            _refuse_unknown_email(command.email, person)
+            return [turned(command, say.EmailVerified)]
+        case say.SetPrimaryEmail():
+            _refuse_unknown_email(command.email, person)
+            if not person.emails[_key(command.email)]:
+                raise Refused("email_unverified", "only a verified address can be the primary one: VerifyEmail first")
+            return [turned(command, say.PrimaryEmailSet)]
+        case say.RemoveEmail():
+            if person.primary_email == _key(command.email) and len(person.emails) > 1:
+                raise Refused("primary_in_use", "this address is the primary one: make another the primary one first")
+            return [turned(command, say.EmailRemoved)]
+        case say.SuspendPerson():
+            return [turned(command, say.PersonSuspended)]
+        case say.ReactivatePerson():
+            return [turned(command, say.PersonReactivated)]
+        case say.RecordDeath():
+            if command.death_date > day_of(at.now):
+                raise Refused("death_in_future", "death_date is after today (UTC)")
+            if person.birth_date is not None and command.death_date < person.birth_date:
+                raise Refused("death_before_birth", "death_date is before the person's birth_date")
+            return [turned(command, say.DeathRecorded)]
+        case say.MergePerson():
+            if command.merged_into == at.aggregate_id:
+                raise Refused("self_reference", "a person cannot be merged into itself")
+            return [turned(command, say.PersonMerged)]
+        case say.ArchivePerson():
+            return [turned(command, say.PersonArchived)]
+        case _:
+            assert_never(command)
+
+
+def _refuse_birth_in_future(birth_date: object, at: Circumstances) -> None:
+    if isinstance(birth_date, str) and birth_date > day_of(at.now):
+        raise Refused("birth_in_future", "birth_date is after today (UTC)")
+
+
+def _refuse_unknown_email(email: str, person: Person) -> None:
+    if _key(email) not in person.emails:
+        raise Refused("unknown_email", "the person has no such address: AddEmail first")
+
+
+# --- Evolve ----------------------------------------------------------------------------------------------------------
+
+
+def evolve(person: Person, event: say.Event) -> Person:
+    """The person after the event."""
+    match event:
+        case say.PersonRegistered():
+            return Person(
+                status="active",
+                name=event.name,
+                preferred_name=given(event.preferred_name),
+                birth_date=given(event.birth_date),
+                emails={} if event.email is UNSET else {_key(event.email): False},
+                phone=given(event.phone),
+                languages=given(event.languages) or [],
+                time_zone=given(event.time_zone),
+            )
+        case say.PersonRenamed():
+            return replace(person, name=event.name)
+        case say.ProfileUpdated():
+            return replace(person, **differing(event, person))
+        case say.EmailAdded():
+            return replace(person, emails={**person.emails, _key(event.email): False})
+        case say.EmailVerified():
+            return replace(person, emails={**person.emails, _key(event.email): True})
+        case say.PrimaryEmailSet():
+            return replace(person, primary_email=_key(event.email))
+        case say.EmailRemoved():
+            key = _key(event.email)
+            return replace(
+                person,
+                emails={email: verified for email, verified in person.emails.items() if email != key},
+                primary_email=None if person.primary_email == key else person.primary_email,
+            )
+        case say.PersonSuspended():
+            return replace(person, status="suspended")
+        case say.PersonReactivated():
+            return replace(person, status="active")
+        case say.DeathRecorded():
+            return replace(person, status="deceased", death_date=event.death_date)
+        case say.PersonMerged():
+            return replace(person, status="merged", merged_into=event.merged_into)
+        case say.PersonArchived():
+            return replace(person, status="archived")
+        case _:
+            assert_never(event)
+
+
+# --- Decider ---------------------------------------------------------------------------------------------------------
+
+PERSON: Final = Decider(
+    "person", MACHINE, Person(), state_version=1, already_true=already_true, decide=decide, evolve=evolve
+)

@@ -1,0 +1,66 @@
+"""Whether a wish is already true: a command's data beside what the state keeps under the same names.
+
+`reason`, `comment` and members that the state does not keep play no part. UNSET is a member that was not given; null
+and None clear. How two values compare is said by the command's types: sets without order, addresses without case.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import UNSET
+
+from schemas.marks import hints, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from msgspec import Struct
+
+    from schemas.messages import Message
+
+_NOT_KEPT: Final = frozenset({"reason", "comment"})
+
+
+@cache
+def _shared(command: type[Message], state: type[Struct]) -> tuple[tuple[str, Callable[[Any], Hashable] | None], ...]:
+    """The members that both have, each with its key to compare by."""
+    kept = hints(state)
+    return tuple(
+        (name, key_of(hint)) for name, hint in hints(command).items() if name in kept and name not in _NOT_KEPT
+    )
+
+
+def differing(command: Message, state: Struct) -> dict[str, Any]:
+    """The members given that the state has otherwise, with their new values."""
+    found = {}
+    for name, key in _shared(type(command), type(state)):
+        value = getattr(command, name)
+        if value is not UNSET and not _same(value, getattr(state, name), key):
+            found[name] = value
+    return found
+
+
+def agrees(command: Message, state: Struct) -> bool:
+    """Whether the state has all that is given."""
+    return not differing(command, state)
+
+
+def restates(command: Message, state: Struct) -> bool:
+    """The same for a command that says the whole: what it does not give, the state does not have either."""
+    return agrees(command, state) and all(
+        getattr(command, name) is not UNSET or not getattr(state, name)
+        for name, _ in _shared(type(command), type(state))
+    )
+
+
+def given(value: Any) -> Any:
+    """A member as the state keeps it: None when it was not given."""
+    return None if value is UNSET else value
+
+
+def _same(value: Any, kept: Any, key: Callable[[Any], Hashable] | None) -> bool:
+    if key is None or value is None or kept is None:
+        return bool(value == kept)
+    return key(value) == key(kept)

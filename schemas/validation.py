@@ -1,0 +1,94 @@
+"""From a command's data to its type: fast when all is well, and when not, naming every member that offends.
+
+The fast way is `msgspec.convert` plus the rules that msgspec does not know (marks `check` and `set`, methods
+`problems`). The slow way (`schemas.complaints`) is gone only when the fast one says no.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
+
+import msgspec
+from msgspec import UNSET, Struct
+
+from schemas.complaints import Problem, complaints
+from schemas.marks import extras, hints, key_of, marks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Rule = Callable[[Any], bool]
+
+T = TypeVar("T", bound=Struct)
+
+
+class Validator(Generic[T]):
+    """Parses data into one struct type.
+
+    A struct may have a method `problems()` that yields (member, message) for rules over several of its members; it is
+    asked when every member is well by itself.
+    """
+
+    __slots__ = ("_keeps_rules", "_type")
+
+    def __init__(self, struct: type[T]) -> None:
+        self._type = struct
+        self._keeps_rules = _rule(struct)
+
+    def parse(self, data: dict[str, Any], path: str = "data") -> T | list[Problem]:
+        """The typed value, or every offending member: unknown, missing, of the wrong type, against a rule."""
+        try:
+            value = msgspec.convert(data, self._type)
+        except msgspec.ValidationError:
+            return list(complaints(self._type, data, path))
+        if self._keeps_rules is None or self._keeps_rules(value):
+            return value
+        return list(complaints(self._type, data, path))
+
+
+def _rule(annotation: Any) -> Rule | None:
+    """Whether a converted value keeps the rules that msgspec does not know; None if its type has none."""
+    found = list(_rules(annotation))
+    if not found:
+        return None
+    return found[0] if len(found) == 1 else lambda value: all(rule(value) for rule in found)
+
+
+def _rules(annotation: Any) -> Iterator[Rule]:
+    bare, _ = marks_of(annotation)
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        yield from _struct_rules(bare)
+    elif get_origin(bare) is list and (of_item := _rule(get_args(bare)[0])) is not None:
+        yield _of_all(of_item)
+    elif get_origin(bare) is dict and (of_entry := _rule(get_args(bare)[1])) is not None:
+        each = _of_all(of_entry)
+        yield lambda entries: each(entries.values())
+    if extras(annotation, "set"):
+        item_key = key_of(get_args(bare)[0]) or (lambda item: item)
+        yield lambda items: len(set(map(item_key, items))) == len(items)
+    for check in extras(annotation, "check"):
+        yield _of_check(check)
+
+
+def _of_all(rule: Rule) -> Rule:
+    return lambda items: all(map(rule, items))
+
+
+def _of_check(check: Callable[[Any], str | None]) -> Rule:
+    return lambda value: check(value) is None
+
+
+def _struct_rules(struct: type[Struct]) -> Iterator[Rule]:
+    members = [(name, rule) for name, annotation in hints(struct).items() if (rule := _rule(annotation)) is not None]
+    if members:
+
+        def passes(value: Any) -> bool:
+            for name, rule in members:
+                member = getattr(value, name)
+                if member is not UNSET and member is not None and not rule(member):
+                    return False
+            return True
+
+        yield passes
+    if hasattr(struct, "problems"):
+        yield lambda value: next(iter(value.problems()), None) is None
