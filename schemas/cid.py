@@ -29,7 +29,8 @@ def is_cid(value: bytes) -> bool:
 
 def cid_text(cid: bytes) -> str:
     """Return a binary CID's text form (``bafyr4i…``, 59 characters)."""
-    return encode_multibase("b", cid)
+    text: str = encode_multibase("b", cid)
+    return text
 
 
 def parse_cid(text: str) -> bytes:

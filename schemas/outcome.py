@@ -1,0 +1,192 @@
+"""What became of a command: the JSON that a worker writes, and the typed view of those who read it."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, Literal
+
+import msgspec
+import orjson
+from msgspec import Struct
+
+from schemas.cid import cid_text
+
+ACCEPTED: Final = "accepted"
+REJECTED: Final = "rejected"
+DUPLICATE: Final = "duplicate"
+
+UNKNOWN_COMMAND: Final = "unknown_command"
+INVALID_COMMAND: Final = "invalid_command"
+VERSION_CONFLICT: Final = "version_conflict"
+HEAD_CONFLICT: Final = "head_conflict"
+INVALID_TRANSITION: Final = "invalid_transition"
+RULE_VIOLATED: Final = "rule_violated"
+TOO_LARGE: Final = "too_large"
+AGGREGATE_FULL: Final = "aggregate_full"
+CODES: Final = (
+    UNKNOWN_COMMAND,
+    INVALID_COMMAND,
+    VERSION_CONFLICT,
+    HEAD_CONFLICT,
+    INVALID_TRANSITION,
+    RULE_VIOLATED,
+    TOO_LARGE,
+    AGGREGATE_FULL,
+)
+
+MOST_ERRORS: Final = 20
+LONGEST_PATH: Final = 200
+LONGEST_MESSAGE: Final = 500
+
+WrittenEvent = tuple[int, str, bytes]
+"""Version, type and binary CID of an event that a command caused."""
+
+
+def accepted(
+    command_id: str, kind: str, aggregate_id: str, version: int, head: bytes | None, events: Sequence[WrittenEvent]
+) -> bytes:
+    """Return the outcome of a command that was accepted; no events: what it wished was already true."""
+    return _done(ACCEPTED, command_id, kind, aggregate_id, version, head, events)
+
+
+def duplicate(
+    command_id: str, kind: str, aggregate_id: str, version: int, head: bytes | None, events: Sequence[WrittenEvent]
+) -> bytes:
+    """Return the outcome of a command whose id has events already; everything is as it was then."""
+    return _done(DUPLICATE, command_id, kind, aggregate_id, version, head, events)
+
+
+def rejected(
+    command_id: str,
+    kind: str,
+    aggregate_id: str,
+    version: int,
+    head: bytes | None,
+    code: str,
+    message: str,
+    details: Mapping[str, Any],
+) -> bytes:
+    """Return the outcome of a command that changed nothing; `version` and `head` are the aggregate's of now."""
+    return orjson.dumps(
+        {
+            "command_id": command_id,
+            "kind": kind,
+            "aggregate_id": aggregate_id,
+            "status": REJECTED,
+            "version": version,
+            "head": None if head is None else cid_text(head),
+            "events": [],
+            "error": {"code": code, "message": message[:LONGEST_MESSAGE], "details": details},
+        }
+    )
+
+
+def invalid_details(errors: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Return the details of `invalid_command`: the first errors (path, message), and how many more there are."""
+    return {
+        "errors": [
+            {"path": path[:LONGEST_PATH], "message": message[:LONGEST_MESSAGE]}
+            for path, message in errors[:MOST_ERRORS]
+        ],
+        "more": max(0, len(errors) - MOST_ERRORS),
+    }
+
+
+def unknown_details(type_name: str) -> dict[str, Any]:
+    """Return the details of `unknown_command`."""
+    return {"type": type_name}
+
+
+def version_details(expected: int | str, actual: int) -> dict[str, Any]:
+    """Return the details of `version_conflict`."""
+    return {"expected": expected, "actual": actual}
+
+
+def head_details(expected: bytes, actual: bytes | None) -> dict[str, Any]:
+    """Return the details of `head_conflict`; both are binary CIDs."""
+    return {"expected": cid_text(expected), "actual": None if actual is None else cid_text(actual)}
+
+
+def transition_details(status: str, command: str) -> dict[str, Any]:
+    """Return the details of `invalid_transition`: the aggregate's status and the command's type."""
+    return {"status": status, "command": command}
+
+
+def rule_details(rule: str) -> dict[str, Any]:
+    """Return the details of `rule_violated`."""
+    return {"rule": rule}
+
+
+def size_details(size_bytes: int, limit_bytes: int) -> dict[str, Any]:
+    """Return the details of `too_large`."""
+    return {"bytes": size_bytes, "limit": limit_bytes}
+
+
+def full_details(limit: int) -> dict[str, Any]:
+    """Return the details of `aggregate_full`: the most events an aggregate may have."""
+    return {"limit": limit}
+
+
+def _done(
+    status: str,
+    command_id: str,
+    kind: str,
+    aggregate_id: str,
+    version: int,
+    head: bytes | None,
+    events: Sequence[WrittenEvent],
+) -> bytes:
+    return orjson.dumps(
+        {
+            "command_id": command_id,
+            "kind": kind,
+            "aggregate_id": aggregate_id,
+            "status": status,
+            "version": version,
+            "head": None if head is None else cid_text(head),
+            "events": [{"version": number, "type": name, "cid": cid_text(cid)} for number, name, cid in events],
+            "error": None,
+        }
+    )
+
+
+class OutcomeEvent(Struct, frozen=True):
+    """An event that a command caused; `cid` is text."""
+
+    version: int
+    type: str
+    cid: str
+
+
+class Rejection(Struct, frozen=True):
+    """Why a command changed nothing; the shape of `details` follows from `code`."""
+
+    code: str
+    message: str
+    details: dict[str, Any]
+
+
+class Outcome(Struct, frozen=True):
+    """An outcome as clients read it; members that a later release adds are passed over."""
+
+    command_id: str
+    kind: str
+    aggregate_id: str
+    status: Literal["accepted", "rejected", "duplicate"]
+    version: int
+    head: str | None
+    events: list[OutcomeEvent]
+    error: Rejection | None = None
+
+
+_DECODER: Final = msgspec.json.Decoder(Outcome)
+
+
+def decode_outcome(value: bytes) -> Outcome:
+    """Return the outcome in a record of `outcomes.<kind>`.
+
+    Raises:
+        ValueError: it is none; the message says where.
+    """
+    try:
+        return _DECODER.decode(value)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"no outcome: {error}") from None

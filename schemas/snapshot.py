@@ -1,0 +1,69 @@
+"""Snapshots: an aggregate's state at a head, cached. A hint that may be thrown away, never the truth."""
+
+from typing import Any, Final
+
+from msgspec import Struct
+
+from schemas.canonical import NotCanonicalError, decode, encode
+from schemas.cid import is_cid
+
+_TYPES: Final[dict[str, type]] = {
+    "kind": str,
+    "aggregate_id": str,
+    "version": int,
+    "head": bytes,
+    "state_version": int,
+    "state": bytes,
+}
+
+
+class SnapshotError(ValueError):
+    """The bytes are no snapshot; whoever wanted one folds the journal instead."""
+
+
+class Snapshot(Struct, frozen=True):
+    """A state bound to the event that it was folded up to.
+
+    `head` is that event's binary CID, `state` what the decider's `encode_state` gave, to be read only by a release with
+    the same `state_version`.
+    """
+
+    kind: str
+    aggregate_id: str
+    version: int
+    head: bytes
+    state_version: int
+    state: bytes
+
+
+def encode_snapshot(snapshot: Snapshot) -> bytes:
+    """Return a snapshot's DAG-CBOR: a map with `head` as a link.
+
+    A state whose bytes happen to look like a CID is written as a link, too, and read back as the same bytes.
+
+    Raises:
+        ValueError: `head` is no CID of this project's form.
+    """
+    if not is_cid(snapshot.head):
+        raise ValueError("a snapshot's head is the 36 bytes of a CID")
+    return encode({name: getattr(snapshot, name) for name in _TYPES})
+
+
+def decode_snapshot(value: bytes) -> Snapshot:
+    """Return the snapshot in a record of `snapshots.<kind>`.
+
+    Raises:
+        SnapshotError: it is none; the message says why.
+    """
+    try:
+        members: dict[str, Any] = decode(value)
+    except NotCanonicalError as error:
+        raise SnapshotError(f"no snapshot: {error}") from None
+    if members.keys() != _TYPES.keys():
+        raise SnapshotError(f"no snapshot: its members are {', '.join(sorted(members))[:200]}")
+    for name, wanted in _TYPES.items():
+        if type(members[name]) is not wanted:
+            raise SnapshotError(f"no snapshot: {name} is {type(members[name]).__name__}, not {wanted.__name__}")
+    if not is_cid(members["head"]):
+        raise SnapshotError("no snapshot: head is no CID of this project's form")
+    return Snapshot(**members)
