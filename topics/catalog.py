@@ -1,0 +1,171 @@
+"""The catalogue: every topic with its settings, from which provisioning, checks and the reference are made."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from schemas.kinds import KINDS
+from topics.names import TopicNames
+from topics.spec import Role, Rule, TopicSetting, TopicSpec
+
+DAY_MS: Final = 86_400_000
+UNLIMITED: Final = "-1"
+NO_DIFFERENCE_TOO_LARGE: Final = "9223372036854775807"  # the largest 64-bit integer, in milliseconds
+
+COMMAND_TOPIC_BYTES: Final = 8_388_608
+EVENT_TOPIC_BYTES: Final = 4_194_304
+OUTCOME_TOPIC_BYTES: Final = 4_194_304
+SNAPSHOT_TOPIC_BYTES: Final = 4_194_304
+# The largest command, and the headers that say why it could not be read.
+DEAD_LETTER_TOPIC_BYTES: Final = 9_437_184
+
+# From three replicas on, one can be lost without a pause and without an event.
+DURABLE_REPLICATION_FACTOR: Final = 3
+DURABLE_IN_SYNC_REPLICAS: Final = 2
+
+
+def _limit(number: int, why: str) -> TopicSetting:
+    return TopicSetting("max.message.bytes", str(number), Rule.MUST_BE_AT_LEAST, why)
+
+
+def _kept(days: int) -> TopicSetting:
+    return TopicSetting("retention.ms", str(days * DAY_MS), Rule.SHOULD_BE_AT_LEAST, f"kept {days} days")
+
+
+def _policy(policy: str, rule: Rule, why: str) -> TopicSetting:
+    return TopicSetting("cleanup.policy", policy, rule, why)
+
+
+STAMPED_BY_THE_BROKER: Final = TopicSetting(
+    "message.timestamp.type",
+    "LogAppendTime",
+    Rule.SHOULD_EQUAL,
+    "a producer's wrong clock would decide when it expires",
+)
+NO_BYTE_LIMIT: Final = TopicSetting(
+    "retention.bytes", UNLIMITED, Rule.SHOULD_EQUAL, "a full topic would drop what is unread"
+)
+
+SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
+    Role.COMMANDS: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops commands that nobody has answered"),
+        _kept(7),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        TopicSetting(
+            "max.message.bytes",
+            str(COMMAND_TOPIC_BYTES),
+            Rule.SHOULD_EQUAL,
+            "what is larger is refused before it is stored",
+        ),
+        TopicSetting(
+            "compression.type", "uncompressed", Rule.SHOULD_EQUAL, "so that the broker refuses what unpacks to more"
+        ),
+    ),
+    Role.EVENTS: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops events: the journal is the only truth"),
+        TopicSetting(
+            "retention.ms", UNLIMITED, Rule.MUST_EQUAL, "events would be deleted: the journal is the only truth"
+        ),
+        TopicSetting(
+            "retention.bytes", UNLIMITED, Rule.MUST_EQUAL, "events would be deleted: the journal is the only truth"
+        ),
+        TopicSetting(
+            "message.timestamp.type", "CreateTime", Rule.MUST_EQUAL, "an event's time is when it was recorded"
+        ),
+        TopicSetting(
+            "message.timestamp.before.max.ms",
+            NO_DIFFERENCE_TOO_LARGE,
+            Rule.MUST_EQUAL,
+            "the broker would refuse an event recorded by a clock that is behind",
+        ),
+        TopicSetting(
+            "message.timestamp.after.max.ms",
+            NO_DIFFERENCE_TOO_LARGE,
+            Rule.MUST_EQUAL,
+            "the broker would refuse an event recorded by a clock that is ahead",
+        ),
+        _limit(EVENT_TOPIC_BYTES, "the broker would refuse events that the worker promises to take"),
+    ),
+    Role.OUTCOMES: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops answers that nobody has read"),
+        _kept(7),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(OUTCOME_TOPIC_BYTES, "the broker would refuse the answer, and with it what it answers"),
+    ),
+    Role.SNAPSHOTS: (
+        _policy("compact", Rule.SHOULD_EQUAL, "only the newest snapshot is of use"),
+        NO_BYTE_LIMIT,
+        _limit(SNAPSHOT_TOPIC_BYTES, "the broker would refuse the snapshot, and with it the events in its transaction"),
+    ),
+    Role.DEAD_LETTERS: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops dead letters, and refuses those without a key"),
+        _kept(30),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(DEAD_LETTER_TOPIC_BYTES, "the broker would refuse the dead letter of a large command"),
+    ),
+    Role.SUBSCRIBERS: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops events that nobody has read"),
+        _kept(7),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+    ),
+}
+
+VALUES: Final[dict[Role, str]] = {
+    Role.COMMANDS: "JSON command",
+    Role.EVENTS: "one DAG-CBOR block per event: the journal, the source of truth",
+    Role.OUTCOMES: "JSON: what became of each command",
+    Role.SNAPSHOTS: "DAG-CBOR snapshot, the newest per aggregate",
+    Role.DEAD_LETTERS: "the offending bytes, untouched; why, in headers",
+    Role.SUBSCRIBERS: "CloudEvents 1.0, binary mode, JSON data",
+}
+
+# Dead letters are few and are read in one order; one partition is enough.
+DEAD_LETTER_PARTITIONS: Final = 1
+
+
+def durability(replication_factor: int) -> tuple[TopicSetting, ...]:
+    """Return the settings that decide whether a lost broker loses records: refused from three replicas on."""
+    durable = replication_factor >= DURABLE_REPLICATION_FACTOR
+    return (
+        TopicSetting(
+            "unclean.leader.election.enable",
+            "false",
+            Rule.MUST_EQUAL if durable else Rule.SHOULD_EQUAL,
+            "a replica that lacks committed records could become the leader",
+        ),
+        TopicSetting(
+            "min.insync.replicas",
+            str(DURABLE_IN_SYNC_REPLICAS if durable else 1),
+            Rule.MUST_BE_AT_LEAST,
+            "a record would be acknowledged that only one disk has",
+        ),
+    )
+
+
+def catalogue(
+    prefix: str = "",
+    partitions: int = 4,
+    replication_factor: int = 1,
+    kinds: Sequence[str] = KINDS,
+    subscribers: Iterable[str] = (),
+) -> tuple[TopicSpec, ...]:
+    """Return every topic: the four of each kind, the dead letters, and one per subscriber."""
+    names = TopicNames(prefix)
+
+    def spec(name: str, role: Role, kind: str | None, number: int = partitions) -> TopicSpec:
+        settings = SETTINGS[role] + durability(replication_factor)
+        key = "as it was, or null" if role is Role.DEAD_LETTERS else "the aggregate id in UTF-8"
+        return TopicSpec(name, role, kind, number, replication_factor, settings, VALUES[role], key)
+
+    specs = []
+    for kind in kinds:
+        specs.append(spec(names.commands(kind), Role.COMMANDS, kind))
+        specs.append(spec(names.events(kind), Role.EVENTS, kind))
+        specs.append(spec(names.outcomes(kind), Role.OUTCOMES, kind))
+        specs.append(spec(names.snapshots(kind), Role.SNAPSHOTS, kind))
+    specs.append(spec(names.dead_letters, Role.DEAD_LETTERS, None, DEAD_LETTER_PARTITIONS))
+    specs.extend(spec(names.subscribers(name), Role.SUBSCRIBERS, None) for name in subscribers)
+    return tuple(specs)

@@ -1,0 +1,69 @@
+"""The names that the project has in Kafka: topics, the consumer group, transactional ids."""
+
+import re
+from typing import Final
+
+# Kafka's own rule for a topic's name (org.apache.kafka.common.internals.Topic).
+LEGAL_CHARACTERS: Final = re.compile(r"[A-Za-z0-9._-]*", re.ASCII)
+LONGEST_TOPIC_NAME: Final = 249
+SUBSCRIBER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
+# `subscribers.` and 63 characters, the longest that is ever appended to a prefix.
+LONGEST_PREFIX: Final = LONGEST_TOPIC_NAME - 75
+
+TRANSACTIONAL_ID_PREFIX: Final = "annals-"
+
+
+class TopicNames:
+    """The names of all topics under one prefix."""
+
+    __slots__ = ("prefix",)
+
+    def __init__(self, prefix: str = "") -> None:
+        """Take the prefix of every name; ValueError if Kafka would not take it."""
+        if not LEGAL_CHARACTERS.fullmatch(prefix) or len(prefix) > LONGEST_PREFIX:
+            raise ValueError(
+                f"a topic prefix has at most {LONGEST_PREFIX} letters, digits, '.', '_' and '-' (ASCII), not {prefix!r}"
+            )
+        self.prefix = prefix
+
+    def commands(self, kind: str) -> str:
+        """Return the topic that commands to a kind are sent to."""
+        return f"{self.prefix}commands.{kind}"
+
+    def events(self, kind: str) -> str:
+        """Return the journal of a kind."""
+        return f"{self.prefix}events.{kind}"
+
+    def outcomes(self, kind: str) -> str:
+        """Return the topic that says what became of each command."""
+        return f"{self.prefix}outcomes.{kind}"
+
+    def snapshots(self, kind: str) -> str:
+        """Return the compacted topic of a kind's newest snapshots."""
+        return f"{self.prefix}snapshots.{kind}"
+
+    @property
+    def dead_letters(self) -> str:
+        """Return the topic of what could not be read as a command."""
+        return f"{self.prefix}dead-letters"
+
+    def subscribers(self, name: str) -> str:
+        """Return the topic of one subscriber; ValueError if it cannot have that name."""
+        if not SUBSCRIBER_NAME.fullmatch(name):
+            raise ValueError(
+                f"a subscriber's name has 1 to 63 of a-z, 0-9 and '-' and does not begin with '-', not {name!r}"
+            )
+        return f"{self.prefix}subscribers.{name}"
+
+    def group(self, app_id: str) -> str:
+        """Return the consumer group of an app id."""
+        return f"{self.prefix}{app_id}"
+
+
+def transactional_id(events_topic: str, partition: int) -> str:
+    """Return the transactional id of a journal's partition.
+
+    It is the same for every app id, so that a second deployment on a journal fences the first instead of writing beside
+    it.
+    """
+    return f"{TRANSACTIONAL_ID_PREFIX}{events_topic}-{partition}"
