@@ -21,6 +21,11 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """The data of a command or an event. Its name on the wire is its class's name."""
 
 
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
+    """An object inside a message's data, and inside a state: an address, a reference, a step."""
+
+
 def turned(command: Message, event: Callable[..., E], **changed: Any) -> E:
     """The event that says that the command's wish came true: its data, defaults as they were applied."""
     return event(**{**msgspec.structs.asdict(command), **changed} if changed else msgspec.structs.asdict(command))

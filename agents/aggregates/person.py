@@ -15,6 +15,7 @@ from agents.agreement import agrees, differing, given
 from agents.decider import Decider
 from agents.machine import ABSENT, Machine, On
 from agents.refusals import Refused
+from agents.rules import drop, known, put, refuse_full, refuse_self
 from schemas import person as say
 from schemas.messages import turned
 from schemas.standards.calendar import day_of
@@ -115,15 +116,13 @@ def decide(command: say.Command, person: Person, at: Circumstances) -> list[say.
             _refuse_birth_in_future(command.birth_date, at)
             return [say.ProfileUpdated(**differing(command, person))]
         case say.AddEmail():
-            if len(person.emails) >= MAX_EMAILS:
-                raise Refused("limit_reached", f"a person has at most {MAX_EMAILS} e-mail addresses")
+            refuse_full(person.emails, MAX_EMAILS, "e-mail addresses")
             return [turned(command, say.EmailAdded)]
         case say.VerifyEmail():
-            _refuse_unknown_email(command.email, person)
+            known(person.emails, _key(command.email), "email")
             return [turned(command, say.EmailVerified)]
         case say.SetPrimaryEmail():
-            _refuse_unknown_email(command.email, person)
-            if not person.emails[_key(command.email)]:
+            if not known(person.emails, _key(command.email), "email"):
                 raise Refused("email_unverified", "only a verified address can be the primary one: VerifyEmail first")
             return [turned(command, say.PrimaryEmailSet)]
         case say.RemoveEmail():
@@ -141,8 +140,7 @@ def decide(command: say.Command, person: Person, at: Circumstances) -> list[say.
                 raise Refused("death_before_birth", "death_date is before the person's birth_date")
             return [turned(command, say.DeathRecorded)]
         case say.MergePerson():
-            if command.merged_into == at.aggregate_id:
-                raise Refused("self_reference", "a person cannot be merged into itself")
+            refuse_self(command.merged_into, at.aggregate_id, "merged_into")
             return [turned(command, say.PersonMerged)]
         case say.ArchivePerson():
             return [turned(command, say.PersonArchived)]
@@ -153,11 +151,6 @@ def decide(command: say.Command, person: Person, at: Circumstances) -> list[say.
 def _refuse_birth_in_future(birth_date: object, at: Circumstances) -> None:
     if isinstance(birth_date, str) and birth_date > day_of(at.now):
         raise Refused("birth_in_future", "birth_date is after today (UTC)")
-
-
-def _refuse_unknown_email(email: str, person: Person) -> None:
-    if _key(email) not in person.emails:
-        raise Refused("unknown_email", "the person has no such address: AddEmail first")
 
 
 # --- Evolve ----------------------------------------------------------------------------------------------------------
@@ -182,16 +175,16 @@ def evolve(person: Person, event: say.Event) -> Person:
         case say.ProfileUpdated():
             return replace(person, **differing(event, person))
         case say.EmailAdded():
-            return replace(person, emails={**person.emails, _key(event.email): False})
+            return replace(person, emails=put(person.emails, _key(event.email), part=False))
         case say.EmailVerified():
-            return replace(person, emails={**person.emails, _key(event.email): True})
+            return replace(person, emails=put(person.emails, _key(event.email), part=True))
         case say.PrimaryEmailSet():
             return replace(person, primary_email=_key(event.email))
         case say.EmailRemoved():
             key = _key(event.email)
             return replace(
                 person,
-                emails={email: verified for email, verified in person.emails.items() if email != key},
+                emails=drop(person.emails, key),
                 primary_email=None if person.primary_email == key else person.primary_email,
             )
         case say.PersonSuspended():
