@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from agents.refusals import Refused
 
@@ -10,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sized
 
 P = TypeVar("P")
+Part = TypeVar("Part", bound=Struct)
 
 
 def known(parts: Mapping[str, P], part_id: str, what: str) -> P:
@@ -47,6 +51,12 @@ def put(parts: dict[str, P], part_id: str, part: P) -> dict[str, P]:
     new = parts.copy()
     new[part_id] = part
     return new
+
+
+def amend(parts: dict[str, Part], part_id: str, **changed: Any) -> dict[str, Part]:
+    """The parts with members of one changed. Of an unknown one nothing changes: an event is never refused."""
+    part = parts.get(part_id)
+    return parts if part is None else put(parts, part_id, replace(part, **changed))
 
 
 def drop(parts: dict[str, P], part_id: str) -> dict[str, P]:

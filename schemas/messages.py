@@ -1,7 +1,7 @@
 """What all commands and events of the aggregates are: typed data of one message, its unknown members refused.
 
 An event is its command turned round, with its data: its type extends the command's. `x` of the domain is
-`T | UnsetType = UNSET`, `x?` is `T | None | UnsetType = UNSET`, `x!` is `T`.
+`T | UnsetType = UNSET`, `x?` is `T | UnsetType | None = UNSET`, `x!` is `T`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from agents.aggregates.organization import ORGANIZATION
 from agents.aggregates.person import PERSON
 
 if TYPE_CHECKING:
@@ -11,4 +12,7 @@ if TYPE_CHECKING:
 
     from agents.decider import Decider
 
-REGISTRY: Final[Mapping[str, Decider[Any]]] = {decider.kind: decider for decider in (PERSON,)}
+REGISTRY: Final[Mapping[str, Decider[Any]]] = {
+    "person": PERSON,
+    "organization": ORGANIZATION,
+}
