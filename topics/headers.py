@@ -1,7 +1,7 @@
 """The headers of every record that is written, and the reading of those that matter.
 
-An event is also a CloudEvent (1.0, Kafka protocol binding, binary content mode): its headers repeat what the block says,
-so that a consumer can filter without decoding. Only the block is covered by the CID; where they differ it is right.
+An event is also a CloudEvent (1.0, Kafka protocol binding, binary content mode): its headers repeat the block,
+so that a consumer can filter without decoding. Only the block is covered by the CID: where they differ, it is right.
 """
 
 from collections.abc import Iterable, Mapping, Sequence

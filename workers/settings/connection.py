@@ -1,0 +1,104 @@
+"""What a Kafka client needs of the settings, and what in them contradicts itself."""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from workers.settings.model import Settings, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def client_options(settings: Settings) -> dict[str, Any]:
+    """Return the keyword arguments that every aiokafka client takes.
+
+    Raises:
+        SettingsError: the TLS files do not hold what they should; the setting is named.
+    """
+    options: dict[str, Any] = {
+        "bootstrap_servers": settings.bootstrap_servers,
+        "security_protocol": settings.security_protocol,
+    }
+    if settings.security_protocol.startswith("SASL"):
+        options["sasl_mechanism"] = settings.sasl_mechanism
+        options["sasl_plain_username"] = settings.sasl_username
+        options["sasl_plain_password"] = settings.sasl_password.reveal() if settings.sasl_password else None
+    if settings.security_protocol.endswith("SSL"):
+        options["ssl_context"] = ssl_context(settings)
+    return options
+
+
+def ssl_context(settings: Settings) -> ssl.SSLContext:
+    """Return a context that checks the broker's name and certificate, with our own certificate if there is one."""
+    context = ssl.create_default_context()
+    if settings.ssl_cafile is not None:
+        try:
+            context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        except (ssl.SSLError, OSError) as error:
+            raise SettingsError(
+                f"ANNALS_SSL_CAFILE: {settings.ssl_cafile} holds no certificates in PEM: {error}"
+            ) from None
+    if settings.ssl_certfile is not None:
+        # Without a password OpenSSL would ask for one at the terminal, and wait.
+        password = settings.ssl_key_password.reveal() if settings.ssl_key_password else ""
+        try:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, lambda: password)
+        except (ssl.SSLError, OSError) as error:
+            raise SettingsError(
+                f"ANNALS_SSL_CERTFILE, ANNALS_SSL_KEYFILE: no certificate and key in PEM that belong together, or "
+                f"ANNALS_SSL_KEY_PASSWORD is not the key's: {error}"
+            ) from None
+    return context
+
+
+def contradictions(settings: Settings) -> Iterator[str]:
+    """Say what is wrong between settings that are right each for itself."""
+    if settings.security_protocol.startswith("SASL"):
+        for variable, value in (
+            ("ANNALS_SASL_USERNAME", settings.sasl_username),
+            ("ANNALS_SASL_PASSWORD", settings.sasl_password),
+        ):
+            if value is None:
+                yield f"{variable}: must be given, since ANNALS_SECURITY_PROTOCOL is {settings.security_protocol}"
+    if settings.ssl_keyfile is not None and settings.ssl_certfile is None:
+        yield "ANNALS_SSL_CERTFILE: must be given, since ANNALS_SSL_KEYFILE is"
+
+
+def is_loopback(settings: Settings) -> bool:
+    """Whether every broker that is named is on this machine."""
+    return all(_is_local(server.rpartition(":")[0].strip("[]")) for server in settings.bootstrap_servers.split(","))
+
+
+def _is_local(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Say what is allowed, but hardly what was meant."""
+    found = []
+    if not settings.security_protocol.startswith("SASL") and (settings.sasl_username or settings.sasl_password):
+        found.append(
+            f"ANNALS_SASL_USERNAME and ANNALS_SASL_PASSWORD are not used: ANNALS_SECURITY_PROTOCOL is "
+            f"{settings.security_protocol}"
+        )
+    if not settings.security_protocol.endswith("SSL") and (settings.ssl_cafile or settings.ssl_certfile):
+        found.append(
+            f"ANNALS_SSL_CAFILE and ANNALS_SSL_CERTFILE are not used: ANNALS_SECURITY_PROTOCOL is "
+            f"{settings.security_protocol}"
+        )
+    if is_loopback(settings):
+        return found
+    if settings.replication_factor == 1:
+        found.append(
+            "ANNALS_REPLICATION_FACTOR is 1 and the brokers are not on this machine: topics that are created so lose "
+            "their events with one disk"
+        )
+    if settings.security_protocol == "SASL_PLAINTEXT":
+        found.append("ANNALS_SECURITY_PROTOCOL is SASL_PLAINTEXT: whoever sees the network reads what is sent")
+    return found

@@ -1,0 +1,231 @@
+"""Every setting with its default, unit and meaning: the reference, the options and the checks are made from this."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from workers.settings import values
+
+if TYPE_CHECKING:
+    from workers.settings.values import Secret
+
+Parse = Callable[[str], Any]
+ENVIRONMENT_PREFIX: Final = "ANNALS_"
+
+
+class SettingsError(Exception):
+    """One or more settings are wrong: each line of the message names one, what is wrong and what it may be."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class SettingMeta:
+    """One setting for those who list them: reference, options, checks."""
+
+    name: str
+    default: object
+    parse: Parse
+    unit: str
+    help: str
+    group: str
+    is_secret: bool
+    is_switch: bool
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return ENVIRONMENT_PREFIX + self.name.upper()
+
+    @property
+    def option(self) -> str:
+        """The command line option."""
+        return "--" + self.name.replace("_", "-")
+
+
+def _meta(parse: Parse, help_text: str, *, unit: str = "", group: str = "worker") -> dict[str, Any]:
+    return {"parse": parse, "help": help_text, "unit": unit, "group": group}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The settings of a worker or a command. Made by `load_settings`; in tests directly, unchecked."""
+
+    bootstrap_servers: str = field(
+        default="127.0.0.1:9092",
+        metadata=_meta(
+            values.servers, "Kafka brokers to ask first, with commas between them", unit="host:port", group="kafka"
+        ),
+    )
+    app_id: str = field(
+        default="annals", metadata=_meta(values.kafka_name, "the consumer group is <prefix><app id>", group="kafka")
+    )
+    topic_prefix: str = field(
+        default="", metadata=_meta(values.topic_prefix, "what every topic's name begins with", group="kafka")
+    )
+    partitions: int = field(
+        default=4,
+        metadata=_meta(
+            values.whole_number(1, 10_000),
+            "partitions of topics that are created; never changed afterwards",
+            group="topics",
+        ),
+    )
+    replication_factor: int = field(
+        default=1,
+        metadata=_meta(
+            values.whole_number(1, 32_767),
+            "copies of topics that are created; below 3 a lost disk loses events",
+            group="topics",
+        ),
+    )
+    create_topics: bool = field(
+        default=False, metadata=_meta(values.switch, "create missing topics when the worker starts", group="topics")
+    )
+    instance_id: str | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.kafka_name),
+            "static membership: a restart within the session moves no partition",
+            group="kafka",
+        ),
+    )
+    data_dir: Path = field(
+        default=Path("annals-data"),
+        metadata=_meta(values.folder, "where the stores are kept; can be deleted, the journal has it all"),
+    )
+    web_host: str = field(
+        default="127.0.0.1", metadata=_meta(values.host, "address that health and metrics are served on", group="web")
+    )
+    web_port: int = field(
+        default=6066,
+        metadata=_meta(values.whole_number(0, 65535), "port of health and metrics; 0 takes a free one", group="web"),
+    )
+    security_protocol: str = field(
+        default="PLAINTEXT",
+        metadata=_meta(
+            values.one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
+            "how brokers are talked to",
+            group="connection",
+        ),
+    )
+    sasl_mechanism: str = field(
+        default="PLAIN",
+        metadata=_meta(
+            values.one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "how SASL proves who we are", group="connection"
+        ),
+    )
+    sasl_username: str | None = field(
+        default=None, metadata=_meta(values.optional(values.text), "SASL user", group="connection")
+    )
+    sasl_password: Secret | None = field(
+        default=None, metadata=_meta(values.optional(values.secret), "SASL password", group="connection")
+    )
+    ssl_cafile: Path | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.readable_file), "authorities to trust, PEM; unset: the system's", group="connection"
+        ),
+    )
+    ssl_certfile: Path | None = field(
+        default=None,
+        metadata=_meta(values.optional(values.readable_file), "client certificate, PEM", group="connection"),
+    )
+    ssl_keyfile: Path | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.readable_file), "private key of the client certificate, PEM", group="connection"
+        ),
+    )
+    ssl_key_password: Secret | None = field(
+        default=None,
+        metadata=_meta(values.optional(values.secret), "what the private key is encrypted with", group="connection"),
+    )
+    max_command_bytes: int = field(
+        default=1_000_000,
+        metadata=_meta(
+            values.whole_number(1, 8_000_000),
+            "largest command, unpacked; what is larger is a dead letter",
+            unit="bytes",
+            group="limits",
+        ),
+    )
+    max_events_per_aggregate: int | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.whole_number(1, 2**53)),
+            "events that an aggregate may have; unset: no limit",
+            unit="events",
+            group="limits",
+        ),
+    )
+    accept_expired: bool = field(
+        default=False,
+        metadata=_meta(values.switch, "go on although commands expired before they were decided", group="limits"),
+    )
+    compression: str = field(
+        default="none",
+        metadata=_meta(
+            values.one_of("none", "gzip", "snappy", "lz4", "zstd"), "codec of what the worker writes to Kafka"
+        ),
+    )
+    state_cache_bytes: int = field(
+        default=64 << 20,
+        metadata=_meta(
+            values.whole_number(0, 2**40),
+            "hot states kept in memory, all partitions together",
+            unit="bytes",
+            group="limits",
+        ),
+    )
+    store_cache_bytes: int = field(
+        default=64 << 20,
+        metadata=_meta(
+            values.whole_number(1 << 20, 2**40),
+            "RocksDB's block cache, all partitions together",
+            unit="bytes",
+            group="limits",
+        ),
+    )
+    log_level: str = field(
+        default="info",
+        metadata=_meta(
+            values.one_of("debug", "info", "warning", "error"), "least severity that is logged", group="log"
+        ),
+    )
+    log_format: str = field(
+        default="auto",
+        metadata=_meta(
+            values.one_of("auto", "json", "console"), "auto: readable on a terminal, otherwise JSON lines", group="log"
+        ),
+    )
+    cache_dir: Path | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.folder),
+            "where `annals broker` keeps Kafka; unset: annals in the user's cache folder",
+        ),
+    )
+
+
+def settings_metadata() -> tuple[SettingMeta, ...]:
+    """Return every setting, in the order in which they are shown."""
+    return tuple(
+        SettingMeta(
+            name=each.name,
+            default=each.default,
+            parse=each.metadata["parse"],
+            unit=each.metadata["unit"],
+            help=each.metadata["help"],
+            group=each.metadata["group"],
+            is_secret="Secret" in str(each.type),
+            is_switch=each.type == "bool",
+        )
+        for each in dataclasses.fields(Settings)
+    )

@@ -1,0 +1,176 @@
+"""Where settings come from: options, then the environment, then a TOML file, then the defaults."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from workers.settings.connection import contradictions
+from workers.settings.model import ENVIRONMENT_PREFIX, SettingMeta, Settings, SettingsError, settings_metadata
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+CONFIG: Final = "config"
+CONFIG_VARIABLE: Final = "ANNALS_CONFIG"
+# Variables of the test run are not the worker's.
+NOT_SETTINGS: Final = "ANNALS_TEST_"
+# What Kubernetes puts into every container beside a service that is called `annals`.
+SERVICE_LINK: Final = re.compile(r"ANNALS(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+|PORT)")
+LARGEST_SECRET_BYTES: Final = 65_536
+
+
+class Given(NamedTuple):
+    """A value as somebody gave it, and where."""
+
+    value: str
+    where: str
+
+
+class Source(NamedTuple):
+    """One place that values come from: the values, and how a name is written there."""
+
+    values: Mapping[str, str]
+    where: Mapping[str, str]
+
+    def given(self, name: str) -> Given | None:
+        """Return what this source says of a name."""
+        return Given(self.values[name], self.where[name]) if name in self.values else None
+
+
+def load_settings(
+    options: Mapping[str, object] | None = None, environment: Mapping[str, str] | None = None
+) -> Settings:
+    """Return the settings: options (None: not given) over the environment over the TOML file that one of them names.
+
+    Raises:
+        SettingsError: something is wrong; every wrong setting is named, with what it may be.
+    """
+    variables = os.environ if environment is None else environment  # noqa: TID251 - this is the one reader
+    problems: list[str] = []
+    known = {meta.name for meta in settings_metadata()}
+    secrets = {meta.name for meta in settings_metadata() if meta.is_secret}
+    names = known | {f"{name}_file" for name in secrets}
+
+    from_options = _from_options(options or {}, names)
+    from_environment = _from_environment(variables, names, problems)
+    config = (options or {}).get(CONFIG) or variables.get(CONFIG_VARIABLE)
+    from_file = _from_file(str(config), names, problems) if config else Source({}, {})
+
+    values: dict[str, Any] = {}
+    for meta in settings_metadata():
+        given = _first_given(meta, (from_options, from_environment, from_file), problems)
+        if given is not None:
+            _take(meta, given, values, problems)
+    settings = Settings(**values)
+    if not problems:
+        problems += contradictions(settings)
+    if problems:
+        raise SettingsError(*problems)
+    return settings
+
+
+def user_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
+    """Return the folder for what can be fetched again (XDG base directory specification)."""
+    variables = os.environ if environment is None else environment  # noqa: TID251 - this is the one reader
+    given = variables.get("XDG_CACHE_HOME", "")
+    # The specification: a relative path is invalid and ignored.
+    return (Path(given) if given.startswith("/") else Path("~/.cache").expanduser()) / "annals"
+
+
+def _first_given(meta: SettingMeta, sources: Iterable[Source], problems: list[str]) -> Given | None:
+    for source in sources:
+        given = source.given(meta.name)
+        file = source.given(f"{meta.name}_file") if meta.is_secret else None
+        if given is not None and given.value and file is not None and file.value:
+            problems.append(f"{meta.variable} and {meta.variable}_FILE: give one of them ({file.where})")
+        elif file is not None and file.value:
+            return _read_secret(meta, file, problems)
+        elif given is not None:
+            return given
+    return None
+
+
+def _read_secret(meta: SettingMeta, file: Given, problems: list[str]) -> Given | None:
+    try:
+        with Path(file.value).expanduser().open("rb") as opened:
+            content = opened.read(LARGEST_SECRET_BYTES + 1)
+        secret = content.decode().removesuffix("\n").removesuffix("\r")
+    except OSError as error:
+        problems.append(f"{meta.variable}_FILE: {file.value!r} cannot be read: {error.strerror} ({file.where})")
+        return None
+    except UnicodeDecodeError:
+        problems.append(f"{meta.variable}_FILE: {file.value!r} is not UTF-8 text ({file.where})")
+        return None
+    if not secret or len(content) > LARGEST_SECRET_BYTES:
+        problems.append(f"{meta.variable}_FILE: {file.value!r} is empty or too large for a secret ({file.where})")
+        return None
+    return Given(secret, file.where)
+
+
+def _take(meta: SettingMeta, given: Given, values: dict[str, Any], problems: list[str]) -> None:
+    if not given.value and meta.default == "":
+        return
+    try:
+        values[meta.name] = meta.parse(given.value)
+    except ValueError as error:
+        shown = "what is given" if meta.is_secret else repr(given.value)
+        problems.append(f"{meta.variable}: {shown} is not {error} ({given.where})")
+
+
+def _from_options(options: Mapping[str, object], names: set[str]) -> Source:
+    values = {name: _text(value) for name, value in options.items() if value is not None and name in names}
+    return Source(values, {name: f"option --{name.replace('_', '-')}" for name in values})
+
+
+def _from_environment(variables: Mapping[str, str], names: set[str], problems: list[str]) -> Source:
+    by_variable = {ENVIRONMENT_PREFIX + name.upper(): name for name in names}
+    values = {}
+    for variable, value in variables.items():
+        if variable in by_variable:
+            values[by_variable[variable]] = value
+        elif variable.startswith(ENVIRONMENT_PREFIX) and variable != CONFIG_VARIABLE and _is_meant_for_us(variable):
+            problems.append(f"{variable}: there is no such setting{_suggestion(variable, by_variable)} (environment)")
+    return Source(values, dict.fromkeys(values, "environment"))
+
+
+def _is_meant_for_us(variable: str) -> bool:
+    return not variable.startswith(NOT_SETTINGS) and not SERVICE_LINK.fullmatch(variable)
+
+
+def _from_file(config: str, names: set[str], problems: list[str]) -> Source:
+    values = {}
+    try:
+        with Path(config).expanduser().open("rb") as opened:
+            document = tomllib.load(opened)
+    except OSError as error:
+        problems.append(f"{CONFIG_VARIABLE}: {config!r} cannot be read: {error.strerror}")
+        return Source({}, {})
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        # What tomllib says names the line and never quotes more than one character.
+        problems.append(f"{CONFIG_VARIABLE}: {config!r} is not TOML: {error}")
+        return Source({}, {})
+    for name, value in document.items():
+        if name not in names:
+            problems.append(f"{name}: there is no such setting{_suggestion(name, names)} (in {config})")
+        elif isinstance(value, str | int) or (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+            values[name] = _text(value)
+        else:
+            variable = ENVIRONMENT_PREFIX + name.upper()
+            problems.append(f"{variable}: a setting is a text, a whole number or true or false (in {config})")
+    return Source(values, dict.fromkeys(values, f"in {config}"))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "1" if value else "0"
+    return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.8)
+    return f"; is {close[0]} meant?" if close else ""

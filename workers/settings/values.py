@@ -1,0 +1,144 @@
+"""What a setting's value may be: functions from text to a value, which say what they want when they refuse."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from topics.names import TopicNames
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from workers.settings.model import Parse
+
+TRUE: Final = frozenset({"1", "true", "yes", "on"})
+FALSE: Final = frozenset({"0", "false", "no", "off"})
+HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.%a-z0-9]+\]", re.ASCII)
+WEB_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})|[0-9A-Fa-f:.]+", re.ASCII)
+KAFKA_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
+HIGHEST_PORT: Final = 65535
+
+
+class Secret:
+    """A value that no log, error or repr shows."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        """Take the value in the clear."""
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the value, for the one place that sends it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(Secret)
+
+
+def text(value: str) -> str:
+    """Take any text without controls and outer white space."""
+    if not value.isprintable() or value != value.strip():
+        raise ValueError("text without control characters and outer white space")
+    return value
+
+
+def secret(value: str) -> Secret:
+    """Take any text as it is, and hide it."""
+    return Secret(value)
+
+
+def whole_number(lowest: int, highest: int) -> Parse:
+    """Take a decimal number within bounds, both inclusive."""
+
+    def parse(value: str) -> int:
+        # int() takes '1_000', ' 4' and digits of other scripts too.
+        if re.fullmatch(r"[0-9]{1,19}", value, re.ASCII) and lowest <= int(value) <= highest:
+            return int(value)
+        raise ValueError(f"a whole number from {lowest} to {highest}")
+
+    return parse
+
+
+def switch(value: str) -> bool:
+    """Take a yes or a no."""
+    if value.lower() in TRUE | FALSE:
+        return value.lower() in TRUE
+    raise ValueError("1 or 0 (also true/false, yes/no, on/off)")
+
+
+def one_of(*choices: str) -> Parse:
+    """Take one of a few words, in either case, and return it as written here."""
+
+    def parse(value: str) -> str:
+        for choice in choices:
+            if value.lower() == choice.lower():
+                return choice
+        raise ValueError(f"one of {', '.join(choices)}")
+
+    return parse
+
+
+def kafka_name(value: str) -> str:
+    """Take what Kafka takes in names: a consumer group's part, or a group instance's."""
+    if KAFKA_NAME.fullmatch(value) and value.strip("."):
+        return value
+    raise ValueError("1 to 200 letters, digits, '.', '_' and '-' (ASCII)")
+
+
+def topic_prefix(value: str) -> str:
+    """Take what every topic's name may begin with."""
+    TopicNames(value)
+    return value
+
+
+def servers(value: str) -> str:
+    """Take a list of `host:port`, and return it with commas and without spaces."""
+    entries = [entry.strip() for entry in value.split(",")]
+    for entry in entries:
+        host, _, port = entry.rpartition(":")
+        if not HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= HIGHEST_PORT:
+            raise ValueError("host:port, several with commas between them")
+    return ",".join(entries)
+
+
+def host(value: str) -> str:
+    """Take a host name or an address to listen on."""
+    if WEB_HOST.fullmatch(value):
+        return value
+    raise ValueError("a host name or an IP address")
+
+
+def folder(value: str) -> Path:
+    """Take a folder that is there or can be made."""
+    path = Path(value).expanduser()
+    if path.exists() and not path.is_dir():
+        raise ValueError("a folder")
+    return path
+
+
+def readable_file(value: str) -> Path:
+    """Take a file that can be read now."""
+    path = Path(value).expanduser()
+    try:
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise ValueError(f"a file that can be read ({error.strerror})") from None
+
+
+def optional(parse: Callable[[str], object]) -> Parse:
+    """Take nothing for an empty text, and otherwise what `parse` takes."""
+
+    def parse_or_none(value: str) -> object:
+        return parse(value) if value else None
+
+    return parse_or_none
