@@ -19,8 +19,8 @@ class RegisterOrganization(Message):
     """A body becomes known."""
 
     name: Text
-    legal_name: Text | UnsetType = UNSET
     organization_type: OrganizationType
+    legal_name: Text | UnsetType = UNSET
     country: Country | UnsetType = UNSET
     lei: Lei | UnsetType = UNSET
     parent_id: AggregateId | UnsetType = UNSET
@@ -147,8 +147,8 @@ class AddMember(Message):
 
     person_id: AggregateId
     role_id: Slug
-    unit_id: Slug | UnsetType = UNSET
     since: Date
+    unit_id: Slug | UnsetType = UNSET
 
 
 class MemberAdded(AddMember):
