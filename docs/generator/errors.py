@@ -1,0 +1,74 @@
+"""docs/reference/errors.md, from the code's constants; a code that nobody explains fails here."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from agents import ports
+from generator.markdown import code, fenced, table
+from schemas import outcome
+from schemas.cid import cid_of
+
+_CID = cid_of(b"the block's bytes")
+
+# What each code means, and its details as the code's own function makes them.
+CODES: dict[str, tuple[str, dict[str, Any]]] = {
+    outcome.UNKNOWN_COMMAND: ("the kind has no command of that name", outcome.unknown_details("RenamePersn")),
+    outcome.INVALID_COMMAND: (
+        f"members offend: each with its path; at most {outcome.MOST_ERRORS}, and how many more there are",
+        outcome.invalid_details([("data.name", "is required")]),
+    ),
+    outcome.VERSION_CONFLICT: (
+        "the aggregate is at another version than `expected_version`",
+        outcome.version_details(2, 3),
+    ),
+    outcome.HEAD_CONFLICT: ("the aggregate's last event is not `expected_head`", outcome.head_details(_CID, None)),
+    outcome.INVALID_TRANSITION: (
+        "the command is not open in the aggregate's status; `absent` before its first event",
+        outcome.transition_details("archived", "RenamePerson"),
+    ),
+    outcome.RULE_VIOLATED: (
+        "a rule of the command's row is broken: see [commands and events](commands.md)",
+        outcome.rule_details("email_unverified"),
+    ),
+    outcome.TOO_LARGE: (
+        "the command's events in one batch exceed the topic's limit",
+        outcome.size_details(4_200_000, 4_194_304),
+    ),
+    outcome.AGGREGATE_FULL: (
+        "the aggregate has `ANNALS_MAX_EVENTS_PER_AGGREGATE` events",
+        outcome.full_details(100_000),
+    ),
+}
+
+INTRO = """# Errors
+
+The first that applies answers: unreadable (a dead letter), misplaced (forwarded), `duplicate`, then the codes in this
+order, with *already true* (accepted, no events) between `head_conflict` and `invalid_transition`.
+
+## Codes of a rejected command
+
+In the outcome's `error`, with a message in words and the aggregate's current `version` and `head`.
+"""
+
+PORTS = """## When a shard cannot go on
+
+What went wrong between a shard and its journal. None of these is an answer to a command: it is decided later, or by
+another worker.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    if set(CODES) != set(outcome.CODES):
+        raise LookupError(f"codes without an explanation, or no longer there: {set(CODES) ^ set(outcome.CODES)}")
+    rows = [[code(name), CODES[name][0], code(json.dumps(CODES[name][1]))] for name in outcome.CODES]
+    tree = (ports.__doc__ or "").split("\n\n")[-1]
+    return "\n".join(
+        [INTRO, table(["code", "means", "details, for example"], rows), PORTS, fenced("text", _dedented(tree))]
+    )
+
+
+def _dedented(text: str) -> str:
+    return "\n".join(line.removeprefix("    ") for line in text.strip("\n").splitlines())
