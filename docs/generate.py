@@ -10,12 +10,13 @@ import difflib
 import sys
 from pathlib import Path
 
-from generator import errors, messages, python_api, topics
+from generator import errors, messages, python_api, settings, topics
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs/reference"
 NOTE = "<!-- Made from the code by `make docs`; change the code, not this page. -->\n\n"
 PAGES = {
+    "settings.md": settings.page,
     "commands.md": messages.page,
     "topics.md": topics.page,
     "errors.md": errors.page,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,7 +16,13 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(_cell(cell) for cell in cells) + " |"
+
+
+def _cell(text: str) -> str:
+    spans = re.split(r"(`[^`]*`)", " ".join(text.split()).replace("|", "\\|"))
+    # Outside of code a bracket would begin an HTML element.
+    return "".join(span if span.startswith("`") else span.replace("<", "&lt;") for span in spans)
 
 
 def code(text: str) -> str:
