@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from generator.markdown import code, fenced, table
-
 from workers.settings import settings_metadata
 
 if TYPE_CHECKING:
@@ -26,8 +25,8 @@ TITLES = {
 }
 INTRO = """# Settings
 
-A setting is an environment variable, an option of the same name (`ANNALS_WEB_PORT` is `--web-port`) or a member of a TOML
-file. An option wins over the environment, and that over the file. A wrong value, and a name that does not exist, is
+A setting is an environment variable, an option of the same name (`ANNALS_WEB_PORT` is `--web-port`) or a member of a
+TOML file. An option wins over the environment, and that over the file. A wrong value, and a name that does not exist, is
 refused at the start, by name.
 """
 SOURCES = """## From a file
