@@ -26,8 +26,8 @@ TITLES = {
 INTRO = """# Settings
 
 A setting is an environment variable, an option of the same name (`ANNALS_WEB_PORT` is `--web-port`) or a member of a
-TOML file. An option wins over the environment, and that over the file. A wrong value, and a name that does not exist, is
-refused at the start, by name.
+TOML file. An option wins over the environment, and that over the file. A wrong value, and a name that does not exist,
+is refused at the start, by name.
 """
 SOURCES = """## From a file
 
