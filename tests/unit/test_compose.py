@@ -9,6 +9,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from prometheus_client.metrics import MetricWrapperBase
+
+from workers.telemetry import Metrics
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests/schemas/compose-spec.json").read_text())
@@ -185,3 +188,21 @@ def test_prometheus_asks_every_worker() -> None:
     assert job["static_configs"] == [{"targets": [f"{name}:{port}" for name in WORKERS]}]
     assert job["metrics_path"] == "/metrics"
     assert {f"/etc/prometheus/{file}" for file in config["rule_files"]} <= set(mounts(SERVICES["prometheus"]))
+
+
+def test_every_alert_asks_for_metrics_and_labels_that_a_worker_has() -> None:
+    labels = {
+        family.name + ("_total" if family.type == "counter" else ""): set(metric._labelnames)
+        for metric in vars(Metrics()).values()
+        if isinstance(metric, MetricWrapperBase)
+        for family in metric.describe()
+    }
+    rules = [
+        rule for group in yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())["groups"] for rule in group["rules"]
+    ]
+    assert rules
+    for rule in rules:
+        names = re.findall(r"annals_\w+", rule["expr"])
+        assert set(names) <= set(labels), rule["alert"]
+        shown = set(re.findall(r"\$labels\.(\w+)", rule["annotations"]["summary"])) - {"instance"}
+        assert shown <= {label for name in names for label in labels[name]}, rule["alert"]
