@@ -50,6 +50,7 @@ check: setup ## Format, lint, types, imports, current docs, unit and property te
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	MYPYPATH=docs $(BIN)/mypy --explicit-package-bases docs/generate.py docs/generator
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/pytest tests/unit tests/properties

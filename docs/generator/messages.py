@@ -9,7 +9,7 @@ import msgspec
 from agents.aggregates import REGISTRY
 from generator.markdown import code, fenced, first_sentence, table
 from generator.rules import rules_of
-from generator.types import TypeNames
+from generator.type_names import TypeNames
 from schemas.marks import extras, hints, takes_null
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def page() -> str:
     return "\n".join([INTRO, contents + " · [types](#types)\n", *kinds, _types(types)])
 
 
-def _of_kind(decider: Decider[Any, Any, Any], types: TypeNames) -> str:
+def _of_kind(decider: Decider[Any], types: TypeNames) -> str:
     machine = decider.machine
     refused = rules_of(decider.kind)
     rows = []
@@ -70,7 +70,7 @@ def _where(row: On) -> str:
     return ", ".join(row.where)
 
 
-def _events(row: On, decider: Decider[Any, Any, Any]) -> str:
+def _events(row: On, decider: Decider[Any]) -> str:
     versions = {spec.type: spec.schema_version for spec in decider.events.values()}
     return ", ".join(
         f"`{event.__name__}`" + (f" (v{versions[event]})" if versions[event] > 1 else "") for event in row.events

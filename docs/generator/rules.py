@@ -76,7 +76,8 @@ def _text(node: ast.expr, module: ModuleType, known: Mapping[str, str]) -> str:
     value = _value(node, module)
     if isinstance(value, str | int):
         return _number(value)
-    return "{" + re.findall(r"\w+", ast.unparse(node))[-1].lower() + "}"
+    words: list[str] = re.findall(r"\w+", ast.unparse(node))
+    return "{" + words[-1].lower() + "}"
 
 
 def _value(node: ast.expr, module: ModuleType) -> Any:

@@ -23,7 +23,12 @@ def distribution_of(requirement: str) -> str:
 
 
 CORE = {distribution_of(line) for line in PROJECT["project"]["dependencies"]}
-BROKER = {distribution_of(line) for line in PROJECT["project"]["optional-dependencies"]["broker"]}
+EXTRAS = {
+    extra: {distribution_of(line) for line in lines}
+    for extra, lines in PROJECT["project"]["optional-dependencies"].items()
+}
+# Which folder may need which extra: a worker runs without any.
+NEEDED_BY = {"workers/broker": "broker", "agents/testing": "testing"}
 
 
 def foreign_owners(distributions: Iterable[metadata.Distribution]) -> dict[str, set[str]]:
@@ -96,19 +101,20 @@ def test_the_installed_version_is_the_declared_one() -> None:
 
 def test_the_extras_are_those_that_the_metadata_offers() -> None:
     declared = set(PROJECT["project"]["optional-dependencies"])
-    assert set(metadata.metadata("annals").get_all("Provides-Extra", [])) == declared == {"broker"}
+    assert set(metadata.metadata("annals").get_all("Provides-Extra", [])) == declared == set(NEEDED_BY.values())
 
 
 def test_everything_imported_is_declared_where_it_is_needed() -> None:
     for source, distribution in imported_distributions():
-        allowed = CORE | BROKER if (ROOT / "workers/broker") in source.parents else CORE
+        folders = [extra for folder, extra in NEEDED_BY.items() if (ROOT / folder) in source.parents]
+        allowed = CORE.union(*(EXTRAS[extra] for extra in folders))
         # mode comes with Faust, from the same authors and in step with it.
         assert distribution in allowed | {"mode-streaming"}, f"{source.relative_to(ROOT)} imports {distribution}"
 
 
 def test_everything_declared_is_used() -> None:
     used = {distribution for _, distribution in imported_distributions()}
-    assert used | USED_UNSEEN >= CORE | BROKER
+    assert used | USED_UNSEEN >= CORE.union(*EXTRAS.values())
 
 
 def test_the_lock_is_of_this_version() -> None:
@@ -116,7 +122,7 @@ def test_the_lock_is_of_this_version() -> None:
     (annals,) = (package for package in lock["package"] if package["name"] == "annals")
     assert annals["version"] == PROJECT["project"]["version"]
     locked = {package["name"] for package in lock["package"]}
-    assert locked >= CORE | BROKER
+    assert locked >= CORE.union(*EXTRAS.values())
 
 
 def test_the_licence_is_the_declared_one_in_full() -> None:

@@ -50,8 +50,12 @@ class TypeNames:
             return None
         _, name, own = max(found, key=lambda each: each[0])
         said = [mark.description for mark in own if mark.description]
-        listed = [mark for mark in own if mark.extra_json_schema and "enum" in mark.extra_json_schema]
-        codes = f"one of {len(listed[0].extra_json_schema['enum'])} codes" if listed else ""
+        lists = [
+            mark.extra_json_schema["enum"]
+            for mark in own
+            if mark.extra_json_schema and "enum" in mark.extra_json_schema
+        ]
+        codes = f"one of {len(lists[0])} codes" if lists else ""
         self.described[name] = said[-1] if said else codes
         return name
 
