@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hypothesis import strategies as st
 
+from agents.machine import ABSENT
 from agents.refusals import NotOpen, Refused
 from agents.testing.specification import NOW
 from agents.testing.strategies import commands, structs
@@ -40,15 +41,15 @@ class History(NamedTuple):
         return tuple(event for step in self.steps for event in step.events)
 
 
-def histories(decider: Decider[Any], max_commands: int = 12) -> st.SearchStrategy[History]:
-    """Histories of 0 to `max_commands` commands, most of them open to the status that the earlier ones led to."""
+def histories(decider: Decider[Any], max_commands: int = 24) -> st.SearchStrategy[History]:
+    """Histories of 0 to `max_commands` commands, each open to the status that the earlier ones led to."""
+    choices = {status: _choices(decider, status) for status in (ABSENT, *decider.machine.statuses)}
 
     @st.composite
     def drawn(draw: Callable[[st.SearchStrategy[Any]], Any]) -> History:
         state, steps = decider.initial, []
         for _ in range(draw(st.integers(0, max_commands))):
-            is_open = decider.machine.open_commands(state.status)
-            command = draw(st.sampled_from(is_open).flatmap(structs) if is_open else commands(decider))
+            command = draw(choices[state.status])
             step = take(decider, state, command)
             if step is not None:
                 steps.append(step)
@@ -56,6 +57,40 @@ def histories(decider: Decider[Any], max_commands: int = 12) -> st.SearchStrateg
         return History(tuple(steps), state)
 
     return drawn()
+
+
+def states(decider: Decider[Any], max_events: int = 12) -> st.SearchStrategy[Any]:
+    """States to decide in: of histories, and of any events behind a creation.
+
+    The second sort has what short histories seldom reach, and what another release, with other rules, may have written.
+    """
+    (creation,) = decider.machine.open_commands(ABSENT)
+    begun = structs(decider.machine.rows[creation].events[0])
+    staying = [spec.type for spec in decider.events.values() if not _ends(decider, spec.type)]
+    later = st.lists(st.sampled_from(staying).flatmap(structs), max_size=max_events)
+
+    def fold(beginning: Message, events: list[Message]) -> Any:
+        state = decider.evolve(decider.initial, beginning)
+        for event in events:
+            state = decider.evolve(state, event)
+        return state
+
+    return st.one_of(histories(decider).map(lambda history: history.state), st.builds(fold, begun, later))
+
+
+def _ends(decider: Decider[Any], event: type) -> bool:
+    """Whether the event leads to a terminal status, or is another beginning."""
+    edges = [edge for edge in decider.machine.edges() if edge[1] is event]
+    return any(start == ABSENT or end in decider.machine.terminal for start, _, end in edges)
+
+
+def _choices(decider: Decider[Any], status: str) -> st.SearchStrategy[Message]:
+    """The commands to draw from in a status. Those that end the history are rare, or none would be long."""
+    is_open = decider.machine.open_commands(status)
+    if not is_open:
+        return commands(decider)
+    going_on = [c for c in is_open if decider.machine.rows[c].to not in decider.machine.terminal]
+    return st.sampled_from([*going_on * 6, *is_open]).flatmap(structs)
 
 
 def take(decider: Decider[Any], state: Any, command: Message) -> Step | None:

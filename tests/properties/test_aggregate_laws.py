@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from agents.aggregates import REGISTRY
 from agents.testing import laws
-from agents.testing.histories import histories
+from agents.testing.histories import histories, states
 from agents.testing.strategies import commands, events
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_an_aggregate_begins_with_its_creation_and_nothing_else(decider: Decider
 @LIVELY
 @given(data=st.data())
 def test_a_command_sent_twice_in_a_row_causes_events_once(decider: Decider[Any], data: st.DataObject) -> None:
-    state = data.draw(histories(decider)).state
+    state = data.draw(states(decider))
     laws.every_command_is_idempotent(decider, state, data.draw(commands(decider)))
 
 
@@ -51,21 +51,21 @@ def test_a_command_that_caused_events_causes_none_when_sent_again(decider: Decid
 @LIVELY
 @given(data=st.data())
 def test_every_status_and_command_is_handled_or_refused(decider: Decider[Any], data: st.DataObject) -> None:
-    state = data.draw(histories(decider)).state
+    state = data.draw(states(decider))
     laws.every_pair_is_handled_or_refused(decider, state, data.draw(commands(decider)))
 
 
 @LIVELY
 @given(data=st.data())
 def test_a_decision_leaves_no_trace(decider: Decider[Any], data: st.DataObject) -> None:
-    state = data.draw(histories(decider)).state
+    state = data.draw(states(decider))
     laws.decisions_leave_no_trace(decider, state, data.draw(commands(decider)))
 
 
 @LIVELY
 @given(data=st.data())
 def test_any_event_can_follow_any_state(decider: Decider[Any], data: st.DataObject) -> None:
-    state = data.draw(histories(decider)).state
+    state = data.draw(states(decider))
     laws.evolve_is_total(decider, state, data.draw(events(decider)))
 
 
