@@ -1,0 +1,33 @@
+"""What an operator is told when something could not be asked: one line each, with what to do."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from workers.settings import SettingsError
+
+DONE: Final = 0
+ANSWER_IS_NO: Final = 1
+COULD_NOT_ASK: Final = 2
+
+
+class CannotAskError(Exception):
+    """A command could not do its work for a reason that the operator can change; the message says which."""
+
+
+def described(error: Exception) -> tuple[str, ...] | None:
+    """Return the lines that say what is wrong; None for what nobody outside can mend, which deserves its traceback."""
+    if isinstance(error, SettingsError):
+        return error.problems
+    if isinstance(error, CannotAskError):
+        return (str(error),)
+    # Imported only now: a command that does not talk to Kafka starts without it.
+    from aiokafka.errors import KafkaError
+
+    from workers.broker.errors import BrokerError
+
+    if isinstance(error, BrokerError):
+        return (str(error),)
+    if isinstance(error, KafkaError):
+        return (f"Kafka said no: {type(error).__name__}: {error}",)
+    return None

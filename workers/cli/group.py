@@ -1,0 +1,70 @@
+"""The group `annals`: which commands there are, and what their failures are to the shell.
+
+Exit status: 0 done, 1 the answer is no, 2 it could not be asked (wrong usage or settings, no broker).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib import metadata
+from typing import Any, Final
+
+import click
+
+from workers.cli.failures import COULD_NOT_ASK, described
+
+# Name and the module and attribute that it is loaded from: `annals --help` imports none of them but to show their line.
+COMMANDS: Final[dict[str, str]] = {
+    "broker": "workers.cli.broker:broker",
+}
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command when it is run or its help is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the names in the order of the registry: the order in which a newcomer needs them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Return a command, or None if there is none of this name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name].split(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(metadata.version("annals"), prog_name="annals")
+def annals() -> None:
+    """Event sourcing on Kafka: commands in, CID-chained events out, exactly once.
+
+    Exit status: 0 done, 1 the answer is no, 2 it could not be asked. Every setting is an option, an environment
+    variable (ANNALS_...) or a line of the TOML file that ANNALS_CONFIG names.
+    """
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line and exit; no failure that an operator can cause shows a traceback."""
+    try:
+        status = annals.main(arguments, prog_name="annals", standalone_mode=False)
+    except click.exceptions.Abort:
+        # Ctrl-C, where the command has no own meaning for it; what a shell says of SIGINT.
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read has seen enough (`annals events … | head`); nothing more can be written, not even at exit.
+        sys.stdout = None
+        sys.exit(COULD_NOT_ASK)
+    except Exception as error:
+        lines = described(error)
+        if lines is None:
+            raise
+        for line in lines:
+            click.echo(f"annals: {line}", err=True)
+        sys.exit(COULD_NOT_ASK)
+    sys.exit(status if isinstance(status, int) else 0)
