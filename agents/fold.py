@@ -1,0 +1,93 @@
+"""The fold of a journal: the contract's rule of every reader, and what the records that count make of the state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from agents.ports import Aggregate, Position, StoppedError
+from agents.refusals import UnknownEventError
+from schemas.chain import ForeignError, Verdict, judge, read_block
+from schemas.cid import cid_of, cid_text
+from topics.keys import partition_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agents.decider import Decider
+    from agents.ledger import Ledger
+    from agents.ports import JournalRecord
+
+TIME_CHARACTERS: Final = 27  # 2026-11-21T09:30:00.000000Z
+
+
+class Fold:
+    """Folds one journal partition into a ledger, and counts what it met."""
+
+    def __init__(self, decider: Decider[Any], ledger: Ledger, partition: int, partitions: int) -> None:
+        """Take the kind's decider, the shard's ledger, and which partition of how many this is."""
+        self._decider = decider
+        self._ledger = ledger
+        self._partition = partition
+        self._partitions = partitions
+        self.counts: Counter[str] = Counter()  # events, void, foreign
+
+    def apply(self, records: Sequence[JournalRecord]) -> None:
+        """Fold records in the order of the journal, and settle them with the position behind the last one.
+
+        Raises:
+            StoppedError: a gap, or an event that this release cannot read; everything before it is settled.
+        """
+        last: JournalRecord | None = None
+        try:
+            for record in records:
+                self._one(record)
+                last = record
+        finally:
+            if last is not None:
+                cid = cid_of(last.value) if last.value is not None else b""
+                self._ledger.settle(Position(last.offset + 1, last.offset, cid))
+
+    def _one(self, record: JournalRecord) -> None:
+        kind, ledger = self._decider.kind, self._ledger
+        try:
+            event = read_block(kind, record.value)
+        except ForeignError:
+            self.counts["foreign"] += 1
+            return
+        aggregate_id = event["aggregate_id"]
+        key = record.key
+        if key != aggregate_id.encode() or partition_of(key, self._partitions) != self._partition:
+            self.counts["foreign"] += 1
+            return
+        cid = cid_of(record.value)  # type: ignore[arg-type] - a null value is foreign
+        current = ledger.aggregate(aggregate_id)
+        version, previous = event["version"], event["previous"]
+        if version == current.version + 1 and previous == current.head:
+            self._counted(record, event, current, cid)
+            return
+        verdict = judge(version, previous, current.version, current.head, ledger.is_void(previous))
+        if verdict is Verdict.GAP:
+            raise StoppedError(
+                f"gap in the journal: {kind} {aggregate_id!r}, partition {self._partition}, offset {record.offset}: version "
+                f"{version} ({cid_text(cid)}) follows version {current.version}. Events are missing: restore the topic from a "
+                f"copy that has them, or find out with 'annals verify {kind} {aggregate_id}' what happened. Nothing is guessed."
+            )
+        self.counts["void"] += 1
+        ledger.avoid(cid, aggregate_id, event["command_id"])
+
+    def _counted(self, record: JournalRecord, event: dict[str, Any], current: Aggregate, cid: bytes) -> None:
+        decider, ledger = self._decider, self._ledger
+        aggregate_id, version, name = event["aggregate_id"], event["version"], event["type"]
+        try:
+            typed = decider.read_event(name, event["schema_version"], event["data"])
+        except UnknownEventError as error:
+            raise StoppedError(
+                f"{decider.kind} {aggregate_id!r}, partition {self._partition}, offset {record.offset}: {error}"
+            ) from error
+        recorded_at = event["recorded_at"]
+        if len(recorded_at) != TIME_CHARACTERS or recorded_at < current.recorded_at:
+            recorded_at = current.recorded_at  # written by a stranger; ours never go back
+        ledger.record(aggregate_id, Aggregate(version, cid, recorded_at, decider.evolve(current.state, typed)))
+        ledger.extend(aggregate_id, event["command_id"], version, cid, name)
+        self.counts["events"] += 1

@@ -1,0 +1,76 @@
+"""What waits for a shard: bounded in bytes and records by pausing its source, taken in batches as large as there are."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from agents.ports import CommandRecord, CommandSource, Delivery
+
+RECORD_BYTES: Final = 600  # measured: what a record takes beside its value
+HIGH_BYTES: Final = 6 << 20  # waiting for one shard; its source is paused above
+LOW_BYTES: Final = 3 << 20
+BATCH_RECORDS: Final = 3_000  # about 0.1 s of deciding, so that no other shard and no heartbeat waits longer
+BATCH_BYTES: Final = 4 << 20
+
+
+class Inbox:
+    """The commands that were fetched and are not decided."""
+
+    def __init__(self, source: CommandSource) -> None:
+        """Begin empty and paused: the shard says from where."""
+        self._source = source
+        self._waiting: deque[CommandRecord] = deque()
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+        self._is_paused = False
+
+    def __len__(self) -> int:
+        """Return how many commands wait."""
+        return len(self._waiting)
+
+    def begin(self, offset: int) -> None:
+        """Forget what waits, and take deliveries from an offset on."""
+        self.clear()
+        self._source.deliver_from(offset)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._waiting.clear()
+        self._bytes = 0
+        self._arrived.clear()
+        self._is_paused = False
+
+    def put(self, delivery: Delivery) -> None:
+        """Take a delivery, unless it was fetched before the last `begin`."""
+        if delivery.generation != self._source.generation:
+            return
+        self._waiting.extend(delivery.records)
+        self._bytes += sum(_bytes(record) for record in delivery.records)
+        self._arrived.set()
+        if self._bytes > HIGH_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._source.pause()
+
+    async def take(self) -> list[CommandRecord]:
+        """Wait until something is there, and take as much of it as one batch may hold."""
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+        waiting, taken, size = self._waiting, [], 0
+        while waiting and len(taken) < BATCH_RECORDS and size < BATCH_BYTES:
+            record = waiting.popleft()
+            size += _bytes(record)
+            taken.append(record)
+        self._bytes -= size
+        if self._is_paused and self._bytes < LOW_BYTES:
+            self._is_paused = False
+            self._source.resume()
+        return taken
+
+
+def _bytes(record: CommandRecord) -> int:
+    value = record.value
+    return RECORD_BYTES + len(value) if value is not None else RECORD_BYTES

@@ -1,0 +1,150 @@
+"""What a shard knows of its aggregates: the present batch, over the hot ones in memory, over the store.
+
+Only `settle` makes a batch's changes lasting; until then `drop` forgets them, and the store has never seen them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from cachetools import LRUCache
+
+from agents.ports import Aggregate, Changes, Stored
+
+if TYPE_CHECKING:
+    from agents.decider import Decider
+    from agents.ports import CommandEvents, Position, ShardStore
+
+ENTRY_BYTES: Final = 700  # measured: key, tuple, head and cache link of an entry, and a small state's object
+STATE_FACTOR: Final = 6  # a decoded state takes about this many times its encoded bytes
+NEVER: Final = "0001-01-01T00:00:00.000000Z"
+
+
+class Hot:
+    """The hot aggregates of all shards of a worker, least recently used first to go, bounded in estimated bytes."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Begin empty."""
+        self.cache: LRUCache[tuple[int, str], tuple[Aggregate, int]] = LRUCache(limit_bytes, getsizeof=_size)
+        self._ledgers = 0
+
+    def new_ledger(self) -> int:
+        """Return a number of its own for a ledger: what an older ledger of a shard kept is never found again."""
+        self._ledgers += 1
+        return self._ledgers
+
+    def keep(self, key: tuple[int, str], aggregate: Aggregate, encoded_bytes: int) -> None:
+        """Keep an aggregate, unless it is larger than all there is."""
+        size = ENTRY_BYTES + STATE_FACTOR * encoded_bytes
+        if size <= self.cache.maxsize:
+            self.cache[key] = aggregate, size
+        else:
+            self.cache.pop(key, None)
+
+
+class Ledger:
+    """One shard's aggregates and the commands that they have seen."""
+
+    def __init__(self, decider: Decider[Any], store: ShardStore, hot: Hot) -> None:
+        """Take the kind's decider, the shard's store, and the worker's hot aggregates."""
+        self._decider = decider
+        self._store = store
+        self._absent = Aggregate(0, None, NEVER, decider.initial)
+        self._hot = hot
+        self._number = hot.new_ledger()
+        self._aggregates: dict[str, Aggregate] = {}
+        self._commands: dict[tuple[str, str], CommandEvents] = {}
+        self._voids: dict[bytes, tuple[str, str]] = {}
+        self._last: tuple[tuple[str, str], CommandEvents] | None = None
+        self._hits = 0
+        self._misses = 0
+
+    def aggregate(self, aggregate_id: str) -> Aggregate:
+        """Return where an aggregate stands; version 0 and the initial state if it is absent."""
+        found = self._aggregates.get(aggregate_id)
+        if found is not None:
+            self._hits += 1
+            return found
+        try:
+            found = self._hot.cache[self._number, aggregate_id][0]
+        except KeyError:
+            self._misses += 1
+            return self._load(aggregate_id)
+        self._hits += 1
+        return found
+
+    def command(self, aggregate_id: str, command_id: str) -> CommandEvents | None:
+        """Return the events of a command that this aggregate has seen; None if it caused none."""
+        found = self._commands.get((aggregate_id, command_id))
+        return found if found is not None else self._store.command(aggregate_id, command_id)
+
+    def record(self, aggregate_id: str, aggregate: Aggregate) -> None:
+        """Take an aggregate's new standing."""
+        self._aggregates[aggregate_id] = aggregate
+
+    def remember(self, aggregate_id: str, command_id: str, first_version: int, events: list[tuple[bytes, str]]) -> None:
+        """Take the events of a command."""
+        self._commands[aggregate_id, command_id] = first_version, events
+
+    def extend(self, aggregate_id: str, command_id: str, version: int, cid: bytes, name: str) -> None:
+        """Take one more event of a command, as the fold meets them: one by one, those of a command in a row."""
+        key = aggregate_id, command_id
+        if self._last is None:  # the fold goes on where another stopped, perhaps within a command
+            known = self._store.command(aggregate_id, command_id)
+        else:
+            known = self._last[1] if self._last[0] == key else None
+        if known is not None and known[0] + len(known[1]) == version:
+            events: CommandEvents = known[0], [*known[1], (cid, name)]
+        else:
+            events = version, [(cid, name)]
+        self._commands[key] = events
+        self._last = key, events
+
+    def avoid(self, cid: bytes, aggregate_id: str, command_id: str) -> None:
+        """Take a void event."""
+        self._voids[cid] = aggregate_id, command_id
+
+    def is_void(self, cid: bytes | None) -> bool:
+        """Whether a CID is that of a void event."""
+        return cid is not None and (cid in self._voids or self._store.is_void(cid))
+
+    def settle(self, position: Position) -> None:
+        """Write the batch's changes and its position to the store, at once, and keep its aggregates hot."""
+        encode = self._decider.encode_state
+        stored = {
+            aggregate_id: Stored(a.version, a.head or b"", a.recorded_at, encode(a.state))
+            for aggregate_id, a in self._aggregates.items()
+        }
+        voids = [(cid, *ids) for cid, ids in self._voids.items()]
+        self._store.apply(Changes(stored, self._commands, voids, position))
+        for aggregate_id, aggregate in self._aggregates.items():
+            self._hot.keep((self._number, aggregate_id), aggregate, len(stored[aggregate_id].state))
+        last = self._last
+        self.drop()
+        self._last = last
+
+    def drop(self) -> None:
+        """Forget the batch's changes."""
+        self._aggregates = {}
+        self._commands = {}
+        self._voids = {}
+        self._last = None
+
+    def cache_use(self) -> tuple[int, int, int]:
+        """Return hits and misses since the last call, and the estimated bytes of all hot aggregates."""
+        used = self._hits, self._misses, int(self._hot.cache.currsize)
+        self._hits = self._misses = 0
+        return used
+
+    def _load(self, aggregate_id: str) -> Aggregate:
+        stored = self._store.aggregate(aggregate_id)
+        if stored is None:
+            return self._absent
+        version, head, recorded_at, state = stored
+        aggregate = Aggregate(version, head, recorded_at, self._decider.decode_state(state))
+        self._hot.keep((self._number, aggregate_id), aggregate, len(state))
+        return aggregate
+
+
+def _size(entry: tuple[Aggregate, int]) -> int:
+    return entry[1]

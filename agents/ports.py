@@ -1,0 +1,206 @@
+"""The ports of the shells: what they ask of the outside, in a few verbs each.
+
+`workers` implements them on Kafka, RocksDB and the clock; the in-memory ones are for speed and proven equal by the
+conformance suites.
+
+    JournalError
+    ├── FencedError      another writer has the journal now
+    ├── UncertainError   what became of a transaction is not known; fence and read
+    ├── UnreachableError the brokers do not answer; try again later
+    └── StoppedError     the shard must not go on by itself; names the place and what to do
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    Headers = Sequence[tuple[str, bytes]]
+
+
+class JournalError(Exception):
+    """Something is wrong between a shard and its journal."""
+
+
+class FencedError(JournalError):
+    """Another writer holds the shard's transactional id now; nothing more of ours will ever be visible."""
+
+
+class UncertainError(JournalError):
+    """Whether a transaction was committed is not known: drop what was decided, fence, read the journal again."""
+
+
+class UnreachableError(JournalError):
+    """The brokers do not answer, or cannot at present; nothing was written. Try again later."""
+
+
+class StoppedError(JournalError):
+    """The shard stops: going on would mean to guess. The message says where it is and what to do."""
+
+
+class CommandRecord(Protocol):
+    """A record as the consumer delivers it."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    @property
+    def timestamp(self) -> int: ...
+
+
+class Aggregate(NamedTuple):
+    """Where an aggregate stands: its chain's last version and CID, when that was recorded, and its state."""
+
+    version: int
+    head: bytes | None
+    recorded_at: str
+    state: Any
+
+
+class Position(NamedTuple):
+    """Up to where a fold has read its journal.
+
+    offset: the next offset to read; last_offset and last_cid: the last record that was read and the CID of its value,
+    -1 and empty before any.
+    """
+
+    offset: int
+    last_offset: int
+    last_cid: bytes
+
+
+class Stored(NamedTuple):
+    """An aggregate as a store keeps it, its state still encoded."""
+
+    version: int
+    head: bytes
+    recorded_at: str
+    state: bytes
+
+
+CommandEvents = tuple[int, "Sequence[tuple[bytes, str]]"]  # the first version; of each event its CID and type
+
+
+class Changes(NamedTuple):
+    """What one batch of journal records changes in the store: applied whole, with the position, or not at all."""
+
+    aggregates: Mapping[str, Stored]
+    commands: Mapping[tuple[str, str], CommandEvents]
+    voids: Iterable[tuple[bytes, str, str]]  # CID, aggregate id, command id
+    position: Position
+
+
+class ShardStore(Protocol):
+    """A fold of one journal partition that carries its position, and can be thrown away."""
+
+    def position(self) -> Position: ...
+    def aggregate(self, aggregate_id: str) -> Stored | None: ...
+    def command(self, aggregate_id: str, command_id: str) -> CommandEvents | None: ...
+    def is_void(self, cid: bytes) -> bool: ...
+    def voids(self) -> list[tuple[bytes, str, str]]: ...
+    def apply(self, changes: Changes) -> None: ...
+    def close(self) -> None: ...
+
+
+class JournalRecord(NamedTuple):
+    """A record of the journal as it was read."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+
+
+class LogState(NamedTuple):
+    """What Kafka says of a shard right after the fence. Offsets; None where there is none.
+
+    committed: the group's next command offset; committed_journal_end: the journal's end in that commit's metadata;
+    outcome_command: the newest outcome's `command-offset`; outcome_journal_end: its `journal-offset`;
+    commands_start: the first command offset that is still there; journal_start, journal_stable (last stable offset) and
+    journal_end (high watermark) of the journal.
+    """
+
+    committed: int | None
+    committed_journal_end: int | None
+    outcome_command: int | None
+    outcome_journal_end: int | None
+    commands_start: int
+    journal_start: int
+    journal_stable: int
+    journal_end: int
+
+
+class Writes(Protocol):
+    """The records of one transaction while it is being decided."""
+
+    def add_event(self, key: bytes, block: bytes, timestamp_ms: int, headers: Headers) -> int: ...
+    def add_events(self, records: Sequence[tuple[bytes, bytes, int, Headers]]) -> int: ...
+    def measure_events(self, records: Sequence[tuple[bytes, bytes, int, Headers]]) -> int: ...
+    def add_outcome(self, key: bytes, value: bytes, timestamp_ms: int, headers: Headers) -> None: ...
+    def add_dead_letter(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers) -> None: ...
+    def add_forward(
+        self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int, headers: Headers
+    ) -> bool: ...
+
+
+class ShardLog(Protocol):
+    """One shard's topics: fence, look, read, write. Every failure to write is Fenced or Uncertain."""
+
+    async def fence(self) -> None: ...
+    async def look(self) -> LogState: ...
+    def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]: ...
+    async def lost_commands(self, commands: set[tuple[str, str]]) -> list[int]: ...
+    def writes(self) -> Writes: ...
+    async def commit(self, writes: Writes, next_offset: int, expected_base: int) -> None: ...
+    async def close(self) -> None: ...
+
+
+class CommandSource(Protocol):
+    """Where a shard's commands come from. What was fetched before the last `deliver_from` is of an older generation."""
+
+    @property
+    def generation(self) -> int: ...
+    def deliver_from(self, offset: int) -> None: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
+
+
+class Delivery(NamedTuple):
+    """What one fetch brought of one partition, and in which generation of its source."""
+
+    topic: str
+    partition: int
+    generation: int
+    records: Sequence[CommandRecord]
+
+
+class StoreFactory(Protocol):
+    """Opens a shard's store, and begins it anew where it is not a fold of this journal."""
+
+    async def open(self) -> ShardStore: ...
+    async def renew(self, store: ShardStore) -> ShardStore: ...
+    async def close(self, store: ShardStore) -> None: ...
+
+
+class ShardTelemetry(Protocol):
+    """What a shard tells about itself; constant work per batch."""
+
+    def committed(self, batch: Any, records: Sequence[CommandRecord], decided_s: float, committed_s: float) -> None: ...
+    def folded(self, counts: Mapping[str, int], position: int, end: int) -> None: ...
+    def aborted(self) -> None: ...
+    def fenced(self) -> None: ...
+    def cached(self, hits: int, misses: int, hot_bytes: int) -> None: ...
+
+
+class Clock(Protocol):
+    """The time, UTC."""
+
+    def now(self) -> datetime: ...
+    def monotonic(self) -> float: ...

@@ -1,0 +1,357 @@
+"""One shard: the single writer of one journal partition, from its fence to its close.
+
+    opening ──► open ──► suspended (a rebalance is under way) ──► open
+       ▲         │
+       ├─────────┤  a transaction whose end is not known, or brokers that do not answer: fence, read, prove, go on
+       │         ▼
+       └────── fenced (another owner) ──► stopped: what cannot go on by itself, with the reason and the remedy
+
+Opening always goes the same way: fence first, then ask for the offsets, then fold the journal from the store's position
+to its end, prove the fold whole, and only then open for commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from agents.batch import Batch, Limits, Place
+from agents.fold import Fold
+from agents.inbox import Inbox
+from agents.ledger import Hot, Ledger
+from agents.ports import FencedError, StoppedError, UncertainError, UnreachableError
+from schemas.cid import cid_of
+
+if TYPE_CHECKING:
+    from agents.decider import Decider
+    from agents.ports import (
+        Clock,
+        CommandRecord,
+        CommandSource,
+        Delivery,
+        LogState,
+        ShardLog,
+        ShardStore,
+        ShardTelemetry,
+        StoreFactory,
+    )
+
+log = structlog.get_logger(__name__)
+
+FIRST_RETRY_S: Final = 0.1
+LAST_RETRY_S: Final = 5.0
+FENCED_PATIENCE_S: Final = (
+    12.0  # longer than the group's session: a rebalance that took the shard away has been told by then
+)
+FENCED_MEMORY_S: Final = 60.0
+STABLE_POLL_S: Final = 0.1
+SUSPEND_PATIENCE_S: Final = 3.0  # a transaction in flight may end before the partitions are given back
+
+
+class Phase(Enum):
+    """Where a shard is in its life."""
+
+    OPENING = "opening"
+    OPEN = "open"
+    SUSPENDED = "suspended"
+    FENCED = "fenced"
+    STOPPED = "stopped"
+    CLOSED = "closed"
+
+
+class Shard:
+    """Decides the commands of one partition and writes its journal, alone."""
+
+    def __init__(
+        self,
+        decider: Decider[Any],
+        place: Place,
+        limits: Limits,
+        journal: ShardLog,
+        stores: StoreFactory,
+        source: CommandSource,
+        clock: Clock,
+        telemetry: ShardTelemetry,
+        *,
+        hot: Hot,
+        folding: asyncio.Semaphore,
+        accept_expired: bool = False,
+    ) -> None:
+        """Take the parts; nothing is opened before `run`. folding: how many shards of the worker may fold at once."""
+        self.place = place
+        self.phase = Phase.OPENING
+        self.reason = "not opened yet"
+        self.next_offset = 0
+        self._decider = decider
+        self._limits = limits
+        self._journal = journal
+        self._stores = stores
+        self._clock = clock
+        self._telemetry = telemetry
+        self._hot = hot
+        self._folding = folding
+        self._accept_expired = accept_expired
+        self._inbox = Inbox(source)
+        self._store: ShardStore | None = None
+        self._ledger: Ledger | None = None
+        self._journal_end = 0
+        self._rebalances = 0
+        self._fences: list[tuple[float, int]] = []
+        self._may_serve = asyncio.Event()
+        self._may_serve.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._assigned = asyncio.Event()
+        self._log = log.bind(kind=place.kind, partition=place.partition)
+
+    @property
+    def store(self) -> ShardStore | None:
+        """The shard's store, while it is open."""
+        return self._store
+
+    def offer(self, delivery: Delivery) -> None:
+        """Take what a fetch brought; decided as soon as the transaction under way is done."""
+        if self.phase is Phase.OPEN:
+            self._inbox.put(delivery)
+
+    async def run(self) -> None:
+        """Open and serve until cancelled or stopped. Every failure leads back to the fence."""
+        retry = FIRST_RETRY_S
+        while True:
+            try:
+                await self._open()
+                retry = FIRST_RETRY_S
+                await self._serve()
+            except FencedError as error:
+                self._telemetry.fenced()
+                if self._is_fought_over():
+                    self._stop(
+                        "another deployment writes this journal: fenced twice within a minute without a rebalance. Stop "
+                        "the other one, or give it a topic prefix of its own; then restart this worker."
+                    )
+                    return
+                await self._wait_fenced(error)
+            except UncertainError as error:
+                self._telemetry.aborted()
+                self._leave(Phase.OPENING, f"the end of a transaction is not known, reading the journal again: {error}")
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY_S)
+            except UnreachableError as error:
+                self._leave(Phase.OPENING, str(error))
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY_S)
+            except StoppedError as error:
+                self._stop(str(error))
+                return
+            except Exception as error:  # noqa: BLE001 - a full disk, a damaged store: nothing may end the shard unseen
+                self._log.exception("shard failed")
+                self._leave(Phase.OPENING, f"{type(error).__name__}: {error}")
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY_S)
+
+    async def suspend(self) -> None:
+        """Take no new batch, and wait a moment for the one in flight: partitions are about to move."""
+        self._may_serve.clear()
+        if self.phase is Phase.OPEN:
+            self.phase, self.reason = Phase.SUSPENDED, "a rebalance is under way"
+        try:
+            await asyncio.wait_for(self._idle.wait(), SUSPEND_PATIENCE_S)
+        except TimeoutError:
+            self._log.warning("the transaction in flight outlasts the rebalance; the next owner's fence ends it")
+
+    def resume(self) -> None:
+        """Go on after a rebalance that left the shard here."""
+        self._rebalances += 1
+        self._assigned.set()
+        if self.phase is Phase.SUSPENDED:
+            self._inbox.begin(self.next_offset)
+            self.phase, self.reason = Phase.OPEN, ""
+        self._may_serve.set()
+
+    async def close(self) -> None:
+        """Close connections and store. `run` must have ended or been cancelled."""
+        if self.phase is not Phase.STOPPED:
+            self._leave(Phase.CLOSED, "closed")
+        await self._journal.close()
+        if self._store is not None:
+            store, self._store = self._store, None
+            await self._stores.close(store)
+
+    async def _open(self) -> None:
+        self._leave(Phase.OPENING, "becoming the journal's only writer")
+        await self._journal.fence()
+        seen = await self._stable()
+        self._require_whole(seen)
+        self.reason = "waiting for other shards to fold their journals"
+        async with self._folding:
+            ledger = await self._folded(seen)
+        self._journal_end = seen.journal_end
+        self.next_offset = await self._next_command(seen)
+        self._ledger = ledger
+        # A rebalance may have begun while this was opening: then `resume` opens, with the positions of that time.
+        if self._may_serve.is_set():
+            self._inbox.begin(self.next_offset)
+            self.phase, self.reason = Phase.OPEN, ""
+        else:
+            self.phase, self.reason = Phase.SUSPENDED, "a rebalance is under way"
+        self._log.info("shard open", next_command=self.next_offset, journal_end=seen.journal_end)
+
+    async def _stable(self) -> LogState:
+        """Look until nothing is open on the journal: our own transactions ended with the fence, a stranger's may not."""
+        while True:
+            seen = await self._journal.look()
+            if seen.journal_stable >= seen.journal_end:
+                return seen
+            self.reason = (
+                f"somebody else's transaction is open on the journal since offset {seen.journal_stable}; it ends by its "
+                f"producer or by the broker's timeout"
+            )
+            await asyncio.sleep(STABLE_POLL_S)
+
+    def _require_whole(self, seen: LogState) -> None:
+        place = self.place
+        if seen.journal_start > 0:
+            raise StoppedError(
+                f"the journal of {place.kind}, partition {place.partition}, begins at offset {seen.journal_start} instead of "
+                f"0: events were deleted. Restore the topic from a copy, and set retention.ms and retention.bytes to -1."
+            )
+        known = seen.committed_journal_end if seen.committed_journal_end is not None else seen.outcome_journal_end
+        if known is not None and seen.journal_end < known:
+            raise StoppedError(
+                f"the journal of {place.kind}, partition {place.partition}, ends at offset {seen.journal_end}, and it reached "
+                f"{known} before: its end was cut off. Restore the topic from a copy that reaches further."
+            )
+
+    async def _folded(self, seen: LogState) -> Ledger:
+        """Fold the journal to its end, from the store's position if the store is a fold of this journal."""
+        place = self.place
+        if self._store is None:
+            self._store = await self._stores.open()
+        if not await self._is_proven(self._store, seen):
+            self._log.warning("the store is no fold of this journal; folding anew")
+            self._store = await self._stores.renew(self._store)
+        ledger = Ledger(self._decider, self._store, self._hot)
+        fold = Fold(self._decider, ledger, place.partition, place.partitions)
+        self.reason = "folding the journal"
+        try:
+            async for records in self._journal.read(self._store.position().offset, seen.journal_end):
+                fold.apply(records)
+                position = self._store.position().offset
+                self.reason = f"folding the journal: at offset {position} of {seen.journal_end}"
+                self._telemetry.folded(fold.counts, position, seen.journal_end)
+                fold.counts.clear()
+                await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
+        finally:
+            self._telemetry.folded(fold.counts, self._store.position().offset, seen.journal_end)
+        return ledger
+
+    async def _is_proven(self, store: ShardStore, seen: LogState) -> bool:
+        """Whether the record at the store's position has the CID that the store keeps beside it."""
+        position = store.position()
+        if position.last_offset < 0:
+            return True
+        if position.last_offset >= seen.journal_end:
+            return False
+        async for records in self._journal.read(position.last_offset, position.last_offset + 1):
+            for record in records:
+                cid = cid_of(record.value) if record.value is not None else b""
+                return record.offset == position.last_offset and cid == position.last_cid
+        return False
+
+    async def _next_command(self, seen: LogState) -> int:
+        """Return the first command that is not decided: by the group, by the outcomes, and by what was lost."""
+        decided_by_outcome = 0 if seen.outcome_command is None else seen.outcome_command + 1
+        offset = max(seen.committed or 0, decided_by_outcome)
+        if (expired := seen.commands_start - offset) > 0:
+            place = self.place
+            if not self._accept_expired:
+                raise StoppedError(
+                    f"{place.topic}-{place.partition}: {expired} offsets of commands from {offset} on expired before they were "
+                    f"decided. Their senders have no answer; look for them there. To go on without them, start the worker "
+                    f"with --accept-expired."
+                )
+            self._log.error("commands expired undecided", first=offset, offsets=expired)
+            offset = seen.commands_start
+        assert self._store is not None  # noqa: S101 - `_folded` opened it
+        lost = {(of, command) for _, of, command in self._store.voids() if self._store.command(of, command) is None}
+        if lost and (offsets := await self._journal.lost_commands(lost)):
+            again = max(min(offsets), seen.commands_start)
+            self._log.error("commands were answered, but their events are void; deciding again", first=again, of=offset)
+            offset = min(offset, again)
+        return offset
+
+    async def _serve(self) -> None:
+        while True:
+            await self._may_serve.wait()
+            records = await self._inbox.take()
+            if not self._may_serve.is_set():
+                continue  # a rebalance began while waiting; what was taken is delivered again
+            self._idle.clear()
+            try:
+                await self._transact(records)
+            finally:
+                self._idle.set()
+
+    async def _transact(self, records: list[CommandRecord]) -> None:
+        """Decide a batch, commit it, and only then fold it; without a known commit nothing of it has happened."""
+        clock, ledger = self._clock, self._ledger
+        assert ledger is not None  # noqa: S101 - `_open` made it
+        started = clock.monotonic()
+        writes = self._journal.writes()
+        batch = Batch(self._decider, ledger, writes, self.place, self._limits, clock.now(), self._journal_end)
+        try:
+            batch.decide(records)
+        except StoppedError:
+            ledger.drop()
+            if batch.next_offset >= 0:  # answer those before the one that cannot be answered
+                await self._transact([record for record in records if record.offset < batch.next_offset])
+            raise
+        decided = clock.monotonic()
+        try:
+            await self._journal.commit(writes, batch.next_offset, self._journal_end)
+        except BaseException:
+            ledger.drop()
+            raise
+        committed = clock.monotonic()
+        position = batch.position()
+        if position is not None:
+            ledger.settle(position)
+            self._journal_end = position.offset + 1  # the transaction's marker
+        self.next_offset = batch.next_offset
+        self._telemetry.committed(batch, records, decided - started, committed - decided)
+        self._telemetry.cached(*ledger.cache_use())
+
+    async def _wait_fenced(self, error: FencedError) -> None:
+        """Wait for the rebalance that explains the fence; without one, open again."""
+        self._assigned.clear()
+        self._leave(Phase.FENCED, str(error))
+        if self._store is not None:
+            store, self._store = self._store, None
+            await self._stores.close(store)
+        await self._journal.close()
+        try:
+            await asyncio.wait_for(self._assigned.wait(), FENCED_PATIENCE_S)
+        except TimeoutError:
+            self._log.warning("fenced, and no rebalance since; opening again")
+
+    def _is_fought_over(self) -> bool:
+        now = self._clock.monotonic()
+        self._fences = [(at, era) for at, era in self._fences if now - at < FENCED_MEMORY_S and era == self._rebalances]
+        self._fences.append((now, self._rebalances))
+        return len(self._fences) > 1
+
+    def _leave(self, phase: Phase, reason: str) -> None:
+        if self.phase is Phase.OPEN or phase is not Phase.OPENING:
+            self._log.warning("shard not open", phase=phase.value, reason=reason)
+        self.phase, self.reason = phase, reason
+        self._inbox.clear()
+        if self._ledger is not None:
+            self._ledger.drop()
+
+    def _stop(self, reason: str) -> None:
+        self._log.error("shard stopped", reason=reason)
+        self.phase, self.reason = Phase.STOPPED, reason
+        self._inbox.clear()

@@ -1,0 +1,84 @@
+"""The composition root: the Faust app with its agents, over the worker's shards.
+
+Faust brings the group, the rebalances and the supervised agents; what it does not do for a journal (whole fetches,
+read_committed, our transactions and stores) is in `workers.kafka` and `workers.stores`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import faust
+from faust.app.base import BootStrategy
+
+from agents.command_handler import command_handler
+from topics.names import TopicNames
+from workers.kafka.transport import DeliverySchema, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from workers.kafka.sources import Sources
+    from workers.settings import Settings
+    from workers.shards import Shards
+
+BROKER_TIMEOUT_S: Final = 60.0  # Faust's own clocks: they only say when it logs that a rebalance is slow
+
+
+class ConsumerOnly(BootStrategy):
+    """Starts no producer and no web server of Faust's: neither would be used, and its pages ask for no name."""
+
+    enable_kafka_producer = False
+    enable_web = False
+
+
+class AnnalsApp(faust.App):
+    """A Faust app whose consumer delivers whole fetches of the open sources."""
+
+    BootStrategy = ConsumerOnly
+
+    def __init__(self, name: str, *, consumer_options: Mapping[str, Any], sources: Sources, **kwargs: Any) -> None:
+        """Take aiokafka's options for the group's consumer, and the sources that it feeds."""
+        self.consumer_options = consumer_options
+        self.sources = sources
+        super().__init__(name, **kwargs)
+
+    def _new_transport(self) -> Transport:
+        return Transport(self.conf.broker_consumer, self, self.loop)
+
+
+def create_app(
+    settings: Settings, options: Mapping[str, Any], kinds: Iterable[str], sources: Sources, shards: Shards
+) -> AnnalsApp:
+    """Return the app: one agent per kind on that kind's commands, and the shards' part in each rebalance."""
+    names = TopicNames(settings.topic_prefix)
+    group = names.group(settings.app_id)
+    app = AnnalsApp(
+        group,
+        consumer_options={**options, "group_id": group, "group_instance_id": settings.instance_id},
+        sources=sources,
+        broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
+        store="memory://",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        broker_session_timeout=BROKER_TIMEOUT_S,
+        broker_request_timeout=BROKER_TIMEOUT_S + 30,
+        stream_wait_empty=False,
+        stream_recovery_delay=0.0,
+    )
+    handler = command_handler(shards.shard_of)
+    for kind in kinds:
+        # acks=False: Faust never commits these offsets; the shards' transactions do
+        topic = app.topic(names.commands(kind), schema=DeliverySchema(), acks=False, internal=False)
+        app.agent(topic, name=f"command_handler.{kind}")(handler)
+
+    async def on_revoked(sender: AnnalsApp, revoked: set[Any], **_: Any) -> None:  # noqa: ARG001 - Faust's signature
+        await shards.on_partitions_revoked(revoked)
+
+    async def on_assigned(sender: AnnalsApp, assigned: set[Any], **_: Any) -> None:  # noqa: ARG001 - Faust's signature
+        await shards.on_partitions_assigned(assigned)
+
+    app.on_partitions_revoked.connect(on_revoked, weak=False)
+    app.on_partitions_assigned.connect(on_assigned, weak=False)
+    return app

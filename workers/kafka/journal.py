@@ -1,0 +1,275 @@
+"""One shard's topics on a real broker: the `ShardLog` port."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import orjson
+from aiokafka import AIOKafkaConsumer
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.structs import TopicPartition
+
+from agents.ports import JournalRecord, LogState, StoppedError, UnreachableError
+from workers.kafka.batches import PartitionBatches, measured
+from workers.kafka.connections import connect
+from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
+from workers.kafka.transaction import Offsets, TransactionalWriter
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+
+    from agents.ports import Headers, Writes
+
+    Where = tuple[str, int]
+
+READ_RECORDS: Final = 4_000  # one fold step: some 60 ms, so that heartbeats are never late
+READ_TIMEOUT_MS: Final = 1_000
+FETCH_BYTES: Final = 4 << 20
+TAIL_RECORDS: Final = 64  # how far from the end the newest outcome is looked for first; eightfold each time
+JOURNAL_END: Final = re.compile(r"journal=(\d+)")
+
+
+class ShardTopics:
+    """The names and limits of one shard's topics."""
+
+    def __init__(
+        self, *, kind: str, partition: int, names: Any, limits: Mapping[str, int], dead_partitions: int
+    ) -> None:
+        """Take the topics' names and the `max.message.bytes` of each role (events, outcomes, commands, dead-letters)."""
+        self.partition = partition
+        self.commands: Where = (names.commands(kind), partition)
+        self.events: Where = (names.events(kind), partition)
+        self.outcomes: Where = (names.outcomes(kind), partition)
+        self.snapshots: Where = (names.snapshots(kind), partition)
+        self.dead: Where = (names.dead_letters, partition % dead_partitions)
+        self.limits = limits
+
+    def all(self) -> list[str]:
+        """Return the topics whose leaders a writer must know."""
+        return [self.commands[0], self.events[0], self.outcomes[0], self.snapshots[0], self.dead[0]]
+
+
+class KafkaWrites:
+    """The records of one transaction, batch by batch (the `Writes` port)."""
+
+    def __init__(self, topics: ShardTopics, codec: str) -> None:
+        """Take the shard's topics, and the codec of what it writes."""
+        self._topics = topics
+        self._codec = codec
+        self._outcomes = PartitionBatches(topics.limits["outcomes"], codec)
+        self._others: dict[Where, PartitionBatches] = {}
+        self.events = PartitionBatches(topics.limits["events"], codec)
+
+    def add_event(self, key: bytes, block: bytes, timestamp_ms: int, headers: Headers) -> int:
+        """Add the one event of a command; return 0, or its bytes when they exceed the topic's limit."""
+        return self.events.add(key, block, timestamp_ms, headers)
+
+    def add_events(self, records: Sequence[tuple[bytes, bytes, int, Headers]]) -> int:
+        """Add all events of a command to one record batch; return 0, or their bytes when they exceed the limit."""
+        return self.events.add_all(records)
+
+    def measure_events(self, records: Sequence[tuple[bytes, bytes, int, Headers]]) -> int:
+        """Return the bytes of a command's events when they exceed the topic's limit, else 0; nothing is added."""
+        return self.events.oversize(records)
+
+    def add_outcome(self, key: bytes, value: bytes, timestamp_ms: int, headers: Headers) -> None:
+        """Add an outcome. Its size is bounded by the bounds of what it repeats."""
+        if self._outcomes.add(key, value, timestamp_ms, headers):
+            raise StoppedError(f"an outcome of {len(value)} bytes exceeds the limit of {self._topics.outcomes[0]}")
+
+    def add_dead_letter(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers) -> None:
+        """Add a dead letter: the offending bytes with the reason in headers."""
+        if self._other(self._topics.dead, "dead-letters").add(key, value, timestamp_ms, headers):
+            raise StoppedError(
+                f"a dead letter of {len(value or b'')} bytes exceeds the limit of {self._topics.dead[0]}"
+            )
+
+    def add_forward(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int, headers: Headers) -> bool:
+        """Add the copy of a misplaced command for another partition; False if it is too large for the topic."""
+        if measured(key, value, headers) > self._topics.limits["commands"]:
+            return False
+        where = (self._topics.commands[0], partition)
+        return not self._other(where, "commands").add(key, value, timestamp_ms, headers)
+
+    def _other(self, where: Where, role: str) -> PartitionBatches:
+        if where not in self._others:
+            self._others[where] = PartitionBatches(self._topics.limits[role], self._codec)
+        return self._others[where]
+
+    def by_partition(self) -> dict[Where, list[Any]]:
+        """Return the batches of each partition that has any."""
+        all_of = {self._topics.events: self.events, self._topics.outcomes: self._outcomes, **self._others}
+        return {where: batches.batches for where, batches in all_of.items() if batches.count}
+
+
+class KafkaShardLog:
+    """Fence, look, read and write one shard's topics."""
+
+    def __init__(
+        self, options: Mapping[str, Any], topics: ShardTopics, transactional_id: str, group: str, codec: str
+    ) -> None:
+        """Take aiokafka client options, the shard's topics, its transactional id and group (CONTRACT), and the codec."""
+        self._options = options
+        self._topics = topics
+        self._group = group
+        self._codec = codec
+        self._writer = TransactionalWriter(options, transactional_id, topics.all())
+
+    async def fence(self) -> None:
+        """Become the only writer of the journal; see `TransactionalWriter.fence`."""
+        with _reaching("the transaction coordinator"):
+            await self._writer.fence()
+
+    async def look(self) -> LogState:
+        """Ask Kafka where everything stands. Call it after `fence`: only then nothing of it can change any more."""
+        with _reaching("the journal"):
+            return await self._look()
+
+    async def _look(self) -> LogState:
+        topics = self._topics
+        client = await connect(self._options, topics.all())
+        try:
+            ends = await list_offsets(client, HIGH_WATERMARK, LAST, [topics.events])
+            stable = await list_offsets(client, LAST_STABLE, LAST, [topics.events, topics.outcomes])
+            starts = await list_offsets(
+                client, HIGH_WATERMARK, FIRST, [topics.events, topics.outcomes, topics.commands]
+            )
+            group = await committed(client, self._group, topics.commands)
+        finally:
+            await client.close()
+        newest = await self._newest_outcome(starts[topics.outcomes], stable[topics.outcomes])
+        metadata = JOURNAL_END.search(group[1]) if group else None
+        return LogState(
+            committed=group[0] if group else None,
+            committed_journal_end=int(metadata[1]) if metadata else None,
+            outcome_command=newest[0],
+            outcome_journal_end=newest[1],
+            commands_start=starts[topics.commands],
+            journal_start=starts[topics.events],
+            journal_stable=stable[topics.events],
+            journal_end=ends[topics.events],
+        )
+
+    async def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]:
+        """Yield the journal's committed records from `start` until the position has reached `end`, in steps.
+
+        Raises:
+            StoppedError: the journal does not reach from `start` to `end`.
+        """
+        with _reaching("the journal"):
+            async for records in read_partition(self._options, self._topics.events, start, end):
+                yield [JournalRecord(record.offset, record.key, record.value) for record in records]
+
+    async def lost_commands(self, commands: set[tuple[str, str]]) -> list[int]:
+        """Return the offsets of these commands (aggregate id, command id) whose newest outcome claims events.
+
+        Their events are void: the outcome promised what the journal does not hold.
+        """
+        with _reaching("outcomes"):
+            where = self._topics.outcomes
+            client = await connect(self._options, [where[0]])
+            try:
+                start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
+                end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
+            finally:
+                await client.close()
+            lost: dict[tuple[str, str], int] = {}
+            async for records in read_partition(self._options, where, start, end):
+                for record in records:
+                    headers = dict(record.headers)
+                    command = ((record.key or b"").decode(), headers.get("command-id", b"").decode())
+                    if command in commands:
+                        outcome = orjson.loads(record.value)
+                        if outcome["status"] == "accepted" and outcome["events"]:
+                            lost[command] = int(headers["command-offset"])
+                        else:
+                            lost.pop(command, None)
+            return list(lost.values())
+
+    def writes(self) -> KafkaWrites:
+        """Return an empty transaction's records."""
+        return KafkaWrites(self._topics, self._codec)
+
+    async def commit(self, writes: Writes, next_offset: int, expected_base: int) -> None:
+        """Write it all, with the offset, in one transaction.
+
+        next_offset: the first command offset that is not decided; expected_base: where the journal ends now.
+
+        Raises:
+            FencedError, UncertainError: see `TransactionalWriter.commit`; uncertain too when an event would not stand
+                where this writer, being the only one, expects it.
+        """
+        assert isinstance(writes, KafkaWrites)  # noqa: S101 - the port's own type
+        topic, partition = self._topics.commands
+        journal_end = expected_base + (writes.events.count + 1 if writes.events.count else 0)
+        offsets = Offsets(self._group, topic, partition, next_offset, f"journal={journal_end}")
+        await self._writer.commit(writes.by_partition(), offsets, {self._topics.events: expected_base})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._writer.close()
+
+    async def _newest_outcome(self, start: int, end: int) -> tuple[int | None, int | None]:
+        """Return `command-offset` and `journal-offset` of the newest outcome, looked for from the end backwards."""
+        reach = TAIL_RECORDS
+        while end > start:
+            newest = None
+            begin = max(start, end - reach)
+            async for records in read_partition(self._options, self._topics.outcomes, begin, end):
+                newest = records[-1] if records else newest
+            if newest is not None:
+                headers = dict(newest.headers)
+                journal = headers.get("journal-offset")
+                return int(headers["command-offset"]), int(journal) if journal is not None else None
+            if begin == start:
+                break
+            reach *= 8
+        return None, None
+
+
+@contextmanager
+def _reaching(what: str) -> Iterator[None]:
+    """Turn what the client raises when it gets no answer into the port's own word."""
+    try:
+        yield
+    except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+        raise UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}") from error
+
+
+async def read_partition(options: Mapping[str, Any], where: Where, start: int, end: int) -> AsyncIterator[list[Any]]:
+    """Yield the committed records of a partition from `start` until the consumer's *position* has reached `end`.
+
+    Transaction markers take offsets, so that the last record is never at `end - 1`; the position passes them.
+
+    Raises:
+        StoppedError: `start` is no longer, or not yet, in the partition.
+    """
+    if start >= end:
+        return
+    partition = TopicPartition(*where)
+    consumer = AIOKafkaConsumer(
+        **options,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_bytes=FETCH_BYTES,
+    )
+    await consumer.start()
+    try:
+        consumer.assign([partition])
+        consumer.seek(partition, start)  # an explicit offset: a reset in the background cannot win over it
+        while (position := await consumer.position(partition)) < end:
+            try:
+                fetched = await consumer.getmany(partition, timeout_ms=READ_TIMEOUT_MS, max_records=READ_RECORDS)
+            except OffsetOutOfRangeError as error:
+                raise StoppedError(
+                    f"{where[0]}-{where[1]} has no offset {position}: it was cut or made anew. Restore the topic, or, "
+                    f"if it is another one on purpose, start with an empty data directory."
+                ) from error
+            if records := fetched.get(partition):
+                yield [record for record in records if record.offset < end]
+    finally:
+        await consumer.stop()

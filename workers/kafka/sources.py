@@ -1,0 +1,88 @@
+"""Where the shards' commands come from: one source per assigned partition, delivered to only while its shard is open."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from aiokafka.structs import TopicPartition
+
+if TYPE_CHECKING:
+    from aiokafka import AIOKafkaConsumer
+
+
+class Source:
+    """One command partition of the group's consumer (the `CommandSource` port)."""
+
+    def __init__(self, partition: TopicPartition, sources: Sources) -> None:
+        """Begin closed: nothing is fetched before `deliver_from`."""
+        self.partition = partition
+        self.generation = 0
+        self._sources = sources
+
+    def deliver_from(self, offset: int) -> None:
+        """Deliver from this offset on. What was fetched before belongs to an older generation."""
+        self.generation += 1
+        self._sources.seek(self.partition, offset)
+
+    def pause(self) -> None:
+        """Fetch no more for the time being."""
+        self._sources.pause(self.partition)
+
+    def resume(self) -> None:
+        """Fetch again."""
+        self._sources.resume(self.partition)
+
+
+class Sources:
+    """All sources of one group consumer. Everything here runs in the consumer's own event loop."""
+
+    def __init__(self) -> None:
+        """Begin without a consumer: `attach` follows when it has started."""
+        self._consumer: AIOKafkaConsumer | None = None
+        self._sources: dict[TopicPartition, Source] = {}
+        self.open: set[TopicPartition] = set()
+        self.changed = asyncio.Event()
+
+    def attach(self, consumer: AIOKafkaConsumer) -> None:
+        """Take the consumer that the partitions are assigned to."""
+        self._consumer = consumer
+
+    def source(self, topic: str, partition: int) -> Source:
+        """Return the source of a partition: the same one as long as the process lives."""
+        key = TopicPartition(topic, partition)
+        if key not in self._sources:
+            self._sources[key] = Source(key, self)
+        return self._sources[key]
+
+    def generation(self, partition: TopicPartition) -> int:
+        """Return the generation in which records of a partition are fetched now."""
+        return self._sources[partition].generation
+
+    def reassign(self) -> None:
+        """Hold all partitions of a new assignment until their shards say from where they go on."""
+        self.open.clear()
+        if self._consumer is not None:
+            held = self._consumer.assignment()
+            if held:
+                self._consumer.pause(*held)
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        """Fetch a partition from an offset, if it is assigned."""
+        if self._consumer is not None and partition in self._consumer.assignment():
+            # an explicit position: the committed offset that aiokafka looks up in the background does not replace it
+            self._consumer.seek(partition, offset)
+            self.resume(partition)
+
+    def pause(self, partition: TopicPartition) -> None:
+        """Fetch no more of a partition, and hand out nothing of it."""
+        self.open.discard(partition)
+        if self._consumer is not None and partition in self._consumer.assignment():
+            self._consumer.pause(partition)
+
+    def resume(self, partition: TopicPartition) -> None:
+        """Fetch a partition again."""
+        if self._consumer is not None and partition in self._consumer.assignment():
+            self._consumer.resume(partition)
+            self.open.add(partition)
+            self.changed.set()

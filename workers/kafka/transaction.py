@@ -1,0 +1,317 @@
+"""One shard's transactional writer: the requests of KIP-98, each sent once and each answer looked at.
+
+aiokafka's own producer resends EndTxn by itself, answers OK to a commit although the broker refused a record of that
+transaction, and takes a duplicate sequence number for success. A journal cannot live with any of the three, so this
+writer uses aiokafka's connections, protocol structures and record builder, and does the sequence itself:
+
+    AddPartitionsToTxn, AddOffsetsToTxn -> Produce, TxnOffsetCommit -> EndTxn (once)
+
+Whatever goes wrong after the first request leaves the outcome of the transaction open: `UncertainError`. The only way
+on is `fence` (InitProducerId): the coordinator then ends what was open and refuses this writer's stragglers by their
+epoch, and the journal itself says what became of the transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    InvalidProducerEpoch,
+    KafkaError,
+    NotCoordinatorError,
+    ProducerFenced,
+    for_code,
+)
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    InitProducerIdRequest,
+    TxnOffsetCommitRequest,
+)
+
+from aiokafka.structs import TopicPartition
+
+from agents.ports import FencedError, UncertainError
+from workers.kafka.connections import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from workers.kafka.batches import RecordBatch
+
+    Where = tuple[str, int]  # topic, partition
+
+PRODUCER_FENCED: Final = 90  # KIP-588; aiokafka has no class for it
+TRANSACTION_TIMEOUT_MS: Final = 10_000  # a dead worker's transaction holds readers up for no longer than this
+CONCURRENT_BACKOFF_S: Final = 0.001  # the markers of the transaction before are a broker's own append away
+COORDINATOR_BACKOFF_S: Final = 0.05
+ALL_REPLICAS: Final = -1
+OFFSET_ATTEMPTS: Final = 10  # 1 ms, doubled each time: two seconds in all
+SEQUENCES: Final = 1 << 31  # sequence numbers are 31 bits and wrap to 0 (KIP-98)
+
+_MOVED = (CoordinatorNotAvailableError, NotCoordinatorError)
+_WAIT = (ConcurrentTransactions, CoordinatorLoadInProgressError)
+_OFFSETS_AGAIN = frozenset({*_MOVED, *_WAIT})
+_FENCED = (InvalidProducerEpoch, ProducerFenced)
+
+
+class Offsets(NamedTuple):
+    """What a transaction commits of the consumer group: the next offset of one partition, with metadata."""
+
+    group: str
+    topic: str
+    partition: int
+    offset: int
+    metadata: str
+
+
+def _error(code: int) -> type[Exception] | None:
+    """The exception class of a broker's error code; None for success."""
+    if code == 0:
+        return None
+    if code == PRODUCER_FENCED:
+        return ProducerFenced  # type: ignore[no-any-return]
+    return for_code(code)  # type: ignore[no-any-return]
+
+
+class TransactionalWriter:
+    """Writes one shard's transactions under one transactional id. Not safe for concurrent use, and never needed so."""
+
+    def __init__(self, options: Mapping[str, Any], transactional_id: str, topics: Sequence[str]) -> None:
+        """Take aiokafka client options, the transactional id (CONTRACT), and the topics whose leaders are needed."""
+        self._options = options
+        self._id = transactional_id
+        self._topics = topics
+        self._client: AIOKafkaClient | None = None
+        self._coordinators: dict[tuple[CoordinationType, str], int] = {}
+        self._producer_id = -1
+        self._epoch = -1
+        self._sequences: dict[Where, int] = {}
+
+    @property
+    def is_fenced_in(self) -> bool:
+        """Whether this writer holds a producer id, so that it may write."""
+        return self._producer_id >= 0
+
+    async def fence(self) -> None:
+        """Become the only writer of this transactional id: ends the previous owner's transaction and refuses it.
+
+        Raises:
+            KafkaError: the broker cannot be reached or refuses (authorisation); nothing was written.
+        """
+        self._producer_id = -1
+        self._sequences.clear()
+        client = await self._connected()
+        while True:
+            node = await self._coordinator(CoordinationType.TRANSACTION, self._id)
+            request = InitProducerIdRequest(transactional_id=self._id, transaction_timeout_ms=TRANSACTION_TIMEOUT_MS)
+            answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
+            error = _error(answer.error_code)
+            if error is None:
+                self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
+                return
+            if error in _MOVED:
+                self._coordinators.clear()
+            elif error not in _WAIT:
+                raise error(f"{self._id}: the broker does not give out a producer id")
+            await asyncio.sleep(COORDINATOR_BACKOFF_S)
+
+    async def commit(
+        self, batches: Mapping[Where, Sequence[RecordBatch]], offsets: Offsets, expected: Mapping[Where, int]
+    ) -> None:
+        """Write all batches and the offset in one transaction.
+
+        expected: where a partition of which this is the only writer ends now. A batch that the broker puts elsewhere
+        means a second writer or a stray marker: the transaction is not committed.
+
+        Raises:
+            FencedError: another writer has this transactional id; nothing of this transaction will ever be visible.
+            UncertainError: what became of the transaction is not known; `fence`, then read the journal.
+        """
+        if not self.is_fenced_in:
+            raise UncertainError(f"{self._id}: no producer id")
+        producer, self._producer_id = self._producer_id, -1  # given back only by a commit that is known
+        try:
+            await self._transact(producer, batches, offsets, expected)
+        except _FENCED as error:
+            raise FencedError(f"{self._id}: another worker writes this journal now") from error
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            # aiokafka raises AssertionError where its client lost its state; the answer is as unknown as after a timeout
+            raise UncertainError(f"{self._id}: {type(error).__name__}: {error}") from error
+        self._producer_id = producer
+
+    async def close(self) -> None:
+        """Close the connections. What was open is ended by the next owner's fence or by the broker's timeout."""
+        self._producer_id = -1
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
+
+    async def _transact(
+        self,
+        producer: int,
+        batches: Mapping[Where, Sequence[RecordBatch]],
+        offsets: Offsets,
+        expected: Mapping[Where, int],
+    ) -> None:
+        # Both go to one connection, which the broker serves in order: the second needs no round trip of its own.
+        adding = [self._add_offsets(producer, offsets.group)]
+        if batches:
+            adding.insert(0, self._add_partitions(producer, batches))
+        await _all(*adding)
+        # One after the other: a broker that verifies a transaction for two requests at once refuses the first of them
+        # (AddPartitionsToTxnManager, KIP-890: NETWORK_EXCEPTION, told to the client as NOT_ENOUGH_REPLICAS).
+        await self._commit_offsets(producer, offsets)
+        produced = await self._produce(producer, batches)
+        for where, first in expected.items():
+            wanted = first
+            for batch, base in zip(batches.get(where, ()), produced.get(where, ()), strict=True):
+                if base != wanted:
+                    raise UncertainError(
+                        f"{where[0]}-{where[1]}: a batch was put at {base} instead of {wanted}: somebody else writes"
+                    )
+                wanted += batch.count
+        await self._end(producer)
+
+    async def _add_partitions(self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]]) -> None:
+        topics: dict[str, list[int]] = {}
+        for topic, partition in batches:
+            topics.setdefault(topic, []).append(partition)
+        request = AddPartitionsToTxnRequest(self._id, producer, self._epoch, list(topics.items()))
+
+        def codes(answer: Any) -> list[int]:
+            return [code for _, partitions in answer.errors for _, code in partitions]
+
+        await self._retried(request, codes)
+
+    async def _add_offsets(self, producer: int, group: str) -> None:
+        request = AddOffsetsToTxnRequest(self._id, producer, self._epoch, group)
+        await self._retried(request, lambda answer: [answer.error_code])
+
+    async def _retried(self, request: Any, codes: Any) -> None:
+        """Send a request that may be sent again: adding twice to a transaction is adding once."""
+        while True:
+            answer = await self._to_coordinator(CoordinationType.TRANSACTION, self._id, request)
+            errors = {error for code in codes(answer) if (error := _error(code)) is not None}
+            if not errors:
+                return
+            if errors <= {ConcurrentTransactions}:
+                await asyncio.sleep(CONCURRENT_BACKOFF_S)
+                continue
+            raise next(iter(errors - {ConcurrentTransactions}))(f"{type(request).__name__} was refused")
+
+    async def _produce(self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]]) -> dict[Where, list[int]]:
+        bases: dict[Where, list[int]] = {where: [] for where in batches}
+        rounds = max((len(of) for of in batches.values()), default=0)
+        for turn in range(rounds):  # a produce request takes one batch per partition
+            by_leader: dict[int, dict[str, list[tuple[int, bytes]]]] = {}
+            for where, of in batches.items():
+                if turn < len(of):
+                    batch, sequence = of[turn], self._sequences.get(where, 0)
+                    self._sequences[where] = (sequence + batch.count) % SEQUENCES
+                    topics = by_leader.setdefault(await self._leader(where), {})
+                    topics.setdefault(where[0], []).append((where[1], batch.build(producer, self._epoch, sequence)))
+            for base in await _all(*(self._produce_to(node, topics) for node, topics in by_leader.items())):
+                for where, offset in base.items():
+                    bases[where].append(offset)
+        return bases
+
+    async def _produce_to(self, node: int, topics: Mapping[str, list[tuple[int, bytes]]]) -> dict[Where, int]:
+        client = await self._connected()
+        timeout = int(self._options.get("request_timeout_ms", 40_000))
+        request = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
+        answer = await client.send(node, request)
+        bases: dict[Where, int] = {}
+        for topic, partitions in answer.topics:
+            for partition, code, offset, *_ in partitions:
+                error = _error(code)
+                if error is not None:
+                    raise error(f"{topic}-{partition} refused a batch")
+                if offset < 0:
+                    raise UncertainError(f"{topic}-{partition}: the broker did not say where it put a batch")
+                bases[topic, partition] = offset
+        if len(bases) != sum(map(len, topics.values())):
+            raise UncertainError(f"{self._id}: the broker answered for {len(bases)} partitions only")
+        return bases
+
+    async def _commit_offsets(self, producer: int, offsets: Offsets) -> None:
+        request = TxnOffsetCommitRequest(
+            self._id,
+            offsets.group,
+            producer,
+            self._epoch,
+            [(offsets.topic, [(offsets.partition, offsets.offset, offsets.metadata)])],
+        )
+        for attempt in count():
+            answer = await self._to_coordinator(CoordinationType.GROUP, offsets.group, request)
+            errors = {error for _, partitions in answer.errors for _, code in partitions if (error := _error(code))}
+            if not errors:
+                return
+            if not errors <= _OFFSETS_AGAIN or attempt >= OFFSET_ATTEMPTS:
+                raise errors.pop()(f"{offsets.group} refused the offset of {offsets.topic}-{offsets.partition}")
+            if not errors.isdisjoint(_MOVED):
+                self._coordinators.clear()
+            await asyncio.sleep(CONCURRENT_BACKOFF_S * 2**attempt)
+
+    async def _end(self, producer: int) -> None:
+        """Send EndTxn, once: a second one could end another transaction than the one that is meant."""
+        request = EndTxnRequest(self._id, producer, self._epoch, transaction_result=True)
+        answer = await self._to_coordinator(CoordinationType.TRANSACTION, self._id, request)
+        error = _error(answer.error_code)
+        if error is not None:
+            raise error("the commit was refused")
+
+    async def _to_coordinator(self, kind: CoordinationType, key: str, request: Any) -> Any:
+        client = await self._connected()
+        node = await self._coordinator(kind, key)
+        try:
+            return await client.send(node, request, group=ConnectionGroup.COORDINATION)
+        except (KafkaError, OSError):
+            self._coordinators.clear()
+            raise
+
+    async def _coordinator(self, kind: CoordinationType, key: str) -> int:
+        client = await self._connected()
+        while (kind, key) not in self._coordinators:
+            try:
+                self._coordinators[kind, key] = await client.coordinator_lookup(kind, key)
+            except _MOVED:  # the internal topic is being made, or its leader is being chosen
+                await asyncio.sleep(COORDINATOR_BACKOFF_S)
+        return self._coordinators[kind, key]
+
+    async def _leader(self, where: Where) -> int:
+        client = await self._connected()
+        topic, partition = where
+        await client._wait_on_metadata(topic)  # noqa: SLF001 - aiokafka's producer does the same
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        if leader is None or leader < 0:
+            client.force_metadata_update()
+            raise UncertainError(f"{topic}-{partition} has no leader at present")
+        return leader
+
+    async def _connected(self) -> AIOKafkaClient:
+        if self._client is None:
+            self._client = await connect(self._options, self._topics)
+        return self._client
+
+
+async def _all(*awaitables: Awaitable[Any]) -> list[Any]:
+    """Await all to their end, then raise the first failure: none is left running behind a failed transaction."""
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    for failure in failures:
+        if isinstance(failure, _FENCED):
+            raise failure
+    for failure in failures:
+        raise failure
+    return results

@@ -1,0 +1,108 @@
+"""How a shard's fold is laid out in keys and values: the same for every store, and versioned.
+
+    \\x00           the position: next offset (8), last offset (8, -1: none), CID of the record there (36, or none)
+    a <id>         an aggregate: version (8), head (36), recorded_at (27), encoded state
+    c <length> <id> <command id>   the events of a command: first version (8), then per event CID (36), length (4), type
+    v <cid>        a void event: length, aggregate id, command id
+
+Numbers are big-endian, an id's length is four bytes: what a stranger wrote into a journal may hold any character.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from agents.ports import Position, Stored
+
+if TYPE_CHECKING:
+    from agents.ports import CommandEvents
+
+FORMAT: Final = 1
+NUMBER: Final = 8
+LENGTH: Final = 4
+CID: Final = 36
+TIME: Final = 27
+HEAD_END: Final = NUMBER + CID
+TIME_END: Final = HEAD_END + TIME
+
+POSITION_KEY: Final = b"\x00"
+IDENTITY_KEY: Final = b"\x01"
+VOIDS: Final = b"v"
+START: Final = Position(0, -1, b"")
+
+
+def encode_position(position: Position) -> bytes:
+    """Return the position's value."""
+    last = position.last_offset.to_bytes(NUMBER, "big", signed=True)
+    return position.offset.to_bytes(NUMBER, "big") + last + position.last_cid
+
+
+def decode_position(value: bytes) -> Position:
+    """Return the position of a value."""
+    last = int.from_bytes(value[NUMBER : 2 * NUMBER], "big", signed=True)
+    return Position(int.from_bytes(value[:NUMBER], "big"), last, value[2 * NUMBER :])
+
+
+def aggregate_key(aggregate_id: str) -> bytes:
+    """Return the key of an aggregate."""
+    return b"a" + aggregate_id.encode()
+
+
+def encode_aggregate(version: int, head: bytes, recorded_at: str, state: bytes) -> bytes:
+    """Return the value of an aggregate."""
+    return version.to_bytes(NUMBER, "big") + head + recorded_at.encode() + state
+
+
+def decode_aggregate(value: bytes) -> Stored:
+    """Return the aggregate of a value."""
+    return Stored(
+        int.from_bytes(value[:NUMBER], "big"),
+        value[NUMBER:HEAD_END],
+        value[HEAD_END:TIME_END].decode(),
+        value[TIME_END:],
+    )
+
+
+def command_key(aggregate_id: str, command_id: str) -> bytes:
+    """Return the key of a command of an aggregate."""
+    encoded = aggregate_id.encode()
+    return b"c" + len(encoded).to_bytes(LENGTH, "big") + encoded + command_id.encode()
+
+
+def encode_events(events: CommandEvents) -> bytes:
+    """Return the value of a command: its events' CIDs and types, from the first version on."""
+    first_version, each = events
+    value = first_version.to_bytes(NUMBER, "big")
+    for cid, name in each:
+        encoded = name.encode()
+        value += cid + len(encoded).to_bytes(LENGTH, "big") + encoded
+    return value
+
+
+def decode_events(value: bytes) -> CommandEvents:
+    """Return the events of a command."""
+    each, at = [], NUMBER
+    while at < len(value):
+        end = at + CID
+        start = end + LENGTH
+        stop = start + int.from_bytes(value[end:start], "big")
+        each.append((value[at:end], value[start:stop].decode()))
+        at = stop
+    return int.from_bytes(value[:NUMBER], "big"), each
+
+
+def void_key(cid: bytes) -> bytes:
+    """Return the key of a void event."""
+    return VOIDS + cid
+
+
+def encode_void(aggregate_id: str, command_id: str) -> bytes:
+    """Return the value of a void event."""
+    encoded = aggregate_id.encode()
+    return len(encoded).to_bytes(LENGTH, "big") + encoded + command_id.encode()
+
+
+def decode_void(key: bytes, value: bytes) -> tuple[bytes, str, str]:
+    """Return a void event's CID, aggregate id and command id."""
+    end = LENGTH + int.from_bytes(value[:LENGTH], "big")
+    return key[1:], value[LENGTH:end].decode(), value[end:].decode()

@@ -1,0 +1,99 @@
+"""Looks at the brokers every other second: whether they answer, and how far each shard is behind."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from workers.kafka.connections import connect
+from workers.kafka.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiokafka.client import AIOKafkaClient
+
+    from workers.clock import SystemClock
+    from workers.shards import Shards
+    from workers.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_S: Final = 2.0
+PATIENCE_S: Final = 4.0  # a look and its time-out are over within the ten seconds in which readiness must turn
+
+
+class Watch:
+    """Keeps the gauges of lag, and the broker's part of readiness, up to date."""
+
+    def __init__(
+        self, options: Mapping[str, Any], topics: list[str], shards: Shards, metrics: Metrics, clock: SystemClock
+    ) -> None:
+        """Take aiokafka options, the command topics, and what is looked at."""
+        self._options = {**options, "request_timeout_ms": int(PATIENCE_S * 1000)}
+        self._servers = options["bootstrap_servers"]
+        self._topics = topics
+        self._shards = shards
+        self._metrics = metrics
+        self._clock = clock
+        self._client: AIOKafkaClient | None = None
+        self._blocked_since: dict[tuple[str, int], tuple[float, int]] = {}
+        self.problem: str | None = None
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        try:
+            while True:
+                await self._look()
+                await asyncio.sleep(INTERVAL_S)
+        finally:
+            await self._disconnect()
+
+    async def _look(self) -> None:
+        try:
+            await asyncio.wait_for(self._measure(), PATIENCE_S)
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            await self._disconnect()
+            if self.problem is None:
+                log.error("the broker does not answer", servers=self._servers, error=type(error).__name__)
+            self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
+            self._metrics.broker_up.set(0)
+        else:
+            if self.problem is not None:
+                log.info("the broker answers again", servers=self._servers)
+            self.problem = None
+            self._metrics.broker_up.set(1)
+
+    async def _measure(self) -> None:
+        if self._client is None:
+            self._client = await connect(self._options, self._topics)
+        shards = {(shard.place.topic, shard.place.partition): shard for shard in self._shards.all()}
+        if not shards:
+            await self._client.fetch_all_metadata()
+        ends = await list_offsets(self._client, HIGH_WATERMARK, LAST, shards)
+        stable = await list_offsets(self._client, LAST_STABLE, LAST, shards)
+        now = self._clock.monotonic()
+        for where, shard in shards.items():
+            labels = shard.place.kind, str(shard.place.partition)
+            self._metrics.lag.labels(*labels).set(max(0, ends[where] - shard.next_offset))
+            self._metrics.blocked.labels(*labels).set(self._blocked(where, stable[where], ends[where], now))
+        self._shards.measure()
+
+    def _blocked(self, where: tuple[str, int], stable: int, end: int, now: float) -> float:
+        """Return the seconds for which the last stable offset has stood still below the end."""
+        if stable >= end:
+            self._blocked_since.pop(where, None)
+            return 0.0
+        since, at = self._blocked_since.get(where, (now, stable))
+        if at != stable:
+            since = now
+        self._blocked_since[where] = since, stable
+        return now - since
+
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
