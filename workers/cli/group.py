@@ -17,6 +17,7 @@ from workers.cli.failures import COULD_NOT_ASK, described
 # Name and the module and attribute that it is loaded from: `annals --help` imports none of them but to show their line.
 COMMANDS: Final[dict[str, str]] = {
     "broker": "workers.cli.broker:broker",
+    "worker": "workers.cli.worker:worker",
 }
 
 
