@@ -8,7 +8,7 @@
 
 from workers.settings.connection import client_options, is_loopback, warnings
 from workers.settings.model import Settings, SettingsError, settings_metadata
-from workers.settings.sources import load_settings
+from workers.settings.sources import default_cache_dir, load_settings
 from workers.settings.values import Secret
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Settings",
     "SettingsError",
     "client_options",
+    "default_cache_dir",
     "is_loopback",
     "load_settings",
     "settings_metadata",

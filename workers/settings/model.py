@@ -175,6 +175,10 @@ class Settings:
             values.one_of("none", "gzip", "snappy", "lz4", "zstd"), "codec of what the worker writes to Kafka"
         ),
     )
+    store_compression: str = field(
+        default="lz4",
+        metadata=_meta(values.one_of("none", "lz4", "zstd"), "codec of the stores' files"),
+    )
     state_cache_bytes: int = field(
         default=64 << 20,
         metadata=_meta(

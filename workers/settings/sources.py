@@ -74,7 +74,7 @@ def load_settings(
     return settings
 
 
-def user_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
+def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
     """Return the folder for what can be fetched again (XDG base directory specification)."""
     variables = os.environ if environment is None else environment  # noqa: TID251 - this is the one reader
     given = variables.get("XDG_CACHE_HOME", "")
