@@ -70,8 +70,8 @@ class Machine:
         self.terminal: Final = frozenset(terminal)
         self.rows: Final[Mapping[type, On]] = {row.command: row for row in rows}
         self._default = tuple(open_)
-        if len(self.rows) < len(rows):
-            raise ValueError("a command has two rows")
+        if doubles := [row.command for row in rows if self.rows[row.command] is not row]:
+            raise ValueError(f"{next(c.__name__ for c in doubles)} has two rows")
         for row in rows:
             named = {*self.where(row), *row.moves.values(), row.to or ABSENT}
             if unknown := named - self.statuses.keys() - {ABSENT}:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Struct
@@ -44,7 +44,7 @@ def complaints(annotation: Any, value: Any, path: str) -> Iterator[Problem]:
     try:
         whole = msgspec.convert(value, Annotated[whole_type, *marks] if marks else whole_type)
     except msgspec.ValidationError as wrong:
-        yield path, _message(wrong, marks)
+        yield path, _message(wrong, bare, marks)
         return
     if not inner:
         yield from _of_whole(annotation, whole, path)
@@ -90,10 +90,12 @@ def below(path: str, name: str) -> str:
     return f"{path}.{name}" if _PLAIN.fullmatch(name) else f"{path}[{json.dumps(name, ensure_ascii=False)}]"
 
 
-def _message(wrong: msgspec.ValidationError, marks: list[Meta]) -> str:
+def _message(wrong: msgspec.ValidationError, bare: Any, marks: list[Meta]) -> str:
     """What a type's own description says, else msgspec's words. Never the value: it may be personal."""
     said = [mark.description for mark in marks if mark.description]
     if said:
         return f"must be {said[-1]}"
+    if get_origin(bare) is Literal:
+        return f"must be one of {', '.join(map(str, get_args(bare)))}"
     text = _AT.sub("", str(wrong)).replace("`", "")
     return text[:1].lower() + text[1:]
