@@ -10,13 +10,14 @@ import difflib
 import sys
 from pathlib import Path
 
-from generator import errors, messages, metrics, python_api, settings, topics
+from generator import command_line, errors, messages, metrics, python_api, settings, topics
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs/reference"
 NOTE = "<!-- Made from the code by `make docs`; change the code, not this page. -->\n\n"
 PAGES = {
     "settings.md": settings.page,
+    "cli.md": command_line.page,
     "commands.md": messages.page,
     "topics.md": topics.page,
     "errors.md": errors.page,

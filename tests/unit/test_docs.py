@@ -14,7 +14,7 @@ import click
 import pytest
 import yaml
 
-from workers.cli import main
+from workers.cli.group import annals
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -73,7 +73,7 @@ def annals_commands() -> Iterator[tuple[Path, list[str]]]:
 
 def refusal(words: list[str]) -> str | None:
     """Why the command line would not take these words; nothing is run."""
-    group, context, rest = main, click.Context(main, info_name="annals"), words
+    group, context, rest = annals, click.Context(annals, info_name="annals"), words
     try:
         while isinstance(group, click.Group):
             name, command, rest = group.resolve_command(context, rest)
@@ -173,7 +173,7 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 def test_every_command_named_in_prose_exists() -> None:
     for page in PAGES:
         for text in re.findall(r"`annals ([a-z][a-z-]*(?: [a-z][a-z-]*)?)", prose(page)):
-            group: click.Command = main
+            group: click.Command = annals
             for word in text.split():
                 if not isinstance(group, click.Group):
                     break
