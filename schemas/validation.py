@@ -51,7 +51,16 @@ def _rule(annotation: Any) -> Rule | None:
     found = list(_rules(annotation))
     if not found:
         return None
-    return found[0] if len(found) == 1 else lambda value: all(rule(value) for rule in found)
+    if len(found) == 1:
+        return found[0]
+
+    def keeps_all(value: Any) -> bool:
+        for rule in found:  # noqa: SIM110 -- half the time of all() and a generator
+            if not rule(value):
+                return False
+        return True
+
+    return keeps_all
 
 
 def _rules(annotation: Any) -> Iterator[Rule]:

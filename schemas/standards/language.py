@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from schemas.standards.languages import EXTENDED, GRANDFATHERED, LANGUAGE_REGIONS, LANGUAGES, SCRIPTS, VARIANTS
@@ -19,6 +20,7 @@ _PRIVATE_SCRIPT: Final = re.compile(r"qa(?:a[a-z]|b[a-x])")
 _PRIVATE_REGION: Final = re.compile(r"q[m-z]|x[a-z]")
 
 
+@lru_cache(maxsize=4_096)  # the tags in use are few, and the grammar takes microseconds
 def language_problem(text: str) -> str | None:
     """What is wrong with a language tag; its case plays no part (RFC 5646, section 2.1.1)."""
     tag = text.lower()
