@@ -1,0 +1,29 @@
+"""Why a record cannot be read as a command: the reasons, as they stand in a dead letter's header."""
+
+from typing import Final, NamedTuple
+
+NOT_JSON: Final = "not_json"
+NOT_AN_OBJECT: Final = "not_an_object"
+NO_ID: Final = "no_id"
+NO_AGGREGATE_ID: Final = "no_aggregate_id"
+KEY_MISMATCH: Final = "key_mismatch"
+BAD_CLOUDEVENT: Final = "bad_cloudevent"
+TOO_LARGE: Final = "too_large"
+MISROUTED: Final = "misrouted"
+REASONS: Final = (
+    NOT_JSON,
+    NOT_AN_OBJECT,
+    NO_ID,
+    NO_AGGREGATE_ID,
+    KEY_MISMATCH,
+    BAD_CLOUDEVENT,
+    TOO_LARGE,
+    MISROUTED,
+)
+
+
+class DeadLetter(NamedTuple):
+    """A record that cannot be answered: the reason, and a sentence that repeats none of its bytes."""
+
+    reason: str
+    message: str

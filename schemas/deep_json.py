@@ -1,0 +1,128 @@
+"""JSON that nests without bound, read without recursion: its grammar checked, its top level taken apart.
+
+A recursive parser would run out of stack, and a record that takes a worker down is taken again by the next one. Runs of
+brackets are one step each: a megabyte of them costs milliseconds.
+"""
+
+import re
+from collections.abc import Callable
+from json import JSONDecodeError
+from typing import Any, Final, NamedTuple
+
+_SPACES: Final = " \t\n\r"
+_SPACE: Final = re.compile(f"[{_SPACES}]*")
+_ARRAYS: Final = re.compile(rf"[\[{_SPACES}]*")
+# Not for the document's own object: the names of its members matter.
+_CONTAINERS: Final = re.compile(rf'(?:[\[{_SPACES}]+|\{{[{_SPACES}]*"[^"\\\x00-\x1f]*"[{_SPACES}]*:)*')
+_STRING: Final = re.compile(r'"[^"]*"')
+_CLOSING: Final = re.compile(rf"[\]}}{_SPACES}]*")
+_MIRROR: Final = str.maketrans("[{", "]}")
+_ONLY_BRACKETS: Final = str.maketrans("", "", _SPACES + ":")
+
+Scan = Callable[[str, int], tuple[Any, int]]
+"""Parses the scalar at a position and says where it ends; raises JSONDecodeError (`json.JSONDecoder.raw_decode`)."""
+
+
+class Member(NamedTuple):
+    """A member of the document's object: its name, the text of its value, and the levels of the document there."""
+
+    name: str
+    text: str
+    levels: int
+
+
+def take_apart(text: str, scan: Scan) -> list[Member] | None:
+    """Return the members of the document's object in their order, or None when the document is no object.
+
+    Raises:
+        JSONDecodeError: it is not JSON.
+    """
+    outline = _Outline(text, scan)
+    outline.read()
+    return outline.members if text.lstrip(_SPACES).startswith("{") else None
+
+
+class _Outline:
+    """One reading: where it is, which brackets are open, and the member of the top level that it is in."""
+
+    def __init__(self, text: str, scan: Scan) -> None:
+        self.members: list[Member] = []
+        self._text = text
+        self._scan = scan
+        self._at = 0
+        self._open: list[str] = []
+        self._member: tuple[str, int] | None = None  # its name, and where its value begins
+        self._levels = 0
+
+    def read(self) -> None:
+        """Read the document: values, after each what closes, and a comma if another one is to come."""
+        self._pass(_SPACE)
+        is_due = True
+        while is_due:
+            opened = self._pass(_CONTAINERS if self._open else _ARRAYS)
+            self._deepen(opened)
+            if self._next() == "{":
+                self._at += 1
+                self._pass(_SPACE)
+                self._deepen("{")
+                if self._next() != "}":
+                    self._read_name()
+                    continue
+            elif not (opened and self._next() == "]"):
+                self._at = self._scan(self._text, self._at)[1]
+            self._close(self._pass(_SPACE) + self._pass(_CLOSING))
+            is_due = bool(self._open)
+            if is_due:
+                self._pass_comma()
+        if self._at != len(self._text):
+            raise JSONDecodeError("Extra data", self._text, self._at)
+
+    def _deepen(self, brackets: str) -> None:
+        self._open += brackets
+        self._levels = max(self._levels, len(self._open))
+
+    def _close(self, brackets: str) -> None:
+        if brackets:
+            if brackets != "".join(reversed(self._open[-len(brackets) :])).translate(_MIRROR):
+                raise JSONDecodeError("Expecting another bracket", self._text, self._at)
+            del self._open[-len(brackets) :]
+        if not self._open:
+            self._end_member(len(self._text.rstrip(_SPACES)) - 1)
+
+    def _pass_comma(self) -> None:
+        if self._next() != ",":
+            raise JSONDecodeError("Expecting ',' delimiter", self._text, self._at)
+        if len(self._open) == 1:
+            self._end_member(self._at)
+        self._at += 1
+        self._pass(_SPACE)
+        if self._open[-1] == "{":
+            self._read_name()
+
+    def _read_name(self) -> None:
+        if self._next() != '"':
+            raise JSONDecodeError("Expecting property name enclosed in double quotes", self._text, self._at)
+        name, self._at = self._scan(self._text, self._at)
+        self._pass(_SPACE)
+        if self._next() != ":":
+            raise JSONDecodeError("Expecting ':' delimiter", self._text, self._at)
+        self._at += 1
+        self._pass(_SPACE)
+        if len(self._open) == 1:
+            self._member = (name, self._at)
+            self._levels = 1
+
+    def _end_member(self, end: int) -> None:
+        if self._member is not None:
+            name, begin = self._member
+            self.members.append(Member(name, self._text[begin:end], self._levels))
+            self._member = None
+
+    def _next(self) -> str:
+        return self._text[self._at : self._at + 1]
+
+    def _pass(self, run: re.Pattern[str]) -> str:
+        """Go over a run of characters (perhaps of none) and return its brackets."""
+        match = next(run.finditer(self._text, self._at))
+        self._at = match.end()
+        return _STRING.sub("", match.group()).translate(_ONLY_BRACKETS)

@@ -1,0 +1,144 @@
+"""From a Kafka record to a command: what it says, or why it cannot be read as one.
+
+Most commands take the fast path: one typed decode by msgspec, and a proof that nothing got lost on the way. Whatever it
+refuses or cannot be sure of is parsed again by `schemas.strict_json`, which names what is wrong.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Final
+
+import msgspec
+import orjson
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from schemas.attributes import MEMBERS, command_of
+from schemas.cid import parse_cid
+from schemas.cloudevents import read_cloudevent
+from schemas.dead_letter import KEY_MISMATCH, NOT_AN_OBJECT, NOT_JSON, TOO_LARGE, DeadLetter
+from schemas.envelope import ANY, EXISTS, Command
+from schemas.ids import LONGEST_COMMAND_ID, LONGEST_ID, id_problem
+from schemas.moments import issued_at_problem
+from schemas.strict_json import DEEPEST, MOST_INTEGER, NotJsonError, join, nesting, parse_strict
+from schemas.trace_context import trace_context
+
+MOST_KEY_AND_HEADER_BYTES: Final = 65_536
+
+Trace = tuple[bytes | None, bytes | None]
+_NO_TRACE: Final[Trace] = (None, None)
+_UNKNOWN: Final = f"is not a member of a command: there are {', '.join(MEMBERS)}"
+
+_MEMBERS: Final = frozenset(MEMBERS)
+_WORDS: Final = (ANY, EXISTS)
+_CommandId = Annotated[str, Meta(min_length=1, max_length=LONGEST_COMMAND_ID)]
+_Id = Annotated[str, Meta(min_length=1, max_length=LONGEST_ID)]
+_Text = Annotated[str, Meta(min_length=1)]
+
+
+class _Wire(Struct, forbid_unknown_fields=True, gc=False):
+    """A command on the wire, as far as types tell."""
+
+    id: _CommandId
+    type: str
+    aggregate_id: _Id
+    data: dict[str, Any]
+    expected_version: Any = UNSET
+    expected_head: _Text | UnsetType | None = UNSET
+    correlation_id: _Id | UnsetType | None = UNSET
+    causation_id: _Id | UnsetType | None = UNSET
+    actor: _Id | UnsetType | None = UNSET
+    issued_at: _Text | UnsetType | None = UNSET
+
+
+_decode: Final = msgspec.json.Decoder(_Wire).decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+def read_command(
+    key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]], max_command_bytes: int
+) -> Command | DeadLetter:
+    """Return the command in a record of `commands.<kind>`, or why it cannot be read as one.
+
+    A command that can be answered but not taken comes back with its `errors`. `value` is as unpacked.
+    """
+    if value is not None and len(value) > max_command_bytes:
+        return DeadLetter(TOO_LARGE, f"the value has {len(value)} bytes, {max_command_bytes} are allowed")
+    beside = len(key or b"") + sum(len(name.encode()) + len(text or b"") for name, text in headers)
+    if beside > MOST_KEY_AND_HEADER_BYTES:
+        return DeadLetter(
+            TOO_LARGE, f"key and headers have {beside} bytes together, {MOST_KEY_AND_HEADER_BYTES} are allowed"
+        )
+    trace = trace_context(headers) if headers else _NO_TRACE
+    command = read_cloudevent(value, headers, trace) if headers else None
+    if command is None and value is not None:
+        command = _read_surely(value, trace)
+    if command is None:
+        command = _read_strictly(value, trace)
+    if isinstance(command, Command) and key is not None and key != command.aggregate_id.encode():
+        return DeadLetter(KEY_MISMATCH, "the record's key is not the aggregate_id in UTF-8")
+    return command
+
+
+def _read_surely(value: bytes, trace: Trace) -> Command | None:
+    """Return a command that is beyond doubt as it was sent, None for any other value.
+
+    The proof, by members: written again, the document has as many quotation marks, so that no member was dropped in
+    favour of one of the same name (an escaped quotation mark stays one; written as a code point it is a doubt); orjson
+    writes no integer beyond 64 bits; a reserved name and -0.0 would stand in what it wrote; brackets bound the depth.
+    """
+    try:
+        wire = _decode(value)
+        data = orjson.dumps(wire.data)
+    except (ValueError, TypeError, RecursionError):
+        return None
+    if _encode(wire).count(b'"') != value.count(b'"') or b"-0.0" in data or b'"$' in data:
+        return None
+    if data.count(b"{") + data.count(b"[") >= DEEPEST and nesting(data) >= DEEPEST:
+        return None
+    has_escapes = b"\\" in value
+    if has_escapes and b"\\u0022" in value:
+        return None
+    # Printable ASCII without escapes leaves only outer spaces to look for in an id.
+    is_plain = not has_escapes and value.isascii() and b"\x7f" not in value
+    for text in (wire.id, wire.aggregate_id, wire.correlation_id, wire.causation_id, wire.actor):
+        if text and ((text[0] == " " or text[-1] == " ") if is_plain else id_problem(text)):
+            return None
+    version = wire.expected_version
+    if version is UNSET or version is None:
+        version = ANY
+    elif version not in _WORDS and not (type(version) is int and 0 <= version <= MOST_INTEGER):
+        return None
+    head = None
+    if wire.expected_head:
+        try:
+            head = parse_cid(wire.expected_head)
+        except ValueError:
+            return None
+    if wire.issued_at and issued_at_problem(wire.issued_at):
+        return None
+    return Command(
+        wire.id,
+        wire.type,
+        wire.aggregate_id,
+        wire.data,
+        version,
+        head,
+        wire.correlation_id or wire.id,
+        wire.causation_id or None,
+        wire.actor or None,
+        trace[0],
+        trace[1],
+    )
+
+
+def _read_strictly(value: bytes | None, trace: Trace) -> Command | DeadLetter:
+    if value is None:
+        return DeadLetter(NOT_JSON, "the value is null")
+    try:
+        document = parse_strict(value)
+    except NotJsonError as error:
+        return DeadLetter(NOT_JSON, str(error))
+    members = document.value
+    if not isinstance(members, dict):
+        return DeadLetter(NOT_AN_OBJECT, "a command is a JSON object")
+    unknown = [(join("", name), _UNKNOWN) for name in members if name not in _MEMBERS]
+    return command_of(members, [*document.faults, *unknown], trace)
