@@ -51,15 +51,15 @@ def complaints(annotation: Any, value: Any, path: str) -> Iterator[Problem]:
 
 
 def _of_members(struct: type[Struct], data: dict[str, Any], path: str) -> Iterator[Problem]:
-    required = {field.name for field in msgspec.structs.fields(struct) if field.required}
     annotations = hints(struct)
-    for name, annotation in annotations.items():
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    for name, field in fields.items():
         if name in data:
-            yield from complaints(annotation, data[name], f"{path}.{name}")
-        elif name in required:
+            yield from complaints(annotations[field.name], data[name], f"{path}.{name}")
+        elif field.required:
             yield f"{path}.{name}", "is required"
-    for name in data.keys() - annotations.keys():
-        yield below(path, name), f"is not a member here; the members are {', '.join(annotations) or 'none'}"
+    for name in data.keys() - fields.keys():
+        yield below(path, name), f"is not a member here; the members are {', '.join(fields) or 'none'}"
 
 
 def _of_entries(key: Any, entry: Any, data: dict[str, Any], path: str) -> Iterator[Problem]:

@@ -61,7 +61,8 @@ def _twin(struct: type[Struct]) -> type[Struct]:
         bare = _bare(annotations[field.name])
         if takes_null(annotations[field.name]):
             bare = bare | None
-        fields.append((field.name, bare) if field.required else (field.name, bare | UnsetType, UNSET))
+        name = field.encode_name
+        fields.append((name, bare) if field.required else (name, bare | UnsetType, UNSET))
     return msgspec.defstruct(struct.__name__, fields, kw_only=True, forbid_unknown_fields=True)
 
 
@@ -83,12 +84,20 @@ def _nested_maker(annotation: Any) -> Maker | None:
 
 
 def _struct_maker(struct: type[Struct]) -> Maker:
-    nested = [(name, maker) for name, hint in hints(struct).items() if (maker := _nested_maker(hint)) is not None]
-    if not nested:
+    attributes = {field.encode_name: field.name for field in msgspec.structs.fields(struct)}
+    annotations = hints(struct)
+    nested = [
+        (name, maker)
+        for name, attribute in attributes.items()
+        if (maker := _nested_maker(annotations[attribute])) is not None
+    ]
+    is_renamed = any(name != attribute for name, attribute in attributes.items())
+    if not nested and not is_renamed:
         return lambda data: struct(**data)
 
     def make(data: dict[str, Any]) -> Struct:
         made = {name: maker(data[name]) for name, maker in nested if data.get(name) is not None}
-        return struct(**{**data, **made})
+        members = {**data, **made}
+        return struct(**({attributes[name]: value for name, value in members.items()} if is_renamed else members))
 
     return make

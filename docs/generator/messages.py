@@ -78,10 +78,11 @@ def _events(row: On, decider: Decider[Any]) -> str:
 
 
 def _members(struct: type, types: TypeNames) -> str:
-    required = {field.name for field in msgspec.structs.fields(struct) if field.required}
+    annotations = hints(struct)
     shown = []
-    for name, annotation in hints(struct).items():
-        text = f"**{name}**" if name in required else f"*{name}*" if takes_null(annotation) else name
+    for field in msgspec.structs.fields(struct):
+        name, annotation = field.encode_name, annotations[field.name]
+        text = f"**{name}**" if field.required else f"*{name}*" if takes_null(annotation) else name
         personal = "†" if extras(annotation, "personal") else ""
         shown.append(f"{text}{personal}: {types.name(annotation)}")
     return "; ".join(shown)
