@@ -15,8 +15,9 @@ from agents.refusals import NotOpen, Refused
 from schemas import outcome
 from schemas.chain import seal
 from schemas.cid import cid_text
+from schemas.dead_letter import DeadLetter
 from schemas.moments import recorded_at
-from schemas.reading import DeadLetter, read_command
+from schemas.reading import read_command
 from topics.headers import dead_letter_headers, event_headers, forwarded_headers, origin_of, outcome_headers
 from topics.keys import partition_of
 
@@ -108,15 +109,15 @@ class Batch:
                 kind, topic, partition, _ = self._place
                 raise StoppedError(
                     f"{topic}-{partition} offset {record.offset}: deciding a command of {kind} failed with "
-                    f"{type(error).__name__}. This is a defect in the code of the aggregate or of the worker; the command "
-                    f"is kept, and is decided by a release that can."
+                    f"{type(error).__name__}. This is a defect in the code of the aggregate or of the worker; the "
+                    f"command is kept, and is decided by a release that can."
                 ) from error
             self.next_offset = record.offset + 1
 
     def _one(self, record: CommandRecord) -> None:
         place = self._place
         command = read_command(record.key, record.value, record.headers, self._limits.command_bytes)
-        if type(command) is DeadLetter:
+        if isinstance(command, DeadLetter):
             self._bury(record, command.reason, command.message)
             return
         key = record.key if record.key is not None else command.aggregate_id.encode()
@@ -143,7 +144,7 @@ class Batch:
             self._invalid(record, key, command, current, command.errors)
             return
         typed = decider.parse(command.type, command.data)
-        if type(typed) is list:
+        if isinstance(typed, list):
             self._invalid(record, key, command, current, typed)
             return
         expected = command.expected_version
@@ -238,7 +239,7 @@ class Batch:
             return
         self._ledger.record(command.aggregate_id, Aggregate(version, head, moment, state))
         self._ledger.remember(command.aggregate_id, command.id, current.version + 1, remembered)
-        self._last_cid = head  # type: ignore[assignment] - there is at least one event
+        self._last_cid = remembered[-1][0]
         self.tally.events += len(sealed)
         self._accept(record, key, command, version, head, listed)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from agents.ports import Aggregate, Position, StoppedError
 from agents.refusals import UnknownEventError
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from agents.decider import Decider
     from agents.ledger import Ledger
     from agents.ports import JournalRecord
-
-TIME_CHARACTERS: Final = 27  # 2026-11-21T09:30:00.000000Z
 
 
 class Fold:
@@ -60,18 +58,19 @@ class Fold:
         if key != aggregate_id.encode() or partition_of(key, self._partitions) != self._partition:
             self.counts["foreign"] += 1
             return
-        cid = cid_of(record.value)  # type: ignore[arg-type] - a null value is foreign
+        cid = cid_of(record.value or b"")  # a null value was foreign
         current = ledger.aggregate(aggregate_id)
         version, previous = event["version"], event["previous"]
         if version == current.version + 1 and previous == current.head:
             self._counted(record, event, current, cid)
             return
-        verdict = judge(version, previous, current.version, current.head, ledger.is_void(previous))
+        verdict = judge(version, previous, current.version, current.head, previous_is_void=ledger.is_void(previous))
         if verdict is Verdict.GAP:
             raise StoppedError(
-                f"gap in the journal: {kind} {aggregate_id!r}, partition {self._partition}, offset {record.offset}: version "
-                f"{version} ({cid_text(cid)}) follows version {current.version}. Events are missing: restore the topic from a "
-                f"copy that has them, or find out with 'annals verify {kind} {aggregate_id}' what happened. Nothing is guessed."
+                f"gap in the journal: {kind} {aggregate_id!r}, partition {self._partition}, offset {record.offset}: "
+                f"version {version} ({cid_text(cid)}) follows version {current.version}. Events are missing: restore "
+                f"the topic from a copy that has them, or find out with 'annals verify {kind} {aggregate_id}' what "
+                f"happened. Nothing is guessed."
             )
         self.counts["void"] += 1
         ledger.avoid(cid, aggregate_id, event["command_id"])
@@ -86,8 +85,7 @@ class Fold:
                 f"{decider.kind} {aggregate_id!r}, partition {self._partition}, offset {record.offset}: {error}"
             ) from error
         recorded_at = event["recorded_at"]
-        if len(recorded_at) != TIME_CHARACTERS or recorded_at < current.recorded_at:
-            recorded_at = current.recorded_at  # written by a stranger; ours never go back
+        recorded_at = max(recorded_at, current.recorded_at)  # a stranger's may go back; ours never do
         ledger.record(aggregate_id, Aggregate(version, cid, recorded_at, decider.evolve(current.state, typed)))
         ledger.extend(aggregate_id, event["command_id"], version, cid, name)
         self.counts["events"] += 1

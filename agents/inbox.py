@@ -1,4 +1,4 @@
-"""What waits for a shard: bounded in bytes and records by pausing its source, taken in batches as large as there are."""
+"""What waits for a shard: bounded in bytes by pausing its source, taken in batches as large as there are."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ class Inbox:
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()
-        waiting, taken, size = self._waiting, [], 0
+        waiting, size = self._waiting, 0
+        taken: list[CommandRecord] = []
         while waiting and len(taken) < BATCH_RECORDS and size < BATCH_BYTES:
             record = waiting.popleft()
             size += _bytes(record)

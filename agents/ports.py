@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
     from datetime import datetime
 
-    Headers = Sequence[tuple[str, bytes]]
+    Headers = Sequence[tuple[str, bytes | None]]
 
 
 class JournalError(Exception):
@@ -51,7 +51,7 @@ class CommandRecord(Protocol):
     @property
     def value(self) -> bytes | None: ...
     @property
-    def headers(self) -> Sequence[tuple[str, bytes]]: ...
+    def headers(self) -> Headers: ...
     @property
     def timestamp(self) -> int: ...
 

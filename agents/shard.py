@@ -43,9 +43,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 5.0
-FENCED_PATIENCE_S: Final = (
-    12.0  # longer than the group's session: a rebalance that took the shard away has been told by then
-)
+FENCED_PATIENCE_S: Final = 12.0  # longer than the group's session: by then a rebalance has been told
 FENCED_MEMORY_S: Final = 60.0
 STABLE_POLL_S: Final = 0.1
 SUSPEND_PATIENCE_S: Final = 3.0  # a transaction in flight may end before the partitions are given back
@@ -129,8 +127,8 @@ class Shard:
                 self._telemetry.fenced()
                 if self._is_fought_over():
                     self._stop(
-                        "another deployment writes this journal: fenced twice within a minute without a rebalance. Stop "
-                        "the other one, or give it a topic prefix of its own; then restart this worker."
+                        "another deployment writes this journal: fenced twice within a minute without a rebalance. "
+                        "Stop the other one, or give it a topic prefix of its own; then restart this worker."
                     )
                     return
                 await self._wait_fenced(error)
@@ -200,14 +198,14 @@ class Shard:
         self._log.info("shard open", next_command=self.next_offset, journal_end=seen.journal_end)
 
     async def _stable(self) -> LogState:
-        """Look until nothing is open on the journal: our own transactions ended with the fence, a stranger's may not."""
+        """Look until nothing is open on the journal: ours ended with the fence, a stranger's may not."""
         while True:
             seen = await self._journal.look()
             if seen.journal_stable >= seen.journal_end:
                 return seen
             self.reason = (
-                f"somebody else's transaction is open on the journal since offset {seen.journal_stable}; it ends by its "
-                f"producer or by the broker's timeout"
+                f"somebody else's transaction is open on the journal since offset {seen.journal_stable}; it ends by "
+                f"its producer or by the broker's timeout"
             )
             await asyncio.sleep(STABLE_POLL_S)
 
@@ -215,14 +213,15 @@ class Shard:
         place = self.place
         if seen.journal_start > 0:
             raise StoppedError(
-                f"the journal of {place.kind}, partition {place.partition}, begins at offset {seen.journal_start} instead of "
-                f"0: events were deleted. Restore the topic from a copy, and set retention.ms and retention.bytes to -1."
+                f"the journal of {place.kind}, partition {place.partition}, begins at offset {seen.journal_start} "
+                f"instead of 0: events were deleted. Restore the topic from a copy, and set retention.ms and "
+                f"retention.bytes to -1."
             )
         known = seen.committed_journal_end if seen.committed_journal_end is not None else seen.outcome_journal_end
         if known is not None and seen.journal_end < known:
             raise StoppedError(
-                f"the journal of {place.kind}, partition {place.partition}, ends at offset {seen.journal_end}, and it reached "
-                f"{known} before: its end was cut off. Restore the topic from a copy that reaches further."
+                f"the journal of {place.kind}, partition {place.partition}, ends at offset {seen.journal_end}, and it "
+                f"reached {known} before: its end was cut off. Restore the topic from a copy that reaches further."
             )
 
     async def _folded(self, seen: LogState) -> Ledger:
@@ -269,9 +268,9 @@ class Shard:
             place = self.place
             if not self._accept_expired:
                 raise StoppedError(
-                    f"{place.topic}-{place.partition}: {expired} offsets of commands from {offset} on expired before they were "
-                    f"decided. Their senders have no answer; look for them there. To go on without them, start the worker "
-                    f"with --accept-expired."
+                    f"{place.topic}-{place.partition}: {expired} offsets of commands from {offset} on expired before "
+                    f"they were decided. Their senders have no answer; look for them there. To go on without them, "
+                    f"start the worker with --accept-expired."
                 )
             self._log.error("commands expired undecided", first=offset, offsets=expired)
             offset = seen.commands_start

@@ -1,4 +1,4 @@
-"""The shards of one worker: opened when their partition is assigned, kept through a rebalance, closed when it is taken."""
+"""The shards of one worker: opened on assignment, kept through a rebalance, closed when taken."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from agents.batch import Limits, Place
 from agents.ledger import Hot
-from agents.shard import Limits, Phase, Place, Shard
+from agents.shard import Phase, Shard
 from topics.catalog import COMMAND_TOPIC_BYTES, DEAD_LETTER_TOPIC_BYTES, EVENT_TOPIC_BYTES, OUTCOME_TOPIC_BYTES
 from topics.names import TopicNames, transactional_id
 from workers.kafka.journal import KafkaShardLog, ShardTopics

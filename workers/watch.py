@@ -58,7 +58,7 @@ class Watch:
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             await self._disconnect()
             if self.problem is None:
-                log.error("the broker does not answer", servers=self._servers, error=type(error).__name__)
+                log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace
             self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
             self._metrics.broker_up.set(0)
         else:

@@ -64,8 +64,8 @@ class Worker:
             port = await self._web.start()
         except OSError as error:
             raise CannotStartError(
-                f"cannot listen on {self._settings.web_host}:{self._settings.web_port}: {error.strerror}. Choose another "
-                f"port with --web-port or ANNALS_WEB_PORT (0: a free one)."
+                f"cannot listen on {self._settings.web_host}:{self._settings.web_port}: {error.strerror}. Choose "
+                f"another port with --web-port or ANNALS_WEB_PORT (0: a free one)."
             ) from error
         log.info("worker started", web=f"http://{self._settings.web_host}:{port}")
         try:
@@ -109,8 +109,8 @@ class Worker:
             await asyncio.gather(checking, stopping, return_exceptions=True)
         if report.missing:
             raise CannotStartError(
-                f"missing topics: {', '.join(report.missing)}. Create them with 'annals topics create', or let the worker do "
-                f"it with ANNALS_CREATE_TOPICS=1."
+                f"missing topics: {', '.join(report.missing)}. Create them with 'annals topics create', or let the "
+                f"worker do it with ANNALS_CREATE_TOPICS=1."
             )
         if report.refusals:
             raise CannotStartError("\n".join(str(refusal) for refusal in report.refusals))
@@ -132,7 +132,7 @@ class Worker:
         try:
             await app.start()
             await self._until_end_of(app)
-        except Exception:  # noqa: BLE001 - whatever ends the app: the next one begins from the journal again
+        except Exception:
             log.exception("the app ended")
         finally:
             watching.cancel()

@@ -1,7 +1,7 @@
 """Which worker gets which shards: evenly per kind and in all, moving as few as that allows.
 
-aiokafka's round robin moves most partitions when a worker joins, and its sticky assignor balances only the total, so that
-one worker can end up with all shards of the busy kind.
+aiokafka's round robin moves most partitions when a worker joins, and its sticky assignor balances only the total, so
+that one worker can end up with all shards of the busy kind.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ VERSION: Final = 0
 def balanced(topics: Mapping[str, Iterable[int]], owned: Mapping[str, Owned]) -> dict[str, Owned]:
     """Assign all partitions of the topics to the members of `owned`, who name what they had before.
 
-    Returns a member's partitions by topic. Of each topic, and in all, no member has over one more than another; a member
-    keeps what it had as far as that allows. The same input gives the same answer on every worker.
+    Returns a member's partitions by topic. Of each topic, and in all, no member has over one more than another; a
+    member keeps what it had as far as that allows. The same input gives the same answer on every worker.
     """
     members = sorted(owned)
     load = dict.fromkeys(members, 0)

@@ -13,7 +13,7 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    Headers = Sequence[tuple[str, bytes]]
+    Headers = Sequence[tuple[str, bytes | None]]
     Record = tuple[bytes | None, bytes | None, int, Headers]  # key, value, timestamp in ms, headers
 
 MAGIC: Final = 2

@@ -37,7 +37,7 @@ class ShardTopics:
     def __init__(
         self, *, kind: str, partition: int, names: Any, limits: Mapping[str, int], dead_partitions: int
     ) -> None:
-        """Take the topics' names and the `max.message.bytes` of each role (events, outcomes, commands, dead-letters)."""
+        """Take the topics' names and the `max.message.bytes` of events, outcomes, commands, dead-letters."""
         self.partition = partition
         self.commands: Where = (names.commands(kind), partition)
         self.events: Where = (names.events(kind), partition)

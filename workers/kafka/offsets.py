@@ -1,7 +1,7 @@
 """Offsets, asked of the partition leaders and of the group's coordinator in raw requests.
 
-aiokafka's consumer offers neither both ends of a read_committed partition (last stable offset and high watermark) nor the
-metadata of a committed offset; a shard proves itself by both.
+aiokafka's consumer offers neither both ends of a read_committed partition (last stable offset and high watermark) nor
+the metadata of a committed offset; a shard proves itself by both.
 """
 
 from __future__ import annotations

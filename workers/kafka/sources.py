@@ -1,4 +1,4 @@
-"""Where the shards' commands come from: one source per assigned partition, delivered to only while its shard is open."""
+"""Where the shards' commands come from: a source per assigned partition, delivered to while its shard is open."""
 
 from __future__ import annotations
 

@@ -36,7 +36,6 @@ from aiokafka.protocol.transaction import (
     InitProducerIdRequest,
     TxnOffsetCommitRequest,
 )
-
 from aiokafka.structs import TopicPartition
 
 from agents.ports import FencedError, UncertainError
@@ -146,7 +145,7 @@ class TransactionalWriter:
         except _FENCED as error:
             raise FencedError(f"{self._id}: another worker writes this journal now") from error
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            # aiokafka raises AssertionError where its client lost its state; the answer is as unknown as after a timeout
+            # aiokafka raises AssertionError where its client lost its state: as unknown as after a timeout
             raise UncertainError(f"{self._id}: {type(error).__name__}: {error}") from error
         self._producer_id = producer
 
@@ -297,7 +296,7 @@ class TransactionalWriter:
         if leader is None or leader < 0:
             client.force_metadata_update()
             raise UncertainError(f"{topic}-{partition} has no leader at present")
-        return leader
+        return int(leader)
 
     async def _connected(self) -> AIOKafkaClient:
         if self._client is None:

@@ -214,12 +214,10 @@ class Transport(driver.Transport):
 class DeliverySchema(faust.Schema):
     """Leaves a delivery as it is."""
 
-    def compile(
-        self, app: Any, *, on_key_decode_error: Any, on_value_decode_error: Any, default_propagate: bool = False
-    ) -> Any:  # noqa: ARG002, E501 - Faust's signature
+    def compile(self, app: Any, **_: Any) -> Any:
         """Return the function that makes a message an event."""
 
-        async def decode(message: ConsumerMessage, *, propagate: bool = False) -> Event:  # noqa: ARG001, RUF029 - the same
+        async def decode(message: ConsumerMessage, **_: Any) -> Event:
             return Event(app, None, message.value, (), message)
 
         return decode

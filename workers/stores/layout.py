@@ -1,4 +1,4 @@
-"""How a shard's fold is laid out in keys and values: the same for every store, and versioned.
+r"""How a shard's fold is laid out in keys and values: the same for every store, and versioned.
 
     \\x00           the position: next offset (8), last offset (8, -1: none), CID of the record there (36, or none)
     a <id>         an aggregate: version (8), head (36), recorded_at (27), encoded state

@@ -78,7 +78,7 @@ class StoreBudget:
         self.write_buffers = WriteBufferManager.new_write_buffer_manager_with_cache(
             write_buffer_bytes,
             False,
-            self.cache,  # noqa: FBT003 - the binding takes no keywords
+            self.cache,
         )
         self.write_buffer_bytes = write_buffer_bytes
 
@@ -87,10 +87,10 @@ class StoreBudget:
         blocks = BlockBasedOptions()
         blocks.set_block_cache(self.cache)
         blocks.set_block_size(BLOCK_BYTES)
-        blocks.set_bloom_filter(BLOOM_BITS, False)  # noqa: FBT003 - see above
-        blocks.set_cache_index_and_filter_blocks(True)  # noqa: FBT003 - bounded by the budget, as all is
+        blocks.set_bloom_filter(BLOOM_BITS, False)
+        blocks.set_cache_index_and_filter_blocks(True)
         options = Options(raw_mode=True)
-        options.create_if_missing(True)  # noqa: FBT003
+        options.create_if_missing(True)
         options.set_block_based_table_factory(blocks)
         options.set_write_buffer_manager(self.write_buffers)
         options.set_write_buffer_size(self.write_buffer_bytes // 2)
@@ -227,8 +227,8 @@ async def _chosen(opened: list[RocksStore], identity: Identity, budget: StoreBud
         await asyncio.to_thread(best.close)
         raise StoppedError(
             f"{best.folder} was folded when {identity.journal} had {found.partitions} partitions; now it has "
-            f"{identity.partitions}. Partitions were added, and keys live in other partitions than their chains: recreate "
-            f"the topics with {found.partitions} partitions."
+            f"{identity.partitions}. Partitions were added, and keys live in other partitions than their chains: "
+            f"recreate the topics with {found.partitions} partitions."
         )
     return await renew_store(best, identity, budget, compression)
 
