@@ -1,0 +1,151 @@
+"""Each annals service of docker-compose.yml, by its own command and environment, as a process beside `annals broker`.
+
+There is no Docker engine here. What a container would add is put in its place: the broker's address, the volume's
+folder, the port (both workers have the same one, each in its own container), and this environment's Python.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+ENTRY_POINT = Path(sys.executable).with_name("annals")
+READY_WITHIN_S = 120.0
+IMAGE_PORT = "6066"
+
+pytestmark = pytest.mark.broker
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def running(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the entry point, ended whatever happens."""
+    with log.open("wb") as output:
+        process = subprocess.Popen([ENTRY_POINT, *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def until(is_so: Any, process: subprocess.Popen[bytes], log: Path, what: str) -> Any:
+    """What `is_so` answers as soon as that is something; the process must live until then."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not (answer := is_so()):
+        assert process.poll() is None, f"{what}: ended with {process.returncode}\n{log.read_text()[-4000:]}"
+        assert time.monotonic() < deadline, f"{what}: not within {READY_WITHIN_S:.0f} s\n{log.read_text()[-4000:]}"
+        # Its end is noticed at once; otherwise this is a health check's interval, in small.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(0.2)
+    return answer
+
+
+def own_environment() -> dict[str, str]:
+    """What a process needs of this one: nothing of the project's settings but the way to Kafka's cache."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANNALS_")}
+    cache = os.environ.get("ANNALS_CACHE_DIR")
+    return kept if cache is None else {**kept, "ANNALS_CACHE_DIR": cache}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[str]:
+    log = tmp_path / "broker.log"
+    arguments = ["broker", "--port", "0", "--data-dir", str(tmp_path / "broker")]
+    with running(arguments, own_environment(), log) as process:
+        ready = until(lambda: re.search(r"^ready (\S+)$", log.read_text(), re.MULTILINE), process, log, "annals broker")
+        yield ready[1]
+
+
+def as_in_its_container(name: str, broker: str, volume: Path, port: int) -> dict[str, str]:
+    """The image's environment and the service's, with what only a container has put in its place."""
+    image = re.findall(r"(ANNALS_\w+)=(\S+)", DOCKERFILE)
+    environment = {**dict(image), **SERVICES[name]["environment"]}
+    assert environment["ANNALS_DATA_DIR"].startswith("/var/")
+    return {
+        **own_environment(),
+        **environment,
+        "ANNALS_BOOTSTRAP_SERVERS": broker,
+        "ANNALS_DATA_DIR": str(volume),
+        "ANNALS_WEB_HOST": "127.0.0.1",
+        "ANNALS_WEB_PORT": str(port),
+    }
+
+
+def is_healthy(name: str, port: int) -> bool:
+    """The service's own health check, run once."""
+    kind, program, *arguments = SERVICES[name]["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", "python")
+    check = [sys.executable, *(argument.replace(IMAGE_PORT, str(port)) for argument in arguments)]
+    return subprocess.run(check, capture_output=True, timeout=30, check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_topics_are_made_and_both_workers_become_healthy_and_end_cleanly(broker: str, tmp_path: Path) -> None:
+    topics = as_in_its_container("topics", broker, tmp_path / "topics", free_port())
+    made = subprocess.run(
+        [ENTRY_POINT, *SERVICES["topics"]["command"]],
+        env=topics,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert made.returncode == 0, made.stdout + made.stderr
+    ports = {name: free_port() for name in ("worker-1", "worker-2")}
+    logs = {name: tmp_path / f"{name}.log" for name in ports}
+    volumes = {name: tmp_path / name for name in ports}
+
+    def worker(name: str) -> Any:
+        environment = as_in_its_container(name, broker, volumes[name], ports[name])
+        return running(SERVICES[name]["command"], environment, logs[name])
+
+    assert not is_healthy("worker-1", ports["worker-1"]), "the check must fail where nothing answers"
+    with worker("worker-1") as first, worker("worker-2") as second:
+        processes = {"worker-1": first, "worker-2": second}
+        for name, process in processes.items():
+            until(lambda name=name: is_healthy(name, ports[name]), process, logs[name], name)
+        for process in processes.values():
+            process.send_signal(signal.SIGTERM)
+        for name, process in processes.items():
+            assert process.wait(30) == 0, logs[name].read_text()[-4000:]
+
+
+def test_a_worker_without_topics_refuses_to_start_and_names_the_command_that_makes_them(
+    broker: str, tmp_path: Path
+) -> None:
+    environment = as_in_its_container("worker-1", broker, tmp_path / "data", free_port())
+    refused = subprocess.run(
+        [ENTRY_POINT, *SERVICES["worker-1"]["command"]],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert refused.returncode == 2, refused.stdout + refused.stderr
+    assert "annals topics create" in refused.stderr
