@@ -22,12 +22,15 @@ def described(error: Exception) -> tuple[str, ...] | None:
     if isinstance(error, CannotAskError):
         return (str(error),)
     # Imported only now: a command that does not talk to Kafka starts without it.
-    from aiokafka.errors import KafkaError
+    from aiokafka.errors import KafkaConnectionError, KafkaError
 
     from workers.broker.errors import BrokerError
+    from workers.kafka.cluster import BrokersUnreachableError, NotPermittedError
 
-    if isinstance(error, BrokerError):
+    if isinstance(error, BrokerError | BrokersUnreachableError | NotPermittedError):
         return (str(error),)
+    if isinstance(error, KafkaConnectionError):
+        return (f"no Kafka broker answers ({error}): start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS",)
     if isinstance(error, KafkaError):
         return (f"Kafka said no: {type(error).__name__}: {error}",)
     return None

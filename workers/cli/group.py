@@ -6,6 +6,7 @@ Exit status: 0 done, 1 the answer is no, 2 it could not be asked (wrong usage or
 from __future__ import annotations
 
 import importlib
+import logging
 import sys
 from importlib import metadata
 from typing import Any, Final
@@ -17,6 +18,7 @@ from workers.cli.failures import COULD_NOT_ASK, described
 # Name and the module and attribute that it is loaded from: `annals --help` imports none of them but to show their line.
 COMMANDS: Final[dict[str, str]] = {
     "broker": "workers.cli.broker:broker",
+    "topics": "workers.cli.topics:topics",
     "worker": "workers.cli.worker:worker",
 }
 
@@ -49,6 +51,8 @@ def annals() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit; no failure that an operator can cause shows a traceback."""
+    # Without a handler Python prints the libraries' warnings bare; the worker puts its own in this one's place.
+    logging.getLogger().addHandler(logging.NullHandler())
     try:
         status = annals.main(arguments, prog_name="annals", standalone_mode=False)
     except click.exceptions.Abort:

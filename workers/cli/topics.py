@@ -1,0 +1,75 @@
+"""`annals topics`: creates what is missing, and says what differs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.cli.failures import ANSWER_IS_NO, DONE
+from workers.cli.options import CONNECTION, takes_settings
+from workers.kafka.provisioning import check as check_topics
+from workers.kafka.provisioning import create as create_topics
+
+if TYPE_CHECKING:
+    from workers.kafka.provisioning import Report
+    from workers.settings import Settings
+
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+SETTINGS = takes_settings(CONNECTION | {"topics"})
+
+
+@click.group()
+def topics() -> None:
+    """Create the topics, or say what differs from what they should be."""
+
+
+@topics.command()
+@AS_JSON
+@SETTINGS
+def create(settings: Settings, *, as_json: bool) -> int:
+    """Create the topics that are missing; those that exist are left as they are."""
+    created = asyncio.run(create_topics(settings))
+    if as_json:
+        click.echo(json.dumps({"created": created}))
+    else:
+        for name in created:
+            click.echo(f"created {name}")
+        if not created:
+            click.echo("nothing to create: all topics exist")
+    return DONE
+
+
+@topics.command()
+@AS_JSON
+@SETTINGS
+def check(settings: Settings, *, as_json: bool) -> int:
+    """Say what differs from the catalogue, and try what the brokers can do.
+
+    Exit status 1 where a worker would refuse to start: a topic is missing, a journal could lose events, or the
+    brokers cannot do what is needed. Warnings alone are 0.
+    """
+    report = asyncio.run(check_topics(settings, probes=True))
+    click.echo(json.dumps(report.as_json()) if as_json else _as_text(report))
+    return DONE if report.is_good else ANSWER_IS_NO
+
+
+def _as_text(report: Report) -> str:
+    lines = [f"missing  {name}" for name in report.missing]
+    lines += [f"refused  {finding}" for finding in report.refusals]
+    lines += [f"warning  {finding}" for finding in report.warnings]
+    lines += [f"able     {name}" for name, said in report.probes.items() if said == "ok"]
+    if report.missing:
+        lines.append("Create what is missing with `annals topics create`.")
+    if report.refusals:
+        lines.append(
+            "A worker does not start until then. Settings are changed with Kafka's own tool: "
+            "`kafka-configs.sh --alter --topic TOPIC --add-config NAME=VALUE`."
+        )
+    if report.is_good:
+        lines.append(
+            "All topics are as they should be." if not report.warnings else "Nothing keeps a worker from starting."
+        )
+    return "\n".join(lines)
