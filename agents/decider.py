@@ -6,12 +6,13 @@ The order of a decision is here, once: already true, open, rules. An aggregate s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
 from agents.machine import ABSENT, Machine
 from agents.refusals import NotOpen, UnknownEventError
+from agents.state import State
 from schemas.stored import Reader
 from schemas.validation import Validator
 
@@ -23,14 +24,6 @@ if TYPE_CHECKING:
     from schemas.messages import Message
 
 Data = dict[str, Any]
-
-
-class State(Protocol):
-    """What every state has; it is immutable, so that an older one stays valid."""
-
-    @property
-    def status(self) -> str:
-        """Where the aggregate is in its lifecycle; `absent` before the first event."""
 
 
 S = TypeVar("S", bound=State)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -16,6 +15,7 @@ from agents.decider import Decider
 from agents.machine import ABSENT, Machine, On
 from agents.refusals import Refused
 from agents.rules import amend, drop, known, put, refuse_full, refuse_self, refuse_taken
+from agents.state import State, StatePart
 from schemas import organization as say
 from schemas.messages import turned
 
@@ -67,7 +67,7 @@ MACHINE: Final = Machine(
 # --- State -----------------------------------------------------------------------------------------------------------
 
 
-class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Unit(StatePart):
     """A part of the body; without a parent it is at the top."""
 
     name: str
@@ -76,7 +76,7 @@ class Unit(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     closed: bool = False
 
 
-class Role(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Role(StatePart):
     """What a member is there for, and may do."""
 
     title: str
@@ -84,18 +84,17 @@ class Role(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     deprecated: bool = False
 
 
-class Member(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Member(StatePart):
     """A person who belongs to the body."""
 
     role_id: str
-    unit_id: str | None = None
     since: str
+    unit_id: str | None = None
 
 
-class Organization(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Organization(State):
     """The body: units and roles by their slugs, members by their person ids."""
 
-    status: str = ABSENT
     name: str = ""
     legal_name: str | None = None
     organization_type: str = ""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, assert_never
 
-import msgspec
 from msgspec import UNSET
 from msgspec.structs import replace
 
@@ -16,6 +15,7 @@ from agents.decider import Decider
 from agents.machine import ABSENT, Machine, On
 from agents.refusals import Refused
 from agents.rules import drop, known, put, refuse_full, refuse_self
+from agents.state import State
 from schemas import person as say
 from schemas.messages import turned
 from schemas.standards.calendar import day_of
@@ -49,10 +49,9 @@ MACHINE: Final = Machine(
 # --- State -----------------------------------------------------------------------------------------------------------
 
 
-class Person(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Person(State):
     """What is known of somebody; `emails` has each address in lower case, and whether it is verified."""
 
-    status: str = ABSENT
     name: str = ""
     preferred_name: str | None = None
     birth_date: str | None = None

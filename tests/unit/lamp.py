@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
 from agents.decider import Circumstances, Decider
 from agents.machine import ABSENT, Machine, On
 from agents.refusals import Refused
+from agents.state import State
 from schemas.fields import Slug
 from schemas.messages import Message, turned
 
@@ -54,8 +54,7 @@ class ThrownAway(ThrowAway):
     pass
 
 
-class Lamp(msgspec.Struct, frozen=True, kw_only=True):
-    status: str = ABSENT
+class Lamp(State):
     bulb: str = ""
     bulbs: list[str] = []
 

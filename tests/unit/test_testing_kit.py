@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 from hypothesis import find
 from lamp import (
@@ -225,7 +224,7 @@ def test_a_move_that_the_table_does_not_have_is_found_out() -> None:
 
 
 def test_a_state_that_does_not_come_back_breaks_snapshots_and_replay() -> None:
-    class Leaky(Lamp, frozen=True):
+    class Leaky(Lamp):
         def __eq__(self, other: object) -> bool:
             return self is other
 
@@ -262,7 +261,7 @@ def test_histories_reach_terminal_statuses_and_stay_there() -> None:
 def test_states_hold_what_only_events_can_lead_to() -> None:
     # BulbChanged cannot follow SwitchedOn by decision: the rule too_hot is in between.
     state = find(states(lamp()), lambda state: state.status == "lit" and len(state.bulbs) > 1)
-    assert msgspec.to_builtins(state)["status"] == "lit"
+    assert state.bulbs != []
 
 
 def test_a_command_of_another_aggregate_is_no_pair_of_this_one() -> None:
