@@ -1,6 +1,8 @@
 """What holds for every test: nothing is skipped in silence, and hypothesis is the same in CI as at a desk."""
 
-from collections.abc import Generator
+import os
+import uuid
+from collections.abc import Generator, Iterator
 
 import hypothesis
 import pytest
@@ -19,3 +21,69 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid}: a skip is a failure here: {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real broker for the whole run: the one that ANNALS_TEST_BOOTSTRAP names, or one of our own."""
+    if given := os.environ.get("ANNALS_TEST_BOOTSTRAP"):
+        yield given
+        return
+    from workers.broker import Broker
+
+    with Broker(tmp_path_factory.mktemp("broker")) as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Topics, and so a journal and a group, of this test alone."""
+    return f"t{uuid.uuid4().hex[:12]}."
+
+
+# Where Kafka itself is cached may be told from outside; no other setting of the shell may reach a test.
+KEPT = ("ANNALS_TEST_", "ANNALS_CACHE_DIR")
+
+
+def pytest_configure() -> None:
+    """Forget the shell's settings, for the tests and for every process that they start."""
+    for name in [name for name in os.environ if name.startswith("ANNALS_") and not name.startswith(KEPT)]:  # noqa: TID251
+        del os.environ[name]  # noqa: TID251
+
+
+@pytest.fixture(scope="session")
+def cache_dir() -> Path | None:
+    """The folder that Kafka is cached in, where the shell names one."""
+    named = os.environ.get("ANNALS_CACHE_DIR")  # noqa: TID251
+    return Path(named) if named else None
+
+
+@pytest.fixture(scope="session")
+def bootstrap(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[str]:
+    """A real broker's address: ANNALS_TEST_BOOTSTRAP, or one that runs as long as the tests; without one they fail."""
+    given = os.environ.get("ANNALS_TEST_BOOTSTRAP")  # noqa: TID251
+    if given:
+        yield given
+        return
+    with Broker(tmp_path_factory.mktemp("broker"), cache_dir=cache_dir) as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture
+def prefix(bootstrap: str) -> Iterator[str]:
+    """A topic prefix of this test's own, which makes its consumer group its own too; its topics go with it."""
+    name = f"t{secrets.token_hex(4)}."
+    yield name
+    asyncio.run(delete_topics(bootstrap, name))
+
+
+async def delete_topics(bootstrap: str, prefix: str) -> None:
+    """Delete every topic of a prefix: a broker with the topics of a thousand tests is slow."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        topics = [name for name in await admin.list_topics() if name.startswith(prefix)]
+        if topics:
+            await admin.delete_topics(topics)
+    finally:
+        await admin.close()

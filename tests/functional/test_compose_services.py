@@ -4,79 +4,32 @@ There is no Docker engine here. What a container would add is put in its place: 
 folder, the port (both workers have the same one, each in its own container), and this environment's Python.
 """
 
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from processes import ENTRY_POINT, free_port, own_environment, running, until
+
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-ENTRY_POINT = Path(sys.executable).with_name("annals")
-READY_WITHIN_S = 120.0
 IMAGE_PORT = "6066"
 
 pytestmark = pytest.mark.broker
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@contextmanager
-def running(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of the entry point, ended whatever happens."""
-    with log.open("wb") as output:
-        process = subprocess.Popen([ENTRY_POINT, *arguments], env=environment, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            yield process
-        finally:
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
-
-
-def until(is_so: Any, process: subprocess.Popen[bytes], log: Path, what: str) -> Any:
-    """What `is_so` answers as soon as that is something; the process must live until then."""
-    deadline = time.monotonic() + READY_WITHIN_S
-    while not (answer := is_so()):
-        assert process.poll() is None, f"{what}: ended with {process.returncode}\n{log.read_text()[-4000:]}"
-        assert time.monotonic() < deadline, f"{what}: not within {READY_WITHIN_S:.0f} s\n{log.read_text()[-4000:]}"
-        # Its end is noticed at once; otherwise this is a health check's interval, in small.
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(0.2)
-    return answer
-
-
-def own_environment() -> dict[str, str]:
-    """What a process needs of this one: nothing of the project's settings but the way to Kafka's cache."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANNALS_")}
-    cache = os.environ.get("ANNALS_CACHE_DIR")
-    return kept if cache is None else {**kept, "ANNALS_CACHE_DIR": cache}
-
-
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[str]:
     log = tmp_path / "broker.log"
-    arguments = ["broker", "--port", "0", "--data-dir", str(tmp_path / "broker")]
-    with running(arguments, own_environment(), log) as process:
+    command = [ENTRY_POINT, "broker", "--port", "0", "--data-dir", tmp_path / "broker"]
+    with running(command, own_environment(), log) as process:
         ready = until(lambda: re.search(r"^ready (\S+)$", log.read_text(), re.MULTILINE), process, log, "annals broker")
         yield ready[1]
 
@@ -122,7 +75,7 @@ def test_topics_are_made_and_both_workers_become_healthy_and_end_cleanly(broker:
 
     def worker(name: str) -> Any:
         environment = as_in_its_container(name, broker, volumes[name], ports[name])
-        return running(SERVICES[name]["command"], environment, logs[name])
+        return running([ENTRY_POINT, *SERVICES[name]["command"]], environment, logs[name])
 
     assert not is_healthy("worker-1", ports["worker-1"]), "the check must fail where nothing answers"
     with worker("worker-1") as first, worker("worker-2") as second:

@@ -1,0 +1,62 @@
+"""Processes of `annals` for tests: started, waited for by their progress, and ended whatever happens."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+ENTRY_POINT = Path(sys.executable).with_name("annals")
+WITHIN_S = 120.0
+LOOK_S = 0.2
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def own_environment(**settings: str) -> dict[str, str]:
+    """This environment without any of the project's settings but where Kafka is cached, and with these."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ANNALS_")}
+    if cache := os.environ.get("ANNALS_CACHE_DIR"):
+        kept["ANNALS_CACHE_DIR"] = cache
+    return {**kept, **settings}
+
+
+@contextmanager
+def running(
+    command: Sequence[Any], environment: dict[str, str], log: Path, **how: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process whose output goes to a file."""
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, **how)
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(30)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+
+
+def until(is_so: Callable[[], Any], process: subprocess.Popen[bytes], log: Path, what: str) -> Any:
+    """What `is_so` answers as soon as that is something; the process must live until then."""
+    deadline = time.monotonic() + WITHIN_S
+    while not (answer := is_so()):
+        assert process.poll() is None, f"{what}: ended with {process.returncode}\n{log.read_text()[-4000:]}"
+        assert time.monotonic() < deadline, f"{what}: not within {WITHIN_S:.0f} s\n{log.read_text()[-4000:]}"
+        # Its end is noticed at once; otherwise this is a health check's interval, in small.
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(LOOK_S)
+    return answer
