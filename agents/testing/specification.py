@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
@@ -10,6 +10,7 @@ import msgspec
 
 from agents.aggregates import REGISTRY
 from agents.refusals import NotOpen, Refused
+from schemas.commands import NewCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -44,8 +45,10 @@ class Given:
     aggregate_id: str
     now: datetime
 
-    def when(self, command: Message) -> Answer:
-        """The command is sent; it goes through the parser as a real one does."""
+    def when(self, command: Message | NewCommand) -> Answer:
+        """The command is sent, bare or in its envelope; its data go through the parser as a real one's do."""
+        if isinstance(command, NewCommand):
+            return replace(self, aggregate_id=command.aggregate_id).when(command.message)
         decider = self.decider or _decider_of(command)
         return self._answer(decider, type(command).__name__, msgspec.to_builtins(command))
 
