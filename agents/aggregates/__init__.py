@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from agents.aggregates.location import LOCATION
 from agents.aggregates.organization import ORGANIZATION
 from agents.aggregates.person import PERSON
 
@@ -15,4 +16,5 @@ if TYPE_CHECKING:
 REGISTRY: Final[Mapping[str, Decider[Any]]] = {
     "person": PERSON,
     "organization": ORGANIZATION,
+    "location": LOCATION,
 }
