@@ -18,13 +18,12 @@ if TYPE_CHECKING:
 
     from msgspec import Struct
 
-    from schemas.messages import Message
-
 _NOT_KEPT: Final = frozenset({"reason", "comment"})
+_NOTHING: Final[tuple[Any, ...]] = (None, [], {})  # what a state keeps of a member that was not given; 0 is something
 
 
 @cache
-def _shared(command: type[Message], state: type[Struct]) -> tuple[tuple[str, Callable[[Any], Hashable] | None], ...]:
+def _shared(command: type[Struct], state: type[Struct]) -> tuple[tuple[str, Callable[[Any], Hashable] | None], ...]:
     """The members that both have, each with its key to compare by."""
     kept = hints(state)
     return tuple(
@@ -32,7 +31,7 @@ def _shared(command: type[Message], state: type[Struct]) -> tuple[tuple[str, Cal
     )
 
 
-def differing(command: Message, state: Struct) -> dict[str, Any]:
+def differing(command: Struct, state: Struct) -> dict[str, Any]:
     """The members given that the state has otherwise, with their new values."""
     found = {}
     for name, key in _shared(type(command), type(state)):
@@ -42,15 +41,15 @@ def differing(command: Message, state: Struct) -> dict[str, Any]:
     return found
 
 
-def agrees(command: Message, state: Struct) -> bool:
+def agrees(command: Struct, state: Struct) -> bool:
     """Whether the state has all that is given."""
     return not differing(command, state)
 
 
-def restates(command: Message, state: Struct) -> bool:
+def restates(command: Struct, state: Struct) -> bool:
     """The same for a command that says the whole: what it does not give, the state does not have either."""
     return agrees(command, state) and all(
-        getattr(command, name) is not UNSET or not getattr(state, name)
+        getattr(command, name) is not UNSET or getattr(state, name) in _NOTHING
         for name, _ in _shared(type(command), type(state))
     )
 

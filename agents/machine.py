@@ -24,7 +24,8 @@ class On:
     """One row: a command, the events that may follow it, and where.
 
     `where` empty means each status that is neither terminal nor frozen. `to` is the status that the command's wish
-    includes: its first event leads there. `moves` are further events that change the status.
+    includes: its first event leads there. `moves` are further events that change the status, `may_move` those that
+    change it or let it be, as their data say.
     """
 
     command: type
@@ -32,17 +33,20 @@ class On:
     where: tuple[str, ...] = ()
     to: str | None = None
     moves: Mapping[type, str] = field(default_factory=dict)
+    may_move: Mapping[type, str] = field(default_factory=dict)
 
     @property
     def is_creation(self) -> bool:
         """Whether the row makes the aggregate."""
         return self.where == (ABSENT,)
 
-    def target(self, event: type, status: str) -> str:
-        """The status after the event."""
+    def targets(self, event: type, status: str) -> tuple[str, ...]:
+        """The statuses that may come after the event."""
         if self.to is not None and event is self.events[0]:
-            return self.to
-        return self.moves.get(event, status)
+            return (self.to,)
+        if event in self.may_move:
+            return (status, self.may_move[event])
+        return (self.moves.get(event, status),)
 
 
 class Machine:
@@ -73,7 +77,7 @@ class Machine:
         if doubles := [row.command for row in rows if self.rows[row.command] is not row]:
             raise ValueError(f"{next(c.__name__ for c in doubles)} has two rows")
         for row in rows:
-            named = {*self.where(row), *row.moves.values(), row.to or ABSENT}
+            named = {*self.where(row), *row.moves.values(), *row.may_move.values(), row.to or ABSENT}
             if unknown := named - self.statuses.keys() - {ABSENT}:
                 raise ValueError(f"{row.command.__name__} names unknown statuses: {sorted(unknown)}")
             if closed := self.terminal.intersection(self.where(row)):
@@ -93,7 +97,8 @@ class Machine:
         for row in self.rows.values():
             for status in self.where(row):
                 for event in row.events:
-                    yield status, event, row.target(event, status)
+                    for target in row.targets(event, status):
+                        yield status, event, target
 
     def mermaid(self) -> str:
         """The diagram: edges are `command / event`, a status lists the commands that leave it as it is."""
@@ -103,14 +108,17 @@ class Machine:
             stays = [
                 row.command.__name__
                 for row in self.rows.values()
-                if status in self.where(row) and any(row.target(event, status) == status for event in row.events)
+                if status in self.where(row) and any(status in row.targets(event, status) for event in row.events)
             ]
             lines += [f"    {status} : {name}" for name in stays]
         for row in self.rows.values():
             for status in self.where(row):
-                for event in row.events:
-                    if (target := row.target(event, status)) != status:
-                        start = "[*]" if status == ABSENT else status
-                        lines.append(f"    {start} --> {target} : {row.command.__name__} / {event.__name__}")
+                start = "[*]" if status == ABSENT else status
+                lines += [
+                    f"    {start} --> {target} : {row.command.__name__} / {event.__name__}"
+                    for event in row.events
+                    for target in row.targets(event, status)
+                    if target != status
+                ]
         lines += [f"    {status} --> [*]" for status in self.statuses if status in self.terminal]
         return "\n".join(lines) + "\n"

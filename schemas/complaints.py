@@ -82,7 +82,7 @@ def _of_whole(annotation: Any, whole: Any, path: str) -> Iterator[Problem]:
             if before != at:
                 yield f"{path}[{at}]", f"is in the list already, at [{before}]"
     if isinstance(whole, Struct) and hasattr(whole, "problems"):
-        yield from ((below(path, name), message) for name, message in whole.problems())
+        yield from ((f"{path}.{name}", message) for name, message in whole.problems())
 
 
 def below(path: str, name: str) -> str:

@@ -26,7 +26,7 @@ class Validator(Generic[T]):
     """Parses data into one struct type.
 
     A struct may have a method `problems()` that yields (member, message) for rules over several of its members; it is
-    asked when every member is well by itself.
+    asked when every member is well by itself. The member may be a path inside (`parameters.question`).
     """
 
     __slots__ = ("_keeps_rules", "_type")

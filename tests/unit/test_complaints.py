@@ -108,3 +108,14 @@ def test_stored_data_are_read_by_their_shape_and_not_by_rules(data: dict[str, An
 def test_stored_data_of_another_shape_are_refused(data: dict[str, Any]) -> None:
     with pytest.raises(msgspec.ValidationError):
         Reader(Plan).read(data)
+
+
+def test_a_problem_deep_inside_a_member_is_named_by_its_path() -> None:
+    class Study(Message):
+        parameters: dict[str, Any]
+
+        def problems(self) -> Iterator[tuple[str, str]]:
+            if "question" not in self.parameters:
+                yield "parameters.question", "is required"
+
+    assert Validator(Study).parse({"parameters": {}}) == [("data.parameters.question", "is required")]

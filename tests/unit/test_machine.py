@@ -38,12 +38,21 @@ def test_a_further_event_of_a_row_may_move_by_itself() -> None:
     assert set(machine.edges()) == {("dark", SwitchedOn, "dark"), ("dark", BulbChanged, "gone")}
 
 
+def test_an_event_that_may_move_has_an_edge_that_moves_and_one_that_stays() -> None:
+    row = On(SwitchOn, (SwitchedOn,), where=("dark",), may_move={SwitchedOn: "gone"})
+    machine = Machine((row,), open_={"dark": ""}, terminal={"gone": ""})
+    assert set(machine.edges()) == {("dark", SwitchedOn, "dark"), ("dark", SwitchedOn, "gone")}
+    assert "    dark : SwitchOn" in machine.mermaid()
+    assert "    dark --> gone : SwitchOn / SwitchedOn" in machine.mermaid()
+
+
 @pytest.mark.parametrize(
     ("row", "message"),
     [
         (On(SwitchOn, (SwitchedOn,), where=("drak",)), "SwitchOn names unknown statuses: .'drak'."),
         (On(SwitchOn, (SwitchedOn,), to="lti"), "SwitchOn names unknown statuses: .'lti'."),
         (On(SwitchOn, (SwitchedOn,), moves={SwitchedOn: "x"}), "SwitchOn names unknown statuses: .'x'."),
+        (On(SwitchOn, (SwitchedOn,), may_move={SwitchedOn: "x"}), "SwitchOn names unknown statuses: .'x'."),
         (On(SwitchOn, (SwitchedOn,), where=("gone",)), "SwitchOn would leave terminal statuses: .'gone'."),
         (On(HangLamp, (LampHung,)), "HangLamp has two rows"),
     ],
