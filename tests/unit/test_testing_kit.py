@@ -28,7 +28,7 @@ from msgspec.structs import replace
 from agents.machine import ABSENT, Machine, On
 from agents.testing import given, laws
 from agents.testing.histories import histories, states
-from schemas.commands import command
+from schemas.commands import command as envelope
 from schemas.person import MergePerson, PersonRegistered, RegisterPerson, RenamePerson
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def test_a_registered_aggregate_is_found_by_its_command() -> None:
 
 
 def test_a_command_in_its_envelope_is_sent_to_the_aggregate_that_it_names() -> None:
-    merge = command("person", "p-1", MergePerson(merged_into="p-1", reason="double")).with_id("c-1")
+    merge = envelope("person", "p-1", MergePerson(merged_into="p-1", reason="double")).with_id("c-1")
     given(PersonRegistered(name="Ada")).when(merge).then_refused("self_reference")
 
 
