@@ -1,11 +1,16 @@
-"""What holds for every test: nothing is skipped in silence, and hypothesis is the same in CI as at a desk."""
+"""What holds for every test: nothing is skipped in silence, hypothesis is the same everywhere, Kafka is real."""
 
+import asyncio
 import os
-import uuid
+import secrets
 from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import hypothesis
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from workers.broker import Broker
 
 # No deadline: a shared machine under coverage is slow now and then, and a test that is right must not fail for it.
 hypothesis.settings.register_profile("annals", deadline=None, print_blob=True)
@@ -23,45 +28,27 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
-@pytest.fixture(scope="session")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real broker for the whole run: the one that ANNALS_TEST_BOOTSTRAP names, or one of our own."""
-    if given := os.environ.get("ANNALS_TEST_BOOTSTRAP"):
-        yield given
-        return
-    from workers.broker import Broker
-
-    with Broker(tmp_path_factory.mktemp("broker")) as broker:
-        yield broker.bootstrap
-
-
-@pytest.fixture
-def topic_prefix() -> str:
-    """Topics, and so a journal and a group, of this test alone."""
-    return f"t{uuid.uuid4().hex[:12]}."
-
-
 # Where Kafka itself is cached may be told from outside; no other setting of the shell may reach a test.
 KEPT = ("ANNALS_TEST_", "ANNALS_CACHE_DIR")
 
 
 def pytest_configure() -> None:
     """Forget the shell's settings, for the tests and for every process that they start."""
-    for name in [name for name in os.environ if name.startswith("ANNALS_") and not name.startswith(KEPT)]:  # noqa: TID251
-        del os.environ[name]  # noqa: TID251
+    for name in [name for name in os.environ if name.startswith("ANNALS_") and not name.startswith(KEPT)]:
+        del os.environ[name]
 
 
 @pytest.fixture(scope="session")
 def cache_dir() -> Path | None:
     """The folder that Kafka is cached in, where the shell names one."""
-    named = os.environ.get("ANNALS_CACHE_DIR")  # noqa: TID251
+    named = os.environ.get("ANNALS_CACHE_DIR")
     return Path(named) if named else None
 
 
 @pytest.fixture(scope="session")
 def bootstrap(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[str]:
     """A real broker's address: ANNALS_TEST_BOOTSTRAP, or one that runs as long as the tests; without one they fail."""
-    given = os.environ.get("ANNALS_TEST_BOOTSTRAP")  # noqa: TID251
+    given = os.environ.get("ANNALS_TEST_BOOTSTRAP")
     if given:
         yield given
         return
@@ -70,7 +57,7 @@ def bootstrap(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) 
 
 
 @pytest.fixture
-def prefix(bootstrap: str) -> Iterator[str]:
+def topic_prefix(bootstrap: str) -> Iterator[str]:
     """A topic prefix of this test's own, which makes its consumer group its own too; its topics go with it."""
     name = f"t{secrets.token_hex(4)}."
     yield name
