@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from agents.aggregates.agent import AGENT
 from agents.aggregates.location import LOCATION
 from agents.aggregates.organization import ORGANIZATION
 from agents.aggregates.person import PERSON
@@ -16,5 +17,6 @@ if TYPE_CHECKING:
 REGISTRY: Final[Mapping[str, Decider[Any]]] = {
     "person": PERSON,
     "organization": ORGANIZATION,
+    "agent": AGENT,
     "location": LOCATION,
 }
