@@ -19,7 +19,7 @@ from workers.cli.group import annals
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PARTS = ("tutorial", "how-to", "reference", "explanation")
-LANGUAGES = {"", "text", "sh", "python", "json", "yaml", "toml", "mermaid", "http", "promql", "sql"}
+LANGUAGES = {"", "text", "sh", "python", "json", "yaml", "toml", "mermaid", "http", "promql", "diff"}
 # A reader's machine has none of these; and whose registry a package came from is the lock's affair.
 FORBIDDEN = re.compile(
     r"/work\b|/root\b|/tmp\b|/home/(?!annals)|/Users/|pypi\.org|pythonhosted|registry\.npmjs|maven\.(apache|org)|"
