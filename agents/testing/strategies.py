@@ -113,15 +113,21 @@ def _of_shape(annotation: Any, bare: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
         name, entry = get_args(bare)
         entries = _json() if entry is Any else values(entry)
-        return st.dictionaries(st.sampled_from("abc") if entry is Any else values(name), entries, max_size=MAX_ITEMS)
+        low, high = _limits(annotation, "min_length", "max_length")
+        names = st.sampled_from("abc") if entry is Any else values(name)
+        return st.dictionaries(names, entries, min_size=low or 0, max_size=_most(low, high))
     return _scalars(annotation, bare)
 
 
 def _lists(annotation: Any, item: Any) -> st.SearchStrategy[list[Any]]:
     low, high = _limits(annotation, "min_length", "max_length")
     unique = (key_of(item) or (lambda one: one)) if extras(annotation, "set") else None
-    size = min(MAX_ITEMS, MAX_ITEMS if high is None else high)
-    return st.lists(values(item), min_size=low or 0, max_size=max(size, low or 0), unique_by=unique)
+    return st.lists(values(item), min_size=low or 0, max_size=_most(low, high), unique_by=unique)
+
+
+def _most(low: int | None, high: int | None) -> int:
+    """The most items to draw: few, but what the type wants."""
+    return max(MAX_ITEMS if high is None else min(MAX_ITEMS, high), low or 0)
 
 
 def _scalars(annotation: Any, bare: Any) -> st.SearchStrategy[Any]:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 DATE: Final = "[0-9]{4}-[0-9]{2}-[0-9]{2}"
-TIME: Final = DATE + r"T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?Z"
+TIME: Final = DATE + r"T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,32})?Z"
 _LEAP: Final = re.compile(r"-(06-30|12-31)T23:59:60(\.[0-9]+)?Z\Z")
 
 
@@ -51,5 +51,5 @@ def is_after(text: str, now: datetime) -> bool:
 
 
 def day_of(now: datetime) -> str:
-    """The UTC day of `now`, comparable with a full-date as text."""
-    return now.date().isoformat()
+    """The UTC day of `now` (aware), comparable with a full-date as text."""
+    return now.astimezone(UTC).date().isoformat()

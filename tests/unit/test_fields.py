@@ -159,6 +159,13 @@ CASES: dict[str, tuple[list[Any], list[Any]]] = {
             "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zz",
             "zb2rhe5P4gXftAwvA4eXQ5HJwsER2owDyS9sKaQRRVQPn93bA",
             "b10000000",
+            "babyreaih",  # version 0
+            "bajyreaih",  # version 2
+            "bahyqaeqba4",  # long varint
+            "bafyq",  # cut
+            "bafyreaqh",  # short digest
+            "bafyreaah",  # long digest
+            "bagaibaeaqcaibaeaqa",  # endless
         ],
     ),
     "Score": ([0, 1, 0.5, 1.0], [-0.1, 1.1, 2, True, "0.5", None]),

@@ -1,0 +1,75 @@
+"""What the kit draws from types is valid, for every named type and for types of one's own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+import pytest
+from hypothesis import find, given
+from hypothesis import strategies as st
+from msgspec import UNSET, Meta, UnsetType
+
+from agents.testing.strategies import structs, values
+from schemas import fields
+from schemas.complaints import complaints
+from schemas.marks import UNORDERED, checked
+from schemas.messages import Message, Part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+IMPORTED = {"Any", "Annotated", "Final", "Meta"}
+NAMED = sorted(name for name in vars(fields) if name[0].isupper() and not name.isupper() and name not in IMPORTED)
+
+Even = Annotated[int, Meta(ge=0, le=10), checked(lambda n: None if n % 2 == 0 else "is odd")]
+
+
+class Place(Part):
+    country: Literal["gb", "us"]
+    region: Literal["gb-eng", "us-ca"] | UnsetType | None = UNSET
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        if isinstance(self.region, str) and not self.region.startswith(self.country):
+            yield "region", "is of another country"
+
+
+class Own(Message):
+    code: Annotated[str, Meta(pattern="^[A-Z]{3}-[0-9]+$", max_length=8)]
+    even: Even
+    flag: bool
+    ratio: fields.Number
+    level: Literal["low", "high"]
+    pair: Annotated[list[Even], Meta(min_length=2, max_length=2), UNORDERED]
+    free: dict[str, Any] | UnsetType = UNSET
+    notes: Annotated[dict[str, Any], fields.object_within(32)] | UnsetType = UNSET
+
+
+class Optional(Message):
+    plain: str | UnsetType | None = UNSET
+    places: Annotated[dict[fields.Slug, Place], Meta(max_length=2)] | UnsetType = UNSET
+    size: int = 3
+
+
+@pytest.mark.parametrize("name", NAMED)
+@given(data=st.data())
+def test_values_of_a_named_type_are_valid(name: str, data: st.DataObject) -> None:
+    annotation = getattr(fields, name)
+    value = data.draw(values(annotation))
+    assert list(complaints(annotation, value, "")) == []
+
+
+@given(st.one_of(structs(Own), structs(Optional)))
+def test_messages_with_parts_maps_sets_and_rules_are_valid(message: Message) -> None:
+    assert list(complaints(type(message), msgspec.to_builtins(message), "")) == []
+
+
+def test_members_that_need_not_be_given_are_given_and_not() -> None:
+    assert find(structs(Optional), lambda own: own.plain is UNSET and own.size == 3)
+    assert find(structs(Optional), lambda own: own.plain is None and own.size != 3)
+    assert find(structs(Optional), lambda own: own.places is not UNSET and len(own.places) > 1)
+
+
+def test_a_type_that_json_does_not_have_has_no_strategy() -> None:
+    with pytest.raises(TypeError, match="no strategy for"):
+        values(bytes)
