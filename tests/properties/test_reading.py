@@ -1,0 +1,93 @@
+"""The fast way of reading a command says nothing that the strict one does not say, and the strict one is exact."""
+
+import json
+from typing import Any, Never
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from json_texts import VALUES, broken, commands
+from schemas.deep_json import take_apart
+from schemas.envelope import Command
+from schemas.reading import _read_strictly, _read_surely, read_command
+from schemas.strict_json import NotJsonError, nesting, parse_strict
+
+NO_TRACE = (None, None)
+IDS = st.text(st.characters(categories=["L", "N", "P"], exclude_characters='"$'), min_size=1, max_size=20)
+DATA = st.dictionaries(IDS, st.integers(-(2**63), 2**64 - 1) | IDS | st.floats(0.5, 1e15) | st.lists(IDS, max_size=3))
+
+
+def _refuse(constant: str) -> Never:
+    raise ValueError(constant)
+
+
+# The grammar alone: numbers stay text, so that none is out of range.
+GRAMMAR = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse)
+
+
+def _is_json(text: str) -> bool:
+    try:
+        GRAMMAR.decode(text)
+    except ValueError:
+        return False
+    return True
+
+
+@settings(max_examples=300)
+@given(commands() | broken(commands()))
+def test_the_fast_path_reads_what_the_strict_path_reads_or_nothing(text: str) -> None:
+    value = text.encode()
+    surely = _read_surely(value, NO_TRACE)
+    if surely is not None:
+        strictly = _read_strictly(value, NO_TRACE)
+        assert repr(surely) == repr(strictly)
+        assert isinstance(strictly, Command)
+        assert strictly.errors == ()
+
+
+@given(IDS, IDS, DATA)
+def test_the_fast_path_reads_every_ordinary_command(command_id: str, aggregate_id: str, data: dict[str, Any]) -> None:
+    members = {"id": command_id, "type": "T", "aggregate_id": aggregate_id, "data": data, "actor": None}
+    for value in (json.dumps(members), json.dumps(members, ensure_ascii=False, separators=(",", ":"))):
+        command = _read_surely(value.encode(), NO_TRACE)
+        assert command is not None
+        assert repr(command.data) == repr(data)
+        assert (command.id, command.aggregate_id) == (command_id, aggregate_id)
+
+
+@settings(max_examples=200)
+@given(VALUES | broken(VALUES))
+def test_the_strict_parser_takes_exactly_what_is_json(text: str) -> None:
+    if not _is_json(text):
+        with pytest.raises(NotJsonError):
+            parse_strict(text.encode())
+        return
+    document = parse_strict(text.encode())
+    if not document.faults:
+        assert repr(document.value) == repr(json.loads(text))
+
+
+@settings(max_examples=200)
+@given(VALUES | broken(VALUES))
+def test_the_reader_without_recursion_agrees_with_the_one_that_recurses(text: str) -> None:
+    if not _is_json(text):
+        with pytest.raises(ValueError, match=r"."):
+            take_apart(text, GRAMMAR.raw_decode)
+        return
+    members = take_apart(text, GRAMMAR.raw_decode)
+    whole = GRAMMAR.decode(text)
+    assert (members is None) == (not isinstance(whole, dict))
+    if members is not None:
+        assert {member.name: GRAMMAR.decode(member.text) for member in members} == whole
+        assert [member.levels for member in members] == [1 + nesting(member.text.encode()) for member in members]
+
+
+@given(st.binary(max_size=100) | broken(commands()).map(str.encode))
+def test_whatever_comes_is_a_command_or_a_dead_letter_whose_text_can_be_written(value: bytes) -> None:
+    read = read_command(None, value, [], 1000)
+    if isinstance(read, Command):
+        json.dumps([read.id, read.aggregate_id, read.errors]).encode()
+        "".join(path + message for path, message in read.errors).encode()
+    else:
+        assert len(read.message.encode()) <= 500
