@@ -88,6 +88,12 @@ def kept(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> It
         yield broker
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One data folder for the tests of the command, one after the other: a new one takes two seconds to format."""
+    return tmp_path_factory.mktemp("folder")
+
+
 def test_what_was_committed_survives_a_stop_and_a_kill(kept: Broker) -> None:
     kept.start()
     address, first = kept.bootstrap, kept.pid
@@ -203,28 +209,28 @@ def test_a_broker_that_ends_while_it_starts_says_its_last_words(tmp_path: Path, 
     assert not broker.is_running
 
 
-def test_the_command_says_ready_and_stops_cleanly_at_a_signal(tmp_path: Path) -> None:
+def test_the_command_says_ready_and_stops_cleanly_at_a_signal(folder: Path) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
-        with annals_broker("--port", "0", "--data-dir", str(tmp_path)) as (process, bootstrap):
+        with annals_broker("--port", "0", "--data-dir", str(folder)) as (process, bootstrap):
             java = jvm_of(process.pid)
-            asyncio.run(write(bootstrap, f"told-{number}", b"x"))
+            asyncio.run(write(bootstrap, f"told-{number.name}", b"x"))
             process.send_signal(number)
             output, errors = process.communicate(timeout=WITHIN_S)
             assert (process.returncode, output, errors) == (0, "", "")
             assert is_gone(java)
-    assert "Kafka Server started" in (tmp_path / "broker.log").read_text()
+    assert "Kafka Server started" in (folder / "broker.log").read_text()
 
 
-def test_the_jvm_ends_with_a_command_that_is_killed(tmp_path: Path) -> None:
-    with annals_broker("--port", "0", "--data-dir", str(tmp_path)) as (process, _):
+def test_the_jvm_ends_with_a_command_that_is_killed(folder: Path) -> None:
+    with annals_broker("--port", "0", "--data-dir", str(folder)) as (process, _):
         java = jvm_of(process.pid)
         process.kill()
         process.wait()
         until(lambda: is_gone(java), "the JVM is gone")
 
 
-def test_the_command_ends_with_its_parent(tmp_path: Path) -> None:
-    command = [str(ANNALS), "broker", "--port", "0", "--data-dir", str(tmp_path)]
+def test_the_command_ends_with_its_parent(folder: Path) -> None:
+    command = [str(ANNALS), "broker", "--port", "0", "--data-dir", str(folder)]
     script = f"import subprocess; subprocess.run({command!r})"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout.readline().startswith("ready ")
@@ -235,12 +241,12 @@ def test_the_command_ends_with_its_parent(tmp_path: Path) -> None:
         until(lambda: is_gone(command.pid) and is_gone(java), "command and JVM are gone")
 
 
-def test_the_command_says_when_kafka_ends_by_itself(tmp_path: Path) -> None:
-    with annals_broker("--port", "0", "--data-dir", str(tmp_path)) as (process, _):
+def test_the_command_says_when_kafka_ends_by_itself(folder: Path) -> None:
+    with annals_broker("--port", "0", "--data-dir", str(folder)) as (process, _):
         os.kill(jvm_of(process.pid), signal.SIGKILL)
         _, errors = process.communicate(timeout=WITHIN_S)
         assert process.returncode == 1
-        assert errors == f"annals: Kafka ended by itself; its log is {tmp_path / 'broker.log'}\n"
+        assert errors == f"annals: Kafka ended by itself; its log is {folder / 'broker.log'}\n"
 
 
 def test_the_commands_failures_are_one_line_and_exit_status_2(tmp_path: Path) -> None:

@@ -1,0 +1,316 @@
+"""Settings: where they come from, what they may be, and that a secret is never shown."""
+
+import dataclasses
+import pickle
+from pathlib import Path
+
+import pytest
+
+from workers.settings import (
+    Secret,
+    Settings,
+    SettingsError,
+    client_options,
+    default_cache_dir,
+    is_loopback,
+    load_settings,
+    settings_metadata,
+    warnings,
+)
+
+HUSH = "hush-hush"
+SASL = {"ANNALS_SECURITY_PROTOCOL": "SASL_SSL", "ANNALS_SASL_USERNAME": "ada", "ANNALS_SASL_PASSWORD": HUSH}
+CONTRACT = {
+    "ANNALS_BOOTSTRAP_SERVERS": "127.0.0.1:9092",
+    "ANNALS_APP_ID": "annals",
+    "ANNALS_DATA_DIR": Path("annals-data"),
+    "ANNALS_PARTITIONS": 4,
+    "ANNALS_REPLICATION_FACTOR": 1,
+    "ANNALS_TOPIC_PREFIX": "",
+    "ANNALS_INSTANCE_ID": None,
+    "ANNALS_WEB_HOST": "127.0.0.1",
+    "ANNALS_WEB_PORT": 6066,
+    "ANNALS_SECURITY_PROTOCOL": "PLAINTEXT",
+    "ANNALS_SASL_USERNAME": None,
+    "ANNALS_SASL_PASSWORD": None,
+    "ANNALS_SSL_CAFILE": None,
+    "ANNALS_SSL_CERTFILE": None,
+    "ANNALS_SSL_KEYFILE": None,
+    "ANNALS_MAX_COMMAND_BYTES": 1_000_000,
+    "ANNALS_MAX_EVENTS_PER_AGGREGATE": None,
+    "ANNALS_CREATE_TOPICS": False,
+}
+
+
+def refusal(environment: dict[str, str], options: dict[str, object] | None = None) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(options, environment)
+    return str(caught.value)
+
+
+def test_the_defaults_are_the_contracts() -> None:
+    settings = load_settings({}, {})
+    metadata = {meta.variable: meta for meta in settings_metadata()}
+    assert {name: getattr(settings, metadata[name].name) for name in CONTRACT} == CONTRACT
+    assert settings == Settings()
+
+
+def test_options_win_over_the_environment_and_that_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "annals.toml"
+    file.write_text('app_id = "file"\npartitions = 7\nweb_port = 1\ncreate_topics = true\n')
+    environment = {"ANNALS_CONFIG": str(file), "ANNALS_APP_ID": "environment", "ANNALS_PARTITIONS": "8"}
+    settings = load_settings({"app_id": "option", "partitions": None}, environment)
+    assert (settings.app_id, settings.partitions, settings.web_port) == ("option", 8, 1)
+    assert settings.create_topics is True
+
+
+def test_the_file_can_be_named_by_an_option(tmp_path: Path) -> None:
+    named, other = tmp_path / "named.toml", tmp_path / "other.toml"
+    named.write_text('bootstrap_servers = ["a:1", "b:2"]')
+    other.write_text("partitions = 9")
+    settings = load_settings({"config": str(named)}, {"ANNALS_CONFIG": str(other)})
+    assert (settings.bootstrap_servers, settings.partitions) == ("a:1,b:2", 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "found"),
+    [
+        ("BOOTSTRAP_SERVERS", " a:1 , [::1]:2", "a:1,[::1]:2"),
+        ("PARTITIONS", "10000", 10_000),
+        ("WEB_PORT", "0", 0),
+        ("WEB_HOST", "::1", "::1"),
+        ("CREATE_TOPICS", "1", True),
+        ("CREATE_TOPICS", "True", True),
+        ("CREATE_TOPICS", "off", False),
+        ("SECURITY_PROTOCOL", "ssl", "SSL"),
+        ("SASL_MECHANISM", "scram-sha-512", "SCRAM-SHA-512"),
+        ("LOG_LEVEL", "WARNING", "warning"),
+        ("INSTANCE_ID", "", None),
+        ("INSTANCE_ID", "w-1", "w-1"),
+        ("TOPIC_PREFIX", "", ""),
+        ("MAX_EVENTS_PER_AGGREGATE", "100", 100),
+        ("DATA_DIR", "/nowhere/yet", Path("/nowhere/yet")),
+    ],
+)
+def test_a_value_is_taken(name: str, value: str, found: object) -> None:
+    assert getattr(load_settings({}, {f"ANNALS_{name}": value}), name.lower()) == found
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("BOOTSTRAP_SERVERS", ["", "x", "x:", ":1", "x:0", "x:65536", "x:1,", "x y:1", "kafka://x:1", "x:1;y:2"]),
+        ("APP_ID", ["", "a b", "ä", "a/b", "..", "x" * 201]),
+        ("TOPIC_PREFIX", ["a b", "ä", "x" * 250]),
+        ("PARTITIONS", ["", "0", "-1", "x", "1.0", "1_0", " 4", "٤", "10001", "9" * 30]),
+        ("REPLICATION_FACTOR", ["", "0", "32768"]),
+        ("WEB_HOST", ["", "a b", "http://x"]),
+        ("WEB_PORT", ["", "-1", "65536", "http"]),
+        ("DATA_DIR", ["/dev/null"]),
+        ("INSTANCE_ID", ["a b", "."]),
+        ("SECURITY_PROTOCOL", ["", "TLS"]),
+        ("SASL_MECHANISM", ["", "GSSAPI"]),
+        ("SASL_USERNAME", [" ada", "a\nb"]),
+        ("SSL_CAFILE", ["/nowhere.pem"]),
+        ("CREATE_TOPICS", ["", "2", "maybe"]),
+        ("MAX_COMMAND_BYTES", ["", "0", "8000001"]),
+        ("MAX_EVENTS_PER_AGGREGATE", ["0", "-1"]),
+        ("LOG_LEVEL", ["", "loud"]),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(name: str, values: list[str]) -> None:
+    for value in values:
+        (line,) = refusal({f"ANNALS_{name}": value}).splitlines()
+        assert line.startswith(f"ANNALS_{name}: {value!r} is not "), line
+        assert line.endswith("(environment)")
+        (line,) = refusal({}, {name.lower(): value}).splitlines()
+        assert line.endswith(f"(option --{name.lower().replace('_', '-')})")
+
+
+def test_all_wrong_values_are_named_at_once() -> None:
+    problems = refusal({"ANNALS_PARTITIONS": "x", "ANNALS_WEB_PORT": "y", "ANNALS_APP_ID": ""}).splitlines()
+    assert [line.split(":")[0] for line in problems] == ["ANNALS_APP_ID", "ANNALS_PARTITIONS", "ANNALS_WEB_PORT"]
+
+
+def test_a_variable_that_is_no_setting_is_refused_with_the_one_that_was_meant() -> None:
+    assert refusal({"ANNALS_BOOTSTRAP_SERVER": "x:1"}) == (
+        "ANNALS_BOOTSTRAP_SERVER: there is no such setting; is ANNALS_BOOTSTRAP_SERVERS meant? (environment)"
+    )
+    assert refusal({"ANNALS_QUUX": "1"}) == "ANNALS_QUUX: there is no such setting (environment)"
+
+
+def test_variables_of_the_test_run_and_of_kubernetes_are_not_ours() -> None:
+    environment = {
+        "ANNALS_TEST_BOOTSTRAP": "x",
+        "ANNALS_SERVICE_HOST": "10.0.0.1",
+        "ANNALS_SERVICE_PORT_HTTP": "6066",
+        "ANNALS_PORT": "tcp://10.0.0.1:6066",
+        "ANNALS_PORT_6066_TCP_ADDR": "10.0.0.1",
+        "HOME": "/",
+    }
+    assert load_settings({}, environment) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("partitons = 1", "partitons: there is no such setting; is partitions meant?"),
+        ("partitions = 1.5", "ANNALS_PARTITIONS: a setting is a text, a whole number or true or false"),
+        ("[kafka]\nx = 1", "kafka: there is no such setting"),
+        ('partitions = "x"', "ANNALS_PARTITIONS: 'x' is not a whole number"),
+        ("partitions = ", "is not TOML"),
+        ("web_port = true\nweb_host = [1]", "ANNALS_WEB_HOST: a setting is a text"),
+    ],
+)
+def test_what_is_wrong_in_the_file_is_named_with_the_file(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "annals.toml"
+    file.write_text(text)
+    line = refusal({"ANNALS_CONFIG": str(file)}).splitlines()[0]
+    assert problem in line
+    assert str(file) in line
+
+
+def test_a_file_that_is_not_there_is_refused() -> None:
+    assert refusal({"ANNALS_CONFIG": "/nowhere.toml"}) == (
+        "ANNALS_CONFIG: '/nowhere.toml' cannot be read: No such file or directory"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "secret"), [(HUSH, HUSH), (f"{HUSH}\n", HUSH), (f"{HUSH}\r\n", HUSH), (" x \n\n", " x \n")]
+)
+def test_a_secret_can_come_from_a_file(tmp_path: Path, content: str, secret: str) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(content.encode())
+    by_variable = load_settings({}, {"ANNALS_SASL_PASSWORD_FILE": str(file)})
+    by_option = load_settings({"sasl_password_file": str(file)}, {"ANNALS_SASL_PASSWORD": "of the environment"})
+    assert by_variable.sasl_password.reveal() == by_option.sasl_password.reveal() == secret
+
+
+def test_a_secret_given_in_two_ways_at_one_place_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text(HUSH)
+    said = refusal({"ANNALS_SASL_PASSWORD": HUSH, "ANNALS_SASL_PASSWORD_FILE": str(file)})
+    assert said == "ANNALS_SASL_PASSWORD and ANNALS_SASL_PASSWORD_FILE: give one of them (environment)"
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"), [(b"", "is empty or too large"), (b"\xff", "is not UTF-8"), (b"x" * 65_537, "too large")]
+)
+def test_a_file_that_holds_no_secret_is_refused_and_not_shown(tmp_path: Path, content: bytes, problem: str) -> None:
+    file = tmp_path / "password"
+    file.write_bytes(content)
+    said = refusal({"ANNALS_SASL_PASSWORD_FILE": str(file)})
+    assert said.startswith("ANNALS_SASL_PASSWORD_FILE: ")
+    assert problem in said
+    assert "xxx" not in said
+
+
+def test_a_secret_file_that_cannot_be_read_is_refused() -> None:
+    assert "cannot be read: No such file" in refusal({"ANNALS_SASL_PASSWORD_FILE": "/nowhere"})
+
+
+def test_a_secret_is_never_shown() -> None:
+    settings = load_settings({}, SASL)
+    shown = repr(settings) + str(settings) + f"{settings.sasl_password}" + str(dataclasses.asdict(settings))
+    assert HUSH not in shown
+    assert "Secret(***)" in shown
+    assert HUSH not in refusal(SASL | {"ANNALS_PARTITIONS": "x"})
+    assert settings.sasl_password == Secret(HUSH)
+    assert hash(settings.sasl_password) == hash(Secret("another"))
+    assert settings.sasl_password != HUSH
+    assert pickle.loads(pickle.dumps(settings)) == settings
+
+
+@pytest.mark.parametrize("missing", ["ANNALS_SASL_USERNAME", "ANNALS_SASL_PASSWORD"])
+def test_sasl_without_credentials_is_refused(missing: str) -> None:
+    said = refusal({name: value for name, value in SASL.items() if name != missing})
+    assert said == f"{missing}: must be given, since ANNALS_SECURITY_PROTOCOL is SASL_SSL"
+
+
+def test_a_key_without_its_certificate_is_refused(tmp_path: Path) -> None:
+    key = tmp_path / "key.pem"
+    key.touch()
+    assert refusal({"ANNALS_SSL_KEYFILE": str(key)}).startswith("ANNALS_SSL_CERTFILE: must be given")
+
+
+def test_a_plain_connection_needs_no_more_than_addresses() -> None:
+    assert client_options(Settings()) == {"bootstrap_servers": "127.0.0.1:9092", "security_protocol": "PLAINTEXT"}
+
+
+def test_a_connection_by_sasl_and_tls_has_all_that_a_client_needs() -> None:
+    options = client_options(load_settings({}, SASL | {"ANNALS_SASL_MECHANISM": "SCRAM-SHA-512"}))
+    context = options.pop("ssl_context")
+    assert context.check_hostname
+    assert options == {
+        "bootstrap_servers": "127.0.0.1:9092",
+        "security_protocol": "SASL_SSL",
+        "sasl_mechanism": "SCRAM-SHA-512",
+        "sasl_plain_username": "ada",
+        "sasl_plain_password": HUSH,
+    }
+
+
+@pytest.mark.parametrize("name", ["ANNALS_SSL_CAFILE", "ANNALS_SSL_CERTFILE"])
+def test_a_tls_file_that_holds_something_else_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "file.pem"
+    file.write_text("nothing of the kind")
+    settings = load_settings({}, {"ANNALS_SECURITY_PROTOCOL": "SSL", name: str(file)})
+    with pytest.raises(SettingsError, match=name):
+        client_options(settings)
+
+
+@pytest.mark.parametrize(
+    ("servers", "local"),
+    [
+        ("127.0.0.1:9092", True),
+        ("127.9.9.9:1,[::1]:2,localhost:3", True),
+        ("127.0.0.1:9092,10.0.0.1:9092", False),
+        ("kafka:9092", False),
+        ("localhost.example.org:9092", False),
+    ],
+)
+def test_loopback_is_known_by_every_address(servers: str, *, local: bool) -> None:
+    assert is_loopback(Settings(bootstrap_servers=servers)) is local
+
+
+@pytest.mark.parametrize(
+    ("changes", "warned"),
+    [
+        ({}, []),
+        ({"bootstrap_servers": "kafka:1"}, ["ANNALS_REPLICATION_FACTOR is 1"]),
+        ({"bootstrap_servers": "kafka:1", "replication_factor": 3}, []),
+        ({"sasl_password": Secret(HUSH)}, ["ANNALS_SASL_USERNAME and ANNALS_SASL_PASSWORD are not used"]),
+        ({"ssl_cafile": Path("x")}, ["ANNALS_SSL_CAFILE and ANNALS_SSL_CERTFILE are not used"]),
+        (
+            {"bootstrap_servers": "kafka:1", "replication_factor": 3, "security_protocol": "SASL_PLAINTEXT"},
+            ["ANNALS_SECURITY_PROTOCOL is SASL_PLAINTEXT"],
+        ),
+    ],
+)
+def test_what_was_hardly_meant_is_warned_about(changes: dict, warned: list[str]) -> None:
+    found = warnings(Settings(**changes))
+    assert len(found) == len(warned)
+    for line, beginning in zip(found, warned, strict=True):
+        assert line.startswith(beginning)
+        assert HUSH not in line
+
+
+def test_the_cache_folder_is_where_the_user_wants_such_folders() -> None:
+    assert default_cache_dir({"XDG_CACHE_HOME": "/var/cache"}) == Path("/var/cache/annals")
+    assert default_cache_dir({"XDG_CACHE_HOME": "relative"}) == Path("~/.cache/annals").expanduser()
+    assert default_cache_dir({}) == Path("~/.cache/annals").expanduser()
+
+
+def test_the_metadata_says_everything_that_the_reference_needs() -> None:
+    for meta in settings_metadata():
+        assert meta.help
+        assert meta.variable == f"ANNALS_{meta.name.upper()}"
+        assert meta.option == f"--{meta.name.replace('_', '-')}"
+        assert meta.is_secret == (meta.name in {"sasl_password", "ssl_key_password"})
+        assert meta.is_switch == isinstance(meta.default, bool)
+        if meta.default is not None:
+            shown = (
+                {True: "1", False: "0"}.get(meta.default, str(meta.default)) if meta.is_switch else str(meta.default)
+            )
+            assert meta.parse(shown) == meta.default

