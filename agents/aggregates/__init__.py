@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from agents.aggregates.agent import AGENT
+from agents.aggregates.document import DOCUMENT
 from agents.aggregates.location import LOCATION
 from agents.aggregates.organization import ORGANIZATION
 from agents.aggregates.person import PERSON
+from agents.aggregates.policy import POLICY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,4 +21,6 @@ REGISTRY: Final[Mapping[str, Decider[Any]]] = {
     "organization": ORGANIZATION,
     "agent": AGENT,
     "location": LOCATION,
+    "policy": POLICY,
+    "document": DOCUMENT,
 }

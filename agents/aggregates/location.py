@@ -23,6 +23,11 @@ from schemas.messages import turned
 if TYPE_CHECKING:
     from agents.decider import Circumstances
 
+_NEEDED: Final = "a physical location needs an address or coordinates, a virtual one an access_url, a hybrid one both"
+_FORBIDDEN: Final = (
+    "virtual and logical locations have no address or coordinates, physical and logical ones no access_url"
+)
+
 # --- Lifecycle -------------------------------------------------------------------------------------------------------
 
 MACHINE: Final = Machine(
@@ -112,14 +117,14 @@ def _refuse_misplaced(location_type: str, address: object, coordinates: object, 
     """Refuse a place that its type needs and does not have, or must not have (None or UNSET: not there)."""
     is_somewhere = bool(given(address) or given(coordinates))
     is_online = given(access_url) is not None
-    if location_type in {"physical", "hybrid"} and not is_somewhere:
-        raise Refused("place_missing", f"a {location_type} location needs an address or coordinates")
-    if location_type in {"virtual", "hybrid"} and not is_online:
-        raise Refused("place_missing", f"a {location_type} location needs an access_url")
-    if location_type in {"virtual", "logical"} and is_somewhere:
-        raise Refused("place_forbidden", f"a {location_type} location has neither an address nor coordinates")
-    if location_type in {"physical", "logical"} and is_online:
-        raise Refused("place_forbidden", f"a {location_type} location has no access_url")
+    lacks_ground = location_type in {"physical", "hybrid"} and not is_somewhere
+    lacks_link = location_type in {"virtual", "hybrid"} and not is_online
+    if lacks_ground or lacks_link:
+        raise Refused("place_missing", f"{_NEEDED}; this one is {location_type}")
+    if (location_type in {"virtual", "logical"} and is_somewhere) or (
+        location_type in {"physical", "logical"} and is_online
+    ):
+        raise Refused("place_forbidden", f"{_FORBIDDEN}; this one is {location_type}")
 
 
 # --- Evolve ----------------------------------------------------------------------------------------------------------
