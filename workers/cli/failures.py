@@ -32,5 +32,5 @@ def described(error: Exception) -> tuple[str, ...] | None:
     if isinstance(error, KafkaConnectionError):
         return (f"no Kafka broker answers ({error}): start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS",)
     if isinstance(error, KafkaError):
-        return (f"Kafka said no: {type(error).__name__}: {error}",)
+        return (f"Kafka said no: {error}",)
     return None

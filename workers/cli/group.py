@@ -61,10 +61,6 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read has seen enough (`annals events … | head`); nothing more can be written, not even at exit.
-        sys.stdout = None
-        sys.exit(COULD_NOT_ASK)
     except Exception as error:
         lines = described(error)
         if lines is None:

@@ -1,0 +1,181 @@
+"""The command line's frame: what it lists, how it fails, and which options it has."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+import click
+import pytest
+from aiokafka.errors import KafkaConnectionError, KafkaError
+
+from workers.broker import BrokerError
+from workers.cli import group, main
+from workers.cli.failures import CannotAskError
+from workers.cli.options import CONNECTION, EVERYTHING, takes_settings
+from workers.kafka.cluster import BrokersUnreachableError, NotPermittedError
+from workers.settings import Settings, SettingsError, settings_metadata
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command line in this process; exit status, output and errors."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+
+    def run_in_process(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as caught:
+            main(list(arguments))
+        return (caught.value.code, *capsys.readouterr())
+
+    return run_in_process
+
+
+def offer(monkeypatch: pytest.MonkeyPatch, command: click.Command) -> None:
+    """Offer one command more, as `annals try`."""
+    monkeypatch.setattr(sys.modules[__name__], "offered", command, raising=False)
+    monkeypatch.setitem(group.COMMANDS, "try", f"{__name__}:offered")
+    monkeypatch.setitem(sys.modules, __name__, sys.modules[__name__])
+
+
+def raising(error: BaseException) -> click.Command:
+    @click.command()
+    def command() -> None:
+        raise error
+
+    return command
+
+
+def test_help_lists_every_command_with_what_it_does(run: Run) -> None:
+    status, output, errors = run("--help")
+    assert (status, errors) == (0, "")
+    for name in group.COMMANDS:
+        assert f"\n  {name} " in output
+
+
+@pytest.mark.parametrize("name", list(group.COMMANDS))
+def test_every_command_has_a_help_page(run: Run, name: str) -> None:
+    status, output, errors = run(name, "--help")
+    assert (status, errors) == (0, "")
+    assert output.startswith(f"Usage: annals {name} ")
+
+
+def test_the_version_is_that_of_the_distribution(run: Run) -> None:
+    assert run("--version") == (0, f"annals, version {metadata.version('annals')}\n", "")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["broker", "--nonsense"], ["broker", "--port", "70000"], []])
+def test_wrong_usage_is_exit_status_2(run: Run, arguments: list[str]) -> None:
+    status, output, errors = run(*arguments)
+    assert status == 2
+    assert "Usage: annals" in output + errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (SettingsError("ANNALS_X: bad", "ANNALS_Y: worse"), "annals: ANNALS_X: bad\nannals: ANNALS_Y: worse\n"),
+        (CannotAskError("first do this"), "annals: first do this\n"),
+        (BrokerError("port taken"), "annals: port taken\n"),
+        (BrokersUnreachableError("nobody there"), "annals: nobody there\n"),
+        (NotPermittedError("not you"), "annals: not you\n"),
+        (
+            KafkaConnectionError("x:1"),
+            "annals: no Kafka broker answers (KafkaConnectionError: x:1): "
+            + "start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS\n",
+        ),
+        (KafkaError("no"), "annals: Kafka said no: KafkaError: no\n"),
+    ],
+)
+def test_what_an_operator_can_mend_is_one_line_each_and_exit_status_2(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    offer(monkeypatch, raising(error))
+    assert run("try") == (2, "", said)
+
+
+def test_a_mistake_of_ours_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, raising(ZeroDivisionError()))
+    with pytest.raises(ZeroDivisionError):
+        main(["try"])
+
+
+def test_ctrl_c_is_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, raising(KeyboardInterrupt()))
+    status, output, errors = run("try")
+    assert (status, output, errors.strip()) == (130, "", "")
+
+
+@pytest.mark.parametrize(("returned", "status"), [(0, 0), (1, 1), (2, 2), (None, 0)])
+def test_a_command_returns_its_exit_status(
+    run: Run, monkeypatch: pytest.MonkeyPatch, returned: int | None, status: int
+) -> None:
+    offer(monkeypatch, click.command()(lambda: returned))
+    assert run("try") == (status, "", "")
+
+
+def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
+    annals = Path(sys.executable).with_name("annals")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [annals, "worker", "--help"]
+    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    os.close(writing)
+    assert (result.returncode, result.stderr) == (1, "")
+
+
+def test_a_command_has_one_option_for_each_setting_and_gets_settings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[Settings] = []
+
+    @click.command()
+    @click.argument("word")
+    @takes_settings(EVERYTHING)
+    def command(settings: Settings, word: str) -> None:
+        assert word == "word"
+        given.append(settings)
+
+    offer(monkeypatch, command)
+    monkeypatch.setenv("ANNALS_PARTITIONS", "7")
+    assert run("try", "word", "--web-port", "1", "--create-topics", "--sasl-password", "x")[0] == 0
+    assert run("try", "word", "--no-create-topics", "--partitions=8")[0] == 0
+    assert (given[0].web_port, given[0].partitions, given[0].create_topics) == (1, 7, True)
+    assert (given[1].partitions, given[1].create_topics) == (8, False)
+    page = run("try", "--help")[1]
+    for meta in settings_metadata():
+        assert f"{meta.option} " in page
+    assert "--sasl-password-file FILE" in page
+    assert "--config FILE" in page
+
+
+def test_a_command_that_only_connects_has_no_options_of_a_worker(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    @click.command()
+    @takes_settings(CONNECTION)
+    def command(settings: Settings) -> None:
+        assert settings.web_port == 5
+
+    offer(monkeypatch, command)
+    # What is no option of the command still counts.
+    monkeypatch.setenv("ANNALS_WEB_PORT", "5")
+    assert run("try")[0] == 0
+    assert run("try", "--web-port", "1")[0] == 2
+
+
+def test_a_wrong_option_is_refused_by_the_name_of_its_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    offer(monkeypatch, click.command()(takes_settings()(lambda settings: None)))
+    status, _, errors = run("try", "--bootstrap-servers", "x")
+    assert (status, errors) == (
+        2,
+        "annals: ANNALS_BOOTSTRAP_SERVERS: 'x' is not host:port, several with commas between them "
+        + "(option --bootstrap-servers)\n",
+    )
+
+
+def test_help_imports_neither_kafka_nor_faust() -> None:
+    script = "import sys\nfrom workers.cli.group import annals\nannals(['--version'], standalone_mode=False)\n"
+    script += "assert not {'faust', 'aiokafka', 'rocksdict', 'rich'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)

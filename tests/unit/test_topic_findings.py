@@ -1,0 +1,214 @@
+"""What a difference between catalogue and brokers means: refused, or only said."""
+
+import dataclasses
+
+import pytest
+
+from topics.catalog import catalogue
+from topics.spec import Role
+from workers.kafka.cluster import TopicFacts
+from workers.kafka.findings import Finding, Report, compare
+
+KINDS = ("person", "policy")
+JOURNAL = "events.person"
+
+
+def facts(replicas: int = 3, partitions: int = 4) -> dict[str, TopicFacts]:
+    """All topics as the catalogue wants them."""
+    return {
+        spec.name: TopicFacts(
+            spec.name,
+            spec.partitions,
+            replicas,
+            spec.config,
+            dict.fromkeys(range(spec.partitions), 0) if spec.role is Role.EVENTS else {},
+        )
+        for spec in catalogue(partitions=partitions, replication_factor=replicas, kinds=KINDS)
+    }
+
+
+def changed(found: dict[str, TopicFacts], topic: str, **changes: object) -> dict[str, TopicFacts]:
+    return found | {topic: dataclasses.replace(found[topic], **changes)}
+
+
+def with_setting(found: dict[str, TopicFacts], topic: str, name: str, value: str | None) -> dict[str, TopicFacts]:
+    config = dict(found[topic].config)
+    config.pop(name)
+    return changed(found, topic, config=config if value is None else config | {name: value})
+
+
+def compared(found: dict[str, TopicFacts], partitions: int = 4) -> Report:
+    return compare(catalogue(kinds=KINDS), found, partitions)
+
+
+def test_topics_as_the_catalogue_has_them_are_good() -> None:
+    report = compared(facts())
+    assert report == Report(partitions={"person": 4, "policy": 4}, dead_letter_partitions=1)
+    assert report.is_good
+
+
+def test_a_topic_that_is_not_there_is_missing() -> None:
+    found = facts()
+    del found[JOURNAL], found["dead-letters"]
+    report = compared(found)
+    assert report.missing == [JOURNAL, "dead-letters"]
+    assert not report.is_good
+    assert report.partitions == {"policy": 4}
+
+
+@pytest.mark.parametrize(
+    ("topic", "name", "value"),
+    [
+        (JOURNAL, "cleanup.policy", "compact"),
+        (JOURNAL, "cleanup.policy", "compact,delete"),
+        (JOURNAL, "retention.ms", "604800000"),
+        (JOURNAL, "retention.bytes", "1000000000"),
+        (JOURNAL, "message.timestamp.type", "LogAppendTime"),
+        (JOURNAL, "message.timestamp.after.max.ms", "3600000"),
+        (JOURNAL, "message.timestamp.after.max.ms", None),
+        (JOURNAL, "message.timestamp.before.max.ms", "1"),
+        (JOURNAL, "max.message.bytes", "1048588"),
+        (JOURNAL, "min.insync.replicas", "1"),
+        (JOURNAL, "min.insync.replicas", "4"),
+        (JOURNAL, "unclean.leader.election.enable", "true"),
+        ("commands.person", "cleanup.policy", "compact"),
+        ("outcomes.person", "cleanup.policy", "compact"),
+        ("outcomes.person", "max.message.bytes", "1048588"),
+        ("snapshots.person", "max.message.bytes", "1048588"),
+        ("dead-letters", "max.message.bytes", "1048588"),
+        ("dead-letters", "cleanup.policy", "compact"),
+    ],
+)
+def test_what_would_break_a_promise_is_refused_with_topic_setting_found_and_wanted(
+    topic: str, name: str, value: str | None
+) -> None:
+    (refusal,) = compared(with_setting(facts(), topic, name, value)).refusals
+    assert (refusal.topic, refusal.setting, refusal.found) == (topic, name, value or "not set")
+    assert str(refusal) == f"{topic}: {name} is {value or 'not set'}, wanted {refusal.wanted}: {refusal.why}"
+    assert refusal.wanted
+    assert refusal.why
+
+
+@pytest.mark.parametrize(
+    ("topic", "name", "value"),
+    [
+        ("commands.person", "retention.ms", "3600000"),
+        ("commands.person", "message.timestamp.type", "CreateTime"),
+        ("commands.person", "compression.type", "producer"),
+        ("commands.person", "max.message.bytes", "99999999"),
+        ("outcomes.person", "retention.bytes", "1000"),
+        ("snapshots.person", "cleanup.policy", "delete"),
+        ("dead-letters", "retention.ms", "1"),
+    ],
+)
+def test_what_is_only_unwise_is_said(topic: str, name: str, value: str) -> None:
+    report = compared(with_setting(facts(), topic, name, value))
+    (warning,) = report.warnings
+    assert (warning.topic, warning.setting, warning.found) == (topic, name, value)
+    assert report.is_good
+
+
+@pytest.mark.parametrize(
+    ("topic", "name", "value"),
+    [
+        (JOURNAL, "max.message.bytes", "8388608"),
+        ("commands.person", "retention.ms", "-1"),
+        ("dead-letters", "retention.ms", "9999999999"),
+        (JOURNAL, "min.insync.replicas", "3"),
+    ],
+)
+def test_more_than_is_wanted_is_good_where_more_does_no_harm(topic: str, name: str, value: str) -> None:
+    assert compared(with_setting(facts(), topic, name, value)) == compared(facts())
+
+
+def test_a_journal_that_has_lost_its_beginning_is_refused_by_partition() -> None:
+    report = compared(changed(facts(), JOURNAL, first_offsets={0: 0, 1: 17, 2: 0, 3: 0}))
+    (refusal,) = report.refusals
+    assert (refusal.topic, refusal.setting, refusal.found, refusal.wanted) == (
+        "events.person-1",
+        "first offset",
+        "17",
+        "0",
+    )
+
+
+def test_topics_of_a_kind_that_disagree_are_refused_and_the_journal_decides() -> None:
+    report = compared(changed(facts(), "commands.person", partitions=6))
+    (refusal,) = report.refusals
+    assert (refusal.topic, refusal.setting, refusal.found, refusal.wanted) == (
+        "commands.person",
+        "partitions",
+        "6",
+        "4",
+    )
+    report = compared(changed(facts(), JOURNAL, partitions=6))
+    assert [each.topic for each in report.refusals] == ["commands.person", "outcomes.person", "snapshots.person"]
+    assert {each.wanted for each in report.refusals} == {"6"}
+
+
+def test_without_a_journal_the_others_decide_what_differs() -> None:
+    found = changed(facts(), "commands.person", partitions=6)
+    del found[JOURNAL]
+    (refusal,) = compared(found).refusals
+    assert (refusal.topic, refusal.wanted) == ("commands.person", "4")
+
+
+def test_another_number_than_the_setting_is_only_said() -> None:
+    report = compared(facts(partitions=12))
+    assert report.is_good
+    assert report.partitions == {"person": 12, "policy": 12}
+    assert [(each.setting, each.found, each.wanted) for each in report.warnings] == [("partitions", "12", "4")] * 2
+
+
+@pytest.mark.parametrize(("replicas", "loses"), [(1, "a lost disk loses events"), (2, "a lost disk can lose events")])
+def test_below_three_copies_a_lost_disk_is_warned_about_once(replicas: int, loses: str) -> None:
+    report = compared(facts(replicas))
+    assert report.warnings == [Finding("9 topics", "replicas", str(replicas), "3 or more", loses)]
+    assert report.is_good
+
+
+def test_one_topic_with_fewer_copies_is_named() -> None:
+    found = facts()
+    found = changed(found, JOURNAL, replication_factor=1, config=found[JOURNAL].config | {"min.insync.replicas": "1"})
+    (warning,) = compared(found).warnings
+    assert (warning.topic, warning.found) == (JOURNAL, "1")
+
+
+def test_an_unclean_election_is_only_said_below_three_copies() -> None:
+    report = compared(with_setting(facts(1), JOURNAL, "unclean.leader.election.enable", "true"))
+    assert [each.setting for each in report.warnings] == ["unclean.leader.election.enable", "replicas"]
+    assert report.is_good
+
+
+def test_no_topics_at_all_is_all_missing_and_nothing_else() -> None:
+    report = compared({})
+    assert len(report.missing) == 9
+    assert (report.refusals, report.warnings) == ([], [])
+
+
+def test_a_report_is_json() -> None:
+    report = compared(with_setting(facts(1), JOURNAL, "retention.ms", "1"))
+    report.probes = {"transactions": "ok"}
+    assert report.as_json() == {
+        "ok": False,
+        "missing": [],
+        "refusals": [
+            {
+                "topic": JOURNAL,
+                "setting": "retention.ms",
+                "found": "1",
+                "wanted": "-1",
+                "why": "events would be deleted: the journal is the only truth",
+            }
+        ],
+        "warnings": [
+            {
+                "topic": "9 topics",
+                "setting": "replicas",
+                "found": "1",
+                "wanted": "3 or more",
+                "why": "a lost disk loses events",
+            }
+        ],
+        "probes": {"transactions": "ok"},
+    }
