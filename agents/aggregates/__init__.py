@@ -10,6 +10,7 @@ from agents.aggregates.location import LOCATION
 from agents.aggregates.organization import ORGANIZATION
 from agents.aggregates.person import PERSON
 from agents.aggregates.policy import POLICY
+from agents.aggregates.workflow import WORKFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,4 +24,5 @@ REGISTRY: Final[Mapping[str, Decider[Any]]] = {
     "location": LOCATION,
     "policy": POLICY,
     "document": DOCUMENT,
+    "workflow": WORKFLOW,
 }
