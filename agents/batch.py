@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from agents.ports import Aggregate, Position, StoppedError
+from agents.ports import Aggregate, Position, StoppedError, command_key
 from agents.refusals import NotOpen, Refused
 from schemas import outcome
 from schemas.chain import seal
@@ -18,8 +18,9 @@ from schemas.cid import cid_text
 from schemas.dead_letter import DeadLetter
 from schemas.moments import recorded_at
 from schemas.reading import read_command
-from topics.headers import dead_letter_headers, event_headers, forwarded_headers, origin_of, outcome_headers
+from topics.headers import dead_letter_headers, forwarded_headers, origin_of, outcome_headers
 from topics.keys import partition_of
+from topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,6 +79,7 @@ class Batch:
         self._ledger = ledger
         self._writes = writes
         self._place = place
+        self._kind = place.kind.encode()
         self._limits = limits
         self._now = now
         self._now_ms = int(now.timestamp() * 1000)
@@ -115,21 +117,23 @@ class Batch:
             self.next_offset = record.offset + 1
 
     def _one(self, record: CommandRecord) -> None:
-        place = self._place
-        command = read_command(record.key, record.value, record.headers, self._limits.command_bytes)
+        key, ledger, place = record.key, self._ledger, self._place
+        command = read_command(key, record.value, record.headers, self._limits.command_bytes)
         if isinstance(command, DeadLetter):
             self._bury(record, command.reason, command.message)
             return
-        key = record.key if record.key is not None else command.aggregate_id.encode()
+        if key is None:
+            key = command.aggregate_id.encode()
         home = partition_of(key, place.partitions)
         if home != place.partition:
             self._forward(record, key, home)
             return
-        known = self._ledger.command(command.aggregate_id, command.id)
-        if known is not None:
-            self._repeat(record, key, command, known[0], known[1])
-            return
-        current = self._ledger.aggregate(command.aggregate_id)
+        current = ledger.aggregate(key)
+        if current.version:
+            known = ledger.command(command_key(key, command.id.encode()))
+            if known is not None:
+                self._repeat(record, key, command, known[0], known[1])
+                return
         self._decide(record, key, command, current)
 
     def _decide(self, record: CommandRecord, key: bytes, command: Command, current: Aggregate) -> None:
@@ -176,49 +180,12 @@ class Batch:
         if not events:
             self._accept(record, key, command, current.version, current.head, [])
             return
-        decider, kind = self._decider, self._place.kind
-        version, head, state = current.version, current.head, current.state
         moment, moment_ms = self._recorded_at, self._now_ms
         if moment < current.recorded_at:  # the clock stepped back: a chain's times never do
             moment = current.recorded_at
             moment_ms = int(datetime.fromisoformat(moment).timestamp() * 1000)
-        sealed, listed, remembered = [], [], []
-        for event in events:
-            version += 1
-            name, schema_version = decider.event_name(event), decider.schema_version(event)
-            block, head = seal(
-                kind,
-                command.aggregate_id,
-                version,
-                head,
-                name,
-                schema_version,
-                moment,
-                command.id,
-                command.correlation_id,
-                command.causation_id,
-                command.actor,
-                decider.event_data(event),
-            )
-            headers = event_headers(
-                kind,
-                key,
-                version,
-                name,
-                schema_version,
-                moment,
-                cid_text(head),
-                command.id,
-                command.correlation_id,
-                command.causation_id,
-                command.actor,
-                command.traceparent,
-                command.tracestate,
-            )
-            sealed.append((key, block, moment_ms, headers))
-            listed.append((version, name, head))
-            remembered.append((head, name))
-            state = decider.evolve(state, event)
+        sealed, written, after = self._sealed(key, command, current, events, moment, moment_ms)
+        version, head = after.version, after.head
         most = self._limits.events_per_aggregate
         is_full = 0 < most < version
         if is_full:
@@ -237,11 +204,66 @@ class Batch:
             message = f"the aggregate would have {version} events, its limit is {most}"
             self._reject(record, key, command, current, outcome.AGGREGATE_FULL, message, outcome.full_details(most))
             return
-        self._ledger.record(command.aggregate_id, Aggregate(version, head, moment, state))
-        self._ledger.remember(command.aggregate_id, command.id, current.version + 1, remembered)
-        self._last_cid = remembered[-1][0]
+        first = current.version + 1
+        self._ledger.record(key, after, command_key(key, command.id.encode()), (first, written))
+        self._last_cid, name = written[-1]
         self.tally.events += len(sealed)
-        self._accept(record, key, command, version, head, listed)
+        if len(written) == 1:
+            value = outcome.accepted_event(
+                command.id, self._kind, command.aggregate_id, version, name.encode(), cid_text(self._last_cid).encode()
+            )
+            self._answer(record, key, command, outcome.ACCEPTED, value)
+        else:
+            listed = [(number, name, cid) for number, (cid, name) in enumerate(written, first)]
+            self._accept(record, key, command, version, head, listed)
+
+    def _sealed(
+        self, key: bytes, command: Command, current: Aggregate, events: Sequence[Any], moment: str, moment_ms: int
+    ) -> tuple[list[tuple[bytes, bytes, int, bytes]], list[tuple[bytes, str]], Aggregate]:
+        """Return the events as records and as (CID, type), and where the aggregate stands after them."""
+        decider, kind = self._decider, self._place.kind
+        version, head, _, state = current
+        command_id, correlation_id = command.id, command.correlation_id
+        time, id_bytes = moment.encode(), command_id.encode()
+        correlation = id_bytes if correlation_id == command_id else correlation_id.encode()
+        sealed: list[tuple[bytes, bytes, int, bytes]] = []
+        written: list[tuple[bytes, str]] = []
+        for event in events:
+            version += 1
+            name, schema_version = decider.event_name(event), decider.schema_version(event)
+            block, head = seal(
+                kind,
+                command.aggregate_id,
+                version,
+                head,
+                name,
+                schema_version,
+                moment,
+                command_id,
+                correlation_id,
+                command.causation_id,
+                command.actor,
+                decider.event_data(event),
+            )
+            headers = encoded_event_headers(
+                kind,
+                key,
+                version,
+                name,
+                schema_version,
+                time,
+                cid_text(head).encode(),
+                id_bytes,
+                correlation,
+                command.causation_id,
+                command.actor,
+                command.traceparent,
+                command.tracestate,
+            )
+            sealed.append((key, block, moment_ms, headers))
+            written.append((head, name))
+            state = decider.evolve(state, event)
+        return sealed, written, Aggregate(version, head, moment, state)
 
     def _accept(
         self,
@@ -293,15 +315,15 @@ class Batch:
 
     def _answer(self, record: CommandRecord, key: bytes, command: Command, status: str, value: bytes) -> None:
         events = self.tally.events
-        headers = outcome_headers(
-            command.id,
-            record.offset,
-            # where the journal will end once this is committed: the events so far and the transaction's marker
-            self._journal_end + events + 1 if events else self._journal_end,
-            origin_of(record.headers),
-            command.traceparent,
-            command.tracestate,
-        )
+        # where the journal will end once this is committed: behind the events so far and the transaction's marker
+        journal_end = self._journal_end + events + 1 if events else self._journal_end
+        origin = origin_of(record.headers)
+        if origin is None and command.traceparent is None and command.tracestate is None:
+            headers = encoded_outcome_headers(command.id.encode(), record.offset, journal_end)
+        else:
+            headers = encode_headers(
+                outcome_headers(command.id, record.offset, journal_end, origin, command.traceparent, command.tracestate)
+            )
         self._writes.add_outcome(key, value, self._now_ms, headers)
         self.tally.statuses[status] += 1
 
@@ -311,7 +333,7 @@ class Batch:
             self._bury(record, "misrouted", message)
             return
         headers = forwarded_headers(record.headers, self._place.partition, record.offset)
-        if self._writes.add_forward(home, key, record.value, self._now_ms, headers):
+        if self._writes.add_forward(home, key, record.value, self._now_ms, encode_headers(headers)):
             self.tally.forwarded += 1
         else:
             self._bury(record, "too_large", f"with its origin it is larger than {self._place.topic} takes")
@@ -321,5 +343,5 @@ class Batch:
         headers = dead_letter_headers(
             record.headers, reason, message, place.topic, place.partition, record.offset, record.timestamp
         )
-        self._writes.add_dead_letter(record.key, record.value, self._now_ms, headers)
+        self._writes.add_dead_letter(record.key, record.value, self._now_ms, encode_headers(headers))
         self.tally.dead_letters[reason] += 1

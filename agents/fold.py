@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from agents.ports import Aggregate, Position, StoppedError
+from agents.ports import Aggregate, Position, StoppedError, command_key
 from agents.refusals import UnknownEventError
 from schemas.chain import ForeignError, Verdict, judge, read_block
 from schemas.cid import cid_of, cid_text
@@ -55,14 +55,14 @@ class Fold:
             return
         aggregate_id = event["aggregate_id"]
         key = record.key
-        if key != aggregate_id.encode() or partition_of(key, self._partitions) != self._partition:
+        if key is None or key != aggregate_id.encode() or partition_of(key, self._partitions) != self._partition:
             self.counts["foreign"] += 1
             return
         cid = cid_of(record.value or b"")  # a null value was foreign
-        current = ledger.aggregate(aggregate_id)
+        current = ledger.aggregate(key)
         version, previous = event["version"], event["previous"]
         if version == current.version + 1 and previous == current.head:
-            self._counted(record, event, current, cid)
+            self._counted(record, key, event, current, cid)
             return
         verdict = judge(version, previous, current.version, current.head, previous_is_void=ledger.is_void(previous))
         if verdict is Verdict.GAP:
@@ -73,19 +73,22 @@ class Fold:
                 f"happened. Nothing is guessed."
             )
         self.counts["void"] += 1
-        ledger.avoid(cid, aggregate_id, event["command_id"])
+        ledger.avoid(cid, key, event["command_id"].encode())
 
-    def _counted(self, record: JournalRecord, event: dict[str, Any], current: Aggregate, cid: bytes) -> None:
+    def _counted(
+        self, record: JournalRecord, key: bytes, event: dict[str, Any], current: Aggregate, cid: bytes
+    ) -> None:
         decider, ledger = self._decider, self._ledger
-        aggregate_id, version, name = event["aggregate_id"], event["version"], event["type"]
+        version, name = event["version"], event["type"]
         try:
             typed = decider.read_event(name, event["schema_version"], event["data"])
         except UnknownEventError as error:
             raise StoppedError(
-                f"{decider.kind} {aggregate_id!r}, partition {self._partition}, offset {record.offset}: {error}"
+                f"{decider.kind} {event['aggregate_id']!r}, partition {self._partition}, offset {record.offset}: "
+                f"{error}"
             ) from error
         recorded_at = event["recorded_at"]
         recorded_at = max(recorded_at, current.recorded_at)  # a stranger's may go back; ours never do
-        ledger.record(aggregate_id, Aggregate(version, cid, recorded_at, decider.evolve(current.state, typed)))
-        ledger.extend(aggregate_id, event["command_id"], version, cid, name)
+        aggregate = Aggregate(version, cid, recorded_at, decider.evolve(current.state, typed))
+        ledger.extend(key, aggregate, command_key(key, event["command_id"].encode()), name)
         self.counts["events"] += 1

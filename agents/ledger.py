@@ -25,7 +25,7 @@ class Hot:
 
     def __init__(self, limit_bytes: int) -> None:
         """Begin empty."""
-        self.cache: LRUCache[tuple[int, str], tuple[Aggregate, int]] = LRUCache(limit_bytes, getsizeof=_size)
+        self.cache: LRUCache[tuple[int, bytes], tuple[Aggregate, int]] = LRUCache(limit_bytes, getsizeof=_size)
         self._ledgers = 0
 
     def new_ledger(self) -> int:
@@ -33,7 +33,7 @@ class Hot:
         self._ledgers += 1
         return self._ledgers
 
-    def keep(self, key: tuple[int, str], aggregate: Aggregate, encoded_bytes: int) -> None:
+    def keep(self, key: tuple[int, bytes], aggregate: Aggregate, encoded_bytes: int) -> None:
         """Keep an aggregate, unless it is larger than all there is."""
         size = ENTRY_BYTES + STATE_FACTOR * encoded_bytes
         if size <= self.cache.maxsize:
@@ -52,57 +52,55 @@ class Ledger:
         self._absent = Aggregate(0, None, NEVER, decider.initial)
         self._hot = hot
         self._number = hot.new_ledger()
-        self._aggregates: dict[str, Aggregate] = {}
-        self._commands: dict[tuple[str, str], CommandEvents] = {}
-        self._voids: dict[bytes, tuple[str, str]] = {}
-        self._last: tuple[tuple[str, str], CommandEvents] | None = None
+        self._aggregates: dict[bytes, Aggregate] = {}
+        self._commands: dict[bytes, CommandEvents] = {}
+        self._voids: dict[bytes, tuple[bytes, bytes]] = {}
+        self._last: tuple[bytes, CommandEvents] | None = None
         self._hits = 0
         self._misses = 0
 
-    def aggregate(self, aggregate_id: str) -> Aggregate:
-        """Return where an aggregate stands; version 0 and the initial state if it is absent."""
-        found = self._aggregates.get(aggregate_id)
+    def aggregate(self, key: bytes) -> Aggregate:
+        """Return where the aggregate of a key stands; version 0 and the initial state if it is absent."""
+        found = self._aggregates.get(key)
         if found is not None:
             self._hits += 1
             return found
         try:
-            found = self._hot.cache[self._number, aggregate_id][0]
+            found = self._hot.cache[self._number, key][0]
         except KeyError:
             self._misses += 1
-            return self._load(aggregate_id)
+            return self._load(key)
         self._hits += 1
         return found
 
-    def command(self, aggregate_id: str, command_id: str) -> CommandEvents | None:
-        """Return the events of a command that this aggregate has seen; None if it caused none."""
-        found = self._commands.get((aggregate_id, command_id))
-        return found if found is not None else self._store.command(aggregate_id, command_id)
+    def command(self, command: bytes) -> CommandEvents | None:
+        """Return the events of a command (`ports.command_key`) that its aggregate has seen; None if there are none."""
+        found = self._commands.get(command)
+        return found if found is not None else self._store.command(command)
 
-    def record(self, aggregate_id: str, aggregate: Aggregate) -> None:
-        """Take an aggregate's new standing."""
-        self._aggregates[aggregate_id] = aggregate
+    def record(self, key: bytes, aggregate: Aggregate, command: bytes, events: CommandEvents) -> None:
+        """Take an aggregate's new standing, and the events of the command that made it."""
+        self._aggregates[key] = aggregate
+        self._commands[command] = events
 
-    def remember(self, aggregate_id: str, command_id: str, first_version: int, events: list[tuple[bytes, str]]) -> None:
-        """Take the events of a command."""
-        self._commands[aggregate_id, command_id] = first_version, events
-
-    def extend(self, aggregate_id: str, command_id: str, version: int, cid: bytes, name: str) -> None:
+    def extend(self, key: bytes, aggregate: Aggregate, command: bytes, name: str) -> None:
         """Take one more event of a command, as the fold meets them: one by one, those of a command in a row."""
-        key = aggregate_id, command_id
+        self._aggregates[key] = aggregate
+        version, cid = aggregate.version, aggregate.head or b""
         if self._last is None:  # the fold goes on where another stopped, perhaps within a command
-            known = self._store.command(aggregate_id, command_id)
+            known = self._store.command(command)
         else:
-            known = self._last[1] if self._last[0] == key else None
+            known = self._last[1] if self._last[0] == command else None
         if known is not None and known[0] + len(known[1]) == version:
             events: CommandEvents = known[0], [*known[1], (cid, name)]
         else:
             events = version, [(cid, name)]
-        self._commands[key] = events
-        self._last = key, events
+        self._commands[command] = events
+        self._last = command, events
 
-    def avoid(self, cid: bytes, aggregate_id: str, command_id: str) -> None:
+    def avoid(self, cid: bytes, key: bytes, command_id: bytes) -> None:
         """Take a void event."""
-        self._voids[cid] = aggregate_id, command_id
+        self._voids[cid] = key, command_id
 
     def is_void(self, cid: bytes | None) -> bool:
         """Whether a CID is that of a void event."""
@@ -112,13 +110,11 @@ class Ledger:
         """Write the batch's changes and its position to the store, at once, and keep its aggregates hot."""
         encode = self._decider.encode_state
         stored = {
-            aggregate_id: Stored(a.version, a.head or b"", a.recorded_at, encode(a.state))
-            for aggregate_id, a in self._aggregates.items()
+            key: Stored(a.version, a.head or b"", a.recorded_at, encode(a.state)) for key, a in self._aggregates.items()
         }
-        voids = [(cid, *ids) for cid, ids in self._voids.items()]
-        self._store.apply(Changes(stored, self._commands, voids, position))
-        for aggregate_id, aggregate in self._aggregates.items():
-            self._hot.keep((self._number, aggregate_id), aggregate, len(stored[aggregate_id].state))
+        self._store.apply(Changes(stored, self._commands, self._voids, position))
+        for key, aggregate in self._aggregates.items():
+            self._hot.keep((self._number, key), aggregate, len(stored[key].state))
         last = self._last
         self.drop()
         self._last = last
@@ -136,13 +132,13 @@ class Ledger:
         self._hits = self._misses = 0
         return used
 
-    def _load(self, aggregate_id: str) -> Aggregate:
-        stored = self._store.aggregate(aggregate_id)
+    def _load(self, key: bytes) -> Aggregate:
+        stored = self._store.aggregate(key)
         if stored is None:
             return self._absent
         version, head, recorded_at, state = stored
         aggregate = Aggregate(version, head, recorded_at, self._decider.decode_state(state))
-        self._hot.keep((self._number, aggregate_id), aggregate, len(state))
+        self._hot.keep((self._number, key), aggregate, len(state))
         return aggregate
 
 

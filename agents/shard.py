@@ -22,7 +22,7 @@ from agents.batch import Batch, Limits, Place
 from agents.fold import Fold
 from agents.inbox import Inbox
 from agents.ledger import Hot, Ledger
-from agents.ports import FencedError, StoppedError, UncertainError, UnreachableError
+from agents.ports import FencedError, StoppedError, UncertainError, UnreachableError, command_key
 from schemas.cid import cid_of
 
 if TYPE_CHECKING:
@@ -275,7 +275,7 @@ class Shard:
             self._log.error("commands expired undecided", first=offset, offsets=expired)
             offset = seen.commands_start
         assert self._store is not None  # noqa: S101 - `_folded` opened it
-        lost = {(of, command) for _, of, command in self._store.voids() if self._store.command(of, command) is None}
+        lost = {void for void in self._store.voids().values() if self._store.command(command_key(*void)) is None}
         if lost and (offsets := await self._journal.lost_commands(lost)):
             again = max(min(offsets), seen.commands_start)
             self._log.error("commands were answered, but their events are void; deciding again", first=again, of=offset)

@@ -36,6 +36,16 @@ MOST_ERRORS: Final = 20
 LONGEST_PATH: Final = 200
 LONGEST_MESSAGE: Final = 500
 
+_EVENT: Final = b'{"version":%d,"type":"%b","cid":"%b"}'
+_DONE: Final = (
+    b'{"command_id":%b,"kind":%b,"aggregate_id":%b,"status":"%b","version":%d,"head":%b,"events":[%b],"error":null}'
+)
+
+_ONE_DONE: Final = (
+    b'{"command_id":%b,"kind":"%b","aggregate_id":%b,"status":"accepted","version":%d,"head":"%b",'
+    b'"events":[{"version":%d,"type":"%b","cid":"%b"}],"error":null}'
+)
+
 WrittenEvent = tuple[int, str, bytes]
 """Version, type and binary CID of an event that a command caused."""
 
@@ -45,6 +55,22 @@ def accepted(
 ) -> bytes:
     """Return the outcome of a command that was accepted; no events: what it wished was already true."""
     return _done(ACCEPTED, command_id, kind, aggregate_id, version, head, events)
+
+
+def accepted_event(
+    command_id: str, kind: bytes, aggregate_id: str, version: int, type_name: bytes, cid: bytes
+) -> bytes:
+    """Return what `accepted` says of a command with one event, which nearly all have: kind, type and CID as UTF-8."""
+    return _ONE_DONE % (
+        orjson.dumps(command_id),
+        kind,
+        orjson.dumps(aggregate_id),
+        version,
+        cid,
+        version,
+        type_name,
+        cid,
+    )
 
 
 def duplicate(
@@ -134,17 +160,16 @@ def _done(
     head: bytes | None,
     events: Sequence[WrittenEvent],
 ) -> bytes:
-    return orjson.dumps(
-        {
-            "command_id": command_id,
-            "kind": kind,
-            "aggregate_id": aggregate_id,
-            "status": status,
-            "version": version,
-            "head": None if head is None else cid_text(head),
-            "events": [{"version": number, "type": name, "cid": cid_text(cid)} for number, name, cid in events],
-            "error": None,
-        }
+    # written by hand: a third of what building the dictionaries and encoding them takes, once per command
+    written = b",".join([_EVENT % (number, name.encode(), cid_text(cid).encode()) for number, name, cid in events])
+    return _DONE % (
+        orjson.dumps(command_id),
+        orjson.dumps(kind),
+        orjson.dumps(aggregate_id),
+        status.encode(),
+        version,
+        b"null" if head is None else b'"%b"' % cid_text(head).encode(),
+        written,
     )
 
 

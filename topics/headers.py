@@ -50,7 +50,8 @@ KNOWN_TYPES: Final = 4096  # event types and versions of all kinds, many times o
 
 
 @lru_cache(maxsize=KNOWN_TYPES)
-def _of_type(kind: str, type_name: str, schema_version: int) -> tuple[Header, Header, Header]:
+def type_headers(kind: str, type_name: str, schema_version: int) -> tuple[Header, Header, Header]:
+    """Return the headers that all events of a type and schema version have: type, source and schema."""
     return (
         ("ce_type", f"annals.{kind}.{type_name}.v{schema_version}".encode()),
         ("ce_source", f"/annals/{kind}".encode()),
@@ -74,7 +75,7 @@ def event_headers(
     tracestate: bytes | None = None,
 ) -> list[Header]:
     """Return the headers of an event: `key` is the aggregate id in UTF-8, `cid` is text, the rest as in the block."""
-    ce_type, ce_source, ce_dataschema = _of_type(kind, type_name, schema_version)
+    ce_type, ce_source, ce_dataschema = type_headers(kind, type_name, schema_version)
     headers = [
         CONTENT_TYPE,
         SPEC_VERSION,

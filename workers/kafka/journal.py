@@ -20,7 +20,7 @@ from workers.kafka.transaction import Offsets, TransactionalWriter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from agents.ports import Headers, Writes
+    from agents.ports import Writes
 
     Where = tuple[str, int]
 
@@ -62,33 +62,33 @@ class KafkaWrites:
         self._others: dict[Where, PartitionBatches] = {}
         self.events = PartitionBatches(topics.limits["events"], codec)
 
-    def add_event(self, key: bytes, block: bytes, timestamp_ms: int, headers: Headers) -> int:
+    def add_event(self, key: bytes, block: bytes, timestamp_ms: int, headers: bytes) -> int:
         """Add the one event of a command; return 0, or its bytes when they exceed the topic's limit."""
         return self.events.add(key, block, timestamp_ms, headers)
 
-    def add_events(self, records: Sequence[tuple[bytes, bytes, int, Headers]]) -> int:
+    def add_events(self, records: Sequence[tuple[bytes, bytes, int, bytes]]) -> int:
         """Add all events of a command to one record batch; return 0, or their bytes when they exceed the limit."""
         return self.events.add_all(records)
 
-    def measure_events(self, records: Sequence[tuple[bytes, bytes, int, Headers]]) -> int:
+    def measure_events(self, records: Sequence[tuple[bytes, bytes, int, bytes]]) -> int:
         """Return the bytes of a command's events when they exceed the topic's limit, else 0; nothing is added."""
         return self.events.oversize(records)
 
-    def add_outcome(self, key: bytes, value: bytes, timestamp_ms: int, headers: Headers) -> None:
+    def add_outcome(self, key: bytes, value: bytes, timestamp_ms: int, headers: bytes) -> None:
         """Add an outcome. Its size is bounded by the bounds of what it repeats."""
         if self._outcomes.add(key, value, timestamp_ms, headers):
             raise StoppedError(f"an outcome of {len(value)} bytes exceeds the limit of {self._topics.outcomes[0]}")
 
-    def add_dead_letter(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: Headers) -> None:
+    def add_dead_letter(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> None:
         """Add a dead letter: the offending bytes with the reason in headers."""
         if self._other(self._topics.dead, "dead-letters").add(key, value, timestamp_ms, headers):
             raise StoppedError(
                 f"a dead letter of {len(value or b'')} bytes exceeds the limit of {self._topics.dead[0]}"
             )
 
-    def add_forward(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int, headers: Headers) -> bool:
+    def add_forward(self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int, headers: bytes) -> bool:
         """Add the copy of a misplaced command for another partition; False if it is too large for the topic."""
-        if measured(key, value, headers) > self._topics.limits["commands"]:
+        if measured(key, value, timestamp_ms, headers) > self._topics.limits["commands"]:
             return False
         where = (self._topics.commands[0], partition)
         return not self._other(where, "commands").add(key, value, timestamp_ms, headers)
@@ -110,7 +110,7 @@ class KafkaShardLog:
     def __init__(
         self, options: Mapping[str, Any], topics: ShardTopics, transactional_id: str, group: str, codec: str
     ) -> None:
-        """Take aiokafka client options, the shard's topics, its transactional id and group (CONTRACT), and the codec."""
+        """Take aiokafka client options, the shard's topics, its transactional id, group and codec."""
         self._options = options
         self._topics = topics
         self._group = group
@@ -162,8 +162,8 @@ class KafkaShardLog:
             async for records in read_partition(self._options, self._topics.events, start, end):
                 yield [JournalRecord(record.offset, record.key, record.value) for record in records]
 
-    async def lost_commands(self, commands: set[tuple[str, str]]) -> list[int]:
-        """Return the offsets of these commands (aggregate id, command id) whose newest outcome claims events.
+    async def lost_commands(self, commands: set[tuple[bytes, bytes]]) -> list[int]:
+        """Return the offsets of these commands (aggregate id, command id, in UTF-8) whose newest outcome claims events.
 
         Their events are void: the outcome promised what the journal does not hold.
         """
@@ -175,11 +175,11 @@ class KafkaShardLog:
                 end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
             finally:
                 await client.close()
-            lost: dict[tuple[str, str], int] = {}
+            lost: dict[tuple[bytes, bytes], int] = {}
             async for records in read_partition(self._options, where, start, end):
                 for record in records:
                     headers = dict(record.headers)
-                    command = ((record.key or b"").decode(), headers.get("command-id", b"").decode())
+                    command = record.key or b"", headers.get("command-id") or b""
                     if command in commands:
                         outcome = orjson.loads(record.value)
                         if outcome["status"] == "accepted" and outcome["events"]:

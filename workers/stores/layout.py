@@ -12,14 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from agents.ports import Position, Stored
+from agents.ports import LENGTH, Position, Stored, command_key
 
 if TYPE_CHECKING:
     from agents.ports import CommandEvents
 
 FORMAT: Final = 1
 NUMBER: Final = 8
-LENGTH: Final = 4
 CID: Final = 36
 TIME: Final = 27
 HEAD_END: Final = NUMBER + CID
@@ -27,6 +26,8 @@ TIME_END: Final = HEAD_END + TIME
 
 POSITION_KEY: Final = b"\x00"
 IDENTITY_KEY: Final = b"\x01"
+AGGREGATES: Final = b"a"
+COMMANDS: Final = b"c"
 VOIDS: Final = b"v"
 START: Final = Position(0, -1, b"")
 
@@ -41,11 +42,6 @@ def decode_position(value: bytes) -> Position:
     """Return the position of a value."""
     last = int.from_bytes(value[NUMBER : 2 * NUMBER], "big", signed=True)
     return Position(int.from_bytes(value[:NUMBER], "big"), last, value[2 * NUMBER :])
-
-
-def aggregate_key(aggregate_id: str) -> bytes:
-    """Return the key of an aggregate."""
-    return b"a" + aggregate_id.encode()
 
 
 def encode_aggregate(version: int, head: bytes, recorded_at: str, state: bytes) -> bytes:
@@ -63,19 +59,13 @@ def decode_aggregate(value: bytes) -> Stored:
     )
 
 
-def command_key(aggregate_id: str, command_id: str) -> bytes:
-    """Return the key of a command of an aggregate."""
-    encoded = aggregate_id.encode()
-    return b"c" + len(encoded).to_bytes(LENGTH, "big") + encoded + command_id.encode()
-
-
 def encode_events(events: CommandEvents) -> bytes:
     """Return the value of a command: its events' CIDs and types, from the first version on."""
     first_version, each = events
     value = first_version.to_bytes(NUMBER, "big")
     for cid, name in each:
         encoded = name.encode()
-        value += cid + len(encoded).to_bytes(LENGTH, "big") + encoded
+        value += b"".join((cid, len(encoded).to_bytes(LENGTH, "big"), encoded))
     return value
 
 
@@ -91,18 +81,12 @@ def decode_events(value: bytes) -> CommandEvents:
     return int.from_bytes(value[:NUMBER], "big"), each
 
 
-def void_key(cid: bytes) -> bytes:
-    """Return the key of a void event."""
-    return VOIDS + cid
+def encode_void(key: bytes, command_id: bytes) -> bytes:
+    """Return the value of a void event: whose it claims to be, and by which command, in UTF-8."""
+    return command_key(key, command_id)
 
 
-def encode_void(aggregate_id: str, command_id: str) -> bytes:
-    """Return the value of a void event."""
-    encoded = aggregate_id.encode()
-    return len(encoded).to_bytes(LENGTH, "big") + encoded + command_id.encode()
-
-
-def decode_void(key: bytes, value: bytes) -> tuple[bytes, str, str]:
-    """Return a void event's CID, aggregate id and command id."""
+def decode_void(value: bytes) -> tuple[bytes, bytes]:
+    """Return a void event's record key and command id."""
     end = LENGTH + int.from_bytes(value[:LENGTH], "big")
-    return key[1:], value[LENGTH:end].decode(), value[end:].decode()
+    return value[LENGTH:end], value[end:]

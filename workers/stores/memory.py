@@ -16,35 +16,35 @@ class MemoryStore:
     def __init__(self) -> None:
         """Begin empty, at the journal's start."""
         self._position = START
-        self._aggregates: dict[str, Stored] = {}
-        self._commands: dict[tuple[str, str], CommandEvents] = {}
-        self._voids: dict[bytes, tuple[str, str]] = {}
+        self._aggregates: dict[bytes, Stored] = {}
+        self._commands: dict[bytes, CommandEvents] = {}
+        self._voids: dict[bytes, tuple[bytes, bytes]] = {}
 
     def position(self) -> Position:
         """Return up to where the journal has been folded."""
         return self._position
 
-    def aggregate(self, aggregate_id: str) -> Stored | None:
-        """Return an aggregate, its state encoded; None if it is absent."""
-        return self._aggregates.get(aggregate_id)
+    def aggregate(self, key: bytes) -> Stored | None:
+        """Return the aggregate of a key, its state encoded; None if it is absent."""
+        return self._aggregates.get(key)
 
-    def command(self, aggregate_id: str, command_id: str) -> CommandEvents | None:
-        """Return the events of a command; None if it caused none."""
-        return self._commands.get((aggregate_id, command_id))
+    def command(self, command: bytes) -> CommandEvents | None:
+        """Return the events of a command (`ports.command_key`); None if it caused none."""
+        return self._commands.get(command)
 
     def is_void(self, cid: bytes) -> bool:
         """Whether a CID is that of a void event."""
         return cid in self._voids
 
-    def voids(self) -> list[tuple[bytes, str, str]]:
-        """Return all void events: CID, aggregate id, command id."""
-        return [(cid, *ids) for cid, ids in self._voids.items()]
+    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return all void events: by CID, the record's key and the command id."""
+        return dict(self._voids)
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes of one batch with their position, all or nothing."""
         self._aggregates.update(changes.aggregates)
         self._commands.update(changes.commands)
-        self._voids.update({cid: (aggregate_id, command_id) for cid, aggregate_id, command_id in changes.voids})
+        self._voids.update(changes.voids)
         self._position = changes.position
 
     def close(self) -> None:

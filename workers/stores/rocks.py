@@ -22,13 +22,13 @@ from rocksdict import (
 
 from agents.ports import StoppedError
 from workers.stores.layout import (
+    AGGREGATES,
+    COMMANDS,
     FORMAT,
     IDENTITY_KEY,
     POSITION_KEY,
     START,
     VOIDS,
-    aggregate_key,
-    command_key,
     decode_aggregate,
     decode_events,
     decode_position,
@@ -37,7 +37,6 @@ from workers.stores.layout import (
     encode_events,
     encode_position,
     encode_void,
-    void_key,
 )
 
 if TYPE_CHECKING:
@@ -129,39 +128,39 @@ class RocksStore:
         value = self._get(POSITION_KEY)
         return START if value is None else decode_position(value)
 
-    def aggregate(self, aggregate_id: str) -> Stored | None:
-        """Return an aggregate, its state encoded; None if it is absent."""
-        value = self._get(aggregate_key(aggregate_id))
+    def aggregate(self, key: bytes) -> Stored | None:
+        """Return the aggregate of a key, its state encoded; None if it is absent."""
+        value = self._get(AGGREGATES + key)
         return None if value is None else decode_aggregate(value)
 
-    def command(self, aggregate_id: str, command_id: str) -> CommandEvents | None:
-        """Return the events of a command; None if it caused none."""
-        value = self._get(command_key(aggregate_id, command_id))
+    def command(self, command: bytes) -> CommandEvents | None:
+        """Return the events of a command (`ports.command_key`); None if it caused none."""
+        value = self._get(COMMANDS + command)
         return None if value is None else decode_events(value)
 
     def is_void(self, cid: bytes) -> bool:
         """Whether a CID is that of a void event."""
-        return self._get(void_key(cid)) is not None
+        return self._get(VOIDS + cid) is not None
 
-    def voids(self) -> list[tuple[bytes, str, str]]:
-        """Return all void events: CID, aggregate id, command id."""
-        found = []
+    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return all void events: by CID, the record's key and the command id."""
+        found = {}
         for key, value in self._db.items(from_key=VOIDS):
             if not key.startswith(VOIDS):
                 break
-            found.append(decode_void(key, value))
+            found[key[len(VOIDS) :]] = decode_void(value)
         return found
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes of one batch with their position in one write batch."""
         batch = WriteBatch(raw_mode=True)
         put = batch.put
-        for aggregate_id, (version, head, recorded_at, state) in changes.aggregates.items():
-            put(aggregate_key(aggregate_id), encode_aggregate(version, head, recorded_at, state))
-        for (aggregate_id, command_id), events in changes.commands.items():
-            put(command_key(aggregate_id, command_id), encode_events(events))
-        for cid, aggregate_id, command_id in changes.voids:
-            put(void_key(cid), encode_void(aggregate_id, command_id))
+        for key, (version, head, recorded_at, state) in changes.aggregates.items():
+            put(AGGREGATES + key, encode_aggregate(version, head, recorded_at, state))
+        for command, events in changes.commands.items():
+            put(COMMANDS + command, encode_events(events))
+        for cid, void in changes.voids.items():
+            put(VOIDS + cid, encode_void(*void))
         put(POSITION_KEY, encode_position(changes.position))
         self._db.write(batch, self._unsynced)
 

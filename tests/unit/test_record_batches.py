@@ -1,0 +1,123 @@
+"""Our record batches are, byte for byte, those of aiokafka's own builder."""
+
+import pytest
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from schemas.cid import cid_of, cid_text
+from topics.headers import event_headers, outcome_headers
+from topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
+from workers.kafka.batches import BATCH_HEADER_BYTES, CODECS, PartitionBatches, RecordBatch
+
+TIME = "2026-11-21T03:50:27.123456Z"
+HEADERS = st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=300)), max_size=5)
+RECORDS = st.lists(
+    st.tuples(
+        st.none() | st.binary(max_size=300),
+        st.none() | st.binary(max_size=3_000),
+        st.integers(0, 2**41),
+        HEADERS,
+    ),
+    min_size=1,
+    max_size=20,
+)
+IDS = st.text(st.characters(codec="utf-8", exclude_categories=["C"]), min_size=1, max_size=256)
+
+
+@given(RECORDS, st.sampled_from(sorted(CODECS)), st.integers(0, 2**40), st.integers(0, 100), st.integers(0, 2**31 - 1))
+def test_a_batch_is_what_aiokafkas_builder_makes(records, codec, producer, epoch, sequence):
+    ours = RecordBatch(codec)
+    theirs = DefaultRecordBatchBuilder(
+        magic=2,
+        compression_type=CODECS[codec][0],
+        is_transactional=1,
+        producer_id=producer,
+        producer_epoch=epoch,
+        base_sequence=sequence,
+        batch_size=1 << 30,
+    )
+    for offset, (key, value, timestamp, headers) in enumerate(records):
+        ours.append(key, value, timestamp, encode_headers(headers))
+        theirs.append(offset, timestamp, key, value, headers)
+    assert ours.size == theirs.size()
+    built, expected = ours.build(producer, epoch, sequence), bytes(theirs.build())
+    if codec == "gzip":  # holds the time at which it was compressed
+        assert len(built) == len(expected)
+    else:
+        assert built == expected
+
+
+@given(st.integers(-(2**31), 2**31))
+def test_a_varint_is_zigzag_in_base_128(number):
+    encoded = varint(number)
+    zigzag = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(encoded))
+    assert (zigzag >> 1 if zigzag % 2 == 0 else -(zigzag >> 1) - 1) == number
+
+
+@given(
+    IDS, st.integers(1, 10**9), st.integers(1, 99), IDS, IDS, st.none() | IDS, st.none() | IDS, st.none() | st.binary()
+)
+def test_encoded_event_headers_are_the_event_headers(
+    key, version, schema, command, correlation, causation, actor, trace
+):
+    cid = cid_text(cid_of(key.encode()))
+    time = "2026-11-21T03:50:27.123456Z"
+    plain = event_headers(
+        "person",
+        key.encode(),
+        version,
+        "PersonRenamed",
+        schema,
+        time,
+        cid,
+        command,
+        correlation,
+        causation,
+        actor,
+        trace,
+    )
+    encoded = encoded_event_headers(
+        "person",
+        key.encode(),
+        version,
+        "PersonRenamed",
+        schema,
+        time.encode(),
+        cid.encode(),
+        command.encode(),
+        correlation.encode(),
+        causation,
+        actor,
+        trace,
+    )
+    assert encoded == encode_headers(plain)
+
+
+@given(IDS, st.integers(0, 2**62), st.integers(0, 2**62))
+def test_encoded_outcome_headers_are_the_outcome_headers(command, offset, journal):
+    plain = outcome_headers(command, offset, journal)
+    assert encoded_outcome_headers(command.encode(), offset, journal) == encode_headers(plain)
+
+
+def test_what_does_not_fit_goes_to_the_next_batch_and_what_never_fits_is_measured():
+    batches = PartitionBatches(1_000)
+    assert [batches.add(b"k", b"x" * 400, 0, encode_headers([])) for _ in range(3)] == [0, 0, 0]
+    assert [batch.count for batch in batches.batches] == [2, 1]
+    assert all(batch.size <= 1_000 for batch in batches.batches)
+    needed = batches.add(b"k", b"x" * 1_000, 0, encode_headers([]))
+    assert needed > 1_000
+    assert batches.count == 3
+
+
+@pytest.mark.parametrize("before", [0, 1, 2])
+def test_the_events_of_a_command_stay_in_one_batch(before):
+    batches = PartitionBatches(1_000)
+    for _ in range(before):
+        batches.add(b"k", b"x" * 300, 0, encode_headers([]))
+    records = [(b"k", b"y" * 200, 0, encode_headers([]))] * 3
+    assert batches.add_all(records) == 0
+    assert [batch.count for batch in batches.batches][-1] >= 3
+    assert batches.oversize([*records, *records]) > 1_000
+    assert batches.add_all([*records, *records]) > BATCH_HEADER_BYTES
+    assert batches.count == before + 3
