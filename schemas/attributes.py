@@ -67,7 +67,7 @@ def command_of(
 
 def _id_problem(value: Any, longest: int) -> str | None:
     if value is None:
-        return "is missing"
+        return "is required"
     return id_problem(value, longest) if isinstance(value, str) else "must be text"
 
 
@@ -90,7 +90,7 @@ class _Reader:
         value = self._values.get(name)
         if isinstance(value, str):
             return value if self._names[name] not in self._known else None
-        self._refuse(name, "is missing" if value is None else "must be text")
+        self._refuse(name, "is required" if value is None else "must be text")
         return None
 
     def object(self, name: str) -> dict[str, Any] | None:
@@ -98,7 +98,7 @@ class _Reader:
         value = self._values.get(name)
         if isinstance(value, dict):
             return None if self.errors else value
-        self._refuse(name, "is missing" if value is None else "must be an object")
+        self._refuse(name, "is required" if value is None else "must be an object")
         return None
 
     def optional_id(self, name: str) -> str | None:

@@ -25,7 +25,7 @@ MOST_KEY_AND_HEADER_BYTES: Final = 65_536
 
 Trace = tuple[bytes | None, bytes | None]
 _NO_TRACE: Final[Trace] = (None, None)
-_UNKNOWN: Final = f"is not a member of a command: there are {', '.join(MEMBERS)}"
+_UNKNOWN: Final = f"is not a member here; the members are {', '.join(MEMBERS)}"
 
 _MEMBERS: Final = frozenset(MEMBERS)
 _WORDS: Final = (ANY, EXISTS)

@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 Texts = st.SearchStrategy[str]
 
 SPACE = st.sampled_from(["", "", "", " ", "\n", "\t\r "])
-NUMBERS = st.integers(-(2**65), 2**65).map(str) | st.sampled_from(
-    ["0", "1", "-1", "1.5", "-0", "-0.0", "0.0", "-0e5", "1e400", "-1e400", "1e-400", "-1e-400", "1E+2", "1.0", "100000000000000000000.5", "9223372036854775808", "18446744073709551615", "18446744073709551616", "-9223372036854775808", "-9223372036854775809", "0.1000000000000000055"]
+EDGES = (
+    "0 1 -1 1.5 -0 -0.0 0.0 -0e5 1e400 -1e400 1e-400 -1e-400 1E+2 1.0 100000000000000000000.5 0.1000000000000000055",
+    "9223372036854775808 18446744073709551615 18446744073709551616 -9223372036854775808 -9223372036854775809",
 )
+NUMBERS = st.integers(-(2**65), 2**65).map(str) | st.sampled_from(" ".join(EDGES).split())
 PLAIN = st.text(st.characters(exclude_characters='"\\', exclude_categories=["Cs", "Cc"]), max_size=5)
 ODD = st.sampled_from(
     [
