@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from base64 import b32decode, b32encode
 from ipaddress import IPv6Address
 from typing import Final
+
+from libipld import decode_multibase, encode_multibase
 
 from schemas.standards.licenses import LICENSES
 
@@ -49,12 +50,11 @@ def url_problem(text: str) -> str | None:
 
 def cid_problem(text: str) -> str | None:
     """What is wrong with a content identifier: not CIDv1 in canonical lower-case base32, or not whole."""
-    body = text[1:].upper()
     try:
-        raw = b32decode(body + "=" * (-len(body) % 8))
+        base, raw = decode_multibase(text)
     except ValueError:
         return "is no CIDv1 in base32"
-    if text[:1] != "b" or b32encode(raw).rstrip(b"=").decode().lower() != text[1:]:
+    if base != "b" or encode_multibase("b", raw) != text:
         return "is no CIDv1 in canonical lower-case base32"
     try:
         version, rest = _varint(raw)
