@@ -19,6 +19,8 @@ MODULES = (
     "schemas.canonical",
     "schemas.chain",
     "schemas.envelope",
+    "schemas.commands",
+    "schemas.reading",
     "schemas.outcome",
     "schemas.snapshot",
     "topics.names",
@@ -29,6 +31,12 @@ MODULES = (
     "agents.decider",
     "agents.machine",
     "agents.refusals",
+    "agents.rules",
+    "agents.agreement",
+    "agents.testing.specification",
+    "agents.testing.strategies",
+    "agents.testing.histories",
+    "agents.testing.laws",
 )
 INTRO = """# Python
 
