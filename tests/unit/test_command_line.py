@@ -19,6 +19,7 @@ from workers.cli.options import CONNECTION, EVERYTHING, takes_settings
 from workers.kafka.cluster import BrokersUnreachableError, NotPermittedError
 from workers.settings import Settings, SettingsError, settings_metadata
 
+START_ONE = "start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS"
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -86,8 +87,7 @@ def test_wrong_usage_is_exit_status_2(run: Run, arguments: list[str]) -> None:
         (NotPermittedError("not you"), "annals: not you\n"),
         (
             KafkaConnectionError("x:1"),
-            "annals: no Kafka broker answers (KafkaConnectionError: x:1): "
-            + "start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS\n",
+            f"annals: no Kafka broker answers (KafkaConnectionError: x:1): {START_ONE}\n",
         ),
         (KafkaError("no"), "annals: Kafka said no: KafkaError: no\n"),
     ],
@@ -168,11 +168,9 @@ def test_a_command_that_only_connects_has_no_options_of_a_worker(run: Run, monke
 def test_a_wrong_option_is_refused_by_the_name_of_its_setting(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     offer(monkeypatch, click.command()(takes_settings()(lambda settings: None)))
     status, _, errors = run("try", "--bootstrap-servers", "x")
-    assert (status, errors) == (
-        2,
-        "annals: ANNALS_BOOTSTRAP_SERVERS: 'x' is not host:port, several with commas between them "
-        + "(option --bootstrap-servers)\n",
-    )
+    assert status == 2
+    assert errors.startswith("annals: ANNALS_BOOTSTRAP_SERVERS: 'x' is not host:port")
+    assert errors.endswith("(option --bootstrap-servers)\n")
 
 
 def test_help_imports_neither_kafka_nor_faust() -> None:

@@ -24,6 +24,7 @@ ABLE: Final = "ok"
 WITHIN_S: Final = 30
 # What a record and its batch need beside the value; the value is the rest of the largest topic's limit.
 OVERHEAD_BYTES: Final = 1_024
+MAX_REQUEST_BYTES: Final = DEAD_LETTER_TOPIC_BYTES
 ABORTED: Final = b"aborted"
 COMPACTION, TRANSACTIONS, RECORD_SIZE = "compaction", "transactions", "record size"
 
@@ -80,7 +81,7 @@ async def _transactions(topic: str, settings: Settings) -> str:
 
 async def _largest_record(topic: str, settings: Settings) -> str:
     """Write one record of the largest size that any topic takes."""
-    producer = AIOKafkaProducer(max_request_size=DEAD_LETTER_TOPIC_BYTES, acks="all", **client_options(settings))
+    producer = AIOKafkaProducer(max_request_size=MAX_REQUEST_BYTES, acks="all", **client_options(settings))
     async with producer:
         value = bytes(DEAD_LETTER_TOPIC_BYTES - OVERHEAD_BYTES)
         await producer.send_and_wait(topic, value, key=b"largest", partition=0)
