@@ -1,0 +1,122 @@
+"""Runs the real `annals` with a plan: faults at named points, and safety measures taken out. `workers` knows none.
+
+    python chaos_launcher.py PLAN ARGUMENT…
+
+PLAN is JSON: {"kinds": […], "faults": [{"point": …, "action": …, "nth": 1}], "without": […], "session_ms": …}. A fault
+strikes when the point is passed for the nth time, in any shard: `kill` is SIGKILL, `stop` is SIGSTOP (until somebody
+sends SIGCONT), both to itself, so that the point is exact.
+"""
+
+import json
+import os
+import signal
+import sys
+from collections import Counter
+from typing import Any
+
+POINTS = ("before send", "between send and commit", "between commit and fold", "inside the fold", "after the fold")
+
+
+def strike(action: str) -> None:
+    """Do to this process what the plan says."""
+    os.kill(os.getpid(), {"kill": signal.SIGKILL, "stop": signal.SIGSTOP}[action])
+
+
+class Points:
+    """Counts how often each point was passed, and strikes when the plan says so."""
+
+    def __init__(self, faults: list[dict[str, Any]]) -> None:
+        self._faults = faults
+        self._passed: Counter[str] = Counter()
+        if unknown := {fault["point"] for fault in faults} - set(POINTS):
+            raise SystemExit(f"no such points: {unknown}")
+
+    def passes(self, point: str) -> None:
+        self._passed[point] += 1
+        for fault in self._faults:
+            if fault["point"] == point and fault.get("nth", 1) == self._passed[point]:
+                strike(fault["action"])
+
+
+def before(owner: Any, name: str, points: Points, point: str) -> None:
+    """Pass a point before each call of an asynchronous method."""
+    original = getattr(owner, name)
+
+    async def passing(*args: Any, **kwargs: Any) -> Any:
+        points.passes(point)
+        return await original(*args, **kwargs)
+
+    setattr(owner, name, passing)
+
+
+def after(owner: Any, name: str, points: Points, point: str) -> None:
+    """Pass a point after each call of an asynchronous method that succeeded."""
+    original = getattr(owner, name)
+
+    async def passing(*args: Any, **kwargs: Any) -> Any:
+        result = await original(*args, **kwargs)
+        points.passes(point)
+        return result
+
+    setattr(owner, name, passing)
+
+
+def around_the_fold(points: Points) -> None:
+    """Pass a point with half of a batch's changes put together, and one when they are written."""
+    from workers.stores import rocks
+
+    original = rocks.RocksStore.apply
+    encode = rocks.encode_position
+
+    def halfway(position: Any) -> bytes:
+        points.passes("inside the fold")
+        return encode(position)
+
+    def applying(store: Any, changes: Any) -> None:
+        original(store, changes)
+        points.passes("after the fold")
+
+    rocks.encode_position = halfway
+    rocks.RocksStore.apply = applying
+
+
+def install(faults: list[dict[str, Any]]) -> None:
+    """Put the points into the write path."""
+    from workers.kafka.journal import KafkaShardLog
+    from workers.kafka.transaction import TransactionalWriter
+
+    points = Points(faults)
+    before(KafkaShardLog, "commit", points, "before send")
+    before(TransactionalWriter, "_end", points, "between send and commit")
+    after(KafkaShardLog, "commit", points, "between commit and fold")
+    around_the_fold(points)
+
+
+def main() -> None:
+    plan = json.loads(sys.argv[1])
+    from workers import registry
+    from workers.kafka import transport
+
+    if kinds := plan.get("kinds"):
+        everything = registry.deciders()
+        chosen = {kind: everything[kind] for kind in kinds}
+        registry.deciders.cache_clear()
+        registry.REGISTRY = {kind: decider for kind, decider in registry.REGISTRY.items() if kind in chosen}
+    if session_ms := plan.get("session_ms"):
+        transport.SESSION_TIMEOUT_MS = session_ms
+        transport.HEARTBEAT_INTERVAL_MS = session_ms // 4
+    if plan.get("without"):
+        import chaos_measures
+
+        for measure in plan["without"]:
+            take_out: Any = chaos_measures.MEASURES[measure]
+            take_out()
+    install(plan.get("faults", []))
+    from workers.cli import main as annals
+
+    sys.argv = ["annals", *sys.argv[2:]]
+    annals()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""Reads all topics of a deployment as an outsider: librdkafka, read_committed, from the first offset."""
+
+import secrets
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any, Final, NamedTuple, Self
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+Where = tuple[str, int]  # topic without prefix, partition
+WITHIN_S: Final = 60.0
+
+
+class Record(NamedTuple):
+    """A committed record; of headers with the same name the last."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes]
+    timestamp: int
+
+
+def home_of(key: bytes, partitions: int) -> int:
+    """The partition of a key, by the Java client's murmur2: written from its description, not from the project's."""
+    mixed, mask = 0x5BD1E995, 0xFFFFFFFF
+    value = 0x9747B28C ^ len(key)
+    for at in range(0, len(key) - len(key) % 4, 4):
+        word = int.from_bytes(key[at : at + 4], "little") * mixed & mask
+        word = (word ^ word >> 24) * mixed & mask
+        value = value * mixed & mask ^ word
+    if rest := key[len(key) - len(key) % 4 :]:
+        value = (value ^ int.from_bytes(rest, "little")) * mixed & mask
+    value = (value ^ value >> 13) * mixed & mask
+    value ^= value >> 15
+    return (value & 0x7FFFFFFF) % partitions
+
+
+class Records:
+    """What has been read so far; `read` goes on from there."""
+
+    def __init__(self, bootstrap: str, prefix: str, kinds: Iterable[str], **options: Any) -> None:
+        self.by_place: dict[Where, list[Record]] = defaultdict(list)
+        self.partitions: dict[str, int] = {}
+        self._reached: dict[Where, int] = {}
+        self._prefix = prefix
+        self.kinds = tuple(kinds)
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": bootstrap,
+                "group.id": f"outsider-{secrets.token_hex(4)}",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "enable.partition.eof": True,
+                "auto.offset.reset": "error",
+                "fetch.wait.max.ms": 20,
+                "log_level": 0,
+                **options,
+            }
+        )
+
+    def attach(self) -> Self:
+        """Take all partitions of the deployment's topics; they must exist."""
+        topics = [f"{role}.{kind}" for kind in self.kinds for role in ("commands", "events", "outcomes")]
+        found = self._consumer.list_topics(timeout=30).topics
+        for topic in [*topics, "dead-letters"]:
+            self.partitions[topic] = len(found[self._prefix + topic].partitions)
+        self._consumer.assign(
+            [
+                TopicPartition(self._prefix + topic, partition, 0)
+                for topic, count in self.partitions.items()
+                for partition in range(count)
+            ]
+        )
+        return self
+
+    def read(self) -> Self:
+        """Read on until what is committed now has been read, in every partition."""
+        everything = {
+            TopicPartition(self._prefix + topic, partition): OffsetSpec.latest()
+            for topic, count in self.partitions.items()
+            for partition in range(count)
+        }
+        asked = self._admin.list_offsets(everything, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=30)
+        ends = {self._where(each.topic, each.partition): future.result().offset for each, future in asked.items()}
+        deadline = time.monotonic() + WITHIN_S
+        while behind := [where for where, end in ends.items() if self._reached.get(where, 0) < end]:
+            assert time.monotonic() < deadline, f"not read to their ends: {behind}"
+            for message in self._consumer.consume(2000, 0.05):
+                where = self._where(message.topic(), message.partition())
+                error = message.error()
+                if error is None:
+                    self._take(where, message)
+                    self._reached[where] = message.offset() + 1
+                elif error.code() == KafkaError._PARTITION_EOF:
+                    self._reached[where] = message.offset()
+                elif error.fatal() or not error.retriable():
+                    raise KafkaException(error)
+        return self
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def of(self, role: str, kind: str) -> Iterable[tuple[int, list[Record]]]:
+        """The partitions of a topic, with their records in order."""
+        topic = f"{role}.{kind}"
+        for partition in range(self.partitions[topic]):
+            yield partition, self.by_place[topic, partition]
+
+    def _where(self, topic: str, partition: int) -> Where:
+        return topic.removeprefix(self._prefix), partition
+
+    def _take(self, where: Where, message: Any) -> None:
+        record = Record(
+            message.offset(), message.key(), message.value(), dict(message.headers() or ()), message.timestamp()[1]
+        )
+        known = self.by_place[where]
+        if not known or record.offset > known[-1].offset:  # a client that reconnects may bring the last ones again
+            known.append(record)

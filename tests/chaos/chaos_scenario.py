@@ -1,0 +1,68 @@
+"""What most tests of this folder need at once: workers, a sender, a reader, and the checker over them."""
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from chaos_checker import Report, check, unaccounted
+from chaos_commands import Ask
+from chaos_records import Records
+from chaos_sender import Sender, Sent
+from chaos_workers import KINDS, WITHIN_S, Deployment, eventually
+from confluent_kafka.admin import AdminClient
+
+
+class Scenario(Deployment):
+    """A deployment on topics of its own, which go with it."""
+
+    def __init__(self, bootstrap: str, prefix: str, folder: Path, kinds: tuple[str, ...] = KINDS) -> None:
+        super().__init__(bootstrap, prefix, folder, kinds)
+        self.sender = Sender(bootstrap, prefix)
+        self.records = Records(bootstrap, prefix, kinds)
+        self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        self._is_attached = False
+
+    def send(self, asks: Iterable[Ask]) -> list[Sent]:
+        """Send commands, and wait until they are acknowledged."""
+        return self.sender.sent_and_known(asks)
+
+    def read(self) -> Records:
+        """Read what is new in all topics."""
+        if not self._is_attached:
+            self.records.attach()
+            self._is_attached = True
+        return self.records.read()
+
+    def answered(self) -> bool:
+        """Whether every command in the log is accounted for."""
+        return not unaccounted(self.read())
+
+    def until_answered(self, within_s: float = WITHIN_S) -> Report:
+        """Wait until every command in the log is accounted for, and check everything."""
+        eventually(self.answered, "every command answered", within_s, self._why)
+        return self.check()
+
+    def check(self) -> Report:
+        """Check what there is now."""
+        return check(self.read(), self.sender.sent)
+
+    def _why(self) -> str:
+        return f"{unaccounted(self.records)[:5]}\n{self.told()}"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        super().__exit__(*args)
+        self.records.close()
+        with contextlib.suppress(Exception):  # a broker that is away keeps them; its folder goes after the tests
+            topics = [name for name in self.admin.list_topics(timeout=10).topics if name.startswith(self.prefix)]
+            for future in self.admin.delete_topics(topics, operation_timeout=10).values():
+                future.result(10)
+
+
+def assert_clean(report: Report, void: int = 0) -> None:
+    """Nothing is wrong, but for the void events that the fault has put there."""
+    wanted = dict.fromkeys(report.CATEGORIES, 0) | {"void": void}
+    assert report.counts() == wanted, str(report)
