@@ -7,7 +7,7 @@ from typing import Any
 
 from agents import ports
 from generator.markdown import code, fenced, table
-from schemas import outcome
+from schemas import dead_letter, outcome
 from schemas.cid import cid_of
 
 _CID = cid_of(b"the block's bytes")
@@ -42,6 +42,18 @@ CODES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 
+# What each reason of a dead letter means.
+REASONS = {
+    dead_letter.NOT_JSON: "the value is not JSON (RFC 8259, UTF-8), or null",
+    dead_letter.NOT_AN_OBJECT: "the value is JSON, but not an object",
+    dead_letter.NO_ID: "there is no `id`, or none that could be answered to",
+    dead_letter.NO_AGGREGATE_ID: "there is no `aggregate_id`, or none that could be one",
+    dead_letter.KEY_MISMATCH: "the record's key is not `aggregate_id`",
+    dead_letter.BAD_CLOUDEVENT: "it says that it is a CloudEvent, and is none that carries a command",
+    dead_letter.TOO_LARGE: "value, or key and headers, are larger than allowed",
+    dead_letter.MISROUTED: "it was forwarded once, and still lies in a partition that its key does not belong to",
+}
+
 INTRO = """# Errors
 
 The first that applies answers: unreadable (a dead letter), misplaced (forwarded), `duplicate`, then the codes in this
@@ -50,6 +62,11 @@ order, with *already true* (accepted, no events) between `head_conflict` and `in
 ## Codes of a rejected command
 
 In the outcome's `error`, with a message in words and the aggregate's current `version` and `head`.
+"""
+
+DEAD_LETTERS = """## Reasons of a dead letter
+
+In the header `reason`, with a sentence in `message`: what cannot be read as a command, and so has no outcome.
 """
 
 PORTS = """## When a shard cannot go on
@@ -63,11 +80,16 @@ def page() -> str:
     """Return the page."""
     if set(CODES) != set(outcome.CODES):
         raise LookupError(f"codes without an explanation, or no longer there: {set(CODES) ^ set(outcome.CODES)}")
+    if set(REASONS) != set(dead_letter.REASONS):
+        raise LookupError(
+            f"reasons without an explanation, or no longer there: {set(REASONS) ^ set(dead_letter.REASONS)}"
+        )
     rows = [[code(name), CODES[name][0], code(json.dumps(CODES[name][1]))] for name in outcome.CODES]
     tree = (ports.__doc__ or "").split("\n\n")[-1]
-    return "\n".join(
-        [INTRO, table(["code", "means", "details, for example"], rows), PORTS, fenced("text", _dedented(tree))]
-    )
+    reasons = [[code(name), REASONS[name]] for name in dead_letter.REASONS]
+    parts = [INTRO, table(["code", "means", "details, for example"], rows)]
+    parts += [DEAD_LETTERS, table(["reason", "means"], reasons), PORTS, fenced("text", _dedented(tree))]
+    return "\n".join(parts)
 
 
 def _dedented(text: str) -> str:

@@ -21,8 +21,8 @@ INTRO = """# Commands and events
 What each aggregate takes, and what follows. A command is sent to `commands.<kind>`, an event is found in
 `events.<kind>`.
 
-Members: **required**, optional, and *clearable* (optional, and null clears it); personal data is marked with a †. An
-event has its command's data unless its own members are listed. The diagrams and the columns *open in* and *leads to*
+Members: **required**, optional, *clearable* (null clears it), and ***required, where null clears***; personal data is
+marked with a †. An event has its command's data unless its own members are listed. The diagrams and the columns *open in* and *leads to*
 are the tables that the deciders themselves are run by; *open in* is empty where a command is open in each status that
 is neither terminal nor frozen.
 """
@@ -44,13 +44,13 @@ def _of_kind(decider: Decider[Any], types: TypeNames) -> str:
         name = row.command.__name__
         rules = "; ".join(f"`{rule}`" for rule in refused.get(name, {}))
         rows.append([code(name), _members(row.command, types), _where(row), row.to or "", _events(row, decider), rules])
-    messages = {rule: text for of in refused.values() for rule, text in of.items()}
+    messages = dict.fromkeys(pair for of in refused.values() for pair in of.items())
     parts = [
         f"## {decider.kind}\n",
         fenced("mermaid", machine.mermaid()),
         table(["command", "data", "open in", "leads to", "events", "refused"], rows),
         "What the rules say:\n",
-        table(["rule", "message"], [[code(rule), text] for rule, text in messages.items()]),
+        table(["rule", "message"], [[code(rule), text] for rule, text in messages]),
     ]
     own = [event for event in decider.events.values() if not _repeats_a_command(event.type, machine.rows)]
     if own:

@@ -76,8 +76,8 @@ def _text(node: ast.expr, module: ModuleType, known: Mapping[str, str]) -> str:
     value = _value(node, module)
     if isinstance(value, str | int):
         return _number(value)
-    words: list[str] = re.findall(r"\w+", ast.unparse(node))
-    return "{" + words[-1].lower() + "}"
+    names: list[str] = re.findall(r"[A-Za-z_]+", ast.unparse(node))
+    return "{" + names[-1].lower() + "}"
 
 
 def _value(node: ast.expr, module: ModuleType) -> Any:

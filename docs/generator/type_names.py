@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args, get_origin
+import inspect
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from msgspec import Meta, Struct
 
 from schemas import fields
 from schemas.marks import extras, is_union, marks_of
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# As `schemas.fields.object_within` calls what its check is closed over.
+LIMIT = "limit_bytes"
 PLAIN = {str: "text", bool: "bool", int: "integer", float: "number", type(None): "null"}
 NUMBERS = {frozenset({int, float}): "number"}
+
+
+def _object_limits(annotation: Any) -> Iterator[int]:
+    for check in extras(annotation, "check"):
+        known = inspect.getclosurevars(check).nonlocals
+        if LIMIT in known:
+            yield known[LIMIT]
 
 
 class TypeNames:
@@ -34,6 +47,7 @@ class TypeNames:
         limits += [f"at least {mark.min_length:,}" for mark in marks if mark.min_length]
         limits += [f"from {mark.ge}" for mark in marks if mark.ge is not None]
         limits += [f"to {mark.le}" for mark in marks if mark.le is not None]
+        limits += [f"at most {limit:,} bytes as DAG-CBOR" for limit in _object_limits(annotation)]
         if extras(annotation, "set"):
             text = text.replace("list of", "set of", 1)
         return f"{text} ({', '.join(limits)})" if limits else text
@@ -68,6 +82,8 @@ class TypeNames:
             return f"list of {self.name(get_args(bare)[0])}"
         if origin is dict:
             key, value = get_args(bare)
+            if value is Any:
+                return "object"
             return f"{self.name(key)} → {self.name(value)}"
         if origin is Literal:
             return ", ".join(str(value) for value in get_args(bare))
