@@ -22,9 +22,9 @@ What each aggregate takes, and what follows. A command is sent to `commands.<kin
 `events.<kind>`.
 
 Members: **required**, optional, *clearable* (null clears it), and ***required, where null clears***; personal data is
-marked with a †. An event has its command's data unless its own members are listed. The diagrams and the columns *open in* and *leads to*
-are the tables that the deciders themselves are run by; *open in* is empty where a command is open in each status that
-is neither terminal nor frozen.
+marked with a †. An event has its command's data unless its own members are listed. The diagrams and the columns *open
+in* and *leads to* are the tables that the deciders themselves are run by; *open in* is empty where a command is open in
+each status that is neither terminal nor frozen.
 """
 
 
@@ -82,7 +82,8 @@ def _members(struct: type, types: TypeNames) -> str:
     shown = []
     for field in msgspec.structs.fields(struct):
         name, annotation = field.encode_name, annotations[field.name]
-        text = f"**{name}**" if field.required else f"*{name}*" if takes_null(annotation) else name
+        stars = "*" * ((2 if field.required else 0) + (1 if takes_null(annotation) else 0))
+        text = f"{stars}{name}{stars}"
         personal = "†" if extras(annotation, "personal") else ""
         shown.append(f"{text}{personal}: {types.name(annotation)}")
     return "; ".join(shown)
