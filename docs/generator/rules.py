@@ -77,7 +77,8 @@ def _text(node: ast.expr, module: ModuleType, known: Mapping[str, str]) -> str:
     if isinstance(value, str | int):
         return _number(value)
     names: list[str] = re.findall(r"[A-Za-z_]+", ast.unparse(node))
-    return "{" + names[-1].lower() + "}"
+    # What came with an exception has no name that would tell a reader anything.
+    return "…" if names[-1] == "args" else "{" + names[-1].lower() + "}"
 
 
 def _value(node: ast.expr, module: ModuleType) -> Any:
