@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from hypothesis import strategies as st
+from msgspec.structs import asdict, astuple, replace
 
 from agents.machine import ABSENT
 from agents.refusals import NotOpen, Refused
@@ -12,12 +13,14 @@ from agents.testing.specification import NOW
 from agents.testing.strategies import commands, structs
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agents.decider import Decider
     from schemas.messages import Message
 
 AGGREGATE_ID = "this-one"
+TRIES: Final = 2
+"""Commands to draw until one changes something: most are refused where parts depend on one another."""
 
 
 class Step(NamedTuple):
@@ -41,25 +44,52 @@ class History(NamedTuple):
         return tuple(event for step in self.steps for event in step.events)
 
 
-def histories(decider: Decider[Any], max_commands: int = 24) -> st.SearchStrategy[History]:
-    """Histories of 0 to `max_commands` commands, each open to the status that the earlier ones led to."""
-    choices = {status: _choices(decider, status) for status in (ABSENT, *decider.machine.statuses)}
+def histories(
+    decider: Decider[Any], beginnings: Sequence[Sequence[Message]] = (), max_commands: int = 24
+) -> st.SearchStrategy[History]:
+    """Histories of 0 to `max_commands` commands, each open to the status that the earlier ones led to.
+
+    Half of them go on from one of the `beginnings`: commands that lead where drawn ones seldom get. One that changes
+    nothing there is a mistake.
+
+    Raises:
+        ValueError: a command of a beginning is refused or already true.
+    """
+    begun = [_begin(decider, commands) for commands in beginnings]
+    starts = st.one_of(st.just(()), st.sampled_from(begun)) if begun else st.just(())
 
     @st.composite
     def drawn(draw: Callable[[st.SearchStrategy[Any]], Any]) -> History:
-        state, steps = decider.initial, []
+        steps = list(draw(starts))
+        state = steps[-1].after[-1] if steps else decider.initial
+        done = {type(step.command) for step in steps}
         for _ in range(draw(st.integers(0, max_commands))):
-            command = draw(choices[state.status])
-            step = take(decider, state, command)
-            if step is not None:
-                steps.append(step)
-                state = step.after[-1]
+            for _ in range(TRIES):
+                step = take(decider, state, draw(_next(decider, state, done)))
+                if step is not None:
+                    steps.append(step)
+                    state = step.after[-1]
+                    done.add(type(step.command))
+                    break
         return History(tuple(steps), state)
 
     return drawn()
 
 
-def states(decider: Decider[Any], max_events: int = 12) -> st.SearchStrategy[Any]:
+def _begin(decider: Decider[Any], beginning: Sequence[Message]) -> tuple[Step, ...]:
+    state, steps = decider.initial, []
+    for command in beginning:
+        step = take(decider, state, command)
+        if step is None:
+            raise ValueError(f"{command} changes nothing where the beginning has it")
+        steps.append(step)
+        state = step.after[-1]
+    return tuple(steps)
+
+
+def states(
+    decider: Decider[Any], beginnings: Sequence[Sequence[Message]] = (), max_events: int = 12
+) -> st.SearchStrategy[Any]:
     """States to decide in: of histories, and of any events behind a creation.
 
     The second sort has what short histories seldom reach, and what another release, with other rules, may have written.
@@ -75,7 +105,7 @@ def states(decider: Decider[Any], max_events: int = 12) -> st.SearchStrategy[Any
             state = decider.evolve(state, event)
         return state
 
-    return st.one_of(histories(decider).map(lambda history: history.state), st.builds(fold, begun, later))
+    return st.one_of(histories(decider, beginnings).map(lambda history: history.state), st.builds(fold, begun, later))
 
 
 def _ends(decider: Decider[Any], event: type) -> bool:
@@ -84,13 +114,24 @@ def _ends(decider: Decider[Any], event: type) -> bool:
     return any(start == ABSENT or end in decider.machine.terminal for start, _, end in edges)
 
 
-def _choices(decider: Decider[Any], status: str) -> st.SearchStrategy[Message]:
-    """The commands to draw from in a status. Those that end the history are rare, or none would be long."""
-    is_open = decider.machine.open_commands(status)
+def _next(decider: Decider[Any], state: Any, done: set[type]) -> st.SearchStrategy[Message]:
+    """What may be sent to a state: mostly what it has not done yet; what ends the history is rare, or none is long."""
+    is_open = decider.machine.open_commands(state.status)
     if not is_open:
         return commands(decider)
     going_on = [c for c in is_open if decider.machine.rows[c].to not in decider.machine.terminal]
-    return st.sampled_from([*going_on * 6, *is_open]).flatmap(structs)
+    new = [c for c in going_on if c not in done]
+    return st.sampled_from([*new * 6, *going_on, *is_open]).flatmap(structs).flatmap(lambda c: aimed(c, state))
+
+
+def aimed(command: Message, state: Any) -> st.SearchStrategy[Message]:
+    """The command, two times in three about parts that the state has: its `…_id` members are ids of theirs."""
+    ids = sorted({name for part in astuple(state) if isinstance(part, dict) for name in part if isinstance(name, str)})
+    members = [name for name, value in asdict(command).items() if name.endswith("_id") and isinstance(value, str)]
+    if not ids or not members:
+        return st.just(command)
+    known = st.fixed_dictionaries({name: st.sampled_from(ids) for name in members})
+    return st.one_of(st.just(command), *[known.map(lambda found: replace(command, **found))] * 2)
 
 
 def take(decider: Decider[Any], state: Any, command: Message) -> Step | None:

@@ -133,7 +133,8 @@ def _most(low: int | None, high: int | None) -> int:
 def _scalars(annotation: Any, bare: Any) -> st.SearchStrategy[Any]:
     low, high = _limits(annotation, "ge", "le")
     if bare is int:
-        return st.integers(0 if low is None else low, 2**53 if high is None else high)
+        least, most = 0 if low is None else low, 2**53 if high is None else high
+        return st.one_of(st.integers(least, min(least + 3, most)), st.integers(least, most))
     if bare is float:
         return st.floats(low, high, allow_nan=False, allow_infinity=False).filter(lambda number: str(number) != "-0.0")
     if bare is bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from beginnings import BEGINNINGS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -37,54 +38,54 @@ def test_an_aggregate_begins_with_its_creation_and_nothing_else(decider: Decider
 @LIVELY
 @given(data=st.data())
 def test_a_command_sent_twice_in_a_row_causes_events_once(decider: Decider[Any], data: st.DataObject) -> None:
-    state = data.draw(states(decider))
+    state = data.draw(states(decider, BEGINNINGS.get(decider.kind, ())))
     laws.every_command_is_idempotent(decider, state, data.draw(commands(decider)))
 
 
 @LIVELY
 @given(data=st.data())
 def test_a_command_that_caused_events_causes_none_when_sent_again(decider: Decider[Any], data: st.DataObject) -> None:
-    for step in data.draw(histories(decider)).steps:
+    for step in data.draw(histories(decider, BEGINNINGS.get(decider.kind, ()))).steps:
         laws.every_command_is_idempotent(decider, step.before, step.command)
 
 
 @LIVELY
 @given(data=st.data())
 def test_every_status_and_command_is_handled_or_refused(decider: Decider[Any], data: st.DataObject) -> None:
-    state = data.draw(states(decider))
+    state = data.draw(states(decider, BEGINNINGS.get(decider.kind, ())))
     laws.every_pair_is_handled_or_refused(decider, state, data.draw(commands(decider)))
 
 
 @LIVELY
 @given(data=st.data())
 def test_a_decision_leaves_no_trace(decider: Decider[Any], data: st.DataObject) -> None:
-    state = data.draw(states(decider))
+    state = data.draw(states(decider, BEGINNINGS.get(decider.kind, ())))
     laws.decisions_leave_no_trace(decider, state, data.draw(commands(decider)))
 
 
 @LIVELY
 @given(data=st.data())
 def test_any_event_can_follow_any_state(decider: Decider[Any], data: st.DataObject) -> None:
-    state = data.draw(states(decider))
+    state = data.draw(states(decider, BEGINNINGS.get(decider.kind, ())))
     laws.evolve_is_total(decider, state, data.draw(events(decider)))
 
 
 @LIVELY
 @given(data=st.data())
 def test_a_status_changes_only_along_the_edges_of_the_table(decider: Decider[Any], data: st.DataObject) -> None:
-    laws.evolve_moves_along_edges(decider, data.draw(histories(decider)))
+    laws.evolve_moves_along_edges(decider, data.draw(histories(decider, BEGINNINGS.get(decider.kind, ()))))
 
 
 @LIVELY
 @given(data=st.data())
 def test_stored_events_fold_to_the_state_that_was_decided(decider: Decider[Any], data: st.DataObject) -> None:
-    laws.replay_gives_the_state(decider, data.draw(histories(decider)))
+    laws.replay_gives_the_state(decider, data.draw(histories(decider, BEGINNINGS.get(decider.kind, ()))))
 
 
 @LIVELY
 @given(data=st.data())
 def test_a_snapshot_at_any_split_changes_nothing(decider: Decider[Any], data: st.DataObject) -> None:
-    laws.snapshots_change_nothing(decider, data.draw(histories(decider)))
+    laws.snapshots_change_nothing(decider, data.draw(histories(decider, BEGINNINGS.get(decider.kind, ()))))
 
 
 @LIVELY
