@@ -12,9 +12,10 @@ from typing import Any, Final, NamedTuple
 _SPACES: Final = " \t\n\r"
 _SPACE: Final = re.compile(f"[{_SPACES}]*")
 _ARRAYS: Final = re.compile(rf"[\[{_SPACES}]*")
+_NAME: Final = r'"(?:[^"\\\x00-\x1f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"'
 # Not for the document's own object: the names of its members matter.
-_CONTAINERS: Final = re.compile(rf'(?:[\[{_SPACES}]+|\{{[{_SPACES}]*"[^"\\\x00-\x1f]*"[{_SPACES}]*:)*')
-_STRING: Final = re.compile(r'"[^"]*"')
+_CONTAINERS: Final = re.compile(rf"(?:[\[{_SPACES}]+|\{{[{_SPACES}]*{_NAME}[{_SPACES}]*:)*")
+_NAMES: Final = re.compile(_NAME)
 _CLOSING: Final = re.compile(rf"[\]}}{_SPACES}]*")
 _MIRROR: Final = str.maketrans("[{", "]}")
 _ONLY_BRACKETS: Final = str.maketrans("", "", _SPACES + ":")
@@ -125,4 +126,4 @@ class _Outline:
         """Go over a run of characters (perhaps of none) and return its brackets."""
         match = next(run.finditer(self._text, self._at))
         self._at = match.end()
-        return _STRING.sub("", match.group()).translate(_ONLY_BRACKETS)
+        return _NAMES.sub("", match.group()).translate(_ONLY_BRACKETS)
