@@ -15,8 +15,17 @@ from schemas.canonical import encode
 from schemas.marks import checked, compared, listed
 from schemas.standards.calendar import DATE, TIME, date_problem, instant, time_problem
 from schemas.standards.countries import COUNTRIES, REGIONS
-from schemas.standards.identifiers import cid_problem, lei_problem, license_problem, url_problem
+from schemas.standards.identifiers import (
+    LICENSE_REF,
+    URL,
+    cid_problem,
+    lei_problem,
+    license_problem,
+    url_problem,
+    without_names,
+)
 from schemas.standards.language import language_problem
+from schemas.standards.licenses import LICENSES
 from schemas.standards.time_zones import TIME_ZONES
 
 _END: Final = r"$(?!\n)"
@@ -79,21 +88,28 @@ Phone = Annotated[str, _pattern(r"\+[1-9][0-9]{1,14}", "a telephone number (E.16
 Url = Annotated[
     str,
     Meta(max_length=8_000, description="an https address (RFC 3986, at most 8,000)"),
-    checked(url_problem, format="uri"),
+    checked(url_problem, format="uri", pattern=f"^{without_names(URL)}{_END}"),
 ]
 Language = Annotated[
-    str, Meta(max_length=200, description="a language tag (BCP 47)"), checked(language_problem), compared(str.lower)
+    str,
+    Meta(max_length=200, description="a language tag (BCP 47)"),
+    checked(language_problem, pattern=f"^[A-Za-z0-9]{{1,8}}(?:-[A-Za-z0-9]{{1,8}})*{_END}"),
+    compared(str.lower),
 ]
 TimeZone = Annotated[str, listed(TIME_ZONES, "a time zone of the IANA database")]
 Country = Annotated[str, listed(COUNTRIES, "a country of ISO 3166-1 (alpha-2)")]
 Region = Annotated[str, listed(REGIONS, "a region of ISO 3166-2")]
 License = Annotated[
-    str, Meta(max_length=200, description="an SPDX licence id or LicenseRef-…"), checked(license_problem)
+    str,
+    Meta(max_length=200, description="an SPDX licence id or LicenseRef-…"),
+    checked(license_problem, anyOf=[{"enum": sorted(LICENSES)}, {"pattern": f"^{LICENSE_REF}{_END}"}]),
 ]
 _NAME: Final = "[A-Za-z0-9][A-Za-z0-9!#$&^_.+-]{0,126}"
 MediaType = Annotated[str, _pattern(f"{_NAME}/{_NAME}", "a media type (RFC 6838 type/subtype)"), compared(str.lower)]
 Lei = Annotated[str, _pattern("[0-9A-Z]{18}[0-9]{2}", "an LEI (ISO 17442)"), checked(lei_problem)]
-ContentCid = Annotated[str, Meta(max_length=250, description="a CIDv1 in base32 text"), checked(cid_problem)]
+ContentCid = Annotated[
+    str, Meta(max_length=250, description="a CIDv1 in base32 text"), checked(cid_problem, pattern=f"^b[a-z2-7]+{_END}")
+]
 
 
 def _from_to(low: int, high: int) -> Meta:
@@ -117,6 +133,10 @@ Longitude = Annotated[
 Count = Annotated[int, Meta(ge=0, description="an integer of 0 or more")]
 
 
+MOST_BYTES: Final = "x-max-dag-cbor-bytes"
+"""In JSON Schema, the limit of a free object: no standard keyword measures one."""
+
+
 def json_key(value: Any) -> bytes:
     """The key to compare JSON values by: blind to the order of members, not to 1, 1.0 and true."""
     return msgspec.json.encode(value, order="deterministic")
@@ -129,4 +149,8 @@ def object_within(limit_bytes: int) -> Meta:
         size = len(encode(value))
         return None if size <= limit_bytes else f"is {size:,} bytes as DAG-CBOR, more than {limit_bytes:,}"
 
-    return Meta(extra={"check": check, "key": json_key})
+    return Meta(
+        description=f"an object of at most {limit_bytes:,} bytes as DAG-CBOR",
+        extra={"check": check, "key": json_key},
+        extra_json_schema={MOST_BYTES: limit_bytes},
+    )

@@ -10,7 +10,8 @@ from libipld import decode_multibase, encode_multibase
 
 from schemas.standards.licenses import LICENSES
 
-_LICENSE_REF: Final = re.compile("LicenseRef-[A-Za-z0-9.-]+")
+LICENSE_REF: Final = "LicenseRef-[A-Za-z0-9.-]+"
+_LICENSE_REF: Final = re.compile(LICENSE_REF)
 _CID_VERSION: Final = 1
 _LONGEST_DIGEST_BYTES: Final = 128  # multihash's own tools stop there; the longest one in use has 64
 
@@ -20,6 +21,11 @@ URL: Final = (
     rf"(?:/{_PCHAR}*)*(?:\?(?:{_PCHAR}|[/?])*)?(?:#(?:{_PCHAR}|[/?])*)?"
 )
 _URL: Final = re.compile(URL)
+
+
+def without_names(pattern: str) -> str:
+    """A pattern without its groups' names: Python writes them otherwise than JSON Schema (ECMA 262)."""
+    return re.sub(r"\(\?P<[a-z]+>", "(?:", pattern)
 
 
 def lei_problem(text: str) -> str | None:
