@@ -67,7 +67,7 @@ P1, P2 = {"kind": "person", "id": "p-1"}, {"kind": "person", "id": "p-2"}
             "data.steps": "expected object of length <= 2",
         }),
         ({"name": "a", "notes": {"x": "y" * 20}}, {"data.notes": "is 24 bytes as DAG-CBOR, more than 16"}),
-        ({"name": "a", "notes": []}, {"data.notes": "expected object, got array"}),
+        ({"name": "a", "notes": []}, {"data.notes": "must be an object of at most 16 bytes as DAG-CBOR"}),
         ({"name": "a", "level": "middle"}, {"data.level": "must be one of low, high"}),
         ({"name": "a", "score": 1.5}, {"data.score": "must be a number from 0 to 1"}),
         ({"name": 3, "level": 3, "score": "x"}, {"data.name": "must", "data.level": "must", "data.score": "must"}),
