@@ -20,6 +20,7 @@ COMMANDS: Final[dict[str, str]] = {
     "broker": "workers.cli.broker:broker",
     "topics": "workers.cli.topics:topics",
     "worker": "workers.cli.worker:worker",
+    "verify": "workers.cli.verify:verify",
 }
 
 

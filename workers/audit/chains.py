@@ -1,0 +1,157 @@
+"""The links of one partition's chains, judged from surveys in the journal's order: the rule of every reader.
+
+What is kept is one place per aggregate (its version and head, some 250 bytes), one CID per void record, and nothing per
+event: a journal of any length is verified in the memory of its aggregates.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from schemas.chain import Verdict, judge
+from schemas.cid import cid_text
+from topics.keys import partition_of
+from workers.audit.report import Broken
+from workers.audit.survey import Foreign, misplaced
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from workers.audit.report import Report
+    from workers.audit.survey import Run, Survey
+
+Head = tuple[int, bytes | None]  # the version and binary CID of the last event that counted
+START: Head = (0, None)
+
+
+class Place(NamedTuple):
+    """A partition of a kind's journal."""
+
+    kind: str
+    topic: str
+    partition: int
+    partitions: int
+
+
+class _Link(NamedTuple):
+    """One event's part in a chain."""
+
+    offset: int
+    key: bytes
+    version: int
+    previous: bytes | None
+    cid: bytes
+    difference: str | None
+
+
+class Chains:
+    """Judges the surveys of one partition, which must come in the journal's order."""
+
+    def __init__(
+        self,
+        place: Place,
+        report: Report,
+        heads: Mapping[bytes, Head] | None = None,
+        watched: bytes | None = None,
+    ) -> None:
+        """Take what to judge, where to report, heads to go on from (by key), and a binary CID to look out for."""
+        self._place = place
+        self._report = report
+        self._heads: dict[bytes, Head] = dict(heads or {})
+        self._voids: set[bytes] = set()
+        self._stopped: set[bytes] = set()
+        self._watched = watched
+        self.has_met_watched = False
+
+    def head(self, key: bytes) -> Head:
+        """Return where a chain ends."""
+        return self._heads.get(key, START)
+
+    def add(self, survey: Survey) -> None:
+        """Judge the next records."""
+        if not self._continues(survey):
+            self._judge_each(survey)
+
+    def _continues(self, survey: Survey) -> bool:
+        """Take a survey in which everything counts, as it is nearly always; leave any other as it is."""
+        if survey.foreign:
+            return False
+        heads, stopped, count = self._heads, self._stopped, 0
+        ends: dict[bytes, Head] = {}
+        for key, version, previous, _, cids, differences in map(_members, survey.runs):
+            last = ends.get(key) or heads.get(key, START)
+            if previous != last[1] or version != last[0] + 1 or differences or key in stopped:
+                return False
+            count += len(cids)
+            ends[key] = (version + len(cids) - 1, cids[-1])
+        if self._watched is not None:
+            self.has_met_watched |= any(self._watched in run.cids for run in survey.runs)
+        self._report.aggregates += len(ends.keys() - heads.keys())
+        self._report.events += count
+        heads.update(ends)
+        return True
+
+    def _judge_each(self, survey: Survey) -> None:
+        """Judge record by record in the order of offsets: a void one decides about those that link to it."""
+        items: list[_Link | Foreign] = [link for run in survey.runs for link in _links(run)]
+        for item in sorted([*items, *survey.foreign], key=lambda each: each.offset):
+            if isinstance(item, Foreign):
+                self._add_foreign(item)
+            elif item.key not in self._stopped:
+                self._judge(item)
+
+    def _judge(self, link: _Link) -> None:
+        key, place, report = link.key, self._place, self._report
+        last_version, last_cid = self.head(key)
+        verdict = judge(
+            link.version, link.previous, last_version, last_cid, previous_is_void=link.previous in self._voids
+        )
+        if verdict is not Verdict.COUNTS and partition_of(key, place.partitions) != place.partition:
+            self._add_foreign(Foreign(link.offset, key, misplaced(key, place.partitions)))
+        elif verdict is Verdict.COUNTS:
+            report.events += 1
+            report.aggregates += key not in self._heads
+            self._heads[key] = (link.version, link.cid)
+            self.has_met_watched |= link.cid == self._watched
+            if link.difference is not None:
+                report.add(self._broken(link, f"headers differ from the block: {link.difference}"))
+        elif verdict is Verdict.VOID:
+            self._voids.add(link.cid)
+            report.add_void(self._broken(link, f"void: {_in_place_of(link, last_version, last_cid)}"))
+        else:
+            self._stopped.add(key)
+            report.add(
+                self._broken(
+                    link,
+                    f"gap: it follows version {last_version}, events are missing; what comes after it of this "
+                    "aggregate was not judged",
+                )
+            )
+
+    def _add_foreign(self, record: Foreign) -> None:
+        kind, topic, partition, _ = self._place
+        key = None if record.key is None else record.key.decode(errors="backslashreplace")
+        self._report.add_foreign(Broken(kind, key, topic, partition, record.offset, None, f"foreign: {record.reason}"))
+
+    def _broken(self, link: _Link, reason: str) -> Broken:
+        kind, topic, partition, _ = self._place
+        return Broken(kind, link.key.decode(), topic, partition, link.offset, link.version, reason)
+
+
+def _members(run: Run) -> tuple[bytes, int, bytes | None, list[int], list[bytes], dict[int, str]]:
+    return run.key, run.version, run.previous, run.offsets, run.cids, run.differences
+
+
+def _links(run: Run) -> Iterator[_Link]:
+    previous = run.previous
+    for number, (offset, cid) in enumerate(zip(run.offsets, run.cids, strict=True)):
+        yield _Link(offset, run.key, run.version + number, previous, cid, run.differences.get(offset))
+        previous = cid
+
+
+def _in_place_of(link: _Link, last_version: int, last_cid: bytes | None) -> str:
+    head = "none" if last_cid is None else cid_text(last_cid)
+    if link.version <= last_version:
+        return f"version {last_version} counts already (head {head})"
+    previous = "null" if link.previous is None else cid_text(link.previous)
+    return f"its previous is {previous}, the last event that counts is version {last_version} ({head})"

@@ -1,0 +1,56 @@
+"""Which partitions a kind's journal has, and from where to where they reach."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from topics.keys import partition_of
+from topics.names import TopicNames
+from workers.audit.chains import Place
+from workers.kafka.connections import connect
+from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
+from workers.settings import client_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from workers.settings import Settings
+
+
+class MissingTopicError(Exception):
+    """A topic that is asked about is not there; the message names it and says what to do."""
+
+
+class Journal(NamedTuple):
+    """One partition: its first offset, and the last stable one, behind which nothing is committed yet."""
+
+    place: Place
+    start: int
+    end: int
+
+
+async def find_journals(settings: Settings, kinds: Iterable[str], key: bytes | None = None) -> list[Journal]:
+    """Return the partitions of the kinds' journals, or of each only the one that a key belongs to.
+
+    Raises:
+        MissingTopicError: a kind has no journal.
+        KafkaError: the brokers do not answer.
+    """
+    names = TopicNames(settings.topic_prefix)
+    # All topics are asked for: a question about one that is missing could create it.
+    client = await connect(client_options(settings), [])
+    try:
+        places = []
+        for kind in kinds:
+            topic = names.events(kind)
+            partitions = len(client.cluster.partitions_for_topic(topic) or ())
+            if not partitions:
+                raise MissingTopicError(f"there is no topic {topic}: create it with `annals topics create`")
+            wanted = range(partitions) if key is None else [partition_of(key, partitions)]
+            places += [Place(kind, topic, partition, partitions) for partition in wanted]
+        wheres = [(place.topic, place.partition) for place in places]
+        starts = await list_offsets(client, HIGH_WATERMARK, FIRST, wheres)
+        ends = await list_offsets(client, LAST_STABLE, LAST, wheres)
+        return [Journal(place, starts[where], ends[where]) for place, where in zip(places, wheres, strict=True)]
+    finally:
+        await client.close()

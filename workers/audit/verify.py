@@ -1,0 +1,188 @@
+"""Verification of journals: of all, of one kind, of one aggregate, or of plain records."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
+
+from schemas.chain import ForeignError, read_block
+from schemas.cid import cid_of, cid_text
+from workers.audit.chains import Chains, Place
+from workers.audit.chunks import CHUNK_OFFSETS, chunks_of, surveyor
+from workers.audit.journals import find_journals
+from workers.audit.processes import survey_in_processes
+from workers.audit.report import Broken, Report
+from workers.audit.survey import survey
+from workers.kafka.connections import connect
+from workers.kafka.ranges import read_range
+from workers.settings import client_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from workers.audit.chains import Head
+    from workers.audit.chunks import Chunk
+    from workers.audit.journals import Journal
+    from workers.audit.survey import Record, Survey
+    from workers.settings import Settings
+
+    Progress = Callable[[int, int], None]  # offsets that are done, offsets in all
+
+ALONE_OFFSETS: Final = 2 * CHUNK_OFFSETS  # starting processes takes as long as surveying this
+
+
+def silent(done: int, total: int) -> None:
+    """Show no progress."""
+
+
+def verify_records(place: Place, records: Iterable[Record], report: Report | None = None) -> Report:
+    """Verify the records of one partition (offset, key, value, headers) in the journal's order, wherever they are from.
+
+    A gap in offsets says nothing: transaction markers take them.
+    """
+    found = report or Report()
+    chains = Chains(place, found)
+    remaining = iter(records)
+    while part := list(islice(remaining, CHUNK_OFFSETS)):
+        chains.add(survey(place.kind, place.partition, place.partitions, part))
+    return found
+
+
+def verify_journals(
+    settings: Settings,
+    kinds: Sequence[str],
+    *,
+    tolerates_void: bool = False,
+    processes: int | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Verify the journals of some kinds, as far as they are committed now, with as many processes as there are cores.
+
+    Blocks, and runs event loops of its own. Memory grows with the aggregates of the largest partition, not with events.
+
+    Raises:
+        MissingTopicError: a kind has no journal.
+        KafkaError, SurveyError, RangeGoneError: Kafka did not give what it has.
+    """
+    report = Report(tolerates_void)
+    journals = asyncio.run(find_journals(settings, kinds))
+    _report_starts(journals, report)
+    chunks = chain.from_iterable(chunks_of(journal) for journal in journals)
+    chains: dict[Place, Chains] = {}
+    for chunk, surveyed in _surveys(settings, journals, chunks, processes, progress):
+        if chunk.place not in chains:
+            chains = {chunk.place: Chains(chunk.place, report)}  # the partition before is done with, heads and all
+        chains[chunk.place].add(surveyed)
+    return report
+
+
+def verify_aggregate(
+    settings: Settings,
+    kind: str,
+    aggregate_id: str,
+    *,
+    tolerates_void: bool = False,
+    expected_head: bytes | None = None,
+    trusted_head: bytes | None = None,
+    processes: int | None = None,
+    progress: Progress = silent,
+) -> Report:
+    """Verify one aggregate; the same as `verify_journals`, of its partition only.
+
+    expected_head: a binary CID that its chain must contain; trusted_head: one whose event, and what came before, is not
+    looked at again, so that the counts are of what came after. A record that came after it and links to a void one from
+    before it is then called a gap.
+    """
+    report = Report(tolerates_void)
+    key = aggregate_id.encode()
+    (journal,) = asyncio.run(find_journals(settings, [kind], key))
+    place, start, heads = journal.place, journal.start, dict[bytes, "Head"]()
+
+    def complain(version: int | None, reason: str) -> None:
+        report.add(Broken(kind, aggregate_id, place.topic, place.partition, None, version, reason))
+
+    if trusted_head is None:
+        _report_starts([journal], report)
+    else:
+        found = asyncio.run(_find(settings, journal, key, trusted_head))
+        if found is None:
+            complain(None, f"the journal has no event {cid_text(trusted_head)} of this aggregate: nothing was verified")
+            return report
+        offset, version = found
+        start, heads = offset + 1, {key: (version, trusted_head)}
+    chains = Chains(place, report, heads, expected_head)
+    for _, surveyed in _surveys(settings, [journal], chunks_of(journal, key, start), processes, progress):
+        chains.add(surveyed)
+    report.aggregates = min(report.events, 1)
+    version, head = chains.head(key)
+    if head is None:
+        complain(0, "there is no event of this aggregate")
+    elif expected_head is not None and expected_head != trusted_head and not chains.has_met_watched:
+        complain(
+            version,
+            f"the chain does not contain the expected head {cid_text(expected_head)}: it ends at version {version} "
+            f"with {cid_text(head)}",
+        )
+    return report
+
+
+def _report_starts(journals: Iterable[Journal], report: Report) -> None:
+    for (kind, topic, partition, _), start, _ in journals:
+        if start:
+            reason = f"the journal begins at offset {start}: what was before is lost"
+            report.add(Broken(kind, None, topic, partition, 0, None, reason))
+
+
+def _surveys(
+    settings: Settings, journals: Sequence[Journal], chunks: Iterator[Chunk], processes: int | None, progress: Progress
+) -> Iterator[tuple[Chunk, Survey]]:
+    topics = sorted({journal.place.topic for journal in journals})
+    total = sum(journal.end - journal.start for journal in journals)
+    count = cores() if processes is None else processes
+    if count == 1 or (processes is None and total <= ALONE_OFFSETS):
+        surveyed = _survey_alone(settings, topics, chunks)
+    else:
+        surveyed = survey_in_processes(settings, topics, chunks, min(count, -(-total // CHUNK_OFFSETS)))
+    done = 0
+    for chunk, found in surveyed:
+        yield chunk, found
+        done += chunk.end - chunk.start
+        progress(done, total)
+
+
+def _survey_alone(settings: Settings, topics: Sequence[str], chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, Survey]]:
+    with asyncio.Runner() as runner:
+        context = surveyor(settings, topics)
+        look = runner.run(context.__aenter__())
+        try:
+            for chunk in chunks:
+                yield chunk, runner.run(look(chunk))
+        finally:
+            runner.run(context.__aexit__(None, None, None))
+
+
+async def _find(settings: Settings, journal: Journal, key: bytes, cid: bytes) -> tuple[int, int] | None:
+    """Return offset and version of an event, looked for from the journal's end: what is trusted is mostly recent."""
+    place = journal.place
+    client = await connect(client_options(settings), [place.topic])
+    try:
+        for chunk in reversed(list(chunks_of(journal))):
+            async for records in read_range(client, (place.topic, place.partition), chunk.start, chunk.end):
+                for offset, record_key, value, _ in records:
+                    if record_key == key and value is not None and cid_of(value) == cid:
+                        try:
+                            return offset, read_block(place.kind, value)["version"]
+                        except ForeignError:
+                            return None
+        return None
+    finally:
+        await client.close()
+
+
+def cores() -> int:
+    """Return how many processes can work at the same time."""
+    # Where a container is given fewer than there are; not every platform tells.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
