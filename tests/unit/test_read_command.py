@@ -1,0 +1,148 @@
+"""From a record to a command: what is carried over, what is filled in, and what bounds it."""
+
+import json
+from typing import Any
+
+import pytest
+
+from schemas.cid import CID_PREFIX, cid_text
+from schemas.dead_letter import KEY_MISMATCH, NOT_JSON, TOO_LARGE, DeadLetter
+from schemas.envelope import Command
+from schemas.reading import MOST_KEY_AND_HEADER_BYTES, _read_surely, read_command
+
+CID = CID_PREFIX + bytes(32)
+WHOLE: dict[str, Any] = {"id": "c-1", "type": "RegisterPerson", "aggregate_id": "p-1", "data": {"name": "Ada"}}
+FULL: dict[str, Any] = {
+    **WHOLE,
+    "expected_version": 3,
+    "expected_head": cid_text(CID),
+    "correlation_id": "k-1",
+    "causation_id": "e-1",
+    "actor": "hr-service",
+    "issued_at": "2026-11-21T09:30:00Z",
+}
+
+
+def _value(**members: Any) -> bytes:
+    return json.dumps({**WHOLE, **members}).encode()
+
+
+def _read(value: bytes | None, key: bytes | None = b"p-1", limit: int = 1_000_000, **headers: bytes | None) -> Any:
+    return read_command(key, value, list(headers.items()), limit)
+
+
+def test_a_full_command_is_carried_over_member_by_member() -> None:
+    assert _read(json.dumps(FULL).encode()) == Command(
+        id="c-1",
+        type="RegisterPerson",
+        aggregate_id="p-1",
+        data={"name": "Ada"},
+        expected_version=3,
+        expected_head=CID,
+        correlation_id="k-1",
+        causation_id="e-1",
+        actor="hr-service",
+    )
+
+
+def test_a_short_command_correlates_with_itself_and_expects_nothing() -> None:
+    command = _read(_value())
+    assert command == Command("c-1", "RegisterPerson", "p-1", {"name": "Ada"})
+    assert (command.correlation_id, command.expected_version, command.expected_head) == ("c-1", "any", None)
+
+
+@pytest.mark.parametrize("name", [name for name in FULL if name not in WHOLE])
+def test_an_optional_member_that_is_null_is_absent(name: str) -> None:
+    assert _read(_value(**{name: None})) == _read(_value())
+
+
+@pytest.mark.parametrize("escape", [False, True])
+@pytest.mark.parametrize("identity", ["Ä", "数据", "a b", "😀", "-", "e\u0301", "\u200b", "x\u00a0y", "p:1/2?3#4"])
+def test_an_id_may_be_any_text_without_controls(identity: str, *, escape: bool) -> None:
+    value = json.dumps({**WHOLE, "id": identity, "aggregate_id": identity}, ensure_ascii=escape).encode()
+    command = _read(value, key=identity.encode())
+    assert (command.id, command.aggregate_id, command.errors) == (identity, identity, ())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"n": [0, -1, 2**63, 2**64 - 1, -(2**63)]},
+        {"f": [1.0, 0.1, 1e22, 5e-324, 1.7976931348623157e308]},
+        {"t": ["", "é", "😀", "\x7f", "\u2028", "\ufffe", '"', "\\", "\x00"]},
+        {"a": {"b": {"c": [[], {}, None, True]}}},
+        {"": {"": ""}},
+    ],
+)
+def test_the_data_are_what_was_sent(data: dict[str, Any]) -> None:
+    command = _read(_value(data=data))
+    assert repr(command.data) == repr(data)
+    assert command.errors == ()
+
+
+@pytest.mark.parametrize("levels", [62, 63])
+def test_the_fast_path_counts_the_levels_of_the_envelope_too(levels: int) -> None:
+    value = _value(data={}).replace(b"{}", b'{"a":' + b"[" * levels + b"]" * levels + b"}")
+    assert (_read_surely(value, (None, None)) is not None) == (levels == 62)
+
+
+def test_many_brackets_that_do_not_nest_are_still_read_fast() -> None:
+    assert _read_surely(_value(data={"a": [[1]] * 200}), (None, None)) is not None
+
+
+def test_errors_in_the_envelope_leave_the_ids_and_name_each_member() -> None:
+    command = _read(_value(type=1, data=[], expected_version=-1, actor="", extra=1))
+    assert (command.id, command.aggregate_id, command.type, command.data) == ("c-1", "p-1", None, None)
+    assert [path for path, _ in command.errors] == ["extra", "type", "data", "expected_version", "actor"]
+
+
+def test_the_type_of_a_command_with_errors_is_kept_so_that_an_unknown_one_is_named() -> None:
+    assert _read(_value(actor="")).type == "RegisterPerson"
+
+
+def test_of_an_id_named_twice_the_last_is_answered() -> None:
+    command = _read(b'{"id": "c-0", ' + _value()[1:])
+    assert command.id == "c-1"
+    assert [path for path, _ in command.errors] == ["id"]
+
+
+@pytest.mark.parametrize(("extra", "is_taken"), [(0, True), (1, False)])
+def test_a_value_may_have_as_many_bytes_as_are_allowed(extra: int, *, is_taken: bool) -> None:
+    value = _value()
+    read = _read(value + b" " * extra, limit=len(value))
+    assert isinstance(read, Command) == is_taken
+    assert is_taken or read == DeadLetter(TOO_LARGE, f"the value has {len(value) + 1} bytes, {len(value)} are allowed")
+
+
+@pytest.mark.parametrize(("more", "is_taken"), [(0, True), (1, False)])
+def test_key_and_headers_may_have_65536_bytes_together(more: int, *, is_taken: bool) -> None:
+    room = MOST_KEY_AND_HEADER_BYTES - len(b"p-1") - len("ä".encode()) + more
+    read = _read(_value(), ä=b"x" * room)
+    assert isinstance(read, Command) == is_taken
+    assert is_taken or read.reason == TOO_LARGE
+
+
+def test_a_key_alone_may_be_too_large() -> None:
+    assert _read(_value(), key=b"x" * (MOST_KEY_AND_HEADER_BYTES + 1)).reason == TOO_LARGE
+
+
+def test_a_key_that_is_not_there_need_not_agree() -> None:
+    assert isinstance(_read(_value(), key=None), Command)
+
+
+def test_a_command_with_errors_for_another_key_is_nobodys() -> None:
+    assert _read(_value(type=1), key=b"p-2").reason == KEY_MISMATCH
+
+
+def test_a_null_header_is_no_header() -> None:
+    headers = {"content-type": None, "traceparent": None, "anything": None}
+    assert _read(_value(), **headers) == _read(_value())
+
+
+def test_a_dead_letter_repeats_none_of_the_bytes() -> None:
+    secret = b"a-secret"
+    for value in (secret, b"[" * 80 + secret, b'{"id": "' + secret + b' "}', b"\xff" + secret):
+        read = _read(value)
+        assert isinstance(read, DeadLetter)
+        assert "secret" not in read.message
+    assert _read(None) == DeadLetter(NOT_JSON, "the value is null")
