@@ -213,5 +213,5 @@ def decode_outcome(value: bytes) -> Outcome:
     """
     try:
         return _DECODER.decode(value)
-    except msgspec.DecodeError as error:
+    except ValueError as error:
         raise ValueError(f"no outcome: {error}") from None
