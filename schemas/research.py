@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.complaints import complaints
 from schemas.fields import Count, Score, Text
+from schemas.marks import hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,13 +21,22 @@ DEFINITION: Final = "research"
 MIN_CONFIDENCE: Final = 0.7
 """What `min_confidence` is when it is not given."""
 
-_PARAMETERS: Final[Mapping[str, Any]] = {"question": Text, "min_confidence": Score, "methodology": dict[str, Any]}
-_METHODOLOGY: Final[Mapping[str, Any]] = {
-    "name": Text,
-    "phases": list[Text],
-    "agent_types": list[Text],
-    "estimated_minutes": Count,
-}
+
+class Methodology(msgspec.Struct, frozen=True, gc=False):
+    """How it is to be found out, by whom and in what time. Each phase is a step."""
+
+    name: Text | UnsetType = UNSET
+    phases: list[Text] | UnsetType = UNSET
+    agent_types: list[Text] | UnsetType = UNSET
+    estimated_minutes: Count | UnsetType = UNSET
+
+
+class Parameters(msgspec.Struct, frozen=True, gc=False):
+    """What is to be found out, and how certain the answer has to be."""
+
+    question: Text
+    methodology: Methodology
+    min_confidence: Score = MIN_CONFIDENCE
 
 
 class Finding(msgspec.Struct, frozen=True, gc=False):
@@ -55,21 +66,21 @@ def has_question(parameters: Mapping[str, Any]) -> bool:
     return question is not None and (not isinstance(question, str) or bool(question.strip()))
 
 
-def parameter_problems(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def parameter_problems(parameters: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """What is malformed in the parameters of research. That there is no question at all is a rule's to say."""
-    if not has_question(parameters):
-        return
-    yield from _problems(_PARAMETERS, parameters, "parameters")
-    if "methodology" not in parameters:
-        yield "parameters.methodology", "is required for research"
-    elif isinstance(parameters["methodology"], dict):
-        yield from _problems(_METHODOLOGY, parameters["methodology"], "parameters.methodology")
+    if has_question(parameters):
+        try:
+            msgspec.convert(parameters, Parameters)
+        except msgspec.ValidationError:
+            yield from complaints(Parameters, _known(parameters), "parameters")
 
 
-def _problems(members: Mapping[str, Any], values: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
-    for name, annotation in members.items():
-        if name in values:
-            yield from complaints(annotation, values[name], f"{path}.{name}")
+def _known(parameters: dict[str, Any]) -> dict[str, Any]:
+    """The parameters without the members that nothing is known of."""
+    known = {name: parameters[name] for name in hints(Parameters).keys() & parameters.keys()}
+    if isinstance(methodology := known.get("methodology"), dict):
+        known["methodology"] = {name: methodology[name] for name in hints(Methodology).keys() & methodology.keys()}
+    return known
 
 
 def with_defaults(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from msgspec import UNSET
 from msgspec.structs import replace
 
 from agents.agreement import agrees, given, restates
@@ -56,6 +55,9 @@ MACHINE: Final = Machine(
 # --- State -----------------------------------------------------------------------------------------------------------
 
 
+_CLOSED: Final = frozenset({"completed", "failed", "cancelled"})
+
+
 class Task(StatePart):
     """A piece of work: assigned, started, then completed, failed or cancelled. Input and result are in the events."""
 
@@ -70,7 +72,7 @@ class Task(StatePart):
     @property
     def is_open(self) -> bool:
         """Whether work on it is still to end."""
-        return self.status in {"assigned", "started"}
+        return self.status not in _CLOSED
 
 
 class Agent(State):
@@ -202,8 +204,8 @@ def _open_task(task_id: str, agent: Agent) -> Task:
 
 def _purpose(task: Task) -> dict[str, Any]:
     """The workflow's step that a task is an attempt at, for its events to repeat."""
-    said = {"workflow_id": task.workflow_id, "step_id": task.step_id, "attempt": task.attempt}
-    return {name: UNSET if value is None else value for name, value in said.items()}
+    said = (("workflow_id", task.workflow_id), ("step_id", task.step_id), ("attempt", task.attempt))
+    return {name: value for name, value in said if value is not None}
 
 
 # --- Evolve ----------------------------------------------------------------------------------------------------------
@@ -277,7 +279,7 @@ def _ended(agent: Agent, task_id: str, **changed: Any) -> Agent:
     tasks = drop(agent.tasks, task_id)
     tasks[task_id] = replace(task, **changed)
     if len(tasks) > MAX_CLOSED_TASKS:
-        closed = [each for each, other in tasks.items() if not other.is_open]
+        closed = [each for each, other in tasks.items() if other.status in _CLOSED]
         for each in closed[:-MAX_CLOSED_TASKS]:
             del tasks[each]
     return replace(agent, tasks=tasks)
