@@ -1,51 +1,34 @@
 """A batch of commands, decided: for each its answer, in order, as the records of one transaction.
 
-For each command: read it, route it, recognise it, validate it, check what it expects, decide, seal. Later commands see
-what earlier ones of the batch changed, through the ledger. Nothing here waits, and nothing here is lasting.
+Later commands see what earlier ones of the batch changed, through the ledger. Nothing here waits, and nothing here is
+lasting: the commit makes it so, or nothing of it has happened.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-from agents.ports import Aggregate, Position, StoppedError, command_key
-from agents.refusals import NotOpen, Refused
+from agents.chunk import Ask, Chunk, Limits, Place, Setting
+from agents.ports import Position, StoppedError
 from schemas import outcome
-from schemas.chain import seal
-from schemas.cid import cid_text
-from schemas.dead_letter import DeadLetter
 from schemas.moments import recorded_at
-from schemas.reading import read_command
 from topics.headers import dead_letter_headers, forwarded_headers, origin_of, outcome_headers
-from topics.keys import partition_of
-from topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers
+from topics.wire import encode_headers, encoded_outcome_headers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from agents.decider import Decider
     from agents.ledger import Ledger
-    from agents.ports import CommandRecord, Writes
-    from schemas.envelope import Command
+    from agents.ports import CommandEvents, CommandRecord, Writes
+    from agents.verdict import Rejection
 
+__all__ = ["Batch", "Limits", "Place", "Tally"]
 
-class Limits(NamedTuple):
-    """What bounds a command and what it causes; 0 for an aggregate without bound."""
-
-    command_bytes: int
-    event_batch_bytes: int
-    events_per_aggregate: int
-
-
-class Place(NamedTuple):
-    """Which shard this is."""
-
-    kind: str
-    topic: str
-    partition: int
-    partitions: int
+CHUNK: Final = 32
+TOO_LARGE: Final = "too_large"
 
 
 class Tally:
@@ -75,15 +58,9 @@ class Batch:
         journal_end: int,
     ) -> None:
         """Take the shard's parts, the decision time (UTC), and where the journal ends now."""
-        self._decider = decider
-        self._ledger = ledger
+        self._setting = Setting(decider, ledger, place, limits, now, recorded_at(now), int(now.timestamp() * 1000))
         self._writes = writes
-        self._place = place
         self._kind = place.kind.encode()
-        self._limits = limits
-        self._now = now
-        self._now_ms = int(now.timestamp() * 1000)
-        self._recorded_at = recorded_at(now)
         self._journal_end = journal_end
         self._last_cid = b""
         self.tally = Tally()
@@ -100,248 +77,112 @@ class Batch:
         """Decide all records, in order.
 
         Raises:
-            StoppedError: a command cannot be answered because of a defect in its decider; names the command.
+            StoppedError: a command cannot be answered because of a defect in its decider; names the command. Those
+                before it are decided.
         """
-        for record in records:
-            try:
-                self._one(record)
-            except (StoppedError, MemoryError):
-                raise
-            except Exception as error:
-                kind, topic, partition, _ = self._place
-                raise StoppedError(
-                    f"{topic}-{partition} offset {record.offset}: deciding a command of {kind} failed with "
-                    f"{type(error).__name__}. This is a defect in the code of the aggregate or of the worker; the "
-                    f"command is kept, and is decided by a release that can."
-                ) from error
-            self.next_offset = record.offset + 1
+        at = 0
+        while at < len(records):
+            chunk = self._planned(records[at : at + CHUNK])
+            self._write(chunk)
+            at += chunk.taken
+            self.next_offset = records[at - 1].offset + 1
 
-    def _one(self, record: CommandRecord) -> None:
-        key, ledger, place = record.key, self._ledger, self._place
-        command = read_command(key, record.value, record.headers, self._limits.command_bytes)
-        if isinstance(command, DeadLetter):
-            self._bury(record, command.reason, command.message)
-            return
-        if key is None:
-            key = command.aggregate_id.encode()
-        home = partition_of(key, place.partitions)
-        if home != place.partition:
-            self._forward(record, key, home)
-            return
-        current = ledger.aggregate(key)
-        if current.version:
-            known = ledger.command(command_key(key, command.id.encode()))
-            if known is not None:
-                self._repeat(record, key, command, known[0], known[1])
-                return
-        self._decide(record, key, command, current)
-
-    def _decide(self, record: CommandRecord, key: bytes, command: Command, current: Aggregate) -> None:
-        decider = self._decider
-        if command.type is not None and command.type not in decider.commands:
-            message = f"{self._place.kind} has no command {command.type[:100]!r}"
-            self._reject(
-                record, key, command, current, outcome.UNKNOWN_COMMAND, message, outcome.unknown_details(command.type)
-            )
-            return
-        if command.errors or command.type is None or command.data is None:
-            self._invalid(record, key, command, current, command.errors)
-            return
-        typed = decider.parse(command.type, command.data)
-        if isinstance(typed, list):
-            self._invalid(record, key, command, current, typed)
-            return
-        expected = command.expected_version
-        if expected != "any" and not (current.version >= 1 if expected == "exists" else current.version == expected):
-            message = f"the aggregate is at version {current.version}, the command expects {expected}"
-            details = outcome.version_details(expected, current.version)
-            self._reject(record, key, command, current, outcome.VERSION_CONFLICT, message, details)
-            return
-        if command.expected_head is not None and command.expected_head != current.head:
-            details = outcome.head_details(command.expected_head, current.head)
-            message = "the aggregate's last event is another one than the command expects"
-            self._reject(record, key, command, current, outcome.HEAD_CONFLICT, message, details)
-            return
+    def _planned(self, records: Sequence[CommandRecord]) -> Chunk:
         try:
-            events = decider.decide(typed, current.state, self._now, command.aggregate_id)
-        except NotOpen as refusal:
-            details = outcome.transition_details(refusal.status, command.type)
-            self._reject(record, key, command, current, outcome.INVALID_TRANSITION, refusal.message, details)
-        except Refused as refusal:
-            details = outcome.rule_details(refusal.rule)
-            self._reject(record, key, command, current, outcome.RULE_VIOLATED, refusal.message, details)
+            return Chunk(self._setting, records)
+        except Exception as error:
+            if len(records) > 1:  # plan one by one, up to the one that cannot be
+                return self._planned(records[:1])
+            kind, topic, partition, _ = self._setting.place
+            raise StoppedError(
+                f"{topic}-{partition} offset {records[0].offset}: deciding a command of {kind} failed with "
+                f"{type(error).__name__}. This is a defect in the code of the aggregate or of the worker; the "
+                f"command is kept, and is decided by a release that can."
+            ) from error
+
+    def _write(self, chunk: Chunk) -> None:
+        """Write what a chunk plans: events, answers, what goes elsewhere; and let the ledger know."""
+        writes, ledger, tally = self._writes, self._setting.ledger, self.tally
+        now_ms = self._setting.now_ms
+        values = [self._outcome(ask) for ask in chunk.asks]
+        for ask in chunk.asks:
+            if ask.after is None:
+                continue
+            if len(ask.sealed) == 1:
+                writes.add_event(*ask.sealed[0])
+            else:
+                writes.add_events(ask.sealed)
+            ledger.record(ask.key, ask.after, ask.known, (ask.before.version + 1, ask.written))
+            self._last_cid = ask.written[-1][0]
+        for ask, (status, value) in zip(chunk.asks, values, strict=True):
+            if ask.after is not None:
+                tally.events += len(ask.sealed)
+            writes.add_outcome(ask.key, value, now_ms, self._outcome_headers(ask))
+            tally.statuses[status] += 1
+        for _, record, key, home in chunk.forwarded:
+            self._forward(record, key, home)
+        for _, record, reason, message in chunk.buried:
+            self._bury(record, reason, message)
+
+    def _outcome(self, ask: Ask) -> tuple[str, bytes]:
+        command, kind = ask.command, self._setting.place.kind
+        if ask.told is not None:
+            return outcome.DUPLICATE, self._repeated(ask, ask.told)
+        if ask.rejection is not None:
+            return outcome.REJECTED, self._rejected(ask, ask.rejection)
+        if ask.after is None:
+            before = ask.before
+            value = outcome.accepted(command.id, kind, command.aggregate_id, before.version, before.head, [])
+        elif len(ask.written) == 1:
+            name = ask.written[0][1].encode()
+            version = ask.after.version
+            value = outcome.accepted_event(command.id, self._kind, command.aggregate_id, version, name, ask.texts[0])
         else:
-            self._record(record, key, command, current, events)
+            listed = _listed((ask.before.version + 1, ask.written))
+            value = outcome.accepted(command.id, kind, command.aggregate_id, ask.after.version, ask.after.head, listed)
+        return outcome.ACCEPTED, value
 
-    def _record(
-        self, record: CommandRecord, key: bytes, command: Command, current: Aggregate, events: Sequence[Any]
-    ) -> None:
-        """Seal the events, write them and the outcome, and take the new state."""
-        if not events:
-            self._accept(record, key, command, current.version, current.head, [])
-            return
-        moment, moment_ms = self._recorded_at, self._now_ms
-        if moment < current.recorded_at:  # the clock stepped back: a chain's times never do
-            moment = current.recorded_at
-            moment_ms = int(datetime.fromisoformat(moment).timestamp() * 1000)
-        sealed, written, after = self._sealed(key, command, current, events, moment, moment_ms)
-        version, head = after.version, after.head
-        most = self._limits.events_per_aggregate
-        is_full = 0 < most < version
-        if is_full:
-            oversize = self._writes.measure_events(sealed)
-        elif len(sealed) == 1:
-            oversize = self._writes.add_event(*sealed[0])
-        else:
-            oversize = self._writes.add_events(sealed)
-        if oversize:
-            limit = self._limits.event_batch_bytes
-            message = f"the command's events take {oversize} bytes in one batch, the topic takes {limit}"
-            details = outcome.size_details(oversize, limit)
-            self._reject(record, key, command, current, outcome.TOO_LARGE, message, details)
-            return
-        if is_full:
-            message = f"the aggregate would have {version} events, its limit is {most}"
-            self._reject(record, key, command, current, outcome.AGGREGATE_FULL, message, outcome.full_details(most))
-            return
-        first = current.version + 1
-        self._ledger.record(key, after, command_key(key, command.id.encode()), (first, written))
-        self._last_cid, name = written[-1]
-        self.tally.events += len(sealed)
-        if len(written) == 1:
-            value = outcome.accepted_event(
-                command.id, self._kind, command.aggregate_id, version, name.encode(), cid_text(self._last_cid).encode()
-            )
-            self._answer(record, key, command, outcome.ACCEPTED, value)
-        else:
-            listed = [(number, name, cid) for number, (cid, name) in enumerate(written, first)]
-            self._accept(record, key, command, version, head, listed)
-
-    def _sealed(
-        self, key: bytes, command: Command, current: Aggregate, events: Sequence[Any], moment: str, moment_ms: int
-    ) -> tuple[list[tuple[bytes, bytes, int, bytes]], list[tuple[bytes, str]], Aggregate]:
-        """Return the events as records and as (CID, type), and where the aggregate stands after them."""
-        decider, kind = self._decider, self._place.kind
-        version, head, _, state = current
-        command_id, correlation_id = command.id, command.correlation_id
-        time, id_bytes = moment.encode(), command_id.encode()
-        correlation = id_bytes if correlation_id == command_id else correlation_id.encode()
-        sealed: list[tuple[bytes, bytes, int, bytes]] = []
-        written: list[tuple[bytes, str]] = []
-        for event in events:
-            version += 1
-            name, schema_version = decider.event_name(event), decider.schema_version(event)
-            block, head = seal(
-                kind,
-                command.aggregate_id,
-                version,
-                head,
-                name,
-                schema_version,
-                moment,
-                command_id,
-                correlation_id,
-                command.causation_id,
-                command.actor,
-                decider.event_data(event),
-            )
-            headers = encoded_event_headers(
-                kind,
-                key,
-                version,
-                name,
-                schema_version,
-                time,
-                cid_text(head).encode(),
-                id_bytes,
-                correlation,
-                command.causation_id,
-                command.actor,
-                command.traceparent,
-                command.tracestate,
-            )
-            sealed.append((key, block, moment_ms, headers))
-            written.append((head, name))
-            state = decider.evolve(state, event)
-        return sealed, written, Aggregate(version, head, moment, state)
-
-    def _accept(
-        self,
-        record: CommandRecord,
-        key: bytes,
-        command: Command,
-        version: int,
-        head: bytes | None,
-        events: Sequence[tuple[int, str, bytes]],
-    ) -> None:
-        value = outcome.accepted(command.id, self._place.kind, command.aggregate_id, version, head, events)
-        self._answer(record, key, command, outcome.ACCEPTED, value)
-
-    def _repeat(
-        self,
-        record: CommandRecord,
-        key: bytes,
-        command: Command,
-        first_version: int,
-        events: Sequence[tuple[bytes, str]],
-    ) -> None:
-        listed = [(version, name, cid) for version, (cid, name) in enumerate(events, first_version)]
+    def _repeated(self, ask: Ask, told: CommandEvents | Ask) -> bytes:
+        events = (told.before.version + 1, told.written) if isinstance(told, Ask) else told
+        listed = _listed(events)
         version, _, head = listed[-1]
-        value = outcome.duplicate(command.id, self._place.kind, command.aggregate_id, version, head, listed)
-        self._answer(record, key, command, outcome.DUPLICATE, value)
+        command = ask.command
+        return outcome.duplicate(command.id, self._setting.place.kind, command.aggregate_id, version, head, listed)
 
-    def _invalid(
-        self, record: CommandRecord, key: bytes, command: Command, current: Aggregate, errors: Sequence[tuple[str, str]]
-    ) -> None:
-        first = ": ".join(errors[0]) if errors else "the command cannot be read"
-        more = f", and {len(errors) - 1} more" if len(errors) > 1 else ""
-        details = outcome.invalid_details(errors)
-        self._reject(record, key, command, current, outcome.INVALID_COMMAND, f"{first}{more}", details)
-
-    def _reject(
-        self,
-        record: CommandRecord,
-        key: bytes,
-        command: Command,
-        current: Aggregate,
-        code: str,
-        message: str,
-        details: dict[str, Any],
-    ) -> None:
-        value = outcome.rejected(
-            command.id, self._place.kind, command.aggregate_id, current.version, current.head, code, message, details
+    def _rejected(self, ask: Ask, rejection: Rejection) -> bytes:
+        command, before = ask.command, ask.before
+        return outcome.rejected(
+            command.id, self._setting.place.kind, command.aggregate_id, before.version, before.head, *rejection
         )
-        self._answer(record, key, command, outcome.REJECTED, value)
 
-    def _answer(self, record: CommandRecord, key: bytes, command: Command, status: str, value: bytes) -> None:
-        events = self.tally.events
+    def _outcome_headers(self, ask: Ask) -> bytes:
+        command, record, events = ask.command, ask.record, self.tally.events
         # where the journal will end once this is committed: behind the events so far and the transaction's marker
         journal_end = self._journal_end + events + 1 if events else self._journal_end
-        origin = origin_of(record.headers)
+        origin = origin_of(record.headers) if record.headers else None
         if origin is None and command.traceparent is None and command.tracestate is None:
-            headers = encoded_outcome_headers(command.id.encode(), record.offset, journal_end)
-        else:
-            headers = encode_headers(
-                outcome_headers(command.id, record.offset, journal_end, origin, command.traceparent, command.tracestate)
-            )
-        self._writes.add_outcome(key, value, self._now_ms, headers)
-        self.tally.statuses[status] += 1
+            return encoded_outcome_headers(ask.command_id, record.offset, journal_end)
+        return encode_headers(
+            outcome_headers(command.id, record.offset, journal_end, origin, command.traceparent, command.tracestate)
+        )
 
     def _forward(self, record: CommandRecord, key: bytes, home: int) -> None:
-        if origin_of(record.headers) is not None:
-            message = f"forwarded already, and still not in partition {home}, where its key belongs"
-            self._bury(record, "misrouted", message)
-            return
-        headers = forwarded_headers(record.headers, self._place.partition, record.offset)
-        if self._writes.add_forward(home, key, record.value, self._now_ms, encode_headers(headers)):
+        place = self._setting.place
+        headers = encode_headers(forwarded_headers(record.headers, place.partition, record.offset))
+        if self._writes.add_forward(home, key, record.value, self._setting.now_ms, headers):
             self.tally.forwarded += 1
         else:
-            self._bury(record, "too_large", f"with its origin it is larger than {self._place.topic} takes")
+            self._bury(record, TOO_LARGE, f"with its origin it is larger than {place.topic} takes")
 
     def _bury(self, record: CommandRecord, reason: str, message: str) -> None:
-        place = self._place
-        headers = dead_letter_headers(
-            record.headers, reason, message, place.topic, place.partition, record.offset, record.timestamp
+        _, topic, partition, _ = self._setting.place
+        headers = encode_headers(
+            dead_letter_headers(record.headers, reason, message, topic, partition, record.offset, record.timestamp)
         )
-        self._writes.add_dead_letter(record.key, record.value, self._now_ms, encode_headers(headers))
+        self._writes.add_dead_letter(record.key, record.value, self._setting.now_ms, headers)
         self.tally.dead_letters[reason] += 1
+
+
+def _listed(events: CommandEvents) -> list[tuple[int, str, bytes]]:
+    first_version, each = events
+    return [(version, name, cid) for version, (cid, name) in enumerate(each, first_version)]

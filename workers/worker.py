@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
+GC_THRESHOLDS: Final = (100_000, 20, 20)  # a batch makes tens of thousands of objects that live as long as it does
 REQUEST_TIMEOUT_MS: Final = 15_000  # longer than a transaction may last, so that an answer that comes is not missed
 
 
@@ -67,6 +69,8 @@ class Worker:
                 f"cannot listen on {self._settings.web_host}:{self._settings.web_port}: {error.strerror}. Choose "
                 f"another port with --web-port or ANNALS_WEB_PORT (0: a free one)."
             ) from error
+        gc.freeze()  # what the imports left is for ever; the collector need not look at it again
+        gc.set_threshold(*GC_THRESHOLDS)
         log.info("worker started", web=f"http://{self._settings.web_host}:{port}")
         try:
             await self._until_stopped()

@@ -62,17 +62,15 @@ class KafkaWrites:
         self._others: dict[Where, PartitionBatches] = {}
         self.events = PartitionBatches(topics.limits["events"], codec)
 
-    def add_event(self, key: bytes, block: bytes, timestamp_ms: int, headers: bytes) -> int:
-        """Add the one event of a command; return 0, or its bytes when they exceed the topic's limit."""
-        return self.events.add(key, block, timestamp_ms, headers)
+    def add_event(self, key: bytes, block: bytes, timestamp_ms: int, headers: bytes) -> None:
+        """Add the one event of a command."""
+        if needed := self.events.add(key, block, timestamp_ms, headers):
+            raise StoppedError(f"an event of {needed} bytes exceeds the limit of {self._topics.events[0]}")
 
-    def add_events(self, records: Sequence[tuple[bytes, bytes, int, bytes]]) -> int:
-        """Add all events of a command to one record batch; return 0, or their bytes when they exceed the limit."""
-        return self.events.add_all(records)
-
-    def measure_events(self, records: Sequence[tuple[bytes, bytes, int, bytes]]) -> int:
-        """Return the bytes of a command's events when they exceed the topic's limit, else 0; nothing is added."""
-        return self.events.oversize(records)
+    def add_events(self, records: Sequence[tuple[bytes, bytes, int, bytes]]) -> None:
+        """Add all events of a command to one record batch."""
+        if needed := self.events.add_all(records):
+            raise StoppedError(f"a command's events of {needed} bytes exceed the limit of {self._topics.events[0]}")
 
     def add_outcome(self, key: bytes, value: bytes, timestamp_ms: int, headers: bytes) -> None:
         """Add an outcome. Its size is bounded by the bounds of what it repeats."""
