@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import pty
 import signal
 import socket
 import subprocess
@@ -69,13 +70,13 @@ async def read(bootstrap: str, topic: str) -> bytes | None:
 
 
 @contextmanager
-def annals_broker(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def annals_broker(*arguments: str, stderr: int = subprocess.PIPE) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`annals broker` as a process that is ready, and its address; killed whatever happens."""
     command = [ANNALS, "broker", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process:
         try:
             line = process.stdout.readline()
-            assert line.startswith("ready 127.0.0.1:"), line + process.stderr.read()
+            assert line.startswith("ready 127.0.0.1:"), line
             yield process, line.split()[1]
         finally:
             process.kill()
@@ -202,6 +203,24 @@ def test_a_folder_that_another_broker_uses_is_named(kept: Broker, cache_dir: Pat
     assert kept.is_running
 
 
+def test_a_data_folder_that_cannot_be_one_is_named(tmp_path: Path, cache_dir: Path | None) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(BrokerError, match=r"file cannot be written to \(.*\): name another one with --data-dir"):
+        Broker(tmp_path / "file", cache_dir=cache_dir).start()
+
+
+def test_a_data_folder_that_kafka_cannot_read_is_named_with_its_words(tmp_path: Path, cache_dir: Path | None) -> None:
+    (tmp_path / "kafka").touch()
+    with pytest.raises(BrokerError, match=f"Kafka cannot use {tmp_path}: "):
+        Broker(tmp_path, cache_dir=cache_dir).start()
+
+
+def test_a_broker_that_was_never_started_has_no_port(tmp_path: Path) -> None:
+    with pytest.raises(BrokerError, match="has no port yet"):
+        _ = Broker(tmp_path).bootstrap
+    assert Broker(tmp_path).wait()
+
+
 def test_a_broker_that_ends_while_it_starts_says_its_last_words(tmp_path: Path, cache_dir: Path | None) -> None:
     broker = Broker(tmp_path, cache_dir=cache_dir, properties={"num.io.threads": "-7"})
     with pytest.raises(BrokerError, match=r"num\.io\.threads"):
@@ -210,15 +229,27 @@ def test_a_broker_that_ends_while_it_starts_says_its_last_words(tmp_path: Path, 
 
 
 def test_the_command_says_ready_and_stops_cleanly_at_a_signal(folder: Path) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        with annals_broker("--port", "0", "--data-dir", str(folder)) as (process, bootstrap):
-            java = jvm_of(process.pid)
-            asyncio.run(write(bootstrap, f"told-{number.name}", b"x"))
-            process.send_signal(number)
-            output, errors = process.communicate(timeout=WITHIN_S)
-            assert (process.returncode, output, errors) == (0, "", "")
-            assert is_gone(java)
+    with annals_broker("--port", "0", "--data-dir", str(folder)) as (process, bootstrap):
+        java = jvm_of(process.pid)
+        asyncio.run(write(bootstrap, "told", b"a fact"))
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=WITHIN_S)
+        assert (process.returncode, output, errors) == (0, "", "")
+        assert is_gone(java)
     assert "Kafka Server started" in (folder / "broker.log").read_text()
+
+
+def test_on_a_terminal_the_command_says_where_its_data_is_and_stops_at_ctrl_c(folder: Path) -> None:
+    ours, theirs = pty.openpty()
+    with annals_broker("--port", "0", "--data-dir", str(folder), stderr=theirs) as (process, _):
+        os.close(theirs)
+        said = b""
+        while b"Ctrl-C stops it" not in said:
+            said += os.read(ours, 1024)
+        assert f"data in {folder}".encode() in said
+        process.send_signal(signal.SIGINT)
+        assert process.wait(WITHIN_S) == 0
+    os.close(ours)
 
 
 def test_the_jvm_ends_with_a_command_that_is_killed(folder: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from workers.broker import BrokerError
+from workers.cli import broker as broker_command
 from workers.cli import group, main
 from workers.cli.failures import CannotAskError
 from workers.cli.options import CONNECTION, EVERYTHING, takes_settings
@@ -177,3 +178,15 @@ def test_help_imports_neither_kafka_nor_faust() -> None:
     script = "import sys\nfrom workers.cli.group import annals\nannals(['--version'], standalone_mode=False)\n"
     script += "assert not {'faust', 'aiokafka', 'rocksdict', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+
+
+def test_fetching_kafka_shows_its_progress_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    for done in range(3):
+        broker_command._progress(done, 2)
+    lines = capsys.readouterr().err
+    assert lines.count("\n") == 1
+    assert [line.split(": ")[1].strip() for line in lines.split("\r")[1:]] == [
+        "0 of 2 jars",
+        "1 of 2 jars",
+        "2 of 2 jars",
+    ]

@@ -180,6 +180,16 @@ def test_an_unclean_election_is_only_said_below_three_copies() -> None:
     assert report.is_good
 
 
+@pytest.mark.parametrize("name", ["__transaction_state", "__consumer_offsets"])
+@pytest.mark.parametrize(("ours", "theirs", "warned"), [(3, 1, True), (3, 3, False), (1, 1, False)])
+def test_kafkas_own_topics_with_fewer_copies_than_ours_are_warned_about(
+    name: str, *, ours: int, theirs: int, warned: bool
+) -> None:
+    report = compared(facts(ours) | {name: TopicFacts(name, 50, theirs, {}, {})})
+    assert (name in [each.topic for each in report.warnings]) is warned
+    assert report.is_good
+
+
 def test_no_topics_at_all_is_all_missing_and_nothing_else() -> None:
     report = compared({})
     assert len(report.missing) == 9

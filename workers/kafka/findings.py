@@ -10,12 +10,14 @@ from topics.catalog import DURABLE_REPLICATION_FACTOR, SETTINGS, durability
 from topics.spec import CO_PARTITIONED, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from topics.spec import TopicSetting, TopicSpec
     from workers.kafka.cluster import TopicFacts
 
 NOT_SET = "not set"
+# Kafka's own: where it keeps open transactions and the groups' offsets.
+INTERNAL_TOPICS = ("__transaction_state", "__consumer_offsets")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,11 @@ def compare(specs: Iterable[TopicSpec], facts: Mapping[str, TopicFacts], partiti
             of_kind.setdefault(spec.kind, {})[spec.name] = fact.partitions
             if spec.role is Role.EVENTS:
                 report.partitions[spec.kind] = fact.partitions
-    for kind, counts in of_kind.items():
+    for kind, counts in sorted(of_kind.items()):
         _compare_partitions(report, counts, report.partitions.get(kind), partitions_setting)
-    _say_what_one_disk_holds(report, facts.values())
+    ours = [fact for fact in facts.values() if fact.name not in INTERNAL_TOPICS]
+    _say_what_one_disk_holds(report, ours)
+    _compare_internal_topics(report, facts, max((fact.replication_factor for fact in ours), default=0))
     return report
 
 
@@ -125,7 +129,19 @@ def _compare_partitions(report: Report, counts: Mapping[str, int], journal: int 
         report.warnings.append(Finding(", ".join(counts), "partitions", str(wanted), str(setting), why))
 
 
-def _say_what_one_disk_holds(report: Report, facts: Iterable[TopicFacts]) -> None:
+def _compare_internal_topics(report: Report, facts: Mapping[str, TopicFacts], copies: int) -> None:
+    # Below three copies of ours it is said already that one disk is too few.
+    if copies < DURABLE_REPLICATION_FACTOR:
+        return
+    for name in INTERNAL_TOPICS:
+        fact = facts.get(name)
+        if fact is not None and fact.replication_factor < DURABLE_REPLICATION_FACTOR:
+            why = "with a lost disk no transaction and no group goes on, however many copies the events have"
+            wanted = f"{DURABLE_REPLICATION_FACTOR} or more"
+            report.warnings.append(Finding(name, "replicas", str(fact.replication_factor), wanted, why))
+
+
+def _say_what_one_disk_holds(report: Report, facts: Sequence[TopicFacts]) -> None:
     fewest = min((fact.replication_factor for fact in facts), default=DURABLE_REPLICATION_FACTOR)
     if fewest < DURABLE_REPLICATION_FACTOR:
         why = "a lost disk can lose events" if fewest > 1 else "a lost disk loses events"

@@ -17,7 +17,7 @@ from workers.kafka.cluster import (
     administration,
     topic_facts,
 )
-from workers.kafka.findings import Finding, Report, compare
+from workers.kafka.findings import INTERNAL_TOPICS, Finding, Report, compare
 from workers.kafka.probes import probe
 from workers.registry import deciders
 from workers.settings import SettingsError
@@ -51,7 +51,8 @@ async def check(settings: Settings, *, probes: bool = False) -> Report:
     wanted = specs(settings)
     journals = [spec.name for spec in wanted if spec.role is Role.EVENTS]
     async with administration(settings) as admin:
-        facts = await topic_facts(admin, settings, [spec.name for spec in wanted], with_offsets=journals)
+        names = [*INTERNAL_TOPICS, *(spec.name for spec in wanted)]
+        facts = await topic_facts(admin, settings, names, with_offsets=journals)
         report = compare(wanted, facts, settings.partitions)
         if probes:
             report.probes, refusals = await probe(admin, settings)
