@@ -133,16 +133,12 @@ def read_block(kind: str, value: bytes | None) -> dict[str, Any]:
         raise ForeignError(_why_unreadable(value, error)) from None
     if again != value or len(event) != _COUNT:
         raise ForeignError(_why_not_exact(event, value))
+    # Chained, the six comparisons cost as much as two; a decoder makes no subclasses, and bool is none of int's here.
     if not (
-        type(data) is dict
-        and type(own_kind) is str
-        and type(type_) is str
-        and type(version) is int
-        and type(command_id) is str
+        type(own_kind) is type(type_) is type(command_id) is type(aggregate_id) is type(correlation_id) is str
+        and type(version) is type(schema_version) is int
+        and type(data) is dict
         and type(recorded_at) is str
-        and type(aggregate_id) is str
-        and type(correlation_id) is str
-        and type(schema_version) is int
         and (causation_id is None or type(causation_id) is str)
         and (actor is None or type(actor) is str)
         and (

@@ -22,6 +22,8 @@ from schemas.strict_json import DEEPEST, MOST_INTEGER, NotJsonError, join, nesti
 from schemas.trace_context import trace_context
 
 MOST_KEY_AND_HEADER_BYTES: Final = 65_536
+FORWARDING: Final = frozenset({"origin-partition", "origin-offset"})
+"""The headers of a command that a worker forwarded; its key is then what the worker made of `aggregate_id`."""
 
 Trace = tuple[bytes | None, bytes | None]
 _NO_TRACE: Final[Trace] = (None, None)
@@ -63,9 +65,7 @@ def read_command(
     """
     if value is not None and len(value) > max_command_bytes:
         return DeadLetter(TOO_LARGE, f"the value has {len(value)} bytes, {max_command_bytes} are allowed")
-    beside = len(key) if key is not None else 0
-    if headers:
-        beside += sum(len(name.encode()) + len(text or b"") for name, text in headers)
+    beside = _bytes_beside(key, headers) if headers else len(key or b"")
     if beside > MOST_KEY_AND_HEADER_BYTES:
         return DeadLetter(
             TOO_LARGE, f"key and headers have {beside} bytes together, {MOST_KEY_AND_HEADER_BYTES} are allowed"
@@ -79,6 +79,12 @@ def read_command(
     if isinstance(command, Command) and key is not None and key != command.aggregate_id.encode():
         return DeadLetter(KEY_MISMATCH, "the record's key is not the aggregate_id in UTF-8")
     return command
+
+
+def _bytes_beside(key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
+    """Return the bytes of key and headers as produced: what forwarding adds must not make a command too large."""
+    given = [len(name.encode()) + len(text or b"") for name, text in headers if name not in FORWARDING]
+    return sum(given) + (len(key or b"") if len(given) == len(headers) else 0)
 
 
 def _read_surely(value: bytes, trace: Trace) -> Command | None:

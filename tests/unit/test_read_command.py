@@ -122,6 +122,15 @@ def test_key_and_headers_may_have_65536_bytes_together(more: int, *, is_taken: b
     assert is_taken or read.reason == TOO_LARGE
 
 
+def test_what_forwarding_adds_makes_no_command_too_large() -> None:
+    headers = {"x": b"x" * (MOST_KEY_AND_HEADER_BYTES - 1)}
+    assert _read(_value(), **headers).reason == TOO_LARGE
+    forwarded = {**headers, "origin-partition": b"3", "origin-offset": b"1234"}
+    assert isinstance(_read(_value(), key=None, **headers), Command)
+    assert isinstance(_read(_value(), **forwarded), Command)
+    assert _read(_value(), **{**forwarded, "y": b""}).reason == TOO_LARGE
+
+
 def test_a_key_alone_may_be_too_large() -> None:
     assert _read(_value(), key=b"x" * (MOST_KEY_AND_HEADER_BYTES + 1)).reason == TOO_LARGE
 
