@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 LOCK: Final = Path(__file__).with_name("jars.json")
 CONNECTIONS: Final = 6
 TIMEOUT_SECONDS: Final = 30
-INSTALL: Final = "pip install 'annals[broker]'"
+INSTALL: Final = "`make setup`, or `uv sync --extra broker` in the checkout"
 
 
 class Jar(NamedTuple):
