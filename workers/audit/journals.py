@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from topics.keys import partition_of
 from topics.names import TopicNames
 from workers.audit.chains import Place
-from workers.kafka.connections import connect
+from workers.kafka.connections import connect, partitions_of
 from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 from workers.settings import client_options
 
@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from workers.settings import Settings
-
-
-class MissingTopicError(Exception):
-    """A topic that is asked about is not there; the message names it and says what to do."""
 
 
 class Journal(NamedTuple):
@@ -37,15 +33,12 @@ async def find_journals(settings: Settings, kinds: Iterable[str], key: bytes | N
         KafkaError: the brokers do not answer.
     """
     names = TopicNames(settings.topic_prefix)
-    # All topics are asked for: a question about one that is missing could create it.
     client = await connect(client_options(settings), [])
     try:
         places = []
         for kind in kinds:
             topic = names.events(kind)
-            partitions = len(client.cluster.partitions_for_topic(topic) or ())
-            if not partitions:
-                raise MissingTopicError(f"there is no topic {topic}: create it with `annals topics create`")
+            partitions = partitions_of(client, topic)
             wanted = range(partitions) if key is None else [partition_of(key, partitions)]
             places += [Place(kind, topic, partition, partitions) for partition in wanted]
         wheres = [(place.topic, place.partition) for place in places]

@@ -23,6 +23,20 @@ class KindType(click.ParamType):
         return str(value)
 
 
+class IdType(click.ParamType):
+    """An aggregate's id, as it was given."""
+
+    name = "id"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the id."""
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail("an id is UTF-8, this is not", param, ctx)
+        return str(value)
+
+
 class CidType(click.ParamType):
     """A CID in text form; its value is binary."""
 

@@ -20,7 +20,11 @@ COMMANDS: Final[dict[str, str]] = {
     "broker": "workers.cli.broker:broker",
     "topics": "workers.cli.topics:topics",
     "worker": "workers.cli.worker:worker",
+    "schemas": "workers.cli.schemas:schemas",
+    "send": "workers.cli.send:send",
+    "events": "workers.cli.events:events",
     "verify": "workers.cli.verify:verify",
+    "bench": "workers.cli.bench:bench",
 }
 
 

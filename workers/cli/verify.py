@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli.arguments import AS_JSON, CidType, KindType
+from workers.cli.arguments import AS_JSON, CidType, IdType, KindType
 from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from workers.cli.options import CONNECTION, takes_settings
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("kind", type=KindType(), required=False)
-@click.argument("aggregate_id", metavar="[ID]", required=False)
+@click.argument("aggregate_id", type=IdType(), metavar="[ID]", required=False)
 @AS_JSON
 @click.option("--tolerate-void", is_flag=True, help="Count void and foreign records, but let them pass.")
 @click.option("--expect-head", type=CidType(), metavar="CID", help="A head that the aggregate's chain must contain.")
@@ -44,9 +44,9 @@ def verify(
 
     Memory grows with the number of aggregates in a partition (some 300 bytes each), not with that of events.
     """
-    from workers.audit.journals import MissingTopicError
     from workers.audit.processes import SurveyError
     from workers.audit.verify import silent, verify_aggregate, verify_journals
+    from workers.kafka.connections import MissingTopicError
     from workers.kafka.ranges import RangeGoneError
     from workers.registry import deciders
 

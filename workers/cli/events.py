@@ -1,0 +1,56 @@
+"""`annals events`: the history of one aggregate."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.cli.arguments import IdType, KindType
+from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from workers.cli.options import CONNECTION, takes_settings
+
+if TYPE_CHECKING:
+    from workers.settings import Settings
+
+
+@click.command()
+@click.argument("kind", type=KindType())
+@click.argument("aggregate_id", type=IdType(), metavar="ID")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
+@takes_settings(CONNECTION)
+def events(settings: Settings, kind: str, aggregate_id: str, *, as_json: bool) -> int:  # noqa: ARG001 - it is JSON anyway
+    """Print the events of the aggregate ID that count, one line each, from Kafka.
+
+    A line is the event's block as DAG-JSON, and beside its members cid, partition and offset. Exit status 1 if there is
+    none, or at a gap: events are missing there, and what comes after is not shown.
+    """
+    from workers.kafka.connections import MissingTopicError
+    from workers.kafka.ranges import RangeGoneError
+
+    try:
+        return asyncio.run(_print(settings, kind, aggregate_id))
+    except (MissingTopicError, RangeGoneError) as error:
+        raise CannotAskError(str(error)) from None
+
+
+async def _print(settings: Settings, kind: str, aggregate_id: str) -> int:
+    from workers.client.history import GapError, history
+
+    status = ANSWER_IS_NO
+    try:
+        async with aclosing(history(settings, kind, aggregate_id)) as counted:
+            async for event in counted:
+                sys.stdout.buffer.write(event.as_json() + b"\n")
+                status = DONE
+    except GapError as error:
+        sys.stdout.buffer.flush()
+        click.echo(f"annals: {error}", err=True)
+        return ANSWER_IS_NO
+    if status == ANSWER_IS_NO:
+        click.echo(f"annals: there is no event of {kind} {aggregate_id!r}", err=True)
+    sys.stdout.buffer.flush()
+    return status

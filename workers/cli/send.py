@@ -1,0 +1,68 @@
+"""`annals send`: commands from a file or a pipe, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
+from workers.cli.options import CONNECTION, takes_settings
+
+if TYPE_CHECKING:
+    from workers.settings import Settings
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True, metavar="S")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
+@takes_settings(CONNECTION | {"limits"})
+def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int:  # noqa: ARG001 - it is JSON anyway
+    """Send the commands of FILE, or of standard input, and print each outcome as a JSON line, in input order.
+
+    A line is a command and its kind: {"kind": "person", "type": "RegisterPerson", "aggregate_id": "p-1", "data": {…}}.
+    Without an id it gets one (UUIDv7). A line that cannot be sent is answered by {"line": n, "error": …}, a command
+    without an outcome within --timeout seconds by {"command_id": …, "status": "unknown"}: send that one again, under
+    the same id. Outcomes appear as they come, so that it can be a part of a longer pipe.
+
+    Exit status 2 if any line could not be sent or any outcome is unknown, else 1 if any command was rejected.
+    """
+    from workers.kafka.connections import MissingTopicError
+
+    try:
+        descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
+        return asyncio.run(_send(settings, descriptor, timeout))
+    except (MissingTopicError, OSError) as error:
+        if isinstance(error, BrokenPipeError | ConnectionError):
+            raise
+        raise CannotAskError(str(error)) from None
+
+
+async def _send(settings: Settings, descriptor: int, timeout_s: float) -> int:
+    from workers.client.commands import CommandClient
+    from workers.client.lines import lines_of
+    from workers.client.streaming import answers
+    from workers.registry import deciders
+
+    status = DONE
+    kinds, limit = tuple(deciders()), settings.max_command_bytes
+    longest = limit + len('{"kind": "", ') + max(map(len, kinds)) + 1_000  # and some white space
+    async with CommandClient(settings, timeout_s=timeout_s) as client:
+        lines = lines_of(lambda size: os.read(descriptor, size), longest)
+        async with aclosing(answers(client, lines, kinds, limit)) as found:
+            async for answer in found:
+                if answer is None:
+                    sys.stdout.buffer.flush()
+                    continue
+                sys.stdout.buffer.write(answer.text + b"\n")
+                if answer.is_unknown:
+                    status = COULD_NOT_ASK
+                elif answer.is_rejected:
+                    status = max(status, ANSWER_IS_NO)
+    sys.stdout.buffer.flush()
+    return status
