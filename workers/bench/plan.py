@@ -1,0 +1,51 @@
+"""How much each part measures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+PARTS: Final = ("drain", "backlog", "latency")
+"""The names of the measurements, in the order of RESULTS.md."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The sizes of one run of the benchmarks. The defaults are those of RESULTS.md."""
+
+    runs: int = 3
+    drain_commands: int = 200_000
+    drain_aggregates: int = 2_000
+    faust_events: int = 60_000
+    """Stock Faust counts this many of them: at its rate, all would take a minute, to the same figure."""
+    backlog_commands: int = 1_000_000
+    rates: tuple[int, ...] = (100, 1_000)
+    latency_s: float = 20.0
+    warm_up_s: float = 3.0
+    pause_rate: int = 200
+    chain_events: int = 100_000
+    append_commands: int = 20_000
+    store_aggregates: int = 1_000_000
+    size_commands: int = 50_000
+    scaling_commands: int = 200_000
+    domain_rounds: int = 2_000
+
+
+FULL: Final = Plan()
+QUICK: Final = Plan(
+    runs=1,
+    drain_commands=2_000,
+    drain_aggregates=50,
+    faust_events=500,
+    backlog_commands=4_000,
+    rates=(100,),
+    latency_s=1.5,
+    warm_up_s=0.5,
+    chain_events=1_000,
+    append_commands=500,
+    store_aggregates=2_000,
+    size_commands=1_000,
+    scaling_commands=1_000,
+    domain_rounds=5,
+)
+"""Enough to run through every line of the benchmarks in seconds; its figures say nothing."""

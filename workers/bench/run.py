@@ -1,0 +1,49 @@
+"""All of it, or some: the parts by name, measured one after the other on one ground."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+from workers.bench.ground import ground
+from workers.bench.parts.drain import measure_backlog, measure_drain
+from workers.bench.parts.latency import measure_latency
+from workers.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from workers.bench.figures import Part
+    from workers.bench.ground import Ground
+    from workers.bench.plan import Plan
+
+MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
+    "drain": measure_drain,
+    "backlog": measure_backlog,
+    "latency": measure_latency,
+}
+
+
+async def measure(
+    names: Sequence[str], plan: Plan, bootstrap: str | None, folder: Path, say: Callable[[str], None]
+) -> list[Part]:
+    """Measure these parts in their order; SIGTERM stops it as Ctrl-C does, and all that was started with it.
+
+    Raises:
+        BenchError: a measurement could not be made.
+    """
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    found = []
+    async with ground(bootstrap, folder, say) as here:
+        for name, measure_part in MEASURES.items():
+            if name in names:
+                circumstances = f"{SystemClock().now():%Y-%m-%d}, load before {os.getloadavg()[0]:.1f}"
+                part = await measure_part(here, plan)
+                part.measured = circumstances
+                found.append(part)
+    return found

@@ -1,0 +1,79 @@
+"""`annals bench`: the benchmarks, with the machine and versions beside the figures."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.bench.plan import FULL, PARTS, QUICK
+from workers.cli.failures import DONE, CannotAskError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from workers.bench.figures import Part
+    from workers.bench.plan import Plan
+
+
+@click.command()
+@click.argument("parts", nargs=-1, type=click.Choice(PARTS))
+@click.option("--quick", is_flag=True, help="Run through it in small: the figures say nothing.")
+@click.option("--runs", type=click.IntRange(1), help="How often each is measured [default: 3, quick: 1].")
+@click.option("--bootstrap-servers", metavar="HOST:PORT", help="Brokers to measure on [default: one of its own].")
+@click.option("--folder", metavar="FOLDER", help="Where to keep data meanwhile [default: a temporary folder].")
+@click.option("--write", metavar="FOLDER", help="Write RESULTS.md and results.json there; other parts' figures stay.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures as one JSON document.")
+def bench(
+    parts: tuple[str, ...],
+    runs: int | None,
+    bootstrap_servers: str | None,
+    folder: str | None,
+    write: str | None,
+    *,
+    quick: bool,
+    as_json: bool,
+) -> int:
+    """Measure what this project promises, beside baselines in the same run; without PARTS all of it.
+
+    It starts a broker of its own on a free port, and removes what it has made. All of it takes about an hour; what else
+    the machine does meanwhile is measured too.
+    """
+    from workers.bench.machine import describe
+    from workers.bench.page import write_page
+    from workers.bench.report import as_json as json_document
+    from workers.bench.report import as_text
+
+    plan = QUICK if quick else FULL
+    if runs is not None:
+        plan = replace(plan, runs=runs)
+    machine = describe(own_broker=bootstrap_servers is None)
+    found = _measured(parts or PARTS, plan, bootstrap_servers, folder)
+    click.echo(json_document(machine, found) if as_json else as_text(found))
+    if write is not None:
+        page = write_page(Path(write), machine, found, PARTS)
+        click.echo(f"written to {page}", err=True)
+    return DONE
+
+
+def _measured(names: Sequence[str], plan: Plan, bootstrap: str | None, folder: str | None) -> list[Part]:
+    from workers.bench.programs import BenchError
+    from workers.bench.run import measure
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="annals-bench-", dir=folder) as work:
+            return asyncio.run(measure(names, plan, bootstrap, Path(work), _say))
+    except asyncio.CancelledError:
+        raise click.Abort from None
+    except BenchError as error:
+        raise CannotAskError(str(error)) from None
+
+
+def _say(what: str) -> None:
+    if sys.stderr.isatty():
+        click.echo(f"… {what}", err=True)
