@@ -25,10 +25,12 @@ from lamp import (
 )
 from msgspec.structs import replace
 
+from agents.aggregates.organization import Organization, Unit
 from agents.machine import ABSENT, Machine, On
 from agents.testing import given, laws
-from agents.testing.histories import histories, states
+from agents.testing.histories import aimed, histories, states
 from schemas.commands import command as envelope
+from schemas.organization import CloseUnit
 from schemas.person import MergePerson, PersonRegistered, RegisterPerson, RenamePerson
 
 if TYPE_CHECKING:
@@ -262,6 +264,27 @@ def test_two_beginnings_are_found_out() -> None:
 def test_histories_reach_terminal_statuses_and_stay_there() -> None:
     ended = find(histories(lamp()), lambda history: history.state.status == "gone")
     assert isinstance(ended.events[-1], ThrownAway)
+
+
+def test_histories_go_on_from_a_beginning() -> None:
+    bulbs = [HangLamp(bulb="first"), *(ChangeBulb(bulb=f"{n}") for n in range(30))]
+    begun = histories(lamp(), [bulbs])
+    longer = find(begun, lambda history: len(history.steps) > len(bulbs))
+    assert [step.command for step in longer.steps[: len(bulbs)]] == bulbs
+    assert not find(begun, lambda history: not history.steps).events
+
+
+def test_a_beginning_that_changes_nothing_is_a_mistake() -> None:
+    with pytest.raises(ValueError, match=r"SwitchOff.. changes nothing where the beginning has it"):
+        histories(lamp(), [(HangLamp(bulb="a"), SwitchOff())])
+
+
+def test_commands_are_aimed_at_the_parts_that_a_state_has() -> None:
+    body = Organization(units={"ai": Unit(name="AI", unit_type="team")})
+    close = CloseUnit(unit_id="other", reason="x")
+    assert find(aimed(close, body), lambda command: command.unit_id != "other") == CloseUnit(unit_id="ai", reason="x")
+    assert find(aimed(close, body), lambda command: command.unit_id == "other") == close
+    assert find(aimed(SwitchOn(), body), lambda command: True) == SwitchOn()
 
 
 def test_states_hold_what_only_events_can_lead_to() -> None:
