@@ -13,6 +13,7 @@ from agents.chunk import Ask, Chunk, Limits, Place, Setting
 from agents.ports import Position, StoppedError
 from schemas import outcome
 from schemas.moments import recorded_at
+from schemas.snapshot import Snapshot, encode_snapshot
 from topics.headers import dead_letter_headers, forwarded_headers, origin_of, outcome_headers
 from topics.wire import encode_headers, encoded_outcome_headers
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from agents.decider import Decider
     from agents.ledger import Ledger
-    from agents.ports import CommandEvents, CommandRecord, Writes
+    from agents.ports import Aggregate, CommandEvents, CommandRecord, Writes
     from agents.verdict import Rejection
 
 __all__ = ["Batch", "Limits", "Place", "Tally"]
@@ -103,7 +104,7 @@ class Batch:
     def _write(self, chunk: Chunk) -> None:
         """Write what a chunk plans: events, answers, what goes elsewhere; and let the ledger know."""
         writes, ledger, tally = self._writes, self._setting.ledger, self.tally
-        now_ms = self._setting.now_ms
+        now_ms, every = self._setting.now_ms, self._setting.limits.snapshot_every
         values = [self._outcome(ask) for ask in chunk.asks]
         for ask in chunk.asks:
             if ask.after is None:
@@ -114,6 +115,8 @@ class Batch:
                 writes.add_events(ask.sealed)
             ledger.record(ask.key, ask.after, ask.known, (ask.before.version + 1, ask.written))
             self._last_cid = ask.written[-1][0]
+            if every and ask.before.version // every != ask.after.version // every:
+                self._snapshot(ask, ask.after)
         for ask, (status, value) in zip(chunk.asks, values, strict=True):
             if ask.after is not None:
                 tally.events += len(ask.sealed)
@@ -123,6 +126,18 @@ class Batch:
             self._forward(record, key, home)
         for _, record, reason, message in chunk.buried:
             self._bury(record, reason, message)
+
+    def _snapshot(self, ask: Ask, after: Aggregate) -> None:
+        decider = self._setting.decider
+        snapshot = Snapshot(
+            decider.kind,
+            ask.command.aggregate_id,
+            after.version,
+            after.head or b"",
+            decider.state_version,
+            decider.encode_state(after.state),
+        )
+        self._writes.add_snapshot(ask.key, encode_snapshot(snapshot), self._setting.now_ms)
 
     def _outcome(self, ask: Ask) -> tuple[str, bytes]:
         command, kind = ask.command, self._setting.place.kind

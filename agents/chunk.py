@@ -38,11 +38,16 @@ RECORD_BYTES: Final = 100  # a record batch of one record, beside its key, value
 
 
 class Limits(NamedTuple):
-    """What bounds a command and what it causes; 0 for an aggregate without bound."""
+    """What bounds a command and what it causes.
+
+    events_per_aggregate: 0 for no bound; snapshot_every: an aggregate's snapshot is written each time its version
+    passes a multiple of this, 0 for never.
+    """
 
     command_bytes: int
     event_batch_bytes: int
     events_per_aggregate: int
+    snapshot_every: int = 0
 
 
 class Place(NamedTuple):

@@ -11,7 +11,13 @@ import structlog
 from agents.batch import Limits, Place
 from agents.ledger import Hot
 from agents.shard import Phase, Shard
-from topics.catalog import COMMAND_TOPIC_BYTES, DEAD_LETTER_TOPIC_BYTES, EVENT_TOPIC_BYTES, OUTCOME_TOPIC_BYTES
+from topics.catalog import (
+    COMMAND_TOPIC_BYTES,
+    DEAD_LETTER_TOPIC_BYTES,
+    EVENT_TOPIC_BYTES,
+    OUTCOME_TOPIC_BYTES,
+    SNAPSHOT_TOPIC_BYTES,
+)
 from topics.names import TopicNames, transactional_id
 from workers.kafka.journal import KafkaShardLog, ShardTopics
 from workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
@@ -37,6 +43,7 @@ LIMITS: Final = {
     "commands": COMMAND_TOPIC_BYTES,
     "events": EVENT_TOPIC_BYTES,
     "outcomes": OUTCOME_TOPIC_BYTES,
+    "snapshots": SNAPSHOT_TOPIC_BYTES,
     "dead-letters": DEAD_LETTER_TOPIC_BYTES,
 }
 Key = tuple[str, int]  # kind, partition
@@ -176,7 +183,12 @@ class Shards:
         shard = Shard(
             decider,
             place,
-            Limits(settings.max_command_bytes, EVENT_TOPIC_BYTES, settings.max_events_per_aggregate or 0),
+            Limits(
+                settings.max_command_bytes,
+                EVENT_TOPIC_BYTES,
+                settings.max_events_per_aggregate or 0,
+                settings.snapshot_every,
+            ),
             journal,
             Stores(root, identity, self._budget, settings.store_compression),
             self._sources.source(place.topic, partition),

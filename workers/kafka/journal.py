@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
 from agents.ports import JournalRecord, LogState, StoppedError, UnreachableError
+from topics.wire import encode_headers
 from workers.kafka.batches import PartitionBatches, measured
 from workers.kafka.connections import connect
 from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
@@ -28,6 +29,7 @@ READ_RECORDS: Final = 4_000  # one fold step: some 60 ms, so that heartbeats are
 READ_TIMEOUT_MS: Final = 1_000
 FETCH_BYTES: Final = 4 << 20
 TAIL_RECORDS: Final = 64  # how far from the end the newest outcome is looked for first; eightfold each time
+NO_HEADERS: Final = encode_headers([])
 JOURNAL_END: Final = re.compile(r"journal=(\d+)")
 
 
@@ -71,6 +73,10 @@ class KafkaWrites:
         """Add all events of a command to one record batch."""
         if needed := self.events.add_all(records):
             raise StoppedError(f"a command's events of {needed} bytes exceed the limit of {self._topics.events[0]}")
+
+    def add_snapshot(self, key: bytes, value: bytes, timestamp_ms: int) -> None:
+        """Add a snapshot; one that the topic would not take is left out: it is only a shortcut."""
+        self._other(self._topics.snapshots, "snapshots").add(key, value, timestamp_ms, NO_HEADERS)
 
     def add_outcome(self, key: bytes, value: bytes, timestamp_ms: int, headers: bytes) -> None:
         """Add an outcome. Its size is bounded by the bounds of what it repeats."""

@@ -165,6 +165,15 @@ class Settings:
             group="limits",
         ),
     )
+    snapshot_every: int = field(
+        default=100,
+        metadata=_meta(
+            values.whole_number(0, 2**53),
+            "an aggregate's snapshot is published each time its version passes a multiple of this; 0: never",
+            unit="events",
+            group="limits",
+        ),
+    )
     accept_expired: bool = field(
         default=False,
         metadata=_meta(values.switch, "go on although commands expired before they were decided", group="limits"),

@@ -1,0 +1,217 @@
+"""The batch of commands against a store in memory: answers in order, chunks that end where they must."""
+
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+import orjson
+import pytest
+
+from agents.aggregates import REGISTRY
+from agents.batch import CHUNK, Batch, Limits, Place
+from agents.ledger import Hot, Ledger
+from agents.ports import StoppedError
+from schemas.chain import read_block
+from schemas.cid import cid_of, cid_text
+from schemas.snapshot import decode_snapshot
+from topics.keys import partition_of
+from workers.stores.memory import MemoryStore
+
+
+class Record(NamedTuple):
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple
+    timestamp: int
+
+
+NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+PLACE = Place("person", "commands.person", 0, 1)
+LIMITS = Limits(1_000_000, 4 << 20, 0, 0)
+
+
+class Written:
+    """Collects what a batch writes."""
+
+    def __init__(self):
+        self.events, self.outcomes, self.dead, self.forwards, self.snapshots = [], [], [], [], []
+
+    def add_event(self, key, block, timestamp_ms, headers):
+        self.events.append((key, block, timestamp_ms))
+
+    def add_events(self, records):
+        for key, block, timestamp_ms, _ in records:
+            self.events.append((key, block, timestamp_ms))
+
+    def add_snapshot(self, key, value, timestamp_ms):
+        self.snapshots.append((key, value))
+
+    def add_outcome(self, key, value, timestamp_ms, headers):
+        self.outcomes.append(orjson.loads(value))
+
+    def add_dead_letter(self, key, value, timestamp_ms, headers):
+        self.dead.append((key, value, headers))
+
+    def add_forward(self, partition, key, value, timestamp_ms, headers):
+        self.forwards.append((partition, key))
+        return True
+
+
+class Bench:
+    """One shard's parts, and commands for it."""
+
+    def __init__(self, place=PLACE, limits=LIMITS, decider=REGISTRY["person"]):
+        self.store = MemoryStore()
+        self.ledger = Ledger(decider, self.store, Hot(1 << 20))
+        self.place, self.limits, self.decider = place, limits, decider
+        self.end, self.offset = 0, 0
+
+    def command(self, name, aggregate_id, data, **more):
+        more = {"id": f"c-{self.offset}", **more}
+        value = orjson.dumps({"type": name, "aggregate_id": aggregate_id, "data": data, **more})
+        return self.raw(aggregate_id.encode(), value)
+
+    def raw(self, key, value, headers=()):
+        self.offset += 1
+        return Record(self.offset - 1, key, value, headers, 1_700_000_000_000)
+
+    def decide(self, *records, now=NOW):
+        written = Written()
+        batch = Batch(self.decider, self.ledger, written, self.place, self.limits, now, self.end)
+        batch.decide(records)
+        position = batch.position()
+        if position is not None:
+            self.ledger.settle(position)
+            self.end = position.offset + 1
+        return written
+
+
+def register(bench, aggregate_id="p-1", name="Ada", **more):
+    return bench.command("RegisterPerson", aggregate_id, {"name": name}, **more)
+
+
+def rename(bench, name, aggregate_id="p-1", **more):
+    return bench.command("RenamePerson", aggregate_id, {"name": name}, **more)
+
+
+def test_events_of_a_batch_are_chained_one_on_the_other():
+    bench = Bench()
+    written = bench.decide(register(bench), *(rename(bench, f"Ada {n}") for n in range(3 * CHUNK)))
+    previous = None
+    for version, (_, block, _) in enumerate(written.events, 1):
+        event = read_block("person", block)
+        assert (event["version"], event["previous"]) == (version, previous)
+        previous = cid_of(block)
+    assert [outcome["status"] for outcome in written.outcomes] == ["accepted"] * (3 * CHUNK + 1)
+    assert written.outcomes[-1]["head"] == cid_text(previous)
+    assert bench.store.aggregate(b"p-1").head == previous
+
+
+def test_a_command_twice_in_a_batch_is_a_duplicate_with_the_events_of_the_first():
+    bench = Bench()
+    written = bench.decide(register(bench), rename(bench, "Bea", id="same"), rename(bench, "Cleo", id="same"))
+    assert len(written.events) == 2
+    first, second = written.outcomes[1:]
+    assert second == {**first, "status": "duplicate"}
+
+
+def test_a_command_of_an_earlier_batch_is_a_duplicate_for_ever():
+    bench = Bench()
+    first = bench.decide(register(bench, id="same")).outcomes[0]
+    bench.decide(rename(bench, "Bea"))
+    again = bench.decide(bench.raw(b"p-1", b'{"id":"same","aggregate_id":"p-1","type":"Nonsense","data":[]}'))
+    assert again.outcomes == [{**first, "status": "duplicate"}]
+    assert again.events == []
+
+
+def test_an_expected_head_made_in_the_same_batch_is_compared_with_its_seal():
+    bench, other = Bench(), Bench()
+    head = other.decide(register(other)).outcomes[0]["head"]
+    written = bench.decide(
+        register(bench),
+        rename(bench, "Bea", expected_head=head),
+        rename(bench, "Cleo", expected_head=head),
+    )
+    assert [outcome["status"] for outcome in written.outcomes] == ["accepted", "accepted", "rejected"]
+    error = written.outcomes[2]["error"]
+    assert error["code"] == "head_conflict"
+    assert error["details"] == {"expected": head, "actual": written.outcomes[1]["head"]}
+
+
+def test_a_rejection_names_the_head_of_the_moment_even_when_it_was_just_made():
+    bench = Bench()
+    written = bench.decide(register(bench), rename(bench, "Bea"), register(bench, name="Eve"))
+    rejected = written.outcomes[2]
+    assert rejected["status"] == "rejected"
+    assert (rejected["version"], rejected["head"]) == (2, written.outcomes[1]["head"])
+
+
+def test_what_follows_events_that_do_not_fit_is_decided_without_them():
+    bench = Bench(limits=Limits(1_000_000, 1_400, 0, 0))
+    written = bench.decide(
+        register(bench),
+        rename(bench, "B" * 190, id="x" * 120, correlation_id="y" * 256, causation_id="z" * 256),
+        rename(bench, "Cleo", expected_version=1),
+    )
+    assert [outcome["status"] for outcome in written.outcomes] == ["accepted", "rejected", "accepted"]
+    error = written.outcomes[1]["error"]
+    assert error["code"] == "too_large"
+    assert error["details"]["limit"] == 1_400 < error["details"]["bytes"]
+    assert len(written.events) == 2
+
+
+def test_a_full_aggregate_takes_no_more_events():
+    bench = Bench(limits=Limits(1_000_000, 4 << 20, 2, 0))
+    written = bench.decide(register(bench), rename(bench, "Bea"), rename(bench, "Cleo"), rename(bench, "Bea"))
+    assert [outcome["status"] for outcome in written.outcomes] == ["accepted", "accepted", "rejected", "accepted"]
+    assert written.outcomes[2]["error"]["details"] == {"limit": 2}
+    assert written.outcomes[3]["events"] == []
+
+
+def test_times_never_go_back_within_a_chain():
+    bench = Bench()
+    bench.decide(register(bench))
+    _, block, timestamp_ms = bench.decide(rename(bench, "Bea"), now=NOW - timedelta(hours=1)).events[0]
+    assert read_block("person", block)["recorded_at"] == "2026-11-21T09:30:00.000000Z"
+    assert timestamp_ms == int(NOW.timestamp() * 1000)
+
+
+def test_misplaced_commands_are_forwarded_once_and_then_dead_letters():
+    partitions = 4
+    home = partition_of(b"p-1", partitions)
+    bench = Bench(Place("person", "commands.person", (home + 1) % partitions, partitions))
+    once = register(bench)
+    twice = once._replace(headers=(("origin-partition", b"2"), ("origin-offset", b"7")))
+    written = bench.decide(once, twice)
+    assert written.forwards == [(home, b"p-1")]
+    assert len(written.dead) == 1
+    assert b"misrouted" in written.dead[0][2]
+    assert written.outcomes == []
+
+
+def test_a_defect_in_a_decider_stops_at_its_command_with_those_before_it_decided(monkeypatch):
+    bench = Bench()
+    decide = bench.decider.decide
+
+    def broken(command, *rest):
+        if getattr(command, "name", "") == "Defect":
+            raise ZeroDivisionError
+        return decide(command, *rest)
+
+    monkeypatch.setattr(bench.decider, "decide", broken)
+    records = [register(bench), rename(bench, "Bea"), rename(bench, "Defect"), rename(bench, "Cleo")]
+    batch = Batch(bench.decider, bench.ledger, Written(), PLACE, LIMITS, NOW, 0)
+    with pytest.raises(StoppedError, match=r"commands\.person-0 offset 2: .* ZeroDivisionError"):
+        batch.decide(records)
+    assert batch.next_offset == 2
+    assert batch.tally.events == 2
+
+
+def test_a_snapshot_is_written_each_time_the_version_passes_a_multiple():
+    bench = Bench(limits=Limits(1_000_000, 4 << 20, 0, 10))
+    written = bench.decide(register(bench), *(rename(bench, f"Ada {n}") for n in range(24)))
+    snapshots = [decode_snapshot(value) for _, value in written.snapshots]
+    assert [snapshot.version for snapshot in snapshots] == [10, 20]
+    tenth = snapshots[0]
+    assert tenth.head == cid_of(written.events[9][1])
+    assert bench.decider.decode_state(tenth.state).name == "Ada 8"
