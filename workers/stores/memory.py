@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agents.ports import Stored
 from workers.stores.layout import START
 
 if TYPE_CHECKING:
-    from agents.ports import Changes, CommandEvents, Position, Stored
+    from agents.ports import Changes, CommandEvents, Position
 
 
 class MemoryStore:
@@ -42,7 +43,9 @@ class MemoryStore:
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes of one batch with their position, all or nothing."""
-        self._aggregates.update(changes.aggregates)
+        # made first: what cannot be kept leaves nothing behind
+        aggregates = {key: Stored(*stored) for key, stored in changes.aggregates.items()}
+        self._aggregates.update(aggregates)
         self._commands.update(changes.commands)
         self._voids.update(changes.voids)
         self._position = changes.position
