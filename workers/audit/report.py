@@ -25,7 +25,7 @@ class Broken(NamedTuple):
         where = f"{self.topic}-{self.partition}" + ("" if self.offset is None else f" offset {self.offset}")
         what = "" if self.aggregate_id is None else f" {self.kind} {self.aggregate_id!r}"
         version = "" if self.version is None else f" version {self.version}"
-        return f"{where}:{what}{version}: {self.reason}"
+        return ": ".join(part.strip() for part in (where, what + version, self.reason) if part)
 
 
 @dataclass(slots=True)
