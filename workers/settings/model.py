@@ -150,7 +150,7 @@ class Settings:
     max_command_bytes: int = field(
         default=1_000_000,
         metadata=_meta(
-            values.whole_number(1, 8_000_000),
+            values.whole_number(1, 4_000_000),
             "largest command, unpacked; what is larger is a dead letter",
             unit="bytes",
             group="limits",
