@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 READY: Final = "Kafka Server started"
-START_SECONDS: Final = 90  # it takes 3 to 5 on an idle machine
-STOP_SECONDS: Final = 30  # it takes less than 1
+START_SECONDS = 90.0  # it takes 3 to 5 on an idle machine
+STOP_SECONDS = 30.0  # it takes less than 1
 LOOK_SECONDS: Final = 0.02
 ATTEMPTS: Final = 3  # of finding free ports: another process may be faster
 
@@ -193,7 +193,7 @@ class Broker:
             if ended:
                 raise self._failure(log, ports)
             time.sleep(LOOK_SECONDS)
-        raise BrokerError(f"Kafka was not ready after {START_SECONDS} seconds; its log is {self.log_path}")
+        raise BrokerError(f"Kafka was not ready after {START_SECONDS:.0f} seconds; its log is {self.log_path}")
 
     def _failure(self, log: bytes, ports: Ports) -> BrokerError:
         if b"Address already in use" in log:

@@ -11,7 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaConnectionError, KafkaError, for_code
+from aiokafka.errors import KafkaError, for_code
 
 from workers.settings import client_options
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from workers.settings import Settings
 
 REQUEST_TIMEOUT_MS: Final = 15_000
+REASON_WITHIN_S: Final = 3
+KAFKAS_OWN: Final = "__"
 NO_LEADER: Final = -1
 
 
@@ -55,8 +57,10 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
     try:
         await admin.start()
         yield admin
-    except (KafkaConnectionError, TimeoutError, OSError) as error:
-        if isinstance(error, BrokersUnreachableError):
+    except (KafkaError, TimeoutError, OSError) as error:
+        # What another try may change is that they are away; anything else is an answer.
+        is_answer = isinstance(error, KafkaError) and not error.retriable
+        if is_answer or isinstance(error, BrokersUnreachableError):
             raise
         raise BrokersUnreachableError(
             f"no Kafka broker answers at {settings.bootstrap_servers} ({await _reason(options)}): start one with "
@@ -71,16 +75,21 @@ async def _reason(options: dict[str, Any]) -> str:
     given = dict(options)
     host, _, port = given.pop("bootstrap_servers").split(",")[0].rpartition(":")
     try:
-        (await create_conn(host.strip("[]"), int(port), **given)).close()
+        async with asyncio.timeout(REASON_WITHIN_S):
+            (await create_conn(host.strip("[]"), int(port), **given)).close()
+    except TimeoutError:
+        return "it does not answer in time"
     except (KafkaError, OSError) as error:
         return getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return "it answers only now and then"
+    return "it answers, but not always"
 
 
 async def topic_facts(
     admin: AIOKafkaAdminClient, settings: Settings, names: Iterable[str], with_offsets: Iterable[str] = ()
 ) -> dict[str, TopicFacts]:
     """Return what is known of those topics that exist, the first offsets of `with_offsets` among it.
+
+    The settings of Kafka's own topics are left out: hardly any user may read them, and nothing here needs them.
 
     Raises:
         BrokersUnreachableError: a partition has no leader now.
@@ -94,7 +103,7 @@ async def topic_facts(
         if leaderless or each["error_code"]:
             reason = f"partitions {leaderless} have no leader" if leaderless else for_code(each["error_code"]).__name__
             raise BrokersUnreachableError(f"{name}: {reason}; wait until the brokers that hold it are back")
-    configs = await _configs(admin, found)
+    configs = await _configs(admin, [name for name in found if not name.startswith(KAFKAS_OWN)])
     partitions = [
         TopicPartition(name, part["partition"])
         for name in with_offsets
@@ -107,7 +116,7 @@ async def topic_facts(
             name,
             len(each["partitions"]),
             min(len(part["replicas"]) for part in each["partitions"]),
-            configs[name],
+            configs.get(name, {}),
             {tp.partition: offset for tp, offset in offsets.items() if tp.topic == name},
         )
         for name, each in found.items()
