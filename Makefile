@@ -56,7 +56,7 @@ check: setup ## Format, lint, types, imports, current docs, unit and property te
 	$(BIN)/pytest tests/unit tests/properties
 
 bench: setup ## Measure, with the baselines, and write bench/RESULTS.md
-	$(BIN)/annals bench
+	$(BIN)/annals bench --write bench
 
 chaos: setup ## Break things for ten minutes (SOAK_SECONDS=n for another time) and prove that nothing was lost
 	ANNALS_TEST_SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/pytest -m chaos --timeout=0 tests/chaos
