@@ -44,6 +44,7 @@ class Records:
     def __init__(self, bootstrap: str, prefix: str, kinds: Iterable[str], **options: Any) -> None:
         self.by_place: dict[Where, list[Record]] = defaultdict(list)
         self.partitions: dict[str, int] = {}
+        self.count = 0
         self._reached: dict[Where, int] = {}
         self._prefix = prefix
         self.kinds = tuple(kinds)
@@ -126,3 +127,4 @@ class Records:
         known = self.by_place[where]
         if not known or record.offset > known[-1].offset:  # a client that reconnects may bring the last ones again
             known.append(record)
+            self.count += 1

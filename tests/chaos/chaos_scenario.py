@@ -22,6 +22,7 @@ class Scenario(Deployment):
         self.records = Records(bootstrap, prefix, kinds)
         self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
         self._is_attached = False
+        self._is_waiting = False
 
     def send(self, asks: Iterable[Ask]) -> list[Sent]:
         """Send commands, and wait until they are acknowledged."""
@@ -36,7 +37,11 @@ class Scenario(Deployment):
 
     def answered(self) -> bool:
         """Whether every command in the log is accounted for."""
-        return not unaccounted(self.read())
+        before = self.records.count
+        if self.read().count == before and self._is_waiting:
+            return False  # nothing new
+        self._is_waiting = bool(unaccounted(self.records))
+        return not self._is_waiting
 
     def until_answered(self, within_s: float = WITHIN_S) -> Report:
         """Wait until every command in the log is accounted for, and check everything."""

@@ -1,0 +1,167 @@
+"""Each safety measure of the write path taken out, by itself: for the tests that must go red then, and nothing else."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from typing import Any, Final
+
+from aiokafka.errors import KafkaError
+
+
+def no_fence() -> None:
+    """Each process writes under a transactional id of its own: nobody is refused."""
+    from workers.kafka.transaction import TransactionalWriter
+
+    original = TransactionalWriter.__init__
+
+    def alone(writer: Any, options: Any, transactional_id: str, topics: Any) -> None:
+        original(writer, options, f"{transactional_id}-{os.getpid()}", topics)
+
+    TransactionalWriter.__init__ = alone
+
+
+def no_proof_of_the_fold() -> None:
+    """A store is believed, whatever it is a fold of."""
+    from agents.shard import Shard
+
+    async def believed(*_: Any) -> bool:
+        return True
+
+    Shard._is_proven = believed
+
+
+def no_transactional_offset() -> None:
+    """The transaction does not commit the consumed offset."""
+    from workers.kafka.transaction import TransactionalWriter
+
+    async def nothing(*_: Any) -> None:
+        return
+
+    TransactionalWriter._add_offsets = nothing
+    TransactionalWriter._commit_offsets = nothing
+
+
+def no_deduplication() -> None:
+    """No command is recognised."""
+    from agents.ledger import Ledger
+
+    Ledger.command = lambda *_: None
+
+
+def no_routing() -> None:
+    """Every command is decided where it is found."""
+    from agents import chunk
+
+    class Anywhere(int):
+        def __eq__(self, other: object) -> bool:
+            return True
+
+        def __ne__(self, other: object) -> bool:
+            return False
+
+        __hash__ = int.__hash__
+
+    chunk.partition_of = lambda *_: Anywhere()
+
+
+def no_readers_rule() -> None:
+    """Every event in the journal counts, wherever it stands."""
+    from agents.fold import Fold
+    from schemas.chain import read_block
+    from schemas.cid import cid_of
+
+    def believing(fold: Any, record: Any) -> None:
+        event = read_block(fold._decider.kind, record.value)
+        fold._counted(record, record.key, event, fold._ledger.aggregate(record.key), cid_of(record.value))
+
+    Fold._one = believing
+
+
+def reads_uncommitted() -> None:
+    """The group's consumer delivers what a producer may yet abort, as Faust's own does."""
+    from workers.kafka import transport
+
+    original = transport.AIOKafkaConsumer
+
+    def uncommitted(**options: Any) -> Any:
+        return original(**{**options, "isolation_level": "read_uncommitted"})
+
+    transport.AIOKafkaConsumer = uncommitted
+
+
+def answers_not_looked_at() -> None:
+    """A batch that the broker refuses is taken for written, as aiokafka's own producer does."""
+    from workers.kafka.transaction import TransactionalWriter
+
+    produce, transact = TransactionalWriter._produce_to, TransactionalWriter._transact
+
+    async def transacting(writer: Any, producer: int, batches: Any, offsets: Any, expected: Any) -> None:
+        writer.expected = expected
+        await transact(writer, producer, batches, offsets, expected)
+
+    async def careless(writer: Any, node: int, topics: Any) -> Any:
+        try:
+            return await produce(writer, node, topics)
+        except KafkaError:
+            wheres = [(topic, partition) for topic, partitions in topics.items() for partition, _ in partitions]
+            return {where: writer.expected.get(where, 0) for where in wheres}
+
+    TransactionalWriter._transact = transacting
+    TransactionalWriter._produce_to = careless
+
+
+def end_sent_again() -> None:
+    """EndTxn is sent again until it is answered, as aiokafka's own producer does."""
+    from workers.kafka.transaction import TransactionalWriter
+
+    original = TransactionalWriter._end
+
+    async def persistent(writer: Any, producer: int) -> None:
+        while True:
+            with contextlib.suppress(KafkaError, OSError):
+                await original(writer, producer)
+                return
+
+    TransactionalWriter._end = persistent
+
+
+def offsets_not_compared() -> None:
+    """Where the broker put a batch is not looked at."""
+    from workers.kafka.transaction import TransactionalWriter
+
+    original = TransactionalWriter.commit
+
+    async def incurious(writer: Any, batches: Any, offsets: Any, expected: Any) -> None:
+        await original(writer, batches, offsets, {})
+
+    TransactionalWriter.commit = incurious
+
+
+def producer_kept() -> None:
+    """After an unknown outcome the same producer goes on, in the same epoch."""
+    from workers.kafka.transaction import TransactionalWriter
+
+    original = TransactionalWriter.fence
+
+    async def kept(writer: Any) -> None:
+        if not hasattr(writer, "first"):
+            await original(writer)
+            writer.first = writer._producer_id
+        writer._producer_id = writer.first
+
+    TransactionalWriter.fence = kept
+
+
+MEASURES: Final[dict[str, Callable[[], None]]] = {
+    "fence": no_fence,
+    "fold proven": no_proof_of_the_fold,
+    "transactional offset": no_transactional_offset,
+    "deduplication": no_deduplication,
+    "routing": no_routing,
+    "reader's rule": no_readers_rule,
+    "read_committed": reads_uncommitted,
+    "await of every answer": answers_not_looked_at,
+    "EndTxn sent once": end_sent_again,
+    "contiguous offsets": offsets_not_compared,
+    "new producer after an unknown outcome": producer_kept,
+}

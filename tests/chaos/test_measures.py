@@ -1,0 +1,268 @@
+"""Each safety measure has a scenario that is harmless with it and harmful without it.
+
+The scenario runs twice, as it is and with the one measure taken out of the worker (chaos_measures.py): the first must
+be clean, in the second the checker must find the harm that the measure is there to prevent.
+"""
+
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from chaos_checker import Report
+from chaos_commands import Ask, persons, register, rename
+from chaos_journal import block, command_value, write
+from chaos_measures import MEASURES
+from chaos_proxy import END_TXN, Lie, Proxy
+from chaos_records import home_of
+from chaos_scenario import Scenario
+from chaos_workers import eventually
+from confluent_kafka import Producer
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from agents.ports import Changes, Position, Stored
+from workers.stores.rocks import RocksStore, StoreBudget
+
+pytestmark = [pytest.mark.broker, pytest.mark.chaos]
+
+PARTITIONS = 2
+UNANSWERED_AFTER_S = 8.0  # with the measure, the same scenario is over in two
+Without = dict[str, Any]
+
+
+def keys_of(partition: int, count: int) -> list[int]:
+    """Numbers of persons that live in a partition."""
+    return [number for number in range(1000) if home_of(f"p-{number}".encode(), PARTITIONS) == partition][:count]
+
+
+def heads(scenario: Scenario) -> dict[str, tuple[int, str]]:
+    """Version and head of each person, as the newest outcomes say."""
+    import json
+
+    found = {}
+    for _, outcomes in scenario.read().of("outcomes", "person"):
+        for record in outcomes:
+            said = json.loads(record.value or b"")
+            if said["head"]:
+                found[said["aggregate_id"]] = said["version"], said["head"]
+    return found
+
+
+# --- The scenarios: each leaves a report --------------------------------------------------------------------------
+
+
+def two_owners(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """A zombie with a batch of refusals in hand comes back when another worker has answered them."""
+    freeze = {"faults": [{"point": "before send", "action": "stop"}]}
+    frozen = scenario.start("first", plan | freeze).until_ready()
+    scenario.send(rename(number, 0) for number in range(20))
+    frozen.until_stopped()
+    scenario.start("second", plan).until_ready()
+    scenario.until_answered()
+    frozen.signal(signal.SIGCONT).until_ready()
+    scenario.send(rename(number, 1) for number in range(20))
+    return scenario.until_answered()
+
+
+def foreign_store(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """A store that is no fold of this journal: restored from somewhere else, or written by a defect."""
+    scenario.start().until_ready()
+    scenario.send(persons(6, 2))
+    scenario.until_answered()
+    scenario.workers[0].end()
+    for partition in range(PARTITIONS):
+        _falsify(scenario.data_dir("a") / f"{scenario.prefix}annals" / "person" / str(partition))
+    scenario.start(plan=plan).until_ready()
+    scenario.send(rename(number, 3) for number in range(6))
+    return scenario.until_answered()
+
+
+def _falsify(folder: Path) -> None:
+    store = RocksStore(folder, StoreBudget(1 << 20, 1 << 20).options("lz4"))
+    offset, last_offset, _ = store.position()
+    wrong = b"\x01\x71\x1e\x20" + bytes(32)
+    known = {key: store.aggregate(key) for key in (f"p-{number}".encode() for number in range(6))}
+    changed = {key: Stored(1, wrong, of.recorded_at, of.state) for key, of in known.items() if of is not None}
+    store.apply(Changes(changed, {}, {}, Position(offset, last_offset, wrong)))
+    store.close()
+
+
+def restart_after_what_has_no_outcome(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """Dead letters and forwarded commands leave no outcome: only the offset says that they are done."""
+    scenario.start(plan=plan).until_ready()
+    moved = keys_of(1, 5)
+    bad = [Ask("person", b"p-1", b"no JSON", partition=0)] * 5
+    scenario.send([*bad, *(rename(number, 0, partition=0) for number in moved)])
+    scenario.until_answered()
+    scenario.workers[0].end()
+    scenario.start(plan=plan).until_ready()
+    scenario.send(rename(number, 1) for number in [*keys_of(0, 3), *keys_of(1, 3)])
+    return scenario.until_answered()
+
+
+def sent_again(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """A producer that does not know sends its command again."""
+    scenario.start(plan=plan).until_ready()
+    asks = [register(1), rename(1, 1), rename(1, 2)]
+    scenario.send(asks)
+    scenario.until_answered()
+    scenario.send(asks[1:])
+    return scenario.until_answered()
+
+
+def misplaced(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """A producer partitions differently than Java does."""
+    scenario.start(plan=plan).until_ready()
+    asks = persons(10, 2)
+    scenario.send(Ask(ask.kind, ask.key, ask.value, partition=number % 2) for number, ask in enumerate(asks))
+    return scenario.until_answered()
+
+
+def losers_event(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """A second writer has got an event into the journal that the chain had passed already."""
+    scenario.start().until_ready()
+    scenario.send(persons(4, 1))
+    scenario.until_answered()
+    scenario.workers[0].end()
+    write(scenario.bootstrap, scenario.prefix, [("p-1", block("p-1", 1, None, "loser", "Loser"))], PARTITIONS)
+    scenario.start(plan=plan).until_ready()
+    scenario.send(rename(number, 3) for number in range(4))
+    return scenario.until_answered()
+
+
+def aborted_by_its_producer(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """A producer sends commands in a transaction, and aborts it."""
+    worker = scenario.start(plan=plan).until_ready()
+    scenario.send(persons(4, 1))
+    scenario.until_answered()
+    producer = Producer(
+        {"bootstrap.servers": scenario.bootstrap, "transactional.id": f"{scenario.prefix}outsider", "log_level": 0}
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for number in range(4):
+        producer.produce(
+            f"{scenario.prefix}commands.person",
+            key=f"p-{number}".encode(),
+            value=command_value(f"aborted-{number}", f"p-{number}", "Never"),
+            partition=home_of(f"p-{number}".encode(), PARTITIONS),
+        )
+    producer.flush(30)
+    # the worker sees it, or it sees that there is something which it may not read yet
+    eventually(
+        lambda: (
+            worker.metric("annals_commands_total", kind="person") > 8
+            or worker.metric("annals_commands_blocked_seconds", kind="person") > 0
+        ),
+        "the worker has met the open transaction",
+    )
+    producer.abort_transaction(30)
+    scenario.send(rename(number, 5) for number in range(4))
+    return scenario.until_answered()
+
+
+def refused_in_mid_transaction(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """The broker refuses the events of a transaction, and takes the rest of it."""
+    worker = scenario.start(plan=plan).until_ready()
+    scenario.send(persons(4, 1))
+    scenario.until_answered()
+    _limit(scenario, "200")
+    scenario.send(rename(number, 5) for number in range(4))
+    eventually(
+        lambda: worker.metric("annals_transactions_uncertain_total", kind="person") or scenario.answered(),
+        "the worker has met the refusal",
+    )
+    _limit(scenario, "4194304")
+    return scenario.until_answered()
+
+
+def _limit(scenario: Scenario, size: str) -> None:
+    entry = ConfigEntry("max.message.bytes", size, incremental_operation=AlterConfigOpType.SET)
+    topic = ConfigResource(ResourceType.TOPIC, f"{scenario.prefix}events.person", incremental_configs=[entry])
+    for future in scenario.admin.incremental_alter_configs([topic]).values():
+        future.result(30)
+
+
+def answer_of_the_commit_lost(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """The connection breaks between a commit and its answer."""
+    scenario.start(plan=plan, BOOTSTRAP_SERVERS=proxy.bootstrap).until_ready()
+    scenario.send(persons(4, 1))
+    scenario.until_answered()
+    before = len(proxy.sent_again)
+    lie = proxy.tell(Lie(END_TXN, "answer", "cut"))
+    scenario.send(rename(number, 5) for number in keys_of(0, 4))
+    lie.until_told()
+    report = scenario.until_answered()
+    # the second one may end another transaction than the one that is meant
+    report.torn += [f"{end} was sent again" for end in proxy.sent_again[before:]]
+    return report
+
+
+def another_writer(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """Somebody else appends to a chain while its shard is open."""
+    scenario.start(plan=plan).until_ready()
+    scenario.send([register(1), rename(1, 1)])
+    scenario.until_answered()
+    version, head = heads(scenario)["p-1"]
+    theirs = block("p-1", version + 1, head, "theirs", "Theirs")
+    write(scenario.bootstrap, scenario.prefix, [("p-1", theirs)], PARTITIONS)
+    scenario.send([rename(1, 2), rename(1, 3)])
+    return scenario.until_answered()
+
+
+def commit_never_arrived(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
+    """A commit is lost on its way: the transaction is open, and only another producer can end it soon."""
+    scenario.start(plan=plan, BOOTSTRAP_SERVERS=proxy.bootstrap).until_ready()
+    scenario.send(persons(4, 1))
+    scenario.until_answered()
+    lie = proxy.tell(Lie(END_TXN, "request", "cut"))
+    scenario.send(rename(number, 5) for number in range(4))
+    lie.until_told()
+    try:
+        return scenario.until_answered(UNANSWERED_AFTER_S)
+    except AssertionError:
+        return scenario.check()
+
+
+class Case(NamedTuple):
+    """A scenario, what it leaves in the report in any case, and what only without the measure."""
+
+    run: Callable[[Scenario, Without, Proxy], Report]
+    harm: set[str]
+    by_itself: frozenset[str] = frozenset()
+
+
+CASES = {
+    "fence": Case(two_owners, {"duplicated"}),
+    "fold proven": Case(foreign_store, {"void", "lost"}),
+    "transactional offset": Case(restart_after_what_has_no_outcome, {"duplicated"}),
+    "deduplication": Case(sent_again, {"duplicated", "wrong"}),
+    "routing": Case(misplaced, {"foreign"}),
+    "reader's rule": Case(losers_event, {"lost"}, frozenset({"void", "forked"})),
+    "read_committed": Case(aborted_by_its_producer, {"invented"}),
+    "await of every answer": Case(refused_in_mid_transaction, {"lost"}),
+    "EndTxn sent once": Case(answer_of_the_commit_lost, {"torn"}),
+    # the stranger's event counts, and no command explains it: that the journal is written by workers alone is a matter
+    # of ACLs, that no answer is lost over it is the measure's
+    "contiguous offsets": Case(another_writer, {"lost", "void"}, frozenset({"invented", "wrong"})),
+    "new producer after an unknown outcome": Case(commit_never_arrived, {"unanswered"}),
+}
+
+
+def test_every_measure_has_its_scenario() -> None:
+    assert CASES.keys() == MEASURES.keys()
+
+
+@pytest.mark.parametrize("measure", CASES)
+def test_with_the_measure_the_scenario_is_harmless(scenario: Scenario, proxy: Proxy, measure: str) -> None:
+    case = CASES[measure]
+    report = case.run(scenario, {}, proxy)
+    assert report.found() == case.by_itself, str(report)
+
+
+@pytest.mark.parametrize("measure", CASES)
+def test_without_the_measure_the_checker_finds_the_harm(scenario: Scenario, proxy: Proxy, measure: str) -> None:
+    case = CASES[measure]
+    report = case.run(scenario, {"without": [measure]}, proxy)
+    assert report.found() >= case.harm, str(report)
