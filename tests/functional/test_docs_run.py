@@ -60,9 +60,10 @@ def blocks(page: str) -> list[tuple[str, str]]:
     return [(language, body.strip("\n")) for language, body in BLOCK.findall((DOCS / page).read_text())]
 
 
-def run(script: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def run(script: str, environment: dict[str, str], folder: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
@@ -131,10 +132,13 @@ def test_a_how_to_guide_does_what_it_says(environment: dict[str, str], page: str
         assert result.stdout.strip()
 
 
-def test_the_shell_of_the_guide_to_reading_events_works(environment: dict[str, str]) -> None:
+@pytest.mark.parametrize("page", ["how-to/read-events.md", "how-to/use-the-schemas.md"])
+def test_the_shell_of_a_guide_works(environment: dict[str, str], page: str, tmp_path: Path) -> None:
     sent = run(blocks("how-to/send-commands.md")[0][1], environment)
     assert sent.returncode == 0, sent.stderr
-    for language, body in blocks("how-to/read-events.md"):
-        if language == "sh":
-            result = run(body, environment)
-            assert result.returncode == 0, f"{body}\n{result.stdout}{result.stderr}"
+    scripts = [body for language, body in blocks(page) if language == "sh"]
+    assert scripts
+    for body in scripts:
+        result = run(body, environment, tmp_path)
+        assert result.returncode == 0, f"{body}\n{result.stdout}{result.stderr}"
+        assert result.stdout.strip()
