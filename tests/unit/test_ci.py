@@ -68,6 +68,11 @@ def test_what_ignores_a_polite_request_is_ended_too() -> None:
     assert not [p for p in psutil.process_iter(["cmdline"]) if p.info["cmdline"] == ["sleep", "302"]]
 
 
+def test_an_orphan_that_ended_is_not_taken_for_living() -> None:
+    looks = "for _ in {1..50}; do kill -0 $pid 2>/dev/null || exit 0; sleep 0.1; done; exit 9"
+    assert contained("20", f"pid=$(bash -c 'sleep 0.3 >/dev/null & echo $!'); {looks}").returncode == 0
+
+
 def test_a_command_that_takes_too_long_is_ended() -> None:
     result = contained("1", "echo pid $$; exec sleep 303")
     assert result.returncode == 124
