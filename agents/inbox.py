@@ -6,6 +6,8 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
+from agents.ports import UnreachableError
+
 if TYPE_CHECKING:
     from agents.ports import CommandRecord, CommandSource, Delivery
 
@@ -26,6 +28,7 @@ class Inbox:
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._is_paused = False
+        self._is_lost = False
 
     def __len__(self) -> int:
         """Return how many commands wait."""
@@ -42,11 +45,13 @@ class Inbox:
         self._bytes = 0
         self._arrived.clear()
         self._is_paused = False
+        self._is_lost = False
 
     def put(self, delivery: Delivery) -> None:
         """Take a delivery, unless it was fetched before the last `begin`."""
         if delivery.generation != self._source.generation:
             return
+        self._is_lost = not delivery.records
         self._waiting.extend(delivery.records)
         self._bytes += sum(_bytes(record) for record in delivery.records)
         self._arrived.set()
@@ -55,8 +60,14 @@ class Inbox:
             self._source.pause()
 
     async def take(self) -> list[CommandRecord]:
-        """Wait until something is there, and take as much of it as one batch may hold."""
+        """Wait until something is there, and take as much of it as one batch may hold.
+
+        Raises:
+            UnreachableError: what comes next is not in the topic any more.
+        """
         while not self._waiting:
+            if self._is_lost:
+                raise UnreachableError("the next command is not in the topic any more")
             self._arrived.clear()
             await self._arrived.wait()
         waiting, size = self._waiting, 0

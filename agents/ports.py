@@ -181,7 +181,10 @@ class CommandSource(Protocol):
 
 
 class Delivery(NamedTuple):
-    """What one fetch brought of one partition, and in which generation of its source."""
+    """What one fetch brought of one partition, and in which generation of its source.
+
+    No records at all: the offset from which to go on is not in the topic (any more).
+    """
 
     topic: str
     partition: int

@@ -45,7 +45,7 @@ FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 5.0
 FENCED_PATIENCE_S: Final = 12.0  # longer than the group's session: by then a rebalance has been told
 FENCED_MEMORY_S: Final = 60.0
-STABLE_POLL_S: Final = 0.1
+STABLE_POLL_S: Final = 0.5
 SUSPEND_PATIENCE_S: Final = 3.0  # a transaction in flight may end before the partitions are given back
 
 
@@ -288,6 +288,10 @@ class Shard:
             records = await self._inbox.take()
             if not self._may_serve.is_set():
                 continue  # a rebalance began while waiting; what was taken is delivered again
+            if records[0].offset < self.next_offset:  # delivered anew while its transaction was still in flight
+                records = [record for record in records if record.offset >= self.next_offset]
+            if not records:
+                continue
             self._idle.clear()
             try:
                 await self._transact(records)

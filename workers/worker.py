@@ -11,7 +11,7 @@ import structlog
 
 from workers.app import create_app
 from workers.clock import SystemClock
-from workers.kafka.provisioning import check, create
+from workers.kafka.provisioning import NotPermittedError, check, create
 from workers.kafka.sources import Sources
 from workers.registry import deciders
 from workers.settings import client_options, warnings
@@ -102,6 +102,8 @@ class Worker:
                 made = await create(self._settings)
                 log.info("topics created", topics=made)
                 report = await check(self._settings)
+        except NotPermittedError as error:
+            raise CannotStartError(str(error)) from error
         except ConnectionError as error:
             self._starting = f"no answer from the Kafka brokers at {servers}"
             log.warning("waiting for the brokers", servers=servers, retry_s=retry, error=str(error))

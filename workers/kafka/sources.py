@@ -66,6 +66,8 @@ class Sources:
             held = self._consumer.assignment()
             if held:
                 self._consumer.pause(*held)
+            for partition in held:  # a position, so that none is looked up or made up in the background
+                self._consumer.seek(partition, 0)
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Fetch a partition from an offset, if it is assigned."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import faust
 from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
+from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 from faust.events import Event
 from faust.transport.consumer import ensure_TPset
@@ -62,7 +63,7 @@ class GroupConsumer(Service):
             **self._options,
             enable_auto_commit=False,
             isolation_level="read_committed",  # what a producer aborted is not a command
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",  # an offset that is gone means commands that expired: the shard says what then
             partition_assignment_strategy=[BalancedAssignor.of_one_consumer()],
             session_timeout_ms=SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
@@ -91,13 +92,19 @@ class GroupConsumer(Service):
         self.started_consumer().subscribe(topics=set(topics), listener=RebalanceListener(self, self._sources))
 
     async def fetch(self) -> dict[TopicPartition, list[Any]]:
-        """Return what has been fetched of the open partitions, waiting up to a second for something."""
+        """Return what has been fetched of the open partitions, waiting up to a second for something.
+
+        A partition without any record: its offset is not in the topic any more.
+        """
         consumer = self.started_consumer()
         fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own driver does: the public call looks at all partitions
         with fetcher._subscriptions.fetch_context():  # noqa: SLF001
-            fetched: dict[TopicPartition, list[Any]] = await fetcher.fetched_records(
-                self._sources.open, timeout=FETCH_TIMEOUT_S, max_records=FETCH_RECORDS
-            )
+            try:
+                fetched: dict[TopicPartition, list[Any]] = await fetcher.fetched_records(
+                    self._sources.open, timeout=FETCH_TIMEOUT_S, max_records=FETCH_RECORDS
+                )
+            except OffsetOutOfRangeError as error:
+                return {partition: [] for partition in error.args[0]}
         return fetched
 
     def assignment(self) -> Any:
@@ -163,9 +170,7 @@ class Consumer(driver.Consumer):
             fetched = await self._thread.fetch()
             # no await between the fetch and this: a seek cannot come between records and their generation
             deliveries = [
-                Delivery(tp.topic, tp.partition, sources.generation(tp), records)
-                for tp, records in fetched.items()
-                if records
+                Delivery(tp.topic, tp.partition, sources.generation(tp), records) for tp, records in fetched.items()
             ]
             for delivery in deliveries:
                 await self.callback(self._message(delivery))
@@ -181,12 +186,12 @@ class Consumer(driver.Consumer):
 
     def _message(self, delivery: Delivery) -> ConsumerMessage:
         topic, partition, _, records = delivery
-        last = records[-1]
+        offset, timestamp = (records[-1].offset, records[-1].timestamp) if records else (-1, 0)
         return ConsumerMessage(
             topic,
             partition,
-            last.offset,
-            last.timestamp / 1000,
+            offset,
+            timestamp / 1000,
             None,
             (),
             None,
