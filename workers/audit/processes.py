@@ -55,7 +55,13 @@ def survey_in_processes(
         for _ in range(processes):
             ours, theirs = context.Pipe()
             process = context.Process(target=_survey_for, args=(theirs, settings, topics), daemon=True)
-            process.start()
+            # Ctrl-C reaches all processes of a terminal; these inherit that they do not hear it, from their first
+            # instruction on, and end when the parent does.
+            heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, heard)
             theirs.close()
             workers[ours] = process
         yield from _in_order(list(workers), chunks)
@@ -104,8 +110,6 @@ def _received(pipe: Connection) -> Survey:
 
 
 def _survey_for(pipe: Connection, settings: Settings, topics: Sequence[str]) -> None:
-    # Ctrl-C reaches all processes of a terminal; this one ends when the parent does.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger().addHandler(logging.NullHandler())  # what is wrong is told to the parent
     try:
         asyncio.run(_serve(pipe, settings, topics))
