@@ -61,8 +61,9 @@ bench: setup ## Measure, with the baselines, and write bench/RESULTS.md
 chaos: setup ## Break things for ten minutes (SOAK_SECONDS=n for another time) and prove that nothing was lost
 	ANNALS_TEST_SOAK_SECONDS=$(or $(SOAK_SECONDS),600) $(BIN)/pytest -m chaos --timeout=0 tests/chaos
 
-docs: setup ## Write the reference from the code
+docs: setup ## Write the reference, the JSON Schemas and the AsyncAPI document from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/annals schemas export schemas/json
 
 format: setup ## Format, and mend what the linter can mend
 	$(BIN)/ruff format .

@@ -1,8 +1,9 @@
 """JSON Schema 2020-12 of a command's or an event's data, made from its type: what is taken, and what is written.
 
-A schema never refuses what is taken. Not all that is refused can be said in JSON Schema: check digits, a region that is
-not the country's, two spellings of one language in a set, the size of a free object (`x-max-dag-cbor-bytes`); and to
-JSON Schema 3.0 is an integer, which it is not here. Personal members are marked `x-personal`.
+A schema never refuses what is taken. Not all that is refused is said by it: check digits, the registries behind a
+language or a content identifier, rules over several members (a region of the country, the id of a policy's target), two
+spellings of one language in a set, the size of a free object (`x-max-dag-cbor-bytes`); and to JSON Schema 3.0 is an
+integer, which it is not here. Personal members are marked `x-personal`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 Schema = dict[str, Any]
-Role = Literal["command", "event"]
+Role = Literal["command", "event", "wire"]
 
 _FREE: Final = "FreeJson"
 _FREE_MEMBERS: Final[Schema] = {

@@ -4,10 +4,11 @@ import re
 from datetime import UTC, date, datetime
 from typing import Final
 
-_ISSUED_AT: Final = re.compile(
+ISSUED_AT: Final = (
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt](?:[01][0-9]|2[0-3]):[0-5][0-9]:(?:[0-5][0-9]|60)(?:\.[0-9]+)?"
     r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
+_ISSUED_AT: Final = re.compile(ISSUED_AT)
 
 
 def recorded_at(moment: datetime) -> str:

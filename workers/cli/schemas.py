@@ -1,0 +1,73 @@
+"""`annals schemas`: the JSON Schemas of commands, events and what is around them, and the AsyncAPI document."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from schemas.json_schema import urn
+from workers.cli.failures import ANSWER_IS_NO, DONE
+from workers.published import as_text, files, find, newest, published
+
+URN_LEAD = "urn:"
+
+
+@click.group()
+def schemas() -> None:
+    """List, show and export the schemas of all messages; no broker is needed."""
+
+
+@schemas.command("list")
+@click.option("--kind", help="Only of this kind; `wire` is what is around the data.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each schema.")
+def list_(kind: str | None, *, as_json: bool) -> int:
+    """List every schema with its URN: an event's is its ce_dataschema. Exit status 1 if there is none."""
+    found = [schema for schema in published() if kind in {None, schema.kind}]
+    for schema in found:
+        said = {"urn": schema.urn, "kind": schema.kind, "role": schema.role, "type": schema.name}
+        if as_json:
+            click.echo(json.dumps({**said, "version": schema.version, "title": schema.schema["description"]}))
+        else:
+            click.echo(f"{schema.role:7}  {schema.urn}")
+    if not found:
+        click.echo(f"there is no kind {kind}", err=True)
+    return DONE if found else ANSWER_IS_NO
+
+
+@schemas.command()
+@click.argument("name", metavar="URN|KIND")
+@click.argument("type_name", metavar="[TYPE]", required=False)
+@click.argument("version", type=click.IntRange(min=1), required=False)
+def show(name: str, type_name: str | None, version: int | None) -> int:
+    """Print one JSON Schema, by its URN or by kind, type and version (the newest). Exit status 1 if there is none."""
+    if (type_name is None) != name.startswith(URN_LEAD):
+        raise click.UsageError("name a schema by its URN, or by kind and type: annals schemas show person AddEmail")
+    if type_name is None:
+        schema = find(name)
+    elif version is None:
+        schema = newest(name, type_name) or find(urn(name, type_name, 1))
+    else:
+        schema = find(urn(name, type_name, version))
+    if schema is None:
+        wanted = " ".join(str(part) for part in (name, type_name, version) if part is not None)
+        click.echo(f"there is no schema {wanted}: see `annals schemas list`", err=True)
+        return ANSWER_IS_NO
+    click.echo(as_text(schema.schema), nl=False)
+    return DONE
+
+
+@schemas.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+def export(folder: Path, *, as_json: bool) -> int:
+    """Write every JSON Schema and asyncapi.json, which refers to them, into a folder; other files there are left."""
+    count = 0
+    for path, text in files():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+        count += 1
+    click.echo(json.dumps({"folder": str(folder), "files": count}) if as_json else f"wrote {count} files to {folder}")
+    return DONE
