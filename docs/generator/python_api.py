@@ -34,6 +34,7 @@ MODULES = (
     "agents.rules",
     "agents.agreement",
     "agents.testing.specification",
+    "agents.testing.workbench",
     "agents.testing.strategies",
     "agents.testing.histories",
     "agents.testing.laws",
