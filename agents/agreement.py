@@ -43,7 +43,11 @@ def differing(command: Struct, state: Struct) -> dict[str, Any]:
 
 def agrees(command: Struct, state: Struct) -> bool:
     """Whether the state has all that is given."""
-    return not differing(command, state)
+    for name, key in _shared(type(command), type(state)):
+        value = getattr(command, name)
+        if value is not UNSET and not _same(value, getattr(state, name), key):
+            return False
+    return True
 
 
 def restates(command: Struct, state: Struct) -> bool:
