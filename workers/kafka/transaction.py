@@ -4,7 +4,7 @@ aiokafka's own producer resends EndTxn by itself, answers OK to a commit althoug
 transaction, and takes a duplicate sequence number for success. A journal cannot live with any of the three, so this
 writer uses aiokafka's connections, protocol structures and record builder, and does the sequence itself:
 
-    AddPartitionsToTxn, AddOffsetsToTxn -> Produce, TxnOffsetCommit -> EndTxn (once)
+    AddPartitionsToTxn, AddOffsetsToTxn -> Produce -> TxnOffsetCommit -> EndTxn (once)
 
 Whatever goes wrong after the first request leaves the outcome of the transaction open: `UncertainError`. The only way
 on is `fence` (InitProducerId): the coordinator then ends what was open and refuses this writer's stragglers by their
@@ -42,7 +42,7 @@ from agents.ports import FencedError, UncertainError
 from workers.kafka.connections import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Collection, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -168,10 +168,7 @@ class TransactionalWriter:
         if batches:
             adding.insert(0, self._add_partitions(producer, batches))
         await _all(*adding)
-        # One after the other: a broker that verifies a transaction for two requests at once refuses the first of them
-        # (AddPartitionsToTxnManager, KIP-890: NETWORK_EXCEPTION, told to the client as NOT_ENOUGH_REPLICAS).
-        await self._commit_offsets(producer, offsets)
-        produced = await self._produce(producer, batches)
+        produced = await self._produce(producer, batches, expected)
         for where, first in expected.items():
             wanted = first
             for batch, base in zip(batches.get(where, ()), produced.get(where, ()), strict=True):
@@ -180,6 +177,11 @@ class TransactionalWriter:
                         f"{where[0]}-{where[1]}: a batch was put at {base} instead of {wanted}: somebody else writes"
                     )
                 wanted += batch.count
+        # After the records: were the transaction ended between the two by a stray EndTxn, records without their offset
+        # are found again (duplicates, the newest outcome), an offset without its records would lose the commands. And not
+        # at the same time: a broker that verifies a transaction for two requests at once refuses the first of them
+        # (AddPartitionsToTxnManager, KIP-890: NETWORK_EXCEPTION, told to the client as NOT_ENOUGH_REPLICAS).
+        await self._commit_offsets(producer, offsets)
         await self._end(producer)
 
     async def _add_partitions(self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]]) -> None:
@@ -209,14 +211,20 @@ class TransactionalWriter:
                 continue
             raise next(iter(errors - {ConcurrentTransactions}))(f"{type(request).__name__} was refused")
 
-    async def _produce(self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]]) -> dict[Where, list[int]]:
+    async def _produce(
+        self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]], journal: Collection[Where]
+    ) -> dict[Where, list[int]]:
+        """Send all batches; what speaks of the journal's records only with the last of those, for the same reason."""
         bases: dict[Where, list[int]] = {where: [] for where in batches}
-        rounds = max((len(of) for of in batches.values()), default=0)
+        behind = max((len(batches[where]) - 1 for where in journal if where in batches), default=0)
+        starts = {where: 0 if where in journal else behind for where in batches}
+        rounds = max((starts[where] + len(of) for where, of in batches.items()), default=0)
         for turn in range(rounds):  # a produce request takes one batch per partition
             by_leader: dict[int, dict[str, list[tuple[int, bytes]]]] = {}
             for where, of in batches.items():
-                if turn < len(of):
-                    batch, sequence = of[turn], self._sequences.get(where, 0)
+                at = turn - starts[where]
+                if 0 <= at < len(of):
+                    batch, sequence = of[at], self._sequences.get(where, 0)
                     self._sequences[where] = (sequence + batch.count) % SEQUENCES
                     topics = by_leader.setdefault(await self._leader(where), {})
                     topics.setdefault(where[0], []).append((where[1], batch.build(producer, self._epoch, sequence)))
