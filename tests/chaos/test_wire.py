@@ -1,0 +1,87 @@
+"""What the network does to a transaction: answers lost, commits lost, delayed or doubled, the brokers out of reach."""
+
+import time
+
+import pytest
+from chaos_commands import command, persons, rename
+from chaos_proxy import ADD_OFFSETS, ADD_PARTITIONS, END_TXN, PRODUCE, TXN_OFFSET_COMMIT, Lie, Proxy
+from chaos_records import home_of
+from chaos_scenario import Scenario, assert_clean
+from chaos_workers import eventually
+
+pytestmark = [pytest.mark.broker, pytest.mark.chaos]
+
+PARTITIONS = 2
+HERE = [number for number in range(100) if home_of(f"p-{number}".encode(), PARTITIONS) == 0][:6]
+READINESS_S = 10.0
+
+
+def transactional_id(scenario: Scenario) -> str:
+    return f"annals-{scenario.prefix}events.person-0"
+
+
+@pytest.fixture
+def begun(scenario: Scenario, proxy: Proxy) -> Scenario:
+    """A worker behind the proxy that has committed something."""
+    scenario.start(BOOTSTRAP_SERVERS=proxy.bootstrap).until_ready()
+    scenario.send(persons(20, 1))
+    assert_clean(scenario.until_answered())
+    return scenario
+
+
+def test_what_the_network_does_to_one_request_loses_and_doubles_nothing(begun: Scenario, proxy: Proxy) -> None:
+    turn = 1
+    for api in (ADD_PARTITIONS, ADD_OFFSETS, PRODUCE, TXN_OFFSET_COMMIT, END_TXN):
+        for side in ("request", "answer"):
+            turn += 1
+            lie = proxy.tell(Lie(api, side, "cut"))
+            begun.send(rename(number, turn) for number in HERE)
+            lie.until_told()
+            report = begun.until_answered()
+            assert not report.found(), f"the {side} of API {api} was lost\n{report}"
+
+
+@pytest.mark.parametrize("api", [ADD_PARTITIONS, ADD_OFFSETS, PRODUCE, TXN_OFFSET_COMMIT])
+def test_a_stray_commit_in_mid_transaction_loses_and_doubles_nothing(begun: Scenario, proxy: Proxy, api: int) -> None:
+    for turn in (2, 3, 4):
+        lie = proxy.tell(Lie(api, "answer", "before", then=lambda: proxy.stray(transactional_id(begun))))
+        # some that are refused leave no event, and would be lost without a trace
+        begun.send(rename(number, turn, expected_version=turn if number % 2 else 1) for number in HERE)
+        lie.until_told()
+        assert_clean(begun.until_answered())
+
+
+def test_a_commit_that_arrives_much_later_ends_nothing(begun: Scenario, proxy: Proxy) -> None:
+    late = proxy.tell(Lie(END_TXN, "request", "hold"))
+    begun.send(rename(number, 2) for number in HERE)
+    late.until_told()
+    assert_clean(begun.until_answered())
+    meanwhile = proxy.tell(Lie(PRODUCE, "answer", "before", then=late.release))
+    begun.send(rename(number, 3) for number in HERE)
+    meanwhile.until_told()
+    assert_clean(begun.until_answered())
+
+
+def test_a_broker_out_of_reach_is_named_in_time_and_forgotten_when_it_is_back(begun: Scenario, proxy: Proxy) -> None:
+    worker = begun.workers[0]
+    proxy.go_away()
+    began = time.monotonic()
+    eventually(lambda: any(proxy.bootstrap in reason for reason in worker.reasons()), "not ready, naming the broker")
+    assert time.monotonic() - began < READINESS_S
+    assert worker.ask("/health/live")[0] == 200
+    begun.send([*(rename(number, 2) for number in HERE), command("wagon", "w", "w-1", "OpenWagon", {"label": "w"})])
+    proxy.come_back()
+    worker.until_ready()
+    assert_clean(begun.until_answered())
+
+
+def test_a_worker_started_before_its_broker_waits_and_says_so(scenario: Scenario, proxy: Proxy) -> None:
+    proxy.go_away()
+    worker = scenario.start(BOOTSTRAP_SERVERS=proxy.bootstrap)
+    worker.until_logged("waiting for the brokers")
+    reasons = eventually(worker.reasons, "it says why it is not ready")
+    assert reasons == [f"no answer from the Kafka brokers at {proxy.bootstrap}"]
+    proxy.come_back()
+    worker.until_ready()
+    scenario.send(persons(4, 1))
+    assert_clean(scenario.until_answered())
