@@ -7,12 +7,14 @@ is of them, and are not written again.
 from __future__ import annotations
 
 import json
+import re
 from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any, Final
 
 from agents.aggregates import REGISTRY
-from agents.message_schemas import message_schemas
-from schemas.wire_schemas import wire_schemas
+from agents.message_schemas import COMMAND_VERSION, message_schemas
+from schemas.json_schema import message_schema
+from schemas.wire_schemas import WIRE, wire_schemas
 from topics.asyncapi import SUBSCRIBER, asyncapi
 from topics.catalog import catalogue
 
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from schemas.json_schema import MessageSchema
 
 ASYNCAPI: Final = "asyncapi.json"
+URN: Final = re.compile(
+    "urn:annals:schema:(?P<kind>[a-z][a-z0-9_-]*):(?P<name>[A-Za-z0-9]+):(?P<version>[1-9][0-9]{0,8})"
+)
 
 
 def published(registry: Mapping[str, Decider[Any]] = REGISTRY) -> Iterator[MessageSchema]:
@@ -52,12 +57,27 @@ def _folder() -> Traversable:
 
 def find(name: str, registry: Mapping[str, Decider[Any]] = REGISTRY) -> MessageSchema | None:
     """The schema of this URN, None if there is none."""
-    return next((schema for schema in published(registry) if schema.urn == name), None)
+    parts = URN.fullmatch(name)
+    if parts is None:
+        return None
+    kind, type_name, version = parts["kind"], parts["name"], int(parts["version"])
+    latest = newest(kind, type_name, registry)
+    if latest is None or version > latest.version:
+        return None
+    return latest if version == latest.version else _older(latest, version)
 
 
 def newest(kind: str, name: str, registry: Mapping[str, Decider[Any]] = REGISTRY) -> MessageSchema | None:
-    """The newest schema of a kind's command or event, None if there is none."""
-    return next((schema for schema in message_schemas(registry) if (schema.kind, schema.name) == (kind, name)), None)
+    """The newest schema of a kind's command or event, or of what is around the data; None if there is none."""
+    if kind == WIRE:
+        return next((schema for schema in wire_schemas() if schema.name == name), None)
+    decider = registry.get(kind)
+    if decider is None:
+        return None
+    if (command := decider.commands.get(name)) is not None:
+        return message_schema(kind, "command", command, COMMAND_VERSION)
+    event = decider.events.get(name)
+    return None if event is None else message_schema(kind, "event", event.type, event.schema_version)
 
 
 def files() -> Iterator[tuple[str, str]]:

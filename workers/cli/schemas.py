@@ -47,7 +47,7 @@ def show(name: str, type_name: str | None, version: int | None) -> int:
     if type_name is None:
         schema = find(name)
     elif version is None:
-        schema = newest(name, type_name) or find(urn(name, type_name, 1))
+        schema = newest(name, type_name)
     else:
         schema = find(urn(name, type_name, version))
     if schema is None:

@@ -1,4 +1,4 @@
-"""The worker's web server: `/health/live`, `/health/ready` and `/metrics`.
+"""The worker's web server: `/health/live`, `/health/ready`, `/metrics` and `/v1/schemas/{urn}`.
 
 Faust's own server is off: it shows tables and statistics to whoever asks.
 """
@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
+
+from workers.web import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +33,7 @@ class WebServer:
             ("/health/live", self._live),
             ("/health/ready", self._ready),
             ("/metrics", self._text),
+            (schemas.PATH, schemas.schema),
         ]
 
     async def start(self) -> int:

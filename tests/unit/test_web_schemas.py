@@ -1,0 +1,51 @@
+"""A worker's `GET /v1/schemas/{urn}`: what `ce_dataschema` names can be had from any worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import aiohttp
+import pytest
+
+from workers.published import find
+from workers.telemetry import Metrics
+from workers.web.server import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+NAME = "urn:annals:schema:person:PersonRegistered:1"
+
+
+@pytest.fixture
+async def schemas_at() -> AsyncIterator[str]:
+    server = WebServer("127.0.0.1", 0, Metrics(), list)
+    port = await server.start()
+    yield f"http://127.0.0.1:{port}/v1/schemas/"
+    await server.stop()
+
+
+async def test_a_schema_is_found_by_its_urn(schemas_at: str) -> None:
+    async with aiohttp.ClientSession() as client, client.get(schemas_at + NAME) as answer:
+        assert answer.status == 200
+        assert answer.headers["content-type"] == "application/schema+json; charset=utf-8"
+        schema = find(NAME)
+        assert schema is not None
+        assert await answer.json(content_type=None) == schema.schema
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "urn:annals:schema:person:PersonRegistered:2",
+        "urn:annals:schema:person:PersonRegistered:01",
+        "urn:annals:schema:planet:PersonRegistered:1",
+        "urn:annals:schema:person:Nothing:1",
+        "..%2F..%2Fperson.py",
+        "x",
+    ],
+)
+async def test_what_there_is_not_is_not_found(schemas_at: str, name: str) -> None:
+    async with aiohttp.ClientSession() as client, client.get(schemas_at + name) as answer:
+        assert answer.status == 404
+        assert "knows no schema" in (await answer.json())["error"]

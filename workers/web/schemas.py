@@ -1,0 +1,25 @@
+"""`GET /v1/schemas/{urn}`: the JSON Schema that an event's `ce_dataschema` names, from any worker."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiohttp import web
+
+from workers.published import as_text, find
+
+PATH: Final = "/v1/schemas/{urn}"
+CONTENT_TYPE: Final = "application/schema+json"
+# A published version does not change; one that is unknown may come with the next release.
+KEPT: Final = "public, max-age=86400"
+
+
+async def schema(request: web.Request) -> web.Response:
+    """Answer with the schema, or 404."""
+    name = request.match_info["urn"]
+    found = find(name)
+    if found is None:
+        return web.json_response({"error": f"this release knows no schema {name}"}, status=404)
+    return web.Response(
+        text=as_text(found.schema), content_type=CONTENT_TYPE, charset="utf-8", headers={"cache-control": KEPT}
+    )
