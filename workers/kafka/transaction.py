@@ -178,7 +178,7 @@ class TransactionalWriter:
                     )
                 wanted += batch.count
         # After the records: were the transaction ended between the two by a stray EndTxn, records without their offset
-        # are found again (duplicates, the newest outcome), an offset without its records would lose the commands. And not
+        # are found again (duplicates, the newest outcome), an offset without its records loses the commands. And not
         # at the same time: a broker that verifies a transaction for two requests at once refuses the first of them
         # (AddPartitionsToTxnManager, KIP-890: NETWORK_EXCEPTION, told to the client as NOT_ENOUGH_REPLICAS).
         await self._commit_offsets(producer, offsets)
