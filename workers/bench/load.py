@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 BATCH_BYTES: Final = 1 << 20
 IN_FLIGHT: Final = 16  # batches that wait for their answer, so that a million commands do not wait in memory
 ACTOR: Final = "hr-service"
+_names: Final = itertools.count(1)
 
 
 def register(aggregate_id: str) -> Command:
@@ -31,14 +33,19 @@ def register(aggregate_id: str) -> Command:
     return _command("RegisterPerson", aggregate_id, {"name": f"Ada Lovelace of {aggregate_id}", "time_zone": "UTC"})
 
 
-def rename(aggregate_id: str, number: int) -> Command:
-    """Return a command that changes an aggregate: some 240 bytes, one event of some 480."""
-    return _command("RenamePerson", aggregate_id, {"name": f"Ada King {number}", "reason": "married once more"})
+def rename(aggregate_id: str) -> Command:
+    """Return a command that changes an aggregate, to a name that none had before: some 240 bytes, one event."""
+    return _command("RenamePerson", aggregate_id, {"name": f"Ada King {next(_names)}", "reason": "married once more"})
 
 
 def _command(type_name: str, aggregate_id: str, data: dict[str, Any]) -> Command:
     said = {"id": new_id(), "type": type_name, "aggregate_id": aggregate_id, "data": data, "actor": ACTOR}
     return aggregate_id.encode(), json.dumps(said, separators=(",", ":")).encode()
+
+
+def _id(value: bytes) -> bytes:
+    command_id: str = json.loads(value)["id"]
+    return command_id.encode()
 
 
 def aggregate_ids(count: int, name: str = "person") -> list[str]:
@@ -50,7 +57,7 @@ def histories(ids: list[str], commands: int) -> Iterator[Command]:
     """Yield commands to these aggregates in turns: the first begins each, every other one causes one event."""
     for number in range(commands):
         turn, index = divmod(number, len(ids))
-        yield rename(ids[index], turn) if turn else register(ids[index])
+        yield rename(ids[index]) if turn else register(ids[index])
 
 
 async def preload(site: Site, commands: Iterable[Command]) -> dict[int, int]:
@@ -99,10 +106,8 @@ class Pacer:
         topic, partitions = self._site.names.commands(KIND), self._site.partitions
         count = int(self._rate * seconds)
         # made before, so that nothing but the send is left while it is measured
-        commands = [rename(ids[number % len(ids)], number) for number in range(count)]
-        planned = [
-            (json.loads(value)["id"].encode(), key, value, partition_of(key, partitions)) for key, value in commands
-        ]
+        commands = [rename(ids[number % len(ids)]) for number in range(count)]
+        planned = [(_id(value), key, value, partition_of(key, partitions)) for key, value in commands]
         producer = AIOKafkaProducer(**client_options(self._site.settings), acks="all", linger_ms=0)
         await producer.start()
         try:

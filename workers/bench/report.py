@@ -16,8 +16,8 @@ SMALL: Final = 1
 HEAD: Final = """\
 # Results
 
-Written by `make bench` (`annals bench --write bench/RESULTS.md`); to make it again takes about half an hour on an idle \
-machine. Each figure is the median of its runs, with the least and the most beside it. A target is held to the median.
+Written by `make bench` (`annals bench --write bench`); to make it again takes about an hour on an idle machine. Each
+figure is the median of its runs, with the least and the most beside it. A target is held to the median.
 """
 ANSWERS: Final = {True: "yes", False: "**no**", None: ""}
 
@@ -28,7 +28,12 @@ def as_markdown(machine: Mapping[str, str], parts: Sequence[Part], remarks: str 
     for part in parts:
         rows = [_row(figure) for figure in part.figures]
         header = ["figure", "median", "min", "max", "runs", "target", "met"]
-        blocks += [f"## {part.title}\n", f"{part.method}\n", f"Measured {part.measured}.\n", _table(header, rows)]
+        blocks += [
+            f"## {part.title}\n",
+            f"{part.method.strip()}\n",
+            f"Measured {part.measured}.\n",
+            _table(header, rows),
+        ]
         blocks += [f"{note}\n" for note in part.notes]
     if remarks:
         blocks.append(remarks.strip() + "\n")

@@ -38,4 +38,4 @@ def usage_of(pid: int) -> Usage:
 
 
 def _bytes(said: str) -> int:
-    return int(said.split()[0]) * KIB
+    return int(said.split(maxsplit=1)[0]) * KIB

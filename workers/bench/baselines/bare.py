@@ -1,8 +1,10 @@
-"""Bare aiokafka: consumes, writes one record per record by batches, sends the offsets and commits. It decides nothing.
+"""Bare aiokafka: consumes, writes one event per command by batches, sends the offsets and commits. It decides nothing.
 
-    python -m workers.bench.baselines.bare {"bootstrap_servers": …, "source": …, "target": …, "group": …, "total": n}
+    python -m workers.bench.baselines.bare
+        {"bootstrap_servers": …, "source": …, "target": …, "group": …, "total": n, "copies": false}
 
-Prints `{"count": …, "seconds": …, "cpu_s": …}` when it has done `total` records; 0: it never ends by itself.
+With `copies` a command's bytes are written as they are; else it is read, and its event written, both as JSON. Prints
+`{"count": …, "seconds": …, "cpu_s": …}` when it has done `total` records; 0: it never ends by itself.
 """
 
 from __future__ import annotations
@@ -12,20 +14,26 @@ import json
 import signal
 import sys
 from time import perf_counter, process_time
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
+import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from workers.settings import client_options, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BATCH_BYTES: Final = 1 << 20
 MOST_RECORDS: Final = 12_000  # of one transaction: the worker's 3,000 for each of 4 partitions
 
 
-async def copy(options: dict[str, Any], source: str, target: str, group: str, total: int) -> dict[str, Any]:
-    """Copy until `total` records are done; return how many, and what they took after the first transaction."""
+async def pass_on(options: dict[str, Any], plan: dict[str, Any]) -> dict[str, Any]:
+    """Go on until `total` records are done; return how many, and what they took after the first transaction."""
+    group, total = plan["group"], plan["total"]
+    value_of = _copy if plan["copies"] else _event
     consumer = AIOKafkaConsumer(
-        source,
+        plan["source"],
         **options,
         group_id=group,
         isolation_level="read_committed",
@@ -43,7 +51,7 @@ async def copy(options: dict[str, Any], source: str, target: str, group: str, to
         while not total or count < total:
             fetched = await consumer.getmany(timeout_ms=1_000, max_records=MOST_RECORDS)
             if fetched:
-                count += await _transact(producer, fetched, target, group)
+                count += await _transact(producer, fetched, plan["target"], group, value_of)
             if not first:
                 first, began, cpu = count, perf_counter(), process_time()
         return {"count": count - first, "seconds": perf_counter() - began, "cpu_s": process_time() - cpu}
@@ -52,16 +60,19 @@ async def copy(options: dict[str, Any], source: str, target: str, group: str, to
         await consumer.stop()
 
 
-async def _transact(producer: Any, fetched: dict[Any, list[Any]], target: str, group: str) -> int:
+async def _transact(
+    producer: Any, fetched: dict[Any, list[Any]], target: str, group: str, value_of: Callable[[bytes], bytes]
+) -> int:
     async with producer.transaction():
         sent = []
         for partition, records in fetched.items():
             batch = producer.create_batch()
             for each in records:
-                if batch.append(key=each.key, value=each.value, timestamp=each.timestamp) is None:
+                value = value_of(each.value)
+                if batch.append(key=each.key, value=value, timestamp=each.timestamp) is None:
                     sent.append(await producer.send_batch(batch, target, partition=partition.partition))
                     batch = producer.create_batch()
-                    batch.append(key=each.key, value=each.value, timestamp=each.timestamp)
+                    batch.append(key=each.key, value=value, timestamp=each.timestamp)
             sent.append(await producer.send_batch(batch, target, partition=partition.partition))
         offsets = {partition: records[-1].offset + 1 for partition, records in fetched.items()}
         await producer.send_offsets_to_transaction(offsets, group)
@@ -69,13 +80,31 @@ async def _transact(producer: Any, fetched: dict[Any, list[Any]], target: str, g
     return sum(map(len, fetched.values()))
 
 
+def _copy(command: bytes) -> bytes:
+    return command
+
+
+def _event(command: bytes) -> bytes:
+    said = orjson.loads(command)
+    return orjson.dumps(
+        {
+            "kind": "person",
+            "aggregate_id": said["aggregate_id"],
+            "type": said["type"],
+            "command_id": said["id"],
+            "actor": said.get("actor"),
+            "data": said["data"],
+        }
+    )
+
+
 async def run(plan: dict[str, Any]) -> None:
-    """Copy as planned, until done or SIGTERM."""
+    """Go on as planned, until done or SIGTERM."""
     options = client_options(load_settings({"bootstrap_servers": plan["bootstrap_servers"]}))
-    copying = asyncio.create_task(copy(options, plan["source"], plan["target"], plan["group"], plan["total"]))
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, copying.cancel)
+    passing = asyncio.create_task(pass_on(options, plan))
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, passing.cancel)
     try:
-        print(json.dumps(await copying), flush=True)  # noqa: T201 - this is how it answers
+        print(json.dumps(await passing), flush=True)  # noqa: T201 - this is how it answers
     except asyncio.CancelledError:
         return
 

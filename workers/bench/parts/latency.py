@@ -31,11 +31,12 @@ TARGETS: Final = {100: (10.0, 35.0), 1_000: (15.0, 50.0)}  # p50 and p99 in ms, 
 APPEND_MS: Final = 10.0
 
 METHOD: Final = """\
-Commands that cause one event each are sent one by one, evenly spaced, for {seconds:g} s behind {warm_up:g} s of warm-up, \
-to {aggregates:,} aggregates that exist; nothing else runs. The time is from just before the producer's `send` until \
-a `read_committed` consumer in the same process has the event. The append is from the batch taken to its commit known, \
-from the worker's own histograms (quantiles linear within their buckets, deciding and committing added). Bare aiokafka \
-is the copying process of the drain under the same load."""
+Commands that cause one event each are sent one by one, evenly spaced, for {seconds:g} s behind {warm_up:g} s of warm-
+up, to {aggregates:,} aggregates that exist; nothing else runs. The time is from just before the producer's `send`
+until a `read_committed` consumer in the same process has the event. The append is from the batch taken to its commit
+known, from the worker's own histograms (quantiles linear within their buckets, deciding and committing added). Bare
+aiokafka is the process of the drain under the same load.
+"""
 
 
 class Took(NamedTuple):
@@ -124,7 +125,7 @@ def _between(before: Samples, after: Samples, name: str) -> list[tuple[float, fl
 
 
 def _id_in_value(record: Any) -> bytes:
-    command_id: str = orjson.loads(record.value)["id"]
+    command_id: str = orjson.loads(record.value)["command_id"]
     return command_id.encode()
 
 
