@@ -62,6 +62,8 @@ def cid_problem(text: str) -> str | None:
         return "is no CIDv1 in base32"
     if base != "b" or encode_multibase("b", raw) != text:
         return "is no CIDv1 in canonical lower-case base32"
+    if len(raw) > 4 and raw[0] == _CID_VERSION and max(raw[1:4]) < 0x80 and raw[3] == len(raw) - 4:
+        return None  # codec, hash and length of one byte each, as nearly all have
     try:
         version, rest = _varint(raw)
         _codec, rest = _varint(rest)
