@@ -68,6 +68,16 @@ EXEMPTED = (*ACTIVE, EXEMPT)
 UNEXEMPTED = (*EXEMPTED, ExemptionRevoked(exemption_id="e-1", reason="over"))
 
 
+STATUSES = {
+    "draft": DRAFTED,
+    "under_review": SUBMITTED,
+    "approved": APPROVED,
+    "active": EXEMPTED,
+    "suspended": (*EXEMPTED, PolicySuspended(reason="court")),
+    "revoked": (*EXEMPTED, PolicyRevoked(reason="old")),
+}
+
+
 def exempt(exemption_id: str = "e-1", **changed: object) -> GrantExemption:
     said = {
         "subject": Ref(kind="agent", id="bot"),
@@ -124,6 +134,30 @@ def test_drafting_another_policy_under_the_same_id_is_not_open(other: DraftPolic
 )
 def test_only_its_drafting_is_open_to_an_absent_policy(command: Message) -> None:
     given().when(command).then_not_open("absent")
+
+
+@pytest.mark.parametrize(
+    ("command", "closed"),
+    [
+        (RevisePolicy(name="Other"), "under_review approved active suspended revoked"),
+        (SetRule(rule_id="new", text="x", severity="low"), "under_review approved active suspended revoked"),
+        (RemoveRule(rule_id="log"), "under_review approved active suspended revoked"),
+        (SubmitPolicy(), "approved active suspended revoked"),
+        (ApprovePolicy(approver_id="grace"), "draft active suspended revoked"),
+        (ReturnPolicy(reason="x"), "active suspended revoked"),
+        (ActivatePolicy(effective_from=SUMMER), "draft under_review active suspended revoked"),
+        (SuspendPolicy(reason="x"), "draft under_review approved revoked"),
+        (ResumePolicy(), "draft under_review approved revoked"),
+        (RevokePolicy(reason="x", superseded_by="pol-9"), "revoked"),
+        (exempt("new"), "draft under_review approved revoked"),
+        (RevokeExemption(exemption_id="e-1", reason="x"), "draft under_review approved revoked"),
+        (DraftPolicy(name="Other", description="x", owner=ADA, enforcement="hard"), " ".join(STATUSES)),
+    ],
+    ids=lambda value: type(value).__name__ if not isinstance(value, str) else "",
+)
+def test_a_command_is_not_open_elsewhere(command: Message, closed: str) -> None:
+    for status in closed.split():
+        given(*STATUSES[status]).when(command).then_not_open(status)
 
 
 def test_a_revised_policy_says_only_what_differs_and_null_clears() -> None:
