@@ -1,5 +1,6 @@
 """Chains of events as a journal's records, for tests that read, break or verify them."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from schemas.chain import seal
 from schemas.cid import cid_text
 from topics.headers import event_headers
+from workers.kafka.connections import connect
+from workers.kafka.ranges import bounds
 
+WITHIN_S = 60
 RECORDED_AT = "2026-11-21T09:30:00.123456Z"
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -93,15 +97,27 @@ def records(events: Sequence[Sealed], start: int = 0) -> list[tuple[int, bytes |
     return [(offset, each.key, each.value, each.headers) for offset, each in enumerate(events, start)]
 
 
-async def make_topics(bootstrap: str, names: Sequence[str], partitions: int = 1) -> None:
-    """Create topics, with room for the largest blocks."""
+ROOMY = {"max.message.bytes": "8388608", "retention.ms": "-1"}
+
+
+async def make_topics(
+    bootstrap: str, names: Sequence[str], partitions: int = 1, configs: dict[str, str] = ROOMY
+) -> None:
+    """Create topics, with room for the largest blocks, and wait until they have leaders."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        configs = {"max.message.bytes": "8388608", "retention.ms": "-1"}
         await admin.create_topics([NewTopic(name, partitions, 1, topic_configs=configs) for name in names])
     finally:
         await admin.close()
+    client = await connect({"bootstrap_servers": bootstrap}, [])
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            while not all(client.cluster.partitions_for_topic(name) for name in names):
+                await client.force_metadata_update()
+            await bounds(client, [(name, partition) for name in names for partition in range(partitions)])
+    finally:
+        await client.close()
 
 
 async def write(bootstrap: str, topic: str, events: Sequence[Sealed], partition: int = 0, **how: Any) -> list[int]:

@@ -8,7 +8,7 @@ from topics.keys import partition_of
 from topics.names import TopicNames
 from workers.audit.chains import Place
 from workers.kafka.connections import connect, partitions_of
-from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
+from workers.kafka.ranges import bounds
 from workers.settings import client_options
 
 if TYPE_CHECKING:
@@ -42,8 +42,7 @@ async def find_journals(settings: Settings, kinds: Iterable[str], key: bytes | N
             wanted = range(partitions) if key is None else [partition_of(key, partitions)]
             places += [Place(kind, topic, partition, partitions) for partition in wanted]
         wheres = [(place.topic, place.partition) for place in places]
-        starts = await list_offsets(client, HIGH_WATERMARK, FIRST, wheres)
-        ends = await list_offsets(client, LAST_STABLE, LAST, wheres)
-        return [Journal(place, starts[where], ends[where]) for place, where in zip(places, wheres, strict=True)]
+        found = await bounds(client, wheres)
+        return [Journal(place, *found[where]) for place, where in zip(places, wheres, strict=True)]
     finally:
         await client.close()

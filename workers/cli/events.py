@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import click
 from workers.cli.arguments import IdType, KindType
 from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from workers.cli.options import CONNECTION, takes_settings
+from workers.cli.output import flush, print_line, reader_gone
 
 if TYPE_CHECKING:
     from workers.settings import Settings
@@ -33,6 +33,8 @@ def events(settings: Settings, kind: str, aggregate_id: str, *, as_json: bool) -
 
     try:
         return asyncio.run(_print(settings, kind, aggregate_id))
+    except BrokenPipeError:
+        return reader_gone()
     except (MissingTopicError, RangeGoneError) as error:
         raise CannotAskError(str(error)) from None
 
@@ -44,13 +46,13 @@ async def _print(settings: Settings, kind: str, aggregate_id: str) -> int:
     try:
         async with aclosing(history(settings, kind, aggregate_id)) as counted:
             async for event in counted:
-                sys.stdout.buffer.write(event.as_json() + b"\n")
+                print_line(event.as_json())
                 status = DONE
     except GapError as error:
-        sys.stdout.buffer.flush()
+        flush()
         click.echo(f"annals: {error}", err=True)
         return ANSWER_IS_NO
     if status == ANSWER_IS_NO:
         click.echo(f"annals: there is no event of {kind} {aggregate_id!r}", err=True)
-    sys.stdout.buffer.flush()
+    flush()
     return status

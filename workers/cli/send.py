@@ -12,6 +12,7 @@ import click
 
 from workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
 from workers.cli.options import CONNECTION, takes_settings
+from workers.cli.output import flush, print_line, reader_gone
 
 if TYPE_CHECKING:
     from workers.settings import Settings
@@ -37,8 +38,10 @@ def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int
     try:
         descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
         return asyncio.run(_send(settings, descriptor, timeout))
+    except BrokenPipeError:
+        return reader_gone()
     except (MissingTopicError, OSError) as error:
-        if isinstance(error, BrokenPipeError | ConnectionError):
+        if isinstance(error, ConnectionError):
             raise
         raise CannotAskError(str(error)) from None
 
@@ -57,12 +60,12 @@ async def _send(settings: Settings, descriptor: int, timeout_s: float) -> int:
         async with aclosing(answers(client, lines, kinds, limit)) as found:
             async for answer in found:
                 if answer is None:
-                    sys.stdout.buffer.flush()
+                    flush()
                     continue
-                sys.stdout.buffer.write(answer.text + b"\n")
+                print_line(answer.text)
                 if answer.is_unknown:
                     status = COULD_NOT_ASK
                 elif answer.is_rejected:
                     status = max(status, ANSWER_IS_NO)
-    sys.stdout.buffer.flush()
+    flush()
     return status

@@ -12,8 +12,7 @@ from schemas.cid import cid_of, cid_text
 from topics.keys import partition_of
 from topics.names import TopicNames
 from workers.kafka.connections import connect, partitions_of
-from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
-from workers.kafka.ranges import read_range
+from workers.kafka.ranges import bounds, read_range
 from workers.settings import client_options
 
 if TYPE_CHECKING:
@@ -63,8 +62,7 @@ async def history(settings: Settings, kind: str, aggregate_id: str) -> AsyncGene
     try:
         partition = partition_of(key, partitions_of(client, topic))
         where = (topic, partition)
-        start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
-        end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
+        start, end = (await bounds(client, [where]))[where]
         version, head, voids = 0, None, set[bytes | None]()
         async for records in read_range(client, where, start, end):
             for offset, record_key, value, _ in records:

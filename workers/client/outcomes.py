@@ -9,7 +9,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from topics.headers import COMMAND_ID, COMMAND_OFFSET, decimal_header
-from workers.kafka.offsets import LAST, LAST_STABLE, list_offsets
+from workers.kafka.ranges import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,11 +75,11 @@ class OutcomeReader:
     async def start(self, client: AIOKafkaClient) -> None:
         """Note where the outcomes end, and begin to read there. A command that is sent from now on is not missed."""
         wheres = [(each.topic, each.partition) for each in self._partitions]
-        ends = await list_offsets(client, LAST_STABLE, LAST, wheres)
+        found = await bounds(client, wheres)
         await self._consumer.start()
         self._consumer.assign(self._partitions)
         for partition in self._partitions:
-            self._consumer.seek(partition, ends[partition.topic, partition.partition])
+            self._consumer.seek(partition, found[partition.topic, partition.partition][1])
         self._task = asyncio.create_task(self._read())
 
     async def stop(self) -> None:

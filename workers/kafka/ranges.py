@@ -15,10 +15,10 @@ from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
-from workers.kafka.offsets import LAST_STABLE
+from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -43,6 +43,33 @@ class _Part(NamedTuple):
     batches: list[Any]
     aborted: list[tuple[int, int]]
     size: int
+
+
+async def bounds(client: AIOKafkaClient, wheres: Iterable[Where]) -> dict[Where, tuple[int, int]]:
+    """Return of each partition the first offset and the last stable one, behind which nothing is committed yet.
+
+    Raises:
+        KafkaError: a leader refuses, or is not there for half a minute.
+    """
+    wanted = list(wheres)
+    deadline = asyncio.get_running_loop().time() + PATIENCE_S
+    while True:
+        try:
+            starts = await list_offsets(client, HIGH_WATERMARK, FIRST, wanted)
+            ends = await list_offsets(client, LAST_STABLE, LAST, wanted)
+        except (KafkaError, OSError, TimeoutError) as error:
+            await _wait_for_leader(client, error, deadline)
+        else:
+            return {where: (starts[where], ends[where]) for where in wanted}
+
+
+async def _wait_for_leader(client: AIOKafkaClient, error: Exception, deadline: float) -> None:
+    """Wait a moment after a failure that may pass, and ask for the leaders anew; raise any other."""
+    is_final = isinstance(error, KafkaError) and not error.retriable
+    if is_final or asyncio.get_running_loop().time() > deadline:
+        raise error
+    await asyncio.sleep(RETRY_S)
+    await client.force_metadata_update()
 
 
 async def read_range(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncIterator[list[Record]]:
@@ -93,11 +120,7 @@ async def _fetch(client: AIOKafkaClient, where: Where, position: int, limit: int
                 f"{topic}-{partition} has no offset {position} any more: it was cut or made anew while it was read"
             ) from error
         except (KafkaError, OSError, TimeoutError) as error:
-            is_final = isinstance(error, KafkaError) and not error.retriable
-            if is_final or asyncio.get_running_loop().time() > deadline:
-                raise
-            await asyncio.sleep(RETRY_S)
-            await client.force_metadata_update()
+            await _wait_for_leader(client, error, deadline)
 
 
 def _part(members: Sequence[Any], version: int) -> _Part:
