@@ -74,7 +74,9 @@ def test_every_module_says_in_its_first_line_what_it_is(package: str) -> None:
     for source in (ROOT / package).rglob("*.py"):
         text = ast.get_docstring(ast.parse(source.read_text()))
         assert text, f"{source.relative_to(ROOT)} has no docstring"
-        assert text.splitlines()[0].endswith((".", ":", "?")), f"{source.relative_to(ROOT)}: the first line is no sentence"
+        assert text.splitlines()[0].endswith((".", ":", "?")), (
+            f"{source.relative_to(ROOT)}: the first line is no sentence"
+        )
 
 
 @pytest.mark.parametrize("package", PACKAGES)
