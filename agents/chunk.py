@@ -77,6 +77,7 @@ class Ask:
     __slots__ = (
         "after",
         "before",
+        "blocks",
         "command",
         "command_id",
         "events",
@@ -104,6 +105,7 @@ class Ask:
         self.events: Sequence[Message] = ()
         self.rejection: Rejection | None = None
         self.told: CommandEvents | Ask | None = None  # the events of the same command, answered before
+        self.blocks: list[bytes] = []
         self.sealed: list[Sealed] = []
         self.written: list[tuple[bytes, str]] = []  # CID and type of each event
         self.texts: list[bytes] = []  # the CIDs as text
@@ -186,17 +188,18 @@ class Chunk:
         decider, now_text = self._setting.decider, self._setting.now_text
         kind = decider.kind
         event_data, event_name, schema_version = decider.event_data, decider.event_name, decider.schema_version
-        data = [[event_data(event) for event in ask.events] for ask in self.asks]
+        data = iter([event_data(event) for ask in self.asks for event in ask.events])
         sealed: dict[bytes, Aggregate] = {}
-        for ask, datas in zip(self.asks, data, strict=True):
-            if ask.key in sealed:
-                ask.before = sealed[ask.key]
+        for ask in self.asks:
+            key = ask.key
+            if key in sealed:
+                ask.before = sealed[key]
             if ask.after is None:
                 continue
             version, head, recorded_at, _ = ask.before
             recorded_at = max(now_text, recorded_at)  # the clock may step back, a chain's times never do
-            command = ask.command
-            for event, content in zip(ask.events, datas, strict=True):
+            command, blocks, written = ask.command, ask.blocks, ask.written
+            for event in ask.events:
                 version += 1
                 name = event_name(event)
                 block, head = seal(
@@ -211,56 +214,49 @@ class Chunk:
                     command.correlation_id,
                     command.causation_id,
                     command.actor,
-                    content,
+                    next(data),
                 )
-                ask.sealed.append((ask.key, block, 0, b""))
-                ask.written.append((head, name))
-            ask.after = sealed[ask.key] = Aggregate(version, head, recorded_at, ask.after.state)
+                blocks.append(block)
+                written.append((head, name))
+            ask.after = sealed[key] = Aggregate(version, head, recorded_at, ask.after.state)
 
     def _describe(self) -> None:
         """Make the events' headers, and end the chunk at a command whose events do not fit."""
         setting = self._setting
         kind, schema_version, limits = setting.decider.kind, setting.decider.schema_version, setting.limits
         for ask in self.asks:
-            if ask.after is None:
+            after = ask.after
+            if after is None:
                 continue
-            command, key, recorded_at = ask.command, ask.key, ask.after.recorded_at
-            time, correlation = recorded_at.encode(), command.correlation_id.encode()
+            command, key, recorded_at = ask.command, ask.key, after.recorded_at
+            command_id, correlation_id = ask.command_id, command.correlation_id
+            time = recorded_at.encode()
+            correlation = command_id if correlation_id == command.id else correlation_id.encode()
             ms = setting.now_ms
             if recorded_at != setting.now_text:
                 ms = int(datetime.fromisoformat(recorded_at).timestamp() * 1000)
-            ask.texts = [cid_text(cid).encode() for cid, _ in ask.written]
-            ask.sealed = [
-                (
+            version = ask.before.version
+            for event, block, (cid, name) in zip(ask.events, ask.blocks, ask.written, strict=True):
+                version += 1
+                text = cid_text(cid).encode()
+                headers = encoded_event_headers(
+                    kind,
                     key,
-                    block,
-                    ms,
-                    encoded_event_headers(
-                        kind,
-                        key,
-                        version,
-                        name,
-                        schema_version(event),
-                        time,
-                        text,
-                        ask.command_id,
-                        correlation,
-                        command.causation_id,
-                        command.actor,
-                        command.traceparent,
-                        command.tracestate,
-                    ),
+                    version,
+                    name,
+                    schema_version(event),
+                    time,
+                    text,
+                    command_id,
+                    correlation,
+                    command.causation_id,
+                    command.actor,
+                    command.traceparent,
+                    command.tracestate,
                 )
-                for version, event, (_, block, _, _), (_, name), text in zip(
-                    range(ask.before.version + 1, ask.after.version + 1),
-                    ask.events,
-                    ask.sealed,
-                    ask.written,
-                    ask.texts,
-                    strict=True,
-                )
-            ]
-            rejection = _unfit(ask, ask.after, limits)
+                ask.texts.append(text)
+                ask.sealed.append((key, block, ms, headers))
+            rejection = _unfit(ask, after, limits)
             if rejection is not None:
                 ask.rejection, ask.after = rejection, None
                 self._end_behind(ask)
