@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
     "send": "workers.cli.send:send",
     "events": "workers.cli.events:events",
     "verify": "workers.cli.verify:verify",
+    "demo": "workers.cli.demo:demo",
     "bench": "workers.cli.bench:bench",
 }
 

@@ -8,7 +8,7 @@
 
 from workers.settings.connection import client_options, is_loopback, warnings
 from workers.settings.model import Settings, SettingsError, settings_metadata
-from workers.settings.sources import default_cache_dir, load_settings
+from workers.settings.sources import default_cache_dir, environment_without_settings, load_settings
 from workers.settings.values import Secret
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "SettingsError",
     "client_options",
     "default_cache_dir",
+    "environment_without_settings",
     "is_loopback",
     "load_settings",
     "settings_metadata",

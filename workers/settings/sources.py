@@ -82,6 +82,16 @@ def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
     return (Path(given) if given.startswith("/") else Path("~/.cache").expanduser()) / "annals"
 
 
+def environment_without_settings(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for a process that is told its settings by options, and by nothing else."""
+    variables = os.environ if environment is None else environment  # noqa: TID251 - this is the one reader
+    return {
+        name: value
+        for name, value in variables.items()
+        if not name.startswith(ENVIRONMENT_PREFIX) or name.startswith(NOT_SETTINGS)
+    }
+
+
 def _first_given(meta: SettingMeta, sources: Iterable[Source], problems: list[str]) -> Given | None:
     for source in sources:
         given = source.given(meta.name)

@@ -1,0 +1,55 @@
+"""`annals demo`: all of it, started for you, in a story."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from workers.cli.arguments import AS_JSON
+from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+
+if TYPE_CHECKING:
+    from workers.demo.show import Show
+
+
+@click.command()
+@click.option("--data-dir", metavar="FOLDER", help="Keep the data there; another run goes on with the same chains.")
+@AS_JSON
+def demo(data_dir: str | None, *, as_json: bool) -> int:
+    """Start a Kafka broker and two workers on free ports, tell a story, prove it, and clean up.
+
+    A lab opens, people join it, an agent is hired and does research. Some wishes are refused on purpose (✗), one
+    command is sent twice, two come at once, a worker is killed with commands in its hands, and a copy of the journal is
+    tampered with. All of it is checked while it is told: exit status 1, and what differed, if anything was not as it
+    should be.
+
+    It needs no Docker, no Java and nothing else that runs; the first time it fetches Kafka (45 MB). It takes about half
+    a minute, and leaves neither a process nor, without --data-dir, a folder.
+    """
+    from workers.demo.memory import NotOurFolderError
+    from workers.demo.run import run
+
+    # However it is asked to end, it ends as after a Ctrl-C: in order, with nothing left.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        found = run(_show(as_json=as_json), Path(data_dir) if data_dir else None)
+    except NotOurFolderError as error:
+        raise CannotAskError(str(error)) from None
+    if as_json:
+        import orjson
+
+        click.echo(orjson.dumps(found).decode())
+    return DONE if found["differed"] is None else ANSWER_IS_NO
+
+
+def _show(*, as_json: bool) -> Show:
+    from workers.demo.show import Colour, Plain, Show
+
+    if as_json:
+        return Show()
+    return Colour() if sys.stdout.isatty() else Plain()
