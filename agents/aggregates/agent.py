@@ -16,6 +16,7 @@ from agents.refusals import Refused
 from agents.rules import amend, drop, known, put, refuse_full, refuse_taken
 from agents.state import State, StatePart
 from schemas import agent as say
+from schemas.former.agent import UPCASTERS
 from schemas.messages import turned
 
 if TYPE_CHECKING:
@@ -288,5 +289,12 @@ def _ended(agent: Agent, task_id: str, **changed: Any) -> Agent:
 # --- Decider ---------------------------------------------------------------------------------------------------------
 
 AGENT: Final = Decider(
-    "agent", MACHINE, Agent(), state_version=1, already_true=already_true, decide=decide, evolve=evolve
+    "agent",
+    MACHINE,
+    Agent(),
+    state_version=1,
+    already_true=already_true,
+    decide=decide,
+    evolve=evolve,
+    upcasters=UPCASTERS,
 )

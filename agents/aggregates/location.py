@@ -18,6 +18,7 @@ from agents.refusals import Refused
 from agents.rules import refuse_self
 from agents.state import State
 from schemas import location as say
+from schemas.former.location import UPCASTERS
 from schemas.messages import turned
 
 if TYPE_CHECKING:
@@ -181,5 +182,12 @@ def _as_said(part: say.PostalAddress | say.Position | UnsetType | None) -> dict[
 # --- Decider ---------------------------------------------------------------------------------------------------------
 
 LOCATION: Final = Decider(
-    "location", MACHINE, Location(), state_version=1, already_true=already_true, decide=decide, evolve=evolve
+    "location",
+    MACHINE,
+    Location(),
+    state_version=1,
+    already_true=already_true,
+    decide=decide,
+    evolve=evolve,
+    upcasters=UPCASTERS,
 )

@@ -17,6 +17,7 @@ from agents.refusals import Refused
 from agents.rules import amend, drop, known, put, refuse_full, refuse_self, refuse_taken
 from agents.state import State, StatePart
 from schemas import organization as say
+from schemas.former.organization import UPCASTERS
 from schemas.messages import turned
 
 if TYPE_CHECKING:
@@ -290,5 +291,12 @@ def evolve(body: Organization, event: say.Event) -> Organization:
 # --- Decider ---------------------------------------------------------------------------------------------------------
 
 ORGANIZATION: Final = Decider(
-    "organization", MACHINE, Organization(), state_version=1, already_true=already_true, decide=decide, evolve=evolve
+    "organization",
+    MACHINE,
+    Organization(),
+    state_version=1,
+    already_true=already_true,
+    decide=decide,
+    evolve=evolve,
+    upcasters=UPCASTERS,
 )

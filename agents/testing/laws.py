@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from agents.machine import ABSENT
-from agents.refusals import NotOpen, Refused
+from agents.refusals import NotOpen, Refused, UnknownEventError
 from agents.testing.histories import AGGREGATE_ID, History, take
 from agents.testing.specification import NOW
 from schemas.canonical import decode, encode
@@ -113,6 +113,19 @@ def parsing_takes_what_was_sent(decider: Decider[Any], command: Message) -> None
     _hold(parsed == command, f"{data} was parsed as {parsed}, not {command}")
     found = list(complaints(type(command), data, "data"))
     _hold(not found, f"{data} is valid, but there are complaints: {found}")
+
+
+def upcasting_is_total(decider: Decider[Any], type_name: str, schema_version: int, older: Message) -> None:
+    """Any data of an older version are read as the newest, which is valid, and what is stored stays as it is."""
+    stored = decode(encode(msgspec.to_builtins(older)))
+    before = encode(stored)
+    try:
+        event = decider.read_event(type_name, schema_version, stored)
+    except UnknownEventError as error:
+        raise AssertionError(f"{older} is not read: {error}") from error
+    _hold(encode(stored) == before, f"reading {older} changed what is stored")
+    found = list(complaints(type(event), decider.event_data(event), "data"))
+    _hold(not found, f"{older} became {event}, which is not valid: {found}")
 
 
 def statuses_are_reachable(decider: Decider[Any]) -> None:

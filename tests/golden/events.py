@@ -1,0 +1,123 @@
+"""Writes the golden blocks of events, for the types and versions that have none yet.
+
+    .venv/bin/python tests/golden/events.py
+
+A block that is written is never written again: it stands for those that lie in journals. Its data are the simplest that
+give every member a value.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from agents.decider import Decider
+    from schemas.messages import Message
+
+HERE = Path(__file__).parent / "events"
+PREVIOUS = bytes.fromhex("01711e20") + bytes(range(32))
+"""Of the second event of an aggregate; that of the first is null."""
+
+
+class Published(NamedTuple):
+    """A type in a version, and the type that the version has or had."""
+
+    name: str
+    version: int
+    type: type[Message]
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}.{self.version}"
+
+
+def published(decider: Decider[Any]) -> Iterator[Published]:
+    """Every type in every version, the older ones first."""
+    for name, spec in decider.events.items():
+        for version, upcaster in enumerate(spec.upcasters, 1):
+            yield Published(name, version, upcaster.older)
+        yield Published(name, spec.schema_version, spec.type)
+
+
+def golden(decider: Decider[Any]) -> Path:
+    """Where the blocks of a kind are kept."""
+    return HERE / f"{decider.kind}.json"
+
+
+def block_of(decider: Decider[Any], each: Published, data: dict[str, Any]) -> tuple[bytes, bytes]:
+    """The block of an event with these data, and its CID."""
+    from schemas.chain import seal
+
+    creations = {event.__name__ for row in decider.machine.rows.values() if row.is_creation for event in row.events}
+    is_first = each.name in creations
+    return seal(
+        decider.kind,
+        "golden-1",
+        1 if is_first else 2,
+        None if is_first else PREVIOUS,
+        each.name,
+        each.version,
+        "2026-11-21T09:30:00.123456Z",
+        "command-1",
+        "correlation-1",
+        None if is_first else "causation-1",
+        None if is_first else "golden",
+        data,
+    )
+
+
+def _sample(message: type[Message]) -> dict[str, Any]:
+    """The simplest data in which every member has a value."""
+    from hypothesis import HealthCheck, Phase, find, settings
+
+    from agents.testing.strategies import structs
+
+    names = [field.encode_name for field in msgspec.structs.fields(message)]
+
+    def is_full(event: Any) -> bool:
+        data = msgspec.to_builtins(event)
+        return all(data.get(name) not in (None, [], {}) for name in names)
+
+    quick = settings(
+        max_examples=20_000,
+        deadline=None,
+        database=None,
+        derandomize=True,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    data: dict[str, Any] = msgspec.to_builtins(find(structs(message), is_full, settings=quick))
+    return data
+
+
+def _write(decider: Decider[Any]) -> list[str]:
+    from schemas.cid import cid_text
+
+    path = golden(decider)
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    new = [each for each in published(decider) if each.key not in kept]
+    for each in new:
+        data = _sample(each.type)
+        block, cid = block_of(decider, each, data)
+        newest = decider.event_data(decider.read_event(each.name, each.version, data))
+        kept[each.key] = {"cid": cid_text(cid), "newest": newest, "block": block.hex()}
+    if new:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    return [each.key for each in new]
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    from agents.aggregates import REGISTRY
+
+    for one in REGISTRY.values():
+        if written := _write(one):
+            print(f"written: {golden(one).name}:", *written)  # noqa: T201 -- a script that says what it did
