@@ -1,4 +1,4 @@
-"""The schemas of what aggregates are told and say: every command and event of a registry, in the newest version."""
+"""The schemas of what aggregates are told and say: every command and event of a registry, in every version."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from agents.aggregates import REGISTRY
 from schemas.json_schema import MessageSchema, message_schema
+from schemas.upcast import Upcast
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -17,9 +18,21 @@ COMMAND_VERSION: Final = 1
 
 
 def message_schemas(registry: Mapping[str, Decider[Any]] = REGISTRY) -> Iterator[MessageSchema]:
-    """Every command and event, kind by kind, in the order of the tables."""
-    for kind, decider in registry.items():
-        for command in decider.commands.values():
-            yield message_schema(kind, "command", command, COMMAND_VERSION)
-        for event in decider.events.values():
-            yield message_schema(kind, "event", event.type, event.schema_version)
+    """Every command and event, kind by kind, in the order of the tables; an event's versions from the oldest on."""
+    for decider in registry.values():
+        for name in (*decider.commands, *decider.events):
+            yield from versions(decider, name)
+
+
+def versions(decider: Decider[Any], name: str) -> Iterator[MessageSchema]:
+    """The versions of one command or event, from the oldest on; none, if the kind has neither of this name.
+
+    Older versions are those that kept their types: a bare function as upcaster has none.
+    """
+    if (command := decider.commands.get(name)) is not None:
+        yield message_schema(decider.kind, "command", command, COMMAND_VERSION)
+    if (event := decider.events.get(name)) is not None:
+        for version, upcaster in enumerate(event.upcasters, start=1):
+            if isinstance(upcaster, Upcast):
+                yield message_schema(decider.kind, "event", upcaster.older, version, name)
+        yield message_schema(decider.kind, "event", event.type, event.schema_version)

@@ -61,16 +61,19 @@ class MessageSchema(NamedTuple):
         return f"{self.kind}/{self.name}.{self.version}.json"
 
 
-def message_schema(kind: str, role: Role, message: type[Message], version: int) -> MessageSchema:
-    """The schema of the newest version, from its type."""
+def message_schema(
+    kind: str, role: Role, message: type[Message], version: int, name: str | None = None
+) -> MessageSchema:
+    """The schema of a version, from the type that it has; `name` is the message's, where the type has another."""
     (root,), parts = msgspec.json.schema_components([message], ref_template="#/$defs/{name}")
-    name = message.__name__
-    whole = parts.pop(name, root)
+    whole = parts.pop(message.__name__, root)
+    name = name or message.__name__
     definitions = {part: _plain(parts[part], role) for part in sorted(parts)}
     body = _plain(whole, role)
     if MOST_BYTES in str((body, definitions)):
         definitions[_FREE] = _FREE_JSON
     head = {"$schema": DIALECT, "$id": urn(kind, name, version)}
+    body["title"] = name
     return MessageSchema(kind, role, name, version, head | body | ({"$defs": definitions} if definitions else {}))
 
 

@@ -14,7 +14,10 @@ from jsonschema import Draft202012Validator
 from agents.aggregates import REGISTRY
 from agents.decider import Decider
 from agents.testing import given
+from schemas.fields import Text
+from schemas.messages import Message
 from schemas.person import RegisterPerson
+from schemas.upcast import Upcast
 from topics.headers import type_headers
 from workers.cli.schemas import schemas
 from workers.published import files, find, newest, published
@@ -104,25 +107,36 @@ def test_an_event_has_what_a_command_may_leave_to_the_default() -> None:
     assert "capacity" in event["required"]
 
 
-def test_an_older_version_of_an_event_is_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class PersonRegistered1(Message):
+    """Somebody became known."""
+
+    full_name: Text
+
+
+def test_an_older_version_of_an_event_has_a_schema_of_its_own() -> None:
     person = REGISTRY["person"]
-    older = {"person": _with_older_registration(person)}
-    monkeypatch.setattr("workers.published._folder", lambda: tmp_path)
-    with pytest.raises(FileNotFoundError):
-        list(published(older))
-    (tmp_path / "person").mkdir()
-    (tmp_path / "person/PersonRegistered.1.json").write_text('{"$id": "as it was"}')
-    found = find("urn:annals:schema:person:PersonRegistered:1", older)
-    assert found is not None
-    assert found.schema == {"$id": "as it was"}
-    latest = newest("person", "PersonRegistered", older)
-    assert latest is not None
-    assert latest.version == 2
-    assert latest.schema["$id"] == "urn:annals:schema:person:PersonRegistered:2"
-
-
-def _with_older_registration(person: Decider[Any]) -> Decider[Any]:
     registered = person.events["PersonRegistered"].type
+    upcast = Upcast(PersonRegistered1, lambda data: {"name": data["full_name"]})
+    older = {"person": _with_upcasters(person, {registered: (upcast,)})}
+    first, second = (find(f"urn:annals:schema:person:PersonRegistered:{version}", older) for version in (1, 2))
+    assert first is not None
+    assert (first.path, first.schema["title"]) == ("person/PersonRegistered.1.json", "PersonRegistered")
+    assert list(first.schema["properties"]) == ["full_name"]
+    assert second is not None
+    assert second == newest("person", "PersonRegistered", older)
+    assert "name" in second.schema["properties"]
+    assert first in list(published(older))
+
+
+def test_an_older_version_that_kept_no_type_has_no_schema() -> None:
+    person = REGISTRY["person"]
+    registered = person.events["PersonRegistered"].type
+    older = {"person": _with_upcasters(person, {registered: (lambda data: data,)})}
+    assert find("urn:annals:schema:person:PersonRegistered:1", older) is None
+    assert find("urn:annals:schema:person:PersonRegistered:2", older) is not None
+
+
+def _with_upcasters(person: Decider[Any], upcasters: Any) -> Decider[Any]:
     return Decider(
         "person",
         person.machine,
@@ -131,7 +145,7 @@ def _with_older_registration(person: Decider[Any]) -> Decider[Any]:
         already_true=lambda command, state: False,
         decide=lambda command, state, at: [],
         evolve=person.evolve,
-        upcasters={registered: (lambda data: data,)},
+        upcasters=upcasters,
     )
 
 
