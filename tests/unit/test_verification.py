@@ -1,11 +1,16 @@
 """Verification of plain records: what is altered is caught and named, what is only void or foreign is counted."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from chained import Sealed, chain, records, sealed
+from chained import TRACE, Sealed, chain, sealed
+from chained import records as decoded
 from topics.keys import partition_of
+from topics.wire import encode_headers
 from workers.audit.chains import Chains, Place
 from workers.audit.report import MOST_LISTED, Broken, Report
 from workers.audit.survey import Survey, survey
@@ -13,6 +18,20 @@ from workers.audit.verify import verify_records
 
 ALONE = Place("person", "events.person", 0, 1)
 MANY = Place("person", "events.person", 1, 3)  # where p-1 belongs
+
+
+@pytest.fixture(params=["decoded", "as they stand"], autouse=True)
+def form(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each test is made with headers in both forms: as a program has them, and as Kafka has them."""
+    monkeypatch.setattr(f"{__name__}.AS_THEY_STAND", request.param != "decoded")
+
+
+AS_THEY_STAND = False
+
+
+def records(events: list[Sealed], start: int = 0) -> list[Any]:
+    found = decoded(events, start)
+    return [(*each[:3], encode_headers(each[3])) for each in found] if AS_THEY_STAND else found
 
 
 def verified(events: list[Sealed], place: Place = ALONE, *, tolerates_void: bool = False) -> Report:
@@ -181,7 +200,17 @@ def test_an_event_without_any_header_is_named() -> None:
     assert (report.events, len(report.broken)) == (1, 1)
 
 
-@pytest.mark.parametrize("how", [{}, {"actor": None}, {"causation_id": "cause"}, {"traceparent": b"00-0a-0b-01"}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        {"actor": None},
+        {"causation_id": "cause"},
+        {"causation_id": "c" * 256, "actor": None, "command_id": "é" * 128},
+        {"traceparent": b"00-0a-0b-01"},
+        {"actor": None, "causation_id": "cause", "traceparent": b""},
+    ],
+)
 def test_headers_that_may_be_there_are_no_difference(how: dict[str, object]) -> None:
     assert verified(chain("p-1", 3, **how)).is_good
 
@@ -196,6 +225,25 @@ def test_a_header_that_is_there_twice_is_named() -> None:
     (event,) = chain("p-1", 1)
     report = verified([event.but(headers=[*event.headers, ("ce_actor", b"other")])])
     assert "ce_actor" in report.broken[0].reason
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x18", b"\x80\x80", b"\x01", b"\x02\x04a", b"\x02\x02a\x01more"])
+def test_headers_that_cannot_be_read_are_named(raw: bytes) -> None:
+    (event,) = chain("p-1", 1)
+    report = verify_records(ALONE, [(0, event.key, event.value, raw)])
+    assert (report.events, reasons(report)) == (1, [(0, 1, "headers differ from the block")])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(at=st.integers(0, 2**16), bit=st.integers(0, 7), traced=st.booleans())
+def test_a_bit_flipped_anywhere_in_the_headers_is_named_or_is_in_the_trace(at: int, bit: int, *, traced: bool) -> None:
+    (event,) = chain("p-1", 1, causation_id="cause", traceparent=TRACE if traced else None)
+    raw = bytearray(encode_headers(event.headers))
+    at %= len(raw)
+    raw[at] ^= 1 << bit
+    in_the_trace = traced and at >= raw.index(b"traceparent") - 1
+    report = verify_records(ALONE, [(0, event.key, event.value, bytes(raw))])
+    assert report.is_good <= in_the_trace
 
 
 def test_the_headers_of_a_record_that_does_not_count_are_not_compared() -> None:

@@ -6,23 +6,23 @@ of one aggregate that continue one another are one run, which costs the judge of
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 from msgspec import Struct
 
 from schemas.chain import ForeignError, read_block
-from schemas.cid import CID_PREFIX, cid_text
-from topics.headers import CONTENT_TYPE, SPEC_VERSION, TRACEPARENT, TRACESTATE, event_headers, header_differences
+from schemas.cid import CID_PREFIX
 from topics.keys import partition_of
+from workers.audit.written import differences
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from topics.headers import Header, ReadHeaders
+    from topics.headers import ReadHeaders
 
-    Record = tuple[int, bytes | None, bytes | None, ReadHeaders]  # offset, key, value, headers
+    # offset, key, value, headers: decoded, or as they stand in the record
+    Record = tuple[int, bytes | None, bytes | None, ReadHeaders | bytes]
 
 LEAST_VERSION: Final = -(2**63)
 """CBOR has integers from -2^64; what is below this is shown as this, and does not count either way."""
@@ -91,7 +91,7 @@ def survey(
         else:
             newest[key] = run = Run(key, max(version, LEAST_VERSION), previous, [offset], [cid])
             runs.append(run)
-        if not _are_as_written(headers, key, event, cid) and (lines := header_differences(headers, event, cid)):
+        if lines := differences(headers, key, event, cid):
             run.differences = {**run.differences, offset: "; ".join(lines)}
     return Survey(runs, foreign)
 
@@ -99,46 +99,3 @@ def survey(
 def misplaced(key: bytes, partitions: int) -> str:
     """Say where a key belongs."""
     return f"the key belongs to partition {partition_of(key, partitions)} of {partitions}"
-
-
-_TRACE: Final = frozenset({TRACEPARENT, TRACESTATE})
-_ALWAYS: Final = 12  # headers that every event has, before those that it may have
-
-
-@lru_cache(maxsize=4096)
-def _of_type(kind: str, type_name: str, schema_version: int) -> tuple[Header, ...]:
-    """Return the headers that all events of a type have: `topics.headers` decides, here they are kept."""
-    return tuple(event_headers(kind, b"", 1, type_name, schema_version, "", "", "", "", None, None)[3:6])
-
-
-def _are_as_written(headers: ReadHeaders, key: bytes, event: dict[str, Any], cid: bytes) -> bool:
-    """Whether the headers are what `topics.headers.event_headers` makes of the block, in that order.
-
-    It says so in half the time that making them anew takes; where it does not, `header_differences` decides.
-    """
-    command_id, correlation_id = event["command_id"], event["correlation_id"]
-    causation_id, actor = event["causation_id"], event["actor"]
-    causing = command_id.encode()
-    if headers[:_ALWAYS] != [
-        CONTENT_TYPE,
-        SPEC_VERSION,
-        ("ce_id", cid_text(cid).encode()),
-        *_of_type(event["kind"], event["type"], event["schema_version"]),
-        ("ce_subject", key),
-        ("ce_time", event["recorded_at"].encode()),
-        ("ce_sequence", b"%020d" % event["version"]),
-        ("ce_partitionkey", key),
-        ("ce_correlationid", causing if correlation_id == command_id else correlation_id.encode()),
-        ("ce_causationid", causing),
-    ]:
-        return False
-    at = _ALWAYS
-    if causation_id is not None:
-        if headers[at : at + 1] != [("ce_commandcausationid", causation_id.encode())]:
-            return False
-        at += 1
-    if actor is not None:
-        if headers[at : at + 1] != [("ce_actor", actor.encode())]:
-            return False
-        at += 1
-    return len(headers) == at or _TRACE.issuperset(name for name, _ in headers[at:])

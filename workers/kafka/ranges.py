@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import KafkaError, LeaderNotAvailableError, OffsetOutOfRangeError, for_code
 from aiokafka.protocol.fetch import FetchRequest
-from aiokafka.record.control_record import ABORT_MARKER, ControlRecord
-from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
 
+from workers.kafka.frames import Batch, batches_of
 from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
@@ -22,8 +21,9 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
+    from workers.kafka.frames import Record
+
     Where = tuple[str, int]  # topic, partition
-    Record = tuple[int, bytes | None, bytes | None, Sequence[tuple[str, bytes | None]]]  # offset, key, value, headers
 
 FETCH_BYTES: Final = 2 << 20  # some 2,000 events, a fortieth of a second of work: the next fetch comes meanwhile
 FETCH_WAIT_MS: Final = 500
@@ -40,7 +40,7 @@ class RangeGoneError(Exception):
 class _Part(NamedTuple):
     """What one fetch brought: the batches, and which transactions in them were aborted (producer, first offset)."""
 
-    batches: list[Any]
+    batches: list[Batch]
     aborted: list[tuple[int, int]]
     size: int
 
@@ -75,8 +75,8 @@ async def _wait_for_leader(client: AIOKafkaClient, error: Exception, deadline: f
 async def read_range(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncIterator[list[Record]]:
     """Yield the committed records with offsets from `start` to below `end`, in steps of one fetch.
 
-    `end` is at most the last stable offset. While one step is worked on, the next one is on its way. Checksums of
-    batches are not checked: who reads this way checks what is inside.
+    Headers are as they stand (`workers.kafka.frames`). `end` is at most the last stable offset. While one step is
+    worked on, the next one is on its way. Checksums of batches are not checked: who reads so checks what is inside.
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
@@ -126,10 +126,7 @@ async def _fetch(client: AIOKafkaClient, where: Where, position: int, limit: int
 def _part(members: Sequence[Any], version: int) -> _Part:
     data = members[-1] or b""
     aborted = members[-3] if version >= PREFERRED_REPLICA_VERSION else members[-2]
-    records, batches = MemoryRecords(data), []
-    while records.has_next():
-        batches.append(records.next_batch())
-    return _Part(batches, sorted(aborted or [], key=lambda each: each[1]), len(data))
+    return _Part(batches_of(data), sorted(aborted or [], key=lambda each: each[1]), len(data))
 
 
 def _committed(part: _Part, start: int, end: int) -> list[Record]:
@@ -137,14 +134,13 @@ def _committed(part: _Part, start: int, end: int) -> list[Record]:
     records: list[Record] = []
     aborted, aborting = list(part.aborted), set()
     for batch in part.batches:
-        producer = batch.producer_id
         while aborted and aborted[0][1] <= batch.base_offset:
             aborting.add(aborted.pop(0)[0])
-        if batch.is_control_batch:
-            if ControlRecord.parse(next(batch).key) == ABORT_MARKER:
-                aborting.discard(producer)
-        elif not (batch.is_transactional and producer in aborting):
-            records += [(each.offset, each.key, each.value, each.headers) for each in batch]
+        if batch.is_control:
+            if batch.is_abort():
+                aborting.discard(batch.producer_id)
+        elif not (batch.is_transactional and batch.producer_id in aborting):
+            records += batch.records()
     if records and (records[0][0] < start or records[-1][0] >= end):
         return [record for record in records if start <= record[0] < end]
     return records
