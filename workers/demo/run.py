@@ -15,7 +15,7 @@ from workers.demo.memory import Memory, remember
 from workers.demo.proofs import caught, each_once, journal, kept_heads, tampered_copy, whole_journal
 from workers.demo.sequel import sequel
 from workers.demo.stage import Stage
-from workers.demo.story import ADA, GRACE, STORY
+from workers.demo.story import ADA, ADA_TWICE, STORY
 from workers.demo.teller import DifferedError, Teller, short
 from workers.demo.trials import conflict, counted_statuses, flood
 
@@ -58,6 +58,7 @@ class _Run:
         self._before = stage.memory
         self._versions = dict(stage.memory.heads)  # of the story's aggregates
         self._answers: dict[str, str] = {}
+        self._scenes = 0
 
     def run(self) -> None:
         self._set_stage()
@@ -71,22 +72,30 @@ class _Run:
 
     def _set_stage(self) -> None:
         show, stage = self._show, self._stage
-        show.say(("annals demo", "bold"), (": real parts, started for you, and gone when it ends", ""))
+        show.say(("annals demo", "bold"), (": real parts, started for you, and gone when it ends", "dim"))
         began = perf_counter()
         with show.waiting("Starting Apache Kafka") as status:
             topics = stage.start_broker(_Progress(status))
-        where = f"data in {stage.folder}" if stage.is_kept else "no Docker, no installed Java"
-        show.line("ok", ("Apache Kafka     ", ""), (f"{stage.settings.bootstrap_servers}, {where}", "dim"))
-        made = f"{topics} topics made" if topics else "the topics are there already"
-        show.line(
-            "ok", ("topics           ", ""), (f"{made}: commands, events, outcomes, snapshots of each kind", "dim")
+        self._stands(
+            began, "Apache Kafka", f"at {stage.settings.bootstrap_servers}, without Docker or an installed Java"
         )
-        show.say((f"broker {perf_counter() - began:.1f} s", "dim"))
+        made = f"{topics} made" if topics else "there already"
+        self._stands(
+            None, "topics", f"{made}: commands, events, outcomes and snapshots of seven kinds, and dead letters"
+        )
+        began = perf_counter()
         with show.waiting("Starting two workers"):
             stage.start_workers(WORKERS)
         shared = " and ".join(f"{len(worker.person_partitions())} (pid {worker.pid})" for worker in stage.workers)
-        show.line("ok", ("two workers      ", ""), (f"they share the partitions of each kind: {shared}", "dim"))
-        show.say((f"  {perf_counter() - began:.1f} s", "dim"))
+        self._stands(began, "two workers", f"share the partitions of each kind: {shared}")
+
+    def _stands(self, began: float | None, what: str, how: str) -> None:
+        took = "" if began is None else f" ({perf_counter() - began:.1f} s)"
+        self._show.line("ok", (f"{what:<14}", ""), (f"{how}{took}", "dim"))
+
+    def _scene(self, title: str, meaning: str) -> None:
+        self._scenes += 1
+        self._show.scene(f"{self._scenes} {title}", meaning)
 
     async def _tell(self) -> None:
         settings, show = self._stage.settings, self._show
@@ -98,7 +107,7 @@ class _Run:
         records = await journal(settings, "person")
         await self._show_tampering(records)
 
-        show.scene("The whole journal", "$ annals verify")
+        self._scene("The whole journal", "$ annals verify")
         versions = self._versions | guests
         report = await asyncio.to_thread(whole_journal, settings, KINDS, versions)
         self._found["verify"] = report.as_json()
@@ -114,14 +123,13 @@ class _Run:
 
     async def _tell_story(self, client: CommandClient) -> None:
         teller = Teller(client, self._stage.settings, self._show, self._before, chapter=1)
-        for number, scene in enumerate(STORY, 1):
-            await self._tell_scene(teller, scene, f"{number} {scene.title}")
+        for scene in STORY:
+            await self._tell_scene(teller, scene)
         self._answers = teller.answers
         told = [teller]
         if self._number > 1:
             teller = Teller(client, self._stage.settings, self._show, self._before, chapter=self._number)
-            scene = sequel(self._number)
-            await self._tell_scene(teller, scene, scene.title)
+            await self._tell_scene(teller, sequel(self._number))
             told.append(teller)
         for each in told:
             self._versions |= {
@@ -130,20 +138,22 @@ class _Run:
         self._found["story"] = dict(told[0].statuses)
         self._found["sequel"] = dict(told[1].statuses) if len(told) > 1 else None
 
-    async def _tell_scene(self, teller: Teller, scene: Scene, title: str) -> None:
+    async def _tell_scene(self, teller: Teller, scene: Scene) -> None:
         before = teller.statuses.total()
-        self._show.scene(title, "Told before; sent again." if teller.is_telling_again else scene.meaning)
+        self._scene(
+            scene.title, "Told before, and sent again under the same ids." if teller.is_telling_again else scene.meaning
+        )
         await scene.tell(teller)
         if teller.is_telling_again:
             count = teller.statuses.total() - before
             self._show.line("same", (f"{count} commands, {count} duplicates", "cyan"), (": the CIDs of then", "dim"))
 
     async def _show_conflict(self, client: CommandClient) -> None:
-        self._show.scene("Two at once", "Two clerks saw the same version of the lab, and both change its capacity.")
+        self._scene("Two at once", "Two clerks saw the same version of the lab, and both change its capacity.")
         expected, winner, loser = await conflict(client, self._stage.settings)
         self._show.line("ok", (f"one wins: {winner.events[0].type} v{winner.version}", "green"))
-        error = loser.error
-        says = "" if error is None else f"the other is told: {error.code} {error.details}"
+        code = "" if loser.error is None else loser.error.code
+        says = f"the other is told: {code}, it expected version {expected}, and now it is {loser.version}"
         self._show.line("no", (says, "yellow"))
         self._versions["location/lab"] = (winner.version, winner.head or "")
         self._found["conflict"] = {"expected": expected, "version": winner.version}
@@ -152,7 +162,7 @@ class _Run:
         stage, show = self._stage, self._show
         victim = stage.workers[0]
         pid, owned = victim.pid, victim.person_partitions()
-        show.scene("A worker dies", "Thousands of commands are under way when one of the two workers is killed.")
+        self._scene("A worker dies", "Thousands of commands are under way when one of the two workers is killed.")
         with show.waiting(f"kill -9 {pid}: the other worker takes its partitions over, in some ten seconds"):
             found = await flood(client, self._number, stage.settings, owned, victim.kill)
         total = len(found.ids)
@@ -179,7 +189,7 @@ class _Run:
 
     async def _show_chain(self) -> None:
         show = self._show
-        show.scene("One chain", f"$ annals events person {ADA}: each event holds the CID of the one before.")
+        self._scene("One chain", f"$ annals events person {ADA}: each event holds the CID of the one before.")
         chain = []
         async with aclosing(history(self._stage.settings, "person", ADA)) as events:
             async for counted in events:
@@ -189,29 +199,29 @@ class _Run:
                 chain.append({"version": event["version"], "type": event["type"], "cid": cid, "previous": link})
                 show.say(
                     (f"  {event['version']:>3} ", "dim"),
-                    (f"{event['type']:<20}", ""),
-                    (short(cid), "green"),
-                    (f"  after {short(link)}", "dim"),
+                    (f"{event['type']:<17} ", ""),
+                    (cid, "green"),
+                    (f"  after {'nothing' if link is None else short(link)}", "dim"),
                 )
         show.say(("      head: ", "dim"), (chain[-1]["cid"], "green"))
         self._found["chain"] = chain
 
     async def _show_tampering(self, records: list[Record]) -> None:
         show, settings = self._show, self._stage.settings
-        show.scene(
+        self._scene(
             "A tampered copy", "A copy of two chains, in which somebody with access to the disk has been at work."
         )
-        head = self._versions[f"person/{GRACE}"][1]
-        async with tampered_copy(settings, records, ADA, GRACE) as copy:
+        head = self._versions[f"person/{ADA_TWICE}"][1]
+        async with tampered_copy(settings, records, ADA, ADA_TWICE) as copy:
             altered, cut = await asyncio.to_thread(caught, copy, head)
         show.line("wrong", (f"another e-mail address in event 2 of {ADA}, its CID and headers made to fit", "red"))
         show.line(
             "ok",
-            (f"caught: {altered.aggregate_id} version {altered.version} at offset {altered.offset}: ", ""),
-            (altered.reason, "dim"),
+            (f"caught at version {altered.version}, offset {altered.offset}: ", "green"),
+            (short(altered.reason), "dim"),
         )
-        show.line("wrong", (f"the last event of {GRACE} cut off: what is left is a chain", "red"))
-        show.line("ok", ("caught by the head that was kept: ", ""), (cut.reason, "dim"))
+        show.line("wrong", (f"the last event of {ADA_TWICE} cut off: what is left is a chain by itself", "red"))
+        show.line("ok", ("caught by the kept head: ", "green"), (short(cut.reason), "dim"))
         self._found["tampered"] = {"altered": altered._asdict(), "cut": cut._asdict()}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 ACTOR: Final = "annals-demo"
 SHORT: Final = 8
+_CID: Final = re.compile(r"\bbafyr4i[a-z2-7]{52}\b")
 
 
 class DifferedError(Exception):
@@ -38,9 +40,9 @@ def expect(is_so: bool, otherwise: str) -> None:  # noqa: FBT001 - it reads as a
         raise DifferedError(otherwise)
 
 
-def short(cid: str | None) -> str:
-    """A CID for the eye: its beginning is every event's, its end is not."""
-    return "nothing" if cid is None else f"{cid[:SHORT]}…{cid[-SHORT:]}"
+def short(text: str) -> str:
+    """A CID for the eye, or a text with each of its CIDs so: their beginning is every event's, their end is not."""
+    return _CID.sub(lambda found: f"…{found[0][-SHORT:]}", text)
 
 
 class Teller:
@@ -92,7 +94,9 @@ class Teller:
         self.statuses[outcome.status] += 1
         if not self.is_telling_again:
             says = f"{event.type} v{event.version}" if outcome.status == ACCEPTED else f"duplicate: v{event.version}"
-            self._line("ok" if outcome.status == ACCEPTED else "same", new, says, comment or short(event.cid))
+            self._line(
+                "ok" if outcome.status == ACCEPTED else "same", new, says, f"{short(event.cid)} {comment}".rstrip()
+            )
         return outcome
 
     async def refuse(self, kind: str, aggregate_id: str, message: Message, rule: str) -> None:
@@ -111,7 +115,8 @@ class Teller:
             f"{type(message).__name__} of {kind} {aggregate_id} should be refused by {rule}: {outcome}",
         )
         self.statuses[REJECTED] += 1
-        self._line("no", new, rule, "" if outcome.error is None else outcome.error.message)
+        self._line("no", new, rule, "on purpose:")
+        self._show.say((f"      {'' if outcome.error is None else outcome.error.message}", "dim"))
 
     async def again(self, outcome: Outcome, message: Message) -> None:
         """Send a command once more, under the id that it had.
@@ -153,10 +158,5 @@ class Teller:
     def _line(self, mark: str, new: NewCommand, says: str, comment: str) -> None:
         style = {"ok": "green", "no": "yellow", "same": "cyan"}[mark]
         name = type(new.message).__name__
-        self._show.line(
-            mark,
-            (f"{name:<21}", ""),
-            (f"{new.kind} {new.aggregate_id}".ljust(24), "dim"),
-            (f"{says:<28}", style),
-            (f" {comment}".rstrip(), "dim"),
-        )
+        whose = f"{new.kind} {new.aggregate_id}"
+        self._show.line(mark, (f"{name:<21}", ""), (f"{whose:<23}", "dim"), (f"{says:<26}", style), (comment, "dim"))
