@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
@@ -75,6 +76,19 @@ class Part(msgspec.Struct, kw_only=True):
             "notes": self.notes,
             "measured": self.measured,
         }
+
+
+class Runs:
+    """The values of all runs, by figure."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self.values: dict[str, list[float]] = defaultdict(list)
+
+    def add(self, **values: float) -> None:
+        """Add what one run found."""
+        for name, value in values.items():
+            self.values[name].append(value)
 
 
 def quantile(values: Sequence[float], fraction: float) -> float:

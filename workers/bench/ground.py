@@ -84,6 +84,12 @@ async def ground(bootstrap: str | None, folder: Path, say: Callable[[str], None]
         yield Ground(broker.bootstrap, folder, say, folder / "broker" / "kafka")
 
 
+@asynccontextmanager
+async def nowhere(folder: Path, say: Callable[[str], None]) -> AsyncIterator[Ground]:
+    """Give a ground without brokers, for what needs none."""
+    yield Ground("", folder, say)
+
+
 async def create_topic(site: Site, name: str) -> str:
     """Create a topic beside the site's, stamped by the broker, with as many partitions; return its whole name."""
     topic = f"{site.settings.topic_prefix}{name}"

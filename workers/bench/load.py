@@ -100,9 +100,14 @@ class Pacer:
         """By command id: `perf_counter` at its send."""
         self.late_s: list[float] = []
         """How much later than planned each was sent: above some milliseconds the load was not even."""
+        self._is_over = False
+
+    def stop(self) -> None:
+        """Send no more."""
+        self._is_over = True
 
     async def run(self, ids: list[str], seconds: float) -> None:
-        """Send for so long, to these aggregates in turns."""
+        """Send for so long or until stopped, to these aggregates in turns, and return when all are acknowledged."""
         topic, partitions = self._site.names.commands(KIND), self._site.partitions
         count = int(self._rate * seconds)
         # made before, so that nothing but the send is left while it is measured
@@ -117,6 +122,8 @@ class Pacer:
                 due = began + number / self._rate
                 if (wait := due - perf_counter()) > 0:
                     await asyncio.sleep(wait)
+                if self._is_over:
+                    break
                 self.sent_at[command_id] = now = perf_counter()
                 self.late_s.append(now - due)
                 answers.append(await producer.send(topic, value, key, partition))

@@ -5,7 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-PARTS: Final = ("drain", "backlog", "latency")
+PARTS: Final = (
+    "drain",
+    "backlog",
+    "latency",
+    "takeover",
+    "fold",
+    "verify",
+    "append",
+    "memory",
+    "sizes",
+    "scaling",
+    "pause",
+    "domain",
+)
 """The names of the measurements, in the order of RESULTS.md."""
 
 
@@ -27,7 +40,9 @@ class Plan:
     append_commands: int = 20_000
     store_aggregates: int = 1_000_000
     size_commands: int = 50_000
+    codecs: tuple[str, ...] = ("none", "lz4", "zstd")
     scaling_commands: int = 200_000
+    workers: tuple[int, ...] = (1, 2, 4)
     domain_rounds: int = 2_000
 
 
@@ -45,7 +60,9 @@ QUICK: Final = Plan(
     append_commands=500,
     store_aggregates=2_000,
     size_commands=1_000,
+    codecs=("none", "zstd"),
     scaling_commands=1_000,
+    workers=(1, 2),
     domain_rounds=5,
 )
 """Enough to run through every line of the benchmarks in seconds; its figures say nothing."""

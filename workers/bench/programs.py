@@ -103,6 +103,12 @@ class Worker(Program):
         entries: list[dict[str, Any]] = [json.loads(line) for line in lines]
         return [entry for entry in entries if entry.get("event") == event]
 
+    def partitions(self, kind: str) -> set[int]:
+        """Return the partitions of a kind that it was assigned last."""
+        assigned = self.logged("shards assigned")
+        shards = [shard.rpartition("-") for shard in assigned[-1]["shards"]] if assigned else []
+        return {int(partition) for of, _, partition in shards if of == kind}
+
     async def until_ready(self) -> None:
         """Wait until every partition that is assigned to it is open.
 
@@ -138,19 +144,6 @@ class Samples:
     def __init__(self, text: str) -> None:
         """Read Prometheus' text format."""
         self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-
-    def total(self, name: str, **labels: str) -> float:
-        """Return the sum of all samples of a name that have these labels."""
-        wanted = labels.items()
-        return sum(each.value for each in self._samples if each.name == name and wanted <= each.labels.items())
-
-    def by(self, name: str, label: str) -> dict[str, float]:
-        """Return the sums of a name by one of its labels."""
-        found: dict[str, float] = defaultdict(float)
-        for each in self._samples:
-            if each.name == name and label in each.labels:
-                found[each.labels[label]] += each.value
-        return dict(found)
 
     def buckets(self, name: str, **labels: str) -> dict[float, float]:
         """Return a histogram's cumulative counts by upper bound."""

@@ -7,9 +7,15 @@ import os
 import signal
 from typing import TYPE_CHECKING, Final
 
-from workers.bench.ground import ground
+from workers.bench.ground import ground, nowhere
+from workers.bench.parts.chains import measure_append, measure_verify
+from workers.bench.parts.domain import measure_domain
 from workers.bench.parts.drain import measure_backlog, measure_drain
+from workers.bench.parts.fold import measure_fold
 from workers.bench.parts.latency import measure_latency
+from workers.bench.parts.memory import measure_memory, measure_sizes
+from workers.bench.parts.scaling import measure_pause, measure_scaling
+from workers.bench.parts.takeover import measure_takeover
 from workers.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -24,7 +30,17 @@ MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
     "drain": measure_drain,
     "backlog": measure_backlog,
     "latency": measure_latency,
+    "takeover": measure_takeover,
+    "fold": measure_fold,
+    "verify": measure_verify,
+    "append": measure_append,
+    "memory": measure_memory,
+    "sizes": measure_sizes,
+    "scaling": measure_scaling,
+    "pause": measure_pause,
+    "domain": measure_domain,
 }
+WITHOUT_BROKERS: Final = frozenset({"domain"})
 
 
 async def measure(
@@ -39,7 +55,8 @@ async def measure(
     if task is not None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     found = []
-    async with ground(bootstrap, folder, say) as here:
+    needs_brokers = set(names) - WITHOUT_BROKERS
+    async with ground(bootstrap, folder, say) if needs_brokers else nowhere(folder, say) as here:
         for name, measure_part in MEASURES.items():
             if name in names:
                 circumstances = f"{SystemClock().now():%Y-%m-%d}, load before {os.getloadavg()[0]:.1f}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -172,3 +172,17 @@ class Tail:
 def event_command(record: Any) -> bytes:
     """Return the command that caused an event, from its headers."""
     return next((value for name, value in record.headers if name == "ce_causationid"), b"")
+
+
+@asynccontextmanager
+async def tailing(site: Site, topic: str, id_of: Callable[[Any], bytes]) -> AsyncIterator[Tail]:
+    """Note what becomes readable in a topic from now on."""
+    tail = Tail(id_of)
+    async with reader(site, [TopicPartition(topic, partition) for partition in range(site.partitions)]) as consumer:
+        watching = asyncio.create_task(tail.run(consumer))
+        try:
+            yield tail
+        finally:
+            watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from workers.bench.figures import Figure, Part
+from workers.bench.figures import Figure, Part, Runs
 from workers.bench.ground import KIND, create_topic
 from workers.bench.load import aggregate_ids, histories, preload
 from workers.bench.programs import BenchError, program, worker
@@ -35,15 +35,15 @@ MOST_MB: Final = 400.0
 
 METHOD: Final = """\
 Commands are in `commands.person` before the worker starts: {commands:,} of some 240 bytes to {aggregates:,}
-aggregates in turns, each of which causes one event. One process of `annals worker` with all kinds, RocksDB, outcomes
-and metrics decides them. commands/s: outcomes behind the first batch, by the time between the broker's own first and
-last stamp (LogAppendTime). Every outcome is read afterwards, and is `accepted`. CPU: of the worker, user and system,
-behind the first batches. Memory: the kernel's high-water mark of the process (VmHWM).
+aggregates in turns, each of which causes one event. One process of `annals worker` with all kinds, RocksDB,
+outcomes and metrics decides them. commands/s: outcomes behind the first batch, by the time between the broker's
+own first and last stamp (LogAppendTime). Every outcome is read afterwards, and is `accepted`. CPU: of the
+worker, user and system, behind the first batches. Memory: the kernel's high-water mark of the process (VmHWM).
 """
 BESIDE: Final = """\
-In each run, one after the other: the worker; a stock Faust agent that counts {faust:,} of the same records; bare
-aiokafka that consumes them all, writes one event for each by `send_batch`, sends the offsets and commits; the same
-again without reading the command, its bytes copied as they are.
+In each run, one after the other: the worker; a stock Faust agent that counts {faust:,} of the same records;
+bare aiokafka that consumes them all, writes one event for each by `send_batch`, sends the offsets and commits;
+the same again without reading the command, its bytes copied as they are.
 """
 
 
@@ -54,18 +54,6 @@ class Drained:
     per_second: float
     cpu_us: float
     peak_mb: float
-
-
-@dataclass(slots=True)
-class Runs:
-    """The values of all runs, by figure."""
-
-    values: dict[str, list[float]] = field(default_factory=dict)
-
-    def add(self, **values: float) -> None:
-        """Add a run's values."""
-        for name, value in values.items():
-            self.values.setdefault(name, []).append(value)
 
 
 async def measure_drain(ground: Ground, plan: Plan) -> Part:

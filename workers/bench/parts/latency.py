@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
-from aiokafka.structs import TopicPartition
 
-from workers.bench.figures import Figure, Part, bucket_quantile, quantile
+from workers.bench.figures import Figure, Part, Runs, bucket_quantile, quantile
 from workers.bench.ground import KIND
 from workers.bench.load import Pacer, aggregate_ids, preload, register
-from workers.bench.parts.drain import Runs, bare
+from workers.bench.parts.drain import bare
 from workers.bench.programs import worker
-from workers.bench.watching import Tail, event_command, reader, until_decided
+from workers.bench.watching import event_command, tailing, until_decided
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import Callable, Iterable
 
     from workers.bench.ground import Ground, Site
     from workers.bench.plan import Plan
@@ -31,11 +28,11 @@ TARGETS: Final = {100: (10.0, 35.0), 1_000: (15.0, 50.0)}  # p50 and p99 in ms, 
 APPEND_MS: Final = 10.0
 
 METHOD: Final = """\
-Commands that cause one event each are sent one by one, evenly spaced, for {seconds:g} s behind {warm_up:g} s of warm-
-up, to {aggregates:,} aggregates that exist; nothing else runs. The time is from just before the producer's `send`
-until a `read_committed` consumer in the same process has the event. The append is from the batch taken to its commit
-known, from the worker's own histograms (quantiles linear within their buckets, deciding and committing added). Bare
-aiokafka is the process of the drain under the same load.
+Commands that cause one event each are sent one by one, evenly spaced, for {seconds:g} s behind {warm_up:g} s of
+warm- up, to {aggregates:,} aggregates that exist; nothing else runs. The time is from just before the
+producer's `send` until a `read_committed` consumer in the same process has the event. The append is from the
+batch taken to its commit known, from the worker's own histograms (quantiles linear within their buckets,
+deciding and committing added). Bare aiokafka is the process of the drain under the same load.
 """
 
 
@@ -92,20 +89,6 @@ async def _paced(site: Site, topic: str, id_of: Callable[[Any], bytes], ids: lis
         await tail.until_seen(pacer.sent_at, SEEN_S)
     took = [tail.seen_at[command_id][1] - sent for command_id, sent in pacer.sent_at.items()]
     return Took([MS * each for each in took], [MS * each for each in pacer.late_s])
-
-
-@asynccontextmanager
-async def tailing(site: Site, topic: str, id_of: Callable[[Any], bytes]) -> AsyncIterator[Tail]:
-    """Note what becomes readable in a topic from now on."""
-    tail = Tail(id_of)
-    async with reader(site, [TopicPartition(topic, partition) for partition in range(site.partitions)]) as consumer:
-        watching = asyncio.create_task(tail.run(consumer))
-        try:
-            yield tail
-        finally:
-            watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
 
 
 def _quantiles(prefix: str, took: Took) -> dict[str, float]:
