@@ -46,6 +46,7 @@ LIMITS: Final = {
     "snapshots": SNAPSHOT_TOPIC_BYTES,
     "dead-letters": DEAD_LETTER_TOPIC_BYTES,
 }
+CANCEL_AGAIN_S: Final = 0.5
 Key = tuple[str, int]  # kind, partition
 
 
@@ -203,7 +204,9 @@ class Shards:
 
     async def _close(self, key: Key) -> None:
         shard, task = self._shards.pop(key), self._tasks.pop(key)
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        while not task.done():
+            # aiokafka's clients, closing, take a cancellation that meets them for that of a task of their own
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
         await shard.close()
         self._telemetry.pop(key).close()
