@@ -2,7 +2,8 @@
 
     python chaos_launcher.py PLAN ARGUMENT…
 
-PLAN is JSON: {"kinds": […], "faults": [{"point": …, "action": …, "nth": 1}], "without": […], "session_ms": …}. A fault
+PLAN is JSON: {"kinds": […], "faults": [{"point": …, "action": …, "nth": 1}], "without": […], "session_ms": …,
+"fenced_patience_s": …}. A fault
 strikes when the point is passed for the nth time, in any shard: `kill` is SIGKILL, `stop` is SIGSTOP (until somebody
 sends SIGCONT), both to itself, so that the point is exact.
 """
@@ -105,6 +106,10 @@ def main() -> None:
     if session_ms := plan.get("session_ms"):
         transport.SESSION_TIMEOUT_MS = session_ms
         transport.HEARTBEAT_INTERVAL_MS = session_ms // 4
+    if patience_s := plan.get("fenced_patience_s"):
+        from agents import shard
+
+        shard.FENCED_PATIENCE_S = patience_s
     if plan.get("without"):
         import chaos_measures
 

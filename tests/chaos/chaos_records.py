@@ -80,13 +80,7 @@ class Records:
 
     def read(self) -> Self:
         """Read on until what is committed now has been read, in every partition."""
-        everything = {
-            TopicPartition(self._prefix + topic, partition): OffsetSpec.latest()
-            for topic, count in self.partitions.items()
-            for partition in range(count)
-        }
-        asked = self._admin.list_offsets(everything, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=30)
-        ends = {self._where(each.topic, each.partition): future.result().offset for each, future in asked.items()}
+        ends = self._ends()
         deadline = time.monotonic() + WITHIN_S
         while behind := [where for where, end in ends.items() if self._reached.get(where, 0) < end]:
             assert time.monotonic() < deadline, f"not read to their ends: {behind}"
@@ -98,9 +92,28 @@ class Records:
                     self._reached[where] = message.offset() + 1
                 elif error.code() == KafkaError._PARTITION_EOF:
                     self._reached[where] = message.offset()
-                elif error.fatal() or not error.retriable():
+                elif error.fatal() or error.code() == KafkaError._AUTO_OFFSET_RESET:
                     raise KafkaException(error)
         return self
+
+    def _ends(self) -> dict[Where, int]:
+        """The last stable offset of each partition; asked again while a broker that was away comes back."""
+        everything = {
+            TopicPartition(self._prefix + topic, partition): OffsetSpec.latest()
+            for topic, count in self.partitions.items()
+            for partition in range(count)
+        }
+        deadline = time.monotonic() + WITHIN_S
+        while True:
+            asked = self._admin.list_offsets(
+                everything, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10
+            )
+            try:
+                return {self._where(tp.topic, tp.partition): future.result().offset for tp, future in asked.items()}
+            except KafkaException:
+                if time.monotonic() > deadline:
+                    raise
+                self._admin.list_topics(timeout=10)  # it may have asked with what it knew of another time
 
     def close(self) -> None:
         self._consumer.close()

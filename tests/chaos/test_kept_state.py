@@ -1,0 +1,96 @@
+"""What a worker keeps beside the journal can be lost, aged or doubled: it changes no answer."""
+
+import shutil
+import signal
+from itertools import islice
+
+import pytest
+from chaos_checker import Report
+from chaos_commands import command, mix, persons, rename
+from chaos_scenario import Scenario, assert_clean
+from chaos_workers import eventually
+from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+
+pytestmark = [pytest.mark.broker, pytest.mark.chaos]
+
+
+def goes_on(scenario: Scenario, turn: int) -> Report:
+    """Every shard has something to do, and all that was ever asked is answered once."""
+    wagons = [command("wagon", f"w-{n}", f"w-{n}-{turn}", "OpenWagon", {"label": f"{turn}"}) for n in range(8)]
+    scenario.send([*(rename(number, turn) for number in range(10)), *wagons])
+    return scenario.until_answered()
+
+
+@pytest.fixture
+def begun(scenario: Scenario) -> Scenario:
+    """A deployment that has decided a mix, and stands still."""
+    scenario.start().until_ready()
+    scenario.send([*persons(10, 1), *islice(mix(seed=3, partitions=2), 400)])
+    assert_clean(goes_on(scenario, 100))
+    assert scenario.workers[-1].end() == 0
+    return scenario
+
+
+def test_a_data_directory_that_is_old_or_gone_changes_no_answer(begun: Scenario) -> None:
+    kept, copy = begun.data_dir("a"), begun.folder / "copy"
+    shutil.copytree(kept, copy)
+    begun.start(INSTANCE_ID="one").until_ready()
+    assert_clean(goes_on(begun, 101))
+    begun.workers[-1].end()
+    shutil.rmtree(kept)
+    shutil.copytree(copy, kept)
+    begun.start(INSTANCE_ID="one").until_ready()
+    assert_clean(goes_on(begun, 102))
+    begun.workers[-1].kill()
+    shutil.rmtree(kept)
+    begun.start(INSTANCE_ID="one").until_ready()
+    assert_clean(goes_on(begun, 103))
+
+
+def test_offsets_that_are_reset_or_deleted_make_no_new_event_and_no_new_outcome(begun: Scenario) -> None:
+    group = f"{begun.prefix}annals"
+    first = [
+        TopicPartition(f"{begun.prefix}commands.{kind}", partition, 0) for kind in begun.kinds for partition in range(2)
+    ]
+    for future in begun.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, first)]).values():
+        future.result(30)
+    begun.start().until_ready()
+    assert_clean(goes_on(begun, 101))
+    begun.workers[-1].end()
+    for future in begun.admin.delete_consumer_groups([group]).values():
+        future.result(30)
+    begun.start().until_ready()
+    assert_clean(goes_on(begun, 102))
+
+
+def test_two_workers_on_one_data_directory_do_not_harm_each_other(begun: Scenario) -> None:
+    first = begun.start().until_ready()
+    second = begun.start().until_ready()
+    eventually(lambda: first.is_ready() and second.is_ready(), "both are ready", told=begun.told)
+    assert_clean(goes_on(begun, 101))
+    # frozen, it holds the locks of its stores: the other one folds into folders of its own
+    first.signal(signal.SIGSTOP)
+    assert_clean(goes_on(begun, 102))
+    first.signal(signal.SIGCONT)
+    assert_clean(goes_on(begun, 103))
+    eventually(lambda: first.is_ready() and second.is_ready(), "both are ready", told=begun.told)
+    assert_clean(goes_on(begun, 104))
+
+
+def test_of_two_deployments_on_one_journal_one_stops_and_says_so(scenario: Scenario) -> None:
+    plan = {"fenced_patience_s": 3.0}
+    ours = scenario.start("ours", plan).until_ready()
+    scenario.send(persons(10, 1))
+    assert_clean(scenario.until_answered())
+    theirs = scenario.start("theirs", plan, APP_ID="theirs").until_ready()
+    said = "another deployment writes this journal"
+    turn = 0
+
+    def one_stopped() -> bool:
+        nonlocal turn
+        turn += 1
+        goes_on(scenario, turn)
+        return any(said in reason for worker in (ours, theirs) for reason in worker.reasons())
+
+    eventually(one_stopped, "one of them stops", told=scenario.told)
+    assert_clean(goes_on(scenario, 1000))

@@ -1,0 +1,211 @@
+"""Where going on would be guessing the shard stops, names the place, is not ready; what changes nothing is counted."""
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from chaos_chain import cid_of
+from chaos_commands import persons, rename
+from chaos_journal import block, command_value, write
+from chaos_records import home_of
+from chaos_scenario import Scenario, assert_clean
+from chaos_workers import Worker, eventually
+from confluent_kafka import Producer
+from confluent_kafka.admin import NewPartitions
+
+pytestmark = [pytest.mark.broker, pytest.mark.chaos]
+
+PARTITIONS = 2
+COUNT = 6
+
+
+def heads(scenario: Scenario) -> dict[str, tuple[int, str]]:
+    """Version and head of each person, as the newest outcomes say."""
+    found = {}
+    for _, outcomes in scenario.read().of("outcomes", "person"):
+        for record in outcomes:
+            said = json.loads(record.value or b"")
+            if said["head"]:
+                found[said["aggregate_id"]] = said["version"], said["head"]
+    return found
+
+
+@pytest.fixture
+def begun(scenario: Scenario) -> Scenario:
+    """A deployment that has decided something, and stands still."""
+    scenario.start().until_ready()
+    scenario.send(persons(COUNT, 1))
+    assert_clean(scenario.until_answered())
+    assert scenario.workers[-1].end() == 0
+    return scenario
+
+
+def delete_before(scenario: Scenario, topic: str, offset: int) -> None:
+    """Delete what is in partition 0 before an offset, as retention does."""
+
+    async def delete() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=scenario.bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=offset)})
+        finally:
+            await admin.close()
+
+    asyncio.run(delete())
+
+
+def answered(scenario: Scenario) -> set[int]:
+    """The offsets of persons' commands in partition 0 that have an outcome."""
+    return {int(each.headers["command-offset"]) for each in scenario.read().by_place["outcomes.person", 0]}
+
+
+def stopped(worker: Worker, *words: str) -> str:
+    """The reason for which a shard has stopped, which names all of these."""
+
+    def reason() -> str:
+        return next((each for each in worker.reasons() if " is stopped: " in each), "")
+
+    found = eventually(reason, "a shard stops", told=worker.told)
+    assert [word for word in words if word not in found] == []
+    assert worker.ask("/health/ready")[0] == 503
+    assert worker.ask("/health/live")[0] == 200
+    return found
+
+
+def test_a_gap_stops_the_shard_and_names_the_place_and_the_others_go_on(begun: Scenario) -> None:
+    lost = cid_of(b"an event that nobody has")
+    write(begun.bootstrap, begun.prefix, [("p-1", block("p-1", 9, lost, "c", "After the gap"))], PARTITIONS)
+    worker = begun.start()
+    home = home_of(b"p-1", PARTITIONS)
+    begun.read()
+    offset = begun.records.by_place["events.person", home][-1].offset
+    reason = stopped(worker, f"person-{home}", "'p-1'", f"partition {home}", f"offset {offset}", "version 9")
+    eventually(lambda: worker.reasons() == [reason], "the others are open", told=worker.told)
+    others = [number for number in range(COUNT) if home_of(f"p-{number}".encode(), PARTITIONS) != home]
+    begun.send(rename(number, 7) for number in others)
+    begun.until_answered()
+
+
+def test_void_and_foreign_records_are_passed_over_and_counted(begun: Scenario) -> None:
+    version, head = heads(begun)["p-2"]
+    loser = block("p-2", 1, None, "loser", "Loser")
+    follower = block("p-2", 2, cid_of(loser), "follower", "Follower of the loser")
+    far = block("p-2", 7, cid_of(follower), "far", "Far behind the loser")  # no gap: its chain is void already
+    far_follower = block("p-2", 8, cid_of(far), "farther", "Farther")
+    foreign = [
+        b"no block at all",
+        block("p-3", version + 1, head, "c", "Another key"),
+        block("p-2", version + 1, head, "c", "Another kind", kind="wagon"),
+        block("p-2", version + 1, head, "c", "One member more", more=1),
+        block("p-2", version + 1, head, "c", "No text", actor=7),
+        block("p-2", version + 1, head, "c", "Not canonical") + b"\x00",
+    ]
+    voids = [loser, follower, far, far_follower]
+    write(begun.bootstrap, begun.prefix, [("p-2", value) for value in [*voids, *foreign]], PARTITIONS)
+    home = home_of(b"p-2", PARTITIONS)
+    elsewhere = block("p-2", version + 1, head, "c", "In the wrong partition")
+    write(begun.bootstrap, begun.prefix, [("p-2", elsewhere)], PARTITIONS, partition=1 - home)
+    worker = begun.start().until_ready()
+    assert worker.metric("annals_void_events_total", kind="person") == len(voids)
+    assert worker.metric("annals_foreign_records_total", kind="person") == len(foreign) + 1
+    begun.send(rename(number, 3) for number in range(COUNT))
+    report = begun.until_answered()
+    assert report.found() == {"void", "forked", "foreign"}, str(report)
+    assert (len(report.void), len(report.foreign)) == (len(voids), len(foreign) + 1)
+
+
+def test_an_event_of_an_unknown_type_stops_the_shard(begun: Scenario) -> None:
+    version, head = heads(begun)["p-4"]
+    unknown = block("p-4", version + 1, head, "c", "From the future", type="PersonTeleported", schema_version=3)
+    write(begun.bootstrap, begun.prefix, [("p-4", unknown)], PARTITIONS)
+    home = home_of(b"p-4", PARTITIONS)
+    stopped(begun.start(), f"person-{home}", "'p-4'", "PersonTeleported", "3")
+
+
+def test_commands_that_expired_undecided_stop_the_shard_until_that_is_accepted(begun: Scenario) -> None:
+    here = [number for number in range(50) if home_of(f"p-{number}".encode(), PARTITIONS) == 0][:5]
+    begun.send(rename(number, 5) for number in here)
+    first = begun.sender.sent[-len(here)].offset
+    delete_before(begun, f"{begun.prefix}commands.person", first + 3)
+    worker = begun.start()
+    stopped(worker, "person-0", "3 offsets", f"from {first} on", "--accept-expired")
+    worker.end()
+    begun.start(ACCEPT_EXPIRED="1").until_ready()
+    eventually(lambda: {first + 3, first + 4} <= answered(begun), "what did not expire is answered", told=begun.told)
+    assert not {first, first + 1, first + 2} & answered(begun)
+
+
+def test_a_journal_that_does_not_begin_at_its_beginning_is_refused(begun: Scenario) -> None:
+    delete_before(begun, f"{begun.prefix}events.person", 2)
+    worker = begun.start()
+    assert worker.until_over() == 2
+    assert f"{begun.prefix}events.person" in worker.log.read_text()
+
+
+def test_a_journal_whose_end_was_cut_off_stops_the_shard(begun: Scenario) -> None:
+    topic = f"{begun.prefix}events.person"
+    begun.admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
+    eventually(lambda: topic not in begun.admin.list_topics(timeout=10).topics, "the topic is gone")
+    stopped(begun.start(), "person-0", "ends at offset 0", "cut off")
+
+
+@pytest.mark.parametrize("roles", [("commands",), ("commands", "events", "outcomes", "snapshots")])
+def test_partitions_that_were_added_are_refused(begun: Scenario, roles: tuple[str, ...]) -> None:
+    added = [NewPartitions(f"{begun.prefix}{role}.person", PARTITIONS + 1) for role in roles]
+    for future in begun.admin.create_partitions(added).values():
+        future.result(30)
+    worker = begun.start()
+    if len(roles) == 1:
+        assert worker.until_over() == 2
+        assert f"{begun.prefix}commands.person" in worker.log.read_text()
+    else:
+        stopped(worker, "person-0", "2 partitions", "3")
+
+
+def test_a_partition_held_by_a_producers_open_transaction_says_for_how_long(begun: Scenario) -> None:
+    worker = begun.start().until_ready()
+    producer = Producer(
+        {"bootstrap.servers": begun.bootstrap, "transactional.id": f"{begun.prefix}outsider", "log_level": 0}
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    producer.produce(
+        f"{begun.prefix}commands.person", key=b"p-1", value=command_value("c-open", "p-1", "Open"), partition=0
+    )
+    producer.flush(30)
+    begun.send(rename(number, 8) for number in range(COUNT))
+
+    def blocked() -> float:
+        return worker.metric("annals_commands_blocked_seconds", kind="person", partition="0")
+
+    eventually(lambda: blocked() > 1.0, "it is seen that the partition is held up", told=worker.told)
+    assert worker.is_ready()
+    producer.commit_transaction(30)
+    eventually(lambda: blocked() == 0.0, "it is seen that the partition is free", told=worker.told)
+    assert_clean(begun.until_answered())
+
+
+def test_a_worker_without_its_topics_says_how_to_make_them(scenario: Scenario) -> None:
+    worker = scenario.start(CREATE_TOPICS="0")
+    assert worker.until_over() == 2
+    assert "annals topics create" in worker.log.read_text()
+
+
+def test_an_entry_point_that_registers_nothing_is_named(scenario: Scenario) -> None:
+    folder = scenario.folder / "broken_plugin-1.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1\n")
+    (folder / "entry_points.txt").write_text("[annals.aggregates]\nghost = nowhere:GHOST\n")
+    code = "from workers.registry import deciders\ndeciders()"
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": str(scenario.folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "entry point ghost = nowhere:GHOST" in result.stderr
