@@ -34,6 +34,10 @@ class Inbox:
         """Return how many commands wait."""
         return len(self._waiting)
 
+    def position(self) -> int:
+        """Return the offset up to which everything was delivered; 0 before anything was."""
+        return self._source.position()
+
     def begin(self, offset: int) -> None:
         """Forget what waits, and take deliveries from an offset on."""
         self.clear()

@@ -110,6 +110,15 @@ class Shard:
         """The shard's store, while it is open."""
         return self._store
 
+    def behind(self, end: int) -> int:
+        """Return how many offsets up to the partition's end are not decided.
+
+        With nothing in hand, what was read is decided: markers and aborted records have offsets, too.
+        """
+        has_none_in_hand = self._idle.is_set() and not len(self._inbox) and self.phase is Phase.OPEN
+        decided = max(self.next_offset, self._inbox.position()) if has_none_in_hand else self.next_offset
+        return max(0, end - decided)
+
     def offer(self, delivery: Delivery) -> None:
         """Take what a fetch brought; decided as soon as the transaction under way is done."""
         if self.phase is Phase.OPEN:

@@ -78,7 +78,7 @@ class Watch:
         now = self._clock.monotonic()
         for where, shard in shards.items():
             labels = shard.place.kind, str(shard.place.partition)
-            self._metrics.lag.labels(*labels).set(max(0, ends[where] - shard.next_offset))
+            self._metrics.lag.labels(*labels).set(shard.behind(ends[where]))
             self._metrics.blocked.labels(*labels).set(self._blocked(where, stable[where], ends[where], now))
         self._shards.measure()
 

@@ -25,6 +25,10 @@ class Source:
         self.generation += 1
         self._sources.seek(self.partition, offset)
 
+    def position(self) -> int:
+        """Return the offset from which the next fetch goes on; 0 while the partition is not assigned."""
+        return self._sources.position(self.partition)
+
     def pause(self) -> None:
         """Fetch no more for the time being."""
         self._sources.pause(self.partition)
@@ -58,6 +62,13 @@ class Sources:
     def generation(self, partition: TopicPartition) -> int:
         """Return the generation in which records of a partition are fetched now."""
         return self._sources[partition].generation
+
+    def position(self, partition: TopicPartition) -> int:
+        """Return the offset from which a partition's next fetch goes on; 0 while it is not assigned."""
+        if self._consumer is None or partition not in self._consumer.assignment():
+            return 0
+        state = self._consumer._subscription.subscription.assignment.state_value(partition)  # noqa: SLF001 - without a wait
+        return int(state.position) if state.has_valid_position else 0
 
     def reassign(self) -> None:
         """Hold all partitions of a new assignment until their shards say from where they go on."""

@@ -1,0 +1,539 @@
+"""A shard over a log in memory: it opens in order, proves itself, survives what goes wrong, and stops where it must."""
+
+import asyncio
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+
+from agents.aggregates import REGISTRY
+from agents.batch import Limits, Place
+from agents.inbox import HIGH_BYTES, Inbox
+from agents.ledger import Hot
+from agents.ports import (
+    Delivery,
+    FencedError,
+    JournalRecord,
+    LogState,
+    StoppedError,
+    UncertainError,
+    UnreachableError,
+)
+from agents.shard import Phase, Shard
+from schemas.chain import read_block, seal
+from workers.stores.memory import MemoryStore
+
+PERSON = REGISTRY["person"]
+NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+TOPIC = "commands.person"
+
+
+class Record(NamedTuple):
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple = ()
+    timestamp: int = 0
+
+
+class Writes:
+    def __init__(self) -> None:
+        self.events: list[tuple[bytes, bytes]] = []
+        self.outcomes: list[dict[str, Any]] = []
+
+    def add_event(self, key, block, timestamp_ms, headers):
+        self.events.append((key, block))
+
+    def add_outcome(self, key, value, timestamp_ms, headers):
+        self.outcomes.append(orjson.loads(value))
+
+    def add_snapshot(self, key, value, timestamp_ms):
+        """Not looked at."""
+
+
+class MemoryLog:
+    """A shard's topics as lists. `failures` are raised by the next commits, before or after they are carried out."""
+
+    def __init__(self) -> None:
+        self.journal: list[JournalRecord] = []
+        self.outcomes: list[dict[str, Any]] = []
+        self.committed: int | None = None
+        self.more: dict[str, Any] = {}
+        self.failures: list[tuple[str, Exception]] = []
+        self.calls: list[str] = []
+        self.stable_after = 0
+        self.lost: list[int] = []
+        self.changed = asyncio.Condition()
+
+    @property
+    def end(self) -> int:
+        return self.journal[-1].offset + 2 if self.journal else 0
+
+    async def fence(self):
+        self.calls.append("fence")
+
+    async def look(self):
+        self.calls.append("look")
+        self.stable_after -= 1
+        state = LogState(self.committed, None, None, None, 0, 0, self.end, self.end)
+        if self.stable_after > 0:
+            state = state._replace(journal_stable=self.end - 1, journal_end=self.end)
+        return state._replace(**self.more)
+
+    async def read(self, start, end):
+        self.calls.append("read")
+        records = [record for record in self.journal if start <= record.offset < end]
+        if records:
+            yield records
+
+    async def lost_commands(self, commands):
+        return self.lost
+
+    def writes(self):
+        return Writes()
+
+    async def commit(self, writes, next_offset, expected_base):
+        self.calls.append("commit")
+        when, failure = self.failures.pop(0) if self.failures else ("", None)
+        if when == "before":
+            raise failure
+        assert expected_base == self.end
+        for number, (key, block) in enumerate(writes.events):
+            self.journal.append(JournalRecord(expected_base + number, key, block))
+        self.outcomes += writes.outcomes
+        self.committed = next_offset
+        async with self.changed:
+            self.changed.notify_all()
+        if when == "after":
+            raise failure
+
+    async def close(self):
+        self.calls.append("close")
+
+    def append(
+        self,
+        *,
+        aggregate_id="p-1",
+        version=1,
+        previous=None,
+        name="Ada",
+        command_id="c",
+        offset=None,
+        type_="PersonRegistered",
+    ):
+        block, cid = seal(
+            "person", aggregate_id, version, previous, type_, 1, "2026-11-21T09:30:00.000000Z", command_id, command_id,
+            None, None, {"name": name},
+        )  # fmt: skip
+        self.journal.append(JournalRecord(self.end if offset is None else offset, aggregate_id.encode(), block))
+        return cid
+
+
+class MemoryStores:
+    def __init__(self) -> None:
+        self.store = MemoryStore()
+        self.renewed = 0
+
+    async def open(self):
+        return self.store
+
+    async def renew(self, store):
+        self.renewed += 1
+        self.store = MemoryStore()
+        return self.store
+
+    async def close(self, store):
+        """It stays as it is, like one on disk."""
+
+
+class Source:
+    """Delivers the commands it has, from the offset that the shard asks for."""
+
+    def __init__(self) -> None:
+        self.generation = 0
+        self.commands: list[Record] = []
+        self.paused = 0
+        self.shard: Shard | None = None
+        self.begins: list[int] = []
+
+    def deliver_from(self, offset):
+        self.generation += 1
+        self.begins.append(offset)
+        asyncio.get_running_loop().call_soon(self.deliver, offset)
+
+    def deliver(self, offset=0):
+        records = [record for record in self.commands if record.offset >= offset]
+        if records:
+            self.shard.offer(Delivery(TOPIC, 0, self.generation, records))
+
+    def position(self):
+        return self.commands[-1].offset + 1 if self.commands else 0
+
+    def pause(self):
+        self.paused += 1
+
+    def resume(self):
+        self.paused -= 1
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def now(self):
+        return NOW
+
+    def monotonic(self):
+        return self.seconds
+
+
+class Telemetry:
+    def __init__(self) -> None:
+        self.fences = self.aborts = 0
+
+    def committed(self, *_):
+        """Not looked at."""
+
+    folded = cached = committed
+
+    def aborted(self):
+        self.aborts += 1
+
+    def fenced(self):
+        self.fences += 1
+
+
+class Scene:
+    def __init__(self, **more: Any) -> None:
+        self.log, self.stores, self.source, self.clock, self.told = (
+            MemoryLog(),
+            MemoryStores(),
+            Source(),
+            Clock(),
+            Telemetry(),
+        )
+        self.shard = Shard(
+            PERSON,
+            Place("person", TOPIC, 0, 1),
+            Limits(1_000_000, 4 << 20, 0, 0),
+            self.log,
+            self.stores,
+            self.source,
+            self.clock,
+            self.told,
+            hot=Hot(1 << 20),
+            folding=asyncio.Semaphore(1),
+            **more,
+        )
+        self.source.shard = self.shard
+
+    def command(self, name, command_id=None, type_="RegisterPerson"):
+        offset = len(self.source.commands)
+        value = orjson.dumps(
+            {"id": command_id or f"c-{offset}", "type": type_, "aggregate_id": "p-1", "data": {"name": name}}
+        )
+        self.source.commands.append(Record(offset, b"p-1", value))
+
+    async def answered(self, count):
+        async with self.log.changed:
+            await asyncio.wait_for(self.log.changed.wait_for(lambda: len(self.log.outcomes) >= count), 10)
+        return [outcome["status"] for outcome in self.log.outcomes]
+
+    async def until(self, phase):
+        async def look():
+            while self.shard.phase is not phase:  # noqa: ASYNC110 - a turn of the loop, not a wait
+                await asyncio.sleep(0)
+
+        await asyncio.wait_for(look(), 10)
+
+
+@asynccontextmanager
+async def running(scene):
+    task = asyncio.create_task(scene.shard.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await scene.shard.close()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Waits for the outside world are as short as they can be: nothing is outside."""
+    monkeypatch.setattr("agents.shard.FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr("agents.shard.LAST_RETRY_S", 0.0)
+    monkeypatch.setattr("agents.shard.STABLE_POLL_S", 0.0)
+    monkeypatch.setattr("agents.shard.FENCED_PATIENCE_S", 0.0)
+    monkeypatch.setattr("agents.shard.SUSPEND_PATIENCE_S", 0.05)
+
+
+async def test_it_fences_before_it_looks_and_folds_before_it_takes_commands():
+    scene = Scene()
+    scene.log.append()
+    scene.command("Bea", type_="RenamePerson")
+    async with running(scene):
+        assert await scene.answered(1) == ["accepted"]
+    assert scene.log.calls[:4] == ["fence", "look", "read", "commit"]
+    assert read_block("person", scene.log.journal[1].value)["version"] == 2
+
+
+async def test_after_an_uncertain_end_that_was_a_commit_nothing_is_decided_twice():
+    scene = Scene()
+    scene.log.failures = [("after", UncertainError("no answer"))]
+    scene.command("Ada")
+    scene.command("Bea", type_="RenamePerson")
+    async with running(scene):
+        await scene.answered(2)
+        await scene.until(Phase.OPEN)
+        scene.command("Cleo", type_="RenamePerson")
+        scene.source.deliver(2)
+        assert await scene.answered(3) == ["accepted"] * 3
+    assert len(scene.log.journal) == 3
+    assert scene.told.aborts == 1
+    assert scene.log.calls.count("fence") == 2
+
+
+async def test_after_an_uncertain_end_that_was_none_all_is_decided_again():
+    scene = Scene()
+    scene.log.failures = [("before", UncertainError("refused"))]
+    scene.command("Ada")
+    async with running(scene):
+        assert await scene.answered(1) == ["accepted"]
+    assert len(scene.log.journal) == 1
+    assert scene.source.begins == [0, 0]
+
+
+async def test_brokers_that_do_not_answer_are_asked_again(monkeypatch):
+    scene = Scene()
+    fence, tries = scene.log.fence, []
+
+    async def unreachable():
+        tries.append(1)
+        if len(tries) < 4:
+            raise UnreachableError("no answer from the transaction coordinator")
+        await fence()
+
+    monkeypatch.setattr(scene.log, "fence", unreachable)
+    scene.command("Ada")
+    async with running(scene):
+        assert await scene.answered(1) == ["accepted"]
+
+
+async def test_fenced_once_it_opens_again_when_no_rebalance_explains_it():
+    scene = Scene()
+    scene.log.failures = [("before", FencedError("another worker writes this journal now"))]
+    scene.command("Ada")
+    async with running(scene):
+        assert await scene.answered(1) == ["accepted"]
+    assert scene.told.fences == 1
+
+
+async def test_fenced_twice_within_a_minute_it_stops_and_names_the_other_deployment():
+    scene = Scene()
+    scene.log.failures = [("before", FencedError("fenced"))] * 2
+    scene.command("Ada")
+    async with running(scene):
+        await scene.until(Phase.STOPPED)
+    assert "another deployment" in scene.shard.reason
+    assert scene.log.outcomes == []
+
+
+async def test_fenced_twice_over_a_minute_apart_it_goes_on(monkeypatch):
+    scene = Scene()
+    scene.log.failures = [("before", FencedError("fenced"))] * 2
+    fenced = scene.told.fenced
+
+    def later():
+        scene.clock.seconds += 61
+        fenced()
+
+    monkeypatch.setattr(scene.told, "fenced", later)
+    scene.command("Ada")
+    async with running(scene):
+        assert await scene.answered(1) == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        ({"journal_start": 3}, "begins at offset 3 instead of 0"),
+        ({"committed_journal_end": 9}, "ends at offset 2, and it reached 9 before"),
+        ({"outcome_journal_end": 9}, "ends at offset 2, and it reached 9 before"),
+        ({"commands_start": 5}, "5 offsets of commands from 0 on expired"),
+    ],
+)
+async def test_it_stops_where_going_on_would_be_guessing(seen, words):
+    scene = Scene()
+    scene.log.append()
+    scene.log.more = seen
+    async with running(scene):
+        await scene.until(Phase.STOPPED)
+    assert words in scene.shard.reason
+
+
+async def test_it_goes_on_without_expired_commands_only_when_told_to():
+    scene = Scene(accept_expired=True)
+    scene.log.more = {"commands_start": 5}
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+    assert scene.source.begins == [5]
+
+
+async def test_it_goes_on_from_the_newest_outcome_when_the_groups_offset_is_lost():
+    scene = Scene()
+    scene.log.more = {"committed": None, "outcome_command": 7}
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+    assert scene.source.begins == [8]
+
+
+async def test_it_waits_for_a_strangers_transaction_on_the_journal():
+    scene = Scene()
+    scene.log.append()
+    scene.log.stable_after = 3
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+    assert scene.log.calls.count("look") == 3
+
+
+async def test_a_gap_stops_it_at_the_place():
+    scene = Scene()
+    scene.log.append(version=3, previous=scene.log.append())
+    async with running(scene):
+        await scene.until(Phase.STOPPED)
+    assert "gap in the journal: person 'p-1', partition 0, offset 2: version 3" in scene.shard.reason
+
+
+async def test_an_unknown_event_stops_it_with_its_place():
+    scene = Scene()
+    scene.log.append(type_="PersonTeleported")
+    async with running(scene):
+        await scene.until(Phase.STOPPED)
+    assert "offset 0: person event PersonTeleported" in scene.shard.reason
+
+
+async def test_commands_whose_events_are_void_are_decided_again():
+    scene = Scene()
+    first = scene.log.append(command_id="c-0")
+    scene.log.append(version=2, previous=first, name="Bea", command_id="c-1", type_="PersonRenamed")
+    scene.log.append(version=2, previous=first, name="Cleo", command_id="c-2", type_="PersonRenamed")
+    for name in ("Ada", "Bea", "Cleo"):
+        scene.command(name, type_="RegisterPerson" if name == "Ada" else "RenamePerson")
+    scene.log.committed, scene.log.lost = 3, [2]
+    async with running(scene):
+        assert await scene.answered(1) == ["accepted"]
+    assert scene.source.begins == [2]
+    event = read_block("person", scene.log.journal[-1].value)
+    assert (event["version"], event["command_id"]) == (3, "c-2")
+
+
+async def test_a_store_that_is_no_fold_of_this_journal_is_renewed():
+    scene, other = Scene(), Scene()
+    other.log.append(name="Somebody else")
+    async with running(other):
+        await other.until(Phase.OPEN)
+    scene.stores.store = other.stores.store
+    scene.log.append()
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+    assert scene.stores.renewed == 1
+    assert scene.stores.store.aggregate(b"p-1") is not None
+
+
+async def test_through_a_rebalance_that_leaves_it_here_it_goes_on_where_it_was():
+    scene = Scene()
+    scene.command("Ada")
+    async with running(scene):
+        await scene.answered(1)
+        await scene.shard.suspend()
+        assert scene.shard.phase is Phase.SUSPENDED
+        scene.command("Bea", type_="RenamePerson")
+        scene.source.deliver(1)
+        scene.shard.resume()
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert scene.log.calls.count("fence") == 1
+    assert scene.source.begins == [0, 1]
+
+
+async def test_a_defect_stops_it_at_its_command_with_those_before_answered(monkeypatch):
+    scene = Scene()
+    decide = PERSON.decide
+
+    def broken(command, *rest):
+        if command.name == "Defect":
+            raise ZeroDivisionError
+        return decide(command, *rest)
+
+    monkeypatch.setattr(PERSON, "decide", broken)
+    scene.command("Ada")
+    scene.command("Defect", type_="RenamePerson")
+    async with running(scene):
+        await scene.until(Phase.STOPPED)
+    assert [outcome["status"] for outcome in scene.log.outcomes] == ["accepted"]
+    assert scene.log.committed == 1
+    assert "offset 1: deciding a command of person failed with ZeroDivisionError" in scene.shard.reason
+
+
+async def test_what_the_store_cannot_take_opens_it_again(monkeypatch):
+    scene = Scene()
+    apply, tries = MemoryStore.apply, []
+
+    def full(store, changes):
+        tries.append(1)
+        if len(tries) == 1:
+            raise OSError("no space left on device")
+        apply(store, changes)
+
+    monkeypatch.setattr(MemoryStore, "apply", full)
+    scene.command("Ada")
+    async with running(scene):
+        await scene.answered(1)
+        await scene.until(Phase.OPEN)
+    assert len(scene.log.journal) == 1
+    assert scene.stores.store.aggregate(b"p-1").version == 1
+
+
+async def test_nothing_is_behind_when_all_that_was_read_is_decided():
+    scene = Scene()
+    scene.command("Ada")
+    async with running(scene):
+        await scene.answered(1)
+        await scene.until(Phase.OPEN)
+        scene.source.position = lambda: 5  # markers and aborted records
+        assert (scene.shard.behind(5), scene.shard.behind(7)) == (0, 2)
+    assert scene.shard.behind(7) == 6
+
+
+async def test_a_full_inbox_pauses_its_source_until_there_is_room():
+    source = Source()
+    inbox = Inbox(source)
+    value = bytes(HIGH_BYTES // 4)
+    inbox.put(Delivery(TOPIC, 0, 0, [Record(n, None, value) for n in range(6)]))
+    assert source.paused == 1
+    taken = []
+    while len(taken) < 6:
+        taken += await inbox.take()
+    assert source.paused == 0
+    assert [record.offset for record in taken] == list(range(6))
+
+
+async def test_what_was_fetched_for_an_older_position_is_not_taken():
+    source = Source()
+    inbox = Inbox(source)
+    source.generation = 2
+    inbox.put(Delivery(TOPIC, 0, 1, [Record(0, None, None)]))
+    assert len(inbox) == 0
+
+
+async def test_a_position_that_is_not_there_any_more_ends_the_taking():
+    inbox = Inbox(Source())
+    inbox.put(Delivery(TOPIC, 0, 0, []))
+    with pytest.raises(UnreachableError, match="not in the topic any more"):
+        await inbox.take()
+
+
+def test_stopped_is_a_journal_error_that_names_its_reason():
+    assert "why" in str(StoppedError("why"))
