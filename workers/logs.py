@@ -11,6 +11,8 @@ import structlog
 if TYPE_CHECKING:
     from workers.settings import Settings
 
+# structlog shows the local variables of each frame by default: commands, blocks and settings are among them
+WITHOUT_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 # aiokafka logs each request at DEBUG, which costs 15 % of a busy worker even when nobody reads it (DESIGN)
 QUIET: Final = ("aiokafka", "faust", "mode", "asyncio", "aiohttp")
 
@@ -27,10 +29,12 @@ def configure_logs(settings: Settings) -> None:
     ]
     renderer: structlog.types.Processor
     if is_json:
-        shared.append(structlog.processors.dict_tracebacks)
+        shared.append(structlog.processors.ExceptionRenderer(WITHOUT_LOCALS))
         renderer = structlog.processors.JSONRenderer()
     else:
-        renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         wrapper_class=structlog.make_filtering_bound_logger(level),
