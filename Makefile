@@ -53,6 +53,7 @@ check: setup ## Format, lint, types, imports, current docs, unit and property te
 	MYPYPATH=docs $(BIN)/mypy --explicit-package-bases docs/generate.py docs/generator
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
+	$(BIN)/annals schemas check
 	$(BIN)/pytest tests/unit tests/properties
 
 bench: setup ## Measure, with the baselines, and write bench/RESULTS.md
@@ -63,6 +64,7 @@ chaos: setup ## Break things for ten minutes (SOAK_SECONDS=n for another time) a
 
 docs: setup ## Write the reference, the JSON Schemas and the AsyncAPI document from the code
 	$(BIN)/python docs/generate.py
+	$(BIN)/annals schemas check
 	$(BIN)/annals schemas export schemas/json
 
 format: setup ## Format, and mend what the linter can mend

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import metadata
+from importlib import metadata, resources
 from typing import TYPE_CHECKING, Any, Final
 
 from agents.aggregates import REGISTRY
+from agents.layouts import layout
 from agents.message_schemas import message_schemas, versions
 from schemas.wire_schemas import WIRE, wire_schemas
 from topics.asyncapi import SUBSCRIBER, asyncapi
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from schemas.json_schema import MessageSchema
 
 ASYNCAPI: Final = "asyncapi.json"
+FOLDER: Final = resources.files("schemas").joinpath("json")
+"""Where the published files are, also in an installed package."""
+STATES: Final = "states.json"
 URN: Final = re.compile(
     "urn:annals:schema:(?P<kind>[a-z][a-z0-9_-]*):(?P<name>[A-Za-z0-9]+):(?P<version>[1-9][0-9]{0,8})"
 )
@@ -54,8 +58,16 @@ def files() -> Iterator[tuple[str, str]]:
     """Every file: its path below the folder, and its text."""
     for schema in published():
         yield schema.path, as_text(schema.schema)
+    yield STATES, as_text(layouts())
     specs = catalogue(subscribers=(SUBSCRIBER,))
     yield ASYNCAPI, as_text(asyncapi(specs, published(), metadata.version("annals")))
+
+
+def layouts(registry: Mapping[str, Decider[Any]] = REGISTRY) -> dict[str, Any]:
+    """Each kind's state version and layout."""
+    return {
+        kind: {"state_version": decider.state_version, "layout": layout(decider)} for kind, decider in registry.items()
+    }
 
 
 def as_text(document: dict[str, Any]) -> str:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from agents.aggregates import REGISTRY
+from agents.layouts import layout
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
-from states import golden, layout
+from states import golden
 
 if TYPE_CHECKING:
     from agents.decider import Decider

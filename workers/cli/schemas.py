@@ -9,7 +9,8 @@ import click
 
 from schemas.json_schema import urn
 from workers.cli.failures import ANSWER_IS_NO, DONE
-from workers.published import as_text, files, find, newest, published
+from workers.compatibility import LEVELS, compare, read_baseline
+from workers.published import FOLDER, as_text, files, find, newest, published
 
 URN_LEAD = "urn:"
 
@@ -71,3 +72,43 @@ def export(folder: Path, *, as_json: bool) -> int:
         count += 1
     click.echo(json.dumps({"folder": str(folder), "files": count}) if as_json else f"wrote {count} files to {folder}")
     return DONE
+
+
+@schemas.command()
+@click.option(
+    "--against",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="What was published: a folder that `annals schemas export` wrote.  [default: that of this release]",
+)
+@click.option(
+    "--compatibility",
+    type=click.Choice(list(LEVELS)),
+    default="full",
+    show_default=True,
+    help="What must hold: old data are read (backward), old readers read new data (forward), or both.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each difference.")
+def check(against: Path | None, compatibility: str, *, as_json: bool) -> int:
+    """Compare the code with the published schemas, and say whom each difference breaks.
+
+    Exit status 1 if one breaks stored events, readers, senders or snapshots.
+    """
+    level = LEVELS[compatibility]
+    try:
+        before = read_baseline(against or FOLDER)
+    except FileNotFoundError as error:
+        raise click.UsageError(f"{error.filename} is missing: name a folder of `annals schemas export`") from error
+    findings = list(compare(before))
+    broken = 0
+    for finding in findings:
+        broken += bool(level.intersection(finding.breaks))
+        if as_json:
+            click.echo(json.dumps(finding._asdict()))
+        else:
+            whom = f"breaks {', '.join(finding.breaks)}" if finding.breaks else "breaks nobody"
+            click.echo(f"{' '.join(filter(None, finding[:2]))}: {finding.what}: {whom}")
+    if not as_json:
+        click.echo(f"{len(findings)} differences, {broken} of them break {compatibility} compatibility")
+    if broken:
+        click.echo("give the event a new version, keep what was published, or raise state_version", err=True)
+    return ANSWER_IS_NO if broken else DONE

@@ -1,0 +1,270 @@
+"""What differs from what was published is found, and whom it breaks is said; each kind of break is caught."""
+
+from __future__ import annotations
+
+import copy
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from click.testing import CliRunner
+
+from agents.aggregates import REGISTRY
+from agents.decider import Decider
+from schemas.compatibility import differences
+from schemas.json_schema import message_schema
+from workers.cli.schemas import schemas
+from workers.compatibility import (
+    NEW_READERS,
+    OLD_READERS,
+    OLD_SENDERS,
+    SNAPSHOTS,
+    STORED,
+    Baseline,
+    Finding,
+    compare,
+    read_baseline,
+)
+from workers.published import FOLDER, files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PUBLISHED = read_baseline(FOLDER)
+REGISTERED = "urn:annals:schema:person:PersonRegistered:1"
+REGISTER = "urn:annals:schema:person:RegisterPerson:1"
+SHARED = "urn:annals:schema:document:DocumentShared:1"
+
+
+def changed(urn: str, change: Any) -> Baseline:
+    """What was published, had it been other than it is: the code is then what differs."""
+    whole = copy.deepcopy(dict(PUBLISHED.schemas))
+    change(whole[urn])
+    return PUBLISHED._replace(schemas=whole)
+
+
+def only(before: Baseline, **how: Any) -> Finding:
+    (finding,) = compare(before, **how)
+    return finding
+
+
+def test_the_code_is_what_was_published() -> None:
+    assert list(compare(PUBLISHED)) == []
+
+
+def test_an_event_type_that_was_removed_breaks_stored_events() -> None:
+    fewer = {kind: decider for kind, decider in REGISTRY.items() if kind != "policy"}
+    gone = {finding.name: finding.breaks for finding in compare(PUBLISHED, fewer)}
+    assert "urn:annals:schema:policy:PolicyDrafted:1" in gone
+    assert all(STORED in breaks for breaks in gone.values())
+
+
+def test_a_version_that_nothing_reads_any_more_breaks_stored_events() -> None:
+    older = dict(PUBLISHED.schemas) | {REGISTERED.replace(":1", ":7"): PUBLISHED.schemas[REGISTERED]}
+    finding = only(PUBLISHED._replace(schemas=older))
+    assert (finding.name, finding.what[:7]) == (REGISTERED.replace(":1", ":7"), "removed")
+    assert STORED in finding.breaks
+
+
+def test_a_type_that_changed_breaks_stored_events_and_readers() -> None:
+    def was_a_number(schema: Any) -> None:
+        schema["properties"]["time_zone"] = {"type": "integer"}
+
+    found = list(compare(changed(REGISTERED, was_a_number)))
+    assert {finding.path for finding in found} == {"data.time_zone"}
+    assert found[0].what == "enum none → ['Africa/Abidjan', 'Africa/Accra', 'Afri…"
+    (kind,) = (finding for finding in found if finding.what.startswith("type"))
+    assert kind.what == "type without integer and with string"
+    assert set(kind.breaks) == {STORED, NEW_READERS, OLD_READERS}
+
+
+def test_a_required_member_without_an_upcaster_breaks_stored_events() -> None:
+    def had_no_name(schema: Any) -> None:
+        del schema["properties"]["name"]
+        schema["required"].remove("name")
+
+    finding = only(changed(REGISTERED, had_no_name))
+    assert finding[:3] == (REGISTERED, "data.name", "required member added")
+    assert STORED in finding.breaks
+
+
+def test_a_member_that_became_required_breaks_stored_events() -> None:
+    finding = only(changed(REGISTERED, lambda schema: schema["required"].remove("name")))
+    assert finding[1:] == ("data.name", "became required", (STORED, NEW_READERS))
+
+
+def test_an_optional_member_in_the_same_version_breaks_old_readers_only() -> None:
+    finding = only(changed(REGISTERED, lambda schema: schema["properties"].pop("phone")))
+    assert finding[1:] == ("data.phone", "optional member added", (OLD_READERS,))
+
+
+def test_a_member_that_was_removed_breaks_stored_events_that_have_it() -> None:
+    finding = only(changed(REGISTERED, lambda schema: schema["properties"].update(fax={"type": "string"})))
+    assert finding[1:] == ("data.fax", "member removed", (STORED, NEW_READERS))
+
+
+@pytest.mark.parametrize(
+    ("word", "was", "breaks"),
+    [
+        ("maxLength", 300, (STORED, NEW_READERS)),
+        ("maxLength", None, (STORED, NEW_READERS)),
+        ("maxLength", 100, (OLD_READERS,)),
+        ("minLength", 0, (STORED, NEW_READERS)),
+        ("minLength", 2, (OLD_READERS,)),
+        ("pattern", "^x$", (STORED, NEW_READERS, OLD_READERS)),
+    ],
+)
+def test_a_narrower_rule_breaks_stored_data_and_a_wider_one_old_readers(word: str, was: Any, breaks: Any) -> None:
+    def was_other(schema: Any) -> None:
+        schema["properties"]["name"].pop(word)
+        if was is not None:
+            schema["properties"]["name"][word] = was
+
+    assert only(changed(REGISTERED, was_other)).breaks == breaks
+
+
+@pytest.mark.parametrize(
+    ("codes", "breaks"),
+    [
+        (["read", "comment", "write", "admin", "own"], (STORED, NEW_READERS)),
+        (["read", "comment", "write"], (OLD_READERS,)),
+    ],
+)
+def test_a_code_that_is_gone_breaks_stored_data_and_a_new_one_old_readers(codes: Any, breaks: Any) -> None:
+    def had(schema: Any) -> None:
+        for arm in schema["properties"]["access"]["anyOf"]:
+            if "enum" in arm:
+                arm["enum"] = codes
+
+    assert only(changed(SHARED, had)).breaks == breaks
+
+
+def test_an_alternative_that_is_gone_breaks_stored_data() -> None:
+    def had_numbers(schema: Any) -> None:
+        schema["properties"]["access"]["anyOf"].append({"type": "integer"})
+
+    assert only(changed(SHARED, had_numbers))[2:] == ("an alternative is gone", (STORED, NEW_READERS))
+
+
+def test_a_part_behind_a_reference_is_compared_with_what_it_was() -> None:
+    def needed_less(schema: Any) -> None:
+        schema["$defs"]["OwnerRef"]["required"].remove("id")
+
+    created = "urn:annals:schema:document:DocumentCreated:1"
+    assert "data.owner.id" in {finding.path for finding in compare(changed(created, needed_less))}
+
+
+def test_a_narrower_command_breaks_those_who_send_it_and_a_wider_one_nobody() -> None:
+    narrower = only(changed(REGISTER, lambda schema: schema["properties"]["name"].update(maxLength=300)))
+    assert narrower.breaks == (OLD_SENDERS,)
+    assert only(changed(REGISTER, lambda schema: schema["properties"].pop("phone"))).breaks == ()
+
+
+def test_a_new_version_breaks_nobody() -> None:
+    before = {urn: schema for urn, schema in PUBLISHED.schemas.items() if not urn.endswith("ModelConfigured:2")}
+    finding = only(PUBLISHED._replace(schemas=before))
+    assert (finding.what[:11], finding.breaks) == ("new version", ())
+
+
+def test_a_new_event_breaks_nobody() -> None:
+    before = {urn: schema for urn, schema in PUBLISHED.schemas.items() if urn != SHARED}
+    assert only(PUBLISHED._replace(schemas=before))[2:] == (
+        "new event: releases before this one do not know it",
+        (),
+    )
+
+
+def test_a_state_that_changed_under_the_same_version_breaks_snapshots() -> None:
+    states = copy.deepcopy(dict(PUBLISHED.states))
+    states["person"]["layout"]["Person"].append("shoe_size: int")
+    finding = only(PUBLISHED._replace(states=states))
+    assert finding[:2] == ("state of person", "Person")
+    assert finding.breaks == (SNAPSHOTS,)
+    states["person"]["state_version"] = 0
+    assert only(PUBLISHED._replace(states=states)).breaks == ()
+
+
+def test_what_is_around_the_data_is_compared_too() -> None:
+    outcome = "urn:annals:schema:wire:Outcome:1"
+    finding = only(changed(outcome, lambda schema: schema["required"].remove("head")))
+    assert (finding.name, STORED in finding.breaks) == (outcome, True)
+
+
+def test_titles_and_descriptions_are_no_rules() -> None:
+    schema = dict(PUBLISHED.schemas[REGISTERED])
+    assert differences(schema, schema | {"title": "x", "description": "y"}) == []
+
+
+def test_free_json_that_refers_to_itself_is_compared_to_an_end() -> None:
+    schema = copy.deepcopy(PUBLISHED.schemas["urn:annals:schema:agent:TaskAssigned:1"])
+    schema["$defs"]["FreeJson"]["anyOf"][0]["type"].remove("null")
+    found = differences(PUBLISHED.schemas["urn:annals:schema:agent:TaskAssigned:1"], schema)
+    assert {difference.what for difference in found} == {"type without null"}
+
+
+def test_an_upcaster_makes_room_for_a_required_member() -> None:
+    person = REGISTRY["person"]
+    registered = person.events["PersonRegistered"].type
+    later = Decider(
+        "person",
+        person.machine,
+        person.initial,
+        1,
+        lambda c, s: False,
+        lambda c, s, a: [],
+        person.evolve,
+        upcasters={registered: (lambda data: data,)},
+    )
+    before = {urn: schema for urn, schema in PUBLISHED.schemas.items() if urn != REGISTERED}
+    found = list(compare(PUBLISHED._replace(schemas=before), {**REGISTRY, "person": later}))
+    assert [(finding.name, finding.breaks) for finding in found] == [(REGISTERED.replace(":1", ":2"), ())]
+    assert message_schema("person", "event", registered, 2).urn == found[0].name
+
+
+def write(folder: Path, change: Any = None) -> Path:
+    for path, text in files():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    if change:
+        target = folder / "person/PersonRegistered.1.json"
+        schema = json.loads(target.read_text())
+        change(schema)
+        target.write_text(json.dumps(schema))
+    return folder
+
+
+def run(*arguments: Any) -> Any:
+    return CliRunner().invoke(schemas, ["check", *map(str, arguments)], standalone_mode=False)
+
+
+def test_check_says_that_nothing_differs() -> None:
+    result = run()
+    assert (result.return_value, result.stdout) == (0, "0 differences, 0 of them break full compatibility\n")
+
+
+def test_check_says_each_difference_and_what_to_do_and_exits_1_on_a_break(tmp_path: Path) -> None:
+    folder = write(tmp_path, lambda schema: schema["required"].remove("name"))
+    result = run("--against", folder)
+    assert result.return_value == 1
+    assert f"{REGISTERED} data.name: became required: breaks stored events, new readers\n" in result.stdout
+    assert "new version" in result.stderr
+
+
+def test_check_holds_to_the_compatibility_that_is_asked_for(tmp_path: Path) -> None:
+    folder = write(tmp_path, lambda schema: schema["properties"].pop("phone"))
+    assert run("--against", folder).return_value == 1
+    assert run("--against", folder, "--compatibility", "forward").return_value == 1
+    result = run("--against", folder, "--compatibility", "backward", "--json")
+    assert result.return_value == 0
+    assert json.loads(result.stdout) == {
+        "name": REGISTERED,
+        "path": "data.phone",
+        "what": "optional member added",
+        "breaks": ["old readers"],
+    }
+
+
+def test_check_against_another_folder_is_bad_usage(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"states\.json is missing"):
+        CliRunner().invoke(schemas, ["check", "--against", tmp_path], standalone_mode=False, catch_exceptions=False)
