@@ -35,7 +35,7 @@ def demo(data_dir: str | None, *, as_json: bool) -> int:
 
     # However it is asked to end, it ends as after a Ctrl-C: in order, with nothing left.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+        signal.signal(number, signal.default_int_handler)
     try:
         found = run(_show(as_json=as_json), Path(data_dir) if data_dir else None)
     except NotOurFolderError as error:
