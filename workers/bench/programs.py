@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 ANNALS: Final = ("-c", "from workers.cli import main; main()")
 LOOK_S: Final = 0.1
+OK: Final = 200
 READY_S: Final = 120.0
 END_S: Final = 60.0
 SHOWN: Final = 3_000  # characters of a log that say why a process failed
@@ -127,7 +128,12 @@ class Worker(Program):
         if not self.address:
             started = self.logged("worker started")
             self.address = started[0]["web"] if started else ""
-        return bool(self.address) and (await self._ask("/health/ready"))[0] == 200
+        if not self.address:
+            return False
+        try:
+            return (await self._ask("/health/ready"))[0] == OK
+        except aiohttp.ClientConnectionError:
+            return False  # it is ending; why is in its log
 
     async def metrics(self) -> Samples:
         """Return what `GET /metrics` says now."""

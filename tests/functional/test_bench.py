@@ -1,0 +1,89 @@
+"""`annals bench` in small, through a real broker: every measurement runs, and leaves nothing behind."""
+
+import asyncio
+import json
+import logging
+import math
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient
+
+from processes import ENTRY_POINT, own_environment, running, until
+from workers.bench.plan import PARTS
+from workers.cli import main
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+
+async def topics_of_benches(bootstrap: str) -> list[str]:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        return [name for name in await admin.list_topics() if name.startswith("bench-")]
+    finally:
+        await admin.close()
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_measures_and_cleans_up(part, bootstrap, capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with pytest.raises(SystemExit) as end:
+        main(["bench", part, "--quick", "--json", "--bootstrap-servers", bootstrap, "--folder", str(tmp_path)])
+    output, errors = capsys.readouterr()
+    assert (end.value.code, errors) == (0, "")
+    (found,) = json.loads(output)["parts"]
+    assert found["name"] == part
+    assert found["figures"]
+    for figure in found["figures"]:
+        assert len(figure["values"]) == 1, figure
+        assert all(math.isfinite(value) and value >= 0 for value in figure["values"]), figure
+    assert asyncio.run(topics_of_benches(bootstrap)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broker_of_its_own_is_started_and_the_page_is_written(tmp_path, cache_dir):
+    settings = {} if cache_dir is None else {"ANNALS_CACHE_DIR": str(cache_dir)}
+    result = subprocess.run(
+        [ENTRY_POINT, "bench", "sizes", "--quick", "--write", "bench"],
+        env=own_environment(**settings),
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("Bytes per event by codec (annals bench sizes)\n")
+    assert "none: journal, bytes per event" in result.stdout
+    page = (tmp_path / "bench/RESULTS.md").read_text()
+    assert "| broker | Apache Kafka 4." in page
+    assert "| zstd: journal, bytes per event |" in page
+    assert {path.name for path in (tmp_path / "bench").iterdir()} == {"RESULTS.md", "results.json"}
+
+
+def test_sigterm_ends_it_with_all_that_it_started(tmp_path: Path, bootstrap):
+    log = tmp_path / "bench.log"
+    command = [ENTRY_POINT, "bench", "takeover", "--bootstrap-servers", bootstrap, "--folder", str(tmp_path)]
+    with running(command, own_environment(), log) as process:
+        bench = psutil.Process(process.pid)
+        until(lambda: list(tmp_path.glob("annals-bench-*/bench-*/worker-*.log")), process, log, "a worker")
+        started = bench.children(recursive=True)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 130, log.read_text()
+    assert started
+    _, alive = psutil.wait_procs(started, 30)
+    assert alive == []
+    assert asyncio.run(topics_of_benches(bootstrap)) == []
+    assert list(tmp_path.glob("annals-bench-*")) == []
+
+
+def test_without_a_broker_at_the_address_it_says_so(capsys, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    with pytest.raises(SystemExit) as end:
+        main(["bench", "drain", "--quick", "--bootstrap-servers", "127.0.0.1:1"])
+    assert end.value.code == 2
+    assert "no Kafka broker answers at 127.0.0.1:1" in capsys.readouterr().err
