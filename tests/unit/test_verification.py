@@ -207,6 +207,8 @@ def test_an_event_without_any_header_is_named() -> None:
         {"actor": None},
         {"causation_id": "cause"},
         {"causation_id": "c" * 256, "actor": None, "command_id": "é" * 128},
+        {"actor": "é" * 1_200, "causation_id": ""},
+        {"command_id": "100 %b"},
         {"traceparent": b"00-0a-0b-01"},
         {"actor": None, "causation_id": "cause", "traceparent": b""},
     ],
@@ -240,8 +242,8 @@ def test_a_bit_flipped_anywhere_in_the_headers_is_named_or_is_in_the_trace(at: i
     (event,) = chain("p-1", 1, causation_id="cause", traceparent=TRACE if traced else None)
     raw = bytearray(encode_headers(event.headers))
     at %= len(raw)
-    raw[at] ^= 1 << bit
     in_the_trace = traced and at >= raw.index(b"traceparent") - 1
+    raw[at] ^= 1 << bit
     report = verify_records(ALONE, [(0, event.key, event.value, bytes(raw))])
     assert report.is_good <= in_the_trace
 
