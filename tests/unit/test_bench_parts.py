@@ -16,7 +16,7 @@ from workers.bench.parts.domain import answer, case_of
 from workers.bench.parts.memory import journal_bytes, store_bytes
 from workers.bench.parts.scaling import longest_pause
 from workers.bench.plan import FULL, PARTS, QUICK
-from workers.bench.programs import BenchError, Samples, Worker, program
+from workers.bench.programs import BenchError, Samples, Worker, program, undisturbed
 from workers.bench.run import MEASURES
 from workers.bench.typical import STORIES
 from workers.bench.usage import usage_of
@@ -169,3 +169,20 @@ async def test_a_program_ends_with_the_process_that_started_it(tmp_path):
     child = psutil.Process(int(output)) if psutil.pid_exists(int(output)) else None
     if child is not None:
         await asyncio.to_thread(child.wait, 60)
+
+
+async def test_cleaning_up_is_not_left_half_done_when_it_is_cancelled():
+    began, may_end, done = asyncio.Event(), asyncio.Event(), []
+
+    async def clean_up():
+        began.set()
+        await may_end.wait()
+        done.append(True)
+
+    task = asyncio.create_task(undisturbed(clean_up()))
+    await began.wait()
+    task.cancel()
+    may_end.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert done == [True]

@@ -11,6 +11,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import for_code
 
 from topics.names import TopicNames
+from workers.bench.programs import undisturbed
 from workers.broker import Broker
 from workers.kafka.cluster import administration
 from workers.kafka.provisioning import create
@@ -66,7 +67,7 @@ class Ground:
             await create(settings)
             yield Site(settings, folder)
         finally:
-            await delete_topics(settings, prefix)
+            await undisturbed(delete_topics(settings, prefix))
 
     def _settings(self, prefix: str, partitions: int) -> Settings:
         options = {"bootstrap_servers": self.bootstrap, "topic_prefix": prefix, "partitions": str(partitions)}

@@ -19,7 +19,7 @@ from workers.bench.usage import usage_of
 from workers.broker import launcher
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Coroutine, Sequence
     from pathlib import Path
 
     from workers.bench.ground import Site
@@ -168,7 +168,7 @@ async def program(site: Site, name: str, arguments: Sequence[str]) -> AsyncItera
     try:
         yield process
     finally:
-        await process.end()
+        await undisturbed(process.end())
 
 
 @asynccontextmanager
@@ -186,7 +186,17 @@ async def worker(site: Site, *options: str, data: str = "data") -> AsyncIterator
     try:
         yield process
     finally:
-        await process.end()
+        await undisturbed(process.end())
+
+
+async def undisturbed(work: Coroutine[Any, Any, None]) -> None:
+    """Do all of it, even if whoever waits for it is cancelled meanwhile: cleaning up is not left half done."""
+    task = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await task
+        raise
 
 
 async def _start(arguments: Sequence[str], log: Path) -> asyncio.subprocess.Process:
