@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from contextlib import suppress
 from types import SimpleNamespace
 
 import psutil
@@ -166,9 +167,8 @@ async def test_a_program_ends_with_the_process_that_started_it(tmp_path):
         *(sys.executable, "-c", outer, str(inner), str(tmp_path / "log")), stdout=asyncio.subprocess.PIPE
     )
     output, _ = await asyncio.wait_for(process.communicate(), 60)
-    child = psutil.Process(int(output)) if psutil.pid_exists(int(output)) else None
-    if child is not None:
-        await asyncio.to_thread(child.wait, 60)
+    with suppress(psutil.NoSuchProcess):
+        await asyncio.to_thread(psutil.Process(int(output)).wait, 60)
 
 
 async def test_cleaning_up_is_not_left_half_done_when_it_is_cancelled():
