@@ -9,6 +9,7 @@ from schemas.cid import cid_of, cid_text
 from topics.catalog import DURABLE_REPLICATION_FACTOR, SETTINGS, catalogue, durability
 from topics.headers import dead_letter_headers, event_headers, forwarded_headers, outcome_headers
 from topics.names import TopicNames, transactional_id
+from topics.schemas import schema_headers
 from topics.spec import CO_PARTITIONED, Role
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ def _headers() -> str:
         ),
         ("outcomes.<kind>", "`origin-partition` and `origin-offset` only for a command that was forwarded.", outcome),
         ("dead-letters", "After the original headers; the last of a name is ours.", dead),
+        ("schemas", "`release` is the one that published the schema first.", schema_headers("event", "0.1.0")),
         ("commands.<kind>", "Of a forwarded command, after the original headers.", forwarded_headers([], 3, 5)),
     ]
     parts = [intro]
