@@ -33,9 +33,11 @@ def demo(data_dir: str | None, *, as_json: bool) -> int:
     from workers.demo.memory import NotOurFolderError
     from workers.demo.run import run
 
-    # However it is asked to end, it ends as after a Ctrl-C: in order, with nothing left.
+    # However it is asked to end, it ends as after a Ctrl-C: in order, with nothing left. In a script's background job
+    # that one is ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)
+        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         found = run(_show(as_json=as_json), Path(data_dir) if data_dir else None)
     except NotOurFolderError as error:
