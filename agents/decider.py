@@ -141,10 +141,11 @@ class Decider(Generic[S]):
         """
         spec = self.events.get(type_name)
         if spec is None:
-            raise UnknownEventError(self.kind, type_name, schema_version, "this release does not know the type")
+            unknown = "this release does not know the type"
+            raise UnknownEventError(self.kind, type_name, schema_version, unknown, is_later=True)
         if not 1 <= schema_version <= spec.schema_version:
             known = f"this release reads the versions 1 to {spec.schema_version}"
-            raise UnknownEventError(self.kind, type_name, schema_version, known)
+            raise UnknownEventError(self.kind, type_name, schema_version, known, is_later=True)
         try:
             for upcast in spec.upcasters[schema_version - 1 :]:
                 data = upcast(data)

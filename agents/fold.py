@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from agents.ports import Aggregate, Position, StoppedError, command_key
 from agents.refusals import UnknownEventError
 from schemas.chain import ForeignError, Verdict, judge, read_block
 from schemas.cid import cid_of, cid_text
+from schemas.json_schema import urn
 from topics.keys import partition_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from agents.decider import Decider
     from agents.ledger import Ledger
@@ -22,12 +24,23 @@ if TYPE_CHECKING:
 class Fold:
     """Folds one journal partition into a ledger, and counts what it met."""
 
-    def __init__(self, decider: Decider[Any], ledger: Ledger, partition: int, partitions: int) -> None:
-        """Take the kind's decider, the shard's ledger, and which partition of how many this is."""
+    def __init__(
+        self,
+        decider: Decider[Any],
+        ledger: Ledger,
+        partition: int,
+        partitions: int,
+        releases: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Take the kind's decider, the shard's ledger, and which partition of how many this is.
+
+        `releases`: the release that published a version of an event, by the schema's URN, as far as that is known.
+        """
         self._decider = decider
         self._ledger = ledger
         self._partition = partition
         self._partitions = partitions
+        self._releases = releases
         self.counts: Counter[str] = Counter()  # events, void, foreign
 
     def apply(self, records: Sequence[JournalRecord]) -> None:
@@ -84,11 +97,24 @@ class Fold:
             typed = decider.read_event(name, event["schema_version"], event["data"])
         except UnknownEventError as error:
             raise StoppedError(
-                f"{decider.kind} {event['aggregate_id']!r}, partition {self._partition}, offset {record.offset}: "
-                f"{error}"
+                f"{decider.kind} {event['aggregate_id']!r}, partition {self._partition}, offset {record.offset}, "
+                f"{cid_text(cid)}: {error}. {self._way_out(error)}"
             ) from error
         recorded_at = event["recorded_at"]
         recorded_at = max(recorded_at, current.recorded_at)  # a stranger's may go back; ours never do
         aggregate = Aggregate(version, cid, recorded_at, decider.evolve(current.state, typed))
         ledger.extend(key, aggregate, command_key(key, event["command_id"].encode()), name)
         self.counts["events"] += 1
+
+    def _way_out(self, error: UnknownEventError) -> str:
+        """Which release can read the event, as far as that is known."""
+        if not error.is_later:
+            return "Its writer was no release of this project: find out what wrote it. Nothing is skipped."
+        name = urn(error.kind, error.event_type, error.schema_version)
+        release = self._releases.get(name)
+        if release is None:
+            return (
+                f"A later release reads it, or one with another registry of aggregates: the topic schemas names the "
+                f"release that published {name}. Run that one. Nothing is skipped."
+            )
+        return f"Release {release} published {name}: run that one or a later one. Nothing is skipped."

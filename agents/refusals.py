@@ -25,11 +25,13 @@ class NotOpen(Exception):  # noqa: N818 -- the same
 class UnknownEventError(Exception):
     """A stored event that this release cannot read: its type, its version, or data that are none of that version.
 
-    It counts, but cannot be folded: the shard stops instead of guessing.
+    It counts, but cannot be folded: the shard stops instead of guessing. `is_later` where another release published
+    the type or version.
     """
 
-    def __init__(self, kind: str, event_type: str, schema_version: int, why: str) -> None:
+    def __init__(self, kind: str, event_type: str, schema_version: int, why: str, *, is_later: bool = False) -> None:
         super().__init__(f"{kind} event {event_type} of schema version {schema_version}: {why}")
         self.kind = kind
         self.event_type = event_type
         self.schema_version = schema_version
+        self.is_later = is_later

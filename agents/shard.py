@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -26,6 +27,8 @@ from agents.ports import FencedError, StoppedError, UncertainError, UnreachableE
 from schemas.cid import cid_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agents.decider import Decider
     from agents.ports import (
         Clock,
@@ -77,8 +80,24 @@ class Shard:
         hot: Hot,
         folding: asyncio.Semaphore,
         accept_expired: bool = False,
+        releases: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Take the parts; nothing is opened before `run`. folding: how many shards of the worker may fold at once."""
+        """Take the parts; nothing is opened before `run`.
+
+        Args:
+            decider: of the kind.
+            place: which partition.
+            limits: of commands, events and aggregates.
+            journal: the log.
+            stores: opens the store.
+            source: of commands.
+            clock: of decisions.
+            telemetry: is told what happens.
+            hot: the states that are kept in memory.
+            folding: how many shards of the worker may fold at once.
+            accept_expired: go on although commands expired undecided.
+            releases: which release published which schema, by URN; for the message when an event cannot be read.
+        """
         self.place = place
         self.phase = Phase.OPENING
         self.reason = "not opened yet"
@@ -92,6 +111,7 @@ class Shard:
         self._hot = hot
         self._folding = folding
         self._accept_expired = accept_expired
+        self._releases = releases
         self._inbox = Inbox(source)
         self._store: ShardStore | None = None
         self._ledger: Ledger | None = None
@@ -242,7 +262,7 @@ class Shard:
             self._log.warning("the store is no fold of this journal; folding anew")
             self._store = await self._stores.renew(self._store)
         ledger = Ledger(self._decider, self._store, self._hot)
-        fold = Fold(self._decider, ledger, place.partition, place.partitions)
+        fold = Fold(self._decider, ledger, place.partition, place.partitions, self._releases)
         self.reason = "folding the journal"
         try:
             async for records in self._journal.read(self._store.position().offset, seen.journal_end):

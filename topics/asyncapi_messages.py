@@ -20,6 +20,7 @@ Json = dict[str, Any]
 
 KAFKA_BINDING: Final = "0.5.0"
 JSON_SCHEMA: Final = "application/schema+json;version=2020-12"
+SCHEMA: Final = "application/schema+json"
 JSON: Final = "application/json"
 DAG_CBOR: Final = "application/vnd.ipld.dag-cbor"
 
@@ -47,6 +48,8 @@ def messages_of(spec: TopicSpec, schemas: Sequence[MessageSchema]) -> Iterator[t
         yield f"{spec.kind}.Snapshot", _message("Snapshot", DAG_CBOR, _wire("Snapshot"))
     elif spec.role is Role.DEAD_LETTERS:
         yield "DeadLetter", _dead_letter()
+    elif spec.role is Role.SCHEMAS:
+        yield "Schema", _schema(spec)
     else:
         yield "Subscription", _subscription()
 
@@ -73,6 +76,7 @@ def headers_of_all() -> Json:
         "OutcomeHeaders": _headers(outcome, {"journal-offset": _DECIMAL, **_ORIGIN, **_TRACE}),
         "SubscriptionHeaders": _headers(subscription, {"ce_previous": _TEXT, **optional}),
         "DeadLetterHeaders": _headers(dead_letter, {}),
+        "SchemaHeaders": _headers({"content-type": {"const": SCHEMA}, "role": _TEXT, "release": _TEXT}, {}),
     }
 
 
@@ -120,6 +124,13 @@ def _dead_letter() -> Json:
     headers = reference("components", "schemas", "DeadLetterHeaders")
     message = _message("DeadLetter", "application/octet-stream", payload, headers)
     message["bindings"]["kafka"]["key"] = {"description": "as it was, or null"}
+    return message
+
+
+def _schema(spec: TopicSpec) -> Json:
+    payload = {"type": "object", "description": "a JSON Schema 2020-12; its $id is the URN of ce_dataschema"}
+    message = _message("Schema", SCHEMA, payload, reference("components", "schemas", "SchemaHeaders"))
+    message["bindings"]["kafka"]["key"] = _TEXT | {"description": spec.key}
     return message
 
 

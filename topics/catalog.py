@@ -17,6 +17,7 @@ OUTCOME_TOPIC_BYTES: Final = 4_194_304
 SNAPSHOT_TOPIC_BYTES: Final = 4_194_304
 # The largest command, and the headers that say why it could not be read.
 DEAD_LETTER_TOPIC_BYTES: Final = 9_437_184
+SCHEMA_TOPIC_BYTES: Final = 1_048_576  # many times the largest
 
 # From three replicas on, one can be lost without a pause and without an event.
 DURABLE_REPLICATION_FACTOR: Final = 3
@@ -105,6 +106,11 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         STAMPED_BY_THE_BROKER,
         _limit(DEAD_LETTER_TOPIC_BYTES, "the broker would refuse the dead letter of a large command"),
     ),
+    Role.SCHEMAS: (
+        _policy("compact", Rule.MUST_EQUAL, "schemas of events that are years old would be gone"),
+        NO_BYTE_LIMIT,
+        _limit(SCHEMA_TOPIC_BYTES, "the broker would refuse a schema"),
+    ),
     Role.SUBSCRIBERS: (
         _policy("delete", Rule.MUST_EQUAL, "compaction drops events that nobody has read"),
         _kept(7),
@@ -119,11 +125,18 @@ VALUES: Final[dict[Role, str]] = {
     Role.OUTCOMES: "JSON: what became of each command",
     Role.SNAPSHOTS: "DAG-CBOR snapshot, the newest per aggregate",
     Role.DEAD_LETTERS: "the offending bytes, untouched; why, in headers",
+    Role.SCHEMAS: "JSON Schema of one version of a command or event, or of what is around their data",
     Role.SUBSCRIBERS: "CloudEvents 1.0, binary mode, JSON data",
 }
 
 # Dead letters are few and are read in one order; one partition is enough.
 DEAD_LETTER_PARTITIONS: Final = 1
+SCHEMA_PARTITIONS: Final = 1
+
+KEYS: Final[dict[Role, str]] = {
+    Role.DEAD_LETTERS: "as it was, or null",
+    Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
+}
 
 
 def durability(replication_factor: int) -> tuple[TopicSetting, ...]:
@@ -152,12 +165,12 @@ def catalogue(
     kinds: Sequence[str] = KINDS,
     subscribers: Iterable[str] = (),
 ) -> tuple[TopicSpec, ...]:
-    """Return every topic: the four of each kind, the dead letters, and one per subscriber."""
+    """Return every topic: the four of each kind, the dead letters, the schemas, and one per subscriber."""
     names = TopicNames(prefix)
 
     def spec(name: str, role: Role, kind: str | None, number: int = partitions) -> TopicSpec:
         settings = SETTINGS[role] + durability(replication_factor)
-        key = "as it was, or null" if role is Role.DEAD_LETTERS else "the aggregate id in UTF-8"
+        key = KEYS.get(role, "the aggregate id in UTF-8")
         return TopicSpec(name, role, kind, number, replication_factor, settings, VALUES[role], key)
 
     specs = []
@@ -167,5 +180,6 @@ def catalogue(
         specs.append(spec(names.outcomes(kind), Role.OUTCOMES, kind))
         specs.append(spec(names.snapshots(kind), Role.SNAPSHOTS, kind))
     specs.append(spec(names.dead_letters, Role.DEAD_LETTERS, None, DEAD_LETTER_PARTITIONS))
+    specs.append(spec(names.schemas, Role.SCHEMAS, None, SCHEMA_PARTITIONS))
     specs.extend(spec(names.subscribers(name), Role.SUBSCRIBERS, None) for name in subscribers)
     return tuple(specs)

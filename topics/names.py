@@ -47,6 +47,11 @@ class TopicNames:
         """Return the topic of what could not be read as a command."""
         return f"{self.prefix}dead-letters"
 
+    @property
+    def schemas(self) -> str:
+        """Return the compacted topic of the schemas of all messages."""
+        return f"{self.prefix}schemas"
+
     def subscribers(self, name: str) -> str:
         """Return the topic of one subscriber; ValueError if it cannot have that name."""
         if not SUBSCRIBER_NAME.fullmatch(name):

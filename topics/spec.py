@@ -12,6 +12,7 @@ class Role(StrEnum):
     OUTCOMES = "outcomes"
     SNAPSHOTS = "snapshots"
     DEAD_LETTERS = "dead-letters"
+    SCHEMAS = "schemas"
     SUBSCRIBERS = "subscribers"
 
 

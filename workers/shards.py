@@ -86,8 +86,12 @@ class Shards:
         sources: Sources,
         metrics: Metrics,
         clock: SystemClock,
+        releases: Mapping[str, str],
     ) -> None:
-        """Take the settings, aiokafka options, the deciders and each kind's number of partitions."""
+        """Take the settings, aiokafka options, the deciders, each kind's number of partitions, and so on.
+
+        `releases`: which release published which schema, by URN.
+        """
         self._settings = settings
         self._options = options
         self._deciders = deciders
@@ -96,6 +100,7 @@ class Shards:
         self._sources = sources
         self._metrics = metrics
         self._clock = clock
+        self._releases = releases
         self._names = TopicNames(settings.topic_prefix)
         self._kinds = {self._names.commands(kind): kind for kind in deciders}
         self._hot = Hot(settings.state_cache_bytes)
@@ -198,6 +203,7 @@ class Shards:
             hot=self._hot,
             folding=self._folding,
             accept_expired=settings.accept_expired,
+            releases=self._releases,
         )
         self._shards[key] = shard
         self._tasks[key] = asyncio.create_task(shard.run(), name=f"shard {kind}-{partition}")

@@ -14,6 +14,7 @@ from workers.clock import SystemClock
 from workers.kafka.provisioning import NotPermittedError, check, create
 from workers.kafka.sources import Sources
 from workers.registry import deciders
+from workers.schema_publisher import SchemaPublisher
 from workers.settings import client_options, warnings
 from workers.shards import Shards
 from workers.telemetry import Metrics
@@ -128,21 +129,34 @@ class Worker:
         """Run the app until the worker is told to stop, or the app cannot go on."""
         sources = Sources()
         known = deciders()
+        publisher = SchemaPublisher(self._settings, self._options, known)
         self._shards = shards = Shards(
-            self._settings, self._options, known, partitions, dead_partitions, sources, self._metrics, self._clock
+            self._settings,
+            self._options,
+            known,
+            partitions,
+            dead_partitions,
+            sources,
+            self._metrics,
+            self._clock,
+            publisher.releases,
         )
         app = create_app(self._settings, self._options, known, sources, shards)
         commands = [topic for agent in app.agents.values() for topic in agent.get_topic_names()]
         self._watch = Watch(self._options, commands, shards, self._metrics, self._clock)
-        watching = asyncio.create_task(self._watch.run(), name="watch")
+        beside = [
+            asyncio.create_task(self._watch.run(), name="watch"),
+            asyncio.create_task(publisher.run(), name="schemas"),
+        ]
         try:
             await app.start()
             await self._until_end_of(app)
         except Exception:
             log.exception("the app ended")
         finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            for task in beside:
+                task.cancel()
+            await asyncio.gather(*beside, return_exceptions=True)
             await shards.suspend()
             await app.stop()
             await shards.close()

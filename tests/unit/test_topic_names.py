@@ -14,6 +14,7 @@ def test_without_a_prefix_the_names_are_those_of_the_contract() -> None:
         "snapshots.person",
     ]
     assert names.dead_letters == "dead-letters"
+    assert names.schemas == "schemas"
     assert names.subscribers("billing-2") == "subscribers.billing-2"
     assert names.group("annals") == "annals"
 

@@ -147,6 +147,21 @@ class Settings:
         default=None,
         metadata=_meta(values.optional(values.secret), "what the private key is encrypted with", group="connection"),
     )
+    schema_registry_url: str | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.web_address),
+            "a Confluent-compatible schema registry to register all schemas at; unset: none",
+            group="connection",
+        ),
+    )
+    schema_registry_username: str | None = field(
+        default=None,
+        metadata=_meta(values.optional(values.text), "the registry's user (basic authentication)", group="connection"),
+    )
+    schema_registry_password: Secret | None = field(
+        default=None, metadata=_meta(values.optional(values.secret), "the registry's password", group="connection")
+    )
     max_command_bytes: int = field(
         default=1_000_000,
         metadata=_meta(

@@ -128,7 +128,8 @@ def _take(meta: SettingMeta, given: Given, values: dict[str, Any], problems: lis
     try:
         values[meta.name] = meta.parse(given.value)
     except ValueError as error:
-        shown = "what is given" if meta.is_secret else repr(given.value)
+        # An address may have a password in it.
+        shown = "what is given" if meta.is_secret or "@" in given.value else repr(given.value)
         problems.append(f"{meta.variable}: {shown} is not {error} ({given.where})")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from topics.names import TopicNames
 
@@ -115,6 +116,14 @@ def host(value: str) -> str:
     if WEB_HOST.fullmatch(value):
         return value
     raise ValueError("a host name or an IP address")
+
+
+def web_address(value: str) -> str:
+    """Take an http or https address, without a user: that and its password are settings of their own."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
+        raise ValueError("an http or https address without user, password and query")
+    return value
 
 
 def folder(value: str) -> Path:

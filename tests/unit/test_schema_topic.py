@@ -1,0 +1,61 @@
+"""What is written to the topic `schemas`: what differs, and nothing of what a later release knows better."""
+
+from __future__ import annotations
+
+import json
+
+from schemas.json_schema import MessageSchema
+from topics.headers import type_headers
+from topics.schemas import release_of, schema_headers, schema_key
+from workers.published import published
+from workers.schema_publisher.topic import Kept, changes, is_later
+
+ADDED = MessageSchema("person", "event", "EmailAdded", 1, {"$id": "urn", "type": "object"})
+KEY = "annals.person.EmailAdded.v1"
+
+
+def test_the_key_of_an_event_is_its_ce_type() -> None:
+    assert schema_key("person", "EmailAdded", 3) == dict(type_headers("person", "EmailAdded", 3))["ce_type"].decode()
+
+
+def test_every_schema_has_a_key_of_its_own() -> None:
+    keys = [schema_key(each.kind, each.name, each.version) for each in published()]
+    assert len(set(keys)) == len(keys) > 150
+
+
+def test_the_headers_say_what_it_is_and_who_published_it_first() -> None:
+    headers = schema_headers("event", "0.1.0")
+    assert dict(headers) == {"content-type": b"application/schema+json", "role": b"event", "release": b"0.1.0"}
+    assert release_of(headers) == "0.1.0"
+    assert release_of([]) is None
+
+
+def test_what_is_not_there_is_written_with_this_release() -> None:
+    (schema, kept) = changes({}, [ADDED], "0.2.0")[KEY]
+    assert schema is ADDED
+    assert json.loads(kept.value) == ADDED.schema
+    assert kept.release == "0.2.0"
+
+
+def test_what_is_there_already_is_not_written_again() -> None:
+    (_, kept) = changes({}, [ADDED], "0.2.0")[KEY]
+    assert changes({KEY: kept}, [ADDED], "0.2.0") == {}
+    assert changes({KEY: kept._replace(release="0.1.0")}, [ADDED], "0.2.0") == {}
+
+
+def test_what_differs_is_written_and_keeps_the_release_that_was_first() -> None:
+    (_, kept) = changes({KEY: Kept(b"{}", "0.1.0")}, [ADDED], "0.2.0")[KEY]
+    assert json.loads(kept.value) == ADDED.schema
+    assert kept.release == "0.1.0"
+    assert changes({KEY: Kept(b"{}", None)}, [ADDED], "0.2.0")[KEY][1].release == "0.2.0"
+
+
+def test_what_a_later_release_published_is_left() -> None:
+    assert changes({KEY: Kept(b"{}", "0.10.0")}, [ADDED], "0.9.1") == {}
+
+
+def test_releases_are_compared_by_their_numbers() -> None:
+    assert is_later("0.10.0", "0.9.1")
+    assert is_later("1.0.0", "0.99.99rc1")
+    assert not is_later("0.1.0", "0.1.0")
+    assert not is_later(None, "0.1.0")

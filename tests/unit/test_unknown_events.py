@@ -1,0 +1,56 @@
+"""An event that this release cannot read stops the fold, and the message says which release can."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agents.aggregates import REGISTRY
+from agents.fold import Fold
+from agents.ledger import Hot, Ledger
+from agents.ports import StoppedError
+from schemas.chain import seal
+from schemas.cid import cid_text
+from workers.stores.memory import MemoryStore
+
+LATER = {"urn:annals:schema:person:PersonRegistered:2": "0.9.0"}
+
+
+def record(type_name: str, version: int, data: dict[str, Any]) -> Any:
+    at = "2026-11-21T09:30:00.123456Z"
+    block, cid = seal("person", "p-1", 1, None, type_name, version, at, "c-1", "c-1", None, None, data)
+    return SimpleNamespace(offset=7, key=b"p-1", value=block, cid=cid_text(cid))
+
+
+def stopped(event: Any, releases: Any = None) -> str:
+    decider = REGISTRY["person"]
+    ledger = Ledger(decider, MemoryStore(), Hot(1 << 20))
+    fold = Fold(decider, ledger, 0, 1, releases or {})
+    with pytest.raises(StoppedError) as caught:
+        fold.apply([event])
+    assert ledger.aggregate(b"p-1").version == 0
+    return str(caught.value)
+
+
+def test_the_release_that_published_a_later_version_is_named() -> None:
+    event = record("PersonRegistered", 2, {"name": "Ada"})
+    assert stopped(event, LATER) == (
+        f"person 'p-1', partition 0, offset 7, {event.cid}: person event PersonRegistered of schema version 2: this "
+        f"release reads the versions 1 to 1. Release 0.9.0 published urn:annals:schema:person:PersonRegistered:2: run "
+        f"that one or a later one. Nothing is skipped."
+    )
+
+
+def test_where_no_release_is_known_it_is_said_where_to_look() -> None:
+    message = stopped(record("PersonTeleported", 1, {}))
+    assert "this release does not know the type" in message
+    assert "the topic schemas names the release that published urn:annals:schema:person:PersonTeleported:1" in message
+
+
+def test_data_that_are_none_of_a_known_version_are_no_later_releases() -> None:
+    message = stopped(record("PersonRegistered", 1, {"nom": "Ada"}), LATER)
+    assert "its data do not fit" in message
+    assert "find out what wrote it" in message
+    assert "elease 0.9.0" not in message
