@@ -50,15 +50,47 @@ def environment(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[d
         yield environment
 
 
-def test_research_goes_from_a_question_to_a_published_report(environment: dict[str, str]) -> None:
-    told = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLES / "research.py"],
+def run(name: str, *arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLES / name, *arguments],
         env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+def test_a_consumer_reads_what_a_producer_brought_about(environment: dict[str, str]) -> None:
+    produced = run("producer.py", "p-7", environment=environment)
+    assert produced.returncode == 0, produced.stdout + produced.stderr
+    lines = produced.stdout.splitlines()
+    assert [line.split(": ", 1)[1] for line in lines[:2]] == ["accepted PersonRegistered", "duplicate PersonRegistered"]
+    assert lines[2] == "p-7 version 2: accepted PersonRenamed"
+    assert lines[3].startswith("p-7 version 2: rejected version_conflict: ")
+    assert lines[4] == "p-7 version 3: accepted EmailAdded"
+    head = lines[5].rsplit(" ", 1)[1]
+
+    consumed = run("consumer.py", environment=environment)
+    assert consumed.returncode == 0, consumed.stdout + consumed.stderr
+    *decisions, summary = consumed.stdout.splitlines()
+    assert [line.split(" by ")[0] for line in decisions] == [
+        "p-7: PersonRegistered v1",
+        "p-7: PersonRenamed v2",
+        "p-7: EmailAdded v3",
+    ]
+    assert decisions[-1].endswith(f", head {head}")
+    assert summary == "3 commands led to events; 0 records do not count"
+
+
+def test_a_consumer_without_topics_says_what_to_do(environment: dict[str, str]) -> None:
+    consumed = run("consumer.py", environment=environment | {"ANNALS_TOPIC_PREFIX": "none."})
+    assert consumed.returncode == 1
+    assert consumed.stderr == "there is no topic none.events.person: create it with `annals topics create`\n"
+
+
+def test_research_goes_from_a_question_to_a_published_report(environment: dict[str, str]) -> None:
+    told = run("research.py", environment=environment)
     assert told.returncode == 0, told.stdout + told.stderr
     lines = [line.split() for line in told.stdout.splitlines()]
     assert lines[-1] == ["document", "PublishDocument", "accepted", "DocumentPublished"]

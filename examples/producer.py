@@ -1,0 +1,81 @@
+"""A producer that is never in doubt: what has no answer is sent again, what was overtaken is decided anew.
+
+Needs a worker (`annals broker`, `annals topics create`, `annals worker`), and the same settings as that:
+
+    python examples/producer.py [PERSON_ID]
+
+Two rules are all there is to it. A wish has one id for ever: without an answer it is sent again *under the same id*,
+and happens once. And it says which version it was made for: when somebody was faster, nothing happens, and the producer
+looks again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Final
+
+from schemas.commands import NewCommand, command
+from schemas.outcome import REJECTED, VERSION_CONFLICT
+from schemas.person import AddEmail, RegisterPerson, RenamePerson
+from workers.client import CommandClient, NoAnswerError
+from workers.clock import new_id
+from workers.settings import load_settings
+
+if TYPE_CHECKING:
+    from schemas.messages import Message
+    from schemas.outcome import Outcome
+
+ATTEMPTS: Final = 5
+
+
+async def carry_out(client: CommandClient, wish: NewCommand) -> Outcome:
+    """Send a command until there is an answer, each time under the same id.
+
+    Raises:
+        NoAnswerError: there was none at the last attempt either: no worker runs.
+    """
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return await client.send(wish.kind, wish.envelope())
+        except NoAnswerError as unknown:
+            print(f"{unknown}")
+    return await client.send(wish.kind, wish.envelope())
+
+
+async def change(client: CommandClient, person_id: str, message: Message, seen: int) -> Outcome:
+    """Change a person at the version that was seen; when somebody was faster, at the version that is there now.
+
+    Here the wish is the same at any version. Where it is not, read the aggregate again before you wish again.
+    """
+    while True:
+        # A new attempt is a new wish: the old one was answered, by a rejection.
+        wish = command("person", person_id, message).with_id(new_id()).by("example-producer").expecting(seen)
+        outcome = await carry_out(client, wish)
+        show(outcome)
+        if outcome.status != REJECTED or outcome.error is None or outcome.error.code != VERSION_CONFLICT:
+            return outcome
+        seen = outcome.error.details["actual"]
+
+
+def show(outcome: Outcome) -> None:
+    """Print what became of a command."""
+    events = ", ".join(event.type for event in outcome.events)
+    why = "" if outcome.error is None else f"{outcome.error.code}: {outcome.error.message}"
+    print(f"{outcome.aggregate_id} version {outcome.version}: {outcome.status} {events or why or 'already true'}")
+
+
+async def main(person_id: str) -> None:
+    """Register a person, and change it twice; the second change was made for a version that is no more."""
+    async with CommandClient(load_settings(), timeout_s=10) as client:
+        register = command("person", person_id, RegisterPerson(name="Ada Lovelace")).with_id(new_id()).expecting(0)
+        registered = await carry_out(client, register)
+        show(registered)
+        show(await carry_out(client, register))  # as if the answer had been lost: a duplicate, the same event
+        await change(client, person_id, RenamePerson(name="Ada King"), registered.version)
+        last = await change(client, person_id, AddEmail(email="ada@example.org"), registered.version)
+        print(f"keep the head, it proves all before it: {last.head}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else new_id()))
