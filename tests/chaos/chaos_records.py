@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Self
 
-from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 Where = tuple[str, int]  # topic without prefix, partition
@@ -71,7 +71,7 @@ class Records:
             self.partitions[topic] = len(found[self._prefix + topic].partitions)
         self._consumer.assign(
             [
-                TopicPartition(self._prefix + topic, partition, 0)
+                TopicPartition(self._prefix + topic, partition, OFFSET_BEGINNING)
                 for topic, count in self.partitions.items()
                 for partition in range(count)
             ]

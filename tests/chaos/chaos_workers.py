@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import signal
 import subprocess
@@ -143,13 +144,11 @@ class Deployment:
             "TOPIC_PREFIX": self.prefix,
             "DATA_DIR": str(self.data_dir(name)),
             "WEB_PORT": str(free_port()),
-            "CREATE_TOPICS": "1",
-            "PARTITIONS": "2",
             **settings,
         }
         environment = own_environment(**{f"ANNALS_{key}": value for key, value in given.items()})
         if "wagon" in self.kinds:
-            environment["PYTHONPATH"] = str(PLUGIN)
+            environment["PYTHONPATH"] = os.pathsep.join([str(PLUGIN), *filter(None, [os.environ.get("PYTHONPATH")])])
         whole = {"kinds": self.kinds, "session_ms": SESSION_MS, **(plan or {})}
         command = [sys.executable, str(HERE / "chaos_launcher.py"), json.dumps(whole), "worker"]
         worker = Worker(command, environment, self.folder / f"{name}-{len(self.workers)}.log")

@@ -57,4 +57,11 @@ def proxy(wire: tuple[Broker, Proxy]) -> Iterator[Proxy]:
 def scenario(chaos_broker: Broker, tmp_path: Path) -> Iterator[Scenario]:
     """A deployment with its sender and its reader, on topics of its own."""
     with Scenario(chaos_broker.bootstrap, f"c{secrets.token_hex(4)}.", tmp_path) as made:
-        yield made
+        yield made.make_topics()
+
+
+@pytest.fixture
+def people(chaos_broker: Broker, tmp_path: Path) -> Iterator[Scenario]:
+    """The same with persons alone: half the shards."""
+    with Scenario(chaos_broker.bootstrap, f"c{secrets.token_hex(4)}.", tmp_path, kinds=("person",)) as made:
+        yield made.make_topics()

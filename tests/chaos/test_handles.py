@@ -47,7 +47,7 @@ async def come_and_go(scenario: Scenario, worker: Worker) -> None:
 
 async def test_rebalances_leave_no_socket_no_thread_and_no_handle_behind(chaos_broker: Broker, tmp_path: Path) -> None:
     with Scenario(chaos_broker.bootstrap, f"h{tmp_path.name[-6:]}.", tmp_path, kinds=("person",)) as scenario:
-        worker = scenario.start(PARTITIONS=str(PARTITIONS)).until_ready()
+        worker = scenario.make_topics(PARTITIONS).start().until_ready()
         # the first rebalance opens what stays: connections to the group's coordinator, RocksDB's own threads
         scenario.send(persons(200, 1))
         assert_clean(scenario.until_answered())

@@ -255,14 +255,14 @@ def test_every_measure_has_its_scenario() -> None:
 
 
 @pytest.mark.parametrize("measure", CASES)
-def test_with_the_measure_the_scenario_is_harmless(scenario: Scenario, proxy: Proxy, measure: str) -> None:
+def test_with_the_measure_the_scenario_is_harmless(people: Scenario, proxy: Proxy, measure: str) -> None:
     case = CASES[measure]
-    report = case.run(scenario, {}, proxy)
+    report = case.run(people, {}, proxy)
     assert report.found() == case.by_itself, str(report)
 
 
 @pytest.mark.parametrize("measure", CASES)
-def test_without_the_measure_the_checker_finds_the_harm(scenario: Scenario, proxy: Proxy, measure: str) -> None:
+def test_without_the_measure_the_checker_finds_the_harm(people: Scenario, proxy: Proxy, measure: str) -> None:
     case = CASES[measure]
-    report = case.run(scenario, {"without": [measure]}, proxy)
+    report = case.run(people, {"without": [measure]}, proxy)
     assert report.found() >= case.harm, str(report)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from aiokafka import TopicPartition
@@ -35,13 +36,13 @@ def heads(scenario: Scenario) -> dict[str, tuple[int, str]]:
 
 
 @pytest.fixture
-def begun(scenario: Scenario) -> Scenario:
+def begun(people: Scenario) -> Scenario:
     """A deployment that has decided something, and stands still."""
-    scenario.start().until_ready()
-    scenario.send(persons(COUNT, 1))
-    assert_clean(scenario.until_answered())
-    assert scenario.workers[-1].end() == 0
-    return scenario
+    people.start().until_ready()
+    people.send(persons(COUNT, 1))
+    assert_clean(people.until_answered())
+    assert people.workers[-1].end() == 0
+    return people
 
 
 def delete_before(scenario: Scenario, topic: str, offset: int) -> None:
@@ -67,6 +68,7 @@ def stopped(worker: Worker, *words: str) -> str:
     """The reason for which a shard has stopped, which names all of these."""
 
     def reason() -> str:
+        assert worker.process.poll() is None, worker.told()
         return next((each for each in worker.reasons() if " is stopped: " in each), "")
 
     found = eventually(reason, "a shard stops", told=worker.told)
@@ -76,18 +78,17 @@ def stopped(worker: Worker, *words: str) -> str:
     return found
 
 
-def test_a_gap_stops_the_shard_and_names_the_place_and_the_others_go_on(begun: Scenario) -> None:
+def test_a_gap_stops_the_shard_and_names_the_place_and_the_others_go_on(people: Scenario) -> None:
     lost = cid_of(b"an event that nobody has")
-    write(begun.bootstrap, begun.prefix, [("p-1", block("p-1", 9, lost, "c", "After the gap"))], PARTITIONS)
-    worker = begun.start()
+    events = [("p-1", block("p-1", 1, None, "c", "Before")), ("p-1", block("p-1", 9, lost, "c", "After the gap"))]
+    write(people.bootstrap, people.prefix, events, PARTITIONS)
+    worker = people.start()
     home = home_of(b"p-1", PARTITIONS)
-    begun.read()
-    offset = begun.records.by_place["events.person", home][-1].offset
-    reason = stopped(worker, f"person-{home}", "'p-1'", f"partition {home}", f"offset {offset}", "version 9")
+    reason = stopped(worker, f"person-{home}", "'p-1'", f"partition {home}", "offset 1", "version 9")
     eventually(lambda: worker.reasons() == [reason], "the others are open", told=worker.told)
     others = [number for number in range(COUNT) if home_of(f"p-{number}".encode(), PARTITIONS) != home]
-    begun.send(rename(number, 7) for number in others)
-    begun.until_answered()
+    people.send(rename(number, 7) for number in others)
+    people.until_answered()
 
 
 def test_void_and_foreign_records_are_passed_over_and_counted(begun: Scenario) -> None:
@@ -118,39 +119,39 @@ def test_void_and_foreign_records_are_passed_over_and_counted(begun: Scenario) -
     assert (len(report.void), len(report.foreign)) == (len(voids), len(foreign) + 1)
 
 
-def test_an_event_of_an_unknown_type_stops_the_shard(begun: Scenario) -> None:
-    version, head = heads(begun)["p-4"]
-    unknown = block("p-4", version + 1, head, "c", "From the future", type="PersonTeleported", schema_version=3)
-    write(begun.bootstrap, begun.prefix, [("p-4", unknown)], PARTITIONS)
+def test_an_event_of_an_unknown_type_stops_the_shard(people: Scenario) -> None:
+    unknown = block("p-4", 1, None, "c", "From the future", type="PersonTeleported", schema_version=3)
+    write(people.bootstrap, people.prefix, [("p-4", unknown)], PARTITIONS)
     home = home_of(b"p-4", PARTITIONS)
-    stopped(begun.start(), f"person-{home}", "'p-4'", "PersonTeleported", "3")
+    stopped(people.start(), f"person-{home}", "'p-4'", "PersonTeleported", "3")
 
 
-def test_commands_that_expired_undecided_stop_the_shard_until_that_is_accepted(begun: Scenario) -> None:
+def test_commands_that_expired_undecided_stop_the_shard_until_that_is_accepted(people: Scenario) -> None:
     here = [number for number in range(50) if home_of(f"p-{number}".encode(), PARTITIONS) == 0][:5]
-    begun.send(rename(number, 5) for number in here)
-    first = begun.sender.sent[-len(here)].offset
-    delete_before(begun, f"{begun.prefix}commands.person", first + 3)
-    worker = begun.start()
+    people.send(rename(number, 5) for number in here)
+    first = people.sender.sent[-len(here)].offset
+    delete_before(people, f"{people.prefix}commands.person", first + 3)
+    worker = people.start()
     stopped(worker, "person-0", "3 offsets", f"from {first} on", "--accept-expired")
     worker.end()
-    begun.start(ACCEPT_EXPIRED="1").until_ready()
-    eventually(lambda: {first + 3, first + 4} <= answered(begun), "what did not expire is answered", told=begun.told)
-    assert not {first, first + 1, first + 2} & answered(begun)
+    people.start(ACCEPT_EXPIRED="1").until_ready()
+    eventually(lambda: {first + 3, first + 4} <= answered(people), "what did not expire is answered", told=people.told)
+    assert not {first, first + 1, first + 2} & answered(people)
 
 
-def test_a_journal_that_does_not_begin_at_its_beginning_is_refused(begun: Scenario) -> None:
-    delete_before(begun, f"{begun.prefix}events.person", 2)
-    worker = begun.start()
-    assert worker.until_over() == 2
-    assert f"{begun.prefix}events.person" in worker.log.read_text()
+def test_a_journal_that_does_not_begin_at_its_beginning_is_refused(people: Scenario) -> None:
+    write(people.bootstrap, people.prefix, [("p-1", block("p-1", 1, None, "c", "First"))] * 3, PARTITIONS, partition=0)
+    delete_before(people, f"{people.prefix}events.person", 2)
+    worker = people.start()
+    assert worker.until_over() == 2, worker.told()
+    assert f"{people.prefix}events.person" in worker.log.read_text()
 
 
 def test_a_journal_whose_end_was_cut_off_stops_the_shard(begun: Scenario) -> None:
     topic = f"{begun.prefix}events.person"
     begun.admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
     eventually(lambda: topic not in begun.admin.list_topics(timeout=10).topics, "the topic is gone")
-    stopped(begun.start(), "person-0", "ends at offset 0", "cut off")
+    stopped(begun.start(CREATE_TOPICS="1"), "person-0", "ends at offset 0", "cut off")
 
 
 @pytest.mark.parametrize("roles", [("commands",), ("commands", "events", "outcomes", "snapshots")])
@@ -166,18 +167,18 @@ def test_partitions_that_were_added_are_refused(begun: Scenario, roles: tuple[st
         stopped(worker, "person-0", "2 partitions", "3")
 
 
-def test_a_partition_held_by_a_producers_open_transaction_says_for_how_long(begun: Scenario) -> None:
-    worker = begun.start().until_ready()
+def test_a_partition_held_by_a_producers_open_transaction_says_for_how_long(people: Scenario) -> None:
+    worker = people.start().until_ready()
     producer = Producer(
-        {"bootstrap.servers": begun.bootstrap, "transactional.id": f"{begun.prefix}outsider", "log_level": 0}
+        {"bootstrap.servers": people.bootstrap, "transactional.id": f"{people.prefix}outsider", "log_level": 0}
     )
     producer.init_transactions(30)
     producer.begin_transaction()
     producer.produce(
-        f"{begun.prefix}commands.person", key=b"p-1", value=command_value("c-open", "p-1", "Open"), partition=0
+        f"{people.prefix}commands.person", key=b"p-1", value=command_value("c-open", "p-1", "Open"), partition=0
     )
     producer.flush(30)
-    begun.send(rename(number, 8) for number in range(COUNT))
+    people.send(rename(number, 8) for number in range(COUNT))
 
     def blocked() -> float:
         return worker.metric("annals_commands_blocked_seconds", kind="person", partition="0")
@@ -186,24 +187,24 @@ def test_a_partition_held_by_a_producers_open_transaction_says_for_how_long(begu
     assert worker.is_ready()
     producer.commit_transaction(30)
     eventually(lambda: blocked() == 0.0, "it is seen that the partition is free", told=worker.told)
-    assert_clean(begun.until_answered())
+    assert_clean(people.until_answered())
 
 
-def test_a_worker_without_its_topics_says_how_to_make_them(scenario: Scenario) -> None:
-    worker = scenario.start(CREATE_TOPICS="0")
-    assert worker.until_over() == 2
+def test_a_worker_without_its_topics_says_how_to_make_them(people: Scenario) -> None:
+    worker = people.start(TOPIC_PREFIX="nowhere.")
+    assert worker.until_over() == 2, worker.told()
     assert "annals topics create" in worker.log.read_text()
 
 
-def test_an_entry_point_that_registers_nothing_is_named(scenario: Scenario) -> None:
-    folder = scenario.folder / "broken_plugin-1.dist-info"
+def test_an_entry_point_that_registers_nothing_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "broken_plugin-1.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1\n")
     (folder / "entry_points.txt").write_text("[annals.aggregates]\nghost = nowhere:GHOST\n")
     code = "from workers.registry import deciders\ndeciders()"
     result = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(scenario.folder)},
+        env={"PYTHONPATH": str(tmp_path)},
         capture_output=True,
         text=True,
         check=False,

@@ -3,7 +3,7 @@
 import time
 
 import pytest
-from chaos_commands import command, persons, rename
+from chaos_commands import persons, rename
 from chaos_proxy import ADD_OFFSETS, ADD_PARTITIONS, END_TXN, PRODUCE, TXN_OFFSET_COMMIT, Lie, Proxy
 from chaos_records import home_of
 from chaos_scenario import Scenario, assert_clean
@@ -21,12 +21,12 @@ def transactional_id(scenario: Scenario) -> str:
 
 
 @pytest.fixture
-def begun(scenario: Scenario, proxy: Proxy) -> Scenario:
+def begun(people: Scenario, proxy: Proxy) -> Scenario:
     """A worker behind the proxy that has committed something."""
-    scenario.start(BOOTSTRAP_SERVERS=proxy.bootstrap).until_ready()
-    scenario.send(persons(20, 1))
-    assert_clean(scenario.until_answered())
-    return scenario
+    people.start(BOOTSTRAP_SERVERS=proxy.bootstrap).until_ready()
+    people.send(persons(20, 1))
+    assert_clean(people.until_answered())
+    return people
 
 
 def test_what_the_network_does_to_one_request_loses_and_doubles_nothing(begun: Scenario, proxy: Proxy) -> None:
@@ -69,19 +69,19 @@ def test_a_broker_out_of_reach_is_named_in_time_and_forgotten_when_it_is_back(be
     eventually(lambda: any(proxy.bootstrap in reason for reason in worker.reasons()), "not ready, naming the broker")
     assert time.monotonic() - began < READINESS_S
     assert worker.ask("/health/live")[0] == 200
-    begun.send([*(rename(number, 2) for number in HERE), command("wagon", "w", "w-1", "OpenWagon", {"label": "w"})])
+    begun.send(rename(number, 2) for number in range(20))
     proxy.come_back()
     worker.until_ready()
     assert_clean(begun.until_answered())
 
 
-def test_a_worker_started_before_its_broker_waits_and_says_so(scenario: Scenario, proxy: Proxy) -> None:
+def test_a_worker_started_before_its_broker_waits_and_says_so(people: Scenario, proxy: Proxy) -> None:
     proxy.go_away()
-    worker = scenario.start(BOOTSTRAP_SERVERS=proxy.bootstrap)
+    worker = people.start(BOOTSTRAP_SERVERS=proxy.bootstrap)
     worker.until_logged("waiting for the brokers")
     reasons = eventually(worker.reasons, "it says why it is not ready")
     assert reasons == [f"no answer from the Kafka brokers at {proxy.bootstrap}"]
     proxy.come_back()
     worker.until_ready()
-    scenario.send(persons(4, 1))
-    assert_clean(scenario.until_answered())
+    people.send(persons(4, 1))
+    assert_clean(people.until_answered())
