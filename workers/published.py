@@ -59,7 +59,7 @@ def files() -> Iterator[tuple[str, str]]:
     for schema in published():
         yield schema.path, as_text(schema.schema)
     yield STATES, as_text(layouts())
-    specs = catalogue(subscribers=(SUBSCRIBER,))
+    specs = catalogue(kinds=tuple(REGISTRY), subscribers=(SUBSCRIBER,))
     yield ASYNCAPI, as_text(asyncapi(specs, published(), metadata.version("annals")))
 
 
