@@ -41,7 +41,7 @@ def bench(
 ) -> int:
     """Measure what this project promises, beside baselines in the same run; without PARTS all of it.
 
-    It starts a broker of its own on a free port, and removes what it has made. All of it takes about an hour; what else
+    It starts a broker of its own on a free port, and removes what it has made. All of it takes half an hour; what else
     the machine does meanwhile is measured too.
     """
     from workers.bench.machine import describe
