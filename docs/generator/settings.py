@@ -18,6 +18,7 @@ TITLES = {
     "kafka": "Kafka",
     "connection": "Connection",
     "topics": "Topics",
+    "schemas": "Schema registry",
     "worker": "Worker",
     "limits": "Limits",
     "web": "Web",

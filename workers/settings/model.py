@@ -152,15 +152,15 @@ class Settings:
         metadata=_meta(
             values.optional(values.web_address),
             "a Confluent-compatible schema registry to register all schemas at; unset: none",
-            group="connection",
+            group="schemas",
         ),
     )
     schema_registry_username: str | None = field(
         default=None,
-        metadata=_meta(values.optional(values.text), "the registry's user (basic authentication)", group="connection"),
+        metadata=_meta(values.optional(values.text), "the registry's user (basic authentication)", group="schemas"),
     )
     schema_registry_password: Secret | None = field(
-        default=None, metadata=_meta(values.optional(values.secret), "the registry's password", group="connection")
+        default=None, metadata=_meta(values.optional(values.secret), "the registry's password", group="schemas")
     )
     max_command_bytes: int = field(
         default=1_000_000,
