@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from schemas.kinds import KINDS
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
+ROOT = Path(__file__).parents[2]
 WITHIN_S = 200  # half a minute on a machine that does nothing else
 
 
@@ -87,7 +89,15 @@ def test_the_demo_tells_its_story_and_leaves_nothing(tmp_path: Path) -> None:
         "Everything held",
     ):
         assert fact in text, text
+    # The README shows some of it.
+    shown = (ROOT / "README.md").read_text().split("```text\n")[1].split("```")[0].splitlines()
+    assert {masked(line) for line in shown} <= {masked(line) for line in lines}
     assert_nothing_is_left(tmp_path)
+
+
+def masked(line: str) -> str:
+    """A line without what differs from run to run: the ends of CIDs, process ids, counts, offsets, seconds."""
+    return re.sub(r"\d[\d.,]*", "0", re.sub("…[a-z2-7]{8}", "…", line))
 
 
 def test_a_second_run_in_the_same_folder_goes_on_with_the_same_chains(tmp_path: Path) -> None:
