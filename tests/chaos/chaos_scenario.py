@@ -18,9 +18,11 @@ from topics.catalog import catalogue
 class Scenario(Deployment):
     """A deployment on topics of its own, which go with it."""
 
-    def __init__(self, bootstrap: str, prefix: str, folder: Path, kinds: tuple[str, ...] = KINDS) -> None:
+    def __init__(
+        self, bootstrap: str, prefix: str, folder: Path, kinds: tuple[str, ...] = KINDS, timeout_ms: int = 120_000
+    ) -> None:
         super().__init__(bootstrap, prefix, folder, kinds)
-        self.sender = Sender(bootstrap, prefix)
+        self.sender = Sender(bootstrap, prefix, timeout_ms)
         self.records = Records(bootstrap, prefix, kinds)
         self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
         self._is_attached = False

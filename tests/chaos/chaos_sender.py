@@ -4,7 +4,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from chaos_commands import Ask
 from confluent_kafka import KafkaError, Message, Producer
@@ -25,7 +25,7 @@ class Sent:
 class Sender:
     """A producer of somebody else's: librdkafka, told to partition as Java does."""
 
-    def __init__(self, bootstrap: str, prefix: str, **options: Any) -> None:
+    def __init__(self, bootstrap: str, prefix: str, timeout_ms: int = 120_000) -> None:
         self.sent: list[Sent] = []
         self._prefix = prefix
         self._producer = Producer(
@@ -34,16 +34,27 @@ class Sender:
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
                 "linger.ms": 2,
-                "delivery.timeout.ms": 120_000,
+                "delivery.timeout.ms": timeout_ms,
                 "log_level": 0,
-                **options,
             }
         )
         self._lock = threading.Lock()
+        self._looked_at = 0
+        self._again: set[int] = set()
 
     def send(self, asks: Iterable[Ask]) -> list[Sent]:
         """Hand records to the producer; `flush` waits for what becomes of them."""
         return [self._one(ask) for ask in asks]
+
+    def send_unknown_again(self) -> None:
+        """Send once more what may or may not have arrived, as a producer does that wants an answer."""
+        lost = [each for each in self.sent[self._looked_at :] if each.state == "unknown"]
+        while self._looked_at < len(self.sent) and self.sent[self._looked_at].state != "sent":
+            self._looked_at += 1
+        for each in lost:
+            if id(each) not in self._again:
+                self._again.add(id(each))
+                self._one(each.ask)
 
     def flush(self) -> None:
         """Wait until each record that was sent is acknowledged or unknown."""

@@ -1,0 +1,185 @@
+"""Faults at random, one after the other, while commands arrive: drawn from a seed, so that a run can be had again."""
+
+import random
+import shutil
+import signal
+import threading
+import time
+from collections import Counter
+from itertools import islice
+from typing import Final
+
+from chaos_commands import mix
+from chaos_launcher import POINTS
+from chaos_proxy import ADD_OFFSETS, ADD_PARTITIONS, END_TXN, PRODUCE, TXN_OFFSET_COMMIT, Lie, Proxy
+from chaos_scenario import Scenario
+from chaos_workers import SESSION_MS, Worker
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from workers.broker import Broker
+
+SLOTS: Final = 3
+BURST: Final = 60
+BURST_EVERY_S: Final = 0.2
+SEEDS_LAST: Final = 3_000  # commands, and then other aggregates: none grows for ever
+CALM_S: Final = (0.5, 3.0)  # between two faults
+LONGER_THAN_A_SESSION_S: Final = SESSION_MS / 1000 + 1.5
+LONG_AWAY_AFTER_S: Final = 240.0  # a soak of this length has the brokers away for a minute, once
+REQUESTS: Final = (ADD_PARTITIONS, ADD_OFFSETS, PRODUCE, TXN_OFFSET_COMMIT, END_TXN)
+EVENTS_LIMIT: Final = "4194304"
+
+
+class Soak:
+    """Workers in a few slots, a sender that never stops, and faults."""
+
+    def __init__(self, scenario: Scenario, broker: Broker, proxy: Proxy, seed: int, partitions: int) -> None:
+        self.faults: Counter[str] = Counter()
+        self._scenario = scenario
+        self._broker = broker
+        self._proxy = proxy
+        self._partitions = partitions
+        self._draw = random.Random(seed)
+        self._seed = seed
+        self._over = threading.Event()
+        self._slots: list[Worker] = []
+        self._was_long_away = False
+        self._long_away_s = 0.0
+
+    def run(self, seconds: float) -> None:
+        """Break things for so long, and leave all workers running and all lies forgotten."""
+        self._long_away_s = 60.0 if seconds >= LONG_AWAY_AFTER_S else 0.0
+        self._slots = [self._start(slot) for slot in range(SLOTS)]
+        for worker in self._slots:
+            worker.until_ready()
+        sending = threading.Thread(target=self._send, name="sender")
+        sending.start()
+        try:
+            end = time.monotonic() + seconds
+            while time.monotonic() < end:
+                fault = self._draw.choice(FAULTS)
+                self.faults[fault.__name__.replace("_", " ")] += 1
+                fault(self)
+                self._revive()
+                self._over.wait(self._draw.uniform(*CALM_S))
+        finally:
+            self._over.set()
+            sending.join()
+            self._proxy.forget()
+            self._broker.start()
+        self._revive()
+
+    def _send(self) -> None:
+        sent, asks = SEEDS_LAST, iter(())
+        while not self._over.is_set():
+            if sent >= SEEDS_LAST:
+                self._seed += 1
+                sent, asks = 0, mix(self._seed, self._partitions)
+            self._scenario.sender.send(islice(asks, BURST))
+            self._scenario.sender.send_unknown_again()
+            sent += BURST
+            self._over.wait(BURST_EVERY_S)
+
+    def _start(self, slot: int, **plan: object) -> Worker:
+        return self._scenario.start(f"slot{slot}", plan, BOOTSTRAP_SERVERS=self._proxy.bootstrap)
+
+    def _revive(self) -> None:
+        for slot, worker in enumerate(self._slots):
+            if worker.process.poll() is not None:
+                self._slots[slot] = self._start(slot)
+
+    def _slot(self) -> int:
+        return self._draw.randrange(SLOTS)
+
+    # --- Faults ------------------------------------------------------------------------------------------------------
+
+    def killed(self) -> None:
+        self._slots[self._slot()].kill()
+
+    def told_to_stop(self) -> None:
+        self._slots[self._slot()].signal(signal.SIGTERM).until_over()
+
+    def frozen_longer_than_the_session(self) -> None:
+        worker = self._slots[self._slot()].signal(signal.SIGSTOP)
+        self._over.wait(LONGER_THAN_A_SESSION_S)
+        worker.signal(signal.SIGCONT)
+
+    def killed_at_a_named_point(self) -> None:
+        slot = self._slot()
+        self._slots[slot].kill()
+        fault = {"point": self._draw.choice(POINTS), "action": "kill", "nth": self._draw.randrange(1, 15)}
+        self._slots[slot] = self._start(slot, faults=[fault])
+
+    def rebalance_storm(self) -> None:
+        for turn in range(3):
+            guest = self._scenario.start(f"guest{turn}", None, BOOTSTRAP_SERVERS=self._proxy.bootstrap)
+            self._over.wait(self._draw.uniform(1.0, 3.0))
+            guest.signal(self._draw.choice([signal.SIGKILL, signal.SIGTERM]))
+
+    def broker_killed_and_restarted(self) -> None:
+        self._broker.kill()
+        self._broker.start()
+
+    def broker_out_of_reach(self) -> None:
+        away_s = self._draw.uniform(1.0, 6.0)
+        if self._long_away_s and not self._was_long_away:
+            away_s, self._was_long_away = self._long_away_s, True
+        self._proxy.go_away()
+        self._over.wait(away_s)
+        self._proxy.come_back()
+
+    def answer_lost(self) -> None:
+        self._proxy.tell(Lie(self._draw.choice(REQUESTS), "answer", "cut"))
+
+    def request_lost(self) -> None:
+        self._proxy.tell(Lie(self._draw.choice(REQUESTS), "request", "cut"))
+
+    def stray_commit(self) -> None:
+        known = [name for name in list(self._proxy.last_ends) if self._scenario.prefix in name]
+        if known:
+            name = self._draw.choice(sorted(known))
+            api = self._draw.choice(REQUESTS[:-1])
+            self._proxy.tell(Lie(api, "answer", "before", then=lambda: self._proxy.stray(name)))
+
+    def record_refused(self) -> None:
+        self._limit("200")
+        self._over.wait(1.0)
+        self._limit(EVENTS_LIMIT)
+
+    def data_directory_deleted(self) -> None:
+        slot = self._slot()
+        self._slots[slot].kill()
+        shutil.rmtree(self._scenario.data_dir(f"slot{slot}"), ignore_errors=True)
+
+    def data_directory_restored_from_an_older_copy(self) -> None:
+        slot = self._slot()
+        self._slots[slot].kill()
+        folder, copy = self._scenario.data_dir(f"slot{slot}"), self._scenario.folder / f"copy{slot}"
+        if copy.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            copy.rename(folder)
+        elif folder.exists():
+            shutil.copytree(folder, copy)
+
+    def _limit(self, size: str) -> None:
+        entry = ConfigEntry("max.message.bytes", size, incremental_operation=AlterConfigOpType.SET)
+        name = f"{self._scenario.prefix}events.person"
+        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
+        for future in self._scenario.admin.incremental_alter_configs([resource]).values():
+            future.result(30)
+
+
+FAULTS: Final = (
+    Soak.killed,
+    Soak.told_to_stop,
+    Soak.frozen_longer_than_the_session,
+    Soak.killed_at_a_named_point,
+    Soak.rebalance_storm,
+    Soak.broker_killed_and_restarted,
+    Soak.broker_out_of_reach,
+    Soak.answer_lost,
+    Soak.request_lost,
+    Soak.stray_commit,
+    Soak.record_refused,
+    Soak.data_directory_deleted,
+    Soak.data_directory_restored_from_an_older_copy,
+)
