@@ -9,6 +9,7 @@ import click
 
 from schemas.json_schema import urn
 from workers.cli.failures import ANSWER_IS_NO, DONE
+from workers.cli.stored import migrate, usage
 from workers.compatibility import LEVELS, compare, read_baseline
 from workers.published import FOLDER, as_text, files, find, newest, published
 
@@ -17,7 +18,7 @@ URN_LEAD = "urn:"
 
 @click.group()
 def schemas() -> None:
-    """List, show and export the schemas of all messages; no broker is needed."""
+    """List, show, export, check and use the schemas of all messages; usage and migrate ask Kafka."""
 
 
 @schemas.command("list")
@@ -112,3 +113,7 @@ def check(against: Path | None, compatibility: str, *, as_json: bool) -> int:
     if broken:
         click.echo("give the event a new version, keep what was published, or raise state_version", err=True)
     return ANSWER_IS_NO if broken else DONE
+
+
+schemas.add_command(usage)
+schemas.add_command(migrate)
