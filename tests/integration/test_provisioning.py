@@ -24,7 +24,7 @@ pytestmark = pytest.mark.broker
 
 Answer = TypeVar("Answer")
 ANNALS = Path(sys.executable).with_name("annals")
-REPLICAS_WARNING = f"{4 * len(deciders()) + 1} topics: replicas is 1, wanted 3 or more: a lost disk loses events"
+REPLICAS_WARNING = f"{4 * len(deciders()) + 2} topics: replicas is 1, wanted 3 or more: a lost disk loses events"
 
 
 @pytest.fixture
