@@ -30,7 +30,9 @@ IGNORED = shutil.ignore_patterns("__pycache__", ".*_cache")
 REGISTRY = "agents/aggregates/__init__.py"
 # The whole of `make check` but the tests of everything else, this one among them.
 TESTS = (
-    "tests/unit/test_vehicle.py tests/unit/test_state_versions.py tests/properties/test_aggregate_laws.py -k vehicle"
+    "tests/unit/test_vehicle.py tests/unit/test_state_versions.py tests/unit/test_golden_events.py "
+    "tests/unit/test_published_schemas.py tests/unit/test_asyncapi.py tests/unit/test_machine.py "
+    "tests/properties/test_aggregate_laws.py -k 'vehicle or golden or published or asyncapi or machine'"
 )
 
 
@@ -112,6 +114,8 @@ def test_the_page_leads_to_an_aggregate_that_passes_every_check(copy: Path) -> N
             result = run(command, copy)
             assert result.returncode == 0, f"{command}\n{result.stdout[-4000:]}{result.stderr[-2000:]}"
     assert (copy / "tests/golden/states/vehicle.1.json").exists()
+    assert (copy / "tests/golden/events/vehicle.json").exists()
+    assert (copy / "schemas/json/vehicle/VehicleRegistered.1.json").exists()
     assert "## vehicle" in (copy / "docs/reference/commands.md").read_text()
     # Nothing else was touched: the registry is the only file of the project that differs.
     after = sources(copy)
