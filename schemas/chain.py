@@ -34,7 +34,7 @@ MEMBERS: Final = (
     "schema_version",
 )
 _COUNT: Final = len(MEMBERS)
-_VALUES: Final = itemgetter(*MEMBERS)
+VALUES: Final = itemgetter(*MEMBERS)
 
 DEEPEST_DATA: Final = 512
 """Levels of nesting in `data` beyond which a record is foreign: half of what libipld can read at all, so that whether
@@ -46,7 +46,7 @@ _DAY: Final = (
     r"(?:(?:0[1-9]|1[0-2])-(?:0[1-9]|1[0-9]|2[0-8])|(?:0[13-9]|1[0-2])-(?:29|30)|(?:0[13578]|1[02])-31)"
 )
 _LEAP_DAY: Final = r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29"
-_RECORDED_AT: Final = re.compile(f"{_DAY}T{_TIME}|{_LEAP_DAY}T{_TIME}").fullmatch
+RECORDED_AT: Final = re.compile(f"{_DAY}T{_TIME}|{_LEAP_DAY}T{_TIME}").fullmatch
 
 
 class ForeignError(ValueError):
@@ -127,7 +127,7 @@ def read_block(kind: str, value: bytes | None) -> dict[str, Any]:
             causation_id,
             correlation_id,
             schema_version,
-        ) = _VALUES(event)
+        ) = VALUES(event)
         again = encode_dag_cbor(event)
     except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise ForeignError(_why_unreadable(value, error)) from None
@@ -146,7 +146,7 @@ def read_block(kind: str, value: bytes | None) -> dict[str, Any]:
         )
     ):
         raise ForeignError(_why_mistyped(event))
-    if _RECORDED_AT(recorded_at) is None:
+    if RECORDED_AT(recorded_at) is None:
         raise ForeignError("recorded_at is no RFC 3339 time in UTC with six digits of microseconds and Z")
     if own_kind != kind:
         raise ForeignError(f"kind is {own_kind[:40]!r}, the topic's is {kind!r}")

@@ -16,6 +16,9 @@ from topics.wire import varint
 from workers.kafka.frames import headers_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.together import Columns
     from topics.headers import ReadHeaders
 
 _TRACES: Final = frozenset({TRACEPARENT, TRACESTATE})
@@ -25,47 +28,64 @@ _SEQUENCE_CHARACTERS: Final = 20
 _NONE: Final = -1
 
 
-def differences(headers: ReadHeaders | bytes, key: bytes, event: dict[str, Any], cid: bytes) -> list[str]:
+def differences(headers: ReadHeaders | bytes, event: dict[str, Any], cid: bytes) -> list[str]:
     """Say where headers, decoded or as they stand, differ from the block (decoded) and its binary CID."""
-    if not isinstance(headers, bytes):
-        return header_differences(headers, event, cid)
-    command_id, correlation_id = event["command_id"].encode(), event["correlation_id"].encode()
-    causation_id, actor = event["causation_id"], event["actor"]
-    own: tuple[Any, ...] = (
-        cid_text(cid).encode(),
-        key,
-        event["recorded_at"].encode(),
-        event["version"],
-        key,
-        correlation_id,
-        command_id,
-    )
-    causation_length = actor_length = _NONE
-    if causation_id is not None:
-        causation = causation_id.encode()
-        causation_length = len(causation)
-        own += (causation,)
-    if actor is not None:
-        acting = actor.encode()
-        actor_length = len(acting)
-        own += (acting,)
-    template = _template(
-        event["kind"],
-        event["type"],
-        event["schema_version"],
-        len(key),
-        len(correlation_id),
-        len(command_id),
-        causation_length,
-        actor_length,
-    )
-    expected = template % own
-    if headers == expected or _only_adds_a_trace(headers, expected):
-        return []
     try:
-        return header_differences(headers_of(headers), event, cid)
+        return header_differences(headers_of(headers) if isinstance(headers, bytes) else headers, event, cid)
     except (ValueError, IndexError):
         return ["they cannot be read"]
+
+
+def are_as_written(kind: str, keys: Sequence[bytes], headers: Sequence[bytes], events: Columns) -> bool:
+    """Whether the headers of many events, as they stand, are surely those of their blocks.
+
+    keys: the aggregate ids in UTF-8. No says nothing but that each must be looked at alone.
+    """
+    expected = []
+    shape = template = None
+    for type_name, schema_version, cid, key, time, version, correlation_id, command_id, causation_id, actor in zip(
+        events.types,
+        events.schema_versions,
+        map(cid_text, events.cids),
+        keys,
+        map(str.encode, events.recorded_at),
+        events.versions,
+        map(str.encode, events.correlation_ids),
+        map(str.encode, events.command_ids),
+        map(_encoded, events.causation_ids),
+        map(_encoded, events.actors),
+        strict=True,
+    ):
+        own: tuple[Any, ...] = (cid.encode(), key, time, version, key, correlation_id, command_id)
+        causation_length = actor_length = _NONE
+        if causation_id is not None:
+            own += (causation_id,)
+            causation_length = len(causation_id)
+        if actor is not None:
+            own += (actor,)
+            actor_length = len(actor)
+        its_shape = (
+            type_name,
+            schema_version,
+            len(key),
+            len(correlation_id),
+            len(command_id),
+            causation_length,
+            actor_length,
+        )
+        if template is None or its_shape != shape:
+            shape = its_shape
+            template = _template(kind, *its_shape)
+        expected.append(template % own)
+    if expected == list(headers):
+        return True
+    return all(
+        found == wanted or _only_adds_a_trace(found, wanted) for found, wanted in zip(headers, expected, strict=True)
+    )
+
+
+def _encoded(text: str | None) -> bytes | None:
+    return None if text is None else text.encode()
 
 
 def _only_adds_a_trace(headers: bytes, expected: bytes) -> bool:
