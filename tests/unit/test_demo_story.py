@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING, Any, ClassVar
+import signal
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pytest
 
@@ -13,7 +14,9 @@ from schemas import person
 from schemas.canonical import encode
 from schemas.cid import cid_text
 from schemas.kinds import KINDS
+from workers.cli import main
 from workers.demo import memory as memories
+from workers.demo import run as runs
 from workers.demo.memory import Memory, NotOurFolderError, recall, remember
 from workers.demo.proofs import each_once
 from workers.demo.sequel import sequel
@@ -241,6 +244,58 @@ def test_a_cid_is_shown_by_its_end() -> None:
     assert short(cid) == "…wayv5wxq"
     assert short(f"its previous is {cid}") == "its previous is …wayv5wxq"
     assert short("nothing to shorten") == "nothing to shorten"
+
+
+@pytest.mark.parametrize(("differed", "status"), [(None, 0), ("a head that was kept is not there", 1)])
+def test_the_exit_status_says_whether_everything_held(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], differed: str | None, status: int
+) -> None:
+    class Stage:
+        memory, settings, folder, is_kept = Memory(), None, "folder", False
+
+        def __init__(self, data_dir: Path | None) -> None:
+            assert data_dir is None
+
+        def __enter__(self) -> Self:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            return
+
+    def tell(self: Any) -> None:
+        if differed is not None:
+            raise DifferedError(differed)
+
+    monkeypatch.setattr(runs, "Stage", Stage)
+    monkeypatch.setattr("workers.demo.run._Run.run", tell)
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        for arguments in (["demo"], ["demo", "--json"]):
+            with pytest.raises(SystemExit) as ended:
+                main(arguments)
+            assert ended.value.code == status
+            shown = capsys.readouterr().out
+            assert ("Everything held" in shown or '"differed":null' in shown) is (differed is None)
+            assert differed is None or differed in shown
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_a_download_is_shown_jar_by_jar() -> None:
+    told: list[str] = []
+
+    class Status:
+        def update(self, status: str) -> None:
+            told.append(status)
+
+    progress = runs._Progress(Status())
+    progress(3, 31)
+    progress(31, 31)
+    assert told == [
+        "Fetching Apache Kafka from Maven Central, the first time only: 3 of 31 jars",
+        "Starting Apache Kafka",
+    ]
 
 
 def test_a_process_can_be_given_an_environment_without_settings() -> None:

@@ -81,7 +81,7 @@ class _Run:
         )
         made = f"{topics} made" if topics else "there already"
         self._stands(
-            None, "topics", f"{made}: commands, events, outcomes and snapshots of seven kinds, and dead letters"
+            None, "topics", f"{made}: commands, events, outcomes and snapshots of seven kinds, and what they share"
         )
         began = perf_counter()
         with show.waiting("Starting two workers"):

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 ANNALS: Final = ("-c", "from workers.cli import main; main()")
 LOOK_S: Final = 0.1
 READY_S: Final = 60.0
+PARTITIONS: Final = 2  # of each kind: one for each worker; more take longer to open and show nothing more
 STOP_S: Final = 20.0
 OPEN: Final = re.compile(r'^annals_shard_open\{kind="person",partition="(\d+)"\} 1\.0$', re.MULTILINE)
 
@@ -144,7 +145,8 @@ class Stage:
         cache = load_settings().cache_dir
         self._broker = Broker(self.folder / "broker", cache_dir=cache, progress=progress)
         self._broker.start()
-        self.settings = load_settings({"bootstrap_servers": self._broker.bootstrap}, environment={})
+        told = {"bootstrap_servers": self._broker.bootstrap, "partitions": str(PARTITIONS)}
+        self.settings = load_settings(told, environment={})
         return len(asyncio.run(create(self.settings)))
 
     def start_workers(self, count: int) -> None:
