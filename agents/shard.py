@@ -116,6 +116,7 @@ class Shard:
         self._store: ShardStore | None = None
         self._ledger: Ledger | None = None
         self._journal_end = 0
+        self._is_offset_ours = False
         self._rebalances = 0
         self._fences: list[tuple[float, int]] = []
         self._may_serve = asyncio.Event()
@@ -217,6 +218,7 @@ class Shard:
             ledger = await self._folded(seen)
         self._journal_end = seen.journal_end
         self.next_offset = await self._next_command(seen)
+        self._is_offset_ours = seen.committed_journal_end is not None
         self._ledger = ledger
         # A rebalance may have begun while this was opening: then `resume` opens, with the positions of that time.
         if self._may_serve.is_set():
@@ -341,6 +343,10 @@ class Shard:
             if batch.next_offset >= 0:  # answer those before the one that cannot be answered
                 await self._transact([record for record in records if record.offset < batch.next_offset])
             raise
+        if batch.tally.forwarded and not self._is_offset_ours:
+            ledger.drop()
+            await self._look_for_copies(records)
+            return
         decided = clock.monotonic()
         try:
             await self._journal.commit(writes, batch.next_offset, self._journal_end)
@@ -355,6 +361,18 @@ class Shard:
         self.next_offset = batch.next_offset
         self._telemetry.committed(batch, records, decided - started, committed - decided)
         self._telemetry.cached(*ledger.cache_use())
+
+    async def _look_for_copies(self, records: list[CommandRecord]) -> None:
+        """Forward nothing twice: of what was forwarded before the group's offset was lost, no outcome here tells."""
+        last = await self._journal.last_forwarded(self.next_offset)
+        self._is_offset_ours = True
+        if last is None:
+            await self._transact(records)
+            return
+        self._log.warning("the group's offset was lost; going on behind what was forwarded", last_forwarded=last)
+        self.next_offset = last + 1
+        if self._may_serve.is_set():  # otherwise `resume` does it
+            self._inbox.begin(self.next_offset)
 
     async def _wait_fenced(self, error: FencedError) -> None:
         """Wait for the rebalance that explains the fence; without one, open again."""

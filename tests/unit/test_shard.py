@@ -42,12 +42,17 @@ class Writes:
     def __init__(self) -> None:
         self.events: list[tuple[bytes, bytes]] = []
         self.outcomes: list[dict[str, Any]] = []
+        self.forwards: list[bytes | None] = []
 
     def add_event(self, key, block, timestamp_ms, headers):
         self.events.append((key, block))
 
     def add_outcome(self, key, value, timestamp_ms, headers):
         self.outcomes.append(orjson.loads(value))
+
+    def add_forward(self, partition, key, value, timestamp_ms, headers):
+        self.forwards.append(value)
+        return True
 
     def add_snapshot(self, key, value, timestamp_ms):
         """Not looked at."""
@@ -65,6 +70,8 @@ class MemoryLog:
         self.calls: list[str] = []
         self.stable_after = 0
         self.lost: list[int] = []
+        self.copied: int | None = None
+        self.forwards: list[bytes | None] = []
         self.changed = asyncio.Condition()
 
     @property
@@ -91,6 +98,10 @@ class MemoryLog:
     async def lost_commands(self, commands):
         return self.lost
 
+    async def last_forwarded(self, first):
+        self.calls.append("last_forwarded")
+        return self.copied if self.copied is not None and self.copied >= first else None
+
     def writes(self):
         return Writes()
 
@@ -103,6 +114,7 @@ class MemoryLog:
         for number, (key, block) in enumerate(writes.events):
             self.journal.append(JournalRecord(expected_base + number, key, block))
         self.outcomes += writes.outcomes
+        self.forwards += writes.forwards
         self.committed = next_offset
         async with self.changed:
             self.changed.notify_all()
@@ -206,7 +218,7 @@ class Telemetry:
 
 
 class Scene:
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, *, partitions: int = 1, **more: Any) -> None:
         self.log, self.stores, self.source, self.clock, self.told = (
             MemoryLog(),
             MemoryStores(),
@@ -216,7 +228,7 @@ class Scene:
         )
         self.shard = Shard(
             PERSON,
-            Place("person", TOPIC, 0, 1),
+            Place("person", TOPIC, 0, partitions),
             Limits(1_000_000, 4 << 20, 0, 0),
             self.log,
             self.stores,
@@ -229,12 +241,12 @@ class Scene:
         )
         self.source.shard = self.shard
 
-    def command(self, name, command_id=None, type_="RegisterPerson"):
+    def command(self, name, command_id=None, type_="RegisterPerson", aggregate_id="p-1"):
         offset = len(self.source.commands)
         value = orjson.dumps(
-            {"id": command_id or f"c-{offset}", "type": type_, "aggregate_id": "p-1", "data": {"name": name}}
+            {"id": command_id or f"c-{offset}", "type": type_, "aggregate_id": aggregate_id, "data": {"name": name}}
         )
-        self.source.commands.append(Record(offset, b"p-1", value))
+        self.source.commands.append(Record(offset, aggregate_id.encode(), value))
 
     async def answered(self, count):
         async with self.log.changed:
@@ -412,7 +424,8 @@ async def test_an_unknown_event_stops_it_with_its_place():
     scene.log.append(type_="PersonTeleported")
     async with running(scene):
         await scene.until(Phase.STOPPED)
-    assert "offset 0: person event PersonTeleported" in scene.shard.reason
+    assert "offset 0, " in scene.shard.reason
+    assert ": person event PersonTeleported" in scene.shard.reason
 
 
 async def test_commands_whose_events_are_void_are_decided_again():
@@ -537,3 +550,39 @@ async def test_a_position_that_is_not_there_any_more_ends_the_taking():
 
 def test_stopped_is_a_journal_error_that_names_its_reason():
     assert "why" in str(StoppedError("why"))
+
+
+def misplaced(scene: Scene) -> None:
+    """Two commands for another partition (of two), each with one for this partition behind it."""
+    for name in ("Ada", "Bea"):
+        scene.command(name, aggregate_id="p-3")
+        scene.command(name, type_="RegisterPerson" if name == "Ada" else "RenamePerson")
+
+
+async def test_with_the_groups_offset_lost_what_was_forwarded_is_not_forwarded_again():
+    scene = Scene(partitions=2)
+    misplaced(scene)
+    scene.log.copied = 2
+    async with running(scene):
+        await scene.answered(1)
+    assert scene.source.begins == [0, 3]
+    assert scene.log.forwards == []
+    assert [outcome["command_id"] for outcome in scene.log.outcomes] == ["c-3"]
+
+
+async def test_with_the_groups_offset_lost_what_was_never_forwarded_is_forwarded():
+    scene = Scene(partitions=2)
+    misplaced(scene)
+    async with running(scene):
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert scene.log.forwards == [scene.source.commands[0].value, scene.source.commands[2].value]
+
+
+async def test_with_an_offset_of_its_own_a_shard_looks_for_no_copies():
+    scene = Scene(partitions=2)
+    scene.log.more = {"committed": 0, "committed_journal_end": 0}
+    misplaced(scene)
+    async with running(scene):
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert "last_forwarded" not in scene.log.calls
+    assert len(scene.log.forwards) == 2

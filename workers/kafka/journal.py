@@ -15,6 +15,7 @@ from agents.ports import JournalRecord, LogState, StoppedError, UnreachableError
 from topics.wire import encode_headers
 from workers.kafka.batches import PartitionBatches, measured
 from workers.kafka.connections import connect
+from workers.kafka.copies import last_forwarded
 from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
 from workers.kafka.transaction import Offsets, TransactionalWriter
 
@@ -191,6 +192,11 @@ class KafkaShardLog:
                         else:
                             lost.pop(command, None)
             return list(lost.values())
+
+    async def last_forwarded(self, first: int) -> int | None:
+        """Return the last command from `first` on that has a copy in another partition, None if none has."""
+        with _reaching("commands"):
+            return await last_forwarded(self._options, self._topics.commands, first)
 
     def writes(self) -> KafkaWrites:
         """Return an empty transaction's records."""
