@@ -267,8 +267,8 @@ async def read_partition(options: Mapping[str, Any], where: Where, start: int, e
         max_partition_fetch_bytes=FETCH_BYTES,
         fetch_max_bytes=FETCH_BYTES,
     )
-    await consumer.start()
     try:
+        await consumer.start()
         consumer.assign([partition])
         consumer.seek(partition, start)  # an explicit offset: a reset in the background cannot win over it
         while (position := await consumer.position(partition)) < end:
