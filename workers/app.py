@@ -59,6 +59,7 @@ def create_app(
         sources=sources,
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
         store="memory://",
+        datadir=str(settings.data_dir / group),  # Faust makes the folder, though it keeps nothing there
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,
