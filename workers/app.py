@@ -43,6 +43,9 @@ class AnnalsApp(faust.App):
         self.sources = sources
         super().__init__(name, **kwargs)
 
+    def _create_directories(self) -> None:
+        """Make no folders: Faust would, where the worker was started, and keep nothing in them."""
+
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self, self.loop)
 
@@ -59,7 +62,6 @@ def create_app(
         sources=sources,
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
         store="memory://",
-        datadir=str(settings.data_dir / group),  # Faust makes the folder, though it keeps nothing there
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,
