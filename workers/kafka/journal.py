@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
 from agents.ports import JournalRecord, LogState, StoppedError, UnreachableError
+from topics.headers import COMMAND_OFFSET, JOURNAL_OFFSET, decimal_header
 from topics.wire import encode_headers
 from workers.kafka.batches import PartitionBatches, measured
 from workers.kafka.connections import connect
@@ -136,7 +137,7 @@ class KafkaShardLog:
         topics = self._topics
         client = await connect(self._options, topics.all())
         try:
-            ends = await list_offsets(client, HIGH_WATERMARK, LAST, [topics.events])
+            ends = await list_offsets(client, HIGH_WATERMARK, LAST, [topics.events, topics.commands])
             stable = await list_offsets(client, LAST_STABLE, LAST, [topics.events, topics.outcomes])
             starts = await list_offsets(
                 client, HIGH_WATERMARK, FIRST, [topics.events, topics.outcomes, topics.commands]
@@ -144,7 +145,7 @@ class KafkaShardLog:
             group = await committed(client, self._group, topics.commands)
         finally:
             await client.close()
-        newest = await self._newest_outcome(starts[topics.outcomes], stable[topics.outcomes])
+        newest = await self._newest_outcome(starts[topics.outcomes], stable[topics.outcomes], ends[topics.commands])
         metadata = JOURNAL_END.search(group[1]) if group else None
         return LogState(
             committed=group[0] if group else None,
@@ -185,7 +186,7 @@ class KafkaShardLog:
                 for record in records:
                     headers = dict(record.headers)
                     command = record.key or b"", headers.get("command-id") or b""
-                    if command in commands:
+                    if command in commands and decimal_header(record.headers, COMMAND_OFFSET) is not None:
                         outcome = orjson.loads(record.value)
                         if outcome["status"] == "accepted" and outcome["events"]:
                             lost[command] = int(headers["command-offset"])
@@ -221,18 +222,23 @@ class KafkaShardLog:
         """Close the connections."""
         await self._writer.close()
 
-    async def _newest_outcome(self, start: int, end: int) -> tuple[int | None, int | None]:
-        """Return `command-offset` and `journal-offset` of the newest outcome, looked for from the end backwards."""
+    async def _newest_outcome(self, start: int, end: int, commands_end: int) -> tuple[int | None, int | None]:
+        """Return `command-offset` and `journal-offset` of the newest outcome, looked for from the end backwards.
+
+        What speaks of no command that there is (others can write here, a topic can be made anew) is passed over.
+        """
         reach = TAIL_RECORDS
         while end > start:
             newest = None
             begin = max(start, end - reach)
             async for records in read_partition(self._options, self._topics.outcomes, begin, end):
-                newest = records[-1] if records else newest
+                for record in reversed(records):
+                    offset = decimal_header(record.headers, COMMAND_OFFSET)
+                    if offset is not None and offset < commands_end:
+                        newest = offset, decimal_header(record.headers, JOURNAL_OFFSET)
+                        break
             if newest is not None:
-                headers = dict(newest.headers)
-                journal = headers.get("journal-offset")
-                return int(headers["command-offset"]), int(journal) if journal is not None else None
+                return newest
             if begin == start:
                 break
             reach *= 8
