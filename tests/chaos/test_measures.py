@@ -250,6 +250,23 @@ CASES = {
 }
 
 
+def test_a_shard_that_meets_void_events_decides_their_commands_again(people: Scenario, proxy: Proxy) -> None:
+    harmed = another_writer(people, {"without": ["contiguous offsets"]}, proxy)
+    assert harmed.lost, str(harmed)
+    people.workers[-1].end()
+    worker = people.start().until_ready()
+    eventually(lambda: not people.check().lost, "what was lost is answered again", told=people.told)
+    assert worker.metric("annals_void_events_total", kind="person") == len(harmed.void)
+    # and only once: the next owner finds it answered
+    events = people.check().events
+    worker.end()
+    people.start().until_ready()
+    people.send([rename(1, 7)])
+    eventually(people.answered, "it goes on", told=people.told)
+    report = people.check()
+    assert (report.events, report.lost, report.torn) == (events + 1, [], []), str(report)
+
+
 def test_every_measure_has_its_scenario() -> None:
     assert CASES.keys() == MEASURES.keys()
 

@@ -18,8 +18,6 @@ def wagons(turn: int) -> list:
 def test_a_worker_killed_at_each_named_point_loses_doubles_and_tears_nothing(scenario: Scenario) -> None:
     for turn, point in enumerate(POINTS):
         # the same member each time: a restart need not wait for the session of the one that was killed
-        if turn == 0:
-            scenario.start(INSTANCE_ID="one").until_ready().end()
         scenario.sender.send([*persons(20, 3, f"p{turn}"), *wagons(turn)])
         scenario.sender.flush()
         worker = scenario.start(plan={"faults": [{"point": point, "action": "kill"}]}, INSTANCE_ID="one")
@@ -30,12 +28,8 @@ def test_a_worker_killed_at_each_named_point_loses_doubles_and_tears_nothing(sce
 
 @pytest.mark.parametrize("point", ["before send", "between send and commit", "between commit and fold"])
 def test_a_zombie_with_a_batch_in_hand_is_fenced(scenario: Scenario, point: str) -> None:
-    scenario.start("first").until_ready()
-    scenario.send([*persons(20, 0), *wagons(0)])
-    scenario.until_answered()
-    scenario.workers[0].end()
     frozen = scenario.start("first", plan={"faults": [{"point": point, "action": "stop"}]}).until_ready()
-    scenario.send([*(rename(number, turn) for turn in range(3) for number in range(20)), *wagons(1)])
+    scenario.send([*persons(20, 3), *wagons(1)])
     frozen.until_stopped()
     # longer than the session: another worker gets its partitions and answers what the frozen one has in hand
     scenario.start("second").until_ready()

@@ -75,6 +75,16 @@ def test_a_broker_out_of_reach_is_named_in_time_and_forgotten_when_it_is_back(be
     assert_clean(begun.until_answered())
 
 
+def test_a_worker_ends_in_order_while_the_brokers_are_out_of_reach(begun: Scenario, proxy: Proxy) -> None:
+    worker = begun.workers[0]
+    proxy.go_away()
+    eventually(lambda: any(proxy.bootstrap in reason for reason in worker.reasons()), "not ready, naming the broker")
+    assert worker.end() == 0
+    waiting = begun.start(BOOTSTRAP_SERVERS=proxy.bootstrap)
+    waiting.until_logged("waiting for the brokers")
+    assert waiting.end() == 0
+
+
 def test_a_worker_started_before_its_broker_waits_and_says_so(people: Scenario, proxy: Proxy) -> None:
     proxy.go_away()
     worker = people.start(BOOTSTRAP_SERVERS=proxy.bootstrap)
