@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=30.0, show_default=True, metavar="S")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long each outcome is waited for.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
 @takes_settings(CONNECTION | {"limits"})
 def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int:  # noqa: ARG001 - it is JSON anyway
