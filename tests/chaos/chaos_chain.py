@@ -36,7 +36,12 @@ class Event(NamedTuple):
 
 def cid_of(block: bytes) -> str:
     """The CID of a block in text: CIDv1, dag-cbor, BLAKE3-256, base32 lower case."""
-    return "b" + base64.b32encode(PREFIX + blake3(block).digest()).decode().lower().rstrip("=")
+    return in_text(PREFIX + blake3(block).digest())
+
+
+def in_text(cid: bytes) -> str:
+    """A binary CID in multibase base32, lower case."""
+    return "b" + base64.b32encode(cid).decode().lower().rstrip("=")
 
 
 def read(kind: str, partition: int, partitions: int, record: Record) -> Event | None:
@@ -78,7 +83,7 @@ def judged(kind: str, partition: int, partitions: int, records: list[Record]) ->
             continue
         chain = journal.chains.setdefault(event.block["aggregate_id"], [])
         version = event.block["version"]
-        previous = None if event.block["previous"] is None else event.block["previous"].encode("base32")
+        previous = None if event.block["previous"] is None else in_text(bytes(event.block["previous"]))
         last = (len(chain), chain[-1].cid if chain else None)
         if (version - 1, previous) == last:
             chain.append(event)
