@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from topics.names import TopicNames
 from workers.app import create_app
 from workers.clock import SystemClock
 from workers.kafka.provisioning import NotPermittedError, check, create
@@ -48,6 +49,8 @@ class Worker:
         self._metrics = Metrics()
         self._stop = asyncio.Event()
         self._starting = "the worker is starting"
+        self._schemas_topic = TopicNames(settings.topic_prefix).schemas  # commands need every topic but this one
+        self._publishes = True
         self._shards: Shards | None = None
         self._watch: Watch | None = None
         self._web = WebServer(settings.web_host, settings.web_port, self._metrics, self._not_ready)
@@ -114,9 +117,12 @@ class Worker:
             for task in (checking, stopping):
                 task.cancel()
             await asyncio.gather(checking, stopping, return_exceptions=True)
-        if report.missing:
+        self._publishes = self._schemas_topic not in report.missing
+        if not self._publishes:
+            log.warning("no topic for schemas: none are published. Create it with 'annals topics create'")
+        if missing := [name for name in report.missing if name != self._schemas_topic]:
             raise CannotStartError(
-                f"missing topics: {', '.join(report.missing)}. Create them with 'annals topics create', or let the "
+                f"missing topics: {', '.join(missing)}. Create them with 'annals topics create', or let the "
                 f"worker do it with ANNALS_CREATE_TOPICS=1."
             )
         if report.refusals:
@@ -144,10 +150,9 @@ class Worker:
         app = create_app(self._settings, self._options, known, sources, shards)
         commands = [topic for agent in app.agents.values() for topic in agent.get_topic_names()]
         self._watch = Watch(self._options, commands, shards, self._metrics, self._clock)
-        beside = [
-            asyncio.create_task(self._watch.run(), name="watch"),
-            asyncio.create_task(publisher.run(), name="schemas"),
-        ]
+        beside = [asyncio.create_task(self._watch.run(), name="watch")]
+        if self._publishes:
+            beside.append(asyncio.create_task(publisher.run(), name="schemas"))
         try:
             await app.start()
             await self._until_end_of(app)

@@ -1,0 +1,27 @@
+"""Which missing topics keep a worker from starting: all that commands need, and not that of the schemas."""
+
+import pytest
+
+from workers import worker as module
+from workers.kafka.findings import Report
+from workers.settings import Settings
+from workers.worker import CannotStartError, Worker
+
+COUNTS = {"person": 4}
+
+
+def missing(monkeypatch: pytest.MonkeyPatch, *topics: str) -> Worker:
+    async def check(_: Settings) -> Report:
+        return Report(missing=list(topics), partitions=COUNTS, dead_letter_partitions=1)
+
+    monkeypatch.setattr(module, "check", check)
+    return Worker(Settings(topic_prefix="x."))
+
+
+async def test_a_worker_starts_without_the_topic_of_schemas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await missing(monkeypatch, "x.schemas")._prepared(0.1) == (COUNTS, 1)
+
+
+async def test_a_worker_names_the_missing_topics_that_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CannotStartError, match=r"^missing topics: x\.events\.person\. .*annals topics create"):
+        await missing(monkeypatch, "x.events.person", "x.schemas")._prepared(0.1)
