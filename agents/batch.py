@@ -137,7 +137,8 @@ class Batch:
             decider.state_version,
             decider.encode_state(after.state),
         )
-        self._writes.add_snapshot(ask.key, encode_snapshot(snapshot), self._setting.now_ms)
+        # The broker's time: were our clock an hour ahead, it would refuse the snapshot, and the events with it.
+        self._writes.add_snapshot(ask.key, encode_snapshot(snapshot), ask.record.timestamp)
 
     def _outcome(self, ask: Ask) -> tuple[str, bytes]:
         command, kind = ask.command, self._setting.place.kind

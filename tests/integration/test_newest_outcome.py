@@ -1,9 +1,12 @@
 """Where a shard goes on by the newest outcome, on a real broker: whatever else is in the topic moves it nowhere."""
 
+import asyncio
+
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from chained import make_topics
+from agents.ports import UnreachableError
+from chained import WITHIN_S, make_topics
 from topics.names import TopicNames
 from workers.kafka.journal import KafkaShardLog, ShardTopics
 
@@ -22,7 +25,13 @@ async def newest(bootstrap: str, topic_prefix: str, *outcomes: list[tuple[str, b
             await producer.send_and_wait(names.outcomes("person"), b"?", partition=0, headers=headers)
     shard = KafkaShardLog({"bootstrap_servers": bootstrap}, topics, f"{topic_prefix}t", f"{topic_prefix}g", "none")
     try:
-        seen = await shard.look()
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                try:
+                    seen = await shard.look()
+                    break
+                except UnreachableError:  # a broker that has just started makes its own topics first
+                    continue
     finally:
         await shard.close()
     return seen.outcome_command, seen.outcome_journal_end

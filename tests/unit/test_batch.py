@@ -26,6 +26,7 @@ class Record(NamedTuple):
 
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+COMMAND_MS = 1_700_000_000_000
 PLACE = Place("person", "commands.person", 0, 1)
 LIMITS = Limits(1_000_000, 4 << 20, 0, 0)
 
@@ -35,6 +36,7 @@ class Written:
 
     def __init__(self):
         self.events, self.outcomes, self.dead, self.forwards, self.snapshots = [], [], [], [], []
+        self.snapshot_times = []
 
     def add_event(self, key, block, timestamp_ms, headers):
         self.events.append((key, block, timestamp_ms))
@@ -45,6 +47,7 @@ class Written:
 
     def add_snapshot(self, key, value, timestamp_ms):
         self.snapshots.append((key, value))
+        self.snapshot_times.append(timestamp_ms)
 
     def add_outcome(self, key, value, timestamp_ms, headers):
         self.outcomes.append(orjson.loads(value))
@@ -73,7 +76,7 @@ class Bench:
 
     def raw(self, key, value, headers=()):
         self.offset += 1
-        return Record(self.offset - 1, key, value, headers, 1_700_000_000_000)
+        return Record(self.offset - 1, key, value, headers, COMMAND_MS)
 
     def decide(self, *records, now=NOW):
         written = Written()
@@ -212,6 +215,7 @@ def test_a_snapshot_is_written_each_time_the_version_passes_a_multiple():
     written = bench.decide(register(bench), *(rename(bench, f"Ada {n}") for n in range(24)))
     snapshots = [decode_snapshot(value) for _, value in written.snapshots]
     assert [snapshot.version for snapshot in snapshots] == [10, 20]
+    assert written.snapshot_times == [COMMAND_MS, COMMAND_MS]  # the broker refuses what is ahead of its own clock
     tenth = snapshots[0]
     assert tenth.head == cid_of(written.events[9][1])
     assert bench.decider.decode_state(tenth.state).name == "Ada 8"
