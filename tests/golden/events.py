@@ -1,9 +1,10 @@
 """Writes the golden blocks of events, for the types and versions that have none yet.
 
     .venv/bin/python tests/golden/events.py
+    .venv/bin/python tests/golden/events.py KIND TYPE.VERSION
 
-A block that is written is never written again: it stands for those that lie in journals. Its data are the simplest that
-give every member a value.
+A block that is written is not written again: it stands for those that lie in journals. Its data are the simplest that
+give every member a value. A version that no release has published yet can be named, to be written anew.
 """
 
 from __future__ import annotations
@@ -97,17 +98,21 @@ def _sample(message: type[Message]) -> dict[str, Any]:
     return data
 
 
-def _write(decider: Decider[Any]) -> list[str]:
+def _write(decider: Decider[Any], again: str = "") -> list[str]:
+    from schemas.canonical import decode
     from schemas.cid import cid_text
 
     path = golden(decider)
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    new = [each for each in published(decider) if each.key not in kept]
+    new = [each for each in published(decider) if each.key not in kept or each.key == again]
     for each in new:
         data = _sample(each.type)
         block, cid = block_of(decider, each, data)
-        newest = decider.event_data(decider.read_event(each.name, each.version, data))
-        kept[each.key] = {"cid": cid_text(cid), "newest": newest, "block": block.hex()}
+        kept[each.key] = {"cid": cid_text(cid), "block": block.hex()}
+    for each in published(decider):  # a new version changes what the older ones are read as, and nothing else
+        if any(each.name == other.name for other in new):
+            data = decode(bytes.fromhex(kept[each.key]["block"]))["data"]
+            kept[each.key]["newest"] = decider.event_data(decider.read_event(each.name, each.version, data))
     if new:
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
@@ -118,6 +123,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
     from agents.aggregates import REGISTRY
 
+    named = {sys.argv[1]: sys.argv[2]} if len(sys.argv) == 3 else {}
     for one in REGISTRY.values():
-        if written := _write(one):
+        if written := _write(one, named.get(one.kind, "")):
             print(f"written: {golden(one).name}:", *written)  # noqa: T201 -- a script that says what it did

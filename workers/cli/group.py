@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, str]] = {
     "events": "workers.cli.events:events",
     "verify": "workers.cli.verify:verify",
     "demo": "workers.cli.demo:demo",
+    "new": "workers.cli.new:new",
     "bench": "workers.cli.bench:bench",
 }
 

@@ -10,8 +10,10 @@ import click
 from schemas.json_schema import urn
 from workers.cli.failures import ANSWER_IS_NO, DONE
 from workers.cli.stored import migrate, usage
+from workers.cli.versions import new_version
 from workers.compatibility import LEVELS, compare, read_baseline
 from workers.published import FOLDER, as_text, files, find, newest, published
+from workers.registry import deciders
 
 URN_LEAD = "urn:"
 
@@ -26,7 +28,7 @@ def schemas() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each schema.")
 def list_(kind: str | None, *, as_json: bool) -> int:
     """List every schema with its URN: an event's is its ce_dataschema. Exit status 1 if there is none."""
-    found = [schema for schema in published() if kind in {None, schema.kind}]
+    found = [schema for schema in published(deciders()) if kind in {None, schema.kind}]
     for schema in found:
         said = {"urn": schema.urn, "kind": schema.kind, "role": schema.role, "type": schema.name}
         if as_json:
@@ -47,11 +49,11 @@ def show(name: str, type_name: str | None, version: int | None) -> int:
     if (type_name is None) != name.startswith(URN_LEAD):
         raise click.UsageError("name a schema by its URN, or by kind and type: annals schemas show person AddEmail")
     if type_name is None:
-        schema = find(name)
+        schema = find(name, deciders())
     elif version is None:
-        schema = newest(name, type_name)
+        schema = newest(name, type_name, deciders())
     else:
-        schema = find(urn(name, type_name, version))
+        schema = find(urn(name, type_name, version), deciders())
     if schema is None:
         wanted = " ".join(str(part) for part in (name, type_name, version) if part is not None)
         click.echo(f"there is no schema {wanted}: see `annals schemas list`", err=True)
@@ -115,5 +117,6 @@ def check(against: Path | None, compatibility: str, *, as_json: bool) -> int:
     return ANSWER_IS_NO if broken else DONE
 
 
+schemas.add_command(new_version)
 schemas.add_command(usage)
 schemas.add_command(migrate)

@@ -7,6 +7,7 @@ from typing import Final
 from aiohttp import web
 
 from workers.published import as_text, find
+from workers.registry import deciders
 
 PATH: Final = "/v1/schemas/{urn}"
 CONTENT_TYPE: Final = "application/schema+json"
@@ -17,7 +18,7 @@ KEPT: Final = "public, max-age=86400"
 async def schema(request: web.Request) -> web.Response:
     """Answer with the schema, or 404."""
     name = request.match_info["urn"]
-    found = find(name)
+    found = find(name, deciders())
     if found is None:
         return web.json_response({"error": f"this release knows no schema {name}"}, status=404)
     return web.Response(

@@ -1,0 +1,36 @@
+"""`annals new aggregate`: the beginning of an aggregate in a checkout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from workers.cli.arguments import AS_JSON
+from workers.cli.failures import DONE
+
+
+@click.group()
+def new() -> None:
+    """Begin something in a checkout of the project; run it in the checkout's folder."""
+
+
+@new.command()
+@click.argument("name")
+@AS_JSON
+def aggregate(name: str, *, as_json: bool) -> int:
+    """Write the aggregate NAME: its messages, its decider, its test, its registry line and its golden files.
+
+    What it writes passes `make check`: an aggregate that is registered, renamed and archived. Change it from there.
+    """
+    from workers.scaffold.aggregate import new_aggregate
+    from workers.scaffold.tree import Tree
+
+    tree = Tree(Path.cwd())
+    new_aggregate(tree, name)
+    if as_json:
+        click.echo(json.dumps({"kind": name, "files": tree.written}))
+    else:
+        click.echo("\n".join([*(f"wrote {file}" for file in tree.written), "now change it, and run `make check`"]))
+    return DONE

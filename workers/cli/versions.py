@@ -1,0 +1,43 @@
+"""`annals schemas new-version`: the beginning of an event's next version in a checkout."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from workers.cli.arguments import AS_JSON
+from workers.cli.failures import DONE, CannotAskError
+
+
+@click.command("new-version")
+@click.argument("kind")
+@click.argument("type_name", metavar="TYPE")
+@AS_JSON
+def new_version(kind: str, type_name: str, *, as_json: bool) -> int:
+    """Begin the next version of the event TYPE of KIND; run it in the checkout's folder.
+
+    Writes the type that today's version has as a former one, the skeleton of its upcaster, the golden block and the
+    test. Then change the event's type in schemas/KIND.py and fill in the upcaster and the test.
+    """
+    from agents.aggregates import REGISTRY
+    from workers.scaffold.tree import Tree
+    from workers.scaffold.version import new_version as write
+
+    if kind not in REGISTRY:
+        raise CannotAskError(f"there is no kind {kind!r}: there are {', '.join(REGISTRY)}")
+    if type_name not in REGISTRY[kind].events:
+        raise CannotAskError(f"{kind} has no event {type_name!r}: there are {', '.join(REGISTRY[kind].events)}")
+    tree = Tree(Path.cwd())
+    version = write(tree, REGISTRY[kind], type_name)
+    if as_json:
+        click.echo(json.dumps({"kind": kind, "type": type_name, "version": version, "files": tree.written}))
+        return DONE
+    for file in tree.written:
+        click.echo(f"wrote {file}")
+    click.echo(
+        f"now change {type_name} in schemas/{kind}.py, fill in the upcaster and the test, write the new golden block "
+        f"with `.venv/bin/python tests/golden/events.py {kind} {type_name}.{version}`, and run `make docs check`"
+    )
+    return DONE
