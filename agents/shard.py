@@ -84,19 +84,7 @@ class Shard:
     ) -> None:
         """Take the parts; nothing is opened before `run`.
 
-        Args:
-            decider: of the kind.
-            place: which partition.
-            limits: of commands, events and aggregates.
-            journal: the log.
-            stores: opens the store.
-            source: of commands.
-            clock: of decisions.
-            telemetry: is told what happens.
-            hot: the states that are kept in memory.
-            folding: how many shards of the worker may fold at once.
-            accept_expired: go on although commands expired undecided.
-            releases: which release published which schema, by URN; for the message when an event cannot be read.
+        `folding`: how many shards may fold at once; `releases`: which one published which schema, by URN.
         """
         self.place = place
         self.phase = Phase.OPENING
