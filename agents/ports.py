@@ -131,8 +131,8 @@ class LogState(NamedTuple):
 
     committed: the group's next command offset; committed_journal_end: the journal's end in that commit's metadata;
     outcome_command: the newest outcome's `command-offset`; outcome_journal_end: its `journal-offset`;
-    commands_start: the first command offset that is still there; journal_start, journal_stable (last stable offset) and
-    journal_end (high watermark) of the journal.
+    commands_start: the first command offset that is still there, commands_end: the next one; journal_start,
+    journal_stable (last stable offset) and journal_end (high watermark) of the journal.
     """
 
     committed: int | None
@@ -140,6 +140,7 @@ class LogState(NamedTuple):
     outcome_command: int | None
     outcome_journal_end: int | None
     commands_start: int
+    commands_end: int
     journal_start: int
     journal_stable: int
     journal_end: int

@@ -165,6 +165,7 @@ class Shard:
             except Exception as error:  # noqa: BLE001 - a full disk, a damaged store: nothing may end the shard unseen
                 self._log.exception("shard failed")
                 self._leave(Phase.OPENING, f"{type(error).__name__}: {error}")
+                await self._close_store()  # RocksDB refuses all that follows on a failed write
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY_S)
 
@@ -192,9 +193,16 @@ class Shard:
         if self.phase is not Phase.STOPPED:
             self._leave(Phase.CLOSED, "closed")
         await self._journal.close()
-        if self._store is not None:
-            store, self._store = self._store, None
+        await self._close_store()
+
+    async def _close_store(self) -> None:
+        if self._store is None:
+            return
+        store, self._store = self._store, None
+        try:
             await self._stores.close(store)
+        except Exception:  # noqa: BLE001 - a store that cannot be closed can be folded anew
+            self._log.exception("the store could not be closed")
 
     async def _open(self) -> None:
         self._leave(Phase.OPENING, "becoming the journal's only writer")
@@ -283,8 +291,14 @@ class Shard:
         """Return the first command that is not decided: by the group, by the outcomes, and by what was lost."""
         decided_by_outcome = 0 if seen.outcome_command is None else seen.outcome_command + 1
         offset = max(seen.committed or 0, decided_by_outcome)
+        place = self.place
+        if offset > seen.commands_end:
+            raise StoppedError(
+                f"{place.topic}-{place.partition} ends at offset {seen.commands_end}, and its commands were decided up "
+                f"to {offset}: its end was cut off, or the group's offset was set by hand, and what is sent now would "
+                f"be passed over. Restore it, or delete the group's offsets: what the journal has is recognised."
+            )
         if (expired := seen.commands_start - offset) > 0:
-            place = self.place
             if not self._accept_expired:
                 raise StoppedError(
                     f"{place.topic}-{place.partition}: {expired} offsets of commands from {offset} on expired before "
@@ -366,9 +380,7 @@ class Shard:
         """Wait for the rebalance that explains the fence; without one, open again."""
         self._assigned.clear()
         self._leave(Phase.FENCED, str(error))
-        if self._store is not None:
-            store, self._store = self._store, None
-            await self._stores.close(store)
+        await self._close_store()
         await self._journal.close()
         try:
             await asyncio.wait_for(self._assigned.wait(), FENCED_PATIENCE_S)

@@ -3,7 +3,7 @@
     python chaos_launcher.py PLAN ARGUMENT…
 
 PLAN is JSON: {"kinds": […], "faults": [{"point": …, "action": …, "nth": 1}], "without": […], "session_ms": …,
-"fenced_patience_s": …}. A fault
+"fenced_patience_s": …, "store_breaks_at": …}. A fault
 strikes when the point is passed for the nth time, in any shard: `kill` is SIGKILL, `stop` is SIGSTOP (until somebody
 sends SIGCONT), both to itself, so that the point is exact.
 """
@@ -81,6 +81,23 @@ def around_the_fold(points: Points) -> None:
     rocks.RocksStore.apply = applying
 
 
+def break_a_store(nth: int) -> None:
+    """Let the nth write to a store fail, and all that follow on the same one: as RocksDB does on a full disk."""
+    from workers.stores import rocks
+
+    original, written, broken = rocks.RocksStore.apply, [0], []
+
+    def failing(store: Any, changes: Any) -> None:
+        written[0] += 1
+        if written[0] == nth:
+            broken.append(store)
+        if any(store is each for each in broken):
+            raise RuntimeError("IO error: No space left on device")
+        original(store, changes)
+
+    rocks.RocksStore.apply = failing
+
+
 def install(faults: list[dict[str, Any]]) -> None:
     """Put the points into the write path."""
     from workers.kafka.journal import KafkaShardLog
@@ -116,6 +133,8 @@ def main() -> None:
         for measure in plan["without"]:
             take_out: Any = chaos_measures.MEASURES[measure]
             take_out()
+    if nth := plan.get("store_breaks_at"):
+        break_a_store(nth)
     install(plan.get("faults", []))
     from workers.cli import main as annals
 

@@ -47,6 +47,11 @@ class Scenario(Deployment):
             self._is_attached = True
         return self.records.read()
 
+    def read_anew(self) -> None:
+        """Forget what was read: a topic is another one now."""
+        self.records.close()
+        self.records, self._is_attached = Records(self.bootstrap, self.prefix, self.kinds), False
+
     def answered(self) -> bool:
         """Whether every command in the log is accounted for."""
         before = self.records.count

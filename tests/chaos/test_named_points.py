@@ -42,6 +42,15 @@ def test_a_zombie_with_a_batch_in_hand_is_fenced(scenario: Scenario, point: str)
     assert_clean(scenario.until_answered())
 
 
+def test_a_store_that_cannot_be_written_to_any_more_is_opened_again(people: Scenario) -> None:
+    worker = people.start(plan={"store_breaks_at": 3}).until_ready()
+    for turn in range(4):
+        people.send(persons(6, 2, f"p{turn}"))
+        assert_clean(people.until_answered())
+    worker.until_logged("No space left on device")
+    worker.until_ready()
+
+
 def test_a_worker_told_to_stop_ends_what_it_has_in_hand(scenario: Scenario) -> None:
     worker = scenario.start().until_ready()
     scenario.sender.send(persons(100, 20))

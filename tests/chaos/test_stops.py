@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from chaos_journal import block, command_value, write
 from chaos_records import home_of
 from chaos_scenario import Scenario, assert_clean
 from chaos_workers import Worker, eventually
-from confluent_kafka import Producer
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer
+from confluent_kafka import TopicPartition as OfGroup
 from confluent_kafka.admin import NewPartitions
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
@@ -152,6 +154,36 @@ def test_a_journal_whose_end_was_cut_off_stops_the_shard(begun: Scenario) -> Non
     begun.admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
     eventually(lambda: topic not in begun.admin.list_topics(timeout=10).topics, "the topic is gone")
     stopped(begun.start(CREATE_TOPICS="1"), "person-0", "ends at offset 0", "cut off")
+
+
+def test_commands_made_anew_are_decided_from_their_beginning(begun: Scenario) -> None:
+    topic = f"{begun.prefix}commands.person"
+    begun.admin.delete_topics([topic], operation_timeout=30)[topic].result(30)
+    eventually(lambda: topic not in begun.admin.list_topics(timeout=10).topics, "the topic is gone")
+    begun.start(CREATE_TOPICS="1", PARTITIONS="2").until_ready()
+    begun.read_anew()
+    # sent again by those who do not know, and new ones
+    begun.send([*persons(COUNT, 1), *(rename(number, 3) for number in range(COUNT))])
+
+    def statuses() -> Counter[str]:
+        outcomes = [record for _, records in begun.read().of("outcomes", "person") for record in records]
+        return Counter(json.loads(record.value or b"")["status"] for record in outcomes)
+
+    eventually(lambda: statuses().total() == 5 * COUNT, "all are answered", told=begun.told)
+    assert statuses() == {"accepted": 3 * COUNT, "duplicate": 2 * COUNT}
+
+
+def test_an_offset_behind_the_commands_end_stops_the_shard(begun: Scenario) -> None:
+    group = f"{begun.prefix}annals"
+    far = [ConsumerGroupTopicPartitions(group, [OfGroup(f"{begun.prefix}commands.person", 0, 1_000)])]
+    begun.admin.alter_consumer_group_offsets(far)[group].result(30)
+    worker = begun.start()
+    stopped(worker, "person-0", "1000", "delete the group's offsets")
+    worker.end()
+    begun.admin.delete_consumer_groups([group])[group].result(30)
+    begun.start().until_ready()
+    begun.send(rename(number, 3) for number in range(COUNT))
+    assert_clean(begun.until_answered())
 
 
 @pytest.mark.parametrize("roles", [("commands",), ("commands", "events", "outcomes", "snapshots")])

@@ -84,7 +84,7 @@ class MemoryLog:
     async def look(self):
         self.calls.append("look")
         self.stable_after -= 1
-        state = LogState(self.committed, None, None, None, 0, 0, self.end, self.end)
+        state = LogState(self.committed, None, None, None, 0, 1_000, 0, self.end, self.end)
         if self.stable_after > 0:
             state = state._replace(journal_stable=self.end - 1, journal_end=self.end)
         return state._replace(**self.more)

@@ -153,6 +153,7 @@ class KafkaShardLog:
             outcome_command=newest[0],
             outcome_journal_end=newest[1],
             commands_start=starts[topics.commands],
+            commands_end=ends[topics.commands],
             journal_start=starts[topics.events],
             journal_stable=stable[topics.events],
             journal_end=ends[topics.events],
