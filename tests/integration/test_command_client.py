@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAuthorizationFailedError
 
 from chained import make_topics
 from schemas.outcome import accepted
@@ -188,6 +188,8 @@ async def test_what_the_broker_refuses_is_told(bootstrap: str, topic_prefix: str
     async with CommandClient(Settings(bootstrap_servers=bootstrap, topic_prefix=topic_prefix)) as client:
         with pytest.raises(NotSendableError, match="the broker refused it"):
             await client.send("person", {**COMMAND, "data": {"name": "x" * 2_000}})
+        async with answering(bootstrap, topic_prefix):
+            assert (await client.send("person", COMMAND)).status == "accepted"  # the same partition still takes others
 
 
 async def test_a_kind_without_topics_is_told(settings: Settings, client: CommandClient) -> None:
@@ -213,3 +215,72 @@ async def test_a_record_that_is_no_outcome_is_passed_over(settings: Settings, cl
 
     async with answered(settings, reply):
         assert (await client.send("person", COMMAND)).status == "accepted"
+
+
+async def test_outcomes_that_cannot_be_read_fail_those_who_wait_and_those_who_come(
+    settings: Settings, client: CommandClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise TopicAuthorizationFailedError("outcomes")
+
+    async def reply(record: Any, worker: ScriptedWorker) -> None:
+        if record.key == b"p-1":
+            await worker.answer(record, yes(record))
+
+    async with answered(settings, reply):
+        await client.send("person", COMMAND)
+        _, reader = client._opening["person"].result()
+        monkeypatch.setattr(reader._consumer, "getmany", refuse)
+        for name in ("p-2", "p-3"):
+            with pytest.raises(TopicAuthorizationFailedError):
+                await client.send("person", {**COMMAND, "aggregate_id": name})
+
+
+async def test_a_command_that_the_producer_does_not_take_is_refused(
+    client: CommandClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_: Any, **__: Any) -> None:
+        raise KafkaTimeoutError
+
+    monkeypatch.setattr(client._producer, "send", refuse)
+    with pytest.raises(NotSendableError, match="KafkaTimeoutError"):
+        await client.send("person", COMMAND)
+
+
+async def test_after_a_delivery_in_doubt_any_outcome_of_the_id_is_the_answer(
+    settings: Settings, client: CommandClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert client._producer is not None
+    send = client._producer.send
+
+    async def doubtful(*arguments: Any, **how: Any) -> asyncio.Future[Any]:
+        await (await send(*arguments, **how))
+        delivery: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        delivery.set_exception(KafkaTimeoutError())
+        return delivery
+
+    async def reply(record: Any, worker: ScriptedWorker) -> None:
+        await worker.answer(record, yes(record), offset=record.offset + 7)
+
+    monkeypatch.setattr(client._producer, "send", doubtful)
+    async with answered(settings, reply):
+        assert (await client.send("person", COMMAND)).status == "accepted"
+
+
+async def test_a_client_that_was_not_started_says_so(settings: Settings) -> None:
+    with pytest.raises(RuntimeError, match="not started"):
+        await CommandClient(settings).send("person", COMMAND)
+
+
+async def test_a_client_whose_producer_does_not_start_leaves_nothing_open(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(_: Any) -> None:
+        raise KafkaConnectionError("gone")
+
+    monkeypatch.setattr(AIOKafkaProducer, "start", refuse)
+    client = CommandClient(settings)
+    with pytest.raises(KafkaConnectionError):
+        await client.start()
+    assert client._client is not None
+    assert not any(connection.connected() for connection in client._client._conns.values())

@@ -14,6 +14,7 @@ import pytest
 from chained import make_topics
 from processes import ENTRY_POINT, own_environment
 from scripted_worker import ScriptedWorker, answering, command_id, no, yes
+from topics.keys import partition_of
 
 pytestmark = pytest.mark.broker
 
@@ -201,3 +202,16 @@ async def test_whoever_reads_no_more_is_no_failure_of_the_program(sender: Sender
         assert process.stderr is not None
         assert b"Traceback" not in await process.stderr.read()
         assert await process.wait() == 2
+
+
+async def test_what_the_broker_refuses_is_an_error_of_its_line(bootstrap: str, topic_prefix: str) -> None:
+    await make_topics(bootstrap, [f"{topic_prefix}outcomes.person"], 2)
+    await make_topics(bootstrap, [f"{topic_prefix}commands.person"], 2, {"max.message.bytes": "1000"})
+    sender = Sender(bootstrap, topic_prefix)
+    assert partition_of(b"p-1", 2) != partition_of(b"p-3", 2)  # a broker refuses batches, not records
+    async with sender.answered():
+        status, answers, _ = await sender.send(line("c-1", "p-1", data={"x": "y" * 2_000}) + line("c-2", "p-3"))
+    assert status == 2
+    assert answers[0]["line"] == 1
+    assert "the broker refused it" in answers[0]["error"]
+    assert answers[1]["status"] == "accepted"

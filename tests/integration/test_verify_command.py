@@ -302,6 +302,7 @@ def test_ctrl_c_ends_all_its_processes(journal: Journal) -> None:
         ("verify", "person", "p-1", "--from-head", "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"),
         ("events", "person"),
         ("events", "car", "p-1"),
+        ("events", "person", "\udcff"),
     ],
 )
 def test_a_wrong_question_is_2(journal: Journal, words: tuple[str, ...]) -> None:
@@ -383,3 +384,18 @@ def test_events_stop_at_a_gap_with_1(journal: Journal) -> None:
 def test_no_events_is_1(journal: Journal) -> None:
     assert journal.ask("events", "person", "nobody") == (1, "")
     assert "there is no event" in journal.errors
+
+
+def test_whoever_reads_no_more_events_is_no_failure_of_the_program(journal: Journal) -> None:
+    journal.write(chain("p-1", 300, data={"text": "x" * 1_000}))
+    environment = own_environment(
+        ANNALS_BOOTSTRAP_SERVERS=journal.bootstrap, ANNALS_TOPIC_PREFIX=journal.topic.removesuffix("events.person")
+    )
+    command = [ENTRY_POINT, "events", "person", "p-1"]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline().startswith(b"{")
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 2
