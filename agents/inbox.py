@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Final
 
-from agents.ports import UnreachableError
+from agents.ports import DisturbedError
 
 if TYPE_CHECKING:
     from agents.ports import CommandRecord, CommandSource, Delivery
@@ -28,7 +28,7 @@ class Inbox:
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._is_paused = False
-        self._is_lost = False
+        self._disturbance: DisturbedError | None = None
 
     def __len__(self) -> int:
         """Return how many commands wait."""
@@ -49,13 +49,14 @@ class Inbox:
         self._bytes = 0
         self._arrived.clear()
         self._is_paused = False
-        self._is_lost = False
+        self._disturbance = None
 
     def put(self, delivery: Delivery) -> None:
         """Take a delivery, unless it was fetched before the last `begin`."""
         if delivery.generation != self._source.generation:
             return
-        self._is_lost = not delivery.records
+        if not delivery.records:
+            self.disturb("the next command is not in the topic any more")
         self._waiting.extend(delivery.records)
         self._bytes += sum(_bytes(record) for record in delivery.records)
         self._arrived.set()
@@ -63,15 +64,20 @@ class Inbox:
             self._is_paused = True
             self._source.pause()
 
+    def disturb(self, why: str) -> None:
+        """Let nothing more be taken before the next `begin`."""
+        self._disturbance = DisturbedError(why)
+        self._arrived.set()
+
     async def take(self) -> list[CommandRecord]:
         """Wait until something is there, and take as much of it as one batch may hold.
 
         Raises:
-            UnreachableError: what comes next is not in the topic any more.
+            DisturbedError: what waits must not be decided before everything was read again.
         """
-        while not self._waiting:
-            if self._is_lost:
-                raise UnreachableError("the next command is not in the topic any more")
+        while not self._waiting or self._disturbance is not None:
+            if self._disturbance is not None:
+                raise self._disturbance
             self._arrived.clear()
             await self._arrived.wait()
         waiting, size = self._waiting, 0

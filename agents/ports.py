@@ -7,6 +7,7 @@ conformance suites.
     ├── FencedError      another writer has the journal now
     ├── UncertainError   what became of a transaction is not known; fence and read
     ├── UnreachableError the brokers do not answer; try again later
+    ├── DisturbedError   what a shard stands on has changed under it; read again
     └── StoppedError     the shard must not go on by itself; names the place and what to do
 """
 
@@ -35,6 +36,10 @@ class UncertainError(JournalError):
 
 class UnreachableError(JournalError):
     """The brokers do not answer, or cannot at present; nothing was written. Try again later."""
+
+
+class DisturbedError(JournalError):
+    """The journal or the commands are not as this shard, their only writer or reader, left them: read again."""
 
 
 class StoppedError(JournalError):

@@ -23,7 +23,7 @@ from agents.batch import Batch, Limits, Place
 from agents.fold import Fold
 from agents.inbox import Inbox
 from agents.ledger import Hot, Ledger
-from agents.ports import FencedError, StoppedError, UncertainError, UnreachableError, command_key
+from agents.ports import DisturbedError, FencedError, StoppedError, UncertainError, UnreachableError, command_key
 from schemas.cid import cid_of
 
 if TYPE_CHECKING:
@@ -128,6 +128,14 @@ class Shard:
         decided = max(self.next_offset, self._inbox.position()) if has_none_in_hand else self.next_offset
         return max(0, end - decided)
 
+    def compare(self, journal_end: int) -> None:
+        """Read the journal again if it ends behind what this shard wrote: somebody else wrote to it.
+
+        journal_end: its high watermark, asked for a moment ago.
+        """
+        if self.phase is Phase.OPEN and self._idle.is_set() and journal_end > self._journal_end:
+            self._inbox.disturb(f"somebody else wrote to the journal, up to offset {journal_end}: reading it")
+
     def offer(self, delivery: Delivery) -> None:
         """Take what a fetch brought; decided as soon as the transaction under way is done."""
         if self.phase is Phase.OPEN:
@@ -155,7 +163,7 @@ class Shard:
                 self._leave(Phase.OPENING, f"the end of a transaction is not known, reading the journal again: {error}")
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY_S)
-            except UnreachableError as error:
+            except (UnreachableError, DisturbedError) as error:
                 self._leave(Phase.OPENING, str(error))
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY_S)
@@ -394,7 +402,9 @@ class Shard:
         return len(self._fences) > 1
 
     def _leave(self, phase: Phase, reason: str) -> None:
-        if self.phase is Phase.OPEN or phase is not Phase.OPENING:
+        if phase is Phase.CLOSED:
+            self._log.info("shard closed")
+        elif self.phase is Phase.OPEN or phase is not Phase.OPENING:
             self._log.warning("shard not open", phase=phase.value, reason=reason)
         self.phase, self.reason = phase, reason
         self._inbox.clear()

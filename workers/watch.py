@@ -1,4 +1,4 @@
-"""Looks at the brokers every other second: whether they answer, and how far each shard is behind."""
+"""Looks at the brokers every other second: whether they answer, how far each shard is behind, and who else writes."""
 
 from __future__ import annotations
 
@@ -30,12 +30,17 @@ class Watch:
     """Keeps the gauges of lag, and the broker's part of readiness, up to date."""
 
     def __init__(
-        self, options: Mapping[str, Any], topics: list[str], shards: Shards, metrics: Metrics, clock: SystemClock
+        self,
+        options: Mapping[str, Any],
+        journals: Mapping[str, str],
+        shards: Shards,
+        metrics: Metrics,
+        clock: SystemClock,
     ) -> None:
-        """Take aiokafka options, the command topics, and what is looked at."""
+        """Take aiokafka options, the journal of each command topic, and what is looked at."""
         self._options = {**options, "request_timeout_ms": int(PATIENCE_S * 1000)}
         self._servers = options["bootstrap_servers"]
-        self._topics = topics
+        self._journals = journals
         self._shards = shards
         self._metrics = metrics
         self._clock = clock
@@ -69,14 +74,17 @@ class Watch:
 
     async def _measure(self) -> None:
         if self._client is None:
-            self._client = await connect(self._options, self._topics)
+            self._client = await connect(self._options, [*self._journals, *self._journals.values()])
         shards = {(shard.place.topic, shard.place.partition): shard for shard in self._shards.all()}
         if not shards:
             await self._client.fetch_all_metadata()
         ends = await list_offsets(self._client, HIGH_WATERMARK, LAST, shards)
         stable = await list_offsets(self._client, LAST_STABLE, LAST, shards)
+        journals = {where: (self._journals[where[0]], where[1]) for where in shards}
+        journal_ends = await list_offsets(self._client, HIGH_WATERMARK, LAST, journals.values())
         now = self._clock.monotonic()
         for where, shard in shards.items():
+            shard.compare(journal_ends[journals[where]])
             labels = shard.place.kind, str(shard.place.partition)
             self._metrics.lag.labels(*labels).set(shard.behind(ends[where]))
             self._metrics.blocked.labels(*labels).set(self._blocked(where, stable[where], ends[where], now))

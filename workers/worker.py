@@ -148,8 +148,9 @@ class Worker:
             publisher.releases,
         )
         app = create_app(self._settings, self._options, known, sources, shards)
-        commands = [topic for agent in app.agents.values() for topic in agent.get_topic_names()]
-        self._watch = Watch(self._options, commands, shards, self._metrics, self._clock)
+        names = TopicNames(self._settings.topic_prefix)
+        journals = {names.commands(kind): names.events(kind) for kind in known}
+        self._watch = Watch(self._options, journals, shards, self._metrics, self._clock)
         beside = [asyncio.create_task(self._watch.run(), name="watch")]
         if self._publishes:
             beside.append(asyncio.create_task(publisher.run(), name="schemas"))

@@ -14,6 +14,7 @@ from agents.inbox import HIGH_BYTES, Inbox
 from agents.ledger import Hot
 from agents.ports import (
     Delivery,
+    DisturbedError,
     FencedError,
     JournalRecord,
     LogState,
@@ -23,6 +24,7 @@ from agents.ports import (
 )
 from agents.shard import Phase, Shard
 from schemas.chain import read_block, seal
+from schemas.cid import cid_of
 from workers.stores.memory import MemoryStore
 
 PERSON = REGISTRY["person"]
@@ -520,6 +522,22 @@ async def test_nothing_is_behind_when_all_that_was_read_is_decided():
     assert scene.shard.behind(7) == 6
 
 
+async def test_what_somebody_else_writes_beside_an_open_shard_is_read_at_once():
+    scene = Scene()
+    scene.command("Ada")
+    async with running(scene):
+        await scene.answered(1)
+        await scene.until(Phase.OPEN)
+        scene.shard.compare(scene.log.end)
+        scene.log.append(version=2, previous=cid_of(scene.log.journal[0].value), type_="PersonRenamed", name="Bea")
+        scene.shard.compare(scene.log.end)
+        scene.command("Cleo", type_="RenamePerson")
+        scene.source.deliver(1)
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert scene.log.calls.count("fence") == 2
+    assert read_block("person", scene.log.journal[-1].value)["version"] == 3
+
+
 async def test_a_full_inbox_pauses_its_source_until_there_is_room():
     source = Source()
     inbox = Inbox(source)
@@ -544,7 +562,7 @@ async def test_what_was_fetched_for_an_older_position_is_not_taken():
 async def test_a_position_that_is_not_there_any_more_ends_the_taking():
     inbox = Inbox(Source())
     inbox.put(Delivery(TOPIC, 0, 0, []))
-    with pytest.raises(UnreachableError, match="not in the topic any more"):
+    with pytest.raises(DisturbedError, match="not in the topic any more"):
         await inbox.take()
 
 
