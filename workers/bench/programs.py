@@ -78,6 +78,10 @@ class Program:
         found: dict[str, Any] = json.loads(line)
         return found
 
+    async def until_over(self, within_s: float) -> None:
+        """Wait for its end by itself."""
+        await asyncio.wait_for(self._process.wait(), within_s)
+
     def kill(self) -> None:
         """Kill it as a power failure would."""
         self._process.kill()

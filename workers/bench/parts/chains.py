@@ -6,7 +6,7 @@ import json
 import os
 import resource
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from workers.bench.figures import Figure, Part, Runs
 from workers.bench.ground import KIND
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from workers.bench.plan import Plan
     from workers.bench.programs import Worker
 
+EMPTY_KIND: Final = "agent"
+SHORTEST_S: Final = 0.001
 LEAST_PER_S: Final = 80_000.0
 MOST_TIMES: Final = 1.2
 VERIFY_S: Final = 600.0
@@ -32,7 +34,8 @@ ROUNDS: Final = 3  # of appending, in each run: a ratio of two small times needs
 VERIFY: Final = """\
 `annals verify person --json` as a process, from its start to its exit, on journals of {events:,} events of
 {aggregates:,} aggregates, with one process for the work and with one per core ({cores}); then `annals verify
-person ID` on one aggregate of {chain:,} events. CPU: of all its processes.
+person ID` on one aggregate of {chain:,} events. What the same command takes on an empty journal is taken off
+each, and shown by itself. CPU: of all its processes.
 """
 APPEND: Final = """\
 One aggregate has {chain:,} events. To it, and to one that is new, {commands:,} commands are appended in turns,
@@ -51,14 +54,21 @@ async def measure_verify(ground: Ground, plan: Plan) -> Part:
         await drain(site, await preload(site, histories(aggregate_ids(plan.drain_aggregates), events)))
         for number in range(plan.runs):
             ground.say(f"verify, run {number + 1} of {plan.runs}")
-            alone = await verified(site, events, "--processes", "1")
-            every = await verified(site, events)
-            runs.add(alone=alone["rate"], every=every["rate"], cpu=every["cpu_us"])
+            start = await verified(site, EMPTY_KIND, 0)
+            alone = await verified(site, KIND, events, "--processes", "1")
+            every = await verified(site, KIND, events)
+            runs.add(
+                start=start.seconds,
+                alone=alone.per_second(start),
+                every=every.per_second(start),
+                cpu=MICRO * (every.cpu_s - start.cpu_s) / events,
+            )
     ground.say(f"verify: preparing an aggregate of {chain:,} events")
     async with ground.site() as site:
         await drain(site, await preload(site, histories([OLD], chain)))
         for _ in range(plan.runs):
-            runs.add(chain=(await verified(site, chain, OLD))["rate"])
+            start = await verified(site, EMPTY_KIND, 0)
+            runs.add(chain=(await verified(site, KIND, chain, OLD)).per_second(start))
     values = runs.values
     sizes: dict[str, Any] = {"events": events, "aggregates": plan.drain_aggregates, "chain": chain, "cores": cores}
     return Part(
@@ -70,12 +80,25 @@ async def measure_verify(ground: Ground, plan: Plan) -> Part:
             Figure(name=f"events per second, {cores} processes", unit="/s", values=values["every"], least=LEAST_PER_S),
             Figure(name="CPU per event, all processes", unit="µs", values=values["cpu"]),
             Figure(name="events per second, one aggregate", unit="/s", values=values["chain"], least=LEAST_PER_S),
+            Figure(name="start and end of the command", unit="s", values=values["start"]),
         ],
     )
 
 
-async def verified(site: Site, events: int, *arguments: str) -> dict[str, float]:
-    """Verify the kind's journals, or an aggregate; return events/s and CPU µs per event.
+class Verified(NamedTuple):
+    """What a run of `annals verify` took, its processes' CPU together."""
+
+    events: int
+    seconds: float
+    cpu_s: float
+
+    def per_second(self, start: Verified) -> float:
+        """Return events per second, behind what a run without events takes."""
+        return self.events / max(self.seconds - start.seconds, SHORTEST_S)
+
+
+async def verified(site: Site, kind: str, events: int, *arguments: str) -> Verified:
+    """Verify a kind's journals, or an aggregate.
 
     Raises:
         BenchError: it did not find so many events, and all good.
@@ -83,14 +106,14 @@ async def verified(site: Site, events: int, *arguments: str) -> dict[str, float]
     settings = site.settings
     connection = ["--bootstrap-servers", settings.bootstrap_servers, "--topic-prefix", settings.topic_prefix]
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), perf_counter()
-    command = [*ANNALS, "verify", KIND, *arguments, "--json", *connection]
+    command = [*ANNALS, "verify", kind, *arguments, "--json", *connection]
     async with program(site, "verify", command) as process:
         found = await process.result(VERIFY_S)
+        await process.until_over(VERIFY_S)
     seconds, after = perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     if found["events"] != events or found["broken"]:
         raise BenchError(f"verify found {json.dumps(found)[:500]} instead of {events} good events")
-    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"rate": events / seconds, "cpu_us": MICRO * cpu_s / events}
+    return Verified(events, seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 async def measure_append(ground: Ground, plan: Plan) -> Part:

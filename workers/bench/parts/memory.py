@@ -70,7 +70,7 @@ async def measure_sizes(ground: Ground, plan: Plan) -> Part:
             async with ground.site() as site:
                 counts = await preload(site, histories(aggregate_ids(plan.drain_aggregates), plan.size_commands))
                 took = await drain(site, counts, "--compression", codec, "--store-compression", codec)
-                await verified(site, plan.size_commands)
+                await verified(site, KIND, plan.size_commands)
                 runs.add(
                     **{
                         f"{codec} journal": journal_bytes(ground, site) / plan.size_commands,

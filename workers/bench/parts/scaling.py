@@ -30,9 +30,9 @@ MOST_TIMES: Final = 1.2
 MOST_APART: Final = 1.0
 
 SCALING: Final = """\
-So many workers on 8 partitions of each kind are ready before {commands:,} commands to {aggregates:,}
-aggregates are written in large batches; what the load takes of the machine is in commands/s, not in CPU per
-command. Apart: the most partitions of `person` that a worker has, less the fewest.
+So many workers on 8 partitions of each kind are ready before {commands:,} commands to {aggregates:,} aggregates
+are written in large batches; what the load takes of the machine is in commands/s, not in CPU per command.
+Apart: the most partitions of `person` that a worker has, less the fewest.
 """
 PAUSE: Final = """\
 One worker has 8 partitions of each kind; commands to {aggregates:,} aggregates come at {rate}/s, so that each
