@@ -8,13 +8,15 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
 from chained import chain, make_topics, write
+from workers.kafka import ranges
 from workers.kafka.connections import connect
 from workers.kafka.frames import headers_of
 from workers.kafka.offsets import LAST, LAST_STABLE, list_offsets
-from workers.kafka.ranges import RangeGoneError, read_range
+from workers.kafka.ranges import RangeGoneError, bounds, read_range
 
 pytestmark = pytest.mark.broker
 
@@ -141,3 +143,36 @@ async def test_a_connection_that_was_lost_is_made_anew(bootstrap: str, topic: st
             for connection in list(client._conns.values()):
                 connection.close()
         assert offsets == list(range(60))
+
+
+async def test_leaders_that_stay_away_are_waited_for_and_then_told(
+    bootstrap: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ranges, "PATIENCE_S", 0.5)
+    async with connected(bootstrap, topic) as client:
+        asked = 0
+
+        async def fail(*_: object) -> None:
+            nonlocal asked
+            asked += 1
+            raise TimeoutError
+
+        monkeypatch.setattr(client, "send", fail)
+        with pytest.raises(KafkaConnectionError, match="TimeoutError"):
+            await bounds(client, [(topic, 0)])
+        assert asked > 1
+        monkeypatch.setattr(client.cluster, "leader_for_partition", lambda _: None)
+        with pytest.raises(KafkaConnectionError, match="has no leader"):
+            await values(client, topic, 0, 1)
+
+
+async def test_what_is_refused_is_told_at_once(bootstrap: str, topic: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(*_: object) -> None:
+        raise TopicAuthorizationFailedError(topic)
+
+    async with connected(bootstrap, topic) as client:
+        monkeypatch.setattr(client, "send", refuse)
+        with pytest.raises(TopicAuthorizationFailedError):
+            await bounds(client, [(topic, 0)])
+        with pytest.raises(TopicAuthorizationFailedError):
+            await values(client, topic, 0, 1)

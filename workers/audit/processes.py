@@ -19,6 +19,7 @@ from aiokafka.errors import KafkaError
 
 from workers.audit.chunks import Chunk, surveyor
 from workers.audit.survey import Survey
+from workers.kafka.frames import FormatError
 from workers.kafka.ranges import RangeGoneError
 
 if TYPE_CHECKING:
@@ -124,5 +125,7 @@ async def _serve(pipe: Connection, settings: Settings, topics: Sequence[str]) ->
                 # Nothing else is to be done in this loop meanwhile, so that it may stand still.
                 chunk = pipe.recv()
                 pipe.send_bytes(_SURVEYED + _encode(await look(chunk)))
-    except (KafkaError, RangeGoneError, TimeoutError) as error:
+    except (KafkaError, FormatError, RangeGoneError, OSError) as error:
+        if isinstance(error, BrokenPipeError | ConnectionResetError):
+            raise
         pipe.send_bytes(_FAILED + f"{type(error).__name__}: {error}".encode(errors="backslashreplace"))

@@ -29,13 +29,14 @@ def events(settings: Settings, kind: str, aggregate_id: str, *, as_json: bool) -
     none, or at a gap: events are missing there, and what comes after is not shown.
     """
     from workers.kafka.connections import MissingTopicError
+    from workers.kafka.frames import FormatError
     from workers.kafka.ranges import RangeGoneError
 
     try:
         return asyncio.run(_print(settings, kind, aggregate_id))
     except BrokenPipeError:
         return reader_gone()
-    except (MissingTopicError, RangeGoneError) as error:
+    except (FormatError, MissingTopicError, RangeGoneError) as error:
         raise CannotAskError(str(error)) from None
 
 

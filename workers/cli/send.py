@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -16,6 +15,9 @@ from workers.cli.output import flush, print_line, reader_gone
 
 if TYPE_CHECKING:
     from workers.settings import Settings
+
+
+STANDARD_INPUT: Final = 0
 
 
 @click.command()
@@ -43,7 +45,7 @@ def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int
     from workers.kafka.connections import MissingTopicError
 
     try:
-        descriptor = sys.stdin.fileno() if file == "-" else os.open(file, os.O_RDONLY)
+        descriptor = STANDARD_INPUT if file == "-" else os.open(file, os.O_RDONLY)
         return asyncio.run(_send(settings, descriptor, timeout))
     except BrokenPipeError:
         return reader_gone()

@@ -47,6 +47,7 @@ def verify(
     from workers.audit.processes import SurveyError
     from workers.audit.verify import silent, verify_aggregate, verify_journals
     from workers.kafka.connections import MissingTopicError
+    from workers.kafka.frames import FormatError
     from workers.kafka.ranges import RangeGoneError
     from workers.registry import deciders
 
@@ -73,7 +74,7 @@ def verify(
                 processes=processes,
                 progress=progress,
             )
-    except (MissingTopicError, RangeGoneError, SurveyError) as error:
+    except (FormatError, MissingTopicError, RangeGoneError, SurveyError) as error:
         raise CannotAskError(str(error)) from None
     click.echo(_as_json(report) if as_json else _as_text(report))
     return DONE if report.is_good else ANSWER_IS_NO

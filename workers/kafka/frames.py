@@ -35,6 +35,10 @@ _DECODERS: Final[dict[int, Callable[[bytes], bytes]]] = {
 _CONTINUED: Final = 0x80  # a byte of a varint that is not its last
 
 
+class FormatError(Exception):
+    """A record batch is not of the format that this reads; the message says which it is."""
+
+
 class Batch(NamedTuple):
     """One record batch: its place in the partition, its transaction, how many records it has, and they as they came."""
 
@@ -70,7 +74,7 @@ class Batch(NamedTuple):
         try:
             for number, record in enumerate(_records(self)):  # noqa: B007 - how far it came
                 yield record
-        except (IndexError, ValueError):
+        except Exception:  # noqa: BLE001 - each codec has errors of its own
             yield (self.base_offset + number + 1, None, None, b"\0")
 
 
@@ -78,7 +82,7 @@ def batches_of(data: bytes) -> list[Batch]:
     """Return the whole batches in a fetch; what is cut off at its end is left out.
 
     Raises:
-        ValueError: a batch is of another format.
+        FormatError: a batch is of another format.
     """
     batches, at = [], 0
     while at + _HEADER.size <= len(data):
@@ -87,7 +91,7 @@ def batches_of(data: bytes) -> list[Batch]:
         if end > len(data):
             break
         if magic != _MAGIC:
-            raise ValueError(f"the record batch at offset {base} has format {magic}: only {_MAGIC} is read")
+            raise FormatError(f"the record batch at offset {base} has format {magic}: only {_MAGIC} is read")
         body = data[at + _HEADER.size : end]
         batches.append(Batch(base, base + last + 1, producer, attributes, count, body))
         at = end

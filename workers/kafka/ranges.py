@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka.errors import KafkaError, LeaderNotAvailableError, OffsetOutOfRangeError, for_code
+from aiokafka.errors import KafkaConnectionError, KafkaError, LeaderNotAvailableError, OffsetOutOfRangeError, for_code
 from aiokafka.protocol.fetch import FetchRequest
 from aiokafka.structs import TopicPartition
 
@@ -64,10 +64,11 @@ async def bounds(client: AIOKafkaClient, wheres: Iterable[Where]) -> dict[Where,
 
 
 async def _wait_for_leader(client: AIOKafkaClient, error: Exception, deadline: float) -> None:
-    """Wait a moment after a failure that may pass, and ask for the leaders anew; raise any other."""
-    is_final = isinstance(error, KafkaError) and not error.retriable
-    if is_final or asyncio.get_running_loop().time() > deadline:
+    """Wait a moment after a failure that may pass, and ask for the leaders anew; raise any other as Kafka's."""
+    if isinstance(error, KafkaError) and not error.retriable:
         raise error
+    if asyncio.get_running_loop().time() > deadline:
+        raise KafkaConnectionError(f"{type(error).__name__}: {error}") from error
     await asyncio.sleep(RETRY_S)
     await client.force_metadata_update()
 
@@ -81,6 +82,7 @@ async def read_range(client: AIOKafkaClient, where: Where, start: int, end: int)
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
         RangeGoneError: `start` is not in the partition.
+        FormatError: a record batch is of another format.
     """
     position = start
     fetching = asyncio.create_task(_fetch(client, where, position, FETCH_BYTES)) if start < end else None
