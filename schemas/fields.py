@@ -58,7 +58,7 @@ Prompt = Annotated[str, _text(32_000, _LINES, _SPACE + r"\n\t", "text (line feed
 Slug = Annotated[
     str, _pattern("[a-z0-9][a-z0-9._-]{0,63}", "a slug: 1 to 64 of a-z 0-9 . _ - (a letter or digit first)")
 ]
-# Noncharacters as in CONTRACT's ids; those of the other planes are XFFFE and XFFFF too.
+# Noncharacters as in the wire's ids; those of the other planes are XFFFE and XFFFF too.
 _NONCHARACTERS: Final = r"\ufdd0-\ufdef\ufffe\uffff" + "".join(
     chr(0x10000 * n + 0xFFFE + k) for n in range(1, 17) for k in (0, 1)
 )
