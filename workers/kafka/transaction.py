@@ -87,7 +87,7 @@ class TransactionalWriter:
     """Writes one shard's transactions under one transactional id. Not safe for concurrent use, and never needed so."""
 
     def __init__(self, options: Mapping[str, Any], transactional_id: str, topics: Sequence[str]) -> None:
-        """Take aiokafka client options, the transactional id (docs/reference/topics.md), and the topics whose leaders are needed."""
+        """Take aiokafka client options, the transactional id, and the topics whose leaders are needed."""
         self._options = options
         self._id = transactional_id
         self._topics = topics
