@@ -170,6 +170,14 @@ class Shard:
             except StoppedError as error:
                 self._stop(str(error))
                 return
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if task is None or task.cancelling():
+                    raise
+                # nobody cancelled this: a client cancels its own futures when a connection breaks, and who awaits them
+                self._leave(Phase.OPENING, "a connection broke while something was asked of the brokers")
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY_S)
             except Exception as error:  # noqa: BLE001 - a full disk, a damaged store: nothing may end the shard unseen
                 self._log.exception("shard failed")
                 self._leave(Phase.OPENING, f"{type(error).__name__}: {error}")

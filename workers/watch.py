@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from workers.kafka.connections import connect
+from workers.kafka.connections import connect, is_told_to_end
 from workers.kafka.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
@@ -60,7 +60,9 @@ class Watch:
     async def _look(self) -> None:
         try:
             await asyncio.wait_for(self._measure(), PATIENCE_S)
-        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+        except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError) as error:
+            if is_told_to_end():
+                raise
             await self._disconnect()
             if self.problem is None:
                 log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace

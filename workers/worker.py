@@ -8,10 +8,12 @@ import signal
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from aiokafka.errors import KafkaError
 
 from topics.names import TopicNames
 from workers.app import create_app
 from workers.clock import SystemClock
+from workers.kafka.connections import is_told_to_end
 from workers.kafka.provisioning import NotPermittedError, check, create
 from workers.kafka.sources import Sources
 from workers.registry import deciders
@@ -108,7 +110,9 @@ class Worker:
                 report = await check(self._settings)
         except NotPermittedError as error:
             raise CannotStartError(str(error)) from error
-        except ConnectionError as error:
+        except (ConnectionError, KafkaError, asyncio.CancelledError) as error:
+            if is_told_to_end():
+                raise
             self._starting = f"no answer from the Kafka brokers at {servers}"
             log.warning("waiting for the brokers", servers=servers, retry_s=retry, error=str(error))
             await self._wait(retry)
@@ -157,7 +161,9 @@ class Worker:
         try:
             await app.start()
             await self._until_end_of(app)
-        except Exception:
+        except (Exception, asyncio.CancelledError):
+            if is_told_to_end():
+                raise
             log.exception("the app ended")
         finally:
             for task in beside:

@@ -8,6 +8,7 @@ strikes when the point is passed for the nth time, in any shard: `kill` is SIGKI
 sends SIGCONT), both to itself, so that the point is exact.
 """
 
+import asyncio
 import json
 import os
 import signal
@@ -110,6 +111,34 @@ def install(faults: list[dict[str, Any]]) -> None:
     around_the_fold(points)
 
 
+def tell_on_request() -> None:
+    """Write where each task waits, on SIGUSR1."""
+    from workers.worker import Worker
+
+    original = Worker.run
+
+    async def running(worker: Any) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, write_tasks)
+        await original(worker)
+
+    Worker.run = running
+
+
+def write_tasks() -> None:
+    for task in asyncio.all_tasks():
+        places, waiting = [], task.get_coro()
+        while waiting is not None:
+            frame = getattr(waiting, "cr_frame", None) or getattr(waiting, "gi_frame", None)
+            frame = frame or getattr(waiting, "ag_frame", None)
+            if frame is None:
+                places.append(repr(waiting)[:200])
+                break
+            places.append(f"{frame.f_code.co_filename.rpartition('/')[2]}:{frame.f_lineno} {frame.f_code.co_name}")
+            waiting = getattr(waiting, "cr_await", None) or getattr(waiting, "gi_yieldfrom", None)
+        sys.stderr.write(f"task {task.get_name()}: {' < '.join(reversed(places))}\n")
+    sys.stderr.flush()
+
+
 def main() -> None:
     plan = json.loads(sys.argv[1])
     from workers import registry
@@ -136,6 +165,7 @@ def main() -> None:
     if nth := plan.get("store_breaks_at"):
         break_a_store(nth)
     install(plan.get("faults", []))
+    tell_on_request()
     from workers.cli import main as annals
 
     sys.argv = ["annals", *sys.argv[2:]]

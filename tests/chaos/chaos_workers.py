@@ -156,8 +156,13 @@ class Deployment:
         return worker
 
     def told(self) -> str:
-        """The ends of all logs, for those who ask why."""
-        return "\n".join(f"--- {worker.log.name}\n{worker.log.read_text()[-3000:]}" for worker in self.workers)
+        """Where the workers that run wait, and the ends of all logs, for those who ask why."""
+        waiting = [worker for worker in self.workers if worker.process.poll() is None]
+        for worker in waiting:
+            worker.signal(signal.SIGUSR1)
+        reasons = [f"{worker.log.name}: {worker.reasons()}" for worker in waiting]
+        logs = [f"--- {worker.log.name}\n{worker.log.read_text()[-6000:]}" for worker in waiting or self.workers[-3:]]
+        return "\n".join([*reasons, *logs])
 
     def __enter__(self) -> Self:
         return self

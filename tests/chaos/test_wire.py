@@ -1,5 +1,7 @@
 """What the network does to a transaction: answers lost, commits lost, delayed or doubled, the brokers out of reach."""
 
+import random
+import threading
 import time
 
 import pytest
@@ -14,6 +16,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 PARTITIONS = 2
 HERE = [number for number in range(100) if home_of(f"p-{number}".encode(), PARTITIONS) == 0][:6]
 READINESS_S = 10.0
+PACE = threading.Event()  # never set: its wait is the weather's, nothing is synchronised by it
 
 
 def transactional_id(scenario: Scenario) -> str:
@@ -72,6 +75,18 @@ def test_a_broker_out_of_reach_is_named_in_time_and_forgotten_when_it_is_back(be
     begun.send(rename(number, 2) for number in range(20))
     proxy.come_back()
     worker.until_ready()
+    assert_clean(begun.until_answered())
+
+
+def test_brokers_that_come_and_go_leave_no_shard_waiting_for_ever(begun: Scenario, proxy: Proxy) -> None:
+    draw = random.Random(1)
+    for turn in range(12):
+        begun.send(rename(number, 2 + turn) for number in range(20))
+        proxy.go_away()
+        PACE.wait(draw.uniform(0.0, 1.0))
+        proxy.come_back()
+        PACE.wait(draw.uniform(0.0, 1.5))
+    eventually(begun.workers[0].is_ready, "all shards open again", told=begun.told)
     assert_clean(begun.until_answered())
 
 
