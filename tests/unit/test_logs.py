@@ -19,6 +19,19 @@ def logs_as_they_were() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+def test_what_a_client_repeats_is_written_once(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(Settings(log_format="json"))
+    client, ours = logging.getLogger("aiokafka.client"), structlog.get_logger("workers.watch")
+    for port in range(50):
+        client.error("Unable connect to node with id %s: %s", 1, port)
+        ours.error("the broker does not answer")
+    client.error("Heartbeat failed")
+    lines = capsys.readouterr().err.splitlines()
+    assert sum("Unable connect" in line for line in lines) == 1
+    assert sum("Heartbeat failed" in line for line in lines) == 1
+    assert sum("does not answer" in line for line in lines) == 50
+
+
 def decide(data: str) -> None:
     raise RuntimeError(f"cannot decide {len(data)} characters")
 
