@@ -156,9 +156,16 @@ def _survey_alone(settings: Settings, topics: Sequence[str], chunks: Iterator[Ch
     with asyncio.Runner() as runner:
         context = surveyor(settings, topics)
         look = runner.run(context.__aenter__())
+        found: list[Survey] = []
+
+        async def survey_one(chunk: Chunk) -> None:
+            # Not as the task's result: at the end of each `run`, CPython's signal module makes a text of that.
+            found.append(await look(chunk))
+
         try:
             for chunk in chunks:
-                yield chunk, runner.run(look(chunk))
+                runner.run(survey_one(chunk))
+                yield chunk, found.pop()
         finally:
             runner.run(context.__aexit__(None, None, None))
 
