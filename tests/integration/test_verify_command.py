@@ -21,6 +21,7 @@ from topics.keys import partition_of
 from workers.audit import processes as audit_processes
 from workers.audit.chunks import CHUNK_OFFSETS
 from workers.audit.processes import SurveyError, survey_in_processes
+from workers.audit.survey import Survey
 from workers.audit.verify import cores, verify_journals
 from workers.cli import main
 from workers.settings import Settings
@@ -399,3 +400,12 @@ def test_whoever_reads_no_more_events_is_no_failure_of_the_program(journal: Jour
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait(60) == 2
+
+
+def test_no_text_is_made_of_a_survey(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when a survey is the result of a runner's task: its text takes as long as a third of the work."""
+    made: list[object] = []
+    monkeypatch.setattr(Survey, "__repr__", lambda self: str(made.append(self)))
+    journal.write(chain("p-1", 3))
+    assert journal.verify()[0] == 0
+    assert made == []
