@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
@@ -33,7 +34,12 @@ KEPT = ("ANNALS_TEST_", "ANNALS_CACHE_DIR")
 
 
 def pytest_configure() -> None:
-    """Forget the shell's settings, for the tests and for every process that they start."""
+    """Forget the shell's settings, for the tests and for every process that they start.
+
+    One of them is whether SIGINT is ignored: a shell sets it so for what it runs in the background, and it is inherited.
+    """
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("ANNALS_") and not name.startswith(KEPT)]:
         del os.environ[name]
 
