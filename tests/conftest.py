@@ -36,7 +36,7 @@ KEPT = ("ANNALS_TEST_", "ANNALS_CACHE_DIR")
 def pytest_configure() -> None:
     """Forget the shell's settings, for the tests and for every process that they start.
 
-    One of them is whether SIGINT is ignored: a shell sets it so for what it runs in the background, and it is inherited.
+    One of them is whether SIGINT is ignored: a shell sets it so for what runs in the background, and it is inherited.
     """
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
