@@ -101,13 +101,9 @@ def event_headers(
     return headers
 
 
-def header_differences(headers: ReadHeaders, event: Mapping[str, Any], cid: bytes) -> list[str]:
-    """Say where a record's headers differ from its block (decoded, of the contract's form) and the block's binary CID.
-
-    Each line names one header, what it has and what the block says. Headers that the block does not decide are passed
-    over.
-    """
-    wanted = event_headers(
+def block_headers(event: Mapping[str, Any], cid: bytes) -> list[Header]:
+    """Return the headers that a block (decoded) with this binary CID calls for; a trace is no part of them."""
+    return event_headers(
         event["kind"],
         event["aggregate_id"].encode(),
         event["version"],
@@ -120,6 +116,15 @@ def header_differences(headers: ReadHeaders, event: Mapping[str, Any], cid: byte
         event["causation_id"],
         event["actor"],
     )
+
+
+def header_differences(headers: ReadHeaders, event: Mapping[str, Any], cid: bytes) -> list[str]:
+    """Say where a record's headers differ from its block (decoded, of the contract's form) and the block's binary CID.
+
+    Each line names one header, what it has and what the block says. Headers that the block does not decide are passed
+    over.
+    """
+    wanted = block_headers(event, cid)
     count = len(wanted)
     # As this project writes them: in this order, and after them at most the trace. One comparison instead of many.
     if list(headers[:count]) == wanted and (len(headers) == count or FROM_BLOCK.isdisjoint(dict(headers[count:]))):

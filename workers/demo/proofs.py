@@ -13,9 +13,9 @@ from aiokafka.errors import for_code
 from aiokafka.structs import TopicPartition
 
 from schemas.canonical import decode, encode
-from schemas.cid import cid_of, cid_text, parse_cid
+from schemas.cid import cid_of, parse_cid
 from topics.catalog import catalogue
-from topics.headers import event_headers
+from topics.headers import block_headers
 from topics.names import TopicNames
 from topics.spec import Role
 from workers.audit.verify import verify_aggregate, verify_journals
@@ -173,21 +173,7 @@ def _altered(records: Sequence[Record], aggregate_id: str) -> list[Record]:
 
 def _headers(event: dict[str, Any], cid: bytes) -> list[tuple[str, bytes | None]]:
     """Headers that agree with the forged block: nobody should be caught by carelessness."""
-    return list(
-        event_headers(
-            event["kind"],
-            event["aggregate_id"].encode(),
-            event["version"],
-            event["type"],
-            event["schema_version"],
-            event["recorded_at"],
-            cid_text(cid),
-            event["command_id"],
-            event["correlation_id"],
-            event["causation_id"],
-            event["actor"],
-        )
-    )
+    return list(block_headers(event, cid))
 
 
 def _first(report: Report) -> str:
