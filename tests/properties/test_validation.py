@@ -43,6 +43,15 @@ def spoil(data: st.DataObject, value: Any) -> Any:
     return data.draw(JUNK)
 
 
+def holds(parsed: Any, sent: Any) -> bool:
+    """Whether what was parsed is what was sent, with defaults at most added, at any depth."""
+    if isinstance(sent, dict) and isinstance(parsed, dict):
+        return all(name in parsed and holds(parsed[name], value) for name, value in sent.items())
+    if isinstance(sent, list) and isinstance(parsed, list):
+        return len(parsed) == len(sent) and all(map(holds, parsed, sent))
+    return type(parsed) is type(sent) and bool(parsed == sent)
+
+
 @pytest.mark.parametrize("decider", REGISTRY.values(), ids=REGISTRY.keys())
 @given(data=st.data())
 def test_the_fast_way_refuses_exactly_what_the_slow_way_complains_about(
@@ -61,4 +70,4 @@ def test_the_fast_way_refuses_exactly_what_the_slow_way_complains_about(
         assert all(path.startswith("data") and message for path, message in found)
     else:
         assert found == []
-        assert msgspec.to_builtins(parsed) == {**msgspec.to_builtins(parsed), **sent}
+        assert holds(msgspec.to_builtins(parsed), sent)
