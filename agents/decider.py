@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
-from agents.machine import ABSENT, Machine
+from agents.machine import ABSENT, Machine, On
 from agents.refusals import NotOpen, UnknownEventError
 from agents.state import State
 from schemas.stored import Reader
@@ -47,6 +47,14 @@ class EventSpec:
     def schema_version(self) -> int:
         """The version that is written: one more than there are older ones."""
         return len(self.upcasters) + 1
+
+
+def _asked(machine: Machine, row: On) -> frozenset[str]:
+    """The statuses in which a row's wish may be true.
+
+    A creation's wish is that there be such an aggregate: it may be true in every status that came after it.
+    """
+    return frozenset(machine.statuses if row.to is None or row.is_creation else (row.to,)) - {ABSENT}
 
 
 class Decider(Generic[S]):
@@ -89,9 +97,12 @@ class Decider(Generic[S]):
         self.evolve: Final = evolve
         self._already_true = already_true
         self._decide = decide
-        self._validators = {name: Validator(command) for name, command in self.commands.items()}
         self._readers = {name: Reader(spec.type) for name, spec in self.events.items()}
-        self._versions = {spec.type: spec.schema_version for spec in self.events.values()}
+        self.parsers: Final[Mapping[str, Callable[[Data], Message | list[Problem]]]] = {
+            name: Validator(command).parse for name, command in self.commands.items()
+        }
+        self.versions: Final[Mapping[type[Message], int]] = {s.type: s.schema_version for s in self.events.values()}
+        self._asked = {command: _asked(machine, row) for command, row in machine.rows.items()}
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(self.state_type)
 
@@ -101,7 +112,7 @@ class Decider(Generic[S]):
         Raises:
             KeyError: the kind has no such command.
         """
-        return self._validators[type_name].parse(data)
+        return self.parsers[type_name](data)
 
     def decide(self, command: Message, state: S, now: datetime, aggregate_id: str) -> Sequence[Message]:
         """The events that the command causes; [] when its wish is already true.
@@ -110,14 +121,11 @@ class Decider(Generic[S]):
             NotOpen: the status does not take the command.
             Refused: a rule of its row is broken; the first one is named.
         """
-        row = self.machine.rows[type(command)]
-        status = state.status
-        # A creation's wish is that there be such an aggregate: true in every status that came after it.
-        is_there = status != ABSENT and (row.to is None or row.is_creation or row.to == status)
-        if is_there and self._already_true(command, state):
+        status, row = state.status, type(command)
+        if status in self._asked[row] and self._already_true(command, state):
             return []
-        if status not in self.machine.guards[type(command)]:
-            raise NotOpen(status, type(command).__name__)
+        if status not in self.machine.guards[row]:
+            raise NotOpen(status, row.__name__)
         return self._decide(command, state, Circumstances(aggregate_id, now))
 
     def event_data(self, event: Message) -> Data:
@@ -131,7 +139,7 @@ class Decider(Generic[S]):
 
     def schema_version(self, event: Message) -> int:
         """The version in which the event's data are written."""
-        return self._versions[type(event)]
+        return self.versions[type(event)]
 
     def read_event(self, type_name: str, schema_version: int, data: Data) -> Message:
         """A stored event in its newest form. Its shape is checked, the rules of commands are not.

@@ -49,7 +49,7 @@ class Ledger:
         """Take the kind's decider, the shard's store, and the worker's hot aggregates."""
         self._decider = decider
         self._store = store
-        self._absent = Aggregate(0, None, NEVER, decider.initial)
+        self.absent: Final = Aggregate(0, None, NEVER, decider.initial)
         self._hot = hot
         self._number = hot.new_ledger()
         self._aggregates: dict[bytes, Aggregate] = {}
@@ -135,7 +135,7 @@ class Ledger:
     def _load(self, key: bytes) -> Aggregate:
         stored = self._store.aggregate(key)
         if stored is None:
-            return self._absent
+            return self.absent
         version, head, recorded_at, state = stored
         aggregate = Aggregate(version, head, recorded_at, self._decider.decode_state(state))
         self._hot.keep((self._number, key), aggregate, len(state))

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from msgspec import Struct
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
     from datetime import datetime
@@ -61,7 +63,7 @@ class CommandRecord(Protocol):
     def timestamp(self) -> int: ...
 
 
-class Aggregate(NamedTuple):
+class Aggregate(Struct, frozen=True, gc=False):
     """Where an aggregate stands: its chain's last version and CID, when that was recorded, and its state."""
 
     version: int
@@ -151,13 +153,20 @@ class LogState(NamedTuple):
     journal_end: int
 
 
-class Writes(Protocol):
-    """The records of one transaction while it is being decided; headers as `topics.wire` encodes them."""
+Record = tuple[bytes, bytes, int, bytes]
+"""What is written: key, value, timestamp in ms, and headers as `topics.wire` encodes them."""
 
-    def add_event(self, key: bytes, block: bytes, timestamp_ms: int, headers: bytes) -> None: ...
-    def add_events(self, records: Sequence[tuple[bytes, bytes, int, bytes]]) -> None: ...
+
+class Writes(Protocol):
+    """The records of one transaction while it is being decided.
+
+    add_events: of as many commands, one each; add_together: several of one command, which stay in one record batch.
+    """
+
+    def add_events(self, records: Sequence[Record]) -> None: ...
+    def add_together(self, records: Sequence[Record]) -> None: ...
     def add_snapshot(self, key: bytes, value: bytes, timestamp_ms: int) -> None: ...
-    def add_outcome(self, key: bytes, value: bytes, timestamp_ms: int, headers: bytes) -> None: ...
+    def add_outcomes(self, records: Sequence[Record]) -> None: ...
     def add_dead_letter(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> None: ...
     def add_forward(
         self, partition: int, key: bytes, value: bytes | None, timestamp_ms: int, headers: bytes

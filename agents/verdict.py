@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agents.decider import Decider
     from agents.ports import Aggregate
     from schemas.complaints import Problem
-    from schemas.envelope import Command
+    from schemas.envelope import Command, ExpectedVersion
     from schemas.messages import Message
 
 SHOWN_CHARACTERS: Final = 100
@@ -36,9 +36,10 @@ class Rejection(NamedTuple):
 
 def parsed(decider: Decider[Any], command: Command) -> Message | list[Problem] | None:
     """Return the command typed, or what is wrong with its data; None: its envelope is wrong or its type unknown."""
-    if command.errors or command.type is None or command.data is None or command.type not in decider.commands:
+    parse = decider.parsers.get(command.type or "")
+    if parse is None or command.errors or command.data is None:
         return None
-    return decider.parse(command.type, command.data)
+    return parse(command.data)
 
 
 def verdict(
@@ -47,8 +48,9 @@ def verdict(
     """Return the events that a command causes ([]: its wish is already true), or its rejection."""
     if typed is None or isinstance(typed, list):
         return _unfit(decider, command, typed)
-    expected, version = command.expected_version, current.version
-    if expected != ANY and not (version >= 1 if expected == EXISTS else version == expected):
+    expected = command.expected_version
+    if expected is not ANY and not _is_at(current.version, expected):
+        version = current.version
         message = f"the aggregate is at version {version}, the command expects {expected}"
         return Rejection(outcome.VERSION_CONFLICT, message, outcome.version_details(expected, version))
     if command.expected_head is not None and command.expected_head != current.head:
@@ -61,6 +63,10 @@ def verdict(
         return Rejection(outcome.INVALID_TRANSITION, refusal.message, details)
     except Refused as refusal:
         return Rejection(outcome.RULE_VIOLATED, refusal.message, outcome.rule_details(refusal.rule))
+
+
+def _is_at(version: int, expected: ExpectedVersion) -> bool:
+    return expected == ANY or (version >= 1 if expected == EXISTS else version == expected)
 
 
 def _unfit(decider: Decider[Any], command: Command, problems: list[Problem] | None) -> Rejection:

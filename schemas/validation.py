@@ -17,7 +17,7 @@ from schemas.marks import extras, hints, key_of, marks_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    Rule = Callable[[Any], bool]
+    Rule = Callable[[Any], object]  # true of a value that breaks it; a check's own answer will do
 
 T = TypeVar("T", bound=Struct)
 
@@ -29,11 +29,11 @@ class Validator(Generic[T]):
     asked when every member is well by itself. The member may be a path inside (`parameters.question`).
     """
 
-    __slots__ = ("_keeps_rules", "_type")
+    __slots__ = ("_breaks", "_type")
 
     def __init__(self, struct: type[T]) -> None:
         self._type = struct
-        self._keeps_rules = _rule(struct)
+        self._breaks = _rule(struct)
 
     def parse(self, data: dict[str, Any], path: str = "data") -> T | list[Problem]:
         """The typed value, or every offending member: unknown, missing, of the wrong type, against a rule."""
@@ -41,26 +41,26 @@ class Validator(Generic[T]):
             value = msgspec.convert(data, self._type)
         except msgspec.ValidationError:
             return list(complaints(self._type, data, path))
-        if self._keeps_rules is None or self._keeps_rules(value):
+        if self._breaks is None or not self._breaks(value):
             return value
         return list(complaints(self._type, data, path))
 
 
 def _rule(annotation: Any) -> Rule | None:
-    """Whether a converted value keeps the rules that msgspec does not know; None if its type has none."""
+    """What finds a converted value against the rules that msgspec does not know; None if its type has none."""
     found = list(_rules(annotation))
     if not found:
         return None
     if len(found) == 1:
         return found[0]
 
-    def keeps_all(value: Any) -> bool:
-        for rule in found:  # noqa: SIM110 -- half the time of all() and a generator
-            if not rule(value):
-                return False
-        return True
+    def breaks_any(value: Any) -> object:
+        for rule in found:  # noqa: SIM110 -- half the time of any() and a generator
+            if rule(value):
+                return True
+        return False
 
-    return keeps_all
+    return breaks_any
 
 
 def _rules(annotation: Any) -> Iterator[Rule]:
@@ -68,36 +68,35 @@ def _rules(annotation: Any) -> Iterator[Rule]:
     if isinstance(bare, type) and issubclass(bare, Struct):
         yield from _struct_rules(bare)
     elif get_origin(bare) is list and (of_item := _rule(get_args(bare)[0])) is not None:
-        yield _of_all(of_item)
-    elif get_origin(bare) is dict and (of_entry := _rule(get_args(bare)[1])) is not None:
-        each = _of_all(of_entry)
-        yield lambda entries: each(entries.values())
+        yield _of_any(of_item)
+    elif get_origin(bare) is dict:
+        of_name, of_entry = map(_rule, get_args(bare))
+        if of_name is not None:
+            yield _of_any(of_name)
+        if of_entry is not None:
+            each = _of_any(of_entry)
+            yield lambda entries: each(entries.values())
     if extras(annotation, "set"):
         item_key = key_of(get_args(bare)[0]) or (lambda item: item)
-        yield lambda items: len(set(map(item_key, items))) == len(items)
-    for check in extras(annotation, "check"):
-        yield _of_check(check)
+        yield lambda items: len(set(map(item_key, items))) != len(items)
+    yield from extras(annotation, "check")
 
 
-def _of_all(rule: Rule) -> Rule:
-    return lambda items: all(map(rule, items))
-
-
-def _of_check(check: Callable[[Any], str | None]) -> Rule:
-    return lambda value: check(value) is None
+def _of_any(rule: Rule) -> Rule:
+    return lambda items: any(map(rule, items))
 
 
 def _struct_rules(struct: type[Struct]) -> Iterator[Rule]:
     members = [(name, rule) for name, annotation in hints(struct).items() if (rule := _rule(annotation)) is not None]
     if members:
 
-        def passes(value: Any) -> bool:
+        def breaks(value: Any) -> object:
             for name, rule in members:
                 member = getattr(value, name)
-                if member is not UNSET and member is not None and not rule(member):
-                    return False
-            return True
+                if member is not UNSET and member is not None and rule(member):
+                    return True
+            return False
 
-        yield passes
+        yield breaks
     if hasattr(struct, "problems"):
-        yield lambda value: next(iter(value.problems()), None) is None
+        yield lambda value: next(iter(value.problems()), None) is not None

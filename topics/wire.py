@@ -24,12 +24,13 @@ def _varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-_VARINTS: Final = tuple(_varint(number) for number in range(_TABLE))
+VARINTS: Final = tuple(_varint(number) for number in range(_TABLE))
+"""The numbers that nearly all are, ready: where a call of `varint` would be most of the work."""
 
 
 def varint(number: int) -> bytes:
     """Return a signed number as Kafka's records have it (zigzag, base 128)."""
-    return _VARINTS[number] if 0 <= number < _TABLE else _varint(number)
+    return VARINTS[number] if 0 <= number < _TABLE else _varint(number)
 
 
 def _header(name: str, value: bytes | None) -> bytes:
@@ -53,27 +54,38 @@ def _fixed(name: str, length: int) -> bytes:
     return _name(name) + varint(length)
 
 
-_HEAD: Final = b"".join(_header(*header) for header in (CONTENT_TYPE, SPEC_VERSION)) + _fixed("ce_id", 59)
-_SUBJECT: Final = _name("ce_subject")
-_TIME: Final = _fixed("ce_time", 27)
-_SEQUENCE: Final = _fixed("ce_sequence", 20)
-_PARTITION_KEY: Final = _name("ce_partitionkey")
-_CORRELATION: Final = _name("ce_correlationid")
-_CAUSATION: Final = _name("ce_causationid")
-_COMMAND_CAUSATION: Final = _name("ce_commandcausationid")
-_ACTOR: Final = _name("ce_actor")
+_COMMAND_CAUSATION: Final = "ce_commandcausationid"
+_ACTOR: Final = "ce_actor"
+_KNOWN_ACTORS: Final = 1 << 10
 _ALWAYS: Final = 12
 _COUNTS: Final = tuple(varint(_ALWAYS + more) for more in range(5))
 
-_COMMAND_ID: Final = _name("command-id")
-_COMMAND_OFFSET: Final = _name("command-offset")
-_JOURNAL_OFFSET: Final = _name("journal-offset")
-_THREE: Final = varint(3)
-
 
 @lru_cache(maxsize=KNOWN_TYPES)
-def _of_type(kind: str, type_name: str, schema_version: int) -> bytes:
-    return b"".join(_header(*header) for header in type_headers(kind, type_name, schema_version))
+def _event_form(kind: str, type_name: str, schema_version: int) -> bytes:
+    """The headers of a type's events as a form: one formatting fills it in, for half the time of joining pieces.
+
+    Its blanks: the number of headers; the CID; the key with its length; the time; the version; the key again; the
+    correlation and the command id with their lengths; and what only some events have.
+    """
+    always = b"".join(_header(*header) for header in (CONTENT_TYPE, SPEC_VERSION)) + _fixed("ce_id", 59)
+    of_type = b"".join(_header(*header) for header in type_headers(kind, type_name, schema_version))
+    pieces = (
+        (b"", b"%b"),
+        (always, b"%b"),
+        (of_type + _name("ce_subject"), b"%b%b"),
+        (_fixed("ce_time", 27), b"%b"),
+        (_fixed("ce_sequence", 20), b"%020d"),
+        (_name("ce_partitionkey"), b"%b%b"),
+        (_name("ce_correlationid"), b"%b%b"),
+        (_name("ce_causationid"), b"%b%b%b"),
+    )
+    return b"".join([text.replace(b"%", b"%%") + blanks for text, blanks in pieces])
+
+
+@lru_cache(maxsize=_KNOWN_ACTORS)
+def _actor(actor: str) -> bytes:
+    return _header(_ACTOR, actor.encode())
 
 
 def encoded_event_headers(
@@ -92,62 +104,57 @@ def encoded_event_headers(
     tracestate: bytes | None = None,
 ) -> bytes:
     """Return what `encode_headers` makes of `topics.headers.event_headers`; ids, the CID and the time as UTF-8."""
-    size = varint(len(key))
-    pieces = [
-        b"",
-        _HEAD,
-        cid,
-        _of_type(kind, type_name, schema_version),
-        _SUBJECT,
-        size,
-        key,
-        _TIME,
-        recorded_at,
-        _SEQUENCE,
-        b"%020d" % version,
-        _PARTITION_KEY,
-        size,
-        key,
-        _CORRELATION,
-        varint(len(correlation_id)),
-        correlation_id,
-        _CAUSATION,
-        varint(len(command_id)),
-        command_id,
-    ]
-    more = 0
-    if causation_id is not None:
-        encoded = causation_id.encode()
-        pieces += (_COMMAND_CAUSATION, varint(len(encoded)), encoded)
-        more += 1
+    more, rest = 0, b""
     if actor is not None:
-        encoded = actor.encode()
-        pieces += (_ACTOR, varint(len(encoded)), encoded)
+        more, rest = 1, _actor(actor)
+    if causation_id is not None:
         more += 1
+        rest = _header(_COMMAND_CAUSATION, causation_id.encode()) + rest
     if traceparent is not None:
-        pieces.append(_header(TRACEPARENT, traceparent))
         more += 1
+        rest += _header(TRACEPARENT, traceparent)
     if tracestate is not None:
-        pieces.append(_header(TRACESTATE, tracestate))
         more += 1
-    pieces[0] = _COUNTS[more]
-    return b"".join(pieces)
+        rest += _header(TRACESTATE, tracestate)
+    size = VARINTS[len(key)]  # ids are bounded far below the table's end
+    return _event_form(kind, type_name, schema_version) % (
+        _COUNTS[more],
+        cid,
+        size,
+        key,
+        recorded_at,
+        version,
+        size,
+        key,
+        VARINTS[len(correlation_id)],
+        correlation_id,
+        VARINTS[len(command_id)],
+        command_id,
+        rest,
+    )
+
+
+_OUTCOME_FORM: Final = b"".join(
+    (
+        varint(3),
+        _name("command-id"),
+        b"%b%b",
+        _name("command-offset"),
+        b"%b%b",
+        _name("journal-offset"),
+        b"%b%b",
+    )
+)
 
 
 def encoded_outcome_headers(command_id: bytes, command_offset: int, journal_offset: int) -> bytes:
     """Return what `encode_headers` makes of `topics.headers.outcome_headers` without an origin and a trace."""
     offset, journal = b"%d" % command_offset, b"%d" % journal_offset
-    return b"".join(
-        (
-            _THREE,
-            _COMMAND_ID,
-            varint(len(command_id)),
-            command_id,
-            _COMMAND_OFFSET,
-            varint(len(offset)),
-            offset,
-            _JOURNAL_OFFSET,
-            varint(len(journal)),
-            journal,
-        )
+    return _OUTCOME_FORM % (
+        VARINTS[len(command_id)],
+        command_id,
+        VARINTS[len(offset)],
+        offset,
+        VARINTS[len(journal)],
+        journal,
     )

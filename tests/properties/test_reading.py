@@ -1,6 +1,7 @@
 """The fast way of reading a command says nothing that the strict one does not say, and the strict one is exact."""
 
 import json
+from dataclasses import dataclass, field
 from typing import Any, Never
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from json_texts import VALUES, broken, commands
 from schemas.deep_json import take_apart
 from schemas.envelope import Command
-from schemas.reading import _read_strictly, _read_surely, read_command
+from schemas.reading import _read_strictly, _read_surely, read_command, read_commands
 from schemas.strict_json import NotJsonError, nesting, parse_strict
 
 NO_TRACE = (None, None)
@@ -54,6 +55,37 @@ def test_the_fast_path_reads_every_ordinary_command(command_id: str, aggregate_i
         assert command is not None
         assert repr(command.data) == repr(data)
         assert (command.id, command.aggregate_id) == (command_id, aggregate_id)
+
+
+@dataclass
+class Produced:
+    """What is read of a record."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
+
+
+RECORDS = st.builds(
+    Produced,
+    st.none() | st.just(b"p-1") | st.binary(max_size=3),
+    st.none() | (commands() | broken(commands())).map(str.encode) | st.binary(max_size=20),
+    st.lists(st.sampled_from((("traceparent", b"no"), ("ce_specversion", b"1.0"), ("x", None))), max_size=1),
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(RECORDS, max_size=5), st.sampled_from((60, 1_000)))
+def test_many_records_together_are_read_as_each_by_itself(records: list[Produced], limit: int) -> None:
+    apart = [read_command(record.key, record.value, record.headers, limit) for record in records]
+    assert repr(read_commands(records, limit)) == repr(apart)
+
+
+@given(st.lists(st.builds(dict, id=IDS, aggregate_id=IDS, data=DATA), min_size=1, max_size=5))
+def test_many_ordinary_commands_are_read_as_each_by_itself(said: list[dict[str, Any]]) -> None:
+    records = [Produced(each["aggregate_id"].encode(), json.dumps({"type": "T", **each}).encode()) for each in said]
+    apart = [read_command(record.key, record.value, record.headers, 1_000) for record in records]
+    assert repr(read_commands(records, 1_000)) == repr(apart)
 
 
 @settings(max_examples=200)

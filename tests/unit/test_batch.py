@@ -38,19 +38,18 @@ class Written:
         self.events, self.outcomes, self.dead, self.forwards, self.snapshots = [], [], [], [], []
         self.snapshot_times = []
 
-    def add_event(self, key, block, timestamp_ms, headers):
-        self.events.append((key, block, timestamp_ms))
-
     def add_events(self, records):
         for key, block, timestamp_ms, _ in records:
             self.events.append((key, block, timestamp_ms))
+
+    add_together = add_events
 
     def add_snapshot(self, key, value, timestamp_ms):
         self.snapshots.append((key, value))
         self.snapshot_times.append(timestamp_ms)
 
-    def add_outcome(self, key, value, timestamp_ms, headers):
-        self.outcomes.append(orjson.loads(value))
+    def add_outcomes(self, records):
+        self.outcomes += [orjson.loads(value) for _, value, _, _ in records]
 
     def add_dead_letter(self, key, value, timestamp_ms, headers):
         self.dead.append((key, value, headers))
@@ -208,6 +207,25 @@ def test_a_defect_in_a_decider_stops_at_its_command_with_those_before_it_decided
         batch.decide(records)
     assert batch.next_offset == 2
     assert batch.tally.events == 2
+
+
+def test_an_event_that_has_no_encoding_stops_at_its_command_with_those_before_it_decided(monkeypatch):
+    bench = Bench()
+    event_data = bench.decider.event_data
+
+    def broken(event):
+        return {"at": NOW} if event.name == "Defect" else event_data(event)
+
+    monkeypatch.setattr(bench.decider, "event_data", broken)
+    written = Written()
+    batch = Batch(bench.decider, bench.ledger, written, PLACE, LIMITS, NOW, 0)
+    unread = bench.raw(b"p-1", b"not JSON")
+    records = [register(bench), unread, rename(bench, "Defect"), bench.raw(b"p-1", b"nor this")]
+    with pytest.raises(StoppedError, match=r"commands\.person-0 offset 2: "):
+        batch.decide([records[0]._replace(offset=0), *(r._replace(offset=n) for n, r in enumerate(records[1:], 1))])
+    assert batch.next_offset == 2
+    assert (len(written.events), len(written.outcomes), len(written.dead)) == (1, 1, 1)
+    assert bench.ledger.aggregate(b"p-1").version == 1
 
 
 def test_a_snapshot_is_written_each_time_the_version_passes_a_multiple():

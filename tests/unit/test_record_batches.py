@@ -110,6 +110,15 @@ def test_what_does_not_fit_goes_to_the_next_batch_and_what_never_fits_is_measure
     assert batches.count == 3
 
 
+def test_many_records_go_to_as_many_batches_as_they_need_up_to_one_that_never_fits():
+    batches = PartitionBatches(1_000)
+    records = [(b"k", b"x" * 300, n, encode_headers([])) for n in range(7)]
+    assert batches.add_each(records) == 0
+    assert [batch.count for batch in batches.batches] == [3, 3, 1]
+    assert batches.add_each([records[0], (b"k", b"x" * 1_000, 0, encode_headers([])), records[1]]) > 1_000
+    assert batches.count == 8
+
+
 @pytest.mark.parametrize("before", [0, 1, 2])
 def test_the_events_of_a_command_stay_in_one_batch(before):
     batches = PartitionBatches(1_000)

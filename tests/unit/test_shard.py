@@ -46,11 +46,11 @@ class Writes:
         self.outcomes: list[dict[str, Any]] = []
         self.forwards: list[bytes | None] = []
 
-    def add_event(self, key, block, timestamp_ms, headers):
-        self.events.append((key, block))
+    def add_events(self, records):
+        self.events += [(key, block) for key, block, _, _ in records]
 
-    def add_outcome(self, key, value, timestamp_ms, headers):
-        self.outcomes.append(orjson.loads(value))
+    def add_outcomes(self, records):
+        self.outcomes += [orjson.loads(value) for _, value, _, _ in records]
 
     def add_forward(self, partition, key, value, timestamp_ms, headers):
         self.forwards.append(value)

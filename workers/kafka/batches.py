@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.util import calc_crc32c
 
-from topics.wire import varint
+from topics.wire import VARINTS, varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +31,7 @@ NO_LEADER_EPOCH: Final = -1
 MAGIC: Final = 2
 TRANSACTIONAL: Final = 0x10
 RECORD_OVERHEAD_BYTES: Final = 36  # length, attributes, time, offset, key and value length: varints, at their longest
-NULL: Final = varint(-1)
+MOST_BYTES: Final = (1 << 31) - 1  # of a batch, by its format
 SAME_TIME: Final = varint(0)
 
 Codec = tuple[int, "Callable[[bytes], bytes] | None"]
@@ -60,30 +60,54 @@ class RecordBatch:
 
     def append(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> None:
         """Append one record; headers as `topics.wire` encodes them. Whether it fits is for the caller."""
-        count = self.count
-        if count == 0:
-            self._first_ms = self._last_ms = timestamp_ms
-        if timestamp_ms == self._first_ms:
-            delta = SAME_TIME
-        else:
-            delta = varint(timestamp_ms - self._first_ms)
-            self._last_ms = max(self._last_ms, timestamp_ms)
-        body = b"".join(
-            (
-                b"\x00",
-                delta,
-                varint(count),
-                NULL if key is None else varint(len(key)),
-                key or b"",
-                NULL if value is None else varint(len(value)),
-                value or b"",
-                headers,
+        self.fill(((key, value, timestamp_ms, headers),), 0, MOST_BYTES)
+
+    def fill(self, records: Sequence[Record], start: int, limit_bytes: int) -> int:
+        """Append records from `start` on while the batch stays within a limit; return the index of the first left over.
+
+        One call for many records: this runs twice for each command.
+        """
+        count, size, first_ms, last_ms = self.count, self.size, self._first_ms, self._last_ms
+        ready = len(VARINTS)
+        append, join = self._records.append, b"".join
+        for index in range(start, len(records)):
+            key, value, timestamp_ms, headers = records[index]
+            if timestamp_ms == first_ms:
+                delta = SAME_TIME
+            elif count:
+                delta = varint(timestamp_ms - first_ms)
+            else:
+                first_ms, delta = timestamp_ms, SAME_TIME
+            key_bytes = -1 if key is None else len(key)
+            value_bytes = -1 if value is None else len(value)
+            body = join(
+                (
+                    b"\x00",
+                    delta,
+                    VARINTS[count] if count < ready else varint(count),
+                    VARINTS[key_bytes] if 0 <= key_bytes < ready else varint(key_bytes),
+                    key or b"",
+                    VARINTS[value_bytes] if 0 <= value_bytes < ready else varint(value_bytes),
+                    value or b"",
+                    headers,
+                )
             )
-        )
-        length = varint(len(body))
-        self._records += (length, body)
-        self.size += len(length) + len(body)
-        self.count = count + 1
+            body_bytes = len(body)
+            length = VARINTS[body_bytes] if body_bytes < ready else varint(body_bytes)
+            larger = size + len(length) + body_bytes
+            if larger > limit_bytes:
+                break
+            append(length)
+            append(body)
+            size = larger
+            count += 1
+            last_ms = max(last_ms, timestamp_ms)
+        else:
+            index = len(records)
+        self.count, self.size = count, size
+        if count:
+            self._first_ms, self._last_ms = first_ms, last_ms
+        return index
 
     def build(self, producer_id: int, epoch: int, sequence: int) -> bytes:
         """Return the batch as it goes over the wire."""
@@ -123,20 +147,26 @@ class PartitionBatches:
         self.batches = [self._open]
         self.count = 0
 
-    def add(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> int:
-        """Add one record; return 0, or the bytes that it would need when that is over the limit."""
-        needed = RECORD_OVERHEAD_BYTES + len(headers)
-        if key is not None:
-            needed += len(key)
-        if value is not None:
-            needed += len(value)
-        if self._open.size + needed > self._limit:
-            if BATCH_HEADER_BYTES + needed > self._limit:
-                return BATCH_HEADER_BYTES + needed
+    def add_each(self, records: Sequence[Record]) -> int:
+        """Add records, each by itself; return 0, or the bytes that one would need when that is over the limit.
+
+        Those before that one are added.
+        """
+        limit, total = self._limit, len(records)
+        start = self._open.fill(records, 0, limit)
+        self.count += start
+        while start < total:
             self._next()
-        self._open.append(key, value, timestamp_ms, headers)
-        self.count += 1
+            end = self._open.fill(records, start, limit)
+            if end == start:
+                return BATCH_HEADER_BYTES + measured(*records[start])
+            self.count += end - start
+            start = end
         return 0
+
+    def add(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> int:
+        """Add one record; see `add_each`."""
+        return self.add_each(((key, value, timestamp_ms, headers),))
 
     def add_all(self, records: Sequence[Record]) -> int:
         """Add several records to one batch; return 0, or the bytes that they would need when that is over the limit."""
@@ -145,8 +175,7 @@ class PartitionBatches:
             if BATCH_HEADER_BYTES + needed > self._limit:
                 return BATCH_HEADER_BYTES + needed
             self._next()
-        for record in records:
-            self._open.append(*record)
+        self._open.fill(records, 0, self._limit)
         self.count += len(records)
         return 0
 

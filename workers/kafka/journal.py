@@ -23,7 +23,7 @@ from workers.kafka.transaction import Offsets, TransactionalWriter
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
-    from agents.ports import Writes
+    from agents.ports import Record, Writes
 
     Where = tuple[str, int]
 
@@ -66,12 +66,12 @@ class KafkaWrites:
         self._others: dict[Where, PartitionBatches] = {}
         self.events = PartitionBatches(topics.limits["events"], codec)
 
-    def add_event(self, key: bytes, block: bytes, timestamp_ms: int, headers: bytes) -> None:
-        """Add the one event of a command."""
-        if needed := self.events.add(key, block, timestamp_ms, headers):
+    def add_events(self, records: Sequence[Record]) -> None:
+        """Add events of as many commands: each is all that its command caused."""
+        if needed := self.events.add_each(records):
             raise StoppedError(f"an event of {needed} bytes exceeds the limit of {self._topics.events[0]}")
 
-    def add_events(self, records: Sequence[tuple[bytes, bytes, int, bytes]]) -> None:
+    def add_together(self, records: Sequence[Record]) -> None:
         """Add all events of a command to one record batch."""
         if needed := self.events.add_all(records):
             raise StoppedError(f"a command's events of {needed} bytes exceed the limit of {self._topics.events[0]}")
@@ -80,10 +80,10 @@ class KafkaWrites:
         """Add a snapshot; one that the topic would not take is left out: it is only a shortcut."""
         self._other(self._topics.snapshots, "snapshots").add(key, value, timestamp_ms, NO_HEADERS)
 
-    def add_outcome(self, key: bytes, value: bytes, timestamp_ms: int, headers: bytes) -> None:
-        """Add an outcome. Its size is bounded by the bounds of what it repeats."""
-        if self._outcomes.add(key, value, timestamp_ms, headers):
-            raise StoppedError(f"an outcome of {len(value)} bytes exceeds the limit of {self._topics.outcomes[0]}")
+    def add_outcomes(self, records: Sequence[Record]) -> None:
+        """Add outcomes. Their size is bounded by the bounds of what they repeat."""
+        if needed := self._outcomes.add_each(records):
+            raise StoppedError(f"an outcome of {needed} bytes exceeds the limit of {self._topics.outcomes[0]}")
 
     def add_dead_letter(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> None:
         """Add a dead letter: the offending bytes with the reason in headers."""
