@@ -67,16 +67,6 @@ class Person(State):
 def already_true(command: say.Command, person: Person) -> bool:
     """Whether the command's wish is true of the person."""
     match command:
-        case say.RegisterPerson():
-            return agrees(command, person) and (command.email is UNSET or _key(command.email) in person.emails)
-        case say.AddEmail():
-            return _key(command.email) in person.emails
-        case say.VerifyEmail():
-            return person.emails.get(_key(command.email), False)
-        case say.SetPrimaryEmail():
-            return person.primary_email == _key(command.email)
-        case say.RemoveEmail():
-            return _key(command.email) not in person.emails
         case (
             say.RenamePerson()
             | say.UpdateProfile()
@@ -87,6 +77,16 @@ def already_true(command: say.Command, person: Person) -> bool:
             | say.ArchivePerson()
         ):
             return agrees(command, person)
+        case say.RegisterPerson():
+            return agrees(command, person) and (command.email is UNSET or _key(command.email) in person.emails)
+        case say.AddEmail():
+            return _key(command.email) in person.emails
+        case say.VerifyEmail():
+            return person.emails.get(_key(command.email), False)
+        case say.SetPrimaryEmail():
+            return person.primary_email == _key(command.email)
+        case say.RemoveEmail():
+            return _key(command.email) not in person.emails
         case _:
             assert_never(command)
 

@@ -10,6 +10,7 @@ Numbers are big-endian, an id's length is four bytes: what a stranger wrote into
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from agents.ports import LENGTH, Position, Stored, command_key
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 FORMAT: Final = 1
 NUMBER: Final = 8
 CID: Final = 36
+KNOWN_NAMES: Final = 1 << 10  # of event types: far more than a worker has
 TIME: Final = 27
 HEAD_END: Final = NUMBER + CID
 TIME_END: Final = HEAD_END + TIME
@@ -64,9 +66,14 @@ def encode_events(events: CommandEvents) -> bytes:
     first_version, each = events
     value = first_version.to_bytes(NUMBER, "big")
     for cid, name in each:
-        encoded = name.encode()
-        value += b"".join((cid, len(encoded).to_bytes(LENGTH, "big"), encoded))
+        value += cid + _encoded_name(name)
     return value
+
+
+@lru_cache(maxsize=KNOWN_NAMES)
+def _encoded_name(name: str) -> bytes:
+    encoded = name.encode()
+    return len(encoded).to_bytes(LENGTH, "big") + encoded
 
 
 def decode_events(value: bytes) -> CommandEvents:

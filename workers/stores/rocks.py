@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from agents.ports import Changes, CommandEvents, Position, Stored
 
 BLOOM_BITS: Final = 10.0  # 1 % false positives: most look-ups are for command ids that were never seen
+MEMTABLE_BLOOM_RATIO: Final = 0.02  # of a write buffer, for the same look-ups: 0.5 µs instead of 2 (measured)
 BLOCK_BYTES: Final = 16 << 10
 LOCK_WAIT_S: Final = 5.0
 LOCK_POLL_S: Final = 0.2
@@ -93,6 +94,8 @@ class StoreBudget:
         options.set_block_based_table_factory(blocks)
         options.set_write_buffer_manager(self.write_buffers)
         options.set_write_buffer_size(self.write_buffer_bytes // 2)
+        options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO)
+        options.set_memtable_whole_key_filtering(True)
         options.set_max_open_files(OPEN_FILES)
         options.set_keep_log_file_num(KEPT_LOG_FILES)
         options.set_max_log_file_size(LOG_FILE_BYTES)
