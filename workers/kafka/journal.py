@@ -101,7 +101,9 @@ class KafkaWrites:
 
     def _other(self, where: Where, role: str) -> PartitionBatches:
         if where not in self._others:
-            self._others[where] = PartitionBatches(self._topics.limits[role], self._codec)
+            # the topic of commands is uncompressed: the broker would unpack them again
+            codec = "none" if role == "commands" else self._codec
+            self._others[where] = PartitionBatches(self._topics.limits[role], codec)
         return self._others[where]
 
     def by_partition(self) -> dict[Where, list[Any]]:

@@ -194,7 +194,7 @@ class Settings:
         metadata=_meta(values.switch, "go on although commands expired before they were decided", group="limits"),
     )
     compression: str = field(
-        default="none",
+        default="zstd",
         metadata=_meta(
             values.one_of("none", "gzip", "snappy", "lz4", "zstd"), "codec of what the worker writes to Kafka"
         ),

@@ -28,7 +28,7 @@ BASELINES: Final = "workers.bench.baselines"
 DONE_S: Final = 600.0
 MICRO: Final = 1e6
 
-STREAMS_PER_S: Final = 30_000.0  # Kafka Streams, exactly once, on such a machine: docs/explanation/speed.md
+STREAMS_PER_S: Final = 30_000.0  # Kafka Streams, exactly once, on the machine of the first prototype
 TIMES_FAUST: Final = 6.0
 TIMES_BARE: Final = 1 / 3
 MOST_MB: Final = 400.0
