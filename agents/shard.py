@@ -21,6 +21,7 @@ import structlog
 
 from agents.batch import Batch, Limits, Place
 from agents.fold import Fold
+from agents.hints import newest_outcome
 from agents.inbox import Inbox
 from agents.ledger import Hot, Ledger
 from agents.ports import DisturbedError, FencedError, StoppedError, UncertainError, UnreachableError, command_key
@@ -260,7 +261,10 @@ class Shard:
                 f"instead of 0: events were deleted. Restore the topic from a copy, and set retention.ms and "
                 f"retention.bytes to -1."
             )
-        known = seen.committed_journal_end if seen.committed_journal_end is not None else seen.outcome_journal_end
+        self._require_end(seen, seen.committed_journal_end)
+
+    def _require_end(self, seen: LogState, known: int | None) -> None:
+        place = self.place
         if known is not None and seen.journal_end < known:
             raise StoppedError(
                 f"the journal of {place.kind}, partition {place.partition}, ends at offset {seen.journal_end}, and it "
@@ -305,9 +309,14 @@ class Shard:
 
     async def _next_command(self, seen: LogState) -> int:
         """Return the first command that is not decided: by the group, by the outcomes, and by what was lost."""
-        decided_by_outcome = 0 if seen.outcome_command is None else seen.outcome_command + 1
-        offset = max(seen.committed or 0, decided_by_outcome)
+        assert self._store is not None  # noqa: S101 - `_folded` opened it
         place = self.place
+        newest = await newest_outcome(self._journal, self._store, place, seen)
+        offset = seen.committed or 0
+        if newest is not None:
+            offset = max(offset, newest.command_offset + 1)
+            if seen.committed_journal_end is None:
+                self._require_end(seen, newest.journal_end)
         if offset > seen.commands_end:
             raise StoppedError(
                 f"{place.topic}-{place.partition} ends at offset {seen.commands_end}, and its commands were decided up "
@@ -323,7 +332,6 @@ class Shard:
                 )
             self._log.error("commands expired undecided", first=offset, offsets=expired)
             offset = seen.commands_start
-        assert self._store is not None  # noqa: S101 - `_folded` opened it
         lost = {void for void in self._store.voids().values() if self._store.command(command_key(*void)) is None}
         if lost and (offsets := await self._journal.lost_commands(lost)):
             again = max(min(offsets), seen.commands_start)

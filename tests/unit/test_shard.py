@@ -18,13 +18,14 @@ from agents.ports import (
     FencedError,
     JournalRecord,
     LogState,
+    OutcomeRecord,
     StoppedError,
     UncertainError,
     UnreachableError,
 )
 from agents.shard import Phase, Shard
 from schemas.chain import read_block, seal
-from schemas.cid import cid_of
+from schemas.cid import cid_of, cid_text
 from workers.stores.memory import MemoryStore
 
 PERSON = REGISTRY["person"]
@@ -66,6 +67,8 @@ class MemoryLog:
     def __init__(self) -> None:
         self.journal: list[JournalRecord] = []
         self.outcomes: list[dict[str, Any]] = []
+        self.hints: list[OutcomeRecord] = []
+        self.commands: list[Record] = []
         self.committed: int | None = None
         self.more: dict[str, Any] = {}
         self.failures: list[tuple[str, Exception]] = []
@@ -86,7 +89,7 @@ class MemoryLog:
     async def look(self):
         self.calls.append("look")
         self.stable_after -= 1
-        state = LogState(self.committed, None, None, None, 0, 1_000, 0, self.end, self.end)
+        state = LogState(self.committed, None, 0, 1_000, 1_000, 0, 0, 0, self.end, self.end)
         if self.stable_after > 0:
             state = state._replace(journal_stable=self.end - 1, journal_end=self.end)
         return state._replace(**self.more)
@@ -96,6 +99,13 @@ class MemoryLog:
         records = [record for record in self.journal if start <= record.offset < end]
         if records:
             yield records
+
+    async def newest_outcomes(self, seen):
+        for hint in reversed(self.hints):  # a step each
+            yield [hint]
+
+    async def command_at(self, offset):
+        return self.commands[offset] if offset < len(self.commands) else None
 
     async def lost_commands(self, commands):
         return self.lost
@@ -242,6 +252,7 @@ class Scene:
             **more,
         )
         self.source.shard = self.shard
+        self.log.commands = self.source.commands
 
     def command(self, name, command_id=None, type_="RegisterPerson", aggregate_id="p-1"):
         offset = len(self.source.commands)
@@ -375,7 +386,6 @@ async def test_fenced_twice_over_a_minute_apart_it_goes_on(monkeypatch):
     [
         ({"journal_start": 3}, "begins at offset 3 instead of 0"),
         ({"committed_journal_end": 9}, "ends at offset 2, and it reached 9 before"),
-        ({"outcome_journal_end": 9}, "ends at offset 2, and it reached 9 before"),
         ({"commands_start": 5}, "5 offsets of commands from 0 on expired"),
     ],
 )
@@ -398,10 +408,32 @@ async def test_it_goes_on_without_expired_commands_only_when_told_to():
 
 async def test_it_goes_on_from_the_newest_outcome_when_the_groups_offset_is_lost():
     scene = Scene()
-    scene.log.more = {"committed": None, "outcome_command": 7}
+    for name in ("Ada", "Bea"):
+        scene.command(name)
+    scene.log.hints = [hint("c-1", 0, None, offset=1)]
     async with running(scene):
         await scene.until(Phase.OPEN)
-    assert scene.source.begins == [8]
+    assert scene.source.begins == [2]
+
+
+async def test_an_outcome_that_the_journal_does_not_bear_out_passes_no_command_over():
+    scene = Scene()
+    for name in ("Ada", "Bea"):
+        scene.command(name, type_="RegisterPerson" if name == "Ada" else "RenamePerson")
+    scene.log.hints = [hint("c-1", 2, cid_text(cid_of(b"nobody's")), status="accepted", offset=1, journal_end=99)]
+    async with running(scene):
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert scene.source.begins == [0]
+
+
+async def test_an_end_that_was_cut_off_is_known_by_an_outcome_that_the_journal_bears_out():
+    scene = Scene()
+    head = cid_text(scene.log.append())
+    scene.command("Ada")
+    scene.log.hints = [hint("c-0", 1, head, offset=0, journal_end=9)]
+    async with running(scene):
+        await scene.until(Phase.STOPPED)
+    assert "ends at offset 2, and it reached 9 before" in scene.shard.reason
 
 
 async def test_it_waits_for_a_strangers_transaction_on_the_journal():
@@ -568,6 +600,20 @@ async def test_a_position_that_is_not_there_any_more_ends_the_taking():
 
 def test_stopped_is_a_journal_error_that_names_its_reason():
     assert "why" in str(StoppedError("why"))
+
+
+def hint(command_id, version, head, *, offset, journal_end=0, status="rejected", aggregate_id="p-1"):
+    """An outcome without events as a record."""
+    outcome = {
+        "command_id": command_id,
+        "kind": "person",
+        "aggregate_id": aggregate_id,
+        "status": status,
+        "version": version,
+        "head": head,
+        "events": [],
+    }
+    return OutcomeRecord(aggregate_id.encode(), orjson.dumps(outcome), offset, journal_end)
 
 
 def misplaced(scene: Scene) -> None:
