@@ -11,6 +11,7 @@ import pytest
 from chaos_chain import cid_of
 from chaos_checker import Report
 from chaos_commands import command, mix, persons, rename
+from chaos_records import home_of
 from chaos_scenario import Scenario, assert_clean
 from chaos_sender import Sent
 from chaos_workers import eventually
@@ -126,6 +127,32 @@ def test_a_strangers_outcome_has_no_command_passed_over(people: Scenario, *, is_
     asked_for = {json.loads(asked.ask.value or b"")["id"] for asked in waiting}
     eventually(lambda: asked_for <= answers().keys(), "every command is answered", told=people.told)
     assert {tuple(statuses) for statuses in answers().values()} == {("accepted",)}
+
+
+def test_copies_behind_a_producers_open_transaction_are_made_once(people: Scenario) -> None:
+    worker = people.start().until_ready()
+    people.send(persons(10, 1))
+    assert_clean(people.until_answered())
+    outsider = Producer(
+        {"bootstrap.servers": people.bootstrap, "transactional.id": f"{people.prefix}outsider", "log_level": 0}
+    )
+    outsider.init_transactions(30)
+    outsider.begin_transaction()
+    here = next(number for number in range(10) if home_of(f"p-{number}".encode(), 2) == 1)
+    outsider.produce(f"{people.prefix}commands.person", key=b"p-1", value=b"never committed", partition=1)
+    assert outsider.flush(30) == 0
+    people.send([rename(here, 101, partition=0)])
+    eventually(lambda: worker.metric("annals_commands_forwarded_total", kind="person") == 1, "it is forwarded")
+    assert worker.end() == 0
+    group = f"{people.prefix}annals"
+    people.admin.delete_consumer_groups([group])[group].result(30)
+    worker = people.start()
+    waits = f"open on {people.prefix}commands.person-1 since offset"
+    eventually(lambda: any(waits in reason for reason in worker.reasons()), "it waits", told=worker.told)
+    outsider.abort_transaction(30)
+    worker.until_ready()
+    assert_clean(people.until_answered())
+    assert worker.metric("annals_commands_forwarded_total", kind="person") == 0
 
 
 def test_two_workers_on_one_data_directory_do_not_harm_each_other(begun: Scenario) -> None:

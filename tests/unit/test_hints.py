@@ -114,7 +114,7 @@ class Topics:
     async def newest(self, *steps: list[OutcomeRecord], committed: int | None = None, start: int = 0) -> int | None:
         """The `command-offset` of the outcome that is believed."""
         self.steps = list(steps)
-        seen = LogState(committed, None, start, 10, 10, 0, 10, 0, 5, 5)
+        seen = LogState(committed, None, start, 10, 10, 0, 10, 10, 0, 5, 5)
         found = await newest_outcome(self, self.store, PLACE, seen)  # type: ignore[arg-type] # what it asks for is here
         return found.command_offset if found else None
 
@@ -253,7 +253,7 @@ async def test_what_is_no_outcome_of_this_shard_is_void(topics: Topics, lie: dic
 
 async def test_one_of_another_partition_is_void(topics: Topics) -> None:
     topics.steps = [[topics.says(5, 3)]]
-    seen = LogState(None, None, 0, 10, 10, 0, 10, 0, 5, 5)
+    seen = LogState(None, None, 0, 10, 10, 0, 10, 10, 0, 5, 5)
     elsewhere = PLACE._replace(partitions=3)  # murmur2: p-1 lives in partition 1 of 3
     assert await newest_outcome(topics, topics.store, elsewhere, seen) is None  # type: ignore[arg-type] # what it asks for is here
 

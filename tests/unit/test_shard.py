@@ -76,6 +76,9 @@ class MemoryLog:
         self.stable_after = 0
         self.lost: list[int] = []
         self.copied: int | None = None
+        self.held_up = 0
+        self.released = asyncio.Event()
+        self.released.set()
         self.forwards: list[bytes | None] = []
         self.changed = asyncio.Condition()
 
@@ -89,7 +92,7 @@ class MemoryLog:
     async def look(self):
         self.calls.append("look")
         self.stable_after -= 1
-        state = LogState(self.committed, None, 0, 1_000, 1_000, 0, 0, 0, self.end, self.end)
+        state = LogState(self.committed, None, 0, 1_000, 1_000, 0, 0, 0, 0, self.end, self.end)
         if self.stable_after > 0:
             state = state._replace(journal_stable=self.end - 1, journal_end=self.end)
         return state._replace(**self.more)
@@ -110,8 +113,12 @@ class MemoryLog:
     async def lost_commands(self, commands):
         return self.lost
 
-    async def last_forwarded(self, first):
+    async def last_forwarded(self, first, tell):
         self.calls.append("last_forwarded")
+        for _ in range(self.held_up):
+            tell("a transaction is open")
+            await asyncio.sleep(0)
+        await self.released.wait()
         return self.copied if self.copied is not None and self.copied >= first else None
 
     def writes(self):
@@ -640,6 +647,71 @@ async def test_with_the_groups_offset_lost_what_was_never_forwarded_is_forwarded
     async with running(scene):
         assert await scene.answered(2) == ["accepted", "accepted"]
     assert scene.log.forwards == [scene.source.commands[0].value, scene.source.commands[2].value]
+
+
+async def test_while_copies_cannot_be_seen_it_is_not_ready_and_says_why():
+    scene = Scene(partitions=2)
+    misplaced(scene)
+    scene.log.copied, scene.log.held_up = 2, 1
+    scene.log.released.clear()
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+        await scene.until(Phase.OPENING)
+        assert scene.shard.reason == "a transaction is open"
+        scene.log.released.set()
+        await scene.answered(1)
+        assert scene.shard.phase is Phase.OPEN
+    assert scene.source.begins == [0, 3]
+    assert scene.log.forwards == []
+
+
+async def test_a_rebalance_while_copies_are_looked_for_loses_nothing():
+    scene = Scene(partitions=2)
+    misplaced(scene)
+    scene.log.held_up = 1
+    scene.log.released.clear()
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+        await scene.until(Phase.OPENING)
+        await scene.shard.suspend()
+        scene.log.released.set()
+        await scene.until(Phase.SUSPENDED)
+        scene.shard.resume()
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert len(scene.log.forwards) == 2
+
+
+@pytest.mark.parametrize(("committed_end", "looks"), [(None, 3), (0, 1)])
+async def test_a_strangers_transaction_on_the_outcomes_is_waited_for_where_they_tell_what_is_decided(
+    monkeypatch, committed_end, looks
+):
+    scene = Scene()
+    scene.log.more = {"committed_journal_end": committed_end, "outcomes_end": 1}
+    look = scene.log.look
+
+    async def looking():
+        if scene.log.calls.count("look") == looks - 1:
+            scene.log.more["outcomes_stable"] = 1
+        return await look()
+
+    monkeypatch.setattr(scene.log, "look", looking)
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+    assert scene.log.calls.count("look") == looks
+
+
+async def test_what_came_behind_the_fence_was_never_forwarded():
+    scene = Scene(partitions=2)
+    scene.log.more = {"commands_end": 1}
+    scene.command("Ada")
+    async with running(scene):
+        await scene.answered(1)
+        scene.command("Bea", aggregate_id="p-3")
+        scene.command("Cleo", type_="RenamePerson")
+        scene.source.deliver(1)
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert "last_forwarded" not in scene.log.calls
+    assert len(scene.log.forwards) == 1
 
 
 async def test_with_an_offset_of_its_own_a_shard_looks_for_no_copies():

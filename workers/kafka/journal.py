@@ -21,7 +21,7 @@ from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, comm
 from workers.kafka.transaction import Offsets, TransactionalWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from agents.ports import CommandRecord, Writes
 
@@ -138,7 +138,7 @@ class KafkaShardLog:
         topics = self._topics
         client = await connect(self._options, topics.all())
         try:
-            ends = await list_offsets(client, HIGH_WATERMARK, LAST, [topics.events, topics.commands])
+            ends = await list_offsets(client, HIGH_WATERMARK, LAST, [topics.events, topics.outcomes, topics.commands])
             stable = await list_offsets(client, LAST_STABLE, LAST, [topics.events, topics.outcomes, topics.commands])
             starts = await list_offsets(
                 client, HIGH_WATERMARK, FIRST, [topics.events, topics.outcomes, topics.commands]
@@ -155,6 +155,7 @@ class KafkaShardLog:
             commands_end=ends[topics.commands],
             outcomes_start=starts[topics.outcomes],
             outcomes_stable=stable[topics.outcomes],
+            outcomes_end=ends[topics.outcomes],
             journal_start=starts[topics.events],
             journal_stable=stable[topics.events],
             journal_end=ends[topics.events],
@@ -234,10 +235,13 @@ class KafkaShardLog:
                             lost.pop(command, None)
             return list(lost.values())
 
-    async def last_forwarded(self, first: int) -> int | None:
-        """Return the last command from `first` on that has a copy in another partition, None if none has."""
+    async def last_forwarded(self, first: int, tell: Callable[[str], None]) -> int | None:
+        """Return the last command from `first` on that has a copy in another partition, None if none has.
+
+        tell: is told what is waited for.
+        """
         with _reaching("commands"):
-            return await last_forwarded(self._options, self._topics.commands, first)
+            return await last_forwarded(self._options, self._topics.commands, first, tell)
 
     def writes(self) -> KafkaWrites:
         """Return an empty transaction's records."""
