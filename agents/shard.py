@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from agents.batch import Batch, Limits, Place
+from agents.cancellation import is_told_to_end
 from agents.fold import Fold
 from agents.hints import newest_outcome
 from agents.inbox import Inbox
@@ -172,10 +173,8 @@ class Shard:
                 self._stop(str(error))
                 return
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_told_to_end():
                     raise
-                # nobody cancelled this: a client cancels its own futures when a connection breaks, and who awaits them
                 self._leave(Phase.OPENING, "a connection broke while something was asked of the brokers")
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY_S)
