@@ -158,7 +158,7 @@ class Batch:
         return taken, failed
 
     def _record(self, ask: Ask, sealed: dict[bytes, Aggregate]) -> bool:
-        """Seal the events of a command, each on the head of the one before; False: they do not fit, and it is rejected."""
+        """Seal the events of a command, each on the head before it; False: they do not fit, and it is rejected."""
         decider, ledger, _, limits, _ = self._setting
         kind, versions, event_data = decider.kind, decider.versions, decider.event_data
         command, key, before, command_id = ask.command, ask.key, ask.before, ask.command_id

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
 
     Headers = Sequence[tuple[str, bytes | None]]
@@ -133,21 +133,34 @@ class JournalRecord(NamedTuple):
     value: bytes | None
 
 
+class OutcomeRecord(NamedTuple):
+    """An outcome as it stands in its topic, whoever wrote it: a hint until it is compared with the chains.
+
+    command_offset and journal_end: its headers `command-offset` and `journal-offset`.
+    """
+
+    key: bytes | None
+    value: bytes | None
+    command_offset: int
+    journal_end: int | None
+
+
 class LogState(NamedTuple):
     """What Kafka says of a shard right after the fence. Offsets; None where there is none.
 
     committed: the group's next command offset; committed_journal_end: the journal's end in that commit's metadata;
-    outcome_command: the newest outcome's `command-offset`; outcome_journal_end: its `journal-offset`;
-    commands_start: the first command offset that is still there, commands_end: the next one; journal_start,
-    journal_stable (last stable offset) and journal_end (high watermark) of the journal.
+    of commands, outcomes and journal the first offset that is still there (start), the last stable one (stable) and the
+    high watermark (end).
     """
 
     committed: int | None
     committed_journal_end: int | None
-    outcome_command: int | None
-    outcome_journal_end: int | None
     commands_start: int
+    commands_stable: int
     commands_end: int
+    outcomes_start: int
+    outcomes_stable: int
+    outcomes_end: int
     journal_start: int
     journal_stable: int
     journal_end: int
@@ -179,8 +192,10 @@ class ShardLog(Protocol):
     async def fence(self) -> None: ...
     async def look(self) -> LogState: ...
     def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]: ...
+    def newest_outcomes(self, seen: LogState) -> AsyncIterator[list[OutcomeRecord]]: ...
+    async def command_at(self, offset: int) -> CommandRecord | None: ...
     async def lost_commands(self, commands: set[tuple[bytes, bytes]]) -> list[int]: ...
-    async def last_forwarded(self, first: int) -> int | None: ...
+    async def last_forwarded(self, first: int, tell: Callable[[str], None]) -> int | None: ...
     def writes(self) -> Writes: ...
     async def commit(self, writes: Writes, next_offset: int, expected_base: int) -> None: ...
     async def close(self) -> None: ...

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from agents.batch import Batch, Limits, Place
+from agents.cancellation import is_told_to_end
 from agents.fold import Fold
+from agents.hints import newest_outcome
 from agents.inbox import Inbox
 from agents.ledger import Hot, Ledger
 from agents.ports import DisturbedError, FencedError, StoppedError, UncertainError, UnreachableError, command_key
@@ -104,7 +106,7 @@ class Shard:
         self._store: ShardStore | None = None
         self._ledger: Ledger | None = None
         self._journal_end = 0
-        self._is_offset_ours = False
+        self._unsure_until = 0
         self._rebalances = 0
         self._fences: list[tuple[float, int]] = []
         self._may_serve = asyncio.Event()
@@ -171,10 +173,8 @@ class Shard:
                 self._stop(str(error))
                 return
             except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if task is None or task.cancelling():
+                if is_told_to_end():
                     raise
-                # nobody cancelled this: a client cancels its own futures when a connection breaks, and who awaits them
                 self._leave(Phase.OPENING, "a connection broke while something was asked of the brokers")
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY_S)
@@ -230,25 +230,36 @@ class Shard:
             ledger = await self._folded(seen)
         self._journal_end = seen.journal_end
         self.next_offset = await self._next_command(seen)
-        self._is_offset_ours = seen.committed_journal_end is not None
+        # An offset that this project committed tells all. Without one, what came before the fence may be forwarded.
+        self._unsure_until = 0 if seen.committed_journal_end is not None else seen.commands_end
         self._ledger = ledger
-        # A rebalance may have begun while this was opening: then `resume` opens, with the positions of that time.
+        self._begin()
+        self._log.info("shard open", next_command=self.next_offset, journal_end=seen.journal_end)
+
+    def _begin(self) -> None:
+        """Take commands, unless a rebalance began meanwhile: then `resume` does, with the positions of that time."""
         if self._may_serve.is_set():
             self._inbox.begin(self.next_offset)
             self.phase, self.reason = Phase.OPEN, ""
         else:
             self.phase, self.reason = Phase.SUSPENDED, "a rebalance is under way"
-        self._log.info("shard open", next_command=self.next_offset, journal_end=seen.journal_end)
 
     async def _stable(self) -> LogState:
-        """Look until nothing is open on the journal: ours ended with the fence, a stranger's may not."""
+        """Look until nothing is open on the journal: ours ended with the fence, a stranger's may not.
+
+        Where the outcomes have to tell what is decided, nothing may be open on them either: it hides those behind it.
+        """
         while True:
             seen = await self._journal.look()
-            if seen.journal_stable >= seen.journal_end:
+            if seen.journal_stable < seen.journal_end:
+                topic, since = "journal", seen.journal_stable
+            elif seen.committed_journal_end is None and seen.outcomes_stable < seen.outcomes_end:
+                topic, since = "outcomes", seen.outcomes_stable
+            else:
                 return seen
             self.reason = (
-                f"somebody else's transaction is open on the journal since offset {seen.journal_stable}; it ends by "
-                f"its producer or by the broker's timeout"
+                f"somebody else's transaction is open on the {topic} since offset {since}; it ends by its producer or "
+                f"by the broker's timeout"
             )
             await asyncio.sleep(STABLE_POLL_S)
 
@@ -260,7 +271,10 @@ class Shard:
                 f"instead of 0: events were deleted. Restore the topic from a copy, and set retention.ms and "
                 f"retention.bytes to -1."
             )
-        known = seen.committed_journal_end if seen.committed_journal_end is not None else seen.outcome_journal_end
+        self._require_end(seen, seen.committed_journal_end)
+
+    def _require_end(self, seen: LogState, known: int | None) -> None:
+        place = self.place
         if known is not None and seen.journal_end < known:
             raise StoppedError(
                 f"the journal of {place.kind}, partition {place.partition}, ends at offset {seen.journal_end}, and it "
@@ -305,9 +319,14 @@ class Shard:
 
     async def _next_command(self, seen: LogState) -> int:
         """Return the first command that is not decided: by the group, by the outcomes, and by what was lost."""
-        decided_by_outcome = 0 if seen.outcome_command is None else seen.outcome_command + 1
-        offset = max(seen.committed or 0, decided_by_outcome)
+        assert self._store is not None  # noqa: S101 - `_folded` opened it
         place = self.place
+        newest = await newest_outcome(self._journal, self._store, place, seen)
+        offset = seen.committed or 0
+        if newest is not None:
+            offset = max(offset, newest.command_offset + 1)
+            if seen.committed_journal_end is None:
+                self._require_end(seen, newest.journal_end)
         if offset > seen.commands_end:
             raise StoppedError(
                 f"{place.topic}-{place.partition} ends at offset {seen.commands_end}, and its commands were decided up "
@@ -323,7 +342,6 @@ class Shard:
                 )
             self._log.error("commands expired undecided", first=offset, offsets=expired)
             offset = seen.commands_start
-        assert self._store is not None  # noqa: S101 - `_folded` opened it
         lost = {void for void in self._store.voids().values() if self._store.command(command_key(*void)) is None}
         if lost and (offsets := await self._journal.lost_commands(lost)):
             again = max(min(offsets), seen.commands_start)
@@ -361,9 +379,9 @@ class Shard:
             if batch.next_offset >= 0:  # answer those before the one that cannot be answered
                 await self._transact([record for record in records if record.offset < batch.next_offset])
             raise
-        if batch.tally.forwarded and not self._is_offset_ours:
+        if batch.tally.forwarded and records[0].offset < self._unsure_until:
             ledger.drop()
-            await self._look_for_copies(records)
+            await self._look_for_copies()
             return
         decided = clock.monotonic()
         try:
@@ -380,17 +398,21 @@ class Shard:
         self._telemetry.committed(batch, records, decided - started, committed - decided)
         self._telemetry.cached(*ledger.cache_use())
 
-    async def _look_for_copies(self, records: list[CommandRecord]) -> None:
-        """Forward nothing twice: of what was forwarded before the group's offset was lost, no outcome here tells."""
-        last = await self._journal.last_forwarded(self.next_offset)
-        self._is_offset_ours = True
-        if last is None:
-            await self._transact(records)
-            return
-        self._log.warning("the group's offset was lost; going on behind what was forwarded", last_forwarded=last)
-        self.next_offset = last + 1
-        if self._may_serve.is_set():  # otherwise `resume` does it
-            self._inbox.begin(self.next_offset)
+    async def _look_for_copies(self) -> None:
+        """Forward nothing twice: of what was forwarded before the group's offset was lost, no outcome here tells.
+
+        Whatever is found, the commands are delivered again: a rebalance may have passed over the search.
+        """
+
+        def tell(reason: str) -> None:
+            self.phase, self.reason = Phase.OPENING, reason
+
+        last = await self._journal.last_forwarded(self.next_offset, tell)
+        self._unsure_until = 0
+        if last is not None:
+            self._log.warning("the group's offset was lost; going on behind what was forwarded", last_forwarded=last)
+            self.next_offset = last + 1
+        self._begin()
 
     async def _wait_fenced(self, error: FencedError) -> None:
         """Wait for the rebalance that explains the fence; without one, open again."""

@@ -1,4 +1,4 @@
-"""The records of the topic `schemas`: one for each version of a message, so that consumers find it without the code."""
+"""The records of the topic `schemas`, one for each version of a message, and the subjects of a schema registry."""
 
 from __future__ import annotations
 
@@ -15,7 +15,12 @@ RELEASE: Final = "release"
 
 def schema_key(kind: str, name: str, version: int) -> str:
     """The record's key: type and version, for an event the same text as its `ce_type`."""
-    return f"annals.{kind}.{name}.v{version}"
+    return f"{schema_subject(kind, name)}.v{version}"
+
+
+def schema_subject(kind: str, name: str) -> str:
+    """The subject of a type at a schema registry, with its versions under it: the full name of the record."""
+    return f"annals.{kind}.{name}"
 
 
 def schema_headers(role: str, release: str) -> list[Header]:

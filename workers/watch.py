@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from workers.kafka.connections import connect, is_told_to_end
+from agents.cancellation import is_told_to_end
+from workers.kafka.connections import connect
 from workers.kafka.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:

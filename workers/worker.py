@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from agents.cancellation import is_told_to_end
 from topics.names import TopicNames
 from workers.app import create_app
 from workers.clock import SystemClock
-from workers.kafka.connections import is_told_to_end
 from workers.kafka.provisioning import NotPermittedError, check, create
 from workers.kafka.sources import Sources
 from workers.registry import deciders

@@ -28,9 +28,9 @@ class Scenario(Deployment):
         self._is_attached = False
         self._is_waiting = False
 
-    def make_topics(self, partitions: int = 2) -> Self:
+    def make_topics(self, partitions: int = 2, copies: int = 1) -> Self:
         """Make the topics by the catalogue, which is faster than to have a worker do it."""
-        specs = catalogue(self.prefix, partitions, kinds=self.kinds)
+        specs = catalogue(self.prefix, partitions, copies, kinds=self.kinds)
         topics = [NewTopic(each.name, each.partitions, each.replication_factor, config=each.config) for each in specs]
         for future in self.admin.create_topics(topics, operation_timeout=30).values():
             future.result(30)

@@ -1,15 +1,21 @@
 """What a worker keeps beside the journal can be lost, aged or doubled: it changes no answer."""
 
+import json
 import shutil
 import signal
+from collections import defaultdict
 from itertools import islice
+from typing import Any
 
 import pytest
+from chaos_chain import cid_of
 from chaos_checker import Report
 from chaos_commands import command, mix, persons, rename
+from chaos_records import home_of
 from chaos_scenario import Scenario, assert_clean
+from chaos_sender import Sent
 from chaos_workers import eventually
-from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer, TopicPartition
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 
@@ -61,6 +67,92 @@ def test_offsets_that_are_reset_or_deleted_make_no_new_event_and_no_new_outcome(
         future.result(30)
     begun.start().until_ready()
     assert_clean(goes_on(begun, 102))
+
+
+def stranger_answers(scenario: Scenario, asked: Sent, **said: Any) -> None:
+    """Write what could be the outcome of this command, and of none that any worker knows of."""
+    body = json.loads(asked.ask.value or b"")
+    outcome = {
+        "command_id": body["id"],
+        "kind": "person",
+        "aggregate_id": body["aggregate_id"],
+        "status": "accepted",
+        "version": 103,
+        "head": cid_of(b"an event that nobody has"),
+        "events": [],
+        "error": None,
+    }
+    producer = Producer({"bootstrap.servers": scenario.bootstrap, "log_level": 0})
+    producer.produce(
+        f"{scenario.prefix}outcomes.person",
+        key=asked.ask.key,
+        value=json.dumps(outcome | said).encode(),
+        partition=asked.partition,
+        headers=[("command-id", body["id"]), ("command-offset", str(asked.offset)), ("journal-offset", "1000000")],
+    )
+    assert producer.flush(30) == 0
+
+
+@pytest.mark.parametrize("is_deleted", [True, False], ids=["deleted", "lowered"])
+def test_a_strangers_outcome_has_no_command_passed_over(people: Scenario, *, is_deleted: bool) -> None:
+    people.start().until_ready()
+    people.send(persons(10, 1))
+    assert_clean(people.until_answered())
+    assert people.workers[-1].end() == 0
+    waiting = people.send(rename(number, 101) for number in range(10))
+    strangers = {asked.partition: asked for asked in waiting}  # the last of each partition
+    for asked in strangers.values():
+        stranger_answers(people, asked)
+        event = {"version": 103, "type": "PersonRenamed", "cid": cid_of(b"an event that nobody has")}
+        stranger_answers(people, asked, events=[event])
+        stranger_answers(people, asked, version=0, head=None, status="rejected")
+    group = f"{people.prefix}annals"
+    if is_deleted:
+        people.admin.delete_consumer_groups([group])[group].result(30)
+    else:
+        low = [TopicPartition(f"{people.prefix}commands.person", partition, 1) for partition in strangers]
+        people.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, low)])[group].result(30)
+    people.start().until_ready()
+
+    def answers() -> dict[str, list[str]]:
+        """What was answered to those that waited, but for what the strangers said."""
+        found = defaultdict(list)
+        for _, records in people.read().of("outcomes", "person"):
+            for record in records:
+                if record.headers["journal-offset"] != b"1000000":
+                    said = json.loads(record.value or b"")
+                    found[said["command_id"]].append(said["status"])
+        return found
+
+    asked_for = {json.loads(asked.ask.value or b"")["id"] for asked in waiting}
+    eventually(lambda: asked_for <= answers().keys(), "every command is answered", told=people.told)
+    assert {tuple(statuses) for statuses in answers().values()} == {("accepted",)}
+
+
+def test_copies_behind_a_producers_open_transaction_are_made_once(people: Scenario) -> None:
+    worker = people.start().until_ready()
+    people.send(persons(10, 1))
+    assert_clean(people.until_answered())
+    outsider = Producer(
+        {"bootstrap.servers": people.bootstrap, "transactional.id": f"{people.prefix}outsider", "log_level": 0}
+    )
+    outsider.init_transactions(30)
+    outsider.begin_transaction()
+    here = next(number for number in range(10) if home_of(f"p-{number}".encode(), 2) == 1)
+    outsider.produce(f"{people.prefix}commands.person", key=b"p-1", value=b"never committed", partition=1)
+    assert outsider.flush(30) == 0
+    people.send([rename(here, 101, partition=0)])
+    eventually(lambda: worker.metric("annals_commands_forwarded_total", kind="person") == 1, "it is forwarded")
+    assert worker.end() == 0
+    group = f"{people.prefix}annals"
+    people.admin.delete_consumer_groups([group])[group].result(30)
+    worker = people.start()
+    waits = f"open on {people.prefix}commands.person-1 since offset"
+    eventually(lambda: any(waits in reason for reason in worker.reasons()), "it waits", told=worker.told)
+    outsider.abort_transaction(30)
+    worker.until_ready()
+    assert_clean(people.until_answered())
+    assert worker.metric("annals_commands_forwarded_total", kind="person") == 0
 
 
 def test_two_workers_on_one_data_directory_do_not_harm_each_other(begun: Scenario) -> None:

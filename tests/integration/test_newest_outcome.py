@@ -1,11 +1,15 @@
-"""Where a shard goes on by the newest outcome, on a real broker: whatever else is in the topic moves it nowhere."""
+"""What a shard is told of outcomes, on a real broker: newest first, and nothing of commands that nobody could read."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
+from aiokafka.structs import TopicPartition
 
-from agents.ports import UnreachableError
+from agents.ports import LogState, OutcomeRecord, UnreachableError
 from chained import WITHIN_S, make_topics
 from topics.names import TopicNames
 from workers.kafka.journal import KafkaShardLog, ShardTopics
@@ -13,16 +17,19 @@ from workers.kafka.journal import KafkaShardLog, ShardTopics
 pytestmark = pytest.mark.broker
 
 
-async def newest(bootstrap: str, topic_prefix: str, *outcomes: list[tuple[str, bytes]]) -> tuple[int | None, ...]:
-    """Write two commands and outcomes with these headers, and look."""
+@asynccontextmanager
+async def outcomes(
+    bootstrap: str, topic_prefix: str, *headers: list[tuple[str, bytes]]
+) -> AsyncIterator[tuple[KafkaShardLog, LogState]]:
+    """A shard's log with two commands, and outcomes with these headers, numbered; and what it sees."""
     names = TopicNames(topic_prefix)
     topics = ShardTopics(kind="person", partition=0, names=names, limits={}, dead_partitions=1)
     await make_topics(bootstrap, topics.all())
     async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
-        for _ in range(2):
-            await producer.send_and_wait(names.commands("person"), b"{}", partition=0)
-        for headers in outcomes:
-            await producer.send_and_wait(names.outcomes("person"), b"?", partition=0, headers=headers)
+        for number in range(2):
+            await producer.send_and_wait(names.commands("person"), b"%d" % number, partition=0)
+        for number, each in enumerate(headers):
+            await producer.send_and_wait(names.outcomes("person"), b"%d" % number, b"k", 0, headers=each)
     shard = KafkaShardLog({"bootstrap_servers": bootstrap}, topics, f"{topic_prefix}t", f"{topic_prefix}g", "none")
     try:
         async with asyncio.timeout(WITHIN_S):
@@ -32,16 +39,47 @@ async def newest(bootstrap: str, topic_prefix: str, *outcomes: list[tuple[str, b
                     break
                 except UnreachableError:  # a broker that has just started makes its own topics first
                     continue
+        yield shard, seen
     finally:
         await shard.close()
-    return seen.outcome_command, seen.outcome_journal_end
 
 
-async def test_what_is_no_outcome_of_a_command_here_is_passed_over(bootstrap: str, topic_prefix: str) -> None:
+async def test_what_speaks_of_no_command_here_is_left_out(bootstrap: str, topic_prefix: str) -> None:
     ours = [("command-id", b"c"), ("command-offset", b"1"), ("journal-offset", b"2")]
     strangers = [[], [("command-offset", b"last")], [("command-offset", b"2"), ("journal-offset", b"9")]]
-    assert await newest(bootstrap, topic_prefix, ours, *strangers) == (1, 2)
+    async with outcomes(bootstrap, topic_prefix, ours, *strangers) as (shard, seen):
+        assert [step async for step in shard.newest_outcomes(seen)] == [[OutcomeRecord(b"k", b"0", 1, 2)]]
 
 
-async def test_among_strangers_only_there_is_no_newest_outcome(bootstrap: str, topic_prefix: str) -> None:
-    assert await newest(bootstrap, topic_prefix, *[[("x", b"y")]] * 70) == (None, None)
+async def test_they_come_newest_first_each_once_in_growing_steps(
+    bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("workers.kafka.journal.TAIL_OFFSETS", 2)
+    async with outcomes(bootstrap, topic_prefix, *[[("command-offset", b"1")]] * 20) as (shard, seen):
+        steps = [[record.value for record in step] async for step in shard.newest_outcomes(seen)]
+    assert [len(step) for step in steps] == [2, 16, 2]
+    assert [value for step in steps for value in step] == [b"%d" % number for number in range(19, -1, -1)]
+
+
+async def test_among_strangers_only_there_is_none(bootstrap: str, topic_prefix: str) -> None:
+    async with outcomes(bootstrap, topic_prefix, *[[("x", b"y")]] * 70) as (shard, seen):
+        assert [step async for step in shard.newest_outcomes(seen)] == []
+
+
+async def test_a_command_is_read_at_its_offset(bootstrap: str, topic_prefix: str) -> None:
+    async with outcomes(bootstrap, topic_prefix) as (shard, _):
+        command = await shard.command_at(1)
+        assert command is not None
+        assert (command.offset, command.value) == (1, b"1")
+
+
+async def test_what_expired_since_the_look_tells_nothing(bootstrap: str, topic_prefix: str) -> None:
+    async with outcomes(bootstrap, topic_prefix, [("command-offset", b"1")]) as (shard, seen):
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+        await admin.start()
+        names = TopicNames(topic_prefix)
+        for topic, end in ((names.outcomes("person"), 1), (names.commands("person"), 2)):
+            await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=end)})
+        await admin.close()
+        assert [step async for step in shard.newest_outcomes(seen)] == []
+        assert await shard.command_at(1) is None

@@ -18,13 +18,14 @@ from agents.ports import (
     FencedError,
     JournalRecord,
     LogState,
+    OutcomeRecord,
     StoppedError,
     UncertainError,
     UnreachableError,
 )
 from agents.shard import Phase, Shard
 from schemas.chain import read_block, seal
-from schemas.cid import cid_of
+from schemas.cid import cid_of, cid_text
 from workers.stores.memory import MemoryStore
 
 PERSON = REGISTRY["person"]
@@ -66,6 +67,8 @@ class MemoryLog:
     def __init__(self) -> None:
         self.journal: list[JournalRecord] = []
         self.outcomes: list[dict[str, Any]] = []
+        self.hints: list[OutcomeRecord] = []
+        self.commands: list[Record] = []
         self.committed: int | None = None
         self.more: dict[str, Any] = {}
         self.failures: list[tuple[str, Exception]] = []
@@ -73,6 +76,9 @@ class MemoryLog:
         self.stable_after = 0
         self.lost: list[int] = []
         self.copied: int | None = None
+        self.held_up = 0
+        self.released = asyncio.Event()
+        self.released.set()
         self.forwards: list[bytes | None] = []
         self.changed = asyncio.Condition()
 
@@ -86,7 +92,7 @@ class MemoryLog:
     async def look(self):
         self.calls.append("look")
         self.stable_after -= 1
-        state = LogState(self.committed, None, None, None, 0, 1_000, 0, self.end, self.end)
+        state = LogState(self.committed, None, 0, 1_000, 1_000, 0, 0, 0, 0, self.end, self.end)
         if self.stable_after > 0:
             state = state._replace(journal_stable=self.end - 1, journal_end=self.end)
         return state._replace(**self.more)
@@ -97,11 +103,22 @@ class MemoryLog:
         if records:
             yield records
 
+    async def newest_outcomes(self, seen):
+        for hint in reversed(self.hints):  # a step each
+            yield [hint]
+
+    async def command_at(self, offset):
+        return self.commands[offset] if offset < len(self.commands) else None
+
     async def lost_commands(self, commands):
         return self.lost
 
-    async def last_forwarded(self, first):
+    async def last_forwarded(self, first, tell):
         self.calls.append("last_forwarded")
+        for _ in range(self.held_up):
+            tell("a transaction is open")
+            await asyncio.sleep(0)
+        await self.released.wait()
         return self.copied if self.copied is not None and self.copied >= first else None
 
     def writes(self):
@@ -242,6 +259,7 @@ class Scene:
             **more,
         )
         self.source.shard = self.shard
+        self.log.commands = self.source.commands
 
     def command(self, name, command_id=None, type_="RegisterPerson", aggregate_id="p-1"):
         offset = len(self.source.commands)
@@ -375,7 +393,6 @@ async def test_fenced_twice_over_a_minute_apart_it_goes_on(monkeypatch):
     [
         ({"journal_start": 3}, "begins at offset 3 instead of 0"),
         ({"committed_journal_end": 9}, "ends at offset 2, and it reached 9 before"),
-        ({"outcome_journal_end": 9}, "ends at offset 2, and it reached 9 before"),
         ({"commands_start": 5}, "5 offsets of commands from 0 on expired"),
     ],
 )
@@ -398,10 +415,32 @@ async def test_it_goes_on_without_expired_commands_only_when_told_to():
 
 async def test_it_goes_on_from_the_newest_outcome_when_the_groups_offset_is_lost():
     scene = Scene()
-    scene.log.more = {"committed": None, "outcome_command": 7}
+    for name in ("Ada", "Bea"):
+        scene.command(name)
+    scene.log.hints = [hint("c-1", 0, None, offset=1)]
     async with running(scene):
         await scene.until(Phase.OPEN)
-    assert scene.source.begins == [8]
+    assert scene.source.begins == [2]
+
+
+async def test_an_outcome_that_the_journal_does_not_bear_out_passes_no_command_over():
+    scene = Scene()
+    for name in ("Ada", "Bea"):
+        scene.command(name, type_="RegisterPerson" if name == "Ada" else "RenamePerson")
+    scene.log.hints = [hint("c-1", 2, cid_text(cid_of(b"nobody's")), status="accepted", offset=1, journal_end=99)]
+    async with running(scene):
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert scene.source.begins == [0]
+
+
+async def test_an_end_that_was_cut_off_is_known_by_an_outcome_that_the_journal_bears_out():
+    scene = Scene()
+    head = cid_text(scene.log.append())
+    scene.command("Ada")
+    scene.log.hints = [hint("c-0", 1, head, offset=0, journal_end=9)]
+    async with running(scene):
+        await scene.until(Phase.STOPPED)
+    assert "ends at offset 2, and it reached 9 before" in scene.shard.reason
 
 
 async def test_it_waits_for_a_strangers_transaction_on_the_journal():
@@ -570,6 +609,20 @@ def test_stopped_is_a_journal_error_that_names_its_reason():
     assert "why" in str(StoppedError("why"))
 
 
+def hint(command_id, version, head, *, offset, journal_end=0, status="rejected", aggregate_id="p-1"):
+    """An outcome without events as a record."""
+    outcome = {
+        "command_id": command_id,
+        "kind": "person",
+        "aggregate_id": aggregate_id,
+        "status": status,
+        "version": version,
+        "head": head,
+        "events": [],
+    }
+    return OutcomeRecord(aggregate_id.encode(), orjson.dumps(outcome), offset, journal_end)
+
+
 def misplaced(scene: Scene) -> None:
     """Two commands for another partition (of two), each with one for this partition behind it."""
     for name in ("Ada", "Bea"):
@@ -594,6 +647,71 @@ async def test_with_the_groups_offset_lost_what_was_never_forwarded_is_forwarded
     async with running(scene):
         assert await scene.answered(2) == ["accepted", "accepted"]
     assert scene.log.forwards == [scene.source.commands[0].value, scene.source.commands[2].value]
+
+
+async def test_while_copies_cannot_be_seen_it_is_not_ready_and_says_why():
+    scene = Scene(partitions=2)
+    misplaced(scene)
+    scene.log.copied, scene.log.held_up = 2, 1
+    scene.log.released.clear()
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+        await scene.until(Phase.OPENING)
+        assert scene.shard.reason == "a transaction is open"
+        scene.log.released.set()
+        await scene.answered(1)
+        assert scene.shard.phase is Phase.OPEN
+    assert scene.source.begins == [0, 3]
+    assert scene.log.forwards == []
+
+
+async def test_a_rebalance_while_copies_are_looked_for_loses_nothing():
+    scene = Scene(partitions=2)
+    misplaced(scene)
+    scene.log.held_up = 1
+    scene.log.released.clear()
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+        await scene.until(Phase.OPENING)
+        await scene.shard.suspend()
+        scene.log.released.set()
+        await scene.until(Phase.SUSPENDED)
+        scene.shard.resume()
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert len(scene.log.forwards) == 2
+
+
+@pytest.mark.parametrize(("committed_end", "looks"), [(None, 3), (0, 1)])
+async def test_a_strangers_transaction_on_the_outcomes_is_waited_for_where_they_tell_what_is_decided(
+    monkeypatch, committed_end, looks
+):
+    scene = Scene()
+    scene.log.more = {"committed_journal_end": committed_end, "outcomes_end": 1}
+    look = scene.log.look
+
+    async def looking():
+        if scene.log.calls.count("look") == looks - 1:
+            scene.log.more["outcomes_stable"] = 1
+        return await look()
+
+    monkeypatch.setattr(scene.log, "look", looking)
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+    assert scene.log.calls.count("look") == looks
+
+
+async def test_what_came_behind_the_fence_was_never_forwarded():
+    scene = Scene(partitions=2)
+    scene.log.more = {"commands_end": 1}
+    scene.command("Ada")
+    async with running(scene):
+        await scene.answered(1)
+        scene.command("Bea", aggregate_id="p-3")
+        scene.command("Cleo", type_="RenamePerson")
+        scene.source.deliver(1)
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    assert "last_forwarded" not in scene.log.calls
+    assert len(scene.log.forwards) == 1
 
 
 async def test_with_an_offset_of_its_own_a_shard_looks_for_no_copies():

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections import defaultdict
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
@@ -31,6 +31,7 @@ OK: Final = 200
 READY_S: Final = 120.0
 END_S: Final = 60.0
 SHOWN: Final = 3_000  # characters of a log that say why a process failed
+_P = TypeVar("_P", bound="Program")
 _numbers: Final = itertools.count(1)
 
 
@@ -168,11 +169,8 @@ class Samples:
 async def program(site: Site, name: str, arguments: Sequence[str]) -> AsyncIterator[Program]:
     """Run a Python process with these arguments; it ends with the block."""
     log = site.folder / f"{name}-{next(_numbers)}.log"
-    process = Program(await _start(arguments, log), log)
-    try:
+    async with _ended(Program(await _start(arguments, log), log)) as process:
         yield process
-    finally:
-        await undisturbed(process.end())
 
 
 @asynccontextmanager
@@ -186,7 +184,12 @@ async def worker(site: Site, *options: str, data: str = "data") -> AsyncIterator
         *options,
     ]
     log = site.folder / f"worker-{next(_numbers)}.log"
-    process = Worker(await _start(arguments, log), log)
+    async with _ended(Worker(await _start(arguments, log), log)) as process:
+        yield process
+
+
+@asynccontextmanager
+async def _ended(process: _P) -> AsyncIterator[_P]:
     try:
         yield process
     finally:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from workers.broker.errors import BrokerError
+from workers.settings.certificates import authorities_for_requests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,7 +110,7 @@ def _fetch(cache: Path, folder: Path, jars: tuple[Jar, ...], progress: Progress)
         ready.mkdir()
         maven = _maven_central(Path(workplace) / "repository")
         try:
-            with ThreadPoolExecutor(CONNECTIONS) as pool:
+            with authorities_for_requests(), ThreadPoolExecutor(CONNECTIONS) as pool:
                 progress(0, len(jars))
                 for done, (jar, path) in enumerate(
                     zip(jars, pool.map(lambda jar: _download(maven, jar), jars), strict=True)
@@ -121,7 +122,8 @@ def _fetch(cache: Path, folder: Path, jars: tuple[Jar, ...], progress: Progress)
             reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
             raise BrokerError(
                 f"Kafka could not be fetched from Maven Central ({reason}): the first start needs the network "
-                f"(behind a proxy, set HTTPS_PROXY), or a copy of {folder} from a machine that has it"
+                f"(behind a proxy, set HTTPS_PROXY, and SSL_CERT_FILE if it has an authority of its own), or a copy of "
+                f"{folder} from a machine that has it"
             ) from None
 
 

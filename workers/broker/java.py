@@ -42,12 +42,20 @@ def java_program() -> Path:
     return Path(JAVA)
 
 
-def format_folder(java: Path, class_path: str, config: Path) -> None:
-    """Prepare the folder that a configuration names for a cluster of one node; BrokerError if Kafka will not."""
-    # Kafka's own form of an id: 16 bytes in URL-safe base64, and none that begins like an option.
-    cluster_id = "A" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
+def new_cluster_id() -> str:
+    """Return an id in Kafka's own form: 16 bytes in URL-safe base64, and none that begins like an option."""
+    return "A" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
+
+
+def format_folder(java: Path, class_path: str, config: Path, cluster_id: str | None = None) -> None:
+    """Prepare the folder that a configuration names for a cluster of one node; BrokerError if Kafka will not.
+
+    cluster_id: of a cluster of several nodes; the configuration then names who may lead it.
+    """
     command = [str(java), "-Xmx64m", *JVM_OPTIONS, "-cp", class_path, "kafka.tools.StorageTool", "format"]
-    command += ["--standalone", "--ignore-formatted", "-t", cluster_id, "-c", str(config)]
+    command += ["--ignore-formatted", "-t", cluster_id or new_cluster_id(), "-c", str(config)]
+    if cluster_id is None:
+        command.append("--standalone")
     result = subprocess.run(  # noqa: S603 - our own program and files
         command,
         stdin=subprocess.DEVNULL,

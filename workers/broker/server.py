@@ -33,7 +33,8 @@ class Broker:
     """One broker and its data folder. A context manager, with `async with` too; can be started again after it ended.
 
     `port` is where it listens (0: a free one, kept for the next start), `advertised_port` where it tells clients to
-    connect (a proxy in front of it; by default the same).
+    connect (a proxy in front of it; by default the same). With a `cluster_id` it is one node of that cluster: then
+    `properties` say which one, where it listens and who the others are.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Broker:
         cache_dir: Path | None = None,
         heap_mb: int = 384,
         properties: Mapping[str, str] | None = None,
+        cluster_id: str | None = None,
         progress: Progress = silent,
     ) -> None:
         """Prepare nothing yet: `start` does."""
@@ -55,6 +57,7 @@ class Broker:
         self._cache_dir = cache_dir or default_cache_dir()
         self._heap_mb = heap_mb
         self._properties = dict(properties or {})
+        self._cluster_id = cluster_id
         self._progress = progress
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: Ports | None = None
@@ -163,7 +166,7 @@ class Broker:
         class_path = os.pathsep.join(map(str, jars))
         config = self._write_config(ports)
         if not (self.data_dir / "kafka" / "meta.properties").exists():
-            format_folder(java, class_path, config)
+            format_folder(java, class_path, config, self._cluster_id)
         if self.log_path.exists():
             # What the last run said is worth one more look after a crash.
             self.log_path.replace(self.log_path.with_suffix(".log.1"))

@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiokafka.client import AIOKafkaClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-
-
-def is_told_to_end() -> bool:
-    """Whether the present task was cancelled.
-
-    aiokafka cancels futures of its own when a connection breaks: who awaits one gets a CancelledError all the same.
-    """
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
 
 
 class MissingTopicError(Exception):

@@ -1,20 +1,23 @@
 """Which commands of a partition were forwarded already: asked when the group's offset may have been lost.
 
 Whoever decides a forwarded command answers it, so that no outcome of the partition that it came from tells of it. What
-does is the copy: it names its original, and is in the transaction that consumed it and all before it.
+does is the copy: it names its original, and is in the transaction that consumed it and all before it. Copies can lie
+behind a transaction that another producer holds open there: nobody reads them before it ends, so that is waited for.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from topics.headers import ORIGIN_OFFSET, ORIGIN_PARTITION, decimal_header
 from workers.kafka.connections import connect
 from workers.kafka.frames import headers_of
+from workers.kafka.offsets import HIGH_WATERMARK
 from workers.kafka.ranges import bounds, read_range
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -22,14 +25,18 @@ if TYPE_CHECKING:
     Copy = tuple[int, bytes | None]  # offset of the original, value
 
 STEP_OFFSETS: Final = 10_000  # looked at in one go, from the end backwards
+OPEN_POLL_S: Final = 0.5
 _NAME: Final = ORIGIN_OFFSET.encode()
 
 
-async def last_forwarded(options: Mapping[str, Any], where: Where, first: int) -> int | None:
+async def last_forwarded(
+    options: Mapping[str, Any], where: Where, first: int, tell: Callable[[str], None]
+) -> int | None:
     """Return the last offset from `first` on of a command of this partition that has a copy in another one, or None.
 
-    Headers are anybody's to write: a copy counts if its value is that of the original. Where no command was forwarded,
-    the other partitions are read to their beginnings.
+    Ask behind the fence: no copy of this partition's comes later. tell: is told what is waited for. Headers are
+    anybody's to write: a copy counts if its value is that of the original. Where no command was forwarded, the other
+    partitions are read to their beginnings.
 
     Raises:
         KafkaError, RangeGoneError: Kafka does not give what it has.
@@ -38,6 +45,7 @@ async def last_forwarded(options: Mapping[str, Any], where: Where, first: int) -
     client = await connect(options, [topic])
     try:
         others = [(topic, other) for other in sorted(client.cluster.partitions_for_topic(topic) or ()) if other != own]
+        await _until_visible(client, others, tell)
         reach = await bounds(client, [where, *others])
         last = first - 1
         for other in others:
@@ -45,6 +53,22 @@ async def last_forwarded(options: Mapping[str, Any], where: Where, first: int) -
         return last if last >= first else None
     finally:
         await client.close()
+
+
+async def _until_visible(client: AIOKafkaClient, others: Sequence[Where], tell: Callable[[str], None]) -> None:
+    """Wait until all that is in these partitions now is committed or aborted. What comes later is not waited for."""
+    ends = await bounds(client, others, HIGH_WATERMARK)
+    while True:
+        stable = await bounds(client, others)
+        held = [where for where in others if stable[where][1] < ends[where][1]]
+        if not held:
+            return
+        topic, partition = held[0]
+        tell(
+            f"commands that were forwarded may lie behind a producer's transaction, open on {topic}-{partition} since "
+            f"offset {stable[held[0]][1]}; it ends by its producer or by the broker's timeout"
+        )
+        await asyncio.sleep(OPEN_POLL_S)
 
 
 async def _last_of(

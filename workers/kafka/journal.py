@@ -6,12 +6,12 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-import orjson
 from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
-from agents.ports import JournalRecord, LogState, StoppedError, UnreachableError
+from agents.ports import JournalRecord, LogState, OutcomeRecord, StoppedError, UnreachableError
+from schemas.outcome import ACCEPTED, decode_outcome
 from topics.headers import COMMAND_OFFSET, JOURNAL_OFFSET, decimal_header
 from topics.wire import encode_headers
 from workers.kafka.batches import PartitionBatches, measured
@@ -21,16 +21,17 @@ from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, comm
 from workers.kafka.transaction import Offsets, TransactionalWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from agents.ports import Record, Writes
+    from agents.ports import CommandRecord, Record, Writes
 
     Where = tuple[str, int]
 
 READ_RECORDS: Final = 4_000  # one fold step: some 60 ms, so that heartbeats are never late
 READ_TIMEOUT_MS: Final = 1_000
 FETCH_BYTES: Final = 4 << 20
-TAIL_RECORDS: Final = 64  # how far from the end the newest outcome is looked for first; eightfold each time
+TAIL_OFFSETS: Final = 64  # how far from the end outcomes are looked for first; eightfold each time, up to the next
+STEP_OFFSETS: Final = 32_768
 NO_HEADERS: Final = encode_headers([])
 JOURNAL_END: Final = re.compile(r"journal=(\d+)")
 
@@ -139,23 +140,24 @@ class KafkaShardLog:
         topics = self._topics
         client = await connect(self._options, topics.all())
         try:
-            ends = await list_offsets(client, HIGH_WATERMARK, LAST, [topics.events, topics.commands])
-            stable = await list_offsets(client, LAST_STABLE, LAST, [topics.events, topics.outcomes])
+            ends = await list_offsets(client, HIGH_WATERMARK, LAST, [topics.events, topics.outcomes, topics.commands])
+            stable = await list_offsets(client, LAST_STABLE, LAST, [topics.events, topics.outcomes, topics.commands])
             starts = await list_offsets(
                 client, HIGH_WATERMARK, FIRST, [topics.events, topics.outcomes, topics.commands]
             )
             group = await committed(client, self._group, topics.commands)
         finally:
             await client.close()
-        newest = await self._newest_outcome(starts[topics.outcomes], stable[topics.outcomes], ends[topics.commands])
         metadata = JOURNAL_END.search(group[1]) if group else None
         return LogState(
             committed=group[0] if group else None,
             committed_journal_end=int(metadata[1]) if metadata else None,
-            outcome_command=newest[0],
-            outcome_journal_end=newest[1],
             commands_start=starts[topics.commands],
+            commands_stable=stable[topics.commands],
             commands_end=ends[topics.commands],
+            outcomes_start=starts[topics.outcomes],
+            outcomes_stable=stable[topics.outcomes],
+            outcomes_end=ends[topics.outcomes],
             journal_start=starts[topics.events],
             journal_stable=stable[topics.events],
             journal_end=ends[topics.events],
@@ -170,6 +172,41 @@ class KafkaShardLog:
         with _reaching("the journal"):
             async for records in read_partition(self._options, self._topics.events, start, end):
                 yield [JournalRecord(record.offset, record.key, record.value) for record in records]
+
+    async def newest_outcomes(self, seen: LogState) -> AsyncIterator[list[OutcomeRecord]]:
+        """Yield what is in `outcomes` and speaks of commands that are there, newest first, from its end backwards.
+
+        Whatever names no command that could be read is left out: others can write here, a topic can be made anew.
+        """
+        stop, reach = seen.outcomes_stable, TAIL_OFFSETS
+        while stop > seen.outcomes_start:
+            begin = max(seen.outcomes_start, stop - reach)
+            found: list[OutcomeRecord] = []
+            try:
+                with _reaching("outcomes"):
+                    async for records in read_partition(self._options, self._topics.outcomes, begin, stop):
+                        for record in records:
+                            offset = decimal_header(record.headers, COMMAND_OFFSET)
+                            if offset is not None and offset < seen.commands_stable:
+                                end = decimal_header(record.headers, JOURNAL_OFFSET)
+                                found.append(OutcomeRecord(record.key, record.value, offset, end))
+            except StoppedError:  # expired since `look`: the journal was folded meanwhile
+                return
+            if found:
+                yield found[::-1]
+            stop, reach = begin, min(8 * reach, STEP_OFFSETS)
+
+    async def command_at(self, offset: int) -> CommandRecord | None:
+        """Return the command at an offset below the last stable one; None if there is none (any more)."""
+        found: CommandRecord | None = None
+        with _reaching("commands"):
+            try:
+                async for records in read_partition(self._options, self._topics.commands, offset, offset + 1):
+                    for record in records:
+                        found = record
+            except StoppedError:  # expired since `look`
+                return None
+        return found
 
     async def lost_commands(self, commands: set[tuple[bytes, bytes]]) -> list[int]:
         """Return the offsets of these commands (aggregate id, command id, in UTF-8) whose newest outcome claims events.
@@ -190,17 +227,23 @@ class KafkaShardLog:
                     headers = dict(record.headers)
                     command = record.key or b"", headers.get("command-id") or b""
                     if command in commands and decimal_header(record.headers, COMMAND_OFFSET) is not None:
-                        outcome = orjson.loads(record.value)
-                        if outcome["status"] == "accepted" and outcome["events"]:
+                        try:
+                            outcome = decode_outcome(record.value or b"")
+                        except ValueError:  # a stranger's
+                            continue
+                        if outcome.status == ACCEPTED and outcome.events:
                             lost[command] = int(headers["command-offset"])
                         else:
                             lost.pop(command, None)
             return list(lost.values())
 
-    async def last_forwarded(self, first: int) -> int | None:
-        """Return the last command from `first` on that has a copy in another partition, None if none has."""
+    async def last_forwarded(self, first: int, tell: Callable[[str], None]) -> int | None:
+        """Return the last command from `first` on that has a copy in another partition, None if none has.
+
+        tell: is told what is waited for.
+        """
         with _reaching("commands"):
-            return await last_forwarded(self._options, self._topics.commands, first)
+            return await last_forwarded(self._options, self._topics.commands, first, tell)
 
     def writes(self) -> KafkaWrites:
         """Return an empty transaction's records."""
@@ -224,28 +267,6 @@ class KafkaShardLog:
     async def close(self) -> None:
         """Close the connections."""
         await self._writer.close()
-
-    async def _newest_outcome(self, start: int, end: int, commands_end: int) -> tuple[int | None, int | None]:
-        """Return `command-offset` and `journal-offset` of the newest outcome, looked for from the end backwards.
-
-        What speaks of no command that there is (others can write here, a topic can be made anew) is passed over.
-        """
-        reach = TAIL_RECORDS
-        while end > start:
-            newest = None
-            begin = max(start, end - reach)
-            async for records in read_partition(self._options, self._topics.outcomes, begin, end):
-                for record in reversed(records):
-                    offset = decimal_header(record.headers, COMMAND_OFFSET)
-                    if offset is not None and offset < commands_end:
-                        newest = offset, decimal_header(record.headers, JOURNAL_OFFSET)
-                        break
-            if newest is not None:
-                return newest
-            if begin == start:
-                break
-            reach *= 8
-        return None, None
 
 
 @contextmanager

@@ -45,8 +45,12 @@ class _Part(NamedTuple):
     size: int
 
 
-async def bounds(client: AIOKafkaClient, wheres: Iterable[Where]) -> dict[Where, tuple[int, int]]:
+async def bounds(
+    client: AIOKafkaClient, wheres: Iterable[Where], isolation: int = LAST_STABLE
+) -> dict[Where, tuple[int, int]]:
     """Return of each partition the first offset and the last stable one, behind which nothing is committed yet.
+
+    isolation: HIGH_WATERMARK for the offset behind everything instead, transactions that are open included.
 
     Raises:
         KafkaError: a leader refuses, or is not there for half a minute.
@@ -56,7 +60,7 @@ async def bounds(client: AIOKafkaClient, wheres: Iterable[Where]) -> dict[Where,
     while True:
         try:
             starts = await list_offsets(client, HIGH_WATERMARK, FIRST, wanted)
-            ends = await list_offsets(client, LAST_STABLE, LAST, wanted)
+            ends = await list_offsets(client, isolation, LAST, wanted)
         except (KafkaError, OSError, TimeoutError) as error:
             await _wait_for_leader(client, error, deadline)
         else:

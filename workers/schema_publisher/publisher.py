@@ -66,7 +66,7 @@ class SchemaPublisher:
         return len(wanted)
 
     async def to_registry(self) -> int:
-        """Register every schema, where a registry is named, and return how many it refused.
+        """Register every schema, where a registry is named, and return how many subjects it refused something of.
 
         Raises:
             RegistryUnreachableError: the registry does not answer.

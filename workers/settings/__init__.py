@@ -3,7 +3,8 @@
 - `workers.settings.model`: every setting with its default, unit and meaning, as data;
 - `workers.settings.values`: what each kind of value may be;
 - `workers.settings.sources`: where values come from, and the refusal of wrong ones by name;
-- `workers.settings.connection`: what a Kafka client needs of them.
+- `workers.settings.connection`: what a Kafka client needs of them;
+- `workers.settings.certificates`: which authorities the first fetch of Kafka believes.
 """
 
 from workers.settings.connection import client_options, is_loopback, warnings

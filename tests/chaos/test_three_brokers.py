@@ -1,0 +1,122 @@
+"""A real cluster of three: topics with three copies are as promised or refused by name, and one broker may die."""
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from chaos_cluster import Cluster
+from chaos_commands import persons, rename
+from chaos_scenario import Scenario, assert_clean
+from chaos_workers import eventually
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+
+from processes import ENTRY_POINT, own_environment
+
+pytestmark = [pytest.mark.broker, pytest.mark.chaos]
+
+PERSONS = 10
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[Cluster]:
+    with Cluster(tmp_path_factory.mktemp("cluster"), cache_dir) as running:
+        yield running
+
+
+@pytest.fixture
+def people(cluster: Cluster, tmp_path: Path) -> Iterator[Scenario]:
+    """A deployment for persons, each topic with a copy on every broker."""
+    with Scenario(cluster.bootstrap, f"c{secrets.token_hex(4)}.", tmp_path, kinds=("person",)) as made:
+        yield made.make_topics(copies=3)
+
+
+def annals(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ENTRY_POINT, *command], env=own_environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def alter(bootstrap: str, topic: str, name: str, value: str) -> None:
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+    for future in admin.incremental_alter_configs([resource]).values():
+        future.result(30)
+
+
+def test_topics_with_three_copies_are_good_until_they_could_lose_what_was_acknowledged(cluster: Cluster) -> None:
+    prefix = f"c{secrets.token_hex(4)}."
+    to = ["--bootstrap-servers", cluster.bootstrap, "--topic-prefix", prefix, "--replication-factor", "3", "--json"]
+    made = annals("topics", "create", *to)
+    assert made.returncode == 0, made.stderr
+    good = annals("topics", "check", *to)
+    assert (good.returncode, json.loads(good.stdout)["refusals"]) == (0, []), good.stdout
+    assert json.loads(good.stdout)["warnings"] == []
+    lies = {
+        (f"{prefix}events.person", "min.insync.replicas"): "1",
+        (f"{prefix}outcomes.workflow", "min.insync.replicas"): "1",
+        (f"{prefix}events.person", "unclean.leader.election.enable"): "true",
+        (f"{prefix}commands.person", "unclean.leader.election.enable"): "true",
+    }
+    for (topic, name), value in lies.items():
+        alter(cluster.bootstrap, topic, name, value)
+    found: dict[tuple[str, str], str] = {}
+
+    def refused() -> bool:
+        checked = annals("topics", "check", *to)
+        found.clear()
+        found.update(
+            {(each["topic"], each["setting"]): each["found"] for each in json.loads(checked.stdout)["refusals"]}
+        )
+        return checked.returncode == 1 and len(found) == len(lies)
+
+    eventually(refused, "what was altered is refused", told=lambda: str(found))
+    assert found == lies
+
+
+def test_the_broker_that_leads_the_journal_is_killed_and_every_promise_is_kept(
+    cluster: Cluster, people: Scenario
+) -> None:
+    worker = people.start().until_ready()
+    people.send(persons(PERSONS, 1))
+    assert_clean(people.until_answered())
+    topic = f"{people.prefix}events.person"
+
+    def leader() -> int:
+        return people.admin.list_topics(topic, timeout=30).topics[topic].partitions[0].leader
+
+    first = leader()
+    turn = 100
+
+    def busy_until(is_so, what: str) -> None:
+        """Send without waiting for anything, until it is so."""
+
+        def sent() -> bool:
+            nonlocal turn
+            turn += 1
+            people.sender.send(rename(number, turn) for number in range(PERSONS))
+            return is_so()
+
+        eventually(sent, what, told=people.told)
+
+    committed = worker.metric("annals_events_total", kind="person")
+    busy_until(lambda: worker.metric("annals_events_total", kind="person") > committed + 50, "it decides")
+    cluster.nodes[first].kill()
+    committed = worker.metric("annals_events_total", kind="person")
+    busy_until(lambda: leader() not in (first, -1), "another one leads")
+    busy_until(lambda: worker.metric("annals_events_total", kind="person") > committed + 50, "it goes on with two")
+    cluster.nodes[first].start()
+    people.send(rename(number, 1) for number in range(PERSONS))
+    assert_clean(people.until_answered())
+    whole = {1, 2, 3}
+    eventually(
+        lambda: set(people.admin.list_topics(topic, timeout=30).topics[topic].partitions[0].isrs) == whole,
+        "all three have a copy again",
+    )
+    worker.until_ready()
+    people.send(rename(number, 2) for number in range(PERSONS))
+    assert_clean(people.until_answered())
+    assert worker.end() == 0
