@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from schemas import outcome
-from schemas.cid import cid_text
 from topics.headers import origin_of, outcome_headers
 from topics.wire import encode_headers, encoded_outcome_headers
 
@@ -36,9 +35,9 @@ def told(ask: Ask, kind: str) -> tuple[str, bytes]:
 
 def accepted_once(ask: Ask, kind: bytes) -> bytes:
     """Return the value of the outcome of a command that caused one event; kind in UTF-8."""
-    version, ((cid, name),) = ask.caused
-    command, text = ask.command, cid_text(cid).encode()
-    return outcome.accepted_event(command.id, kind, command.aggregate_id, version, name.encode(), text)
+    version, ((_, name),) = ask.caused
+    command = ask.command
+    return outcome.accepted_event(command.id, kind, command.aggregate_id, version, name.encode(), ask.head)
 
 
 def told_headers(ask: Ask, journal_end: int) -> bytes:

@@ -194,6 +194,7 @@ class Batch:
                 actor,
                 event_data(event),
             )
+            text = cid_text(head).encode()
             headers = encoded_event_headers(
                 kind,
                 key,
@@ -201,7 +202,7 @@ class Batch:
                 name,
                 schema_version,
                 time,
-                cid_text(head).encode(),
+                text,
                 command_id,
                 correlation,
                 causation_id,
@@ -224,7 +225,7 @@ class Batch:
             self._flush()
             self._writes.add_together(records)
         sealed[key] = after = Aggregate(version, head, moment, ask.state)
-        ask.caused = before.version + 1, caused
+        ask.caused, ask.head = (before.version + 1, caused), text
         ledger.record(key, after, ask.known, ask.caused)
         self._last_cid = caused[-1][0]
         self.tally.events += len(records)

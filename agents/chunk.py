@@ -66,7 +66,8 @@ class Ask(Struct, gc=False):
     """One command that is decided here, and what becomes of it.
 
     index: its place in the chunk; known: its `ports.command_key`; before: where its aggregate stood; state: after
-    `events`; told: the events of the same command, answered before; caused: its events once they are sealed.
+    `events`; told: the events of the same command, answered before. Once its events are sealed, caused: these; head:
+    the CID of the last one as text.
     """
 
     index: int
@@ -81,6 +82,7 @@ class Ask(Struct, gc=False):
     rejection: Rejection | None = None
     told: CommandEvents | Ask | None = None
     caused: CommandEvents = (0, ())
+    head: bytes = b""
 
 
 class Chunk:

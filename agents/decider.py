@@ -6,7 +6,8 @@ The order of a decision is here, once: already true, open, rules. An aggregate s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 
@@ -18,7 +19,6 @@ from schemas.validation import Validator
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from datetime import datetime
 
     from schemas.complaints import Problem
     from schemas.messages import Message
@@ -29,7 +29,7 @@ Data = dict[str, Any]
 S = TypeVar("S", bound=State)
 
 
-class Circumstances(NamedTuple):
+class Circumstances(msgspec.Struct, frozen=True, gc=False):
     """What a decision knows beside command and state: time and identity come with the command."""
 
     aggregate_id: str

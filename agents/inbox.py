@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 from agents.ports import DisturbedError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from agents.ports import CommandRecord, CommandSource, Delivery
 
 RECORD_BYTES: Final = 600  # measured: what a record takes beside its value
@@ -24,7 +25,7 @@ class Inbox:
     def __init__(self, source: CommandSource) -> None:
         """Begin empty and paused: the shard says from where."""
         self._source = source
-        self._waiting: deque[CommandRecord] = deque()
+        self._waiting: list[CommandRecord] = []
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._is_paused = False
@@ -57,8 +58,8 @@ class Inbox:
             return
         if not delivery.records:
             self.disturb("the next command is not in the topic any more")
-        self._waiting.extend(delivery.records)
-        self._bytes += sum(_bytes(record) for record in delivery.records)
+        self._waiting += delivery.records
+        self._bytes += _bytes(delivery.records)
         self._arrived.set()
         if self._bytes > HIGH_BYTES and not self._is_paused:
             self._is_paused = True
@@ -80,12 +81,11 @@ class Inbox:
                 raise self._disturbance
             self._arrived.clear()
             await self._arrived.wait()
-        waiting, size = self._waiting, 0
-        taken: list[CommandRecord] = []
-        while waiting and len(taken) < BATCH_RECORDS and size < BATCH_BYTES:
-            record = waiting.popleft()
-            size += _bytes(record)
-            taken.append(record)
+        taken = self._waiting[:BATCH_RECORDS]
+        size = _bytes(taken)
+        while size > BATCH_BYTES and len(taken) > 1:
+            size -= _bytes([taken.pop()])
+        del self._waiting[: len(taken)]
         self._bytes -= size
         if self._is_paused and self._bytes < LOW_BYTES:
             self._is_paused = False
@@ -93,6 +93,5 @@ class Inbox:
         return taken
 
 
-def _bytes(record: CommandRecord) -> int:
-    value = record.value
-    return RECORD_BYTES + len(value) if value is not None else RECORD_BYTES
+def _bytes(records: Sequence[CommandRecord]) -> int:
+    return RECORD_BYTES * len(records) + sum([len(record.value or b"") for record in records])
