@@ -58,7 +58,7 @@ def _of_members(struct: type[Struct], data: dict[str, Any], path: str) -> Iterat
             yield from complaints(annotations[field.name], data[name], f"{path}.{name}")
         elif field.required:
             yield f"{path}.{name}", "is required"
-    for name in data.keys() - fields.keys():
+    for name in (given for given in data if given not in fields):
         yield below(path, name), f"is not a member here; the members are {', '.join(fields) or 'none'}"
 
 

@@ -22,8 +22,9 @@ from schemas.strict_json import DEEPEST, MOST_INTEGER, NotJsonError, join, nesti
 from schemas.trace_context import trace_context
 
 MOST_KEY_AND_HEADER_BYTES: Final = 65_536
-FORWARDING: Final = frozenset({"origin-partition", "origin-offset"})
-"""The headers of a command that a worker forwarded; its key is then what the worker made of `aggregate_id`."""
+FORWARDING: Final = ("origin-partition", "origin-offset")
+"""The last headers of a command that a worker forwarded; its key is then what the worker made of `aggregate_id`."""
+LONGEST_ORIGIN: Final = 19  # digits of a 64-bit offset
 
 Trace = tuple[bytes | None, bytes | None]
 _NO_TRACE: Final[Trace] = (None, None)
@@ -104,8 +105,11 @@ def _other_key() -> DeadLetter:
 
 def _bytes_beside(key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
     """Return the bytes of key and headers as produced: what forwarding adds must not make a command too large."""
-    given = [len(name.encode()) + len(text or b"") for name, text in headers if name not in FORWARDING]
-    return sum(given) + (len(key or b"") if len(given) == len(headers) else 0)
+    is_copy = tuple(name for name, _ in headers[-2:]) == FORWARDING and all(
+        text is not None and text.isdigit() and len(text) <= LONGEST_ORIGIN for _, text in headers[-2:]
+    )
+    given = sum(len(name.encode()) + len(text or b"") for name, text in (headers[:-2] if is_copy else headers))
+    return given if is_copy else given + len(key or b"")
 
 
 def read_commands(records: Sequence[Record], max_command_bytes: int) -> list[Command | DeadLetter]:

@@ -19,6 +19,8 @@ SNAPSHOT_TOPIC_BYTES: Final = 4_194_304
 DEAD_LETTER_TOPIC_BYTES: Final = 9_437_184
 SCHEMA_TOPIC_BYTES: Final = 1_048_576  # many times the largest
 
+# From two replicas on there are elections, and one that is unclean loses what only the old leader had.
+REPLICATED: Final = 2
 # From three replicas on, one can be lost without a pause and without an event.
 DURABLE_REPLICATION_FACTOR: Final = 3
 DURABLE_IN_SYNC_REPLICAS: Final = 2
@@ -140,13 +142,13 @@ KEYS: Final[dict[Role, str]] = {
 
 
 def durability(replication_factor: int) -> tuple[TopicSetting, ...]:
-    """Return the settings that decide whether a lost broker loses records: refused from three replicas on."""
+    """Return the settings that decide whether a lost broker loses records."""
     durable = replication_factor >= DURABLE_REPLICATION_FACTOR
     return (
         TopicSetting(
             "unclean.leader.election.enable",
             "false",
-            Rule.MUST_EQUAL if durable else Rule.SHOULD_EQUAL,
+            Rule.MUST_EQUAL if replication_factor >= REPLICATED else Rule.SHOULD_EQUAL,
             "a replica that lacks committed records could become the leader",
         ),
         TopicSetting(

@@ -77,6 +77,6 @@ def _takes(meta: SettingMeta) -> str:
     try:
         value = meta.parse(PROBE)
     except ValueError as error:
-        # The reason of this refusal, and the refused value, are no part of what is taken.
-        return re.sub(r" \((?!ASCII)[^()]*\)$|, not '.*'$|^a topic prefix has ", "", str(error), flags=re.DOTALL)
+        # The reason of this refusal is no part of what is taken.
+        return re.sub(r" \((?!ASCII)[^()]*\)$", "", str(error))
     return "a folder" if isinstance(value, Path) else "text"

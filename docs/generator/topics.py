@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from generator.markdown import code, table
 from schemas.cid import cid_of, cid_text
-from topics.catalog import DURABLE_REPLICATION_FACTOR, SETTINGS, catalogue, durability
+from topics.catalog import DURABLE_REPLICATION_FACTOR, REPLICATED, SETTINGS, catalogue, durability
 from topics.headers import dead_letter_headers, event_headers, forwarded_headers, outcome_headers
 from topics.names import TopicNames, transactional_id
 from topics.schemas import schema_headers
@@ -55,7 +55,7 @@ def page() -> str:
     parts.append(
         f"### All of them, by replication factor\n\nFrom {DURABLE_REPLICATION_FACTOR} copies on one can be lost.\n"
     )
-    for factor in (1, DURABLE_REPLICATION_FACTOR):
+    for factor in (1, REPLICATED, DURABLE_REPLICATION_FACTOR):
         rows = [[code(each.name), code(each.value), str(each.rule), each.why] for each in durability(factor)]
         parts += [f"Replication factor {factor}:\n", table(["setting", "value", "rule", "why"], rows)]
     return "\n".join([*parts, _headers(), _other_names()])

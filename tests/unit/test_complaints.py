@@ -47,6 +47,7 @@ P1, P2 = {"kind": "person", "id": "p-1"}, {"kind": "person", "id": "p-2"}
     [
         ({}, {"data.name": "is required"}),
         ({"name": "a", "nmae": 1}, {"data.nmae": "is not a member here; the members are name, owner, owners, place,"}),
+        ({"f": 1, "e": 1, "name": "a", "d": 1, "c": 1, "b": 1}, {f"data.{name}": "is not a" for name in "fedcb"}),
         ({"name": "a", "a b": 1}, {'data["a b"]': "is not a member here"}),
         ({"name": None}, {"data.name": "must be text of 1 to 200 characters"}),
         ({"name": "a", "owner": {"kind": "robot", "id": 3}}, {

@@ -131,6 +131,13 @@ def test_what_forwarding_adds_makes_no_command_too_large() -> None:
     assert _read(_value(), **{**forwarded, "y": b""}).reason == TOO_LARGE
 
 
+@pytest.mark.parametrize("name", ["origin-partition", "origin-offset"])
+def test_a_header_under_a_forwarding_name_that_no_worker_wrote_counts(name: str) -> None:
+    long = b"x" * MOST_KEY_AND_HEADER_BYTES
+    assert _read(_value(), **{"origin-partition": b"3", "origin-offset": b"4", name: long}).reason == TOO_LARGE
+    assert _read(_value(), **{name: long}).reason == TOO_LARGE
+
+
 def test_a_key_alone_may_be_too_large() -> None:
     assert _read(_value(), key=b"x" * (MOST_KEY_AND_HEADER_BYTES + 1)).reason == TOO_LARGE
 

@@ -122,6 +122,7 @@ def test_a_wrong_value_is_refused_by_name(name: str, values: list[str]) -> None:
     for value in values:
         (line,) = refusal({f"ANNALS_{name}": value}).splitlines()
         assert line.startswith(f"ANNALS_{name}: {value!r} is not "), line
+        assert f"not {value!r}" not in line, line
         assert line.endswith("(environment)")
         (line,) = refusal({}, {name.lower(): value}).splitlines()
         assert line.endswith(f"(option --{name.lower().replace('_', '-')})")

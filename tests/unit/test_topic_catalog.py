@@ -67,8 +67,8 @@ def test_a_journal_that_could_lose_events_is_always_refused(name: str) -> None:
     assert setting.rule is Rule.MUST_EQUAL
 
 
-@pytest.mark.parametrize(("replicas", "refused"), [(1, False), (2, False), (3, True)])
-def test_unclean_elections_are_refused_from_three_replicas_on(*, replicas: int, refused: bool) -> None:
+@pytest.mark.parametrize(("replicas", "refused"), [(1, False), (2, True), (3, True)])
+def test_unclean_elections_are_refused_where_there_are_elections(*, replicas: int, refused: bool) -> None:
     for spec in catalogue(replication_factor=replicas):
         (setting,) = (setting for setting in spec.settings if setting.name == "unclean.leader.election.enable")
         assert setting.rule.is_refused is refused

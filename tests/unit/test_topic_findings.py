@@ -174,7 +174,7 @@ def test_one_topic_with_fewer_copies_is_named() -> None:
     assert (warning.topic, warning.found) == (JOURNAL, "1")
 
 
-def test_an_unclean_election_is_only_said_below_three_copies() -> None:
+def test_an_unclean_election_is_only_said_of_a_single_copy() -> None:
     report = compared(with_setting(facts(1), JOURNAL, "unclean.leader.election.enable", "true"))
     assert [each.setting for each in report.warnings] == ["unclean.leader.election.enable", "replicas"]
     assert report.is_good

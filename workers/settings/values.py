@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from topics.names import TopicNames
+from topics.names import LONGEST_PREFIX, TopicNames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,7 +97,10 @@ def kafka_name(value: str) -> str:
 
 def topic_prefix(value: str) -> str:
     """Take what every topic's name may begin with."""
-    TopicNames(value)
+    try:
+        TopicNames(value)
+    except ValueError:
+        raise ValueError(f"at most {LONGEST_PREFIX} letters, digits, '.', '_' and '-' (ASCII)") from None
     return value
 
 
