@@ -34,7 +34,7 @@ class Plan:
     backlog_commands: int = 1_000_000
     rates: tuple[int, ...] = (100, 1_000)
     latency_s: float = 20.0
-    warm_up_s: float = 3.0
+    warm_up_s: float = 10.0
     pause_rate: int = 200
     chain_events: int = 100_000
     append_commands: int = 20_000
