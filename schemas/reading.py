@@ -108,7 +108,10 @@ def _bytes_beside(key: bytes | None, headers: Sequence[tuple[str, bytes | None]]
     is_copy = tuple(name for name, _ in headers[-2:]) == FORWARDING and all(
         text is not None and text.isdigit() and len(text) <= LONGEST_ORIGIN for _, text in headers[-2:]
     )
-    given = sum(len(name.encode()) + len(text or b"") for name, text in (headers[:-2] if is_copy else headers))
+    given = sum(
+        len(name.encode(errors="surrogateescape")) + len(text or b"")
+        for name, text in (headers[:-2] if is_copy else headers)
+    )
     return given if is_copy else given + len(key or b"")
 
 

@@ -34,7 +34,7 @@ def varint(number: int) -> bytes:
 
 
 def _header(name: str, value: bytes | None) -> bytes:
-    encoded = name.encode()
+    encoded = name.encode(errors="surrogateescape")  # what was read as it is, though not UTF-8, is written as it was
     rest = varint(-1) if value is None else varint(len(value)) + value
     return varint(len(encoded)) + encoded + rest
 

@@ -5,6 +5,7 @@ The producer and the reader are confluent-kafka, a client that this project did 
 
 import json
 import os
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,12 @@ from command_cases import Accepted, Case, DeadLettered
 from json_texts import commands as command_texts
 from processes import ENTRY_POINT, free_port, own_environment, running, until
 from topics.keys import partition_of
+from topics.wire import encode_headers
+from workers.kafka.batches import PartitionBatches
+from workers.kafka.connections import connect
+from workers.kafka.frames import headers_of
+from workers.kafka.ranges import read_range
+from workers.kafka.transaction import Offsets, TransactionalWriter
 from workers.settings import Settings
 
 PARTITIONS = 4
@@ -215,6 +222,49 @@ def test_a_copy_that_is_still_misplaced_is_a_dead_letter(shore: Shore) -> None:
     shore.send(_command("lost", "p-lost"), b"p-lost", headers, partition=wrong)
     (answer,) = shore.answers(1)
     assert answer.header("reason") == "misrouted"
+
+
+async def test_a_header_name_that_is_not_utf_8_holds_nothing_up_and_goes_along_as_it_is(shore: Shore) -> None:
+    key = b"p-stray-name"
+    home = partition_of(key, PARTITIONS)
+    elsewhere = (home + 1) % PARTITIONS
+    headers = [(b"\xff\xfename".decode(errors="surrogateescape"), b"x")]
+    topic = f"{shore.prefix}commands.person"
+    await _write_raw(shore.bootstrap, (topic, elsewhere), key, _command("stray-name", key.decode()), headers)
+    (answer,) = shore.answers(1)
+    assert json.loads(answer.value)["status"] == "accepted"
+    copy_at, original_at = answer.header("command-offset"), answer.header("origin-offset")
+    found = await _headers_at(shore.bootstrap, (topic, home), int(copy_at))
+    assert found == [*headers, ("origin-partition", b"%d" % elsewhere), ("origin-offset", original_at.encode())]
+    assert shore.nothing_more_comes()
+
+
+async def _write_raw(
+    bootstrap: str, where: tuple[str, int], key: bytes, value: bytes, headers: list[tuple[str, bytes | None]]
+) -> None:
+    """Write what no client here lets one write."""
+    writer = TransactionalWriter({"bootstrap_servers": bootstrap}, f"raw-{where[0]}", [where[0]])
+    batches = PartitionBatches(MAX_BYTES)
+    batches.add(key, value, int(time.time() * 1000), encode_headers(headers))
+    try:
+        await writer.fence()
+        await writer.commit({where: batches.batches}, Offsets(f"raw-{where[0]}", *where, 0, ""), {})
+    finally:
+        await writer.close()
+
+
+async def _headers_at(bootstrap: str, where: tuple[str, int], offset: int) -> Headers:
+    """The headers of one record."""
+    client = await connect({"bootstrap_servers": bootstrap}, [where[0]])
+    try:
+        return [
+            header
+            async for records in read_range(client, where, offset, offset + 1)
+            for *_, raw in records
+            for header in headers_of(raw)
+        ]
+    finally:
+        await client.close()
 
 
 RECORDS = st.tuples(

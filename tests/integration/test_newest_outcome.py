@@ -11,6 +11,8 @@ from aiokafka.structs import TopicPartition
 
 from agents.ports import LogState, OutcomeRecord, UnreachableError
 from chained import WITHIN_S, make_topics
+from schemas.cid import cid_of
+from schemas.outcome import accepted
 from topics.names import TopicNames
 from workers.kafka.journal import KafkaShardLog, ShardTopics
 
@@ -83,3 +85,23 @@ async def test_what_expired_since_the_look_tells_nothing(bootstrap: str, topic_p
         await admin.close()
         assert [step async for step in shard.newest_outcomes(seen)] == []
         assert await shard.command_at(1) is None
+
+
+@pytest.mark.parametrize("stray", [b"?", None, b"[]", b"{}", b'{"status":"accepted","events":[1]}'])
+async def test_what_is_no_outcome_hides_no_lost_command_and_fails_nothing(
+    bootstrap: str, topic_prefix: str, stray: bytes | None
+) -> None:
+    names = TopicNames(topic_prefix)
+    topics = ShardTopics(kind="person", partition=0, names=names, limits={}, dead_partitions=1)
+    await make_topics(bootstrap, topics.all())
+    event = (1, "PersonRegistered", cid_of(b"void"))
+    answer = accepted("c", "person", "p-1", 1, event[2], [event])
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        for value in (stray, answer, stray):
+            headers = [("command-id", b"c"), ("command-offset", b"7" if value is answer else b"1")]
+            await producer.send_and_wait(names.outcomes("person"), value, b"p-1", partition=0, headers=headers)
+    shard = KafkaShardLog({"bootstrap_servers": bootstrap}, topics, f"{topic_prefix}t", f"{topic_prefix}g", "none")
+    try:
+        assert await shard.lost_commands({(b"p-1", b"c")}) == [7]
+    finally:
+        await shard.close()

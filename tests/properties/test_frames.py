@@ -78,6 +78,13 @@ def test_a_rotten_frame_ends_its_batch_with_a_record_without_key_and_value(codec
     assert len(found) == 5 or found[-1][1:] == (None, None, b"\0")
 
 
+@given(names=st.lists(st.binary(max_size=40)))
+def test_a_name_of_any_bytes_comes_back_as_it_was(names: list[bytes]) -> None:
+    headers = [(name.decode(errors="surrogateescape"), name) for name in names]
+    assert headers_of(encode_headers(headers)) == headers
+    assert all(name.encode(errors="surrogateescape") == value for name, value in headers)
+
+
 @given(number=st.integers(-(2**63), 2**63 - 1), headers=HEADERS)
 def test_headers_that_are_encoded_are_decoded(number: int, headers: list[tuple[str, bytes | None]]) -> None:
     assert headers_of(encode_headers(headers)) == headers

@@ -138,6 +138,13 @@ def test_a_header_under_a_forwarding_name_that_no_worker_wrote_counts(name: str)
     assert _read(_value(), **{name: long}).reason == TOO_LARGE
 
 
+def test_a_header_name_that_is_not_utf_8_counts_with_its_bytes() -> None:
+    name = b"\xff\xfe".decode(errors="surrogateescape")
+    room = MOST_KEY_AND_HEADER_BYTES - len(b"p-1") - 2
+    assert isinstance(_read(_value(), **{name: b"x" * room}), Command)
+    assert _read(_value(), **{name: b"x" * (room + 1)}).reason == TOO_LARGE
+
+
 def test_a_key_alone_may_be_too_large() -> None:
     assert _read(_value(), key=b"x" * (MOST_KEY_AND_HEADER_BYTES + 1)).reason == TOO_LARGE
 

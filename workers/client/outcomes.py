@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
 from topics.headers import COMMAND_ID, COMMAND_OFFSET, decimal_header
+from workers.kafka.header_names import reading_consumer
 from workers.kafka.ranges import bounds
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class OutcomeReader:
     def __init__(self, options: Mapping[str, Any], topic: str, partitions: int) -> None:
         """Take aiokafka client options, the topic and the number of its partitions."""
         self._partitions = [TopicPartition(topic, number) for number in range(partitions)]
-        self._consumer = AIOKafkaConsumer(
+        self._consumer = reading_consumer(
             **options,
             enable_auto_commit=False,
             isolation_level="read_committed",

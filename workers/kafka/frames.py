@@ -153,7 +153,7 @@ def _records(batch: Batch) -> Iterator[Record]:
 
 
 def headers_of(raw: bytes) -> list[tuple[str, bytes | None]]:
-    """Decode the headers of a record.
+    """Decode the headers of a record. A name's bytes that are not UTF-8 become surrogates (PEP 383).
 
     Raises:
         ValueError, IndexError: they are not whole.
@@ -162,7 +162,7 @@ def headers_of(raw: bytes) -> list[tuple[str, bytes | None]]:
     headers: list[tuple[str, bytes | None]] = []
     for _ in range(count):
         length, at = _varint(raw, at)
-        name = raw[at : at + length].decode(errors="backslashreplace")
+        name = raw[at : at + length].decode(errors="surrogateescape")
         at += length
         length, at = _varint(raw, at)
         value = None if length < 0 else raw[at : at + length]

@@ -6,7 +6,6 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError, OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
 
@@ -17,6 +16,7 @@ from topics.wire import encode_headers
 from workers.kafka.batches import PartitionBatches, measured
 from workers.kafka.connections import connect
 from workers.kafka.copies import last_forwarded
+from workers.kafka.header_names import reading_consumer
 from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
 from workers.kafka.transaction import Offsets, TransactionalWriter
 
@@ -289,7 +289,7 @@ async def read_partition(options: Mapping[str, Any], where: Where, start: int, e
     if start >= end:
         return
     partition = TopicPartition(*where)
-    consumer = AIOKafkaConsumer(
+    consumer = reading_consumer(
         **options,
         isolation_level="read_committed",
         enable_auto_commit=False,

@@ -11,7 +11,6 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import faust
-from aiokafka import AIOKafkaConsumer
 from aiokafka.abc import ConsumerRebalanceListener
 from aiokafka.errors import OffsetOutOfRangeError
 from aiokafka.structs import TopicPartition
@@ -23,9 +22,12 @@ from mode import Service
 
 from agents.ports import Delivery
 from workers.kafka.assignor import BalancedAssignor
+from workers.kafka.header_names import reading_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping
+
+    from aiokafka import AIOKafkaConsumer
 
     from workers.kafka.sources import Sources
 
@@ -59,7 +61,7 @@ class GroupConsumer(Service):
 
     async def on_start(self) -> None:
         """Connect, and join nothing yet: that begins with `subscribe`."""
-        self._aiokafka = AIOKafkaConsumer(
+        self._aiokafka = reading_consumer(
             **self._options,
             enable_auto_commit=False,
             isolation_level="read_committed",  # what a producer aborted is not a command

@@ -1,0 +1,85 @@
+"""Header names that are not UTF-8: read by the worker's consumers as they are, and written again as they were."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.util import calc_crc32c
+from aiokafka.structs import TopicPartition
+
+from topics.headers import dead_letter_headers, forwarded_headers
+from topics.wire import encode_headers
+from workers.kafka.batches import CODECS, RecordBatch
+from workers.kafka.frames import headers_of
+from workers.kafka.header_names import _Fetched, _PartitionRecords
+
+STRAY = b"\xff\xfename".decode(errors="surrogateescape")
+HEADERS: list[tuple[str, bytes | None]] = [("before", b"1"), (STRAY, b"2"), (STRAY, None), ("after", b"")]
+CHECKED = True
+T0 = 1_770_000_000_000
+
+
+def batch(
+    base: int, records: Iterable[list[tuple[str, bytes | None]]], codec: str = "none", producer: int = 7
+) -> bytes:
+    """A transactional batch with a record per list of headers, as it lies in the log from offset `base` on."""
+    built = RecordBatch(codec)
+    for number, headers in enumerate(records):
+        built.append(b"key", None if number == 1 else b"value %d" % number, T0 + number, encode_headers(headers))
+    return base.to_bytes(8, "big") + built.build(producer, 0, 0)[8:]
+
+
+def read(data: bytes, start: int = 0, aborted: list[tuple[int, int]] | None = None) -> list[Any]:
+    """What the worker's consumer makes of a fetch."""
+    where = TopicPartition("commands.person", 0)
+    return list(_PartitionRecords(where, _Fetched(data), aborted, start, None, None, CHECKED, READ_COMMITTED))
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_record_with_such_a_name_is_read_whole_and_so_are_its_neighbours(codec: str) -> None:
+    plain = [("x", b"1")]
+    data = batch(0, [plain, plain], codec) + batch(2, [plain, HEADERS, plain], codec) + batch(5, [plain], codec)
+    found = read(data)
+    assert [record.offset for record in found] == [0, 1, 2, 3, 4, 5]
+    assert [list(record.headers) for record in found] == [plain, plain, plain, HEADERS, plain, plain]
+    assert [record.key for record in found] == [b"key"] * 6
+    assert [record.value for record in found] == [b"value 0", None, b"value 0", None, b"value 2", b"value 0"]
+    assert [record.timestamp - T0 for record in found] == [0, 1, 0, 1, 2, 0]
+
+
+def test_what_was_before_the_wanted_offset_and_what_is_cut_off_are_left_out() -> None:
+    data = batch(0, [HEADERS] * 3)
+    assert [record.offset for record in read(data + data[:40], start=1)] == [1, 2]
+    assert [record.offset for record in read(data + data[:-1], start=2)] == [2]
+
+
+def marker(base: int, producer: int) -> bytes:
+    """The mark of an aborted transaction."""
+    builder = DefaultRecordBatchBuilder(2, 0, 1, producer, 0, 0, 1 << 10)
+    builder.append(0, T0, b"\x00\x00\x00\x00", b"\x00" * 6, [])
+    built = bytearray(builder.build())
+    built[22] |= 0x20  # a control batch
+    built[17:21] = calc_crc32c(bytes(built[21:])).to_bytes(4, "big")
+    return base.to_bytes(8, "big") + bytes(built[8:])
+
+
+def test_what_was_aborted_is_passed_over_and_what_its_producer_wrote_afterwards_is_not() -> None:
+    plain = [("x", b"1")]
+    data = batch(0, [plain], producer=1) + marker(1, 1) + batch(2, [HEADERS], producer=1) + batch(3, [plain])
+    assert [record.offset for record in read(data, aborted=[(1, 0)])] == [2, 3]
+    data = batch(0, [HEADERS], producer=2) + batch(1, [HEADERS], producer=1) + marker(2, 1) + batch(3, [plain])
+    assert [record.offset for record in read(data, aborted=[(1, 1)])] == [0, 3]
+
+
+def test_a_copy_and_a_dead_letter_carry_the_bytes_of_the_name() -> None:
+    original = encode_headers(HEADERS)
+    for more in (
+        forwarded_headers(HEADERS, 1, 2),
+        dead_letter_headers(HEADERS, "not_json", "", "commands.person", 0, 1, 2),
+    ):
+        written = encode_headers(more)
+        assert written[1:].startswith(original[1:])
+        assert headers_of(written)[: len(HEADERS)] == HEADERS
+        assert all(name.isascii() for name, _ in headers_of(written)[len(HEADERS) :])
