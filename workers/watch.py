@@ -34,20 +34,24 @@ class Watch:
         self,
         options: Mapping[str, Any],
         journals: Mapping[str, str],
+        partitions: Mapping[str, int],
         shards: Shards,
         metrics: Metrics,
         clock: SystemClock,
     ) -> None:
-        """Take aiokafka options, the journal of each command topic, and what is looked at."""
+        """Take aiokafka options, the journal of each command topic, its partitions at the start, and the rest."""
         self._options = {**options, "request_timeout_ms": int(PATIENCE_S * 1000)}
         self._servers = options["bootstrap_servers"]
         self._journals = journals
+        self._partitions = partitions
         self._shards = shards
         self._metrics = metrics
         self._clock = clock
         self._client: AIOKafkaClient | None = None
         self._blocked_since: dict[tuple[str, int], tuple[float, int]] = {}
         self.problem: str | None = None
+        self.added: list[str] = []
+        """Where there are more partitions than at the start, with what to do, a sentence for each topic."""
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -78,9 +82,8 @@ class Watch:
     async def _measure(self) -> None:
         if self._client is None:
             self._client = await connect(self._options, [*self._journals, *self._journals.values()])
+        await self._count()
         shards = {(shard.place.topic, shard.place.partition): shard for shard in self._shards.all()}
-        if not shards:
-            await self._client.fetch_all_metadata()
         ends = await list_offsets(self._client, HIGH_WATERMARK, LAST, shards)
         stable = await list_offsets(self._client, LAST_STABLE, LAST, shards)
         journals = {where: (self._journals[where[0]], where[1]) for where in shards}
@@ -92,6 +95,22 @@ class Watch:
             self._metrics.lag.labels(*labels).set(shard.behind(ends[where]))
             self._metrics.blocked.labels(*labels).set(self._blocked(where, stable[where], ends[where], now))
         self._shards.measure()
+
+    async def _count(self) -> None:
+        """See whether partitions were added: keys that move to them leave their chains behind."""
+        await self._client.force_metadata_update()  # type: ignore[union-attr] # `_measure` connected it
+        found = {topic: len(self._client.cluster.partitions_for_topic(topic) or ()) for topic in self._partitions}  # type: ignore[union-attr]
+        added = [
+            f"{topic} has {found[topic]} partitions, at the start it had {count}: keys that belong to the new ones now "
+            f"have their chains in others, and what is sent there is not decided. Partitions cannot be added to a "
+            f"journal: recreate the topic with {count}."
+            for topic, count in self._partitions.items()
+            if found[topic] > count
+        ]
+        for each in added:
+            if each not in self.added:
+                log.error("partitions were added", reason=each)
+        self.added = added
 
     def _blocked(self, where: tuple[str, int], stable: int, end: int, now: float) -> float:
         """Return the seconds for which the last stable offset has stood still below the end."""

@@ -154,7 +154,8 @@ class Worker:
         app = create_app(self._settings, self._options, known, sources, shards)
         names = TopicNames(self._settings.topic_prefix)
         journals = {names.commands(kind): names.events(kind) for kind in known}
-        self._watch = Watch(self._options, journals, shards, self._metrics, self._clock)
+        counts = {names.commands(kind): partitions[kind] for kind in known}
+        self._watch = Watch(self._options, journals, counts, shards, self._metrics, self._clock)
         beside = [asyncio.create_task(self._watch.run(), name="watch")]
         if self._publishes:
             beside.append(asyncio.create_task(publisher.run(), name="schemas"))
@@ -194,4 +195,4 @@ class Worker:
         if self._shards is None or self._watch is None:
             return [self._starting]
         problem = [self._watch.problem] if self._watch.problem else []
-        return problem + self._shards.not_ready()
+        return [*problem, *self._watch.added, *self._shards.not_ready()]

@@ -66,14 +66,14 @@ def answered(scenario: Scenario) -> set[int]:
     return {int(each.headers["command-offset"]) for each in scenario.read().by_place["outcomes.person", 0]}
 
 
-def stopped(worker: Worker, *words: str) -> str:
-    """The reason for which a shard has stopped, which names all of these."""
+def stopped(worker: Worker, shard: str, *words: str) -> str:
+    """The reason for which a shard has stopped, which names all of these; others may have stopped before it."""
 
     def reason() -> str:
         assert worker.process.poll() is None, worker.told()
-        return next((each for each in worker.reasons() if " is stopped: " in each), "")
+        return next((each for each in worker.reasons() if each.startswith(f"{shard} is stopped: ")), "")
 
-    found = eventually(reason, "a shard stops", told=worker.told)
+    found = eventually(reason, f"{shard} stops", told=worker.told)
     assert [word for word in words if word not in found] == []
     assert worker.ask("/health/ready")[0] == 503
     assert worker.ask("/health/live")[0] == 200
@@ -197,6 +197,15 @@ def test_partitions_that_were_added_are_refused(begun: Scenario, roles: tuple[st
         assert f"{begun.prefix}commands.person" in worker.log.read_text()
     else:
         stopped(worker, "person-0", "2 partitions", "3")
+
+
+def test_partitions_that_are_added_to_a_running_worker_make_it_not_ready(people: Scenario) -> None:
+    worker = people.start().until_ready()
+    topic = f"{people.prefix}commands.person"
+    people.admin.create_partitions([NewPartitions(topic, PARTITIONS + 1)])[topic].result(30)
+    reason = eventually(lambda: next((r for r in worker.reasons() if topic in r), ""), "a reason", told=worker.told)
+    assert f"has {PARTITIONS + 1} partitions, at the start it had {PARTITIONS}" in reason
+    assert worker.end() == 0
 
 
 def test_a_partition_held_by_a_producers_open_transaction_says_for_how_long(people: Scenario) -> None:
