@@ -146,6 +146,43 @@ def test_an_alternative_that_is_gone_breaks_stored_data() -> None:
     assert only(changed(SHARED, had_numbers))[2:] == ("an alternative is gone", (STORED, NEW_READERS))
 
 
+PROFILE = "urn:annals:schema:person:UpdateProfile:1"
+PROFILED = "urn:annals:schema:person:ProfileUpdated:1"
+
+
+@pytest.mark.parametrize(("urn", "breaks"), [(PROFILE, ()), (PROFILED, (OLD_READERS,))])
+def test_a_member_that_null_may_clear_from_now_on_breaks_at_most_old_readers(urn: str, breaks: Any) -> None:
+    def had_no_null(schema: Any) -> None:
+        member = schema["properties"]["preferred_name"]
+        arms = member.pop("anyOf")
+        member |= next(arm for arm in arms if arm != {"type": "null"})
+
+    assert only(changed(urn, had_no_null))[1:] == ("data.preferred_name", "an alternative was added", breaks)
+
+
+@pytest.mark.parametrize(("urn", "breaks"), [(REGISTER, (OLD_SENDERS,)), (REGISTERED, (STORED, NEW_READERS))])
+def test_a_member_that_takes_null_no_longer_breaks_those_who_sent_or_stored_it(urn: str, breaks: Any) -> None:
+    def had_null(schema: Any) -> None:
+        schema["properties"]["phone"] = {"anyOf": [schema["properties"]["phone"], {"type": "null"}]}
+
+    assert only(changed(urn, had_null))[1:] == ("data.phone", "an alternative is gone", breaks)
+
+
+def test_a_part_that_null_may_clear_from_now_on_is_compared_with_what_it_was() -> None:
+    placed = "urn:annals:schema:location:PlaceSet:1"
+
+    def had_no_null_and_needed_less(schema: Any) -> None:
+        (arm,) = (arm for arm in schema["properties"]["address"]["anyOf"] if "$ref" in arm)
+        schema["properties"]["address"] = arm
+        schema["$defs"]["PostalAddress"]["required"].remove("country")
+
+    found = [finding[1:] for finding in compare(changed(placed, had_no_null_and_needed_less))]
+    assert found == [
+        ("data.address.country", "became required", (STORED, NEW_READERS)),
+        ("data.address", "an alternative was added", (OLD_READERS,)),
+    ]
+
+
 def test_a_part_behind_a_reference_is_compared_with_what_it_was() -> None:
     def needed_less(schema: Any) -> None:
         schema["$defs"]["OwnerRef"]["required"].remove("id")
