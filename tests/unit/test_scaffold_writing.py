@@ -54,6 +54,14 @@ def test_a_new_aggregate_has_its_three_files_and_its_registry_line(checkout: Pat
         run(new, "aggregate", "parking_lot")
 
 
+@pytest.mark.parametrize("name", ["event", "command", "at", "state", "decider", "machine", "replace", "list", "wire"])
+def test_a_name_that_the_code_around_it_uses_is_refused_and_nothing_is_written(checkout: Path, name: str) -> None:
+    before = {file: file.read_bytes() for file in checkout.rglob("*.*")}
+    with pytest.raises(CannotAskError, match="is a word of the code"):
+        run(new, "aggregate", name)
+    assert {file: file.read_bytes() for file in checkout.rglob("*.*")} == before
+
+
 @pytest.mark.parametrize("name", ["Lot", "1st", "class", "x", "a-b", "../x"])
 def test_a_name_that_is_none_is_refused(checkout: Path, name: str) -> None:
     with pytest.raises(CannotAskError, match="is no name of a kind"):
