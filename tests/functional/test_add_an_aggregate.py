@@ -152,7 +152,7 @@ def test_the_pages_aggregate_runs_through_a_real_broker(copy: Path, bootstrap: s
         "ANNALS_WEB_PORT": str(free_port()),
     }
     shells = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-    (create, start), (send, events) = (shell.splitlines() for shell in shells[1:])
+    (create, start), (send,) = (shell.splitlines() for shell in shells[1:])
     assert start == "annals worker"
     created = run(create, copy, **settings)
     assert f"created {topic_prefix}events.vehicle" in created.stdout, created.stderr
@@ -161,6 +161,6 @@ def test_the_pages_aggregate_runs_through_a_real_broker(copy: Path, bootstrap: s
         until(lambda: is_ready(settings["ANNALS_WEB_PORT"]), worker, log, "annals worker")
         outcome = json.loads(run(send, copy, **settings).stdout)
         assert (outcome["status"], outcome["version"]) == ("accepted", 1)
-    (event,) = map(json.loads, run(events, copy, **settings).stdout.splitlines())
+    (event,) = map(json.loads, run("annals events vehicle v-1", copy, **settings).stdout.splitlines())
     assert (event["type"], event["data"], event["cid"]) == ("VehicleRegistered", {"plate": "B-KF 42"}, outcome["head"])
     assert run(f"annals verify vehicle v-1 --expect-head {outcome['head']}", copy, **settings).returncode == 0
