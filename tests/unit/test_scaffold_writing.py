@@ -98,6 +98,15 @@ def test_a_further_version_is_put_behind_those_that_are_there(checkout: Path) ->
     assert (checkout / "agents/aggregates/agent.py").read_text() == (ROOT / "agents/aggregates/agent.py").read_text()
 
 
+def test_a_new_version_whose_test_is_there_is_refused_and_nothing_is_written(checkout: Path) -> None:
+    (checkout / "tests/unit").mkdir()
+    (checkout / "tests/unit/test_person_person_renamed_1.py").write_text("mine")
+    before = {file: file.read_bytes() for file in checkout.rglob("*.*")}
+    with pytest.raises(CannotAskError, match=r"test_person_person_renamed_1\.py is there already"):
+        run(new_version, "person", "PersonRenamed")
+    assert {file: file.read_bytes() for file in checkout.rglob("*.*")} == before
+
+
 def test_an_unknown_kind_or_event_is_named(checkout: Path) -> None:
     with pytest.raises(CannotAskError, match="person has no event 'PersonTeleported': there are PersonRegistered"):
         run(new_version, "person", "PersonTeleported")
