@@ -38,13 +38,19 @@ def _compare(old: Any, new: Any, all_old: Schema, all_new: Schema, path: str, se
     names = {each["$ref"] for each in (old, new) if isinstance(each, dict) and "$ref" in each}
     if names and names <= seen:
         return  # free JSON refers to itself
-    seen |= names
+    before, after = old, new
     old, new = _resolved(old, all_old), _resolved(new, all_new)
     if old == new and (all_old.get("$defs") == all_new.get("$defs")):
         return
     if not isinstance(old, dict) or not isinstance(new, dict):
         yield from _open_or_closed(old, new, path)
         return
+    if _is_union(old) != _is_union(new):
+        # The reference itself is the one alternative: what it stands for is compared with the arm that it pairs with.
+        olds, news = old["anyOf"] if _is_union(old) else [before], new["anyOf"] if _is_union(new) else [after]
+        yield from _arms(olds, news, all_old, all_new, path, seen)
+        return
+    seen |= names
     yield from _members(old, new, all_old, all_new, path, seen)
     for word in sorted((old.keys() | new.keys()) - NOTES - {"properties", "required"}):
         before, after = old.get(word), new.get(word)
@@ -52,8 +58,8 @@ def _compare(old: Any, new: Any, all_old: Schema, all_new: Schema, path: str, se
             yield from _compare(
                 old.get(word, True), new.get(word, True), all_old, all_new, f"{path}{_STEP[word]}", seen
             )
-        elif word == "anyOf":
-            yield from _arms(old, new, all_old, all_new, path, seen)
+        elif word == "anyOf" and before and after:
+            yield from _arms(before, after, all_old, all_new, path, seen)
         elif before != after:
             yield _rule(word, before, after, path)
 
@@ -98,16 +104,23 @@ def _members(old: Schema, new: Schema, all_old: Schema, all_new: Schema, path: s
             yield from _compare(before[name], after[name], all_old, all_new, here, seen)
 
 
-def _arms(old: Schema, new: Schema, all_old: Schema, all_new: Schema, path: str, seen: Seen) -> Iterator[Difference]:
+def _is_union(schema: Schema) -> bool:
+    """Whether it says nothing but alternatives: what `T | None` is, and `T` is not."""
+    return schema.keys() - NOTES == {"anyOf"}
+
+
+def _rules(arm: Any) -> Any:
+    return {word: value for word, value in arm.items() if word not in NOTES} if isinstance(arm, dict) else arm
+
+
+def _arms(
+    before: list[Any], after: list[Any], all_old: Schema, all_new: Schema, path: str, seen: Seen
+) -> Iterator[Difference]:
     """Alternatives: those that are gone, those that came, and those that changed, in their order."""
-    before, after = old.get("anyOf"), new.get("anyOf")
-    if before is None or after is None:
-        yield Difference(path, "alternatives changed", is_narrower=before is None, is_wider=after is None)
-        return
-    gone = [arm for arm in before if arm not in after]
-    come = [arm for arm in after if arm not in before]
-    kept = [arm for arm in before if arm in after]
-    pairs = [*zip(gone, come, strict=False), *((arm, arm) for arm in kept)]
+    olds, news = [_rules(arm) for arm in before], [_rules(arm) for arm in after]
+    gone = [arm for arm in olds if arm not in news]
+    come = [arm for arm in news if arm not in olds]
+    pairs = [*zip(gone, come, strict=False), *((arm, arm) for arm in olds if arm in news)]
     for one, other in pairs:
         yield from _compare(one, other, all_old, all_new, path, seen)
     if len(gone) > len(come):

@@ -56,6 +56,11 @@ class MessageSchema(NamedTuple):
         return urn(self.kind, self.name, self.version)
 
     @property
+    def summary(self) -> str:
+        """What its type says of itself; its name where that says nothing."""
+        return str(self.schema.get("description", self.name))
+
+    @property
     def path(self) -> str:
         """Its file, below the folder of all of them: `person/PersonRegistered.1.json`."""
         return f"{self.kind}/{self.name}.{self.version}.json"

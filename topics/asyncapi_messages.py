@@ -89,7 +89,7 @@ def _command(schema: MessageSchema) -> Json:
     payload = {"allOf": [_wire("Command"), {"properties": says}]}
     message = _message(schema.name, JSON, payload, reference("components", "schemas", "CommandHeaders"))
     return message | {
-        "summary": schema.schema["description"],
+        "summary": schema.summary,
         "correlationId": {"location": "$message.payload#/correlation_id"},
     }
 
@@ -109,7 +109,7 @@ def _event(schema: MessageSchema) -> Json:
     headers = {"allOf": [reference("components", "schemas", "EventHeaders"), {"properties": fixed}]}
     message = _message(schema.name, DAG_CBOR, {"allOf": [_wire("Event"), {"properties": says}]}, headers)
     return message | {
-        "summary": schema.schema["description"],
+        "summary": schema.summary,
         "correlationId": {"location": "$message.header#/ce_correlationid"},
     }
 

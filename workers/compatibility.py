@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from agents.aggregates import REGISTRY
 from schemas.compatibility import Difference, differences
-from workers.published import STATES, layouts, published
+from schemas.json_schema import urn
+from schemas.wire_schemas import WIRE
+from workers.published import ASYNCAPI, STATES, layouts, published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,6 +32,8 @@ OLD_SENDERS: Final = "old senders"
 SNAPSHOTS: Final = "snapshots"
 BACKWARD: Final = frozenset({STORED, NEW_READERS, OLD_SENDERS, SNAPSHOTS})
 FORWARD: Final = frozenset({OLD_READERS})
+AROUND: Final = {urn(WIRE, "Command", 1): "command", urn(WIRE, "Snapshot", 1): "snapshot"}
+"""What is around the data is sent, disposable, or else read for ever."""
 LEVELS: Final = {"backward": BACKWARD, "forward": FORWARD, "full": BACKWARD | FORWARD}
 
 
@@ -43,49 +47,69 @@ class Finding(NamedTuple):
 
 
 class Baseline(NamedTuple):
-    """What was published: schemas by URN, and each kind's state version and layout."""
+    """What was published: schemas by URN, each kind's state version and layout, and which URNs are commands'."""
 
     schemas: Mapping[str, Schema]
     states: Mapping[str, Any]
+    commands: frozenset[str]
+
+
+class BaselineError(Exception):
+    """A folder is none that `annals schemas export` wrote; the message says why not."""
 
 
 def read_baseline(folder: Traversable | Path) -> Baseline:
     """What a folder written by `annals schemas export` says was published.
 
     Raises:
-        FileNotFoundError: the folder has no states.json, so it is none.
+        BaselineError: a file is missing, or is none of those that are written.
     """
-    states = json.loads(folder.joinpath(STATES).read_text(encoding="utf-8"))
+    states, document = _read(folder.joinpath(STATES)), _read(folder.joinpath(ASYNCAPI))
+    channels = document.get("channels", {}).items()
+    names = [name for channel, said in channels if channel.startswith("commands.") for name in said["messages"]]
+    commands = frozenset(urn(kind, name, 1) for kind, _, name in (each.partition(".") for each in names))
     found: dict[str, Schema] = {}
     for kind in folder.iterdir():
         if kind.is_dir():
             for file in kind.iterdir():
-                schema = json.loads(file.read_text(encoding="utf-8"))
-                found[schema["$id"]] = schema
-    return Baseline(found, states)
+                if file.name.endswith(".json"):  # other files were left
+                    schema = _read(file)
+                    found[schema.get("$id", "")] = schema
+    if "" in found:
+        raise BaselineError(f"{folder} has JSON files that are no schemas: they have no $id")
+    return Baseline(found, states, commands)
+
+
+def _read(file: Traversable) -> dict[str, Any]:
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BaselineError(f"{file} is missing") from None
+    except (OSError, ValueError) as error:
+        raise BaselineError(f"{file} cannot be read: {error}") from error
+    if not isinstance(said, dict):
+        raise BaselineError(f"{file} is no JSON object")
+    return said
 
 
 def compare(before: Baseline, registry: Mapping[str, Decider[Any]] = REGISTRY) -> Iterator[Finding]:
     """Every difference: schemas that are gone, new or changed, then states."""
     now = {schema.urn: schema for schema in published(registry)}
     roles = _roles(now)
-    for urn in sorted(before.schemas.keys() - now.keys()):
-        yield _gone(urn)
-    for urn, schema in now.items():
-        if urn not in before.schemas:
+    for name in sorted(before.schemas.keys() - now.keys()):
+        yield _gone(name, "command" if name in before.commands else AROUND.get(name, "event"))
+    for name, schema in now.items():
+        if name not in before.schemas:
             yield _new(schema)
             continue
-        for difference in differences(before.schemas[urn], schema.schema):
-            yield Finding(urn, difference.path, difference.what, _breaks(roles[urn], difference))
+        for difference in differences(before.schemas[name], schema.schema):
+            yield Finding(name, difference.path, difference.what, _breaks(roles[name], difference))
     yield from _states(before.states, layouts(registry))
 
 
 def _roles(now: Mapping[str, MessageSchema]) -> dict[str, Role | str]:
-    """Whose rules hold: what is around the data is sent, read or disposable as its name says."""
-    around = {"Command": "command", "Snapshot": "snapshot"}
-    return {
-        urn: around.get(schema.name, "event") if schema.role == "wire" else schema.role for urn, schema in now.items()
-    }
+    """Whose rules hold."""
+    return {name: AROUND.get(name, "event") if schema.role == "wire" else schema.role for name, schema in now.items()}
 
 
 def _breaks(role: Role | str, difference: Difference) -> tuple[str, ...]:
@@ -96,9 +120,13 @@ def _breaks(role: Role | str, difference: Difference) -> tuple[str, ...]:
     return (STORED, NEW_READERS) * difference.is_narrower + (OLD_READERS,) * difference.is_wider
 
 
-def _gone(urn: str) -> Finding:
+def _gone(name: str, role: str) -> Finding:
     """A type or version that nothing takes or reads any more."""
-    return Finding(urn, "", "removed: it was published, so it is stored or sent", (STORED, NEW_READERS, OLD_SENDERS))
+    if role == "command":
+        return Finding(name, "", "removed: it was published, so it is sent", (OLD_SENDERS,))
+    if role == "snapshot":
+        return Finding(name, "", "removed", (SNAPSHOTS,))
+    return Finding(name, "", "removed: it was published, so it is stored", (STORED, NEW_READERS))
 
 
 def _new(schema: MessageSchema) -> Finding:

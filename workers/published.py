@@ -54,13 +54,13 @@ def _named(kind: str, name: str, registry: Mapping[str, Decider[Any]]) -> Iterab
     return versions(registry[kind], name) if kind in registry else ()
 
 
-def files() -> Iterator[tuple[str, str]]:
+def files(registry: Mapping[str, Decider[Any]] = REGISTRY) -> Iterator[tuple[str, str]]:
     """Every file: its path below the folder, and its text."""
-    for schema in published():
+    for schema in published(registry):
         yield schema.path, as_text(schema.schema)
-    yield STATES, as_text(layouts())
-    specs = catalogue(kinds=tuple(REGISTRY), subscribers=(SUBSCRIBER,))
-    yield ASYNCAPI, as_text(asyncapi(specs, published(), metadata.version("annals")))
+    yield STATES, as_text(layouts(registry))
+    specs = catalogue(kinds=tuple(registry), subscribers=(SUBSCRIBER,))
+    yield ASYNCAPI, as_text(asyncapi(specs, published(registry), metadata.version("annals")))
 
 
 def layouts(registry: Mapping[str, Decider[Any]] = REGISTRY) -> dict[str, Any]:

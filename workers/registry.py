@@ -5,16 +5,18 @@ An entry point of the group `annals.aggregates` names a kind and its decider; no
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from agents.aggregates import REGISTRY
-
-if TYPE_CHECKING:
-    from agents.decider import Decider
+from agents.decider import Decider
+from schemas.wire_schemas import WIRE
 
 GROUP: Final = "annals.aggregates"
+KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
+"""What fits into the names of topics, the URNs of schemas and the types of CloudEvents."""
 
 
 class RegistrationError(Exception):
@@ -26,7 +28,7 @@ def deciders() -> dict[str, Decider[Any]]:
     """Return all deciders by kind.
 
     Raises:
-        RegistrationError: an entry point cannot be loaded, is no decider of its name, or takes a kind that exists.
+        RegistrationError: an entry point cannot be loaded, is no decider of its name, or its kind is none or exists.
     """
     found: dict[str, Decider[Any]] = dict(REGISTRY)
     for point in entry_points(group=GROUP):
@@ -35,7 +37,9 @@ def deciders() -> dict[str, Decider[Any]]:
             decider = point.load()
         except Exception as error:
             raise RegistrationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-        if getattr(decider, "kind", None) != point.name:
+        if not KIND.fullmatch(point.name) or point.name == WIRE:
+            raise RegistrationError(f"{where}: a kind is 1 to 32 of a-z 0-9 _ - (a letter first), and not {WIRE!r}")
+        if not isinstance(decider, Decider) or decider.kind != point.name:
             raise RegistrationError(f"{where} is no decider of the kind {point.name!r}")
         if point.name in found:
             raise RegistrationError(f"{where} registers a kind that exists already; choose another name")

@@ -26,6 +26,11 @@ def _object_limits(annotation: Any) -> Iterator[int]:
             yield known[LIMIT]
 
 
+def _range(marks: list[Meta]) -> list[str]:
+    limits = [f"from {mark.ge}" for mark in marks if mark.ge is not None]
+    return limits + [f"to {mark.le}" for mark in marks if mark.le is not None]
+
+
 class TypeNames:
     """Names types, and remembers those that the page has to explain."""
 
@@ -45,8 +50,7 @@ class TypeNames:
         text = self._bare(bare)
         limits = [f"at most {mark.max_length:,}" for mark in marks if mark.max_length]
         limits += [f"at least {mark.min_length:,}" for mark in marks if mark.min_length]
-        limits += [f"from {mark.ge}" for mark in marks if mark.ge is not None]
-        limits += [f"to {mark.le}" for mark in marks if mark.le is not None]
+        limits += _range(marks)
         limits += [f"at most {limit:,} bytes as DAG-CBOR" for limit in _object_limits(annotation)]
         if extras(annotation, "set"):
             text = text.replace("list of", "set of", 1)
@@ -90,5 +94,9 @@ class TypeNames:
         if is_union(bare):
             arms = get_args(bare)
             bares = frozenset(marks_of(arm)[0] for arm in arms)
-            return NUMBERS.get(bares) or " or ".join(self.name(arm) for arm in arms)
+            number = NUMBERS.get(bares)
+            if number is None:
+                return " or ".join(self.name(arm) for arm in arms)
+            limits = _range(marks_of(arms[0])[1])
+            return f"{number} ({', '.join(limits)})" if limits else number
         return PLAIN.get(bare, "an object" if bare is Any else getattr(bare, "__name__", str(bare)))

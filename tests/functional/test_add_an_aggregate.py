@@ -1,14 +1,16 @@
 """docs/how-to/add-an-aggregate.md, followed step by step in a copy of the project."""
 
+import json
 import re
 import shutil
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
 
-from processes import own_environment
+from processes import ENTRY_POINT, free_port, own_environment, running, until
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/add-an-aggregate.md").read_text()
@@ -53,10 +55,15 @@ def sources(copy: Path) -> dict[str, bytes]:
     return {str(file.relative_to(copy)): file.read_bytes() for file in files}
 
 
-def run(command: str, copy: Path) -> subprocess.CompletedProcess[str]:
-    """A step of the page, with the copy's packages in the place of the installed ones, and not measured."""
-    environment = {name: value for name, value in own_environment().items() if not name.startswith("COVERAGE_")}
-    environment["PYTHONPATH"] = str(copy)
+def environment_of(copy: Path, **settings: str) -> dict[str, str]:
+    """The copy's packages in the place of the installed ones, and nothing measured."""
+    environment = {name: value for name, value in own_environment(**settings).items() if name[:9] != "COVERAGE_"}
+    return {**environment, "PYTHONPATH": str(copy), "PATH": f"{ENTRY_POINT.parent}:{environment['PATH']}"}
+
+
+def run(command: str, copy: Path, **settings: str) -> subprocess.CompletedProcess[str]:
+    """A step of the page."""
+    environment = environment_of(copy, **settings)
     command = command.replace(".venv/bin", str(Path(sys.executable).parent))
     return subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command],
@@ -121,3 +128,39 @@ def test_the_page_leads_to_an_aggregate_that_passes_every_check(copy: Path) -> N
     after = sources(copy)
     changed = {path for path in before | after if before.get(path) != after.get(path)}
     assert changed == {REGISTRY, "schemas/vehicle.py", "agents/aggregates/vehicle.py"}
+
+
+def is_ready(port: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.broker
+@pytest.mark.slow
+def test_the_pages_aggregate_runs_through_a_real_broker(copy: Path, bootstrap: str, topic_prefix: str) -> None:
+    for name, text in FILES:
+        (copy / name).write_text(text)
+    register(copy)
+    settings = {
+        "ANNALS_BOOTSTRAP_SERVERS": bootstrap,
+        "ANNALS_TOPIC_PREFIX": topic_prefix,
+        "ANNALS_PARTITIONS": "1",
+        "ANNALS_DATA_DIR": str(copy / "data"),
+        "ANNALS_WEB_PORT": str(free_port()),
+    }
+    shells = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    (create, start), (send,) = (shell.splitlines() for shell in shells[1:])
+    assert start == "annals worker"
+    created = run(create, copy, **settings)
+    assert f"created {topic_prefix}events.vehicle" in created.stdout, created.stderr
+    log = copy / "worker.log"
+    with running([ENTRY_POINT, "worker"], environment_of(copy, **settings), log, cwd=copy) as worker:
+        until(lambda: is_ready(settings["ANNALS_WEB_PORT"]), worker, log, "annals worker")
+        outcome = json.loads(run(send, copy, **settings).stdout)
+        assert (outcome["status"], outcome["version"]) == ("accepted", 1)
+    (event,) = map(json.loads, run("annals events vehicle v-1", copy, **settings).stdout.splitlines())
+    assert (event["type"], event["data"], event["cid"]) == ("VehicleRegistered", {"plate": "B-KF 42"}, outcome["head"])
+    assert run(f"annals verify vehicle v-1 --expect-head {outcome['head']}", copy, **settings).returncode == 0

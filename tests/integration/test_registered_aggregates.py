@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import urllib.request
 from pathlib import Path
@@ -76,3 +77,21 @@ def test_an_aggregate_of_another_distribution_runs_through_the_real_broker(
         ("SwitchedOn", 1, True),
     ]
     assert "urn:annals:schema:lamp:HangLamp:1" in annals("schemas list --kind lamp", environment)
+
+
+def test_what_an_aggregate_of_another_distribution_published_is_exported_and_compared(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    kept, code = tmp_path / "kept", tmp_path / "site/lamp.py"
+    listed = [json.loads(line) for line in annals("schemas list --kind lamp --json", environment).splitlines()]
+    assert ("HangLamp", "HangLamp") in [(each["type"], each["title"]) for each in listed]  # it has no docstring
+    annals(f"schemas export {kept}", environment)
+    assert (kept / "lamp/LampHung.1.json").is_file()
+    assert '"commands.lamp"' in (kept / "asyncapi.json").read_text()
+    assert annals(f"schemas check --against {kept}", environment).startswith("0 differences")
+    assert annals("schemas check", environment).startswith("0 differences")
+    code.write_text(code.read_text().replace("bulb: Slug", "bulb: bool"))
+    words = [ENTRY_POINT, "schemas", "check", "--against", kept]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert re.search(r"lamp:LampHung:1 data\.bulb: type .*: breaks stored events", done.stdout)

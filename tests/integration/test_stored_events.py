@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import MessageSizeTooLargeError
 from click.testing import CliRunner
 
 from chained import Sealed, write
@@ -139,6 +142,26 @@ def test_migrate_writes_no_snapshot_while_an_event_cannot_be_read(settings: Sett
     assert result.return_value == 1
     assert json.loads(result.stdout)["rewritten"] == 0
     assert len(asyncio.run(contents(settings, "snapshots.agent"))) == 1
+
+
+def test_migrate_does_not_count_what_the_broker_refused(settings: Settings) -> None:
+    store(settings, OLD_AND_NEW)
+    asyncio.run(put(settings, b"a-1", b"x"))
+    asyncio.run(set_limit(settings, "snapshots.agent", 80))
+    with pytest.raises(MessageSizeTooLargeError):
+        run(settings, "migrate", "agent")
+    assert len(asyncio.run(contents(settings, "snapshots.agent"))) == 1
+
+
+async def set_limit(settings: Settings, topic: str, limit_bytes: int) -> None:
+    """The largest batch that the topic takes: of an empty value and a short key it is some 70 bytes."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
+    try:
+        name, configs = settings.topic_prefix + topic, {"max.message.bytes": str(limit_bytes)}
+        await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs)])
+    finally:
+        await admin.close()
 
 
 def test_without_topics_it_is_said_what_to_do(bootstrap: str, topic_prefix: str) -> None:

@@ -19,6 +19,7 @@ from schemas.messages import Message
 from schemas.person import RegisterPerson
 from schemas.upcast import Upcast
 from topics.headers import type_headers
+from workers.cli.failures import CannotAskError
 from workers.cli.schemas import schemas
 from workers.published import files, find, newest, published
 
@@ -39,7 +40,7 @@ def test_the_committed_files_are_what_the_code_says() -> None:
     found = {path.relative_to(COMMITTED).as_posix(): path.read_text() for path in COMMITTED.rglob("*.json")}
     differ = sorted(path for path in wanted if found.get(path) != wanted[path])
     assert not differ, f"{differ[:5]} are not what the code says: {ADVICE}"
-    assert not found.keys() - wanted.keys(), "files that nothing makes: delete them"
+    assert not found.keys() - wanted.keys(), "nothing makes these: see `annals schemas check`"
 
 
 def test_the_files_are_part_of_the_package() -> None:
@@ -225,3 +226,9 @@ def test_export_writes_every_file_and_leaves_others(tmp_path: Path) -> None:
     assert json.loads(result.output) == {"folder": str(tmp_path), "files": len(wanted)}
     assert {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.rglob("*.json")} == wanted
     assert (tmp_path / "mine.txt").read_text() == "mine"
+
+
+def test_export_into_what_is_no_folder_says_so(tmp_path: Path) -> None:
+    (tmp_path / "wire").write_text("a file")
+    with pytest.raises(CannotAskError, match="wire cannot be written"):
+        CliRunner().invoke(schemas, ["export", str(tmp_path)], standalone_mode=False, catch_exceptions=False)

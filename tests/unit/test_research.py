@@ -100,6 +100,11 @@ def test_another_definition_needs_none() -> None:
         ({"question": "Why?"}, ["methodology"]),
         ({"question": "Why?", "methodology": "reading"}, ["methodology"]),
         ({"question": 7, "methodology": {}}, ["question"]),
+        ({"question": " Why?", "methodology": {}}, ["question"]),
+        (
+            {"question": "Why?\x00", "methodology": {"name": "Reading ", "phases": ["scope", " search"]}},
+            ["question", "methodology.name", "methodology.phases[1]"],
+        ),
         ({"question": "Why?", "methodology": {}, "min_confidence": 1.5}, ["min_confidence"]),
         ({"question": "Why?", "methodology": {}, "min_confidence": True}, ["min_confidence"]),
         (

@@ -54,6 +54,14 @@ def test_a_new_aggregate_has_its_three_files_and_its_registry_line(checkout: Pat
         run(new, "aggregate", "parking_lot")
 
 
+@pytest.mark.parametrize("name", ["event", "command", "at", "state", "decider", "machine", "replace", "list", "wire"])
+def test_a_name_that_the_code_around_it_uses_is_refused_and_nothing_is_written(checkout: Path, name: str) -> None:
+    before = {file: file.read_bytes() for file in checkout.rglob("*.*")}
+    with pytest.raises(CannotAskError, match="is a word of the code"):
+        run(new, "aggregate", name)
+    assert {file: file.read_bytes() for file in checkout.rglob("*.*")} == before
+
+
 @pytest.mark.parametrize("name", ["Lot", "1st", "class", "x", "a-b", "../x"])
 def test_a_name_that_is_none_is_refused(checkout: Path, name: str) -> None:
     with pytest.raises(CannotAskError, match="is no name of a kind"):
@@ -88,6 +96,15 @@ def test_a_further_version_is_put_behind_those_that_are_there(checkout: Path) ->
     former = (checkout / "schemas/former/agent.py").read_text()
     assert "(Upcast(ModelConfigured1, split_model), Upcast(ModelConfigured2, upcast_model_configured_2))," in former
     assert (checkout / "agents/aggregates/agent.py").read_text() == (ROOT / "agents/aggregates/agent.py").read_text()
+
+
+def test_a_new_version_whose_test_is_there_is_refused_and_nothing_is_written(checkout: Path) -> None:
+    (checkout / "tests/unit").mkdir()
+    (checkout / "tests/unit/test_person_person_renamed_1.py").write_text("mine")
+    before = {file: file.read_bytes() for file in checkout.rglob("*.*")}
+    with pytest.raises(CannotAskError, match=r"test_person_person_renamed_1\.py is there already"):
+        run(new_version, "person", "PersonRenamed")
+    assert {file: file.read_bytes() for file in checkout.rglob("*.*")} == before
 
 
 def test_an_unknown_kind_or_event_is_named(checkout: Path) -> None:

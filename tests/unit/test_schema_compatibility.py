@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 
 from agents.aggregates import REGISTRY
@@ -56,7 +57,16 @@ def test_an_event_type_that_was_removed_breaks_stored_events() -> None:
     fewer = {kind: decider for kind, decider in REGISTRY.items() if kind != "policy"}
     gone = {finding.name: finding.breaks for finding in compare(PUBLISHED, fewer)}
     assert "urn:annals:schema:policy:PolicyDrafted:1" in gone
-    assert all(STORED in breaks for breaks in gone.values())
+    assert gone["urn:annals:schema:policy:PolicyDrafted:1"] == (STORED, NEW_READERS)
+
+
+def test_a_command_that_was_removed_breaks_those_who_send_it() -> None:
+    fewer = {kind: decider for kind, decider in REGISTRY.items() if kind != "policy"}
+    gone = {finding.name: finding.breaks for finding in compare(PUBLISHED, fewer)}
+    assert gone["urn:annals:schema:policy:DraftPolicy:1"] == (OLD_SENDERS,)
+    assert {name: gone[name] for name in gone.keys() & PUBLISHED.commands} == dict.fromkeys(
+        (f"urn:annals:schema:policy:{name}:1" for name in REGISTRY["policy"].commands), (OLD_SENDERS,)
+    )
 
 
 def test_a_version_that_nothing_reads_any_more_breaks_stored_events() -> None:
@@ -144,6 +154,43 @@ def test_an_alternative_that_is_gone_breaks_stored_data() -> None:
         schema["properties"]["access"]["anyOf"].append({"type": "integer"})
 
     assert only(changed(SHARED, had_numbers))[2:] == ("an alternative is gone", (STORED, NEW_READERS))
+
+
+PROFILE = "urn:annals:schema:person:UpdateProfile:1"
+PROFILED = "urn:annals:schema:person:ProfileUpdated:1"
+
+
+@pytest.mark.parametrize(("urn", "breaks"), [(PROFILE, ()), (PROFILED, (OLD_READERS,))])
+def test_a_member_that_null_may_clear_from_now_on_breaks_at_most_old_readers(urn: str, breaks: Any) -> None:
+    def had_no_null(schema: Any) -> None:
+        member = schema["properties"]["preferred_name"]
+        arms = member.pop("anyOf")
+        member |= next(arm for arm in arms if arm != {"type": "null"})
+
+    assert only(changed(urn, had_no_null))[1:] == ("data.preferred_name", "an alternative was added", breaks)
+
+
+@pytest.mark.parametrize(("urn", "breaks"), [(REGISTER, (OLD_SENDERS,)), (REGISTERED, (STORED, NEW_READERS))])
+def test_a_member_that_takes_null_no_longer_breaks_those_who_sent_or_stored_it(urn: str, breaks: Any) -> None:
+    def had_null(schema: Any) -> None:
+        schema["properties"]["phone"] = {"anyOf": [schema["properties"]["phone"], {"type": "null"}]}
+
+    assert only(changed(urn, had_null))[1:] == ("data.phone", "an alternative is gone", breaks)
+
+
+def test_a_part_that_null_may_clear_from_now_on_is_compared_with_what_it_was() -> None:
+    placed = "urn:annals:schema:location:PlaceSet:1"
+
+    def had_no_null_and_needed_less(schema: Any) -> None:
+        (arm,) = (arm for arm in schema["properties"]["address"]["anyOf"] if "$ref" in arm)
+        schema["properties"]["address"] = arm
+        schema["$defs"]["PostalAddress"]["required"].remove("country")
+
+    found = [finding[1:] for finding in compare(changed(placed, had_no_null_and_needed_less))]
+    assert found == [
+        ("data.address.country", "became required", (STORED, NEW_READERS)),
+        ("data.address", "an alternative was added", (OLD_READERS,)),
+    ]
 
 
 def test_a_part_behind_a_reference_is_compared_with_what_it_was() -> None:
@@ -265,6 +312,27 @@ def test_check_holds_to_the_compatibility_that_is_asked_for(tmp_path: Path) -> N
     }
 
 
-def test_check_against_another_folder_is_bad_usage(tmp_path: Path) -> None:
-    with pytest.raises(Exception, match=r"states\.json is missing"):
+def test_check_leaves_other_files_of_the_folder_alone(tmp_path: Path) -> None:
+    (write(tmp_path) / "person/notes.md").write_text("mine")
+    assert run("--against", tmp_path).return_value == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("states.json", None, r"states\.json is missing"),
+        ("asyncapi.json", None, r"asyncapi\.json is missing"),
+        ("states.json", '{"person"', r"states\.json cannot be read"),
+        ("states.json", "[]", r"states\.json is no JSON object"),
+        ("person/AddEmail.1.json", "oops", r"AddEmail\.1\.json cannot be read"),
+        ("person/mine.json", "{}", "no schemas"),
+    ],
+)
+def test_check_against_what_is_no_export_is_bad_usage(tmp_path: Path, file: str, text: str | None, said: str) -> None:
+    target = write(tmp_path) / file
+    if text is None:
+        target.unlink()
+    else:
+        target.write_text(text)
+    with pytest.raises(UsageError, match=said):
         CliRunner().invoke(schemas, ["check", "--against", tmp_path], standalone_mode=False, catch_exceptions=False)

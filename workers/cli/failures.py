@@ -26,8 +26,9 @@ def described(error: Exception) -> tuple[str, ...] | None:
 
     from workers.broker.errors import BrokerError
     from workers.kafka.cluster import BrokersUnreachableError, NotPermittedError
+    from workers.registry import RegistrationError
 
-    if isinstance(error, BrokerError | BrokersUnreachableError | NotPermittedError):
+    if isinstance(error, BrokerError | BrokersUnreachableError | NotPermittedError | RegistrationError):
         return (str(error),)
     if isinstance(error, KafkaConnectionError):
         return (f"no Kafka broker answers ({error}): start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS",)

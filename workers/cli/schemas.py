@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from agents.aggregates import REGISTRY
 from schemas.json_schema import urn
-from workers.cli.failures import ANSWER_IS_NO, DONE
+from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from workers.cli.stored import migrate, usage
 from workers.cli.versions import new_version
-from workers.compatibility import LEVELS, compare, read_baseline
+from workers.compatibility import LEVELS, BaselineError, compare, read_baseline
 from workers.published import FOLDER, as_text, files, find, newest, published
 from workers.registry import deciders
 
@@ -32,7 +33,7 @@ def list_(kind: str | None, *, as_json: bool) -> int:
     for schema in found:
         said = {"urn": schema.urn, "kind": schema.kind, "role": schema.role, "type": schema.name}
         if as_json:
-            click.echo(json.dumps({**said, "version": schema.version, "title": schema.schema["description"]}))
+            click.echo(json.dumps({**said, "version": schema.version, "title": schema.summary}))
         else:
             click.echo(f"{schema.role:7}  {schema.urn}")
     if not found:
@@ -68,11 +69,14 @@ def show(name: str, type_name: str | None, version: int | None) -> int:
 def export(folder: Path, *, as_json: bool) -> int:
     """Write every JSON Schema and asyncapi.json, which refers to them, into a folder; other files there are left."""
     count = 0
-    for path, text in files():
-        target = folder / path
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(text, encoding="utf-8")
-        count += 1
+    try:
+        for path, text in files(deciders()):
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8")
+            count += 1
+    except OSError as error:
+        raise CannotAskError(f"{error.filename} cannot be written ({error.strerror}): name another folder") from error
     click.echo(json.dumps({"folder": str(folder), "files": count}) if as_json else f"wrote {count} files to {folder}")
     return DONE
 
@@ -81,7 +85,8 @@ def export(folder: Path, *, as_json: bool) -> int:
 @click.option(
     "--against",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="What was published: a folder that `annals schemas export` wrote.  [default: that of this release]",
+    help="What was published: a folder that `annals schemas export` wrote, with the aggregates of other "
+    "distributions.  [default: that of this release, without them]",
 )
 @click.option(
     "--compatibility",
@@ -99,9 +104,9 @@ def check(against: Path | None, compatibility: str, *, as_json: bool) -> int:
     level = LEVELS[compatibility]
     try:
         before = read_baseline(against or FOLDER)
-    except FileNotFoundError as error:
-        raise click.UsageError(f"{error.filename} is missing: name a folder of `annals schemas export`") from error
-    findings = list(compare(before))
+    except BaselineError as error:
+        raise click.UsageError(f"{error}: name a folder of `annals schemas export`") from error
+    findings = list(compare(before, deciders() if against else REGISTRY))
     broken = 0
     for finding in findings:
         broken += bool(level.intersection(finding.breaks))

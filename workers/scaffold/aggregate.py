@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import keyword
 import re
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
+from schemas.wire_schemas import WIRE
 from workers.cli.failures import CannotAskError
 from workers.scaffold.tree import REGISTRY
 
@@ -29,13 +32,13 @@ def new_aggregate(tree: Tree, kind: str) -> None:
     """
     if not NAME.fullmatch(kind) or keyword.iskeyword(kind):
         raise CannotAskError(f"{kind!r} is no name of a kind: 2 to 32 of a-z, 0-9 and _, no word of Python's")
+    if not _taken().isdisjoint({kind, _camel(kind), kind.upper()}):
+        raise CannotAskError(f"{kind!r} is a word of the code around an aggregate: choose another name")
     for name in FILES.values():
         if tree.path(name.format(kind=kind)).exists():
             raise CannotAskError(f"{name.format(kind=kind)} is there already: choose another name")
-    words = {"KIND": kind.upper(), "Kind": _camel(kind), "kind": kind}
     for template, name in FILES.items():
-        text = resources.files(__package__).joinpath("templates", template).read_text(encoding="utf-8")
-        tree.create(name.format(kind=kind), re.sub(r"<(kind|Kind|KIND)>", lambda found: words[found[1]], text))
+        tree.create(name.format(kind=kind), _written(template, kind))
     _register(tree, kind)
     tree.tidy()
     tree.run("tests/golden/states.py")
@@ -52,6 +55,26 @@ def _register(tree: Tree, kind: str) -> None:
     head, opened, entries = text.partition("] = {\n")
     entries = entries.replace("\n}", f'\n    "{kind}": {kind.upper()},\n}}', 1)
     tree.change(REGISTRY, head + opened + entries)
+
+
+def _written(template: str, kind: str) -> str:
+    """A template's text for a kind."""
+    words = {"KIND": kind.upper(), "Kind": _camel(kind), "kind": kind}
+    text = resources.files(__package__).joinpath("templates", template).read_text(encoding="utf-8")
+    return re.sub(r"<(kind|Kind|KIND)>", lambda found: words[found[1]], text)
+
+
+def _taken() -> set[str]:
+    """What the templates call by a name already, what is Python's own, and what stands for no kind in URNs."""
+    names = {WIRE, *dir(builtins)}
+    for template in FILES:
+        for node in ast.walk(ast.parse(_written(template, "placeholder"))):
+            match node:
+                case ast.Name(id=name) | ast.arg(arg=name) | ast.alias(name=name, asname=None) | ast.alias(asname=name):
+                    names.add(str(name))
+                case _:
+                    pass
+    return names
 
 
 def _camel(kind: str) -> str:

@@ -34,10 +34,14 @@ class Tree:
         """A file's text."""
         return self.path(name).read_text(encoding="utf-8")
 
-    def create(self, name: str, text: str) -> None:
-        """Write a new file; CannotAskError if it is there."""
+    def refuse_taken(self, name: str) -> None:
+        """CannotAskError if the file is there."""
         if self.path(name).exists():
             raise CannotAskError(f"{name} is there already: choose another name, or delete it")
+
+    def create(self, name: str, text: str) -> None:
+        """Write a new file; CannotAskError if it is there."""
+        self.refuse_taken(name)
         self.change(name, text)
 
     def change(self, name: str, text: str) -> None:

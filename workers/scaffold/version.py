@@ -74,18 +74,18 @@ def new_version(tree: Tree, decider: Decider[Any], name: str) -> int:
     """Write it, and return the number of the new version.
 
     Raises:
-        CannotAskError: the checkout's tools fail.
+        CannotAskError: its test is there already; the checkout's tools fail.
     """
+    version, snake = decider.events[name].schema_version, _snake(name)
+    test = f"tests/unit/test_{decider.kind}_{snake}_{version}.py"
+    tree.refuse_taken(test)  # before anything is written
     tree.run("tests/golden/events.py")  # today's form is frozen before it becomes a former one
-    spec = decider.events[name]
-    version = spec.schema_version
     _write_former(tree, decider, name, version)
     _write_use(tree, decider.kind)
     kept = json.loads(tree.read(f"tests/golden/events/{decider.kind}.json"))[f"{name}.{version}"]
     data = decode(bytes.fromhex(kept["block"]))["data"]
-    snake = _snake(name)
     text = TEST.format(name=name, version=version, kind=decider.kind, snake=snake, data=repr(data))
-    tree.create(f"tests/unit/test_{decider.kind}_{snake}_{version}.py", text)
+    tree.create(test, text)
     tree.tidy()
     tree.run("tests/golden/events.py")
     tree.written.append(f"tests/golden/events/{decider.kind}.json")

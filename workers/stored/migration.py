@@ -5,6 +5,7 @@ Stores need nothing: a worker whose state version is another folds its own anew.
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaProducer
@@ -145,6 +146,5 @@ async def _snapshots(client: AIOKafkaClient, journal: Journal, keys: set[bytes])
 async def _write(settings: Settings, topic: str, partition: int, snapshots: dict[bytes, bytes]) -> None:
     options: dict[str, Any] = client_options(settings)
     async with AIOKafkaProducer(**options, enable_idempotence=True, max_request_size=SNAPSHOT_TOPIC_BYTES) as producer:
-        for key, value in snapshots.items():
-            await producer.send(topic, value, key=key, partition=partition)
-        await producer.flush()
+        sent = [await producer.send(topic, value, key=key, partition=partition) for key, value in snapshots.items()]
+        await asyncio.gather(*sent)  # flush() says nothing of what the broker refused
