@@ -19,6 +19,7 @@ from topics.catalog import (
     SNAPSHOT_TOPIC_BYTES,
 )
 from topics.names import TopicNames, transactional_id
+from workers.decisions import DecisionLog
 from workers.kafka.journal import KafkaShardLog, ShardTopics
 from workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
 from workers.telemetry import ShardMetrics
@@ -185,7 +186,9 @@ class Shards:
         )
         identity = identity_of(kind, partition, partitions, decider.state_version, names.events(kind))
         root = Path(settings.data_dir) / names.group(settings.app_id)
-        telemetry = self._telemetry[key] = ShardMetrics(self._metrics, place, self._clock)
+        telemetry = self._telemetry[key] = ShardMetrics(
+            self._metrics, place, self._clock, DecisionLog(place, settings.max_command_bytes)
+        )
         shard = Shard(
             decider,
             place,

@@ -9,11 +9,14 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from schemas.dead_letter import REASONS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from agents.batch import Batch, Place
     from agents.ports import Clock, CommandRecord
+    from workers.decisions import DecisionLog
 
 LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BATCHES: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_000, 3_000)
@@ -87,8 +90,9 @@ class Metrics:
 class ShardMetrics:
     """The metrics of one shard (the `ShardTelemetry` port)."""
 
-    def __init__(self, metrics: Metrics, place: Place, clock: Clock) -> None:
+    def __init__(self, metrics: Metrics, place: Place, clock: Clock, decisions: DecisionLog) -> None:
         """Look every labelled metric up once."""
+        self._decisions = decisions
         kind, partition = place.kind, str(place.partition)
         self._metrics = metrics
         self._clock = clock
@@ -108,8 +112,11 @@ class ShardMetrics:
         self._restore_end = metrics.restore_end.labels(kind, partition)
         self._hits = metrics.hits.labels(kind)
         self._misses = metrics.misses.labels(kind)
+        # A series that begins with its first count has no increase yet, and no alert sees that one.
         for status in ("accepted", "rejected", "duplicate"):
             metrics.commands.labels(kind, status)
+        for reason in REASONS:
+            metrics.dead_letters.labels(kind, reason)
 
     def committed(self, batch: Batch, records: Sequence[CommandRecord], decided_s: float, committed_s: float) -> None:
         """Count a batch that was committed."""
@@ -127,6 +134,7 @@ class ShardMetrics:
         now_ms = self._clock.now().timestamp() * 1000
         for record in records[:: len(records) // MOST_OBSERVED + 1]:
             self._end_to_end.observe(max(0.0, (now_ms - record.timestamp) / 1000))
+        self._decisions.committed(tally, records)
 
     def folded(self, counts: Mapping[str, int], position: int, end: int) -> None:
         """Count what a fold met, and how far it is."""
@@ -136,6 +144,7 @@ class ShardMetrics:
             self._foreign.inc(counts["foreign"])
         self._restored.set(position)
         self._restore_end.set(end)
+        self._decisions.folded(counts, position)
 
     def aborted(self) -> None:
         """Count a transaction whose end is not known."""

@@ -68,6 +68,10 @@ def _of(context: click.Context) -> str:
     if rows:
         parts.append(table(["option", "does"], rows))
     if groups:
-        links = [f"[{title}](settings.md#{title.lower()})" for group, title in TITLES.items() if group in groups]
+        links = [
+            f"[{title}](settings.md#{title.lower().replace(' ', '-')})"
+            for group, title in TITLES.items()
+            if group in groups
+        ]
         parts.append(f"Settings: {', '.join(links)}.\n")
     return "\n".join(parts)

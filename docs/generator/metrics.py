@@ -13,7 +13,8 @@ from workers.telemetry import Metrics
 ALERTS = Path(__file__).parents[2] / "deploy/alerts.yml"
 INTRO = """# Metrics
 
-Each worker serves them at `GET /metrics` in Prometheus' text format. A histogram has `_bucket`, `_count` and `_sum`.
+Each worker serves them at `GET /metrics` in Prometheus' text format. A histogram has `_bucket`, `_count` and `_sum`,
+and each counter and histogram a `…_created`, the time at which it began.
 The names and labels are constant; beside them are the usual `process_…`, `python_info` and `python_gc_…`.
 """
 ALERTING = """## Alerts

@@ -110,9 +110,9 @@ def test_the_tutorial_can_be_carried_out_and_answers_as_it_says(environment: dic
     assert [first["command_id"], second["command_id"]] == ["first-1", "first-2"]
 
 
-@pytest.mark.parametrize("page", ["how-to/send-commands.md", "how-to/read-events.md"])
+@pytest.mark.parametrize("page", ["how-to/send-commands.md"])
 def test_a_how_to_guide_does_what_it_says(environment: dict[str, str], page: str, tmp_path: Path) -> None:
-    # Both guides are about p-100, which the first one registers.
+    # It is about p-100, whom its first block registers.
     for language, body in blocks("how-to/send-commands.md")[:1]:
         assert (language, run(body, environment).returncode) == ("sh", 0)
     programs = [body for language, body in blocks(page) if language == "python"]

@@ -61,7 +61,7 @@ def run(name: str, *arguments: str, environment: dict[str, str]) -> subprocess.C
     )
 
 
-def test_a_consumer_reads_what_a_producer_brought_about(environment: dict[str, str]) -> None:
+def test_a_consumer_reads_and_an_auditor_proves_what_a_producer_brought_about(environment: dict[str, str]) -> None:
     produced = run("producer.py", "p-7", environment=environment)
     assert produced.returncode == 0, produced.stdout + produced.stderr
     lines = produced.stdout.splitlines()
@@ -81,6 +81,16 @@ def test_a_consumer_reads_what_a_producer_brought_about(environment: dict[str, s
     ]
     assert decisions[-1].endswith(f", head {head}")
     assert summary == "3 commands led to events; 0 records do not count"
+
+    topic, servers = f"{environment['ANNALS_TOPIC_PREFIX']}events.person", environment["ANNALS_BOOTSTRAP_SERVERS"]
+    for heads, status, ending in [
+        ([head], 0, "0 after a gap; 1 of 1 kept heads found"),
+        ([head, head.translate(str.maketrans("ab", "ba"))], 1, "0 after a gap; 1 of 2 kept heads found"),
+    ]:
+        kept = [word for each in heads for word in ("--head", "p-7", each)]
+        audited = run("auditor.py", topic, "--servers", servers, *kept, environment=environment)
+        assert audited.returncode == status, audited.stdout + audited.stderr
+        assert audited.stdout.splitlines()[-1] == f"3 events of 1 aggregates count; 0 void, 0 foreign, {ending}"
 
 
 def test_a_consumer_without_topics_says_what_to_do(environment: dict[str, str]) -> None:

@@ -14,6 +14,7 @@ from jgo.maven import _core
 
 from workers.broker import BrokerError, jars
 from workers.broker.jars import kafka_jars
+from workers.settings.certificates import authorities_for_requests
 
 TLS = Path(__file__).with_name("tls")
 AUTHORITY = str(TLS / "authority.pem")
@@ -84,6 +85,34 @@ def test_it_trusts_the_authority_that_the_environment_names(
     monkeypatch.setenv(variable, str(named) if variable == "SSL_CERT_DIR" else AUTHORITY)
     (path,) = kafka_jars(tmp_path / "cache")
     assert path.read_bytes() == JAR
+
+
+def where_it_keeps(monkeypatch: pytest.MonkeyPatch, **authorities: str | None) -> None:
+    """Move the system's authorities: where they are is compiled into Python."""
+    paths = ssl.get_default_verify_paths()._replace(**authorities)
+    monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: paths)
+
+
+@pytest.mark.parametrize("where", ["cafile", "capath"])
+def test_it_trusts_the_authorities_that_the_system_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    (tmp_path / SUBJECT).write_text(Path(AUTHORITY).read_text())
+    kept = {"cafile": None, "capath": None, where: AUTHORITY if where == "cafile" else str(tmp_path)}
+    where_it_keeps(monkeypatch, **kept)
+    (path,) = kafka_jars(tmp_path / "cache")
+    assert path.read_bytes() == JAR
+
+
+def test_a_system_without_authorities_leaves_those_that_come_with_the_client(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "empty.pem").touch()
+    kept = {"cafile": str(tmp_path / "empty.pem"), "capath": str(tmp_path)}
+    where_it_keeps(monkeypatch, **kept)
+    before = dict(os.environ)
+    with authorities_for_requests():
+        assert dict(os.environ) == before
 
 
 def test_what_requests_itself_is_told_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -89,6 +90,11 @@ def test_wrong_usage_is_exit_status_2(run: Run, arguments: list[str]) -> None:
         (
             KafkaConnectionError("x:1"),
             f"annals: no Kafka broker answers (KafkaConnectionError: x:1): {START_ONE}\n",
+        ),
+        (
+            # the addresses as aiokafka writes them
+            KafkaConnectionError(f"No way from {[('h', 1, socket.AF_INET), ('::1', 2, socket.AF_INET6)]}"),
+            f"annals: no Kafka broker answers (KafkaConnectionError: No way from h:1, ::1:2): {START_ONE}\n",
         ),
         (KafkaError("no"), "annals: Kafka said no: KafkaError: no\n"),
     ],

@@ -26,7 +26,7 @@ FORBIDDEN = re.compile(
     r"repo1\.|crates\.io|docker\.io|ghcr\.io|proxy\.golang",
 )
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)")
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)]+)\)")
 
 
 def shown(page: Path) -> str:
@@ -93,6 +93,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for link in LINK.findall(prose(page)):
         if link.startswith(("http://", "https://", "mailto:")):
             continue
+        assert not re.search(r"\s", link), f"{shown(page)}: with white space in it, {link} is no link but text"
         path, _, anchor = link.partition("#")
         target = (page.parent / path).resolve() if path else page
         assert target.exists(), f"{shown(page)} links to {link}, which is not there"

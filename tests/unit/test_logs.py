@@ -1,11 +1,15 @@
 """What a log line may hold: where and why, never what a command or a setting says."""
 
+import json
 import logging
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import pytest
 import structlog
 
+from agents.batch import Place, Tally
+from workers.decisions import DecisionLog
 from workers.logs import configure_logs
 from workers.settings import Settings
 
@@ -48,3 +52,74 @@ def test_a_failures_traceback_shows_no_local_variable(log_format: str, capsys: p
     assert "cannot decide 20 characters" in said
     assert "in decide" in said or '"decide"' in said
     assert secret not in said
+
+
+class Taken(NamedTuple):
+    """A record as the consumer delivers it."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+PLACE = Place("person", "commands.person", 0, 4)  # where p-1 lives
+SECRET = "what-nobody-may-read"
+COMMAND = {
+    "id": "c-1",
+    "type": "RegisterPerson",
+    "aggregate_id": "p-1",
+    "data": {"name": SECRET},
+    "correlation_id": "request-7",
+}
+COPIED = [("origin-partition", b"0"), ("origin-offset", b"3")]
+RECORDS = [
+    Taken(7, b"p-1", json.dumps(COMMAND).encode(), []),
+    Taken(8, b"p-1", f"not json: {SECRET}".encode(), []),
+    Taken(9, None, None, []),
+    Taken(10, b"p-3", json.dumps(COMMAND | {"aggregate_id": "p-3"}).encode(), COPIED),
+]
+
+
+def logged(level: str, capsys: pytest.CaptureFixture[str], **dead_letters: int) -> list[dict[str, Any]]:
+    configure_logs(Settings(log_format="json", log_level=level))
+    tally = Tally()
+    tally.dead_letters.update(dead_letters)
+    decisions = DecisionLog(PLACE, 1_000_000)
+    decisions.committed(tally, RECORDS if dead_letters else RECORDS[:1])
+    decisions.folded({"foreign": 2, "void": 0, "counts": 3}, 17)
+    decisions.folded({"counts": 3}, 20)
+    said = capsys.readouterr().err
+    assert SECRET not in said
+    kept = [json.loads(line) for line in said.splitlines()]
+    return [{name: line[name] for name in line if name not in {"timestamp", "logger"}} for line in kept]
+
+
+SHARD = {"kind": "person", "partition": 0}
+DOES_NOT_COUNT = {**SHARD, "foreign": 2, "up_to_offset": 17, "event": "records that do not count", "level": "error"}
+
+
+def test_what_cannot_be_read_is_one_line_with_its_offsets(capsys: pytest.CaptureFixture[str]) -> None:
+    reasons = {"not_json": 2, "misrouted": 1}
+    found = {**SHARD, "reasons": reasons, "offsets": [8, 9, 10], "more": 0, "event": "dead letters", "level": "warning"}
+    assert logged("info", capsys, **reasons) == [found, DOES_NOT_COUNT]
+
+
+def test_a_batch_that_is_as_it_should_be_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert logged("info", capsys) == [DOES_NOT_COUNT]
+
+
+def test_at_debug_each_command_is_a_line_with_its_shard_offset_aggregate_and_correlation(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    committed, _ = logged("debug", capsys)
+    assert committed == {
+        **SHARD,
+        "offset": 7,
+        "aggregate_id": "p-1",
+        "command_id": "c-1",
+        "type": "RegisterPerson",
+        "correlation_id": "request-7",
+        "event": "command committed",
+        "level": "debug",
+    }

@@ -156,11 +156,14 @@ def test_variables_of_the_test_run_and_of_kubernetes_are_not_ours() -> None:
     ("text", "problem"),
     [
         ("partitons = 1", "partitons: there is no such setting; is partitions meant?"),
-        ("partitions = 1.5", "ANNALS_PARTITIONS: a setting is a text, a whole number or true or false"),
+        ("partitions = 1.5", "ANNALS_PARTITIONS: a setting is a text, a whole number, or true or false"),
+        ("partitions = true", "ANNALS_PARTITIONS: true is for a switch"),
+        ('sasl_password = ["a", "b"]', "ANNALS_SASL_PASSWORD: a setting is a text"),
+        ('partitions = ["4"]', "ANNALS_PARTITIONS: a setting is a text"),
         ("[kafka]\nx = 1", "kafka: there is no such setting"),
         ('partitions = "x"', "ANNALS_PARTITIONS: 'x' is not a whole number"),
         ("partitions = ", "is not TOML"),
-        ("web_port = true\nweb_host = [1]", "ANNALS_WEB_HOST: a setting is a text"),
+        ("web_port = 1\nweb_host = [1]", "ANNALS_WEB_HOST: a setting is a text"),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named_with_the_file(tmp_path: Path, text: str, problem: str) -> None:

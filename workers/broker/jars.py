@@ -119,11 +119,11 @@ def _fetch(cache: Path, folder: Path, jars: tuple[Jar, ...], progress: Progress)
                     progress(done + 1, len(jars))
             ready.rename(folder)
         except Exception as error:  # noqa: BLE001 - jgo raises whatever requests and the disk raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
+            reason = (str(error).splitlines() or [type(error).__name__])[0][:500]  # it ends with the cause
             raise BrokerError(
                 f"Kafka could not be fetched from Maven Central ({reason}): the first start needs the network "
-                f"(behind a proxy, set HTTPS_PROXY, and SSL_CERT_FILE if it has an authority of its own), or a copy of "
-                f"{folder} from a machine that has it"
+                f"(behind a proxy, set HTTPS_PROXY, and SSL_CERT_FILE if the system does not trust its authority), "
+                f"or a copy of {folder} from a machine that has it"
             ) from None
 
 

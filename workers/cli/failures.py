@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from workers.settings import SettingsError
@@ -31,7 +32,14 @@ def described(error: Exception) -> tuple[str, ...] | None:
     if isinstance(error, BrokerError | BrokersUnreachableError | NotPermittedError | RegistrationError):
         return (str(error),)
     if isinstance(error, KafkaConnectionError):
-        return (f"no Kafka broker answers ({error}): start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS",)
+        what_to_do = "start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS"
+        return (f"no Kafka broker answers ({_plain(error)}): {what_to_do}",)
     if isinstance(error, KafkaError):
         return (f"Kafka said no: {error}",)
     return None
+
+
+def _plain(error: Exception) -> str:
+    """Return what aiokafka says, with the addresses as they were given and not as it keeps them."""
+    said = re.sub(r"\('([^']+)', (\d+), <[^>]+>\)", r"\1:\2", str(error))
+    return re.sub(r"from \[(.*)\]", r"from \1", said)

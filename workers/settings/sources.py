@@ -22,6 +22,8 @@ NOT_SETTINGS: Final = "ANNALS_TEST_"
 # What Kubernetes puts into every container beside a service that is called `annals`.
 SERVICE_LINK: Final = re.compile(r"ANNALS(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+|PORT)")
 LARGEST_SECRET_BYTES: Final = 65_536
+LISTS: Final = frozenset({"bootstrap_servers"})
+SWITCHES: Final = frozenset(meta.name for meta in settings_metadata() if meta.is_switch)
 
 
 class Given(NamedTuple):
@@ -166,14 +168,24 @@ def _from_file(config: str, names: set[str], problems: list[str]) -> Source:
         problems.append(f"{CONFIG_VARIABLE}: {config!r} is not TOML: {error}")
         return Source({}, {})
     for name, value in document.items():
+        variable = ENVIRONMENT_PREFIX + name.upper()
         if name not in names:
             problems.append(f"{name}: there is no such setting{_suggestion(name, names)} (in {config})")
-        elif isinstance(value, str | int) or (isinstance(value, list) and all(isinstance(each, str) for each in value)):
+        elif isinstance(value, bool) and name not in SWITCHES:
+            problems.append(f"{variable}: {str(value).lower()} is for a switch, and this is none (in {config})")
+        elif isinstance(value, str | int) or (name in LISTS and _is_list_of_texts(value)):
             values[name] = _text(value)
         else:
-            variable = ENVIRONMENT_PREFIX + name.upper()
-            problems.append(f"{variable}: a setting is a text, a whole number or true or false (in {config})")
+            lists = " and ".join(sorted(LISTS))
+            problems.append(
+                f"{variable}: a setting is a text, a whole number, or true or false; {lists} may be a list of texts "
+                f"(in {config})"
+            )
     return Source(values, dict.fromkeys(values, f"in {config}"))
+
+
+def _is_list_of_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
 
 def _text(value: object) -> str:
