@@ -81,12 +81,12 @@ def reads_uncommitted() -> None:
     """The group's consumer delivers what a producer may yet abort, as Faust's own does."""
     from workers.kafka import transport
 
-    original = transport.AIOKafkaConsumer
+    original = transport.reading_consumer
 
     def uncommitted(**options: Any) -> Any:
         return original(**{**options, "isolation_level": "read_uncommitted"})
 
-    transport.AIOKafkaConsumer = uncommitted
+    transport.reading_consumer = uncommitted
 
 
 def answers_not_looked_at() -> None:
