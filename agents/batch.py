@@ -17,6 +17,7 @@ from agents.verdict import full, oversize
 from schemas import outcome
 from schemas.chain import seal
 from schemas.cid import cid_text
+from schemas.dead_letter import TOO_LARGE
 from schemas.moments import recorded_at
 from schemas.snapshot import Snapshot, encode_snapshot
 from topics.headers import dead_letter_headers, forwarded_headers
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = ["Batch", "Limits", "Place", "Tally"]
 
 CHUNK: Final = 64
-TOO_LARGE: Final = "too_large"
 RECORD_BYTES: Final = 100  # a record batch of one record, beside its key, value and headers: an upper bound
 
 

@@ -8,13 +8,13 @@ earlier one's seal can tell, its head, the chunk ends before it, and the rest is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct
 
-from agents.ports import LENGTH, Aggregate, CommandEvents, CommandRecord
+from agents.ports import Aggregate, CommandEvents, CommandRecord, command_key
 from agents.verdict import Rejection, parsed, verdict
-from schemas.dead_letter import DeadLetter
+from schemas.dead_letter import MISROUTED, DeadLetter
 from schemas.envelope import Command
 from schemas.messages import Message
 from schemas.reading import read_commands
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from agents.decider import Decider
     from agents.ledger import Ledger
-
-MISROUTED: Final = "misrouted"
 
 
 class Limits(NamedTuple):
@@ -107,10 +105,8 @@ class Chunk:
         _, _, partition, partitions = setting.place
         absent = setting.ledger.absent
         touched: set[bytes] = set()
-        index = -1
-        for command in read_commands(records, setting.limits.command_bytes):
-            index += 1
-            record = records[index]
+        commands = read_commands(records, setting.limits.command_bytes)
+        for index, (record, command) in enumerate(zip(records, commands, strict=True)):
             if isinstance(command, DeadLetter):
                 self.buried.append((index, record, command.reason, command.message))
                 continue
@@ -126,8 +122,7 @@ class Chunk:
                 return
             touched.add(key)
             command_id = command.id.encode()
-            known = len(key).to_bytes(LENGTH, "big") + key + command_id
-            asks.append(Ask(index, record, key, command, command_id, known, absent))
+            asks.append(Ask(index, record, key, command, command_id, command_key(key, command_id), absent))
 
     def _misplaced(self, index: int, record: CommandRecord, key: bytes, home: int) -> None:
         if origin_of(record.headers) is None:

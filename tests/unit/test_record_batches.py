@@ -39,7 +39,7 @@ def test_a_batch_is_what_aiokafkas_builder_makes(records, codec, producer, epoch
         batch_size=1 << 30,
     )
     for offset, (key, value, timestamp, headers) in enumerate(records):
-        ours.append(key, value, timestamp, encode_headers(headers))
+        assert ours.fill([(key, value, timestamp, encode_headers(headers))], 0, 1 << 30) == 1
         theirs.append(offset, timestamp, key, value, headers)
     assert ours.size == theirs.size()
     built, expected = ours.build(producer, epoch, sequence), bytes(theirs.build())

@@ -32,7 +32,6 @@ NO_LEADER_EPOCH: Final = -1
 MAGIC: Final = 2
 TRANSACTIONAL: Final = 0x10
 RECORD_OVERHEAD_BYTES: Final = 36  # length, attributes, time, offset, key and value length: varints, at their longest
-MOST_BYTES: Final = (1 << 31) - 1  # of a batch, by its format
 SAME_TIME: Final = varint(0)
 
 FASTEST: Final = 1  # zstd: half the time of Kafka's own default and as few bytes; lz4: a quarter of it and 2 % more
@@ -59,10 +58,6 @@ class RecordBatch:
         self._last_ms = 0
         self.count = 0
         self.size = BATCH_HEADER_BYTES
-
-    def append(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> None:
-        """Append one record; headers as `topics.wire` encodes them. Whether it fits is for the caller."""
-        self.fill(((key, value, timestamp_ms, headers),), 0, MOST_BYTES)
 
     def fill(self, records: Sequence[Record], start: int, limit_bytes: int) -> int:
         """Append records from `start` on while the batch stays within a limit; return the index of the first left over.
