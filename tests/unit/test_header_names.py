@@ -27,7 +27,8 @@ def batch(
     """A transactional batch with a record per list of headers, as it lies in the log from offset `base` on."""
     built = RecordBatch(codec)
     for number, headers in enumerate(records):
-        built.append(b"key", None if number == 1 else b"value %d" % number, T0 + number, encode_headers(headers))
+        value = None if number == 1 else b"value %d" % number
+        assert built.fill([(b"key", value, T0 + number, encode_headers(headers))], 0, 1 << 20) == 1
     return base.to_bytes(8, "big") + built.build(producer, 0, 0)[8:]
 
 
