@@ -51,6 +51,8 @@ check: setup ## Format, lint, types, imports, current docs, unit and property te
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	MYPYPATH=docs $(BIN)/mypy --explicit-package-bases docs/generate.py docs/generator
+	$(BIN)/mypy --config-file tests/mypy.ini --exclude '^tests/chaos/' tests examples
+	$(BIN)/mypy --config-file tests/mypy.ini tests/chaos
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/annals schemas check

@@ -22,6 +22,7 @@ PARTS = (
     "workers",
     "docs",
     "deploy",
+    "examples",
     "tests",
     "pyproject.toml",
     "README.md",

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -157,8 +158,9 @@ async def test_it_is_an_asynchronous_context_manager_and_outlives_the_thread_tha
         await asyncio.get_running_loop().shutdown_default_executor()
         await write(broker.bootstrap, "outlives", b"x")
         assert broker.pid == pid
-        asyncio.get_running_loop()._default_executor = None
-        asyncio.get_running_loop()._executor_shutdown_called = False
+        loop: Any = asyncio.get_running_loop()
+        loop._default_executor = None
+        loop._executor_shutdown_called = False
     assert is_gone(pid)
 
 
@@ -265,11 +267,11 @@ def test_the_command_ends_with_its_parent(folder: Path) -> None:
     script = f"import subprocess; subprocess.run({command!r})"
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout.readline().startswith("ready ")
-        (command,) = psutil.Process(parent.pid).children()
-        java = jvm_of(command.pid)
+        (child,) = psutil.Process(parent.pid).children()
+        java = jvm_of(child.pid)
         parent.kill()
         parent.wait()
-        until(lambda: is_gone(command.pid) and is_gone(java), "command and JVM are gone")
+        until(lambda: is_gone(child.pid) and is_gone(java), "command and JVM are gone")
 
 
 def test_the_command_says_when_kafka_ends_by_itself(folder: Path) -> None:

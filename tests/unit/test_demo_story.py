@@ -69,6 +69,8 @@ class InMemory:
 
 
 class InMemoryTeller(Teller):
+    _client: InMemory
+
     async def event(self, outcome: Outcome) -> RecordedEvent:
         events = self._client.bench.events(outcome.kind, outcome.aggregate_id)
         return next(event for event in events if cid_text(event.cid) == outcome.events[-1].cid)

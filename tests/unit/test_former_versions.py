@@ -14,6 +14,7 @@ from agents.refusals import UnknownEventError
 from agents.testing import given
 from schemas import agent, location, organization
 from schemas.json_schema import Schema, message_schema
+from schemas.upcast import Upcast
 
 ADDRESS = {"locality": "London", "country": "GB"}
 POSITION = {"latitude": 51.5, "longitude": 0}
@@ -88,6 +89,7 @@ def test_the_type_of_an_older_version_is_what_its_published_schema_says() -> Non
     for kind, decider in REGISTRY.items():
         for name, spec in decider.events.items():
             for version, upcaster in enumerate(spec.upcasters, 1):
+                assert isinstance(upcaster, Upcast)
                 older: Any = upcaster.older
                 made = message_schema(kind, "event", older, version).schema
                 said = json.loads(json.dumps(made).replace(older.__name__, name))
@@ -99,6 +101,7 @@ def test_an_older_type_is_named_by_its_version_and_is_nobodys_event() -> None:
     for decider in REGISTRY.values():
         for name, spec in decider.events.items():
             for version, upcaster in enumerate(spec.upcasters, 1):
+                assert isinstance(upcaster, Upcast)
                 assert issubclass(upcaster.older, msgspec.Struct)
                 assert upcaster.older.__name__ == f"{name}{version}"
                 assert upcaster.older.__name__ not in decider.events

@@ -314,7 +314,5 @@ def test_the_metadata_says_everything_that_the_reference_needs() -> None:
         assert meta.is_secret == (meta.name in {"sasl_password", "ssl_key_password", "schema_registry_password"})
         assert meta.is_switch == isinstance(meta.default, bool)
         if meta.default is not None:
-            shown = (
-                {True: "1", False: "0"}.get(meta.default, str(meta.default)) if meta.is_switch else str(meta.default)
-            )
+            shown = str(int(meta.default) if isinstance(meta.default, bool) else meta.default)
             assert meta.parse(shown) == meta.default

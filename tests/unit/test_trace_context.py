@@ -2,6 +2,7 @@
 
 import pytest
 
+from schemas.envelope import Command
 from schemas.reading import read_command
 from schemas.trace_context import is_tracestate, trace_context
 
@@ -109,4 +110,5 @@ def test_names_are_compared_exactly() -> None:
 @pytest.mark.parametrize("value", [COMMAND, COMMAND.replace(b"{}", b'{"a": "$"}'), COMMAND.replace(b'"T"', b"1")])
 def test_a_command_carries_its_trace_whatever_way_it_is_read(value: bytes) -> None:
     command = read_command(b"p-1", value, [("traceparent", PARENT), ("tracestate", STATE)], 1_000)
+    assert isinstance(command, Command)
     assert (command.traceparent, command.tracestate) == (PARENT, STATE)

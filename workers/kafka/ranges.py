@@ -17,7 +17,7 @@ from workers.kafka.frames import Batch, batches_of
 from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -77,7 +77,7 @@ async def _wait_for_leader(client: AIOKafkaClient, error: Exception, deadline: f
     await client.force_metadata_update()
 
 
-async def read_range(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncIterator[list[Record]]:
+async def read_range(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncGenerator[list[Record], None]:
     """Yield the committed records with offsets from `start` to below `end`, in steps of one fetch.
 
     Headers are as they stand (`workers.kafka.frames`). `end` is at most the last stable offset. While one step is
