@@ -13,6 +13,7 @@ import click
 import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from processes import ENTRY_POINT, own_environment
 from workers.broker import BrokerError
 from workers.cli import broker as broker_command
 from workers.cli import group, main
@@ -134,6 +135,29 @@ def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
     result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     os.close(writing)
     assert (result.returncode, result.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("words", ["send <&-", "send - <&-", "send 0>/dev/null"])
+def test_commands_from_a_standard_input_that_is_not_there_are_named_as_that(words: str) -> None:
+    """Goes red when the descriptor 0 is read, which by then is one of the command's own."""
+    command = ["bash", "-c", f'exec "$0" {words}', ENTRY_POINT]
+    result = subprocess.run(command, env=own_environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == "annals: there is no standard input to read commands from: name a FILE, or pipe them in\n"
+
+
+def test_a_file_of_commands_needs_no_standard_input(tmp_path: Path) -> None:
+    (tmp_path / "commands").touch()
+    command = [
+        "bash",
+        "-c",
+        'exec "$0" send --bootstrap-servers 127.0.0.1:1 "$1" <&-',
+        ENTRY_POINT,
+        tmp_path / "commands",
+    ]
+    result = subprocess.run(command, env=own_environment(), capture_output=True, text=True, timeout=60, check=False)
+    assert result.returncode == 2
+    assert "no Kafka broker answers" in result.stderr
 
 
 def test_a_command_has_one_option_for_each_setting_and_gets_settings(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
+import sys
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -45,7 +47,7 @@ def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int
     from workers.kafka.connections import MissingTopicError
 
     try:
-        descriptor = STANDARD_INPUT if file == "-" else os.open(file, os.O_RDONLY)
+        descriptor = _standard_input() if file == "-" else os.open(file, os.O_RDONLY)
         return asyncio.run(_send(settings, descriptor, timeout))
     except BrokenPipeError:
         return reader_gone()
@@ -53,6 +55,16 @@ def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int
         if isinstance(error, ConnectionError):
             raise
         raise CannotAskError(str(error)) from None
+
+
+def _standard_input() -> int:
+    """Return its descriptor, if there is one that can be read.
+
+    Where it was closed, its number is soon that of a socket of this process: Python looked when it began.
+    """
+    if sys.stdin is None or fcntl.fcntl(STANDARD_INPUT, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR) == os.O_WRONLY:
+        raise CannotAskError("there is no standard input to read commands from: name a FILE, or pipe them in")
+    return STANDARD_INPUT
 
 
 async def _send(settings: Settings, descriptor: int, timeout_s: float) -> int:
