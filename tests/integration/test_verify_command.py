@@ -177,6 +177,22 @@ def test_from_a_trusted_head_only_what_came_after_it_is_verified(journal: Journa
     assert journal.verify("p-1", "--from-head", last, "--expect-head", trusted)[0] == 1
 
 
+def test_an_expected_head_from_before_a_trusted_one_is_not_said_to_be_missing(journal: Journal) -> None:
+    events = chain("p-1", 5)
+    journal.write(events)
+    older, trusted, last = (cid_text(events[place].cid) for place in (1, 2, 4))
+    assert journal.verify("p-1", "--expect-head", older)[0] == 0
+    status, report = journal.verify("p-1", "--from-head", trusted, "--expect-head", older)
+    assert (status, report["events"], report["broken"][0]["version"]) == (1, 2, 5)
+    assert report["broken"][0]["reason"] == (
+        f"the expected head {older} was not met between the trusted one, version 3 with {trusted}, and the end, "
+        f"version 5 with {last}; what was before the trusted one is not looked at: leave out --from-head to look there"
+    )
+    status, report = journal.verify("p-1", "--from-head", last, "--expect-head", older)
+    assert (status, report["events"]) == (1, 0)
+    assert "is not looked at" in report["broken"][0]["reason"]
+
+
 def test_what_is_broken_behind_a_trusted_head_is_1(journal: Journal) -> None:
     events = chain("p-1", 6)
     journal.write([*events[:4], events[5]])

@@ -99,6 +99,7 @@ def verify_aggregate(
     key = aggregate_id.encode()
     (journal,) = asyncio.run(find_journals(settings, [kind], key))
     place, start, heads = journal.place, journal.start, dict[bytes, "Head"]()
+    trusted: tuple[int, bytes] | None = None
 
     def complain(version: int | None, reason: str) -> None:
         report.add(Broken(kind, aggregate_id, place.topic, place.partition, None, version, reason))
@@ -111,7 +112,8 @@ def verify_aggregate(
             complain(None, f"the journal has no event {cid_text(trusted_head)} of this aggregate: nothing was verified")
             return report
         offset, version = found
-        start, heads = offset + 1, {key: (version, trusted_head)}
+        trusted = (version, trusted_head)
+        start, heads = offset + 1, {key: trusted}
     chains = Chains(place, report, heads, expected_head)
     for _, surveyed in _surveys(settings, [journal], chunks_of(journal, key, start), processes, progress):
         chains.add(surveyed)
@@ -120,12 +122,20 @@ def verify_aggregate(
     if head is None:
         complain(0, "there is no event of this aggregate")
     elif expected_head is not None and expected_head != trusted_head and not chains.has_met_watched:
-        complain(
-            version,
-            f"the chain does not contain the expected head {cid_text(expected_head)}: it ends at version {version} "
-            f"with {cid_text(head)}",
-        )
+        complain(version, _not_met(expected_head, (version, head), trusted))
     return report
+
+
+def _not_met(expected: bytes, end: tuple[int, bytes], trusted: tuple[int, bytes] | None) -> str:
+    """Return what can be said of a head that was not met: what was before a trusted one is not known."""
+    last = f"version {end[0]} with {cid_text(end[1])}"
+    if trusted is None:
+        return f"the chain does not contain the expected head {cid_text(expected)}: it ends at {last}"
+    return (
+        f"the expected head {cid_text(expected)} was not met between the trusted one, version {trusted[0]} with "
+        f"{cid_text(trusted[1])}, and the end, {last}; what was before the trusted one is not looked at: leave out "
+        "--from-head to look there"
+    )
 
 
 def _report_starts(journals: Iterable[Journal], report: Report) -> None:
