@@ -11,6 +11,7 @@ import logging
 import multiprocessing
 import signal
 from collections import deque
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +53,8 @@ def survey_in_processes(
     # Not forked: a fork would share the connections and threads of whoever calls.
     context = multiprocessing.get_context("spawn")
     workers = {}
+    # Started with the first process otherwise, it would let that one hear Ctrl-C again (it unblocks what it ignores).
+    resource_tracker.ensure_running()
     try:
         for _ in range(processes):
             ours, theirs = context.Pipe()
