@@ -57,7 +57,11 @@ async def test_rebalances_leave_no_socket_no_thread_and_no_handle_behind(chaos_b
         for _ in range(REBALANCES // 2):
             await come_and_go(scenario, worker)
         worker.until_ready()
-        eventually(lambda: _are_at_most(open_handles(worker), before), "as many as before", told=worker.told)
+        eventually(
+            lambda: _are_at_most(open_handles(worker), before),
+            f"as many as before, {before}",
+            told=lambda: f"now {open_handles(worker)}\n{worker.told()}",
+        )
         scenario.send(persons(200, 1, "q"))
         assert_clean(scenario.until_answered())
 

@@ -138,16 +138,12 @@ class KafkaShardLog:
 
     async def _look(self) -> LogState:
         topics = self._topics
-        client = await connect(self._options, topics.all())
-        try:
-            ends = await list_offsets(client, HIGH_WATERMARK, LAST, [topics.events, topics.outcomes, topics.commands])
-            stable = await list_offsets(client, LAST_STABLE, LAST, [topics.events, topics.outcomes, topics.commands])
-            starts = await list_offsets(
-                client, HIGH_WATERMARK, FIRST, [topics.events, topics.outcomes, topics.commands]
-            )
-            group = await committed(client, self._group, topics.commands)
-        finally:
-            await client.close()
+        client = await self._writer.connected()  # no connections of its own: a worker opens dozens of shards at once
+        asked = [topics.events, topics.outcomes, topics.commands]
+        ends = await list_offsets(client, HIGH_WATERMARK, LAST, asked)
+        stable = await list_offsets(client, LAST_STABLE, LAST, asked)
+        starts = await list_offsets(client, HIGH_WATERMARK, FIRST, asked)
+        group = await committed(client, self._group, topics.commands)
         metadata = JOURNAL_END.search(group[1]) if group else None
         return LogState(
             committed=group[0] if group else None,

@@ -102,6 +102,16 @@ class TransactionalWriter:
         """Whether this writer holds a producer id, so that it may write."""
         return self._producer_id >= 0
 
+    async def connected(self) -> AIOKafkaClient:
+        """Return the writer's client, which knows the leaders of its topics; connected when first asked for.
+
+        Raises:
+            KafkaConnectionError: no broker answered.
+        """
+        if self._client is None:
+            self._client = await connect(self._options, self._topics)
+        return self._client
+
     async def fence(self) -> None:
         """Become the only writer of this transactional id: ends the previous owner's transaction and refuses it.
 
@@ -110,7 +120,7 @@ class TransactionalWriter:
         """
         self._producer_id = -1
         self._sequences.clear()
-        client = await self._connected()
+        client = await self.connected()
         while True:
             node = await self._coordinator(CoordinationType.TRANSACTION, self._id)
             request = InitProducerIdRequest(transactional_id=self._id, transaction_timeout_ms=TRANSACTION_TIMEOUT_MS)
@@ -234,7 +244,7 @@ class TransactionalWriter:
         return bases
 
     async def _produce_to(self, node: int, topics: Mapping[str, list[tuple[int, bytes]]]) -> dict[Where, int]:
-        client = await self._connected()
+        client = await self.connected()
         timeout = int(self._options.get("request_timeout_ms", 40_000))
         request = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
         answer = await client.send(node, request)
@@ -279,7 +289,7 @@ class TransactionalWriter:
             raise error("the commit was refused")
 
     async def _to_coordinator(self, kind: CoordinationType, key: str, request: Any) -> Any:
-        client = await self._connected()
+        client = await self.connected()
         node = await self._coordinator(kind, key)
         try:
             return await client.send(node, request, group=ConnectionGroup.COORDINATION)
@@ -288,7 +298,7 @@ class TransactionalWriter:
             raise
 
     async def _coordinator(self, kind: CoordinationType, key: str) -> int:
-        client = await self._connected()
+        client = await self.connected()
         while (kind, key) not in self._coordinators:
             try:
                 self._coordinators[kind, key] = await client.coordinator_lookup(kind, key)
@@ -297,7 +307,7 @@ class TransactionalWriter:
         return self._coordinators[kind, key]
 
     async def _leader(self, where: Where) -> int:
-        client = await self._connected()
+        client = await self.connected()
         topic, partition = where
         await client._wait_on_metadata(topic)  # noqa: SLF001 - aiokafka's producer does the same
         leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
@@ -305,11 +315,6 @@ class TransactionalWriter:
             client.force_metadata_update()
             raise UncertainError(f"{topic}-{partition} has no leader at present")
         return int(leader)
-
-    async def _connected(self) -> AIOKafkaClient:
-        if self._client is None:
-            self._client = await connect(self._options, self._topics)
-        return self._client
 
 
 async def _all(*awaitables: Awaitable[Any]) -> list[Any]:

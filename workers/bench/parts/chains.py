@@ -61,7 +61,7 @@ async def measure_verify(ground: Ground, plan: Plan) -> Part:
                 start=start.seconds,
                 alone=alone.per_second(start),
                 every=every.per_second(start),
-                cpu=MICRO * (every.cpu_s - start.cpu_s) / events,
+                cpu=MICRO * max(every.cpu_s - start.cpu_s, 0.0) / events,
             )
     ground.say(f"verify: preparing an aggregate of {chain:,} events")
     async with ground.site() as site:
