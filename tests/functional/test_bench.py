@@ -48,7 +48,7 @@ def test_a_part_measures_and_cleans_up(part, bootstrap, capsys, monkeypatch, tmp
 def test_a_broker_of_its_own_is_started_and_the_page_is_written(tmp_path, cache_dir):
     settings = {} if cache_dir is None else {"ANNALS_CACHE_DIR": str(cache_dir)}
     result = subprocess.run(
-        [ENTRY_POINT, "bench", "sizes", "--quick", "--write", "bench"],
+        [ENTRY_POINT, "bench", "latency", "sizes", "--quick", "--write", "bench"],
         env=own_environment(**settings),
         cwd=tmp_path,
         capture_output=True,
@@ -57,7 +57,8 @@ def test_a_broker_of_its_own_is_started_and_the_page_is_written(tmp_path, cache_
         check=False,
     )
     assert result.returncode == 0, result.stderr
-    assert result.stdout.startswith("Bytes per event by codec (annals bench sizes)\n")
+    assert result.stdout.startswith("From send to readable event (annals bench latency)\n")
+    assert "\nBytes per event by codec (annals bench sizes)\n" in result.stdout
     assert "none: journal, bytes per event" in result.stdout
     page = (tmp_path / "bench/RESULTS.md").read_text()
     assert "| broker | Apache Kafka 4." in page

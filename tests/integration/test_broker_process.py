@@ -113,6 +113,17 @@ def test_what_was_committed_survives_a_stop_and_a_kill(kept: Broker) -> None:
     assert is_gone(first)
 
 
+def test_one_that_is_for_long_is_compiled_by_both_compilers(
+    kept: Broker, tmp_path: Path, cache_dir: Path | None
+) -> None:
+    kept.start()
+    quick = set(psutil.Process(kept.pid).cmdline())
+    with Broker(tmp_path, cache_dir=cache_dir, is_for_long=True) as broker:
+        asyncio.run(write(broker.bootstrap, "works", b"a fact"))
+        both = set(psutil.Process(broker.pid).cmdline())
+    assert {option for option in quick - both if option.startswith("-X")} == {"-XX:TieredStopAtLevel=1"}
+
+
 def test_starting_one_that_runs_and_stopping_one_that_does_not_change_nothing(kept: Broker) -> None:
     pid = kept.start().pid
     assert kept.start().pid == pid

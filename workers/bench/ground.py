@@ -69,6 +69,19 @@ class Ground:
         finally:
             await undisturbed(delete_topics(settings, prefix))
 
+    @asynccontextmanager
+    async def of_long_standing(self) -> AsyncIterator[Ground]:
+        """Give the same on a broker that Java compiles as one that runs for months; where brokers were named, on them.
+
+        It is fast only when it has been used for a minute.
+        """
+        if self.broker_folder is None:
+            yield self
+            return
+        folder = self.folder / "long-standing"
+        async with Broker(folder, cache_dir=load_settings().cache_dir, is_for_long=True) as broker:
+            yield Ground(broker.bootstrap, self.folder, self.say, folder / "kafka")
+
     def _settings(self, prefix: str, partitions: int) -> Settings:
         options = {"bootstrap_servers": self.bootstrap, "topic_prefix": prefix, "partitions": str(partitions)}
         return load_settings(options)

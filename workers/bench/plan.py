@@ -35,6 +35,8 @@ class Plan:
     rates: tuple[int, ...] = (100, 1_000)
     latency_s: float = 20.0
     warm_up_s: float = 10.0
+    broker_warm_up_s: float = 90.0
+    """For the latencies: until Java has compiled what the broker does; from there on they stay as they are."""
     pause_rate: int = 200
     chain_events: int = 100_000
     append_commands: int = 20_000
@@ -56,6 +58,7 @@ QUICK: Final = Plan(
     rates=(100,),
     latency_s=1.5,
     warm_up_s=0.5,
+    broker_warm_up_s=0.5,
     chain_events=1_000,
     append_commands=500,
     store_aggregates=2_000,

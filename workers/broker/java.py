@@ -21,7 +21,6 @@ LOG_BYTES_SHOWN: Final = 20_000
 
 JVM_OPTIONS: Final = (
     "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
     # A pause of the broker is a pause of everything. A small young generation is collected more often, in a third of
     # the time; with these thresholds Kafka's classes and code never ask for a collection of the whole heap.
     "-Xmn24m",
@@ -36,6 +35,10 @@ JVM_OPTIONS: Final = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd'T'HH:mm:ss.SSSXXX",
 )
+
+QUICK_COMPILER: Final = "-XX:TieredStopAtLevel=1"
+"""Java's first compiler alone: up in three seconds, and no minute of compiling beside what is tested. Of what runs for
+hours the second one makes better code."""
 
 
 def java_program() -> Path:
@@ -57,7 +60,16 @@ def format_folder(java: Path, class_path: str, config: Path, cluster_id: str | N
 
     cluster_id: of a cluster of several nodes; the configuration then names who may lead it.
     """
-    command = [str(java), "-Xmx64m", *JVM_OPTIONS, "-cp", class_path, "kafka.tools.StorageTool", "format"]
+    command = [
+        str(java),
+        "-Xmx64m",
+        QUICK_COMPILER,
+        *JVM_OPTIONS,
+        "-cp",
+        class_path,
+        "kafka.tools.StorageTool",
+        "format",
+    ]
     command += ["--ignore-formatted", "-t", cluster_id or new_cluster_id(), "-c", str(config)]
     if cluster_id is None:
         command.append("--standalone")

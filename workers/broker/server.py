@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from workers.broker.errors import BrokerError, PortTakenError
 from workers.broker.jars import Progress, kafka_jars, silent
-from workers.broker.java import JVM_OPTIONS, format_folder, java_program, last_words, spawn
+from workers.broker.java import JVM_OPTIONS, QUICK_COMPILER, format_folder, java_program, last_words, spawn
 from workers.broker.ports import find_ports, port_taken
 from workers.broker.properties import HOST, Ports, as_properties_file, broker_properties
 from workers.settings import default_cache_dir
@@ -48,8 +48,13 @@ class Broker:
         properties: Mapping[str, str] | None = None,
         cluster_id: str | None = None,
         progress: Progress = silent,
+        is_for_long: bool = False,
     ) -> None:
-        """Prepare nothing yet: `start` does."""
+        """Prepare nothing yet: `start` does.
+
+        is_for_long: Java compiles with all it has, as for a broker that runs for months: that is faster after some
+        minutes, and slower until then.
+        """
         self.data_dir = Path(data_dir).resolve()
         self.log_path = self.data_dir / "broker.log"
         self._wanted_port = port
@@ -59,6 +64,7 @@ class Broker:
         self._properties = dict(properties or {})
         self._cluster_id = cluster_id
         self._progress = progress
+        self._compilers = () if is_for_long else (QUICK_COMPILER,)
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: Ports | None = None
         self._lock: BinaryIO | None = None
@@ -170,7 +176,8 @@ class Broker:
         if self.log_path.exists():
             # What the last run said is worth one more look after a crash.
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        command = [str(java), f"-Xmx{self._heap_mb}m", *JVM_OPTIONS, "-cp", class_path, "kafka.Kafka", str(config)]
+        options = (f"-Xmx{self._heap_mb}m", *self._compilers, *JVM_OPTIONS)
+        command = [str(java), *options, "-cp", class_path, "kafka.Kafka", str(config)]
         process = spawn(command, self.log_path)
         try:
             self._await_ready(process, ports)

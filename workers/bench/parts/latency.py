@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -14,11 +15,11 @@ from workers.bench.programs import worker
 from workers.bench.watching import event_command, tailing, until_decided
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from workers.bench.ground import Ground, Site
     from workers.bench.plan import Plan
-    from workers.bench.programs import Samples
+    from workers.bench.programs import Samples, Worker
 
 SEEN_S: Final = 30.0
 MS: Final = 1_000
@@ -29,7 +30,9 @@ APPEND_MS: Final = 10.0
 
 METHOD: Final = """\
 Commands that cause one event each are sent one by one, evenly spaced, for {seconds:g} s behind {warm_up:g} s of
-warm- up, to {aggregates:,} aggregates that exist; nothing else runs. The time is from just before the
+warm-up, to {aggregates:,} aggregates that exist; nothing else runs. The broker has been in use for {broker:g} s before,
+at the highest rate, and is compiled by both of Java's compilers, as one that runs for months; all other parts have
+the quickly started one of `annals broker`. The time is from just before the
 producer's `send` until a `read_committed` consumer in the same process has the event. The append is from the
 batch taken to its commit known, from the worker's own histograms (quantiles linear within their buckets,
 deciding and committing added). Bare aiokafka is the process of the drain under the same load.
@@ -48,44 +51,64 @@ async def measure_latency(ground: Ground, plan: Plan) -> Part:
     figures: list[Figure] = []
     notes: list[str] = []
     runs = {rate: Runs() for rate in plan.rates}
-    for number in range(plan.runs):
-        async with ground.site() as site:
-            ids = aggregate_ids(AGGREGATES)
-            counts = await preload(site, map(register, ids))
-            ground.say(f"latency, run {number + 1} of {plan.runs}: the worker")
-            async with worker(site) as process:
-                await until_decided(site, site.names.commands(KIND), counts, [process])
-                await process.until_ready()
-                for rate in plan.rates:
-                    before = await process.metrics()
-                    took = await _paced(site, site.names.events(KIND), event_command, ids, rate, plan)
-                    runs[rate].add(**_quantiles("", took), append=_append_ms(before, await process.metrics()))
-            ground.say(f"latency, run {number + 1} of {plan.runs}: bare aiokafka")
-            async with bare(site) as (_, target):
-                for rate in plan.rates:
-                    took = await _paced(site, target, _id_in_value, ids, rate, plan)
-                    runs[rate].add(**_quantiles("bare_", took))
+    sizes = (plan.warm_up_s, plan.latency_s)
+    async with ground.of_long_standing() as used:
+        ground.say("latency: warming the broker up")
+        async with used.site() as site, _working(site) as (_, ids):
+            await _paced(site, site.names.events(KIND), event_command, ids, max(plan.rates), plan.broker_warm_up_s, 0)
+        for number in range(plan.runs):
+            async with used.site() as site:
+                ground.say(f"latency, run {number + 1} of {plan.runs}: the worker")
+                async with _working(site) as (process, ids):
+                    for rate in plan.rates:
+                        before = await process.metrics()
+                        took = await _paced(site, site.names.events(KIND), event_command, ids, rate, *sizes)
+                        runs[rate].add(**_quantiles("", took), append=_append_ms(before, await process.metrics()))
+                ground.say(f"latency, run {number + 1} of {plan.runs}: bare aiokafka")
+                async with bare(site) as (_, target):
+                    for rate in plan.rates:
+                        took = await _paced(site, target, _id_in_value, ids, rate, *sizes)
+                        runs[rate].add(**_quantiles("bare_", took))
     for rate in plan.rates:
         figures += _figures(rate, runs[rate])
         notes.append(f"At {rate}/s the load was late by {max(runs[rate].values['late']):.1f} ms at its own p99.")
-    sizes = {"seconds": plan.latency_s, "warm_up": plan.warm_up_s, "aggregates": AGGREGATES}
+    said = {"seconds": plan.latency_s, "warm_up": plan.warm_up_s, "broker": plan.broker_warm_up_s}
     return Part(
         name="latency",
         title="From send to readable event",
-        method=METHOD.format(**sizes),
+        method=METHOD.format(**said, aggregates=AGGREGATES),
         figures=figures,
         notes=notes,
     )
 
 
-async def _paced(site: Site, topic: str, id_of: Callable[[Any], bytes], ids: list[str], rate: int, plan: Plan) -> Took:
+@asynccontextmanager
+async def _working(site: Site) -> AsyncIterator[tuple[Worker, list[str]]]:
+    """Give a worker that is ready, and the aggregates that it has."""
+    ids = aggregate_ids(AGGREGATES)
+    counts = await preload(site, map(register, ids))
+    async with worker(site) as process:
+        await until_decided(site, site.names.commands(KIND), counts, [process])
+        await process.until_ready()
+        yield process, ids
+
+
+async def _paced(
+    site: Site,
+    topic: str,
+    id_of: Callable[[Any], bytes],
+    ids: list[str],
+    rate: int,
+    warm_up_s: float,
+    measured_s: float,
+) -> Took:
     """Warm up, then measure, at one rate."""
     async with tailing(site, topic, id_of) as tail:
         warm_up = Pacer(site, rate)
-        await warm_up.run(ids, plan.warm_up_s)
+        await warm_up.run(ids, warm_up_s)
         await tail.until_seen(warm_up.sent_at, SEEN_S)
         pacer = Pacer(site, rate)
-        await pacer.run(ids, plan.latency_s)
+        await pacer.run(ids, measured_s)
         await tail.until_seen(pacer.sent_at, SEEN_S)
     took = [tail.seen_at[command_id][1] - sent for command_id, sent in pacer.sent_at.items()]
     return Took([MS * each for each in took], [MS * each for each in pacer.late_s])
