@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.structs import TopicPartition
 
 from topics.headers import COMMAND_ID, COMMAND_OFFSET, decimal_header
+from workers.kafka.connections import stop_consumer
 from workers.kafka.header_names import reading_consumer
 from workers.kafka.ranges import bounds
 
@@ -87,7 +88,7 @@ class OutcomeReader:
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
-        await self._consumer.stop()
+        await stop_consumer(self._consumer)
 
     def expect(self, pending: Pending) -> None:
         """Tell this command of its outcomes from now on."""

@@ -13,6 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, for_code
 
+from workers.kafka.connections import stop_consumer
 from workers.settings import client_options
 
 if TYPE_CHECKING:
@@ -150,4 +151,4 @@ async def _first_offsets(settings: Settings, partitions: list[TopicPartition]) -
             offsets: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
             return offsets
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.client import AIOKafkaClient
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from aiokafka import AIOKafkaConsumer
+
+_STOPPING: Final[set[asyncio.Task[None]]] = set()  # an event loop by itself holds its tasks weakly
 
 
 class MissingTopicError(Exception):
@@ -28,6 +34,26 @@ async def connect(options: Mapping[str, Any], topics: Iterable[str]) -> AIOKafka
         await client.close()
         raise
     return client
+
+
+async def stop_consumer(consumer: AIOKafkaConsumer) -> None:
+    """Stop a consumer and disconnect it, also when the caller is cancelled meanwhile, who then does not wait for that.
+
+    aiokafka's own `stop`, cancelled, leaves what it has not come to as it is, and does nothing when called again: its
+    client would stay connected as long as the process lives.
+    """
+    stopping = asyncio.create_task(_stop(consumer))
+    _STOPPING.add(stopping)
+    stopping.add_done_callback(_STOPPING.discard)
+    await asyncio.shield(stopping)
+
+
+async def _stop(consumer: AIOKafkaConsumer) -> None:
+    try:
+        with contextlib.suppress(asyncio.CancelledError):  # of a fetch that waits after a failure: it ends `stop`, too
+            await consumer.stop()
+    finally:
+        await consumer._client.close()  # noqa: SLF001 - once more does no harm, and nothing else closes it then
 
 
 def partitions_of(client: AIOKafkaClient, topic: str) -> int:

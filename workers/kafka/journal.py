@@ -14,7 +14,7 @@ from schemas.outcome import ACCEPTED, decode_outcome
 from topics.headers import COMMAND_OFFSET, JOURNAL_OFFSET, decimal_header
 from topics.wire import encode_headers
 from workers.kafka.batches import PartitionBatches, measured
-from workers.kafka.connections import connect
+from workers.kafka.connections import connect, stop_consumer
 from workers.kafka.copies import last_forwarded
 from workers.kafka.header_names import reading_consumer
 from workers.kafka.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
@@ -308,4 +308,4 @@ async def read_partition(options: Mapping[str, Any], where: Where, start: int, e
             if records := fetched.get(partition):
                 yield [record for record in records if record.offset < end]
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)

@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from topics.catalog import SCHEMA_PARTITIONS, SCHEMA_TOPIC_BYTES
 from topics.schemas import release_of, schema_headers, schema_key
+from workers.kafka.connections import stop_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -50,7 +51,7 @@ async def read(options: Mapping[str, Any], topic: str) -> dict[str, Kept]:
                         found[key] = Kept(record.value, release_of(record.headers))
         return found
     finally:
-        await consumer.stop()
+        await stop_consumer(consumer)
 
 
 def changes(
