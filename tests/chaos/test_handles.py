@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
 
 PARTITIONS = 64
 REBALANCES = 20
+SOCKETS = 2 * PARTITIONS + 4  # two of each shard's writer, two of the group's consumer, the watch's, the web server's
 
 
 def shards(worker: Worker) -> float:
@@ -53,6 +54,11 @@ async def test_rebalances_leave_no_socket_no_thread_and_no_handle_behind(chaos_b
         assert_clean(scenario.until_answered())
         await come_and_go(scenario, worker)
         worker.until_ready()
+        eventually(
+            lambda: open_handles(worker)["sockets"] == SOCKETS,
+            f"{SOCKETS} sockets",
+            told=lambda: f"now {open_handles(worker)}\n{worker.told()}",
+        )
         before = open_handles(worker)
         for _ in range(REBALANCES // 2):
             await come_and_go(scenario, worker)
