@@ -3,7 +3,6 @@
 from typing import Any, Final, Literal
 
 from msgspec import Struct
-from msgspec.structs import force_setattr
 
 from schemas.cid import cid_of
 
@@ -24,20 +23,15 @@ class Command(Struct, frozen=True, gc=False):
     type: str | None
     aggregate_id: str
     data: dict[str, Any] | None
+    correlation_id: str
+    """The command's own id unless the producer gave another."""
     expected_version: ExpectedVersion = ANY
     expected_head: bytes | None = None
-    correlation_id: str = ""
-    """The command's own id unless the producer gave another."""
     causation_id: str | None = None
     actor: str | None = None
     traceparent: bytes | None = None
     tracestate: bytes | None = None
     errors: tuple[tuple[str, str], ...] = ()
-
-    def __post_init__(self) -> None:
-        """Let a command that says nothing else correlate with itself."""
-        if not self.correlation_id:
-            force_setattr(self, "correlation_id", self.id)
 
 
 class RecordedEvent(Struct, frozen=True, gc=False):

@@ -81,6 +81,14 @@ def test_many_records_together_are_read_as_each_by_itself(records: list[Produced
     assert repr(read_commands(records, limit)) == repr(apart)
 
 
+@settings(max_examples=300)
+@given(st.lists(commands() | broken(commands()), max_size=4))
+def test_one_that_is_not_as_it_was_sent_is_found_among_many(texts: list[str]) -> None:
+    records = [Produced(None, text.encode()) for text in texts]
+    apart = [read_command(None, text.encode(), [], 1_000) for text in texts]
+    assert repr(read_commands(records, 1_000)) == repr(apart)
+
+
 @given(st.lists(st.builds(dict, id=IDS, aggregate_id=IDS, data=DATA), min_size=1, max_size=5))
 def test_many_ordinary_commands_are_read_as_each_by_itself(said: list[dict[str, Any]]) -> None:
     records = [Produced(each["aggregate_id"].encode(), json.dumps({"type": "T", **each}).encode()) for each in said]

@@ -1,6 +1,7 @@
 """From a record to a command: what is carried over, what is filled in, and what bounds it."""
 
 import json
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from schemas.cid import CID_PREFIX, cid_text
 from schemas.dead_letter import KEY_MISMATCH, NOT_JSON, TOO_LARGE, DeadLetter
 from schemas.envelope import Command
-from schemas.reading import MOST_KEY_AND_HEADER_BYTES, _read_surely, read_command
+from schemas.reading import MOST_KEY_AND_HEADER_BYTES, _read_surely, read_command, read_commands
 
 CID = CID_PREFIX + bytes(32)
 WHOLE: dict[str, Any] = {"id": "c-1", "type": "RegisterPerson", "aggregate_id": "p-1", "data": {"name": "Ada"}}
@@ -47,7 +48,7 @@ def test_a_full_command_is_carried_over_member_by_member() -> None:
 
 def test_a_short_command_correlates_with_itself_and_expects_nothing() -> None:
     command = _read(_value())
-    assert command == Command("c-1", "RegisterPerson", "p-1", {"name": "Ada"})
+    assert command == Command("c-1", "RegisterPerson", "p-1", {"name": "Ada"}, "c-1")
     assert (command.correlation_id, command.expected_version, command.expected_head) == ("c-1", "any", None)
 
 
@@ -169,3 +170,69 @@ def test_a_dead_letter_repeats_none_of_the_bytes() -> None:
         assert isinstance(read, DeadLetter)
         assert "secret" not in read.message
     assert _read(None) == DeadLetter(NOT_JSON, "the value is null")
+
+
+@dataclass
+class _Produced:
+    key: bytes | None
+    value: bytes
+    headers: list[tuple[str, bytes | None]] = field(default_factory=list)
+
+
+def _said(**members: Any) -> bytes:
+    said = {"id": "c-1", "type": "T", "aggregate_id": "p-1", "data": {}, **members}
+    return json.dumps(said, ensure_ascii=False).encode()
+
+
+def _deep(levels: int) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    for _ in range(levels):
+        data = {"a": data}
+    return data
+
+
+ODD = {
+    "an id with an outer space": _Produced(None, _said(id=" c-2")),
+    "an aggregate id with an outer space": _Produced(None, _said(aggregate_id="p-1 ")),
+    "an actor with an outer space": _Produced(None, _said(actor="a ")),
+    "an id with a line feed": _Produced(None, _said(id="c\n2")),
+    "an actor with a delete": _Produced(None, _said(actor="a\x7f")),
+    "a correlation id with a noncharacter": _Produced(None, _said(correlation_id="\ufdd0")),
+    "another key": _Produced(b"p-2", _said()),
+    "a member twice": _Produced(None, b'{"id":"c","id":"c","type":"T","aggregate_id":"p","data":{}}'),
+    "a member of the data twice": _Produced(None, _said().replace(b"{}", b'{"a":1,"a":2}')),
+    "one twice, and marks that are written longer": _Produced(
+        None, _said().replace(b"{}", b'{"a":1,"a":"\\u0022\\u0022"}')
+    ),
+    "a negative zero": _Produced(None, _said().replace(b"{}", b'{"a":-0.0}')),
+    "a reserved name": _Produced(None, _said(data={"$a": 1})),
+    "an integer beyond 64 bits": _Produced(None, _said(data={"a": 2**64})),
+    "a version below 0": _Produced(None, _said(expected_version=-1)),
+    "a version that is no integer": _Produced(None, _said(expected_version=1.0)),
+    "a head that is none": _Produced(None, _said(expected_head="bafy")),
+    "a time that is none": _Produced(None, _said(issued_at="now")),
+    "a level too many": _Produced(None, _said(data=_deep(63))),
+    "as many levels as may be": _Produced(None, _said(data=_deep(62))),
+    "no data": _Produced(None, b'{"id":"c","type":"T","aggregate_id":"p"}'),
+    "too many bytes": _Produced(None, _said(data={"a": "b" * 2_000})),
+    "a header": _Produced(None, _said(), [("traceparent", b"00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01")]),
+    "what a command may have": _Produced(
+        b"p-1",
+        _said(expected_version=0, expected_head=cid_text(CID), issued_at="2026-11-24T10:00:00Z", causation_id=None),
+    ),
+    "letters beyond ASCII, escaped": _Produced(
+        None, json.dumps(json.loads(_said(actor="ü", data={"ü": "ü"}))).encode()
+    ),
+    "letters beyond ASCII": _Produced("p-ü".encode(), _said(aggregate_id="p-ü", data={"name": 'Zoë "Z"\n'})),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("others", [0, 1, 5])
+def test_commands_together_are_read_as_each_by_itself(odd: _Produced, others: int) -> None:
+    plain = [
+        _Produced(b"p-1", _said(data={"name": "Ada"}, actor="a", expected_version="exists")) for _ in range(others)
+    ]
+    records = [*plain, odd, *plain]
+    apart = [read_command(record.key, record.value, record.headers, 1_000) for record in records]
+    assert repr(read_commands(records, 1_000)) == repr(apart)
