@@ -1,19 +1,19 @@
 """Header names that are not UTF-8: read by the worker's consumers as they are, and written again as they were."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
-from aiokafka.structs import TopicPartition
+from aiokafka.structs import ConsumerRecord, TopicPartition
 
 from topics.headers import dead_letter_headers, forwarded_headers
 from topics.wire import encode_headers
 from workers.kafka.batches import CODECS, RecordBatch
 from workers.kafka.frames import headers_of
-from workers.kafka.header_names import _Fetched, _PartitionRecords
+from workers.kafka.header_names import _Fetched, _PartitionRecords, undressed
 
 STRAY = b"\xff\xfename".decode(errors="surrogateescape")
 HEADERS: list[tuple[str, bytes | None]] = [("before", b"1"), (STRAY, b"2"), (STRAY, None), ("after", b"")]
@@ -32,10 +32,25 @@ def batch(
     return base.to_bytes(8, "big") + built.build(producer, 0, 0)[8:]
 
 
-def read(data: bytes, start: int = 0, aborted: list[tuple[int, int]] | None = None) -> list[Any]:
+def read(
+    data: bytes,
+    start: int = 0,
+    aborted: list[tuple[int, int]] | None = None,
+    deserializer: Callable[[bytes | None], bytes | None] | None = undressed,
+) -> list[Any]:
     """What the worker's consumer makes of a fetch."""
     where = TopicPartition("commands.person", 0)
-    return list(_PartitionRecords(where, _Fetched(data), aborted, start, None, None, CHECKED, READ_COMMITTED))
+    return list(_PartitionRecords(where, _Fetched(data), aborted, start, None, deserializer, CHECKED, READ_COMMITTED))
+
+
+def test_a_shards_records_say_what_aiokafkas_own_say_and_are_not_made_into_them() -> None:
+    data = batch(0, [[("x", b"1"), ("y", None)], []]) + batch(2, [HEADERS])
+    own, plain = read(data, deserializer=None), read(data)
+    assert [type(record) for record in own] == [ConsumerRecord] * 3
+    assert ConsumerRecord not in map(type, plain)
+    assert [(each.offset, each.timestamp, each.key, each.value, tuple(each.headers)) for each in plain] == [
+        (each.offset, each.timestamp, each.key, each.value, each.headers) for each in own
+    ]
 
 
 @pytest.mark.parametrize("codec", CODECS)

@@ -97,6 +97,18 @@ class _PartitionRecords(fetcher.PartitionRecords):
             self._records = _Batches(self._records.data, self.next_fetch_offset)
             yield from super()._unpack_records()
 
+    def _consumer_record(self, tp: Any, record: Any) -> Any:
+        return record if self._value_deserializer is undressed else super()._consumer_record(tp, record)
+
+
+def undressed(value: bytes | None) -> bytes | None:
+    """Return a value as it is.
+
+    As a consumer's `value_deserializer` it also spares its records aiokafka's `ConsumerRecord`, which takes longer to
+    make than all the rest of a record: they have offset, timestamp, key, value and headers, and no topic or partition.
+    """
+    return value
+
 
 def reading_consumer(**options: Any) -> AIOKafkaConsumer:
     """Return aiokafka's consumer, made to read any header name."""

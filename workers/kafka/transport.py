@@ -22,7 +22,7 @@ from mode import Service
 
 from agents.ports import Delivery
 from workers.kafka.assignor import BalancedAssignor
-from workers.kafka.header_names import reading_consumer
+from workers.kafka.header_names import reading_consumer, undressed
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping
@@ -74,6 +74,7 @@ class GroupConsumer(Service):
             fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
             max_partition_fetch_bytes=FETCH_BYTES,
             retry_backoff_ms=RETRY_BACKOFF_MS,
+            value_deserializer=undressed,
         )
         await self._aiokafka.start()
         self._sources.attach(self._aiokafka)
