@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import promql_parser
 import pytest
 import yaml
 
@@ -15,6 +16,11 @@ from workers.telemetry import Metrics, ShardMetrics
 GROUPS = yaml.safe_load((Path(__file__).parents[2] / "deploy/alerts.yml").read_text())["groups"]
 EXPRESSIONS = {rule["alert"]: rule["expr"] for group in GROUPS for rule in group["rules"]}
 AT_ONCE = [each for each in EXPRESSIONS.values() if re.search(r"^increase\(.*\) > 0", each)]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_an_expression_is_promql_whose_types_fit(expression: str) -> None:
+    assert "annals_" in promql_parser.parse(expression).prettify() or expression.startswith("up{")
 
 
 @pytest.fixture
