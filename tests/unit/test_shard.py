@@ -592,6 +592,13 @@ def test_a_full_inbox_pauses_its_source_until_there_is_room():
     assert [record.offset for record in taken] == list(range(6))
 
 
+def test_what_was_decided_meanwhile_is_not_taken_again():
+    inbox = Inbox(Source())
+    inbox.put(Delivery(TOPIC, 0, 0, [Record(n, None, None) for n in range(3)]))
+    assert [record.offset for record in inbox.take(2)] == [2]
+    assert inbox.take(2) == []
+
+
 async def test_what_was_fetched_for_an_older_position_is_not_taken():
     source = Source()
     inbox = Inbox(source)
