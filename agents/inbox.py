@@ -70,17 +70,22 @@ class Inbox:
         self._disturbance = DisturbedError(why)
         self._arrived.set()
 
-    async def take(self) -> list[CommandRecord]:
-        """Wait until something is there, and take as much of it as one batch may hold.
+    async def wait(self) -> None:
+        """Wait until something is there, or must not be taken."""
+        while not self._waiting and self._disturbance is None:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def take(self, first: int) -> list[CommandRecord]:
+        """Take as much of what is there as one batch may hold.
+
+        first: the next offset to decide. What was delivered anew while its transaction was still in flight is left out.
 
         Raises:
             DisturbedError: what waits must not be decided before everything was read again.
         """
-        while not self._waiting or self._disturbance is not None:
-            if self._disturbance is not None:
-                raise self._disturbance
-            self._arrived.clear()
-            await self._arrived.wait()
+        if self._disturbance is not None:
+            raise self._disturbance
         taken = self._waiting[:BATCH_RECORDS]
         size = _bytes(taken)
         while size > BATCH_BYTES and len(taken) > 1:
@@ -90,6 +95,8 @@ class Inbox:
         if self._is_paused and self._bytes < LOW_BYTES:
             self._is_paused = False
             self._source.resume()
+        if taken and taken[0].offset < first:
+            return [record for record in taken if record.offset >= first]
         return taken
 
 

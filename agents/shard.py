@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         ShardTelemetry,
         StoreFactory,
     )
+    from agents.turns import Turn, Turns
 
 log = structlog.get_logger(__name__)
 
@@ -81,12 +82,13 @@ class Shard:
         *,
         hot: Hot,
         folding: asyncio.Semaphore,
+        turns: Turns,
         accept_expired: bool = False,
         releases: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Take the parts; nothing is opened before `run`.
 
-        `folding`: how many shards may fold at once; `releases`: which one published which schema, by URN.
+        `folding`, `turns`: how many may fold or write at once; `releases`: which one published which schema, by URN.
         """
         self.place = place
         self.phase = Phase.OPENING
@@ -100,6 +102,7 @@ class Shard:
         self._telemetry = telemetry
         self._hot = hot
         self._folding = folding
+        self._turns = turns
         self._accept_expired = accept_expired
         self._releases = releases
         self._inbox = Inbox(source)
@@ -352,20 +355,17 @@ class Shard:
     async def _serve(self) -> None:
         while True:
             await self._may_serve.wait()
-            records = await self._inbox.take()
-            if not self._may_serve.is_set():
-                continue  # a rebalance began while waiting; what was taken is delivered again
-            if records[0].offset < self.next_offset:  # delivered anew while its transaction was still in flight
-                records = [record for record in records if record.offset >= self.next_offset]
-            if not records:
-                continue
-            self._idle.clear()
-            try:
-                await self._transact(records)
-            finally:
-                self._idle.set()
+            await self._inbox.wait()
+            async with self._turns.turn(len(self._inbox)) as turn:
+                # Looked at again: a rebalance may have begun while it waited, and what is there is delivered again.
+                if self._may_serve.is_set() and (records := self._inbox.take(self.next_offset)):
+                    self._idle.clear()
+                    try:
+                        await self._transact(records, turn)
+                    finally:
+                        self._idle.set()
 
-    async def _transact(self, records: list[CommandRecord]) -> None:
+    async def _transact(self, records: list[CommandRecord], turn: Turn) -> None:
         """Decide a batch, commit it, and only then fold it; without a known commit nothing of it has happened."""
         clock, ledger = self._clock, self._ledger
         assert ledger is not None  # noqa: S101 - `_open` made it
@@ -377,10 +377,11 @@ class Shard:
         except StoppedError:
             ledger.drop()
             if batch.next_offset >= 0:  # answer those before the one that cannot be answered
-                await self._transact([record for record in records if record.offset < batch.next_offset])
+                await self._transact([record for record in records if record.offset < batch.next_offset], turn)
             raise
         if batch.tally.forwarded and records[0].offset < self._unsure_until:
             ledger.drop()
+            turn.end()  # it reads, perhaps for long
             await self._look_for_copies()
             return
         decided = clock.monotonic()
@@ -390,6 +391,7 @@ class Shard:
             ledger.drop()
             raise
         committed = clock.monotonic()
+        turn.learn(len(records), committed - decided)
         position = batch.position()
         if position is not None:
             ledger.settle(position)

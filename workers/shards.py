@@ -11,6 +11,7 @@ import structlog
 from agents.batch import Limits, Place
 from agents.ledger import Hot
 from agents.shard import Phase, Shard
+from agents.turns import Turns
 from topics.catalog import (
     COMMAND_TOPIC_BYTES,
     DEAD_LETTER_TOPIC_BYTES,
@@ -107,6 +108,7 @@ class Shards:
         self._hot = Hot(settings.state_cache_bytes)
         self._budget = StoreBudget(settings.store_cache_bytes, WRITE_BUFFER_BYTES)
         self._folding = asyncio.Semaphore(FOLDING)
+        self._turns = Turns()
         self._shards: dict[Key, Shard] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._telemetry: dict[Key, ShardMetrics] = {}
@@ -158,6 +160,7 @@ class Shards:
             if isinstance(store, RocksStore):
                 self._metrics.store_bytes.labels(kind, str(partition)).set(store.size_bytes())
         self._metrics.connections.set(len(self._shards))
+        self._metrics.turns.set(self._turns.rule.most)
 
     async def suspend(self) -> None:
         """Let what is in flight end, and begin nothing new: the worker is about to stop."""
@@ -205,6 +208,7 @@ class Shards:
             telemetry,
             hot=self._hot,
             folding=self._folding,
+            turns=self._turns,
             accept_expired=settings.accept_expired,
             releases=self._releases,
         )

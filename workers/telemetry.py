@@ -81,6 +81,9 @@ class Metrics:
         self.hot_bytes = gauge("annals_state_cache_bytes", "estimated bytes of hot aggregates in memory", ())
         self.broker_up = gauge("annals_broker_up", "1 while the brokers answer", ())
         self.connections = gauge("annals_shard_connections", "transactional producers that are open", ())
+        self.turns = gauge(
+            "annals_turns", "shards that may be in a transaction at once; +Inf while there is no bound", ()
+        )
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""

@@ -24,6 +24,7 @@ from agents.ports import (
     UnreachableError,
 )
 from agents.shard import Phase, Shard
+from agents.turns import Turns
 from schemas.chain import read_block, seal
 from schemas.cid import cid_of, cid_text
 from workers.stores.memory import MemoryStore
@@ -237,7 +238,7 @@ class Telemetry:
 
 
 class Scene:
-    def __init__(self, *, partitions: int = 1, **more: Any) -> None:
+    def __init__(self, *, partitions: int = 1, turns: Turns | None = None, **more: Any) -> None:
         self.log, self.stores, self.source, self.clock, self.told = (
             MemoryLog(),
             MemoryStores(),
@@ -256,6 +257,7 @@ class Scene:
             self.told,
             hot=Hot(1 << 20),
             folding=asyncio.Semaphore(1),
+            turns=turns or Turns(),
             **more,
         )
         self.source.shard = self.shard
@@ -577,7 +579,7 @@ async def test_what_somebody_else_writes_beside_an_open_shard_is_read_at_once():
     assert read_block("person", scene.log.journal[-1].value)["version"] == 3
 
 
-async def test_a_full_inbox_pauses_its_source_until_there_is_room():
+def test_a_full_inbox_pauses_its_source_until_there_is_room():
     source = Source()
     inbox = Inbox(source)
     value = bytes(HIGH_BYTES // 4)
@@ -585,9 +587,16 @@ async def test_a_full_inbox_pauses_its_source_until_there_is_room():
     assert source.paused == 1
     taken = []
     while len(taken) < 6:
-        taken += await inbox.take()
+        taken += inbox.take(0)
     assert source.paused == 0
     assert [record.offset for record in taken] == list(range(6))
+
+
+def test_what_was_decided_meanwhile_is_not_taken_again():
+    inbox = Inbox(Source())
+    inbox.put(Delivery(TOPIC, 0, 0, [Record(n, None, None) for n in range(3)]))
+    assert [record.offset for record in inbox.take(2)] == [2]
+    assert inbox.take(2) == []
 
 
 async def test_what_was_fetched_for_an_older_position_is_not_taken():
@@ -598,11 +607,11 @@ async def test_what_was_fetched_for_an_older_position_is_not_taken():
     assert len(inbox) == 0
 
 
-async def test_a_position_that_is_not_there_any_more_ends_the_taking():
+def test_a_position_that_is_not_there_any_more_ends_the_taking():
     inbox = Inbox(Source())
     inbox.put(Delivery(TOPIC, 0, 0, []))
     with pytest.raises(DisturbedError, match="not in the topic any more"):
-        await inbox.take()
+        inbox.take(0)
 
 
 def test_stopped_is_a_journal_error_that_names_its_reason():
