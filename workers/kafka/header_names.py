@@ -17,6 +17,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.util import decode_varint
 
+from workers.kafka.fetches import QuickFetchRequest
 from workers.kafka.frames import headers_of
 
 if TYPE_CHECKING:
@@ -114,4 +115,5 @@ def reading_consumer(**options: Any) -> AIOKafkaConsumer:
     """Return aiokafka's consumer, made to read any header name."""
     # Its fetcher offers no other place to say so; other consumers of this process lose nothing by it.
     fetcher.MemoryRecords, fetcher.PartitionRecords = _Fetched, _PartitionRecords
+    fetcher.FetchRequest = QuickFetchRequest
     return AIOKafkaConsumer(**options)
