@@ -1,7 +1,7 @@
 """Shards that share turns: no more than the bound write at once, and none waits behind what is no transaction."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
 from test_shard import Scene, misplaced, patience, running  # noqa: F401 - `patience` is for all tests here
@@ -40,6 +40,17 @@ async def waits(turns, wanted):
     async with asyncio.timeout(10):
         while turns.wanted != wanted:  # noqa: ASYNC110 - a turn of the loop, not a wait
             await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def one_waiting():
+    """Give a shard that waits for the only turn, the gate of the commit of the one that has it, and the turns."""
+    turns = bounded(1)
+    first, second = scenes(turns, 2)
+    gate = gated(first)
+    async with running(first), running(second):
+        await waits(turns, 2)
+        yield second, gate, turns
 
 
 async def all_running(stack, made):
@@ -88,11 +99,7 @@ async def test_commits_that_hang_stop_the_others_for_no_longer_than_a_turn_lasts
 
 
 async def test_what_comes_while_a_shard_waits_for_its_turn_is_decided_with_the_rest():
-    turns = bounded(1)
-    first, second = scenes(turns, 2)
-    gate = gated(first)
-    async with running(first), running(second):
-        await waits(turns, 2)
+    async with one_waiting() as (second, gate, _):
         second.command("Bea", type_="RenamePerson")
         second.source.deliver(1)
         gate.set()
@@ -101,11 +108,7 @@ async def test_what_comes_while_a_shard_waits_for_its_turn_is_decided_with_the_r
 
 
 async def test_a_rebalance_does_not_wait_for_turns():
-    turns = bounded(1)
-    first, second = scenes(turns, 2)
-    gate = gated(first)
-    async with running(first), running(second):
-        await waits(turns, 2)
+    async with one_waiting() as (second, gate, turns):
         async with asyncio.timeout(0.01):
             await second.shard.suspend()
         gate.set()
@@ -116,11 +119,7 @@ async def test_a_rebalance_does_not_wait_for_turns():
 
 
 async def test_what_disturbs_a_shard_that_waits_for_its_turn_is_looked_at_before_it_decides():
-    turns = bounded(1)
-    first, second = scenes(turns, 2)
-    gate = gated(first)
-    async with running(first), running(second):
-        await waits(turns, 2)
+    async with one_waiting() as (second, gate, _):
         second.log.append()
         second.shard.compare(second.log.end)
         gate.set()
