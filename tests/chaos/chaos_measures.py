@@ -95,9 +95,9 @@ def answers_not_looked_at() -> None:
 
     produce, transact = TransactionalWriter._produce_to, TransactionalWriter._transact
 
-    async def transacting(writer: Any, producer: int, batches: Any, offsets: Any, expected: Any) -> None:
+    async def transacting(writer: Any, producer: int, batches: Any, offsets: Any, expected: Any) -> Any:
         writer.expected = expected
-        await transact(writer, producer, batches, offsets, expected)
+        return await transact(writer, producer, batches, offsets, expected)
 
     async def careless(writer: Any, node: int, topics: Any) -> Any:
         try:
@@ -116,11 +116,10 @@ def end_sent_again() -> None:
 
     original = TransactionalWriter._end
 
-    async def persistent(writer: Any, producer: int) -> None:
+    async def persistent(writer: Any, producer: int) -> Any:
         while True:
             with contextlib.suppress(KafkaError, OSError):
-                await original(writer, producer)
-                return
+                return await original(writer, producer)
 
     TransactionalWriter._end = persistent
 

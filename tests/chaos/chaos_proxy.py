@@ -19,6 +19,7 @@ ADD_PARTITIONS: Final = 24
 ADD_OFFSETS: Final = 25
 END_TXN: Final = 26
 TXN_OFFSET_COMMIT: Final = 28
+FLEXIBLE_FROM: Final = 3  # the version of EndTxn and of TxnOffsetCommit with which compact forms begin (KIP-482)
 HOST: Final = "127.0.0.1"
 WITHIN_S: Final = 60.0
 
@@ -142,7 +143,7 @@ class Proxy:
 
     def follow(self, api: int, frame: bytes) -> None:
         """Notice an EndTxn that ends nothing which was begun since the last one."""
-        if api in {ADD_PARTITIONS, ADD_OFFSETS}:
+        if api == TXN_OFFSET_COMMIT:
             self._ended.pop(_transactional_id(frame)[0], None)
         if api == END_TXN:
             end = end_txn(frame)
@@ -232,19 +233,22 @@ class _Connection:
 
 
 def end_txn(frame: bytes) -> EndTxn:
-    """Read an EndTxn request of version 0 (request header version 1)."""
+    """Read an EndTxn request."""
     name, at = _transactional_id(frame)
     producer_id, epoch, is_commit = struct.unpack_from(">qh?", frame, at)
     return EndTxn(name, producer_id, epoch, is_commit)
 
 
 def _transactional_id(frame: bytes) -> tuple[str, int]:
-    """The first member of a transaction's request in its old form, and where the next one begins."""
-    at = 12
-    (client_id,) = struct.unpack_from(">h", frame, at)
-    at += 2 + max(client_id, 0)
-    (length,) = struct.unpack_from(">h", frame, at)
-    at += 2
+    """The first member of a request that ends a transaction or commits its offsets, and where the next one begins."""
+    version, _, client_id = struct.unpack_from(">hih", frame, 6)
+    at = 14 + max(client_id, 0)
+    if version >= FLEXIBLE_FROM:  # no tags, and a length that counts itself
+        assert frame[at] == 0
+        at, length = at + 2, frame[at + 1] - 1
+    else:
+        (length,) = struct.unpack_from(">h", frame, at)
+        at += 2
     return frame[at : at + length].decode(), at + length
 
 

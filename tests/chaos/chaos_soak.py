@@ -11,7 +11,7 @@ from typing import Final
 
 from chaos_commands import mix
 from chaos_launcher import POINTS
-from chaos_proxy import ADD_OFFSETS, ADD_PARTITIONS, END_TXN, PRODUCE, TXN_OFFSET_COMMIT, Lie, Proxy
+from chaos_proxy import END_TXN, PRODUCE, TXN_OFFSET_COMMIT, Lie, Proxy
 from chaos_scenario import Scenario
 from chaos_workers import SESSION_MS, Worker
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
@@ -25,7 +25,7 @@ SEEDS_LAST: Final = 3_000  # commands, and then other aggregates: none grows for
 CALM_S: Final = (0.5, 3.0)  # between two faults
 LONGER_THAN_A_SESSION_S: Final = SESSION_MS / 1000 + 1.5
 LONG_AWAY_AFTER_S: Final = 240.0  # a soak of this length has the brokers away for a minute, once
-REQUESTS: Final = (ADD_PARTITIONS, ADD_OFFSETS, PRODUCE, TXN_OFFSET_COMMIT, END_TXN)
+REQUESTS: Final = (PRODUCE, TXN_OFFSET_COMMIT, END_TXN)
 EVENTS_LIMIT: Final = "4194304"
 
 

@@ -10,6 +10,7 @@ from chaos_scenario import Scenario
 
 from processes import free_port
 from workers.broker import Broker
+from workers.kafka.implicit import FEATURE, VERSION
 
 
 def properties(port: int, behind: int, proxied: int) -> dict[str, str]:
@@ -28,11 +29,20 @@ def properties(port: int, behind: int, proxied: int) -> dict[str, str]:
 
 
 @pytest.fixture(scope="session")
-def wire(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[tuple[Broker, Proxy]]:
+def transactions(request: pytest.FixtureRequest) -> int:
+    """The version of the broker's transactions: the newest one, unless a test asks for another."""
+    return int(getattr(request, "param", VERSION))
+
+
+@pytest.fixture(scope="session")
+def wire(
+    tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None, transactions: int
+) -> Iterator[tuple[Broker, Proxy]]:
     """The broker, and a proxy before it."""
     port, behind, proxied = free_port(), free_port(), free_port()
-    folder = tmp_path_factory.mktemp("chaos-broker")
-    with Broker(folder, port, cache_dir=cache_dir, properties=properties(port, behind, proxied)) as broker:
+    folder, features = tmp_path_factory.mktemp("chaos-broker"), {FEATURE: transactions}
+    listening = properties(port, behind, proxied)
+    with Broker(folder, port, cache_dir=cache_dir, properties=listening, features=features) as broker:
         proxy = Proxy(proxied, behind).start()
         try:
             yield broker, proxy

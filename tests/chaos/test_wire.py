@@ -16,6 +16,9 @@ pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 PARTITIONS = 2
 HERE = [number for number in range(100) if home_of(f"p-{number}".encode(), PARTITIONS) == 0][:6]
 READINESS_S = 10.0
+REQUESTS = {1: (ADD_PARTITIONS, ADD_OFFSETS, PRODUCE, TXN_OFFSET_COMMIT), 2: (PRODUCE, TXN_OFFSET_COMMIT)}
+"""What a transaction always asks for before its end, by the version of transactions."""
+BOTH = pytest.mark.parametrize("transactions", REQUESTS, indirect=True)
 PACE = threading.Event()  # never set: its wait is the weather's, nothing is synchronised by it
 
 
@@ -32,9 +35,12 @@ def begun(people: Scenario, proxy: Proxy) -> Scenario:
     return people
 
 
-def test_what_the_network_does_to_one_request_loses_and_doubles_nothing(begun: Scenario, proxy: Proxy) -> None:
+@BOTH
+def test_what_the_network_does_to_one_request_loses_and_doubles_nothing(
+    begun: Scenario, proxy: Proxy, transactions: int
+) -> None:
     turn = 1
-    for api in (ADD_PARTITIONS, ADD_OFFSETS, PRODUCE, TXN_OFFSET_COMMIT, END_TXN):
+    for api in (*REQUESTS[transactions], END_TXN):
         for side in ("request", "answer"):
             turn += 1
             lie = proxy.tell(Lie(api, side, "cut"))
@@ -44,7 +50,11 @@ def test_what_the_network_does_to_one_request_loses_and_doubles_nothing(begun: S
             assert not report.found(), f"the {side} of API {api} was lost\n{report}"
 
 
-@pytest.mark.parametrize("api", [ADD_PARTITIONS, ADD_OFFSETS, PRODUCE, TXN_OFFSET_COMMIT])
+@pytest.mark.parametrize(
+    ("transactions", "api"),
+    [(version, api) for version, requests in REQUESTS.items() for api in requests],
+    indirect=["transactions"],
+)
 def test_a_stray_commit_in_mid_transaction_loses_and_doubles_nothing(begun: Scenario, proxy: Proxy, api: int) -> None:
     for turn in (2, 3, 4):
         lie = proxy.tell(Lie(api, "answer", "before", then=lambda: proxy.stray(transactional_id(begun))))
@@ -54,6 +64,7 @@ def test_a_stray_commit_in_mid_transaction_loses_and_doubles_nothing(begun: Scen
         assert_clean(begun.until_answered())
 
 
+@BOTH
 def test_a_commit_that_arrives_much_later_ends_nothing(begun: Scenario, proxy: Proxy) -> None:
     late = proxy.tell(Lie(END_TXN, "request", "hold"))
     begun.send(rename(number, 2) for number in HERE)

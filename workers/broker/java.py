@@ -9,11 +9,15 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
-from typing import Final
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from workers.broker import launcher
 from workers.broker.errors import BrokerError
 from workers.broker.jars import INSTALL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 FORMAT_SECONDS: Final = 60
 LOG_LINES_SHOWN: Final = 5
@@ -55,10 +59,17 @@ def new_cluster_id() -> str:
     return "A" + base64.urlsafe_b64encode(secrets.token_bytes(16)).decode()[1:22]
 
 
-def format_folder(java: Path, class_path: str, config: Path, cluster_id: str | None = None) -> None:
+def format_folder(
+    java: Path,
+    class_path: str,
+    config: Path,
+    cluster_id: str | None = None,
+    features: Mapping[str, int] = MappingProxyType({}),
+) -> None:
     """Prepare the folder that a configuration names for a cluster of one node; BrokerError if Kafka will not.
 
-    cluster_id: of a cluster of several nodes; the configuration then names who may lead it.
+    cluster_id: of a cluster of several nodes; the configuration then names who may lead it. features: levels of Kafka's
+    features (as `transaction.version`) other than the release's own.
     """
     command = [
         str(java),
@@ -73,6 +84,8 @@ def format_folder(java: Path, class_path: str, config: Path, cluster_id: str | N
     command += ["--ignore-formatted", "-t", cluster_id or new_cluster_id(), "-c", str(config)]
     if cluster_id is None:
         command.append("--standalone")
+    for name, level in features.items():
+        command += ["--feature", f"{name}={level}"]
     result = subprocess.run(  # noqa: S603 - our own program and files
         command,
         stdin=subprocess.DEVNULL,

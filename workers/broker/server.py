@@ -47,11 +47,13 @@ class Broker:
         heap_mb: int = 384,
         properties: Mapping[str, str] | None = None,
         cluster_id: str | None = None,
+        features: Mapping[str, int] | None = None,
         progress: Progress = silent,
         is_for_long: bool = False,
     ) -> None:
         """Prepare nothing yet: `start` does.
 
+        features: levels of Kafka's features, as `transaction.version`, for a new data folder; else the release's own.
         is_for_long: Java compiles with all it has, as for a broker that runs for months: that is faster after some
         minutes, and slower until then.
         """
@@ -63,6 +65,7 @@ class Broker:
         self._heap_mb = heap_mb
         self._properties = dict(properties or {})
         self._cluster_id = cluster_id
+        self._features = dict(features or {})
         self._progress = progress
         self._compilers = () if is_for_long else (QUICK_COMPILER,)
         self._process: subprocess.Popen[bytes] | None = None
@@ -172,7 +175,7 @@ class Broker:
         class_path = os.pathsep.join(map(str, jars))
         config = self._write_config(ports)
         if not (self.data_dir / "kafka" / "meta.properties").exists():
-            format_folder(java, class_path, config, self._cluster_id)
+            format_folder(java, class_path, config, self._cluster_id, self._features)
         if self.log_path.exists():
             # What the last run said is worth one more look after a crash.
             self.log_path.replace(self.log_path.with_suffix(".log.1"))

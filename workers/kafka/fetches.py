@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v11, FetchResponse_v11
 
+from workers.kafka.encoded import EncodedRequest
+
 if TYPE_CHECKING:
     from io import BytesIO
 
@@ -72,21 +74,14 @@ def _partitions(view: memoryview, at: int, count: int) -> tuple[list[Answered], 
     return answered, at
 
 
-class _Request(FetchRequest_v11):
+class _Request(EncodedRequest):
     """A request that is encoded already."""
 
+    API_KEY = FetchRequest_v11.API_KEY
+    API_VERSION = _VERSION
+    IS_FLEXIBLE = False
     RESPONSE_TYPE = _Answer
-
-    def __init__(self, encoded: bytes) -> None:
-        """Take the bytes."""
-        self._encoded = encoded
-
-    def encode(self) -> bytes:
-        """Return the bytes."""
-        return self._encoded
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self._encoded)} bytes)"
+    __slots__ = ()
 
 
 class QuickFetchRequest(FetchRequest):
@@ -96,6 +91,11 @@ class QuickFetchRequest(FetchRequest):
         """Return the request as it is sent to a broker that knows these versions."""
         least, most = versions.get(self.API_KEY, (0, 0))
         return _Request(self._encoded()) if least <= _VERSION <= most else super().prepare(versions)
+
+    def narrowed(self, topics: Any, max_wait_ms: int) -> QuickFetchRequest:
+        """Return the same request for some of its partitions, which waits no longer than this."""
+        bounds = self._min_bytes, self._max_bytes, self._isolation_level
+        return QuickFetchRequest(min(max_wait_ms, self._max_wait_ms), *bounds, topics, rack_id=self._rack_id)
 
     def _encoded(self) -> bytes:
         topics = self._topics

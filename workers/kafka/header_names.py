@@ -12,11 +12,12 @@ from struct import Struct
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka import AIOKafkaConsumer
-from aiokafka.consumer import fetcher
+from aiokafka.consumer import consumer, fetcher
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.util import decode_varint
 
+from workers.kafka.attention import AttentiveFetcher
 from workers.kafka.fetches import QuickFetchRequest
 from workers.kafka.frames import headers_of
 
@@ -116,4 +117,5 @@ def reading_consumer(**options: Any) -> AIOKafkaConsumer:
     # Its fetcher offers no other place to say so; other consumers of this process lose nothing by it.
     fetcher.MemoryRecords, fetcher.PartitionRecords = _Fetched, _PartitionRecords
     fetcher.FetchRequest = QuickFetchRequest
+    consumer.Fetcher = AttentiveFetcher
     return AIOKafkaConsumer(**options)

@@ -6,6 +6,9 @@ writer uses aiokafka's connections, protocol structures and record builder, and 
 
     AddPartitionsToTxn, AddOffsetsToTxn -> Produce -> TxnOffsetCommit -> EndTxn (once)
 
+Where the cluster has transactions of version 2 (docs/adr/0017-transactions-of-version-2.md) the first two are spared as
+a rule, and each transaction has an epoch of its own.
+
 Whatever goes wrong after the first request leaves the outcome of the transaction open: `UncertainError`. The only way
 on is `fence` (InitProducerId): the coordinator then ends what was open and refuses this writer's stragglers by their
 epoch, and the journal itself says what became of the transaction.
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.client import ConnectionGroup, CoordinationType
@@ -40,6 +44,14 @@ from aiokafka.structs import TopicPartition
 
 from agents.ports import FencedError, UncertainError
 from workers.kafka.connections import connect
+from workers.kafka.implicit import (
+    FEATURE,
+    VERSION,
+    ImplicitProduceRequest,
+    ImplicitTxnOffsetCommitRequest,
+    RenewingEndTxnRequest,
+    finalized_level,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Mapping, Sequence
@@ -56,6 +68,7 @@ CONCURRENT_BACKOFF_S: Final = 0.001  # the markers of the transaction before are
 COORDINATOR_BACKOFF_S: Final = 0.05
 ALL_REPLICAS: Final = -1
 OFFSET_ATTEMPTS: Final = 10  # 1 ms, doubled each time: two seconds in all
+MARKERS_S: Final = 0.003  # by then they are nearly always written; asking whether they are is one request more
 SEQUENCES: Final = 1 << 31  # sequence numbers are 31 bits and wrap to 0 (KIP-98)
 
 _MOVED = (CoordinatorNotAvailableError, NotCoordinatorError)
@@ -96,6 +109,13 @@ class TransactionalWriter:
         self._producer_id = -1
         self._epoch = -1
         self._sequences: dict[Where, int] = {}
+        self._is_implicit = False
+        self._ended_at = 0.0
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether the cluster has transactions of version 2, as it said at the last fence."""
+        return self._is_implicit
 
     @property
     def is_fenced_in(self) -> bool:
@@ -127,6 +147,8 @@ class TransactionalWriter:
             answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
             error = _error(answer.error_code)
             if error is None:
+                level = await finalized_level(client, node, FEATURE, group=ConnectionGroup.COORDINATION)
+                self._is_implicit, self._ended_at = level >= VERSION, 0.0
                 self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
                 return
             if error in _MOVED:
@@ -151,13 +173,15 @@ class TransactionalWriter:
             raise UncertainError(f"{self._id}: no producer id")
         producer, self._producer_id = self._producer_id, -1  # given back only by a commit that is known
         try:
-            await self._transact(producer, batches, offsets, expected)
+            renewed = await self._transact(producer, batches, offsets, expected)
         except _FENCED as error:
             raise FencedError(f"{self._id}: another worker writes this journal now") from error
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             # aiokafka raises AssertionError where its client lost its state: as unknown as after a timeout
             raise UncertainError(f"{self._id}: {type(error).__name__}: {error}") from error
-        self._producer_id = producer
+        if renewed != (producer, self._epoch):
+            self._sequences.clear()  # they begin anew with each epoch
+        self._producer_id, self._epoch = renewed
 
     async def close(self) -> None:
         """Close the connections. What was open is ended by the next owner's fence or by the broker's timeout."""
@@ -172,12 +196,16 @@ class TransactionalWriter:
         batches: Mapping[Where, Sequence[RecordBatch]],
         offsets: Offsets,
         expected: Mapping[Where, int],
-    ) -> None:
-        # Both go to one connection, which the broker serves in order: the second needs no round trip of its own.
-        adding = [self._add_offsets(producer, offsets.group)]
-        if batches:
-            adding.insert(0, self._add_partitions(producer, batches))
-        await _all(*adding)
+    ) -> tuple[int, int]:
+        """Return the producer id and the epoch of the next transaction."""
+        if not self._is_implicit:
+            # Both go to one connection, which the broker serves in order: the second needs no round trip of its own.
+            adding = [self._add_offsets(producer, offsets.group)]
+            if batches:
+                adding.insert(0, self._add_partitions(producer, batches))
+            await _all(*adding)
+        elif batches and await self._would_wait(batches):
+            await self._add_partitions(producer, batches)
         produced = await self._produce(producer, batches, expected)
         for where, first in expected.items():
             wanted = first
@@ -192,7 +220,18 @@ class TransactionalWriter:
         # at the same time: a broker that verifies a transaction for two requests at once refuses the first of them
         # (AddPartitionsToTxnManager, KIP-890: NETWORK_EXCEPTION, told to the client as NOT_ENOUGH_REPLICAS).
         await self._commit_offsets(producer, offsets)
-        await self._end(producer)
+        return await self._end(producer)
+
+    async def _would_wait(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> bool:
+        """Whether brokers would hold implicit adding up.
+
+        They ask the coordinator again after a fixed 20 ms (`add.partitions.to.txn.retry.backoff.ms`) where it is busy
+        with this id: with the markers of the transaction before, or with what another broker adds to the same one.
+        """
+        if monotonic() - self._ended_at < MARKERS_S:
+            return True
+        leaders = {await self._leader(where) for where in batches}
+        return len(leaders) > 1
 
     async def _add_partitions(self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]]) -> None:
         topics: dict[str, list[int]] = {}
@@ -244,49 +283,80 @@ class TransactionalWriter:
         return bases
 
     async def _produce_to(self, node: int, topics: Mapping[str, list[tuple[int, bytes]]]) -> dict[Where, int]:
+        bases: dict[Where, int] = {}
+        while True:
+            offsets = await self._ask_to_produce(node, topics)
+            bases |= {where: offset for where, offset in offsets.items() if offset is not None}
+            topics = {
+                topic: left
+                for topic, batches in topics.items()
+                if (left := [(partition, batch) for partition, batch in batches if offsets[topic, partition] is None])
+            }
+            if not topics:
+                return bases
+            await asyncio.sleep(CONCURRENT_BACKOFF_S)
+
+    async def _ask_to_produce(
+        self, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
+    ) -> dict[Where, int | None]:
+        """Return where each batch was put; None: nowhere, since the transaction before is still being ended."""
         client = await self.connected()
         timeout = int(self._options.get("request_timeout_ms", 40_000))
-        request = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
+        request: Any = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
+        if self._is_implicit:
+            request = ImplicitProduceRequest(self._id, ALL_REPLICAS, timeout, topics)
         answer = await client.send(node, request)
-        bases: dict[Where, int] = {}
-        for topic, partitions in answer.topics:
-            for partition, code, offset, *_ in partitions:
+        offsets: dict[Where, int | None] = {}
+        for topic, partitions, *_ in answer.topics:
+            for partition, code, offset, *_more in partitions:
                 error = _error(code)
+                if error is ConcurrentTransactions and self._is_implicit:
+                    offsets[topic, partition] = None
+                    continue
                 if error is not None:
                     raise error(f"{topic}-{partition} refused a batch")
                 if offset < 0:
                     raise UncertainError(f"{topic}-{partition}: the broker did not say where it put a batch")
-                bases[topic, partition] = offset
-        if len(bases) != sum(map(len, topics.values())):
-            raise UncertainError(f"{self._id}: the broker answered for {len(bases)} partitions only")
-        return bases
+                offsets[topic, partition] = offset
+        if len(offsets) != sum(map(len, topics.values())):
+            raise UncertainError(f"{self._id}: the broker answered for {len(offsets)} partitions only")
+        return offsets
 
     async def _commit_offsets(self, producer: int, offsets: Offsets) -> None:
-        request = TxnOffsetCommitRequest(
-            self._id,
-            offsets.group,
-            producer,
-            self._epoch,
-            [(offsets.topic, [(offsets.partition, offsets.offset, offsets.metadata)])],
-        )
+        group, topic, partition, offset, metadata = offsets
+        request: Any
+        if self._is_implicit:
+            where = topic, partition
+            request = ImplicitTxnOffsetCommitRequest(self._id, group, producer, self._epoch, where, offset, metadata)
+        else:
+            entries = [(topic, [(partition, offset, metadata)])]
+            request = TxnOffsetCommitRequest(self._id, group, producer, self._epoch, entries)
         for attempt in count():
-            answer = await self._to_coordinator(CoordinationType.GROUP, offsets.group, request)
-            errors = {error for _, partitions in answer.errors for _, code in partitions if (error := _error(code))}
+            answer = await self._to_coordinator(CoordinationType.GROUP, group, request)
+            codes = [code for _, partitions, *_ in answer.errors for _, code, *_ in partitions]
+            errors = {error for code in codes if (error := _error(code))}
             if not errors:
                 return
             if not errors <= _OFFSETS_AGAIN or attempt >= OFFSET_ATTEMPTS:
-                raise errors.pop()(f"{offsets.group} refused the offset of {offsets.topic}-{offsets.partition}")
+                raise errors.pop()(f"{group} refused the offset of {topic}-{partition}")
             if not errors.isdisjoint(_MOVED):
                 self._coordinators.clear()
             await asyncio.sleep(CONCURRENT_BACKOFF_S * 2**attempt)
 
-    async def _end(self, producer: int) -> None:
-        """Send EndTxn, once: a second one could end another transaction than the one that is meant."""
-        request = EndTxnRequest(self._id, producer, self._epoch, transaction_result=True)
+    async def _end(self, producer: int) -> tuple[int, int]:
+        """Send EndTxn, once: a second one could end another transaction than the one that is meant.
+
+        Return the producer id and the epoch of the next transaction. They are the same ones before version 2.
+        """
+        request: Any = EndTxnRequest(self._id, producer, self._epoch, transaction_result=True)
+        if self._is_implicit:
+            request = RenewingEndTxnRequest(self._id, producer, self._epoch)
         answer = await self._to_coordinator(CoordinationType.TRANSACTION, self._id, request)
         error = _error(answer.error_code)
         if error is not None:
             raise error("the commit was refused")
+        self._ended_at = monotonic()
+        return (answer.producer_id, answer.producer_epoch) if self._is_implicit else (producer, self._epoch)
 
     async def _to_coordinator(self, kind: CoordinationType, key: str, request: Any) -> Any:
         client = await self.connected()

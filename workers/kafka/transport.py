@@ -22,6 +22,7 @@ from mode import Service
 
 from agents.ports import Delivery
 from workers.kafka.assignor import BalancedAssignor
+from workers.kafka.attention import Attention
 from workers.kafka.header_names import reading_consumer, undressed
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ class GroupConsumer(Service):
             value_deserializer=undressed,
         )
         await self._aiokafka.start()
+        self._aiokafka._fetcher.attention = Attention()  # noqa: SLF001 - of all consumers only this one needs it
         self._sources.attach(self._aiokafka)
 
     async def on_stop(self) -> None:

@@ -1,0 +1,72 @@
+"""A partition that nothing comes to is asked for less often while others are busy, and is not forgotten."""
+
+import asyncio
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from workers.kafka.attention import Attention, AttentiveFetcher
+from workers.kafka.fetches import QuickFetchRequest
+from workers.kafka.header_names import reading_consumer
+
+pytestmark = pytest.mark.broker
+
+KINDS = 12
+WITHIN_S = 60.0
+
+
+@pytest.fixture
+async def topics(bootstrap: str, topic_prefix: str) -> list[str]:
+    names = [f"{topic_prefix}{number}" for number in range(KINDS)]
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, 1, 1) for name in names])
+    finally:
+        await admin.close()
+    return names
+
+
+async def test_what_comes_to_a_quiet_partition_is_read_while_another_is_busy(
+    bootstrap: str, topics: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    prepare = QuickFetchRequest.prepare
+
+    def noting(request: QuickFetchRequest, versions: dict[int, tuple[int, int]]) -> object:
+        asked.append(len(request.topics))
+        return prepare(request, versions)
+
+    monkeypatch.setattr(QuickFetchRequest, "prepare", noting)
+    busy, quiet = topics[0], topics[-1]
+    consumer = reading_consumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    over = asyncio.Event()
+
+    async def keep_busy() -> None:
+        while not over.is_set():
+            await producer.send_and_wait(busy, b"busy")
+
+    async with producer, consumer:
+        assert isinstance(consumer._fetcher, AttentiveFetcher)
+        consumer._fetcher.attention = Attention()
+        consumer.assign([TopicPartition(name, 0) for name in topics])
+        await consumer.seek_to_beginning()
+        sending = asyncio.create_task(keep_busy())
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                while asked.count(1) < 50:
+                    await consumer.getmany(timeout_ms=100)
+                await producer.send_and_wait(quiet, b"quiet")
+                while not any(record.topic == quiet for record in await one_fetch(consumer)):
+                    pass
+        finally:
+            over.set()
+            await sending
+    assert set(asked) >= {1, KINDS}
+
+
+async def one_fetch(consumer) -> list:
+    fetched = await consumer.getmany(timeout_ms=100)
+    return [record for records in fetched.values() for record in records]

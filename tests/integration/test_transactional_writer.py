@@ -1,0 +1,183 @@
+"""The writer by itself, on a cluster with transactions of version 2 and on one without."""
+
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.client import AIOKafkaClient
+
+from agents.ports import FencedError, UncertainError
+from topics.wire import encode_headers
+from workers.broker import Broker
+from workers.kafka import transaction
+from workers.kafka.batches import PartitionBatches, RecordBatch
+from workers.kafka.implicit import FEATURE, finalized_level
+from workers.kafka.transaction import Offsets, TransactionalWriter
+
+pytestmark = pytest.mark.broker
+
+LIMIT = 1 << 20
+NOTHING = encode_headers([])
+PATIENCE_MS = "add.partitions.to.txn.retry.backoff.max.ms"  # so long a broker asks a coordinator that is busy, in all
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["version 1", "version 2"])
+def level(request: pytest.FixtureRequest) -> int:
+    """Of the transactions."""
+    return int(request.param)
+
+
+@pytest.fixture(scope="module")
+def cluster(level: int, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[str]:
+    """A broker that has no patience with a coordinator that still writes markers: it asks once."""
+    folder = tmp_path_factory.mktemp("transactions")
+    with Broker(folder, cache_dir=cache_dir, features={FEATURE: level}, properties={PATIENCE_MS: "1"}) as broker:
+        yield broker.bootstrap
+
+
+@pytest.fixture
+async def topic(cluster: str, request: pytest.FixtureRequest) -> str:
+    name = f"t{abs(hash(request.node.nodeid))}"
+    admin = AIOKafkaAdminClient(bootstrap_servers=cluster)
+    await admin.start()
+    try:
+        await admin.create_topics([NewTopic(name, 2, 1)])
+    finally:
+        await admin.close()
+    return name
+
+
+@pytest.fixture
+async def writer(cluster: str, topic: str) -> AsyncIterator[TransactionalWriter]:
+    made = TransactionalWriter({"bootstrap_servers": cluster}, f"{topic}-writer", [topic])
+    await made.fence()
+    yield made
+    await made.close()
+
+
+def batches(topic: str, *values: bytes, partition: int = 0) -> dict[tuple[str, int], list[RecordBatch]]:
+    made = PartitionBatches(LIMIT)
+    for value in values:
+        made.add(None, value, int(time.time() * 1000), NOTHING)
+    return {(topic, partition): made.batches}
+
+
+def offsets(topic: str, next_offset: int) -> Offsets:
+    return Offsets(f"{topic}-group", topic, 1, next_offset, "said")
+
+
+async def values(cluster: str, topic: str, isolation: str = "read_committed") -> list[bytes | None]:
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=cluster, group_id=None, isolation_level=isolation, enable_auto_commit=False
+    )
+    where = TopicPartition(topic, 0)
+    found: list[bytes | None] = []
+    async with consumer:
+        consumer.assign([where])
+        end = (await consumer.end_offsets([where]))[where]
+        consumer.seek(where, 0)
+        while await consumer.position(where) < end:
+            found += [each.value for each in (await consumer.getmany(where, timeout_ms=200)).get(where, ())]
+    return found
+
+
+async def test_the_cluster_says_which_version_it_has(cluster: str, level: int, writer: TransactionalWriter) -> None:
+    client = await writer.connected()
+    node = next(iter(client.cluster.brokers())).nodeId
+    assert await finalized_level(client, node, FEATURE) == level
+    assert await finalized_level(client, node, "no.such.feature") == 0
+    assert writer.is_implicit is (level == 2)
+
+
+async def test_what_one_transaction_wrote_is_there_with_its_offset(
+    cluster: str, topic: str, writer: TransactionalWriter
+) -> None:
+    await writer.commit(batches(topic, b"a", b"b"), offsets(topic, 7), {(topic, 0): 0})
+    await writer.commit(batches(topic, b"c"), offsets(topic, 8), {(topic, 0): 3})  # behind a marker
+    await writer.commit({}, offsets(topic, 9), {})
+    assert await values(cluster, topic) == [b"a", b"b", b"c"]
+    async with AIOKafkaConsumer(bootstrap_servers=cluster, group_id=f"{topic}-group") as group:
+        assert await group.committed(TopicPartition(topic, 1)) == 9
+
+
+@pytest.mark.parametrize("markers_s", [0.0, 60.0], ids=["never asked first", "always asked first"])
+async def test_transactions_that_follow_at_once_wait_for_the_markers_of_the_one_before(
+    cluster: str, topic: str, writer: TransactionalWriter, markers_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transaction, "MARKERS_S", markers_s)
+    written, at = [], 0
+    for number in range(300):
+        value = b"%d" % number
+        await writer.commit(batches(topic, value), offsets(topic, number), {(topic, 0): at})
+        written.append(value)
+        at += 2
+    assert await values(cluster, topic) == written
+
+
+async def test_an_older_writer_is_fenced_and_says_so(cluster: str, topic: str, writer: TransactionalWriter) -> None:
+    await writer.commit(batches(topic, b"a"), offsets(topic, 1), {(topic, 0): 0})
+    newer = TransactionalWriter({"bootstrap_servers": cluster}, f"{topic}-writer", [topic])
+    try:
+        await newer.fence()
+        with pytest.raises(FencedError):
+            await writer.commit(batches(topic, b"late"), offsets(topic, 2), {})
+        await newer.commit(batches(topic, b"b"), offsets(topic, 2), {})
+    finally:
+        await newer.close()
+    assert await values(cluster, topic) == [b"a", b"b"]
+
+
+async def test_where_somebody_else_wrote_meanwhile_nothing_is_committed(
+    cluster: str, topic: str, writer: TransactionalWriter
+) -> None:
+    other = TransactionalWriter({"bootstrap_servers": cluster}, f"{topic}-other", [topic])
+    try:
+        await other.fence()
+        await other.commit(batches(topic, b"other's"), offsets(topic, 1), {})
+    finally:
+        await other.close()
+    with pytest.raises(UncertainError, match="somebody else writes"):
+        await writer.commit(batches(topic, b"a"), offsets(topic, 1), {(topic, 0): 0})
+    await writer.fence()  # ends what is open
+    await writer.commit(batches(topic, b"b"), offsets(topic, 1), {})
+    assert await values(cluster, topic) == [b"other's", b"b"]
+    assert await values(cluster, topic, "read_uncommitted") == [b"other's", b"a", b"b"]
+
+
+async def test_a_commit_that_comes_again_ends_the_next_transaction_only_before_version_2(
+    cluster: str, topic: str, level: int, writer: TransactionalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reason for version 2: there a doubled or delayed EndTxn names an epoch that is over."""
+    sent: list[bytes] = []
+    send = AIOKafkaClient.send
+
+    async def noting(client: Any, node: int, request: Any, **options: Any) -> Any:
+        if request.API_KEY == 26:
+            struct_ = request.prepare(client._conns[(node, options["group"])]._versions)
+            head = struct_.build_request_header(correlation_id=1, client_id="late")
+            sent.append(head.encode() + struct_.encode())
+        return await send(client, node, request, **options)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", noting)
+    await writer.commit(batches(topic, b"a"), offsets(topic, 1), {})
+    (late,) = sent
+
+    async def stray(*_: Any) -> None:
+        """Comes where the second transaction has its records, but not its end."""
+        host, port = cluster.split(":")
+        with socket.create_connection((host, int(port))) as connection:
+            connection.sendall(struct.pack(">i", len(late)) + late)
+            connection.recv(4)
+        raise ConnectionResetError("and the writer dies")
+
+    monkeypatch.setattr(writer, "_commit_offsets", stray)
+    with pytest.raises(UncertainError):
+        await writer.commit(batches(topic, b"never committed"), offsets(topic, 2), {})
+    await writer.fence()
+    assert await values(cluster, topic) == ([b"a"] if level == 2 else [b"a", b"never committed"])
