@@ -1,5 +1,6 @@
 """The writer by itself, on a cluster with transactions of version 2 and on one without."""
 
+import secrets
 import socket
 import struct
 import time
@@ -10,7 +11,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
-from aiokafka.client import AIOKafkaClient
+from aiokafka.client import AIOKafkaClient, CoordinationType
+from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from agents.ports import FencedError, UncertainError
 from topics.wire import encode_headers
@@ -23,6 +25,7 @@ from workers.kafka.transaction import Offsets, TransactionalWriter
 pytestmark = pytest.mark.broker
 
 LIMIT = 1 << 20
+LAST_EPOCH = (1 << 15) - 1
 NOTHING = encode_headers([])
 PATIENCE_MS = "add.partitions.to.txn.retry.backoff.max.ms"  # so long a broker asks a coordinator that is busy, in all
 
@@ -42,8 +45,8 @@ def cluster(level: int, tmp_path_factory: pytest.TempPathFactory, cache_dir: Pat
 
 
 @pytest.fixture
-async def topic(cluster: str, request: pytest.FixtureRequest) -> str:
-    name = f"t{abs(hash(request.node.nodeid))}"
+async def topic(cluster: str) -> str:
+    name = f"t{secrets.token_hex(4)}"
     admin = AIOKafkaAdminClient(bootstrap_servers=cluster)
     await admin.start()
     try:
@@ -181,3 +184,23 @@ async def test_a_commit_that_comes_again_ends_the_next_transaction_only_before_v
         await writer.commit(batches(topic, b"never committed"), offsets(topic, 2), {})
     await writer.fence()
     assert await values(cluster, topic) == ([b"a"] if level == 2 else [b"a", b"never committed"])
+
+
+@pytest.mark.parametrize("level", [2], indirect=True)
+async def test_epochs_run_out_and_transactions_go_on_under_another_producer_id(
+    cluster: str, topic: str, level: int, writer: TransactionalWriter
+) -> None:
+    """An epoch has 15 bits, and each transaction of version 2 takes one: a busy shard has done so in minutes."""
+    client = await writer.connected()
+    node = await client.coordinator_lookup(CoordinationType.TRANSACTION, f"{topic}-writer")
+    request = InitProducerIdRequest(f"{topic}-writer", 10_000)
+    while (answer := await client.send(node, request)).producer_epoch < LAST_EPOCH - 3:  # each takes one, too
+        assert answer.error_code == 0
+    await writer.fence()
+    producer, written = writer._producer_id, []
+    for number in range(6):
+        written.append(b"%d" % number)
+        await writer.commit(batches(topic, written[-1]), offsets(topic, number), {(topic, 0): 2 * number})
+    assert writer._producer_id != producer
+    assert writer._epoch < LAST_EPOCH
+    assert await values(cluster, topic) == written
