@@ -1,12 +1,14 @@
 """The writer by itself, on a cluster with transactions of version 2 and on one without."""
 
+import asyncio
 import secrets
 import socket
 import struct
 import time
 from collections.abc import AsyncIterator, Iterator
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -19,6 +21,7 @@ from topics.wire import encode_headers
 from workers.broker import Broker
 from workers.kafka import transaction
 from workers.kafka.batches import PartitionBatches, RecordBatch
+from workers.kafka.encoded import NO_TAGS, EncodedRequest, compact, unsigned
 from workers.kafka.implicit import FEATURE, finalized_level
 from workers.kafka.transaction import Offsets, TransactionalWriter
 
@@ -204,3 +207,57 @@ async def test_epochs_run_out_and_transactions_go_on_under_another_producer_id(
     assert writer._producer_id != producer
     assert writer._epoch < LAST_EPOCH
     assert await values(cluster, topic) == written
+
+
+class UpdateFeature(EncodedRequest):
+    """UpdateFeatures of Kafka's protocol, for one feature."""
+
+    API_KEY = 57
+    API_VERSION = 1
+    IS_FLEXIBLE = True
+
+    class RESPONSE_TYPE(NamedTuple):  # noqa: N801 - aiokafka's name
+        """The error's code."""
+
+        code: int
+
+        @classmethod
+        def decode(cls, data: BytesIO) -> Self:
+            """Decode an answer, its header left out."""
+            return cls(*struct.unpack(">4xh", data.read(6)))
+
+    def __init__(self, level: int, upgrade_type: int) -> None:
+        """Take the level, and 1 to go up, 2 to go down."""
+        update = compact(FEATURE.encode()) + struct.pack(">hb", level, upgrade_type) + NO_TAGS
+        super().__init__(struct.pack(">i", 30_000) + unsigned(2) + update + b"\0" + NO_TAGS)
+
+
+@pytest.mark.parametrize("level", [1], indirect=True)
+async def test_the_version_may_change_while_a_writer_is_at_work(
+    cluster: str, topic: str, level: int, writer: TransactionalWriter
+) -> None:
+    async def become(level: int, upgrade_type: int) -> None:
+        client = await writer.connected()
+        node = next(iter(client.cluster.brokers())).nodeId
+        assert (await client.send(node, UpdateFeature(level, upgrade_type))).code == 0
+        async with asyncio.timeout(30):
+            while await finalized_level(client, node, FEATURE) != level:  # noqa: ASYNC110 - only the broker knows
+                await asyncio.sleep(0)
+
+    await writer.commit(batches(topic, b"a"), offsets(topic, 1), {})
+    await become(2, 1)
+    await writer.commit(batches(topic, b"b"), offsets(topic, 2), {})
+    assert not writer.is_implicit
+    await writer.fence()
+    await writer.commit(batches(topic, b"c"), offsets(topic, 3), {})
+    assert writer.is_implicit
+    await become(1, 2)
+    try:
+        await writer.commit(batches(topic, b"d"), offsets(topic, 4), {})
+    except UncertainError:
+        await writer.fence()
+        await writer.commit(batches(topic, b"d"), offsets(topic, 4), {})
+    await writer.fence()
+    await writer.commit(batches(topic, b"e"), offsets(topic, 5), {})
+    assert not writer.is_implicit
+    assert await values(cluster, topic) == [b"a", b"b", b"c", b"d", b"e"]
