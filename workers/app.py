@@ -56,6 +56,12 @@ class AnnalsApp(faust.App):
     def _create_directories(self) -> None:
         """Make no folders: Faust would, where the worker was started, and keep nothing in them."""
 
+    def on_init_dependencies(self) -> Iterable[Any]:
+        """Return Faust's services, without its monitor: that counts each message for pages that are off."""
+        services: Iterable[Any] = super().on_init_dependencies()
+        self.sensors.remove(self.monitor)
+        return services
+
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self, self.loop)
 

@@ -10,6 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from schemas.dead_letter import REASONS
+from schemas.outcome import ACCEPTED, DUPLICATE, REJECTED
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ MOST_OBSERVED: Final = (
     16  # latencies observed of a batch, evenly spread: a million commands cost no million observations
 )
 
+STATUSES: Final = (ACCEPTED, REJECTED, DUPLICATE)
 COMMANDS: Final = "annals_commands_total"
 EVENTS: Final = "annals_events_total"
 
@@ -99,7 +101,6 @@ class ShardMetrics:
         kind, partition = place.kind, str(place.partition)
         self._metrics = metrics
         self._clock = clock
-        self._kind = kind
         self._labels = (kind, partition)
         self._events = metrics.events.labels(kind)
         self._forwarded = metrics.forwarded.labels(kind)
@@ -116,18 +117,16 @@ class ShardMetrics:
         self._hits = metrics.hits.labels(kind)
         self._misses = metrics.misses.labels(kind)
         # A series that begins with its first count has no increase yet, and no alert sees that one.
-        for status in ("accepted", "rejected", "duplicate"):
-            metrics.commands.labels(kind, status)
-        for reason in REASONS:
-            metrics.dead_letters.labels(kind, reason)
+        self._answered = {status: metrics.commands.labels(kind, status) for status in STATUSES}
+        self._buried = {reason: metrics.dead_letters.labels(kind, reason) for reason in REASONS}
 
     def committed(self, batch: Batch, records: Sequence[CommandRecord], decided_s: float, committed_s: float) -> None:
         """Count a batch that was committed."""
         tally = batch.tally
         for status, count in tally.statuses.items():
-            self._metrics.commands.labels(self._kind, status).inc(count)
+            self._answered[status].inc(count)
         for reason, count in tally.dead_letters.items():
-            self._metrics.dead_letters.labels(self._kind, reason).inc(count)
+            self._buried[reason].inc(count)
         self._events.inc(tally.events)
         if tally.forwarded:
             self._forwarded.inc(tally.forwarded)

@@ -3,7 +3,7 @@
     python chaos_launcher.py PLAN ARGUMENT…
 
 PLAN is JSON: {"kinds": […], "faults": [{"point": …, "action": …, "nth": 1}], "without": […], "session_ms": …,
-"fenced_patience_s": …, "store_breaks_at": …}. A fault
+"fenced_patience_s": …, "store_breaks_at": …, "markers_s": …}. A fault
 strikes when the point is passed for the nth time, in any shard: `kill` is SIGKILL, `stop` is SIGSTOP (until somebody
 sends SIGCONT), both to itself, so that the point is exact.
 """
@@ -156,6 +156,10 @@ def main() -> None:
         from agents import shard
 
         shard.FENCED_PATIENCE_S = patience_s
+    if "markers_s" in plan:
+        from workers.kafka import transaction
+
+        transaction.MARKERS_S = plan["markers_s"]
     if plan.get("without"):
         import chaos_measures
 

@@ -99,9 +99,9 @@ def answers_not_looked_at() -> None:
         writer.expected = expected
         return await transact(writer, producer, batches, offsets, expected)
 
-    async def careless(writer: Any, node: int, topics: Any) -> Any:
+    async def careless(writer: Any, producer: int, node: int, topics: Any) -> Any:
         try:
-            return await produce(writer, node, topics)
+            return await produce(writer, producer, node, topics)
         except KafkaError:
             wheres = [(topic, partition) for topic, partitions in topics.items() for partition, _ in partitions]
             return {where: writer.expected.get(where, 0) for where in wheres}

@@ -10,7 +10,7 @@ from chaos_scenario import Scenario
 
 from processes import free_port
 from workers.broker import Broker
-from workers.kafka.implicit import FEATURE, VERSION
+from workers.kafka.implicit import FEATURE, IMPLICIT_FROM
 
 
 def properties(port: int, behind: int, proxied: int) -> dict[str, str]:
@@ -31,7 +31,7 @@ def properties(port: int, behind: int, proxied: int) -> dict[str, str]:
 @pytest.fixture(scope="session")
 def transactions(request: pytest.FixtureRequest) -> int:
     """The version of the broker's transactions: the newest one, unless a test asks for another."""
-    return int(getattr(request, "param", VERSION))
+    return int(getattr(request, "param", IMPLICIT_FROM))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from agents.ports import Changes, Position, Stored
-from workers.kafka.implicit import VERSION
+from workers.kafka.implicit import IMPLICIT_FROM
 from workers.stores.rocks import RocksStore, StoreBudget
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
@@ -233,7 +233,7 @@ class Case(NamedTuple):
     run: Callable[[Scenario, Without, Proxy], Report]
     harm: set[str]
     by_itself: frozenset[str] = frozenset()
-    transactions: int = VERSION
+    transactions: int = IMPLICIT_FROM
 
 
 CASES = {

@@ -5,7 +5,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -29,6 +29,7 @@ pytestmark = pytest.mark.broker
 
 LIMIT = 1 << 20
 LAST_EPOCH = (1 << 15) - 1
+CONCURRENT_TRANSACTIONS = 51
 NOTHING = encode_headers([])
 PATIENCE_MS = "add.partitions.to.txn.retry.backoff.max.ms"  # so long a broker asks a coordinator that is busy, in all
 
@@ -60,11 +61,24 @@ async def topic(cluster: str) -> str:
 
 
 @pytest.fixture
-async def writer(cluster: str, topic: str) -> AsyncIterator[TransactionalWriter]:
-    made = TransactionalWriter({"bootstrap_servers": cluster}, f"{topic}-writer", [topic])
+async def new_writer(cluster: str, topic: str) -> AsyncIterator[Callable[[str], TransactionalWriter]]:
+    """Makes a writer of a transactional id."""
+    made: list[TransactionalWriter] = []
+
+    def make(name: str) -> TransactionalWriter:
+        made.append(TransactionalWriter({"bootstrap_servers": cluster}, f"{topic}-{name}", [topic]))
+        return made[-1]
+
+    yield make
+    for writer in made:
+        await writer.close()
+
+
+@pytest.fixture
+async def writer(new_writer: Callable[[str], TransactionalWriter]) -> TransactionalWriter:
+    made = new_writer("writer")
     await made.fence()
-    yield made
-    await made.close()
+    return made
 
 
 def batches(topic: str, *values: bytes, partition: int = 0) -> dict[tuple[str, int], list[RecordBatch]]:
@@ -114,9 +128,23 @@ async def test_what_one_transaction_wrote_is_there_with_its_offset(
 
 @pytest.mark.parametrize("markers_s", [0.0, 60.0], ids=["never asked first", "always asked first"])
 async def test_transactions_that_follow_at_once_wait_for_the_markers_of_the_one_before(
-    cluster: str, topic: str, writer: TransactionalWriter, markers_s: float, monkeypatch: pytest.MonkeyPatch
+    cluster: str,
+    topic: str,
+    level: int,
+    writer: TransactionalWriter,
+    markers_s: float,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    refused: list[object] = []
+    ask = writer._ask_to_produce
+
+    async def noting(*args: Any) -> Any:
+        offsets = await ask(*args)
+        refused.extend(offset for offset in offsets.values() if offset is None)
+        return offsets
+
     monkeypatch.setattr(transaction, "MARKERS_S", markers_s)
+    monkeypatch.setattr(writer, "_ask_to_produce", noting)
     written, at = [], 0
     for number in range(300):
         value = b"%d" % number
@@ -124,30 +152,27 @@ async def test_transactions_that_follow_at_once_wait_for_the_markers_of_the_one_
         written.append(value)
         at += 2
     assert await values(cluster, topic) == written
+    assert bool(refused) is (level == 2 and not markers_s)
 
 
-async def test_an_older_writer_is_fenced_and_says_so(cluster: str, topic: str, writer: TransactionalWriter) -> None:
+async def test_an_older_writer_is_fenced_and_says_so(
+    cluster: str, topic: str, writer: TransactionalWriter, new_writer: Callable[[str], TransactionalWriter]
+) -> None:
     await writer.commit(batches(topic, b"a"), offsets(topic, 1), {(topic, 0): 0})
-    newer = TransactionalWriter({"bootstrap_servers": cluster}, f"{topic}-writer", [topic])
-    try:
-        await newer.fence()
-        with pytest.raises(FencedError):
-            await writer.commit(batches(topic, b"late"), offsets(topic, 2), {})
-        await newer.commit(batches(topic, b"b"), offsets(topic, 2), {})
-    finally:
-        await newer.close()
+    newer = new_writer("writer")
+    await newer.fence()
+    with pytest.raises(FencedError):
+        await writer.commit(batches(topic, b"late"), offsets(topic, 2), {})
+    await newer.commit(batches(topic, b"b"), offsets(topic, 2), {})
     assert await values(cluster, topic) == [b"a", b"b"]
 
 
 async def test_where_somebody_else_wrote_meanwhile_nothing_is_committed(
-    cluster: str, topic: str, writer: TransactionalWriter
+    cluster: str, topic: str, writer: TransactionalWriter, new_writer: Callable[[str], TransactionalWriter]
 ) -> None:
-    other = TransactionalWriter({"bootstrap_servers": cluster}, f"{topic}-other", [topic])
-    try:
-        await other.fence()
-        await other.commit(batches(topic, b"other's"), offsets(topic, 1), {})
-    finally:
-        await other.close()
+    other = new_writer("other")
+    await other.fence()
+    await other.commit(batches(topic, b"other's"), offsets(topic, 1), {})
     with pytest.raises(UncertainError, match="somebody else writes"):
         await writer.commit(batches(topic, b"a"), offsets(topic, 1), {(topic, 0): 0})
     await writer.fence()  # ends what is open
@@ -189,24 +214,48 @@ async def test_a_commit_that_comes_again_ends_the_next_transaction_only_before_v
     assert await values(cluster, topic) == ([b"a"] if level == 2 else [b"a", b"never committed"])
 
 
-@pytest.mark.parametrize("level", [2], indirect=True)
-async def test_epochs_run_out_and_transactions_go_on_under_another_producer_id(
-    cluster: str, topic: str, level: int, writer: TransactionalWriter
-) -> None:
+async def to_the_last_epochs(writer: TransactionalWriter, topic: str) -> None:
     """An epoch has 15 bits, and each transaction of version 2 takes one: a busy shard has done so in minutes."""
     client = await writer.connected()
     node = await client.coordinator_lookup(CoordinationType.TRANSACTION, f"{topic}-writer")
     request = InitProducerIdRequest(f"{topic}-writer", 10_000)
     while (answer := await client.send(node, request)).producer_epoch < LAST_EPOCH - 3:  # each takes one, too
-        assert answer.error_code == 0
+        assert answer.error_code in {0, CONCURRENT_TRANSACTIONS}
     await writer.fence()
-    producer, written = writer._producer_id, []
+
+
+@pytest.mark.parametrize("level", [2], indirect=True)
+async def test_epochs_run_out_and_transactions_go_on_under_another_producer_id(
+    cluster: str,
+    topic: str,
+    level: int,
+    new_writer: Callable[[str], TransactionalWriter],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    *zombies, writer = (new_writer("writer") for _ in range(4))
+    for zombie in zombies:  # each is the owner for a while
+        await zombie.fence()
+        await zombie.commit(batches(topic, b"zombie's"), offsets(topic, 0), {})
+    await to_the_last_epochs(writer, topic)
+    producer, written = writer._producer_id, [b"zombie's"] * len(zombies)
     for number in range(6):
         written.append(b"%d" % number)
-        await writer.commit(batches(topic, written[-1]), offsets(topic, number), {(topic, 0): 2 * number})
+        await writer.commit(batches(topic, written[-1]), offsets(topic, number), {})
     assert writer._producer_id != producer
-    assert writer._epoch < LAST_EPOCH
-    assert await values(cluster, topic) == written
+    assert writer._epoch < 6
+
+    # whoever was the owner under the old producer id is told that it is none, whatever it asks for first
+    monkeypatch.setattr(transaction, "MARKERS_S", 60.0)
+    with pytest.raises(FencedError):
+        await zombies[0].commit(batches(topic, b"never"), offsets(topic, 9), {})
+    monkeypatch.setattr(transaction, "MARKERS_S", 0.0)
+    with pytest.raises(FencedError):
+        await zombies[1].commit(batches(topic, b"never", partition=1), offsets(topic, 9), {})
+    # but for one that was not used for so long that the cluster may have forgotten its id
+    monkeypatch.setattr(transaction, "EXPIRY_S", 0.0)
+    with pytest.raises(UncertainError, match="InvalidProducerIdMapping"):
+        await zombies[2].commit(batches(topic, b"never", partition=1), offsets(topic, 9), {})
+    assert await values(cluster, topic, "read_uncommitted") == written
 
 
 class UpdateFeature(EncodedRequest):
@@ -246,17 +295,16 @@ async def test_the_version_may_change_while_a_writer_is_at_work(
 
     await writer.commit(batches(topic, b"a"), offsets(topic, 1), {})
     await become(2, 1)
-    await writer.commit(batches(topic, b"b"), offsets(topic, 2), {})
-    assert not writer.is_implicit
-    await writer.fence()
-    await writer.commit(batches(topic, b"c"), offsets(topic, 3), {})
-    assert writer.is_implicit
-    await become(1, 2)
     try:
-        await writer.commit(batches(topic, b"d"), offsets(topic, 4), {})
-    except UncertainError:
+        await writer.commit(batches(topic, b"b"), offsets(topic, 2), {})
+        assert not writer.is_implicit
         await writer.fence()
-        await writer.commit(batches(topic, b"d"), offsets(topic, 4), {})
+        await writer.commit(batches(topic, b"c"), offsets(topic, 3), {})
+        assert writer.is_implicit
+    finally:
+        await become(1, 2)
+    await writer.commit(batches(topic, b"d"), offsets(topic, 4), {})
+    assert writer.is_implicit
     await writer.fence()
     await writer.commit(batches(topic, b"e"), offsets(topic, 5), {})
     assert not writer.is_implicit

@@ -21,7 +21,7 @@ def asked_all(attention, now, node=NODE):
 
 def test_the_first_fetch_asks_for_all() -> None:
     attention = Attention()
-    attention.bring(ALL, 5.0)
+    attention.note_records(ALL, 5.0)
     assert asked_all(attention, 5.0)
 
 
@@ -33,7 +33,7 @@ def test_where_nothing_is_busy_every_fetch_asks_for_all() -> None:
 def test_busy_partitions_are_asked_for_alone_until_it_is_time_for_all() -> None:
     attention = Attention()
     assert asked_all(attention, 5.0)
-    attention.bring([("a", 1)], 5.0)
+    attention.note_records([("a", 1)], 5.0)
     found = attention.narrow(NODE, TOPICS, 5.0 + JUST_BEFORE_S)
     assert found is not None
     topics, wait_s = found
@@ -44,7 +44,7 @@ def test_busy_partitions_are_asked_for_alone_until_it_is_time_for_all() -> None:
 
 def test_a_partition_is_quiet_again_after_a_second() -> None:
     attention = Attention()
-    attention.bring([("a", 1)], 5.0)
+    attention.note_records([("a", 1)], 5.0)
     now = 5.0 + QUIET_AFTER_S
     assert asked_all(attention, now - 2 * JUST_BEFORE_S)
     assert not asked_all(attention, now - JUST_BEFORE_S)
@@ -55,7 +55,7 @@ def test_a_partition_is_quiet_again_after_a_second() -> None:
 def test_each_broker_has_its_own_time() -> None:
     attention = Attention()
     assert asked_all(attention, 5.0)
-    attention.bring([("a", 1)], 5.0)
+    attention.note_records([("a", 1)], 5.0)
     assert asked_all(attention, 5.0 + JUST_BEFORE_S, node=2)
     assert not asked_all(attention, 5.0 + JUST_BEFORE_S)
 
@@ -76,4 +76,4 @@ def test_no_partition_waits_longer_than_it_may(fetches) -> None:
         last.update(dict.fromkeys(named(topics), now))
         # whoever was left out is asked for next, at the latest when this fetch has waited as long as it may
         assert all(now + wait_s - since <= QUIET_WAIT_S + 1e-9 for since in last.values())
-        attention.bring(brought & named(topics), now)
+        attention.note_records(brought & named(topics), now)

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from workers.bench.programs import BenchError
 from workers.kafka.connections import connect
+from workers.kafka.header_names import reading_consumer
 from workers.kafka.offsets import LAST, LAST_STABLE, committed, list_offsets
 from workers.settings import client_options
 
@@ -120,7 +120,7 @@ async def stable_ends(site: Site, topic: str) -> dict[int, int]:
 @asynccontextmanager
 async def reader(site: Site, partitions: list[TopicPartition]) -> AsyncIterator[Any]:
     """Give a consumer of these partitions that reads committed records, at their ends."""
-    consumer = AIOKafkaConsumer(
+    consumer = reading_consumer(
         **client_options(site.settings),
         isolation_level="read_committed",
         enable_auto_commit=False,

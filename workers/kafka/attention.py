@@ -29,12 +29,12 @@ class Attention:
 
     def __init__(self) -> None:
         """Begin with all of them quiet."""
-        self._brought: dict[Where, float] = {}
+        self._last_records: dict[Where, float] = {}
         self._due: dict[int, float] = {}
 
-    def bring(self, partitions: Iterable[Where], now: float) -> None:
+    def note_records(self, partitions: Iterable[Where], now: float) -> None:
         """Take that these partitions had records."""
-        self._brought.update(dict.fromkeys(partitions, now))
+        self._last_records.update(dict.fromkeys(partitions, now))
 
     def narrow(self, node: int, topics: Topics, now: float) -> tuple[Topics, float] | None:
         """Return the busy partitions alone, and for how long a broker may be asked for them; None: ask for all.
@@ -43,11 +43,11 @@ class Attention:
         """
         left_s = self._due.get(node, now) - now
         if left_s > 0:
-            since, brought = now - QUIET_AFTER_S, self._brought
+            since, last = now - QUIET_AFTER_S, self._last_records
             busy = [
                 (topic, chosen)
                 for topic, partitions in topics
-                if (chosen := [each for each in partitions if brought.get((topic, each[0]), since) > since])
+                if (chosen := [each for each in partitions if last.get((topic, each[0]), since) > since])
             ]
             if busy:
                 return busy, left_s
@@ -70,7 +70,7 @@ class AttentiveFetcher(Fetcher):
     async def _proc_fetch_request(self, assignment: Any, node_id: int, request: QuickFetchRequest) -> Any:
         has_news = await super()._proc_fetch_request(assignment, node_id, request)
         if has_news and self.attention is not None:
-            self.attention.bring(self._records, monotonic())
+            self.attention.note_records(self._records, monotonic())
         return has_news
 
 

@@ -113,7 +113,7 @@ def undressed(value: bytes | None) -> bytes | None:
 
 
 def reading_consumer(**options: Any) -> AIOKafkaConsumer:
-    """Return aiokafka's consumer, made to read any header name."""
+    """Return aiokafka's consumer, made to read any header name, and to fetch with less ado."""
     # Its fetcher offers no other place to say so; other consumers of this process lose nothing by it.
     fetcher.MemoryRecords, fetcher.PartitionRecords = _Fetched, _PartitionRecords
     fetcher.FetchRequest = QuickFetchRequest

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
 FEATURE: Final = "transaction.version"
-VERSION: Final = 2
+IMPLICIT_FROM: Final = 2
 """The level of Kafka's feature `transaction.version` from which on brokers take these requests."""
 
 _ACKS: Final = Struct(">hi")  # how many must have it, milliseconds
@@ -217,7 +217,7 @@ class Features(NamedTuple):
     @classmethod
     def decode(cls, data: BytesIO) -> Features:
         """Decode an answer, its header left out."""
-        Int16.decode(data)  # error: none, since the broker knows the version
+        Int16.decode(data)  # an error's code: such an answer has no features
         _KNOWN.decode(data)
         Int32.decode(data)
         tag = TaggedFields.decode(data).get(_FINALIZED)
@@ -236,7 +236,8 @@ class FeaturesRequest(EncodedRequest):
 
     def __init__(self) -> None:
         """Say who asks."""
-        super().__init__(compact(b"annals") + compact(version("annals").encode()) + NO_TAGS)
+        released, _, _ = version("annals").partition("+")  # brokers refuse what a local version has behind it
+        super().__init__(compact(b"annals") + compact(released.encode()) + NO_TAGS)
 
     def parse_response_header(self, read_buffer: BytesIO) -> AnswerHeader:
         """Read what comes before the answer: of the oldest form always, since who asks may know no other."""

@@ -6,8 +6,8 @@ writer uses aiokafka's connections, protocol structures and record builder, and 
 
     AddPartitionsToTxn, AddOffsetsToTxn -> Produce -> TxnOffsetCommit -> EndTxn (once)
 
-Where the cluster has transactions of version 2 (docs/adr/0017-transactions-of-version-2.md) the first two are spared as
-a rule, and each transaction has an epoch of its own.
+Where the cluster has transactions of version 2 (docs/adr/0017-transactions-of-version-2.md) the first two are spared
+where one broker leads all that is written, and each transaction has an epoch of its own.
 
 Whatever goes wrong after the first request leaves the outcome of the transaction open: `UncertainError`. The only way
 on is `fence` (InitProducerId): the coordinator then ends what was open and refuses this writer's stragglers by their
@@ -27,6 +27,7 @@ from aiokafka.errors import (
     CoordinatorLoadInProgressError,
     CoordinatorNotAvailableError,
     InvalidProducerEpoch,
+    InvalidProducerIdMapping,
     KafkaError,
     NotCoordinatorError,
     ProducerFenced,
@@ -46,7 +47,7 @@ from agents.ports import FencedError, UncertainError
 from workers.kafka.connections import connect
 from workers.kafka.implicit import (
     FEATURE,
-    VERSION,
+    IMPLICIT_FROM,
     ImplicitProduceRequest,
     ImplicitTxnOffsetCommitRequest,
     RenewingEndTxnRequest,
@@ -67,7 +68,9 @@ TRANSACTION_TIMEOUT_MS: Final = 10_000  # a dead worker's transaction holds read
 CONCURRENT_BACKOFF_S: Final = 0.001  # the markers of the transaction before are a broker's own append away
 COORDINATOR_BACKOFF_S: Final = 0.05
 ALL_REPLICAS: Final = -1
-OFFSET_ATTEMPTS: Final = 10  # 1 ms, doubled each time: two seconds in all
+OFFSET_ATTEMPTS: Final = 10  # 1 ms, doubled each time: a second in all
+BUSY_PATIENCE_S: Final = 10.0  # markers that take longer than a dead worker's transaction may are written by nobody
+EXPIRY_S: Final = 3600.0  # an id that is not used is forgotten after days (`transactional.id.expiration.ms`)
 MARKERS_S: Final = 0.003  # by then they are nearly always written; asking whether they are is one request more
 SEQUENCES: Final = 1 << 31  # sequence numbers are 31 bits and wrap to 0 (KIP-98)
 
@@ -111,6 +114,7 @@ class TransactionalWriter:
         self._sequences: dict[Where, int] = {}
         self._is_implicit = False
         self._ended_at = 0.0
+        self._used_at = 0.0
 
     @property
     def is_implicit(self) -> bool:
@@ -148,7 +152,7 @@ class TransactionalWriter:
             error = _error(answer.error_code)
             if error is None:
                 level = await finalized_level(client, node, FEATURE, group=ConnectionGroup.COORDINATION)
-                self._is_implicit, self._ended_at = level >= VERSION, 0.0
+                self._is_implicit, self._ended_at, self._used_at = level >= IMPLICIT_FROM, 0.0, monotonic()
                 self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
                 return
             if error in _MOVED:
@@ -177,11 +181,15 @@ class TransactionalWriter:
         except _FENCED as error:
             raise FencedError(f"{self._id}: another worker writes this journal now") from error
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            if isinstance(error, InvalidProducerIdMapping) and monotonic() - self._used_at < EXPIRY_S:
+                # The id has another producer id: its owner's epochs ran out meanwhile.
+                raise FencedError(f"{self._id}: another worker writes this journal now") from error
             # aiokafka raises AssertionError where its client lost its state: as unknown as after a timeout
             raise UncertainError(f"{self._id}: {type(error).__name__}: {error}") from error
         if renewed != (producer, self._epoch):
             self._sequences.clear()  # they begin anew with each epoch
         self._producer_id, self._epoch = renewed
+        self._used_at = self._ended_at
 
     async def close(self) -> None:
         """Close the connections. What was open is ended by the next owner's fence or by the broker's timeout."""
@@ -204,7 +212,9 @@ class TransactionalWriter:
             if batches:
                 adding.insert(0, self._add_partitions(producer, batches))
             await _all(*adding)
-        elif batches and await self._would_wait(batches):
+        elif not batches:
+            await self._add_offsets(producer, offsets.group)  # the group's coordinator would not wait for markers
+        elif await self._would_wait(batches):
             await self._add_partitions(producer, batches)
         produced = await self._produce(producer, batches, expected)
         for where, first in expected.items():
@@ -225,17 +235,17 @@ class TransactionalWriter:
     async def _would_wait(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> bool:
         """Whether brokers would hold implicit adding up.
 
-        They ask the coordinator again after a fixed 20 ms (`add.partitions.to.txn.retry.backoff.ms`) where it is busy
-        with this id: with the markers of the transaction before, or with what another broker adds to the same one.
+        For a Produce they ask the coordinator again after 20 ms (`add.partitions.to.txn.retry.backoff.ms`) where it is
+        busy with this id: with the markers of the transaction before, or with what another broker adds to this one.
         """
         if monotonic() - self._ended_at < MARKERS_S:
             return True
         leaders = {await self._leader(where) for where in batches}
         return len(leaders) > 1
 
-    async def _add_partitions(self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]]) -> None:
+    async def _add_partitions(self, producer: int, wheres: Collection[Where]) -> None:
         topics: dict[str, list[int]] = {}
-        for topic, partition in batches:
+        for topic, partition in wheres:
             topics.setdefault(topic, []).append(partition)
         request = AddPartitionsToTxnRequest(self._id, producer, self._epoch, list(topics.items()))
 
@@ -250,15 +260,16 @@ class TransactionalWriter:
 
     async def _retried(self, request: Any, codes: Any) -> None:
         """Send a request that may be sent again: adding twice to a transaction is adding once."""
+        end = monotonic() + BUSY_PATIENCE_S
         while True:
             answer = await self._to_coordinator(CoordinationType.TRANSACTION, self._id, request)
             errors = {error for code in codes(answer) if (error := _error(code)) is not None}
             if not errors:
                 return
-            if errors <= {ConcurrentTransactions}:
+            if errors <= {ConcurrentTransactions} and monotonic() < end:
                 await asyncio.sleep(CONCURRENT_BACKOFF_S)
                 continue
-            raise next(iter(errors - {ConcurrentTransactions}))(f"{type(request).__name__} was refused")
+            raise next(iter(errors - {ConcurrentTransactions} or errors))(f"{type(request).__name__} was refused")
 
     async def _produce(
         self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]], journal: Collection[Where]
@@ -277,12 +288,14 @@ class TransactionalWriter:
                     self._sequences[where] = (sequence + batch.count) % SEQUENCES
                     topics = by_leader.setdefault(await self._leader(where), {})
                     topics.setdefault(where[0], []).append((where[1], batch.build(producer, self._epoch, sequence)))
-            for base in await _all(*(self._produce_to(node, topics) for node, topics in by_leader.items())):
+            for base in await _all(*(self._produce_to(producer, node, topics) for node, topics in by_leader.items())):
                 for where, offset in base.items():
                     bases[where].append(offset)
         return bases
 
-    async def _produce_to(self, node: int, topics: Mapping[str, list[tuple[int, bytes]]]) -> dict[Where, int]:
+    async def _produce_to(
+        self, producer: int, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
+    ) -> dict[Where, int]:
         bases: dict[Where, int] = {}
         while True:
             offsets = await self._ask_to_produce(node, topics)
@@ -294,12 +307,12 @@ class TransactionalWriter:
             }
             if not topics:
                 return bases
-            await asyncio.sleep(CONCURRENT_BACKOFF_S)
+            await self._add_partitions(producer, [where for where, offset in offsets.items() if offset is None])
 
     async def _ask_to_produce(
         self, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
     ) -> dict[Where, int | None]:
-        """Return where each batch was put; None: nowhere, since the transaction before is still being ended."""
+        """Return where each batch was put; None: nowhere, since the coordinator is busy with this id."""
         client = await self.connected()
         timeout = int(self._options.get("request_timeout_ms", 40_000))
         request: Any = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
@@ -314,7 +327,7 @@ class TransactionalWriter:
                     offsets[topic, partition] = None
                     continue
                 if error is not None:
-                    raise error(f"{topic}-{partition} refused a batch")
+                    raise error(f"{topic}-{partition} refused a batch, error code {code}")
                 if offset < 0:
                     raise UncertainError(f"{topic}-{partition}: the broker did not say where it put a batch")
                 offsets[topic, partition] = offset
@@ -344,9 +357,11 @@ class TransactionalWriter:
             await asyncio.sleep(CONCURRENT_BACKOFF_S * 2**attempt)
 
     async def _end(self, producer: int) -> tuple[int, int]:
-        """Send EndTxn, once: a second one could end another transaction than the one that is meant.
+        """Send EndTxn, once: before version 2 a second one could end another transaction than the one that is meant.
 
-        Return the producer id and the epoch of the next transaction. They are the same ones before version 2.
+        Return the producer id and the epoch of the next transaction, which are new ones in version 2. There
+        InvalidTxnState may mean that another writer has just begun to fence this one, or that the coordinator ended
+        the transaction after its timeout: so it stays uncertain.
         """
         request: Any = EndTxnRequest(self._id, producer, self._epoch, transaction_result=True)
         if self._is_implicit:
