@@ -25,11 +25,9 @@ from aiokafka.client import ConnectionGroup, CoordinationType
 from aiokafka.errors import (
     ConcurrentTransactions,
     CoordinatorLoadInProgressError,
-    CoordinatorNotAvailableError,
     InvalidProducerEpoch,
     InvalidProducerIdMapping,
     KafkaError,
-    NotCoordinatorError,
     ProducerFenced,
     for_code,
 )
@@ -41,10 +39,9 @@ from aiokafka.protocol.transaction import (
     InitProducerIdRequest,
     TxnOffsetCommitRequest,
 )
-from aiokafka.structs import TopicPartition
 
 from agents.ports import FencedError, UncertainError
-from workers.kafka.connections import connect
+from workers.kafka.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers
 from workers.kafka.implicit import (
     FEATURE,
     IMPLICIT_FROM,
@@ -66,7 +63,6 @@ if TYPE_CHECKING:
 PRODUCER_FENCED: Final = 90  # KIP-588; aiokafka has no class for it
 TRANSACTION_TIMEOUT_MS: Final = 10_000  # a dead worker's transaction holds readers up for no longer than this
 CONCURRENT_BACKOFF_S: Final = 0.001  # the markers of the transaction before are a broker's own append away
-COORDINATOR_BACKOFF_S: Final = 0.05
 ALL_REPLICAS: Final = -1
 OFFSET_ATTEMPTS: Final = 10  # 1 ms, doubled each time: a second in all
 BUSY_PATIENCE_S: Final = 10.0  # markers that take longer than a dead worker's transaction may are written by nobody
@@ -74,9 +70,8 @@ EXPIRY_S: Final = 3600.0  # an id that is not used is forgotten after days (`tra
 MARKERS_S: Final = 0.003  # by then they are nearly always written; asking whether they are is one request more
 SEQUENCES: Final = 1 << 31  # sequence numbers are 31 bits and wrap to 0 (KIP-98)
 
-_MOVED = (CoordinatorNotAvailableError, NotCoordinatorError)
 _WAIT = (ConcurrentTransactions, CoordinatorLoadInProgressError)
-_OFFSETS_AGAIN = frozenset({*_MOVED, *_WAIT})
+_OFFSETS_AGAIN = frozenset({*MOVED, *_WAIT})
 _FENCED = (InvalidProducerEpoch, ProducerFenced)
 
 
@@ -106,9 +101,7 @@ class TransactionalWriter:
         """Take aiokafka client options, the transactional id, and the topics whose leaders are needed."""
         self._options = options
         self._id = transactional_id
-        self._topics = topics
-        self._client: AIOKafkaClient | None = None
-        self._coordinators: dict[tuple[CoordinationType, str], int] = {}
+        self._brokers = Brokers(options, topics)
         self._producer_id = -1
         self._epoch = -1
         self._sequences: dict[Where, int] = {}
@@ -132,9 +125,7 @@ class TransactionalWriter:
         Raises:
             KafkaConnectionError: no broker answered.
         """
-        if self._client is None:
-            self._client = await connect(self._options, self._topics)
-        return self._client
+        return await self._brokers.client()
 
     async def fence(self) -> None:
         """Become the only writer of this transactional id: ends the previous owner's transaction and refuses it.
@@ -146,7 +137,7 @@ class TransactionalWriter:
         self._sequences.clear()
         client = await self.connected()
         while True:
-            node = await self._coordinator(CoordinationType.TRANSACTION, self._id)
+            node = await self._brokers.coordinator(CoordinationType.TRANSACTION, self._id)
             request = InitProducerIdRequest(transactional_id=self._id, transaction_timeout_ms=TRANSACTION_TIMEOUT_MS)
             answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
             error = _error(answer.error_code)
@@ -155,8 +146,8 @@ class TransactionalWriter:
                 self._is_implicit, self._ended_at, self._used_at = level >= IMPLICIT_FROM, 0.0, monotonic()
                 self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
                 return
-            if error in _MOVED:
-                self._coordinators.clear()
+            if error in MOVED:
+                self._brokers.forget_coordinators()
             elif error not in _WAIT:
                 raise error(f"{self._id}: the broker does not give out a producer id")
             await asyncio.sleep(COORDINATOR_BACKOFF_S)
@@ -194,9 +185,7 @@ class TransactionalWriter:
     async def close(self) -> None:
         """Close the connections. What was open is ended by the next owner's fence or by the broker's timeout."""
         self._producer_id = -1
-        if self._client is not None:
-            client, self._client = self._client, None
-            await client.close()
+        await self._brokers.close()
 
     async def _transact(
         self,
@@ -240,7 +229,7 @@ class TransactionalWriter:
         """
         if monotonic() - self._ended_at < MARKERS_S:
             return True
-        leaders = {await self._leader(where) for where in batches}
+        leaders = {await self._brokers.leader(where) for where in batches}
         return len(leaders) > 1
 
     async def _add_partitions(self, producer: int, wheres: Collection[Where]) -> None:
@@ -262,7 +251,7 @@ class TransactionalWriter:
         """Send a request that may be sent again: adding twice to a transaction is adding once."""
         end = monotonic() + BUSY_PATIENCE_S
         while True:
-            answer = await self._to_coordinator(CoordinationType.TRANSACTION, self._id, request)
+            answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
             errors = {error for code in codes(answer) if (error := _error(code)) is not None}
             if not errors:
                 return
@@ -286,7 +275,7 @@ class TransactionalWriter:
                 if 0 <= at < len(of):
                     batch, sequence = of[at], self._sequences.get(where, 0)
                     self._sequences[where] = (sequence + batch.count) % SEQUENCES
-                    topics = by_leader.setdefault(await self._leader(where), {})
+                    topics = by_leader.setdefault(await self._brokers.leader(where), {})
                     topics.setdefault(where[0], []).append((where[1], batch.build(producer, self._epoch, sequence)))
             for base in await _all(*(self._produce_to(producer, node, topics) for node, topics in by_leader.items())):
                 for where, offset in base.items():
@@ -345,15 +334,15 @@ class TransactionalWriter:
             entries = [(topic, [(partition, offset, metadata)])]
             request = TxnOffsetCommitRequest(self._id, group, producer, self._epoch, entries)
         for attempt in count():
-            answer = await self._to_coordinator(CoordinationType.GROUP, group, request)
+            answer = await self._brokers.ask_coordinator(CoordinationType.GROUP, group, request)
             codes = [code for _, partitions, *_ in answer.errors for _, code, *_ in partitions]
             errors = {error for code in codes if (error := _error(code))}
             if not errors:
                 return
             if not errors <= _OFFSETS_AGAIN or attempt >= OFFSET_ATTEMPTS:
                 raise errors.pop()(f"{group} refused the offset of {topic}-{partition}")
-            if not errors.isdisjoint(_MOVED):
-                self._coordinators.clear()
+            if not errors.isdisjoint(MOVED):
+                self._brokers.forget_coordinators()
             await asyncio.sleep(CONCURRENT_BACKOFF_S * 2**attempt)
 
     async def _end(self, producer: int) -> tuple[int, int]:
@@ -366,40 +355,12 @@ class TransactionalWriter:
         request: Any = EndTxnRequest(self._id, producer, self._epoch, transaction_result=True)
         if self._is_implicit:
             request = RenewingEndTxnRequest(self._id, producer, self._epoch)
-        answer = await self._to_coordinator(CoordinationType.TRANSACTION, self._id, request)
+        answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
         error = _error(answer.error_code)
         if error is not None:
             raise error("the commit was refused")
         self._ended_at = monotonic()
         return (answer.producer_id, answer.producer_epoch) if self._is_implicit else (producer, self._epoch)
-
-    async def _to_coordinator(self, kind: CoordinationType, key: str, request: Any) -> Any:
-        client = await self.connected()
-        node = await self._coordinator(kind, key)
-        try:
-            return await client.send(node, request, group=ConnectionGroup.COORDINATION)
-        except (KafkaError, OSError):
-            self._coordinators.clear()
-            raise
-
-    async def _coordinator(self, kind: CoordinationType, key: str) -> int:
-        client = await self.connected()
-        while (kind, key) not in self._coordinators:
-            try:
-                self._coordinators[kind, key] = await client.coordinator_lookup(kind, key)
-            except _MOVED:  # the internal topic is being made, or its leader is being chosen
-                await asyncio.sleep(COORDINATOR_BACKOFF_S)
-        return self._coordinators[kind, key]
-
-    async def _leader(self, where: Where) -> int:
-        client = await self.connected()
-        topic, partition = where
-        await client._wait_on_metadata(topic)  # noqa: SLF001 - aiokafka's producer does the same
-        leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
-        if leader is None or leader < 0:
-            client.force_metadata_update()
-            raise UncertainError(f"{topic}-{partition} has no leader at present")
-        return int(leader)
 
 
 async def _all(*awaitables: Awaitable[Any]) -> list[Any]:
