@@ -246,18 +246,11 @@ def _read_surely(value: bytes, trace: Trace) -> Command | None:
     has_escapes = _BACKSLASH in value
     if has_escapes and b"\\u0022" in value:
         return None
-    is_plain = not has_escapes and value.isascii() and _DELETE not in value
-    return _proven(value, wire, data, trace, is_plain=is_plain)
-
-
-def _proven(value: bytes, wire: _Wire, data: bytes, trace: Trace, *, is_plain: bool) -> Command | None:
-    """Return the command that was understood if its quotation marks and brackets prove that it is all that was sent.
-
-    is_plain: printable ASCII without escapes, which leaves only outer spaces to look for in an id.
-    """
     if data.count(b"{") + data.count(b"[") >= DEEPEST and nesting(data) >= DEEPEST:
         return None
     command_id, aggregate_id = wire.id, wire.aggregate_id
+    # printable ASCII without escapes leaves only outer spaces to look for in an id
+    is_plain = not has_escapes and value.isascii() and _DELETE not in value
     if is_plain:
         if command_id[0] == " " or command_id[-1] == " " or aggregate_id[0] == " " or aggregate_id[-1] == " ":
             return None

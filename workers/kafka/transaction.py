@@ -286,7 +286,8 @@ class TransactionalWriter:
         self, producer: int, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
     ) -> dict[Where, int]:
         bases: dict[Where, int] = {}
-        while True:
+        end = monotonic() + BUSY_PATIENCE_S
+        while monotonic() < end:
             offsets = await self._ask_to_produce(node, topics)
             bases |= {where: offset for where, offset in offsets.items() if offset is not None}
             topics = {
@@ -297,6 +298,7 @@ class TransactionalWriter:
             if not topics:
                 return bases
             await self._add_partitions(producer, [where for where, offset in offsets.items() if offset is None])
+        raise ConcurrentTransactions(f"the coordinator was busy for {BUSY_PATIENCE_S:.0f} s")
 
     async def _ask_to_produce(
         self, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
