@@ -13,15 +13,19 @@ from topics.headers import CONTENT_TYPE, KNOWN_TYPES, SPEC_VERSION, TRACEPARENT,
 _TABLE: Final = 1 << 13  # every length of an id, and most offsets of a batch
 
 
+def unsigned_varint(number: int) -> bytes:
+    """Return a number of at least 0 in base 128, as Kafka's compact forms have their lengths (KIP-482)."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
+
+
 def _varint(number: int) -> bytes:
     """Return a signed number in zigzag and base 128, as Kafka's records have all their numbers."""
-    zigzag = number << 1 if number >= 0 else (-number << 1) - 1
-    encoded = bytearray()
-    while zigzag > 0x7F:
-        encoded.append(zigzag & 0x7F | 0x80)
-        zigzag >>= 7
-    encoded.append(zigzag)
-    return bytes(encoded)
+    return unsigned_varint(number << 1 if number >= 0 else (-number << 1) - 1)
 
 
 VARINTS: Final = tuple(_varint(number) for number in range(_TABLE))

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from chained import make_topics
 from workers.kafka.attention import Attention, AttentiveFetcher
 from workers.kafka.fetches import QuickFetchRequest
 from workers.kafka.header_names import reading_consumer
@@ -19,12 +19,7 @@ WITHIN_S = 60.0
 @pytest.fixture
 async def topics(bootstrap: str, topic_prefix: str) -> list[str]:
     names = [f"{topic_prefix}{number}" for number in range(KINDS)]
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name, 1, 1) for name in names])
-    finally:
-        await admin.close()
+    await make_topics(bootstrap, names)
     return names
 
 

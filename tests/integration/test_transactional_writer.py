@@ -12,16 +12,16 @@ from typing import Any, NamedTuple, Self
 
 import pytest
 from aiokafka import AIOKafkaConsumer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
 from agents.ports import FencedError, UncertainError
-from topics.wire import encode_headers
+from chained import make_topics
+from topics.wire import encode_headers, unsigned_varint
 from workers.broker import Broker
 from workers.kafka import transaction
 from workers.kafka.batches import PartitionBatches, RecordBatch
-from workers.kafka.encoded import NO_TAGS, EncodedRequest, compact, unsigned
+from workers.kafka.encoded import NO_TAGS, EncodedRequest, compact
 from workers.kafka.implicit import FEATURE, finalized_level
 from workers.kafka.transaction import Offsets, TransactionalWriter
 
@@ -51,12 +51,7 @@ def cluster(level: int, tmp_path_factory: pytest.TempPathFactory, cache_dir: Pat
 @pytest.fixture
 async def topic(cluster: str) -> str:
     name = f"t{secrets.token_hex(4)}"
-    admin = AIOKafkaAdminClient(bootstrap_servers=cluster)
-    await admin.start()
-    try:
-        await admin.create_topics([NewTopic(name, 2, 1)])
-    finally:
-        await admin.close()
+    await make_topics(cluster, [name], partitions=2)
     return name
 
 
@@ -153,6 +148,20 @@ async def test_transactions_that_follow_at_once_wait_for_the_markers_of_the_one_
         at += 2
     assert await values(cluster, topic) == written
     assert bool(refused) is (level == 2 and not markers_s)
+
+
+@pytest.mark.parametrize("level", [2], indirect=True)
+async def test_a_coordinator_that_stays_busy_is_given_up(
+    topic: str, level: int, writer: TransactionalWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def busy(node: int, topics: Any) -> Any:
+        return {(topic, partition): None for topic, batches in topics.items() for partition, _ in batches}
+
+    monkeypatch.setattr(transaction, "BUSY_PATIENCE_S", 0.05)
+    monkeypatch.setattr(writer, "_ask_to_produce", busy)
+    async with asyncio.timeout(30):
+        with pytest.raises(UncertainError, match=r"ConcurrentTransactions.*the coordinator was busy"):
+            await writer.commit(batches(topic, b"a"), offsets(topic, 1), {})
 
 
 async def test_an_older_writer_is_fenced_and_says_so(
@@ -278,7 +287,7 @@ class UpdateFeature(EncodedRequest):
     def __init__(self, level: int, upgrade_type: int) -> None:
         """Take the level, and 1 to go up, 2 to go down."""
         update = compact(FEATURE.encode()) + struct.pack(">hb", level, upgrade_type) + NO_TAGS
-        super().__init__(struct.pack(">i", 30_000) + unsigned(2) + update + b"\0" + NO_TAGS)
+        super().__init__(struct.pack(">i", 30_000) + unsigned_varint(2) + update + b"\0" + NO_TAGS)
 
 
 @pytest.mark.parametrize("level", [1], indirect=True)

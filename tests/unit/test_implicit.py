@@ -21,7 +21,8 @@ from aiokafka.protocol.types import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.kafka.encoded import EncodedRequest, behind_tags, compact, unsigned, unsigned_at
+from topics.wire import unsigned_varint
+from workers.kafka.encoded import EncodedRequest, behind_tags, compact, unsigned_at
 from workers.kafka.implicit import (
     Features,
     FeaturesRequest,
@@ -122,7 +123,9 @@ MESSAGES = st.none() | st.text(max_size=5)
 
 def tagged(tags: dict[int, bytes]) -> bytes:
     """Tags as Kafka has them: aiokafka's own encoder leaves out each one's size."""
-    return unsigned(len(tags)) + b"".join(unsigned(tag) + unsigned(len(of)) + of for tag, of in tags.items())
+    return unsigned_varint(len(tags)) + b"".join(
+        unsigned_varint(tag) + unsigned_varint(len(of)) + of for tag, of in tags.items()
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -209,7 +212,7 @@ def test_headers(correlation_id: int, client_id: str, tags: dict[int, bytes]) ->
 
 @given(st.integers(0, 2**32 - 1), st.binary(max_size=3))
 def test_unsigned_numbers(number: int, rest: bytes) -> None:
-    encoded = unsigned(number)
+    encoded = unsigned_varint(number)
     assert encoded == UnsignedVarInt32.encode(number)
     assert unsigned_at(memoryview(encoded + rest), 0) == (number, len(encoded))
 

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.types import TaggedFields
 
+from topics.wire import unsigned_varint
+
 if TYPE_CHECKING:
     from io import BytesIO
 
@@ -83,24 +85,12 @@ class EncodedRequest:
         return f"{type(self).__name__}({len(self._encoded)} bytes)"
 
 
-def unsigned(number: int) -> bytes:
-    """Return a number of at least 0 as an unsigned varint."""
-    if number < _MORE:
-        return bytes((number,))
-    encoded = bytearray()
-    while number >= _MORE:
-        encoded.append(number & 0x7F | _MORE)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
-
-
 def compact(value: bytes | None) -> bytes:
     """Return a compact string or bytes, nullable or not."""
-    return b"\0" if value is None else unsigned(len(value) + 1) + value
+    return b"\0" if value is None else unsigned_varint(len(value) + 1) + value
 
 
-def unsigned_at(view: memoryview, at: int) -> tuple[int, int]:
+def unsigned_at(view: bytes | memoryview, at: int) -> tuple[int, int]:
     """Return the unsigned varint there, and where what follows it begins."""
     number = shift = 0
     while (byte := view[at]) >= _MORE:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 
+from workers.kafka.encoded import unsigned_at
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -174,11 +176,6 @@ def headers_of(raw: bytes) -> list[tuple[str, bytes | None]]:
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a number, and where what follows it begins."""
-    number = shift = 0
-    while (byte := data[at]) >= _CONTINUED:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        at += 1
-    number |= byte << shift
-    return number >> 1 ^ -(number & 1), at + 1
+    """Return a signed number, and where what follows it begins."""
+    number, at = unsigned_at(data, at)
+    return number >> 1 ^ -(number & 1), at

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, TaggedFields
 
+from topics.wire import unsigned_varint
 from workers.kafka.encoded import (
     NO_TAGS,
     AnswerHeader,
@@ -24,12 +25,11 @@ from workers.kafka.encoded import (
     behind_tags,
     compact,
     compact_at,
-    unsigned,
     unsigned_at,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -39,16 +39,34 @@ IMPLICIT_FROM: Final = 2
 
 _ACKS: Final = Struct(">hi")  # how many must have it, milliseconds
 _NUMBER: Final = Struct(">i")
-_PRODUCED: Final = Struct(">ihqqq")  # partition, error, base offset, time, start of the log
+_PRODUCED: Final = Struct(">ihq16x")  # partition, error, base offset; time and start of the log are not looked at
 _PRODUCER: Final = Struct(">qh")  # id, epoch
 _GENERATION: Final = Struct(">i")
 _OFFSET: Final = Struct(">iqi")  # partition, offset, leader's epoch
 _COMMITTED: Final = Struct(">ih")  # partition, error
 _END: Final = Struct(">qh?")  # id, epoch, whether to commit
 _ENDED: Final = Struct(">ihqh")  # throttled, error, id, epoch
-_ONE: Final = unsigned(2)  # a compact array of one
+_ONE: Final = unsigned_varint(2)  # a compact array of one
 _NO_GENERATION: Final = -1
 _NO_EPOCH: Final = -1
+
+
+def _topics_at(
+    view: memoryview, at: int, partition: Struct, behind: Callable[[memoryview, int], int]
+) -> list[tuple[str, list[Any]]]:
+    """Return what is said of each partition of each topic; behind: where what follows a partition begins."""
+    count, at = unsigned_at(view, at)
+    topics = []
+    for _ in range(count - 1):
+        name, at = compact_at(view, at)
+        number, at = unsigned_at(view, at)
+        partitions = []
+        for _ in range(number - 1):
+            partitions.append(partition.unpack_from(view, at))
+            at = behind(view, at + partition.size)
+        at = behind_tags(view, at)
+        topics.append((name.decode(), partitions))
+    return topics
 
 
 class Produced(NamedTuple):
@@ -60,19 +78,7 @@ class Produced(NamedTuple):
     def decode(cls, data: BytesIO) -> Produced:
         """Decode an answer, its header left out."""
         with memoryview(data.read()) as view:
-            count, at = unsigned_at(view, 0)
-            topics = []
-            for _ in range(count - 1):
-                name, at = compact_at(view, at)
-                number, at = unsigned_at(view, at)
-                partitions = []
-                for _ in range(number - 1):
-                    partition, code, offset, _, _ = _PRODUCED.unpack_from(view, at)
-                    at = _behind_errors(view, at + _PRODUCED.size)
-                    partitions.append((partition, code, offset))
-                at = behind_tags(view, at)
-                topics.append((name.decode(), partitions))
-        return cls(topics)
+            return cls(_topics_at(view, 0, _PRODUCED, _behind_errors))
 
 
 def _behind_errors(view: memoryview, at: int) -> int:
@@ -98,11 +104,11 @@ class ImplicitProduceRequest(EncodedRequest):
         self, transactional_id: str, acks: int, timeout_ms: int, topics: Mapping[str, Sequence[tuple[int, bytes]]]
     ) -> None:
         """Take the batches of each topic, one for a partition."""
-        parts = [compact(transactional_id.encode()), _ACKS.pack(acks, timeout_ms), unsigned(len(topics) + 1)]
+        parts = [compact(transactional_id.encode()), _ACKS.pack(acks, timeout_ms), unsigned_varint(len(topics) + 1)]
         for topic, batches in topics.items():
-            parts += (compact(topic.encode()), unsigned(len(batches) + 1))
+            parts += (compact(topic.encode()), unsigned_varint(len(batches) + 1))
             for partition, batch in batches:
-                parts += (_NUMBER.pack(partition), unsigned(len(batch) + 1), batch, NO_TAGS)
+                parts += (_NUMBER.pack(partition), unsigned_varint(len(batch) + 1), batch, NO_TAGS)
             parts.append(NO_TAGS)
         parts.append(NO_TAGS)
         super().__init__(b"".join(parts))
@@ -116,20 +122,8 @@ class OffsetsCommitted(NamedTuple):
     @classmethod
     def decode(cls, data: BytesIO) -> OffsetsCommitted:
         """Decode an answer, its header left out."""
-        with memoryview(data.read()) as view:
-            count, at = unsigned_at(view, _NUMBER.size)  # behind the milliseconds that it was throttled for
-            topics = []
-            for _ in range(count - 1):
-                name, at = compact_at(view, at)
-                number, at = unsigned_at(view, at)
-                partitions = []
-                for _ in range(number - 1):
-                    partition, code = _COMMITTED.unpack_from(view, at)
-                    at = behind_tags(view, at + _COMMITTED.size)
-                    partitions.append((partition, code))
-                at = behind_tags(view, at)
-                topics.append((name.decode(), partitions))
-        return cls(topics)
+        with memoryview(data.read()) as view:  # it begins with the milliseconds that it was throttled for
+            return cls(_topics_at(view, _NUMBER.size, _COMMITTED, behind_tags))
 
 
 class ImplicitTxnOffsetCommitRequest(EncodedRequest):

@@ -169,11 +169,8 @@ class TransactionalWriter:
         producer, self._producer_id = self._producer_id, -1  # given back only by a commit that is known
         try:
             renewed = await self._transact(producer, batches, offsets, expected)
-        except _FENCED as error:
-            raise FencedError(f"{self._id}: another worker writes this journal now") from error
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            if isinstance(error, InvalidProducerIdMapping) and monotonic() - self._used_at < EXPIRY_S:
-                # The id has another producer id: its owner's epochs ran out meanwhile.
+            if self._is_fence(error):
                 raise FencedError(f"{self._id}: another worker writes this journal now") from error
             # aiokafka raises AssertionError where its client lost its state: as unknown as after a timeout
             raise UncertainError(f"{self._id}: {type(error).__name__}: {error}") from error
@@ -181,6 +178,12 @@ class TransactionalWriter:
             self._sequences.clear()  # they begin anew with each epoch
         self._producer_id, self._epoch = renewed
         self._used_at = self._ended_at
+
+    def _is_fence(self, error: Exception) -> bool:
+        """Whether it says that another writer has the transactional id."""
+        # Also where the id has another producer id, since its owner's epochs ran out; unless Kafka only forgot it.
+        is_mapped_anew = isinstance(error, InvalidProducerIdMapping) and monotonic() - self._used_at < EXPIRY_S
+        return is_mapped_anew or isinstance(error, _FENCED)
 
     async def close(self) -> None:
         """Close the connections. What was open is ended by the next owner's fence or by the broker's timeout."""
@@ -306,9 +309,11 @@ class TransactionalWriter:
         """Return where each batch was put; None: nowhere, since the coordinator is busy with this id."""
         client = await self.connected()
         timeout = int(self._options.get("request_timeout_ms", 40_000))
-        request: Any = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
+        request: Any
         if self._is_implicit:
             request = ImplicitProduceRequest(self._id, ALL_REPLICAS, timeout, topics)
+        else:
+            request = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
         answer = await client.send(node, request)
         offsets: dict[Where, int | None] = {}
         for topic, partitions, *_ in answer.topics:
@@ -354,9 +359,11 @@ class TransactionalWriter:
         InvalidTxnState may mean that another writer has just begun to fence this one, or that the coordinator ended
         the transaction after its timeout: so it stays uncertain.
         """
-        request: Any = EndTxnRequest(self._id, producer, self._epoch, transaction_result=True)
+        request: Any
         if self._is_implicit:
             request = RenewingEndTxnRequest(self._id, producer, self._epoch)
+        else:
+            request = EndTxnRequest(self._id, producer, self._epoch, transaction_result=True)
         answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
         error = _error(answer.error_code)
         if error is not None:
