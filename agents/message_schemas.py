@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from agents.aggregates import REGISTRY
-from schemas.json_schema import MessageSchema, message_schema
-from schemas.upcast import Upcast
+from annals.agents.aggregates import REGISTRY
+from annals.schemas.data.upcast import Upcast
+from annals.schemas.json_schemas.json_schema import MessageSchema, message_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from agents.decider import Decider
+    from annals.agents.deciding.decider import Decider
 
 COMMAND_VERSION: Final = 1
 """Commands have no versions: the newest worker decides them. One that changes shape is a new command."""

@@ -40,7 +40,7 @@ class UnreachableError(JournalError):
     """The brokers do not answer, or cannot at present; nothing was written. Try again later."""
 
 
-class DisturbedError(JournalError):
+class StaleStateError(JournalError):
     """The journal or the commands are not as this shard, their only writer or reader, left them: read again."""
 
 
@@ -167,7 +167,7 @@ class LogState(NamedTuple):
 
 
 Record = tuple[bytes, bytes, int, bytes]
-"""What is written: key, value, timestamp in ms, and headers as `topics.wire` encodes them."""
+"""What is written: key, value, timestamp in ms, and headers as `annals.topics.wire` encodes them."""
 
 
 class Writes(Protocol):

@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from schemas.chain import ForeignError, Verdict, judge, read_block
-from schemas.cid import cid_of, cid_text
-from topics.keys import partition_of
-from topics.names import TopicNames
-from workers.kafka.connections import MissingTopicError, connect, partitions_of
-from workers.settings import client_options, load_settings
+from annals.schemas.chain import ForeignError, Verdict, judge, read_block
+from annals.schemas.cid import cid_of, cid_text
+from annals.topics.keys import partition_of
+from annals.topics.names import TopicNames
+from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+from annals.workers.settings import client_options, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from workers.settings import Settings
+    from annals.workers.settings import Settings
 
 
 class GapError(Exception):

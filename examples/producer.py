@@ -15,16 +15,16 @@ import asyncio
 import sys
 from typing import TYPE_CHECKING, Final
 
-from schemas.commands import NewCommand, command
-from schemas.outcome import REJECTED, VERSION_CONFLICT
-from schemas.person import AddEmail, RegisterPerson, RenamePerson
-from workers.client import CommandClient, NoAnswerError
-from workers.clock import new_id
-from workers.settings import load_settings
+from annals.schemas.commands import NewCommand, command
+from annals.schemas.kinds.person import AddEmail, RegisterPerson, RenamePerson
+from annals.schemas.outcome import REJECTED, VERSION_CONFLICT
+from annals.workers.client import CommandClient, NoAnswerError
+from annals.workers.clock import new_id
+from annals.workers.settings import load_settings
 
 if TYPE_CHECKING:
-    from schemas.messages import Message
-    from schemas.outcome import Outcome
+    from annals.schemas.messages import Message
+    from annals.schemas.outcome import Outcome
 
 ATTEMPTS: Final = 5
 

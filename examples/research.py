@@ -13,21 +13,21 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from schemas import agent, document, person, workflow
-from schemas.canonical import encode
-from schemas.cid import cid_of, cid_text
-from schemas.commands import NewCommand, command
-from schemas.envelope import RecordedEvent
-from schemas.refs import ActorRef, OwnerRef, Ref
-from workers.client import CommandClient
-from workers.client.history import history
-from workers.clock import new_id
-from workers.settings import load_settings
+from annals.schemas.canonical import encode
+from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.commands import NewCommand, command
+from annals.schemas.envelope import RecordedEvent
+from annals.schemas.kinds import agent, document, person, workflow
+from annals.schemas.values.refs import ActorRef, OwnerRef, Ref
+from annals.workers.client import CommandClient
+from annals.workers.client.history import history
+from annals.workers.clock import new_id
+from annals.workers.settings import load_settings
 
 if TYPE_CHECKING:
-    from schemas.messages import Message
-    from schemas.outcome import Outcome
-    from workers.settings import Settings
+    from annals.schemas.messages import Message
+    from annals.schemas.outcome import Outcome
+    from annals.workers.settings import Settings
 
 # --- What is to be done ----------------------------------------------------------------------------------------------
 

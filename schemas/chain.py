@@ -13,7 +13,7 @@ import orjson
 from blake3 import blake3
 from libipld import decode_dag_cbor, encode_dag_cbor
 
-from schemas.cid import CID_BYTES, CID_PREFIX
+from annals.schemas.cid import CID_BYTES, CID_PREFIX
 
 if TYPE_CHECKING:
     from types import UnionType
@@ -79,7 +79,7 @@ def seal(
     """Return the block of an event and its CID (36 bytes).
 
     `previous` is the CID of the event before (36 bytes), null exactly at version 1; `recorded_at` is text as
-    `schemas.moments.recorded_at` writes it; `data` holds JSON types only, no -0.0.
+    `annals.schemas.values.moments.recorded_at` writes it; `data` holds JSON types only, no -0.0.
 
     Raises:
         ValueError: `data` holds what has no encoding.

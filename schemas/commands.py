@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from schemas.cid import cid_text
-from schemas.envelope import ANY, ExpectedVersion
-from schemas.messages import Message
+from annals.schemas.cid import cid_text
+from annals.schemas.envelope import ANY, ExpectedVersion
+from annals.schemas.messages import Message
 
 if TYPE_CHECKING:
-    from schemas.envelope import RecordedEvent
+    from annals.schemas.envelope import RecordedEvent
 
 
 class NewCommand(msgspec.Struct, frozen=True, kw_only=True):

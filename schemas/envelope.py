@@ -4,7 +4,7 @@ from typing import Any, Final, Literal
 
 from msgspec import Struct
 
-from schemas.cid import cid_of
+from annals.schemas.cid import cid_of
 
 ANY: Final = "any"
 EXISTS: Final = "exists"
@@ -53,5 +53,5 @@ class RecordedEvent(Struct, frozen=True, gc=False):
 
     @classmethod
     def of(cls, event: dict[str, Any], block: bytes) -> "RecordedEvent":
-        """Return the typed view of an event that `schemas.chain.read_block` read from `block`."""
+        """Return the typed view of an event that `annals.schemas.chain.read_block` read from `block`."""
         return cls(**event, cid=cid_of(block))

@@ -26,6 +26,6 @@ class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """An object inside a message's data, and inside a state: an address, a reference, a step."""
 
 
-def turned(command: Message, event: Callable[..., E], **changed: Any) -> E:
+def event_from(command: Message, event: Callable[..., E], **changed: Any) -> E:
     """The event that says that the command's wish came true: its data, defaults as they were applied."""
     return event(**{**msgspec.structs.asdict(command), **changed} if changed else msgspec.structs.asdict(command))

@@ -7,7 +7,7 @@ import msgspec
 import orjson
 from msgspec import Struct
 
-from schemas.cid import cid_text
+from annals.schemas.cid import cid_text
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"

@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from schemas.canonical import NotCanonicalError, decode, encode
-from schemas.cid import is_cid
+from annals.schemas.canonical import NotCanonicalError, decode, encode
+from annals.schemas.cid import is_cid
 
 _TYPES: Final[dict[str, type]] = {
     "kind": str,

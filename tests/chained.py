@@ -8,11 +8,11 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from schemas.chain import seal
-from schemas.cid import cid_text
-from topics.headers import event_headers
-from workers.kafka.connections import connect
-from workers.kafka.ranges import bounds
+from annals.schemas.chain import seal
+from annals.schemas.cid import cid_text
+from annals.topics.headers import event_headers
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.ranges import bounds
 
 WITHIN_S = 60
 RECORDED_AT = "2026-11-21T09:30:00.123456Z"

@@ -11,7 +11,7 @@ import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from workers.broker import Broker
+from annals.workers.tools.broker import Broker
 
 # No deadline: a shared machine under coverage is slow now and then, and a test that is right must not fail for it.
 hypothesis.settings.register_profile("annals", deadline=None, print_blob=True)

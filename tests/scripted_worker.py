@@ -8,8 +8,8 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from schemas.outcome import accepted, rejected
-from topics.headers import outcome_headers
+from annals.schemas.outcome import accepted, rejected
+from annals.topics.headers import outcome_headers
 
 Reply = Callable[[Any, "ScriptedWorker"], Awaitable[None]]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from topics.asyncapi_messages import JSON, KAFKA_BINDING, Json, headers_of_all, messages_of, reference
-from topics.spec import Role
+from annals.topics.asyncapi_messages import JSON, KAFKA_BINDING, Json, headers_of_all, messages_of, reference
+from annals.topics.spec import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from schemas.json_schema import MessageSchema
-    from topics.spec import TopicSpec
+    from annals.schemas.json_schemas.json_schema import MessageSchema
+    from annals.topics.spec import TopicSpec
 
 SPECIFICATION: Final = "3.0.0"
 SUBSCRIBER: Final = "name"

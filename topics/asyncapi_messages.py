@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas.wire_schemas import wire_schemas
-from topics.spec import Role
+from annals.schemas.json_schemas.wire_schemas import wire_schemas
+from annals.topics.spec import Role
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from schemas.json_schema import MessageSchema
-    from topics.spec import TopicSpec
+    from annals.schemas.json_schemas.json_schema import MessageSchema
+    from annals.topics.spec import TopicSpec
 
 Json = dict[str, Any]
 

@@ -3,9 +3,9 @@
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from schemas.kinds import KINDS
-from topics.names import TopicNames
-from topics.spec import Role, Rule, TopicSetting, TopicSpec
+from annals.schemas.kinds import KINDS
+from annals.topics.names import TopicNames
+from annals.topics.spec import Role, Rule, TopicSetting, TopicSpec
 
 DAY_MS: Final = 86_400_000
 UNLIMITED: Final = "-1"

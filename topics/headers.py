@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final
 
-from schemas.cid import cid_text
+from annals.schemas.cid import cid_text
 
 Header = tuple[str, bytes]
 # What is read may hold null: Kafka allows a header without a value.

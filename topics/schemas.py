@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from topics.headers import Header
+    from annals.topics.headers import Header
 
 CONTENT_TYPE: Final = ("content-type", b"application/schema+json")
 RELEASE: Final = "release"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from topics.headers import CONTENT_TYPE, KNOWN_TYPES, SPEC_VERSION, TRACEPARENT, TRACESTATE, type_headers
+from annals.topics.headers import CONTENT_TYPE, KNOWN_TYPES, SPEC_VERSION, TRACEPARENT, TRACESTATE, type_headers
 
 _TABLE: Final = 1 << 13  # every length of an id, and most offsets of a batch
 
@@ -107,7 +107,7 @@ def encoded_event_headers(
     traceparent: bytes | None = None,
     tracestate: bytes | None = None,
 ) -> bytes:
-    """Return what `encode_headers` makes of `topics.headers.event_headers`; ids, the CID and the time as UTF-8."""
+    """Return what `encode_headers` makes of `annals.topics.headers.event_headers`; ids, the CID and the time as UTF-8."""
     more, rest = 0, b""
     if actor is not None:
         more, rest = 1, _actor(actor)
@@ -152,7 +152,7 @@ _OUTCOME_FORM: Final = b"".join(
 
 
 def encoded_outcome_headers(command_id: bytes, command_offset: int, journal_offset: int) -> bytes:
-    """Return what `encode_headers` makes of `topics.headers.outcome_headers` without an origin and a trace."""
+    """Return what `encode_headers` makes of `annals.topics.headers.outcome_headers` without an origin and a trace."""
     offset, journal = b"%d" % command_offset, b"%d" % journal_offset
     return _OUTCOME_FORM % (
         VARINTS[len(command_id)],

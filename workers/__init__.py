@@ -2,8 +2,8 @@
 
 If you are here to read the code, start with:
 
-- `workers.app`: the composition root, where the functions of `agents` are registered with Faust;
-- `workers.kafka`: how batches come in, and how one transaction takes everything out;
-- `workers.stores`: the fold of the journal on disk, with its position in the same write;
-- `workers.settings` and `workers.cli`: what an operator turns, and what an operator runs.
+- `annals.workers.app`: the composition root, where the functions of `agents` are registered with Faust;
+- `annals.workers.kafka`: how batches come in, and how one transaction takes everything out;
+- `annals.workers.stores`: the fold of the journal on disk, with its position in the same write;
+- `annals.workers.settings` and `annals.workers.cli`: what an operator turns, and what an operator runs.
 """

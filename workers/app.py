@@ -1,7 +1,7 @@
 """The composition root: the Faust app with its agents, over the worker's shards.
 
 Faust brings the group, the rebalances and the supervised agents; what it does not do for a journal (whole fetches,
-read_committed, our transactions and stores) is in `workers.kafka` and `workers.stores`.
+read_committed, our transactions and stores) is in `annals.workers.kafka` and `annals.workers.stores`.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import faust
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 
-from agents.command_handler import command_handler
-from topics.names import TopicNames
-from workers.kafka.transport import DeliverySchema, Transport
+from annals.agents.writing.command_handler import command_handler
+from annals.topics.names import TopicNames
+from annals.workers.kafka.group.transport import DeliverySchema, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from workers.kafka.sources import Sources
-    from workers.settings import Settings
-    from workers.shards import Shards
+    from annals.workers.kafka.group.sources import Sources
+    from annals.workers.settings import Settings
+    from annals.workers.writing.shards import Shards
 
 BROKER_TIMEOUT_S: Final = 60.0  # Faust's own clocks: they only say when it logs that a rebalance is slow
 

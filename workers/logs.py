@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 if TYPE_CHECKING:
-    from workers.settings import Settings
+    from annals.workers.settings import Settings
 
 # structlog shows the local variables of each frame by default: commands, blocks and settings are among them
 WITHOUT_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)

@@ -10,9 +10,9 @@ from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Final
 
-from agents.aggregates import REGISTRY
-from agents.decider import Decider
-from schemas.wire_schemas import WIRE
+from annals.agents.aggregates import REGISTRY
+from annals.agents.deciding.decider import Decider
+from annals.schemas.json_schemas.wire_schemas import WIRE
 
 GROUP: Final = "annals.aggregates"
 KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)

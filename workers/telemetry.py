@@ -9,15 +9,15 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from schemas.dead_letter import REASONS
-from schemas.outcome import ACCEPTED, DUPLICATE, REJECTED
+from annals.schemas.outcome import ACCEPTED, DUPLICATE, REJECTED
+from annals.schemas.wire.dead_letter import REASONS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from agents.batch import Batch, Place
-    from agents.ports import Clock, CommandRecord
-    from workers.decisions import DecisionLog
+    from annals.agents.ports import Clock, CommandRecord
+    from annals.agents.writing.batch import Batch, Place
+    from annals.workers.decision_log import DecisionLog
 
 LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 BATCHES: Final = (1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_000, 3_000)

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from agents.cancellation import is_told_to_end
-from workers.kafka.connections import connect
-from workers.kafka.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
+from annals.agents.writing.cancellation import is_task_cancelled
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiokafka.client import AIOKafkaClient
 
-    from workers.clock import SystemClock
-    from workers.shards import Shards
-    from workers.telemetry import Metrics
+    from annals.workers.clock import SystemClock
+    from annals.workers.telemetry import Metrics
+    from annals.workers.writing.shards import Shards
 
 log = structlog.get_logger(__name__)
 
@@ -66,7 +66,7 @@ class Watch:
         try:
             await asyncio.wait_for(self._measure(), PATIENCE_S)
         except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError) as error:
-            if is_told_to_end():
+            if is_task_cancelled():
                 raise
             await self._disconnect()
             if self.problem is None:

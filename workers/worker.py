@@ -10,23 +10,23 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from agents.cancellation import is_told_to_end
-from topics.names import TopicNames
-from workers.app import create_app
-from workers.clock import SystemClock
-from workers.kafka.provisioning import NotPermittedError, check, create
-from workers.kafka.sources import Sources
-from workers.registry import deciders
-from workers.schema_publisher import SchemaPublisher
-from workers.settings import client_options, warnings
-from workers.shards import Shards
-from workers.telemetry import Metrics
-from workers.watch import Watch
-from workers.web.server import WebServer
+from annals.agents.writing.cancellation import is_task_cancelled
+from annals.topics.names import TopicNames
+from annals.workers.app import create_app
+from annals.workers.clock import SystemClock
+from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create
+from annals.workers.kafka.group.sources import Sources
+from annals.workers.registry import deciders
+from annals.workers.schema_publisher import SchemaPublisher
+from annals.workers.settings import client_options, warnings
+from annals.workers.telemetry import Metrics
+from annals.workers.watch import Watch
+from annals.workers.web.server import WebServer
+from annals.workers.writing.shards import Shards
 
 if TYPE_CHECKING:
-    from workers.app import AnnalsApp
-    from workers.settings import Settings
+    from annals.workers.app import AnnalsApp
+    from annals.workers.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -111,7 +111,7 @@ class Worker:
         except NotPermittedError as error:
             raise CannotStartError(str(error)) from error
         except (ConnectionError, KafkaError, asyncio.CancelledError) as error:
-            if is_told_to_end():
+            if is_task_cancelled():
                 raise
             self._starting = f"no answer from the Kafka brokers at {servers}"
             log.warning("waiting for the brokers", servers=servers, retry_s=retry, error=str(error))
@@ -163,7 +163,7 @@ class Worker:
             await app.start()
             await self._until_end_of(app)
         except (Exception, asyncio.CancelledError):
-            if is_told_to_end():
+            if is_task_cancelled():
                 raise
             log.exception("the app ended")
         finally:

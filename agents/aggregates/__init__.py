@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from agents.aggregates.agent import AGENT
-from agents.aggregates.document import DOCUMENT
-from agents.aggregates.location import LOCATION
-from agents.aggregates.organization import ORGANIZATION
-from agents.aggregates.person import PERSON
-from agents.aggregates.policy import POLICY
-from agents.aggregates.workflow import WORKFLOW
+from annals.agents.aggregates.agent import AGENT
+from annals.agents.aggregates.document import DOCUMENT
+from annals.agents.aggregates.location import LOCATION
+from annals.agents.aggregates.organization import ORGANIZATION
+from annals.agents.aggregates.person import PERSON
+from annals.agents.aggregates.policy import POLICY
+from annals.agents.aggregates.workflow import WORKFLOW
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from agents.decider import Decider
+    from annals.agents.deciding.decider import Decider
 
 REGISTRY: Final[Mapping[str, Decider[Any]]] = {
     "person": PERSON,

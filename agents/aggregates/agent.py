@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 
 from msgspec.structs import replace
 
-from agents.agreement import agrees, given, restates
-from agents.decider import Decider
-from agents.machine import ABSENT, Machine, On
-from agents.refusals import Refused
-from agents.rules import amend, drop, known, put, refuse_full, refuse_taken
-from agents.state import State, StatePart
-from schemas import agent as say
-from schemas.former.agent import UPCASTERS
-from schemas.messages import turned
+from annals.agents.deciding.comparison import is_identical, matches, or_none
+from annals.agents.deciding.decider import Decider
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.deciding.refusals import Refused
+from annals.agents.deciding.rules import amend, drop, known, put, refuse_full, refuse_taken
+from annals.agents.deciding.state import State, StatePart
+from annals.schemas.former.agent import UPCASTERS
+from annals.schemas.kinds import agent as say
+from annals.schemas.messages import event_from
 
 if TYPE_CHECKING:
-    from agents.decider import Circumstances
+    from annals.agents.deciding.decider import Circumstances
 
 MAX_CAPABILITIES: Final = 50
 MAX_CLOSED_TASKS: Final = 100
@@ -99,26 +99,26 @@ def already_true(command: say.Command, agent: Agent) -> bool:
     """Whether the command's wish is true of the agent."""
     match command:
         case say.ConfigureModel():
-            return restates(command, agent)
+            return is_identical(command, agent)
         case say.GrantCapability():
             return command.capability in agent.capabilities
         case say.RevokeCapability():
             return command.capability not in agent.capabilities
         case say.AssignTask():
             task = agent.tasks.get(command.task_id)
-            return task is not None and agrees(command, task)
+            return task is not None and matches(command, task)
         case say.StartTask():
             return _task_is(agent, command.task_id, "started")
         case say.CompleteTask():
-            return _task_is(agent, command.task_id, "completed") and agrees(command, agent.tasks[command.task_id])
+            return _task_is(agent, command.task_id, "completed") and matches(command, agent.tasks[command.task_id])
         case say.FailTask():
             return _task_is(agent, command.task_id, "failed")
         case say.CancelTask():
             return _task_is(agent, command.task_id, "cancelled")
         case say.DeployAgent() | say.ActivateAgent() | say.SuspendAgent() | say.ReportOffline():
-            return agrees(command, agent)
+            return matches(command, agent)
         case say.DecommissionAgent():
-            return agrees(command, agent)
+            return matches(command, agent)
         case _:
             assert_never(command)
 
@@ -139,52 +139,52 @@ def decide(command: say.Command, agent: Agent, at: Circumstances) -> list[say.Ev
     """
     match command:
         case say.DeployAgent():
-            return [turned(command, say.AgentDeployed)]
+            return [event_from(command, say.AgentDeployed)]
         case say.ConfigureModel():
-            return [turned(command, say.ModelConfigured)]
+            return [event_from(command, say.ModelConfigured)]
         case say.GrantCapability():
             refuse_full(agent.capabilities, MAX_CAPABILITIES, "capabilities")
-            return [turned(command, say.CapabilityGranted)]
+            return [event_from(command, say.CapabilityGranted)]
         case say.RevokeCapability():
             if any(task.is_open and command.capability in task.needs for task in agent.tasks.values()):
                 raise Refused(
                     "capability_in_use", f"open tasks need {command.capability}; complete or cancel them first"
                 )
-            return [turned(command, say.CapabilityRevoked)]
+            return [event_from(command, say.CapabilityRevoked)]
         case say.ActivateAgent():
             if agent.model is None:
                 raise Refused("model_missing", "it has no model to think with: ConfigureModel first")
-            return [turned(command, say.AgentActivated)]
+            return [event_from(command, say.AgentActivated)]
         case say.SuspendAgent():
-            return [turned(command, say.AgentSuspended)]
+            return [event_from(command, say.AgentSuspended)]
         case say.ReportOffline():
-            return [turned(command, say.AgentWentOffline)]
+            return [event_from(command, say.AgentWentOffline)]
         case say.DecommissionAgent():
             if _open_tasks(agent):
                 raise Refused("tasks_open", "it has open tasks; complete, fail or cancel them first")
-            return [turned(command, say.AgentDecommissioned)]
+            return [event_from(command, say.AgentDecommissioned)]
         case say.AssignTask():
             refuse_taken(agent.tasks, command.task_id, "task")
             _refuse_unable(command, agent)
-            return [turned(command, say.TaskAssigned)]
+            return [event_from(command, say.TaskAssigned)]
         case say.StartTask():
             task = _open_task(command.task_id, agent)
-            return [turned(command, say.TaskStarted, **_purpose(task))]
+            return [event_from(command, say.TaskStarted, **_purpose(task))]
         case say.CompleteTask():
             task = _open_task(command.task_id, agent)
             if task.status != "started":
                 raise Refused("task_not_started", f"the task {command.task_id} is only assigned: StartTask first")
-            return [turned(command, say.TaskCompleted, **_purpose(task))]
+            return [event_from(command, say.TaskCompleted, **_purpose(task))]
         case say.FailTask():
-            return [turned(command, say.TaskFailed, **_purpose(_open_task(command.task_id, agent)))]
+            return [event_from(command, say.TaskFailed, **_purpose(_open_task(command.task_id, agent)))]
         case say.CancelTask():
-            return [turned(command, say.TaskCancelled, **_purpose(_open_task(command.task_id, agent)))]
+            return [event_from(command, say.TaskCancelled, **_purpose(_open_task(command.task_id, agent)))]
         case _:
             assert_never(command)
 
 
 def _refuse_unable(command: say.AssignTask, agent: Agent) -> None:
-    needs = given(command.needs) or ()
+    needs = or_none(command.needs) or ()
     if not set(agent.capabilities).issuperset(needs):
         raise Refused("capability_missing", "the task needs capabilities that the agent does not have")
     if len(agent.tasks) >= agent.capacity and _open_tasks(agent) >= agent.capacity:
@@ -221,7 +221,7 @@ def evolve(agent: Agent, event: say.Event) -> Agent:
                 name=event.name,
                 agent_type=event.agent_type,
                 owner_id=event.owner_id,
-                purpose=given(event.purpose),
+                purpose=or_none(event.purpose),
                 capacity=event.capacity,
             )
         case say.ModelConfigured():
@@ -229,11 +229,11 @@ def evolve(agent: Agent, event: say.Event) -> Agent:
                 agent,
                 provider=event.provider,
                 model=event.model,
-                temperature=given(event.temperature),
-                top_p=given(event.top_p),
-                max_tokens=given(event.max_tokens),
-                endpoint=given(event.endpoint),
-                prompt=given(event.prompt),
+                temperature=or_none(event.temperature),
+                top_p=or_none(event.top_p),
+                max_tokens=or_none(event.max_tokens),
+                endpoint=or_none(event.endpoint),
+                prompt=or_none(event.prompt),
             )
         case say.CapabilityGranted():
             return replace(agent, capabilities=[*_without(agent, event.capability), event.capability])
@@ -250,10 +250,10 @@ def evolve(agent: Agent, event: say.Event) -> Agent:
         case say.TaskAssigned():
             task = Task(
                 task_type=event.task_type,
-                workflow_id=given(event.workflow_id),
-                step_id=given(event.step_id),
-                attempt=given(event.attempt),
-                needs=given(event.needs) or [],
+                workflow_id=or_none(event.workflow_id),
+                step_id=or_none(event.step_id),
+                attempt=or_none(event.attempt),
+                needs=or_none(event.needs) or [],
             )
             return replace(agent, tasks=put(agent.tasks, event.task_id, task))
         case say.TaskStarted():

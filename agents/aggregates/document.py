@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from agents.agreement import agrees, differing, given
-from agents.decider import Decider
-from agents.machine import ABSENT, Machine, On
-from agents.refusals import Refused
-from agents.rules import drop, put, refuse_full, refuse_self
-from agents.state import State, StatePart
-from schemas import document as say
-from schemas.messages import turned
-from schemas.refs import ref_text
-from schemas.standards.calendar import day_of
+from annals.agents.deciding.comparison import changes, matches, or_none
+from annals.agents.deciding.decider import Decider
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.deciding.refusals import Refused
+from annals.agents.deciding.rules import drop, put, refuse_full, refuse_self
+from annals.agents.deciding.state import State, StatePart
+from annals.schemas.kinds import document as say
+from annals.schemas.messages import event_from
+from annals.schemas.values.refs import ref_text
+from annals.schemas.values.standards.calendar import day_of
 
 if TYPE_CHECKING:
-    from agents.decider import Circumstances
+    from annals.agents.deciding.decider import Circumstances
 
 MAX_VERSIONS: Final = 1_000
 MAX_ACCESS: Final = 500
@@ -89,7 +89,7 @@ def already_true(command: say.Command, document: Document) -> bool:
     """Whether the command's wish is true of the document."""
     match command:
         case say.CreateDocument():
-            return agrees(command, document) and all(agrees(command, first) for first in document.versions[:1])
+            return matches(command, document) and all(matches(command, first) for first in document.versions[:1])
         case say.AddVersion():
             return any(newest.content_cid == command.content_cid for newest in document.versions[-1:])
         case say.ShareDocument():
@@ -106,7 +106,7 @@ def already_true(command: say.Command, document: Document) -> bool:
             | say.RestoreDocument()
             | say.DeleteDocument()
         ):
-            return agrees(command, document)
+            return matches(command, document)
         case _:
             assert_never(command)
 
@@ -122,44 +122,44 @@ def decide(command: say.Command, document: Document, at: Circumstances) -> list[
     """
     match command:
         case say.CreateDocument():
-            return [turned(command, say.DocumentCreated)]
+            return [event_from(command, say.DocumentCreated)]
         case say.AddVersion():
             refuse_full(document.versions, MAX_VERSIONS, "versions")
-            return [turned(command, say.VersionAdded)]
+            return [event_from(command, say.VersionAdded)]
         case say.DescribeDocument():
             if command.reason is UNSET and _is_less_confidential(command, document):
                 raise Refused("reason_missing", "making a document less confidential needs a reason")
-            return [say.DocumentDescribed(reason=command.reason, **differing(command, document))]
+            return [say.DocumentDescribed(reason=command.reason, **changes(command, document))]
         case say.ShareDocument():
             if command.access is not None:
                 _refuse_grantee(ref_text(command.grantee), document)
-            return [turned(command, say.DocumentShared)]
+            return [event_from(command, say.DocumentShared)]
         case say.SubmitDocument():
             makers = {document.owner, *document.authors}
             if any(f"person/{reviewer_id}" in makers for reviewer_id in command.reviewer_ids):
                 raise Refused("own_review", "the owner and the authors cannot review the document; name others")
-            return [turned(command, say.DocumentSubmitted)]
+            return [event_from(command, say.DocumentSubmitted)]
         case say.ApproveDocument():
             _refuse_stranger(command.reviewer_id, document)
-            return [turned(command, say.DocumentApproved)]
+            return [event_from(command, say.DocumentApproved)]
         case say.ReturnDocument():
             _refuse_stranger(command.reviewer_id, document)
-            return [turned(command, say.DocumentReturned)]
+            return [event_from(command, say.DocumentReturned)]
         case say.PublishDocument():
-            return [turned(command, say.DocumentPublished)]
+            return [event_from(command, say.DocumentPublished)]
         case say.ReopenDocument():
-            return [turned(command, say.DocumentReopened)]
+            return [event_from(command, say.DocumentReopened)]
         case say.SupersedeDocument():
             refuse_self(command.superseded_by, at.aggregate_id, "superseded_by")
-            return [turned(command, say.DocumentSuperseded)]
+            return [event_from(command, say.DocumentSuperseded)]
         case say.ArchiveDocument():
-            return [turned(command, say.DocumentArchived)]
+            return [event_from(command, say.DocumentArchived)]
         case say.RestoreDocument():
-            return [turned(command, say.DocumentRestored)]
+            return [event_from(command, say.DocumentRestored)]
         case say.DeleteDocument():
             if document.retain_until is not None and day_of(at.now) < document.retain_until:
                 raise Refused("retention_running", f"the document is to be kept until {document.retain_until} (UTC)")
-            return [turned(command, say.DocumentDeleted)]
+            return [event_from(command, say.DocumentDeleted)]
         case _:
             assert_never(command)
 
@@ -194,18 +194,18 @@ def evolve(document: Document, event: say.Event) -> Document:
                 title=event.title,
                 document_type=event.document_type,
                 owner=ref_text(event.owner),
-                authors=[ref_text(author) for author in given(event.authors) or ()],
-                language=given(event.language),
-                license=given(event.license),
+                authors=[ref_text(author) for author in or_none(event.authors) or ()],
+                language=or_none(event.language),
+                license=or_none(event.license),
                 confidentiality=event.confidentiality,
-                tags=given(event.tags) or [],
+                tags=or_none(event.tags) or [],
                 versions=[_version(event)],
             )
         case say.VersionAdded():
-            version = replace(_version(event), summary=given(event.summary))
+            version = replace(_version(event), summary=or_none(event.summary))
             return replace(document, versions=[*document.versions, version])
         case say.DocumentDescribed():
-            return replace(document, **_as_kept(differing(event, document)))
+            return replace(document, **_as_kept(changes(event, document)))
         case say.DocumentShared():
             grantee = ref_text(event.grantee)
             access = document.access

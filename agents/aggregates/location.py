@@ -11,18 +11,18 @@ import msgspec
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from agents.agreement import agrees, differing, given
-from agents.decider import Decider
-from agents.machine import ABSENT, Machine, On
-from agents.refusals import Refused
-from agents.rules import refuse_self
-from agents.state import State
-from schemas import location as say
-from schemas.former.location import UPCASTERS
-from schemas.messages import turned
+from annals.agents.deciding.comparison import changes, matches, or_none
+from annals.agents.deciding.decider import Decider
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.deciding.refusals import Refused
+from annals.agents.deciding.rules import refuse_self
+from annals.agents.deciding.state import State
+from annals.schemas.former.location import UPCASTERS
+from annals.schemas.kinds import location as say
+from annals.schemas.messages import event_from
 
 if TYPE_CHECKING:
-    from agents.decider import Circumstances
+    from annals.agents.deciding.decider import Circumstances
 
 _NEEDED: Final = "a physical location needs an address or coordinates, a virtual one an access_url, a hybrid one both"
 _FORBIDDEN: Final = (
@@ -65,7 +65,7 @@ class Location(State):
 
 def already_true(command: say.Command, place: Location) -> bool:
     """Whether the command's wish is true of the location."""
-    return agrees(command, place)
+    return matches(command, place)
 
 
 # --- Decide ----------------------------------------------------------------------------------------------------------
@@ -81,9 +81,9 @@ def decide(command: say.Command, place: Location, at: Circumstances) -> list[say
         case say.DefineLocation():
             refuse_self(command.parent_id, at.aggregate_id, "parent_id")
             _refuse_misplaced(command.location_type, command.address, command.coordinates, command.access_url)
-            return [turned(command, say.LocationDefined)]
+            return [event_from(command, say.LocationDefined)]
         case say.RenameLocation():
-            return [turned(command, say.LocationRenamed)]
+            return [event_from(command, say.LocationRenamed)]
         case say.SetPlace():
             _refuse_misplaced(
                 place.location_type,
@@ -91,20 +91,20 @@ def decide(command: say.Command, place: Location, at: Circumstances) -> list[say
                 _after(command.coordinates, place.coordinates),
                 _after(command.access_url, place.access_url),
             )
-            return [say.PlaceSet(**differing(command, place))]
+            return [say.PlaceSet(**changes(command, place))]
         case say.SetTimeZone():
-            return [turned(command, say.TimeZoneSet)]
+            return [event_from(command, say.TimeZoneSet)]
         case say.SetCapacity():
-            return [turned(command, say.CapacitySet)]
+            return [event_from(command, say.CapacitySet)]
         case say.SetParent():
             refuse_self(command.parent_id, at.aggregate_id, "parent_id")
-            return [turned(command, say.ParentSet)]
+            return [event_from(command, say.ParentSet)]
         case say.CloseLocation():
-            return [turned(command, say.LocationClosed)]
+            return [event_from(command, say.LocationClosed)]
         case say.ReopenLocation():
-            return [turned(command, say.LocationReopened)]
+            return [event_from(command, say.LocationReopened)]
         case say.ArchiveLocation():
-            return [turned(command, say.LocationArchived)]
+            return [event_from(command, say.LocationArchived)]
         case _:
             assert_never(command)
 
@@ -116,8 +116,8 @@ def _after(wanted: object, kept: object) -> object:
 
 def _refuse_misplaced(location_type: str, address: object, coordinates: object, access_url: object) -> None:
     """Refuse a place that its type needs and does not have, or must not have (None or UNSET: not there)."""
-    is_somewhere = bool(given(address) or given(coordinates))
-    is_online = given(access_url) is not None
+    is_somewhere = bool(or_none(address) or or_none(coordinates))
+    is_online = or_none(access_url) is not None
     lacks_ground = location_type in {"physical", "hybrid"} and not is_somewhere
     lacks_link = location_type in {"virtual", "hybrid"} and not is_online
     if lacks_ground or lacks_link:
@@ -141,10 +141,10 @@ def evolve(place: Location, event: say.Event) -> Location:
                 location_type=event.location_type,
                 address=_as_said(event.address),
                 coordinates=_as_said(event.coordinates),
-                access_url=given(event.access_url),
-                time_zone=given(event.time_zone),
-                parent_id=given(event.parent_id),
-                capacity=given(event.capacity),
+                access_url=or_none(event.access_url),
+                time_zone=or_none(event.time_zone),
+                parent_id=or_none(event.parent_id),
+                capacity=or_none(event.capacity),
             )
         case say.LocationRenamed():
             return replace(place, name=event.name)

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Final, assert_never
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from agents.agreement import agrees, differing, given, restates
-from agents.decider import Decider
-from agents.machine import ABSENT, Machine, On
-from agents.refusals import Refused
-from agents.rules import amend, drop, known, put, refuse_full, refuse_self, refuse_taken
-from agents.state import State, StatePart
-from schemas import organization as say
-from schemas.former.organization import UPCASTERS
-from schemas.messages import turned
+from annals.agents.deciding.comparison import changes, is_identical, matches, or_none
+from annals.agents.deciding.decider import Decider
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.deciding.refusals import Refused
+from annals.agents.deciding.rules import amend, drop, known, put, refuse_full, refuse_self, refuse_taken
+from annals.agents.deciding.state import State, StatePart
+from annals.schemas.former.organization import UPCASTERS
+from annals.schemas.kinds import organization as say
+from annals.schemas.messages import event_from
 
 if TYPE_CHECKING:
-    from agents.decider import Circumstances
+    from annals.agents.deciding.decider import Circumstances
 
 MAX_UNITS: Final = 500
 MAX_ROLES: Final = 200
@@ -115,22 +115,22 @@ def already_true(command: say.Command, body: Organization) -> bool:
     match command:
         case say.AddUnit():
             unit = body.units.get(command.unit_id)
-            return unit is not None and agrees(command, unit)
+            return unit is not None and matches(command, unit)
         case say.CloseUnit():
             unit = body.units.get(command.unit_id)
             return unit is not None and unit.closed
         case say.DefineRole():
             role = body.roles.get(command.role_id)
-            return role is not None and restates(command, role)
+            return role is not None and is_identical(command, role)
         case say.DeprecateRole():
             role = body.roles.get(command.role_id)
             return role is not None and role.deprecated
         case say.AddMember():
             member = body.members.get(command.person_id)
-            return member is not None and agrees(command, member)
+            return member is not None and matches(command, member)
         case say.ReassignMember():
             member = body.members.get(command.person_id)
-            return member is not None and restates(command, member)
+            return member is not None and is_identical(command, member)
         case say.RemoveMember():
             return command.person_id not in body.members
         case (
@@ -142,7 +142,7 @@ def already_true(command: say.Command, body: Organization) -> bool:
             | say.DissolveOrganization()
             | say.MergeOrganization()
         ):
-            return agrees(command, body)
+            return matches(command, body)
         case _:
             assert_never(command)
 
@@ -159,50 +159,50 @@ def decide(command: say.Command, body: Organization, at: Circumstances) -> list[
     match command:
         case say.RegisterOrganization():
             refuse_self(command.parent_id, at.aggregate_id, "parent_id")
-            return [turned(command, say.OrganizationRegistered)]
+            return [event_from(command, say.OrganizationRegistered)]
         case say.UpdateProfile():
             refuse_self(command.parent_id, at.aggregate_id, "parent_id")
-            return [say.ProfileUpdated(**differing(command, body))]
+            return [say.ProfileUpdated(**changes(command, body))]
         case say.ActivateOrganization():
-            return [turned(command, say.OrganizationActivated)]
+            return [event_from(command, say.OrganizationActivated)]
         case say.DeactivateOrganization():
-            return [turned(command, say.OrganizationDeactivated)]
+            return [event_from(command, say.OrganizationDeactivated)]
         case say.SuspendOrganization():
-            return [turned(command, say.OrganizationSuspended)]
+            return [event_from(command, say.OrganizationSuspended)]
         case say.DissolveOrganization():
-            return [turned(command, say.OrganizationDissolved)]
+            return [event_from(command, say.OrganizationDissolved)]
         case say.MergeOrganization():
             refuse_self(command.merged_into, at.aggregate_id, "merged_into")
-            return [turned(command, say.OrganizationMerged)]
+            return [event_from(command, say.OrganizationMerged)]
         case say.AddUnit():
             return [_add_unit(command, body)]
         case say.CloseUnit():
             known(body.units, command.unit_id, "unit")
             _refuse_unit_not_empty(command.unit_id, body)
-            return [turned(command, say.UnitClosed)]
+            return [event_from(command, say.UnitClosed)]
         case say.DefineRole():
             if command.role_id not in body.roles:
                 refuse_full(body.roles, MAX_ROLES, "roles")
             elif body.roles[command.role_id].deprecated:
                 raise Refused("role_deprecated", f"the role {command.role_id} is deprecated; define a new one")
-            return [turned(command, say.RoleDefined)]
+            return [event_from(command, say.RoleDefined)]
         case say.DeprecateRole():
             known(body.roles, command.role_id, "role")
             if any(member.role_id == command.role_id for member in body.members.values()):
                 raise Refused("role_in_use", f"members have the role {command.role_id}; reassign them first")
-            return [turned(command, say.RoleDeprecated)]
+            return [event_from(command, say.RoleDeprecated)]
         case say.AddMember():
             role, unit = _place(command, body)
             refuse_taken(body.members, command.person_id, "member")
             refuse_full(body.members, MAX_MEMBERS, "members")
             _refuse_closed_place(role, unit)
-            return [turned(command, say.MemberAdded)]
+            return [event_from(command, say.MemberAdded)]
         case say.ReassignMember():
             known(body.members, command.person_id, "member")
             _refuse_closed_place(*_place(command, body))
-            return [turned(command, say.MemberReassigned)]
+            return [event_from(command, say.MemberReassigned)]
         case say.RemoveMember():
-            return [turned(command, say.MemberRemoved)]
+            return [event_from(command, say.MemberRemoved)]
         case _:
             assert_never(command)
 
@@ -215,7 +215,7 @@ def _add_unit(command: say.AddUnit, body: Organization) -> say.UnitAdded:
     refuse_full(body.units, MAX_UNITS, "units")
     if parent is not None and parent.closed:
         raise Refused("unit_closed", f"the unit {command.parent_unit_id} is closed")
-    return turned(command, say.UnitAdded)
+    return event_from(command, say.UnitAdded)
 
 
 def _refuse_unit_not_empty(unit_id: str, body: Organization) -> None:
@@ -248,14 +248,14 @@ def evolve(body: Organization, event: say.Event) -> Organization:
             return Organization(
                 status="pending",
                 name=event.name,
-                legal_name=given(event.legal_name),
+                legal_name=or_none(event.legal_name),
                 organization_type=event.organization_type,
-                country=given(event.country),
-                lei=given(event.lei),
-                parent_id=given(event.parent_id),
+                country=or_none(event.country),
+                lei=or_none(event.lei),
+                parent_id=or_none(event.parent_id),
             )
         case say.ProfileUpdated():
-            return replace(body, **differing(event, body))
+            return replace(body, **changes(event, body))
         case say.OrganizationActivated():
             return replace(body, status="active")
         case say.OrganizationDeactivated():
@@ -267,20 +267,20 @@ def evolve(body: Organization, event: say.Event) -> Organization:
         case say.OrganizationMerged():
             return replace(body, status="merged", merged_into=event.merged_into)
         case say.UnitAdded():
-            unit = Unit(name=event.name, unit_type=event.unit_type, parent_unit_id=given(event.parent_unit_id))
+            unit = Unit(name=event.name, unit_type=event.unit_type, parent_unit_id=or_none(event.parent_unit_id))
             return replace(body, units=put(body.units, event.unit_id, unit))
         case say.UnitClosed():
             return replace(body, units=amend(body.units, event.unit_id, closed=True))
         case say.RoleDefined():
-            role = Role(title=event.title, permissions=given(event.permissions) or [])
+            role = Role(title=event.title, permissions=or_none(event.permissions) or [])
             return replace(body, roles=put(body.roles, event.role_id, role))
         case say.RoleDeprecated():
             return replace(body, roles=amend(body.roles, event.role_id, deprecated=True))
         case say.MemberAdded():
-            member = Member(role_id=event.role_id, unit_id=given(event.unit_id), since=event.since)
+            member = Member(role_id=event.role_id, unit_id=or_none(event.unit_id), since=event.since)
             return replace(body, members=put(body.members, event.person_id, member))
         case say.MemberReassigned():
-            changed = {"role_id": event.role_id, "unit_id": given(event.unit_id)}
+            changed = {"role_id": event.role_id, "unit_id": or_none(event.unit_id)}
             return replace(body, members=amend(body.members, event.person_id, **changed))
         case say.MemberRemoved():
             return replace(body, members=drop(body.members, event.person_id))

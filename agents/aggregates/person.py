@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Final, assert_never
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from agents.agreement import agrees, differing, given
-from agents.decider import Decider
-from agents.machine import ABSENT, Machine, On
-from agents.refusals import Refused
-from agents.rules import drop, known, put, refuse_full, refuse_self
-from agents.state import State
-from schemas import person as say
-from schemas.messages import turned
-from schemas.standards.calendar import day_of
+from annals.agents.deciding.comparison import changes, matches, or_none
+from annals.agents.deciding.decider import Decider
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.deciding.refusals import Refused
+from annals.agents.deciding.rules import drop, known, put, refuse_full, refuse_self
+from annals.agents.deciding.state import State
+from annals.schemas.kinds import person as say
+from annals.schemas.messages import event_from
+from annals.schemas.values.standards.calendar import day_of
 
 if TYPE_CHECKING:
-    from agents.decider import Circumstances
+    from annals.agents.deciding.decider import Circumstances
 
 MAX_EMAILS: Final = 20
 
@@ -76,9 +76,9 @@ def already_true(command: say.Command, person: Person) -> bool:
             | say.MergePerson()
             | say.ArchivePerson()
         ):
-            return agrees(command, person)
+            return matches(command, person)
         case say.RegisterPerson():
-            return agrees(command, person) and (command.email is UNSET or _key(command.email) in person.emails)
+            return matches(command, person) and (command.email is UNSET or _key(command.email) in person.emails)
         case say.AddEmail():
             return _key(command.email) in person.emails
         case say.VerifyEmail():
@@ -108,41 +108,41 @@ def decide(command: say.Command, person: Person, at: Circumstances) -> list[say.
     match command:
         case say.RegisterPerson():
             _refuse_birth_in_future(command.birth_date, at)
-            return [turned(command, say.PersonRegistered)]
+            return [event_from(command, say.PersonRegistered)]
         case say.RenamePerson():
-            return [turned(command, say.PersonRenamed)]
+            return [event_from(command, say.PersonRenamed)]
         case say.UpdateProfile():
             _refuse_birth_in_future(command.birth_date, at)
-            return [say.ProfileUpdated(**differing(command, person))]
+            return [say.ProfileUpdated(**changes(command, person))]
         case say.AddEmail():
             refuse_full(person.emails, MAX_EMAILS, "e-mail addresses")
-            return [turned(command, say.EmailAdded)]
+            return [event_from(command, say.EmailAdded)]
         case say.VerifyEmail():
             known(person.emails, _key(command.email), "email")
-            return [turned(command, say.EmailVerified)]
+            return [event_from(command, say.EmailVerified)]
         case say.SetPrimaryEmail():
             if not known(person.emails, _key(command.email), "email"):
                 raise Refused("email_unverified", "only a verified address can be the primary one: VerifyEmail first")
-            return [turned(command, say.PrimaryEmailSet)]
+            return [event_from(command, say.PrimaryEmailSet)]
         case say.RemoveEmail():
             if person.primary_email == _key(command.email) and len(person.emails) > 1:
                 raise Refused("primary_in_use", "this address is the primary one: make another the primary one first")
-            return [turned(command, say.EmailRemoved)]
+            return [event_from(command, say.EmailRemoved)]
         case say.SuspendPerson():
-            return [turned(command, say.PersonSuspended)]
+            return [event_from(command, say.PersonSuspended)]
         case say.ReactivatePerson():
-            return [turned(command, say.PersonReactivated)]
+            return [event_from(command, say.PersonReactivated)]
         case say.RecordDeath():
             if command.death_date > day_of(at.now):
                 raise Refused("death_in_future", "death_date is after today (UTC)")
             if person.birth_date is not None and command.death_date < person.birth_date:
                 raise Refused("death_before_birth", "death_date is before the person's birth_date")
-            return [turned(command, say.DeathRecorded)]
+            return [event_from(command, say.DeathRecorded)]
         case say.MergePerson():
             refuse_self(command.merged_into, at.aggregate_id, "merged_into")
-            return [turned(command, say.PersonMerged)]
+            return [event_from(command, say.PersonMerged)]
         case say.ArchivePerson():
-            return [turned(command, say.PersonArchived)]
+            return [event_from(command, say.PersonArchived)]
         case _:
             assert_never(command)
 
@@ -162,17 +162,17 @@ def evolve(person: Person, event: say.Event) -> Person:
             return Person(
                 status="active",
                 name=event.name,
-                preferred_name=given(event.preferred_name),
-                birth_date=given(event.birth_date),
+                preferred_name=or_none(event.preferred_name),
+                birth_date=or_none(event.birth_date),
                 emails={} if event.email is UNSET else {_key(event.email): False},
-                phone=given(event.phone),
-                languages=given(event.languages) or [],
-                time_zone=given(event.time_zone),
+                phone=or_none(event.phone),
+                languages=or_none(event.languages) or [],
+                time_zone=or_none(event.time_zone),
             )
         case say.PersonRenamed():
             return replace(person, name=event.name)
         case say.ProfileUpdated():
-            return replace(person, **differing(event, person))
+            return replace(person, **changes(event, person))
         case say.EmailAdded():
             return replace(person, emails=put(person.emails, _key(event.email), part=False))
         case say.EmailVerified():

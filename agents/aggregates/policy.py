@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from agents.agreement import agrees, differing, given
-from agents.decider import Decider
-from agents.machine import ABSENT, Machine, On
-from agents.refusals import Refused
-from agents.rules import amend, drop, known, put, refuse_full, refuse_self, refuse_taken
-from agents.state import State, StatePart
-from schemas import policy as say
-from schemas.messages import turned
-from schemas.refs import ref_text
-from schemas.standards.calendar import instant
+from annals.agents.deciding.comparison import changes, matches, or_none
+from annals.agents.deciding.decider import Decider
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.deciding.refusals import Refused
+from annals.agents.deciding.rules import amend, drop, known, put, refuse_full, refuse_self, refuse_taken
+from annals.agents.deciding.state import State, StatePart
+from annals.schemas.kinds import policy as say
+from annals.schemas.messages import event_from
+from annals.schemas.values.refs import ref_text
+from annals.schemas.values.standards.calendar import instant
 
 if TYPE_CHECKING:
-    from agents.decider import Circumstances
+    from annals.agents.deciding.decider import Circumstances
 
 MAX_RULES: Final = 100
 MAX_EXEMPTIONS: Final = 500
@@ -99,13 +99,13 @@ def already_true(command: say.Command, policy: Policy) -> bool:
     match command:
         case say.SetRule():
             rule = policy.rules.get(command.rule_id)
-            return rule is not None and agrees(command, rule)
+            return rule is not None and matches(command, rule)
         case say.RemoveRule():
             return command.rule_id not in policy.rules
         case say.GrantExemption():
             # One that was revoked exempts nobody: granting it again is not true, its id is taken.
             exemption = policy.exemptions.get(command.exemption_id)
-            return exemption is not None and not exemption.revoked and agrees(command, exemption)
+            return exemption is not None and not exemption.revoked and matches(command, exemption)
         case say.RevokeExemption():
             exemption = policy.exemptions.get(command.exemption_id)
             return exemption is not None and exemption.revoked
@@ -120,7 +120,7 @@ def already_true(command: say.Command, policy: Policy) -> bool:
             | say.ResumePolicy()
             | say.RevokePolicy()
         ):
-            return agrees(command, policy)
+            return matches(command, policy)
         case _:
             assert_never(command)
 
@@ -136,15 +136,15 @@ def decide(command: say.Command, policy: Policy, at: Circumstances) -> list[say.
     """
     match command:
         case say.DraftPolicy():
-            return [turned(command, say.PolicyDrafted)]
+            return [event_from(command, say.PolicyDrafted)]
         case say.RevisePolicy():
-            return [say.PolicyRevised(**differing(command, policy))]
+            return [say.PolicyRevised(**changes(command, policy))]
         case say.SetRule():
             if command.rule_id not in policy.rules:
                 refuse_full(policy.rules, MAX_RULES, "rules")
-            return [turned(command, say.RuleSet)]
+            return [event_from(command, say.RuleSet)]
         case say.RemoveRule():
-            return [turned(command, say.RuleRemoved)]
+            return [event_from(command, say.RuleRemoved)]
         case say.SubmitPolicy():
             if not policy.rules:
                 raise Refused("rules_missing", "a policy without rules says nothing: SetRule first")
@@ -152,34 +152,34 @@ def decide(command: say.Command, policy: Policy, at: Circumstances) -> list[say.
                 raise Refused(
                     "targets_missing", "a policy without targets binds nobody: RevisePolicy with targets first"
                 )
-            return [turned(command, say.PolicySubmitted)]
+            return [event_from(command, say.PolicySubmitted)]
         case say.ApprovePolicy():
             if policy.owner == _person(command.approver_id):
                 raise Refused("own_approval", "the owner cannot approve the policy; somebody else must")
-            return [turned(command, say.PolicyApproved)]
+            return [event_from(command, say.PolicyApproved)]
         case say.ReturnPolicy():
-            return [turned(command, say.PolicyReturned)]
+            return [event_from(command, say.PolicyReturned)]
         case say.ActivatePolicy():
             if command.effective_until is not UNSET:
                 _refuse_reversed(command.effective_from, command.effective_until)
-            return [turned(command, say.PolicyActivated)]
+            return [event_from(command, say.PolicyActivated)]
         case say.SuspendPolicy():
-            return [turned(command, say.PolicySuspended)]
+            return [event_from(command, say.PolicySuspended)]
         case say.ResumePolicy():
-            return [turned(command, say.PolicyResumed)]
+            return [event_from(command, say.PolicyResumed)]
         case say.RevokePolicy():
             refuse_self(command.superseded_by, at.aggregate_id, "superseded_by")
-            return [turned(command, say.PolicyRevoked)]
+            return [event_from(command, say.PolicyRevoked)]
         case say.GrantExemption():
             refuse_taken(policy.exemptions, command.exemption_id, "exemption")
             refuse_full(policy.exemptions, MAX_EXEMPTIONS, "exemptions")
             _refuse_reversed(command.from_, command.until)
             if ref_text(command.subject) == _person(command.granted_by):
                 raise Refused("self_exemption", "nobody can grant an exemption to oneself; somebody else must")
-            return [turned(command, say.ExemptionGranted)]
+            return [event_from(command, say.ExemptionGranted)]
         case say.RevokeExemption():
             known(policy.exemptions, command.exemption_id, "exemption")
-            return [turned(command, say.ExemptionRevoked)]
+            return [event_from(command, say.ExemptionRevoked)]
         case _:
             assert_never(command)
 
@@ -208,11 +208,11 @@ def evolve(policy: Policy, event: say.Event) -> Policy:
                 description=event.description,
                 owner=ref_text(event.owner),
                 enforcement=event.enforcement,
-                targets=[say.target_text(target) for target in given(event.targets) or ()],
-                document_id=given(event.document_id),
+                targets=[say.target_text(target) for target in or_none(event.targets) or ()],
+                document_id=or_none(event.document_id),
             )
         case say.PolicyRevised():
-            return replace(policy, **_as_kept(differing(event, policy)))
+            return replace(policy, **_as_kept(changes(event, policy)))
         case say.RuleSet():
             rule = Rule(text=event.text, severity=event.severity)
             return replace(policy, rules=put(policy.rules, event.rule_id, rule))
@@ -229,14 +229,14 @@ def evolve(policy: Policy, event: say.Event) -> Policy:
                 policy,
                 status="active",
                 effective_from=event.effective_from,
-                effective_until=given(event.effective_until),
+                effective_until=or_none(event.effective_until),
             )
         case say.PolicySuspended():
             return replace(policy, status="suspended")
         case say.PolicyResumed():
             return replace(policy, status="active")
         case say.PolicyRevoked():
-            return replace(policy, status="revoked", superseded_by=given(event.superseded_by))
+            return replace(policy, status="revoked", superseded_by=or_none(event.superseded_by))
         case say.ExemptionGranted():
             exemption = Exemption(
                 subject=ref_text(event.subject), from_=event.from_, until=event.until, granted_by=event.granted_by

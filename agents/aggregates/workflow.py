@@ -1,4 +1,4 @@
-"""workflow: a graph of steps, and its run. Its steps' own rules are in `agents.steps`, those of research beside them.
+"""workflow: a graph of steps, and its run. Its steps' own rules are in `annals.agents.deciding.workflow_steps`, those of research beside them.
 
 References, not checked: owner, assignees of steps, subjects.
 """
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from agents.agreement import agrees, differing, given
-from agents.decider import Decider
-from agents.machine import ABSENT, Machine, On
-from agents.refusals import Refused
-from agents.research import refuse_no_approval, refuse_no_question, refuse_weak_results
-from agents.rules import amend, known, put, refuse_full, refuse_self, refuse_taken
-from agents.state import State
-from agents.steps import (
+from annals.agents.deciding.comparison import changes, matches, or_none
+from annals.agents.deciding.decider import Decider
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.deciding.refusals import Refused
+from annals.agents.deciding.research import refuse_no_approval, refuse_no_question, refuse_weak_results
+from annals.agents.deciding.rules import amend, known, put, refuse_full, refuse_self, refuse_taken
+from annals.agents.deciding.state import State
+from annals.agents.deciding.workflow_steps import (
     Step,
     fall,
     is_true_of,
@@ -33,15 +33,15 @@ from agents.steps import (
     refuse_skip,
     refuse_start,
 )
-from schemas import workflow as say
-from schemas.messages import turned
-from schemas.refs import ref_text
-from schemas.research import DEFINITION as RESEARCH
-from schemas.research import with_defaults
-from schemas.standards.calendar import instant, is_after
+from annals.schemas.kinds import workflow as say
+from annals.schemas.kinds.research import DEFINITION as RESEARCH
+from annals.schemas.kinds.research import with_defaults
+from annals.schemas.messages import event_from
+from annals.schemas.values.refs import ref_text
+from annals.schemas.values.standards.calendar import instant, is_after
 
 if TYPE_CHECKING:
-    from agents.decider import Circumstances
+    from annals.agents.deciding.decider import Circumstances
 
 MAX_STEPS: Final = 100
 _LATE: Final = "the deadline was missed"
@@ -103,13 +103,13 @@ def already_true(command: say.Command, flow: Workflow) -> bool:
         case say.DefineWorkflow():
             return _is_defined(_applied(command), flow)
         case say.StartWorkflow() | say.PauseWorkflow() | say.ResumeWorkflow():
-            return agrees(command, flow)
+            return matches(command, flow)
         case say.CompleteWorkflow() | say.FailWorkflow() | say.CancelWorkflow():
-            return agrees(command, flow)
+            return matches(command, flow)
         case say.SetDeadline() if command.step_id is UNSET:
-            return agrees(command, flow)
+            return matches(command, flow)
         case say.ExpireDeadline() if command.step_id is UNSET:
-            return flow.status == "failed" and agrees(command, flow)
+            return flow.status == "failed" and matches(command, flow)
         case _:
             step = None if command.step_id is UNSET else flow.steps.get(command.step_id)
             return step is not None and is_true_of(step, command)
@@ -117,10 +117,10 @@ def already_true(command: say.Command, flow: Workflow) -> bool:
 
 def _is_defined(command: say.DefineWorkflow, flow: Workflow) -> bool:
     """Steps that were added later are no contradiction."""
-    if not differing(command, flow).keys() <= {"steps"}:
+    if not changes(command, flow).keys() <= {"steps"}:
         return False
-    steps = given(command.steps) or {}
-    return all(step_id in flow.steps and agrees(plan, flow.steps[step_id]) for step_id, plan in steps.items())
+    steps = or_none(command.steps) or {}
+    return all(step_id in flow.steps and matches(plan, flow.steps[step_id]) for step_id, plan in steps.items())
 
 
 def _applied(command: say.DefineWorkflow) -> say.DefineWorkflow:
@@ -142,65 +142,65 @@ def decide(command: say.Command, flow: Workflow, at: Circumstances) -> list[say.
     match command:
         case say.DefineWorkflow():
             _refuse_own_subject(command, at)
-            refuse_bad_graph(given(command.steps) or {})
+            refuse_bad_graph(or_none(command.steps) or {})
             if command.definition == RESEARCH:
                 refuse_no_question(command.parameters)
-            return [turned(_applied(command), say.WorkflowDefined)]
+            return [event_from(_applied(command), say.WorkflowDefined)]
         case say.AddStep():
             refuse_bad_dependencies(command.step_id, command.depends_on, flow.steps)
             refuse_taken(flow.steps, command.step_id, "step")
             refuse_full(flow.steps, MAX_STEPS, "steps")
-            return [turned(command, say.StepAdded)]
+            return [event_from(command, say.StepAdded)]
         case say.AssignStep():
             refuse_closed(command.step_id, known(flow.steps, command.step_id, "step"))
-            return [turned(command, say.StepAssigned)]
+            return [event_from(command, say.StepAssigned)]
         case say.SetDeadline():
             _refuse_deadline(command, flow, at)
-            return [turned(command, say.DeadlineSet)]
+            return [event_from(command, say.DeadlineSet)]
         case say.StartWorkflow():
             _refuse_unready(flow)
-            return [turned(command, say.WorkflowStarted)]
+            return [event_from(command, say.WorkflowStarted)]
         case say.StartStep():
             step = known(flow.steps, command.step_id, "step")
             refuse_start(command.step_id, step, flow.steps)
-            return [turned(command, say.StepStarted, attempt=step.attempts + 1)]
+            return [event_from(command, say.StepStarted, attempt=step.attempts + 1)]
         case say.CompleteStep():
             refuse_completion(command, known(flow.steps, command.step_id, "step"))
-            return [turned(command, say.StepCompleted)]
+            return [event_from(command, say.StepCompleted)]
         case say.DecideStep():
             step = known(flow.steps, command.step_id, "step")
             refuse_decision(command, step)
             if not command.approved:
-                return [turned(command, say.StepRejected), *fall(command.step_id, step)]
-            return [turned(command, say.StepApproved)]
+                return [event_from(command, say.StepRejected), *fall(command.step_id, step)]
+            return [event_from(command, say.StepApproved)]
         case say.FailStep():
             step = known(flow.steps, command.step_id, "step")
             refuse_failure(command, step)
-            return [turned(command, say.StepFailed), *fall(command.step_id, step, is_final=not command.retryable)]
+            return [event_from(command, say.StepFailed), *fall(command.step_id, step, is_final=not command.retryable)]
         case say.ExpireDeadline():
             return _expire(command, flow, at)
         case say.SkipStep():
             refuse_skip(command.step_id, known(flow.steps, command.step_id, "step"))
-            return [turned(command, say.StepSkipped)]
+            return [event_from(command, say.StepSkipped)]
         case say.PauseWorkflow():
-            return [turned(command, say.WorkflowPaused)]
+            return [event_from(command, say.WorkflowPaused)]
         case say.ResumeWorkflow():
-            return [turned(command, say.WorkflowResumed)]
+            return [event_from(command, say.WorkflowResumed)]
         case say.CompleteWorkflow():
             refuse_open_steps(flow.steps)
             if flow.definition == RESEARCH:
                 refuse_weak_results(command.results, flow.parameters)
-            return [turned(command, say.WorkflowCompleted)]
+            return [event_from(command, say.WorkflowCompleted)]
         case say.FailWorkflow():
-            return [turned(command, say.WorkflowFailed)]
+            return [event_from(command, say.WorkflowFailed)]
         case say.CancelWorkflow():
-            return [turned(command, say.WorkflowCancelled)]
+            return [event_from(command, say.WorkflowCancelled)]
         case _:
             assert_never(command)
 
 
 def _refuse_own_subject(command: say.DefineWorkflow, at: Circumstances) -> None:
-    for subject in given(command.subjects) or ():
+    for subject in or_none(command.subjects) or ():
         refuse_self(ref_text(subject), f"workflow/{at.aggregate_id}", "a subject")
 
 
@@ -226,9 +226,9 @@ def _expire(command: say.ExpireDeadline, flow: Workflow, at: Circumstances) -> l
     if is_after(deadline, at.now):
         raise Refused("deadline_not_reached", "the deadline is still to come")
     if step is None or command.step_id is UNSET:
-        return [turned(command, say.DeadlineMissed)]
+        return [event_from(command, say.DeadlineMissed)]
     refuse_not_running(command.step_id, step)
-    return [turned(command, say.DeadlineMissed), *fall(command.step_id, step)]
+    return [event_from(command, say.DeadlineMissed), *fall(command.step_id, step)]
 
 
 # --- Evolve ----------------------------------------------------------------------------------------------------------
@@ -243,10 +243,10 @@ def evolve(flow: Workflow, event: say.Event) -> Workflow:
                 name=event.name,
                 definition=event.definition,
                 owner=ref_text(event.owner),
-                subjects=[ref_text(subject) for subject in given(event.subjects) or ()],
-                parameters=given(event.parameters),
-                deadline=given(event.deadline),
-                steps={step_id: planned(plan) for step_id, plan in (given(event.steps) or {}).items()},
+                subjects=[ref_text(subject) for subject in or_none(event.subjects) or ()],
+                parameters=or_none(event.parameters),
+                deadline=or_none(event.deadline),
+                steps={step_id: planned(plan) for step_id, plan in (or_none(event.steps) or {}).items()},
             )
         case say.StepAdded():
             return replace(flow, steps=put(flow.steps, event.step_id, planned(event)))
@@ -261,12 +261,12 @@ def evolve(flow: Workflow, event: say.Event) -> Workflow:
         case say.StepStarted():
             return _with(flow, event.step_id, status="running", attempts=event.attempt, error=None)
         case say.StepCompleted():
-            output, confidence = given(event.output), given(event.confidence)
+            output, confidence = or_none(event.output), or_none(event.confidence)
             return _with(flow, event.step_id, status="completed", output=output, confidence=confidence)
         case say.StepApproved():
             return _with(flow, event.step_id, status="completed")
         case say.StepRejected():
-            return _with(flow, event.step_id, status="failed", error=given(event.comment) or "rejected")
+            return _with(flow, event.step_id, status="failed", error=or_none(event.comment) or "rejected")
         case say.StepFailed():
             return _with(flow, event.step_id, status="failed", error=event.error, spent=not event.retryable)
         case say.DeadlineMissed():
@@ -278,7 +278,7 @@ def evolve(flow: Workflow, event: say.Event) -> Workflow:
         case say.WorkflowPaused():
             return replace(flow, status="paused")
         case say.WorkflowCompleted():
-            return replace(flow, status="completed", results=given(event.results))
+            return replace(flow, status="completed", results=or_none(event.results))
         case say.WorkflowFailed():
             return replace(flow, status="failed", error=event.error)
         case say.WorkflowCancelled():

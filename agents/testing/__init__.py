@@ -3,6 +3,6 @@
 `specification` needs nothing more; `strategies`, `histories` and `laws` need hypothesis (the extra `testing`).
 """
 
-from agents.testing.specification import given
+from annals.agents.testing.specification import given
 
 __all__ = ["given"]

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from hypothesis import strategies as st
 from msgspec.structs import asdict, astuple, replace
 
-from agents.machine import ABSENT
-from agents.refusals import NotOpen, Refused
-from agents.testing.specification import NOW
-from agents.testing.strategies import commands, structs
+from annals.agents.deciding.machine import ABSENT
+from annals.agents.deciding.refusals import NotOpen, Refused
+from annals.agents.testing.specification import NOW
+from annals.agents.testing.strategies import commands, structs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from agents.decider import Decider
-    from schemas.messages import Message
+    from annals.agents.deciding.decider import Decider
+    from annals.schemas.messages import Message
 
 AGGREGATE_ID = "this-one"
 TRIES: Final = 2

@@ -1,6 +1,6 @@
 """The laws of every decider, as functions that raise AssertionError with the counterexample.
 
-Those that take a history or a state are for hypothesis to feed (`agents.testing.histories`, `.strategies`); those of
+Those that take a history or a state are for hypothesis to feed (`annals.agents.testing.histories`, `.strategies`); those of
 the machine alone look at its tables.
 """
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agents.machine import ABSENT
-from agents.refusals import NotOpen, Refused, UnknownEventError
-from agents.testing.histories import AGGREGATE_ID, History, take
-from agents.testing.specification import NOW
-from schemas.canonical import decode, encode
-from schemas.complaints import complaints
+from annals.agents.deciding.machine import ABSENT
+from annals.agents.deciding.refusals import NotOpen, Refused, UnknownEventError
+from annals.agents.testing.histories import AGGREGATE_ID, History, take
+from annals.agents.testing.specification import NOW
+from annals.schemas.canonical import decode, encode
+from annals.schemas.data.complaints import complaints
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
-    from schemas.messages import Message
+    from annals.agents.deciding.decider import Decider
+    from annals.schemas.messages import Message
 
 
 def every_command_is_idempotent(decider: Decider[Any], state: Any, command: Message) -> None:

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from agents.aggregates import REGISTRY
-from agents.refusals import NotOpen, Refused
-from schemas.commands import NewCommand
+from annals.agents.aggregates import REGISTRY
+from annals.agents.deciding.refusals import NotOpen, Refused
+from annals.schemas.commands import NewCommand
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from agents.decider import Decider
-    from schemas.complaints import Problem
-    from schemas.messages import Message
+    from annals.agents.deciding.decider import Decider
+    from annals.schemas.data.complaints import Problem
+    from annals.schemas.messages import Message
 
 NOW: Final = datetime(2026, 1, 1, 12, tzinfo=UTC)
 

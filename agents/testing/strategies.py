@@ -12,13 +12,13 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import UNSET, Struct
 
-from schemas import fields
-from schemas.complaints import complaints
-from schemas.marks import extras, hints, is_union, key_of, marks_of, takes_null
+from annals.schemas.data.complaints import complaints
+from annals.schemas.values import fields
+from annals.schemas.values.constraints import extras, hints, is_union, key_of, marks_of, takes_null
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
-    from schemas.messages import Message
+    from annals.agents.deciding.decider import Decider
+    from annals.schemas.messages import Message
 
 S = TypeVar("S", bound=Struct)
 

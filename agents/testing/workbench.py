@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from agents.aggregates import REGISTRY
-from agents.ports import Aggregate
-from agents.testing.specification import NOW
-from agents.verdict import Rejection, parsed, verdict
-from schemas import outcome
-from schemas.chain import seal
-from schemas.dead_letter import DeadLetter
-from schemas.envelope import RecordedEvent
-from schemas.moments import recorded_at
-from schemas.reading import read_command
+from annals.agents.aggregates import REGISTRY
+from annals.agents.ports import Aggregate
+from annals.agents.testing.specification import NOW
+from annals.agents.writing.evaluation import Rejection, parsed, verdict
+from annals.schemas import outcome
+from annals.schemas.chain import seal
+from annals.schemas.envelope import RecordedEvent
+from annals.schemas.values.moments import recorded_at
+from annals.schemas.wire.dead_letter import DeadLetter
+from annals.schemas.wire.reading import read_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from agents.decider import Decider
-    from schemas.commands import NewCommand
-    from schemas.envelope import Command
-    from schemas.messages import Message
-    from schemas.outcome import Outcome
+    from annals.agents.deciding.decider import Decider
+    from annals.schemas.commands import NewCommand
+    from annals.schemas.envelope import Command
+    from annals.schemas.messages import Message
+    from annals.schemas.outcome import Outcome
 
 MAX_COMMAND_BYTES: Final = 1_000_000
 

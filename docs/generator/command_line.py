@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from annals.workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE
+from annals.workers.cli.group import annals
+from annals.workers.settings import settings_metadata
 from generator.markdown import code, fenced, table
 from generator.settings import TITLES
-from workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE
-from workers.cli.group import annals
-from workers.settings import settings_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

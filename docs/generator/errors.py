@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from agents import ports
+from annals.agents import ports
+from annals.schemas import outcome
+from annals.schemas.cid import cid_of
+from annals.schemas.wire import dead_letter
 from generator.markdown import code, fenced, table
-from schemas import dead_letter, outcome
-from schemas.cid import cid_of
 
 _CID = cid_of(b"the block's bytes")
 

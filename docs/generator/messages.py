@@ -1,4 +1,4 @@
-"""docs/reference/commands.md, from `agents.aggregates.REGISTRY`: lifecycles, commands, events, members and rules."""
+"""docs/reference/commands.md, from `annals.agents.aggregates.REGISTRY`: lifecycles, commands, events, members and rules."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from agents.aggregates import REGISTRY
+from annals.agents.aggregates import REGISTRY
+from annals.schemas.values.constraints import extras, hints, takes_null
 from generator.markdown import code, fenced, first_sentence, table
 from generator.rules import rules_of
 from generator.type_names import TypeNames
-from schemas.marks import extras, hints, takes_null
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
-    from agents.machine import On
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.deciding.machine import On
 
 INTRO = """# Commands and events
 

@@ -1,4 +1,4 @@
-"""docs/reference/metrics.md, from `workers.telemetry` and deploy/alerts.yml."""
+"""docs/reference/metrics.md, from `annals.workers.telemetry` and deploy/alerts.yml."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from annals.workers.telemetry import Metrics
 from generator.markdown import code, fenced, table
-from workers.telemetry import Metrics
 
 ALERTS = Path(__file__).parents[2] / "deploy/alerts.yml"
 INTRO = """# Metrics

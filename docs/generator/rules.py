@@ -22,7 +22,7 @@ Rules = dict[str, str]
 
 def rules_of(kind: str) -> dict[str, Rules]:
     """Return the rules of each command of a kind, in the order of the source, with their messages."""
-    module = importlib.import_module(f"agents.aggregates.{kind}")
+    module = importlib.import_module(f"annals.agents.aggregates.{kind}")
     found: dict[str, Rules] = {}
     for case in (node for node in ast.walk(_definition(module.decide)) if isinstance(node, ast.match_case)):
         rules = dict(_raised(case.body, module, {}, 0))

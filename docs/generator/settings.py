@@ -1,4 +1,4 @@
-"""docs/reference/settings.md, from the metadata of `workers.settings`."""
+"""docs/reference/settings.md, from the metadata of `annals.workers.settings`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from annals.workers.settings import settings_metadata
 from generator.markdown import code, fenced, table
-from workers.settings import settings_metadata
 
 if TYPE_CHECKING:
-    from workers.settings.model import SettingMeta
+    from annals.workers.settings.model import SettingMeta
 
 # No setting but a free text or a path takes this; what the others say when they refuse it is what they take.
 PROBE = "\x7f/\x7f"

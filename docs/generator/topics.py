@@ -1,16 +1,16 @@
-"""docs/reference/topics.md, from `topics.catalog`."""
+"""docs/reference/topics.md, from `annals.topics.catalog`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from annals.schemas.cid import cid_of, cid_text
+from annals.topics.catalog import DURABLE_REPLICATION_FACTOR, REPLICATED, SETTINGS, catalogue, durability
+from annals.topics.headers import dead_letter_headers, event_headers, forwarded_headers, outcome_headers
+from annals.topics.names import TopicNames, transactional_id
+from annals.topics.schemas import schema_headers
+from annals.topics.spec import CO_PARTITIONED, Role
 from generator.markdown import code, table
-from schemas.cid import cid_of, cid_text
-from topics.catalog import DURABLE_REPLICATION_FACTOR, REPLICATED, SETTINGS, catalogue, durability
-from topics.headers import dead_letter_headers, event_headers, forwarded_headers, outcome_headers
-from topics.names import TopicNames, transactional_id
-from topics.schemas import schema_headers
-from topics.spec import CO_PARTITIONED, Role
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

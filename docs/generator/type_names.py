@@ -1,4 +1,4 @@
-"""What a member's type is called, and what it means: the aliases of `schemas.fields`, found again in annotations."""
+"""What a member's type is called, and what it means: the aliases of `annals.schemas.values.fields`, found again in annotations."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from msgspec import Meta, Struct
 
-from schemas import fields
-from schemas.marks import extras, is_union, marks_of
+from annals.schemas.values import fields
+from annals.schemas.values.constraints import extras, is_union, marks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# As `schemas.fields.object_within` calls what its check is closed over.
+# As `annals.schemas.values.fields.object_within` calls what its check is closed over.
 LIMIT = "limit_bytes"
 PLAIN = {str: "text", bool: "bool", int: "integer", float: "number", type(None): "null"}
 NUMBERS = {frozenset({int, float}): "number"}

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from msgspec import UNSET, Meta, UnsetType
 
-from schemas.agent import MaxTokens, ModelConfigured, Temperature
-from schemas.fields import Prompt, Score, Url
-from schemas.messages import Message
-from schemas.upcast import Upcast
+from annals.schemas.data.upcast import Upcast
+from annals.schemas.kinds.agent import MaxTokens, ModelConfigured, Temperature
+from annals.schemas.messages import Message
+from annals.schemas.values.fields import Prompt, Score, Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

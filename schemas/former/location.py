@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from schemas.fields import AggregateId, Count, Text, TimeZone, Url
-from schemas.location import Address, Coordinates, LocationDefined
-from schemas.messages import Message
-from schemas.upcast import Upcast
+from annals.schemas.data.upcast import Upcast
+from annals.schemas.kinds.location import Address, Coordinates, LocationDefined
+from annals.schemas.messages import Message
+from annals.schemas.values.fields import AggregateId, Count, Text, TimeZone, Url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET, UnsetType
 
-from schemas.fields import AggregateId, Date, Slug
-from schemas.messages import Message
-from schemas.organization import MemberAdded
-from schemas.upcast import Upcast
+from annals.schemas.data.upcast import Upcast
+from annals.schemas.kinds.organization import MemberAdded
+from annals.schemas.messages import Message
+from annals.schemas.values.fields import AggregateId, Date, Slug
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,9 +6,9 @@ from typing import Final, Self
 
 from chaos_proxy import HOST
 
+from annals.workers.tools.broker import Broker
+from annals.workers.tools.broker.java import new_cluster_id
 from processes import free_port
-from workers.broker import Broker
-from workers.broker.java import new_cluster_id
 
 NODES: Final = (1, 2, 3)
 HEAP_MB: Final = 256

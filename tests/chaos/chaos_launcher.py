@@ -65,7 +65,7 @@ def after(owner: Any, name: str, points: Points, point: str) -> None:
 
 def around_the_fold(points: Points) -> None:
     """Pass a point with half of a batch's changes put together, and one when they are written."""
-    from workers.stores import rocks
+    from annals.workers.stores import rocks
 
     original = rocks.RocksStore.apply
     encode = rocks.encode_position
@@ -84,7 +84,7 @@ def around_the_fold(points: Points) -> None:
 
 def break_a_store(nth: int) -> None:
     """Let the nth write to a store fail, and all that follow on the same one: as RocksDB does on a full disk."""
-    from workers.stores import rocks
+    from annals.workers.stores import rocks
 
     original, written, broken = rocks.RocksStore.apply, [0], []
 
@@ -101,8 +101,8 @@ def break_a_store(nth: int) -> None:
 
 def install(faults: list[dict[str, Any]]) -> None:
     """Put the points into the write path."""
-    from workers.kafka.journal import KafkaShardLog
-    from workers.kafka.transaction import TransactionalWriter
+    from annals.workers.kafka.write.journal import KafkaShardLog
+    from annals.workers.kafka.write.transaction import TransactionalWriter
 
     points = Points(faults)
     before(KafkaShardLog, "commit", points, "before send")
@@ -113,7 +113,7 @@ def install(faults: list[dict[str, Any]]) -> None:
 
 def tell_on_request() -> None:
     """Write where each task waits, on SIGUSR1."""
-    from workers.worker import Worker
+    from annals.workers.worker import Worker
 
     original = Worker.run
 
@@ -141,8 +141,8 @@ def write_tasks() -> None:
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
-    from workers import registry
-    from workers.kafka import transport
+    from annals.workers import registry
+    from annals.workers.kafka.group import transport
 
     if kinds := plan.get("kinds"):
         everything = registry.deciders()
@@ -153,11 +153,11 @@ def main() -> None:
         transport.SESSION_TIMEOUT_MS = session_ms
         transport.HEARTBEAT_INTERVAL_MS = session_ms // 4
     if patience_s := plan.get("fenced_patience_s"):
-        from agents import shard
+        from annals.agents.writing import shard
 
         shard.FENCED_PATIENCE_S = patience_s
     if "markers_s" in plan:
-        from workers.kafka import transaction
+        from annals.workers.kafka.write import transaction
 
         transaction.MARKERS_S = plan["markers_s"]
     if plan.get("without"):
@@ -170,7 +170,7 @@ def main() -> None:
         break_a_store(nth)
     install(plan.get("faults", []))
     tell_on_request()
-    from workers.cli import main as annals
+    from annals.workers.cli import main as annals
 
     sys.argv = ["annals", *sys.argv[2:]]
     annals()

@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 def no_fence() -> None:
     """Each process writes under a transactional id of its own: nobody is refused."""
-    from workers.kafka.transaction import TransactionalWriter
+    from annals.workers.kafka.write.transaction import TransactionalWriter
 
     original = TransactionalWriter.__init__
 
@@ -22,7 +22,7 @@ def no_fence() -> None:
 
 def no_proof_of_the_fold() -> None:
     """A store is believed, whatever it is a fold of."""
-    from agents.shard import Shard
+    from annals.agents.writing.shard import Shard
 
     async def believed(*_: Any) -> bool:
         return True
@@ -32,7 +32,7 @@ def no_proof_of_the_fold() -> None:
 
 def no_transactional_offset() -> None:
     """The transaction does not commit the consumed offset."""
-    from workers.kafka.transaction import TransactionalWriter
+    from annals.workers.kafka.write.transaction import TransactionalWriter
 
     async def nothing(*_: Any) -> None:
         return
@@ -43,14 +43,14 @@ def no_transactional_offset() -> None:
 
 def no_deduplication() -> None:
     """No command is recognised."""
-    from agents.ledger import Ledger
+    from annals.agents.folding.working_set import WorkingSet
 
-    Ledger.command = lambda *_: None
+    WorkingSet.command = lambda *_: None
 
 
 def no_routing() -> None:
     """Every command is decided where it is found."""
-    from agents import chunk
+    from annals.agents.writing import decision_plan as chunk
 
     class Anywhere(int):
         def __eq__(self, other: object) -> bool:
@@ -66,20 +66,20 @@ def no_routing() -> None:
 
 def no_readers_rule() -> None:
     """Every event in the journal counts, wherever it stands."""
-    from agents.fold import Fold
-    from schemas.chain import read_block
-    from schemas.cid import cid_of
+    from annals.agents.folding.fold import Fold
+    from annals.schemas.chain import read_block
+    from annals.schemas.cid import cid_of
 
     def believing(fold: Any, record: Any) -> None:
         event = read_block(fold._decider.kind, record.value)
-        fold._counted(record, record.key, event, fold._ledger.aggregate(record.key), cid_of(record.value))
+        fold._counted(record, record.key, event, fold._working_set.aggregate(record.key), cid_of(record.value))
 
     Fold._one = believing
 
 
 def reads_uncommitted() -> None:
     """The group's consumer delivers what a producer may yet abort, as Faust's own does."""
-    from workers.kafka import transport
+    from annals.workers.kafka.group import transport
 
     original = transport.reading_consumer
 
@@ -91,7 +91,7 @@ def reads_uncommitted() -> None:
 
 def answers_not_looked_at() -> None:
     """A batch that the broker refuses is taken for written, as aiokafka's own producer does."""
-    from workers.kafka.transaction import TransactionalWriter
+    from annals.workers.kafka.write.transaction import TransactionalWriter
 
     produce, transact = TransactionalWriter._produce_to, TransactionalWriter._transact
 
@@ -112,7 +112,7 @@ def answers_not_looked_at() -> None:
 
 def end_sent_again() -> None:
     """EndTxn is sent again until it is answered, as aiokafka's own producer does."""
-    from workers.kafka.transaction import TransactionalWriter
+    from annals.workers.kafka.write.transaction import TransactionalWriter
 
     original = TransactionalWriter._end
 
@@ -126,7 +126,7 @@ def end_sent_again() -> None:
 
 def offsets_not_compared() -> None:
     """Where the broker put a batch is not looked at."""
-    from workers.kafka.transaction import TransactionalWriter
+    from annals.workers.kafka.write.transaction import TransactionalWriter
 
     original = TransactionalWriter.commit
 
@@ -138,7 +138,7 @@ def offsets_not_compared() -> None:
 
 def producer_kept() -> None:
     """After an unknown outcome the same producer goes on, in the same epoch."""
-    from workers.kafka.transaction import TransactionalWriter
+    from annals.workers.kafka.write.transaction import TransactionalWriter
 
     original = TransactionalWriter.fence
 

@@ -12,7 +12,7 @@ from chaos_sender import Sender, Sent
 from chaos_workers import KINDS, WITHIN_S, Deployment, eventually
 from confluent_kafka.admin import AdminClient, NewTopic
 
-from topics.catalog import catalogue
+from annals.topics.catalog import catalogue
 
 
 class Scenario(Deployment):

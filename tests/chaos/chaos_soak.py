@@ -16,7 +16,7 @@ from chaos_scenario import Scenario
 from chaos_workers import SESSION_MS, Worker
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from workers.broker import Broker
+from annals.workers.tools.broker import Broker
 
 SLOTS: Final = 3
 BURST: Final = 60

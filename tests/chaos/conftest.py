@@ -8,9 +8,9 @@ import pytest
 from chaos_proxy import HOST, Proxy
 from chaos_scenario import Scenario
 
+from annals.workers.kafka.protocol.transactions_v2 import FEATURE, IMPLICIT_FROM
+from annals.workers.tools.broker import Broker
 from processes import free_port
-from workers.broker import Broker
-from workers.kafka.implicit import FEATURE, IMPLICIT_FROM
 
 
 def properties(port: int, behind: int, proxied: int) -> dict[str, str]:

@@ -7,7 +7,7 @@ import pytest
 from chaos_commands import mix, persons
 from chaos_scenario import Scenario, assert_clean
 
-from workers.broker import Broker
+from annals.workers.tools.broker import Broker
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 

@@ -9,8 +9,8 @@ from chaos_commands import persons
 from chaos_scenario import Scenario, assert_clean
 from chaos_workers import SESSION_MS, Worker, eventually, open_handles
 
-from workers.broker import Broker
-from workers.kafka.assignor import BalancedAssignor
+from annals.workers.kafka.group.assignor import BalancedAssignor
+from annals.workers.tools.broker import Broker
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
 

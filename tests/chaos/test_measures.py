@@ -21,9 +21,9 @@ from chaos_workers import eventually
 from confluent_kafka import Producer
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
-from agents.ports import Changes, Position, Stored
-from workers.kafka.implicit import IMPLICIT_FROM
-from workers.stores.rocks import RocksStore, StoreBudget
+from annals.agents.ports import Changes, Position, Stored
+from annals.workers.kafka.protocol.transactions_v2 import IMPLICIT_FROM
+from annals.workers.stores.rocks import RocksStore, StoreBudget
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 

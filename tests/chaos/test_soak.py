@@ -10,7 +10,7 @@ from chaos_report import written
 from chaos_scenario import Scenario, assert_clean
 from chaos_soak import Soak
 
-from workers.broker import Broker
+from annals.workers.tools.broker import Broker
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos, pytest.mark.slow]
 

@@ -242,7 +242,7 @@ def test_an_entry_point_that_registers_nothing_is_named(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: broken-plugin\nVersion: 1\n")
     (folder / "entry_points.txt").write_text("[annals.aggregates]\nghost = nowhere:GHOST\n")
-    code = "from workers.registry import deciders\ndeciders()"
+    code = "from annals.workers.registry import deciders\ndeciders()"
     result = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(tmp_path)},

@@ -11,7 +11,7 @@ from chaos_records import home_of
 from chaos_scenario import Scenario, assert_clean
 from chaos_workers import eventually
 
-from workers.kafka.transaction import MARKERS_S
+from annals.workers.kafka.write.transaction import MARKERS_S
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from agents.ports import Changes, Position, Stored, command_key
-from workers.stores.memory import MemoryStore
-from workers.stores.rocks import RocksStore, StoreBudget
+from annals.agents.ports import Changes, Position, Stored, command_key
+from annals.workers.stores.memory import MemoryStore
+from annals.workers.stores.rocks import RocksStore, StoreBudget
 
 HEAD = b"\x01\x71\x1e\x20" + bytes(32)
 OTHER = b"\x01\x71\x1e\x20" + bytes(range(32))

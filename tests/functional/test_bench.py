@@ -12,9 +12,9 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
+from annals.workers.cli import main
+from annals.workers.tools.bench.plan import PARTS
 from processes import ENTRY_POINT, own_environment, running, until
-from workers.bench.plan import PARTS
-from workers.cli import main
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from annals.schemas.kinds import KINDS
 from processes import ENTRY_POINT, own_environment
-from schemas.kinds import KINDS
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 

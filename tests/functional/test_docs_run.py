@@ -77,14 +77,14 @@ def json_lines(text: str) -> list[Any]:
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]
 
 
-def agrees(shown: Any, found: Any) -> bool:
+def matches(shown: Any, found: Any) -> bool:
     """Whether an answer is as the page shows it; an ellipsis stands for what differs from run to run."""
     if isinstance(shown, dict):
         return (
-            isinstance(found, dict) and shown.keys() == found.keys() and all(agrees(shown[k], found[k]) for k in shown)
+            isinstance(found, dict) and shown.keys() == found.keys() and all(matches(shown[k], found[k]) for k in shown)
         )
     if isinstance(shown, list):
-        return isinstance(found, list) and len(shown) == len(found) and all(map(agrees, shown, found))
+        return isinstance(found, list) and len(shown) == len(found) and all(map(matches, shown, found))
     if isinstance(shown, str) and "…" in shown:
         return re.fullmatch(".+".join(map(re.escape, shown.split("…"))), str(found)) is not None
     return bool(shown == found)
@@ -96,7 +96,7 @@ def test_the_tutorial_can_be_carried_out_and_answers_as_it_says(environment: dic
     for language, body in blocks("tutorial/first-chain.md"):
         if language == "json":
             shown, found = json_lines(body), json_lines(answer)
-            assert agrees(shown, found), f"the page shows {shown}, the answer was {found}"
+            assert matches(shown, found), f"the page shows {shown}, the answer was {found}"
             compared += 1
         elif language == "sh" and body not in ELSEWHERE:
             result = run(body, environment)

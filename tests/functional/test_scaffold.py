@@ -103,7 +103,7 @@ def test_a_new_version_is_read_through_its_upcaster_and_passes_the_checks(copy: 
 
 def test_a_member_renamed_in_a_new_version_is_read_from_the_old_one(copy: Path) -> None:
     run("annals schemas new-version person PersonRenamed", copy)
-    schema, former = copy / "schemas/person.py", copy / "schemas/former/person.py"
+    schema, former = copy / "schemas/kinds/person.py", copy / "schemas/former/person.py"
     text = schema.read_text()
     begin = text.index("class PersonRenamed(RenamePerson):")
     changed = re.sub(

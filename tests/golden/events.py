@@ -19,8 +19,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from agents.decider import Decider
-    from schemas.messages import Message
+    from annals.agents.deciding.decider import Decider
+    from annals.schemas.messages import Message
 
 HERE = Path(__file__).parent / "events"
 PREVIOUS = bytes.fromhex("01711e20") + bytes(range(32))
@@ -41,7 +41,7 @@ class Published(NamedTuple):
 
 def published(decider: Decider[Any]) -> Iterator[Published]:
     """Every type in every version, the older ones first."""
-    from schemas.upcast import Upcast
+    from annals.schemas.data.upcast import Upcast
 
     for name, spec in decider.events.items():
         for version, upcaster in enumerate(spec.upcasters, 1):
@@ -57,7 +57,7 @@ def golden(decider: Decider[Any]) -> Path:
 
 def block_of(decider: Decider[Any], each: Published, data: dict[str, Any]) -> tuple[bytes, bytes]:
     """The block of an event with these data, and its CID."""
-    from schemas.chain import seal
+    from annals.schemas.chain import seal
 
     creations = {event.__name__ for row in decider.machine.rows.values() if row.is_creation for event in row.events}
     is_first = each.name in creations
@@ -81,7 +81,7 @@ def _sample(message: type[Message]) -> dict[str, Any]:
     """The simplest data in which every member has a value."""
     from hypothesis import HealthCheck, Phase, find, settings
 
-    from agents.testing.strategies import structs
+    from annals.agents.testing.strategies import structs
 
     names = [field.encode_name for field in msgspec.structs.fields(message)]
 
@@ -102,8 +102,8 @@ def _sample(message: type[Message]) -> dict[str, Any]:
 
 
 def _write(decider: Decider[Any], again: str = "") -> list[str]:
-    from schemas.canonical import decode
-    from schemas.cid import cid_text
+    from annals.schemas.canonical import decode
+    from annals.schemas.cid import cid_text
 
     path = golden(decider)
     kept = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
@@ -124,7 +124,7 @@ def _write(decider: Decider[Any], again: str = "") -> list[str]:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    from agents.aggregates import REGISTRY
+    from annals.agents.aggregates import REGISTRY
 
     named = {sys.argv[1]: sys.argv[2]} if len(sys.argv) == 3 else {}
     for one in REGISTRY.values():

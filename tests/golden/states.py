@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
+    from annals.agents.deciding.decider import Decider
 
 HERE = Path(__file__).parent / "states"
 
@@ -25,8 +25,8 @@ def golden(decider: Decider[Any]) -> Path:
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
-    from agents.aggregates import REGISTRY
-    from agents.layouts import layout
+    from annals.agents.aggregates import REGISTRY
+    from annals.agents.deciding.state_layouts import layout
 
     for each in REGISTRY.values():
         if not golden(each).exists():

@@ -17,17 +17,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import bad_commands
+from annals.topics.keys import partition_of
+from annals.topics.wire import encode_headers
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.ranges import read_range
+from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.settings import Settings
 from command_cases import Accepted, Case, DeadLettered
 from json_texts import commands as command_texts
 from processes import ENTRY_POINT, free_port, own_environment, running, until
-from topics.keys import partition_of
-from topics.wire import encode_headers
-from workers.kafka.batches import PartitionBatches
-from workers.kafka.connections import connect
-from workers.kafka.frames import headers_of
-from workers.kafka.ranges import read_range
-from workers.kafka.transaction import Offsets, TransactionalWriter
-from workers.settings import Settings
 
 PARTITIONS = 4
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")

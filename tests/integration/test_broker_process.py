@@ -18,8 +18,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
-from workers.broker import Broker, BrokerError
-from workers.broker.errors import PortTakenError
+from annals.workers.tools.broker import Broker, BrokerError
+from annals.workers.tools.broker.errors import PortTakenError
 
 pytestmark = pytest.mark.broker
 

@@ -8,13 +8,13 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaConnectionError, KafkaTimeoutError, TopicAuthorizationFailedError
 
+from annals.schemas.outcome import accepted
+from annals.topics.keys import partition_of
+from annals.workers.client import CommandClient, NoAnswerError, NotSendableError
+from annals.workers.kafka.connections import MissingTopicError
+from annals.workers.settings import Settings
 from chained import make_topics
-from schemas.outcome import accepted
 from scripted_worker import ScriptedWorker, answering, command_id, no, yes
-from topics.keys import partition_of
-from workers.client import CommandClient, NoAnswerError, NotSendableError
-from workers.kafka.connections import MissingTopicError
-from workers.settings import Settings
 
 pytestmark = pytest.mark.broker
 

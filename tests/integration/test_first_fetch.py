@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from jgo.maven import _core
 
-from workers.broker import BrokerError, jars
-from workers.broker.jars import kafka_jars
-from workers.settings.certificates import authorities_for_requests
+from annals.workers.settings.certificates import authorities_for_requests
+from annals.workers.tools.broker import BrokerError, jars
+from annals.workers.tools.broker.jars import kafka_jars
 
 TLS = Path(__file__).with_name("tls")
 AUTHORITY = str(TLS / "authority.pem")

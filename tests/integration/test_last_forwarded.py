@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaProducer
 
+from annals.workers.kafka.read import forwarded_commands as copies
 from chained import WITHIN_S, make_topics
-from workers.kafka import copies
 
 pytestmark = pytest.mark.broker
 
@@ -55,7 +55,7 @@ async def test_headers_that_somebody_made_up_hide_no_command(bootstrap: str, top
 async def test_a_long_partition_is_looked_through_in_steps(
     bootstrap: str, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.kafka.copies.STEP_OFFSETS", 2)
+    monkeypatch.setattr("annals.workers.kafka.read.forwarded_commands.STEP_OFFSETS", 2)
     await write(bootstrap, topic, (0, b"0", None), (1, b"0", (0, 0)), *[(1, b"later", None)] * 5)
     assert await last_forwarded({"bootstrap_servers": bootstrap}, (topic, 0), 0) == 0
 

@@ -9,12 +9,12 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from agents.ports import LogState, OutcomeRecord, UnreachableError
+from annals.agents.ports import LogState, OutcomeRecord, UnreachableError
+from annals.schemas.cid import cid_of
+from annals.schemas.outcome import accepted
+from annals.topics.names import TopicNames
+from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
 from chained import WITHIN_S, make_topics
-from schemas.cid import cid_of
-from schemas.outcome import accepted
-from topics.names import TopicNames
-from workers.kafka.journal import KafkaShardLog, ShardTopics
 
 pytestmark = pytest.mark.broker
 
@@ -56,7 +56,7 @@ async def test_what_speaks_of_no_command_here_is_left_out(bootstrap: str, topic_
 async def test_they_come_newest_first_each_once_in_growing_steps(
     bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("workers.kafka.journal.TAIL_OFFSETS", 2)
+    monkeypatch.setattr("annals.workers.kafka.write.journal.TAIL_OFFSETS", 2)
     async with outcomes(bootstrap, topic_prefix, *[[("command-offset", b"1")]] * 20) as (shard, seen):
         steps = [[record.value for record in step] async for step in shard.newest_outcomes(seen)]
     assert [len(step) for step in steps] == [2, 16, 2]

@@ -14,11 +14,11 @@ from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
-from topics.catalog import durability
-from workers.kafka import cluster, probes
-from workers.kafka.provisioning import BrokersUnreachableError, NotPermittedError, check, create, specs
-from workers.registry import deciders
-from workers.settings import Settings, SettingsError
+from annals.topics.catalog import durability
+from annals.workers.kafka.admin import cluster, probes
+from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, NotPermittedError, check, create, specs
+from annals.workers.registry import deciders
+from annals.workers.settings import Settings, SettingsError
 
 pytestmark = pytest.mark.broker
 
@@ -154,7 +154,7 @@ async def test_what_the_broker_refuses_to_create_is_told_in_its_words(
     setting = durability(1)[1]
     for spec in broken:
         object.__setattr__(spec, "settings", (type(setting)("no.such.setting", "1", setting.rule, ""),))
-    monkeypatch.setattr("workers.kafka.provisioning.specs", lambda _: tuple(broken))
+    monkeypatch.setattr("annals.workers.kafka.admin.provisioning.specs", lambda _: tuple(broken))
     with pytest.raises(NotPermittedError, match=r"dead-letters could not be created: .*no\.such\.setting"):
         await create(settings)
 

@@ -5,10 +5,10 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
+from annals.workers.kafka.group.active_partitions import ActivePartitions, AttentiveFetcher
+from annals.workers.kafka.group.header_names import reading_consumer
+from annals.workers.kafka.protocol.fetches import QuickFetchRequest
 from chained import make_topics
-from workers.kafka.attention import Attention, AttentiveFetcher
-from workers.kafka.fetches import QuickFetchRequest
-from workers.kafka.header_names import reading_consumer
 
 pytestmark = pytest.mark.broker
 
@@ -45,7 +45,7 @@ async def test_what_comes_to_a_quiet_partition_is_read_while_another_is_busy(
 
     async with producer, consumer:
         assert isinstance(consumer._fetcher, AttentiveFetcher)
-        consumer._fetcher.attention = Attention()
+        consumer._fetcher.active_partitions = ActivePartitions()
         consumer.assign([TopicPartition(name, 0) for name in topics])
         await consumer.seek_to_beginning()
         sending = asyncio.create_task(keep_busy())

@@ -11,12 +11,12 @@ from aiokafka.client import AIOKafkaClient
 from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read import ranges
+from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
 from chained import chain, make_topics, write
-from workers.kafka import ranges
-from workers.kafka.connections import connect
-from workers.kafka.frames import headers_of
-from workers.kafka.offsets import LAST, LAST_STABLE, list_offsets
-from workers.kafka.ranges import RangeGoneError, bounds, read_range
 
 pytestmark = pytest.mark.broker
 

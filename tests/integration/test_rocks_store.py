@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from agents.ports import Changes, Position, StoppedError, Stored
-from workers.stores import rocks
-from workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
+from annals.agents.ports import Changes, Position, StoppedError, Stored
+from annals.workers.stores import rocks
+from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
 
 HEAD = b"\x01\x71\x1e\x20" + bytes(32)
 ADA = Stored(1, HEAD, "2026-11-21T09:30:00.000000Z", b"state")
@@ -19,7 +19,7 @@ IDENTITY = identity_of("person", 0, 4, 1, "events.person")
 HOLD = """
 import sys
 from pathlib import Path
-from workers.stores.rocks import RocksStore, StoreBudget
+from annals.workers.stores.rocks import RocksStore, StoreBudget
 store = RocksStore(Path(sys.argv[1]), StoreBudget(8 << 20, 4 << 20).options("lz4"))
 print("held", flush=True)
 sys.stdin.read()

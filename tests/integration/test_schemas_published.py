@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from agents.aggregates import REGISTRY
-from topics.schemas import schema_headers
-from workers.kafka.provisioning import create
-from workers.published import published
-from workers.schema_publisher import SchemaPublisher, topic
-from workers.settings import Settings, client_options
+from annals.agents.aggregates import REGISTRY
+from annals.topics.schemas import schema_headers
+from annals.workers.kafka.admin.provisioning import create
+from annals.workers.schema_publisher import SchemaPublisher, topic
+from annals.workers.schema_publisher.published import published
+from annals.workers.settings import Settings, client_options
 
 pytestmark = pytest.mark.broker
 ADDED = "annals.person.EmailAdded.v1"

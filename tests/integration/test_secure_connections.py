@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from workers.broker import Broker
-from workers.kafka.provisioning import BrokersUnreachableError, NotPermittedError, check, create
-from workers.settings import Secret, Settings, load_settings
+from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, NotPermittedError, check, create
+from annals.workers.settings import Secret, Settings, load_settings
+from annals.workers.tools.broker import Broker
 
 pytestmark = pytest.mark.broker
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+from annals.topics.keys import partition_of
 from chained import make_topics
 from processes import ENTRY_POINT, own_environment
 from scripted_worker import ScriptedWorker, answering, command_id, no, yes
-from topics.keys import partition_of
 
 pytestmark = pytest.mark.broker
 
@@ -136,7 +136,7 @@ async def test_more_lines_than_are_in_flight_at_once_come_from_a_file(sender: Se
 
 async def in_bulk(record: Any, worker: ScriptedWorker) -> None:
     """Answer without waiting until that is written."""
-    from topics.headers import outcome_headers
+    from annals.topics.headers import outcome_headers
 
     headers = outcome_headers(command_id(record), record.offset)
     await worker.producer.send(worker.outcomes, yes(record), record.key, record.partition, headers=headers)

@@ -10,11 +10,11 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
+from annals.workers.kafka.connections import stop_consumer
+from annals.workers.kafka.group.header_names import reading_consumer
+from annals.workers.kafka.write import journal
+from annals.workers.kafka.write.journal import read_partition
 from chained import chain, make_topics, write
-from workers.kafka import journal
-from workers.kafka.connections import stop_consumer
-from workers.kafka.header_names import reading_consumer
-from workers.kafka.journal import read_partition
 
 pytestmark = pytest.mark.broker
 

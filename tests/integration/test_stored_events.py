@@ -13,14 +13,14 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import MessageSizeTooLargeError
 from click.testing import CliRunner
 
+from annals.schemas.chain import seal
+from annals.schemas.cid import cid_text
+from annals.schemas.snapshot import Snapshot, decode_snapshot, encode_snapshot
+from annals.workers.cli.schemas import schemas
+from annals.workers.kafka.admin.provisioning import create
+from annals.workers.maintenance.walk import connected
+from annals.workers.settings import Settings, client_options
 from chained import Sealed, write
-from schemas.chain import seal
-from schemas.cid import cid_text
-from schemas.snapshot import Snapshot, decode_snapshot, encode_snapshot
-from workers.cli.schemas import schemas
-from workers.kafka.provisioning import create
-from workers.settings import Settings, client_options
-from workers.stored.walk import connected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def run(settings: Settings, *arguments: str) -> Any:
 
 
 async def contents(settings: Settings, topic: str) -> list[tuple[bytes | None, bytes | None]]:
-    from workers.kafka.ranges import bounds, read_range
+    from annals.workers.kafka.read.ranges import bounds, read_range
 
     where = (settings.topic_prefix + topic, 0)
     async with connected(settings, [where[0]]) as client:
@@ -129,7 +129,7 @@ def test_migrate_makes_snapshots_of_a_former_state_version_anew(settings: Settin
     key, value = asyncio.run(contents(settings, "snapshots.agent"))[-1]
     snapshot = decode_snapshot(value or b"")
     assert (key, snapshot.version, snapshot.head, snapshot.state_version) == (b"a-1", 3, OLD_AND_NEW[-1].cid, 1)
-    from agents.aggregates import REGISTRY
+    from annals.agents.aggregates import REGISTRY
 
     state = REGISTRY["agent"].decode_state(snapshot.state)
     assert (state.provider, state.model) == ("anthropic", "claude-2")
@@ -165,7 +165,7 @@ async def set_limit(settings: Settings, topic: str, limit_bytes: int) -> None:
 
 
 def test_without_topics_it_is_said_what_to_do(bootstrap: str, topic_prefix: str) -> None:
-    from workers.cli.failures import CannotAskError
+    from annals.workers.cli.failures import CannotAskError
 
     nowhere = Settings(bootstrap_servers=bootstrap, topic_prefix=topic_prefix)
     with pytest.raises(CannotAskError, match="annals topics create"):

@@ -15,15 +15,15 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
-from agents.ports import FencedError, UncertainError
+from annals.agents.ports import FencedError, UncertainError
+from annals.topics.wire import encode_headers, unsigned_varint
+from annals.workers.kafka.protocol.transactions_v2 import FEATURE, finalized_level
+from annals.workers.kafka.protocol.wire_requests import NO_TAGS, EncodedRequest, compact
+from annals.workers.kafka.write import transaction
+from annals.workers.kafka.write.batches import PartitionBatches, RecordBatch
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.tools.broker import Broker
 from chained import make_topics
-from topics.wire import encode_headers, unsigned_varint
-from workers.broker import Broker
-from workers.kafka import transaction
-from workers.kafka.batches import PartitionBatches, RecordBatch
-from workers.kafka.encoded import NO_TAGS, EncodedRequest, compact
-from workers.kafka.implicit import FEATURE, finalized_level
-from workers.kafka.transaction import Offsets, TransactionalWriter
 
 pytestmark = pytest.mark.broker
 

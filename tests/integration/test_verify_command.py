@@ -14,17 +14,17 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
+from annals.schemas.cid import cid_text
+from annals.topics.keys import partition_of
+from annals.workers.audit import processes as audit_processes
+from annals.workers.audit.chunks import CHUNK_OFFSETS
+from annals.workers.audit.processes import SurveyError, survey_in_processes
+from annals.workers.audit.scan import Survey
+from annals.workers.audit.verify import cores, verify_journals
+from annals.workers.cli import main
+from annals.workers.settings import Settings
 from chained import Sealed, chain, make_topics, sealed, write
 from processes import ENTRY_POINT, own_environment
-from schemas.cid import cid_text
-from topics.keys import partition_of
-from workers.audit import processes as audit_processes
-from workers.audit.chunks import CHUNK_OFFSETS
-from workers.audit.processes import SurveyError, survey_in_processes
-from workers.audit.survey import Survey
-from workers.audit.verify import cores, verify_journals
-from workers.cli import main
-from workers.settings import Settings
 
 pytestmark = pytest.mark.broker
 
@@ -232,8 +232,8 @@ def test_many_chunks_and_processes_find_what_one_finds(journal: Journal, process
     journal.write([each for each in events if each not in in_first], 1, linger_ms=20)
     journal.write([in_first[5]], 0)
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("workers.audit.chunks.CHUNK_OFFSETS", 256)
-        patched.setattr("workers.audit.verify.CHUNK_OFFSETS", 256)
+        patched.setattr("annals.workers.audit.chunks.CHUNK_OFFSETS", 256)
+        patched.setattr("annals.workers.audit.verify.CHUNK_OFFSETS", 256)
         status, report = journal.verify("--processes", str(processes))
     assert (status, report["events"], report["aggregates"], report["void"]) == (1, 6_000, 20, 1)
     assert [(place["offset"], place["partition"]) for place in report["broken"]] == [(len(in_first), 0)]
@@ -252,8 +252,8 @@ def test_a_process_that_cannot_read_is_2_and_none_is_left(journal: Journal) -> N
 
 
 def _chunks(settings: Settings) -> Any:
-    from workers.audit.chunks import chunks_of
-    from workers.audit.journals import find_journals
+    from annals.workers.audit.chunks import chunks_of
+    from annals.workers.audit.journals import find_journals
 
     journals = asyncio.run(find_journals(settings, ["person"], b"p-1"))
     return (chunk for journal in journals for chunk in chunks_of(journal))
@@ -290,7 +290,7 @@ def test_ctrl_c_ends_all_its_processes(journal: Journal) -> None:
         ANNALS_BOOTSTRAP_SERVERS=journal.bootstrap, ANNALS_TOPIC_PREFIX=journal.topic.removesuffix("events.person")
     )
     script = (
-        "import workers.audit.chunks as chunks; from workers.cli import main\n"
+        "import annals.workers.audit.chunks as chunks; from annals.workers.cli import main\n"
         "chunks.CHUNK_OFFSETS = 1\n"
         "if __name__ == '__main__': main(['verify', 'person', '--processes', '2'])"
     )

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from schemas import agent, organization, workflow
-from schemas.refs import ActorRef, OwnerRef
+from annals.schemas.kinds import agent, organization, workflow
+from annals.schemas.values.refs import ActorRef, OwnerRef
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from schemas.messages import Message
+    from annals.schemas.messages import Message
 
 ADA = ActorRef(kind="person", id="p-1")
 STUDY: Final[dict[str, Any]] = {"question": "Why?", "methodology": {"name": "reading"}}

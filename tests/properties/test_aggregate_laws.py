@@ -9,14 +9,14 @@ from beginnings import BEGINNINGS
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.aggregates import REGISTRY
-from agents.testing import laws
-from agents.testing.histories import aimed, histories, states
-from agents.testing.strategies import commands, events
+from annals.agents.aggregates import REGISTRY
+from annals.agents.testing import laws
+from annals.agents.testing.histories import aimed, histories, states
+from annals.agents.testing.strategies import commands, events
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
-    from schemas.messages import Message
+    from annals.agents.deciding.decider import Decider
+    from annals.schemas.messages import Message
 
 # Histories are drawn by deciding: slow to draw the first time, while strategies are being made from the types.
 LIVELY = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])

@@ -4,7 +4,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocolMemberMetadata
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.kafka.assignor import BalancedAssignor, balanced
+from annals.workers.kafka.group.assignor import BalancedAssignor, balanced
 
 MEMBERS = st.lists(st.text("abcdef", min_size=1, max_size=4), min_size=1, max_size=6, unique=True)
 TOPICS = st.dictionaries(st.sampled_from(["a", "b", "c", "d"]), st.integers(1, 12), min_size=1).map(

@@ -6,8 +6,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.chain import ForeignError, Verdict, judge, read_block, seal
-from schemas.cid import cid_of
+from annals.schemas.chain import ForeignError, Verdict, judge, read_block, seal
+from annals.schemas.cid import cid_of
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 DATA = st.dictionaries(NAMES, NAMES | st.integers(-(2**63), 2**64 - 1) | st.floats(0.5, 1e9) | st.none(), max_size=4)

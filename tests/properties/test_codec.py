@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from multiformats import CID, multihash
 
-from schemas.canonical import NotCanonicalError, decode, encode
-from schemas.cid import CID_PREFIX, cid_of, cid_text, parse_cid
+from annals.schemas.canonical import NotCanonicalError, decode, encode
+from annals.schemas.cid import CID_PREFIX, cid_of, cid_text, parse_cid
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 NUMBERS = st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False).filter(

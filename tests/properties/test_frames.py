@@ -5,8 +5,8 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topics.wire import encode_headers, varint
-from workers.kafka.frames import FormatError, batches_of, headers_of
+from annals.topics.wire import encode_headers, varint
+from annals.workers.kafka.protocol.record_batches import FormatError, batches_of, headers_of
 
 HEADERS = st.lists(st.tuples(st.text(max_size=200), st.none() | st.binary(max_size=200)), max_size=20)
 BYTES = st.none() | st.binary(max_size=300) | st.sampled_from([b"x" * 8_000, b"y" * 40_000])

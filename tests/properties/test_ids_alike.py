@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from schemas.complaints import complaints
-from schemas.fields import AggregateId
-from schemas.ids import id_problem
+from annals.schemas.data.complaints import complaints
+from annals.schemas.values.fields import AggregateId
+from annals.schemas.values.ids import id_problem
 
 CHARACTERS = st.sampled_from(
     " \u00a0\u3000\u2028\u200b\ufeff\x00\x1f\x85\ufdd0\ufffe\U0001ffffaÄ\U0001f600"

@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator, FormatChecker
 
-from agents.aggregates import REGISTRY
-from agents.testing.strategies import structs
-from schemas.json_schema import message_schema
+from annals.agents.aggregates import REGISTRY
+from annals.agents.testing.strategies import structs
+from annals.schemas.json_schemas.json_schema import message_schema
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
-    from schemas.messages import Message
+    from annals.agents.deciding.decider import Decider
+    from annals.schemas.messages import Message
 
 # Strategies are made from the types the first time they are drawn from.
 LIVELY = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])

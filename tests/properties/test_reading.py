@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from annals.schemas.envelope import Command
+from annals.schemas.wire.deep_json import take_apart
+from annals.schemas.wire.reading import _read_strictly, _read_surely, read_command, read_commands
+from annals.schemas.wire.strict_json import NotJsonError, nesting, parse_strict
 from json_texts import VALUES, broken, commands
-from schemas.deep_json import take_apart
-from schemas.envelope import Command
-from schemas.reading import _read_strictly, _read_surely, read_command, read_commands
-from schemas.strict_json import NotJsonError, nesting, parse_strict
 
 NO_TRACE = (None, None)
 IDS = st.text(st.characters(categories=["L", "N", "P"], exclude_characters='"$'), min_size=1, max_size=20)

@@ -10,11 +10,11 @@ from hypothesis import find, given
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, UnsetType
 
-from agents.testing.strategies import structs, values
-from schemas import fields
-from schemas.complaints import complaints
-from schemas.marks import UNORDERED, checked
-from schemas.messages import Message, Part
+from annals.agents.testing.strategies import structs, values
+from annals.schemas.data.complaints import complaints
+from annals.schemas.messages import Message, Part
+from annals.schemas.values import fields
+from annals.schemas.values.constraints import UNORDERED, checked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annals.topics.wire import encode_headers
+from annals.workers.audit import scan as surveying
+from annals.workers.audit.scan import Survey, survey
 from chained import TRACE, Sealed, chain, records, sealed
-from topics.wire import encode_headers
-from workers.audit import survey as surveying
-from workers.audit.survey import Survey, survey
 
 CHAINS = (
     chain("p-1", 6),

@@ -5,10 +5,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.canonical import encode
-from schemas.chain import ForeignError, read_block, seal
-from schemas.cid import cid_of
-from schemas.together import Columns, read_together
+from annals.schemas.bulk import Columns, read_together
+from annals.schemas.canonical import encode
+from annals.schemas.chain import ForeignError, read_block, seal
+from annals.schemas.cid import cid_of
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)

@@ -9,16 +9,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from agents.aggregates import REGISTRY
-from agents.testing import laws
-from agents.testing.strategies import structs
-from schemas.former.agent import ModelConfigured1, split_model
-from schemas.former.location import LocationDefined1
-from schemas.upcast import Upcast
+from annals.agents.aggregates import REGISTRY
+from annals.agents.testing import laws
+from annals.agents.testing.strategies import structs
+from annals.schemas.data.upcast import Upcast
+from annals.schemas.former.agent import ModelConfigured1, split_model
+from annals.schemas.former.location import LocationDefined1
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
-    from schemas.messages import Message
+    from annals.agents.deciding.decider import Decider
+    from annals.schemas.messages import Message
 
 OLDER = [
     (decider, name, version, upcaster.older)
@@ -67,7 +67,7 @@ def test_the_law_names_data_that_an_upcaster_loses() -> None:
 def test_a_derived_location_type_is_one_that_the_place_rules_allow(older: LocationDefined1) -> None:
     import msgspec
 
-    from agents.aggregates.location import _refuse_misplaced
+    from annals.agents.aggregates.location import _refuse_misplaced
 
     event: Any = REGISTRY["location"].read_event("LocationDefined", 1, msgspec.to_builtins(older))
     _refuse_misplaced(event.location_type, event.address, event.coordinates, event.access_url)

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agents.aggregates import REGISTRY
-from agents.testing.strategies import structs
-from schemas.complaints import complaints
+from annals.agents.aggregates import REGISTRY
+from annals.agents.testing.strategies import structs
+from annals.schemas.data.complaints import complaints
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
+    from annals.agents.deciding.decider import Decider
 
 JUNK = st.one_of(
     st.none(),

@@ -6,12 +6,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from agents.decider import Circumstances, Decider
-from agents.machine import ABSENT, Machine, On
-from agents.refusals import Refused
-from agents.state import State
-from schemas.fields import Slug
-from schemas.messages import Message, turned
+from annals.agents.deciding.decider import Circumstances, Decider
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.deciding.refusals import Refused
+from annals.agents.deciding.state import State
+from annals.schemas.messages import Message, event_from
+from annals.schemas.values.fields import Slug
 
 
 class HangLamp(Message):
@@ -81,15 +81,15 @@ def already_true(command: Message, lamp: Lamp) -> bool:
 def decide(command: Message, lamp: Lamp, at: Circumstances) -> list[Message]:
     match command:
         case HangLamp():
-            return [turned(command, LampHung)]
+            return [event_from(command, LampHung)]
         case SwitchOn():
-            return [turned(command, SwitchedOn)]
+            return [event_from(command, SwitchedOn)]
         case SwitchOff():
-            return [turned(command, SwitchedOff)]
+            return [event_from(command, SwitchedOff)]
         case ChangeBulb():
             if lamp.status == "lit":
                 raise Refused("too_hot", "switch it off first")
-            return [turned(command, BulbChanged)]
+            return [event_from(command, BulbChanged)]
         case _:
             return [ThrownAway()]
 

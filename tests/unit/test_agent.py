@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agents.aggregates.agent import MAX_CAPABILITIES, MAX_CLOSED_TASKS
-from agents.testing import given
-from schemas.agent import (
+from annals.agents.aggregates.agent import MAX_CAPABILITIES, MAX_CLOSED_TASKS
+from annals.agents.testing import given
+from annals.schemas.kinds.agent import (
     ActivateAgent,
     AgentActivated,
     AgentDecommissioned,

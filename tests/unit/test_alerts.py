@@ -7,11 +7,11 @@ import promql_parser
 import pytest
 import yaml
 
-from agents.batch import Place
-from schemas.dead_letter import REASONS
-from workers.clock import SystemClock
-from workers.decisions import DecisionLog
-from workers.telemetry import Metrics, ShardMetrics
+from annals.agents.writing.batch import Place
+from annals.schemas.wire.dead_letter import REASONS
+from annals.workers.clock import SystemClock
+from annals.workers.decision_log import DecisionLog
+from annals.workers.telemetry import Metrics, ShardMetrics
 
 GROUPS = yaml.safe_load((Path(__file__).parents[2] / "deploy/alerts.yml").read_text())["groups"]
 EXPRESSIONS = {rule["alert"]: rule["expr"] for group in GROUPS for rule in group["rules"]}

@@ -12,11 +12,11 @@ from jsonschema import Draft7Validator, Draft202012Validator
 from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT202012
 
-from agents.aggregates import REGISTRY
-from agents.message_schemas import message_schemas
-from topics.asyncapi import asyncapi
-from topics.catalog import catalogue
-from topics.headers import event_headers
+from annals.agents.aggregates import REGISTRY
+from annals.agents.message_schemas import message_schemas
+from annals.topics.asyncapi import asyncapi
+from annals.topics.catalog import catalogue
+from annals.topics.headers import event_headers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

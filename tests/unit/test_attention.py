@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.kafka.attention import QUIET_AFTER_S, QUIET_WAIT_S, Attention
+from annals.workers.kafka.group.active_partitions import QUIET_AFTER_S, QUIET_WAIT_S, ActivePartitions
 
 NODE = 1
 TOPICS = [("a", [(0, 10, 1), (1, 11, 1)]), ("b", [(0, 12, 1)])]
@@ -15,49 +15,49 @@ def named(topics):
     return {(topic, partition) for topic, partitions in topics for partition, _, _ in partitions}
 
 
-def asked_all(attention, now, node=NODE):
-    return attention.narrow(node, TOPICS, now) is None
+def asked_all(active_partitions, now, node=NODE):
+    return active_partitions.narrow(node, TOPICS, now) is None
 
 
 def test_the_first_fetch_asks_for_all() -> None:
-    attention = Attention()
-    attention.note_records(ALL, 5.0)
-    assert asked_all(attention, 5.0)
+    active_partitions = ActivePartitions()
+    active_partitions.note_records(ALL, 5.0)
+    assert asked_all(active_partitions, 5.0)
 
 
 def test_where_nothing_is_busy_every_fetch_asks_for_all() -> None:
-    attention = Attention()
-    assert all(asked_all(attention, now) for now in (5.0, 5.001, 5.002))
+    active_partitions = ActivePartitions()
+    assert all(asked_all(active_partitions, now) for now in (5.0, 5.001, 5.002))
 
 
 def test_busy_partitions_are_asked_for_alone_until_it_is_time_for_all() -> None:
-    attention = Attention()
-    assert asked_all(attention, 5.0)
-    attention.note_records([("a", 1)], 5.0)
-    found = attention.narrow(NODE, TOPICS, 5.0 + JUST_BEFORE_S)
+    active_partitions = ActivePartitions()
+    assert asked_all(active_partitions, 5.0)
+    active_partitions.note_records([("a", 1)], 5.0)
+    found = active_partitions.narrow(NODE, TOPICS, 5.0 + JUST_BEFORE_S)
     assert found is not None
     topics, wait_s = found
     assert topics == [("a", [(1, 11, 1)])]
     assert 0 < wait_s <= QUIET_WAIT_S - JUST_BEFORE_S + 1e-9
-    assert asked_all(attention, 5.0 + QUIET_WAIT_S)
+    assert asked_all(active_partitions, 5.0 + QUIET_WAIT_S)
 
 
 def test_a_partition_is_quiet_again_after_a_second() -> None:
-    attention = Attention()
-    attention.note_records([("a", 1)], 5.0)
+    active_partitions = ActivePartitions()
+    active_partitions.note_records([("a", 1)], 5.0)
     now = 5.0 + QUIET_AFTER_S
-    assert asked_all(attention, now - 2 * JUST_BEFORE_S)
-    assert not asked_all(attention, now - JUST_BEFORE_S)
-    assert asked_all(attention, now)
-    assert asked_all(attention, now + JUST_BEFORE_S)
+    assert asked_all(active_partitions, now - 2 * JUST_BEFORE_S)
+    assert not asked_all(active_partitions, now - JUST_BEFORE_S)
+    assert asked_all(active_partitions, now)
+    assert asked_all(active_partitions, now + JUST_BEFORE_S)
 
 
 def test_each_broker_has_its_own_time() -> None:
-    attention = Attention()
-    assert asked_all(attention, 5.0)
-    attention.note_records([("a", 1)], 5.0)
-    assert asked_all(attention, 5.0 + JUST_BEFORE_S, node=2)
-    assert not asked_all(attention, 5.0 + JUST_BEFORE_S)
+    active_partitions = ActivePartitions()
+    assert asked_all(active_partitions, 5.0)
+    active_partitions.note_records([("a", 1)], 5.0)
+    assert asked_all(active_partitions, 5.0 + JUST_BEFORE_S, node=2)
+    assert not asked_all(active_partitions, 5.0 + JUST_BEFORE_S)
 
 
 FETCHES = st.lists(st.tuples(st.floats(0, 0.02), st.sets(st.sampled_from(sorted(ALL)))), min_size=1, max_size=60)
@@ -65,15 +65,15 @@ FETCHES = st.lists(st.tuples(st.floats(0, 0.02), st.sets(st.sampled_from(sorted(
 
 @given(FETCHES)
 def test_no_partition_waits_longer_than_it_may(fetches) -> None:
-    attention, now = Attention(), 100.0
+    active_partitions, now = ActivePartitions(), 100.0
     last = dict.fromkeys(ALL, now)
-    assert asked_all(attention, now)
+    assert asked_all(active_partitions, now)
     for pause_s, brought in fetches:
         now += pause_s
-        found = attention.narrow(NODE, TOPICS, now)
+        found = active_partitions.narrow(NODE, TOPICS, now)
         topics, wait_s = (TOPICS, 0.0) if found is None else found
         assert named(topics)
         last.update(dict.fromkeys(named(topics), now))
         # whoever was left out is asked for next, at the latest when this fetch has waited as long as it may
         assert all(now + wait_s - since <= QUIET_WAIT_S + 1e-9 for since in last.values())
-        attention.note_records(brought & named(topics), now)
+        active_partitions.note_records(brought & named(topics), now)

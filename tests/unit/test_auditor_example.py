@@ -13,9 +13,9 @@ import pytest
 from blake3 import blake3
 from libipld import encode_dag_cbor
 
-from schemas.chain import DEEPEST_DATA, ForeignError, judge, read_block
-from schemas.cid import cid_of
-from topics.keys import partition_of
+from annals.schemas.chain import DEEPEST_DATA, ForeignError, judge, read_block
+from annals.schemas.cid import cid_of
+from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
     from types import ModuleType

@@ -6,13 +6,13 @@ from typing import Any
 import pytest
 
 import bad_commands
-from agents.aggregates import REGISTRY
-from agents.refusals import NotOpen, Refused
+from annals.agents.aggregates import REGISTRY
+from annals.agents.deciding.refusals import NotOpen, Refused
+from annals.schemas import outcome
+from annals.schemas.envelope import Command
+from annals.schemas.wire.dead_letter import REASONS, DeadLetter
+from annals.schemas.wire.reading import read_command
 from command_cases import MAX_COMMAND_BYTES, Accepted, Case, DeadLettered, Rejected
-from schemas import outcome
-from schemas.dead_letter import REASONS, DeadLetter
-from schemas.envelope import Command
-from schemas.reading import read_command
 
 PERSON = REGISTRY["person"]
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)

@@ -6,15 +6,15 @@ from typing import NamedTuple
 import orjson
 import pytest
 
-from agents.aggregates import REGISTRY
-from agents.batch import CHUNK, Batch, Limits, Place
-from agents.ledger import Hot, Ledger
-from agents.ports import StoppedError
-from schemas.chain import read_block
-from schemas.cid import cid_of, cid_text
-from schemas.snapshot import decode_snapshot
-from topics.keys import partition_of
-from workers.stores.memory import MemoryStore
+from annals.agents.aggregates import REGISTRY
+from annals.agents.folding.working_set import AggregateCache, WorkingSet
+from annals.agents.ports import StoppedError
+from annals.agents.writing.batch import PLAN_COMMANDS, Batch, Limits, Place
+from annals.schemas.chain import read_block
+from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.snapshot import decode_snapshot
+from annals.topics.keys import partition_of
+from annals.workers.stores.memory import MemoryStore
 
 
 class Record(NamedTuple):
@@ -64,7 +64,7 @@ class Bench:
 
     def __init__(self, place=PLACE, limits=LIMITS, decider=REGISTRY["person"]):
         self.store = MemoryStore()
-        self.ledger = Ledger(decider, self.store, Hot(1 << 20))
+        self.working_set = WorkingSet(decider, self.store, AggregateCache(1 << 20))
         self.place, self.limits, self.decider = place, limits, decider
         self.end, self.offset = 0, 0
 
@@ -79,11 +79,11 @@ class Bench:
 
     def decide(self, *records, now=NOW):
         written = Written()
-        batch = Batch(self.decider, self.ledger, written, self.place, self.limits, now, self.end)
+        batch = Batch(self.decider, self.working_set, written, self.place, self.limits, now, self.end)
         batch.decide(records)
         position = batch.position()
         if position is not None:
-            self.ledger.settle(position)
+            self.working_set.commit(position)
             self.end = position.offset + 1
         return written
 
@@ -98,13 +98,13 @@ def rename(bench, name, aggregate_id="p-1", **more):
 
 def test_events_of_a_batch_are_chained_one_on_the_other():
     bench = Bench()
-    written = bench.decide(register(bench), *(rename(bench, f"Ada {n}") for n in range(3 * CHUNK)))
+    written = bench.decide(register(bench), *(rename(bench, f"Ada {n}") for n in range(3 * PLAN_COMMANDS)))
     previous = None
     for version, (_, block, _) in enumerate(written.events, 1):
         event = read_block("person", block)
         assert (event["version"], event["previous"]) == (version, previous)
         previous = cid_of(block)
-    assert [outcome["status"] for outcome in written.outcomes] == ["accepted"] * (3 * CHUNK + 1)
+    assert [outcome["status"] for outcome in written.outcomes] == ["accepted"] * (3 * PLAN_COMMANDS + 1)
     assert written.outcomes[-1]["head"] == cid_text(previous)
     assert bench.store.aggregate(b"p-1").head == previous
 
@@ -202,7 +202,7 @@ def test_a_defect_in_a_decider_stops_at_its_command_with_those_before_it_decided
 
     monkeypatch.setattr(bench.decider, "decide", broken)
     records = [register(bench), rename(bench, "Bea"), rename(bench, "Defect"), rename(bench, "Cleo")]
-    batch = Batch(bench.decider, bench.ledger, Written(), PLACE, LIMITS, NOW, 0)
+    batch = Batch(bench.decider, bench.working_set, Written(), PLACE, LIMITS, NOW, 0)
     with pytest.raises(StoppedError, match=r"commands\.person-0 offset 2: .* ZeroDivisionError"):
         batch.decide(records)
     assert batch.next_offset == 2
@@ -218,14 +218,14 @@ def test_an_event_that_has_no_encoding_stops_at_its_command_with_those_before_it
 
     monkeypatch.setattr(bench.decider, "event_data", broken)
     written = Written()
-    batch = Batch(bench.decider, bench.ledger, written, PLACE, LIMITS, NOW, 0)
+    batch = Batch(bench.decider, bench.working_set, written, PLACE, LIMITS, NOW, 0)
     unread = bench.raw(b"p-1", b"not JSON")
     records = [register(bench), unread, rename(bench, "Defect"), bench.raw(b"p-1", b"nor this")]
     with pytest.raises(StoppedError, match=r"commands\.person-0 offset 2: "):
         batch.decide([records[0]._replace(offset=0), *(r._replace(offset=n) for n, r in enumerate(records[1:], 1))])
     assert batch.next_offset == 2
     assert (len(written.events), len(written.outcomes), len(written.dead)) == (1, 1, 1)
-    assert bench.ledger.aggregate(b"p-1").version == 1
+    assert bench.working_set.aggregate(b"p-1").version == 1
 
 
 def test_a_snapshot_is_written_each_time_the_version_passes_a_multiple():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from workers.bench.figures import Figure, Part, Runs, bucket_quantile, quantile
+from annals.workers.tools.bench.figures import Figure, Part, Runs, bucket_quantile, quantile
 
 
 @pytest.mark.parametrize(

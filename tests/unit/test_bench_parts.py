@@ -10,18 +10,18 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
-from schemas.kinds import KINDS
-from workers.bench.ground import Ground, Site
-from workers.bench.load import aggregate_ids, histories
-from workers.bench.parts.domain import answer, case_of
-from workers.bench.parts.memory import journal_bytes, store_bytes
-from workers.bench.parts.scaling import longest_pause
-from workers.bench.plan import FULL, PARTS, QUICK
-from workers.bench.programs import BenchError, Samples, Worker, program, undisturbed
-from workers.bench.run import MEASURES
-from workers.bench.typical import STORIES
-from workers.bench.usage import usage_of
-from workers.settings import Settings
+from annals.schemas.kinds import KINDS
+from annals.workers.settings import Settings
+from annals.workers.tools.bench.ground import Ground, Site
+from annals.workers.tools.bench.load import aggregate_ids, histories
+from annals.workers.tools.bench.parts.domain import answer, case_of
+from annals.workers.tools.bench.parts.memory import journal_bytes, store_bytes
+from annals.workers.tools.bench.parts.scaling import longest_pause
+from annals.workers.tools.bench.plan import FULL, PARTS, QUICK
+from annals.workers.tools.bench.programs import BenchError, Samples, Worker, program, undisturbed
+from annals.workers.tools.bench.run import MEASURES
+from annals.workers.tools.bench.typical import STORIES
+from annals.workers.tools.bench.usage import usage_of
 
 
 def at(folder, prefix=""):
@@ -156,7 +156,7 @@ async def test_a_program_ends_with_the_process_that_started_it(tmp_path):
     outer = (
         "import asyncio, os, sys\n"
         "from pathlib import Path\n"
-        "from workers.bench.programs import _start\n"
+        "from annals.workers.tools.bench.programs import _start\n"
         "async def main():\n"
         "    process = await _start([sys.argv[1]], Path(sys.argv[2]))\n"
         "    print((await process.stdout.readline()).decode(), flush=True)\n"

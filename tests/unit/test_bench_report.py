@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from workers.bench.figures import Figure, Part
-from workers.bench.machine import describe
-from workers.bench.page import write_page
-from workers.bench.report import as_json, as_markdown, as_text, number
+from annals.workers.tools.bench.figures import Figure, Part
+from annals.workers.tools.bench.machine import describe
+from annals.workers.tools.bench.page import write_page
+from annals.workers.tools.bench.report import as_json, as_markdown, as_text, number
 
 MACHINE = {"processor": "one", "python": "CPython"}
 ORDER = ("first", "second")

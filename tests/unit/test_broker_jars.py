@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from workers.broker import BrokerError, jars, lock
-from workers.broker.jars import Jar, kafka_jars, locked_jars
-from workers.broker.java import java_program, spawn
+from annals.workers.tools.broker import BrokerError, jars, lock
+from annals.workers.tools.broker.jars import Jar, kafka_jars, locked_jars
+from annals.workers.tools.broker.java import java_program, spawn
 
 CONTENT = {"one": b"the first jar", "two": b"the second jar"}
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from workers.broker import launcher
-from workers.broker.ports import find_ports
-from workers.broker.properties import Ports, as_properties_file, broker_properties
+from annals.workers.tools.broker import launcher
+from annals.workers.tools.broker.ports import find_ports
+from annals.workers.tools.broker.properties import Ports, as_properties_file, broker_properties
 
 PORTS = Ports(client=1, advertised=2, internal=3, controller=4)
 

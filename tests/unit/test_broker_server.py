@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from workers.broker import Broker, BrokerError, server
-from workers.broker.errors import PortTakenError
+from annals.workers.tools.broker import Broker, BrokerError, server
+from annals.workers.tools.broker.errors import PortTakenError
 
 READY = "print('Kafka Server started', flush=True)\n"
 WAIT = "import signal\nsignal.pause()\n"

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
-from schemas.standards.calendar import day_of, instant, is_after
+from annals.schemas.values.standards.calendar import day_of, instant, is_after
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 500_000, tzinfo=UTC)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from agents.cancellation import is_told_to_end
+from annals.agents.writing.cancellation import is_task_cancelled
 
 
 async def told_by(cancel) -> bool:
@@ -13,7 +13,7 @@ async def told_by(cancel) -> bool:
         try:
             await future
         except asyncio.CancelledError:
-            return is_told_to_end()
+            return is_task_cancelled()
         return False
 
     task = asyncio.create_task(waiting())
@@ -37,7 +37,7 @@ async def test_a_task_of_which_both_were_cancelled_is_told_to_end() -> None:
 def test_outside_of_a_task_nobody_else_can_be_meant() -> None:
     loop = asyncio.new_event_loop()
     told: list[bool] = []
-    loop.call_soon(lambda: told.append(is_told_to_end()))
+    loop.call_soon(lambda: told.append(is_task_cancelled()))
     loop.call_soon(loop.stop)
     loop.run_forever()
     loop.close()

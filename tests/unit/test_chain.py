@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from schemas.canonical import decode, encode
-from schemas.chain import DEEPEST_DATA, MEMBERS, ForeignError, Verdict, judge, read_block, seal
-from schemas.cid import CID_PREFIX, cid_of
-from schemas.envelope import RecordedEvent
-from schemas.kinds import KINDS
-from schemas.moments import recorded_at
+from annals.schemas.canonical import decode, encode
+from annals.schemas.chain import DEEPEST_DATA, MEMBERS, ForeignError, Verdict, judge, read_block, seal
+from annals.schemas.cid import CID_PREFIX, cid_of
+from annals.schemas.envelope import RecordedEvent
+from annals.schemas.kinds import KINDS
+from annals.schemas.values.moments import recorded_at
 
 FIRST: dict[str, Any] = {
     "kind": "person",

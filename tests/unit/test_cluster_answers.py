@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from aiokafka.errors import ClusterAuthorizationFailedError, NodeNotReadyError
 
-from workers.kafka import cluster
-from workers.kafka.cluster import BrokersUnreachableError, NotPermittedError, administration, topic_facts
-from workers.settings import Settings
+from annals.workers.kafka.admin import cluster
+from annals.workers.kafka.admin.cluster import BrokersUnreachableError, NotPermittedError, administration, topic_facts
+from annals.workers.settings import Settings
 
 
 class Admin:

@@ -13,14 +13,14 @@ import click
 import pytest
 from aiokafka.errors import KafkaConnectionError, KafkaError
 
+from annals.workers.cli import broker as broker_command
+from annals.workers.cli import group, main
+from annals.workers.cli.failures import CannotAskError
+from annals.workers.cli.options import CONNECTION, EVERYTHING, takes_settings
+from annals.workers.kafka.admin.cluster import BrokersUnreachableError, NotPermittedError
+from annals.workers.settings import Settings, SettingsError, settings_metadata
+from annals.workers.tools.broker import BrokerError
 from processes import ENTRY_POINT, own_environment
-from workers.broker import BrokerError
-from workers.cli import broker as broker_command
-from workers.cli import group, main
-from workers.cli.failures import CannotAskError
-from workers.cli.options import CONNECTION, EVERYTHING, takes_settings
-from workers.kafka.cluster import BrokersUnreachableError, NotPermittedError
-from workers.settings import Settings, SettingsError, settings_metadata
 
 START_ONE = "start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS"
 Run = Callable[..., tuple[int, str, str]]
@@ -205,7 +205,7 @@ def test_a_wrong_option_is_refused_by_the_name_of_its_setting(run: Run, monkeypa
 
 
 def test_help_imports_neither_kafka_nor_faust() -> None:
-    script = "import sys\nfrom workers.cli.group import annals\nannals(['--version'], standalone_mode=False)\n"
+    script = "import sys\nfrom annals.workers.cli.group import annals\nannals(['--version'], standalone_mode=False)\n"
     script += "assert not {'faust', 'aiokafka', 'rocksdict', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
 

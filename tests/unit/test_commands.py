@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.cid import cid_of, cid_text
-from schemas.commands import command
-from schemas.envelope import Command, RecordedEvent
-from schemas.person import RenamePerson, UpdateProfile
-from schemas.reading import read_command
+from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.commands import command
+from annals.schemas.envelope import Command, RecordedEvent
+from annals.schemas.kinds.person import RenamePerson, UpdateProfile
+from annals.schemas.wire.reading import read_command
 
 CID = cid_of(b"\xa0")
 EVENT = RecordedEvent(

@@ -8,12 +8,12 @@ import msgspec
 import pytest
 from msgspec import UNSET, Meta, UnsetType
 
-from schemas.fields import Score, Slug, Text, object_within
-from schemas.marks import UNORDERED
-from schemas.messages import Message, Part
-from schemas.refs import OwnerRef
-from schemas.stored import Reader
-from schemas.validation import Validator
+from annals.schemas.data.stored import Reader
+from annals.schemas.data.validation import Validator
+from annals.schemas.messages import Message, Part
+from annals.schemas.values.constraints import UNORDERED
+from annals.schemas.values.fields import Score, Slug, Text, object_within
+from annals.schemas.values.refs import OwnerRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

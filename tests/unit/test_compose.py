@@ -11,7 +11,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
-from workers.telemetry import Metrics
+from annals.workers.telemetry import Metrics
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "tests/schemas/compose-spec.json").read_text())
@@ -64,7 +64,7 @@ def test_the_images_of_the_dockerfile_are_pinned() -> None:
 
 def test_kafka_is_the_official_image_in_kraft_mode_of_the_version_that_the_tests_run_with() -> None:
     kafka = SERVICES["kafka"]
-    coordinates = json.loads((ROOT / "workers/broker/jars.json").read_text())["coordinates"]
+    coordinates = json.loads((ROOT / "workers/tools/broker/jars.json").read_text())["coordinates"]
     assert kafka["image"] == "apache/kafka:" + re.match(r"org\.apache\.kafka:kafka_[\d.]+:([\d.]+)", coordinates)[1]
     assert kafka["environment"]["KAFKA_PROCESS_ROLES"] == "broker,controller"
 

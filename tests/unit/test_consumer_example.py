@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from schemas.chain import seal
+from annals.schemas.chain import seal
 
 if TYPE_CHECKING:
     from types import ModuleType

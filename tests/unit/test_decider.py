@@ -9,8 +9,8 @@ import msgspec
 import pytest
 from lamp import BulbChanged, ChangeBulb, HangLamp, Lamp, LampHung, SwitchedOff, lamp
 
-from agents.refusals import NotOpen, UnknownEventError
-from schemas.person import PersonRegistered
+from annals.agents.deciding.refusals import NotOpen, UnknownEventError
+from annals.schemas.kinds.person import PersonRegistered
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -61,7 +61,7 @@ def test_a_stored_event_is_not_held_to_the_rules_of_commands() -> None:
 
 
 def test_data_of_an_event_have_only_what_was_given() -> None:
-    from agents.aggregates import REGISTRY
+    from annals.agents.aggregates import REGISTRY
 
     person = REGISTRY["person"]
     assert person.event_data(PersonRegistered(name="Ada")) == {"name": "Ada"}

@@ -9,27 +9,26 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pytest
 
-from agents.testing.workbench import Workbench
-from schemas import person
-from schemas.canonical import encode
-from schemas.cid import cid_text
-from schemas.kinds import KINDS
-from workers.cli import main
-from workers.demo import memory as memories
-from workers.demo import run as runs
-from workers.demo.memory import Memory, NotOurFolderError, recall, remember
-from workers.demo.proofs import each_once
-from workers.demo.sequel import sequel
-from workers.demo.show import Plain, Show
-from workers.demo.story import STORY
-from workers.demo.teller import DifferedError, Teller, short
-from workers.settings import environment_without_settings, load_settings
+from annals.agents.testing.workbench import Workbench
+from annals.schemas.canonical import encode
+from annals.schemas.cid import cid_text
+from annals.schemas.kinds import KINDS, person
+from annals.workers.cli import main
+from annals.workers.settings import environment_without_settings, load_settings
+from annals.workers.tools.demo import memory as memories
+from annals.workers.tools.demo import run as runs
+from annals.workers.tools.demo.memory import Memory, NotOurFolderError, recall, remember
+from annals.workers.tools.demo.proofs import each_once
+from annals.workers.tools.demo.sequel import sequel
+from annals.workers.tools.demo.show import Plain, Show
+from annals.workers.tools.demo.story import STORY
+from annals.workers.tools.demo.teller import DifferedError, Teller, short
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from schemas.envelope import RecordedEvent
-    from schemas.outcome import Outcome
+    from annals.schemas.envelope import RecordedEvent
+    from annals.schemas.outcome import Outcome
 
 # DOMAIN's table; a command that is refused on purpose is followed by its rule.
 TABLE = {
@@ -269,7 +268,7 @@ def test_the_exit_status_says_whether_everything_held(
             raise DifferedError(differed)
 
     monkeypatch.setattr(runs, "Stage", Stage)
-    monkeypatch.setattr("workers.demo.run._Run.run", tell)
+    monkeypatch.setattr("annals.workers.tools.demo.run._Run.run", tell)
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         for arguments in (["demo"], ["demo", "--json"]):

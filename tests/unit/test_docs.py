@@ -14,7 +14,7 @@ import click
 import pytest
 import yaml
 
-from workers.cli.group import annals
+from annals.workers.cli.group import annals
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -247,7 +247,7 @@ def test_the_readme_begins_with_two_commands() -> None:
 
 def test_the_readme_shows_that_workers_register_the_functions_of_agents() -> None:
     picture = next(body for page, body in blocks("") if page.name == "README.md")
-    assert "workers.app registers the async functions of agents/" in picture
+    assert "annals.workers.app registers the async functions of agents/" in picture
 
 
 def test_the_limits_of_a_number_are_in_the_reference() -> None:

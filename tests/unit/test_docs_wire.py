@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from schemas import outcome
-from schemas.chain import read_block, seal
-from schemas.cid import cid_text
-from schemas.envelope import Command
-from schemas.outcome import decode_outcome
-from schemas.reading import read_command
-from topics.keys import partition_of
+from annals.schemas import outcome
+from annals.schemas.chain import read_block, seal
+from annals.schemas.cid import cid_text
+from annals.schemas.envelope import Command
+from annals.schemas.outcome import decode_outcome
+from annals.schemas.wire.reading import read_command
+from annals.topics.keys import partition_of
 
 PAGE = (Path(__file__).parents[2] / "docs/reference/wire.md").read_text()
 COMMAND, OUTCOME = (json.loads(body) for body in re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agents.aggregates.document import MAX_ACCESS, MAX_VERSIONS
-from agents.testing import given
-from schemas.document import (
+from annals.agents.aggregates.document import MAX_ACCESS, MAX_VERSIONS
+from annals.agents.testing import given
+from annals.schemas.kinds.document import (
     AddVersion,
     ApproveDocument,
     ArchiveDocument,
@@ -37,10 +37,10 @@ from schemas.document import (
     SupersedeDocument,
     VersionAdded,
 )
-from schemas.refs import ActorRef, OwnerRef, ReaderRef
+from annals.schemas.values.refs import ActorRef, OwnerRef, ReaderRef
 
 if TYPE_CHECKING:
-    from schemas.messages import Message
+    from annals.schemas.messages import Message
 
 FIRST = "bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy"
 SECOND = "bafybeigdyrzt5sfp7udm7hu76uh7y26nf3efuylqabf3oclgtqy55fbzdi"

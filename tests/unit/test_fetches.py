@@ -8,7 +8,7 @@ from aiokafka.protocol.fetch import FetchRequest, FetchRequest_v10, FetchRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.kafka.fetches import QuickFetchRequest
+from annals.workers.kafka.protocol.fetches import QuickFetchRequest
 
 NAMES = st.text("abcdefgh.-é", min_size=1, max_size=20)
 NUMBERS = st.integers(-(2**31), 2**31 - 1)

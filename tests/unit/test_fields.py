@@ -9,9 +9,9 @@ import jsonschema
 import msgspec
 import pytest
 
-from schemas import fields
-from schemas.complaints import complaints
-from schemas.validation import Validator
+from annals.schemas.data.complaints import complaints
+from annals.schemas.data.validation import Validator
+from annals.schemas.values import fields
 
 CASES: dict[str, tuple[list[Any], list[Any]]] = {
     "Text": (

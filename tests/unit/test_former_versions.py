@@ -9,12 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from agents.aggregates import REGISTRY
-from agents.refusals import UnknownEventError
-from agents.testing import given
-from schemas import agent, location, organization
-from schemas.json_schema import Schema, message_schema
-from schemas.upcast import Upcast
+from annals.agents.aggregates import REGISTRY
+from annals.agents.deciding.refusals import UnknownEventError
+from annals.agents.testing import given
+from annals.schemas.data.upcast import Upcast
+from annals.schemas.json_schemas.json_schema import Schema, message_schema
+from annals.schemas.kinds import agent, location, organization
 
 ADDRESS = {"locality": "London", "country": "GB"}
 POSITION = {"latitude": 51.5, "longitude": 0}

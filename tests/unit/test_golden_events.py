@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from agents.aggregates import REGISTRY
-from schemas.canonical import decode
-from schemas.chain import read_block
-from schemas.cid import cid_of, cid_text
-from workers.published import find
+from annals.agents.aggregates import REGISTRY
+from annals.schemas.canonical import decode
+from annals.schemas.chain import read_block
+from annals.schemas.cid import cid_of, cid_text
+from annals.workers.schema_publisher.published import find
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from events import block_of, golden, published
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
+    from annals.agents.deciding.decider import Decider
 
 of_every_kind = pytest.mark.parametrize("decider", REGISTRY.values(), ids=REGISTRY.keys())
 

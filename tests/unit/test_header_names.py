@@ -9,11 +9,11 @@ from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
-from topics.headers import dead_letter_headers, forwarded_headers
-from topics.wire import encode_headers
-from workers.kafka.batches import CODECS, RecordBatch
-from workers.kafka.frames import headers_of
-from workers.kafka.header_names import _Fetched, _PartitionRecords, undressed
+from annals.topics.headers import dead_letter_headers, forwarded_headers
+from annals.topics.wire import encode_headers
+from annals.workers.kafka.group.header_names import _Fetched, _PartitionRecords, undressed
+from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.write.batches import CODECS, RecordBatch
 
 STRAY = b"\xff\xfename".decode(errors="surrogateescape")
 HEADERS: list[tuple[str, bytes | None]] = [("before", b"1"), (STRAY, b"2"), (STRAY, None), ("after", b"")]

@@ -5,15 +5,15 @@ from typing import Any
 import orjson
 import pytest
 
-from agents.aggregates import REGISTRY
-from agents.chunk import Place
-from agents.fold import Fold
-from agents.hints import newest_outcome
-from agents.ledger import Hot, Ledger
-from agents.ports import JournalRecord, LogState, OutcomeRecord
-from schemas.chain import seal
-from schemas.cid import cid_of, cid_text
-from workers.stores.memory import MemoryStore
+from annals.agents.aggregates import REGISTRY
+from annals.agents.folding.fold import Fold
+from annals.agents.folding.working_set import AggregateCache, WorkingSet
+from annals.agents.ports import JournalRecord, LogState, OutcomeRecord
+from annals.agents.writing.decision_plan import Place
+from annals.agents.writing.recovery import newest_outcome
+from annals.schemas.chain import seal
+from annals.schemas.cid import cid_of, cid_text
+from annals.workers.stores.memory import MemoryStore
 
 PERSON = REGISTRY["person"]
 PLACE = Place("person", "commands.person", 0, 1)
@@ -77,7 +77,7 @@ class Topics:
 
     def fold(self) -> None:
         self.store = MemoryStore()
-        Fold(PERSON, Ledger(PERSON, self.store, Hot(1 << 20)), 0, 1, {}).apply(self.journal)
+        Fold(PERSON, WorkingSet(PERSON, self.store, AggregateCache(1 << 20)), 0, 1, {}).apply(self.journal)
 
     def event(self, version: int) -> dict[str, Any]:
         name = "PersonRegistered" if version == 1 else "PersonRenamed"

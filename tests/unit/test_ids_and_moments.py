@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.ids import LONGEST_COMMAND_ID, id_problem
-from schemas.moments import issued_at_problem
+from annals.schemas.values.ids import LONGEST_COMMAND_ID, id_problem
+from annals.schemas.values.moments import issued_at_problem
 
 
 @pytest.mark.parametrize(

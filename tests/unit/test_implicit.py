@@ -21,15 +21,15 @@ from aiokafka.protocol.types import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topics.wire import unsigned_varint
-from workers.kafka.encoded import EncodedRequest, behind_tags, compact, unsigned_at
-from workers.kafka.implicit import (
+from annals.topics.wire import unsigned_varint
+from annals.workers.kafka.protocol.transactions_v2 import (
     Features,
     FeaturesRequest,
     ImplicitProduceRequest,
     ImplicitTxnOffsetCommitRequest,
     RenewingEndTxnRequest,
 )
+from annals.workers.kafka.protocol.wire_requests import EncodedRequest, behind_tags, compact, unsigned_at
 
 TEXT = CompactString("utf-8")
 TAGS = ("tags", TaggedFields)

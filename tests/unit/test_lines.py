@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workers.client.lines import LineSplitter, lines_of
+from annals.workers.client.lines import LineSplitter, lines_of
 
 
 def split(pieces: list[bytes], longest: int = 100) -> list[tuple[int, bytes | None]]:

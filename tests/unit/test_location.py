@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agents.testing import given
-from schemas.location import (
+from annals.agents.testing import given
+from annals.schemas.kinds.location import (
     ArchiveLocation,
     CapacitySet,
     CloseLocation,
@@ -31,7 +31,7 @@ from schemas.location import (
 )
 
 if TYPE_CHECKING:
-    from schemas.messages import Message
+    from annals.schemas.messages import Message
 
 LONDON = PostalAddress(lines=["12 St James's Square"], locality="London", country="GB", region="GB-LND")
 OXFORD = PostalAddress(locality="Oxford", country="GB", postal_code="OX1 3QD")
@@ -168,8 +168,8 @@ def test_a_place_that_is_there_already_is_not_set_again() -> None:
 
 def test_an_address_is_the_same_only_with_its_lines_in_the_same_order() -> None:
     two = PostalAddress(lines=["A", "B"], locality="London", country="GB")
-    turned = PostalAddress(lines=["B", "A"], locality="London", country="GB")
-    given(LAB, PlaceSet(address=two)).when(SetPlace(address=turned)).then(PlaceSet(address=turned))
+    event_from = PostalAddress(lines=["B", "A"], locality="London", country="GB")
+    given(LAB, PlaceSet(address=two)).when(SetPlace(address=event_from)).then(PlaceSet(address=event_from))
 
 
 def test_a_set_place_keeps_the_rules_of_the_type_together_with_what_stays() -> None:

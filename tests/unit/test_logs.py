@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import pytest
 import structlog
 
-from agents.batch import Place, Tally
-from workers.decisions import DecisionLog
-from workers.logs import configure_logs
-from workers.settings import Settings
+from annals.agents.writing.batch import Place, Tally
+from annals.workers.decision_log import DecisionLog
+from annals.workers.logs import configure_logs
+from annals.workers.settings import Settings
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def logs_as_they_were() -> Iterator[None]:
 
 def test_what_a_client_repeats_is_written_once(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(Settings(log_format="json"))
-    client, ours = logging.getLogger("aiokafka.client"), structlog.get_logger("workers.watch")
+    client, ours = logging.getLogger("aiokafka.client"), structlog.get_logger("annals.workers.watch")
     for port in range(50):
         client.error("Unable connect to node with id %s: %s", 1, port)
         ours.error("the broker does not answer")

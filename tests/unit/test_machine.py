@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from lamp import BulbChanged, ChangeBulb, HangLamp, LampHung, SwitchedOff, SwitchedOn, SwitchOn, ThrowAway, lamp_machine
 
-from agents.aggregates import REGISTRY
-from agents.machine import ABSENT, Machine, On
+from annals.agents.aggregates import REGISTRY
+from annals.agents.deciding.machine import ABSENT, Machine, On
 
 
 def test_a_status_says_which_commands_are_open() -> None:

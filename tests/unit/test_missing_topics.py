@@ -2,10 +2,10 @@
 
 import pytest
 
-from workers import worker as module
-from workers.kafka.findings import Report
-from workers.settings import Settings
-from workers.worker import CannotStartError, Worker
+from annals.workers import worker as module
+from annals.workers.kafka.admin.findings import Report
+from annals.workers.settings import Settings
+from annals.workers.worker import CannotStartError, Worker
 
 COUNTS = {"person": 4}
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agents.aggregates.organization import MAX_MEMBERS, MAX_ROLES, MAX_UNITS
-from agents.testing import given
-from schemas.organization import (
+from annals.agents.aggregates.organization import MAX_MEMBERS, MAX_ROLES, MAX_UNITS
+from annals.agents.testing import given
+from annals.schemas.kinds.organization import (
     ActivateOrganization,
     AddMember,
     AddUnit,

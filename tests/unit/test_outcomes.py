@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from schemas import outcome
-from schemas.cid import CID_PREFIX, cid_text
-from schemas.outcome import Outcome, OutcomeEvent, Rejection, decode_outcome
+from annals.schemas import outcome
+from annals.schemas.cid import CID_PREFIX, cid_text
+from annals.schemas.outcome import Outcome, OutcomeEvent, Rejection, decode_outcome
 
 FIRST, SECOND = CID_PREFIX + b"1" * 32, CID_PREFIX + b"2" * 32
 ODD = 'c"\\ä😀\u2028'

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agents.aggregates.person import MAX_EMAILS
-from agents.testing import given
-from schemas.person import (
+from annals.agents.aggregates.person import MAX_EMAILS
+from annals.agents.testing import given
+from annals.schemas.kinds.person import (
     AddEmail,
     ArchivePerson,
     DeathRecorded,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agents.aggregates.policy import MAX_EXEMPTIONS, MAX_RULES
-from agents.testing import given
-from schemas.policy import (
+from annals.agents.aggregates.policy import MAX_EXEMPTIONS, MAX_RULES
+from annals.agents.testing import given
+from annals.schemas.kinds.policy import (
     ActivatePolicy,
     ApprovePolicy,
     DraftPolicy,
@@ -37,10 +37,10 @@ from schemas.policy import (
     SubmitPolicy,
     SuspendPolicy,
 )
-from schemas.refs import OwnerRef, Ref
+from annals.schemas.values.refs import OwnerRef, Ref
 
 if TYPE_CHECKING:
-    from schemas.messages import Message
+    from annals.schemas.messages import Message
 
 ADA = OwnerRef(kind="person", id="ada")
 LAB = OwnerRef(kind="organization", id="ada")

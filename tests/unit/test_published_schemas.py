@@ -11,17 +11,17 @@ import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
-from agents.aggregates import REGISTRY
-from agents.decider import Decider
-from agents.testing import given
-from schemas.fields import Text
-from schemas.messages import Message
-from schemas.person import RegisterPerson
-from schemas.upcast import Upcast
-from topics.headers import type_headers
-from workers.cli.failures import CannotAskError
-from workers.cli.schemas import schemas
-from workers.published import files, find, newest, published
+from annals.agents.aggregates import REGISTRY
+from annals.agents.deciding.decider import Decider
+from annals.agents.testing import given
+from annals.schemas.data.upcast import Upcast
+from annals.schemas.kinds.person import RegisterPerson
+from annals.schemas.messages import Message
+from annals.schemas.values.fields import Text
+from annals.topics.headers import type_headers
+from annals.workers.cli.failures import CannotAskError
+from annals.workers.cli.schemas import schemas
+from annals.workers.schema_publisher.published import files, find, newest, published
 
 if TYPE_CHECKING:
     from click.testing import Result

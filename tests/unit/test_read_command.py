@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from schemas.cid import CID_PREFIX, cid_text
-from schemas.dead_letter import KEY_MISMATCH, NOT_JSON, TOO_LARGE, DeadLetter
-from schemas.envelope import Command
-from schemas.reading import MOST_KEY_AND_HEADER_BYTES, _read_surely, read_command, read_commands
+from annals.schemas.cid import CID_PREFIX, cid_text
+from annals.schemas.envelope import Command
+from annals.schemas.wire.dead_letter import KEY_MISMATCH, NOT_JSON, TOO_LARGE, DeadLetter
+from annals.schemas.wire.reading import MOST_KEY_AND_HEADER_BYTES, _read_surely, read_command, read_commands
 
 CID = CID_PREFIX + bytes(32)
 WHOLE: dict[str, Any] = {"id": "c-1", "type": "RegisterPerson", "aggregate_id": "p-1", "data": {"name": "Ada"}}

@@ -5,11 +5,11 @@ from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.cid import cid_of, cid_text
-from topics.headers import event_headers, outcome_headers
-from topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
-from workers.kafka.batches import BATCH_HEADER_BYTES, CODECS, PartitionBatches, RecordBatch
-from workers.kafka.frames import batches_of
+from annals.schemas.cid import cid_of, cid_text
+from annals.topics.headers import event_headers, outcome_headers
+from annals.topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
+from annals.workers.kafka.protocol.record_batches import batches_of
+from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, CODECS, PartitionBatches, RecordBatch
 
 TIME = "2026-11-21T03:50:27.123456Z"
 HEADERS = st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=300)), max_size=5)

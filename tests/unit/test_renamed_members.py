@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from msgspec import UNSET, UnsetType, field, to_builtins
 
-from schemas.fields import Slug, Time
-from schemas.messages import Message, Part
-from schemas.stored import Reader
-from schemas.validation import Validator
+from annals.schemas.data.stored import Reader
+from annals.schemas.data.validation import Validator
+from annals.schemas.messages import Message, Part
+from annals.schemas.values.fields import Slug, Time
 
 NEW_YEAR = "2026-01-01T00:00:00Z"
 

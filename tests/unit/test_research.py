@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from agents.testing import given
-from schemas.refs import ActorRef, OwnerRef
-from schemas.workflow import (
+from annals.agents.testing import given
+from annals.schemas.kinds.workflow import (
     CompleteWorkflow,
     DefineWorkflow,
     StartWorkflow,
@@ -19,6 +18,7 @@ from schemas.workflow import (
     WorkflowDefined,
     WorkflowStarted,
 )
+from annals.schemas.values.refs import ActorRef, OwnerRef
 
 LAB = OwnerRef(kind="organization", id="o-1")
 METHODOLOGY = {

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agents.testing.workbench import Workbench
-from schemas.cid import cid_text
+from annals.agents.testing.workbench import Workbench
+from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from schemas.commands import NewCommand
-    from schemas.envelope import RecordedEvent
-    from schemas.outcome import Outcome
+    from annals.schemas.commands import NewCommand
+    from annals.schemas.envelope import RecordedEvent
+    from annals.schemas.outcome import Outcome
 
 FILE = Path(__file__).parents[2] / "examples/research.py"
 

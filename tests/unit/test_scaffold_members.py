@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from schemas.agent import AgentDeployed
-from schemas.policy import ExemptionGranted
-from workers.scaffold.members import imports, members
+from annals.schemas.kinds.agent import AgentDeployed
+from annals.schemas.kinds.policy import ExemptionGranted
+from annals.workers.tools.scaffold.members import imports, members
 
 
 def test_inherited_members_come_with_their_defaults_and_required_ones_first() -> None:
@@ -23,7 +23,7 @@ def test_a_member_keeps_its_name_on_the_wire() -> None:
 
 def test_a_name_is_imported_from_where_it_is_defined() -> None:
     found = imports(AgentDeployed, members(AgentDeployed))
-    assert "from schemas.agent import AgentType" in found
-    assert "from schemas.fields import Slug" in found
+    assert "from annals.schemas.kinds.agent import AgentType" in found
+    assert "from annals.schemas.values.fields import Slug" in found
     assert "from msgspec import UNSET" in found
     assert "import msgspec" in imports(ExemptionGranted, members(ExemptionGranted))

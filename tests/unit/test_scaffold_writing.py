@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from agents.aggregates import REGISTRY
-from workers.cli.failures import CannotAskError
-from workers.cli.new import new
-from workers.cli.versions import new_version
-from workers.scaffold.tree import Tree
+from annals.agents.aggregates import REGISTRY
+from annals.workers.cli.failures import CannotAskError
+from annals.workers.cli.new import new
+from annals.workers.cli.versions import new_version
+from annals.workers.tools.scaffold.tree import Tree
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,7 +43,7 @@ def test_a_new_aggregate_has_its_three_files_and_its_registry_line(checkout: Pat
         "agents/aggregates/__init__.py",
     ]
     registry = (checkout / "agents/aggregates/__init__.py").read_text()
-    assert "from agents.aggregates.parking_lot import PARKING_LOT\n" in registry
+    assert "from annals.agents.aggregates.parking_lot import PARKING_LOT\n" in registry
     assert registry.endswith('    "parking_lot": PARKING_LOT,\n}\n')
     for file in checkout.rglob("*parking_lot.py"):
         text = file.read_text()
@@ -82,7 +82,7 @@ def test_the_first_new_version_of_a_kind_makes_its_former_types_and_uses_them(ch
     assert "def upcast_person_renamed_1(data: dict[str, Any]) -> dict[str, Any]:" in former
     assert "    PersonRenamed: (Upcast(PersonRenamed1, upcast_person_renamed_1),),\n}" in former
     aggregate = (checkout / "agents/aggregates/person.py").read_text()
-    assert "from schemas.former.person import UPCASTERS\n" in aggregate
+    assert "from annals.schemas.former.person import UPCASTERS\n" in aggregate
     assert aggregate.count("upcasters=UPCASTERS") == 1
     test = (checkout / "tests/unit/test_person_person_renamed_1.py").read_text()
     assert "def test_person_renamed_of_version_1_is_read_in_the_newest_form() -> None:" in test

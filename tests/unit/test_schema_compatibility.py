@@ -10,12 +10,12 @@ import pytest
 from click import UsageError
 from click.testing import CliRunner
 
-from agents.aggregates import REGISTRY
-from agents.decider import Decider
-from schemas.compatibility import differences
-from schemas.json_schema import message_schema
-from workers.cli.schemas import schemas
-from workers.compatibility import (
+from annals.agents.aggregates import REGISTRY
+from annals.agents.deciding.decider import Decider
+from annals.schemas.json_schemas.compatibility import differences
+from annals.schemas.json_schemas.json_schema import message_schema
+from annals.workers.cli.schemas import schemas
+from annals.workers.schema_publisher.compatibility import (
     NEW_READERS,
     OLD_READERS,
     OLD_SENDERS,
@@ -26,7 +26,7 @@ from workers.compatibility import (
     compare,
     read_baseline,
 )
-from workers.published import FOLDER, files
+from annals.workers.schema_publisher.published import FOLDER, files
 
 if TYPE_CHECKING:
     from pathlib import Path

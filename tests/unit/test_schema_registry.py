@@ -12,11 +12,11 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from jsonschema import Draft202012Validator
 
-from agents.aggregates import REGISTRY
-from workers.published import published
-from workers.schema_publisher import SchemaPublisher, publisher
-from workers.schema_publisher.registry import RegistryUnreachableError, register
-from workers.settings import Secret, Settings, SettingsError, load_settings
+from annals.agents.aggregates import REGISTRY
+from annals.workers.schema_publisher import SchemaPublisher, publisher
+from annals.workers.schema_publisher.published import published
+from annals.workers.schema_publisher.registry import RegistryUnreachableError, register
+from annals.workers.settings import Secret, Settings, SettingsError, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

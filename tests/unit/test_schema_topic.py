@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 
-from schemas.json_schema import MessageSchema
-from topics.headers import type_headers
-from topics.schemas import release_of, schema_headers, schema_key
-from workers.published import published
-from workers.schema_publisher.topic import Kept, changes, is_later
+from annals.schemas.json_schemas.json_schema import MessageSchema
+from annals.topics.headers import type_headers
+from annals.topics.schemas import release_of, schema_headers, schema_key
+from annals.workers.schema_publisher.published import published
+from annals.workers.schema_publisher.topic import Kept, changes, is_later
 
 ADDED = MessageSchema("person", "event", "EmailAdded", 1, {"$id": "urn", "type": "object"})
 KEY = "annals.person.EmailAdded.v1"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.envelope import Command
-from schemas.reading import read_command
-from workers.client.sendable import NotSendableError, Sendable, from_line, from_members
+from annals.schemas.envelope import Command
+from annals.schemas.wire.reading import read_command
+from annals.workers.client.sendable import NotSendableError, Sendable, from_line, from_members
 
 KINDS = ("person", "organization")
 LIMIT = 1_000

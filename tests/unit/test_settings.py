@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from workers.settings import (
+from annals.workers.settings import (
     Secret,
     Settings,
     SettingsError,

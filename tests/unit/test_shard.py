@@ -8,26 +8,26 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
-from agents.aggregates import REGISTRY
-from agents.batch import Limits, Place
-from agents.inbox import HIGH_BYTES, Inbox
-from agents.ledger import Hot
-from agents.ports import (
+from annals.agents.aggregates import REGISTRY
+from annals.agents.folding.working_set import AggregateCache
+from annals.agents.ports import (
     Delivery,
-    DisturbedError,
     FencedError,
     JournalRecord,
     LogState,
     OutcomeRecord,
+    StaleStateError,
     StoppedError,
     UncertainError,
     UnreachableError,
 )
-from agents.shard import Phase, Shard
-from agents.turns import Turns
-from schemas.chain import read_block, seal
-from schemas.cid import cid_of, cid_text
-from workers.stores.memory import MemoryStore
+from annals.agents.writing.batch import Limits, Place
+from annals.agents.writing.command_queue import HIGH_BYTES, CommandQueue
+from annals.agents.writing.concurrency_limit import ConcurrencyLimit
+from annals.agents.writing.shard import Phase, Shard
+from annals.schemas.chain import read_block, seal
+from annals.schemas.cid import cid_of, cid_text
+from annals.workers.stores.memory import MemoryStore
 
 PERSON = REGISTRY["person"]
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
@@ -238,7 +238,7 @@ class Telemetry:
 
 
 class Scene:
-    def __init__(self, *, partitions: int = 1, turns: Turns | None = None, **more: Any) -> None:
+    def __init__(self, *, partitions: int = 1, turns: ConcurrencyLimit | None = None, **more: Any) -> None:
         self.log, self.stores, self.source, self.clock, self.told = (
             MemoryLog(),
             MemoryStores(),
@@ -255,9 +255,9 @@ class Scene:
             self.source,
             self.clock,
             self.told,
-            hot=Hot(1 << 20),
+            aggregate_cache=AggregateCache(1 << 20),
             folding=asyncio.Semaphore(1),
-            turns=turns or Turns(),
+            concurrency_limit=turns or ConcurrencyLimit(),
             **more,
         )
         self.source.shard = self.shard
@@ -297,11 +297,11 @@ async def running(scene):
 @pytest.fixture(autouse=True)
 def patience(monkeypatch):
     """Waits for the outside world are as short as they can be: nothing is outside."""
-    monkeypatch.setattr("agents.shard.FIRST_RETRY_S", 0.0)
-    monkeypatch.setattr("agents.shard.LAST_RETRY_S", 0.0)
-    monkeypatch.setattr("agents.shard.STABLE_POLL_S", 0.0)
-    monkeypatch.setattr("agents.shard.FENCED_PATIENCE_S", 0.0)
-    monkeypatch.setattr("agents.shard.SUSPEND_PATIENCE_S", 0.05)
+    monkeypatch.setattr("annals.agents.writing.shard.FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr("annals.agents.writing.shard.LAST_RETRY_S", 0.0)
+    monkeypatch.setattr("annals.agents.writing.shard.STABLE_POLL_S", 0.0)
+    monkeypatch.setattr("annals.agents.writing.shard.FENCED_PATIENCE_S", 0.0)
+    monkeypatch.setattr("annals.agents.writing.shard.SUSPEND_PATIENCE_S", 0.05)
 
 
 async def test_it_fences_before_it_looks_and_folds_before_it_takes_commands():
@@ -581,37 +581,37 @@ async def test_what_somebody_else_writes_beside_an_open_shard_is_read_at_once():
 
 def test_a_full_inbox_pauses_its_source_until_there_is_room():
     source = Source()
-    inbox = Inbox(source)
+    command_queue = CommandQueue(source)
     value = bytes(HIGH_BYTES // 4)
-    inbox.put(Delivery(TOPIC, 0, 0, [Record(n, None, value) for n in range(6)]))
+    command_queue.put(Delivery(TOPIC, 0, 0, [Record(n, None, value) for n in range(6)]))
     assert source.paused == 1
     taken = []
     while len(taken) < 6:
-        taken += inbox.take(0)
+        taken += command_queue.take(0)
     assert source.paused == 0
     assert [record.offset for record in taken] == list(range(6))
 
 
 def test_what_was_decided_meanwhile_is_not_taken_again():
-    inbox = Inbox(Source())
-    inbox.put(Delivery(TOPIC, 0, 0, [Record(n, None, None) for n in range(3)]))
-    assert [record.offset for record in inbox.take(2)] == [2]
-    assert inbox.take(2) == []
+    command_queue = CommandQueue(Source())
+    command_queue.put(Delivery(TOPIC, 0, 0, [Record(n, None, None) for n in range(3)]))
+    assert [record.offset for record in command_queue.take(2)] == [2]
+    assert command_queue.take(2) == []
 
 
 async def test_what_was_fetched_for_an_older_position_is_not_taken():
     source = Source()
-    inbox = Inbox(source)
+    command_queue = CommandQueue(source)
     source.generation = 2
-    inbox.put(Delivery(TOPIC, 0, 1, [Record(0, None, None)]))
-    assert len(inbox) == 0
+    command_queue.put(Delivery(TOPIC, 0, 1, [Record(0, None, None)]))
+    assert len(command_queue) == 0
 
 
 def test_a_position_that_is_not_there_any_more_ends_the_taking():
-    inbox = Inbox(Source())
-    inbox.put(Delivery(TOPIC, 0, 0, []))
-    with pytest.raises(DisturbedError, match="not in the topic any more"):
-        inbox.take(0)
+    command_queue = CommandQueue(Source())
+    command_queue.put(Delivery(TOPIC, 0, 0, []))
+    with pytest.raises(StaleStateError, match="not in the topic any more"):
+        command_queue.take(0)
 
 
 def test_stopped_is_a_journal_error_that_names_its_reason():

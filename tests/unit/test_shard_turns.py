@@ -6,19 +6,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from test_shard import Scene, misplaced, patience, running  # noqa: F401 - `patience` is for all tests here
 
-from agents.ports import UncertainError
-from agents.shard import Phase
-from agents.turns import Turns
+from annals.agents.ports import UncertainError
+from annals.agents.writing.concurrency_limit import ConcurrencyLimit
+from annals.agents.writing.shard import Phase
 
 
 def bounded(most):
-    turns = Turns()
-    turns.rule.most = turns.rule.now = most
-    return turns
+    concurrency_limit = ConcurrencyLimit()
+    concurrency_limit.rule.most = concurrency_limit.rule.now = most
+    return concurrency_limit
 
 
-def scenes(turns, count):
-    made = [Scene(turns=turns, partitions=1) for _ in range(count)]
+def scenes(concurrency_limit, count):
+    made = [Scene(concurrency_limit=concurrency_limit, partitions=1) for _ in range(count)]
     for scene in made:
         scene.command("Ada")
     return made
@@ -36,21 +36,21 @@ def gated(scene):
     return gate
 
 
-async def waits(turns, wanted):
+async def waits(concurrency_limit, wanted):
     async with asyncio.timeout(10):
-        while turns.wanted != wanted:  # noqa: ASYNC110 - a turn of the loop, not a wait
+        while concurrency_limit.wanted != wanted:  # noqa: ASYNC110 - a turn of the loop, not a wait
             await asyncio.sleep(0)
 
 
 @asynccontextmanager
 async def one_waiting():
     """Give a shard that waits for the only turn, the gate of the commit of the one that has it, and the turns."""
-    turns = bounded(1)
-    first, second = scenes(turns, 2)
+    concurrency_limit = bounded(1)
+    first, second = scenes(concurrency_limit, 2)
     gate = gated(first)
     async with running(first), running(second):
-        await waits(turns, 2)
-        yield second, gate, turns
+        await waits(concurrency_limit, 2)
+        yield second, gate, concurrency_limit
 
 
 async def all_running(stack, made):
@@ -59,7 +59,7 @@ async def all_running(stack, made):
 
 
 async def test_no_more_than_the_bound_are_in_a_transaction_at_once():
-    turns, seen, at_once = bounded(2), [], 0
+    concurrency_limit, seen, at_once = bounded(2), [], 0
 
     def counted(commit):
         async def counting(*args):
@@ -72,7 +72,7 @@ async def test_no_more_than_the_bound_are_in_a_transaction_at_once():
 
         return counting
 
-    made = scenes(turns, 5)
+    made = scenes(concurrency_limit, 5)
     for scene in made:
         scene.log.commit = counted(scene.log.commit)
     async with AsyncExitStack() as stack:
@@ -83,9 +83,9 @@ async def test_no_more_than_the_bound_are_in_a_transaction_at_once():
 
 
 async def test_commits_that_hang_stop_the_others_for_no_longer_than_a_turn_lasts(monkeypatch):
-    monkeypatch.setattr("agents.turns.LASTS_S", 0.02)
-    turns = bounded(2)
-    made = scenes(turns, 4)
+    monkeypatch.setattr("annals.agents.writing.concurrency_limit.PERMIT_S", 0.02)
+    concurrency_limit = bounded(2)
+    made = scenes(concurrency_limit, 4)
     gates = [gated(scene) for scene in made[:2]]
     async with AsyncExitStack() as stack:
         await all_running(stack, made)
@@ -95,7 +95,7 @@ async def test_commits_that_hang_stop_the_others_for_no_longer_than_a_turn_lasts
         for gate, scene in zip(gates, made, strict=False):
             gate.set()
             assert await scene.answered(1) == ["accepted"]
-    assert turns.wanted == 0
+    assert concurrency_limit.wanted == 0
 
 
 async def test_what_comes_while_a_shard_waits_for_its_turn_is_decided_with_the_rest():
@@ -108,11 +108,11 @@ async def test_what_comes_while_a_shard_waits_for_its_turn_is_decided_with_the_r
 
 
 async def test_a_rebalance_does_not_wait_for_turns():
-    async with one_waiting() as (second, gate, turns):
+    async with one_waiting() as (second, gate, concurrency_limit):
         async with asyncio.timeout(0.01):
             await second.shard.suspend()
         gate.set()
-        await waits(turns, 0)
+        await waits(concurrency_limit, 0)
         assert "commit" not in second.log.calls
         second.shard.resume()
         assert await second.answered(1) == ["accepted"]
@@ -128,36 +128,36 @@ async def test_what_disturbs_a_shard_that_waits_for_its_turn_is_looked_at_before
 
 
 async def test_a_shard_that_is_closed_while_it_waits_leaves_the_queue():
-    turns = bounded(1)
-    first, second, third = scenes(turns, 3)
+    concurrency_limit = bounded(1)
+    first, second, third = scenes(concurrency_limit, 3)
     gate = gated(first)
     async with running(first):
         async with running(second):
-            await waits(turns, 2)
-        assert turns.wanted == 1
+            await waits(concurrency_limit, 2)
+        assert concurrency_limit.wanted == 1
         async with running(third):
-            await waits(turns, 2)
+            await waits(concurrency_limit, 2)
             gate.set()
             await third.answered(1)
 
 
 async def test_a_shard_that_is_closed_in_its_transaction_frees_its_turn():
-    turns = bounded(1)
-    first, second = scenes(turns, 2)
+    concurrency_limit = bounded(1)
+    first, second = scenes(concurrency_limit, 2)
     gated(first)
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(running(first))
-        await waits(turns, 1)
+        await waits(concurrency_limit, 1)
         async with running(second):
-            await waits(turns, 2)
+            await waits(concurrency_limit, 2)
             await stack.aclose()
             assert await second.answered(1) == ["accepted"]
 
 
 @pytest.mark.parametrize("what", ["copies", "opening"])
 async def test_reading_takes_no_turn(what):
-    turns = bounded(1)
-    reader, other = Scene(turns=turns, partitions=2), scenes(turns, 1)[0]
+    concurrency_limit = bounded(1)
+    reader, other = Scene(concurrency_limit=concurrency_limit, partitions=2), scenes(concurrency_limit, 1)[0]
     if what == "copies":
         misplaced(reader)
         reader.log.held_up = 1
@@ -169,7 +169,7 @@ async def test_reading_takes_no_turn(what):
         await reader.until(Phase.OPEN)
         reader.log.stable_after = 1_000_000
         await reader.until(Phase.OPENING)
-        assert turns.wanted == 0
+        assert concurrency_limit.wanted == 0
         async with running(other):
             assert await other.answered(1) == ["accepted"]
         assert reader.shard.phase is Phase.OPENING

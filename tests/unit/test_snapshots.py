@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from schemas.canonical import decode, encode
-from schemas.cid import CID_PREFIX
-from schemas.snapshot import Snapshot, SnapshotError, decode_snapshot, encode_snapshot
+from annals.schemas.canonical import decode, encode
+from annals.schemas.cid import CID_PREFIX
+from annals.schemas.snapshot import Snapshot, SnapshotError, decode_snapshot, encode_snapshot
 
 HEAD = CID_PREFIX + bytes(32)
 WHOLE: dict[str, Any] = {

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from agents.aggregates import REGISTRY
-from agents.layouts import layout
+from annals.agents.aggregates import REGISTRY
+from annals.agents.deciding.state_layouts import layout
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from states import golden
 
 if TYPE_CHECKING:
-    from agents.decider import Decider
+    from annals.agents.deciding.decider import Decider
 
 
 @pytest.mark.parametrize("decider", REGISTRY.values(), ids=REGISTRY.keys())

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.strict_json import DEEPEST, NotJsonError, join, nesting, parse_strict
+from annals.schemas.wire.strict_json import DEEPEST, NotJsonError, join, nesting, parse_strict
 
 
 @pytest.mark.parametrize(

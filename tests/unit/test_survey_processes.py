@@ -9,8 +9,8 @@ SCRIPT = """
 import multiprocessing.util
 import signal
 
-from workers.audit.processes import survey_in_processes
-from workers.settings import Settings
+from annals.workers.audit.processes import survey_in_processes
+from annals.workers.settings import Settings
 
 spawn = multiprocessing.util.spawnv_passfds
 

@@ -25,24 +25,24 @@ from lamp import (
 )
 from msgspec.structs import replace
 
-from agents.aggregates.organization import Organization, Unit
-from agents.machine import ABSENT, Machine, On
-from agents.testing import given, laws
-from agents.testing.histories import aimed, histories, states
-from schemas.commands import command as envelope
-from schemas.organization import CloseUnit
-from schemas.person import MergePerson, PersonRegistered, RegisterPerson, RenamePerson
+from annals.agents.aggregates.organization import Organization, Unit
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.testing import given, laws
+from annals.agents.testing.histories import aimed, histories, states
+from annals.schemas.commands import command as envelope
+from annals.schemas.kinds.organization import CloseUnit
+from annals.schemas.kinds.person import MergePerson, PersonRegistered, RegisterPerson, RenamePerson
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from schemas.messages import Message
+    from annals.schemas.messages import Message
 
 HUNG = LampHung(bulb="a")
 
 
 def history_of(decider: Any, *commands: Message) -> Any:
-    from agents.testing.histories import History, take
+    from annals.agents.testing.histories import History, take
 
     state, steps = decider.initial, []
     for command in commands:

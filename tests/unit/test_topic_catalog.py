@@ -2,9 +2,9 @@
 
 import pytest
 
-from schemas.kinds import KINDS
-from topics.catalog import catalogue
-from topics.spec import CO_PARTITIONED, Role, Rule
+from annals.schemas.kinds import KINDS
+from annals.topics.catalog import catalogue
+from annals.topics.spec import CO_PARTITIONED, Role, Rule
 
 DAY_MS = 24 * 60 * 60 * 1000
 LARGEST = str(2**63 - 1)

@@ -4,10 +4,10 @@ import dataclasses
 
 import pytest
 
-from topics.catalog import catalogue
-from topics.spec import Role
-from workers.kafka.cluster import TopicFacts
-from workers.kafka.findings import Finding, Report, compare
+from annals.topics.catalog import catalogue
+from annals.topics.spec import Role
+from annals.workers.kafka.admin.cluster import TopicFacts
+from annals.workers.kafka.admin.findings import Finding, Report, compare
 
 KINDS = ("person", "policy")
 JOURNAL = "events.person"

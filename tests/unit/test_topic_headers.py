@@ -2,8 +2,8 @@
 
 import pytest
 
-from schemas.cid import cid_of, cid_text
-from topics.headers import (
+from annals.schemas.cid import cid_of, cid_text
+from annals.topics.headers import (
     clipped,
     dead_letter_headers,
     decimal_header,

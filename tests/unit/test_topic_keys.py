@@ -5,7 +5,7 @@ from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from topics.keys import murmur2, partition_of
+from annals.topics.keys import murmur2, partition_of
 
 # Vectors of the Java client's own test, org.apache.kafka.common.utils.UtilsTest.testMurmur2.
 JAVA_VECTORS = {

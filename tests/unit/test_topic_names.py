@@ -2,7 +2,7 @@
 
 import pytest
 
-from topics.names import LONGEST_PREFIX, TopicNames, transactional_id
+from annals.topics.names import LONGEST_PREFIX, TopicNames, transactional_id
 
 
 def test_without_a_prefix_the_names_are_those_of_the_contract() -> None:

@@ -2,9 +2,9 @@
 
 import pytest
 
-from schemas.envelope import Command
-from schemas.reading import read_command
-from schemas.trace_context import is_tracestate, trace_context
+from annals.schemas.envelope import Command
+from annals.schemas.wire.reading import read_command
+from annals.schemas.wire.trace_context import is_tracestate, trace_context
 
 PARENT = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 OTHER = b"00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-00"

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from agents.aggregates import REGISTRY
-from agents.fold import Fold
-from agents.ledger import Hot, Ledger
-from agents.ports import StoppedError
-from schemas.chain import seal
-from schemas.cid import cid_text
-from workers.stores.memory import MemoryStore
+from annals.agents.aggregates import REGISTRY
+from annals.agents.folding.fold import Fold
+from annals.agents.folding.working_set import AggregateCache, WorkingSet
+from annals.agents.ports import StoppedError
+from annals.schemas.chain import seal
+from annals.schemas.cid import cid_text
+from annals.workers.stores.memory import MemoryStore
 
 LATER = {"urn:annals:schema:person:PersonRegistered:2": "0.9.0"}
 
@@ -26,11 +26,11 @@ def record(type_name: str, version: int, data: dict[str, Any]) -> Any:
 
 def stopped(event: Any, releases: Any = None) -> str:
     decider = REGISTRY["person"]
-    ledger = Ledger(decider, MemoryStore(), Hot(1 << 20))
-    fold = Fold(decider, ledger, 0, 1, releases or {})
+    working_set = WorkingSet(decider, MemoryStore(), AggregateCache(1 << 20))
+    fold = Fold(decider, working_set, 0, 1, releases or {})
     with pytest.raises(StoppedError) as caught:
         fold.apply([event])
-    assert ledger.aggregate(b"p-1").version == 0
+    assert working_set.aggregate(b"p-1").version == 0
     return str(caught.value)
 
 

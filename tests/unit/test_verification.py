@@ -7,14 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from annals.topics.keys import partition_of
+from annals.topics.wire import encode_headers
+from annals.workers.audit.chains import Chains, Place
+from annals.workers.audit.report import MOST_LISTED, Broken, Report
+from annals.workers.audit.scan import Survey, survey
+from annals.workers.audit.verify import verify_records
 from chained import TRACE, Sealed, chain, sealed
 from chained import records as decoded
-from topics.keys import partition_of
-from topics.wire import encode_headers
-from workers.audit.chains import Chains, Place
-from workers.audit.report import MOST_LISTED, Broken, Report
-from workers.audit.survey import Survey, survey
-from workers.audit.verify import verify_records
 
 ALONE = Place("person", "events.person", 0, 1)
 MANY = Place("person", "events.person", 1, 3)  # where p-1 belongs
@@ -219,8 +219,8 @@ def test_headers_that_may_be_there_are_no_difference(how: dict[str, object]) -> 
 
 def test_headers_in_another_order_or_beside_others_are_no_difference() -> None:
     events = chain("p-1", 2)
-    turned = events[0].but(headers=[*reversed(events[0].headers), ("x-mine", b"1")])
-    assert verified([turned, events[1]]).is_good
+    event_from = events[0].but(headers=[*reversed(events[0].headers), ("x-mine", b"1")])
+    assert verified([event_from, events[1]]).is_good
 
 
 def test_a_header_that_is_there_twice_is_named() -> None:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from workers.published import find
-from workers.telemetry import Metrics
-from workers.web.server import WebServer
+from annals.workers.schema_publisher.published import find
+from annals.workers.telemetry import Metrics
+from annals.workers.web.server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

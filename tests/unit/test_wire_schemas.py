@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from schemas import outcome
-from schemas.canonical import decode
-from schemas.chain import seal
-from schemas.cid import cid_of, cid_text
-from schemas.snapshot import Snapshot, encode_snapshot
-from schemas.wire_schemas import wire_schemas
+from annals.schemas import outcome
+from annals.schemas.canonical import decode
+from annals.schemas.chain import seal
+from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.json_schemas.wire_schemas import wire_schemas
+from annals.schemas.snapshot import Snapshot, encode_snapshot
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from bad_commands import CASES

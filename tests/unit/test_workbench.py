@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from agents.testing.specification import NOW
-from agents.testing.workbench import Workbench
-from schemas.cid import cid_text
-from schemas.commands import command
-from schemas.person import AddEmail, RegisterPerson, RenamePerson
-from schemas.workflow import FailStep
+from annals.agents.testing.specification import NOW
+from annals.agents.testing.workbench import Workbench
+from annals.schemas.cid import cid_text
+from annals.schemas.commands import command
+from annals.schemas.kinds.person import AddEmail, RegisterPerson, RenamePerson
+from annals.schemas.kinds.workflow import FailStep
 
 if TYPE_CHECKING:
-    from schemas.commands import NewCommand
-    from schemas.messages import Message
+    from annals.schemas.commands import NewCommand
+    from annals.schemas.messages import Message
 
 ADA = RegisterPerson(name="Ada")
 

@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from agents.aggregates.workflow import MAX_STEPS
-from agents.testing import given
-from schemas.refs import ActorRef, OwnerRef, Ref
-from schemas.workflow import (
+from annals.agents.aggregates.workflow import MAX_STEPS
+from annals.agents.testing import given
+from annals.schemas.kinds.workflow import (
     AddStep,
     CancelWorkflow,
     CompleteStep,
@@ -38,6 +37,7 @@ from schemas.workflow import (
     WorkflowResumed,
     WorkflowStarted,
 )
+from annals.schemas.values.refs import ActorRef, OwnerRef, Ref
 
 LAB = OwnerRef(kind="organization", id="o-1")
 ADA = ActorRef(kind="person", id="p-1")

@@ -6,9 +6,8 @@ from typing import Any
 
 import pytest
 
-from agents.testing import given
-from schemas.refs import ActorRef, OwnerRef
-from schemas.workflow import (
+from annals.agents.testing import given
+from annals.schemas.kinds.workflow import (
     AssignStep,
     CompleteStep,
     DeadlineMissed,
@@ -32,6 +31,7 @@ from schemas.workflow import (
     WorkflowPaused,
     WorkflowStarted,
 )
+from annals.schemas.values.refs import ActorRef, OwnerRef
 
 ADA, SCOUT = ActorRef(kind="person", id="p-1"), ActorRef(kind="agent", id="a-1")
 DEFINED = WorkflowDefined(name="Study", definition="review", owner=OwnerRef(kind="person", id="p-9"))

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.chain import Verdict, judge
-from schemas.cid import cid_text
-from topics.keys import partition_of
-from workers.audit.report import Broken
-from workers.audit.survey import Foreign, misplaced
+from annals.schemas.chain import Verdict, judge
+from annals.schemas.cid import cid_text
+from annals.topics.keys import partition_of
+from annals.workers.audit.report import Broken
+from annals.workers.audit.scan import Foreign, misplaced
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from workers.audit.report import Report
-    from workers.audit.survey import Run, Survey
+    from annals.workers.audit.report import Report
+    from annals.workers.audit.scan import Run, Survey
 
 Head = tuple[int, bytes | None]  # the version and binary CID of the last event that counted
 START: Head = (0, None)

@@ -6,17 +6,17 @@ import gc
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from workers.audit.survey import Survey, survey
-from workers.kafka.connections import connect
-from workers.kafka.ranges import read_range
-from workers.settings import client_options
+from annals.workers.audit.scan import Survey, survey
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.ranges import read_range
+from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
-    from workers.audit.chains import Place
-    from workers.audit.journals import Journal
-    from workers.settings import Settings
+    from annals.workers.audit.chains import Place
+    from annals.workers.audit.journals import Journal
+    from annals.workers.settings import Settings
 
     Surveyor = Callable[["Chunk"], Coroutine[None, None, Survey]]
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from topics.keys import partition_of
-from topics.names import TopicNames
-from workers.audit.chains import Place
-from workers.kafka.connections import connect, partitions_of
-from workers.kafka.ranges import bounds
-from workers.settings import client_options
+from annals.topics.keys import partition_of
+from annals.topics.names import TopicNames
+from annals.workers.audit.chains import Place
+from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.read.ranges import bounds
+from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from workers.settings import Settings
+    from annals.workers.settings import Settings
 
 
 class Journal(NamedTuple):

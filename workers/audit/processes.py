@@ -18,15 +18,15 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from aiokafka.errors import KafkaError
 
-from workers.audit.chunks import Chunk, surveyor
-from workers.audit.survey import Survey
-from workers.kafka.frames import FormatError
-from workers.kafka.ranges import RangeGoneError
+from annals.workers.audit.chunks import Chunk, surveyor
+from annals.workers.audit.scan import Survey
+from annals.workers.kafka.protocol.record_batches import FormatError
+from annals.workers.kafka.read.ranges import RangeGoneError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from workers.settings import Settings
+    from annals.workers.settings import Settings
 
 QUEUED: Final = 2  # chunks that a process has, so that it never waits for the next one
 AHEAD: Final = 4  # chunks per process that may be surveyed before the one that is due: bounds what waits in memory

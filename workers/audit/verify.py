@@ -7,26 +7,26 @@ import os
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from schemas.chain import ForeignError, read_block
-from schemas.cid import cid_of, cid_text
-from workers.audit.chains import Chains, Place
-from workers.audit.chunks import CHUNK_OFFSETS, chunks_of, surveyor
-from workers.audit.journals import find_journals
-from workers.audit.processes import survey_in_processes
-from workers.audit.report import Broken, Report
-from workers.audit.survey import survey
-from workers.kafka.connections import connect
-from workers.kafka.ranges import read_range
-from workers.settings import client_options
+from annals.schemas.chain import ForeignError, read_block
+from annals.schemas.cid import cid_of, cid_text
+from annals.workers.audit.chains import Chains, Place
+from annals.workers.audit.chunks import CHUNK_OFFSETS, chunks_of, surveyor
+from annals.workers.audit.journals import find_journals
+from annals.workers.audit.processes import survey_in_processes
+from annals.workers.audit.report import Broken, Report
+from annals.workers.audit.scan import survey
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.ranges import read_range
+from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from workers.audit.chains import Head
-    from workers.audit.chunks import Chunk
-    from workers.audit.journals import Journal
-    from workers.audit.survey import Record, Survey
-    from workers.settings import Settings
+    from annals.workers.audit.chains import Head
+    from annals.workers.audit.chunks import Chunk
+    from annals.workers.audit.journals import Journal
+    from annals.workers.audit.scan import Record, Survey
+    from annals.workers.settings import Settings
 
     Progress = Callable[[int, int], None]  # offsets that are done, offsets in all
 

@@ -16,7 +16,7 @@ class KindType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the kind as it was given."""
-        from workers.registry import deciders
+        from annals.workers.registry import deciders
 
         if value not in deciders():
             self.fail(f"there is no kind {value!r}: there are {', '.join(deciders())}", param, ctx)
@@ -44,7 +44,7 @@ class CidType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> bytes:
         """Return the 36 bytes."""
-        from schemas.cid import parse_cid
+        from annals.schemas.cid import parse_cid
 
         try:
             return parse_cid(value)

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.bench.plan import FULL, PARTS, QUICK
-from workers.cli.failures import DONE, CannotAskError
+from annals.workers.cli.failures import DONE, CannotAskError
+from annals.workers.tools.bench.plan import FULL, PARTS, QUICK
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from workers.bench.figures import Part
-    from workers.bench.plan import Plan
+    from annals.workers.tools.bench.figures import Part
+    from annals.workers.tools.bench.plan import Plan
 
 
 @click.command()
@@ -44,10 +44,10 @@ def bench(
     It starts a broker of its own on a free port, and removes what it has made. All of it takes half an hour; what else
     the machine does meanwhile is measured too.
     """
-    from workers.bench.machine import describe
-    from workers.bench.page import write_page
-    from workers.bench.report import as_json as json_document
-    from workers.bench.report import as_text
+    from annals.workers.tools.bench.machine import describe
+    from annals.workers.tools.bench.page import write_page
+    from annals.workers.tools.bench.report import as_json as json_document
+    from annals.workers.tools.bench.report import as_text
 
     plan = QUICK if quick else FULL
     if runs is not None:
@@ -62,8 +62,8 @@ def bench(
 
 
 def _measured(names: Sequence[str], plan: Plan, bootstrap: str | None, folder: str | None) -> list[Part]:
-    from workers.bench.programs import BenchError
-    from workers.bench.run import measure
+    from annals.workers.tools.bench.programs import BenchError
+    from annals.workers.tools.bench.run import measure
 
     try:
         with tempfile.TemporaryDirectory(prefix="annals-bench-", dir=folder) as work:

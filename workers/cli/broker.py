@@ -12,10 +12,10 @@ from typing import Final
 
 import click
 
-from workers.broker import Broker
-from workers.broker.jars import silent
-from workers.cli.failures import ANSWER_IS_NO, DONE
-from workers.settings import default_cache_dir, load_settings
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE
+from annals.workers.settings import default_cache_dir, load_settings
+from annals.workers.tools.broker import Broker
+from annals.workers.tools.broker.jars import silent
 
 LOOK_SECONDS: Final = 0.2
 PORTS: Final = click.IntRange(0, 65535)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli.arguments import AS_JSON
-from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.arguments import AS_JSON
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 
 if TYPE_CHECKING:
-    from workers.demo.show import Show
+    from annals.workers.tools.demo.show import Show
 
 
 @click.command()
@@ -30,8 +30,8 @@ def demo(data_dir: str | None, *, as_json: bool) -> int:
     It needs no Docker, no Java and nothing else that runs; the first time it fetches Kafka (45 MB). It takes about half
     a minute, and leaves neither a process nor, without --data-dir, a folder.
     """
-    from workers.demo.memory import NotOurFolderError
-    from workers.demo.run import run
+    from annals.workers.tools.demo.memory import NotOurFolderError
+    from annals.workers.tools.demo.run import run
 
     # However it is asked to end, it ends as after a Ctrl-C: in order, with nothing left. In a script's background job
     # that one is ignored.
@@ -50,7 +50,7 @@ def demo(data_dir: str | None, *, as_json: bool) -> int:
 
 
 def _show(*, as_json: bool) -> Show:
-    from workers.demo.show import Colour, Plain, Show
+    from annals.workers.tools.demo.show import Colour, Plain, Show
 
     if as_json:
         return Show()

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli.arguments import IdType, KindType
-from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
-from workers.cli.options import CONNECTION, takes_settings
-from workers.cli.output import flush, print_line, reader_gone
+from annals.workers.cli.arguments import IdType, KindType
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.cli.output import flush, print_line, reader_gone
 
 if TYPE_CHECKING:
-    from workers.settings import Settings
+    from annals.workers.settings import Settings
 
 
 @click.command()
@@ -28,9 +28,9 @@ def events(settings: Settings, kind: str, aggregate_id: str, *, as_json: bool) -
     A line is the event's block as DAG-JSON, and beside its members cid, partition and offset. Exit status 1 if there is
     none, or at a gap: events are missing there, and what comes after is not shown.
     """
-    from workers.kafka.connections import MissingTopicError
-    from workers.kafka.frames import FormatError
-    from workers.kafka.ranges import RangeGoneError
+    from annals.workers.kafka.connections import MissingTopicError
+    from annals.workers.kafka.protocol.record_batches import FormatError
+    from annals.workers.kafka.read.ranges import RangeGoneError
 
     try:
         return asyncio.run(_print(settings, kind, aggregate_id))
@@ -41,7 +41,7 @@ def events(settings: Settings, kind: str, aggregate_id: str, *, as_json: bool) -
 
 
 async def _print(settings: Settings, kind: str, aggregate_id: str) -> int:
-    from workers.client.history import GapError, history
+    from annals.workers.client.history import GapError, history
 
     status = ANSWER_IS_NO
     try:

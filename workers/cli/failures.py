@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from workers.settings import SettingsError
+from annals.workers.settings import SettingsError
 
 DONE: Final = 0
 ANSWER_IS_NO: Final = 1
@@ -25,9 +25,9 @@ def described(error: Exception) -> tuple[str, ...] | None:
     # Imported only now: a command that does not talk to Kafka starts without it.
     from aiokafka.errors import KafkaConnectionError, KafkaError
 
-    from workers.broker.errors import BrokerError
-    from workers.kafka.cluster import BrokersUnreachableError, NotPermittedError
-    from workers.registry import RegistrationError
+    from annals.workers.kafka.admin.cluster import BrokersUnreachableError, NotPermittedError
+    from annals.workers.registry import RegistrationError
+    from annals.workers.tools.broker.errors import BrokerError
 
     if isinstance(error, BrokerError | BrokersUnreachableError | NotPermittedError | RegistrationError):
         return (str(error),)

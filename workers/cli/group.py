@@ -13,20 +13,20 @@ from typing import Any, Final
 
 import click
 
-from workers.cli.failures import COULD_NOT_ASK, described
+from annals.workers.cli.failures import COULD_NOT_ASK, described
 
 # Name and the module and attribute that it is loaded from: `annals --help` imports none of them but to show their line.
 COMMANDS: Final[dict[str, str]] = {
-    "broker": "workers.cli.broker:broker",
-    "topics": "workers.cli.topics:topics",
-    "worker": "workers.cli.worker:worker",
-    "schemas": "workers.cli.schemas:schemas",
-    "send": "workers.cli.send:send",
-    "events": "workers.cli.events:events",
-    "verify": "workers.cli.verify:verify",
-    "demo": "workers.cli.demo:demo",
-    "new": "workers.cli.new:new",
-    "bench": "workers.cli.bench:bench",
+    "broker": "annals.workers.cli.broker:broker",
+    "topics": "annals.workers.cli.topics:topics",
+    "worker": "annals.workers.cli.worker:worker",
+    "schemas": "annals.workers.cli.schemas:schemas",
+    "send": "annals.workers.cli.send:send",
+    "events": "annals.workers.cli.events:events",
+    "verify": "annals.workers.cli.verify:verify",
+    "demo": "annals.workers.cli.demo:demo",
+    "new": "annals.workers.cli.new:new",
+    "bench": "annals.workers.cli.bench:bench",
 }
 
 

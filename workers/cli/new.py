@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from workers.cli.arguments import AS_JSON
-from workers.cli.failures import DONE
+from annals.workers.cli.arguments import AS_JSON
+from annals.workers.cli.failures import DONE
 
 
 @click.group()
@@ -24,8 +24,8 @@ def aggregate(name: str, *, as_json: bool) -> int:
 
     What it writes passes `make check`: an aggregate that is registered, renamed and archived. Change it from there.
     """
-    from workers.scaffold.aggregate import new_aggregate
-    from workers.scaffold.tree import Tree
+    from annals.workers.tools.scaffold.aggregate import new_aggregate
+    from annals.workers.tools.scaffold.tree import Tree
 
     tree = Tree(Path.cwd())
     new_aggregate(tree, name)

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from workers.settings import load_settings, settings_metadata
+from annals.workers.settings import load_settings, settings_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.settings.model import SettingMeta
+    from annals.workers.settings.model import SettingMeta
 
 CONNECTION = frozenset({"kafka", "connection"})
 EVERYTHING = frozenset(meta.group for meta in settings_metadata())

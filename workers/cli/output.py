@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from workers.cli.failures import COULD_NOT_ASK
+from annals.workers.cli.failures import COULD_NOT_ASK
 
 
 def print_line(line: bytes) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import click
 
-from agents.aggregates import REGISTRY
-from schemas.json_schema import urn
-from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
-from workers.cli.stored import migrate, usage
-from workers.cli.versions import new_version
-from workers.compatibility import LEVELS, BaselineError, compare, read_baseline
-from workers.published import FOLDER, as_text, files, find, newest, published
-from workers.registry import deciders
+from annals.agents.aggregates import REGISTRY
+from annals.schemas.json_schemas.json_schema import urn
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.stored import migrate, usage
+from annals.workers.cli.versions import new_version
+from annals.workers.registry import deciders
+from annals.workers.schema_publisher.compatibility import LEVELS, BaselineError, compare, read_baseline
+from annals.workers.schema_publisher.published import FOLDER, as_text, files, find, newest, published
 
 URN_LEAD = "urn:"
 

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
-from workers.cli.options import CONNECTION, takes_settings
-from workers.cli.output import flush, print_line, reader_gone
+from annals.workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
+from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.cli.output import flush, print_line, reader_gone
 
 if TYPE_CHECKING:
-    from workers.settings import Settings
+    from annals.workers.settings import Settings
 
 
 STANDARD_INPUT: Final = 0
@@ -44,7 +44,7 @@ def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int
 
     Exit status 2 if any line could not be sent or any outcome is unknown, else 1 if any command was rejected.
     """
-    from workers.kafka.connections import MissingTopicError
+    from annals.workers.kafka.connections import MissingTopicError
 
     try:
         descriptor = _standard_input() if file == "-" else os.open(file, os.O_RDONLY)
@@ -68,10 +68,10 @@ def _standard_input() -> int:
 
 
 async def _send(settings: Settings, descriptor: int, timeout_s: float) -> int:
-    from workers.client.commands import CommandClient
-    from workers.client.lines import lines_of
-    from workers.client.streaming import answers
-    from workers.registry import deciders
+    from annals.workers.client.commands import CommandClient
+    from annals.workers.client.lines import lines_of
+    from annals.workers.client.streaming import answers
+    from annals.workers.registry import deciders
 
     status = DONE
     kinds, limit = tuple(deciders()), settings.max_command_bytes

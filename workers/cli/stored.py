@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from workers.cli.arguments import KindType
-from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
-from workers.cli.options import takes_settings
+from annals.workers.cli.arguments import KindType
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.options import takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from workers.settings import Settings
+    from annals.workers.settings import Settings
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ def usage(settings: Settings, kind: str | None, *, as_json: bool) -> int:
 
     Void events are stored, too, and are counted. Exit status 1 if this release does not know a type or version.
     """
-    from workers.stored.usage import usage as count
+    from annals.workers.maintenance.usage import usage as count
 
     found = _asked(count(settings, _kinds(kind)))
     for each in found:
@@ -53,7 +53,7 @@ def migrate(settings: Settings, kind: str | None, *, dry_run: bool, as_json: boo
     Events are never written. Exit status 1 if this release cannot read an event: each is named by its CID, and nothing
     is written. Workers may be running; their stores are folded anew by themselves where a state version changed.
     """
-    from workers.stored.migration import migrate as run
+    from annals.workers.maintenance.migration import migrate as run
 
     result = _asked(run(settings, _kinds(kind), dry_run=dry_run))
     if as_json:
@@ -72,16 +72,16 @@ def migrate(settings: Settings, kind: str | None, *, dry_run: bool, as_json: boo
 
 
 def _kinds(kind: str | None) -> list[str]:
-    from workers.registry import deciders
+    from annals.workers.registry import deciders
 
     return list(deciders()) if kind is None else [kind]
 
 
 def _asked(question: Coroutine[Any, Any, T]) -> T:
     """The answer; what an operator can mend is said in one line."""
-    from agents.ports import StoppedError
-    from workers.kafka.connections import MissingTopicError
-    from workers.kafka.ranges import RangeGoneError
+    from annals.agents.ports import StoppedError
+    from annals.workers.kafka.connections import MissingTopicError
+    from annals.workers.kafka.read.ranges import RangeGoneError
 
     try:
         return asyncio.run(question)

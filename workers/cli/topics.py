@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli.failures import ANSWER_IS_NO, DONE
-from workers.cli.options import CONNECTION, takes_settings
-from workers.kafka.provisioning import check as check_topics
-from workers.kafka.provisioning import create as create_topics
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE
+from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.kafka.admin.provisioning import check as check_topics
+from annals.workers.kafka.admin.provisioning import create as create_topics
 
 if TYPE_CHECKING:
-    from workers.kafka.provisioning import Report
-    from workers.settings import Settings
+    from annals.workers.kafka.admin.provisioning import Report
+    from annals.workers.settings import Settings
 
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 SETTINGS = takes_settings(CONNECTION | {"topics"})

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli.arguments import AS_JSON, CidType, IdType, KindType
-from workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
-from workers.cli.options import CONNECTION, takes_settings
+from annals.workers.cli.arguments import AS_JSON, CidType, IdType, KindType
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.options import CONNECTION, takes_settings
 
 if TYPE_CHECKING:
-    from workers.audit.report import Report
-    from workers.settings import Settings
+    from annals.workers.audit.report import Report
+    from annals.workers.settings import Settings
 
 
 @click.command()
@@ -44,12 +44,12 @@ def verify(
 
     Memory grows with the number of aggregates in a partition (some 300 bytes each), not with that of events.
     """
-    from workers.audit.processes import SurveyError
-    from workers.audit.verify import silent, verify_aggregate, verify_journals
-    from workers.kafka.connections import MissingTopicError
-    from workers.kafka.frames import FormatError
-    from workers.kafka.ranges import RangeGoneError
-    from workers.registry import deciders
+    from annals.workers.audit.processes import SurveyError
+    from annals.workers.audit.verify import silent, verify_aggregate, verify_journals
+    from annals.workers.kafka.connections import MissingTopicError
+    from annals.workers.kafka.protocol.record_batches import FormatError
+    from annals.workers.kafka.read.ranges import RangeGoneError
+    from annals.workers.registry import deciders
 
     if (expect_head or from_head) and aggregate_id is None:
         raise click.UsageError("--expect-head and --from-head are about one aggregate: give KIND and ID.")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from workers.cli.arguments import AS_JSON
-from workers.cli.failures import DONE, CannotAskError
+from annals.workers.cli.arguments import AS_JSON
+from annals.workers.cli.failures import DONE, CannotAskError
 
 
 @click.command("new-version")
@@ -21,9 +21,9 @@ def new_version(kind: str, type_name: str, *, as_json: bool) -> int:
     Writes the type that today's version has as a former one, the skeleton of its upcaster, the golden block and the
     test. Then change the event's type in schemas/KIND.py and fill in the upcaster and the test.
     """
-    from agents.aggregates import REGISTRY
-    from workers.scaffold.tree import Tree
-    from workers.scaffold.version import new_version as write
+    from annals.agents.aggregates import REGISTRY
+    from annals.workers.tools.scaffold.tree import Tree
+    from annals.workers.tools.scaffold.version import new_version as write
 
     if kind not in REGISTRY:
         raise CannotAskError(f"there is no kind {kind!r}: there are {', '.join(REGISTRY)}")

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from workers.cli.failures import DONE, CannotAskError
-from workers.cli.options import EVERYTHING, takes_settings
+from annals.workers.cli.failures import DONE, CannotAskError
+from annals.workers.cli.options import EVERYTHING, takes_settings
 
 if TYPE_CHECKING:
-    from workers.settings import Settings
+    from annals.workers.settings import Settings
 
 
 @click.command()
@@ -22,8 +22,8 @@ def worker(settings: Settings) -> int:
     Start as many as there are partitions at the most; partitions move by themselves. GET /health/ready answers 200 when
     every partition assigned to it is restored; GET /metrics is for Prometheus.
     """
-    from workers.logs import configure_logs
-    from workers.worker import CannotStartError, Worker
+    from annals.workers.logs import configure_logs
+    from annals.workers.worker import CannotStartError, Worker
 
     configure_logs(settings)
 

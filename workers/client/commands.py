@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import BrokerResponseError, KafkaError, UnknownError
 
-from schemas.outcome import decode_outcome
-from schemas.reading import MOST_KEY_AND_HEADER_BYTES
-from topics.keys import partition_of
-from topics.names import TopicNames
-from workers.client.outcomes import NOT_KNOWN, OutcomeReader, Pending
-from workers.client.sendable import NotSendableError, Sendable, from_members
-from workers.clock import new_id
-from workers.kafka.connections import connect, partitions_of
-from workers.settings import client_options
+from annals.schemas.outcome import decode_outcome
+from annals.schemas.wire.reading import MOST_KEY_AND_HEADER_BYTES
+from annals.topics.keys import partition_of
+from annals.topics.names import TopicNames
+from annals.workers.client.outcomes import NOT_KNOWN, OutcomeReader, Pending
+from annals.workers.client.sendable import NotSendableError, Sendable, from_members
+from annals.workers.clock import new_id
+from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-    from schemas.outcome import Outcome
-    from workers.settings import Settings
+    from annals.schemas.outcome import Outcome
+    from annals.workers.settings import Settings
 
 TIMEOUT_S: Final = 30.0
 BATCH_BYTES: Final = 128 << 10

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from schemas.chain import ForeignError, Verdict, judge, read_block
-from schemas.cid import cid_of, cid_text
-from topics.keys import partition_of
-from topics.names import TopicNames
-from workers.kafka.connections import connect, partitions_of
-from workers.kafka.ranges import bounds, read_range
-from workers.settings import client_options
+from annals.schemas.chain import ForeignError, Verdict, judge, read_block
+from annals.schemas.cid import cid_of, cid_text
+from annals.topics.keys import partition_of
+from annals.topics.names import TopicNames
+from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from workers.settings import Settings
+    from annals.workers.settings import Settings
 
 
 class GapError(Exception):

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.structs import TopicPartition
 
-from topics.headers import COMMAND_ID, COMMAND_OFFSET, decimal_header
-from workers.kafka.connections import stop_consumer
-from workers.kafka.header_names import reading_consumer
-from workers.kafka.ranges import bounds
+from annals.topics.headers import COMMAND_ID, COMMAND_OFFSET, decimal_header
+from annals.workers.kafka.connections import stop_consumer
+from annals.workers.kafka.group.header_names import reading_consumer
+from annals.workers.kafka.read.ranges import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

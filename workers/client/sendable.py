@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from schemas.dead_letter import DeadLetter
-from schemas.deep_json import take_apart
-from schemas.reading import read_command
+from annals.schemas.wire.dead_letter import DeadLetter
+from annals.schemas.wire.deep_json import take_apart
+from annals.schemas.wire.reading import read_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

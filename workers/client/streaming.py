@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
-from schemas.outcome import REJECTED, decode_outcome
-from workers.client.commands import NoAnswerError
-from workers.client.sendable import NotSendableError, from_line
-from workers.clock import new_id
+from annals.schemas.outcome import REJECTED, decode_outcome
+from annals.workers.client.commands import NoAnswerError
+from annals.workers.client.sendable import NotSendableError, from_line
+from annals.workers.clock import new_id
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
-    from workers.client.commands import CommandClient
-    from workers.client.lines import Line
-    from workers.client.outcomes import Pending
+    from annals.workers.client.commands import CommandClient
+    from annals.workers.client.lines import Line
+    from annals.workers.client.outcomes import Pending
 
 IN_FLIGHT: Final = 4_096
 """Commands that are sent and not yet answered: enough for the worker's batches, little enough for any memory."""

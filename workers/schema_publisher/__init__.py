@@ -1,5 +1,5 @@
 """Publishes the schemas of a worker's messages: to the topic `schemas`, and to a schema registry if one is named."""
 
-from workers.schema_publisher.publisher import SchemaPublisher
+from annals.workers.schema_publisher.publisher import SchemaPublisher
 
 __all__ = ["SchemaPublisher"]

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from schemas.json_schema import urn
-from topics.names import TopicNames
-from workers.published import published
-from workers.schema_publisher import topic
-from workers.schema_publisher.registry import RegistryUnreachableError, register
+from annals.schemas.json_schemas.json_schema import urn
+from annals.topics.names import TopicNames
+from annals.workers.schema_publisher import topic
+from annals.workers.schema_publisher.published import published
+from annals.workers.schema_publisher.registry import RegistryUnreachableError, register
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-    from agents.decider import Decider
-    from workers.settings import Settings
+    from annals.agents.deciding.decider import Decider
+    from annals.workers.settings import Settings
 
 log = structlog.get_logger(__name__)
 

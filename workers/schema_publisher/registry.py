@@ -19,14 +19,14 @@ from typing import TYPE_CHECKING, Final
 import aiohttp
 import structlog
 
-from schemas.wire_schemas import WIRE
-from topics.schemas import schema_subject
+from annals.schemas.json_schemas.wire_schemas import WIRE
+from annals.topics.schemas import schema_subject
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from schemas.json_schema import MessageSchema
-    from workers.settings import Settings
+    from annals.schemas.json_schemas.json_schema import MessageSchema
+    from annals.workers.settings import Settings
 
 log = structlog.get_logger(__name__)
 

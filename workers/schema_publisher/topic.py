@@ -10,14 +10,14 @@ import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
-from topics.catalog import SCHEMA_PARTITIONS, SCHEMA_TOPIC_BYTES
-from topics.schemas import release_of, schema_headers, schema_key
-from workers.kafka.connections import stop_consumer
+from annals.topics.catalog import SCHEMA_PARTITIONS, SCHEMA_TOPIC_BYTES
+from annals.topics.schemas import release_of, schema_headers, schema_key
+from annals.workers.kafka.connections import stop_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from schemas.json_schema import MessageSchema
+    from annals.schemas.json_schemas.json_schema import MessageSchema
 
 
 class Kept(NamedTuple):

@@ -6,7 +6,7 @@ import ipaddress
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from workers.settings.model import Settings, SettingsError
+from annals.workers.settings.model import Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from workers.settings import values
+from annals.workers.settings import values
 
 if TYPE_CHECKING:
-    from workers.settings.values import Secret
+    from annals.workers.settings.values import Secret
 
 Parse = Callable[[str], Any]
 ENVIRONMENT_PREFIX: Final = "ANNALS_"

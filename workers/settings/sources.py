@@ -9,8 +9,8 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from workers.settings.connection import contradictions
-from workers.settings.model import ENVIRONMENT_PREFIX, SettingMeta, Settings, SettingsError, settings_metadata
+from annals.workers.settings.connection import contradictions
+from annals.workers.settings.model import ENVIRONMENT_PREFIX, SettingMeta, Settings, SettingsError, settings_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

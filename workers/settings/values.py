@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from topics.names import LONGEST_PREFIX, TopicNames
+from annals.topics.names import LONGEST_PREFIX, TopicNames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from workers.settings.model import Parse
+    from annals.workers.settings.model import Parse
 
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
 FALSE: Final = frozenset({"0", "false", "no", "off"})

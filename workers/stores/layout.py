@@ -13,10 +13,10 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from agents.ports import LENGTH, Position, Stored, command_key
+from annals.agents.ports import LENGTH, Position, Stored, command_key
 
 if TYPE_CHECKING:
-    from agents.ports import CommandEvents
+    from annals.agents.ports import CommandEvents
 
 FORMAT: Final = 1
 NUMBER: Final = 8

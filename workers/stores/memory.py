@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agents.ports import Stored
-from workers.stores.layout import START
+from annals.agents.ports import Stored
+from annals.workers.stores.layout import START
 
 if TYPE_CHECKING:
-    from agents.ports import Changes, CommandEvents, Position
+    from annals.agents.ports import Changes, CommandEvents, Position
 
 
 class MemoryStore:

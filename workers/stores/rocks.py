@@ -20,8 +20,8 @@ from rocksdict import (
     WriteOptions,
 )
 
-from agents.ports import StoppedError
-from workers.stores.layout import (
+from annals.agents.ports import StoppedError
+from annals.workers.stores.layout import (
     AGGREGATES,
     COMMANDS,
     FORMAT,
@@ -40,7 +40,7 @@ from workers.stores.layout import (
 )
 
 if TYPE_CHECKING:
-    from agents.ports import Changes, CommandEvents, Position, Stored
+    from annals.agents.ports import Changes, CommandEvents, Position, Stored
 
 BLOOM_BITS: Final = 10.0  # 1 % false positives: most look-ups are for command ids that were never seen
 MEMTABLE_BLOOM_RATIO: Final = 0.02  # of a write buffer, for the same look-ups: 0.5 µs instead of 2 (measured)

@@ -6,8 +6,8 @@ from typing import Final
 
 from aiohttp import web
 
-from workers.published import as_text, find
-from workers.registry import deciders
+from annals.workers.registry import deciders
+from annals.workers.schema_publisher.published import as_text, find
 
 PATH: Final = "/v1/schemas/{urn}"
 CONTENT_TYPE: Final = "application/schema+json"

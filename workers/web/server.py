@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from workers.web import schemas
+from annals.workers.web import schemas
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from workers.telemetry import Metrics
+    from annals.workers.telemetry import Metrics
 
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 

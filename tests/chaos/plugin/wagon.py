@@ -5,11 +5,11 @@ from typing import Annotated, Final
 from msgspec import Meta
 from msgspec.structs import replace
 
-from agents.decider import Circumstances, Decider
-from agents.machine import ABSENT, Machine, On
-from agents.refusals import Refused
-from agents.state import State
-from schemas.messages import Message, turned
+from annals.agents.deciding.decider import Circumstances, Decider
+from annals.agents.deciding.machine import ABSENT, Machine, On
+from annals.agents.deciding.refusals import Refused
+from annals.agents.deciding.state import State
+from annals.schemas.messages import Message, event_from
 
 CAPACITY: Final = 10_000
 
@@ -49,7 +49,7 @@ def decide(command: Message, wagon: Wagon, at: Circumstances) -> list[Message]:
             raise Refused("wagon_full", f"it takes {CAPACITY} crates")
         numbers = range(wagon.crates + 1, wagon.crates + command.count + 1)
         return [CrateLoaded(number=number, contents="x" * command.contents) for number in numbers]
-    return [turned(command, WagonOpened)]
+    return [event_from(command, WagonOpened)]
 
 
 def evolve(wagon: Wagon, event: Message) -> Wagon:

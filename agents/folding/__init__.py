@@ -1,0 +1,1 @@
+"""Folding: from the journal's records to the state of its aggregates, and the working set of a batch."""

@@ -1,0 +1,104 @@
+"""What waits for a shard: bounded in bytes by pausing its source, taken in batches as large as there are."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from annals.agents.ports import StaleStateError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.agents.ports import CommandRecord, CommandSource, Delivery
+
+RECORD_BYTES: Final = 600  # measured: what a record takes beside its value
+HIGH_BYTES: Final = 6 << 20  # waiting for one shard; its source is paused above
+LOW_BYTES: Final = 3 << 20
+BATCH_RECORDS: Final = 3_000  # about 0.1 s of deciding, so that no other shard and no heartbeat waits longer
+BATCH_BYTES: Final = 4 << 20
+
+
+class CommandQueue:
+    """The commands that were fetched and are not decided."""
+
+    def __init__(self, source: CommandSource) -> None:
+        """Begin empty and paused: the shard says from where."""
+        self._source = source
+        self._waiting: list[CommandRecord] = []
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+        self._is_paused = False
+        self._stale_state: StaleStateError | None = None
+
+    def __len__(self) -> int:
+        """Return how many commands wait."""
+        return len(self._waiting)
+
+    def position(self) -> int:
+        """Return the offset up to which everything was delivered; 0 before anything was."""
+        return self._source.position()
+
+    def begin(self, offset: int) -> None:
+        """Forget what waits, and take deliveries from an offset on."""
+        self.clear()
+        self._source.deliver_from(offset)
+
+    def clear(self) -> None:
+        """Forget what waits."""
+        self._waiting.clear()
+        self._bytes = 0
+        self._arrived.clear()
+        self._is_paused = False
+        self._stale_state = None
+
+    def put(self, delivery: Delivery) -> None:
+        """Take a delivery, unless it was fetched before the last `begin`."""
+        if delivery.generation != self._source.generation:
+            return
+        if not delivery.records:
+            self.invalidate("the next command is not in the topic any more")
+        self._waiting += delivery.records
+        self._bytes += _bytes(delivery.records)
+        self._arrived.set()
+        if self._bytes > HIGH_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._source.pause()
+
+    def invalidate(self, why: str) -> None:
+        """Let nothing more be taken before the next `begin`."""
+        self._stale_state = StaleStateError(why)
+        self._arrived.set()
+
+    async def wait(self) -> None:
+        """Wait until something is there, or must not be taken."""
+        while not self._waiting and self._stale_state is None:
+            self._arrived.clear()
+            await self._arrived.wait()
+
+    def take(self, first: int) -> list[CommandRecord]:
+        """Take as much of what is there as one batch may hold.
+
+        first: the next offset to decide. What was delivered anew while its transaction was still in flight is left out.
+
+        Raises:
+            DisturbedError: what waits must not be decided before everything was read again.
+        """
+        if self._stale_state is not None:
+            raise self._stale_state
+        taken = self._waiting[:BATCH_RECORDS]
+        size = _bytes(taken)
+        while size > BATCH_BYTES and len(taken) > 1:
+            size -= _bytes([taken.pop()])
+        del self._waiting[: len(taken)]
+        self._bytes -= size
+        if self._is_paused and self._bytes < LOW_BYTES:
+            self._is_paused = False
+            self._source.resume()
+        if taken and taken[0].offset < first:
+            return [record for record in taken if record.offset >= first]
+        return taken
+
+
+def _bytes(records: Sequence[CommandRecord]) -> int:
+    return RECORD_BYTES * len(records) + sum([len(record.value or b"") for record in records])

@@ -1,0 +1,171 @@
+"""Which outcome a shard believes where the group's offset may be lost: the newest that the journal bears out.
+
+Anybody who may write to `outcomes` can name any command there. Were that believed, the commands before it would be
+passed over, and nobody would answer them. So an outcome counts only if the folded journal says the same:
+
+- one with events (accepted, or a duplicate's): exactly these are the events of its command;
+- one without: the aggregate stood at its version and head when the journal ended where the outcome says;
+- either: the command that it names is the one at its `command-offset`, as far as that is still there.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import structlog
+
+from annals.agents.ports import command_key
+from annals.schemas.chain import ForeignError, read_block
+from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.outcome import DUPLICATE, REJECTED, decode_outcome
+from annals.schemas.wire.dead_letter import DeadLetter
+from annals.schemas.wire.reading import read_command
+from annals.topics.keys import partition_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from annals.agents.ports import LogState, OutcomeRecord, ShardLog, ShardStore
+    from annals.agents.writing.decision_plan import Place
+    from annals.schemas.outcome import Outcome
+
+    Chain = list[tuple[int, str]]  # offset and CID of each event that counts
+
+log = structlog.get_logger(__name__)
+
+ANY_SIZE: Final = sys.maxsize  # what was answered was not too large then, whatever the setting says now
+
+
+class _Claim(NamedTuple):
+    """What a record of `outcomes` says, and whether it has the form of an outcome of this shard."""
+
+    record: OutcomeRecord
+    key: bytes
+    outcome: Outcome
+
+
+async def newest_outcome(journal: ShardLog, store: ShardStore, place: Place, seen: LogState) -> OutcomeRecord | None:
+    """Return the newest outcome that the journal, folded into `store`, bears out; None if there is none.
+
+    At most starts that is the last one in the topic, told by one or two look-ups in the store. The journal is read only
+    for an outcome without events on an aggregate that has changed since.
+    """
+    passed = 0
+    async for step in journal.newest_outcomes(seen):
+        older: list[_Claim] = []
+        believed: OutcomeRecord | None = None
+        for record in step:
+            claim = _claim(record, place)
+            answer = False if claim is None else _is_borne_out(claim, store)
+            if claim is not None and answer is None:
+                older.append(claim)
+            elif claim is not None and answer and await _names_its_command(journal, claim, seen):
+                believed = record
+                break
+            else:
+                passed += 1
+        chains = await _chains(journal, place, seen, {claim.key for claim in older})
+        for claim in older:
+            if _stood(claim, chains[claim.key]) and await _names_its_command(journal, claim, seen):
+                believed = claim.record
+                break
+            passed += 1
+        if believed is not None:
+            break
+    else:
+        believed = None
+    if passed:
+        log.error("void outcomes passed over", kind=place.kind, partition=place.partition, outcomes=passed)
+    return believed
+
+
+def _claim(record: OutcomeRecord, place: Place) -> _Claim | None:
+    """Return what a record claims; None if it has not the form of an outcome of this shard."""
+    key = record.key
+    try:
+        outcome = decode_outcome(record.value or b"")
+        is_here = key == outcome.aggregate_id.encode() and outcome.kind == place.kind
+    except ValueError:
+        return None
+    if key is None or not is_here or partition_of(key, place.partitions) != place.partition:
+        return None
+    if outcome.version < 0 or (outcome.head is None) != (outcome.version == 0):
+        return None
+    if outcome.status == REJECTED and outcome.events:
+        return None
+    if outcome.version == 0 and outcome.status != REJECTED:  # for an absent aggregate nothing is already true
+        return None
+    return _Claim(record, key, outcome)
+
+
+def _is_borne_out(claim: _Claim, store: ShardStore) -> bool | None:
+    """Whether the store says the same; None if only the journal can tell."""
+    key, outcome = claim.key, claim.outcome
+    if outcome.events or outcome.status == DUPLICATE:
+        known = store.command(command_key(key, outcome.command_id.encode()))
+        if known is None:
+            return False
+        first, events = known
+        listed = [(version, name, cid_text(cid)) for version, (cid, name) in enumerate(events, first)]
+        said = [(event.version, event.type, event.cid) for event in outcome.events]
+        last = listed[-1]
+        return said == listed and (outcome.version, outcome.head) == (last[0], last[2])
+    current = store.aggregate(key)  # absent: version 0, no head
+    version, head = (0, None) if current is None else (current.version, cid_text(current.head))
+    if outcome.version >= version:
+        return (outcome.version, outcome.head) == (version, head)
+    return None
+
+
+async def _names_its_command(journal: ShardLog, claim: _Claim, seen: LogState) -> bool:
+    """Whether the command at the outcome's `command-offset` is the one that it answers.
+
+    Not asked where the answer changes nothing: the group is ahead of it, or the command has expired.
+    """
+    offset = claim.record.command_offset
+    if offset < max(seen.committed or 0, seen.commands_start):
+        return True
+    record = await journal.command_at(offset)
+    if record is None:
+        return False
+    command = read_command(record.key, record.value, record.headers, ANY_SIZE)
+    if isinstance(command, DeadLetter):
+        return False
+    return (command.id, command.aggregate_id) == (claim.outcome.command_id, claim.outcome.aggregate_id)
+
+
+async def _chains(journal: ShardLog, place: Place, seen: LogState, keys: Iterable[bytes]) -> dict[bytes, Chain]:
+    """Return the chains of these aggregates, read from the journal by the rule of every reader."""
+    chains: dict[bytes, Chain] = {key: [] for key in keys}
+    if not chains:
+        return chains
+    heads: dict[bytes, bytes | None] = dict.fromkeys(chains)
+    async for records in journal.read(0, seen.journal_end):
+        for record in records:
+            key = record.key
+            if key is None or key not in chains:
+                continue
+            try:
+                event = read_block(place.kind, record.value)
+            except ForeignError:
+                continue
+            chain = chains[key]
+            is_next = event["version"] == len(chain) + 1 and event["previous"] == heads[key]
+            if is_next and event["aggregate_id"].encode() == key:
+                heads[key] = cid = cid_of(record.value or b"")
+                chain.append((record.offset, cid_text(cid)))
+    return chains
+
+
+def _stood(claim: _Claim, chain: Chain) -> bool:
+    """Whether the aggregate stood at the outcome's version and head when the journal ended at `journal-offset`.
+
+    That counts the marker of the outcome's own transaction: what was written after it begins one before.
+    """
+    version, head, end = claim.outcome.version, claim.outcome.head, claim.record.journal_end
+    if end is None or version > len(chain):
+        return False
+    if version and (chain[version - 1][1] != head or chain[version - 1][0] >= end):
+        return False
+    return version == len(chain) or chain[version][0] >= end - 1

@@ -1,0 +1,458 @@
+"""One shard: the single writer of one journal partition, from its fence to its close.
+
+    opening ──► open ──► suspended (a rebalance is under way) ──► open
+       ▲         │
+       ├─────────┤  a transaction whose end is not known, or brokers that do not answer: fence, read, prove, go on
+       │         ▼
+       └────── fenced (another owner) ──► stopped: what cannot go on by itself, with the reason and the remedy
+
+Opening always goes the same way: fence first, then ask for the offsets, then fold the journal from the store's position
+to its end, prove the fold whole, and only then open for commands.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from annals.agents.folding.fold import Fold
+from annals.agents.folding.working_set import AggregateCache, WorkingSet
+from annals.agents.ports import (
+    FencedError,
+    StaleStateError,
+    StoppedError,
+    UncertainError,
+    UnreachableError,
+    command_key,
+)
+from annals.agents.writing.batch import Batch, Limits, Place
+from annals.agents.writing.cancellation import is_task_cancelled
+from annals.agents.writing.command_queue import CommandQueue
+from annals.agents.writing.recovery import newest_outcome
+from annals.schemas.cid import cid_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import (
+        Clock,
+        CommandRecord,
+        CommandSource,
+        Delivery,
+        LogState,
+        ShardLog,
+        ShardStore,
+        ShardTelemetry,
+        StoreFactory,
+    )
+    from annals.agents.writing.concurrency_limit import ConcurrencyLimit, Permit
+
+log = structlog.get_logger(__name__)
+
+FIRST_RETRY_S: Final = 0.1
+LAST_RETRY_S: Final = 5.0
+FENCED_PATIENCE_S: Final = 12.0  # longer than the group's session: by then a rebalance has been told
+FENCED_MEMORY_S: Final = 60.0
+STABLE_POLL_S: Final = 0.5
+SUSPEND_PATIENCE_S: Final = 3.0  # a transaction in flight may end before the partitions are given back
+
+
+class Phase(Enum):
+    """Where a shard is in its life."""
+
+    OPENING = "opening"
+    OPEN = "open"
+    SUSPENDED = "suspended"
+    FENCED = "fenced"
+    STOPPED = "stopped"
+    CLOSED = "closed"
+
+
+class Shard:
+    """Decides the commands of one partition and writes its journal, alone."""
+
+    def __init__(
+        self,
+        decider: Decider[Any],
+        place: Place,
+        limits: Limits,
+        journal: ShardLog,
+        stores: StoreFactory,
+        source: CommandSource,
+        clock: Clock,
+        telemetry: ShardTelemetry,
+        *,
+        aggregate_cache: AggregateCache,
+        folding: asyncio.Semaphore,
+        concurrency_limit: ConcurrencyLimit,
+        accept_expired: bool = False,
+        releases: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """Take the parts; nothing is opened before `run`.
+
+        `folding`, `turns`: how many may fold or write at once; `releases`: which one published which schema, by URN.
+        """
+        self.place = place
+        self.phase = Phase.OPENING
+        self.reason = "not opened yet"
+        self.next_offset = 0
+        self._decider = decider
+        self._limits = limits
+        self._journal = journal
+        self._stores = stores
+        self._clock = clock
+        self._telemetry = telemetry
+        self._aggregate_cache = aggregate_cache
+        self._folding = folding
+        self._concurrency_limit = concurrency_limit
+        self._accept_expired = accept_expired
+        self._releases = releases
+        self._command_queue = CommandQueue(source)
+        self._store: ShardStore | None = None
+        self._working_set: WorkingSet | None = None
+        self._journal_end = 0
+        self._unsure_until = 0
+        self._rebalances = 0
+        self._fences: list[tuple[float, int]] = []
+        self._may_serve = asyncio.Event()
+        self._may_serve.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._assigned = asyncio.Event()
+        self._log = log.bind(kind=place.kind, partition=place.partition)
+
+    @property
+    def store(self) -> ShardStore | None:
+        """The shard's store, while it is open."""
+        return self._store
+
+    def behind(self, end: int) -> int:
+        """Return how many offsets up to the partition's end are not decided.
+
+        With nothing in hand, what was read is decided: markers and aborted records have offsets, too.
+        """
+        has_none_in_hand = self._idle.is_set() and not len(self._command_queue) and self.phase is Phase.OPEN
+        decided = max(self.next_offset, self._command_queue.position()) if has_none_in_hand else self.next_offset
+        return max(0, end - decided)
+
+    def compare(self, journal_end: int) -> None:
+        """Read the journal again if it ends behind what this shard wrote: somebody else wrote to it.
+
+        journal_end: its high watermark, asked for a moment ago.
+        """
+        if self.phase is Phase.OPEN and self._idle.is_set() and journal_end > self._journal_end:
+            self._command_queue.invalidate(
+                f"somebody else wrote to the journal, up to offset {journal_end}: reading it"
+            )
+
+    def offer(self, delivery: Delivery) -> None:
+        """Take what a fetch brought; decided as soon as the transaction under way is done."""
+        if self.phase is Phase.OPEN:
+            self._command_queue.put(delivery)
+
+    async def run(self) -> None:
+        """Open and serve until cancelled or stopped. Every failure leads back to the fence."""
+        retry = FIRST_RETRY_S
+        while True:
+            try:
+                await self._open()
+                retry = FIRST_RETRY_S
+                await self._serve()
+            except FencedError as error:
+                self._telemetry.fenced()
+                if self._is_fought_over():
+                    self._stop(
+                        "another deployment writes this journal: fenced twice within a minute without a rebalance. "
+                        "Stop the other one, or give it a topic prefix of its own; then restart this worker."
+                    )
+                    return
+                await self._wait_fenced(error)
+            except UncertainError as error:
+                self._telemetry.aborted()
+                self._leave(Phase.OPENING, f"the end of a transaction is not known, reading the journal again: {error}")
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY_S)
+            except (UnreachableError, StaleStateError) as error:
+                self._leave(Phase.OPENING, str(error))
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY_S)
+            except StoppedError as error:
+                self._stop(str(error))
+                return
+            except asyncio.CancelledError:
+                if is_task_cancelled():
+                    raise
+                self._leave(Phase.OPENING, "a connection broke while something was asked of the brokers")
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY_S)
+            except Exception as error:  # noqa: BLE001 - a full disk, a damaged store: nothing may end the shard unseen
+                self._log.exception("shard failed")
+                self._leave(Phase.OPENING, f"{type(error).__name__}: {error}")
+                await self._close_store()  # RocksDB refuses all that follows on a failed write
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY_S)
+
+    async def suspend(self) -> None:
+        """Take no new batch, and wait a moment for the one in flight: partitions are about to move."""
+        self._may_serve.clear()
+        if self.phase is Phase.OPEN:
+            self.phase, self.reason = Phase.SUSPENDED, "a rebalance is under way"
+        try:
+            await asyncio.wait_for(self._idle.wait(), SUSPEND_PATIENCE_S)
+        except TimeoutError:
+            self._log.warning("the transaction in flight outlasts the rebalance; the next owner's fence ends it")
+
+    def resume(self) -> None:
+        """Go on after a rebalance that left the shard here."""
+        self._rebalances += 1
+        self._assigned.set()
+        if self.phase is Phase.SUSPENDED:
+            self._command_queue.begin(self.next_offset)
+            self.phase, self.reason = Phase.OPEN, ""
+        self._may_serve.set()
+
+    async def close(self) -> None:
+        """Close connections and store. `run` must have ended or been cancelled."""
+        if self.phase is not Phase.STOPPED:
+            self._leave(Phase.CLOSED, "closed")
+        await self._journal.close()
+        await self._close_store()
+
+    async def _close_store(self) -> None:
+        if self._store is None:
+            return
+        store, self._store = self._store, None
+        try:
+            await self._stores.close(store)
+        except Exception:  # noqa: BLE001 - a store that cannot be closed can be folded anew
+            self._log.exception("the store could not be closed")
+
+    async def _open(self) -> None:
+        self._leave(Phase.OPENING, "becoming the journal's only writer")
+        await self._journal.fence()
+        seen = await self._stable()
+        self._require_whole(seen)
+        self.reason = "waiting for other shards to fold their journals"
+        async with self._folding:
+            working_set = await self._folded(seen)
+        self._journal_end = seen.journal_end
+        self.next_offset = await self._next_command(seen)
+        # An offset that this project committed tells all. Without one, what came before the fence may be forwarded.
+        self._unsure_until = 0 if seen.committed_journal_end is not None else seen.commands_end
+        self._working_set = working_set
+        self._begin()
+        self._log.info("shard open", next_command=self.next_offset, journal_end=seen.journal_end)
+
+    def _begin(self) -> None:
+        """Take commands, unless a rebalance began meanwhile: then `resume` does, with the positions of that time."""
+        if self._may_serve.is_set():
+            self._command_queue.begin(self.next_offset)
+            self.phase, self.reason = Phase.OPEN, ""
+        else:
+            self.phase, self.reason = Phase.SUSPENDED, "a rebalance is under way"
+
+    async def _stable(self) -> LogState:
+        """Look until nothing is open on the journal: ours ended with the fence, a stranger's may not.
+
+        Where the outcomes have to tell what is decided, nothing may be open on them either: it hides those behind it.
+        """
+        while True:
+            seen = await self._journal.look()
+            if seen.journal_stable < seen.journal_end:
+                topic, since = "journal", seen.journal_stable
+            elif seen.committed_journal_end is None and seen.outcomes_stable < seen.outcomes_end:
+                topic, since = "outcomes", seen.outcomes_stable
+            else:
+                return seen
+            self.reason = (
+                f"somebody else's transaction is open on the {topic} since offset {since}; it ends by its producer or "
+                f"by the broker's timeout"
+            )
+            await asyncio.sleep(STABLE_POLL_S)
+
+    def _require_whole(self, seen: LogState) -> None:
+        place = self.place
+        if seen.journal_start > 0:
+            raise StoppedError(
+                f"the journal of {place.kind}, partition {place.partition}, begins at offset {seen.journal_start} "
+                f"instead of 0: events were deleted. Restore the topic from a copy, and set retention.ms and "
+                f"retention.bytes to -1."
+            )
+        self._require_end(seen, seen.committed_journal_end)
+
+    def _require_end(self, seen: LogState, known: int | None) -> None:
+        place = self.place
+        if known is not None and seen.journal_end < known:
+            raise StoppedError(
+                f"the journal of {place.kind}, partition {place.partition}, ends at offset {seen.journal_end}, and it "
+                f"reached {known} before: its end was cut off. Restore the topic from a copy that reaches further."
+            )
+
+    async def _folded(self, seen: LogState) -> WorkingSet:
+        """Fold the journal to its end, from the store's position if the store is a fold of this journal."""
+        place = self.place
+        if self._store is None:
+            self._store = await self._stores.open()
+        if not await self._is_proven(self._store, seen):
+            self._log.warning("the store is no fold of this journal; folding anew")
+            self._store = await self._stores.renew(self._store)
+        working_set = WorkingSet(self._decider, self._store, self._aggregate_cache)
+        fold = Fold(self._decider, working_set, place.partition, place.partitions, self._releases)
+        self.reason = "folding the journal"
+        try:
+            async for records in self._journal.read(self._store.position().offset, seen.journal_end):
+                fold.apply(records)
+                position = self._store.position().offset
+                self.reason = f"folding the journal: at offset {position} of {seen.journal_end}"
+                self._telemetry.folded(fold.counts, position, seen.journal_end)
+                fold.counts.clear()
+                await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
+        finally:
+            self._telemetry.folded(fold.counts, self._store.position().offset, seen.journal_end)
+        return working_set
+
+    async def _is_proven(self, store: ShardStore, seen: LogState) -> bool:
+        """Whether the record at the store's position has the CID that the store keeps beside it."""
+        position = store.position()
+        if position.last_offset < 0:
+            return True
+        if position.last_offset >= seen.journal_end:
+            return False
+        async for records in self._journal.read(position.last_offset, position.last_offset + 1):
+            for record in records:
+                cid = cid_of(record.value) if record.value is not None else b""
+                return record.offset == position.last_offset and cid == position.last_cid
+        return False
+
+    async def _next_command(self, seen: LogState) -> int:
+        """Return the first command that is not decided: by the group, by the outcomes, and by what was lost."""
+        assert self._store is not None  # noqa: S101 - `_folded` opened it
+        place = self.place
+        newest = await newest_outcome(self._journal, self._store, place, seen)
+        offset = seen.committed or 0
+        if newest is not None:
+            offset = max(offset, newest.command_offset + 1)
+            if seen.committed_journal_end is None:
+                self._require_end(seen, newest.journal_end)
+        if offset > seen.commands_end:
+            raise StoppedError(
+                f"{place.topic}-{place.partition} ends at offset {seen.commands_end}, and its commands were decided up "
+                f"to {offset}: its end was cut off, or the group's offset was set by hand, and what is sent now would "
+                f"be passed over. Restore it, or delete the group's offsets: what the journal has is recognised."
+            )
+        if (expired := seen.commands_start - offset) > 0:
+            if not self._accept_expired:
+                raise StoppedError(
+                    f"{place.topic}-{place.partition}: {expired} offsets of commands from {offset} on expired before "
+                    f"they were decided. Their senders have no answer; look for them there. To go on without them, "
+                    f"start the worker with --accept-expired."
+                )
+            self._log.error("commands expired undecided", first=offset, offsets=expired)
+            offset = seen.commands_start
+        lost = {void for void in self._store.voids().values() if self._store.command(command_key(*void)) is None}
+        if lost and (offsets := await self._journal.lost_commands(lost)):
+            again = max(min(offsets), seen.commands_start)
+            self._log.error("commands were answered, but their events are void; deciding again", first=again, of=offset)
+            offset = min(offset, again)
+        return offset
+
+    async def _serve(self) -> None:
+        while True:
+            await self._may_serve.wait()
+            await self._command_queue.wait()
+            async with self._concurrency_limit.permit(len(self._command_queue)) as permit:
+                # Looked at again: a rebalance may have begun while it waited, and what is there is delivered again.
+                if self._may_serve.is_set() and (records := self._command_queue.take(self.next_offset)):
+                    self._idle.clear()
+                    try:
+                        await self._transact(records, permit)
+                    finally:
+                        self._idle.set()
+
+    async def _transact(self, records: list[CommandRecord], permit: Permit) -> None:
+        """Decide a batch, commit it, and only then fold it; without a known commit nothing of it has happened."""
+        clock, working_set = self._clock, self._working_set
+        assert working_set is not None  # noqa: S101 - `_open` made it
+        started = clock.monotonic()
+        writes = self._journal.writes()
+        batch = Batch(self._decider, working_set, writes, self.place, self._limits, clock.now(), self._journal_end)
+        try:
+            batch.decide(records)
+        except StoppedError:
+            working_set.rollback()
+            if batch.next_offset >= 0:  # answer those before the one that cannot be answered
+                await self._transact([record for record in records if record.offset < batch.next_offset], permit)
+            raise
+        if batch.tally.forwarded and records[0].offset < self._unsure_until:
+            working_set.rollback()
+            permit.end()  # it reads, perhaps for long
+            await self._look_for_copies()
+            return
+        decided = clock.monotonic()
+        try:
+            await self._journal.commit(writes, batch.next_offset, self._journal_end)
+        except BaseException:
+            working_set.rollback()
+            raise
+        committed = clock.monotonic()
+        permit.record_commit(len(records), committed - decided)
+        position = batch.position()
+        if position is not None:
+            working_set.commit(position)
+            self._journal_end = position.offset + 1  # the transaction's marker
+        self.next_offset = batch.next_offset
+        self._telemetry.committed(batch, records, decided - started, committed - decided)
+        self._telemetry.cached(*working_set.cache_use())
+
+    async def _look_for_copies(self) -> None:
+        """Forward nothing twice: of what was forwarded before the group's offset was lost, no outcome here tells.
+
+        Whatever is found, the commands are delivered again: a rebalance may have passed over the search.
+        """
+
+        def tell(reason: str) -> None:
+            self.phase, self.reason = Phase.OPENING, reason
+
+        last = await self._journal.last_forwarded(self.next_offset, tell)
+        self._unsure_until = 0
+        if last is not None:
+            self._log.warning("the group's offset was lost; going on behind what was forwarded", last_forwarded=last)
+            self.next_offset = last + 1
+        self._begin()
+
+    async def _wait_fenced(self, error: FencedError) -> None:
+        """Wait for the rebalance that explains the fence; without one, open again."""
+        self._assigned.clear()
+        self._leave(Phase.FENCED, str(error))
+        await self._close_store()
+        await self._journal.close()
+        try:
+            await asyncio.wait_for(self._assigned.wait(), FENCED_PATIENCE_S)
+        except TimeoutError:
+            self._log.warning("fenced, and no rebalance since; opening again")
+
+    def _is_fought_over(self) -> bool:
+        now = self._clock.monotonic()
+        self._fences = [(at, era) for at, era in self._fences if now - at < FENCED_MEMORY_S and era == self._rebalances]
+        self._fences.append((now, self._rebalances))
+        return len(self._fences) > 1
+
+    def _leave(self, phase: Phase, reason: str) -> None:
+        if phase is Phase.CLOSED:
+            self._log.info("shard closed")
+        elif self.phase is Phase.OPEN or phase is not Phase.OPENING:
+            self._log.warning("shard not open", phase=phase.value, reason=reason)
+        self.phase, self.reason = phase, reason
+        self._command_queue.clear()
+        if self._working_set is not None:
+            self._working_set.rollback()
+
+    def _stop(self, reason: str) -> None:
+        self._log.error("shard stopped", reason=reason)
+        self.phase, self.reason = Phase.STOPPED, reason
+        self._command_queue.clear()

@@ -1,0 +1,1 @@
+"""The types of members: text, slugs, dates, ids, references and standard codes, each with its constraints."""

@@ -1,0 +1,1 @@
+"""annals: event sourcing on Kafka."""

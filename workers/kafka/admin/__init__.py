@@ -1,0 +1,1 @@
+"""Administration: topics created and compared with the catalogue, and what the brokers can do."""

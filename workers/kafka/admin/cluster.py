@@ -1,0 +1,154 @@
+"""What is on the brokers: topics with their partitions, copies, settings and first offsets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.conn import create_conn
+from aiokafka.errors import KafkaError, for_code
+
+from annals.workers.kafka.connections import stop_consumer
+from annals.workers.settings import client_options
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from annals.workers.settings import Settings
+
+REQUEST_TIMEOUT_MS: Final = 15_000
+REASON_WITHIN_S: Final = 3
+KAFKAS_OWN: Final = "__"
+NO_LEADER: Final = -1
+
+
+class BrokersUnreachableError(ConnectionError):
+    """No broker answers, or what is asked has no leader now; the message says where and what to do."""
+
+
+class NotPermittedError(Exception):
+    """The brokers refuse a question or a wish; the message says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopicFacts:
+    """One topic as it is: `first_offsets` by partition, only where they were asked for."""
+
+    name: str
+    partitions: int
+    replication_factor: int
+    config: Mapping[str, str]
+    first_offsets: Mapping[int, int]
+
+
+@contextlib.asynccontextmanager
+async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
+    """Open a client that asks the brokers, and close it.
+
+    Raises:
+        BrokersUnreachableError: none of them answers, or they cut the connection in mid-question.
+    """
+    options = client_options(settings) | {"request_timeout_ms": REQUEST_TIMEOUT_MS}
+    admin = AIOKafkaAdminClient(**options)
+    try:
+        await admin.start()
+        yield admin
+    except (KafkaError, TimeoutError, OSError) as error:
+        # What another try may change is that they are away; anything else is an answer.
+        is_answer = isinstance(error, KafkaError) and not error.retriable
+        if is_answer or isinstance(error, BrokersUnreachableError):
+            raise
+        raise BrokersUnreachableError(
+            f"no Kafka broker answers at {settings.bootstrap_servers} ({await _reason(options)}): start one with "
+            "`annals broker`, or set ANNALS_BOOTSTRAP_SERVERS and the connection settings"
+        ) from error
+    finally:
+        await admin.close()
+
+
+async def _reason(options: dict[str, Any]) -> str:
+    """Ask the first broker once more: aiokafka only logs why it could not connect."""
+    given = dict(options)
+    host, _, port = given.pop("bootstrap_servers").split(",")[0].rpartition(":")
+    try:
+        async with asyncio.timeout(REASON_WITHIN_S):
+            (await create_conn(host.strip("[]"), int(port), **given)).close()
+    except TimeoutError:
+        return "it does not answer in time"
+    except (KafkaError, OSError) as error:
+        return getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return "it answers, but not always"
+
+
+async def topic_facts(
+    admin: AIOKafkaAdminClient, settings: Settings, names: Iterable[str], with_offsets: Iterable[str] = ()
+) -> dict[str, TopicFacts]:
+    """Return what is known of those topics that exist, the first offsets of `with_offsets` among it.
+
+    The settings of Kafka's own topics are left out: hardly any user may read them, and nothing here needs them.
+
+    Raises:
+        BrokersUnreachableError: a partition has no leader now.
+        NotPermittedError: the user may not read the settings of a topic.
+    """
+    # All topics are asked for: a question about one that is missing could create it.
+    wanted = set(names)
+    found = {each["topic"]: each for each in await admin.describe_topics() if each["topic"] in wanted}
+    for name, each in found.items():
+        leaderless = [part["partition"] for part in each["partitions"] if part["leader"] == NO_LEADER]
+        if leaderless or each["error_code"]:
+            reason = f"partitions {leaderless} have no leader" if leaderless else for_code(each["error_code"]).__name__
+            raise BrokersUnreachableError(f"{name}: {reason}; wait until the brokers that hold it are back")
+    configs = await _configs(admin, [name for name in found if not name.startswith(KAFKAS_OWN)])
+    partitions = [
+        TopicPartition(name, part["partition"])
+        for name in with_offsets
+        if name in found
+        for part in found[name]["partitions"]
+    ]
+    offsets = await _first_offsets(settings, partitions)
+    return {
+        name: TopicFacts(
+            name,
+            len(each["partitions"]),
+            min(len(part["replicas"]) for part in each["partitions"]),
+            configs.get(name, {}),
+            {tp.partition: offset for tp, offset in offsets.items() if tp.topic == name},
+        )
+        for name, each in found.items()
+    }
+
+
+async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
+    if not resources:
+        return {}
+    configs = {}
+    for response in await admin.describe_configs(resources):
+        for code, message, _, name, entries, *_ in response.resources:
+            if code:
+                raise NotPermittedError(
+                    f"{name}: its settings cannot be read ({message or for_code(code).__name__}): the user needs "
+                    "DescribeConfigs on it"
+                )
+            configs[name] = {entry[0]: entry[1] for entry in entries}
+    return configs
+
+
+async def _first_offsets(settings: Settings, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+    if not partitions:
+        return {}
+    options = client_options(settings) | {"request_timeout_ms": REQUEST_TIMEOUT_MS}
+    consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, **options)
+    await consumer.start()
+    try:
+        async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):
+            offsets: dict[TopicPartition, int] = await consumer.beginning_offsets(partitions)
+            return offsets
+    finally:
+        await stop_consumer(consumer)

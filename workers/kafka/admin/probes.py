@@ -1,0 +1,88 @@
+"""What the brokers can do, found out by doing it once: transactions, compaction, and the largest record."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Final
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
+from aiokafka.errors import KafkaError, for_code
+
+from annals.topics.catalog import DEAD_LETTER_TOPIC_BYTES
+from annals.topics.names import TRANSACTIONAL_ID_PREFIX
+from annals.workers.kafka.admin.findings import Finding
+from annals.workers.settings import client_options
+
+if TYPE_CHECKING:
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from annals.workers.settings import Settings
+
+ABLE: Final = "ok"
+WITHIN_S: Final = 30
+# What a record and its batch need beside the value; the value is the rest of the largest topic's limit.
+OVERHEAD_BYTES: Final = 1_024
+MAX_REQUEST_BYTES: Final = DEAD_LETTER_TOPIC_BYTES
+ABORTED: Final = b"aborted"
+COMPACTION, TRANSACTIONS, RECORD_SIZE = "compaction", "transactions", "record size"
+
+
+async def probe(admin: AIOKafkaAdminClient, settings: Settings) -> tuple[dict[str, str], list[Finding]]:
+    """Try everything on a topic of its own that is deleted afterwards; return what became of each, and the refusals."""
+    topic = f"{settings.topic_prefix}annals-probe-{secrets.token_hex(4)}"
+    results = dict.fromkeys((COMPACTION, TRANSACTIONS, RECORD_SIZE), "not tried")
+    try:
+        results[COMPACTION] = await _create(admin, topic, settings)
+        if results[COMPACTION] == ABLE:
+            results[TRANSACTIONS] = await _attempt(_transactions(topic, settings))
+        if results[TRANSACTIONS] == ABLE:
+            results[RECORD_SIZE] = await _attempt(_largest_record(topic, settings))
+    finally:
+        await admin.delete_topics([topic])
+    why = "the worker needs it, and it did not work on a topic made for this check"
+    return results, [Finding("the brokers", name, said, ABLE, why) for name, said in results.items() if said != ABLE]
+
+
+async def _create(admin: AIOKafkaAdminClient, topic: str, settings: Settings) -> str:
+    config = {"cleanup.policy": "compact", "max.message.bytes": str(DEAD_LETTER_TOPIC_BYTES)}
+    response = await admin.create_topics([NewTopic(topic, 1, settings.replication_factor, topic_configs=config)])
+    ((_, code, message),) = response.topic_errors
+    return f"{message or for_code(code).__name__}" if code else ABLE
+
+
+async def _attempt(trial: object) -> str:
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            return await trial  # type: ignore[no-any-return, misc]
+    except TimeoutError:
+        return f"no answer within {WITHIN_S} s"
+    except (KafkaError, OSError) as error:
+        return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+async def _transactions(topic: str, settings: Settings) -> str:
+    """Abort one record and commit another: a reader of committed records must see the second only."""
+    options = client_options(settings)
+    async with AIOKafkaProducer(transactional_id=f"{TRANSACTIONAL_ID_PREFIX}{topic}", **options) as producer:
+        await producer.begin_transaction()
+        await producer.send_and_wait(topic, ABORTED, key=ABORTED, partition=0)
+        await producer.abort_transaction()
+        async with producer.transaction():
+            await producer.send_and_wait(topic, b"committed", key=b"committed", partition=0)
+    consumer = AIOKafkaConsumer(group_id=None, isolation_level="read_committed", enable_auto_commit=False, **options)
+    async with consumer:
+        consumer.assign([TopicPartition(topic, 0)])
+        consumer.seek(TopicPartition(topic, 0), 0)
+        record = await consumer.getone()
+    return "a reader of committed records saw an aborted one" if record.value == ABORTED else ABLE
+
+
+async def _largest_record(topic: str, settings: Settings) -> str:
+    """Write one record of the largest size that any topic takes."""
+    producer = AIOKafkaProducer(max_request_size=MAX_REQUEST_BYTES, acks="all", **client_options(settings))
+    async with producer:
+        value = bytes(DEAD_LETTER_TOPIC_BYTES - OVERHEAD_BYTES)
+        await producer.send_and_wait(topic, value, key=b"largest", partition=0)
+    return ABLE

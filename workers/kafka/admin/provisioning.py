@@ -1,0 +1,118 @@
+"""Creates the topics of the catalogue, and says where those that exist differ from it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from aiokafka.admin import NewTopic
+from aiokafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError, for_code
+
+from annals.topics.catalog import catalogue
+from annals.topics.spec import Role
+from annals.workers.kafka.admin.cluster import (
+    BrokersUnreachableError,
+    NotPermittedError,
+    TopicFacts,
+    administration,
+    topic_facts,
+)
+from annals.workers.kafka.admin.findings import INTERNAL_TOPICS, Finding, Report, compare
+from annals.workers.kafka.admin.probes import probe
+from annals.workers.registry import deciders
+from annals.workers.settings import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiokafka.admin import AIOKafkaAdminClient
+
+    from annals.topics.spec import TopicSpec
+    from annals.workers.settings import Settings
+
+__all__ = ["BrokersUnreachableError", "Finding", "NotPermittedError", "Report", "check", "create", "specs"]
+
+VISIBLE_WITHIN_S: Final = 15
+LOOK_S: Final = 0.05
+
+
+def specs(settings: Settings) -> tuple[TopicSpec, ...]:
+    """Return the topics that these settings call for: of all kinds that are registered."""
+    return catalogue(settings.topic_prefix, settings.partitions, settings.replication_factor, kinds=tuple(deciders()))
+
+
+async def check(settings: Settings, *, probes: bool = False) -> Report:
+    """Compare the topics on the brokers with the catalogue; with `probes`, try what the brokers can do as well.
+
+    Raises:
+        BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
+        NotPermittedError: the user may not read the topics' settings.
+    """
+    wanted = specs(settings)
+    journals = [spec.name for spec in wanted if spec.role is Role.EVENTS]
+    async with administration(settings) as admin:
+        names = [*INTERNAL_TOPICS, *(spec.name for spec in wanted)]
+        facts = await topic_facts(admin, settings, names, with_offsets=journals)
+        report = compare(wanted, facts, settings.partitions)
+        if probes:
+            report.probes, refusals = await probe(admin, settings)
+            report.refusals += refusals
+    return report
+
+
+async def create(settings: Settings) -> list[str]:
+    """Create the topics that are missing, and return their names once the brokers know them.
+
+    Raises:
+        BrokersUnreachableError: no broker answers.
+        NotPermittedError: the brokers refuse to create one; the message has their reason.
+        SettingsError: there are not as many brokers as ANNALS_REPLICATION_FACTOR asks for.
+    """
+    wanted = specs(settings)
+    names = [spec.name for spec in wanted]
+    async with administration(settings) as admin:
+        facts = await topic_facts(admin, settings, names)
+        missing = [spec for spec in wanted if spec.name not in facts]
+        if not missing:
+            return []
+        topics = [
+            NewTopic(spec.name, _partitions(spec, wanted, facts), spec.replication_factor, topic_configs=spec.config)
+            for spec in missing
+        ]
+        response = await admin.create_topics(topics)
+        created = [name for name, code, message in response.topic_errors if _was_created(name, code, message, settings)]
+        await _await_visible(admin, settings, names)
+        return created
+
+
+def _partitions(spec: TopicSpec, wanted: tuple[TopicSpec, ...], facts: Mapping[str, TopicFacts]) -> int:
+    """Return the number that its kind's topics have already, the journal's first; else the catalogue's."""
+    siblings = [each for each in wanted if spec.kind is not None and each.kind == spec.kind and each.name in facts]
+    siblings.sort(key=lambda each: each.role is not Role.EVENTS)
+    return facts[siblings[0].name].partitions if siblings else spec.partitions
+
+
+def _was_created(name: str, code: int, message: str | None, settings: Settings) -> bool:
+    error = for_code(code)
+    if error is TopicAlreadyExistsError:
+        return False
+    if error is InvalidReplicationFactorError:
+        raise SettingsError(f"ANNALS_REPLICATION_FACTOR: {settings.replication_factor} is more than there are brokers")
+    if code:
+        raise NotPermittedError(f"{name} could not be created: {message or error.__name__}")
+    return True
+
+
+async def _await_visible(admin: AIOKafkaAdminClient, settings: Settings, names: list[str]) -> None:
+    """Wait until every topic has leaders: a client that is faster would see none."""
+    try:
+        async with asyncio.timeout(VISIBLE_WITHIN_S):
+            while True:
+                try:
+                    if len(await topic_facts(admin, settings, names)) == len(names):
+                        return
+                except BrokersUnreachableError:
+                    pass  # No leaders yet.
+                await asyncio.sleep(LOOK_S)
+    except TimeoutError:
+        raise BrokersUnreachableError("the topics were created, but have no leaders yet: look again later") from None

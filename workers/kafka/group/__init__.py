@@ -1,0 +1,1 @@
+"""The consumer group under Faust: assignment, whole fetches, and a source per partition."""

@@ -1,0 +1,84 @@
+"""Busy partitions are asked for at each fetch, quiet ones every ten milliseconds (docs/adr/0018-quiet-partitions.md).
+
+A worker of all kinds has dozens of partitions, of which a few are busy at a time. Under load it fetches hundreds of
+times a second, and each fetch costs broker and worker something for each partition that it names, with news or without.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.consumer.fetcher import Fetcher
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from annals.workers.kafka.protocol.fetches import QuickFetchRequest
+
+    Where = tuple[str, int]  # topic, partition
+    Topics = Sequence[tuple[str, Sequence[tuple[int, int, int]]]]  # of each partition its number, offset and most bytes
+
+QUIET_AFTER_S: Final = 1.0
+QUIET_WAIT_S: Final = 0.01  # so much later than without this a quiet partition's first command may be fetched
+
+
+class ActivePartitions:
+    """Says which partitions a fetch asks for. Times are of one monotonic clock, in seconds."""
+
+    def __init__(self) -> None:
+        """Begin with all of them quiet."""
+        self._last_records: dict[Where, float] = {}
+        self._due: dict[int, float] = {}
+
+    def note_records(self, partitions: Iterable[Where], now: float) -> None:
+        """Take that these partitions had records."""
+        self._last_records.update(dict.fromkeys(partitions, now))
+
+    def narrow(self, node: int, topics: Topics, now: float) -> tuple[Topics, float] | None:
+        """Return the busy partitions alone, and for how long a broker may be asked for them; None: ask for all.
+
+        All are asked for where it is their time, or where none is busy: then one question waits for any of them.
+        """
+        left_s = self._due.get(node, now) - now
+        if left_s > 0:
+            since, last = now - QUIET_AFTER_S, self._last_records
+            busy = [
+                (topic, chosen)
+                for topic, partitions in topics
+                if (chosen := [each for each in partitions if last.get((topic, each[0]), since) > since])
+            ]
+            if busy:
+                return busy, left_s
+        self._due[node] = now + QUIET_WAIT_S
+        return None
+
+
+class AttentiveFetcher(Fetcher):
+    """aiokafka's fetcher, which asks for all partitions alike until it is given `attention`."""
+
+    active_partitions: ActivePartitions | None = None
+
+    def _get_actions_per_node(self, assignment: Any) -> tuple[Any, ...]:
+        requests, *others = super()._get_actions_per_node(assignment)
+        if self.active_partitions is not None:
+            now = monotonic()
+            requests = [(node, _narrowed(request, self.active_partitions, node, now)) for node, request in requests]
+        return requests, *others
+
+    async def _proc_fetch_request(self, assignment: Any, node_id: int, request: QuickFetchRequest) -> Any:
+        has_news = await super()._proc_fetch_request(assignment, node_id, request)
+        if has_news and self.active_partitions is not None:
+            self.active_partitions.note_records(self._records, monotonic())
+        return has_news
+
+
+def _narrowed(
+    request: QuickFetchRequest, active_partitions: ActivePartitions, node: int, now: float
+) -> QuickFetchRequest:
+    found = active_partitions.narrow(node, request.topics, now)
+    if found is None:
+        return request
+    busy, wait_s = found
+    return request.narrowed(busy, ceil(wait_s * 1000))

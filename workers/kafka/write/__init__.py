@@ -1,0 +1,1 @@
+"""Writing: transactions of one shard, their record batches, and the brokers that they go to."""

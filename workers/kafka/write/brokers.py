@@ -1,0 +1,93 @@
+"""Whom a transactional writer speaks to: coordinators of transactions and groups, and the leaders of its topics."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.errors import CoordinatorNotAvailableError, KafkaError, NotCoordinatorError
+from aiokafka.structs import TopicPartition
+
+from annals.agents.ports import UncertainError
+from annals.workers.kafka.connections import connect
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    Where = tuple[str, int]  # topic, partition
+
+MOVED: Final = (CoordinatorNotAvailableError, NotCoordinatorError)
+COORDINATOR_BACKOFF_S: Final = 0.05
+
+
+class Brokers:
+    """One client, connected when it is first needed, and the coordinators that it has found."""
+
+    def __init__(self, options: Mapping[str, Any], topics: Sequence[str]) -> None:
+        """Take aiokafka client options, and the topics whose leaders are needed."""
+        self._options = options
+        self._topics = topics
+        self._client: AIOKafkaClient | None = None
+        self._coordinators: dict[tuple[CoordinationType, str], int] = {}
+
+    async def client(self) -> AIOKafkaClient:
+        """Return the client, which knows the leaders of the topics; connected when first asked for.
+
+        Raises:
+            KafkaConnectionError: no broker answered.
+        """
+        if self._client is None:
+            self._client = await connect(self._options, self._topics)
+        return self._client
+
+    async def coordinator(self, kind: CoordinationType, key: str) -> int:
+        """Return the node that coordinates the transactions of an id, or a group."""
+        client = await self.client()
+        while (kind, key) not in self._coordinators:
+            try:
+                self._coordinators[kind, key] = await client.coordinator_lookup(kind, key)
+            except MOVED:  # the internal topic is being made, or its leader is being chosen
+                await asyncio.sleep(COORDINATOR_BACKOFF_S)
+        return self._coordinators[kind, key]
+
+    def forget_coordinators(self) -> None:
+        """Look them up again when they are next needed."""
+        self._coordinators.clear()
+
+    async def ask_coordinator(self, kind: CoordinationType, key: str, request: Any) -> Any:
+        """Return a coordinator's answer.
+
+        Raises:
+            KafkaError, OSError: there was none; whether the request was carried out is not known.
+        """
+        client = await self.client()
+        node = await self.coordinator(kind, key)
+        try:
+            return await client.send(node, request, group=ConnectionGroup.COORDINATION)
+        except (KafkaError, OSError):
+            self.forget_coordinators()
+            raise
+
+    async def leader(self, where: Where) -> int:
+        """Return the node that leads a partition.
+
+        Raises:
+            UncertainError: none does at present.
+        """
+        client = await self.client()
+        topic, partition = where
+        await client._wait_on_metadata(topic)  # noqa: SLF001 - aiokafka's producer does the same
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
+        if leader is None or leader < 0:
+            client.force_metadata_update()
+            raise UncertainError(f"{topic}-{partition} has no leader at present")
+        return int(leader)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()

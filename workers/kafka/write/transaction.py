@@ -1,0 +1,384 @@
+"""One shard's transactional writer: the requests of KIP-98, each sent once and each answer looked at.
+
+aiokafka's own producer resends EndTxn by itself, answers OK to a commit although the broker refused a record of that
+transaction, and takes a duplicate sequence number for success. A journal cannot live with any of the three, so this
+writer uses aiokafka's connections, protocol structures and record builder, and does the sequence itself:
+
+    AddPartitionsToTxn, AddOffsetsToTxn -> Produce -> TxnOffsetCommit -> EndTxn (once)
+
+Where the cluster has transactions of version 2 (docs/adr/0017-transactions-of-version-2.md) the first two are spared
+where one broker leads all that is written, and each transaction has an epoch of its own.
+
+Whatever goes wrong after the first request leaves the outcome of the transaction open: `UncertainError`. The only way
+on is `fence` (InitProducerId): the coordinator then ends what was open and refuses this writer's stragglers by their
+epoch, and the journal itself says what became of the transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiokafka.client import ConnectionGroup, CoordinationType
+from aiokafka.errors import (
+    ConcurrentTransactions,
+    CoordinatorLoadInProgressError,
+    InvalidProducerEpoch,
+    InvalidProducerIdMapping,
+    KafkaError,
+    ProducerFenced,
+    for_code,
+)
+from aiokafka.protocol.produce import ProduceRequest
+from aiokafka.protocol.transaction import (
+    AddOffsetsToTxnRequest,
+    AddPartitionsToTxnRequest,
+    EndTxnRequest,
+    InitProducerIdRequest,
+    TxnOffsetCommitRequest,
+)
+
+from annals.agents.ports import FencedError, UncertainError
+from annals.workers.kafka.protocol.transactions_v2 import (
+    FEATURE,
+    IMPLICIT_FROM,
+    ImplicitProduceRequest,
+    ImplicitTxnOffsetCommitRequest,
+    RenewingEndTxnRequest,
+    finalized_level,
+)
+from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Collection, Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.workers.kafka.write.batches import RecordBatch
+
+    Where = tuple[str, int]  # topic, partition
+
+PRODUCER_FENCED: Final = 90  # KIP-588; aiokafka has no class for it
+TRANSACTION_TIMEOUT_MS: Final = 10_000  # a dead worker's transaction holds readers up for no longer than this
+CONCURRENT_BACKOFF_S: Final = 0.001  # the markers of the transaction before are a broker's own append away
+ALL_REPLICAS: Final = -1
+OFFSET_ATTEMPTS: Final = 10  # 1 ms, doubled each time: a second in all
+BUSY_PATIENCE_S: Final = 10.0  # markers that take longer than a dead worker's transaction may are written by nobody
+EXPIRY_S: Final = 3600.0  # an id that is not used is forgotten after days (`transactional.id.expiration.ms`)
+MARKERS_S: Final = 0.003  # by then they are nearly always written; asking whether they are is one request more
+SEQUENCES: Final = 1 << 31  # sequence numbers are 31 bits and wrap to 0 (KIP-98)
+
+_WAIT = (ConcurrentTransactions, CoordinatorLoadInProgressError)
+_OFFSETS_AGAIN = frozenset({*MOVED, *_WAIT})
+_FENCED = (InvalidProducerEpoch, ProducerFenced)
+
+
+class Offsets(NamedTuple):
+    """What a transaction commits of the consumer group: the next offset of one partition, with metadata."""
+
+    group: str
+    topic: str
+    partition: int
+    offset: int
+    metadata: str
+
+
+def _error(code: int) -> type[Exception] | None:
+    """The exception class of a broker's error code; None for success."""
+    if code == 0:
+        return None
+    if code == PRODUCER_FENCED:
+        return ProducerFenced  # type: ignore[no-any-return]
+    return for_code(code)  # type: ignore[no-any-return]
+
+
+class TransactionalWriter:
+    """Writes one shard's transactions under one transactional id. Not safe for concurrent use, and never needed so."""
+
+    def __init__(self, options: Mapping[str, Any], transactional_id: str, topics: Sequence[str]) -> None:
+        """Take aiokafka client options, the transactional id, and the topics whose leaders are needed."""
+        self._options = options
+        self._id = transactional_id
+        self._brokers = Brokers(options, topics)
+        self._producer_id = -1
+        self._epoch = -1
+        self._sequences: dict[Where, int] = {}
+        self._is_implicit = False
+        self._ended_at = 0.0
+        self._used_at = 0.0
+
+    @property
+    def is_implicit(self) -> bool:
+        """Whether the cluster has transactions of version 2, as it said at the last fence."""
+        return self._is_implicit
+
+    @property
+    def is_fenced_in(self) -> bool:
+        """Whether this writer holds a producer id, so that it may write."""
+        return self._producer_id >= 0
+
+    async def connected(self) -> AIOKafkaClient:
+        """Return the writer's client, which knows the leaders of its topics; connected when first asked for.
+
+        Raises:
+            KafkaConnectionError: no broker answered.
+        """
+        return await self._brokers.client()
+
+    async def fence(self) -> None:
+        """Become the only writer of this transactional id: ends the previous owner's transaction and refuses it.
+
+        Raises:
+            KafkaError: the broker cannot be reached or refuses (authorisation); nothing was written.
+        """
+        self._producer_id = -1
+        self._sequences.clear()
+        client = await self.connected()
+        while True:
+            node = await self._brokers.coordinator(CoordinationType.TRANSACTION, self._id)
+            request = InitProducerIdRequest(transactional_id=self._id, transaction_timeout_ms=TRANSACTION_TIMEOUT_MS)
+            answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
+            error = _error(answer.error_code)
+            if error is None:
+                level = await finalized_level(client, node, FEATURE, group=ConnectionGroup.COORDINATION)
+                self._is_implicit, self._ended_at, self._used_at = level >= IMPLICIT_FROM, 0.0, monotonic()
+                self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
+                return
+            if error in MOVED:
+                self._brokers.forget_coordinators()
+            elif error not in _WAIT:
+                raise error(f"{self._id}: the broker does not give out a producer id")
+            await asyncio.sleep(COORDINATOR_BACKOFF_S)
+
+    async def commit(
+        self, batches: Mapping[Where, Sequence[RecordBatch]], offsets: Offsets, expected: Mapping[Where, int]
+    ) -> None:
+        """Write all batches and the offset in one transaction.
+
+        expected: where a partition of which this is the only writer ends now. A batch that the broker puts elsewhere
+        means a second writer or a stray marker: the transaction is not committed.
+
+        Raises:
+            FencedError: another writer has this transactional id; nothing of this transaction will ever be visible.
+            UncertainError: what became of the transaction is not known; `fence`, then read the journal.
+        """
+        if not self.is_fenced_in:
+            raise UncertainError(f"{self._id}: no producer id")
+        producer, self._producer_id = self._producer_id, -1  # given back only by a commit that is known
+        try:
+            renewed = await self._transact(producer, batches, offsets, expected)
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            if self._is_fence(error):
+                raise FencedError(f"{self._id}: another worker writes this journal now") from error
+            # aiokafka raises AssertionError where its client lost its state: as unknown as after a timeout
+            raise UncertainError(f"{self._id}: {type(error).__name__}: {error}") from error
+        if renewed != (producer, self._epoch):
+            self._sequences.clear()  # they begin anew with each epoch
+        self._producer_id, self._epoch = renewed
+        self._used_at = self._ended_at
+
+    def _is_fence(self, error: Exception) -> bool:
+        """Whether it says that another writer has the transactional id."""
+        # Also where the id has another producer id, since its owner's epochs ran out; unless Kafka only forgot it.
+        is_mapped_anew = isinstance(error, InvalidProducerIdMapping) and monotonic() - self._used_at < EXPIRY_S
+        return is_mapped_anew or isinstance(error, _FENCED)
+
+    async def close(self) -> None:
+        """Close the connections. What was open is ended by the next owner's fence or by the broker's timeout."""
+        self._producer_id = -1
+        await self._brokers.close()
+
+    async def _transact(
+        self,
+        producer: int,
+        batches: Mapping[Where, Sequence[RecordBatch]],
+        offsets: Offsets,
+        expected: Mapping[Where, int],
+    ) -> tuple[int, int]:
+        """Return the producer id and the epoch of the next transaction."""
+        if not self._is_implicit:
+            # Both go to one connection, which the broker serves in order: the second needs no round trip of its own.
+            adding = [self._add_offsets(producer, offsets.group)]
+            if batches:
+                adding.insert(0, self._add_partitions(producer, batches))
+            await _all(*adding)
+        elif not batches:
+            await self._add_offsets(producer, offsets.group)  # the group's coordinator would not wait for markers
+        elif await self._would_wait(batches):
+            await self._add_partitions(producer, batches)
+        produced = await self._produce(producer, batches, expected)
+        for where, first in expected.items():
+            wanted = first
+            for batch, base in zip(batches.get(where, ()), produced.get(where, ()), strict=True):
+                if base != wanted:
+                    raise UncertainError(
+                        f"{where[0]}-{where[1]}: a batch was put at {base} instead of {wanted}: somebody else writes"
+                    )
+                wanted += batch.count
+        # After the records: were the transaction ended between the two by a stray EndTxn, records without their offset
+        # are found again (duplicates, the newest outcome), an offset without its records loses the commands. And not
+        # at the same time: a broker that verifies a transaction for two requests at once refuses the first of them
+        # (AddPartitionsToTxnManager, KIP-890: NETWORK_EXCEPTION, told to the client as NOT_ENOUGH_REPLICAS).
+        await self._commit_offsets(producer, offsets)
+        return await self._end(producer)
+
+    async def _would_wait(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> bool:
+        """Whether brokers would hold implicit adding up.
+
+        For a Produce they ask the coordinator again after 20 ms (`add.partitions.to.txn.retry.backoff.ms`) where it is
+        busy with this id: with the markers of the transaction before, or with what another broker adds to this one.
+        """
+        if monotonic() - self._ended_at < MARKERS_S:
+            return True
+        leaders = {await self._brokers.leader(where) for where in batches}
+        return len(leaders) > 1
+
+    async def _add_partitions(self, producer: int, wheres: Collection[Where]) -> None:
+        topics: dict[str, list[int]] = {}
+        for topic, partition in wheres:
+            topics.setdefault(topic, []).append(partition)
+        request = AddPartitionsToTxnRequest(self._id, producer, self._epoch, list(topics.items()))
+
+        def codes(answer: Any) -> list[int]:
+            return [code for _, partitions in answer.errors for _, code in partitions]
+
+        await self._retried(request, codes)
+
+    async def _add_offsets(self, producer: int, group: str) -> None:
+        request = AddOffsetsToTxnRequest(self._id, producer, self._epoch, group)
+        await self._retried(request, lambda answer: [answer.error_code])
+
+    async def _retried(self, request: Any, codes: Any) -> None:
+        """Send a request that may be sent again: adding twice to a transaction is adding once."""
+        end = monotonic() + BUSY_PATIENCE_S
+        while True:
+            answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
+            errors = {error for code in codes(answer) if (error := _error(code)) is not None}
+            if not errors:
+                return
+            if errors <= {ConcurrentTransactions} and monotonic() < end:
+                await asyncio.sleep(CONCURRENT_BACKOFF_S)
+                continue
+            raise next(iter(errors - {ConcurrentTransactions} or errors))(f"{type(request).__name__} was refused")
+
+    async def _produce(
+        self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]], journal: Collection[Where]
+    ) -> dict[Where, list[int]]:
+        """Send all batches; what speaks of the journal's records only with the last of those, for the same reason."""
+        bases: dict[Where, list[int]] = {where: [] for where in batches}
+        behind = max((len(batches[where]) - 1 for where in journal if where in batches), default=0)
+        starts = {where: 0 if where in journal else behind for where in batches}
+        rounds = max((starts[where] + len(of) for where, of in batches.items()), default=0)
+        for turn in range(rounds):  # a produce request takes one batch per partition
+            by_leader: dict[int, dict[str, list[tuple[int, bytes]]]] = {}
+            for where, of in batches.items():
+                at = turn - starts[where]
+                if 0 <= at < len(of):
+                    batch, sequence = of[at], self._sequences.get(where, 0)
+                    self._sequences[where] = (sequence + batch.count) % SEQUENCES
+                    topics = by_leader.setdefault(await self._brokers.leader(where), {})
+                    topics.setdefault(where[0], []).append((where[1], batch.build(producer, self._epoch, sequence)))
+            for base in await _all(*(self._produce_to(producer, node, topics) for node, topics in by_leader.items())):
+                for where, offset in base.items():
+                    bases[where].append(offset)
+        return bases
+
+    async def _produce_to(
+        self, producer: int, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
+    ) -> dict[Where, int]:
+        bases: dict[Where, int] = {}
+        end = monotonic() + BUSY_PATIENCE_S
+        while monotonic() < end:
+            offsets = await self._ask_to_produce(node, topics)
+            bases |= {where: offset for where, offset in offsets.items() if offset is not None}
+            topics = {
+                topic: left
+                for topic, batches in topics.items()
+                if (left := [(partition, batch) for partition, batch in batches if offsets[topic, partition] is None])
+            }
+            if not topics:
+                return bases
+            await self._add_partitions(producer, [where for where, offset in offsets.items() if offset is None])
+        raise ConcurrentTransactions(f"the coordinator was busy for {BUSY_PATIENCE_S:.0f} s")
+
+    async def _ask_to_produce(
+        self, node: int, topics: Mapping[str, list[tuple[int, bytes]]]
+    ) -> dict[Where, int | None]:
+        """Return where each batch was put; None: nowhere, since the coordinator is busy with this id."""
+        client = await self.connected()
+        timeout = int(self._options.get("request_timeout_ms", 40_000))
+        request: Any
+        if self._is_implicit:
+            request = ImplicitProduceRequest(self._id, ALL_REPLICAS, timeout, topics)
+        else:
+            request = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
+        answer = await client.send(node, request)
+        offsets: dict[Where, int | None] = {}
+        for topic, partitions, *_ in answer.topics:
+            for partition, code, offset, *_more in partitions:
+                error = _error(code)
+                if error is ConcurrentTransactions and self._is_implicit:
+                    offsets[topic, partition] = None
+                    continue
+                if error is not None:
+                    raise error(f"{topic}-{partition} refused a batch, error code {code}")
+                if offset < 0:
+                    raise UncertainError(f"{topic}-{partition}: the broker did not say where it put a batch")
+                offsets[topic, partition] = offset
+        if len(offsets) != sum(map(len, topics.values())):
+            raise UncertainError(f"{self._id}: the broker answered for {len(offsets)} partitions only")
+        return offsets
+
+    async def _commit_offsets(self, producer: int, offsets: Offsets) -> None:
+        group, topic, partition, offset, metadata = offsets
+        request: Any
+        if self._is_implicit:
+            where = topic, partition
+            request = ImplicitTxnOffsetCommitRequest(self._id, group, producer, self._epoch, where, offset, metadata)
+        else:
+            entries = [(topic, [(partition, offset, metadata)])]
+            request = TxnOffsetCommitRequest(self._id, group, producer, self._epoch, entries)
+        for attempt in count():
+            answer = await self._brokers.ask_coordinator(CoordinationType.GROUP, group, request)
+            codes = [code for _, partitions, *_ in answer.errors for _, code, *_ in partitions]
+            errors = {error for code in codes if (error := _error(code))}
+            if not errors:
+                return
+            if not errors <= _OFFSETS_AGAIN or attempt >= OFFSET_ATTEMPTS:
+                raise errors.pop()(f"{group} refused the offset of {topic}-{partition}")
+            if not errors.isdisjoint(MOVED):
+                self._brokers.forget_coordinators()
+            await asyncio.sleep(CONCURRENT_BACKOFF_S * 2**attempt)
+
+    async def _end(self, producer: int) -> tuple[int, int]:
+        """Send EndTxn, once: before version 2 a second one could end another transaction than the one that is meant.
+
+        Return the producer id and the epoch of the next transaction, which are new ones in version 2. There
+        InvalidTxnState may mean that another writer has just begun to fence this one, or that the coordinator ended
+        the transaction after its timeout: so it stays uncertain.
+        """
+        request: Any
+        if self._is_implicit:
+            request = RenewingEndTxnRequest(self._id, producer, self._epoch)
+        else:
+            request = EndTxnRequest(self._id, producer, self._epoch, transaction_result=True)
+        answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
+        error = _error(answer.error_code)
+        if error is not None:
+            raise error("the commit was refused")
+        self._ended_at = monotonic()
+        return (answer.producer_id, answer.producer_epoch) if self._is_implicit else (producer, self._epoch)
+
+
+async def _all(*awaitables: Awaitable[Any]) -> list[Any]:
+    """Await all to their end, then raise the first failure: none is left running behind a failed transaction."""
+    results = await asyncio.gather(*awaitables, return_exceptions=True)
+    failures = [result for result in results if isinstance(result, BaseException)]
+    for failure in failures:
+        if isinstance(failure, _FENCED):
+            raise failure
+    for failure in failures:
+        raise failure
+    return results

@@ -1,0 +1,1 @@
+"""Programs around the worker: the embedded broker, the demo, the benchmarks and the scaffolds."""

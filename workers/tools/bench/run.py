@@ -1,0 +1,66 @@
+"""All of it, or some: the parts by name, measured one after the other on one ground."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from typing import TYPE_CHECKING, Final
+
+from annals.workers.clock import SystemClock
+from annals.workers.tools.bench.ground import ground, nowhere
+from annals.workers.tools.bench.parts.chains import measure_append, measure_verify
+from annals.workers.tools.bench.parts.domain import measure_domain
+from annals.workers.tools.bench.parts.drain import measure_backlog, measure_drain
+from annals.workers.tools.bench.parts.fold import measure_fold
+from annals.workers.tools.bench.parts.latency import measure_latency
+from annals.workers.tools.bench.parts.memory import measure_memory, measure_sizes
+from annals.workers.tools.bench.parts.scaling import measure_pause, measure_scaling
+from annals.workers.tools.bench.parts.takeover import measure_takeover
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+    from pathlib import Path
+
+    from annals.workers.tools.bench.figures import Part
+    from annals.workers.tools.bench.ground import Ground
+    from annals.workers.tools.bench.plan import Plan
+
+MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
+    "drain": measure_drain,
+    "backlog": measure_backlog,
+    "latency": measure_latency,
+    "takeover": measure_takeover,
+    "fold": measure_fold,
+    "verify": measure_verify,
+    "append": measure_append,
+    "memory": measure_memory,
+    "sizes": measure_sizes,
+    "scaling": measure_scaling,
+    "pause": measure_pause,
+    "domain": measure_domain,
+}
+WITHOUT_BROKERS: Final = frozenset({"domain"})
+
+
+async def measure(
+    names: Sequence[str], plan: Plan, bootstrap: str | None, folder: Path, say: Callable[[str], None]
+) -> list[Part]:
+    """Measure these parts in their order; SIGTERM stops it as Ctrl-C does, and all that was started with it.
+
+    Raises:
+        BenchError: a measurement could not be made.
+    """
+    task = asyncio.current_task()
+    if task is not None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    found = []
+    needs_brokers = set(names) - WITHOUT_BROKERS
+    async with ground(bootstrap, folder, say) if needs_brokers else nowhere(folder, say) as here:
+        for name, measure_part in MEASURES.items():
+            if name in names:
+                circumstances = f"{SystemClock().now():%Y-%m-%d}, load before {os.getloadavg()[0]:.1f}"
+                part = await measure_part(here, plan)
+                part.measured = circumstances
+                found.append(part)
+    return found

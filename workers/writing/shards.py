@@ -1,0 +1,225 @@
+"""The shards of one worker: opened on assignment, kept through a rebalance, closed when taken."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from annals.agents.folding.working_set import AggregateCache
+from annals.agents.writing.batch import Limits, Place
+from annals.agents.writing.concurrency_limit import ConcurrencyLimit
+from annals.agents.writing.shard import Phase, Shard
+from annals.topics.catalog import (
+    COMMAND_TOPIC_BYTES,
+    DEAD_LETTER_TOPIC_BYTES,
+    EVENT_TOPIC_BYTES,
+    OUTCOME_TOPIC_BYTES,
+    SNAPSHOT_TOPIC_BYTES,
+)
+from annals.topics.names import TopicNames, transactional_id
+from annals.workers.decision_log import DecisionLog
+from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
+from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
+from annals.workers.telemetry import ShardMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from aiokafka.structs import TopicPartition
+
+    from annals.agents.deciding.decider import Decider
+    from annals.workers.clock import SystemClock
+    from annals.workers.kafka.group.sources import Sources
+    from annals.workers.settings import Settings
+    from annals.workers.stores.rocks import Identity
+    from annals.workers.telemetry import Metrics
+
+log = structlog.get_logger(__name__)
+
+FOLDING: Final = 4  # shards that fold at once: each holds a fetch and a batch of decoded events in memory
+WRITE_BUFFER_BYTES: Final = 32 << 20
+LIMITS: Final = {
+    "commands": COMMAND_TOPIC_BYTES,
+    "events": EVENT_TOPIC_BYTES,
+    "outcomes": OUTCOME_TOPIC_BYTES,
+    "snapshots": SNAPSHOT_TOPIC_BYTES,
+    "dead-letters": DEAD_LETTER_TOPIC_BYTES,
+}
+CANCEL_AGAIN_S: Final = 0.5
+Key = tuple[str, int]  # kind, partition
+
+
+class Stores:
+    """Opens the store of one shard (the `StoreFactory` port)."""
+
+    def __init__(self, root: Path, identity: Identity, budget: StoreBudget, compression: str) -> None:
+        """Take the data folder, what the store is a fold of, and the memory that all stores share."""
+        self._root = root
+        self._identity = identity
+        self._budget = budget
+        self._compression = compression
+
+    async def open(self) -> RocksStore:
+        """Open the store, or begin one."""
+        return await open_store(self._root, self._identity, self._budget, self._compression)
+
+    async def renew(self, store: Any) -> RocksStore:
+        """Begin the store anew."""
+        return await renew_store(store, self._identity, self._budget, self._compression)
+
+    async def close(self, store: Any) -> None:
+        """Close the store; RocksDB flushes what is in memory."""
+        await asyncio.to_thread(store.close)
+
+
+class Shards:
+    """All shards of a worker."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        deciders: Mapping[str, Decider[Any]],
+        partitions: Mapping[str, int],
+        dead_partitions: int,
+        sources: Sources,
+        metrics: Metrics,
+        clock: SystemClock,
+        releases: Mapping[str, str],
+    ) -> None:
+        """Take the settings, aiokafka options, the deciders, each kind's number of partitions, and so on.
+
+        `releases`: which release published which schema, by URN.
+        """
+        self._settings = settings
+        self._options = options
+        self._deciders = deciders
+        self._partitions = partitions
+        self._dead_partitions = dead_partitions
+        self._sources = sources
+        self._metrics = metrics
+        self._clock = clock
+        self._releases = releases
+        self._names = TopicNames(settings.topic_prefix)
+        self._kinds = {self._names.commands(kind): kind for kind in deciders}
+        self._aggregate_cache = AggregateCache(settings.state_cache_bytes)
+        self._budget = StoreBudget(settings.store_cache_bytes, WRITE_BUFFER_BYTES)
+        self._folding = asyncio.Semaphore(FOLDING)
+        self._concurrency_limit = ConcurrencyLimit()
+        self._shards: dict[Key, Shard] = {}
+        self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._telemetry: dict[Key, ShardMetrics] = {}
+        self._changing = asyncio.Lock()
+        self.is_assigned = False
+
+    def shard_of(self, topic: str, partition: int) -> Shard | None:
+        """Return the shard of a command partition; None if it is not here."""
+        return self._shards.get((self._kinds[topic], partition))
+
+    def all(self) -> list[Shard]:
+        """Return the shards that are here, in order."""
+        return [self._shards[key] for key in sorted(self._shards)]
+
+    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """Suspend before partitions move: what is in flight may end, nothing new begins."""
+        del revoked  # a rebalance takes all partitions at once; which ones come back is known only afterwards
+        self.is_assigned = False
+        await asyncio.gather(*(shard.suspend() for shard in self.all()))
+
+    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """Close what was taken, go on with what stayed, open what is new."""
+        wanted = {(self._kinds[tp.topic], tp.partition) for tp in assigned if tp.topic in self._kinds}
+        async with self._changing:
+            await asyncio.gather(*(self._close(key) for key in list(self._shards) if key not in wanted))
+            for key in sorted(wanted):
+                if key in self._shards:
+                    self._shards[key].resume()
+                else:
+                    self._open(key)
+        self.is_assigned = True
+        log.info("shards assigned", shards=[f"{kind}-{partition}" for kind, partition in sorted(wanted)])
+
+    def not_ready(self) -> list[str]:
+        """Return why the worker is not ready, a reason per shard; empty when it is."""
+        if not self.is_assigned:
+            return ["no partitions have been assigned yet: a rebalance is under way, or the group cannot be reached"]
+        return [
+            f"{shard.place.kind}-{shard.place.partition} is {shard.phase.value}: {shard.reason}"
+            for shard in self.all()
+            if shard.phase is not Phase.OPEN
+        ]
+
+    def measure(self) -> None:
+        """Set the gauges that are read rather than told."""
+        for (kind, partition), shard in self._shards.items():
+            self._metrics.open.labels(kind, str(partition)).set(shard.phase is Phase.OPEN)
+            store = shard.store
+            if isinstance(store, RocksStore):
+                self._metrics.store_bytes.labels(kind, str(partition)).set(store.size_bytes())
+        self._metrics.connections.set(len(self._shards))
+        self._metrics.turns.set(self._concurrency_limit.rule.most)
+
+    async def suspend(self) -> None:
+        """Let what is in flight end, and begin nothing new: the worker is about to stop."""
+        await asyncio.gather(*(shard.suspend() for shard in self.all()))
+
+    async def close(self) -> None:
+        """Close all shards."""
+        async with self._changing:
+            await asyncio.gather(*(self._close(key) for key in list(self._shards)))
+
+    def _open(self, key: Key) -> None:
+        kind, partition = key
+        settings, names = self._settings, self._names
+        partitions = self._partitions[kind]
+        decider = self._deciders[kind]
+        place = Place(kind, names.commands(kind), partition, partitions)
+        topics = ShardTopics(
+            kind=kind, partition=partition, names=names, limits=LIMITS, dead_partitions=self._dead_partitions
+        )
+        journal = KafkaShardLog(
+            self._options,
+            topics,
+            transactional_id(names.events(kind), partition),
+            names.group(settings.app_id),
+            settings.compression,
+        )
+        identity = identity_of(kind, partition, partitions, decider.state_version, names.events(kind))
+        root = Path(settings.data_dir) / names.group(settings.app_id)
+        telemetry = self._telemetry[key] = ShardMetrics(
+            self._metrics, place, self._clock, DecisionLog(place, settings.max_command_bytes)
+        )
+        shard = Shard(
+            decider,
+            place,
+            Limits(
+                settings.max_command_bytes,
+                EVENT_TOPIC_BYTES,
+                settings.max_events_per_aggregate or 0,
+                settings.snapshot_every,
+            ),
+            journal,
+            Stores(root, identity, self._budget, settings.store_compression),
+            self._sources.source(place.topic, partition),
+            self._clock,
+            telemetry,
+            aggregate_cache=self._aggregate_cache,
+            folding=self._folding,
+            concurrency_limit=self._concurrency_limit,
+            accept_expired=settings.accept_expired,
+            releases=self._releases,
+        )
+        self._shards[key] = shard
+        self._tasks[key] = asyncio.create_task(shard.run(), name=f"shard {kind}-{partition}")
+
+    async def _close(self, key: Key) -> None:
+        shard, task = self._shards.pop(key), self._tasks.pop(key)
+        while not task.done():
+            # aiokafka's clients, closing, take a cancellation that meets them for that of a task of their own
+            task.cancel()
+            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
+        await shard.close()
+        self._telemetry.pop(key).close()
