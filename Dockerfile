@@ -11,6 +11,7 @@ WORKDIR /src
 COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-dev --no-install-project
 COPY README.md LICENSE ./
+COPY src src
 COPY schemas schemas
 COPY topics topics
 COPY agents agents

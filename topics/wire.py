@@ -107,7 +107,7 @@ def encoded_event_headers(
     traceparent: bytes | None = None,
     tracestate: bytes | None = None,
 ) -> bytes:
-    """Return what `encode_headers` makes of `annals.topics.headers.event_headers`; ids, the CID and the time as UTF-8."""
+    """Return what `encode_headers` makes of `topics.headers.event_headers`; ids, the CID and the time as UTF-8."""
     more, rest = 0, b""
     if actor is not None:
         more, rest = 1, _actor(actor)

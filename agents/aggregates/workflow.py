@@ -1,5 +1,6 @@
-"""workflow: a graph of steps, and its run. Its steps' own rules are in `annals.agents.deciding.workflow_steps`, those of research beside them.
+"""workflow: a graph of steps, and its run.
 
+The rules of its steps are in `annals.agents.deciding.workflow_steps`, those of research beside them.
 References, not checked: owner, assignees of steps, subjects.
 """
 

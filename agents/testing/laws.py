@@ -1,7 +1,7 @@
 """The laws of every decider, as functions that raise AssertionError with the counterexample.
 
-Those that take a history or a state are for hypothesis to feed (`annals.agents.testing.histories`, `.strategies`); those of
-the machine alone look at its tables.
+Those that take a history or a state are for hypothesis to feed (`histories` and `strategies` beside this module);
+those of the machine alone look at its tables.
 """
 
 from __future__ import annotations

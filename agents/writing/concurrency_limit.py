@@ -152,7 +152,7 @@ class LimitSearch:
 class Permit:
     """A place among those that are in a transaction at once."""
 
-    __slots__ = ("_held", "_phase", "_concurrency_limit", "_until")
+    __slots__ = ("_concurrency_limit", "_held", "_phase", "_until")
 
     def __init__(self, concurrency_limit: ConcurrencyLimit | None, phase: int = 0, held: int = 0) -> None:
         """Take the turns that it is one of; none: it takes no place, and teaches nothing."""

@@ -1,4 +1,4 @@
-"""docs/reference/commands.md, from `annals.agents.aggregates.REGISTRY`: lifecycles, commands, events, members and rules."""
+"""docs/reference/commands.md, from the registry of aggregates: lifecycles, commands, events, members and rules."""
 
 from __future__ import annotations
 

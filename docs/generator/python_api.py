@@ -55,7 +55,8 @@ def page() -> str:
 
 
 def _of_module(name: str) -> str:
-    tree = ast.parse((ROOT / (name.replace(".", "/") + ".py")).read_text())
+    place = ROOT / "src" / name.replace(".", "/")
+    tree = ast.parse((place / "__init__.py" if place.is_dir() else place.with_suffix(".py")).read_text())
     parts = [f"## {name}\n\n{(ast.get_docstring(tree) or '').strip()}\n"]
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):

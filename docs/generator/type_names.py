@@ -1,4 +1,4 @@
-"""What a member's type is called, and what it means: the aliases of `annals.schemas.values.fields`, found again in annotations."""
+"""Names and meanings of members' types: the aliases of `annals.schemas.values.fields`, found again in annotations."""
 
 from __future__ import annotations
 

@@ -1,1 +1,113 @@
-"""annals: event sourcing on Kafka."""
+"""annals: an event-sourcing worker on Kafka. Commands in, CID-chained events out, exactly once.
+
+Everything that a program of yours imports has its name here, or in one of these modules:
+
+- `annals.client`: send commands, await outcomes, read events;
+- `annals.schemas`: commands and events of the seven kinds (`annals.schemas.kinds`), and the types of their members
+  (`annals.schemas.values.fields`, `annals.schemas.values.refs`);
+- `annals.testing`: given/when/then, strategies and laws for aggregates of your own (extra `testing`).
+
+All else is internal. Names are imported when they are first used, so that a producer loads neither Faust nor RocksDB.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from annals.agents.deciding.comparison import changes, is_identical, matches, or_none
+    from annals.agents.deciding.decider import Circumstances, Decider
+    from annals.agents.deciding.machine import ABSENT, Machine, On
+    from annals.agents.deciding.refusals import Refused
+    from annals.agents.deciding.state import State, StatePart
+    from annals.schemas.canonical import decode, encode
+    from annals.schemas.chain import ForeignError, read_block
+    from annals.schemas.cid import cid_of, cid_text, parse_cid
+    from annals.schemas.commands import NewCommand, command
+    from annals.schemas.data.upcast import Upcast
+    from annals.schemas.envelope import RecordedEvent
+    from annals.schemas.messages import Message, Part, event_from
+    from annals.schemas.outcome import Outcome
+    from annals.topics.keys import partition_of
+    from annals.topics.names import TopicNames
+    from annals.workers.client import CommandClient, NoAnswerError, NotSendableError
+    from annals.workers.client.history import history
+    from annals.workers.clock import new_id
+    from annals.workers.settings import Settings, client_options, load_settings
+
+__all__ = [
+    "ABSENT",
+    "Circumstances",
+    "CommandClient",
+    "Decider",
+    "ForeignError",
+    "Machine",
+    "Message",
+    "NewCommand",
+    "NoAnswerError",
+    "NotSendableError",
+    "On",
+    "Outcome",
+    "Part",
+    "RecordedEvent",
+    "Refused",
+    "Settings",
+    "State",
+    "StatePart",
+    "TopicNames",
+    "Upcast",
+    "changes",
+    "cid_of",
+    "cid_text",
+    "client_options",
+    "command",
+    "decode",
+    "encode",
+    "event_from",
+    "history",
+    "is_identical",
+    "load_settings",
+    "matches",
+    "new_id",
+    "or_none",
+    "parse_cid",
+    "partition_of",
+    "read_block",
+]
+
+_MODULES: Final[dict[str, tuple[str, ...]]] = {
+    "agents.deciding.comparison": ("changes", "is_identical", "matches", "or_none"),
+    "agents.deciding.decider": ("Circumstances", "Decider"),
+    "agents.deciding.machine": ("ABSENT", "Machine", "On"),
+    "agents.deciding.refusals": ("Refused",),
+    "agents.deciding.state": ("State", "StatePart"),
+    "schemas.canonical": ("decode", "encode"),
+    "schemas.chain": ("ForeignError", "read_block"),
+    "schemas.cid": ("cid_of", "cid_text", "parse_cid"),
+    "schemas.commands": ("NewCommand", "command"),
+    "schemas.messages": ("Message", "Part", "event_from"),
+    "schemas.data.upcast": ("Upcast",),
+    "schemas.envelope": ("RecordedEvent",),
+    "schemas.outcome": ("Outcome",),
+    "topics.keys": ("partition_of",),
+    "topics.names": ("TopicNames",),
+    "workers.client": ("CommandClient", "NoAnswerError", "NotSendableError"),
+    "workers.client.history": ("history",),
+    "workers.clock": ("new_id",),
+    "workers.settings": ("Settings", "client_options", "load_settings"),
+}
+_HOMES: Final = {name: f"annals.{module}" for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used (PEP 562)."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'annals' has no public name {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

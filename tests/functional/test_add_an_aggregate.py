@@ -20,6 +20,7 @@ PARTS = (
     "topics",
     "agents",
     "workers",
+    "src",
     "docs",
     "deploy",
     "examples",
@@ -44,7 +45,7 @@ def copy(tmp_path: Path) -> Path:
     for part in PARTS:
         source, target = ROOT / part, tmp_path / part
         if source.is_dir():
-            shutil.copytree(source, target, ignore=IGNORED)
+            shutil.copytree(source, target, symlinks=True, ignore=IGNORED)
         else:
             shutil.copy2(source, target)
     return tmp_path
@@ -59,7 +60,7 @@ def sources(copy: Path) -> dict[str, bytes]:
 def environment_of(copy: Path, **settings: str) -> dict[str, str]:
     """The copy's packages in the place of the installed ones, and nothing measured."""
     environment = {name: value for name, value in own_environment(**settings).items() if name[:9] != "COVERAGE_"}
-    return {**environment, "PYTHONPATH": str(copy), "PATH": f"{ENTRY_POINT.parent}:{environment['PATH']}"}
+    return {**environment, "PYTHONPATH": str(copy / "src"), "PATH": f"{ENTRY_POINT.parent}:{environment['PATH']}"}
 
 
 def run(command: str, copy: Path, **settings: str) -> subprocess.CompletedProcess[str]:
@@ -105,7 +106,7 @@ def register(copy: Path) -> None:
 @pytest.mark.slow
 def test_the_page_leads_to_an_aggregate_that_passes_every_check(copy: Path) -> None:
     assert [name for name, _ in FILES] == [
-        "schemas/vehicle.py",
+        "schemas/kinds/vehicle.py",
         "agents/aggregates/vehicle.py",
         "tests/unit/test_vehicle.py",
     ]
@@ -128,7 +129,7 @@ def test_the_page_leads_to_an_aggregate_that_passes_every_check(copy: Path) -> N
     # Nothing else was touched: the registry is the only file of the project that differs.
     after = sources(copy)
     changed = {path for path in before | after if before.get(path) != after.get(path)}
-    assert changed == {REGISTRY, "schemas/vehicle.py", "agents/aggregates/vehicle.py"}
+    assert changed == {REGISTRY, "schemas/kinds/vehicle.py", "agents/aggregates/vehicle.py"}
 
 
 def is_ready(port: str) -> bool:

@@ -32,7 +32,9 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for words in [line.split() for line in re.findall(r"^COPY (.*)$", BUILD, re.MULTILINE)]:
         for word in words[:-1]:
             if (ROOT / word).is_dir():
-                shutil.copytree(ROOT / word, source / words[-1], ignore=shutil.ignore_patterns("__pycache__"))
+                shutil.copytree(
+                    ROOT / word, source / words[-1], symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+                )
             else:
                 shutil.copy(ROOT / word, source / words[-1])
     for command in re.findall(r"^RUN uv (.*)$", BUILD, re.MULTILINE)[-1:]:

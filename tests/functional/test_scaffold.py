@@ -15,7 +15,7 @@ from processes import own_environment
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 PARTS = (
-    *("schemas", "topics", "agents", "workers", "docs", "deploy", "tests"),
+    *("schemas", "topics", "agents", "workers", "src", "docs", "deploy", "tests"),
     *("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile"),
 )
 IGNORED = shutil.ignore_patterns("__pycache__", ".*_cache")
@@ -28,7 +28,7 @@ def copy(tmp_path: Path) -> Path:
     for part in PARTS:
         source, target = ROOT / part, tmp_path / part
         if source.is_dir():
-            shutil.copytree(source, target, ignore=IGNORED)
+            shutil.copytree(source, target, symlinks=True, ignore=IGNORED)
         else:
             shutil.copy2(source, target)
     return tmp_path
@@ -37,7 +37,7 @@ def copy(tmp_path: Path) -> Path:
 def run(command: str, copy: Path, status: int = 0) -> str:
     """A command with the copy's packages in the place of the installed ones, and not measured; what it said."""
     environment = {name: value for name, value in own_environment().items() if not name.startswith("COVERAGE_")}
-    environment |= {"PYTHONPATH": str(copy), "PATH": f"{BIN}:{environment['PATH']}"}
+    environment |= {"PYTHONPATH": str(copy / "src"), "PATH": f"{BIN}:{environment['PATH']}"}
     words = ["bash", "-euo", "pipefail", "-c", command]
     done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == status, f"{command}\n{done.stdout[-4000:]}{done.stderr[-3000:]}"
@@ -47,7 +47,7 @@ def run(command: str, copy: Path, status: int = 0) -> str:
 def test_a_new_aggregate_passes_every_check(copy: Path) -> None:
     said = run("annals new aggregate parking_lot", copy)
     assert "wrote agents/aggregates/parking_lot.py" in said
-    files = "schemas/parking_lot.py agents/aggregates tests/unit/test_parking_lot.py"
+    files = "schemas/kinds/parking_lot.py agents/aggregates tests/unit/test_parking_lot.py"
     run(f"ruff format --check {files}", copy)
     run(f"ruff check {files}", copy)
     run("mypy", copy)

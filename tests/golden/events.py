@@ -123,7 +123,7 @@ def _write(decider: Decider[Any], again: str = "") -> list[str]:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
     from annals.agents.aggregates import REGISTRY
 
     named = {sys.argv[1]: sys.argv[2]} if len(sys.argv) == 3 else {}

@@ -24,7 +24,7 @@ def golden(decider: Decider[Any]) -> Path:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path.insert(0, str(Path(__file__).parents[2] / "src"))
     from annals.agents.aggregates import REGISTRY
     from annals.agents.deciding.state_layouts import layout
 

@@ -111,7 +111,7 @@ def test_what_is_encoded_decodes_to_the_same_value_of_the_same_type(value: Any) 
 
 
 def test_libipld_still_has_the_manners_that_the_code_is_built_around() -> None:
-    """When this goes red, a new release is stricter or laxer: read `annals.schemas.canonical` again, then change both."""
+    """When this goes red, a new release is stricter or laxer: read `schemas/canonical.py` again, then change both."""
     assert libipld.encode_dag_cbor(-0.0) == libipld.encode_dag_cbor(0.0)
     assert libipld.encode_dag_cbor(LINK)[:5].hex() == "d82a582500"
     assert libipld.decode_dag_cbor(bytes.fromhex("fa3f800000")) == 1.0

@@ -247,7 +247,7 @@ def test_the_readme_begins_with_two_commands() -> None:
 
 def test_the_readme_shows_that_workers_register_the_functions_of_agents() -> None:
     picture = next(body for page, body in blocks("") if page.name == "README.md")
-    assert "annals.workers.app registers the async functions of agents/" in picture
+    assert "workers.app registers the async functions of agents/" in picture
 
 
 def test_the_limits_of_a_number_are_in_the_reference() -> None:

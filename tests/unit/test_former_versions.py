@@ -85,7 +85,7 @@ def in_order(schema: Schema) -> Schema:
 
 
 def test_the_type_of_an_older_version_is_what_its_published_schema_says() -> None:
-    folder = resources.files("schemas").joinpath("json")
+    folder = resources.files("annals.schemas").joinpath("json")
     for kind, decider in REGISTRY.items():
         for name, spec in decider.events.items():
             for version, upcaster in enumerate(spec.upcasters, 1):

@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGES = ("schemas", "topics", "agents", "workers")
+OURS = {"annals"}
 # Loaded by name by something else: aiokafka decompresses with cramjam, Faust serves with aiohttp.
 USED_UNSEEN = {"cramjam", "aiohttp"}
 
@@ -32,13 +33,13 @@ NEEDED_BY = {"workers/tools/broker": "broker", "agents/testing": "testing"}
 
 
 def foreign_owners(distributions: Iterable[metadata.Distribution]) -> dict[str, set[str]]:
-    """Which other distributions installed a file under one of our four names."""
+    """Which other distributions installed a file under the name that we import."""
     owners: dict[str, set[str]] = {}
     for distribution in distributions:
         name = distribution.metadata["Name"]
         for file in distribution.files or ():
             top = file.parts[0].removesuffix(".py")
-            if name != "annals" and top in PACKAGES:
+            if name != "annals" and top in OURS:
                 owners.setdefault(top, set()).add(name)
     return owners
 
@@ -52,41 +53,38 @@ def imported_distributions() -> Iterator[tuple[Path, str]]:
                 names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
                 for name in names:
                     top = name.split(".")[0]
-                    if top not in PACKAGES and top not in sys.stdlib_module_names:
+                    if top not in OURS and top not in sys.stdlib_module_names:
                         assert top in known, f"{source}: nothing that is installed has {top}"
                         yield source, known[top][0].lower().replace("_", "-")
 
 
-def test_no_other_distribution_owns_one_of_the_four_names() -> None:
+def test_no_other_distribution_owns_our_name() -> None:
     assert foreign_owners(metadata.distributions()) == {}
 
 
-def test_a_distribution_that_ships_agents_is_noticed(tmp_path: Path) -> None:
-    info = tmp_path / "openai_agents-1.0.dist-info"
+def test_a_distribution_that_ships_annals_is_noticed(tmp_path: Path) -> None:
+    info = tmp_path / "chronicles-1.0.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: openai-agents\nVersion: 1.0\n")
-    (info / "RECORD").write_text("agents/__init__.py,,\nopenai_agents-1.0.dist-info/METADATA,,\n")
-    (tmp_path / "agents").mkdir()
-    (tmp_path / "agents/__init__.py").touch()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: chronicles\nVersion: 1.0\n")
+    (info / "RECORD").write_text("annals/__init__.py,,\nchronicles-1.0.dist-info/METADATA,,\n")
+    (tmp_path / "annals").mkdir()
+    (tmp_path / "annals/__init__.py").touch()
     found = metadata.distributions(path=[str(tmp_path)])
-    assert foreign_owners(found) == {"agents": {"openai-agents"}}
+    assert foreign_owners(found) == {"annals": {"chronicles"}}
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_is_imported_from_this_checkout(package: str) -> None:
-    assert Path(importlib.import_module(package).__file__).parent == ROOT / package
+    folder = Path(importlib.import_module(f"annals.{package}").__file__).parent
+    assert folder == ROOT / "src/annals" / package
+    assert folder.resolve() == ROOT / package
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_a_package_says_that_it_is_typed(package: str) -> None:
-    assert (ROOT / package / "py.typed").is_file()
+def test_the_package_says_that_it_is_typed() -> None:
+    assert (ROOT / "src/annals/py.typed").is_file()
 
 
-def test_the_wheel_has_the_four_packages_and_nothing_else() -> None:
-    assert PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == list(PACKAGES)
-
-
-def test_the_flat_names_are_never_uploaded() -> None:
+def test_the_project_is_never_uploaded() -> None:
     assert "Private :: Do Not Upload" in PROJECT["project"]["classifiers"]
 
 

@@ -44,7 +44,7 @@ def test_the_committed_files_are_what_the_code_says() -> None:
 
 
 def test_the_files_are_part_of_the_package() -> None:
-    assert resources.files("schemas").joinpath("json/person/RegisterPerson.1.json").is_file()
+    assert resources.files("annals.schemas").joinpath("json/person/RegisterPerson.1.json").is_file()
 
 
 @pytest.mark.parametrize("kind", [*REGISTRY, "wire"])

@@ -37,7 +37,7 @@ def run(command: Any, *arguments: str) -> Any:
 def test_a_new_aggregate_has_its_three_files_and_its_registry_line(checkout: Path) -> None:
     result = run(new, "aggregate", "parking_lot", "--json")
     assert json.loads(result.stdout)["files"] == [
-        "schemas/parking_lot.py",
+        "schemas/kinds/parking_lot.py",
         "agents/aggregates/parking_lot.py",
         "tests/unit/test_parking_lot.py",
         "agents/aggregates/__init__.py",
@@ -49,7 +49,7 @@ def test_a_new_aggregate_has_its_three_files_and_its_registry_line(checkout: Pat
         text = file.read_text()
         assert "<" not in text.replace("<=", "").replace("->", "")
         compile(text, str(file), "exec")
-    assert "class ParkingLotRegistered(RegisterParkingLot):" in (checkout / "schemas/parking_lot.py").read_text()
+    assert "class ParkingLotRegistered(RegisterParkingLot):" in (checkout / "schemas/kinds/parking_lot.py").read_text()
     with pytest.raises(CannotAskError, match="is there already"):
         run(new, "aggregate", "parking_lot")
 

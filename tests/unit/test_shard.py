@@ -238,7 +238,7 @@ class Telemetry:
 
 
 class Scene:
-    def __init__(self, *, partitions: int = 1, turns: ConcurrencyLimit | None = None, **more: Any) -> None:
+    def __init__(self, *, partitions: int = 1, concurrency_limit: ConcurrencyLimit | None = None, **more: Any) -> None:
         self.log, self.stores, self.source, self.clock, self.told = (
             MemoryLog(),
             MemoryStores(),
@@ -257,7 +257,7 @@ class Scene:
             self.told,
             aggregate_cache=AggregateCache(1 << 20),
             folding=asyncio.Semaphore(1),
-            concurrency_limit=turns or ConcurrencyLimit(),
+            concurrency_limit=concurrency_limit or ConcurrencyLimit(),
             **more,
         )
         self.source.shard = self.shard

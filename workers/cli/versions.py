@@ -37,7 +37,7 @@ def new_version(kind: str, type_name: str, *, as_json: bool) -> int:
     for file in tree.written:
         click.echo(f"wrote {file}")
     click.echo(
-        f"now change {type_name} in schemas/{kind}.py, fill in the upcaster and the test, write the new golden block "
-        f"with `.venv/bin/python tests/golden/events.py {kind} {type_name}.{version}`, and run `make docs check`"
+        f"now change {type_name} in schemas/kinds/{kind}.py, fill in the upcaster and the test, write the new golden "
+        f"block with `.venv/bin/python tests/golden/events.py {kind} {type_name}.{version}`, and run `make docs check`"
     )
     return DONE

@@ -1,6 +1,6 @@
 """The producer's side: commands that are sent, and the outcomes that come back.
 
-- `annals.workers.client.sendable`: a command as it goes over the wire, refused here where it would become a dead letter;
+- `annals.workers.client.sendable`: a command on the wire, refused here where it would become a dead letter;
 - `annals.workers.client.outcomes`: the outcomes of one kind, from a moment on;
 - `annals.workers.client.commands`: `CommandClient`, which sends and waits;
 - `annals.workers.client.lines`, `annals.workers.client.streaming`: a stream of lines, answered in its order;

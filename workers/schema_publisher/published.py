@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from annals.schemas.json_schemas.json_schema import MessageSchema
 
 ASYNCAPI: Final = "asyncapi.json"
-FOLDER: Final = resources.files("schemas").joinpath("json")
+FOLDER: Final = resources.files("annals.schemas").joinpath("json")
 """Where the published files are, also in an installed package."""
 STATES: Final = "states.json"
 URN: Final = re.compile(

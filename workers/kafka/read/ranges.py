@@ -80,8 +80,9 @@ async def _wait_for_leader(client: AIOKafkaClient, error: Exception, deadline: f
 async def read_range(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncGenerator[list[Record], None]:
     """Yield the committed records with offsets from `start` to below `end`, in steps of one fetch.
 
-    Headers are as they stand (`annals.workers.kafka.protocol.record_batches`). `end` is at most the last stable offset. While one step is
-    worked on, the next one is on its way. Checksums of batches are not checked: who reads so checks what is inside.
+    Headers are as they stand (`annals.workers.kafka.protocol.record_batches`). `end` is at most the last stable offset.
+    While one step is worked on, the next one is on its way. Checksums of batches are not checked: who reads so checks
+    what is inside.
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.

@@ -3,7 +3,7 @@
 - `annals.workers.tools.broker.jars`: Kafka's jars, fetched once from Maven Central and proven whole at every start;
 - `annals.workers.tools.broker.properties` and `ports`: the broker's own settings, small enough for a laptop;
 - `annals.workers.tools.broker.server`: its process: start, ready, stop, kill, restart;
-- `annals.workers.tools.broker.java` and `launcher`: the Java programs, and what makes the process end with the one that started it.
+- `annals.workers.tools.broker.java` and `launcher`: the Java programs, and a parent's end that ends its child.
 """
 
 from annals.workers.tools.broker.errors import BrokerError

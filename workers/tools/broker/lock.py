@@ -1,7 +1,7 @@
 """Writes `jars.json`: which jars the broker needs, resolved by jgo, each with its SHA-256.
 
-Run with another version below as `python -m annals.workers.tools.broker.lock`. Resolving takes jgo some 20 seconds of reading POMs;
-with the list locked, a first start only downloads, and gets the bytes that the tests ran with.
+Run with another version below as `python -m annals.workers.tools.broker.lock`. Resolving takes jgo some 20 seconds of
+reading POMs; with the list locked, a first start only downloads, and gets the bytes that the tests ran with.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}[a-z0-9]", re.ASCII)
 FILES: Final = {
-    "messages.txt": "schemas/{kind}.py",
+    "messages.txt": "schemas/kinds/{kind}.py",
     "aggregate.txt": "agents/aggregates/{kind}.py",
     "test.txt": "tests/unit/test_{kind}.py",
 }
@@ -50,7 +50,7 @@ def new_aggregate(tree: Tree, kind: str) -> None:
 def _register(tree: Tree, kind: str) -> None:
     """The registry's line, and its import."""
     text = tree.read(REGISTRY)
-    last = re.findall(r"^from agents\.aggregates\.\w+ import \w+$", text, re.MULTILINE)[-1]
+    last = re.findall(r"^from annals\.agents\.aggregates\.\w+ import \w+$", text, re.MULTILINE)[-1]
     text = text.replace(last, f"{last}\nfrom annals.agents.aggregates.{kind} import {kind.upper()}")
     head, opened, entries = text.partition("] = {\n")
     entries = entries.replace("\n}", f'\n    "{kind}": {kind.upper()},\n}}', 1)

@@ -1,6 +1,8 @@
 """A stock Faust agent that only counts: no state, no events, no transactions.
 
-    python -m annals.workers.tools.bench.baselines.stock_faust {"bootstrap_servers": …, "source": …, "group": …, "total": n}
+    python -m annals.workers.tools.bench.baselines.stock_faust SETTINGS
+
+SETTINGS is JSON: `{"bootstrap_servers": …, "source": …, "group": …, "total": n}`.
 
 Prints `{"count": …, "seconds": …, "cpu_s": …}`: after the first event, up to the last of `total`.
 """

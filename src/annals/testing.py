@@ -1,0 +1,22 @@
+"""For those who write aggregates: given/when/then, and the strategies and laws that every decider is held to.
+
+`given` needs nothing more; the rest needs hypothesis (the extra `testing`) and is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any, Final
+
+from annals.agents.testing.specification import given
+
+__all__ = ["given", "histories", "laws", "strategies", "workbench"]  # noqa: F822 - all but `given` are loaded lazily
+
+_MODULES: Final = frozenset({"histories", "laws", "strategies", "workbench"})
+
+
+def __getattr__(name: str) -> Any:
+    """Import a part of the kit when it is first used (PEP 562)."""
+    if name not in _MODULES:
+        raise AttributeError(f"module 'annals.testing' has no public name {name!r}")
+    return importlib.import_module(f"annals.agents.testing.{name}")
