@@ -97,7 +97,7 @@ def register(copy: Path) -> None:
     """The two added lines of the page's difference, where the lines beside them say."""
     imported, _, _, entry = re.search(r"^```diff\n(.*?)\n```$", PAGE, re.MULTILINE | re.DOTALL)[1].split("\n")
     text = (copy / REGISTRY).read_text()
-    last_import = re.findall(r"^from agents\.aggregates\.\w+ import \w+$", text, re.MULTILINE)[-1]
+    last_import = re.findall(r"^from annals\.agents\.aggregates\.\w+ import \w+$", text, re.MULTILINE)[-1]
     text = text.replace(last_import, f"{last_import}\n{imported.removeprefix('+')}")
     opened = re.search(r"^REGISTRY: .* = \{$", text, re.MULTILINE)[0]
     (copy / REGISTRY).write_text(text.replace(opened, f"{opened}\n{entry.removeprefix('+')}"))
