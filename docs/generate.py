@@ -10,7 +10,7 @@ import difflib
 import sys
 from pathlib import Path
 
-from generator import command_line, errors, messages, metrics, python_api, settings, topics
+from generator import command_line, errors, messages, metrics, python_api, settings, topics, vectors
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs/reference"
@@ -23,6 +23,7 @@ PAGES = {
     "errors.md": errors.page,
     "metrics.md": metrics.page,
     "python-api.md": python_api.page,
+    "vectors.json": vectors.document,
 }
 
 
@@ -31,7 +32,8 @@ def main(arguments: list[str]) -> int:
     stale = 0
     for name, page in PAGES.items():
         path = REFERENCE / name
-        wanted = NOTE + page().rstrip("\n") + "\n"
+        note = NOTE if path.suffix == ".md" else ""
+        wanted = note + page().rstrip("\n") + "\n"
         found = path.read_text() if path.exists() else ""
         if wanted == found:
             continue

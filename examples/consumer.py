@@ -5,7 +5,8 @@ Needs a broker with the topics, and the same settings as the worker:
     python examples/consumer.py [KIND]
 
 It reads a kind's journal from its beginning to its present end, and prints one line per command. A consumer that goes
-on from where it was keeps `Journal`'s memory beside its offsets: a version and a CID for each aggregate.
+on from where it was keeps what its reader remembers beside its offsets: `ends` (a version and a CID for each aggregate)
+and `voids`, and gives them back to `RememberingReader`.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aiokafka import AIOKafkaConsumer
 from aiokafka.structs import TopicPartition
 
-from annals.schemas.chain import ForeignError, Verdict, judge, read_block
-from annals.schemas.cid import cid_of, cid_text
-from annals.topics.keys import partition_of
+from annals.schemas.cid import cid_text
+from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader
+from annals.topics.keys import keys_of
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 from annals.workers.settings import client_options, load_settings
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from annals.workers.settings import Settings
-
-
-class GapError(Exception):
-    """Events are missing: nothing after this place can be believed."""
 
 
 class Decision(NamedTuple):
@@ -53,15 +50,11 @@ class Journal:
 
     def __init__(self, kind: str, partition: int, partitions: int) -> None:
         """Begin at the start, where no aggregate has a version."""
-        self._kind = kind
-        self._partition = partition
-        self._partitions = partitions
-        self._heads: dict[str, tuple[int, bytes | None]] = {}
-        self._voids: set[bytes | None] = set()
+        self._reader = RememberingReader(kind, keys_of(partition, partitions))
         self._open: Decision | None = None
         self.passed_over = 0
 
-    def take(self, key: bytes | None, value: bytes | None) -> Iterator[Decision]:
+    def take(self, offset: int, key: bytes | None, value: bytes | None) -> Iterator[Decision]:
         """Take the next record, and yield the decision before it if this one is the first of another.
 
         The events of a command are beside one another, but a poll may end between them.
@@ -69,11 +62,13 @@ class Journal:
         Raises:
             GapError: the record continues a chain whose events before it are missing.
         """
-        found = self._counted(key, value)
-        if found is None:
+        record = self._reader.read(offset, key, value)
+        if isinstance(record, Gap):
+            raise GapError(str(record))
+        if not isinstance(record, Counted):  # void or foreign: it changes nothing
             self.passed_over += 1
             return
-        event, cid = found
+        event, cid = record.event, record.cid
         command_id, aggregate_id = event["command_id"], event["aggregate_id"]
         events = [event]
         if self._open is not None:
@@ -88,26 +83,6 @@ class Journal:
         if self._open is not None:
             yield self._open
             self._open = None
-
-    def _counted(self, key: bytes | None, value: bytes | None) -> tuple[dict[str, Any], bytes] | None:
-        """Return the event and its CID if the record counts; None if it is foreign or void."""
-        try:
-            event = read_block(self._kind, value)
-        except ForeignError:
-            return None
-        aggregate_id, previous = event["aggregate_id"], event["previous"]
-        if value is None or key != aggregate_id.encode() or partition_of(key, self._partitions) != self._partition:
-            return None
-        version, head = self._heads.get(aggregate_id, (0, None))
-        cid = cid_of(value)
-        verdict = judge(event["version"], previous, version, head, previous_is_void=previous in self._voids)
-        if verdict is Verdict.COUNTS:
-            self._heads[aggregate_id] = (event["version"], cid)
-            return event, cid
-        if verdict is Verdict.GAP:
-            raise GapError(f"{aggregate_id}: version {event['version']} follows version {version}: events are missing")
-        self._voids.add(cid)
-        return None
 
 
 async def main(kind: str) -> None:
@@ -130,7 +105,7 @@ async def main(kind: str) -> None:
         while any([await consumer.position(each) < ends[each] for each in partitions]):
             for partition, records in (await consumer.getmany(timeout_ms=500)).items():
                 for record in records:
-                    for decision in journals[partition].take(record.key, record.value):
+                    for decision in journals[partition].take(record.offset, record.key, record.value):
                         decisions += 1
                         print(decision)
         for journal in journals.values():

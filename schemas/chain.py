@@ -1,11 +1,10 @@
-"""The chain of an aggregate's events: sealing one more, and the rule by which every reader says what counts.
+"""The blocks of an aggregate's chain: sealing one more event, and reading a block back.
 
 Both run once per event in the hottest loops, so they are few calls on plain values: an event is its block's map, a link
-is 36 bytes.
+is 36 bytes. Which events count is decided by `annals.schemas.journal_reader`.
 """
 
 import re
-from enum import Enum
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,15 +52,6 @@ class ForeignError(ValueError):
     """A record is no event of this kind: it fails the form or the kind, whatever its place in a chain."""
 
 
-class Verdict(Enum):
-    """What the reader's rule says of an event, given the last one that counted for its aggregate."""
-
-    COUNTS = "counts"
-    VOID = "void"
-    FOREIGN = "foreign"
-    GAP = "gap"
-
-
 def seal(
     kind: str,
     aggregate_id: str,
@@ -106,8 +96,7 @@ def seal(
 def read_block(kind: str, value: bytes | None) -> dict[str, Any]:
     """Return the event in a record of `events.<kind>`: the map of its twelve members; `previous` is bytes or None.
 
-    This is part (1) of the reader's rule, and of part (2) the kind; whether `aggregate_id` is the record's key and the
-    key belongs to the partition is for the caller, who has both.
+    This is part 1 of the reader's rule, and of part 2 the kind: the rest is `annals.schemas.journal_reader`'s.
 
     Raises:
         ForeignError: the value is not canonical DAG-CBOR of exactly these members, of their types, of this kind.
@@ -155,22 +144,6 @@ def read_block(kind: str, value: bytes | None) -> dict[str, Any]:
     except TypeError:
         _require_json(data)
     return event
-
-
-def judge(
-    version: int, previous: bytes | None, last_version: int, last_cid: bytes | None, *, previous_is_void: bool
-) -> Verdict:
-    """Say whether an event that is not foreign counts: part (3) of the reader's rule.
-
-    `last_version` and `last_cid` are of the last event that counted for the aggregate, 0 and None at the start;
-    `previous_is_void`: `previous` is the CID of an event that was void.
-    """
-    following = last_version + 1
-    if version == following and previous == last_cid:
-        return Verdict.COUNTS
-    if version <= following or previous_is_void:
-        return Verdict.VOID
-    return Verdict.GAP
 
 
 def _why_unreadable(value: bytes | None, error: Exception) -> str:

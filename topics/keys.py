@@ -4,6 +4,7 @@ The Java client's default partitioner (`org.apache.kafka.common.utils.Utils.murm
 language can find an aggregate's partition, and a reader can tell a record that is not where it belongs.
 """
 
+from collections.abc import Callable
 from functools import lru_cache
 from struct import unpack_from
 from typing import Final
@@ -37,3 +38,12 @@ def murmur2(data: bytes) -> int:
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition of a key among `partitions` (1 or more), as the Java client's default partitioner does."""
     return (murmur2(key) & POSITIVE) % partitions
+
+
+def keys_of(partition: int, partitions: int) -> Callable[[bytes], bool]:
+    """Return the test whether a key belongs to this partition of `partitions`."""
+
+    def belongs(key: bytes) -> bool:
+        return partition_of(key, partitions) == partition
+
+    return belongs

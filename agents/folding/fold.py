@@ -1,4 +1,4 @@
-"""The fold of a journal: the contract's rule of every reader, and what the records that count make of the state."""
+"""The fold of a journal: what the records that count make of the state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.ports import Aggregate, Position, StoppedError, command_key
-from annals.schemas.chain import ForeignError, Verdict, judge, read_block
 from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.journal_reader import Counted, Foreign, Gap, JournalReader
 from annals.schemas.json_schemas.json_schema import urn
-from annals.topics.keys import partition_of
+from annals.topics.keys import keys_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +39,10 @@ class Fold:
         self._decider = decider
         self._working_set = working_set
         self._partition = partition
-        self._partitions = partitions
         self._releases = releases
+        self._reader = JournalReader(
+            decider.kind, keys_of(partition, partitions), working_set.aggregate, working_set.is_void
+        )
         self.counts: Counter[str] = Counter()  # events, void, foreign
 
     def apply(self, records: Sequence[JournalRecord]) -> None:
@@ -60,46 +62,25 @@ class Fold:
                 self._working_set.commit(Position(last.offset + 1, last.offset, cid))
 
     def _one(self, record: JournalRecord) -> None:
-        kind, working_set = self._decider.kind, self._working_set
-        try:
-            event = read_block(kind, record.value)
-        except ForeignError:
+        found = self._reader.read(record.offset, record.key, record.value)
+        if type(found) is Counted:
+            self._counted(found)
+        elif type(found) is Foreign:
             self.counts["foreign"] += 1
-            return
-        aggregate_id = event["aggregate_id"]
-        key = record.key
-        if key is None or key != aggregate_id.encode() or partition_of(key, self._partitions) != self._partition:
-            self.counts["foreign"] += 1
-            return
-        cid = cid_of(record.value or b"")  # a null value was foreign
-        current = working_set.aggregate(key)
-        version, previous = event["version"], event["previous"]
-        if version == current.version + 1 and previous == current.head:
-            self._counted(record, key, event, current, cid)
-            return
-        verdict = judge(
-            version, previous, current.version, current.head, previous_is_void=working_set.is_void(previous)
-        )
-        if verdict is Verdict.GAP:
-            raise StoppedError(
-                f"gap in the journal: {kind} {aggregate_id!r}, partition {self._partition}, offset {record.offset}: "
-                f"version {version} ({cid_text(cid)}) follows version {current.version}. Events are missing: restore "
-                f"the topic from a copy that has them, or find out with 'annals verify {kind} {aggregate_id}' what "
-                f"happened. Nothing is guessed."
-            )
-        self.counts["void"] += 1
-        working_set.mark_void(cid, key, event["command_id"].encode())
+        elif type(found) is Gap:
+            raise StoppedError(self._gap(found))
+        else:
+            self.counts["void"] += 1
+            self._working_set.mark_void(found.cid, found.key, found.event["command_id"].encode())
 
-    def _counted(
-        self, record: JournalRecord, key: bytes, event: dict[str, Any], current: Aggregate, cid: bytes
-    ) -> None:
-        decider, working_set = self._decider, self._working_set
-        version, name = event["version"], event["type"]
+    def _counted(self, counted: Counted[Aggregate]) -> None:
+        decider, working_set, event, current = self._decider, self._working_set, counted.event, counted.last
+        version, name, key, cid = event["version"], event["type"], counted.key, counted.cid
         try:
             typed = decider.read_event(name, event["schema_version"], event["data"])
         except UnknownEventError as error:
             raise StoppedError(
-                f"{decider.kind} {event['aggregate_id']!r}, partition {self._partition}, offset {record.offset}, "
+                f"{decider.kind} {event['aggregate_id']!r}, partition {self._partition}, offset {counted.offset}, "
                 f"{cid_text(cid)}: {error}. {self._way_out(error)}"
             ) from error
         recorded_at = event["recorded_at"]
@@ -107,6 +88,15 @@ class Fold:
         aggregate = Aggregate(version, cid, recorded_at, decider.evolve(current.state, typed))
         working_set.extend(key, aggregate, command_key(key, event["command_id"].encode()), name)
         self.counts["events"] += 1
+
+    def _gap(self, gap: Gap[Aggregate]) -> str:
+        kind, aggregate_id, version = self._decider.kind, gap.event["aggregate_id"], gap.event["version"]
+        return (
+            f"gap in the journal: {kind} {aggregate_id!r}, partition {self._partition}, offset {gap.offset}: "
+            f"version {version} ({cid_text(gap.cid)}) follows version {gap.last.version}. Events are missing: restore "
+            f"the topic from a copy that has them, or find out with 'annals verify {kind} {aggregate_id}' what "
+            f"happened. Nothing is guessed."
+        )
 
     def _way_out(self, error: UnknownEventError) -> str:
         """Which release can read the event, as far as that is known."""

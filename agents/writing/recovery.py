@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from annals.agents.ports import command_key
-from annals.schemas.chain import ForeignError, read_block
-from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.cid import cid_text
+from annals.schemas.journal_reader import Counted, RememberingReader
 from annals.schemas.outcome import DUPLICATE, REJECTED, decode_outcome
 from annals.schemas.wire.dead_letter import DeadLetter
 from annals.schemas.wire.reading import read_command
-from annals.topics.keys import partition_of
+from annals.topics.keys import keys_of, partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -140,21 +140,13 @@ async def _chains(journal: ShardLog, place: Place, seen: LogState, keys: Iterabl
     chains: dict[bytes, Chain] = {key: [] for key in keys}
     if not chains:
         return chains
-    heads: dict[bytes, bytes | None] = dict.fromkeys(chains)
+    reader = RememberingReader(place.kind, keys_of(place.partition, place.partitions))
     async for records in journal.read(0, seen.journal_end):
         for record in records:
-            key = record.key
-            if key is None or key not in chains:
-                continue
-            try:
-                event = read_block(place.kind, record.value)
-            except ForeignError:
-                continue
-            chain = chains[key]
-            is_next = event["version"] == len(chain) + 1 and event["previous"] == heads[key]
-            if is_next and event["aggregate_id"].encode() == key:
-                heads[key] = cid = cid_of(record.value or b"")
-                chain.append((record.offset, cid_text(cid)))
+            if record.key in chains:
+                found = reader.read(record.offset, record.key, record.value)
+                if type(found) is Counted:
+                    chains[found.key].append((found.offset, cid_text(found.cid)))
     return chains
 
 

@@ -18,6 +18,7 @@ MODULES = (
     "annals.schemas.cid",
     "annals.schemas.canonical",
     "annals.schemas.chain",
+    "annals.schemas.journal_reader",
     "annals.schemas.envelope",
     "annals.schemas.commands",
     "annals.schemas.wire.reading",

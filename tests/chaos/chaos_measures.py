@@ -66,15 +66,15 @@ def no_routing() -> None:
 
 def no_readers_rule() -> None:
     """Every event in the journal counts, wherever it stands."""
-    from annals.agents.folding.fold import Fold
     from annals.schemas.chain import read_block
     from annals.schemas.cid import cid_of
+    from annals.schemas.journal_reader import Counted, JournalReader
 
-    def believing(fold: Any, record: Any) -> None:
-        event = read_block(fold._decider.kind, record.value)
-        fold._counted(record, record.key, event, fold._working_set.aggregate(record.key), cid_of(record.value))
+    def believing(reader: Any, offset: int, key: bytes, value: bytes) -> Any:
+        event = read_block(reader._kind, value)
+        return Counted(offset, key, event, cid_of(value), reader._chain_end(key))
 
-    Fold._one = believing
+    JournalReader.read = believing
 
 
 def reads_uncommitted() -> None:

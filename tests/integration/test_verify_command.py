@@ -200,6 +200,13 @@ def test_what_is_broken_behind_a_trusted_head_is_1(journal: Journal) -> None:
     assert (status, report["events"], report["broken"][0]["version"]) == (1, 1, 6)
 
 
+def test_a_copy_of_the_trusted_head_hides_nothing_that_came_between(journal: Journal) -> None:
+    events = chain("p-1", 4)
+    journal.write([*events, events[1]])
+    status, report = journal.verify("p-1", "--from-head", cid_text(events[1].cid), "--tolerate-void")
+    assert (status, report["events"], report["void"]) == (0, 2, 1)
+
+
 def test_a_trusted_head_that_is_not_there_is_1(journal: Journal) -> None:
     events = chain("p-1", 3)
     journal.write(events[:2])

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from annals.schemas.chain import Verdict, judge
 from annals.schemas.cid import cid_text
+from annals.schemas.journal_reader import LinkStatus, classify_link
 from annals.topics.keys import partition_of
 from annals.workers.audit.report import Broken
 from annals.workers.audit.scan import Foreign, misplaced
@@ -103,19 +103,19 @@ class Chains:
     def _judge(self, link: _Link) -> None:
         key, place, report = link.key, self._place, self._report
         last_version, last_cid = self.head(key)
-        verdict = judge(
+        status = classify_link(
             link.version, link.previous, last_version, last_cid, previous_is_void=link.previous in self._voids
         )
-        if verdict is not Verdict.COUNTS and partition_of(key, place.partitions) != place.partition:
+        if status is not LinkStatus.COUNTED and partition_of(key, place.partitions) != place.partition:
             self._add_foreign(Foreign(link.offset, key, misplaced(key, place.partitions)))
-        elif verdict is Verdict.COUNTS:
+        elif status is LinkStatus.COUNTED:
             report.events += 1
             report.aggregates += key not in self._heads
             self._heads[key] = (link.version, link.cid)
             self.has_met_watched |= link.cid == self._watched
             if link.difference is not None:
                 report.add(self._broken(link, f"headers differ from the block: {link.difference}"))
-        elif verdict is Verdict.VOID:
+        elif status is LinkStatus.VOID:
             self._voids.add(link.cid)
             report.add_void(self._broken(link, f"void: {_in_place_of(link, last_version, last_cid)}"))
         else:

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from annals.schemas.bulk import read_together
-from annals.schemas.chain import ForeignError, read_block
+from annals.schemas.chain import ForeignError
 from annals.schemas.cid import cid_of
+from annals.schemas.journal_reader import read_record
 from annals.topics.keys import partition_of
 from annals.workers.audit.expected_headers import are_as_written, differences
 
@@ -108,13 +109,12 @@ class _Surveyor:
         """Take any record."""
         offset, key, value, headers = record
         try:
-            event = read_block(self._kind, value)
+            event = read_record(self._kind, key, value)
         except ForeignError as error:
             self.foreign.append(Foreign(offset, key, str(error)))
             return
-        if value is None or key is None or event["aggregate_id"].encode() != key:
-            self.foreign.append(Foreign(offset, key, "the key is not the block's aggregate_id"))
-            return
+        assert key is not None  # noqa: S101 - `read_record` refuses it
+        assert value is not None  # noqa: S101 - the same
         if event["version"] == 1 and self._is_misplaced(key):
             self.foreign.append(Foreign(offset, key, misplaced(key, self._partitions)))
             return

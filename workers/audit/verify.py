@@ -7,17 +7,13 @@ import os
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
-from annals.schemas.chain import ForeignError, read_block
-from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.cid import cid_text
 from annals.workers.audit.chains import Chains, Place
 from annals.workers.audit.chunks import CHUNK_OFFSETS, chunks_of, surveyor
 from annals.workers.audit.journals import find_journals
 from annals.workers.audit.processes import survey_in_processes
 from annals.workers.audit.report import Broken, Report
 from annals.workers.audit.scan import survey
-from annals.workers.kafka.connections import connect
-from annals.workers.kafka.read.ranges import read_range
-from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -181,21 +177,14 @@ def _survey_alone(settings: Settings, topics: Sequence[str], chunks: Iterator[Ch
 
 
 async def _find(settings: Settings, journal: Journal, key: bytes, cid: bytes) -> tuple[int, int] | None:
-    """Return offset and version of an event, looked for from the journal's end: what is trusted is mostly recent."""
-    place = journal.place
-    client = await connect(client_options(settings), [place.topic])
-    try:
-        for chunk in reversed(list(chunks_of(journal))):
-            async for records in read_range(client, (place.topic, place.partition), chunk.start, chunk.end):
-                for offset, record_key, value, _ in records:
-                    if record_key == key and value is not None and cid_of(value) == cid:
-                        try:
-                            return offset, read_block(place.kind, value)["version"]
-                        except ForeignError:
-                            return None
-        return None
-    finally:
-        await client.close()
+    """Return offset and version of an event: of its first record, since a later one with the same block is void."""
+    async with surveyor(settings, [journal.place.topic]) as look:
+        for chunk in chunks_of(journal, key):
+            for run in (await look(chunk)).runs:
+                if cid in run.cids:
+                    index = run.cids.index(cid)
+                    return run.offsets[index], run.version + index
+    return None
 
 
 def cores() -> int:

@@ -41,7 +41,8 @@ def events(settings: Settings, kind: str, aggregate_id: str, *, as_json: bool) -
 
 
 async def _print(settings: Settings, kind: str, aggregate_id: str) -> int:
-    from annals.workers.client.history import GapError, history
+    from annals.schemas.journal_reader import GapError
+    from annals.workers.client.history import history
 
     status = ANSWER_IS_NO
     try:

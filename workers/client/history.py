@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
 
-from annals.schemas.chain import ForeignError, Verdict, judge, read_block
-from annals.schemas.cid import cid_of, cid_text
-from annals.topics.keys import partition_of
+from annals.schemas.cid import cid_text
+from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader
+from annals.topics.keys import keys_of, partition_of
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.ranges import bounds, read_range
@@ -21,11 +21,7 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 
-class GapError(Exception):
-    """A chain goes on where events are missing; the message says where."""
-
-
-class Counted(NamedTuple):
+class HistoricEvent(NamedTuple):
     """An event that counts: the block's map (the link is 36 bytes), its CID, and where it stands."""
 
     event: dict[str, Any]
@@ -49,7 +45,7 @@ class Counted(NamedTuple):
             return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-async def history(settings: Settings, kind: str, aggregate_id: str) -> AsyncGenerator[Counted, None]:
+async def history(settings: Settings, kind: str, aggregate_id: str) -> AsyncGenerator[HistoricEvent, None]:
     """Yield the events of an aggregate that count, from the one partition that its key belongs to.
 
     Raises:
@@ -60,31 +56,18 @@ async def history(settings: Settings, kind: str, aggregate_id: str) -> AsyncGene
     key, topic = aggregate_id.encode(), TopicNames(settings.topic_prefix).events(kind)
     client = await connect(client_options(settings), [])
     try:
-        partition = partition_of(key, partitions_of(client, topic))
+        partitions = partitions_of(client, topic)
+        partition = partition_of(key, partitions)
         where = (topic, partition)
         start, end = (await bounds(client, [where]))[where]
-        version, head, voids = 0, None, set[bytes | None]()
+        reader = RememberingReader(kind, keys_of(partition, partitions))
         async for records in read_range(client, where, start, end):
             for offset, record_key, value, _ in records:
-                if record_key != key or value is None:
-                    continue
-                try:
-                    event = read_block(kind, value)
-                except ForeignError:
-                    continue
-                if event["aggregate_id"] != aggregate_id:
-                    continue
-                cid, previous = cid_of(value), event["previous"]
-                verdict = judge(event["version"], previous, version, head, previous_is_void=previous in voids)
-                if verdict is Verdict.COUNTS:
-                    version, head = event["version"], cid
-                    yield Counted(event, cid, partition, offset)
-                elif verdict is Verdict.VOID:
-                    voids.add(cid)
-                else:
-                    raise GapError(
-                        f"gap in the chain of {kind} {aggregate_id!r}: {topic}-{partition} offset {offset} has version "
-                        f"{event['version']}, the last event that counts is version {version}: events are missing"
-                    )
+                if record_key == key:
+                    record = reader.read(offset, record_key, value)
+                    if type(record) is Counted:
+                        yield HistoricEvent(record.event, record.cid, partition, offset)
+                    elif type(record) is Gap:
+                        raise GapError(record.describe(f"{topic}-{partition} offset {offset}"))
     finally:
         await client.close()

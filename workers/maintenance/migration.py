@@ -14,7 +14,7 @@ from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import JournalRecord
-from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.cid import cid_text
 from annals.schemas.snapshot import Snapshot, SnapshotError, decode_snapshot, encode_snapshot
 from annals.topics.catalog import SNAPSHOT_TOPIC_BYTES
 from annals.topics.names import TopicNames
@@ -93,13 +93,12 @@ async def _read(client: AIOKafkaClient, journal: Journal, failures: list[Failure
     decider = deciders()[journal.place.kind]
     newest = {name: spec.schema_version for name, spec in decider.events.items()}
     events = older = 0
-    async for event, block in events_of(client, journal):
+    async for event, cid in events_of(client, journal):
         events += 1
         try:
             decider.read_event(event["type"], event["schema_version"], event["data"])
         except UnknownEventError as error:
-            cid = cid_text(cid_of(block))
-            failures.append(Failure(cid, decider.kind, event["aggregate_id"], event["version"], str(error)))
+            failures.append(Failure(cid_text(cid), decider.kind, event["aggregate_id"], event["version"], str(error)))
         else:
             older += event["schema_version"] < newest[event["type"]]
     return events, older

@@ -5,7 +5,8 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
-from annals.schemas.chain import ForeignError, read_block
+from annals.schemas.journal_reader import Foreign, RememberingReader
+from annals.topics.keys import keys_of
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import read_range
 from annals.workers.settings import client_options
@@ -34,17 +35,16 @@ async def connected(settings: Settings, topics: list[str]) -> AsyncIterator[AIOK
 
 
 async def events_of(client: AIOKafkaClient, journal: Journal) -> AsyncIterator[tuple[dict[str, Any], bytes]]:
-    """Each event's map and its block.
+    """Each event's map and its CID, whether it counts or is void, and also behind a gap.
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
         RangeGoneError: the journal was cut while it was read.
     """
     place = journal.place
+    reader = RememberingReader(place.kind, keys_of(place.partition, place.partitions))
     async for records in read_range(client, (place.topic, place.partition), journal.start, journal.end):
-        for _, _, value, _ in records:
-            try:
-                event = read_block(place.kind, value)
-            except ForeignError:
-                continue
-            yield event, value or b""
+        for offset, key, value, _ in records:
+            record = reader.read(offset, key, value)
+            if type(record) is not Foreign:
+                yield record.event, record.cid
