@@ -1,0 +1,212 @@
+"""The ports of reading: what followers need of a store, and what an API may ask of a reading shard.
+
+Keys and values are bytes. A key space begins with the prefix of its follower, so that followers never meet.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from datetime import datetime
+
+    from annals.schemas.journal_reader import Counted
+
+
+class ReadView(Protocol):
+    """Rows as they are between two batches; never half of one."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row; None if there is none."""
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return rows in the order of the keys."""
+
+    def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Return the rows from `first` (inclusive) to `last` (exclusive) by key; reverse: from the last one down."""
+
+
+class Rows(ReadView, Protocol):
+    """The rows of a batch while it is folded: what was put is seen at once, and written with the batch's positions."""
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """Set a row."""
+
+    def delete(self, key: bytes) -> None:
+        """Remove a row, if it is there."""
+
+
+class ReadingStore(ReadView, Protocol):
+    """One reading shard's store: a fold of one journal partition that carries its positions, and can be thrown away."""
+
+    def view(self) -> AbstractContextManager[ReadView]:
+        """Return a view that later batches do not change."""
+
+    def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Write rows (None: remove) in one write batch: all of them, or none."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class Follower(Protocol):
+    """A pure fold of the events that count in one partition into rows below its own prefix.
+
+    name: names its position; version: another version begins anew, with no rows. It is handed every event that counts,
+    wanted or not, in the order of the journal; its position moves with every batch.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
+        """Change rows by events. An exception stops this follower alone, at the event that it names."""
+
+
+class ShardPosition(NamedTuple):
+    """The journal position that an answer rests on: all events that count below `offset`, the next one to be read."""
+
+    kind: str
+    partition: int
+    offset: int
+
+
+class ShardStatus(Struct, frozen=True):
+    """Where a reading shard stands.
+
+    phase: opening, reading, stopped or closed; reason: why it is not reading. end: where the journal ended when it was
+    last asked; reached: whether it has read up to the end that the journal had when it was opened. lag_s: the age of
+    the oldest event that was not read, 0 when there is none. stale: follower name -> why its rows are behind.
+    """
+
+    kind: str
+    partition: int
+    phase: str
+    reason: str
+    offset: int
+    end: int
+    reached: bool
+    lag_s: float
+    stale: dict[str, str]
+
+
+class FoundEvent(Struct, frozen=True):
+    """One event that counts: its block as it is in the journal, read again and its CID computed anew."""
+
+    event: dict[str, Any]
+    block: bytes
+    cid: bytes
+    partition: int
+    offset: int
+
+
+class FoundState(Struct, frozen=True):
+    """An aggregate at a version: `state` has DOMAIN's fields by name, as JSON types."""
+
+    kind: str
+    aggregate_id: str
+    version: int
+    head: bytes
+    status: str
+    recorded_at: str
+    state: dict[str, Any]
+    position: ShardPosition
+
+
+class FoundAggregate(Struct, frozen=True):
+    """An aggregate in a list; bytes: of all its blocks."""
+
+    aggregate_id: str
+    version: int
+    head: bytes
+    status: str
+    first_at: str
+    last_at: str
+    bytes: int
+    snapshot_version: int | None
+
+
+class EventFilter(Struct, frozen=True):
+    """Which events are wanted; None: any. since (inclusive) and until (exclusive) compare `recorded_at`."""
+
+    types: tuple[str, ...] = ()
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    command_id: str | None = None
+    actor: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class EventPage(Struct, frozen=True):
+    """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more."""
+
+    events: list[FoundEvent]
+    next_offset: int
+    is_end: bool
+    position: ShardPosition
+
+
+class ReadingShard(Protocol):
+    """What may be asked of one partition's reading shard. Coroutines, since long ones run in a thread.
+
+    BrokenChainError from any of them: what was read is not what the journal had; names the place.
+    """
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    def status(self) -> ShardStatus: ...
+    async def until_offset(self, offset: int, deadline: float) -> bool:
+        """Wait until everything below an offset is read; False when it did not come. deadline: monotonic seconds."""
+
+    async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
+        """Wait until an aggregate has a version; False when it did not come."""
+
+    async def offset_of(self, aggregate_id: str, version: int) -> int | None:
+        """Return where an aggregate's event of a version is; None if it is not there (yet)."""
+
+    async def state(
+        self, aggregate_id: str, *, version: int | None = None, at: datetime | None = None
+    ) -> FoundState | None:
+        """Return an aggregate now, at a version, or by the events up to a time (inclusive); None if there is none."""
+
+    async def history(
+        self, aggregate_id: str, *, first: int, last: int | None, descending: bool, limit: int | None
+    ) -> list[FoundEvent]:
+        """Return an aggregate's events from one version to another, both inclusive."""
+
+    async def find(self, wanted: EventFilter, *, start: int | None, descending: bool, limit: int) -> EventPage:
+        """Return events by type, correlation and so on. start: an offset (None: the first, descending: the last)."""
+
+    async def by_cid(self, cid: bytes) -> FoundEvent | None:
+        """Return the event of a CID."""
+
+    async def aggregates(
+        self, *, status: str | None, since: datetime | None, until: datetime | None, after: str | None, limit: int
+    ) -> tuple[list[FoundAggregate], bool]:
+        """Return aggregates by id, behind `after`, and whether there were no more; since, until: of the last event."""
+
+    async def rows(
+        self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
+    ) -> tuple[list[tuple[bytes, dict[str, Any]]], bool]:
+        """Return rows of a local projection by its indexes: (key, row), and whether there were no more."""
+
+
+class Reading(Protocol):
+    """All reading shards of this process, as the API sees them."""
+
+    def shard(self, kind: str, partition: int) -> ReadingShard | None:
+        """Return a shard; None if it is not here."""
+
+    def all(self) -> Sequence[ReadingShard]:
+        """Return the shards that are here."""
+
+    def partitions(self, kind: str) -> int:
+        """Return how many partitions a kind has: of its topic, never of who is there."""
