@@ -5,6 +5,7 @@ Keys and values are bytes. A key space begins with the prefix of its follower, s
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from msgspec import Struct
@@ -12,7 +13,6 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
-    from datetime import datetime
 
     from annals.schemas.journal_reader import Counted
 
@@ -119,7 +119,7 @@ class FoundState(Struct, frozen=True):
 
 
 class FoundAggregate(Struct, frozen=True):
-    """An aggregate in a list; bytes: of all its blocks."""
+    """An aggregate in a list; block_bytes: of all its blocks."""
 
     aggregate_id: str
     version: int
@@ -127,7 +127,7 @@ class FoundAggregate(Struct, frozen=True):
     status: str
     first_at: str
     last_at: str
-    bytes: int
+    block_bytes: int
     snapshot_version: int | None
 
 

@@ -59,6 +59,12 @@ def test_the_import_contracts_are_kept() -> None:
         ("agents/aggregates/intruder.py", "import random"),
         ("agents/aggregates/intruder.py", "from annals.agents.aggregates import person"),
         ("agents/aggregates/intruder.py", "import asyncio"),
+        ("schemas/values/intruder.py", "import annals.schemas.kinds"),
+        ("agents/deciding/intruder.py", "import annals.agents.folding"),
+        ("agents/reading/intruder.py", "import annals.agents.writing.shard"),
+        ("workers/kafka/read/intruder.py", "import annals.workers.kafka.write"),
+        ("workers/stores/intruder.py", "import annals.workers.writing"),
+        ("workers/writing/intruder.py", "import annals.workers.web"),
     ],
 )
 def test_an_import_against_the_direction_breaks_a_contract(copy: Path, file: str, line: str) -> None:
