@@ -1,6 +1,15 @@
-"""Who answers, and how: the deciders of the aggregates, and the async functions that Faust runs as agents.
+"""Who answers, and how: deciders of the aggregates, and the async functions that Faust runs as agents.
 
 Knows neither Faust nor Kafka nor RocksDB: what leaves the process goes through the protocols of `annals.agents.ports`.
+A map, from the pure to the busy:
+
+- `annals.agents.deciding`: what all aggregates share about deciding: the decider, the machine, rules and refusals (pure);
+- `annals.agents.aggregates`: the seven aggregates, one file and one skeleton each (pure);
+- `annals.agents.folding`: from journal records to states; the working set of a batch;
+- `annals.agents.writing`: the command handler and the shard, a partition's single writer: read these two first;
+- `annals.agents.reading`: followers of the journal, and what can be asked of them;
+- `annals.agents.ports`: what these ask of the outside;
+- `annals.agents.testing`: the kit for those who write aggregates.
 """
 
 if __name__ == "agents":

@@ -1,11 +1,16 @@
 """Where it runs: the only package that knows Faust, Kafka, RocksDB, the environment and the time.
 
-If you are here to read the code, start with:
+A map, in the order in which a reader needs it:
 
-- `annals.workers.app`: the composition root, where the functions of `agents` are registered with Faust;
-- `annals.workers.kafka`: how batches come in, and how one transaction takes everything out;
+- `annals.workers.worker` and `annals.workers.app`: one process from its start to its exit, and its Faust app;
+- `annals.workers.writing`: the shards of a worker, wired to Kafka and RocksDB;
+- `annals.workers.kafka`: `group` (how batches come in), `write` (one transaction takes everything out), `read` (ranges
+  and offsets), `admin` (topics), `protocol` (wire formats);
 - `annals.workers.stores`: the fold of the journal on disk, with its position in the same write;
-- `annals.workers.settings` and `annals.workers.cli`: what an operator turns, and what an operator runs.
+- `annals.workers.client`: send commands, await outcomes, read events;
+- `annals.workers.audit` and `annals.workers.maintenance`: verify journals, count and migrate what is stored;
+- `annals.workers.settings` and `annals.workers.cli`: what an operator sets, and what an operator runs;
+- `annals.workers.tools`: the embedded broker, the demo, the benchmarks and the scaffolds.
 """
 
 if __name__ == "workers":
