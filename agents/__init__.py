@@ -3,7 +3,7 @@
 Knows neither Faust nor Kafka nor RocksDB: what leaves the process goes through the protocols of `annals.agents.ports`.
 A map, from the pure to the busy:
 
-- `annals.agents.deciding`: what all aggregates share about deciding: the decider, the machine, rules and refusals (pure);
+- `annals.agents.deciding`: what all aggregates share: the decider, the machine, rules and refusals (pure);
 - `annals.agents.aggregates`: the seven aggregates, one file and one skeleton each (pure);
 - `annals.agents.folding`: from journal records to states; the working set of a batch;
 - `annals.agents.writing`: the command handler and the shard, a partition's single writer: read these two first;
