@@ -21,6 +21,7 @@ INVALID_TRANSITION: Final = "invalid_transition"
 RULE_VIOLATED: Final = "rule_violated"
 TOO_LARGE: Final = "too_large"
 AGGREGATE_FULL: Final = "aggregate_full"
+INTERNAL_ERROR: Final = "internal_error"
 CODES: Final = (
     UNKNOWN_COMMAND,
     INVALID_COMMAND,
@@ -30,9 +31,12 @@ CODES: Final = (
     RULE_VIOLATED,
     TOO_LARGE,
     AGGREGATE_FULL,
+    INTERNAL_ERROR,
 )
 
 MOST_ERRORS: Final = 20
+MOST_FOUND: Final = 100
+"""Errors of a command after which nobody looks for more: `MOST_ERRORS` are told, those beyond them counted."""
 LONGEST_PATH: Final = 200
 LONGEST_MESSAGE: Final = 500
 
@@ -106,7 +110,7 @@ def rejected(
 
 
 def invalid_details(errors: Sequence[tuple[str, str]]) -> dict[str, Any]:
-    """Return the details of `invalid_command`: the first errors (path, message), and how many more there are."""
+    """Return the details of `invalid_command`: the first errors (path, message), and how many more were found."""
     return {
         "errors": [
             {"path": path[:LONGEST_PATH], "message": message[:LONGEST_MESSAGE]}

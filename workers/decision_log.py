@@ -1,7 +1,7 @@
 """What a worker's log says of what it decided: where, which and why; never a command's `data`.
 
-One line per batch for what cannot be read or does not count, since somebody has to look at it; one per command only
-where the level is `debug`. Both read the records again: nothing of it is paid for by a batch that is as it should be.
+One line per batch for what cannot be read or does not count, and one per command that failed by a defect: somebody has
+to look at them. One per command only where the level is `debug`, which reads the records again.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from annals.schemas.wire.dead_letter import MISROUTED, DeadLetter
+from annals.schemas.wire.dead_letter import DeadLetter
 from annals.schemas.wire.reading import read_commands
 from annals.topics.headers import origin_of
 from annals.topics.keys import partition_of
@@ -37,28 +37,27 @@ class DecisionLog:
 
     def committed(self, tally: Tally, records: Sequence[CommandRecord]) -> None:
         """Say what became of these records, once it is lasting."""
-        is_debug = self._log.is_enabled_for(logging.DEBUG)
-        if not is_debug and not tally.dead_letters:
-            return
-        buried = []
-        for record, said in self._read(records):
-            if isinstance(said, str):
-                buried.append(record.offset)
-            elif is_debug:
-                self._log.debug(
-                    "command committed",
-                    offset=record.offset,
-                    aggregate_id=said.aggregate_id,
-                    command_id=said.id,
-                    type=said.type,
-                    correlation_id=said.correlation_id,
-                )
+        if self._log.is_enabled_for(logging.DEBUG):
+            self._tell_each(records)
         if tally.dead_letters:
             self._log.warning(
                 "dead letters",
                 reasons=dict(tally.dead_letters),
-                offsets=buried[:MOST_NAMED],
-                more=max(0, len(buried) - MOST_NAMED),
+                offsets=sorted(tally.dead_lettered)[:MOST_NAMED],
+                more=max(0, len(tally.dead_lettered) - MOST_NAMED),
+            )
+        for offset, error, raised_at in tally.defects:
+            self._log.error("command failed by a defect", offset=offset, error=error, raised_at=raised_at)
+
+    def _tell_each(self, records: Sequence[CommandRecord]) -> None:
+        for record, command in self._read(records):
+            self._log.debug(
+                "command committed",
+                offset=record.offset,
+                aggregate_id=command.aggregate_id,
+                command_id=command.id,
+                type=command.type,
+                correlation_id=command.correlation_id,
             )
 
     def folded(self, counts: Mapping[str, int], position: int) -> None:
@@ -67,13 +66,12 @@ class DecisionLog:
         if met:
             self._log.error("records that do not count", **met, up_to_offset=position)
 
-    def _read(self, records: Sequence[CommandRecord]) -> Iterator[tuple[CommandRecord, Command | str]]:
-        """Yield each record with its command, or the reason why it has none."""
+    def _read(self, records: Sequence[CommandRecord]) -> Iterator[tuple[CommandRecord, Command]]:
+        """Yield each record that has a command with it, unless it lies here by mistake for the second time."""
         partition, partitions = self._place.partition, self._place.partitions
         for record, said in zip(records, read_commands(records, self._max_command_bytes), strict=True):
             if isinstance(said, DeadLetter):
-                yield record, said.reason
-            elif origin_of(record.headers) and partition_of(said.aggregate_id.encode(), partitions) != partition:
-                yield record, MISROUTED
-            else:
-                yield record, said
+                continue
+            if origin_of(record.headers) and partition_of(said.aggregate_id.encode(), partitions) != partition:
+                continue
+            yield record, said

@@ -56,7 +56,9 @@ class Metrics:
         self.void = counter("annals_void_events_total", "void events met in the journal: the losers of two writers")
         self.foreign = counter("annals_foreign_records_total", "records met in the journal that are no events of it")
         self.dead_letters = counter(
-            "annals_dead_letters_total", "records that cannot be read as a command", ("kind", "reason")
+            "annals_dead_letters_total",
+            "records that cannot be read as a command, or failed by a defect (internal_error)",
+            ("kind", "reason"),
         )
         self.aborts = counter("annals_transactions_uncertain_total", "transactions whose end was not known")
         self.fences = counter("annals_fenced_total", "times that another writer took a journal over")

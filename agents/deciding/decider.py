@@ -158,7 +158,9 @@ class Decider(Generic[S]):
             for upcast in spec.upcasters[schema_version - 1 :]:
                 data = upcast(data)
             return self._readers[type_name].read(data)
-        except (ValueError, TypeError, KeyError) as wrong:
+        except (MemoryError, OSError):
+            raise
+        except Exception as wrong:  # an upcaster of one's own may raise anything
             raise UnknownEventError(self.kind, type_name, schema_version, f"its data do not fit: {wrong}") from wrong
 
     def encode_state(self, state: S) -> bytes:

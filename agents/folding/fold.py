@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from annals.agents.deciding.refusals import UnknownEventError
+from annals.agents.defects import NO_DEFECTS
 from annals.agents.ports import Aggregate, Position, StoppedError, command_key
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Foreign, Gap, JournalReader
@@ -83,9 +84,19 @@ class Fold:
                 f"{decider.kind} {event['aggregate_id']!r}, partition {self._partition}, offset {counted.offset}, "
                 f"{cid_text(cid)}: {error}. {self._way_out(error)}"
             ) from error
+        try:
+            state = decider.evolve(current.state, typed)
+        except NO_DEFECTS:
+            raise
+        except Exception as error:
+            raise StoppedError(
+                f"{decider.kind} {event['aggregate_id']!r}, partition {self._partition}, offset {counted.offset}, "
+                f"{cid_text(cid)}: {name} cannot be folded, it raises {type(error).__name__}. This is a defect in the "
+                f"code of the aggregate: run a release that can fold it. Nothing is skipped."
+            ) from error
         recorded_at = event["recorded_at"]
         recorded_at = max(recorded_at, current.recorded_at)  # a stranger's may go back; ours never do
-        aggregate = Aggregate(version, cid, recorded_at, decider.evolve(current.state, typed))
+        aggregate = Aggregate(version, cid, recorded_at, state)
         working_set.extend(key, aggregate, command_key(key, event["command_id"].encode()), name)
         self.counts["events"] += 1
 

@@ -56,6 +56,7 @@ class WorkingSet:
         self._commands: dict[bytes, CommandEvents] = {}
         self._voids: dict[bytes, tuple[bytes, bytes]] = {}
         self._last: tuple[bytes, CommandEvents] | None = None
+        self._encoded: dict[bytes, Stored] | None = None
         self._hits = 0
         self._misses = 0
 
@@ -106,12 +107,18 @@ class WorkingSet:
         """Whether a CID is that of a void event."""
         return cid is not None and (cid in self._voids or self._store.is_void(cid))
 
-    def commit(self, position: Position) -> None:
-        """Write the batch's changes and its position to the store, at once, and keep its aggregates hot."""
+    def encode(self) -> None:
+        """Encode the batch's aggregates: a state without encoding shows before anything is committed."""
         encode = self._decider.encode_state
-        stored = {
+        self._encoded = {
             key: Stored(a.version, a.head or b"", a.recorded_at, encode(a.state)) for key, a in self._aggregates.items()
         }
+
+    def commit(self, position: Position) -> None:
+        """Write the batch's changes and its position to the store, at once, and keep its aggregates hot."""
+        if self._encoded is None:
+            self.encode()
+        stored = self._encoded or {}
         self._store.apply(Changes(stored, self._commands, self._voids, position))
         for key, aggregate in self._aggregates.items():
             self._aggregate_cache.keep((self._number, key), aggregate, len(stored[key].state))
@@ -125,6 +132,7 @@ class WorkingSet:
         self._commands = {}
         self._voids = {}
         self._last = None
+        self._encoded = None
 
     def cache_use(self) -> tuple[int, int, int]:
         """Return hits and misses since the last call, and the estimated bytes of all hot aggregates."""

@@ -7,47 +7,47 @@ lasting: the commit makes it so, or nothing of it has happened.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.ports import Aggregate, Position, StoppedError
+from annals.agents.defects import MOST_IN_A_ROW, NO_DEFECTS, Defect, defect_of, stopped_by
+from annals.agents.ports import Aggregate, Position, command_key
 from annals.agents.writing.answers import accepted_once, headers_of_outcome, value_of_outcome
-from annals.agents.writing.decision_plan import DecisionPlan, Limits, Place, Setting
-from annals.agents.writing.evaluation import full, oversize
+from annals.agents.writing.decision_plan import DecisionPlan, Limits, Place, PlannedCommand, Setting
+from annals.agents.writing.evaluation import failed
+from annals.agents.writing.sealing import due_snapshot, sealed_events
 from annals.schemas import outcome
-from annals.schemas.chain import seal
-from annals.schemas.cid import cid_text
-from annals.schemas.snapshot import Snapshot, encode_snapshot
 from annals.schemas.values.moments import recorded_at
-from annals.schemas.wire.dead_letter import TOO_LARGE
+from annals.schemas.wire.dead_letter import INTERNAL_ERROR, TOO_LARGE, DeadLetter
+from annals.schemas.wire.reading import read_commands
 from annals.topics.headers import dead_letter_headers, forwarded_headers
-from annals.topics.wire import encode_headers, encoded_event_headers
+from annals.topics.wire import encode_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.working_set import WorkingSet
     from annals.agents.ports import CommandRecord, Record, Writes
-    from annals.agents.writing.decision_plan import PlannedCommand
-
-    Moment = tuple[str, bytes, int]  # as `recorded_at`, the same in UTF-8, and in milliseconds
+    from annals.agents.writing.sealing import Moment
 
 __all__ = ["Batch", "Limits", "Place", "Tally"]
 
 PLAN_COMMANDS: Final = 64
-RECORD_BYTES: Final = 100  # a record batch of one record, beside its key, value and headers: an upper bound
+CHUNK_BYTES: Final = 65_536  # of larger commands fewer: between two chunks somebody looks at the clock
 
 
 class Tally:
     """What became of a batch, for metrics: counted here, told at once after the commit."""
 
-    __slots__ = ("dead_letters", "events", "forwarded", "statuses")
+    __slots__ = ("dead_lettered", "dead_letters", "defects", "events", "forwarded", "statuses")
 
     def __init__(self) -> None:
         """Begin at nothing."""
         self.statuses: Counter[str] = Counter()
         self.dead_letters: Counter[str] = Counter()
+        self.dead_lettered: list[int] = []  # the offsets of dead letters
+        self.defects: list[Defect] = []
         self.events = 0
         self.forwarded = 0
 
@@ -64,8 +64,15 @@ class Batch:
         limits: Limits,
         now: datetime,
         journal_end: int,
+        failed_in_a_row: int = 0,
+        *,
+        checks_states: bool = False,
     ) -> None:
-        """Take the shard's parts, the decision time (UTC), and where the journal ends now."""
+        """Take the shard's parts, the decision time (UTC), and where the journal ends now.
+
+        failed_in_a_row: how many commands before these failed by a defect; checks_states: whether the state that each
+        command leads to is encoded for trial, because one of them has no encoding.
+        """
         now_text, now_ms = recorded_at(now), int(now.timestamp() * 1000)
         self._setting = Setting(decider, working_set, place, limits, now)
         self._kind = place.kind.encode()
@@ -74,8 +81,13 @@ class Batch:
         self._single: list[Record] = []  # events of commands that caused one each, not yet written
         self._journal_end = journal_end
         self._last_cid = b""
+        self._checks_states = checks_states
+        self._looks_at_states = checks_states or limits.snapshot_every > 0
+        self._alone_until = 0
+        self.failed_in_a_row = failed_in_a_row
         self.tally = Tally()
         self.next_offset = -1
+        self.decided = 0
 
     def position(self) -> Position | None:
         """Return where the journal will have been folded up to once this batch is committed; None without events."""
@@ -84,46 +96,104 @@ class Batch:
         end = self._journal_end + self.tally.events
         return Position(end, end - 1, self._last_cid)
 
-    def decide(self, records: Sequence[CommandRecord]) -> None:
-        """Decide all records, in order.
+    def decide(self, records: Sequence[CommandRecord], is_late: Callable[[], bool] = lambda: False) -> None:
+        """Decide records in order: all, or as many as there is time for, at least one.
 
         Raises:
-            StoppedError: a command cannot be answered because of a defect in its decider; names the command. Those
-                before it are decided.
+            StoppedError: so many commands in a row failed by a defect that the shard must not go on; names the last.
+                Those before it are decided.
         """
         at = 0
         while at < len(records):
-            plan = self._planned(records[at : at + PLAN_COMMANDS])
-            taken, error = self._write(plan)
-            at += taken
-            if taken:
-                self.next_offset = records[at - 1].offset + 1
-            if error is not None:
-                raise self._defect(records[at], error) from error
+            at += self._decide_some(records, at)
+            self.decided = at
+            self.next_offset = records[at - 1].offset + 1
+            if is_late():
+                return
 
-    def _planned(self, records: Sequence[CommandRecord]) -> DecisionPlan:
+    def _decide_some(self, records: Sequence[CommandRecord], at: int) -> int:
+        """Decide some records from a place on, and return how many: as a chunk, or where that fails the first alone."""
+        if at >= self._alone_until:
+            some = _some_of(records, at)
+            plan, _ = self._planned(some)
+            if plan is not None:
+                taken, error = self._write(plan)
+                if error is None or taken:
+                    return taken
+            else:
+                self._alone_until = at + len(some)  # which of them cannot be planned, each alone will tell
+        self._decide_alone(records[at])
+        return 1
+
+    def _planned(self, records: Sequence[CommandRecord]) -> tuple[DecisionPlan | None, Exception | None]:
         try:
-            return DecisionPlan(self._setting, records)
-        except Exception as error:
-            if len(records) > 1:  # plan one by one, up to the one that cannot be
-                return self._planned(records[:1])
-            raise self._defect(records[0], error) from error
+            return DecisionPlan(self._setting, records), None
+        except NO_DEFECTS:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever the code of an aggregate did not foresee
+            return None, error
 
-    def _defect(self, record: CommandRecord, error: Exception) -> StoppedError:
-        kind, topic, partition, _ = self._setting.place
-        return StoppedError(
-            f"{topic}-{partition} offset {record.offset}: deciding a command of {kind} failed with "
-            f"{type(error).__name__}. This is a defect in the code of the aggregate or of the worker; the "
-            f"command is kept, and is decided by a release that can."
+    def _decide_alone(self, record: CommandRecord) -> None:
+        """Decide one record; what its aggregate's code raises is its own answer."""
+        self._touch_store(record)
+        plan, error = self._planned([record])
+        if plan is not None:
+            _, error = self._write(plan)
+        if error is not None:
+            self._reject(record, error)
+
+    def _touch_store(self, record: CommandRecord) -> None:
+        """Look up what the record's command needs: what the store raises is no defect of a command."""
+        planned = self._ask(record)
+        if planned is not None:
+            self._setting.working_set.aggregate(planned.key)
+            self._setting.working_set.command(planned.dedup_key)
+
+    def _ask(self, record: CommandRecord) -> PlannedCommand | None:
+        """Return the record's command and where its aggregate stands, None if it cannot even be read."""
+        try:
+            command = read_commands([record], self._setting.limits.command_bytes)[0]
+        except NO_DEFECTS:
+            raise
+        except Exception:  # noqa: BLE001 - a defect of reading: then nobody can be answered
+            return None
+        if isinstance(command, DeadLetter):
+            return None
+        key, command_id = command.aggregate_id.encode(), command.id.encode()
+        return PlannedCommand(
+            0, record, key, command, command_id, command_key(key, command_id), self._setting.working_set.absent
         )
+
+    def _reject(self, record: CommandRecord, error: Exception) -> None:
+        """Answer a command that failed, and keep it as a dead letter; or stop, if it is one too many in a row."""
+        setting, planned = self._setting, self._ask(record)
+        if planned is not None:
+            planned.aggregate = setting.working_set.aggregate(planned.key)
+            planned.earlier_events = (
+                setting.working_set.command(planned.dedup_key) if planned.aggregate.version else None
+            )
+        if planned is None or planned.earlier_events is None:
+            defect = defect_of(record.offset, error)
+            self.failed_in_a_row += 1
+            if self.failed_in_a_row >= MOST_IN_A_ROW:
+                raise stopped_by(setting.place.kind, setting.place.topic, setting.place.partition, defect) from error
+            self.tally.defects.append(defect)
+            self._dead_letter(record, INTERNAL_ERROR, f"deciding it failed with {defect.error}")
+        if planned is not None:
+            planned.rejection = failed()
+            status, value = value_of_outcome(planned, setting.place.kind)
+            end = self._journal_end + (self.tally.events + 1 if self.tally.events else 0)
+            self._writes.add_outcomes([(planned.key, value, self._moment[2], headers_of_outcome(planned, end))])
+            self.tally.statuses[status] += 1
 
     def _write(self, plan: DecisionPlan) -> tuple[int, Exception | None]:
         """Seal and answer what a chunk plans, in order, and let the ledger know.
 
         Return how many of its records are done, and what went wrong with the one behind them, if anything did.
         """
-        kind, now_ms, tally, base = self._setting.place.kind, self._moment[2], self.tally, self._journal_end
-        taken, failed = plan.taken, None
+        setting, moment, tally, base = self._setting, self._moment, self.tally, self._journal_end
+        kind, now_ms = setting.place.kind, moment[2]
+        taken, error = plan.taken, None
         sealed: dict[bytes, Aggregate] = {}
         outcomes: list[Record] = []
         statuses: list[str] = []
@@ -131,126 +201,69 @@ class Batch:
             if planned.key in sealed:
                 planned.aggregate = sealed[planned.key]
             try:
-                if planned.events and not self._record(planned, sealed):
+                records = sealed_events(setting, moment, planned) if planned.events else ()
+                if planned.events and not records:
                     taken = planned.index + 1  # what follows was decided on a state that will not be
-                if len(planned.events) == 1 and planned.rejection is None:
+                if len(records) == 1:
                     status, value = outcome.ACCEPTED, accepted_once(planned, self._kind)
                 else:
                     status, value = value_of_outcome(planned, kind)
-            except Exception as error:  # noqa: BLE001 - what has no encoding: the caller names the command
-                taken, failed = planned.index, error
+                # where the journal will end once this is committed: behind the events so far and the transaction's
+                # marker
+                events = tally.events + len(records)
+                headers = headers_of_outcome(planned, base + events + 1 if events else base)
+                snapshot = self._snapshot(planned) if records and self._looks_at_states else None
+            except NO_DEFECTS:
+                raise
+            except Exception as wrong:  # noqa: BLE001 - what has no encoding: then the command is tried alone
+                taken, error = planned.index, wrong
                 break
-            # where the journal will end once this is committed: behind the events so far and the transaction's marker
-            journal_end = base + tally.events + 1 if tally.events else base
-            outcomes.append((planned.key, value, now_ms, headers_of_outcome(planned, journal_end)))
+            if records:
+                self._add(planned, records, sealed, snapshot)
+            outcomes.append((planned.key, value, now_ms, headers))
             statuses.append(status)
             if taken <= planned.index + 1:
                 break
         self._flush()
         self._writes.add_outcomes(outcomes)
         tally.statuses.update(statuses)
+        if statuses:
+            self.failed_in_a_row = 0
         for index, record, key, home in plan.forwarded:
             if index < taken:
                 self._forward(record, key, home)
-        for index, record, reason, message in plan.dead_letters:
+        for index, record, reason, message in plan.dead_lettered:
             if index < taken:
                 self._dead_letter(record, reason, message)
-        return taken, failed
+        return taken, error
 
-    def _record(self, planned: PlannedCommand, sealed: dict[bytes, Aggregate]) -> bool:
-        """Seal the events of a command, each on the head before it; False: they do not fit, and it is rejected."""
-        decider, working_set, _, limits, _ = self._setting
-        kind, versions, event_data = decider.kind, decider.versions, decider.event_data
-        command, key, aggregate, command_id = planned.command, planned.key, planned.aggregate, planned.command_id
-        version, head = aggregate.version, aggregate.head
-        moment, time, ms = self._moment
-        if aggregate.recorded_at > moment:  # the clock may step back, a chain's times never do
-            moment, time, ms = _moment_of(aggregate.recorded_at)
-        aggregate_id, correlation_id, causation_id, actor = (
-            command.aggregate_id,
-            command.correlation_id,
-            command.causation_id,
-            command.actor,
-        )
-        correlation = command_id if correlation_id == command.id else correlation_id.encode()
-        records: list[Record] = []
-        sealed_events: list[tuple[bytes, str]] = []
-        needed = RECORD_BYTES
-        for event in planned.events:
-            version += 1
-            type_ = type(event)
-            name, schema_version = type_.__name__, versions[type_]
-            block, head = seal(
-                kind,
-                aggregate_id,
-                version,
-                head,
-                name,
-                schema_version,
-                moment,
-                command.id,
-                correlation_id,
-                causation_id,
-                actor,
-                event_data(event),
-            )
-            text = cid_text(head).encode()
-            headers = encoded_event_headers(
-                kind,
-                key,
-                version,
-                name,
-                schema_version,
-                time,
-                text,
-                command_id,
-                correlation,
-                causation_id,
-                actor,
-                command.traceparent,
-                command.tracestate,
-            )
-            records.append((key, block, ms, headers))
-            sealed_events.append((head, name))
-            needed += len(key) + len(block) + len(headers) + RECORD_BYTES
-        if needed > limits.event_batch_bytes:
-            planned.rejection = oversize(needed, limits.event_batch_bytes)
-            return False
-        if 0 < limits.events_per_aggregate < version:
-            planned.rejection = full(version, limits.events_per_aggregate)
-            return False
+    def _add(
+        self, planned: PlannedCommand, records: Sequence[Record], sealed: dict[bytes, Aggregate], snapshot: bytes | None
+    ) -> None:
+        """Take what a command caused: what can raise because of it is behind it."""
         if len(records) == 1:
             self._single += records
         else:
             self._flush()
             self._writes.add_together(records)
-        sealed[key] = after = Aggregate(version, head, moment, planned.state)
-        planned.sealed_events, planned.head = (aggregate.version + 1, sealed_events), text
-        working_set.record(key, after, planned.dedup_key, planned.sealed_events)
-        self._last_cid = sealed_events[-1][0]
+        if snapshot is not None:
+            # The broker's time: were our clock an hour ahead, it would refuse the snapshot, and the events with it.
+            self._writes.add_snapshot(planned.key, snapshot, planned.record.timestamp)
+        after = planned.after
+        sealed[planned.key] = after
+        self._setting.working_set.record(planned.key, after, planned.dedup_key, planned.sealed_events)
+        self._last_cid = after.head or b""
         self.tally.events += len(records)
-        every = limits.snapshot_every
-        if every and aggregate.version // every != version // every:
-            self._snapshot(planned, after)
-        return True
 
     def _flush(self) -> None:
         if self._single:
             self._writes.add_events(self._single)
             self._single = []
 
-    def _snapshot(self, planned: PlannedCommand, after: Aggregate) -> None:
-        decider = self._setting.decider
-        snapshot = Snapshot(
-            decider.kind,
-            planned.command.aggregate_id,
-            after.version,
-            after.head or b"",
-            decider.state_version,
-            decider.encode_state(after.state),
-        )
-        # The broker's time: were our clock an hour ahead, it would refuse the snapshot, and the events with it.
-        self._writes.add_snapshot(planned.key, encode_snapshot(snapshot), planned.record.timestamp)
+    def _snapshot(self, planned: PlannedCommand) -> bytes | None:
+        if self._checks_states:
+            self._setting.decider.encode_state(planned.after.state)
+        return due_snapshot(self._setting, planned)
 
     def _forward(self, record: CommandRecord, key: bytes, home: int) -> None:
         place = self._setting.place
@@ -267,7 +280,13 @@ class Batch:
         )
         self._writes.add_dead_letter(record.key, record.value, self._moment[2], headers)
         self.tally.dead_letters[reason] += 1
+        self.tally.dead_lettered.append(record.offset)
 
 
-def _moment_of(text: str) -> Moment:
-    return text, text.encode(), int(datetime.fromisoformat(text).timestamp() * 1000)
+def _some_of(records: Sequence[CommandRecord], at: int) -> Sequence[CommandRecord]:
+    """Return the records of one chunk: so many, or so many bytes, as are decided in a moment."""
+    some = records[at : at + PLAN_COMMANDS]
+    size = sum([len(record.value or b"") for record in some])
+    while size > CHUNK_BYTES and len(some) > 1:
+        some, size = some[: len(some) // 2], sum([len(record.value or b"") for record in some[: len(some) // 2]])
+    return some

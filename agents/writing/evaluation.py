@@ -88,3 +88,9 @@ def full(version: int, limit: int) -> Rejection:
     """Return the rejection of a command whose events its aggregate has no room for."""
     message = f"the aggregate would have {version} events, its limit is {limit}"
     return Rejection(outcome.AGGREGATE_FULL, message, outcome.full_details(limit))
+
+
+def failed() -> Rejection:
+    """Return the rejection of a command that the code of its aggregate did not foresee."""
+    message = "deciding this command failed by a defect; it is kept as a dead letter, and nothing of it has happened"
+    return Rejection(outcome.INTERNAL_ERROR, message, {})

@@ -29,9 +29,9 @@ from annals.agents.ports import (
     UnreachableError,
     command_key,
 )
-from annals.agents.writing.batch import Batch, Limits, Place
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.agents.writing.command_queue import CommandQueue
+from annals.agents.writing.deciding import Deciding
 from annals.agents.writing.recovery import newest_outcome
 from annals.schemas.cid import cid_of
 
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         StoreFactory,
     )
     from annals.agents.writing.concurrency_limit import ConcurrencyLimit, Permit
+    from annals.agents.writing.decision_plan import Limits, Place
 
 log = structlog.get_logger(__name__)
 
@@ -102,7 +103,7 @@ class Shard:
         self.reason = "not opened yet"
         self.next_offset = 0
         self._decider = decider
-        self._limits = limits
+        self._deciding = Deciding(decider, place, limits, clock)
         self._journal = journal
         self._stores = stores
         self._clock = clock
@@ -367,32 +368,28 @@ class Shard:
             await self._command_queue.wait()
             async with self._concurrency_limit.permit(len(self._command_queue)) as permit:
                 # Looked at again: a rebalance may have begun while it waited, and what is there is delivered again.
-                if self._may_serve.is_set() and (records := self._command_queue.take(self.next_offset)):
+                records = self._command_queue.take(self.next_offset) if self._may_serve.is_set() else []
+                while records and self._may_serve.is_set():
                     self._idle.clear()
                     try:
-                        await self._transact(records, permit)
+                        records = await self._transact(records, permit)
                     finally:
                         self._idle.set()
 
-    async def _transact(self, records: list[CommandRecord], permit: Permit) -> None:
-        """Decide a batch, commit it, and only then fold it; without a known commit nothing of it has happened."""
+    async def _transact(self, records: list[CommandRecord], permit: Permit) -> list[CommandRecord]:
+        """Decide a batch, commit it, and only then fold it; return the records that there was no time for.
+
+        Without a known commit nothing of it has happened.
+        """
         clock, working_set = self._clock, self._working_set
         assert working_set is not None  # noqa: S101 - `_open` made it
         started = clock.monotonic()
-        writes = self._journal.writes()
-        batch = Batch(self._decider, working_set, writes, self.place, self._limits, clock.now(), self._journal_end)
-        try:
-            batch.decide(records)
-        except StoppedError:
-            working_set.rollback()
-            if batch.next_offset >= 0:  # answer those before the one that cannot be answered
-                await self._transact([record for record in records if record.offset < batch.next_offset], permit)
-            raise
+        batch, writes, stop = self._deciding.decide(records, working_set, self._journal.writes, self._journal_end)
         if batch.tally.forwarded and records[0].offset < self._unsure_until:
             working_set.rollback()
             permit.end()  # it reads, perhaps for long
             await self._look_for_copies()
-            return
+            return []
         decided = clock.monotonic()
         try:
             await self._journal.commit(writes, batch.next_offset, self._journal_end)
@@ -400,14 +397,18 @@ class Shard:
             working_set.rollback()
             raise
         committed = clock.monotonic()
-        permit.record_commit(len(records), committed - decided)
+        permit.record_commit(batch.decided, committed - decided)
         position = batch.position()
         if position is not None:
             working_set.commit(position)
             self._journal_end = position.offset + 1  # the transaction's marker
         self.next_offset = batch.next_offset
-        self._telemetry.committed(batch, records, decided - started, committed - decided)
+        self._deciding.committed(batch)
+        self._telemetry.committed(batch, records[: batch.decided], decided - started, committed - decided)
         self._telemetry.cached(*working_set.cache_use())
+        if stop is not None:
+            raise stop
+        return records[batch.decided :]
 
     async def _look_for_copies(self) -> None:
         """Forward nothing twice: of what was forwarded before the group's offset was lost, no outcome here tells.

@@ -17,7 +17,10 @@ _CID = cid_of(b"the block's bytes")
 CODES: dict[str, tuple[str, dict[str, Any]]] = {
     outcome.UNKNOWN_COMMAND: ("the kind has no command of that name", outcome.unknown_details("RenamePersn")),
     outcome.INVALID_COMMAND: (
-        f"members offend: each with its path; at most {outcome.MOST_ERRORS}, and how many more there are",
+        (
+            f"members offend: each with its path; at most {outcome.MOST_ERRORS}, and in `more` how many were found "
+            f"beyond them before looking stopped, which it does at {outcome.MOST_FOUND}. Of a wrong length only that"
+        ),
         outcome.invalid_details([("data.name", "is required")]),
     ),
     outcome.VERSION_CONFLICT: (
@@ -41,6 +44,13 @@ CODES: dict[str, tuple[str, dict[str, Any]]] = {
         "the aggregate has `ANNALS_MAX_EVENTS_PER_AGGREGATE` events",
         outcome.full_details(100_000),
     ),
+    outcome.INTERNAL_ERROR: (
+        (
+            "deciding the command failed by a defect in the code of its aggregate; nothing of it has happened, and it "
+            "is kept as a dead letter. Sent again it is decided again"
+        ),
+        {},
+    ),
 }
 
 # What each reason of a dead letter means.
@@ -53,12 +63,14 @@ REASONS = {
     dead_letter.BAD_CLOUDEVENT: "it says that it is a CloudEvent, and is none that carries a command",
     dead_letter.TOO_LARGE: "value, or key and headers, are larger than allowed",
     dead_letter.MISROUTED: "it was forwarded once, and still lies in a partition that its key does not belong to",
+    dead_letter.INTERNAL_ERROR: "deciding it failed by a defect; the only reason with an outcome beside it",
 }
 
 INTRO = """# Errors
 
 The first that applies answers: unreadable (a dead letter), misplaced (forwarded), `duplicate`, then the codes in this
-order, with *already true* (accepted, no events) between `head_conflict` and `invalid_transition`.
+order, with *already true* (accepted, no events) between `head_conflict` and `invalid_transition`; `internal_error`
+wherever the code of an aggregate fails.
 
 ## Codes of a rejected command
 
@@ -67,7 +79,8 @@ In the outcome's `error`, with a message in words and the aggregate's current `v
 
 DEAD_LETTERS = """## Reasons of a dead letter
 
-In the header `reason`, with a sentence in `message`: what cannot be read as a command, and so has no outcome.
+In the header `reason`, with a sentence in `message`: what cannot be read as a command, and so has no outcome; and what
+failed by a defect, which has one.
 """
 
 PORTS = """## When a shard cannot go on

@@ -1,23 +1,23 @@
-"""From a command's data to its type: fast when all is well, and when not, naming every member that offends.
+"""From a command's data to its type: fast when all is well, and when not, naming the members that offend.
 
-The fast way is `msgspec.convert` plus the rules that msgspec does not know (marks `check` and `set`, methods
-`problems`). The slow way (`annals.schemas.data.complaints`) is gone only when the fast one says no.
+The fast way is `msgspec.convert` plus the rules that msgspec does not know (`annals.schemas.data.predicates`). The slow
+way (`annals.schemas.data.complaints`) is gone only when the fast one says no, and ends when enough is found.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, get_args, get_origin
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
-from annals.schemas.data.complaints import Problem, complaints
-from annals.schemas.values.constraints import extras, hints, key_of, marks_of
+from annals.schemas.data.complaints import complaints
+from annals.schemas.data.predicates import breaks_rule
+from annals.schemas.outcome import MOST_FOUND
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    Rule = Callable[[Any], object]  # true of a value that breaks it; a check's own answer will do
+    from annals.schemas.data.complaints import Problem
 
 T = TypeVar("T", bound=Struct)
 
@@ -33,70 +33,17 @@ class Validator(Generic[T]):
 
     def __init__(self, struct: type[T]) -> None:
         self._type = struct
-        self._breaks = _rule(struct)
+        self._breaks = breaks_rule(struct)
 
     def parse(self, data: dict[str, Any], path: str = "data") -> T | list[Problem]:
-        """The typed value, or every offending member: unknown, missing, of the wrong type, against a rule."""
+        """The typed value, or the first `MOST_FOUND` members that offend.
+
+        One offends that is unknown, missing, of the wrong type or against a rule.
+        """
         try:
             value = msgspec.convert(data, self._type)
         except msgspec.ValidationError:
-            return list(complaints(self._type, data, path))
+            return list(islice(complaints(self._type, data, path), MOST_FOUND))
         if self._breaks is None or not self._breaks(value):
             return value
-        return list(complaints(self._type, data, path))
-
-
-def _rule(annotation: Any) -> Rule | None:
-    """What finds a converted value against the rules that msgspec does not know; None if its type has none."""
-    found = list(_rules(annotation))
-    if not found:
-        return None
-    if len(found) == 1:
-        return found[0]
-
-    def breaks_any(value: Any) -> object:
-        for rule in found:  # noqa: SIM110 -- half the time of any() and a generator
-            if rule(value):
-                return True
-        return False
-
-    return breaks_any
-
-
-def _rules(annotation: Any) -> Iterator[Rule]:
-    bare, _ = marks_of(annotation)
-    if isinstance(bare, type) and issubclass(bare, Struct):
-        yield from _struct_rules(bare)
-    elif get_origin(bare) is list and (of_item := _rule(get_args(bare)[0])) is not None:
-        yield _of_any(of_item)
-    elif get_origin(bare) is dict:
-        of_name, of_entry = map(_rule, get_args(bare))
-        if of_name is not None:
-            yield _of_any(of_name)
-        if of_entry is not None:
-            each = _of_any(of_entry)
-            yield lambda entries: each(entries.values())
-    if extras(annotation, "set"):
-        item_key = key_of(get_args(bare)[0]) or (lambda item: item)
-        yield lambda items: len(set(map(item_key, items))) != len(items)
-    yield from extras(annotation, "check")
-
-
-def _of_any(rule: Rule) -> Rule:
-    return lambda items: any(map(rule, items))
-
-
-def _struct_rules(struct: type[Struct]) -> Iterator[Rule]:
-    members = [(name, rule) for name, annotation in hints(struct).items() if (rule := _rule(annotation)) is not None]
-    if members:
-
-        def breaks(value: Any) -> object:
-            for name, rule in members:
-                member = getattr(value, name)
-                if member is not UNSET and member is not None and rule(member):
-                    return True
-            return False
-
-        yield breaks
-    if hasattr(struct, "problems"):
-        yield lambda value: next(iter(value.problems()), None) is not None
+        return list(islice(complaints(self._type, data, path), MOST_FOUND))

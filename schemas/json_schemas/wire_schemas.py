@@ -17,6 +17,7 @@ from annals.schemas.outcome import (
     AGGREGATE_FULL,
     DUPLICATE,
     HEAD_CONFLICT,
+    INTERNAL_ERROR,
     INVALID_COMMAND,
     INVALID_TRANSITION,
     LONGEST_MESSAGE,
@@ -162,6 +163,7 @@ _DETAILS: Final[dict[str, Schema]] = {
     RULE_VIOLATED: _object({"rule": _NAME}),
     TOO_LARGE: _object({"bytes": _FROM_ONE, "limit": _FROM_ONE}),
     AGGREGATE_FULL: _object({"limit": _FROM_ONE}),
+    INTERNAL_ERROR: _object({}),
 }
 _ERROR: Final = _object(
     {

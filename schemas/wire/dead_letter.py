@@ -1,4 +1,4 @@
-"""Why a record cannot be read as a command: the reasons, as they stand in a dead letter's header."""
+"""Why a record cannot be read as a command, or not be decided: the reasons, as a dead letter's header has them."""
 
 from typing import Final, NamedTuple
 
@@ -10,6 +10,7 @@ KEY_MISMATCH: Final = "key_mismatch"
 BAD_CLOUDEVENT: Final = "bad_cloudevent"
 TOO_LARGE: Final = "too_large"
 MISROUTED: Final = "misrouted"
+INTERNAL_ERROR: Final = "internal_error"
 REASONS: Final = (
     NOT_JSON,
     NOT_AN_OBJECT,
@@ -19,6 +20,7 @@ REASONS: Final = (
     BAD_CLOUDEVENT,
     TOO_LARGE,
     MISROUTED,
+    INTERNAL_ERROR,
 )
 
 

@@ -1,7 +1,7 @@
 """JSON that nests without bound, read without recursion: its grammar checked, its top level taken apart.
 
 A recursive parser would run out of stack, and a record that takes a worker down is taken again by the next one. Runs of
-brackets are one step each: a megabyte of them costs milliseconds.
+brackets are one step each: a megabyte of them costs milliseconds. What takes more than `MOST_STEPS` steps is given up.
 """
 
 import re
@@ -20,8 +20,15 @@ _CLOSING: Final = re.compile(rf"[\]}}{_SPACES}]*")
 _MIRROR: Final = str.maketrans("[{", "]}")
 _ONLY_BRACKETS: Final = str.maketrans("", "", _SPACES + ":")
 
+MOST_STEPS: Final = 500
+"""Values to go over, runs of brackets aside: a few milliseconds."""
+
 Scan = Callable[[str, int], tuple[Any, int]]
 """Parses the scalar at a position and says where it ends; raises JSONDecodeError (`json.JSONDecoder.raw_decode`)."""
+
+
+class IntricateError(Exception):
+    """The document has more values, runs of brackets aside, than are gone over one by one."""
 
 
 class Member(NamedTuple):
@@ -37,6 +44,7 @@ def take_apart(text: str, scan: Scan) -> list[Member] | None:
 
     Raises:
         JSONDecodeError: it is not JSON.
+        IntricateError: it takes too many steps.
     """
     outline = _Outline(text, scan)
     outline.read()
@@ -59,7 +67,11 @@ class _Outline:
         """Read the document: values, after each what closes, and a comma if another one is to come."""
         self._pass(_SPACE)
         is_due = True
+        steps = 0
         while is_due:
+            steps += 1
+            if steps > MOST_STEPS:
+                raise IntricateError
             opened = self._pass(_CONTAINERS if self._open else _ARRAYS)
             self._deepen(opened)
             if self._next() == "{":

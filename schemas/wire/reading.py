@@ -4,7 +4,10 @@ Most commands take the fast path: one typed decode by msgspec, and a proof that 
 refuses or cannot be sure of is parsed again by `annals.schemas.wire.strict_json`, which names what is wrong.
 """
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from itertools import islice
 from operator import attrgetter
 from typing import Annotated, Any, Final, Protocol
 
@@ -14,12 +17,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from annals.schemas.cid import parse_cid
 from annals.schemas.envelope import ANY, EXISTS, Command, ExpectedVersion
+from annals.schemas.outcome import MOST_FOUND
 from annals.schemas.values.ids import LONGEST_COMMAND_ID, LONGEST_ID, id_problem
 from annals.schemas.values.moments import issued_at_problem
 from annals.schemas.wire.attributes import MEMBERS, command_of
 from annals.schemas.wire.cloudevents import read_cloudevent
 from annals.schemas.wire.dead_letter import KEY_MISMATCH, NOT_AN_OBJECT, NOT_JSON, TOO_LARGE, DeadLetter
-from annals.schemas.wire.strict_json import DEEPEST, MOST_INTEGER, NotJsonError, join, nesting, parse_strict
+from annals.schemas.wire.strict_json import DEEPEST, MOST_INTEGER, NotJsonError, is_deep, join, nesting, parse_strict
 from annals.schemas.wire.trace_context import trace_context
 
 MOST_KEY_AND_HEADER_BYTES: Final = 65_536
@@ -56,7 +60,15 @@ class _Wire(Struct, forbid_unknown_fields=True, gc=False):
     issued_at: _Text | UnsetType | None = UNSET
 
 
+class _Envelope(_Wire, gc=False):
+    """The same with its data unread."""
+
+    data: msgspec.Raw  # type: ignore[assignment]
+
+
 _decode: Final = msgspec.json.Decoder(_Wire).decode
+_check_envelope: Final = msgspec.json.Decoder(_Envelope).decode
+_LARGE: Final = 16_384  # bytes; of a smaller value all is read at once
 _HEADERS: Final = attrgetter("headers")
 
 
@@ -90,19 +102,34 @@ def read_command(
         return DeadLetter(
             TOO_LARGE, f"key and headers have {beside} bytes together, {MOST_KEY_AND_HEADER_BYTES} are allowed"
         )
+    with _collector_paused() if value is not None and len(value) > _LARGE else _NOTHING:
+        command = _read(value, headers)
+    if isinstance(command, Command) and key is not None and key != command.aggregate_id.encode():
+        return DeadLetter(KEY_MISMATCH, "the record's key is not the aggregate_id in UTF-8")
+    return command
+
+
+def _read(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Command | DeadLetter:
     trace = trace_context(headers) if headers else _NO_TRACE
     command = read_cloudevent(value, headers, trace) if headers else None
     if command is None and value is not None:
         command = _read_surely(value, trace)
-    if command is None:
-        command = _read_strictly(value, trace)
-    if isinstance(command, Command) and key is not None and key != command.aggregate_id.encode():
-        return _other_key()
-    return command
+    return _read_strictly(value, trace) if command is None else command
 
 
-def _other_key() -> DeadLetter:
-    return DeadLetter(KEY_MISMATCH, "the record's key is not the aggregate_id in UTF-8")
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Let no garbage be collected: hundreds of thousands of lists made in a row would be gone over again and again."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+_NOTHING: Final = nullcontext()
 
 
 def _bytes_beside(key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
@@ -119,7 +146,7 @@ def _bytes_beside(key: bytes | None, headers: Sequence[tuple[str, bytes | None]]
 
 def read_commands(records: Sequence[Record], max_command_bytes: int) -> list[Command | DeadLetter]:
     """Return what `read_command` says of each record: for half its time where none has headers or is a doubt."""
-    together = _read_together(records, max_command_bytes) if records else []
+    together = _read_together(records, max_command_bytes) if len(records) != 1 else None
     if together is not None:
         return together
     return [read_command(record.key, record.value, record.headers, max_command_bytes) for record in records]
@@ -131,6 +158,8 @@ def _read_together(records: Sequence[Record], max_command_bytes: int) -> list[Co
     The proof of `_read_surely`, once for all: what was understood of a value never takes more quotation marks than the
     value has, so that the sums are equal only if all are.
     """
+    if not records:
+        return []
     try:
         # a null value is refused as any other that is no command
         values: list[bytes] = [record.value for record in records]  # type: ignore[misc]
@@ -237,6 +266,10 @@ def _read_surely(value: bytes, trace: Trace) -> Command | None:
     stand in what it wrote; its brackets bound the depth. Bytes are looked for by number where that is faster.
     """
     try:
+        if len(value) > _LARGE:
+            if is_deep(value):
+                return None
+            _check_envelope(value)  # what is wrong beside the data shows before a hundred thousand objects are made
         wire = _decode(value)
         data = orjson.dumps(wire.data)
     except (ValueError, TypeError, RecursionError):
@@ -246,7 +279,7 @@ def _read_surely(value: bytes, trace: Trace) -> Command | None:
     has_escapes = _BACKSLASH in value
     if has_escapes and b"\\u0022" in value:
         return None
-    if data.count(b"{") + data.count(b"[") >= DEEPEST and nesting(data) >= DEEPEST:
+    if len(value) <= _LARGE and data.count(b"{") + data.count(b"[") >= DEEPEST and nesting(data) >= DEEPEST:
         return None
     command_id, aggregate_id = wire.id, wire.aggregate_id
     # printable ASCII without escapes leaves only outer spaces to look for in an id
@@ -296,5 +329,5 @@ def _read_strictly(value: bytes | None, trace: Trace) -> Command | DeadLetter:
     members = document.value
     if not isinstance(members, dict):
         return DeadLetter(NOT_AN_OBJECT, "a command is a JSON object")
-    unknown = [(join("", name), _UNKNOWN) for name in members if name not in _MEMBERS]
-    return command_of(members, [*document.faults, *unknown], trace)
+    unknown = ((join("", name), _UNKNOWN) for name in members if name not in _MEMBERS)
+    return command_of(members, [*document.faults, *islice(unknown, MOST_FOUND)], trace)

@@ -3,7 +3,8 @@
 What is no JSON raises. What is JSON but would not arrive in a block as it was sent (an integer beyond 64 bits, a number
 beyond binary64, -0.0, a member named twice, a lone surrogate, too deep a nesting, a reserved name) is a fault with its
 path: the document can still be answered. This parser is for whatever a fast one refuses or cannot be sure of, and the
-measure that the fast path in `annals.schemas.wire.reading` is tested against.
+measure that the fast path in `annals.schemas.wire.reading` is tested against. It looks at each value in Python; a
+document of more than `MOST_VALUES` values is left to `annals.schemas.wire.vast_json`.
 """
 
 import json
@@ -11,11 +12,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, islice
 from typing import Any, Final, NamedTuple, NoReturn
 
-from annals.schemas.outcome import LONGEST_PATH
-from annals.schemas.wire.deep_json import take_apart
+import orjson
+
+from annals.schemas.outcome import LONGEST_PATH, MOST_FOUND
+from annals.schemas.wire.deep_json import IntricateError, take_apart
+from annals.schemas.wire.vast_json import parse_vast
 
 DEEPEST: Final = 64
 """Levels of arrays and objects, the document's own included."""
@@ -23,6 +27,8 @@ DEEPEST: Final = 64
 LEAST_INTEGER: Final = -(2**63)
 MOST_INTEGER: Final = 2**64 - 1
 _LONGEST_INTEGER: Final = 20  # characters of either bound
+MOST_VALUES: Final = 10_000  # tens of milliseconds
+_RECURSION: Final = 500  # levels that the standard library's parser reads wherever it is called from
 _TOO_DEEP: Final = f"must not nest beyond {DEEPEST} levels, the command's own included"
 _FAULTLESS: Final = frozenset({int, float, bool, type(None)})
 
@@ -30,8 +36,8 @@ _SIGNS: Final = (b'"$', b"\\u0024", b"\\ud", b"\\uD")
 """Without one of these a document has neither a reserved name nor a lone surrogate."""
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
-_STRING: Final = re.compile(rb'"[^"]*"')
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x02\x02\x00\x00")
+_BLOCKS: Final = tuple((width, b"\x02" * width + b"\x00" * width) for width in (32, 16, 8, 4, 2, 1))
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
 Fault = tuple[str, str]
@@ -79,17 +85,51 @@ def parse_strict(value: bytes, *, is_data: bool = False) -> Document:
         raise NotJsonError(f"not UTF-8 at byte {error.start}") from None
     parser = _Parser()
     try:
-        parsed = parser.parse(text) if nesting(value) <= DEEPEST else parser.parse_deep(text)
+        if is_deep(value):
+            parsed = parser.parse_deep(text)
+        elif _values(value) > MOST_VALUES:
+            return Document(*parse_vast(value, is_data=is_data, refuse=_refuse_constant))
+        else:
+            parsed = parser.parse(text)
     except json.JSONDecodeError as error:
         raise NotJsonError(f"not JSON: {error}") from None
-    is_suspicious = parser.is_flawed or any(sign in value for sign in _SIGNS)
-    return Document(parsed, list(_faults(parsed, "data" if is_data else "", is_data=is_data)) if is_suspicious else [])
+    if not parser.is_flawed and not any(sign in value for sign in _SIGNS):
+        return Document(parsed, [])
+    return Document(parsed, list(islice(_faults(parsed, "data" if is_data else "", is_data=is_data), MOST_FOUND)))
+
+
+def _values(value: bytes) -> int:
+    """Return an upper bound of how many values there are in a document."""
+    return 1 + value.count(b",") + value.count(b"[") + value.count(b"{")
 
 
 def nesting(value: bytes) -> int:
     """Return how deep the brackets of a JSON document nest; in bytes that are not JSON, no less than a parser sees."""
-    outside_strings = _STRING.sub(b"", value.replace(b"\\\\", b"").replace(b'\\"', b""))
-    steps = outside_strings.translate(_STEPS, _NOT_BRACKETS)
+    return _deepest(_steps(value))
+
+
+def is_deep(value: bytes) -> bool:
+    """Whether a JSON document nests beyond `DEEPEST` levels; bytes that are not JSON, if a parser might see so many.
+
+    Blocks of pairs are taken away, wide ones first: each time all at once, and none is deeper than its brackets are
+    wide. Of nearly all documents nothing is left after a few times.
+    """
+    rest = steps = _steps(value)
+    most = 0
+    for width, block in _BLOCKS:
+        while block in rest and most <= DEEPEST:
+            rest = rest.replace(block, b"")
+            most += width
+    return most + len(rest) > DEEPEST and _deepest(steps) > DEEPEST
+
+
+def _steps(value: bytes) -> bytes:
+    """Return the brackets of a document outside of its strings: one more level as 2, one less as 0."""
+    outside_strings = b"".join(value.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    return outside_strings.translate(_STEPS, _NOT_BRACKETS)
+
+
+def _deepest(steps: bytes) -> int:
     return max(accumulate(map((-1).__add__, steps)), default=0)
 
 
@@ -136,12 +176,35 @@ class _Parser:
 
     def parse_deep(self, text: str) -> Any:
         """Parse a document that nests too deep: members of its object that do are flaws, what is no object is empty."""
-        members = take_apart(text, self._decoder.raw_decode)
+        try:
+            members = take_apart(text, self._decoder.raw_decode)
+        except IntricateError:
+            return self._parse_intricate(text.encode())
         if members is None:
             return []
         return self._object(
             [(name, self.parse(part) if levels <= DEEPEST else self._flaw(_TOO_DEEP)) for name, part, levels in members]
         )
+
+    def _parse_intricate(self, value: bytes) -> Any:
+        """Parse one that takes too many steps to be taken apart, as far as a parser that recurses can."""
+        levels = nesting(value)
+        if levels > _RECURSION:
+            raise NotJsonError(f"nests {levels} levels, with too many values there to be read")
+        try:
+            parsed, _ = parse_vast(value, is_data=False, refuse=_refuse_constant)
+        except RecursionError:
+            raise NotJsonError(f"nests {levels} levels, too many to be read from here") from None
+        if not isinstance(parsed, dict):
+            return []
+        return {name: self._flaw(_TOO_DEEP) if _is_too_deep(part) else part for name, part in parsed.items()}
+
+
+def _is_too_deep(member: Any) -> bool:
+    try:
+        return is_deep(b"[%b]" % orjson.dumps(member))
+    except TypeError:  # it nests so deep that no encoder writes it, or holds what none writes either
+        return True
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -1,5 +1,6 @@
 """The batch of commands against a store in memory: answers in order, chunks that end where they must."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 
@@ -9,6 +10,7 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import StoppedError
+from annals.agents.writing import batch as batch_module
 from annals.agents.writing.batch import PLAN_COMMANDS, Batch, Limits, Place
 from annals.schemas.chain import read_block
 from annals.schemas.cid import cid_of, cid_text
@@ -67,6 +69,7 @@ class Bench:
         self.working_set = WorkingSet(decider, self.store, AggregateCache(1 << 20))
         self.place, self.limits, self.decider = place, limits, decider
         self.end, self.offset = 0, 0
+        self.sent = []
 
     def command(self, name, aggregate_id, data, **more):
         more = {"id": f"c-{self.offset}", **more}
@@ -75,7 +78,8 @@ class Bench:
 
     def raw(self, key, value, headers=()):
         self.offset += 1
-        return Record(self.offset - 1, key, value, headers, COMMAND_MS)
+        self.sent.append(Record(self.offset - 1, key, value, headers, COMMAND_MS))
+        return self.sent[-1]
 
     def decide(self, *records, now=NOW):
         written = Written()
@@ -191,41 +195,138 @@ def test_misplaced_commands_are_forwarded_once_and_then_dead_letters():
     assert written.outcomes == []
 
 
-def test_a_defect_in_a_decider_stops_at_its_command_with_those_before_it_decided(monkeypatch):
+def failing(monkeypatch, target, name, error=ZeroDivisionError, times=10**9):
+    """Let a function of a decider raise for what is named Defect, so many times."""
+    whole, left = getattr(target, name), [times]
+
+    def broken(*arguments):
+        if any("Defect" in repr(argument) for argument in arguments[:2]) and left[0] > 0:
+            left[0] -= 1
+            raise error
+        return whole(*arguments)
+
+    monkeypatch.setattr(target, name, broken)
+
+
+@pytest.mark.parametrize("function", ["decide", "evolve", "event_data"])
+def test_a_command_that_fails_by_a_defect_is_answered_and_kept_and_the_others_go_on(monkeypatch, function):
     bench = Bench()
-    decide = bench.decider.decide
-
-    def broken(command, *rest):
-        if getattr(command, "name", "") == "Defect":
-            raise ZeroDivisionError
-        return decide(command, *rest)
-
-    monkeypatch.setattr(bench.decider, "decide", broken)
-    records = [register(bench), rename(bench, "Bea"), rename(bench, "Defect"), rename(bench, "Cleo")]
-    batch = Batch(bench.decider, bench.working_set, Written(), PLACE, LIMITS, NOW, 0)
-    with pytest.raises(StoppedError, match=r"commands\.person-0 offset 2: .* ZeroDivisionError"):
-        batch.decide(records)
-    assert batch.next_offset == 2
-    assert batch.tally.events == 2
-
-
-def test_an_event_that_has_no_encoding_stops_at_its_command_with_those_before_it_decided(monkeypatch):
-    bench = Bench()
-    event_data = bench.decider.event_data
-
-    def broken(event):
-        return {"at": NOW} if event.name == "Defect" else event_data(event)
-
-    monkeypatch.setattr(bench.decider, "event_data", broken)
-    written = Written()
-    batch = Batch(bench.decider, bench.working_set, written, PLACE, LIMITS, NOW, 0)
+    failing(monkeypatch, bench.decider, function)
     unread = bench.raw(b"p-1", b"not JSON")
-    records = [register(bench), unread, rename(bench, "Defect"), bench.raw(b"p-1", b"nor this")]
-    with pytest.raises(StoppedError, match=r"commands\.person-0 offset 2: "):
-        batch.decide([records[0]._replace(offset=0), *(r._replace(offset=n) for n, r in enumerate(records[1:], 1))])
-    assert batch.next_offset == 2
-    assert (len(written.events), len(written.outcomes), len(written.dead)) == (1, 1, 1)
-    assert bench.working_set.aggregate(b"p-1").version == 1
+    written = bench.decide(
+        register(bench), unread, rename(bench, "Bea"), rename(bench, "Defect"), rename(bench, "Cleo")
+    )
+    statuses = [(outcome["status"], outcome["version"]) for outcome in written.outcomes]
+    assert statuses == [("accepted", 1), ("accepted", 2), ("rejected", 2), ("accepted", 3)]
+    failed = written.outcomes[2]
+    assert failed["head"] == written.outcomes[1]["head"]
+    assert (failed["error"]["code"], failed["error"]["details"]) == ("internal_error", {})
+    assert [(key, value) for key, value, _ in written.dead] == [(b"p-1", b"not JSON"), (b"p-1", bench.sent[3].value)]
+    assert b"internal_error" in written.dead[1][2]
+    assert b"deciding it failed with ZeroDivisionError" in written.dead[1][2]
+    assert b"Defect" not in written.dead[1][2]
+    assert [event["data"]["name"] for event in (read_block("person", block) for _, block, _ in written.events)] == [
+        "Ada",
+        "Bea",
+        "Cleo",
+    ]
+
+
+def test_a_validator_that_fails_is_a_defect_of_its_command(monkeypatch):
+    bench = Bench()
+    parsers = dict(bench.decider.parsers)
+
+    def broken(data):
+        raise OverflowError
+
+    monkeypatch.setattr(bench.decider, "parsers", {**parsers, "RenamePerson": broken})
+    written = bench.decide(register(bench), rename(bench, "Bea"), register(bench, "p-2"))
+    assert [outcome["status"] for outcome in written.outcomes] == ["accepted", "rejected", "accepted"]
+
+
+def test_a_reader_that_fails_leaves_a_dead_letter_and_nobody_to_answer(monkeypatch):
+    bench = Bench()
+    read = batch_module.read_commands
+
+    def broken(records, limit):
+        if any(record.value == b"Defect" for record in records):
+            raise RecursionError
+        return read(records, limit)
+
+    monkeypatch.setattr("annals.agents.writing.decision_plan.read_commands", broken)
+    monkeypatch.setattr("annals.agents.writing.batch.read_commands", broken)
+    written = bench.decide(register(bench), bench.raw(b"p-1", b"Defect"), rename(bench, "Bea"))
+    assert [outcome["status"] for outcome in written.outcomes] == ["accepted", "accepted"]
+    assert len(written.dead) == 1
+    assert b"deciding it failed with RecursionError" in written.dead[0][2]
+
+
+def test_a_duplicate_is_a_duplicate_also_where_its_command_now_fails(monkeypatch):
+    bench = Bench()
+    bench.decide(register(bench), rename(bench, "Bea", id="c-1"))
+
+    def broken(data):
+        raise OverflowError
+
+    monkeypatch.setattr(bench.decider, "parsers", {**bench.decider.parsers, "RenamePerson": broken})
+    written = bench.decide(rename(bench, "Bea", id="c-1"))
+    assert [(outcome["status"], outcome["version"]) for outcome in written.outcomes] == [("duplicate", 2)]
+    assert written.dead == []
+
+
+def test_what_does_not_come_again_when_the_command_is_tried_alone_was_no_defect(monkeypatch):
+    bench = Bench()
+    failing(monkeypatch, bench.decider, "decide", times=1)
+    written = bench.decide(register(bench), rename(bench, "Defect"), rename(bench, "Bea"))
+    assert [outcome["status"] for outcome in written.outcomes] == ["accepted"] * 3
+    assert written.dead == []
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError, asyncio.CancelledError])
+def test_what_says_nothing_of_the_command_is_never_its_defect(monkeypatch, error):
+    bench = Bench()
+    failing(monkeypatch, bench.decider, "decide", error)
+    batch = Batch(bench.decider, bench.working_set, Written(), PLACE, LIMITS, NOW, 0)
+    with pytest.raises(error):
+        batch.decide([register(bench), rename(bench, "Defect")])
+
+
+def test_what_the_store_raises_is_never_a_commands_defect(monkeypatch):
+    bench = Bench()
+
+    def damaged(store, key):
+        raise RuntimeError("block checksum mismatch")
+
+    monkeypatch.setattr(MemoryStore, "aggregate", damaged)
+    batch = Batch(bench.decider, bench.working_set, Written(), PLACE, LIMITS, NOW, 0)
+    with pytest.raises(RuntimeError, match="checksum"):
+        batch.decide([register(bench)])
+
+
+def test_five_defects_in_a_row_stop_the_shard_with_those_before_decided(monkeypatch):
+    bench = Bench()
+    failing(monkeypatch, bench.decider, "decide")
+    failing_ones = [rename(bench, f"Defect {n}") for n in range(9)]
+    records = [register(bench), *failing_ones[:4], rename(bench, "Bea"), *failing_ones[4:]]
+    records = [record._replace(offset=offset) for offset, record in enumerate(records)]
+    batch = Batch(bench.decider, bench.working_set, Written(), PLACE, LIMITS, NOW, 0)
+    with pytest.raises(StoppedError, match=r"commands\.person-0 offset 10: .* ZeroDivisionError at tests?.*:[0-9]+"):
+        batch.decide(records)
+    assert (batch.next_offset, batch.decided, batch.tally.events) == (10, 10, 2)
+    assert batch.tally.dead_letters == {"internal_error": 8}
+
+
+def test_a_batch_ends_when_its_time_is_over_and_large_commands_are_looked_at_one_by_one():
+    bench = Bench()
+    large = [rename(bench, "Bea", actor="a", causation_id="x" * 200) for _ in range(2 * PLAN_COMMANDS)]
+    batch = Batch(bench.decider, bench.working_set, Written(), PLACE, LIMITS, NOW, 0)
+    batch.decide(large, lambda: True)
+    assert 0 < batch.decided <= PLAN_COMMANDS
+    assert batch.next_offset == batch.decided
+    huge = [bench.raw(b"p-1", b"x" * 100_000) for _ in range(3)]
+    batch = Batch(bench.decider, bench.working_set, Written(), PLACE, LIMITS, NOW, 0)
+    batch.decide(huge, lambda: True)
+    assert batch.decided == 1
 
 
 def test_a_snapshot_is_written_each_time_the_version_passes_a_multiple():

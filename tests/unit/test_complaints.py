@@ -61,12 +61,7 @@ P1, P2 = {"kind": "person", "id": "p-1"}, {"kind": "person", "id": "p-2"}
         ({"name": "a", "place": {"country": "gb", "region": "us-ca"}}, {"data.place.region": "is of another country"}),
         ({"name": "a", "steps": {"A b": {"country": "gb"}}}, {'data.steps["A b"]': "its name must be a slug"}),
         ({"name": "a", "steps": {"x": {"country": "gb", "region": "us"}}}, {"data.steps.x.region": "is of another"}),
-        ({"name": "a", "steps": {n: {} for n in "abc"}}, {
-            "data.steps.a.country": "is required",
-            "data.steps.b.country": "is required",
-            "data.steps.c.country": "is required",
-            "data.steps": "expected object of length <= 2",
-        }),
+        ({"name": "a", "steps": {n: {} for n in "abc"}}, {"data.steps": "expected object of length <= 2"}),
         ({"name": "a", "notes": {"x": "y" * 20}}, {"data.notes": "is 24 bytes as DAG-CBOR, more than 16"}),
         ({"name": "a", "notes": []}, {"data.notes": "must be an object of at most 16 bytes as DAG-CBOR"}),
         ({"name": "a", "level": "middle"}, {"data.level": "must be one of low, high"}),

@@ -61,6 +61,9 @@ class Writes:
     def add_snapshot(self, key, value, timestamp_ms):
         """Not looked at."""
 
+    def add_dead_letter(self, key, value, timestamp_ms, headers):
+        """Not looked at."""
+
 
 class MemoryLog:
     """A shard's topics as lists. `failures` are raised by the next commits, before or after they are carried out."""
@@ -514,23 +517,74 @@ async def test_through_a_rebalance_that_leaves_it_here_it_goes_on_where_it_was()
     assert scene.source.begins == [0, 1]
 
 
-async def test_a_defect_stops_it_at_its_command_with_those_before_answered(monkeypatch):
-    scene = Scene()
+def broken_for_defects(monkeypatch):
     decide = PERSON.decide
 
     def broken(command, *rest):
-        if command.name == "Defect":
+        if command.name.startswith("Defect"):
             raise ZeroDivisionError
         return decide(command, *rest)
 
     monkeypatch.setattr(PERSON, "decide", broken)
+
+
+async def test_a_defect_is_answered_and_does_not_hold_up_those_behind_it(monkeypatch):
+    scene = Scene()
+    broken_for_defects(monkeypatch)
     scene.command("Ada")
     scene.command("Defect", type_="RenamePerson")
+    scene.command("Bea", type_="RenamePerson")
     async with running(scene):
+        await scene.answered(3)
+        assert scene.shard.phase is Phase.OPEN
+    assert [outcome["status"] for outcome in scene.log.outcomes] == ["accepted", "rejected", "accepted"]
+    assert scene.log.outcomes[1]["error"]["code"] == "internal_error"
+
+
+async def test_five_defects_in_a_row_stop_it_also_over_several_batches(monkeypatch):
+    scene = Scene()
+    broken_for_defects(monkeypatch)
+    scene.command("Ada")
+    async with running(scene):
+        for n in range(5):
+            await scene.answered(1 + n)
+            scene.command(f"Defect {n}", type_="RenamePerson")
+            scene.source.deliver(1 + n)
         await scene.until(Phase.STOPPED)
-    assert [outcome["status"] for outcome in scene.log.outcomes] == ["accepted"]
-    assert scene.log.committed == 1
-    assert "offset 1: deciding a command of person failed with ZeroDivisionError" in scene.shard.reason
+    assert [outcome["status"] for outcome in scene.log.outcomes] == ["accepted", *["rejected"] * 4]
+    assert scene.log.committed == 5
+    assert "offset 5: deciding a command of person failed with ZeroDivisionError at " in scene.shard.reason
+
+
+async def test_a_state_that_has_no_encoding_is_a_defect_of_the_command_that_leads_there(monkeypatch):
+    scene = Scene()
+    encode = PERSON.encode_state
+
+    def broken(state):
+        if state.name == "Defect":
+            raise OverflowError
+        return encode(state)
+
+    monkeypatch.setattr(PERSON, "encode_state", broken)
+    scene.command("Ada")
+    scene.command("Bea", type_="RenamePerson")
+    scene.command("Defect", type_="RenamePerson")
+    async with running(scene):
+        await scene.answered(3)
+    assert [outcome["status"] for outcome in scene.log.outcomes] == ["accepted", "accepted", "rejected"]
+    assert [outcome["version"] for outcome in scene.log.outcomes] == [1, 2, 2]
+
+
+async def test_what_there_is_no_time_for_is_decided_in_the_next_transaction(monkeypatch):
+    monkeypatch.setattr("annals.agents.writing.deciding.DECIDING_S", -1.0)
+    scene = Scene()
+    scene.command("Ada")
+    for n in range(3 * 64):
+        scene.command(f"Ada {n}", type_="RenamePerson")
+    async with running(scene):
+        await scene.answered(193)
+    assert [outcome["version"] for outcome in scene.log.outcomes] == list(range(1, 194))
+    assert scene.log.calls.count("commit") == 4
 
 
 async def test_what_the_store_cannot_take_opens_it_again(monkeypatch):

@@ -54,6 +54,7 @@ DETAILS = {
     outcome.RULE_VIOLATED: outcome.rule_details("birth_in_future"),
     outcome.TOO_LARGE: outcome.size_details(5, 4),
     outcome.AGGREGATE_FULL: outcome.full_details(1),
+    outcome.INTERNAL_ERROR: {},
 }
 
 

@@ -40,7 +40,10 @@ def instant(text: str) -> tuple[datetime, str]:
     """
     fraction = text[20:-1].rstrip("0")
     if _LEAP.search(text):
-        return datetime.fromisoformat(text[:17] + "59+00:00") + timedelta(seconds=1), fraction
+        try:
+            return datetime.fromisoformat(text[:17] + "59+00:00") + timedelta(seconds=1), fraction
+        except OverflowError:
+            raise ValueError("the calendar ends before this second") from None
     return datetime.fromisoformat(text[:19] + "+00:00"), fraction
 
 

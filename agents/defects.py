@@ -1,0 +1,47 @@
+"""What a command meets that the code of its aggregate did not foresee: told apart from what is wrong around it.
+
+An exception of a validator, decider, `evolve` or encoder that comes again when its command is tried alone concerns that
+command: it is rejected with `internal_error` and kept as a dead letter, and the others go on. Several in a row concern
+all: the release is bad, and the shard stops.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from annals.agents.ports import JournalError, StoppedError
+
+MOST_IN_A_ROW: Final = 5
+"""With so many in a row the shard stops at the last one."""
+
+NO_DEFECTS: Final = (JournalError, MemoryError, OSError)
+"""What may go wrong while a command is decided, and says nothing of the command."""
+
+
+class Defect(NamedTuple):
+    """A command that failed: its offset, the exception's type, and the line that raised it. Never a value."""
+
+    offset: int
+    error: str
+    raised_at: str
+
+
+def defect_of(offset: int, error: BaseException) -> Defect:
+    """Return what may be told of a failure."""
+    traceback = error.__traceback__
+    raised_at = "unknown"
+    while traceback is not None:
+        module = traceback.tb_frame.f_globals.get("__name__", "?")
+        raised_at = f"{module}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return Defect(offset, type(error).__name__, raised_at)
+
+
+def stopped_by(kind: str, topic: str, partition: int, defect: Defect) -> StoppedError:
+    """Return what stops a shard at a command: as many before it have failed as are put up with."""
+    return StoppedError(
+        f"{topic}-{partition} offset {defect.offset}: deciding a command of {kind} failed with "
+        f"{defect.error} at {defect.raised_at}, and so did the {MOST_IN_A_ROW - 1} before it. This is a defect in the "
+        f"code of the aggregate or of the worker; the command is kept, and is decided by a release that can: run the "
+        f"one before this, or one that is mended."
+    )

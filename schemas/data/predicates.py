@@ -1,0 +1,74 @@
+"""The rules of a type that msgspec does not know, as one predicate over a converted value: what the marks say."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args, get_origin
+
+from msgspec import UNSET, Struct
+
+from annals.schemas.values.constraints import extras, hints, key_of, marks_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Predicate = Callable[[Any], object]  # true of a value that breaks a rule; a check's own answer will do
+
+
+def breaks_rule(annotation: Any) -> Predicate | None:
+    """Return what tells whether a converted value breaks a rule of its type; None if the type has no rules."""
+    found = list(_predicates(annotation))
+    if not found:
+        return None
+    if len(found) == 1:
+        return found[0]
+
+    def breaks_any(value: Any) -> object:
+        for predicate in found:  # noqa: SIM110 -- half the time of any() and a generator
+            if predicate(value):
+                return True
+        return False
+
+    return breaks_any
+
+
+def _predicates(annotation: Any) -> Iterator[Predicate]:
+    bare, _ = marks_of(annotation)
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        yield from _of_struct(bare)
+    elif get_origin(bare) is list and (of_item := breaks_rule(get_args(bare)[0])) is not None:
+        yield _of_any(of_item)
+    elif get_origin(bare) is dict:
+        of_name, of_entry = map(breaks_rule, get_args(bare))
+        if of_name is not None:
+            yield _of_any(of_name)
+        if of_entry is not None:
+            each = _of_any(of_entry)
+            yield lambda entries: each(entries.values())
+    if extras(annotation, "set"):
+        item_key = key_of(get_args(bare)[0]) or (lambda item: item)
+        yield lambda items: len(set(map(item_key, items))) != len(items)
+    yield from extras(annotation, "check")
+
+
+def _of_any(predicate: Predicate) -> Predicate:
+    return lambda items: any(map(predicate, items))
+
+
+def _of_struct(struct: type[Struct]) -> Iterator[Predicate]:
+    members = [
+        (name, predicate)
+        for name, annotation in hints(struct).items()
+        if (predicate := breaks_rule(annotation)) is not None
+    ]
+    if members:
+
+        def breaks(value: Any) -> object:
+            for name, predicate in members:
+                member = getattr(value, name)
+                if member is not UNSET and member is not None and predicate(member):
+                    return True
+            return False
+
+        yield breaks
+    if hasattr(struct, "problems"):
+        yield lambda value: next(iter(value.problems()), None) is not None
