@@ -50,7 +50,7 @@ class Deciding:
         """
         decided = self._decide(records, working_set, writes, journal_end, checks_states=False)
         if not _can_encode(working_set):
-            working_set.drop()
+            working_set.rollback()
             decided = self._decide(records, working_set, writes, journal_end, checks_states=True)
         return decided
 
@@ -85,7 +85,7 @@ class Deciding:
             try:
                 batch.decide(records, self._lateness())
             except StoppedError as error:
-                working_set.drop()
+                working_set.rollback()
                 if not batch.decided:
                     raise
                 records, stop = records[: batch.decided], error  # those before it are answered first

@@ -19,22 +19,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annals.agents.ports import Record
-    from annals.agents.writing.decision_plan import Ask, Setting
+    from annals.agents.writing.decision_plan import PlannedCommand, Setting
 
     Moment = tuple[str, bytes, int]  # as `recorded_at`, the same in UTF-8, and in milliseconds
 
 RECORD_BYTES: Final = 100  # a record batch of one record, beside its key, value and headers: an upper bound
 
 
-def sealed_events(setting: Setting, now: Moment, ask: Ask) -> Sequence[Record]:
+def sealed_events(setting: Setting, now: Moment, planned: PlannedCommand) -> Sequence[Record]:
     """Return the events of a command, each sealed on the head before it; none: they do not fit, and it is rejected."""
     decider, _, _, limits, _ = setting
     kind, versions, event_data = decider.kind, decider.versions, decider.event_data
-    command, key, before, command_id = ask.command, ask.key, ask.before, ask.command_id
-    version, head = before.version, before.head
+    command, key, aggregate, command_id = planned.command, planned.key, planned.aggregate, planned.command_id
+    version, head = aggregate.version, aggregate.head
     moment, time, ms = now
-    if before.recorded_at > moment:  # the clock may step back, a chain's times never do
-        moment, time, ms = moment_of(before.recorded_at)
+    if aggregate.recorded_at > moment:  # the clock may step back, a chain's times never do
+        moment, time, ms = moment_of(aggregate.recorded_at)
     aggregate_id, correlation_id, causation_id, actor = (
         command.aggregate_id,
         command.correlation_id,
@@ -43,9 +43,9 @@ def sealed_events(setting: Setting, now: Moment, ask: Ask) -> Sequence[Record]:
     )
     correlation = command_id if correlation_id == command.id else correlation_id.encode()
     records: list[Record] = []
-    caused: list[tuple[bytes, str]] = []
+    sealed_events: list[tuple[bytes, str]] = []
     needed = RECORD_BYTES
-    for event in ask.events:
+    for event in planned.events:
         version += 1
         type_ = type(event)
         name, schema_version = type_.__name__, versions[type_]
@@ -80,28 +80,28 @@ def sealed_events(setting: Setting, now: Moment, ask: Ask) -> Sequence[Record]:
             command.tracestate,
         )
         records.append((key, block, ms, headers))
-        caused.append((head, name))
+        sealed_events.append((head, name))
         needed += len(key) + len(block) + len(headers) + RECORD_BYTES
     if needed > limits.event_batch_bytes:
-        ask.rejection = oversize(needed, limits.event_batch_bytes)
+        planned.rejection = oversize(needed, limits.event_batch_bytes)
         return ()
     if 0 < limits.events_per_aggregate < version:
-        ask.rejection = full(version, limits.events_per_aggregate)
+        planned.rejection = full(version, limits.events_per_aggregate)
         return ()
-    ask.after = Aggregate(version, head, moment, ask.state)
-    ask.caused, ask.head = (before.version + 1, caused), text
+    planned.after = Aggregate(version, head, moment, planned.state)
+    planned.sealed_events, planned.head = (aggregate.version + 1, sealed_events), text
     return records
 
 
-def due_snapshot(setting: Setting, ask: Ask) -> bytes | None:
+def due_snapshot(setting: Setting, planned: PlannedCommand) -> bytes | None:
     """Return a snapshot of where a command leads, None where none is due."""
     decider, _, _, limits, _ = setting
-    every, after = limits.snapshot_every, ask.after
-    if not every or ask.before.version // every == after.version // every:
+    every, after = limits.snapshot_every, planned.after
+    if not every or planned.aggregate.version // every == after.version // every:
         return None
     snapshot = Snapshot(
         decider.kind,
-        ask.command.aggregate_id,
+        planned.command.aggregate_id,
         after.version,
         after.head or b"",
         decider.state_version,
