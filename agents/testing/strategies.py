@@ -1,6 +1,7 @@
 """Hypothesis strategies made from the types: valid values of any member, commands and events of any aggregate.
 
-Ids and texts come mostly from small pools, so that commands meet what earlier ones left behind.
+Ids and texts come mostly from small pools, so that commands meet what earlier ones left behind. Now and then a value is
+at an end of its type (`annals.agents.testing.extremes`): what no author thinks of is there.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import msgspec
 from hypothesis import strategies as st
 from msgspec import UNSET, Struct
 
+from annals.agents.testing import extremes
 from annals.schemas.data.complaints import complaints
 from annals.schemas.values import fields
 from annals.schemas.values.constraints import extras, hints, is_union, key_of, marks_of, takes_null
+from annals.schemas.wire.strict_json import LEAST_INTEGER, MOST_INTEGER
 
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
@@ -34,8 +37,11 @@ _MOMENTS: Final = st.sampled_from(
 
 def _pool(annotation: Any, *few: str, rare: st.SearchStrategy[str] | None = None) -> tuple[int, st.SearchStrategy[Any]]:
     """A named type, by its first mark, with the values to draw."""
-    some = st.sampled_from(few)
-    return id(marks_of(annotation)[1][0]), some if rare is None else st.one_of(*[some] * 7, rare)
+    mark = id(marks_of(annotation)[1][0])
+    texts = extremes.TEXTS[mark]
+    # by their places: hypothesis would write each strategy's values into its name
+    some, ends = st.sampled_from(few), st.sampled_from(range(len(texts))).map(texts.__getitem__)
+    return mark, st.one_of(*[some] * 14, ends, some if rare is None else rare)
 
 
 _POOLS: Final[dict[int, st.SearchStrategy[Any]]] = dict(
@@ -45,8 +51,8 @@ _POOLS: Final[dict[int, st.SearchStrategy[Any]]] = dict(
         _pool(fields.Prompt, "You are", "one\n\ttwo", rare=st.text(_LETTERS, min_size=1, max_size=300)),
         _pool(fields.Slug, "a", "b", rare=st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)),
         _pool(fields.AggregateId, "p-1", "p-2", "this-one", rare=st.text(_LETTERS, min_size=1, max_size=64)),
-        (id(marks_of(fields.Date)[1][0]), st.one_of(_DAYS, st.dates().map(str))),
-        (id(marks_of(fields.Time)[1][0]), _MOMENTS),
+        (id(marks_of(fields.Date)[1][0]), st.one_of(_DAYS, st.dates().map(str), st.sampled_from(extremes.DAYS))),
+        (id(marks_of(fields.Time)[1][0]), st.one_of(*[_MOMENTS] * 3, st.sampled_from(extremes.MOMENTS))),
         _pool(fields.Email, "ada@example.org", "Ada@Example.org", "grace@example.org"),
         _pool(fields.Phone, "+442071838750", "+12025550123"),
         _pool(fields.Url, "https://example.org", "https://example.org/a?b=c#d"),
@@ -115,14 +121,17 @@ def _of_shape(annotation: Any, bare: Any) -> st.SearchStrategy[Any]:
         entries = _json() if entry is Any else values(entry)
         low, high = _limits(annotation, "min_length", "max_length")
         names = st.sampled_from("abc") if entry is Any else values(name)
-        return st.dictionaries(names, entries, min_size=low or 0, max_size=_most(low, high))
+        few = st.dictionaries(names, entries, min_size=low or 0, max_size=_most(low, high))
+        return few if high is None else st.one_of(*[few] * 15, entries.map(lambda one: extremes.full_map(high, one)))
     return _scalars(annotation, bare)
 
 
 def _lists(annotation: Any, item: Any) -> st.SearchStrategy[list[Any]]:
     low, high = _limits(annotation, "min_length", "max_length")
     unique = (key_of(item) or (lambda one: one)) if extras(annotation, "set") else None
-    return st.lists(values(item), min_size=low or 0, max_size=_most(low, high), unique_by=unique)
+    few = st.lists(values(item), min_size=low or 0, max_size=_most(low, high), unique_by=unique)
+    full = extremes.full_list(item, high)
+    return few if full is None else st.one_of(*[few] * 15, st.just(full))
 
 
 def _most(low: int | None, high: int | None) -> int:
@@ -133,10 +142,15 @@ def _most(low: int | None, high: int | None) -> int:
 def _scalars(annotation: Any, bare: Any) -> st.SearchStrategy[Any]:
     low, high = _limits(annotation, "ge", "le")
     if bare is int:
-        least, most = 0 if low is None else low, 2**53 if high is None else high
-        return st.one_of(st.integers(least, min(least + 3, most)), st.integers(least, most))
+        least, most = LEAST_INTEGER if low is None else low, MOST_INTEGER if high is None else high
+        small = st.integers(max(least, 0), min(max(least, 0) + 3, most))
+        return st.one_of(small, st.integers(least, most), st.sampled_from((least, most)))
     if bare is float:
-        return st.floats(low, high, allow_nan=False, allow_infinity=False).filter(lambda number: str(number) != "-0.0")
+        ends = [
+            number for number in extremes.FLOATS if (low is None or number >= low) and (high is None or number <= high)
+        ]
+        numbers = st.floats(low, high, allow_nan=False, allow_infinity=False) | st.sampled_from(ends)
+        return numbers.filter(lambda number: str(number) != "-0.0")
     if bare is bool:
         return st.booleans()
     patterns = [mark.pattern for mark in marks_of(annotation)[1] if mark.pattern]
@@ -150,7 +164,11 @@ def _scalars(annotation: Any, bare: Any) -> st.SearchStrategy[Any]:
 
 
 def _json() -> st.SearchStrategy[Any]:
-    leaf = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.sampled_from(("", "x", 0.5, 1.0))
+    leaf = st.one_of(
+        st.none() | st.booleans() | st.integers(LEAST_INTEGER, MOST_INTEGER),
+        st.sampled_from(("", "x", 0.5, 1.0)),
+        st.sampled_from((LEAST_INTEGER, MOST_INTEGER, *extremes.FLOATS, *extremes.FREE_TEXTS)),
+    )
     return st.recursive(
         leaf,
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("xyz"), inner, max_size=2),

@@ -37,6 +37,8 @@ def complaints(annotation: Any, value: Any, path: str) -> Iterator[Problem]:
     origin = get_origin(bare)
     if origin in {list, dict} and type(value) is origin:
         wrong_length = _length_problem(value, bare, marks)
+        if wrong_length is None and (most := extras(annotation, "most")) and len(value) > most[0]:
+            wrong_length = f"expected array of length <= {most[0]}"
         if wrong_length is not None:
             yield path, wrong_length
             return

@@ -1,10 +1,11 @@
-"""The rules of a type that msgspec does not know, as one predicate over a converted value: what the marks say."""
+"""What the marks of a type say and msgspec does not know, each as one predicate over a value."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 from msgspec import UNSET, Struct
+from msgspec.structs import fields
 
 from annals.schemas.values.constraints import extras, hints, key_of, marks_of
 
@@ -48,6 +49,32 @@ def _predicates(annotation: Any) -> Iterator[Predicate]:
         item_key = key_of(get_args(bare)[0]) or (lambda item: item)
         yield lambda items: len(set(map(item_key, items))) != len(items)
     yield from extras(annotation, "check")
+
+
+def exceeds_bound(annotation: Any) -> Predicate | None:
+    """Return what tells whether in a value as it was sent a list is longer than its mark says; None if none has one."""
+    bare, _ = marks_of(annotation)
+    if isinstance(bare, type) and issubclass(bare, Struct):
+        return _exceeds_in_struct(bare)
+    if get_origin(bare) is dict and (of_entry := exceeds_bound(get_args(bare)[1])) is not None:
+        return lambda value: type(value) is dict and any(map(of_entry, value.values()))
+    if most := extras(annotation, "most"):
+        return lambda value: type(value) is list and len(value) > most[0]
+    return None
+
+
+def _exceeds_in_struct(struct: type[Struct]) -> Predicate | None:
+    annotations = hints(struct)
+    members = [
+        (field.encode_name, predicate)
+        for field in fields(struct)
+        if (predicate := exceeds_bound(annotations[field.name])) is not None
+    ]
+    if not members:
+        return None
+    return lambda value: (
+        type(value) is dict and any(name in value and predicate(value[name]) for name, predicate in members)
+    )
 
 
 def _of_any(predicate: Predicate) -> Predicate:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from annals.schemas.data.complaints import complaints
-from annals.schemas.data.predicates import breaks_rule
+from annals.schemas.data.predicates import breaks_rule, exceeds_bound
 from annals.schemas.outcome import MOST_FOUND
 
 if TYPE_CHECKING:
@@ -29,21 +29,24 @@ class Validator(Generic[T]):
     asked when every member is well by itself. The member may be a path inside (`parameters.question`).
     """
 
-    __slots__ = ("_breaks", "_type")
+    __slots__ = ("_breaks", "_exceeds", "_type")
 
     def __init__(self, struct: type[T]) -> None:
         self._type = struct
         self._breaks = breaks_rule(struct)
+        self._exceeds = exceeds_bound(struct)
 
     def parse(self, data: dict[str, Any], path: str = "data") -> T | list[Problem]:
         """The typed value, or the first `MOST_FOUND` members that offend.
 
         One offends that is unknown, missing, of the wrong type or against a rule.
         """
-        try:
-            value = msgspec.convert(data, self._type)
-        except msgspec.ValidationError:
-            return list(islice(complaints(self._type, data, path), MOST_FOUND))
-        if self._breaks is None or not self._breaks(value):
-            return value
+        if self._exceeds is None or not self._exceeds(data):
+            try:
+                value = msgspec.convert(data, self._type)
+            except msgspec.ValidationError:
+                pass
+            else:
+                if self._breaks is None or not self._breaks(value):
+                    return value
         return list(islice(complaints(self._type, data, path), MOST_FOUND))

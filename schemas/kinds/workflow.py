@@ -8,7 +8,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from annals.schemas.kinds import research
 from annals.schemas.messages import Message, Part
-from annals.schemas.values.constraints import UNORDERED
+from annals.schemas.values.constraints import UNORDERED, at_most
 from annals.schemas.values.fields import AggregateId, Count, LongText, Score, Slug, Text, Time, object_within
 from annals.schemas.values.refs import Actor, AnyRef, Owner
 
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 StepType = Literal["manual", "agent", "automated", "decision", "approval"]
-StepIds = Annotated[list[Slug], UNORDERED]
+# A workflow has at most 100 steps, so that among more there is an unknown one: refused without looking at each.
+StepIds = Annotated[list[Slug], UNORDERED, at_most(100)]
 MaxAttempts = Annotated[int, Meta(ge=1, le=10, description="an integer from 1 to 10")]
 Subjects = Annotated[list[AnyRef], Meta(max_length=20), UNORDERED]
 Parameters = Annotated[dict[str, Any], object_within(16 * 1024)]

@@ -26,6 +26,11 @@ def checked(check: Callable[[Any], str | None], **schema: Any) -> Meta:
     return Meta(extra={"check": check}, extra_json_schema=schema or None)
 
 
+def at_most(items: int) -> Meta:
+    """The most items of a list whose schema names no bound: with more of them a rule always refused the command."""
+    return Meta(extra={"most": items})
+
+
 def compared(key: Callable[[Any], Hashable]) -> Meta:
     """Two values of the type are the same if their keys are: e-mail addresses without case, times as instants."""
     return Meta(extra={"key": key})

@@ -1,9 +1,10 @@
 """JSON that nests without bound, read without recursion: its grammar checked, its top level taken apart.
 
 A recursive parser would run out of stack, and a record that takes a worker down is taken again by the next one. Runs of
-brackets are one step each: a megabyte of them costs milliseconds. What takes more than `MOST_STEPS` steps is given up.
+brackets are one step each: a megabyte of them costs milliseconds.
 """
 
+import math
 import re
 from collections.abc import Callable
 from json import JSONDecodeError
@@ -20,15 +21,12 @@ _CLOSING: Final = re.compile(rf"[\]}}{_SPACES}]*")
 _MIRROR: Final = str.maketrans("[{", "]}")
 _ONLY_BRACKETS: Final = str.maketrans("", "", _SPACES + ":")
 
-MOST_STEPS: Final = 500
-"""Values to go over, runs of brackets aside: a few milliseconds."""
-
 Scan = Callable[[str, int], tuple[Any, int]]
 """Parses the scalar at a position and says where it ends; raises JSONDecodeError (`json.JSONDecoder.raw_decode`)."""
 
 
 class IntricateError(Exception):
-    """The document has more values, runs of brackets aside, than are gone over one by one."""
+    """The document has more values, runs of brackets aside, than may be gone over one by one."""
 
 
 class Member(NamedTuple):
@@ -39,15 +37,17 @@ class Member(NamedTuple):
     levels: int
 
 
-def take_apart(text: str, scan: Scan) -> list[Member] | None:
+def take_apart(text: str, scan: Scan, most_steps: float = math.inf) -> list[Member] | None:
     """Return the members of the document's object in their order, or None when the document is no object.
+
+    A step is a value, with the run of brackets before it.
 
     Raises:
         JSONDecodeError: it is not JSON.
-        IntricateError: it takes too many steps.
+        IntricateError: it takes more steps than it may.
     """
     outline = _Outline(text, scan)
-    outline.read()
+    outline.read(most_steps)
     return outline.members if text.lstrip(_SPACES).startswith("{") else None
 
 
@@ -63,14 +63,14 @@ class _Outline:
         self._member: tuple[str, int] | None = None  # its name, and where its value begins
         self._levels = 0
 
-    def read(self) -> None:
+    def read(self, most_steps: float) -> None:
         """Read the document: values, after each what closes, and a comma if another one is to come."""
         self._pass(_SPACE)
         is_due = True
         steps = 0
         while is_due:
             steps += 1
-            if steps > MOST_STEPS:
+            if steps > most_steps:
                 raise IntricateError
             opened = self._pass(_CONTAINERS if self._open else _ARRAYS)
             self._deepen(opened)

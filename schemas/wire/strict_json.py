@@ -28,6 +28,7 @@ LEAST_INTEGER: Final = -(2**63)
 MOST_INTEGER: Final = 2**64 - 1
 _LONGEST_INTEGER: Final = 20  # characters of either bound
 MOST_VALUES: Final = 10_000  # tens of milliseconds
+MOST_STEPS: Final = 500  # through a document that nests too deep: the same
 _RECURSION: Final = 500  # levels that the standard library's parser reads wherever it is called from
 _TOO_DEEP: Final = f"must not nest beyond {DEEPEST} levels, the command's own included"
 _FAULTLESS: Final = frozenset({int, float, bool, type(None)})
@@ -37,6 +38,8 @@ _SIGNS: Final = (b'"$', b"\\u0024", b"\\ud", b"\\uD")
 
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
 _STEPS: Final = bytes.maketrans(b"[{]}", b"\x02\x02\x00\x00")
+_PAIR: Final = b"\x02\x00"
+_RUNS: Final = re.compile(rb"\x02+|\x00+")
 _BLOCKS: Final = tuple((width, b"\x02" * width + b"\x00" * width) for width in (32, 16, 8, 4, 2, 1))
 _NOT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 
@@ -124,13 +127,18 @@ def is_deep(value: bytes) -> bool:
 
 
 def _steps(value: bytes) -> bytes:
-    """Return the brackets of a document outside of its strings: one more level as 2, one less as 0."""
+    """Return the brackets of a document outside of its strings: one level more as 2, one less as 0."""
     outside_strings = b"".join(value.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
     return outside_strings.translate(_STEPS, _NOT_BRACKETS)
 
 
 def _deepest(steps: bytes) -> int:
-    return max(accumulate(map((-1).__add__, steps)), default=0)
+    taken = 0
+    while 10 * steps.count(_PAIR) > len(steps):  # the innermost pairs are a level: taken away all at once
+        steps = steps.replace(_PAIR, b"")
+        taken += 1
+    levels = (len(run) if run[0] else -len(run) for run in _RUNS.findall(steps))
+    return taken + max(accumulate(levels), default=0)
 
 
 class _Parser:
@@ -177,7 +185,7 @@ class _Parser:
     def parse_deep(self, text: str) -> Any:
         """Parse a document that nests too deep: members of its object that do are flaws, what is no object is empty."""
         try:
-            members = take_apart(text, self._decoder.raw_decode)
+            members = take_apart(text, self._decoder.raw_decode, MOST_STEPS)
         except IntricateError:
             return self._parse_intricate(text.encode())
         if members is None:

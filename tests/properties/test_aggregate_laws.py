@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 # Histories are drawn by deciding: slow to draw the first time, while strategies are being made from the types.
 LIVELY = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
-pytestmark = pytest.mark.parametrize("decider", REGISTRY.values(), ids=REGISTRY.keys())
+pytestmark = [
+    pytest.mark.parametrize("decider", REGISTRY.values(), ids=REGISTRY.keys()),
+    pytest.mark.filterwarnings("ignore:Generating overly large repr"),  # of a text of 32,000 characters
+]
 
 
 def sent_to(state: Any, decider: Decider[Any]) -> st.SearchStrategy[Message]:

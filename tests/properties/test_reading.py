@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annals.schemas.envelope import Command
+from annals.schemas.wire import strict_json
 from annals.schemas.wire.deep_json import take_apart
 from annals.schemas.wire.reading import _read_strictly, _read_surely, read_command, read_commands
-from annals.schemas.wire.strict_json import NotJsonError, nesting, parse_strict
+from annals.schemas.wire.strict_json import Document, NotJsonError, nesting, parse_strict
 from json_texts import VALUES, broken, commands
 
 NO_TRACE = (None, None)
@@ -45,6 +46,35 @@ def test_the_fast_path_reads_what_the_strict_path_reads_or_nothing(text: str) ->
         assert repr(surely) == repr(strictly)
         assert isinstance(strictly, Command)
         assert strictly.errors == ()
+
+
+@settings(max_examples=300)
+@given(commands() | broken(commands()))
+def test_a_document_of_very_many_values_is_judged_as_one_of_few(text: str) -> None:
+    value = text.encode()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(strict_json, "MOST_VALUES", -1)
+        patched.setattr(strict_json, "MOST_STEPS", -1)
+        many = _document(value)
+    few = _document(value)
+    if few is None or many is None:
+        assert few is many is None
+    elif few.faults:
+        assert many.faults
+        assert {path.split(".")[0].split("[")[0] for path, _ in many.faults} <= {"data", *_names(few)}
+    else:
+        assert repr(many) == repr(few)
+
+
+def _document(value: bytes) -> Document | None:
+    try:
+        return parse_strict(value)
+    except NotJsonError:
+        return None
+
+
+def _names(document: Document) -> set[str]:
+    return {path.split(".")[0].split("[")[0] for path, _ in document.faults}
 
 
 @given(IDS, IDS, DATA)

@@ -10,17 +10,25 @@ from hypothesis import find, given
 from hypothesis import strategies as st
 from msgspec import UNSET, Meta, UnsetType
 
+from annals.agents.testing import extremes
 from annals.agents.testing.strategies import structs, values
 from annals.schemas.data.complaints import complaints
+from annals.schemas.kinds import document, workflow
 from annals.schemas.messages import Message, Part
 from annals.schemas.values import fields
-from annals.schemas.values.constraints import UNORDERED, checked
+from annals.schemas.values.constraints import UNORDERED, checked, hints, marks_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 IMPORTED = {"Any", "Annotated", "Final", "Meta"}
 NAMED = sorted(name for name in vars(fields) if name[0].isupper() and not name.isupper() and name not in IMPORTED)
+
+ENDS = {"Date": extremes.DAYS, "Time": extremes.MOMENTS} | {
+    name: extremes.TEXTS[id(marks[0])]
+    for name in NAMED
+    if (marks := marks_of(getattr(fields, name))[1]) and id(marks[0]) in extremes.TEXTS
+}
 
 Even = Annotated[int, Meta(ge=0, le=10), checked(lambda n: None if n % 2 == 0 else "is odd")]
 
@@ -62,6 +70,25 @@ def test_values_of_a_named_type_are_valid(name: str, data: st.DataObject) -> Non
 @given(st.one_of(structs(Own), structs(Optional)))
 def test_messages_with_parts_maps_sets_and_rules_are_valid(message: Message) -> None:
     assert list(complaints(type(message), msgspec.to_builtins(message), "")) == []
+
+
+@pytest.mark.filterwarnings("ignore:Generating overly large repr")  # of a text of 32,000 characters
+@pytest.mark.parametrize("name", sorted(ENDS))
+def test_the_ends_of_a_named_text_are_valid_and_drawn(name: str) -> None:
+    annotation = getattr(fields, name)
+    for text in ENDS[name]:
+        assert list(complaints(annotation, text, "")) == [], text[:80]
+    assert find(values(annotation), lambda drawn: drawn in ENDS[name]) in ENDS[name]
+
+
+def test_numbers_lists_and_maps_reach_their_ends() -> None:
+    assert find(values(fields.Count), lambda number: number == 2**64 - 1)
+    assert find(values(fields.Number), lambda number: number == -(2**63))
+    assert find(values(fields.Number), lambda number: number == 5e-324)
+    assert find(values(document.Tags), lambda tags: len(tags) == 50)
+    assert find(values(document.Tags), lambda tags: tags == []) == []
+    steps = hints(workflow.DefineWorkflow)["steps"]
+    assert len(find(values(steps), lambda steps: len(steps) == 100)) == 100
 
 
 def test_members_that_need_not_be_given_are_given_and_not() -> None:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import structlog
 
+from annals.agents.defects import Defect
 from annals.agents.writing.batch import Place, Tally
 from annals.workers.decision_log import DecisionLog
 from annals.workers.logs import configure_logs
@@ -85,6 +86,7 @@ def logged(level: str, capsys: pytest.CaptureFixture[str], **dead_letters: int) 
     configure_logs(Settings(log_format="json", log_level=level))
     tally = Tally()
     tally.dead_letters.update(dead_letters)
+    tally.dead_lettered += [8, 9, 10] if dead_letters else []
     decisions = DecisionLog(PLACE, 1_000_000)
     decisions.committed(tally, RECORDS if dead_letters else RECORDS[:1])
     decisions.folded({"foreign": 2, "void": 0, "counts": 3}, 17)
@@ -103,6 +105,22 @@ def test_what_cannot_be_read_is_one_line_with_its_offsets(capsys: pytest.Capture
     reasons = {"not_json": 2, "misrouted": 1}
     found = {**SHARD, "reasons": reasons, "offsets": [8, 9, 10], "more": 0, "event": "dead letters", "level": "warning"}
     assert logged("info", capsys, **reasons) == [found, DOES_NOT_COUNT]
+
+
+def test_a_command_that_failed_by_a_defect_is_an_error_that_names_the_line_of_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logs(Settings(log_format="json", log_level="info"))
+    tally = Tally()
+    tally.defects.append(Defect(7, "OverflowError", "annals.agents.aggregates.policy:178"))
+    DecisionLog(PLACE, 1_000_000).committed(tally, RECORDS[:1])
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["level"]) == ("command failed by a defect", "error")
+    assert (line["offset"], line["error"], line["raised_at"]) == (
+        7,
+        "OverflowError",
+        "annals.agents.aggregates.policy:178",
+    )
 
 
 def test_a_batch_that_is_as_it_should_be_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:

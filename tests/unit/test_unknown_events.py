@@ -54,3 +54,30 @@ def test_data_that_are_none_of_a_known_version_are_no_later_releases() -> None:
     assert "its data do not fit" in message
     assert "find out what wrote it" in message
     assert "elease 0.9.0" not in message
+
+
+def test_an_event_that_the_aggregates_code_cannot_fold_stops_the_shard_at_its_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(state: Any, event: Any) -> Any:
+        raise ZeroDivisionError("Ada")
+
+    monkeypatch.setattr(REGISTRY["person"], "evolve", broken)
+    message = stopped(record("PersonRegistered", 1, {"name": "Ada"}))
+    assert message.startswith("person 'p-1', partition 0, offset 7, ")
+    assert "PersonRegistered cannot be folded, it raises ZeroDivisionError" in message
+    assert "Ada" not in message
+
+
+@pytest.mark.parametrize("error", [MemoryError, OSError])
+def test_what_says_nothing_of_the_event_is_not_told_as_its_defect(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def broken(state: Any, event: Any) -> Any:
+        raise error
+
+    decider = REGISTRY["person"]
+    monkeypatch.setattr(decider, "evolve", broken)
+    fold = Fold(decider, WorkingSet(decider, MemoryStore(), AggregateCache(1 << 20)), 0, 1, {})
+    with pytest.raises(error):
+        fold.apply([record("PersonRegistered", 1, {"name": "Ada"})])

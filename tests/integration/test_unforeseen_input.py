@@ -1,0 +1,137 @@
+"""Commands that the code did not foresee, by their value or by their cost, through a real broker: the others go on."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+
+from processes import ENTRY_POINT, free_port, own_environment, running, until
+
+pytestmark = pytest.mark.broker
+LAMP = Path(__file__).parents[1] / "unit/lamp.py"
+GONE_OUT_S = 8.0  # the group's session: a worker that is away for longer is thrown out
+
+
+@pytest.fixture
+def environment(bootstrap: str, topic_prefix: str, tmp_path: Path) -> dict[str, str]:
+    """A shell with an aggregate beside the project's, whose `evolve` fails for the bulb that is called unforeseen."""
+    site = tmp_path / "site"
+    (site / "annals_lamp-1.dist-info").mkdir(parents=True)
+    (site / "annals_lamp-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: annals-lamp\nVersion: 1\n")
+    (site / "annals_lamp-1.dist-info/entry_points.txt").write_text("[annals.aggregates]\nlamp = lamp:LAMP\n")
+    hung = 'return Lamp(status="dark", bulb=event.bulb)'
+    code = LAMP.read_text()
+    assert hung in code
+    defect = f"1 / (event.bulb != 'unforeseen')\n            {hung}"
+    (site / "lamp.py").write_text(code.replace(hung, defect) + "\n\nLAMP = lamp()\n")
+    return own_environment(
+        PYTHONPATH=str(site),
+        ANNALS_BOOTSTRAP_SERVERS=bootstrap,
+        ANNALS_TOPIC_PREFIX=topic_prefix,
+        ANNALS_PARTITIONS="1",
+        ANNALS_CREATE_TOPICS="1",
+        ANNALS_DATA_DIR=str(tmp_path / "data"),
+        ANNALS_WEB_PORT=str(free_port()),
+    )
+
+
+def command(kind: str, name: str, aggregate_id: str, data: dict[str, Any]) -> dict[str, Any]:
+    return {"kind": kind, "type": name, "aggregate_id": aggregate_id, "data": data}
+
+
+def sent(environment: dict[str, str], *commands: dict[str, Any], timeout_s: int = 60) -> list[dict[str, Any]]:
+    """Send the commands, and return what became of each."""
+    lines = "".join(json.dumps(each, separators=(",", ":")) + "\n" for each in commands)
+    words = [ENTRY_POINT, "send", "--timeout", str(timeout_s)]
+    done = subprocess.run(words, env=environment, input=lines, capture_output=True, text=True, timeout=150, check=False)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(answers) == len(commands), done.stderr[-2000:]
+    return answers
+
+
+def fetched(path: str, environment: dict[str, str]) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{environment['ANNALS_WEB_PORT']}{path}", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def dead_letters(bootstrap: str, prefix: str) -> list[tuple[bytes, dict[str, bytes]]]:
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "isolation.level": "read_committed"})
+    place = TopicPartition(f"{prefix}dead-letters", 0, 0)
+    try:
+        count = consumer.get_watermark_offsets(place, 10)[1]
+        consumer.assign([place])
+        found: list[tuple[bytes, dict[str, bytes]]] = []
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline and consumer.position([place])[0].offset < count - 1:
+            message = consumer.poll(1)
+            if message is not None and message.error() is None:
+                found.append((message.value(), dict(message.headers() or [])))
+        return found
+    finally:
+        consumer.close()
+
+
+def test_what_one_command_meets_is_its_own_answer(
+    environment: dict[str, str], bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    log = tmp_path / "worker.log"
+    broken = command("lamp", "HangLamp", "l-1", {"bulb": "unforeseen"})
+    vast = {"name": "a", "definition": "a", "owner": {"kind": "person", "id": "p"}, "subjects": [{}] * 300_000}
+    with running([ENTRY_POINT, "worker"], environment, log) as worker:
+        until(lambda: fetched("/health/ready", environment)[0] == 200, worker, log, "annals worker")
+        end_of_time, draft, costly, costly_again, person, hang, other = sent(
+            environment,
+            command("policy", "ActivatePolicy", "po-1", {"effective_from": "9999-12-31T23:59:60Z"}),
+            command(
+                "policy",
+                "DraftPolicy",
+                "po-1",
+                {"name": "a", "description": "a", "owner": vast["owner"], "enforcement": "soft"},
+            ),
+            command("workflow", "DefineWorkflow", "w-1", vast),
+            command("workflow", "DefineWorkflow", "w-2", vast),
+            command("person", "RegisterPerson", "p-1", {"name": "Ada"}),
+            broken,
+            command("lamp", "HangLamp", "l-2", {"bulb": "led"}),
+        )
+        assert end_of_time["error"]["details"] == {
+            "errors": [{"path": "data.effective_from", "message": "is no moment of the calendar (RFC 3339 date-time)"}],
+            "more": 0,
+        }
+        too_many = {"errors": [{"path": "data.subjects", "message": "expected array of length <= 20"}], "more": 0}
+        assert costly["error"]["details"] == costly_again["error"]["details"] == too_many
+        assert [each["status"] for each in (draft, person, other)] == ["accepted"] * 3
+        assert (hang["error"]["code"], hang["error"]["details"]) == ("internal_error", {})
+        assert (hang["version"], hang["head"]) == (0, None)
+        metrics = fetched("/metrics", environment)[1]
+        assert 'annals_dead_letters_total{kind="lamp",reason="internal_error"} 1.0' in metrics
+        decide_s = re.findall(r'annals_decide_seconds_sum\{kind="workflow"\} (\S+)', metrics)
+        assert float(decide_s[0]) < GONE_OUT_S / 2
+        ((value, headers),) = dead_letters(bootstrap, topic_prefix)
+        assert json.loads(value)["data"] == broken["data"]
+        assert headers["reason"] == b"internal_error"
+        assert headers["message"] == b"deciding it failed with ZeroDivisionError"
+        told = log.read_text()
+        assert "command failed by a defect" in told
+        assert "unforeseen" not in told
+
+        answers = sent(environment, *[{**broken, "aggregate_id": f"l-{n}"} for n in range(3, 8)], timeout_s=10)
+        assert [each["status"] for each in answers] == ["rejected"] * 4 + ["unknown"]
+        status, reasons = fetched("/health/ready", environment)
+        assert status == 503
+        assert "failed with ZeroDivisionError at lamp:" in reasons
+        assert sent(environment, command("person", "RegisterPerson", "p-2", {"name": "Bea"}))[0]["status"] == "accepted"
