@@ -10,7 +10,7 @@ from collections import Counter
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.ports import Aggregate, Position, StoppedError
+from annals.agents.ports import Aggregate, Position, StoppedError, StoreError
 from annals.agents.writing.answers import accepted_once, headers_of_outcome, value_of_outcome
 from annals.agents.writing.decision_plan import DecisionPlan, Limits, Place, Setting
 from annals.agents.writing.evaluation import full, oversize
@@ -104,6 +104,8 @@ class Batch:
     def _planned(self, records: Sequence[CommandRecord]) -> DecisionPlan:
         try:
             return DecisionPlan(self._setting, records)
+        except StoreError:  # no command is at fault
+            raise
         except Exception as error:
             if len(records) > 1:  # plan one by one, up to the one that cannot be
                 return self._planned(records[:1])
@@ -152,7 +154,7 @@ class Batch:
         for index, record, key, home in plan.forwarded:
             if index < taken:
                 self._forward(record, key, home)
-        for index, record, reason, message in plan.dead_letters:
+        for index, record, reason, message in plan.dead_lettered:
             if index < taken:
                 self._dead_letter(record, reason, message)
         return taken, failed
