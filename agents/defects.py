@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from annals.agents.ports import JournalError, StoppedError
+from annals.agents.ports import JournalError, StoppedError, StoreError
 
 MOST_IN_A_ROW: Final = 5
 """With so many in a row the shard stops at the last one."""
 
-NO_DEFECTS: Final = (JournalError, MemoryError, OSError)
+NO_DEFECTS: Final = (JournalError, StoreError, MemoryError, OSError)
 """What may go wrong while a command is decided, and says nothing of the command."""
 
 

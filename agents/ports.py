@@ -9,6 +9,10 @@ conformance suites.
     ├── UnreachableError the brokers do not answer; try again later
     ├── DisturbedError   what a shard stands on has changed under it; read again
     └── StoppedError     the shard must not go on by itself; names the place and what to do
+
+    StoreError                   a store cannot do what it was asked for; never the fault of a command
+    ├── StoreDamagedError        what is on disk is not what was written: fold the journal anew
+    └── StoreUnavailableError    files, space, rights or a lock are missing, the data is not: try again later
 """
 
 from __future__ import annotations
@@ -46,6 +50,25 @@ class StaleStateError(JournalError):
 
 class StoppedError(JournalError):
     """The shard stops: going on would mean to guess. The message says where it is and what to do."""
+
+
+class StoreError(Exception):
+    """A store cannot do what it was asked for. The message is RocksDB's; no command is at fault."""
+
+
+class StoreDamagedError(StoreError):
+    """What is on disk is not what was written. A store is only a fold: set it aside and fold the journal anew.
+
+    folder: where the store is, for the factory; empty: it is the one that was opened last.
+    """
+
+    def __init__(self, message: str, folder: str = "") -> None:
+        super().__init__(message)
+        self.folder = folder
+
+
+class StoreUnavailableError(StoreError):
+    """Files, space, rights or a lock are missing. What is on disk may be whole: keep it, and try again later."""
 
 
 class CommandRecord(Protocol):
@@ -225,10 +248,14 @@ class Delivery(NamedTuple):
 
 
 class StoreFactory(Protocol):
-    """Opens a shard's store, and begins it anew where it is not a fold of this journal."""
+    """Opens a shard's store, and begins it anew where it is not a fold of this journal.
+
+    set_aside: a damaged store, which is closed, makes room for the next one that is opened.
+    """
 
     async def open(self) -> ShardStore: ...
     async def renew(self, store: ShardStore) -> ShardStore: ...
+    async def set_aside(self, damage: StoreDamagedError) -> None: ...
     async def close(self, store: ShardStore) -> None: ...
 
 
@@ -239,6 +266,7 @@ class ShardTelemetry(Protocol):
     def folded(self, counts: Mapping[str, int], position: int, end: int) -> None: ...
     def aborted(self) -> None: ...
     def fenced(self) -> None: ...
+    def damaged(self) -> None: ...
     def cached(self, hits: int, misses: int, hot_bytes: int) -> None: ...
 
 

@@ -62,6 +62,7 @@ class Metrics:
         )
         self.aborts = counter("annals_transactions_uncertain_total", "transactions whose end was not known")
         self.fences = counter("annals_fenced_total", "times that another writer took a journal over")
+        self.damages = counter("annals_stores_damaged_total", "stores that were damaged, and are folded anew")
         self.batch_size = histogram("annals_batch_commands", "commands decided in one transaction", BATCHES)
         self.decide_seconds = histogram("annals_decide_seconds", "time to decide and seal a batch", LATENCIES_S)
         self.commit_seconds = histogram(
@@ -110,6 +111,7 @@ class ShardMetrics:
         self._foreign = metrics.foreign.labels(kind)
         self._aborts = metrics.aborts.labels(kind)
         self._fences = metrics.fences.labels(kind)
+        self._damages = metrics.damages.labels(kind)
         self._batch_size = metrics.batch_size.labels(kind)
         self._decide = metrics.decide_seconds.labels(kind)
         self._commit = metrics.commit_seconds.labels(kind)
@@ -157,6 +159,10 @@ class ShardMetrics:
     def fenced(self) -> None:
         """Count a fence by another writer."""
         self._fences.inc()
+
+    def damaged(self) -> None:
+        """Count a damaged store."""
+        self._damages.inc()
 
     def cached(self, hits: int, misses: int, hot_bytes: int) -> None:
         """Count what was found in memory."""

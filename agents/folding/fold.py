@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.defects import NO_DEFECTS
-from annals.agents.ports import Aggregate, Position, StoppedError, command_key
+from annals.agents.ports import Aggregate, Position, StoppedError, StoreError, command_key
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Foreign, Gap, JournalReader
 from annals.schemas.json_schemas.json_schema import urn
@@ -51,12 +51,17 @@ class Fold:
 
         Raises:
             StoppedError: a gap, or an event that this release cannot read; everything before it is settled.
+            StoreError: the store cannot be read or written; nothing of these records is settled.
         """
         last: JournalRecord | None = None
         try:
             for record in records:
                 self._one(record)
                 last = record
+        except StoreError:
+            last = None
+            self._working_set.rollback()
+            raise
         finally:
             if last is not None:
                 cid = cid_of(last.value) if last.value is not None else b""

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from cachetools import LRUCache
+from msgspec import DecodeError
 
-from annals.agents.ports import Aggregate, Changes, Stored
+from annals.agents.ports import Aggregate, Changes, Stored, StoreDamagedError
 
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
@@ -145,7 +146,11 @@ class WorkingSet:
         if stored is None:
             return self.absent
         version, head, recorded_at, state = stored
-        aggregate = Aggregate(version, head, recorded_at, self._decider.decode_state(state))
+        try:
+            decoded = self._decider.decode_state(state)
+        except DecodeError as error:
+            raise StoreDamagedError(f"the state of {key!r} cannot be read: {error}") from error
+        aggregate = Aggregate(version, head, recorded_at, decoded)
         self._aggregate_cache.keep((self._number, key), aggregate, len(state))
         return aggregate
 

@@ -25,12 +25,14 @@ from annals.agents.ports import (
     FencedError,
     StaleStateError,
     StoppedError,
+    StoreError,
     UncertainError,
     UnreachableError,
     command_key,
 )
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.agents.writing.command_queue import CommandQueue
+from annals.agents.writing.damage import DamagedStores
 from annals.agents.writing.deciding import Deciding
 from annals.agents.writing.recovery import newest_outcome
 from annals.schemas.cid import cid_of
@@ -126,6 +128,7 @@ class Shard:
         self._idle.set()
         self._assigned = asyncio.Event()
         self._log = log.bind(kind=place.kind, partition=place.partition)
+        self._damaged = DamagedStores(stores, clock, telemetry, self._log)
 
     @property
     def store(self) -> ShardStore | None:
@@ -191,10 +194,14 @@ class Shard:
                 self._leave(Phase.OPENING, "a connection broke while something was asked of the brokers")
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY_S)
-            except Exception as error:  # noqa: BLE001 - a full disk, a damaged store: nothing may end the shard unseen
+            except StoreError as error:
+                await self._store_failed(error)
+                await asyncio.sleep(retry)
+                retry = min(2 * retry, LAST_RETRY_S)
+            except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
                 self._log.exception("shard failed")
                 self._leave(Phase.OPENING, f"{type(error).__name__}: {error}")
-                await self._close_store()  # RocksDB refuses all that follows on a failed write
+                await self._close_store()
                 await asyncio.sleep(retry)
                 retry = min(2 * retry, LAST_RETRY_S)
 
@@ -232,6 +239,14 @@ class Shard:
             await self._stores.close(store)
         except Exception:  # noqa: BLE001 - a store that cannot be closed can be folded anew
             self._log.exception("the store could not be closed")
+
+    async def _store_failed(self, error: StoreError) -> None:
+        def tell(reason: str) -> None:
+            self.reason = reason
+
+        self._leave(Phase.OPENING, f"the store cannot be used: {error}")
+        await self._close_store()  # RocksDB refuses all that follows on a failure
+        await self._damaged.set_aside(error, tell)
 
     async def _open(self) -> None:
         self._leave(Phase.OPENING, "becoming the journal's only writer")

@@ -49,7 +49,7 @@ def test_a_store_is_as_it_was_after_closing_and_opening(tmp_path, budget):
     store.close()
 
 
-def test_a_store_survives_kill_9(tmp_path, budget):
+def test_a_closed_store_survives_kill_9(tmp_path, budget):
     program = HOLD
     store = opened(tmp_path, budget)
     store.apply(AT_SEVEN)
@@ -100,15 +100,6 @@ def test_a_store_of_another_number_of_partitions_stops_the_shard(tmp_path, budge
     opened(tmp_path, budget).close()
     with pytest.raises(StoppedError, match=r"4 partitions; now it has 8.*recreate the topics with 4"):
         opened(tmp_path, budget, identity_of("person", 0, 8, 1, "events.person"))
-
-
-def test_a_damaged_store_is_begun_anew(tmp_path, budget):
-    opened(tmp_path, budget).close()
-    for file in (tmp_path / "person" / "0").glob("MANIFEST*"):
-        file.write_bytes(b"damaged")
-    store = opened(tmp_path, budget)
-    assert store.position().offset == 0
-    store.close()
 
 
 def test_a_renewed_store_is_empty_and_knows_what_it_is(tmp_path, budget):

@@ -16,7 +16,7 @@ PURE = ("asyncio", "time", "random", "uuid", "os", "socket", "logging", "structl
 # Files of more than about 300 lines are probably two; from here on they surely are.
 LINES_AT_MOST = 400
 # One state machine, whose ways back to the fence are read together; it does not get longer than this.
-LONGER = {"agents/writing/shard.py": 470}
+LONGER = {"agents/writing/shard.py": 480}
 
 
 def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:

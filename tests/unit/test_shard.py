@@ -18,6 +18,8 @@ from annals.agents.ports import (
     OutcomeRecord,
     StaleStateError,
     StoppedError,
+    StoreDamagedError,
+    StoreUnavailableError,
     UncertainError,
     UnreachableError,
 )
@@ -167,12 +169,34 @@ class MemoryLog:
 
 
 class MemoryStores:
+    """Opens stores in memory; where `damages` were given, a look-up in one raises the next of them."""
+
     def __init__(self) -> None:
+        self.damages: list[StoreDamagedError] = []
+        self.lacking: list[StoreUnavailableError] = []
+        self.set_asides: list[StoreDamagedError] = []
         self.store = MemoryStore()
-        self.renewed = 0
+        self.renewed = self.closed = 0
 
     async def open(self):
-        return self.store
+        if self.lacking:
+            raise self.lacking.pop(0)
+        return self.damaged(self.damages[0]) if self.damages else self.store
+
+    @staticmethod
+    def damaged(error: StoreDamagedError) -> MemoryStore:
+        class DamagedStore(MemoryStore):
+            def aggregate(self, key):
+                raise error
+
+        return DamagedStore()
+
+    async def set_aside(self, damage):
+        if self.lacking:
+            raise self.lacking.pop(0)
+        self.damages = self.damages[1:]
+        self.set_asides.append(damage)
+        self.store = MemoryStore()
 
     async def renew(self, store):
         self.renewed += 1
@@ -181,6 +205,7 @@ class MemoryStores:
 
     async def close(self, store):
         """It stays as it is, like one on disk."""
+        self.closed += 1
 
 
 class Source:
@@ -226,7 +251,7 @@ class Clock:
 
 class Telemetry:
     def __init__(self) -> None:
-        self.fences = self.aborts = 0
+        self.fences = self.aborts = self.damages = 0
 
     def committed(self, *_):
         """Not looked at."""
@@ -238,6 +263,9 @@ class Telemetry:
 
     def fenced(self):
         self.fences += 1
+
+    def damaged(self):
+        self.damages += 1
 
 
 class Scene:
@@ -302,6 +330,7 @@ def patience(monkeypatch):
     """Waits for the outside world are as short as they can be: nothing is outside."""
     monkeypatch.setattr("annals.agents.writing.shard.FIRST_RETRY_S", 0.0)
     monkeypatch.setattr("annals.agents.writing.shard.LAST_RETRY_S", 0.0)
+    monkeypatch.setattr("annals.agents.writing.damage.RETRY_S", 0.0)
     monkeypatch.setattr("annals.agents.writing.shard.STABLE_POLL_S", 0.0)
     monkeypatch.setattr("annals.agents.writing.shard.FENCED_PATIENCE_S", 0.0)
     monkeypatch.setattr("annals.agents.writing.shard.SUSPEND_PATIENCE_S", 0.05)

@@ -1,15 +1,23 @@
-"""The shard store on RocksDB: one write batch per journal batch, its position inside the same write batch."""
+"""The shard store on RocksDB: one write batch per journal batch, its position inside the same write batch.
+
+What is in memory alone when a process is killed is folded again from the journal, some ten thousand events; closing
+writes it to a table.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import tempfile
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import structlog
 from rocksdict import (
+    BlockBasedIndexType,
     BlockBasedOptions,
     Cache,
     DBCompressionType,
@@ -20,7 +28,8 @@ from rocksdict import (
     WriteOptions,
 )
 
-from annals.agents.ports import StoppedError
+from annals.agents.ports import StoppedError, StoreDamagedError, StoreError, StoreUnavailableError
+from annals.workers.stores.failures import StoreLockedError, store_error
 from annals.workers.stores.layout import (
     AGGREGATES,
     COMMANDS,
@@ -40,16 +49,22 @@ from annals.workers.stores.layout import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from annals.agents.ports import Changes, CommandEvents, Position, Stored
+
+log = structlog.get_logger(__name__)
 
 BLOOM_BITS: Final = 10.0  # 1 % false positives: most look-ups are for command ids that were never seen
 MEMTABLE_BLOOM_RATIO: Final = 0.02  # of a write buffer, for the same look-ups: 0.5 µs instead of 2 (measured)
-BLOCK_BYTES: Final = 16 << 10
+BLOCK_BYTES: Final = 4 << 10  # a look-up of one key reads one block: 8 µs instead of 10 with 16 KiB (measured)
+METADATA_BLOCK_BYTES: Final = 16 << 10  # of an index's or a filter's partition
 LOCK_WAIT_S: Final = 5.0
 LOCK_POLL_S: Final = 0.2
 KEPT_LOG_FILES: Final = 2
 LOG_FILE_BYTES: Final = 1 << 20
-OPEN_FILES: Final = 128
+OPEN_FILES: Final = 128  # of one store
+DAMAGED: Final = "damaged"
 
 COMPRESSIONS: Final = {
     "none": DBCompressionType.none,
@@ -72,13 +87,13 @@ class Identity(msgspec.Struct, frozen=True):
 class StoreBudget:
     """The memory that all stores of one process share, in bytes: one block cache, one bound for write buffers."""
 
-    def __init__(self, cache_bytes: int, write_buffer_bytes: int) -> None:
-        """Reserve nothing yet: both are upper bounds."""
+    def __init__(self, cache_bytes: int, write_buffer_bytes: int, open_files: int = OPEN_FILES) -> None:
+        """Reserve nothing yet: all are upper bounds. `open_files`: of each store."""
+        self._open_files = open_files
         self.cache = Cache(cache_bytes)
+        # charged to a cache of their own: in the blocks' cache they would leave a small one no room for any block
         self.write_buffers = WriteBufferManager.new_write_buffer_manager_with_cache(
-            write_buffer_bytes,
-            False,
-            self.cache,
+            write_buffer_bytes, False, Cache(write_buffer_bytes)
         )
         self.write_buffer_bytes = write_buffer_bytes
 
@@ -88,7 +103,13 @@ class StoreBudget:
         blocks.set_block_cache(self.cache)
         blocks.set_block_size(BLOCK_BYTES)
         blocks.set_bloom_filter(BLOOM_BITS, False)
+        # A block that is larger than a shard of the cache (1 MiB of 64) is read anew for each look-up: a whole file's
+        # filter is, from 800,000 keys on. Partitions of it stay small, and the cache bounds all of them.
         blocks.set_cache_index_and_filter_blocks(True)
+        blocks.set_index_type(BlockBasedIndexType.two_level_index_search())
+        blocks.set_partition_filters(True)
+        blocks.set_metadata_block_size(METADATA_BLOCK_BYTES)
+        blocks.set_pin_top_level_index_and_filter(True)
         options = Options(raw_mode=True)
         options.create_if_missing(True)
         options.set_block_based_table_factory(blocks)
@@ -96,7 +117,7 @@ class StoreBudget:
         options.set_write_buffer_size(self.write_buffer_bytes // 2)
         options.set_memtable_prefix_bloom_ratio(MEMTABLE_BLOOM_RATIO)
         options.set_memtable_whole_key_filtering(True)
-        options.set_max_open_files(OPEN_FILES)
+        options.set_max_open_files(self._open_files)
         options.set_keep_log_file_num(KEPT_LOG_FILES)
         options.set_max_log_file_size(LOG_FILE_BYTES)
         options.set_compression_type(COMPRESSIONS[compression]())
@@ -110,21 +131,31 @@ class RocksStore:
         """Open or make the database in a folder.
 
         Raises:
-            Exception: the folder is locked by another process, or damaged (RocksDB's words).
+            StoreError: it is damaged, locked by another process, or the machine lacks something.
         """
         self.folder = folder
-        self._db: Any = Rdict(str(folder), options=options)
-        self._get = self._db.get
-        self._unsynced = WriteOptions()  # kill -9 loses nothing that was written; a power cut folds again
+        try:
+            self._db: Any = Rdict(str(folder), options=options)
+        except Exception as error:
+            raise store_error(error, folder) from error
+        # The journal is the write-ahead log. RocksDB's own could lose one of its files, and the writes after it would
+        # stay: a hole that nothing shows. Tables alone are always a beginning of what was written, its position in it.
+        self._without_log = WriteOptions()
+        self._without_log.disable_wal = True
 
     def identity(self) -> Identity | None:
         """Return what this is a fold of; None for a new store."""
         value = self._get(IDENTITY_KEY)
-        return None if value is None else msgspec.json.decode(value, type=Identity)
+        try:
+            return None if value is None else msgspec.json.decode(value, type=Identity)
+        except msgspec.DecodeError as error:
+            raise StoreDamagedError(f"{self.folder}: its identity cannot be read: {error}", str(self.folder)) from error
 
     def identify(self, identity: Identity) -> None:
         """Write down what this is a fold of."""
-        self._db.put(IDENTITY_KEY, msgspec.json.encode(identity))
+        batch = WriteBatch(raw_mode=True)
+        batch.put(IDENTITY_KEY, msgspec.json.encode(identity))
+        self._write(batch)
 
     def position(self) -> Position:
         """Return up to where the journal has been folded."""
@@ -148,10 +179,13 @@ class RocksStore:
     def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
         """Return all void events: by CID, the record's key and the command id."""
         found = {}
-        for key, value in self._db.items(from_key=VOIDS):
-            if not key.startswith(VOIDS):
-                break
-            found[key[len(VOIDS) :]] = decode_void(value)
+        try:
+            for key, value in self._db.items(from_key=VOIDS):
+                if not key.startswith(VOIDS):
+                    break
+                found[key[len(VOIDS) :]] = decode_void(value)
+        except Exception as error:
+            raise store_error(error, self.folder) from error
         return found
 
     def apply(self, changes: Changes) -> None:
@@ -165,15 +199,39 @@ class RocksStore:
         for cid, void in changes.voids.items():
             put(VOIDS + cid, encode_void(*void))
         put(POSITION_KEY, encode_position(changes.position))
-        self._db.write(batch, self._unsynced)
+        self._write(batch)
 
     def size_bytes(self) -> int:
         """Return the bytes of the store's files."""
-        return sum(file.stat().st_size for file in self.folder.iterdir() if file.is_file())
+        return folder_bytes(self.folder)
+
+    def index_and_filter_bytes(self) -> int:
+        """Return the bytes of indexes and filters that are in memory beside the block cache."""
+        return int(self._db.property_int_value("rocksdb.estimate-table-readers-mem") or 0)
 
     def close(self) -> None:
-        """Close the database and give up its lock."""
-        self._db.close()
+        """Close the database and give up its lock.
+
+        Raises:
+            StoreError: what was in memory alone could not be written; the lock is given up all the same.
+        """
+        try:
+            self._db.close()
+        except Exception as error:
+            raise store_error(error, self.folder) from error
+
+    def _get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise store_error(error, self.folder) from error
+        return value
+
+    def _write(self, batch: WriteBatch) -> None:
+        try:
+            self._db.write(batch, self._without_log)
+        except Exception as error:
+            raise store_error(error, self.folder) from error
 
 
 async def open_store(root: Path, identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
@@ -184,68 +242,145 @@ async def open_store(root: Path, identity: Identity, budget: StoreBudget, compre
 
     Raises:
         StoppedError: the store was folded from a journal with another number of partitions.
+        StoreDamagedError: a store is damaged; `set_aside` makes room for another.
+        StoreUnavailableError: the machine lacks what it takes to open one.
     """
     main = root / identity.kind / str(identity.partition)
-    main.parent.mkdir(parents=True, exist_ok=True)
     deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
-    while True:
-        opened = [
-            store
-            for folder in [main, *sorted(main.parent.glob(f"{identity.partition}.*"))]
-            if (store := await asyncio.to_thread(_open_existing, folder, budget, compression)) is not None
-        ]
-        if not opened and not main.exists():
-            opened = [await asyncio.to_thread(RocksStore, main, budget.options(compression))]
-        if opened:
-            return await _chosen(opened, identity, budget, compression)
-        if asyncio.get_running_loop().time() > deadline:
-            beside = Path(tempfile.mkdtemp(prefix=f"{identity.partition}.", dir=main.parent))
-            store = await asyncio.to_thread(RocksStore, beside, budget.options(compression))
-            store.identify(identity)
-            return store
-        await asyncio.sleep(LOCK_POLL_S)
+    with _machine(main):
+        main.parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            folders = [main, *sorted(main.parent.glob(f"{identity.partition}.*"))]
+            opened = await asyncio.to_thread(_open_free, folders, budget, compression)
+            if not opened and not main.exists():
+                opened = [await asyncio.to_thread(RocksStore, main, budget.options(compression))]
+            if opened:
+                return await asyncio.to_thread(_chosen, opened, identity, budget, compression)
+            if asyncio.get_running_loop().time() > deadline:
+                return await asyncio.to_thread(_beside, main, identity, budget, compression)
+            await asyncio.sleep(LOCK_POLL_S)
 
 
 async def renew_store(store: RocksStore, identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
     """Throw a store away and begin a new one in its place."""
-    await asyncio.to_thread(store.close)
-    await asyncio.to_thread(shutil.rmtree, store.folder)
-    fresh = await asyncio.to_thread(RocksStore, store.folder, budget.options(compression))
-    fresh.identify(identity)
-    return fresh
+    with _machine(store.folder):
+        return await asyncio.to_thread(_renewed, store, identity, budget, compression)
 
 
-async def _chosen(opened: list[RocksStore], identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
+async def set_aside(folder: Path) -> None:
+    """Make room for another store where a damaged one is, which is closed.
+
+    The last one of each shard is kept for whoever looks into it, as `damaged.<partition>`, if there is room for both.
+
+    Raises:
+        StoreUnavailableError: it can be neither moved nor removed.
+    """
+    with _machine(folder):
+        await asyncio.to_thread(_set_aside, folder)
+
+
+def _set_aside(folder: Path) -> None:
+    if not folder.exists():
+        return
+    kept = folder.with_name(f"{DAMAGED}.{folder.name.partition('.')[0]}")
+    if kept.exists():
+        shutil.rmtree(kept)
+    if shutil.disk_usage(folder).free > folder_bytes(folder):
+        folder.rename(kept)
+    else:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def _machine(folder: Path) -> Iterator[None]:
+    """Tell a folder that cannot be made, moved or removed from a store that is damaged."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreUnavailableError(f"{folder}: {error}") from error
+
+
+def _open_free(folders: list[Path], budget: StoreBudget, compression: str) -> list[RocksStore]:
+    """Open the stores that are there and that nobody holds; all of them or, where one cannot be opened, none."""
+    opened: list[RocksStore] = []
+    try:
+        for folder in folders:
+            if folder.is_dir():
+                _require_whole(folder)
+                with suppress(StoreLockedError):
+                    opened.append(RocksStore(folder, budget.options(compression)))
+    except StoreError:
+        _close(opened)
+        raise
+    return opened
+
+
+def _require_whole(folder: Path) -> None:
+    """See what RocksDB does not: it makes a new database where the file that names its manifest is gone."""
+    if not (folder / "CURRENT").exists() and any(folder.glob("*.sst")):
+        raise StoreDamagedError(f"{folder}: there are tables, but the file CURRENT is missing", str(folder))
+
+
+def _chosen(opened: list[RocksStore], identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
     """Keep the store that is folded furthest and remove the others, which nobody holds."""
-    best = max(opened, key=lambda store: store.position().offset)
-    for other in opened:
-        if other is not best:
-            await asyncio.to_thread(other.close)
-            await asyncio.to_thread(shutil.rmtree, other.folder)
-    found = best.identity()
+    try:
+        best = max(opened, key=lambda store: store.position().offset)
+        found = best.identity()
+    except StoreError:
+        _close(opened)
+        raise
+    others = [store for store in opened if store is not best]
+    _close(others)
+    for other in others:
+        shutil.rmtree(other.folder)
     if found == identity:
         return best
     if found is not None and found.journal == identity.journal and found.partitions != identity.partitions:
-        await asyncio.to_thread(best.close)
+        best.close()
         raise StoppedError(
             f"{best.folder} was folded when {identity.journal} had {found.partitions} partitions; now it has "
             f"{identity.partitions}. Partitions were added, and keys live in other partitions than their chains: "
             f"recreate the topics with {found.partitions} partitions."
         )
-    return await renew_store(best, identity, budget, compression)
+    if found is not None:
+        log.warning("the store is of another fold; folding anew", folder=str(best.folder), found=str(found))
+    return _renewed(best, identity, budget, compression)
 
 
-def _open_existing(folder: Path, budget: StoreBudget, compression: str) -> RocksStore | None:
-    """Open a store that is there; None if it is not, or is locked. A damaged one is removed: it is only a fold."""
-    if not folder.is_dir():
-        return None
+def _renewed(store: RocksStore, identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
+    _close([store])
+    shutil.rmtree(store.folder)
+    fresh = RocksStore(store.folder, budget.options(compression))
+    fresh.identify(identity)
+    return fresh
+
+
+def _beside(main: Path, identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
+    folder = Path(tempfile.mkdtemp(prefix=f"{identity.partition}.", dir=main.parent))
     try:
-        return RocksStore(folder, budget.options(compression))
-    except Exception as error:  # noqa: BLE001 - the binding raises bare Exceptions with RocksDB's words
-        if "lock" in str(error).lower():
-            return None
-        shutil.rmtree(folder)
-        return RocksStore(folder, budget.options(compression))
+        store = RocksStore(folder, budget.options(compression))
+        store.identify(identity)
+    except StoreError:
+        shutil.rmtree(folder)  # or each further try would leave another
+        raise
+    return store
+
+
+def _close(stores: list[RocksStore]) -> None:
+    """Close stores that are not needed, whatever they have to say to that."""
+    for store in stores:
+        with suppress(StoreError):
+            store.close()
+
+
+def folder_bytes(folder: Path) -> int:
+    """Return the bytes of a folder's files; one that goes meanwhile, after a compaction, has none."""
+    size = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as files:
+        for file in files:
+            with suppress(FileNotFoundError):
+                size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
 def identity_of(kind: str, partition: int, partitions: int, state_version: int, journal: str) -> Identity:

@@ -22,7 +22,8 @@ from annals.topics.catalog import (
 from annals.topics.names import TopicNames, transactional_id
 from annals.workers.decision_log import DecisionLog
 from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
-from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
+from annals.workers.open_files import most_shards, raise_limit, tables, too_few
+from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store, set_aside
 from annals.workers.telemetry import ShardMetrics
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from aiokafka.structs import TopicPartition
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import StoreDamagedError
     from annals.workers.clock import SystemClock
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.settings import Settings
@@ -61,14 +63,23 @@ class Stores:
         self._identity = identity
         self._budget = budget
         self._compression = compression
+        self._folder: Path | None = None
 
     async def open(self) -> RocksStore:
         """Open the store, or begin one."""
-        return await open_store(self._root, self._identity, self._budget, self._compression)
+        store = await open_store(self._root, self._identity, self._budget, self._compression)
+        self._folder = store.folder
+        return store
 
     async def renew(self, store: Any) -> RocksStore:
         """Begin the store anew."""
         return await renew_store(store, self._identity, self._budget, self._compression)
+
+    async def set_aside(self, damage: StoreDamagedError) -> None:
+        """Make room for another store."""
+        folder = Path(damage.folder) if damage.folder else self._folder
+        if folder is not None:
+            await set_aside(folder)
 
     async def close(self, store: Any) -> None:
         """Close the store; RocksDB flushes what is in memory."""
@@ -106,7 +117,10 @@ class Shards:
         self._names = TopicNames(settings.topic_prefix)
         self._kinds = {self._names.commands(kind): kind for kind in deciders}
         self._aggregate_cache = AggregateCache(settings.state_cache_bytes)
-        self._budget = StoreBudget(settings.store_cache_bytes, WRITE_BUFFER_BYTES)
+        all_shards = sum(partitions[kind] for kind in deciders)
+        self._files = raise_limit(all_shards)
+        self._budget = StoreBudget(settings.store_cache_bytes, WRITE_BUFFER_BYTES, tables(self._files, all_shards))
+        self._too_few_files: str | None = None
         self._folding = asyncio.Semaphore(FOLDING)
         self._concurrency_limit = ConcurrencyLimit()
         self._shards: dict[Key, Shard] = {}
@@ -134,11 +148,14 @@ class Shards:
         wanted = {(self._kinds[tp.topic], tp.partition) for tp in assigned if tp.topic in self._kinds}
         async with self._changing:
             await asyncio.gather(*(self._close(key) for key in list(self._shards) if key not in wanted))
+            self._too_few_files = too_few(self._files, len(wanted))
             for key in sorted(wanted):
                 if key in self._shards:
                     self._shards[key].resume()
-                else:
+                elif len(self._shards) < most_shards(self._files):
                     self._open(key)
+        if self._too_few_files:
+            log.error("too few files for the shards assigned", reason=self._too_few_files)
         self.is_assigned = True
         log.info("shards assigned", shards=[f"{kind}-{partition}" for kind, partition in sorted(wanted)])
 
@@ -146,7 +163,8 @@ class Shards:
         """Return why the worker is not ready, a reason per shard; empty when it is."""
         if not self.is_assigned:
             return ["no partitions have been assigned yet: a rebalance is under way, or the group cannot be reached"]
-        return [
+        lacking = [self._too_few_files] if self._too_few_files else []
+        return lacking + [
             f"{shard.place.kind}-{shard.place.partition} is {shard.phase.value}: {shard.reason}"
             for shard in self.all()
             if shard.phase is not Phase.OPEN

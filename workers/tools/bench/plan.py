@@ -18,6 +18,7 @@ PARTS: Final = (
     "scaling",
     "pause",
     "domain",
+    "size",
 )
 """The names of the measurements, in the order of RESULTS.md."""
 
@@ -46,6 +47,10 @@ class Plan:
     scaling_commands: int = 200_000
     workers: tuple[int, ...] = (1, 2, 4)
     domain_rounds: int = 2_000
+    seen_commands: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
+    """What a partition has seen, by which the cost of one more is measured."""
+    seen_aggregates: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    seen_sample: int = 2_000
 
 
 FULL: Final = Plan()
@@ -67,5 +72,8 @@ QUICK: Final = Plan(
     scaling_commands=1_000,
     workers=(1, 2),
     domain_rounds=5,
+    seen_commands=(500, 2_000),
+    seen_aggregates=(500, 2_000),
+    seen_sample=500,
 )
 """Enough to run through every line of the benchmarks in seconds; its figures say nothing."""

@@ -16,6 +16,7 @@ from annals.workers.tools.bench.parts.fold import measure_fold
 from annals.workers.tools.bench.parts.latency import measure_latency
 from annals.workers.tools.bench.parts.memory import measure_memory, measure_sizes
 from annals.workers.tools.bench.parts.scaling import measure_pause, measure_scaling
+from annals.workers.tools.bench.parts.size import measure_size
 from annals.workers.tools.bench.parts.takeover import measure_takeover
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
     "scaling": measure_scaling,
     "pause": measure_pause,
     "domain": measure_domain,
+    "size": measure_size,
 }
-WITHOUT_BROKERS: Final = frozenset({"domain"})
+WITHOUT_BROKERS: Final = frozenset({"domain", "size"})
 
 
 async def measure(

@@ -1,0 +1,63 @@
+"""What a shard does about a damaged store: it is only a fold, and makes room for the next one."""
+
+from __future__ import annotations
+
+from asyncio import sleep
+from typing import TYPE_CHECKING, Any, Final
+
+from annals.agents.ports import StoreDamagedError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annals.agents.ports import Clock, ShardTelemetry, StoreFactory
+
+MOST: Final = 3  # stores set aside within an hour; where there are more, it is the disk or the memory
+HOUR_S: Final = 3600.0
+RETRY_S: Final = 5.0
+
+
+class DamagedStores:
+    """Sets one shard's damaged stores aside, at most three times an hour."""
+
+    def __init__(self, stores: StoreFactory, clock: Clock, telemetry: ShardTelemetry, log: Any) -> None:
+        """Begin without any damage."""
+        self._stores = stores
+        self._clock = clock
+        self._telemetry = telemetry
+        self._log = log
+        self._set_aside_at: list[float] = []
+
+    async def set_aside(self, failure: StoreError, tell: Callable[[str], None]) -> None:
+        """Make room for a new fold if the failure is damage; where that was done too often, wait first.
+
+        The store must be closed. tell: what the shard is waiting for.
+        """
+        if isinstance(failure, StoreDamagedError):
+            await self._set_aside(failure, tell)
+
+    async def _set_aside(self, damage: StoreDamagedError, tell: Callable[[str], None]) -> None:
+        self._telemetry.damaged()
+        self._log.error("the store is damaged", reason=str(damage))
+        tell(f"the store is damaged, folding the journal anew: {damage}")
+        if (wait_s := self._wait_s()) > 0:
+            reason = (
+                f"the store was damaged {MOST + 1} times within an hour, and is folded anew in {wait_s:.0f} s: look at "
+                f"the disk and the memory of this machine, or run the worker on another. {damage}"
+            )
+            self._log.error("stores are damaged again and again", reason=reason)
+            tell(reason)
+            await sleep(wait_s)
+        try:
+            await self._stores.set_aside(damage)
+        except StoreError as error:
+            self._log.error("the damaged store cannot be set aside", reason=str(error))
+            tell(f"the damaged store cannot be set aside: {error}")
+            await sleep(RETRY_S)
+        else:
+            self._set_aside_at.append(self._clock.monotonic())
+
+    def _wait_s(self) -> float:
+        now = self._clock.monotonic()
+        self._set_aside_at = [at for at in self._set_aside_at if now - at < HOUR_S]
+        return self._set_aside_at[-MOST] + HOUR_S - now if len(self._set_aside_at) >= MOST else 0.0

@@ -1,0 +1,67 @@
+"""A worker under a limit of open files: it raises the soft one, and says by number when the hard one is too low."""
+
+import resource
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from processes import ENTRY_POINT, free_port, own_environment, running, until
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def environment(bootstrap: str, topic_prefix: str, tmp_path: Path, port: int) -> dict[str, str]:
+    return own_environment(
+        ANNALS_BOOTSTRAP_SERVERS=bootstrap,
+        ANNALS_TOPIC_PREFIX=topic_prefix,
+        ANNALS_PARTITIONS="4",
+        ANNALS_CREATE_TOPICS="1",
+        ANNALS_DATA_DIR=str(tmp_path / "data"),
+        ANNALS_WEB_PORT=str(port),
+    )
+
+
+def readiness(port: int) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
+            return answer.status, answer.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+    except OSError:
+        return 0, ""
+
+
+def limit(soft: int, hard: int) -> dict[str, object]:
+    return {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))}
+
+
+def test_the_soft_limit_is_raised(environment: dict[str, str], port: int, tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    with running([ENTRY_POINT, "worker"], environment, log, **limit(128, 4_000)) as process:
+        until(lambda: readiness(port)[0] == 200, process, log, "ready")
+        limits = Path(f"/proc/{process.pid}/limits").read_text()
+        assert len(list(Path(f"/proc/{process.pid}/fd").iterdir())) > 128
+    (line,) = (line for line in limits.splitlines() if line.startswith("Max open files"))
+    assert line.split()[3:5] == ["3908", "4000"]
+    assert "Too many open files" not in log.read_text()
+
+
+def test_a_hard_limit_that_is_too_low_is_named_by_number(
+    environment: dict[str, str], port: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "worker.log"
+    with running([ENTRY_POINT, "worker"], environment, log, **limit(128, 300)) as process:
+        until(lambda: "open files" in readiness(port)[1], process, log, "says why it is not ready")
+        code, said = readiness(port)
+    assert code == 503
+    assert "28 shards need" in said
+    assert "may have 300" in said
+    assert "Too many open files" not in log.read_text()
