@@ -58,6 +58,9 @@ class Metrics:
         self.dead_letters = counter(
             "annals_dead_letters_total", "records that cannot be read as a command", ("kind", "reason")
         )
+        self.oversized = counter(
+            "annals_snapshots_too_large_total", "snapshots left out since they are larger than their topic takes"
+        )
         self.aborts = counter("annals_transactions_uncertain_total", "transactions whose end was not known")
         self.fences = counter("annals_fenced_total", "times that another writer took a journal over")
         self.batch_size = histogram("annals_batch_commands", "commands decided in one transaction", BATCHES)
@@ -106,6 +109,7 @@ class ShardMetrics:
         self._forwarded = metrics.forwarded.labels(kind)
         self._void = metrics.void.labels(kind)
         self._foreign = metrics.foreign.labels(kind)
+        self._oversized = metrics.oversized.labels(kind)
         self._aborts = metrics.aborts.labels(kind)
         self._fences = metrics.fences.labels(kind)
         self._batch_size = metrics.batch_size.labels(kind)
@@ -130,6 +134,8 @@ class ShardMetrics:
         self._events.inc(tally.events)
         if tally.forwarded:
             self._forwarded.inc(tally.forwarded)
+        if tally.oversized:
+            self._oversized.inc(len(tally.oversized))
         self._batch_size.observe(len(records))
         self._decide.observe(decided_s)
         self._commit.observe(committed_s)

@@ -21,10 +21,10 @@ from annals.schemas.snapshot import Snapshot, encode_snapshot
 from annals.schemas.values.moments import recorded_at
 from annals.schemas.wire.dead_letter import TOO_LARGE
 from annals.topics.headers import dead_letter_headers, forwarded_headers
-from annals.topics.wire import encode_headers, encoded_event_headers
+from annals.topics.wire import NO_TIMESTAMP, encode_headers, encoded_event_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.working_set import WorkingSet
@@ -42,7 +42,7 @@ RECORD_BYTES: Final = 100  # a record batch of one record, beside its key, value
 class Tally:
     """What became of a batch, for metrics: counted here, told at once after the commit."""
 
-    __slots__ = ("dead_letters", "events", "forwarded", "statuses")
+    __slots__ = ("dead_letters", "events", "forwarded", "oversized", "statuses")
 
     def __init__(self) -> None:
         """Begin at nothing."""
@@ -50,6 +50,13 @@ class Tally:
         self.dead_letters: Counter[str] = Counter()
         self.events = 0
         self.forwarded = 0
+        self.oversized: list[str] = []
+        """The aggregates whose snapshot was larger than its topic takes, and left out."""
+
+    @property
+    def others(self) -> int:
+        """How many were answered by no outcome."""
+        return self.forwarded + self.dead_letters.total()
 
 
 class Batch:
@@ -64,8 +71,12 @@ class Batch:
         limits: Limits,
         now: datetime,
         journal_end: int,
+        answered: Collection[int] = frozenset(),
     ) -> None:
-        """Take the shard's parts, the decision time (UTC), and where the journal ends now."""
+        """Take the shard's parts, the decision time (UTC), and where the journal ends now.
+
+        answered: the offsets of commands that have their copy or dead letter already.
+        """
         now_text, now_ms = recorded_at(now), int(now.timestamp() * 1000)
         self._setting = Setting(decider, working_set, place, limits, now)
         self._kind = place.kind.encode()
@@ -73,6 +84,7 @@ class Batch:
         self._writes = writes
         self._single: list[Record] = []  # events of commands that caused one each, not yet written
         self._journal_end = journal_end
+        self._answered = answered
         self._last_cid = b""
         self.tally = Tally()
         self.next_offset = -1
@@ -122,7 +134,7 @@ class Batch:
 
         Return how many of its records are done, and what went wrong with the one behind them, if anything did.
         """
-        kind, now_ms, tally, base = self._setting.place.kind, self._moment[2], self.tally, self._journal_end
+        kind, tally, base = self._setting.place.kind, self.tally, self._journal_end
         taken, failed = plan.taken, None
         sealed: dict[bytes, Aggregate] = {}
         outcomes: list[Record] = []
@@ -142,7 +154,7 @@ class Batch:
                 break
             # where the journal will end once this is committed: behind the events so far and the transaction's marker
             journal_end = base + tally.events + 1 if tally.events else base
-            outcomes.append((planned.key, value, now_ms, headers_of_outcome(planned, journal_end)))
+            outcomes.append((planned.key, value, NO_TIMESTAMP, headers_of_outcome(planned, journal_end)))
             statuses.append(status)
             if taken <= planned.index + 1:
                 break
@@ -150,10 +162,10 @@ class Batch:
         self._writes.add_outcomes(outcomes)
         tally.statuses.update(statuses)
         for index, record, key, home in plan.forwarded:
-            if index < taken:
+            if index < taken and record.offset not in self._answered:
                 self._forward(record, key, home)
-        for index, record, reason, message in plan.dead_letters:
-            if index < taken:
+        for index, record, reason, message in plan.dead_lettered:
+            if index < taken and record.offset not in self._answered:
                 self._dead_letter(record, reason, message)
         return taken, failed
 
@@ -248,14 +260,16 @@ class Batch:
             after.head or b"",
             decider.state_version,
             decider.encode_state(after.state),
+            after.recorded_at,
+            self._journal_end + self.tally.events - 1,
         )
-        # The broker's time: were our clock an hour ahead, it would refuse the snapshot, and the events with it.
-        self._writes.add_snapshot(planned.key, encode_snapshot(snapshot), planned.record.timestamp)
+        if self._writes.add_snapshot(planned.key, encode_snapshot(snapshot), NO_TIMESTAMP):
+            self.tally.oversized.append(snapshot.aggregate_id)
 
     def _forward(self, record: CommandRecord, key: bytes, home: int) -> None:
         place = self._setting.place
         headers = encode_headers(forwarded_headers(record.headers, place.partition, record.offset))
-        if self._writes.add_forward(home, key, record.value, self._moment[2], headers):
+        if self._writes.add_forward(home, key, record.value, NO_TIMESTAMP, headers):
             self.tally.forwarded += 1
         else:
             self._dead_letter(record, TOO_LARGE, f"with its origin it is larger than {place.topic} takes")
@@ -265,7 +279,7 @@ class Batch:
         headers = encode_headers(
             dead_letter_headers(record.headers, reason, message, topic, partition, record.offset, record.timestamp)
         )
-        self._writes.add_dead_letter(record.key, record.value, self._moment[2], headers)
+        self._writes.add_dead_letter(record.key, record.value, NO_TIMESTAMP, headers)
         self.tally.dead_letters[reason] += 1
 
 

@@ -105,6 +105,16 @@ def test_what_cannot_be_read_is_one_line_with_its_offsets(capsys: pytest.Capture
     assert logged("info", capsys, **reasons) == [found, DOES_NOT_COUNT]
 
 
+def test_snapshots_that_were_left_out_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(Settings(log_format="json"))
+    tally = Tally()
+    tally.oversized += [f"p-{number}" for number in range(22)]
+    DecisionLog(PLACE, 1_000_000).committed(tally, RECORDS[:1])
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["level"]) == ("snapshots too large for their topic", "warning")
+    assert (line["aggregates"], line["more"]) == ([f"p-{number}" for number in range(20)], 2)
+
+
 def test_a_batch_that_is_as_it_should_be_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert logged("info", capsys) == [DOES_NOT_COUNT]
 
