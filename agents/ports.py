@@ -6,6 +6,7 @@ conformance suites.
     JournalError
     ├── FencedError      another writer has the journal now
     ├── UncertainError   what became of a transaction is not known; fence and read
+    │   └── OutlastedError   it took longer than a transaction may: not so much at once
     ├── UnreachableError the brokers do not answer; try again later
     ├── DisturbedError   what a shard stands on has changed under it; read again
     └── StoppedError     the shard must not go on by itself; names the place and what to do
@@ -33,11 +34,23 @@ class JournalError(Exception):
 
 
 class FencedError(JournalError):
-    """Another writer holds the shard's transactional id now; nothing more of ours will ever be visible."""
+    """Another writer holds the shard's transactional id now; nothing more of ours will ever be visible.
+
+    outlasted: the transaction had taken longer than it may, and the broker fences whoever it takes one from, too.
+    """
+
+    def __init__(self, message: str, *, outlasted: bool = False) -> None:
+        """Take what happened."""
+        super().__init__(message)
+        self.outlasted = outlasted
 
 
 class UncertainError(JournalError):
     """Whether a transaction was committed is not known: drop what was decided, fence, read the journal again."""
+
+
+class OutlastedError(UncertainError):
+    """A transaction took longer than it may, or would have: the same at once would again."""
 
 
 class UnreachableError(JournalError):
@@ -168,6 +181,19 @@ class OutcomeRecord(NamedTuple):
     journal_end: int | None
 
 
+class CopyRecord(NamedTuple):
+    """A record of commands that calls itself the copy of one of another partition, whoever wrote it.
+
+    partition: where it is; offset: that of its original; headers: those of the original, as the copy has them.
+    """
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
 class LogState(NamedTuple):
     """What Kafka says of a shard right after the fence. Offsets; None where there is none.
 
@@ -189,6 +215,9 @@ class LogState(NamedTuple):
     journal_end: int
 
 
+DeadLetterRecord = tuple[int, "bytes | None", "bytes | None"]
+"""A dead letter of a shard's command, whoever wrote it: the offset that it names, key and value."""
+
 Record = tuple[bytes, bytes, int, bytes]
 """What is written: key, value, timestamp in ms, and headers as `annals.topics.wire` encodes them."""
 
@@ -196,12 +225,13 @@ Record = tuple[bytes, bytes, int, bytes]
 class Writes(Protocol):
     """The records of one transaction while it is being decided.
 
-    add_events: of as many commands, one each; add_together: several of one command, which stay in one record batch.
+    add_events: of as many commands, one each; add_together: several of one command, which stay in one record batch;
+    add_snapshot: 0, or the bytes that it would need where that is more than its topic takes, so that it is left out.
     """
 
     def add_events(self, records: Sequence[Record]) -> None: ...
     def add_together(self, records: Sequence[Record]) -> None: ...
-    def add_snapshot(self, key: bytes, value: bytes, timestamp_ms: int) -> None: ...
+    def add_snapshot(self, key: bytes, value: bytes, timestamp_ms: int) -> int: ...
     def add_outcomes(self, records: Sequence[Record]) -> None: ...
     def add_dead_letter(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> None: ...
     def add_forward(
@@ -217,20 +247,27 @@ class ShardLog(Protocol):
     def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]: ...
     def newest_outcomes(self, seen: LogState) -> AsyncIterator[list[OutcomeRecord]]: ...
     async def command_at(self, offset: int) -> CommandRecord | None: ...
-    async def lost_commands(self, commands: set[tuple[bytes, bytes]]) -> list[int]: ...
-    async def last_forwarded(self, first: int, tell: Callable[[str], None]) -> int | None: ...
+    def read_commands(self, start: int, stop: int) -> AsyncIterator[Sequence[CommandRecord]]: ...
+    def copies(self, tell: Callable[[str], None]) -> AsyncIterator[list[CopyRecord]]: ...
+    def dead_letters(self) -> AsyncIterator[list[DeadLetterRecord]]: ...
+    async def outcomes_of(self, commands: set[tuple[bytes, bytes]]) -> list[OutcomeRecord]: ...
     def writes(self) -> Writes: ...
+    def throttled_s(self) -> float: ...
     async def commit(self, writes: Writes, next_offset: int, expected_base: int) -> None: ...
     async def close(self) -> None: ...
 
 
 class CommandSource(Protocol):
-    """Where a shard's commands come from. What was fetched before the last `deliver_from` is of an older generation."""
+    """Where a shard's commands come from. What was fetched before the last `deliver_from` is of an older generation.
+
+    decided_until: how far all is decided if all commands below an offset are: markers and aborted records behind the
+    last of them included, as soon as they were read.
+    """
 
     @property
     def generation(self) -> int: ...
     def deliver_from(self, offset: int) -> None: ...
-    def position(self) -> int: ...
+    def decided_until(self, next_offset: int) -> int: ...
     def pause(self) -> None: ...
     def resume(self) -> None: ...
 

@@ -15,6 +15,8 @@ _TYPES: Final[dict[str, type]] = {
     "state_version": int,
     "state": bytes,
 }
+# What releases before these members wrote has neither.
+_LATER: Final[dict[str, type]] = {"recorded_at": str, "offset": int}
 
 
 class SnapshotError(ValueError):
@@ -25,7 +27,8 @@ class Snapshot(Struct, frozen=True):
     """A state bound to the event that it was folded up to.
 
     `head` is that event's binary CID, `state` what the decider's `encode_state` gave, to be read only by a release with
-    the same `state_version`.
+    the same `state_version`. `recorded_at` is the time behind which the aggregate's next event must not go back, as in
+    the event's block or later; `offset` is the event's in the journal. Of releases that wrote neither both are None.
     """
 
     kind: str
@@ -34,6 +37,13 @@ class Snapshot(Struct, frozen=True):
     head: bytes
     state_version: int
     state: bytes
+    recorded_at: str | None = None
+    offset: int | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a state can be restored from it: with the time that its chain has come to."""
+        return self.recorded_at is not None and self.offset is not None
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
@@ -46,11 +56,12 @@ def encode_snapshot(snapshot: Snapshot) -> bytes:
     """
     if not is_cid(snapshot.head):
         raise ValueError("a snapshot's head is the 36 bytes of a CID")
-    return encode({name: getattr(snapshot, name) for name in _TYPES})
+    members = {name: getattr(snapshot, name) for name in (*_TYPES, *_LATER)}
+    return encode({name: value for name, value in members.items() if value is not None})
 
 
 def decode_snapshot(value: bytes) -> Snapshot:
-    """Return the snapshot in a record of `snapshots.<kind>`.
+    """Return the snapshot in a record of `snapshots.<kind>`. Members that are not known are passed over.
 
     Raises:
         SnapshotError: it is none; the message says why.
@@ -59,11 +70,12 @@ def decode_snapshot(value: bytes) -> Snapshot:
         members: dict[str, Any] = decode(value)
     except NotCanonicalError as error:
         raise SnapshotError(f"no snapshot: {error}") from None
-    if members.keys() != _TYPES.keys():
+    if not members.keys() >= _TYPES.keys():
         raise SnapshotError(f"no snapshot: its members are {', '.join(sorted(members))[:200]}")
-    for name, wanted in _TYPES.items():
-        if type(members[name]) is not wanted:
-            raise SnapshotError(f"no snapshot: {name} is {type(members[name]).__name__}, not {wanted.__name__}")
+    wanted = {name: type_ for name, type_ in (_TYPES | _LATER).items() if name in members}
+    for name, type_ in wanted.items():
+        if type(members[name]) is not type_:
+            raise SnapshotError(f"no snapshot: {name} is {type(members[name]).__name__}, not {type_.__name__}")
     if not is_cid(members["head"]):
         raise SnapshotError("no snapshot: head is no CID of this project's form")
-    return Snapshot(**members)
+    return Snapshot(**{name: members[name] for name in wanted})

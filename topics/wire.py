@@ -10,6 +10,9 @@ from typing import Final
 
 from annals.topics.headers import CONTENT_TYPE, KNOWN_TYPES, SPEC_VERSION, TRACEPARENT, TRACESTATE, type_headers
 
+NO_TIMESTAMP: Final = -1
+"""What a record has whose time is the broker's to say. One that names its own is refused by a broker whose clock is an
+hour behind it, unless the topic's bounds are lifted: only events do, since theirs are."""
 _TABLE: Final = 1 << 13  # every length of an id, and most offsets of a batch
 
 

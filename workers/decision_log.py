@@ -37,6 +37,12 @@ class DecisionLog:
 
     def committed(self, tally: Tally, records: Sequence[CommandRecord]) -> None:
         """Say what became of these records, once it is lasting."""
+        if tally.oversized:
+            self._log.warning(
+                "snapshots too large for their topic",
+                aggregates=tally.oversized[:MOST_NAMED],
+                more=max(0, len(tally.oversized) - MOST_NAMED),
+            )
         if self._log.is_enabled_for(logging.DEBUG):
             self._tell_each(records)
         if tally.dead_letters:

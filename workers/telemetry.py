@@ -60,6 +60,9 @@ class Metrics:
             "records that cannot be read as a command, or failed by a defect (internal_error)",
             ("kind", "reason"),
         )
+        self.oversized = counter(
+            "annals_snapshots_too_large_total", "snapshots left out since they are larger than their topic takes"
+        )
         self.aborts = counter("annals_transactions_uncertain_total", "transactions whose end was not known")
         self.fences = counter("annals_fenced_total", "times that another writer took a journal over")
         self.damages = counter("annals_stores_damaged_total", "stores that were damaged, and are folded anew")
@@ -109,6 +112,7 @@ class ShardMetrics:
         self._forwarded = metrics.forwarded.labels(kind)
         self._void = metrics.void.labels(kind)
         self._foreign = metrics.foreign.labels(kind)
+        self._oversized = metrics.oversized.labels(kind)
         self._aborts = metrics.aborts.labels(kind)
         self._fences = metrics.fences.labels(kind)
         self._damages = metrics.damages.labels(kind)
@@ -134,6 +138,8 @@ class ShardMetrics:
         self._events.inc(tally.events)
         if tally.forwarded:
             self._forwarded.inc(tally.forwarded)
+        if tally.oversized:
+            self._oversized.inc(len(tally.oversized))
         self._batch_size.observe(len(records))
         self._decide.observe(decided_s)
         self._commit.observe(committed_s)

@@ -91,6 +91,7 @@ class Watch:
         now = self._clock.monotonic()
         for where, shard in shards.items():
             shard.compare(journal_ends[journals[where]])
+            shard.keep_position()
             labels = shard.place.kind, str(shard.place.partition)
             self._metrics.lag.labels(*labels).set(shard.behind(ends[where]))
             self._metrics.blocked.labels(*labels).set(self._blocked(where, stable[where], ends[where], now))

@@ -20,10 +20,10 @@ from annals.schemas.values.moments import recorded_at
 from annals.schemas.wire.dead_letter import INTERNAL_ERROR, TOO_LARGE, DeadLetter
 from annals.schemas.wire.reading import read_commands
 from annals.topics.headers import dead_letter_headers, forwarded_headers
-from annals.topics.wire import encode_headers
+from annals.topics.wire import NO_TIMESTAMP, encode_headers
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from datetime import datetime
 
     from annals.agents.deciding.decider import Decider
@@ -40,7 +40,7 @@ CHUNK_BYTES: Final = 65_536  # of larger commands fewer: between two chunks some
 class Tally:
     """What became of a batch, for metrics: counted here, told at once after the commit."""
 
-    __slots__ = ("dead_lettered", "dead_letters", "defects", "events", "forwarded", "statuses")
+    __slots__ = ("dead_lettered", "dead_letters", "defects", "events", "forwarded", "oversized", "statuses")
 
     def __init__(self) -> None:
         """Begin at nothing."""
@@ -50,6 +50,13 @@ class Tally:
         self.defects: list[Defect] = []
         self.events = 0
         self.forwarded = 0
+        self.oversized: list[str] = []
+        """The aggregates whose snapshot was larger than its topic takes, and left out."""
+
+    @property
+    def others(self) -> int:
+        """How many were answered by no outcome."""
+        return self.forwarded + self.dead_letters.total()
 
 
 class Batch:
@@ -65,13 +72,15 @@ class Batch:
         now: datetime,
         journal_end: int,
         failed_in_a_row: int = 0,
+        answered: Collection[int] = frozenset(),
         *,
         checks_states: bool = False,
     ) -> None:
         """Take the shard's parts, the decision time (UTC), and where the journal ends now.
 
-        failed_in_a_row: how many commands before these failed by a defect; checks_states: whether the state that each
-        command leads to is encoded for trial, because one of them has no encoding.
+        failed_in_a_row: how many commands before these failed by a defect; answered: the offsets of commands that have
+        their copy or dead letter already; checks_states: whether the state that each command leads to is encoded for
+        trial, because one of them has no encoding.
         """
         now_text, now_ms = recorded_at(now), int(now.timestamp() * 1000)
         self._setting = Setting(decider, working_set, place, limits, now)
@@ -80,6 +89,7 @@ class Batch:
         self._writes = writes
         self._single: list[Record] = []  # events of commands that caused one each, not yet written
         self._journal_end = journal_end
+        self._answered = answered
         self._last_cid = b""
         self._checks_states = checks_states
         self._looks_at_states = checks_states or limits.snapshot_every > 0
@@ -192,7 +202,7 @@ class Batch:
         Return how many of its records are done, and what went wrong with the one behind them, if anything did.
         """
         setting, moment, tally, base = self._setting, self._moment, self.tally, self._journal_end
-        kind, now_ms = setting.place.kind, moment[2]
+        kind = setting.place.kind
         taken, error = plan.taken, None
         sealed: dict[bytes, Aggregate] = {}
         outcomes: list[Record] = []
@@ -212,7 +222,7 @@ class Batch:
                 # marker
                 events = tally.events + len(records)
                 headers = headers_of_outcome(planned, base + events + 1 if events else base)
-                snapshot = self._snapshot(planned) if records and self._looks_at_states else None
+                snapshot = self._snapshot(planned, base + events - 1) if records and self._looks_at_states else None
             except NO_DEFECTS:
                 raise
             except Exception as wrong:  # noqa: BLE001 - what has no encoding: then the command is tried alone
@@ -220,7 +230,7 @@ class Batch:
                 break
             if records:
                 self._add(planned, records, sealed, snapshot)
-            outcomes.append((planned.key, value, now_ms, headers))
+            outcomes.append((planned.key, value, NO_TIMESTAMP, headers))
             statuses.append(status)
             if taken <= planned.index + 1:
                 break
@@ -230,10 +240,10 @@ class Batch:
         if statuses:
             self.failed_in_a_row = 0
         for index, record, key, home in plan.forwarded:
-            if index < taken:
+            if index < taken and record.offset not in self._answered:
                 self._forward(record, key, home)
         for index, record, reason, message in plan.dead_lettered:
-            if index < taken:
+            if index < taken and record.offset not in self._answered:
                 self._dead_letter(record, reason, message)
         return taken, error
 
@@ -246,9 +256,8 @@ class Batch:
         else:
             self._flush()
             self._writes.add_together(records)
-        if snapshot is not None:
-            # The broker's time: were our clock an hour ahead, it would refuse the snapshot, and the events with it.
-            self._writes.add_snapshot(planned.key, snapshot, planned.record.timestamp)
+        if snapshot is not None and self._writes.add_snapshot(planned.key, snapshot, NO_TIMESTAMP):
+            self.tally.oversized.append(planned.command.aggregate_id)
         after = planned.after
         sealed[planned.key] = after
         self._setting.working_set.record(planned.key, after, planned.dedup_key, planned.sealed_events)
@@ -260,15 +269,16 @@ class Batch:
             self._writes.add_events(self._single)
             self._single = []
 
-    def _snapshot(self, planned: PlannedCommand) -> bytes | None:
+    def _snapshot(self, planned: PlannedCommand, offset: int) -> bytes | None:
+        """Return the snapshot that is due, if one is; offset: where the last event will be."""
         if self._checks_states:
             self._setting.decider.encode_state(planned.after.state)
-        return due_snapshot(self._setting, planned)
+        return due_snapshot(self._setting, planned, offset)
 
     def _forward(self, record: CommandRecord, key: bytes, home: int) -> None:
         place = self._setting.place
         headers = encode_headers(forwarded_headers(record.headers, place.partition, record.offset))
-        if self._writes.add_forward(home, key, record.value, self._moment[2], headers):
+        if self._writes.add_forward(home, key, record.value, NO_TIMESTAMP, headers):
             self.tally.forwarded += 1
         else:
             self._dead_letter(record, TOO_LARGE, f"with its origin it is larger than {place.topic} takes")
@@ -278,7 +288,7 @@ class Batch:
         headers = encode_headers(
             dead_letter_headers(record.headers, reason, message, topic, partition, record.offset, record.timestamp)
         )
-        self._writes.add_dead_letter(record.key, record.value, self._moment[2], headers)
+        self._writes.add_dead_letter(record.key, record.value, NO_TIMESTAMP, headers)
         self.tally.dead_letters[reason] += 1
         self.tally.dead_lettered.append(record.offset)
 

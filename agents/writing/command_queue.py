@@ -30,14 +30,15 @@ class CommandQueue:
         self._arrived = asyncio.Event()
         self._is_paused = False
         self._stale_state: StaleStateError | None = None
+        self._is_woken = False
 
     def __len__(self) -> int:
         """Return how many commands wait."""
         return len(self._waiting)
 
-    def position(self) -> int:
-        """Return the offset up to which everything was delivered; 0 before anything was."""
-        return self._source.position()
+    def decided_until(self, next_offset: int) -> int:
+        """Return the offset below which all is decided if all commands below another one are."""
+        return next_offset if self._waiting else self._source.decided_until(next_offset)
 
     def begin(self, offset: int) -> None:
         """Forget what waits, and take deliveries from an offset on."""
@@ -70,23 +71,29 @@ class CommandQueue:
         self._stale_state = StaleStateError(why)
         self._arrived.set()
 
+    def wake(self) -> None:
+        """End the waiting once, also with nothing there."""
+        self._is_woken = True
+        self._arrived.set()
+
     async def wait(self) -> None:
         """Wait until something is there, or must not be taken."""
-        while not self._waiting and self._stale_state is None:
+        while not self._waiting and self._stale_state is None and not self._is_woken:
             self._arrived.clear()
             await self._arrived.wait()
 
-    def take(self, first: int) -> list[CommandRecord]:
-        """Take as much of what is there as one batch may hold.
+    def take(self, first: int, most: int = BATCH_RECORDS) -> list[CommandRecord]:
+        """Take as much of what is there as one batch may hold, and at most so many commands.
 
         first: the next offset to decide. What was delivered anew while its transaction was still in flight is left out.
 
         Raises:
             DisturbedError: what waits must not be decided before everything was read again.
         """
+        self._is_woken = False
         if self._stale_state is not None:
             raise self._stale_state
-        taken = self._waiting[:BATCH_RECORDS]
+        taken = self._waiting[:most]
         size = _bytes(taken)
         while size > BATCH_BYTES and len(taken) > 1:
             size -= _bytes([taken.pop()])

@@ -9,7 +9,7 @@ from annals.agents.ports import StoppedError
 from annals.agents.writing.batch import Batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.working_set import WorkingSet
@@ -41,17 +41,24 @@ class Deciding:
         self._failed_in_a_row = 0
 
     def decide(
-        self, records: Sequence[CommandRecord], working_set: WorkingSet, writes: Callable[[], Writes], journal_end: int
+        self,
+        records: Sequence[CommandRecord],
+        working_set: WorkingSet,
+        writes: Callable[[], Writes],
+        journal_end: int,
+        answered: Collection[int] = frozenset(),
     ) -> Decided:
         """Decide the records as one batch: all, or as many as there is time for.
+
+        answered: the offsets of commands that have their copy or dead letter already.
 
         Raises:
             StoppedError: not even the first of them can be answered.
         """
-        decided = self._decide(records, working_set, writes, journal_end, checks_states=False)
+        decided = self._decide(records, working_set, writes, journal_end, answered, checks_states=False)
         if not _can_encode(working_set):
             working_set.rollback()
-            decided = self._decide(records, working_set, writes, journal_end, checks_states=True)
+            decided = self._decide(records, working_set, writes, journal_end, answered, checks_states=True)
         return decided
 
     def committed(self, batch: Batch) -> None:
@@ -64,6 +71,7 @@ class Deciding:
         working_set: WorkingSet,
         writes: Callable[[], Writes],
         journal_end: int,
+        answered: Collection[int],
         *,
         checks_states: bool,
     ) -> Decided:
@@ -80,6 +88,7 @@ class Deciding:
                 now,
                 journal_end,
                 self._failed_in_a_row,
+                answered,
                 checks_states=checks_states,
             )
             try:

@@ -24,7 +24,7 @@ from annals.schemas.wire.reading import read_command
 from annals.topics.keys import keys_of, partition_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from annals.agents.ports import LogState, OutcomeRecord, ShardLog, ShardStore
     from annals.agents.writing.decision_plan import Place
@@ -126,13 +126,36 @@ async def _names_its_command(journal: ShardLog, claim: _Claim, seen: LogState) -
     offset = claim.record.command_offset
     if offset < max(seen.committed or 0, seen.commands_start):
         return True
+    return await is_command_at(journal, offset, claim.outcome.command_id, claim.outcome.aggregate_id)
+
+
+async def is_command_at(journal: ShardLog, offset: int, command_id: str, aggregate_id: str) -> bool:
+    """Whether a command with this id, of this aggregate, is at this offset."""
     record = await journal.command_at(offset)
     if record is None:
         return False
     command = read_command(record.key, record.value, record.headers, ANY_SIZE)
     if isinstance(command, DeadLetter):
         return False
-    return (command.id, command.aggregate_id) == (claim.outcome.command_id, claim.outcome.aggregate_id)
+    return (command.id, command.aggregate_id) == (command_id, aggregate_id)
+
+
+async def borne_out(
+    journal: ShardLog, store: ShardStore, place: Place, seen: LogState, records: Sequence[OutcomeRecord]
+) -> list[tuple[OutcomeRecord, Outcome]]:
+    """Return those of these outcomes that the journal, folded into `store`, bears out, each with what it says.
+
+    Whether they name the commands at their `command-offset` is left to the caller.
+    """
+    believed: list[_Claim] = []
+    older: list[_Claim] = []
+    for claim in (_claim(record, place) for record in records):
+        answer = False if claim is None else _is_borne_out(claim, store)
+        if claim is not None and answer is not False:
+            (believed if answer else older).append(claim)
+    chains = await _chains(journal, place, seen, {claim.key for claim in older})
+    believed += [claim for claim in older if _stood(claim, chains[claim.key])]
+    return [(claim.record, claim.outcome) for claim in believed]
 
 
 async def _chains(journal: ShardLog, place: Place, seen: LogState, keys: Iterable[bytes]) -> dict[bytes, Chain]:

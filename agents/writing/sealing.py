@@ -93,7 +93,7 @@ def sealed_events(setting: Setting, now: Moment, planned: PlannedCommand) -> Seq
     return records
 
 
-def due_snapshot(setting: Setting, planned: PlannedCommand) -> bytes | None:
+def due_snapshot(setting: Setting, planned: PlannedCommand, offset: int) -> bytes | None:
     """Return a snapshot of where a command leads, None where none is due."""
     decider, _, _, limits, _ = setting
     every, after = limits.snapshot_every, planned.after
@@ -106,6 +106,8 @@ def due_snapshot(setting: Setting, planned: PlannedCommand) -> bytes | None:
         after.head or b"",
         decider.state_version,
         decider.encode_state(after.state),
+        after.recorded_at,
+        offset,
     )
     return encode_snapshot(snapshot)
 

@@ -21,19 +21,15 @@ import structlog
 
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
-from annals.agents.ports import (
-    FencedError,
-    StaleStateError,
-    StoppedError,
-    StoreError,
-    UncertainError,
-    UnreachableError,
-    command_key,
-)
+from annals.agents.ports import FencedError, StaleStateError, StoppedError, StoreError, UncertainError, UnreachableError
+from annals.agents.writing.answered import Answers
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.agents.writing.command_queue import CommandQueue
 from annals.agents.writing.damage import DamagedStores
 from annals.agents.writing.deciding import Deciding
+from annals.agents.writing.fences import Fences
+from annals.agents.writing.next_command import next_command
+from annals.agents.writing.pace import Pace
 from annals.agents.writing.recovery import newest_outcome
 from annals.schemas.cid import cid_of
 
@@ -60,7 +56,6 @@ log = structlog.get_logger(__name__)
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 5.0
 FENCED_PATIENCE_S: Final = 12.0  # longer than the group's session: by then a rebalance has been told
-FENCED_MEMORY_S: Final = 60.0
 STABLE_POLL_S: Final = 0.5
 SUSPEND_PATIENCE_S: Final = 3.0  # a transaction in flight may end before the partitions are given back
 
@@ -119,9 +114,11 @@ class Shard:
         self._store: ShardStore | None = None
         self._working_set: WorkingSet | None = None
         self._journal_end = 0
-        self._unsure_until = 0
+        self._committed = 0
+        self._last_position = 0
+        self._answers = Answers(journal, place, limits.command_bytes, self._tell)
         self._rebalances = 0
-        self._fences: list[tuple[float, int]] = []
+        self._fences = Fences()
         self._may_serve = asyncio.Event()
         self._may_serve.set()
         self._idle = asyncio.Event()
@@ -129,20 +126,36 @@ class Shard:
         self._assigned = asyncio.Event()
         self._log = log.bind(kind=place.kind, partition=place.partition)
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
+        self._pace = Pace(self._log)
 
     @property
     def store(self) -> ShardStore | None:
         """The shard's store, while it is open."""
         return self._store
 
-    def behind(self, end: int) -> int:
-        """Return how many offsets up to the partition's end are not decided.
+    @property
+    def trouble(self) -> str:
+        """What slows the shard down while commands wait; empty if nothing does."""
+        return self._pace.trouble if len(self._command_queue) else ""
 
-        With nothing in hand, what was read is decided: markers and aborted records have offsets, too.
+    def behind(self, end: int) -> int:
+        """Return how many offsets up to the partition's end are not decided."""
+        return max(0, end - self._decided_until())
+
+    def _decided_until(self) -> int:
+        """Return the offset below which all is decided. With nothing in hand that is behind markers, too."""
+        has_none_in_hand = self._idle.is_set() and self.phase is Phase.OPEN
+        return self._command_queue.decided_until(self.next_offset) if has_none_in_hand else self.next_offset
+
+    def keep_position(self) -> None:
+        """Have the position committed where it is ahead of the group's offset and stood still since the last call.
+
+        Once they are deleted, the markers behind the last command look like commands that expired undecided.
         """
-        has_none_in_hand = self._idle.is_set() and not len(self._command_queue) and self.phase is Phase.OPEN
-        decided = max(self.next_offset, self._command_queue.position()) if has_none_in_hand else self.next_offset
-        return max(0, end - decided)
+        position, before = self._decided_until(), self._last_position
+        self._last_position = position
+        if position == before and position > self._committed:
+            self._command_queue.wake()
 
     def compare(self, journal_end: int) -> None:
         """Read the journal again if it ends behind what this shard wrote: somebody else wrote to it.
@@ -169,7 +182,7 @@ class Shard:
                 await self._serve()
             except FencedError as error:
                 self._telemetry.fenced()
-                if self._is_fought_over():
+                if not error.outlasted and self._fences.is_fought_over(self._clock.monotonic(), self._rebalances):
                     self._stop(
                         "another deployment writes this journal: fenced twice within a minute without a rebalance. "
                         "Stop the other one, or give it a topic prefix of its own; then restart this worker."
@@ -180,6 +193,7 @@ class Shard:
                 self._telemetry.aborted()
                 self._leave(Phase.OPENING, f"the end of a transaction is not known, reading the journal again: {error}")
                 await asyncio.sleep(retry)
+                await self._pace.obey(self._journal.throttled_s())
                 retry = min(2 * retry, LAST_RETRY_S)
             except (UnreachableError, StaleStateError) as error:
                 self._leave(Phase.OPENING, str(error))
@@ -257,9 +271,12 @@ class Shard:
         async with self._folding:
             working_set = await self._folded(seen)
         self._journal_end = seen.journal_end
-        self.next_offset = await self._next_command(seen)
-        # An offset that this project committed tells all. Without one, what came before the fence may be forwarded.
-        self._unsure_until = 0 if seen.committed_journal_end is not None else seen.commands_end
+        self.next_offset = await self._find_next(seen)
+        # An offset that this project committed tells all, unless it is behind what was decided: then as without one
+        # what came before the fence may be forwarded.
+        is_complete = seen.committed_journal_end is not None and self.next_offset == seen.committed
+        self._committed = seen.committed or 0 if seen.committed_journal_end is not None else 0
+        self._answers.begin(self.next_offset, 0 if is_complete else seen.commands_stable)
         self._working_set = working_set
         self._begin()
         self._log.info("shard open", next_command=self.next_offset, journal_end=seen.journal_end)
@@ -345,51 +362,34 @@ class Shard:
                 return record.offset == position.last_offset and cid == position.last_cid
         return False
 
-    async def _next_command(self, seen: LogState) -> int:
-        """Return the first command that is not decided: by the group, by the outcomes, and by what was lost."""
+    async def _find_next(self, seen: LogState) -> int:
         assert self._store is not None  # noqa: S101 - `_folded` opened it
-        place = self.place
-        newest = await newest_outcome(self._journal, self._store, place, seen)
-        offset = seen.committed or 0
-        if newest is not None:
-            offset = max(offset, newest.command_offset + 1)
-            if seen.committed_journal_end is None:
-                self._require_end(seen, newest.journal_end)
-        if offset > seen.commands_end:
-            raise StoppedError(
-                f"{place.topic}-{place.partition} ends at offset {seen.commands_end}, and its commands were decided up "
-                f"to {offset}: its end was cut off, or the group's offset was set by hand, and what is sent now would "
-                f"be passed over. Restore it, or delete the group's offsets: what the journal has is recognised."
-            )
-        if (expired := seen.commands_start - offset) > 0:
-            if not self._accept_expired:
-                raise StoppedError(
-                    f"{place.topic}-{place.partition}: {expired} offsets of commands from {offset} on expired before "
-                    f"they were decided. Their senders have no answer; look for them there. To go on without them, "
-                    f"start the worker with --accept-expired."
-                )
-            self._log.error("commands expired undecided", first=offset, offsets=expired)
-            offset = seen.commands_start
-        lost = {void for void in self._store.voids().values() if self._store.command(command_key(*void)) is None}
-        if lost and (offsets := await self._journal.lost_commands(lost)):
-            again = max(min(offsets), seen.commands_start)
-            self._log.error("commands were answered, but their events are void; deciding again", first=again, of=offset)
-            offset = min(offset, again)
-        return offset
+        newest = await newest_outcome(self._journal, self._store, self.place, seen)
+        if newest is not None and seen.committed_journal_end is None:
+            self._require_end(seen, newest.journal_end)
+        return await next_command(
+            self._journal, self._store, self.place, seen, newest, self._answers, accept_expired=self._accept_expired
+        )
 
     async def _serve(self) -> None:
         while True:
             await self._may_serve.wait()
             await self._command_queue.wait()
+            await self._pace.obey(self._journal.throttled_s())
             async with self._concurrency_limit.permit(len(self._command_queue)) as permit:
                 # Looked at again: a rebalance may have begun while it waited, and what is there is delivered again.
-                records = self._command_queue.take(self.next_offset) if self._may_serve.is_set() else []
-                while records and self._may_serve.is_set():
-                    self._idle.clear()
-                    try:
+                if not self._may_serve.is_set():
+                    continue
+                records, position = self._command_queue.take(self.next_offset, self._pace.most), self._decided_until()
+                self._idle.clear()
+                try:
+                    if not records and position > self._committed:
+                        await self._commit_position(position)
+                    while records and self._may_serve.is_set():
                         records = await self._transact(records, permit)
-                    finally:
-                        self._idle.set()
+                        await self._pace.obey(self._journal.throttled_s())
+                finally:
+                    self._idle.set()
 
     async def _transact(self, records: list[CommandRecord], permit: Permit) -> list[CommandRecord]:
         """Decide a batch, commit it, and only then fold it; return the records that there was no time for.
@@ -399,25 +399,30 @@ class Shard:
         clock, working_set = self._clock, self._working_set
         assert working_set is not None  # noqa: S101 - `_open` made it
         started = clock.monotonic()
-        batch, writes, stop = self._deciding.decide(records, working_set, self._journal.writes, self._journal_end)
-        if batch.tally.forwarded and records[0].offset < self._unsure_until:
+        batch, writes, stop = self._deciding.decide(
+            records, working_set, self._journal.writes, self._journal_end, self._answers.found
+        )
+        if batch.tally.others and self._answers.must_look(records):
             working_set.rollback()
             permit.end()  # it reads, perhaps for long
-            await self._look_for_copies()
+            await self._answers.look(records)
+            self._begin()  # all is delivered again: a rebalance may have passed over the search
             return []
         decided = clock.monotonic()
         try:
             await self._journal.commit(writes, batch.next_offset, self._journal_end)
-        except BaseException:
+        except BaseException as error:
             working_set.rollback()
+            self._pace.failed(batch.decided, error)
             raise
         committed = clock.monotonic()
         permit.record_commit(batch.decided, committed - decided)
+        self._pace.committed(committed - decided, self._journal.throttled_s())
         position = batch.position()
         if position is not None:
             working_set.commit(position)
             self._journal_end = position.offset + 1  # the transaction's marker
-        self.next_offset = batch.next_offset
+        self.next_offset = self._committed = batch.next_offset
         self._deciding.committed(batch)
         self._telemetry.committed(batch, records[: batch.decided], decided - started, committed - decided)
         self._telemetry.cached(*working_set.cache_use())
@@ -425,21 +430,13 @@ class Shard:
             raise stop
         return records[batch.decided :]
 
-    async def _look_for_copies(self) -> None:
-        """Forward nothing twice: of what was forwarded before the group's offset was lost, no outcome here tells.
+    async def _commit_position(self, position: int) -> None:
+        """Commit that all below an offset is decided, in a transaction that writes nothing else."""
+        await self._journal.commit(self._journal.writes(), position, self._journal_end)
+        self.next_offset = self._committed = position
 
-        Whatever is found, the commands are delivered again: a rebalance may have passed over the search.
-        """
-
-        def tell(reason: str) -> None:
-            self.phase, self.reason = Phase.OPENING, reason
-
-        last = await self._journal.last_forwarded(self.next_offset, tell)
-        self._unsure_until = 0
-        if last is not None:
-            self._log.warning("the group's offset was lost; going on behind what was forwarded", last_forwarded=last)
-            self.next_offset = last + 1
-        self._begin()
+    def _tell(self, reason: str) -> None:
+        self.phase, self.reason = Phase.OPENING, reason
 
     async def _wait_fenced(self, error: FencedError) -> None:
         """Wait for the rebalance that explains the fence; without one, open again."""
@@ -451,12 +448,6 @@ class Shard:
             await asyncio.wait_for(self._assigned.wait(), FENCED_PATIENCE_S)
         except TimeoutError:
             self._log.warning("fenced, and no rebalance since; opening again")
-
-    def _is_fought_over(self) -> bool:
-        now = self._clock.monotonic()
-        self._fences = [(at, era) for at, era in self._fences if now - at < FENCED_MEMORY_S and era == self._rebalances]
-        self._fences.append((now, self._rebalances))
-        return len(self._fences) > 1
 
     def _leave(self, phase: Phase, reason: str) -> None:
         if phase is Phase.CLOSED:

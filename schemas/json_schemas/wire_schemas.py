@@ -1,7 +1,7 @@
 """JSON Schema 2020-12 of what is around the data: commands, events, outcomes and snapshots as they go over the wire.
 
 Blocks are DAG-CBOR; their schemas are those of their DAG-JSON: a link is `{"/": cid}`, bytes are `{"/": {"bytes": …}}`.
-Readers pass over members of outcomes that a later release adds. Events and snapshots have exactly these.
+Readers pass over members of outcomes and snapshots that a later release adds. Events have exactly these.
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ _COMMAND_ID: Final[Schema] = _ID | {
 _NAME: Final[Schema] = {"type": "string", "minLength": 1}
 # Not a list: other distributions register kinds of their own.
 _KIND: Final[Schema] = {"type": "string", "minLength": 1, "description": "the aggregate's kind, the topic's own"}
+_RECORDED_AT: Final[Schema] = {
+    "type": "string",
+    "format": "date-time",
+    "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$(?!\n)",
+}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _FROM_ONE: Final[Schema] = {"type": "integer", "minimum": 1}
 
@@ -110,11 +115,7 @@ _EVENT: Final = _object(
         "previous": _nullable(_LINK),
         "type": _NAME,
         "schema_version": _FROM_ONE,
-        "recorded_at": {
-            "type": "string",
-            "format": "date-time",
-            "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$(?!\n)",
-        },
+        "recorded_at": _RECORDED_AT,
         "command_id": _COMMAND_ID,
         "correlation_id": _ID,
         "causation_id": _nullable(_ID),
@@ -135,7 +136,12 @@ _SNAPSHOT: Final = _object(
             "type": "object",
             "description": "bytes or, where they look like a CID, a link; not for other readers",
         },
+        "recorded_at": _RECORDED_AT,
+        "offset": _COUNT | {"description": "of the event at the head, in the journal"},
     },
+    "recorded_at",
+    "offset",
+    is_open=True,
     description="A state at a head, as DAG-JSON. Disposable: ignore an unknown state_version.",
 )
 

@@ -3,7 +3,8 @@
     python chaos_launcher.py PLAN ARGUMENT…
 
 PLAN is JSON: {"kinds": […], "faults": [{"point": …, "action": …, "nth": 1}], "without": […], "session_ms": …,
-"fenced_patience_s": …, "store_breaks_at": …, "markers_s": …}. A fault
+"fenced_patience_s": …, "store_breaks_at": …, "markers_s": …,
+"event_batch_bytes": …}. A fault
 strikes when the point is passed for the nth time, in any shard: `kill` is SIGKILL, `stop` is SIGSTOP (until somebody
 sends SIGCONT), both to itself, so that the point is exact.
 """
@@ -160,6 +161,10 @@ def main() -> None:
         from annals.workers.kafka.write import transaction
 
         transaction.MARKERS_S = plan["markers_s"]
+    if size := plan.get("event_batch_bytes"):
+        from annals.workers.writing import shards
+
+        shards.LIMITS["events"] = size
     if plan.get("without"):
         import chaos_measures
 

@@ -129,6 +129,73 @@ def test_a_strangers_outcome_has_no_command_passed_over(people: Scenario, *, is_
     assert {tuple(statuses) for statuses in answers().values()} == {("accepted",)}
 
 
+def true_outcome(scenario: Scenario, asked: Sent) -> None:
+    """Write a rejection with the version and head at which the command's aggregate stands: the journal bears it out."""
+    name = json.loads(asked.ask.value or b"")["aggregate_id"]
+    said = [
+        json.loads(record.value or b"")
+        for _, records in scenario.read().of("outcomes", "person")
+        for record in records
+        if record.key == asked.ask.key
+    ]
+    newest = max(said, key=lambda each: each["version"])
+    assert newest["aggregate_id"] == name
+    stranger_answers(scenario, asked, status="rejected", version=newest["version"], head=newest["head"])
+
+
+def genuine(scenario: Scenario) -> dict[str, list[str]]:
+    """What was answered to each command, but for what the strangers said."""
+    found = defaultdict(list)
+    for _, records in scenario.read().of("outcomes", "person"):
+        for record in records:
+            if record.headers["journal-offset"] != b"1000000":
+                said = json.loads(record.value or b"")
+                found[said["command_id"]].append(said["status"])
+    return found
+
+
+def test_an_outcome_that_the_journal_bears_out_has_no_command_passed_over(people: Scenario) -> None:
+    people.start().until_ready()
+    people.send(persons(10, 1))
+    assert_clean(people.until_answered())
+    assert people.workers[-1].end() == 0
+    waiting = people.send(rename(number, turn) for turn in range(101, 111) for number in range(10))
+    for asked in {asked.partition: asked for asked in waiting}.values():  # the last of each partition
+        true_outcome(people, asked)
+    worker = people.start().until_ready()
+    asked_for = {json.loads(asked.ask.value or b"")["id"] for asked in waiting}
+    eventually(lambda: asked_for <= genuine(people).keys(), "every command is answered", told=people.told)
+    assert {tuple(statuses) for statuses in genuine(people).values()} == {("accepted",)}
+    assert "outcomes beyond the group's offset" in worker.log.read_text()
+
+
+def test_a_copy_that_somebody_made_up_has_no_command_passed_over(people: Scenario) -> None:
+    people.start().until_ready()
+    people.send(persons(10, 1))
+    assert_clean(people.until_answered())
+    assert people.workers[-1].end() == 0
+    here = [number for number in range(10) if home_of(f"p-{number}".encode(), 2) == 0]
+    there = next(number for number in range(10) if number not in here)
+    waiting = people.send(rename(number, 101, partition=0) for number in here)
+    (last,) = people.send([rename(there, 101, partition=0)])
+    producer = Producer({"bootstrap.servers": people.bootstrap, "log_level": 0})
+    for asked in (waiting[-1], last):  # one that is where it belongs, and one that is not
+        producer.produce(
+            f"{people.prefix}commands.person",
+            key=asked.ask.key,
+            value=asked.ask.value,
+            partition=1,
+            headers=[("origin-partition", "0"), ("origin-offset", str(asked.offset))],
+        )
+    assert producer.flush(30) == 0
+    group = f"{people.prefix}annals"
+    people.admin.delete_consumer_groups([group])[group].result(30)
+    people.start().until_ready()
+    asked_for = {json.loads(asked.ask.value or b"")["id"] for asked in [*waiting, last]}
+    eventually(lambda: asked_for <= genuine(people).keys(), "every command is answered", told=people.told)
+    assert {tuple(statuses) for statuses in genuine(people).values()} == {("accepted",)}
+
+
 def test_copies_behind_a_producers_open_transaction_are_made_once(people: Scenario) -> None:
     worker = people.start().until_ready()
     people.send(persons(10, 1))

@@ -4,6 +4,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -11,19 +12,20 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from chaos_chain import cid_of
-from chaos_commands import persons, rename
+from chaos_commands import Ask, command, persons, rename
 from chaos_journal import block, command_value, write
 from chaos_records import home_of
 from chaos_scenario import Scenario, assert_clean
 from chaos_workers import Worker, eventually
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer
 from confluent_kafka import TopicPartition as OfGroup
-from confluent_kafka.admin import NewPartitions
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 
 PARTITIONS = 2
 COUNT = 6
+SHARED = ("dead-letters", "schemas")
 
 
 def heads(scenario: Scenario) -> dict[str, tuple[int, str]]:
@@ -47,14 +49,14 @@ def begun(people: Scenario) -> Scenario:
     return people
 
 
-def delete_before(scenario: Scenario, topic: str, offset: int) -> None:
-    """Delete what is in partition 0 before an offset, as retention does."""
+def delete_before(scenario: Scenario, topic: str, offset: int, partition: int = 0) -> None:
+    """Delete what is in a partition before an offset, as retention does."""
 
     async def delete() -> None:
         admin = AIOKafkaAdminClient(bootstrap_servers=scenario.bootstrap)
         await admin.start()
         try:
-            await admin.delete_records({TopicPartition(topic, 0): RecordsToDelete(before_offset=offset)})
+            await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=offset)})
         finally:
             await admin.close()
 
@@ -139,6 +141,99 @@ def test_commands_that_expired_undecided_stop_the_shard_until_that_is_accepted(p
     people.start(ACCEPT_EXPIRED="1").until_ready()
     eventually(lambda: {first + 3, first + 4} <= answered(people), "what did not expire is answered", told=people.told)
     assert not {first, first + 1, first + 2} & answered(people)
+
+
+def ends(scenario: Scenario) -> list[int]:
+    """Where the partitions of persons' commands end."""
+    topic = f"{scenario.prefix}commands.person"
+    consumer = Consumer({"bootstrap.servers": scenario.bootstrap, "group.id": "nobody", "log_level": 0})
+    try:
+        return [consumer.get_watermark_offsets(OfGroup(topic, number), 30)[1] for number in range(PARTITIONS)]
+    finally:
+        consumer.close()
+
+
+def committed(scenario: Scenario) -> list[int]:
+    """The group's offsets of these partitions."""
+    group, topic = f"{scenario.prefix}annals", f"{scenario.prefix}commands.person"
+    asked = [ConsumerGroupTopicPartitions(group, [OfGroup(topic, number) for number in range(PARTITIONS)])]
+    found = scenario.admin.list_consumer_group_offsets(asked)[group].result(30)
+    return [each.offset for each in found.topic_partitions]
+
+
+def send_by_crc32(scenario: Scenario, turn: int) -> None:
+    """Send forty commands as librdkafka spreads them: about half are forwarded, and leave a marker where they end."""
+    producer = Producer({"bootstrap.servers": scenario.bootstrap, "log_level": 0})
+    for number in range(40):
+        name = f"p-{number}"
+        type_ = "RegisterPerson" if turn == 1 else "RenamePerson"
+        ask = command("person", name, f"{name}-{turn}", type_, {"name": f"Turn {turn}"})
+        producer.produce(f"{scenario.prefix}commands.person", key=ask.key, value=ask.value)
+    assert producer.flush(30) == 0
+
+
+def test_a_quiet_partition_whose_commands_expired_goes_on_where_they_were_decided(people: Scenario) -> None:
+    worker = people.start().until_ready()
+    send_by_crc32(people, 1)
+    assert_clean(people.until_answered())
+    outsider = Producer(
+        {"bootstrap.servers": people.bootstrap, "transactional.id": f"{people.prefix}outsider", "log_level": 0}
+    )
+    outsider.init_transactions(30)
+    outsider.begin_transaction()
+    for number in range(PARTITIONS):
+        outsider.produce(f"{people.prefix}commands.person", key=b"p-1", value=b"taken back", partition=number)
+    assert outsider.flush(30) == 0
+    outsider.abort_transaction(30)
+    eventually(lambda: committed(people) == ends(people), "the position is committed", 10, worker.told)
+    assert worker.end() == 0
+    for number, end in enumerate(ends(people)):
+        delete_before(people, f"{people.prefix}commands.person", end, number)
+    worker = people.start().until_ready()
+    send_by_crc32(people, 2)
+    eventually(lambda: accepted(people) == 80, "all are answered", told=worker.told)
+
+
+def accepted(scenario: Scenario) -> int:
+    """How many commands were accepted."""
+    outcomes = [record for _, records in scenario.read().of("outcomes", "person") for record in records]
+    return sum(json.loads(record.value or b"")["status"] == "accepted" for record in outcomes)
+
+
+def test_commands_from_before_the_brokers_clock_stepped_back_are_answered(people: Scenario) -> None:
+    # Topics that somebody else made, which take what the broker stamps itself, or what is of this minute.
+    bounds = ("message.timestamp.before.max.ms", "message.timestamp.after.max.ms")
+    strict, lifted = dict.fromkeys(bounds, "60000"), dict.fromkeys(bounds, str(1 << 62))
+    names = {"commands.person": lifted, **dict.fromkeys(("outcomes.person", "snapshots.person", *SHARED), strict)}
+    for name, config in names.items():
+        alter(people, name, {"message.timestamp.type": "CreateTime", **config})
+    producer = Producer({"bootstrap.servers": people.bootstrap, "partitioner": "murmur2_random", "log_level": 0})
+    later = int(time.time() * 1000) + 2 * 3_600_000
+    failed = []
+    unreadable = Ask("person", b"p-1", b"no command")
+    for ask in [*persons(COUNT, 1), *(rename(number, 2, partition=0) for number in range(COUNT)), unreadable]:
+        placed = {} if ask.partition is None else {"partition": ask.partition}
+        producer.produce(
+            f"{people.prefix}commands.person",
+            key=ask.key,
+            value=ask.value,
+            timestamp=later,
+            on_delivery=lambda error, _: failed.append(error) if error else None,
+            **placed,
+        )
+    assert producer.flush(30) == 0
+    assert failed == []
+    worker = people.start(SNAPSHOT_EVERY="1")
+    assert_clean(people.until_answered())
+    assert worker.metric("annals_transactions_uncertain_total") == 0
+    worker.until_logged("schemas published")
+
+
+def alter(scenario: Scenario, name: str, config: dict[str, str]) -> None:
+    """Change some of a topic's settings."""
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in config.items()]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, scenario.prefix + name, incremental_configs=entries)
+    scenario.admin.incremental_alter_configs([resource])[resource].result(30)
 
 
 def test_a_journal_that_does_not_begin_at_its_beginning_is_refused(people: Scenario) -> None:

@@ -9,9 +9,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from aiokafka.structs import TopicPartition
 
-from annals.agents.ports import LogState, OutcomeRecord, UnreachableError
-from annals.schemas.cid import cid_of
-from annals.schemas.outcome import accepted
+from annals.agents.ports import LogState, OutcomeRecord, StaleStateError, UnreachableError
+from annals.topics.headers import dead_letter_headers
 from annals.topics.names import TopicNames
 from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
 from chained import WITHIN_S, make_topics
@@ -85,23 +84,40 @@ async def test_what_expired_since_the_look_tells_nothing(bootstrap: str, topic_p
         await admin.close()
         assert [step async for step in shard.newest_outcomes(seen)] == []
         assert await shard.command_at(1) is None
+        with pytest.raises(StaleStateError, match="expired while they were read"):
+            assert [step async for step in shard.read_commands(0, 2)]
 
 
-@pytest.mark.parametrize("stray", [b"?", None, b"[]", b"{}", b'{"status":"accepted","events":[1]}'])
-async def test_what_is_no_outcome_hides_no_lost_command_and_fails_nothing(
-    bootstrap: str, topic_prefix: str, stray: bytes | None
+async def test_all_outcomes_of_some_commands_come_oldest_first(bootstrap: str, topic_prefix: str) -> None:
+    names = TopicNames(topic_prefix)
+    of_c = [("command-id", b"c"), ("command-offset", b"7"), ("journal-offset", b"9")]
+    strangers = [[], [("command-id", b"c")], [("command-id", b"d"), ("command-offset", b"7")]]
+    async with outcomes(bootstrap, topic_prefix, *strangers, of_c, of_c) as (shard, _):
+        async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+            await producer.send_and_wait(names.outcomes("person"), b"x", b"another", 0, headers=of_c)
+        found = await shard.outcomes_of({(b"k", b"c"), (b"k", b"e")})
+    assert found == [OutcomeRecord(b"k", b"3", 7, 9), OutcomeRecord(b"k", b"4", 7, 9)]
+
+
+async def test_commands_are_read_from_one_offset_to_another(bootstrap: str, topic_prefix: str) -> None:
+    async with outcomes(bootstrap, topic_prefix) as (shard, _):
+        steps = [step async for step in shard.read_commands(0, 1)]
+    assert [(record.offset, record.value) for step in steps for record in step] == [(0, b"0")]
+
+
+async def test_the_dead_letters_of_a_partitions_commands_are_those_that_name_it(
+    bootstrap: str, topic_prefix: str
 ) -> None:
     names = TopicNames(topic_prefix)
-    topics = ShardTopics(kind="person", partition=0, names=names, limits={}, dead_partitions=1)
-    await make_topics(bootstrap, topics.all())
-    event = (1, "PersonRegistered", cid_of(b"void"))
-    answer = accepted("c", "person", "p-1", 1, event[2], [event])
-    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
-        for value in (stray, answer, stray):
-            headers = [("command-id", b"c"), ("command-offset", b"7" if value is answer else b"1")]
-            await producer.send_and_wait(names.outcomes("person"), value, b"p-1", partition=0, headers=headers)
-    shard = KafkaShardLog({"bootstrap_servers": bootstrap}, topics, f"{topic_prefix}t", f"{topic_prefix}g", "none")
-    try:
-        assert await shard.lost_commands({(b"p-1", b"c")}) == [7]
-    finally:
-        await shard.close()
+    topic = names.commands("person")
+    ours = dead_letter_headers([("source-offset", b"1")], "not_json", "?", topic, 0, 5, 0)
+    others = [
+        dead_letter_headers([], "not_json", "?", *place, 0) for place in ((topic, 1, 5), ("commands.agent", 0, 5))
+    ]
+    async with outcomes(bootstrap, topic_prefix) as (shard, _):
+        async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+            for headers in ([], ours, *others):
+                await producer.send_and_wait(names.dead_letters, b"?", b"k", 0, headers=headers)
+        assert [letter for step in [step async for step in shard.dead_letters()] for letter in step] == [
+            (5, b"k", b"?")
+        ]

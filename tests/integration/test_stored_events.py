@@ -18,6 +18,7 @@ from annals.schemas.cid import cid_text
 from annals.schemas.snapshot import Snapshot, decode_snapshot, encode_snapshot
 from annals.workers.cli.schemas import schemas
 from annals.workers.kafka.admin.provisioning import create
+from annals.workers.maintenance import snapshots as written
 from annals.workers.maintenance.walk import connected
 from annals.workers.settings import Settings, client_options
 from chained import Sealed, write
@@ -131,8 +132,52 @@ def test_migrate_makes_snapshots_of_a_former_state_version_anew(settings: Settin
     assert (key, snapshot.version, snapshot.head, snapshot.state_version) == (b"a-1", 3, OLD_AND_NEW[-1].cid, 1)
     from annals.agents.aggregates import REGISTRY
 
+    assert (snapshot.recorded_at, snapshot.offset) == ("2026-11-21T09:30:00.123456Z", 2)
     state = REGISTRY["agent"].decode_state(snapshot.state)
     assert (state.provider, state.model) == ("anthropic", "claude-2")
+
+
+def test_migrate_makes_a_snapshot_without_its_time_or_offset_anew(settings: Settings) -> None:
+    store(settings, OLD_AND_NEW)
+    last = OLD_AND_NEW[-1].cid
+    for more in ({}, {"recorded_at": "2026-11-21T09:30:00.123456Z"}, {"offset": 2}):
+        asyncio.run(put(settings, b"a-1", encode_snapshot(Snapshot("agent", "a-1", 3, last, 1, b"\x81", **more))))
+        assert json.loads(run(settings, "migrate", "--json").stdout)["rewritten"] == 1
+        assert json.loads(run(settings, "migrate", "--json").stdout)["outdated"] == 0
+
+
+def test_migrate_puts_no_older_snapshot_over_one_that_a_worker_writes_meanwhile(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(settings, OLD_AND_NEW)
+    asyncio.run(put(settings, b"a-1", b"out of date"))
+    newer = [Snapshot("agent", "a-1", version, OLD_AND_NEW[-1].cid, 1, b"newer") for version in (7, 8)]
+    topic = f"{settings.topic_prefix}snapshots.agent"
+    original = written._write
+
+    async def beside_a_worker(options: Any, where: Any, snapshots: Any) -> int:
+        if not newer:
+            return await original(options, where, snapshots)
+        async with AIOKafkaProducer(**options, transactional_id=f"{topic}-worker") as worker:
+            await worker.begin_transaction()
+            await worker.send_and_wait(topic, encode_snapshot(newer.pop(0)), key=b"a-1", partition=0)
+            last = await original(options, where, snapshots)
+            await worker.commit_transaction()
+        return last
+
+    monkeypatch.setattr(written, "_write", beside_a_worker)
+    assert run(settings, "migrate", "--json").return_value == 0
+    _, value = asyncio.run(contents(settings, "snapshots.agent"))[-1]
+    assert decode_snapshot(value or b"").version == 8
+
+
+def test_migrate_names_the_snapshots_that_are_too_large(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annals.workers.maintenance.snapshots.SNAPSHOT_TOPIC_BYTES", 150)
+    store(settings, OLD_AND_NEW)
+    asyncio.run(put(settings, b"a-1", b"out of date"))
+    assert "the snapshot of agent a-1 is larger than its topic takes" in run(settings, "migrate").stdout
+    done = json.loads(run(settings, "migrate", "--json").stdout)
+    assert (done["outdated"], done["rewritten"], done["too_large"]) == (1, 0, ["agent a-1"])
 
 
 def test_migrate_writes_no_snapshot_while_an_event_cannot_be_read(settings: Settings) -> None:

@@ -11,7 +11,7 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import StoppedError
 from annals.agents.writing import batch as batch_module
-from annals.agents.writing.batch import PLAN_COMMANDS, Batch, Limits, Place
+from annals.agents.writing.batch import PLAN_COMMANDS, Batch, Limits, Place, Tally
 from annals.schemas.chain import read_block
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.snapshot import decode_snapshot
@@ -38,7 +38,9 @@ class Written:
 
     def __init__(self):
         self.events, self.outcomes, self.dead, self.forwards, self.snapshots = [], [], [], [], []
-        self.snapshot_times = []
+        self.other_times = set()
+        self.snapshot_limit = 1 << 20
+        self.tally = Tally()
 
     def add_events(self, records):
         for key, block, timestamp_ms, _ in records:
@@ -47,17 +49,23 @@ class Written:
     add_together = add_events
 
     def add_snapshot(self, key, value, timestamp_ms):
+        self.other_times.add(timestamp_ms)
+        if len(value) > self.snapshot_limit:
+            return len(value)
         self.snapshots.append((key, value))
-        self.snapshot_times.append(timestamp_ms)
+        return 0
 
     def add_outcomes(self, records):
         self.outcomes += [orjson.loads(value) for _, value, _, _ in records]
+        self.other_times |= {timestamp_ms for _, _, timestamp_ms, _ in records}
 
     def add_dead_letter(self, key, value, timestamp_ms, headers):
         self.dead.append((key, value, headers))
+        self.other_times.add(timestamp_ms)
 
     def add_forward(self, partition, key, value, timestamp_ms, headers):
         self.forwards.append((partition, key))
+        self.other_times.add(timestamp_ms)
         return True
 
 
@@ -85,6 +93,7 @@ class Bench:
         written = Written()
         batch = Batch(self.decider, self.working_set, written, self.place, self.limits, now, self.end)
         batch.decide(records)
+        written.tally = batch.tally
         position = batch.position()
         if position is not None:
             self.working_set.commit(position)
@@ -334,7 +343,41 @@ def test_a_snapshot_is_written_each_time_the_version_passes_a_multiple():
     written = bench.decide(register(bench), *(rename(bench, f"Ada {n}") for n in range(24)))
     snapshots = [decode_snapshot(value) for _, value in written.snapshots]
     assert [snapshot.version for snapshot in snapshots] == [10, 20]
-    assert written.snapshot_times == [COMMAND_MS, COMMAND_MS]  # the broker refuses what is ahead of its own clock
+    assert [(each.offset, each.recorded_at) for each in snapshots] == [
+        (number, read_block("person", written.events[number][1])["recorded_at"]) for number in (9, 19)
+    ]
     tenth = snapshots[0]
     assert tenth.head == cid_of(written.events[9][1])
     assert bench.decider.decode_state(tenth.state).name == "Ada 8"
+
+
+def test_a_snapshot_names_the_time_behind_which_its_chain_must_not_go_back_and_its_offset():
+    bench = Bench(limits=Limits(1_000_000, 4 << 20, 0, 2))
+    bench.decide(register(bench))  # offset 0, its marker 1
+    written = bench.decide(register(bench, "p-2"), rename(bench, "Bea"), now=NOW - timedelta(hours=1))
+    (snapshot,) = [decode_snapshot(value) for _, value in written.snapshots]
+    assert (snapshot.recorded_at, snapshot.offset) == ("2026-11-21T09:30:00.000000Z", 3)
+
+
+def test_a_snapshot_that_is_too_large_is_left_out_and_named():
+    bench = Bench(limits=Limits(1_000_000, 4 << 20, 0, 1))
+    written = bench.decide(register(bench))
+    assert (len(written.snapshots), written.tally.oversized) == (1, [])
+    large = Written()
+    large.snapshot_limit = 0
+    batch = Batch(bench.decider, bench.working_set, large, PLACE, bench.limits, NOW, bench.end)
+    batch.decide([rename(bench, "Bea"), register(bench, "p-2")])
+    assert (large.snapshots, batch.tally.oversized) == ([], ["p-1", "p-2"])
+    assert len(large.outcomes) == 2
+
+
+def test_only_events_have_a_time_that_is_ours():
+    partitions = 4
+    home = partition_of(b"p-1", partitions)
+    elsewhere = next(f"p-{n}" for n in range(9) if partition_of(f"p-{n}".encode(), partitions) != home)
+    place = Place("person", "commands.person", home, partitions)
+    bench = Bench(place, Limits(1_000_000, 4 << 20, 0, 1))
+    written = bench.decide(register(bench), register(bench, elsewhere), bench.raw(b"p-1", b"no command"))
+    assert [len(each) for each in (written.outcomes, written.snapshots, written.forwards, written.dead)] == [1] * 4
+    assert written.other_times == {-1}
+    assert {timestamp_ms for _, _, timestamp_ms in written.events} == {int(NOW.timestamp() * 1000)}

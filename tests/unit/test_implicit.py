@@ -155,6 +155,7 @@ PUT = st.tuples(INT32, INT16, INT64, INT64, INT64, ERRORS, MESSAGES, TAGGED)
 def test_what_was_produced(topics: Any, throttled: int, tags: dict[int, bytes]) -> None:
     found = answer(ImplicitProduceRequest("id", -1, 0, {}), PRODUCED.encode((topics, throttled, tags)))
     assert found.topics == [(name, [each[:3] for each in partitions]) for name, partitions, _ in topics]
+    assert found.throttle_time_ms == throttled
 
 
 @given(NAMES, NAMES, INT64, INT16, NAMES, INT32, INT64, st.text(max_size=5))
@@ -175,6 +176,7 @@ def test_what_was_committed(throttled: int, topics: Any, tags: dict[int, bytes])
     request = ImplicitTxnOffsetCommitRequest("id", "g", 1, 1, ("t", 0), 1, "")
     found = answer(request, OFFSETS_COMMITTED.encode((throttled, topics, tags)))
     assert found.errors == [(name, [each[:2] for each in partitions]) for name, partitions, _ in topics]
+    assert found.throttle_time_ms == throttled
 
 
 @given(NAMES, INT64, INT16)
@@ -185,7 +187,7 @@ def test_the_end(name: str, producer: int, epoch: int) -> None:
 @given(INT32, INT16, INT64, INT16, TAGGED)
 def test_what_was_ended(throttled: int, code: int, producer: int, epoch: int, tags: dict[int, bytes]) -> None:
     said = ENDED.encode((throttled, code, producer, epoch, tags))
-    assert answer(RenewingEndTxnRequest("id", 1, 1), said) == (code, producer, epoch)
+    assert answer(RenewingEndTxnRequest("id", 1, 1), said) == (throttled, code, producer, epoch)
 
 
 @given(st.none() | st.dictionaries(NAMES, INT16, max_size=3))

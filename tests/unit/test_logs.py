@@ -123,6 +123,16 @@ def test_a_command_that_failed_by_a_defect_is_an_error_that_names_the_line_of_co
     )
 
 
+def test_snapshots_that_were_left_out_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(Settings(log_format="json"))
+    tally = Tally()
+    tally.oversized += [f"p-{number}" for number in range(22)]
+    DecisionLog(PLACE, 1_000_000).committed(tally, RECORDS[:1])
+    (line,) = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (line["event"], line["level"]) == ("snapshots too large for their topic", "warning")
+    assert (line["aggregates"], line["more"]) == ([f"p-{number}" for number in range(20)], 2)
+
+
 def test_a_batch_that_is_as_it_should_be_is_no_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert logged("info", capsys) == [DOES_NOT_COUNT]
 

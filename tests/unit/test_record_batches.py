@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from annals.schemas.cid import cid_of, cid_text
 from annals.topics.headers import event_headers, outcome_headers
+from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
 from annals.workers.kafka.protocol.record_batches import batches_of
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, CODECS, PartitionBatches, RecordBatch
+from annals.workers.kafka.write.journal import KafkaWrites, ShardTopics
 
 TIME = "2026-11-21T03:50:27.123456Z"
 HEADERS = st.lists(st.tuples(st.text(max_size=20), st.none() | st.binary(max_size=300)), max_size=5)
@@ -17,7 +19,7 @@ RECORDS = st.lists(
     st.tuples(
         st.none() | st.binary(max_size=300),
         st.none() | st.binary(max_size=3_000),
-        st.integers(0, 2**41),
+        st.integers(-1, 2**41),
         HEADERS,
     ),
     min_size=1,
@@ -135,3 +137,13 @@ def test_the_events_of_a_command_stay_in_one_batch(before):
     assert batches.oversize([*records, *records]) > 1_000
     assert batches.add_all([*records, *records]) > BATCH_HEADER_BYTES
     assert batches.count == before + 3
+
+
+def test_a_snapshot_that_is_too_large_leaves_no_empty_batch_behind():
+    limits = dict.fromkeys(("events", "outcomes", "snapshots"), 1_000)
+    topics = ShardTopics(kind="person", partition=0, names=TopicNames(""), limits=limits, dead_partitions=1)
+    writes = KafkaWrites(topics, "none")
+    assert writes.add_snapshot(b"p-1", bytes(500), -1) == 0
+    assert writes.add_snapshot(b"p-2", bytes(1_000), -1) > 1_000
+    ((_, (batch,)),) = writes.by_partition().items()
+    assert batch.count == 1

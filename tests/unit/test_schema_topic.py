@@ -59,3 +59,4 @@ def test_releases_are_compared_by_their_numbers() -> None:
     assert is_later("1.0.0", "0.99.99rc1")
     assert not is_later("0.1.0", "0.1.0")
     assert not is_later(None, "0.1.0")
+    assert is_later("9" * 5_000, "0.1.0")  # a stranger's: longer than Python makes a number of

@@ -112,6 +112,10 @@ def test_a_block_fits_its_schema_and_is_the_first_exactly_without_a_previous_one
 def test_a_snapshot_fits_its_schema() -> None:
     snapshot = encode_snapshot(Snapshot("person", "p-1", 3, HEAD, 1, b"\x01"))
     CHECKS["Snapshot"].validate(in_dag_json(decode(snapshot)))
+    whole = Snapshot("person", "p-1", 3, HEAD, 1, b"\x01", "2026-11-21T09:30:00.123456Z", 41)
+    said = in_dag_json(decode(encode_snapshot(whole)))
+    CHECKS["Snapshot"].validate(said | {"more": 1})
+    assert not CHECKS["Snapshot"].is_valid(said | {"offset": -1})
 
 
 def readable(value: bytes | None) -> Any:

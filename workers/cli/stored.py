@@ -58,7 +58,10 @@ def migrate(settings: Settings, kind: str | None, *, dry_run: bool, as_json: boo
     result = _asked(run(settings, _kinds(kind), dry_run=dry_run))
     if as_json:
         failures = [failure._asdict() for failure in result.failures]
-        click.echo(json.dumps({**result._asdict(), "failures": failures}))
+        said = {**result._asdict(), "failures": failures}
+        if not result.too_large:
+            del said["too_large"]
+        click.echo(json.dumps(said))
     else:
         for failure in result.failures:
             click.echo(
@@ -68,6 +71,8 @@ def migrate(settings: Settings, kind: str | None, *, dry_run: bool, as_json: boo
             f"{result.events:,} events, {result.upcast:,} of them in a former version, {len(result.failures):,} that "
             f"cannot be read; {result.outdated:,} snapshots out of date, {result.rewritten:,} of them made anew"
         )
+        for each in result.too_large:
+            click.echo(f"the snapshot of {each} is larger than its topic takes, and left out")
     return ANSWER_IS_NO if result.failures else DONE
 
 

@@ -5,21 +5,18 @@ Stores need nothing: a worker whose state version is another folds its own anew.
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from aiokafka import AIOKafkaProducer
+from typing import TYPE_CHECKING, NamedTuple
 
 from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import JournalRecord
-from annals.schemas.cid import cid_text
+from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.snapshot import Snapshot, SnapshotError, decode_snapshot, encode_snapshot
-from annals.topics.catalog import SNAPSHOT_TOPIC_BYTES
 from annals.topics.names import TopicNames
 from annals.workers.audit.journals import find_journals
 from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.maintenance.snapshots import is_too_large, put_newest
 from annals.workers.maintenance.walk import connected, events_of
 from annals.workers.registry import deciders
 from annals.workers.settings import client_options
@@ -47,13 +44,24 @@ class Failure(NamedTuple):
 
 
 class Migration(NamedTuple):
-    """What was found, and done: events read, those of former versions, failures, snapshots that were out of date."""
+    """What was found, and done: events read, those of former versions, failures, snapshots that were out of date.
+
+    too_large: the aggregates, as `kind id`, whose snapshot was left out since its topic would not take it.
+    """
 
     events: int
     upcast: int
     failures: list[Failure]
     outdated: int
     rewritten: int
+    too_large: list[str]
+
+
+class Outdated(NamedTuple):
+    """The keys of a partition whose newest snapshot is out of date, and where its snapshots ended when that was so."""
+
+    keys: set[bytes]
+    end: int
 
 
 async def migrate(settings: Settings, kinds: Sequence[str], *, dry_run: bool) -> Migration:
@@ -71,21 +79,23 @@ async def migrate(settings: Settings, kinds: Sequence[str], *, dry_run: bool) ->
     async with connected(settings, sorted(topics)) as client:
         events = upcast = 0
         failures: list[Failure] = []
-        outdated: dict[Journal, set[bytes]] = {}
+        outdated: dict[Journal, Outdated] = {}
         for journal in journals:
             read, older = await _read(client, journal, failures)
             events, upcast = events + read, upcast + older
             outdated[journal] = await _outdated(client, journal, names.snapshots(journal.place.kind))
-        count = sum(map(len, outdated.values()))
-        if dry_run or failures or not count:
-            return Migration(events, upcast, failures, count, 0)
-        rewritten = 0
-        for journal, keys in outdated.items():
-            if keys:
-                snapshots = await _snapshots(client, journal, keys)
-                await _write(settings, names.snapshots(journal.place.kind), journal.place.partition, snapshots)
-                rewritten += len(snapshots)
-        return Migration(events, upcast, failures, count, rewritten)
+        count = sum(len(each.keys) for each in outdated.values())
+        rewritten, too_large = 0, []
+        if not dry_run and not failures:
+            for journal, (keys, end) in outdated.items():
+                made = await _snapshots(client, journal, keys) if keys else {}
+                large = {key for key, value in made.items() if is_too_large(key, value)}
+                too_large += [f"{journal.place.kind} {key.decode()}" for key in sorted(large)]
+                fit = {key: value for key, value in made.items() if key not in large}
+                where = names.snapshots(journal.place.kind), journal.place.partition
+                await put_newest(client, client_options(settings), where, end, fit)
+                rewritten += len(fit)
+        return Migration(events, upcast, failures, count, rewritten, too_large)
 
 
 async def _read(client: AIOKafkaClient, journal: Journal, failures: list[Failure]) -> tuple[int, int]:
@@ -104,25 +114,27 @@ async def _read(client: AIOKafkaClient, journal: Journal, failures: list[Failure
     return events, older
 
 
-async def _outdated(client: AIOKafkaClient, journal: Journal, topic: str) -> set[bytes]:
+async def _outdated(client: AIOKafkaClient, journal: Journal, topic: str) -> Outdated:
     """The keys whose newest snapshot this release cannot use."""
     where = (topic, journal.place.partition)
-    state_version = deciders()[journal.place.kind].state_version
     start, end = (await bounds(client, [where]))[where]
     found: set[bytes] = set()
     async for records in read_range(client, where, start, end):
         for _, key, value, _ in records:
             if key is not None:
-                is_current = value is None or _state_version(value) == state_version
+                is_current = value is None or _usable(value, journal.place.kind) is not None
                 (found.discard if is_current else found.add)(key)
-    return found
+    return Outdated(found, end)
 
 
-def _state_version(value: bytes) -> int | None:
+def _usable(value: bytes | None, kind: str) -> Snapshot | None:
+    """The snapshot, if this release can restore the state from it."""
     try:
-        return decode_snapshot(value).state_version
+        snapshot = decode_snapshot(value or b"")
     except SnapshotError:
         return None
+    is_current = snapshot.state_version == deciders()[kind].state_version
+    return snapshot if is_current and snapshot.is_whole else None
 
 
 async def _snapshots(client: AIOKafkaClient, journal: Journal, keys: set[bytes]) -> dict[bytes, bytes]:
@@ -131,19 +143,21 @@ async def _snapshots(client: AIOKafkaClient, journal: Journal, keys: set[bytes])
     decider = deciders()[place.kind]
     store = MemoryStore()
     fold = Fold(decider, WorkingSet(decider, store, AggregateCache(HOT_BYTES)), place.partition, place.partitions)
+    offsets: dict[bytes, int] = {}
     async for records in read_range(client, (place.topic, place.partition), journal.start, journal.end):
         fold.apply([JournalRecord(offset, key, value) for offset, key, value, _ in records])
+        heads = {key: at.head for _, key, _, _ in records if key in keys and (at := store.aggregate(key)) is not None}
+        offsets |= {
+            key: offset
+            for offset, key, value, _ in records
+            if key in heads and value is not None and cid_of(value) == heads[key]
+        }
     made = {}
-    for key in keys:
+    for key, offset in offsets.items():
         at = store.aggregate(key)
-        if at is not None:
-            snapshot = Snapshot(place.kind, key.decode(), at.version, at.head, decider.state_version, at.state)
-            made[key] = encode_snapshot(snapshot)
+        assert at is not None  # noqa: S101 - it has an offset
+        snapshot = Snapshot(
+            place.kind, key.decode(), at.version, at.head, decider.state_version, at.state, at.recorded_at, offset
+        )
+        made[key] = encode_snapshot(snapshot)
     return made
-
-
-async def _write(settings: Settings, topic: str, partition: int, snapshots: dict[bytes, bytes]) -> None:
-    options: dict[str, Any] = client_options(settings)
-    async with AIOKafkaProducer(**options, enable_idempotence=True, max_request_size=SNAPSHOT_TOPIC_BYTES) as producer:
-        sent = [await producer.send(topic, value, key=key, partition=partition) for key, value in snapshots.items()]
-        await asyncio.gather(*sent)  # flush() says nothing of what the broker refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+KEY: Final = re.compile(r"annals\.(?P<kind>.+)\.(?P<type>[^.]+)\.v(?P<version>[0-9]{1,9})")
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 300.0
 
@@ -80,9 +82,9 @@ class SchemaPublisher:
 
     def _learn(self, kept: Mapping[str, topic.Kept]) -> None:
         for key, record in kept.items():
-            parts = key.removeprefix("annals.").rsplit(".", 2)
-            if len(parts) == 3 and parts[2][1:].isdecimal() and record.release:  # kind, type, version
-                self.releases[urn(parts[0], parts[1], int(parts[2][1:]))] = record.release
+            named = KEY.fullmatch(key)
+            if named is not None and record.release:
+                self.releases[urn(named["kind"], named["type"], int(named["version"]))] = record.release
 
 
 async def _until_done(publish: Callable[[], Awaitable[int]], trouble: str, **where: Any) -> None:

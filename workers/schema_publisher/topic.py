@@ -7,12 +7,14 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from annals.topics.catalog import SCHEMA_PARTITIONS, SCHEMA_TOPIC_BYTES
 from annals.topics.schemas import release_of, schema_headers, schema_key
+from annals.topics.wire import NO_TIMESTAMP
 from annals.workers.kafka.connections import stop_consumer
+from annals.workers.kafka.group.header_names import reading_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,7 +35,7 @@ async def read(options: Mapping[str, Any], topic: str) -> dict[str, Kept]:
     Raises:
         KafkaError: the brokers do not answer, or refuse.
     """
-    consumer = AIOKafkaConsumer(**options, isolation_level="read_committed", enable_auto_commit=False)
+    consumer = reading_consumer(**options, isolation_level="read_committed", enable_auto_commit=False)
     await consumer.start()
     try:
         partitions = [TopicPartition(topic, partition) for partition in range(SCHEMA_PARTITIONS)]
@@ -79,7 +81,7 @@ def is_later(release: str | None, than: str) -> bool:
 
 
 def _numbers(release: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", release, re.ASCII)[:3])
+    return tuple(int(number) for number in re.findall(r"\d{1,9}", release, re.ASCII)[:3])
 
 
 async def write(options: Mapping[str, Any], topic: str, wanted: Mapping[str, tuple[MessageSchema, Kept]]) -> None:
@@ -97,6 +99,7 @@ async def write(options: Mapping[str, Any], topic: str, wanted: Mapping[str, tup
                 kept.value,
                 key=key.encode(),
                 partition=0,
+                timestamp_ms=NO_TIMESTAMP,
                 headers=schema_headers(schema.role, kept.release or ""),
             )
             for key, (schema, kept) in wanted.items()

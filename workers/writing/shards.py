@@ -163,12 +163,14 @@ class Shards:
         """Return why the worker is not ready, a reason per shard; empty when it is."""
         if not self.is_assigned:
             return ["no partitions have been assigned yet: a rebalance is under way, or the group cannot be reached"]
-        lacking = [self._too_few_files] if self._too_few_files else []
-        return lacking + [
-            f"{shard.place.kind}-{shard.place.partition} is {shard.phase.value}: {shard.reason}"
-            for shard in self.all()
-            if shard.phase is not Phase.OPEN
-        ]
+        reasons = [self._too_few_files] if self._too_few_files else []
+        for shard in self.all():
+            name = f"{shard.place.kind}-{shard.place.partition}"
+            if shard.phase is not Phase.OPEN:
+                reasons.append(f"{name} is {shard.phase.value}: {shard.reason}")
+            elif shard.trouble:
+                reasons.append(f"{name} is slow: {shard.trouble}")
+        return reasons
 
     def measure(self) -> None:
         """Set the gauges that are read rather than told."""

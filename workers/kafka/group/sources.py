@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.structs import TopicPartition
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from aiokafka import AIOKafkaConsumer
 
 
@@ -19,15 +21,28 @@ class Source:
         self.partition = partition
         self.generation = 0
         self._sources = sources
+        self._delivered_until = 0
+        self._read_until = 0
 
     def deliver_from(self, offset: int) -> None:
         """Deliver from this offset on. What was fetched before belongs to an older generation."""
         self.generation += 1
+        self._delivered_until = self._read_until = offset
         self._sources.seek(self.partition, offset)
 
-    def position(self) -> int:
-        """Return the offset from which the next fetch goes on; 0 while the partition is not assigned."""
-        return self._sources.position(self.partition)
+    def note_fetch(self, records: Sequence[Any], position: int) -> None:
+        """Take what a fetch brought, which is to be delivered now, and from where the next one goes on."""
+        if records:
+            self._delivered_until = records[-1].offset + 1
+        self._read_until = max(self._read_until, position)
+
+    def decided_until(self, next_offset: int) -> int:
+        """Return the offset below which all is decided if all below another one is.
+
+        Behind the last command are markers and aborted records, where everything that was delivered is decided. What
+        was delivered may still be on its way to the shard.
+        """
+        return max(next_offset, self._read_until) if self._delivered_until <= next_offset else next_offset
 
     def pause(self) -> None:
         """Fetch no more for the time being."""
@@ -58,6 +73,11 @@ class Sources:
         if key not in self._sources:
             self._sources[key] = Source(key, self)
         return self._sources[key]
+
+    def note_fetch(self, fetched: Mapping[TopicPartition, Sequence[Any]]) -> None:
+        """Take what a fetch of the open partitions brought, before anything else can be fetched."""
+        for partition in self.open:
+            self._sources[partition].note_fetch(fetched.get(partition, ()), self.position(partition))
 
     def generation(self, partition: TopicPartition) -> int:
         """Return the generation in which records of a partition are fetched now."""

@@ -174,6 +174,7 @@ class Consumer(driver.Consumer):
                 continue
             fetched = await self._thread.fetch()
             # no await between the fetch and this: a seek cannot come between records and their generation
+            sources.note_fetch(fetched)
             deliveries = [
                 Delivery(tp.topic, tp.partition, sources.generation(tp), records) for tp, records in fetched.items()
             ]

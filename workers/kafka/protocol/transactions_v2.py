@@ -53,8 +53,11 @@ _NO_EPOCH: Final = -1
 
 def _topics_at(
     view: memoryview, at: int, partition: Struct, behind: Callable[[memoryview, int], int]
-) -> list[tuple[str, list[Any]]]:
-    """Return what is said of each partition of each topic; behind: where what follows a partition begins."""
+) -> tuple[list[tuple[str, list[Any]]], int]:
+    """Return what is said of each partition of each topic, and where what follows begins.
+
+    behind: where what follows a partition begins.
+    """
     count, at = unsigned_at(view, at)
     topics = []
     for _ in range(count - 1):
@@ -66,19 +69,21 @@ def _topics_at(
             at = behind(view, at + partition.size)
         at = behind_tags(view, at)
         topics.append((name.decode(), partitions))
-    return topics
+    return topics, at
 
 
 class Produced(NamedTuple):
     """What became of the batches: per topic of each partition its number, the error's code and the base offset."""
 
     topics: list[tuple[str, list[tuple[int, int, int]]]]
+    throttle_time_ms: int
 
     @classmethod
     def decode(cls, data: BytesIO) -> Produced:
         """Decode an answer, its header left out."""
         with memoryview(data.read()) as view:
-            return cls(_topics_at(view, 0, _PRODUCED, _behind_errors))
+            topics, at = _topics_at(view, 0, _PRODUCED, _behind_errors)
+            return cls(topics, *_NUMBER.unpack_from(view, at))
 
 
 def _behind_errors(view: memoryview, at: int) -> int:
@@ -118,12 +123,14 @@ class OffsetsCommitted(NamedTuple):
     """What became of the offsets: per topic of each partition its number and the error's code."""
 
     errors: list[tuple[str, list[tuple[int, int]]]]
+    throttle_time_ms: int
 
     @classmethod
     def decode(cls, data: BytesIO) -> OffsetsCommitted:
         """Decode an answer, its header left out."""
-        with memoryview(data.read()) as view:  # it begins with the milliseconds that it was throttled for
-            return cls(_topics_at(view, _NUMBER.size, _COMMITTED, behind_tags))
+        with memoryview(data.read()) as view:
+            topics, _ = _topics_at(view, _NUMBER.size, _COMMITTED, behind_tags)
+            return cls(topics, *_NUMBER.unpack_from(view))
 
 
 class ImplicitTxnOffsetCommitRequest(EncodedRequest):
@@ -170,6 +177,7 @@ class ImplicitTxnOffsetCommitRequest(EncodedRequest):
 class Ended(NamedTuple):
     """What became of a transaction, and the producer id and epoch of the next one."""
 
+    throttle_time_ms: int
     error_code: int
     producer_id: int
     producer_epoch: int
@@ -177,8 +185,7 @@ class Ended(NamedTuple):
     @classmethod
     def decode(cls, data: BytesIO) -> Ended:
         """Decode an answer, its header left out."""
-        _, *members = _ENDED.unpack(data.read(_ENDED.size))
-        return cls(*members)
+        return cls(*_ENDED.unpack(data.read(_ENDED.size)))
 
 
 class RenewingEndTxnRequest(EncodedRequest):

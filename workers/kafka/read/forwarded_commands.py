@@ -1,4 +1,4 @@
-"""Which commands of a partition were forwarded already: asked when the group's offset may have been lost.
+"""The copies of a partition's forwarded commands: asked for when the group's offset may have been lost.
 
 Whoever decides a forwarded command answers it, so that no outcome of the partition that it came from tells of it. What
 does is the copy: it names its original, and is in the transaction that consumed it and all before it. Copies can lie
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from annals.agents.ports import CopyRecord
 from annals.topics.headers import ORIGIN_OFFSET, ORIGIN_PARTITION, decimal_header
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.protocol.record_batches import headers_of
@@ -17,26 +18,26 @@ from annals.workers.kafka.read.offsets import HIGH_WATERMARK
 from annals.workers.kafka.read.ranges import bounds, read_range
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
+    from annals.agents.ports import DeadLetterRecord
+
     Where = tuple[str, int]  # topic, partition
-    Copy = tuple[int, bytes | None]  # offset of the original, value
 
 STEP_OFFSETS: Final = 10_000  # looked at in one go, from the end backwards
 OPEN_POLL_S: Final = 0.5
 _NAME: Final = ORIGIN_OFFSET.encode()
 
 
-async def last_forwarded(
-    options: Mapping[str, Any], where: Where, first: int, tell: Callable[[str], None]
-) -> int | None:
-    """Return the last offset from `first` on of a command of this partition that has a copy in another one, or None.
+async def copies_of(
+    options: Mapping[str, Any], where: Where, tell: Callable[[str], None]
+) -> AsyncIterator[list[CopyRecord]]:
+    """Yield what calls itself the copy of a command of this partition, in steps, in each other one from its end.
 
     Ask behind the fence: no copy of this partition's comes later. tell: is told what is waited for. Headers are
-    anybody's to write: a copy counts if its value is that of the original. Where no command was forwarded, the other
-    partitions are read to their beginnings.
+    anybody's to write: the caller compares the rest. Who asks for more reads the other partitions to their beginnings.
 
     Raises:
         KafkaError, RangeGoneError: Kafka does not give what it has.
@@ -46,11 +47,14 @@ async def last_forwarded(
     try:
         others = [(topic, other) for other in sorted(client.cluster.partitions_for_topic(topic) or ()) if other != own]
         await _until_visible(client, others, tell)
-        reach = await bounds(client, [where, *others])
-        last = first - 1
+        reach = await bounds(client, others)
         for other in others:
-            last = await _last_of(client, where, other, reach, last)
-        return last if last >= first else None
+            start, stop = reach[other]
+            while stop > start:
+                begin = max(start, stop - STEP_OFFSETS)
+                if copies := await _copies(client, other, begin, stop, own):
+                    yield copies
+                stop = begin
     finally:
         await client.close()
 
@@ -71,40 +75,27 @@ async def _until_visible(client: AIOKafkaClient, others: Sequence[Where], tell: 
         await asyncio.sleep(OPEN_POLL_S)
 
 
-async def _last_of(
-    client: AIOKafkaClient, where: Where, other: Where, reach: Mapping[Where, tuple[int, int]], known: int
-) -> int:
-    """Return the last original behind `known` whose copy is in one other partition; `known` if there is none."""
-    start, stop = reach[other]
-    while stop > start:
-        begin = max(start, stop - STEP_OFFSETS)
-        for offset, value in sorted(await _copies(client, other, begin, stop, where[1]), key=_offset, reverse=True):
-            if known < offset < reach[where][1] and await _is_original(client, where, offset, value):
-                return offset
-        stop = begin
-    return known
-
-
-def _offset(copy: Copy) -> int:
-    return copy[0]
-
-
-async def _copies(client: AIOKafkaClient, where: Where, start: int, stop: int, origin: int) -> list[Copy]:
-    copies: list[Copy] = []
+async def _copies(client: AIOKafkaClient, where: Where, start: int, stop: int, origin: int) -> list[CopyRecord]:
+    copies: list[CopyRecord] = []
     async for records in read_range(client, where, start, stop):
-        for _, _, value, raw in records:
+        for _, key, value, raw in records:
             if _NAME not in raw:
                 continue
             headers = headers_of(raw)
-            offset = decimal_header(headers, ORIGIN_OFFSET)
-            if offset is not None and decimal_header(headers, ORIGIN_PARTITION) == origin:
-                copies.append((offset, value))
+            offset = decimal_header(headers[-1:], ORIGIN_OFFSET)
+            if offset is not None and headers[-2:-1] == [(ORIGIN_PARTITION, b"%d" % origin)]:
+                copies.append(CopyRecord(where[1], offset, key, value, headers[:-2]))
     return copies
 
 
-async def _is_original(client: AIOKafkaClient, where: Where, offset: int, value: bytes | None) -> bool:
-    async for records in read_range(client, where, offset, offset + 1):
-        for at, _, original, _ in records:
-            if at == offset:
-                return original == value
-    return False
+def letters_of(records: Iterable[Any], where: Where) -> list[DeadLetterRecord]:
+    """Return those of these dead letters that name commands of this partition."""
+    topic, partition = where
+    letters: list[DeadLetterRecord] = []
+    for record in records:
+        headers = dict(record.headers)
+        offset = decimal_header(record.headers, "source-offset")
+        source = headers.get("source-topic"), headers.get("source-partition")
+        if offset is not None and source == (topic.encode(), b"%d" % partition):
+            letters.append((offset, record.key, record.value))
+    return letters

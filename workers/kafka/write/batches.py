@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.util import calc_crc32c
 
-from annals.topics.wire import VARINTS, varint
+from annals.topics.wire import NO_TIMESTAMP, VARINTS, varint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,7 +55,7 @@ class RecordBatch:
         self._codec = CODECS[codec]
         self._records: list[bytes] = []
         self._first_ms = 0
-        self._last_ms = 0
+        self._last_ms = NO_TIMESTAMP
         self.count = 0
         self.size = BATCH_HEADER_BYTES
 

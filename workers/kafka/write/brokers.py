@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UncertainError
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.write.throttle import Throttle
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,7 @@ class Brokers:
         self._options = options
         self._topics = topics
         self._client: AIOKafkaClient | None = None
+        self.throttle = Throttle()
         self._coordinators: dict[tuple[CoordinationType, str], int] = {}
 
     async def client(self) -> AIOKafkaClient:
@@ -66,10 +68,12 @@ class Brokers:
         client = await self.client()
         node = await self.coordinator(kind, key)
         try:
-            return await client.send(node, request, group=ConnectionGroup.COORDINATION)
+            answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
         except (KafkaError, OSError):
             self.forget_coordinators()
             raise
+        self.throttle.note(answer)
+        return answer
 
     async def leader(self, where: Where) -> int:
         """Return the node that leads a partition.

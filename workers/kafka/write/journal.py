@@ -6,26 +6,29 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+import structlog
+from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from aiokafka.structs import TopicPartition
 
-from annals.agents.ports import JournalRecord, LogState, OutcomeRecord, StoppedError, UnreachableError
-from annals.schemas.outcome import ACCEPTED, decode_outcome
+from annals.agents.ports import JournalRecord, LogState, OutcomeRecord, StaleStateError, StoppedError, UnreachableError
 from annals.topics.headers import COMMAND_OFFSET, JOURNAL_OFFSET, decimal_header
 from annals.topics.wire import encode_headers
 from annals.workers.kafka.connections import connect, stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
-from annals.workers.kafka.read.forwarded_commands import last_forwarded
+from annals.workers.kafka.read.forwarded_commands import copies_of, letters_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
+from annals.workers.kafka.read.ranges import RangeGoneError
 from annals.workers.kafka.write.batches import PartitionBatches, measured
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
-    from annals.agents.ports import CommandRecord, Record, Writes
+    from annals.agents.ports import CommandRecord, CopyRecord, DeadLetterRecord, Record, Writes
 
     Where = tuple[str, int]
+
+log = structlog.get_logger(__name__)
 
 READ_RECORDS: Final = 4_000  # one fold step: some 60 ms, so that heartbeats are never late
 READ_TIMEOUT_MS: Final = 1_000
@@ -77,9 +80,12 @@ class KafkaWrites:
         if needed := self.events.add_all(records):
             raise StoppedError(f"a command's events of {needed} bytes exceed the limit of {self._topics.events[0]}")
 
-    def add_snapshot(self, key: bytes, value: bytes, timestamp_ms: int) -> None:
-        """Add a snapshot; one that the topic would not take is left out: it is only a shortcut."""
-        self._other(self._topics.snapshots, "snapshots").add(key, value, timestamp_ms, NO_HEADERS)
+    def add_snapshot(self, key: bytes, value: bytes, timestamp_ms: int) -> int:
+        """Add a snapshot, and return 0; one that the topic would not take is left out: it is only a shortcut."""
+        batches = self._other(self._topics.snapshots, "snapshots")
+        return batches.oversize([(key, value, timestamp_ms, NO_HEADERS)]) or batches.add(
+            key, value, timestamp_ms, NO_HEADERS
+        )
 
     def add_outcomes(self, records: Sequence[Record]) -> None:
         """Add outcomes. Their size is bounded by the bounds of what they repeat."""
@@ -204,46 +210,64 @@ class KafkaShardLog:
                 return None
         return found
 
-    async def lost_commands(self, commands: set[tuple[bytes, bytes]]) -> list[int]:
-        """Return the offsets of these commands (aggregate id, command id, in UTF-8) whose newest outcome claims events.
+    async def read_commands(self, start: int, stop: int) -> AsyncIterator[Sequence[CommandRecord]]:
+        """Yield the committed commands from `start` to below `stop`, in steps."""
+        with _reaching("commands"), _expiring():
+            async for records in read_partition(self._options, self._topics.commands, start, stop):
+                yield records
 
-        Their events are void: the outcome promised what the journal does not hold.
-        """
-        with _reaching("outcomes"):
-            where = self._topics.outcomes
-            client = await connect(self._options, [where[0]])
-            try:
-                start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
-                end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
-            finally:
-                await client.close()
-            lost: dict[tuple[bytes, bytes], int] = {}
-            async for records in read_partition(self._options, where, start, end):
-                for record in records:
-                    headers = dict(record.headers)
-                    command = record.key or b"", headers.get("command-id") or b""
-                    if command in commands and decimal_header(record.headers, COMMAND_OFFSET) is not None:
-                        try:
-                            outcome = decode_outcome(record.value or b"")
-                        except ValueError:  # a stranger's
-                            continue
-                        if outcome.status == ACCEPTED and outcome.events:
-                            lost[command] = int(headers["command-offset"])
-                        else:
-                            lost.pop(command, None)
-            return list(lost.values())
-
-    async def last_forwarded(self, first: int, tell: Callable[[str], None]) -> int | None:
-        """Return the last command from `first` on that has a copy in another partition, None if none has.
+    async def copies(self, tell: Callable[[str], None]) -> AsyncIterator[list[CopyRecord]]:
+        """Yield what calls itself a copy of one of these commands, newest first in each of the other partitions.
 
         tell: is told what is waited for.
         """
-        with _reaching("commands"):
-            return await last_forwarded(self._options, self._topics.commands, first, tell)
+        with _reaching("commands"), _expiring():
+            async for copies in copies_of(self._options, self._topics.commands, tell):
+                yield copies
+
+    async def dead_letters(self) -> AsyncIterator[list[DeadLetterRecord]]:
+        """Yield what calls itself a dead letter of one of these commands; nothing without the right to read them."""
+        with _reaching("dead letters"), _expiring():
+            where = self._topics.dead
+            try:
+                start, end = await self._reach(where)
+                async for records in read_partition(self._options, where, start, end):
+                    yield letters_of(records, self._topics.commands)
+            except TopicAuthorizationFailedError:
+                log.warning("dead letters may not be read: those of commands that are decided again come twice")
+
+    async def outcomes_of(self, commands: set[tuple[bytes, bytes]]) -> list[OutcomeRecord]:
+        """Return what calls itself an outcome of these commands (aggregate id, command id, in UTF-8), oldest first."""
+        found: list[OutcomeRecord] = []
+        with _reaching("outcomes"), _expiring():
+            where = self._topics.outcomes
+            start, end = await self._reach(where)
+            async for records in read_partition(self._options, where, start, end):
+                for record in records:
+                    command_id = dict(record.headers).get("command-id") or b""
+                    offset = decimal_header(record.headers, COMMAND_OFFSET)
+                    if offset is not None and (record.key or b"", command_id) in commands:
+                        end_then = decimal_header(record.headers, JOURNAL_OFFSET)
+                        found.append(OutcomeRecord(record.key, record.value, offset, end_then))
+        return found
+
+    async def _reach(self, where: Where) -> tuple[int, int]:
+        """Return the first and the last stable offset of a partition."""
+        client = await connect(self._options, [where[0]])
+        try:
+            start = await list_offsets(client, HIGH_WATERMARK, FIRST, [where])
+            end = await list_offsets(client, LAST_STABLE, LAST, [where])
+        finally:
+            await client.close()
+        return start[where], end[where]
 
     def writes(self) -> KafkaWrites:
         """Return an empty transaction's records."""
         return KafkaWrites(self._topics, self._codec)
+
+    def throttled_s(self) -> float:
+        """Return for how many seconds the brokers ask for nothing more to be sent."""
+        return self._writer.throttled_s
 
     async def commit(self, writes: Writes, next_offset: int, expected_base: int) -> None:
         """Write it all, with the offset, in one transaction.
@@ -272,6 +296,15 @@ def _reaching(what: str) -> Iterator[None]:
         yield
     except (KafkaError, OSError, TimeoutError, AssertionError) as error:
         raise UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _expiring() -> Iterator[None]:
+    """Have the shard look again where what it reads expires meanwhile, as all but the journal may."""
+    try:
+        yield
+    except (StoppedError, RangeGoneError) as error:
+        raise StaleStateError(f"records expired while they were read: {error}") from error
 
 
 async def read_partition(options: Mapping[str, Any], where: Where, start: int, end: int) -> AsyncIterator[list[Any]]:

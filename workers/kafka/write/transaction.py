@@ -40,7 +40,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from annals.agents.ports import FencedError, UncertainError
+from annals.agents.ports import FencedError, OutlastedError, UncertainError
 from annals.workers.kafka.protocol.transactions_v2 import (
     FEATURE,
     IMPLICIT_FROM,
@@ -108,6 +108,12 @@ class TransactionalWriter:
         self._is_implicit = False
         self._ended_at = 0.0
         self._used_at = 0.0
+        self._ends_at = 0.0
+
+    @property
+    def throttled_s(self) -> float:
+        """For how many seconds the brokers ask for nothing more to be sent."""
+        return self._brokers.throttle.left_s
 
     @property
     def is_implicit(self) -> bool:
@@ -163,15 +169,22 @@ class TransactionalWriter:
         Raises:
             FencedError: another writer has this transactional id; nothing of this transaction will ever be visible.
             UncertainError: what became of the transaction is not known; `fence`, then read the journal.
+            OutlastedError: the same, and it took longer than the broker lets a transaction last, or would have.
         """
         if not self.is_fenced_in:
             raise UncertainError(f"{self._id}: no producer id")
         producer, self._producer_id = self._producer_id, -1  # given back only by a commit that is known
+        self._ends_at = monotonic() + TRANSACTION_TIMEOUT_MS / 1000
         try:
+            # Before the transaction: behind a throttled Produce the connection is not read, and a look-up would wait.
+            await self._brokers.coordinator(CoordinationType.GROUP, offsets.group)
             renewed = await self._transact(producer, batches, offsets, expected)
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            late = monotonic() >= self._ends_at
             if self._is_fence(error):
-                raise FencedError(f"{self._id}: another worker writes this journal now") from error
+                raise FencedError(f"{self._id}: another worker writes this journal now", outlasted=late) from error
+            if late:
+                raise OutlastedError(f"{self._id}: {type(error).__name__} after {TRANSACTION_TIMEOUT_MS} ms") from error
             # aiokafka raises AssertionError where its client lost its state: as unknown as after a timeout
             raise UncertainError(f"{self._id}: {type(error).__name__}: {error}") from error
         if renewed != (producer, self._epoch):
@@ -308,6 +321,8 @@ class TransactionalWriter:
     ) -> dict[Where, int | None]:
         """Return where each batch was put; None: nowhere, since the coordinator is busy with this id."""
         client = await self.connected()
+        if self.throttled_s > self._ends_at - monotonic():
+            raise OutlastedError(f"{self._id}: a quota has the brokers wait for {self.throttled_s:.0f} s in the middle")
         timeout = int(self._options.get("request_timeout_ms", 40_000))
         request: Any
         if self._is_implicit:
@@ -315,6 +330,7 @@ class TransactionalWriter:
         else:
             request = ProduceRequest(self._id, ALL_REPLICAS, timeout, list(topics.items()))
         answer = await client.send(node, request)
+        self._brokers.throttle.note(answer)
         offsets: dict[Where, int | None] = {}
         for topic, partitions, *_ in answer.topics:
             for partition, code, offset, *_more in partitions:

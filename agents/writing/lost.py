@@ -1,0 +1,41 @@
+"""Commands that were answered and lost: the outcome promised events that are void in the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from annals.agents.ports import command_key
+from annals.agents.writing.recovery import borne_out, is_command_at
+from annals.schemas.outcome import ACCEPTED, decode_outcome
+
+if TYPE_CHECKING:
+    from annals.agents.ports import LogState, ShardLog, ShardStore
+    from annals.agents.writing.decision_plan import Place
+
+
+async def lost_commands(journal: ShardLog, store: ShardStore, place: Place, seen: LogState) -> list[int]:
+    """Return the offsets of the commands whose promised events are void, and that nothing answered since.
+
+    Outcomes are hints here as well: one counts as the promise only where the command that it names is at the offset
+    that it names, and as a later answer only if the journal bears it out.
+    """
+    voids = {void for void in store.voids().values() if store.command(command_key(*void)) is None}
+    if not voids:
+        return []
+    lost: dict[tuple[str, str], int] = {}
+    for record in await journal.outcomes_of(voids):
+        try:
+            outcome = decode_outcome(record.value or b"")
+        except ValueError:  # a stranger's
+            continue
+        command = outcome.command_id, outcome.aggregate_id
+        if (command[1].encode(), command[0].encode()) not in voids:
+            continue
+        offset = record.command_offset
+        if outcome.status == ACCEPTED and outcome.events:
+            is_there = seen.commands_start <= offset < seen.commands_stable
+            if is_there and await is_command_at(journal, offset, *command):
+                lost[command] = offset
+        elif command in lost and await borne_out(journal, store, place, seen, [record]):
+            del lost[command]
+    return list(lost.values())

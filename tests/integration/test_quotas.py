@@ -1,0 +1,69 @@
+"""A writer beyond a quota of the broker is told for how long to send nothing, and when that is too long."""
+
+import os
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from annals.agents.ports import OutlastedError
+from annals.topics.wire import encode_headers
+from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from chained import make_topics
+from quotas import limited
+
+pytestmark = pytest.mark.broker
+
+BATCH_BYTES = 1 << 20
+NOTHING = encode_headers([])
+
+
+@pytest.fixture
+async def writer(bootstrap: str, topic_prefix: str) -> AsyncIterator[TransactionalWriter]:
+    """A writer to one topic under a client id that may write 20 kB a second."""
+    await make_topics(bootstrap, [f"{topic_prefix}t"])
+    options = {"bootstrap_servers": bootstrap, "request_timeout_ms": 15_000, "client_id": topic_prefix}
+    made = TransactionalWriter(options, f"{topic_prefix}id", [f"{topic_prefix}t"])
+    async with limited(bootstrap, topic_prefix, producer_byte_rate=20_000):
+        await made.fence()
+        try:
+            yield made
+        finally:
+            await made.close()
+
+
+async def commit(writer: TransactionalWriter, prefix: str, *, batches: int, size: int = BATCH_BYTES) -> None:
+    """Commit so many record batches of one partition, which go one after the other."""
+    made = PartitionBatches(size)
+    for _ in range(batches):
+        assert not made.add(b"k", os.urandom(size - 200), int(time.time() * 1000), NOTHING)
+    assert len(made.batches) == batches
+    offsets = Offsets(f"{prefix}g", f"{prefix}t", 0, 1, "")
+    await writer.commit({(f"{prefix}t", 0): made.batches}, offsets, {})
+
+
+async def test_a_transaction_that_goes_beyond_a_quota_with_its_last_request_is_committed(
+    writer: TransactionalWriter, topic_prefix: str
+) -> None:
+    began = time.monotonic()
+    await commit(writer, topic_prefix, batches=1)
+    assert time.monotonic() - began < 10
+    assert writer.throttled_s > 10
+
+
+async def test_one_that_a_quota_would_hold_up_beyond_its_time_is_given_up_at_once(
+    writer: TransactionalWriter, topic_prefix: str
+) -> None:
+    began = time.monotonic()
+    with pytest.raises(OutlastedError, match="a quota has the brokers wait for"):
+        await commit(writer, topic_prefix, batches=2)
+    assert time.monotonic() - began < 10
+    await writer.fence()
+    with pytest.raises(OutlastedError):
+        await commit(writer, topic_prefix, batches=1)  # not before the time that they ask for is over
+
+
+async def test_a_short_wait_is_no_reason_to_give_up(writer: TransactionalWriter, topic_prefix: str) -> None:
+    await commit(writer, topic_prefix, batches=2, size=120_000)
+    assert writer.throttled_s < 10

@@ -1,0 +1,93 @@
+"""A source knows how far everything is decided: behind markers only when all that it delivered is."""
+
+from typing import NamedTuple
+
+from aiokafka.structs import TopicPartition
+
+from annals.workers.kafka.group.sources import Sources
+
+HERE = TopicPartition("commands.person", 0)
+
+
+class Record(NamedTuple):
+    offset: int
+
+
+class Consumer:
+    """A consumer of one partition that is at a position."""
+
+    def __init__(self) -> None:
+        self.at = 0
+        self._subscription = self.subscription = self
+
+    @property
+    def assignment(self):
+        return self
+
+    def __call__(self):
+        return {HERE}
+
+    def state_value(self, partition):
+        return self
+
+    has_valid_position = True
+
+    @property
+    def position(self):
+        return self.at
+
+    def seek(self, partition, offset):
+        self.at = offset
+
+    def resume(self, *partitions):
+        """Nothing is paused."""
+
+    pause = resume
+
+
+def reading(offset: int = 0):
+    sources, consumer = Sources(), Consumer()
+    sources.attach(consumer)  # type: ignore[arg-type] # what is asked of it is here
+    source = sources.source(*HERE)
+    source.deliver_from(offset)
+    return sources, source, consumer
+
+
+def test_markers_behind_what_is_decided_are_decided():
+    sources, source, consumer = reading()
+    consumer.at = 5
+    sources.note_fetch({HERE: [Record(0), Record(2)]})
+    assert [source.decided_until(offset) for offset in (0, 2, 3)] == [0, 2, 5]
+    consumer.at = 9
+    assert source.decided_until(3) == 5  # that fetch has not come back
+    sources.note_fetch({})
+    assert source.decided_until(3) == 9
+
+
+def test_what_was_delivered_and_has_not_arrived_is_not_decided():
+    sources, source, consumer = reading()
+    consumer.at = 1
+    sources.note_fetch({HERE: [Record(0)]})
+    consumer.at = 8
+    sources.note_fetch({HERE: [Record(6)]})
+    assert source.decided_until(1) == 1
+    assert source.decided_until(7) == 8
+
+
+def test_delivered_anew_what_was_read_before_counts_no_more():
+    sources, source, consumer = reading()
+    consumer.at = 8
+    sources.note_fetch({HERE: [Record(6)]})
+    source.deliver_from(3)
+    assert source.decided_until(3) == 3
+    consumer.at = 8
+    sources.note_fetch({HERE: [Record(6)]})
+    assert (source.decided_until(3), source.decided_until(7)) == (3, 8)
+
+
+def test_of_a_partition_that_is_held_nothing_is_noted():
+    sources, source, consumer = reading()
+    source.pause()
+    consumer.at = 8
+    sources.note_fetch({})
+    assert source.decided_until(0) == 0
