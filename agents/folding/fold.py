@@ -11,6 +11,7 @@ from annals.agents.ports import Aggregate, Position, StoppedError, command_key
 from annals.schemas.chain import ForeignError, Verdict, judge, read_block
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.json_schemas.json_schema import urn
+from annals.topics.group_metadata import EventAt
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Fold:
         self._partitions = partitions
         self._releases = releases
         self.counts: Counter[str] = Counter()  # events, void, foreign
+        self.last: EventAt | None = None  # of those that count
 
     def apply(self, records: Sequence[JournalRecord]) -> None:
         """Fold records in the order of the journal, and settle them with the position behind the last one.
@@ -107,6 +109,7 @@ class Fold:
         aggregate = Aggregate(version, cid, recorded_at, decider.evolve(current.state, typed))
         working_set.extend(key, aggregate, command_key(key, event["command_id"].encode()), name)
         self.counts["events"] += 1
+        self.last = EventAt(record.offset, cid)
 
     def _way_out(self, error: UnknownEventError) -> str:
         """Which release can read the event, as far as that is known."""

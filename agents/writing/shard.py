@@ -6,8 +6,8 @@
        │         ▼
        └────── fenced (another owner) ──► stopped: what cannot go on by itself, with the reason and the remedy
 
-Opening always goes the same way: fence first, then ask for the offsets, then fold the journal from the store's position
-to its end, prove the fold whole, and only then open for commands.
+Opening always goes the same way: fence first, then ask for the offsets, then see that the journal has what was
+acknowledged, fold it from the store's position to its end, prove the fold whole, and only then open for commands.
 """
 
 from __future__ import annotations
@@ -23,17 +23,19 @@ from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import (
     FencedError,
+    LostEndError,
     StaleStateError,
     StoppedError,
     UncertainError,
     UnreachableError,
     command_key,
 )
+from annals.agents.writing.acknowledged import Acknowledged
 from annals.agents.writing.batch import Batch, Limits, Place
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.agents.writing.command_queue import CommandQueue
+from annals.agents.writing.losses import NOTHING, is_a_fold_of
 from annals.agents.writing.recovery import newest_outcome
-from annals.schemas.cid import cid_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
         CommandRecord,
         CommandSource,
         Delivery,
+        Ends,
         LogState,
         ShardLog,
         ShardStore,
@@ -51,6 +54,8 @@ if TYPE_CHECKING:
         StoreFactory,
     )
     from annals.agents.writing.concurrency_limit import ConcurrencyLimit, Permit
+    from annals.agents.writing.losses import Known
+    from annals.topics.group_metadata import EventAt
 
 log = structlog.get_logger(__name__)
 
@@ -92,15 +97,18 @@ class Shard:
         concurrency_limit: ConcurrencyLimit,
         accept_expired: bool = False,
         releases: Mapping[str, str] = MappingProxyType({}),
+        known: Known = NOTHING,
     ) -> None:
         """Take the parts; nothing is opened before `run`.
 
-        `folding`, `turns`: how many may fold or write at once; `releases`: which one published which schema, by URN.
+        `folding`, `turns`: how many may fold or write at once; `releases`: which one published which schema, by URN;
+        `known`: of the journal, from an earlier time.
         """
         self.place = place
         self.phase = Phase.OPENING
         self.reason = "not opened yet"
         self.next_offset = 0
+        self.acknowledged = Acknowledged(place, journal, known)
         self._decider = decider
         self._limits = limits
         self._journal = journal
@@ -140,14 +148,21 @@ class Shard:
         decided = max(self.next_offset, self._command_queue.position()) if has_none_in_hand else self.next_offset
         return max(0, end - decided)
 
-    def compare(self, journal_end: int) -> None:
-        """Read the journal again if it ends behind what this shard wrote: somebody else wrote to it.
+    def ends(self) -> Ends | None:
+        """Return up to where the partitions reach at least, as it knows now; None while it is not open."""
+        return self.acknowledged.ends(self.next_offset) if self.phase is Phase.OPEN else None
 
-        journal_end: its high watermark, asked for a moment ago.
-        """
-        if self.phase is Phase.OPEN and self._idle.is_set() and journal_end > self._journal_end:
+    def compare(self, asked: Ends, answered: Ends) -> None:
+        """Look again if there is less than was known when asked, or if somebody else wrote to the journal."""
+        if self.phase is not Phase.OPEN:
+            return
+        if self.acknowledged.is_less(asked, answered):
+            self.phase, self.reason = Phase.OPENING, f"partitions lost what was there: known {asked}, there {answered}"
+            self._log.error("partitions lost what was there", known=str(asked), there=str(answered))
+            self._command_queue.invalidate(self.reason)
+        elif self._idle.is_set() and answered.journal > self._journal_end:
             self._command_queue.invalidate(
-                f"somebody else wrote to the journal, up to offset {journal_end}: reading it"
+                f"somebody else wrote to the journal, up to offset {answered.journal}: reading it"
             )
 
     def offer(self, delivery: Delivery) -> None:
@@ -236,10 +251,10 @@ class Shard:
         self._leave(Phase.OPENING, "becoming the journal's only writer")
         await self._journal.fence()
         seen = await self._stable()
-        self._require_whole(seen)
+        last = await self.acknowledged.require(seen)
         self.reason = "waiting for other shards to fold their journals"
         async with self._folding:
-            working_set = await self._folded(seen)
+            working_set = await self._folded(seen, last)
         self._journal_end = seen.journal_end
         self.next_offset = await self._next_command(seen)
         # An offset that this project committed tells all. Without one, what came before the fence may be forwarded.
@@ -264,6 +279,7 @@ class Shard:
         while True:
             seen = await self._journal.look()
             if seen.journal_stable < seen.journal_end:
+                self.acknowledged.require_marker(seen)
                 topic, since = "journal", seen.journal_stable
             elif seen.committed_journal_end is None and seen.outcomes_stable < seen.outcomes_end:
                 topic, since = "outcomes", seen.outcomes_stable
@@ -275,30 +291,14 @@ class Shard:
             )
             await asyncio.sleep(STABLE_POLL_S)
 
-    def _require_whole(self, seen: LogState) -> None:
-        place = self.place
-        if seen.journal_start > 0:
-            raise StoppedError(
-                f"the journal of {place.kind}, partition {place.partition}, begins at offset {seen.journal_start} "
-                f"instead of 0: events were deleted. Restore the topic from a copy, and set retention.ms and "
-                f"retention.bytes to -1."
-            )
-        self._require_end(seen, seen.committed_journal_end)
+    async def _folded(self, seen: LogState, last: EventAt | None) -> WorkingSet:
+        """Fold the journal to its end, from the store's position if the store is a fold of this journal.
 
-    def _require_end(self, seen: LogState, known: int | None) -> None:
+        last: the last event that is known.
+        """
         place = self.place
-        if known is not None and seen.journal_end < known:
-            raise StoppedError(
-                f"the journal of {place.kind}, partition {place.partition}, ends at offset {seen.journal_end}, and it "
-                f"reached {known} before: its end was cut off. Restore the topic from a copy that reaches further."
-            )
-
-    async def _folded(self, seen: LogState) -> WorkingSet:
-        """Fold the journal to its end, from the store's position if the store is a fold of this journal."""
-        place = self.place
-        if self._store is None:
-            self._store = await self._stores.open()
-        if not await self._is_proven(self._store, seen):
+        self._store = self._store or await self._stores.open()
+        if not await is_a_fold_of(self._store, self._journal, place, seen, last):
             self._log.warning("the store is no fold of this journal; folding anew")
             self._store = await self._stores.renew(self._store)
         working_set = WorkingSet(self._decider, self._store, self._aggregate_cache)
@@ -314,20 +314,8 @@ class Shard:
                 await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
         finally:
             self._telemetry.folded(fold.counts, self._store.position().offset, seen.journal_end)
+        await self.acknowledged.opened(seen, self._store, fold.last or last)
         return working_set
-
-    async def _is_proven(self, store: ShardStore, seen: LogState) -> bool:
-        """Whether the record at the store's position has the CID that the store keeps beside it."""
-        position = store.position()
-        if position.last_offset < 0:
-            return True
-        if position.last_offset >= seen.journal_end:
-            return False
-        async for records in self._journal.read(position.last_offset, position.last_offset + 1):
-            for record in records:
-                cid = cid_of(record.value) if record.value is not None else b""
-                return record.offset == position.last_offset and cid == position.last_cid
-        return False
 
     async def _next_command(self, seen: LogState) -> int:
         """Return the first command that is not decided: by the group, by the outcomes, and by what was lost."""
@@ -337,8 +325,7 @@ class Shard:
         offset = seen.committed or 0
         if newest is not None:
             offset = max(offset, newest.command_offset + 1)
-            if seen.committed_journal_end is None:
-                self._require_end(seen, newest.journal_end)
+            self.acknowledged.require_end_of(newest, seen)
         if offset > seen.commands_end:
             raise StoppedError(
                 f"{place.topic}-{place.partition} ends at offset {seen.commands_end}, and its commands were decided up "
@@ -367,6 +354,7 @@ class Shard:
             await self._command_queue.wait()
             async with self._concurrency_limit.permit(len(self._command_queue)) as permit:
                 # Looked at again: a rebalance may have begun while it waited, and what is there is delivered again.
+                await self.acknowledged.require_last_command()
                 if self._may_serve.is_set() and (records := self._command_queue.take(self.next_offset)):
                     self._idle.clear()
                     try:
@@ -394,17 +382,22 @@ class Shard:
             await self._look_for_copies()
             return
         decided = clock.monotonic()
+        position = batch.position()
+        known, metadata = self.acknowledged.after(position, records[-1])
         try:
-            await self._journal.commit(writes, batch.next_offset, self._journal_end)
+            metadata = await self._journal.commit(writes, batch.next_offset, self._journal_end, metadata)
+        except LostEndError as error:
+            working_set.rollback()
+            raise self.acknowledged.lost(error) from error
         except BaseException:
             working_set.rollback()
             raise
         committed = clock.monotonic()
         permit.record_commit(len(records), committed - decided)
-        position = batch.position()
+        self.acknowledged.committed(known, metadata)
+        self._journal_end = known.end
         if position is not None:
             working_set.commit(position)
-            self._journal_end = position.offset + 1  # the transaction's marker
         self.next_offset = batch.next_offset
         self._telemetry.committed(batch, records, decided - started, committed - decided)
         self._telemetry.cached(*working_set.cache_use())

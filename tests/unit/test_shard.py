@@ -12,6 +12,7 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import (
     Delivery,
+    Ends,
     FencedError,
     JournalRecord,
     LogState,
@@ -27,6 +28,7 @@ from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.shard import Phase, Shard
 from annals.schemas.chain import read_block, seal
 from annals.schemas.cid import cid_of, cid_text
+from annals.topics.group_metadata import NOTHING_KNOWN, digest_of
 from annals.workers.stores.memory import MemoryStore
 
 PERSON = REGISTRY["person"]
@@ -71,6 +73,8 @@ class MemoryLog:
         self.hints: list[OutcomeRecord] = []
         self.commands: list[Record] = []
         self.committed: int | None = None
+        self.metadata = NOTHING_KNOWN
+        self.remembers = False  # whether the group's offset is told with its metadata
         self.more: dict[str, Any] = {}
         self.failures: list[tuple[str, Exception]] = []
         self.calls: list[str] = []
@@ -96,6 +100,9 @@ class MemoryLog:
         state = LogState(self.committed, None, 0, 1_000, 1_000, 0, 0, 0, 0, self.end, self.end)
         if self.stable_after > 0:
             state = state._replace(journal_stable=self.end - 1, journal_end=self.end)
+        if self.remembers:
+            end, *more = self.metadata
+            state = LogState(*state[:1], end, *state[2:11], *more)
         return state._replace(**self.more)
 
     async def read(self, start, end):
@@ -103,6 +110,15 @@ class MemoryLog:
         records = [record for record in self.journal if start <= record.offset < end]
         if records:
             yield records
+
+    async def event_at(self, offset):
+        return next((record for record in self.journal if record.offset == offset), None)
+
+    async def command_digest(self, offset):
+        return digest_of(self.commands[offset].value) if offset < len(self.commands) else None
+
+    async def outcome_digest(self, offset):
+        return None
 
     async def newest_outcomes(self, seen):
         for hint in reversed(self.hints):  # a step each
@@ -125,7 +141,7 @@ class MemoryLog:
     def writes(self):
         return Writes()
 
-    async def commit(self, writes, next_offset, expected_base):
+    async def commit(self, writes, next_offset, expected_base, known):
         self.calls.append("commit")
         when, failure = self.failures.pop(0) if self.failures else ("", None)
         if when == "before":
@@ -135,11 +151,12 @@ class MemoryLog:
             self.journal.append(JournalRecord(expected_base + number, key, block))
         self.outcomes += writes.outcomes
         self.forwards += writes.forwards
-        self.committed = next_offset
+        self.committed, self.metadata = next_offset, known
         async with self.changed:
             self.changed.notify_all()
         if when == "after":
             raise failure
+        return known
 
     async def close(self):
         self.calls.append("close")
@@ -569,9 +586,9 @@ async def test_what_somebody_else_writes_beside_an_open_shard_is_read_at_once():
     async with running(scene):
         await scene.answered(1)
         await scene.until(Phase.OPEN)
-        scene.shard.compare(scene.log.end)
+        scene.shard.compare(scene.shard.ends(), Ends(0, scene.log.end, 0, 1_000))
         scene.log.append(version=2, previous=cid_of(scene.log.journal[0].value), type_="PersonRenamed", name="Bea")
-        scene.shard.compare(scene.log.end)
+        scene.shard.compare(scene.shard.ends(), Ends(0, scene.log.end, 0, 1_000))
         scene.command("Cleo", type_="RenamePerson")
         scene.source.deliver(1)
         assert await scene.answered(2) == ["accepted", "accepted"]

@@ -40,7 +40,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from annals.agents.ports import FencedError, UncertainError
+from annals.agents.ports import FencedError, LostEndError, UncertainError
 from annals.workers.kafka.protocol.transactions_v2 import (
     FEATURE,
     IMPLICIT_FROM,
@@ -52,7 +52,7 @@ from annals.workers.kafka.protocol.transactions_v2 import (
 from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -82,7 +82,8 @@ class Offsets(NamedTuple):
     topic: str
     partition: int
     offset: int
-    metadata: str
+    metadata: str | Callable[[Mapping[Where, Sequence[int]]], str]
+    """Its words, or what makes them of where the batches were put; what that raises ends the transaction."""
 
 
 def _error(code: int) -> type[Exception] | None:
@@ -158,11 +159,13 @@ class TransactionalWriter:
         """Write all batches and the offset in one transaction.
 
         expected: where a partition of which this is the only writer ends now. A batch that the broker puts elsewhere
-        means a second writer or a stray marker: the transaction is not committed.
+        means a second writer or a stray marker, and one below it that the partition lost its end: the transaction is
+        not committed.
 
         Raises:
             FencedError: another writer has this transactional id; nothing of this transaction will ever be visible.
             UncertainError: what became of the transaction is not known; `fence`, then read the journal.
+            LostEndError: what was acknowledged before is gone; a fence, whose marker takes an offset, would hide it.
         """
         if not self.is_fenced_in:
             raise UncertainError(f"{self._id}: no producer id")
@@ -212,6 +215,9 @@ class TransactionalWriter:
         for where, first in expected.items():
             wanted = first
             for batch, base in zip(batches.get(where, ()), produced.get(where, ()), strict=True):
+                if base < first:
+                    message = f"{where[0]}-{where[1]} ends at offset {base}, and it reached {first} before"
+                    raise LostEndError(message, base)
                 if base != wanted:
                     raise UncertainError(
                         f"{where[0]}-{where[1]}: a batch was put at {base} instead of {wanted}: somebody else writes"
@@ -221,7 +227,7 @@ class TransactionalWriter:
         # are found again (duplicates, the newest outcome), an offset without its records loses the commands. And not
         # at the same time: a broker that verifies a transaction for two requests at once refuses the first of them
         # (AddPartitionsToTxnManager, KIP-890: NETWORK_EXCEPTION, told to the client as NOT_ENOUGH_REPLICAS).
-        await self._commit_offsets(producer, offsets)
+        await self._commit_offsets(producer, offsets, produced)
         return await self._end(producer)
 
     async def _would_wait(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> bool:
@@ -331,8 +337,9 @@ class TransactionalWriter:
             raise UncertainError(f"{self._id}: the broker answered for {len(offsets)} partitions only")
         return offsets
 
-    async def _commit_offsets(self, producer: int, offsets: Offsets) -> None:
-        group, topic, partition, offset, metadata = offsets
+    async def _commit_offsets(self, producer: int, offsets: Offsets, produced: Mapping[Where, Sequence[int]]) -> None:
+        group, topic, partition, offset, words = offsets
+        metadata = words if isinstance(words, str) else words(produced)
         request: Any
         if self._is_implicit:
             where = topic, partition
