@@ -10,6 +10,7 @@ conformance suites.
     ├── UnreachableError the brokers do not answer; try again later
     ├── DisturbedError   what a shard stands on has changed under it; read again
     └── StoppedError     the shard must not go on by itself; names the place and what to do
+        └── LostEndError what was acknowledged is not there any more
 
     StoreError                   a store cannot do what it was asked for; never the fault of a command
     ├── StoreDamagedError        what is on disk is not what was written: fold the journal anew
@@ -25,6 +26,8 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from datetime import datetime
+
+    from annals.topics.group_metadata import EventAt, GroupMetadata, RecordAt
 
     Headers = Sequence[tuple[str, bytes | None]]
 
@@ -63,6 +66,18 @@ class StaleStateError(JournalError):
 
 class StoppedError(JournalError):
     """The shard stops: going on would mean to guess. The message says where it is and what to do."""
+
+
+class LostEndError(StoppedError):
+    """A partition ends below what was acknowledged in it: it lost its end, or was made anew.
+
+    end: where it ends now; the message names where it ended, too.
+    """
+
+    def __init__(self, message: str, end: int) -> None:
+        """Take the message and the end."""
+        super().__init__(message)
+        self.end = end
 
 
 class StoreError(Exception):
@@ -199,7 +214,7 @@ class LogState(NamedTuple):
 
     committed: the group's next command offset; committed_journal_end: the journal's end in that commit's metadata;
     of commands, outcomes and journal the first offset that is still there (start), the last stable one (stable) and the
-    high watermark (end).
+    high watermark (end); last_event and what follows it: see `annals.topics.group_metadata`.
     """
 
     committed: int | None
@@ -213,6 +228,19 @@ class LogState(NamedTuple):
     journal_start: int
     journal_stable: int
     journal_end: int
+    last_event: EventAt | None = None
+    accepted_until: int = 0
+    last_command: RecordAt | None = None
+    last_outcome: RecordAt | None = None
+
+
+class Ends(NamedTuple):
+    """Up to where three partitions reach, and where the journal begins: as brokers answer, or as a shard knows."""
+
+    journal_start: int
+    journal: int
+    outcomes: int
+    commands: int
 
 
 DeadLetterRecord = tuple[int, "bytes | None", "bytes | None"]
@@ -245,15 +273,20 @@ class ShardLog(Protocol):
     async def fence(self) -> None: ...
     async def look(self) -> LogState: ...
     def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]: ...
+    async def event_at(self, offset: int) -> JournalRecord | None: ...
     def newest_outcomes(self, seen: LogState) -> AsyncIterator[list[OutcomeRecord]]: ...
     async def command_at(self, offset: int) -> CommandRecord | None: ...
+    async def command_digest(self, offset: int) -> str | None: ...
+    async def outcome_digest(self, offset: int) -> str | None: ...
     def read_commands(self, start: int, stop: int) -> AsyncIterator[Sequence[CommandRecord]]: ...
     def copies(self, tell: Callable[[str], None]) -> AsyncIterator[list[CopyRecord]]: ...
     def dead_letters(self) -> AsyncIterator[list[DeadLetterRecord]]: ...
     async def outcomes_of(self, commands: set[tuple[bytes, bytes]]) -> list[OutcomeRecord]: ...
     def writes(self) -> Writes: ...
     def throttled_s(self) -> float: ...
-    async def commit(self, writes: Writes, next_offset: int, expected_base: int) -> None: ...
+    async def commit(
+        self, writes: Writes, next_offset: int, expected_base: int, known: GroupMetadata
+    ) -> GroupMetadata: ...
     async def close(self) -> None: ...
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
@@ -13,7 +13,7 @@ from annals.schemas.outcome import ACCEPTED, DUPLICATE, REJECTED
 from annals.schemas.wire.dead_letter import REASONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from annals.agents.ports import Clock, CommandRecord
     from annals.agents.writing.batch import Batch, Place
@@ -84,6 +84,7 @@ class Metrics:
         self.restore_end = gauge("annals_restore_end_offset", "journal offset at which restoring ends")
         self.open = gauge("annals_shard_open", "1 while the shard takes commands")
         self.store_bytes = gauge("annals_store_bytes", "bytes of the shard's files")
+        self.left: set[tuple[str, str]] = set()  # kind and partition of shards that are not here any more
         self.hits = counter("annals_state_cache_hits_total", "aggregates found in memory")
         self.misses = counter("annals_state_cache_misses_total", "aggregates read from the store")
         self.hot_bytes = gauge("annals_state_cache_bytes", "estimated bytes of hot aggregates in memory", ())
@@ -92,6 +93,16 @@ class Metrics:
         self.turns = gauge(
             "annals_turns", "shards that may be in a transaction at once; +Inf while there is no bound", ()
         )
+
+    def sweep(self, kept: Collection[str]) -> None:
+        """Forget the gauges of the shards that have left, except of these kinds: nobody else can report them."""
+        for labels in [labels for labels in self.left if labels[0] not in kept]:
+            self.left.discard(labels)
+            for gauge in (self.lag, self.blocked, self.restored, self.restore_end, self.open, self.store_bytes):
+                try:
+                    gauge.remove(*labels)
+                except KeyError:  # it was never set
+                    continue
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -108,6 +119,7 @@ class ShardMetrics:
         self._metrics = metrics
         self._clock = clock
         self._labels = (kind, partition)
+        metrics.left.discard(self._labels)
         self._events = metrics.events.labels(kind)
         self._forwarded = metrics.forwarded.labels(kind)
         self._void = metrics.void.labels(kind)
@@ -177,17 +189,6 @@ class ShardMetrics:
         self._metrics.hot_bytes.set(hot_bytes)
 
     def close(self) -> None:
-        """Forget the gauges of a shard that is not here any more."""
-        gauges: tuple[Any, ...] = (
-            self._metrics.lag,
-            self._metrics.blocked,
-            self._metrics.restored,
-            self._metrics.restore_end,
-            self._metrics.open,
-            self._metrics.store_bytes,
-        )
-        for gauge in gauges:
-            try:
-                gauge.remove(*self._labels)
-            except KeyError:  # it was never set
-                continue
+        """Leave the gauges of a shard that is not here any more to `Metrics.sweep`, which knows whether it can be."""
+        self._metrics.open.labels(*self._labels).set(0)
+        self._metrics.left.add(self._labels)

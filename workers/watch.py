@@ -1,16 +1,18 @@
-"""Looks at the brokers every other second: whether they answer, how far each shard is behind, and who else writes."""
+"""Looks at the brokers every second: do they answer, how far is each shard behind, who else writes, what is lost?"""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
+from aiokafka.structs import TopicPartition
 
+from annals.agents.ports import Ends
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.connections import connect
-from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,8 +25,20 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-INTERVAL_S: Final = 2.0
+INTERVAL_S: Final = 1.0  # readiness tells within two seconds of what was lost
 PATIENCE_S: Final = 4.0  # a look and its time-out are over within the ten seconds in which readiness must turn
+RESTORE: Final = "Restore a journal from a copy; make the others again with 'annals topics create'."
+
+
+class KindTopics(NamedTuple):
+    """A kind, and the topics that its shards cannot do without."""
+
+    kind: str
+    commands: str
+    events: str
+    outcomes: str
+    snapshots: str
+    dead_letters: str
 
 
 class Watch:
@@ -33,23 +47,28 @@ class Watch:
     def __init__(
         self,
         options: Mapping[str, Any],
-        journals: Mapping[str, str],
+        kinds: Mapping[str, KindTopics],
         partitions: Mapping[str, int],
         shards: Shards,
         metrics: Metrics,
         clock: SystemClock,
     ) -> None:
-        """Take aiokafka options, the journal of each command topic, its partitions at the start, and the rest."""
+        """Take aiokafka options; by topic of commands a kind's topics and number of partitions; and the rest."""
         self._options = {**options, "request_timeout_ms": int(PATIENCE_S * 1000)}
         self._servers = options["bootstrap_servers"]
-        self._journals = journals
+        self._kinds = kinds
+        self._topics = sorted({topic for topics in kinds.values() for topic in topics[1:]})
         self._partitions = partitions
         self._shards = shards
         self._metrics = metrics
         self._clock = clock
         self._client: AIOKafkaClient | None = None
         self._blocked_since: dict[tuple[str, int], tuple[float, int]] = {}
+        self._gone: set[str] = set()  # topics of commands of kinds that lack a topic
+        self._leaders: dict[tuple[str, int], int | None] = {}
         self.problem: str | None = None
+        self.gone: list[str] = []
+        """Which topics are gone, with what to do."""
         self.added: list[str] = []
         """Where there are more partitions than at the start, with what to do, a sentence for each topic."""
 
@@ -69,6 +88,8 @@ class Watch:
             if is_task_cancelled():
                 raise
             await self._disconnect()
+            for shard in self._shards.all():
+                shard.acknowledged.doubt()
             if self.problem is None:
                 log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace
             self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
@@ -81,37 +102,68 @@ class Watch:
 
     async def _measure(self) -> None:
         if self._client is None:
-            self._client = await connect(self._options, [*self._journals, *self._journals.values()])
-        await self._count()
-        shards = {(shard.place.topic, shard.place.partition): shard for shard in self._shards.all()}
-        ends = await list_offsets(self._client, HIGH_WATERMARK, LAST, shards)
-        stable = await list_offsets(self._client, LAST_STABLE, LAST, shards)
-        journals = {where: (self._journals[where[0]], where[1]) for where in shards}
-        journal_ends = await list_offsets(self._client, HIGH_WATERMARK, LAST, journals.values())
+            self._client = await connect(self._options, self._topics)
+        await self._count(self._client)
+        shards = {
+            (shard.place.topic, shard.place.partition): shard
+            for shard in self._shards.all()
+            if shard.place.topic not in self._gone
+        }
+        asked = {where: shard.ends() for where, shard in shards.items()}
+        journals = {where: (self._kinds[where[0]].events, where[1]) for where in shards}
+        outcomes = {where: (self._kinds[where[0]].outcomes, where[1]) for where in shards}
+        everything = [*shards, *journals.values(), *outcomes.values()]
+        ends, stable, starts = await asyncio.gather(
+            list_offsets(self._client, HIGH_WATERMARK, LAST, everything),
+            list_offsets(self._client, LAST_STABLE, LAST, shards),
+            list_offsets(self._client, HIGH_WATERMARK, FIRST, journals.values()),
+        )
         now = self._clock.monotonic()
+        leaders = {where: self._client.cluster.leader_for_partition(TopicPartition(*where)) for where in shards}
         for where, shard in shards.items():
-            shard.compare(journal_ends[journals[where]])
+            if self._leaders.get(where, leaders[where]) != leaders[where]:
+                shard.acknowledged.doubt()
+            journal, known = journals[where], asked[where]
+            if known is not None:
+                shard.compare(known, Ends(starts[journal], ends[journal], ends[outcomes[where]], ends[where]))
             shard.keep_position()
             labels = shard.place.kind, str(shard.place.partition)
             self._metrics.lag.labels(*labels).set(shard.behind(ends[where]))
             self._metrics.blocked.labels(*labels).set(self._blocked(where, stable[where], ends[where], now))
+        self._leaders = leaders
         self._shards.measure()
 
-    async def _count(self) -> None:
-        """See whether partitions were added: keys that move to them leave their chains behind."""
-        await self._client.force_metadata_update()  # type: ignore[union-attr] # `_measure` connected it
-        found = {topic: len(self._client.cluster.partitions_for_topic(topic) or ()) for topic in self._partitions}  # type: ignore[union-attr]
+    async def _count(self, client: AIOKafkaClient) -> None:
+        """See whether topics are gone, or partitions were added: keys that move to those leave their chains behind."""
+        await client.force_metadata_update()
+        there = {topic: len(client.cluster.partitions_for_topic(topic) or ()) for topic in self._topics}
+        self._note_gone({topic for topic, count in there.items() if not count})
         added = [
-            f"{topic} has {found[topic]} partitions, at the start it had {count}: keys that belong to the new ones now "
+            f"{topic} has {there[topic]} partitions, at the start it had {count}: keys that belong to the new ones now "
             f"have their chains in others, and what is sent there is not decided. Partitions cannot be added to a "
             f"journal: recreate the topic with {count}."
             for topic, count in self._partitions.items()
-            if found[topic] > count
+            if there[topic] > count
         ]
         for each in added:
             if each not in self.added:
                 log.error("partitions were added", reason=each)
         self.added = added
+
+    def _note_gone(self, gone: set[str]) -> None:
+        """Keep the kinds whose topics are gone in readiness and metrics, and have the group see one that is back.
+
+        The group assigns no partition of a topic that is gone, so that nobody else would speak of it.
+        """
+        absent = {commands for commands, topics in self._kinds.items() if gone.intersection(topics)}
+        if back := self._gone - absent:
+            log.warning("topics are there again", topics=sorted(back))
+            self._shards.look_for_topics()
+        elif absent - self._gone:
+            log.error("topics are gone", topics=sorted(gone))
+        self._gone = absent
+        self.gone = [f"the topics {', '.join(sorted(gone))} are gone: they were deleted. {RESTORE}"] if gone else []
+        self._metrics.sweep({self._kinds[commands].kind for commands in absent})
 
     def _blocked(self, where: tuple[str, int], stable: int, end: int, now: float) -> float:
         """Return the seconds for which the last stable offset has stood still below the end."""

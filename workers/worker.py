@@ -20,7 +20,7 @@ from annals.workers.registry import deciders
 from annals.workers.schema_publisher import SchemaPublisher
 from annals.workers.settings import client_options, warnings
 from annals.workers.telemetry import Metrics
-from annals.workers.watch import Watch
+from annals.workers.watch import KindTopics, Watch
 from annals.workers.web.server import WebServer
 from annals.workers.writing.shards import Shards
 
@@ -153,9 +153,19 @@ class Worker:
         )
         app = create_app(self._settings, self._options, known, sources, shards)
         names = TopicNames(self._settings.topic_prefix)
-        journals = {names.commands(kind): names.events(kind) for kind in known}
+        topics = {
+            names.commands(kind): KindTopics(
+                kind,
+                names.commands(kind),
+                names.events(kind),
+                names.outcomes(kind),
+                names.snapshots(kind),
+                names.dead_letters,
+            )
+            for kind in known
+        }
         counts = {names.commands(kind): partitions[kind] for kind in known}
-        self._watch = Watch(self._options, journals, counts, shards, self._metrics, self._clock)
+        self._watch = Watch(self._options, topics, counts, shards, self._metrics, self._clock)
         beside = [asyncio.create_task(self._watch.run(), name="watch")]
         if self._publishes:
             beside.append(asyncio.create_task(publisher.run(), name="schemas"))
@@ -195,4 +205,4 @@ class Worker:
         if self._shards is None or self._watch is None:
             return [self._starting]
         problem = [self._watch.problem] if self._watch.problem else []
-        return [*problem, *self._watch.added, *self._shards.not_ready()]
+        return [*problem, *self._watch.gone, *self._watch.added, *self._shards.not_ready()]

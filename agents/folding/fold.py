@@ -12,6 +12,7 @@ from annals.agents.ports import Aggregate, Position, StoppedError, StoreError, c
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Foreign, Gap, JournalReader
 from annals.schemas.json_schemas.json_schema import urn
+from annals.topics.group_metadata import EventAt
 from annals.topics.keys import keys_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class Fold:
             decider.kind, keys_of(partition, partitions), working_set.aggregate, working_set.is_void
         )
         self.counts: Counter[str] = Counter()  # events, void, foreign
+        self.last: EventAt | None = None  # of those that count
 
     def apply(self, records: Sequence[JournalRecord]) -> None:
         """Fold records in the order of the journal, and settle them with the position behind the last one.
@@ -104,6 +106,7 @@ class Fold:
         aggregate = Aggregate(version, cid, recorded_at, state)
         working_set.extend(key, aggregate, command_key(key, event["command_id"].encode()), name)
         self.counts["events"] += 1
+        self.last = EventAt(counted.offset, cid)
 
     def _gap(self, gap: Gap[Aggregate]) -> str:
         kind, aggregate_id, version = self._decider.kind, gap.event["aggregate_id"], gap.event["version"]

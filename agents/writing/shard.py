@@ -6,8 +6,8 @@
        │         ▼
        └────── fenced (another owner) ──► stopped: what cannot go on by itself, with the reason and the remedy
 
-Opening always goes the same way: fence first, then ask for the offsets, then fold the journal from the store's position
-to its end, prove the fold whole, and only then open for commands.
+Opening always goes the same way: fence first, then ask for the offsets, then see that the journal has what was
+acknowledged, fold it from the store's position to its end, prove the fold whole, and only then open for commands.
 """
 
 from __future__ import annotations
@@ -21,17 +21,26 @@ import structlog
 
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
-from annals.agents.ports import FencedError, StaleStateError, StoppedError, StoreError, UncertainError, UnreachableError
+from annals.agents.ports import (
+    FencedError,
+    LostEndError,
+    StaleStateError,
+    StoppedError,
+    StoreError,
+    UncertainError,
+    UnreachableError,
+)
+from annals.agents.writing.acknowledged import Acknowledged
 from annals.agents.writing.answered import Answers
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.agents.writing.command_queue import CommandQueue
 from annals.agents.writing.damage import DamagedStores
 from annals.agents.writing.deciding import Deciding
 from annals.agents.writing.fences import Fences
+from annals.agents.writing.losses import NOTHING, is_a_fold_of
 from annals.agents.writing.next_command import next_command
 from annals.agents.writing.pace import Pace
 from annals.agents.writing.recovery import newest_outcome
-from annals.schemas.cid import cid_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +51,7 @@ if TYPE_CHECKING:
         CommandRecord,
         CommandSource,
         Delivery,
+        Ends,
         LogState,
         ShardLog,
         ShardStore,
@@ -50,6 +60,8 @@ if TYPE_CHECKING:
     )
     from annals.agents.writing.concurrency_limit import ConcurrencyLimit, Permit
     from annals.agents.writing.decision_plan import Limits, Place
+    from annals.agents.writing.losses import Known
+    from annals.topics.group_metadata import EventAt
 
 log = structlog.get_logger(__name__)
 
@@ -90,15 +102,18 @@ class Shard:
         concurrency_limit: ConcurrencyLimit,
         accept_expired: bool = False,
         releases: Mapping[str, str] = MappingProxyType({}),
+        known: Known = NOTHING,
     ) -> None:
         """Take the parts; nothing is opened before `run`.
 
-        `folding`, `turns`: how many may fold or write at once; `releases`: which one published which schema, by URN.
+        `folding`, `turns`: how many may fold or write at once; `releases`: which one published which schema, by URN;
+        `known`: of the journal, from an earlier time.
         """
         self.place = place
         self.phase = Phase.OPENING
         self.reason = "not opened yet"
         self.next_offset = 0
+        self.acknowledged = Acknowledged(place, journal, known)
         self._decider = decider
         self._deciding = Deciding(decider, place, limits, clock)
         self._journal = journal
@@ -157,14 +172,21 @@ class Shard:
         if position == before and position > self._committed:
             self._command_queue.wake()
 
-    def compare(self, journal_end: int) -> None:
-        """Read the journal again if it ends behind what this shard wrote: somebody else wrote to it.
+    def ends(self) -> Ends | None:
+        """Return up to where the partitions reach at least, as it knows now; None while it is not open."""
+        return self.acknowledged.ends(self.next_offset) if self.phase is Phase.OPEN else None
 
-        journal_end: its high watermark, asked for a moment ago.
-        """
-        if self.phase is Phase.OPEN and self._idle.is_set() and journal_end > self._journal_end:
+    def compare(self, asked: Ends, answered: Ends) -> None:
+        """Look again if there is less than was known when asked, or if somebody else wrote to the journal."""
+        if self.phase is not Phase.OPEN:
+            return
+        if self.acknowledged.is_less(asked, answered):
+            self.phase, self.reason = Phase.OPENING, f"partitions lost what was there: known {asked}, there {answered}"
+            self._log.error("partitions lost what was there", known=str(asked), there=str(answered))
+            self._command_queue.invalidate(self.reason)
+        elif self._idle.is_set() and answered.journal > self._journal_end:
             self._command_queue.invalidate(
-                f"somebody else wrote to the journal, up to offset {journal_end}: reading it"
+                f"somebody else wrote to the journal, up to offset {answered.journal}: reading it"
             )
 
     def offer(self, delivery: Delivery) -> None:
@@ -266,10 +288,10 @@ class Shard:
         self._leave(Phase.OPENING, "becoming the journal's only writer")
         await self._journal.fence()
         seen = await self._stable()
-        self._require_whole(seen)
+        last = await self.acknowledged.require(seen)
         self.reason = "waiting for other shards to fold their journals"
         async with self._folding:
-            working_set = await self._folded(seen)
+            working_set = await self._folded(seen, last)
         self._journal_end = seen.journal_end
         self.next_offset = await self._find_next(seen)
         # An offset that this project committed tells all, unless it is behind what was decided: then as without one
@@ -297,6 +319,7 @@ class Shard:
         while True:
             seen = await self._journal.look()
             if seen.journal_stable < seen.journal_end:
+                self.acknowledged.require_marker(seen)
                 topic, since = "journal", seen.journal_stable
             elif seen.committed_journal_end is None and seen.outcomes_stable < seen.outcomes_end:
                 topic, since = "outcomes", seen.outcomes_stable
@@ -308,30 +331,14 @@ class Shard:
             )
             await asyncio.sleep(STABLE_POLL_S)
 
-    def _require_whole(self, seen: LogState) -> None:
-        place = self.place
-        if seen.journal_start > 0:
-            raise StoppedError(
-                f"the journal of {place.kind}, partition {place.partition}, begins at offset {seen.journal_start} "
-                f"instead of 0: events were deleted. Restore the topic from a copy, and set retention.ms and "
-                f"retention.bytes to -1."
-            )
-        self._require_end(seen, seen.committed_journal_end)
+    async def _folded(self, seen: LogState, last: EventAt | None) -> WorkingSet:
+        """Fold the journal to its end, from the store's position if the store is a fold of this journal.
 
-    def _require_end(self, seen: LogState, known: int | None) -> None:
+        last: the last event that is known.
+        """
         place = self.place
-        if known is not None and seen.journal_end < known:
-            raise StoppedError(
-                f"the journal of {place.kind}, partition {place.partition}, ends at offset {seen.journal_end}, and it "
-                f"reached {known} before: its end was cut off. Restore the topic from a copy that reaches further."
-            )
-
-    async def _folded(self, seen: LogState) -> WorkingSet:
-        """Fold the journal to its end, from the store's position if the store is a fold of this journal."""
-        place = self.place
-        if self._store is None:
-            self._store = await self._stores.open()
-        if not await self._is_proven(self._store, seen):
+        self._store = self._store or await self._stores.open()
+        if not await is_a_fold_of(self._store, self._journal, place, seen, last):
             self._log.warning("the store is no fold of this journal; folding anew")
             self._store = await self._stores.renew(self._store)
         working_set = WorkingSet(self._decider, self._store, self._aggregate_cache)
@@ -347,26 +354,14 @@ class Shard:
                 await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
         finally:
             self._telemetry.folded(fold.counts, self._store.position().offset, seen.journal_end)
+        await self.acknowledged.opened(seen, self._store, fold.last or last)
         return working_set
-
-    async def _is_proven(self, store: ShardStore, seen: LogState) -> bool:
-        """Whether the record at the store's position has the CID that the store keeps beside it."""
-        position = store.position()
-        if position.last_offset < 0:
-            return True
-        if position.last_offset >= seen.journal_end:
-            return False
-        async for records in self._journal.read(position.last_offset, position.last_offset + 1):
-            for record in records:
-                cid = cid_of(record.value) if record.value is not None else b""
-                return record.offset == position.last_offset and cid == position.last_cid
-        return False
 
     async def _find_next(self, seen: LogState) -> int:
         assert self._store is not None  # noqa: S101 - `_folded` opened it
         newest = await newest_outcome(self._journal, self._store, self.place, seen)
-        if newest is not None and seen.committed_journal_end is None:
-            self._require_end(seen, newest.journal_end)
+        if newest is not None:
+            self.acknowledged.require_end_of(newest, seen)
         return await next_command(
             self._journal, self._store, self.place, seen, newest, self._answers, accept_expired=self._accept_expired
         )
@@ -378,6 +373,7 @@ class Shard:
             await self._pace.obey(self._journal.throttled_s())
             async with self._concurrency_limit.permit(len(self._command_queue)) as permit:
                 # Looked at again: a rebalance may have begun while it waited, and what is there is delivered again.
+                await self.acknowledged.require_last_command()
                 if not self._may_serve.is_set():
                     continue
                 records, position = self._command_queue.take(self.next_offset, self._pace.most), self._decided_until()
@@ -409,8 +405,13 @@ class Shard:
             self._begin()  # all is delivered again: a rebalance may have passed over the search
             return []
         decided = clock.monotonic()
+        position = batch.position()
+        known, metadata = self.acknowledged.after(position, records[batch.decided - 1])
         try:
-            await self._journal.commit(writes, batch.next_offset, self._journal_end)
+            metadata = await self._journal.commit(writes, batch.next_offset, self._journal_end, metadata)
+        except LostEndError as error:
+            working_set.rollback()
+            raise self.acknowledged.lost(error) from error
         except BaseException as error:
             working_set.rollback()
             self._pace.failed(batch.decided, error)
@@ -418,10 +419,10 @@ class Shard:
         committed = clock.monotonic()
         permit.record_commit(batch.decided, committed - decided)
         self._pace.committed(committed - decided, self._journal.throttled_s())
-        position = batch.position()
+        self.acknowledged.committed(known, metadata)
+        self._journal_end = known.end
         if position is not None:
             working_set.commit(position)
-            self._journal_end = position.offset + 1  # the transaction's marker
         self.next_offset = self._committed = batch.next_offset
         self._deciding.committed(batch)
         self._telemetry.committed(batch, records[: batch.decided], decided - started, committed - decided)
@@ -432,7 +433,12 @@ class Shard:
 
     async def _commit_position(self, position: int) -> None:
         """Commit that all below an offset is decided, in a transaction that writes nothing else."""
-        await self._journal.commit(self._journal.writes(), position, self._journal_end)
+        known, present = self.acknowledged.known, self.acknowledged.metadata
+        try:
+            metadata = await self._journal.commit(self._journal.writes(), position, self._journal_end, present)
+        except LostEndError as error:
+            raise self.acknowledged.lost(error) from error
+        self.acknowledged.committed(known, metadata)
         self.next_offset = self._committed = position
 
     def _tell(self, reason: str) -> None:

@@ -1,10 +1,13 @@
 """What most tests of this folder need at once: workers, a sender, a reader, and the checker over them."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from chaos_checker import Report, check, unaccounted
 from chaos_commands import Ask
 from chaos_records import Records
@@ -28,12 +31,17 @@ class Scenario(Deployment):
         self._is_attached = False
         self._is_waiting = False
 
-    def make_topics(self, partitions: int = 2, copies: int = 1) -> Self:
-        """Make the topics by the catalogue, which is faster than to have a worker do it."""
+    def make_topics(self, partitions: int = 2, copies: int = 1, only: tuple[str, ...] = ()) -> Self:
+        """Make the topics by the catalogue, or some of them: that is faster than to have a worker do it."""
         specs = catalogue(self.prefix, partitions, copies, kinds=self.kinds)
-        topics = [NewTopic(each.name, each.partitions, each.replication_factor, config=each.config) for each in specs]
-        for future in self.admin.create_topics(topics, operation_timeout=30).values():
+        topics = [
+            NewTopic(each.name, each.partitions, each.replication_factor, config=each.config)
+            for each in specs
+            if not only or each.name.removeprefix(self.prefix) in only
+        ]
+        for name, future in self.admin.create_topics(topics, operation_timeout=30).items():
             future.result(30)
+            eventually(lambda name=name: name in self.admin.list_topics(timeout=10).topics, f"{name} is there")
         return self
 
     def send(self, asks: Iterable[Ask]) -> list[Sent]:
@@ -82,6 +90,20 @@ class Scenario(Deployment):
             topics = [name for name in self.admin.list_topics(timeout=10).topics if name.startswith(self.prefix)]
             for future in self.admin.delete_topics(topics, operation_timeout=10).values():
                 future.result(10)
+
+
+def delete_before(scenario: Scenario, topic: str, offset: int, partition: int = 0) -> None:
+    """Delete what is in a partition before an offset, as retention does."""
+
+    async def delete() -> None:
+        admin = AIOKafkaAdminClient(bootstrap_servers=scenario.bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=offset)})
+        finally:
+            await admin.close()
+
+    asyncio.run(delete())
 
 
 def assert_clean(report: Report, void: int = 0) -> None:

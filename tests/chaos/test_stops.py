@@ -1,6 +1,5 @@
 """Where going on would be guessing the shard stops, names the place, is not ready; what changes nothing is counted."""
 
-import asyncio
 import json
 import subprocess
 import sys
@@ -9,13 +8,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from aiokafka import TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from chaos_chain import cid_of
 from chaos_commands import Ask, command, persons, rename
 from chaos_journal import block, command_value, write
 from chaos_records import home_of
-from chaos_scenario import Scenario, assert_clean
+from chaos_scenario import Scenario, assert_clean, delete_before
 from chaos_workers import Worker, eventually
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, Producer
 from confluent_kafka import TopicPartition as OfGroup
@@ -47,20 +44,6 @@ def begun(people: Scenario) -> Scenario:
     assert_clean(people.until_answered())
     assert people.workers[-1].end() == 0
     return people
-
-
-def delete_before(scenario: Scenario, topic: str, offset: int, partition: int = 0) -> None:
-    """Delete what is in a partition before an offset, as retention does."""
-
-    async def delete() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=scenario.bootstrap)
-        await admin.start()
-        try:
-            await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=offset)})
-        finally:
-            await admin.close()
-
-    asyncio.run(delete())
 
 
 def answered(scenario: Scenario) -> set[int]:

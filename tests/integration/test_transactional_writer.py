@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.protocol.transaction import InitProducerIdRequest
 
-from annals.agents.ports import FencedError, UncertainError
+from annals.agents.ports import FencedError, LostEndError, UncertainError
 from annals.topics.wire import encode_headers, unsigned_varint
 from annals.workers.kafka.protocol.transactions_v2 import FEATURE, finalized_level
 from annals.workers.kafka.protocol.wire_requests import NO_TAGS, EncodedRequest, compact
@@ -174,6 +174,16 @@ async def test_an_older_writer_is_fenced_and_says_so(
         await writer.commit(batches(topic, b"late"), offsets(topic, 2), {})
     await newer.commit(batches(topic, b"b"), offsets(topic, 2), {})
     assert await values(cluster, topic) == [b"a", b"b"]
+
+
+async def test_where_the_end_is_below_the_known_one_nothing_is_committed(
+    cluster: str, topic: str, writer: TransactionalWriter
+) -> None:
+    await writer.commit(batches(topic, b"a"), offsets(topic, 1), {(topic, 0): 0})
+    with pytest.raises(LostEndError, match="ends at offset 2, and it reached 9 before") as raised:
+        await writer.commit(batches(topic, b"b"), offsets(topic, 2), {(topic, 0): 9})
+    assert raised.value.end == 2
+    assert await values(cluster, topic) == [b"a"]
 
 
 async def test_where_somebody_else_wrote_meanwhile_nothing_is_committed(

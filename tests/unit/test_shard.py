@@ -13,6 +13,7 @@ from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import (
     CopyRecord,
     Delivery,
+    Ends,
     FencedError,
     JournalRecord,
     LogState,
@@ -31,6 +32,7 @@ from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.shard import Phase, Shard
 from annals.schemas.chain import read_block, seal
 from annals.schemas.cid import cid_of, cid_text
+from annals.topics.group_metadata import NOTHING_KNOWN, digest_of
 from annals.workers.stores.memory import MemoryStore
 
 PERSON = REGISTRY["person"]
@@ -79,6 +81,8 @@ class MemoryLog:
         self.hints: list[OutcomeRecord] = []
         self.commands: list[Record] = []
         self.committed: int | None = None
+        self.metadata = NOTHING_KNOWN
+        self.remembers = False  # whether the group's offset is told with its metadata
         self.more: dict[str, Any] = {}
         self.failures: list[tuple[str, Exception]] = []
         self.throttled: list[float] = []
@@ -107,6 +111,9 @@ class MemoryLog:
         state = LogState(self.committed, None, 0, 1_000, 1_000, 0, 0, 0, 0, self.end, self.end)
         if self.stable_after > 0:
             state = state._replace(journal_stable=self.end - 1, journal_end=self.end)
+        if self.remembers:
+            end, *more = self.metadata
+            state = LogState(*state[:1], end, *state[2:11], *more)
         return state._replace(**self.more)
 
     async def read(self, start, end):
@@ -114,6 +121,15 @@ class MemoryLog:
         records = [record for record in self.journal if start <= record.offset < end]
         if records:
             yield records
+
+    async def event_at(self, offset):
+        return next((record for record in self.journal if record.offset == offset), None)
+
+    async def command_digest(self, offset):
+        return digest_of(self.commands[offset].value) if offset < len(self.commands) else None
+
+    async def outcome_digest(self, offset):
+        return None
 
     async def newest_outcomes(self, seen):
         for hint in reversed(self.hints):  # a step each
@@ -143,7 +159,7 @@ class MemoryLog:
     def writes(self):
         return Writes()
 
-    async def commit(self, writes, next_offset, expected_base):
+    async def commit(self, writes, next_offset, expected_base, known):
         self.calls.append("commit")
         when, failure = self.failures.pop(0) if self.failures else ("", None)
         if when == "before":
@@ -154,11 +170,12 @@ class MemoryLog:
         self.outcomes += writes.outcomes
         self.forwards += writes.forwards
         self.dead_lettered += writes.dead_lettered
-        self.committed = next_offset
+        self.committed, self.metadata = next_offset, known
         async with self.changed:
             self.changed.notify_all()
         if when == "after":
             raise failure
+        return known
 
     def throttled_s(self):
         return self.throttled.pop(0) if self.throttled else 0.0
@@ -397,9 +414,9 @@ async def sizes(scene, monkeypatch):
     """How many commands each commit had, as they come."""
     commit, found = scene.log.commit, []
 
-    async def counting(writes, next_offset, expected_base):
+    async def counting(writes, next_offset, expected_base, known):
         found.append(len(writes.outcomes))
-        await commit(writes, next_offset, expected_base)
+        return await commit(writes, next_offset, expected_base, known)
 
     monkeypatch.setattr(scene.log, "commit", counting)
     return found
@@ -445,9 +462,9 @@ async def test_while_batches_are_halved_and_commands_wait_a_shard_says_so(monkey
         scene.command(name, aggregate_id=f"p-{name}")
     commit, said = scene.log.commit, []
 
-    async def asking(writes, next_offset, expected_base):
+    async def asking(writes, next_offset, expected_base, known):
         said.append(scene.shard.trouble)
-        await commit(writes, next_offset, expected_base)
+        return await commit(writes, next_offset, expected_base, known)
 
     monkeypatch.setattr(scene.log, "commit", asking)
     async with running(scene):
@@ -825,9 +842,9 @@ async def test_what_somebody_else_writes_beside_an_open_shard_is_read_at_once():
     async with running(scene):
         await scene.answered(1)
         await scene.until(Phase.OPEN)
-        scene.shard.compare(scene.log.end)
+        scene.shard.compare(scene.shard.ends(), Ends(0, scene.log.end, 0, 1_000))
         scene.log.append(version=2, previous=cid_of(scene.log.journal[0].value), type_="PersonRenamed", name="Bea")
-        scene.shard.compare(scene.log.end)
+        scene.shard.compare(scene.shard.ends(), Ends(0, scene.log.end, 0, 1_000))
         scene.command("Cleo", type_="RenamePerson")
         scene.source.deliver(1)
         assert await scene.answered(2) == ["accepted", "accepted"]

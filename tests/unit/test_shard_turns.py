@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import pytest
 from test_shard import Scene, misplaced, patience, running  # noqa: F401 - `patience` is for all tests here
 
-from annals.agents.ports import UncertainError
+from annals.agents.ports import Ends, UncertainError
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.shard import Phase
 
@@ -121,7 +121,7 @@ async def test_a_rebalance_does_not_wait_for_turns():
 async def test_what_disturbs_a_shard_that_waits_for_its_turn_is_looked_at_before_it_decides():
     async with one_waiting() as (second, gate, _):
         second.log.append()
-        second.shard.compare(second.log.end)
+        second.shard.compare(second.shard.ends(), Ends(0, second.log.end, 0, 1_000))
         gate.set()
         await second.answered(1)
     assert [call for call in second.log.calls if call in ("fence", "commit")] == ["fence", "fence", "commit"]

@@ -24,6 +24,7 @@ COMMANDS: Final[dict[str, str]] = {
     "send": "annals.workers.cli.send:send",
     "events": "annals.workers.cli.events:events",
     "verify": "annals.workers.cli.verify:verify",
+    "journal": "annals.workers.cli.journal:journal",
     "demo": "annals.workers.cli.demo:demo",
     "new": "annals.workers.cli.new:new",
     "bench": "annals.workers.cli.bench:bench",

@@ -11,6 +11,7 @@ import structlog
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.writing.batch import Limits, Place
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
+from annals.agents.writing.losses import NOTHING
 from annals.agents.writing.shard import Phase, Shard
 from annals.topics.catalog import (
     COMMAND_TOPIC_BYTES,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import StoreDamagedError
+    from annals.agents.writing.losses import Known
     from annals.workers.clock import SystemClock
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.settings import Settings
@@ -126,6 +128,7 @@ class Shards:
         self._shards: dict[Key, Shard] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._telemetry: dict[Key, ShardMetrics] = {}
+        self._known: dict[Key, Known] = {}  # of journals whose shards were here before
         self._changing = asyncio.Lock()
         self.is_assigned = False
 
@@ -171,6 +174,10 @@ class Shards:
             elif shard.trouble:
                 reasons.append(f"{name} is slow: {shard.trouble}")
         return reasons
+
+    def look_for_topics(self) -> None:
+        """Have the group see that topics are there again, minutes before it would by itself."""
+        self._sources.refresh()
 
     def measure(self) -> None:
         """Set the gauges that are read rather than told."""
@@ -231,6 +238,7 @@ class Shards:
             concurrency_limit=self._concurrency_limit,
             accept_expired=settings.accept_expired,
             releases=self._releases,
+            known=self._known.pop(key, NOTHING),
         )
         self._shards[key] = shard
         self._tasks[key] = asyncio.create_task(shard.run(), name=f"shard {kind}-{partition}")
@@ -242,4 +250,5 @@ class Shards:
             task.cancel()
             await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
         await shard.close()
+        self._known[key] = shard.acknowledged.known
         self._telemetry.pop(key).close()

@@ -67,6 +67,11 @@ class Sources:
         """Take the consumer that the partitions are assigned to."""
         self._consumer = consumer
 
+    def refresh(self) -> None:
+        """Have the consumer ask now which topics and partitions there are."""
+        if self._consumer is not None:
+            self._consumer._client.force_metadata_update()  # noqa: SLF001 - by itself it asks every five minutes
+
     def source(self, topic: str, partition: int) -> Source:
         """Return the source of a partition: the same one as long as the process lives."""
         key = TopicPartition(topic, partition)

@@ -77,7 +77,9 @@ async def _wait_for_leader(client: AIOKafkaClient, error: Exception, deadline: f
     await client.force_metadata_update()
 
 
-async def read_range(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncGenerator[list[Record], None]:
+async def read_range(
+    client: AIOKafkaClient, where: Where, start: int, end: int, most_bytes: int = FETCH_BYTES
+) -> AsyncGenerator[list[Record], None]:
     """Yield the committed records with offsets from `start` to below `end`, in steps of one fetch.
 
     Headers are as they stand (`annals.workers.kafka.protocol.record_batches`). `end` is at most the last stable offset.
@@ -90,7 +92,7 @@ async def read_range(client: AIOKafkaClient, where: Where, start: int, end: int)
         FormatError: a record batch is of another format.
     """
     position = start
-    fetching = asyncio.create_task(_fetch(client, where, position, FETCH_BYTES)) if start < end else None
+    fetching = asyncio.create_task(_fetch(client, where, position, most_bytes)) if start < end else None
     try:
         while fetching is not None:
             part = await fetching
@@ -100,7 +102,7 @@ async def read_range(client: AIOKafkaClient, where: Where, start: int, end: int)
             fetching = None
             if position < end:
                 needed = part.size * (end - position) // max(1, position - begin) + LEAST_BYTES
-                fetching = asyncio.create_task(_fetch(client, where, position, min(FETCH_BYTES, needed)))
+                fetching = asyncio.create_task(_fetch(client, where, position, min(most_bytes, needed)))
                 await asyncio.sleep(0)  # the request goes out before the work begins
             yield _committed(part, begin, end)
     finally:

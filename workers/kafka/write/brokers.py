@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.client import ConnectionGroup, CoordinationType
-from aiokafka.errors import CoordinatorNotAvailableError, KafkaError, NotCoordinatorError
+from aiokafka.errors import CoordinatorNotAvailableError, KafkaError, NotCoordinatorError, ProducerFenced, for_code
 from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import UncertainError
@@ -22,6 +22,16 @@ if TYPE_CHECKING:
 
 MOVED: Final = (CoordinatorNotAvailableError, NotCoordinatorError)
 COORDINATOR_BACKOFF_S: Final = 0.05
+PRODUCER_FENCED: Final = 90  # KIP-588; aiokafka has no class for it
+
+
+def error_of(code: int) -> type[Exception] | None:
+    """Return the exception class of a broker's error code; None for success."""
+    if code == 0:
+        return None
+    if code == PRODUCER_FENCED:
+        return ProducerFenced  # type: ignore[no-any-return]
+    return for_code(code)  # type: ignore[no-any-return]
 
 
 class Brokers:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -11,13 +10,15 @@ from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizatio
 from aiokafka.structs import TopicPartition
 
 from annals.agents.ports import JournalRecord, LogState, OutcomeRecord, StaleStateError, StoppedError, UnreachableError
+from annals.agents.writing.losses import lost_record
+from annals.topics.group_metadata import NOTHING_KNOWN, RecordAt, decode_metadata, digest_of
 from annals.topics.headers import COMMAND_OFFSET, JOURNAL_OFFSET, decimal_header
 from annals.topics.wire import encode_headers
 from annals.workers.kafka.connections import connect, stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
 from annals.workers.kafka.read.forwarded_commands import copies_of, letters_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
-from annals.workers.kafka.read.ranges import RangeGoneError
+from annals.workers.kafka.read.ranges import RangeGoneError, read_range
 from annals.workers.kafka.write.batches import PartitionBatches, measured
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 
     from annals.agents.ports import CommandRecord, CopyRecord, DeadLetterRecord, Record, Writes
+    from annals.topics.group_metadata import GroupMetadata
 
     Where = tuple[str, int]
 
@@ -36,7 +38,6 @@ FETCH_BYTES: Final = 4 << 20
 TAIL_OFFSETS: Final = 64  # how far from the end outcomes are looked for first; eightfold each time, up to the next
 STEP_OFFSETS: Final = 32_768
 NO_HEADERS: Final = encode_headers([])
-JOURNAL_END: Final = re.compile(r"journal=(\d+)")
 
 
 class ShardTopics:
@@ -69,6 +70,7 @@ class KafkaWrites:
         self._outcomes = PartitionBatches(topics.limits["outcomes"], codec)
         self._others: dict[Where, PartitionBatches] = {}
         self.events = PartitionBatches(topics.limits["events"], codec)
+        self._last_outcome: bytes | None = None
 
     def add_events(self, records: Sequence[Record]) -> None:
         """Add events of as many commands: each is all that its command caused."""
@@ -91,6 +93,13 @@ class KafkaWrites:
         """Add outcomes. Their size is bounded by the bounds of what they repeat."""
         if needed := self._outcomes.add_each(records):
             raise StoppedError(f"an outcome of {needed} bytes exceeds the limit of {self._topics.outcomes[0]}")
+        if records:
+            self._last_outcome = records[-1][1]
+
+    @property
+    def last_outcome(self) -> str:
+        """The digest of the last outcome."""
+        return digest_of(self._last_outcome)
 
     def add_dead_letter(self, key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> None:
         """Add a dead letter: the offending bytes with the reason in headers."""
@@ -150,10 +159,10 @@ class KafkaShardLog:
         stable = await list_offsets(client, LAST_STABLE, LAST, asked)
         starts = await list_offsets(client, HIGH_WATERMARK, FIRST, asked)
         group = await committed(client, self._group, topics.commands)
-        metadata = JOURNAL_END.search(group[1]) if group else None
+        known = decode_metadata(group[1]) if group else NOTHING_KNOWN
         return LogState(
             committed=group[0] if group else None,
-            committed_journal_end=int(metadata[1]) if metadata else None,
+            committed_journal_end=known.journal_end,
             commands_start=starts[topics.commands],
             commands_stable=stable[topics.commands],
             commands_end=ends[topics.commands],
@@ -163,6 +172,10 @@ class KafkaShardLog:
             journal_start=starts[topics.events],
             journal_stable=stable[topics.events],
             journal_end=ends[topics.events],
+            last_event=known.last,
+            accepted_until=known.accepted_until,
+            last_command=known.command,
+            last_outcome=known.outcome,
         )
 
     async def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]:
@@ -215,6 +228,35 @@ class KafkaShardLog:
         with _reaching("commands"), _expiring():
             async for records in read_partition(self._options, self._topics.commands, start, stop):
                 yield records
+
+    async def command_digest(self, offset: int) -> str | None:
+        """Return the digest of the command at an offset below the last stable one; None if there is none (any more)."""
+        with _reaching("commands"):
+            record = await self._record_at(self._topics.commands, offset)
+            return None if record is None else digest_of(record[2])
+
+    async def outcome_digest(self, offset: int) -> str | None:
+        """Return the digest of the outcome at an offset below the last stable one; None if there is none (any more)."""
+        with _reaching("outcomes"):
+            record = await self._record_at(self._topics.outcomes, offset)
+            return None if record is None else digest_of(record[2])
+
+    async def event_at(self, offset: int) -> JournalRecord | None:
+        """Return the journal's committed record at an offset below the last stable one; None if there is none."""
+        with _reaching("the journal"):
+            record = await self._record_at(self._topics.events, offset)
+            return None if record is None else JournalRecord(*record[:3])
+
+    async def _record_at(self, where: Where, offset: int) -> tuple[int, bytes | None, bytes | None, Any] | None:
+        """Read one record by the connection that is there: an opening shard asks for several."""
+        try:
+            async with aclosing(read_range(await self._writer.connected(), where, offset, offset + 1, 1)) as steps:
+                async for records in steps:
+                    for record in records:
+                        return record
+        except RangeGoneError:  # expired since `look`
+            return None
+        return None
 
     async def copies(self, tell: Callable[[str], None]) -> AsyncIterator[list[CopyRecord]]:
         """Yield what calls itself a copy of one of these commands, newest first in each of the other partitions.
@@ -269,20 +311,34 @@ class KafkaShardLog:
         """Return for how many seconds the brokers ask for nothing more to be sent."""
         return self._writer.throttled_s
 
-    async def commit(self, writes: Writes, next_offset: int, expected_base: int) -> None:
-        """Write it all, with the offset, in one transaction.
+    async def commit(self, writes: Writes, next_offset: int, expected_base: int, known: GroupMetadata) -> GroupMetadata:
+        """Write it all, with the offset, in one transaction; return what is known then, the outcomes included.
 
-        next_offset: the first command offset that is not decided; expected_base: where the journal ends now.
+        next_offset: the first command offset that is not decided; expected_base: where the journal ends now; known:
+        what is known of it once this is committed.
 
         Raises:
-            FencedError, UncertainError: see `TransactionalWriter.commit`; uncertain too when an event would not stand
-                where this writer, being the only one, expects it.
+            FencedError, UncertainError, LostEndError: see `TransactionalWriter.commit`.
         """
         assert isinstance(writes, KafkaWrites)  # noqa: S101 - the port's own type
         topic, partition = self._topics.commands
-        journal_end = expected_base + (writes.events.count + 1 if writes.events.count else 0)
-        offsets = Offsets(self._group, topic, partition, next_offset, f"journal={journal_end}")
-        await self._writer.commit(writes.by_partition(), offsets, {self._topics.events: expected_base})
+        batches = writes.by_partition()
+        committed = known
+
+        def metadata(produced: Mapping[Where, Sequence[int]]) -> str:
+            nonlocal committed
+            if outcomes := batches.get(self._topics.outcomes, ()):
+                first, *_, last = *produced[self._topics.outcomes], produced[self._topics.outcomes][-1]
+                if known.outcome is not None and first <= known.outcome.offset:
+                    raise lost_record(
+                        "the outcomes, {}, partition {}".format(*self._topics.outcomes), known.outcome, first
+                    )
+                committed = known._replace(outcome=RecordAt(last + outcomes[-1].count - 1, writes.last_outcome))
+            return committed.encode()
+
+        offsets = Offsets(self._group, topic, partition, next_offset, metadata)
+        await self._writer.commit(batches, offsets, {self._topics.events: expected_base})
+        return committed
 
     async def close(self) -> None:
         """Close the connections."""

@@ -29,7 +29,6 @@ from aiokafka.errors import (
     InvalidProducerIdMapping,
     KafkaError,
     ProducerFenced,
-    for_code,
 )
 from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.protocol.transaction import (
@@ -40,7 +39,7 @@ from aiokafka.protocol.transaction import (
     TxnOffsetCommitRequest,
 )
 
-from annals.agents.ports import FencedError, OutlastedError, UncertainError
+from annals.agents.ports import FencedError, LostEndError, OutlastedError, UncertainError
 from annals.workers.kafka.protocol.transactions_v2 import (
     FEATURE,
     IMPLICIT_FROM,
@@ -49,10 +48,10 @@ from annals.workers.kafka.protocol.transactions_v2 import (
     RenewingEndTxnRequest,
     finalized_level,
 )
-from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers
+from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers, error_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -60,7 +59,6 @@ if TYPE_CHECKING:
 
     Where = tuple[str, int]  # topic, partition
 
-PRODUCER_FENCED: Final = 90  # KIP-588; aiokafka has no class for it
 TRANSACTION_TIMEOUT_MS: Final = 10_000  # a dead worker's transaction holds readers up for no longer than this
 CONCURRENT_BACKOFF_S: Final = 0.001  # the markers of the transaction before are a broker's own append away
 ALL_REPLICAS: Final = -1
@@ -82,16 +80,8 @@ class Offsets(NamedTuple):
     topic: str
     partition: int
     offset: int
-    metadata: str
-
-
-def _error(code: int) -> type[Exception] | None:
-    """The exception class of a broker's error code; None for success."""
-    if code == 0:
-        return None
-    if code == PRODUCER_FENCED:
-        return ProducerFenced  # type: ignore[no-any-return]
-    return for_code(code)  # type: ignore[no-any-return]
+    metadata: str | Callable[[Mapping[Where, Sequence[int]]], str]
+    """Its words, or what makes them of where the batches were put; what that raises ends the transaction."""
 
 
 class TransactionalWriter:
@@ -146,7 +136,7 @@ class TransactionalWriter:
             node = await self._brokers.coordinator(CoordinationType.TRANSACTION, self._id)
             request = InitProducerIdRequest(transactional_id=self._id, transaction_timeout_ms=TRANSACTION_TIMEOUT_MS)
             answer = await client.send(node, request, group=ConnectionGroup.COORDINATION)
-            error = _error(answer.error_code)
+            error = error_of(answer.error_code)
             if error is None:
                 level = await finalized_level(client, node, FEATURE, group=ConnectionGroup.COORDINATION)
                 self._is_implicit, self._ended_at, self._used_at = level >= IMPLICIT_FROM, 0.0, monotonic()
@@ -164,12 +154,14 @@ class TransactionalWriter:
         """Write all batches and the offset in one transaction.
 
         expected: where a partition of which this is the only writer ends now. A batch that the broker puts elsewhere
-        means a second writer or a stray marker: the transaction is not committed.
+        means a second writer or a stray marker, and one below it that the partition lost its end: the transaction is
+        not committed.
 
         Raises:
             FencedError: another writer has this transactional id; nothing of this transaction will ever be visible.
             UncertainError: what became of the transaction is not known; `fence`, then read the journal.
             OutlastedError: the same, and it took longer than the broker lets a transaction last, or would have.
+            LostEndError: what was acknowledged before is gone; a fence, whose marker takes an offset, would hide it.
         """
         if not self.is_fenced_in:
             raise UncertainError(f"{self._id}: no producer id")
@@ -225,6 +217,9 @@ class TransactionalWriter:
         for where, first in expected.items():
             wanted = first
             for batch, base in zip(batches.get(where, ()), produced.get(where, ()), strict=True):
+                if base < first:
+                    message = f"{where[0]}-{where[1]} ends at offset {base}, and it reached {first} before"
+                    raise LostEndError(message, base)
                 if base != wanted:
                     raise UncertainError(
                         f"{where[0]}-{where[1]}: a batch was put at {base} instead of {wanted}: somebody else writes"
@@ -234,7 +229,7 @@ class TransactionalWriter:
         # are found again (duplicates, the newest outcome), an offset without its records loses the commands. And not
         # at the same time: a broker that verifies a transaction for two requests at once refuses the first of them
         # (AddPartitionsToTxnManager, KIP-890: NETWORK_EXCEPTION, told to the client as NOT_ENOUGH_REPLICAS).
-        await self._commit_offsets(producer, offsets)
+        await self._commit_offsets(producer, offsets, produced)
         return await self._end(producer)
 
     async def _would_wait(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> bool:
@@ -268,7 +263,7 @@ class TransactionalWriter:
         end = monotonic() + BUSY_PATIENCE_S
         while True:
             answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
-            errors = {error for code in codes(answer) if (error := _error(code)) is not None}
+            errors = {error for code in codes(answer) if (error := error_of(code)) is not None}
             if not errors:
                 return
             if errors <= {ConcurrentTransactions} and monotonic() < end:
@@ -334,7 +329,7 @@ class TransactionalWriter:
         offsets: dict[Where, int | None] = {}
         for topic, partitions, *_ in answer.topics:
             for partition, code, offset, *_more in partitions:
-                error = _error(code)
+                error = error_of(code)
                 if error is ConcurrentTransactions and self._is_implicit:
                     offsets[topic, partition] = None
                     continue
@@ -347,8 +342,9 @@ class TransactionalWriter:
             raise UncertainError(f"{self._id}: the broker answered for {len(offsets)} partitions only")
         return offsets
 
-    async def _commit_offsets(self, producer: int, offsets: Offsets) -> None:
-        group, topic, partition, offset, metadata = offsets
+    async def _commit_offsets(self, producer: int, offsets: Offsets, produced: Mapping[Where, Sequence[int]]) -> None:
+        group, topic, partition, offset, words = offsets
+        metadata = words if isinstance(words, str) else words(produced)
         request: Any
         if self._is_implicit:
             where = topic, partition
@@ -359,7 +355,7 @@ class TransactionalWriter:
         for attempt in count():
             answer = await self._brokers.ask_coordinator(CoordinationType.GROUP, group, request)
             codes = [code for _, partitions, *_ in answer.errors for _, code, *_ in partitions]
-            errors = {error for code in codes if (error := _error(code))}
+            errors = {error for code in codes if (error := error_of(code))}
             if not errors:
                 return
             if not errors <= _OFFSETS_AGAIN or attempt >= OFFSET_ATTEMPTS:
@@ -381,7 +377,7 @@ class TransactionalWriter:
         else:
             request = EndTxnRequest(self._id, producer, self._epoch, transaction_result=True)
         answer = await self._brokers.ask_coordinator(CoordinationType.TRANSACTION, self._id, request)
-        error = _error(answer.error_code)
+        error = error_of(answer.error_code)
         if error is not None:
             raise error("the commit was refused")
         self._ended_at = monotonic()

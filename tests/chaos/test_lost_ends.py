@@ -1,0 +1,283 @@
+"""What was acknowledged and is gone is a lost journal: the shard stops before anything hides it, and stays stopped."""
+
+import json
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chaos_chain import cid_of
+from chaos_commands import persons, rename
+from chaos_damage import cut
+from chaos_records import Record
+from chaos_scenario import Scenario, assert_clean, delete_before
+from chaos_sender import Sender
+from chaos_workers import Worker, eventually
+from confluent_kafka import ConsumerGroupTopicPartitions, Producer
+from confluent_kafka import TopicPartition as OfGroup
+
+from annals.workers.tools.broker import Broker
+from processes import ENTRY_POINT, own_environment
+
+pytestmark = [pytest.mark.broker, pytest.mark.chaos]
+
+COUNT = 20
+SOON_S = 2.0
+
+
+@pytest.fixture
+def alone(chaos_broker: Broker, tmp_path: Path) -> Iterator[Scenario]:
+    """One partition with 20 persons, registered one by one: the journal ends at 40, with a marker behind each."""
+    prefix = f"l{tmp_path.name[-12:].replace('_', '-')}{time.time_ns() % 10**9}."
+    with Scenario(chaos_broker.bootstrap, prefix, tmp_path, kinds=("person",)) as made:
+        made.make_topics(partitions=1)
+        made.start().until_ready()
+        for ask in persons(COUNT, 0):
+            made.send([ask])
+            made.until_answered()
+        assert_clean(made.check())
+        yield made
+
+
+def last_of(scenario: Scenario, role: str) -> int:
+    return scenario.read().by_place[f"{role}.person", 0][-1].offset
+
+
+def cut_under(scenario: Scenario, broker: Broker, role: str, offset: int) -> None:
+    """Kill the broker, cut the end of a partition, start it again."""
+    broker.kill()
+    cut(broker, f"{scenario.prefix}{role}.person", offset)
+    broker.start()
+
+
+def stops(worker: Worker, *words: str, within_s: float = 60.0) -> str:
+    def reason() -> str:
+        assert worker.process.poll() is None, worker.told()
+        return next((each for each in worker.reasons() if each.startswith("person-0 is stopped: ")), "")
+
+    found = eventually(reason, "the shard stops", within_s, worker.told)
+    assert [word for word in words if word not in found] == [], found
+    # the gauge follows with the next look at the brokers
+    eventually(lambda: not worker.metric("annals_shard_open", kind="person", partition="0"), "the gauge", SOON_S)
+    return found
+
+
+def committed_events(scenario: Scenario) -> int:
+    scenario.read_anew()
+    return len(scenario.read().by_place["events.person", 0])
+
+
+@pytest.mark.parametrize("burst", [0, 5, 30])
+def test_a_journal_that_lost_its_end_under_a_running_worker_stops_for_good(
+    alone: Scenario, chaos_broker: Broker, burst: int
+) -> None:
+    (worker,) = alone.workers
+    cut_under(alone, chaos_broker, "events", 30)
+    began = time.monotonic()
+    if burst:
+        alone.send(rename(number % COUNT, number) for number in range(burst))
+    stops(worker, "ends at offset 30", "40", "offset 38")
+    if not burst:
+        assert time.monotonic() - began < SOON_S
+    assert committed_events(alone) == 15
+    # the same process, another owner, and one that starts with nothing
+    alone.send([rename(1, 99)])
+    stops(worker, "offset 38")
+    other = alone.start("b")
+    worker.end()
+    stops(other, "offset 38")
+    other.end()
+    stops(alone.start("a"), "offset 38")
+    assert committed_events(alone) == 15
+
+
+def delete(scenario: Scenario, *roles: str) -> list[str]:
+    topics = [f"{scenario.prefix}{role}.person" for role in roles]
+    for future in scenario.admin.delete_topics(topics, operation_timeout=30).values():
+        future.result(30)
+    return topics
+
+
+def is_gone(worker: Worker, topic: str) -> bool:
+    return any("are gone" in reason and topic in reason for reason in worker.reasons())
+
+
+def series(worker: Worker) -> set[str]:
+    text = worker.ask("/metrics")[1]
+    return {name for name in ("annals_shard_open", "annals_lag") if f'{name}{{kind="person",partition="0"}}' in text}
+
+
+def test_a_journal_whose_front_is_deleted_under_a_running_worker_stops(alone: Scenario) -> None:
+    (worker,) = alone.workers
+    delete_before(alone, f"{alone.prefix}events.person", 10)
+    stops(worker, "begins at offset 10 instead of 0", within_s=SOON_S)
+
+
+def test_a_journal_made_anew_under_a_running_worker_stops_for_good(alone: Scenario) -> None:
+    (worker,) = alone.workers
+    (topic,) = delete(alone, "events")
+    eventually(lambda: is_gone(worker, topic), "the worker says what is gone", SOON_S, worker.told)
+    alone.make_topics(1, only=("events.person",))
+    stops(worker, "ends at offset 0", "40", within_s=20)
+    worker.end()
+    stops(alone.start("b"), "ends at offset 0", "40")
+
+
+def test_topics_that_are_deleted_are_told_and_those_made_again_are_noticed(alone: Scenario) -> None:
+    (worker,) = alone.workers
+    seen = []
+    topics = delete(alone, "commands", "events", "outcomes", "snapshots")
+
+    def told() -> bool:
+        seen.append(series(worker))
+        return all(is_gone(worker, topic) for topic in topics)
+
+    eventually(told, "the worker says what is gone", SOON_S, worker.told)
+    began = time.monotonic()
+    while time.monotonic() - began < SOON_S:  # through the rebalance that takes the partition away
+        seen.append(series(worker))
+        assert not worker.is_ready()
+    assert all(len(each) == 2 for each in seen)
+    assert worker.metric("annals_shard_open", kind="person", partition="0") == 0
+    alone.make_topics(1, only=tuple(f"{role}.person" for role in ("commands", "events", "outcomes", "snapshots")))
+    stops(worker, "ends at offset 0", "40", within_s=20)
+
+
+def test_commands_made_again_under_a_running_worker_are_decided_soon(alone: Scenario) -> None:
+    (worker,) = alone.workers
+    (topic,) = delete(alone, "commands")
+    eventually(lambda: is_gone(worker, topic), "the worker says what is gone", SOON_S, worker.told)
+    alone.make_topics(1, only=("commands.person",))
+    eventually(worker.is_ready, "the worker is ready", 20, worker.told)
+    alone.read_anew()
+    alone.send([rename(1, 7)])
+    eventually(lambda: len(alone.read().by_place["outcomes.person", 0]) == COUNT + 1, "it is answered", told=alone.told)
+
+
+@pytest.mark.parametrize("role", ["commands", "outcomes"])
+@pytest.mark.parametrize("burst", [0, 30])
+def test_commands_and_outcomes_that_lost_their_end_stop_the_shard_for_good(
+    alone: Scenario, chaos_broker: Broker, role: str, burst: int
+) -> None:
+    (worker,) = alone.workers
+    known = f"offset {last_of(alone, role)}"
+    cut_under(alone, chaos_broker, role, 10)
+    alone.sender = Sender(alone.bootstrap, alone.prefix, 120_000)  # the other one knows how many were acknowledged
+    alone.send(rename(number % COUNT, number) for number in range(burst))
+    stops(worker, role, "offset 10", known)
+    other = alone.start("b")
+    worker.end()
+    stops(other, role, known)
+    assert committed_events(alone) == COUNT
+
+
+def restore(scenario: Scenario, records: list[Record]) -> None:
+    """Make the journal anew from a copy of its records."""
+    delete(scenario, "events")
+    eventually(
+        lambda: f"{scenario.prefix}events.person" not in scenario.admin.list_topics(timeout=10).topics, "it is gone"
+    )
+    scenario.make_topics(1, only=("events.person",))
+    producer = Producer({"bootstrap.servers": scenario.bootstrap, "log_level": 0})
+    for record in records:
+        producer.produce(
+            f"{scenario.prefix}events.person", key=record.key, value=record.value, partition=0,
+            headers=list(record.headers.items()), timestamp=record.timestamp,
+        )  # fmt: skip
+    assert producer.flush(30) == 0
+
+
+@pytest.mark.parametrize("name", ["a", "b"])  # with the store that knows the old offsets, and with none
+def test_a_journal_restored_from_a_copy_of_its_records_is_taken_as_it_was(alone: Scenario, name: str) -> None:
+    alone.workers[0].end()
+    restore(alone, alone.read().by_place["events.person", 0])
+    alone.start(name).until_ready()
+    alone.read_anew()
+    alone.send(rename(number, 3) for number in range(COUNT))
+    assert_clean(alone.until_answered())
+    alone.workers[-1].end()
+    alone.start("c").until_ready()
+
+
+def test_a_journal_restored_in_part_stays_stopped(alone: Scenario) -> None:
+    alone.workers[0].end()
+    restore(alone, alone.read().by_place["events.person", 0][:-1])
+    stops(alone.start("b"), "ends at offset 19", "40", "offset 38")
+
+
+def accept(scenario: Scenario, *options: str) -> tuple[int, dict[str, Any]]:
+    """Run `annals journal accept person`; its exit status, and what it says of the partition."""
+    environment = own_environment(
+        ANNALS_BOOTSTRAP_SERVERS=scenario.bootstrap, ANNALS_TOPIC_PREFIX=scenario.prefix, ANNALS_DATA_DIR="/nowhere"
+    )
+    command = [ENTRY_POINT, "journal", "accept", "person", "--json", *options]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)["partitions"][0]
+
+
+def kept(scenario: Scenario) -> Path:
+    """The outcomes of all commands, kept in a file."""
+    file = scenario.folder / "kept.jsonl"
+    file.write_bytes(b"\n".join(record.value or b"" for record in scenario.read().by_place["outcomes.person", 0]))
+    return file
+
+
+def test_a_restored_journal_of_which_only_offsets_were_known_is_accepted_by_kept_heads(alone: Scenario) -> None:
+    alone.workers[0].end()
+    heads, group = kept(alone), f"{alone.prefix}annals"
+    restore(alone, alone.read().by_place["events.person", 0])
+    place = OfGroup(f"{alone.prefix}commands.person", 0, COUNT, "journal=40")  # as the release before wrote it
+    alone.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [place])])[group].result(30)
+    worker = alone.start("b")
+    stops(worker, "ends at offset 20", "40", "annals journal accept person")
+    worker.end()
+    assert accept(alone, "--dry-run")[0] == 1
+    status, said = accept(alone, "--heads", str(heads))
+    assert (status, said["accepted"], said["kept_heads"], said["missing"]) == (0, True, COUNT, [])
+    alone.start("a").until_ready()
+    alone.read_anew()
+    alone.send(rename(number, 3) for number in range(COUNT))
+    assert_clean(alone.until_answered())
+    status, said = accept(alone)
+    assert (status, said["accepted"], said["lost"]) == (0, False, [])
+
+
+def test_a_journal_that_cannot_be_restored_is_accepted_only_with_its_loss(
+    alone: Scenario, chaos_broker: Broker
+) -> None:
+    (worker,) = alone.workers
+    heads = kept(alone)
+    cut_under(alone, chaos_broker, "events", 30)
+    alone.send(rename(number, 3) for number in range(COUNT))
+    stops(worker, "offset 38")
+    worker.end()
+    status, said = accept(alone, "--heads", str(heads))
+    assert (status, said["accepted"]) == (1, False)
+    assert {each["aggregate_id"] for each in said["missing"]} == {f"p-{number}" for number in range(15, 20)}
+    assert "offset 38" in said["lost"][0]
+    status, said = accept(alone, "--give-up")
+    assert (status, said["accepted"]) == (0, True)
+    alone.start("a").until_ready()  # whose store knows what was given up
+    statuses = {"accepted": 15, "rejected": 5}
+
+    def answers() -> Counter[str]:
+        alone.read_anew()
+        records = alone.read().by_place["outcomes.person", 0][COUNT:]
+        return Counter(json.loads(record.value or b"")["status"] for record in records)
+
+    eventually(lambda: answers().total() == COUNT, "all that waited is answered", told=alone.told)
+    assert answers() == statuses
+    alone.workers[-1].end()
+    alone.start("c").until_ready()
+
+
+def test_a_kept_head_that_is_missing_is_told(alone: Scenario) -> None:
+    file = alone.folder / "kept.jsonl"
+    file.write_text(json.dumps({"aggregate_id": "p-1", "head": cid_of(b"an event that nobody has")}))
+    status, said = accept(alone, "--heads", str(file))
+    assert status == 1
+    assert [each["said_by"] for each in said["missing"]] == ["a kept head"]

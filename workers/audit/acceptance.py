@@ -1,0 +1,267 @@
+"""What a journal has, beside what was known of it: for the person who decides whether workers go on with what is there.
+
+A worker stops where a journal lacks what was acknowledged. Most often it can be restored; where it cannot, or where
+only offsets tell and those have changed by the restoring, somebody has to say so. The journal is verified whole,
+compared with kept heads and with the outcomes that are still there, and only then the group's offset is written anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from annals.schemas.cid import cid_of, cid_text, parse_cid
+from annals.schemas.outcome import ACCEPTED, decode_outcome
+from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, decode_metadata, digest_of
+from annals.topics.headers import JOURNAL_OFFSET, decimal_header
+from annals.topics.keys import partition_of
+from annals.topics.names import TopicNames, transactional_id
+from annals.workers.audit.chains import Chains
+from annals.workers.audit.chunks import chunks_of, surveyor
+from annals.workers.audit.journals import find_journals
+from annals.workers.audit.report import Report
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
+from annals.workers.kafka.read.ranges import read_range
+from annals.workers.kafka.write.journal import read_partition
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.settings import client_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.workers.audit.journals import Journal
+    from annals.workers.settings import Settings
+
+MOST_MISSING: Final = 1_000
+"""Missing events that are listed; the others are counted."""
+
+
+class KeptHead(NamedTuple):
+    """A head that somebody kept, of an aggregate."""
+
+    aggregate_id: str
+    cid: bytes
+
+
+class Missing(NamedTuple):
+    """What was handed out and is not in the journal: by a kept head, or by an outcome (then with its version)."""
+
+    aggregate_id: str
+    cid: str
+    version: int | None
+    said_by: str
+
+
+class Comparison(NamedTuple):
+    """One partition: what was known, what is there, and what is missing."""
+
+    partition: int
+    known: GroupMetadata
+    known_until: int
+    end: int
+    last: EventAt | None
+    next_command: int | None
+    events: int
+    heads: int
+    missing: list[Missing]
+    more: int
+    lost: list[str]
+    broken: list[str]
+
+    @property
+    def matches(self) -> bool:
+        """Whether a worker goes on with this journal by itself."""
+        return not self.lost
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all that is known of is there, and only stands elsewhere."""
+        return not (self.missing or self.broken)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return it for `--json`."""
+        known, last = self.known.last, self.last
+        return {
+            "partition": self.partition,
+            "known": {"end": self.known_until, "last": known and cid_text(known.cid), "offset": known and known.offset},
+            "there": {"end": self.end, "last": last and cid_text(last.cid), "offset": last and last.offset},
+            "events": self.events,
+            "kept_heads": self.heads,
+            "missing": [each._asdict() for each in self.missing],
+            "more": self.more,
+            "lost": self.lost,
+            "broken": self.broken,
+        }
+
+
+async def compare(settings: Settings, kind: str, heads: Sequence[KeptHead]) -> list[Comparison]:
+    """Compare each partition of a kind's journal with what is known of it; changes nothing.
+
+    Reads the journal twice and the outcomes once; memory grows with the aggregates of the largest partition.
+
+    Raises:
+        MissingTopicError, KafkaError, RangeGoneError: Kafka did not give what it has.
+    """
+    journals = await find_journals(settings, [kind])
+    names = TopicNames(settings.topic_prefix)
+    client = await connect(client_options(settings), [names.commands(kind), names.events(kind), names.outcomes(kind)])
+    try:
+        return [await _compare(settings, client, journal, heads) for journal in journals]
+    finally:
+        await client.close()
+
+
+async def _compare(
+    settings: Settings, client: AIOKafkaClient, journal: Journal, heads: Sequence[KeptHead]
+) -> Comparison:
+    kind, _, partition, partitions = journal.place
+    names = TopicNames(settings.topic_prefix)
+    commands, outcomes = (names.commands(kind), partition), (names.outcomes(kind), partition)
+    group = await committed(client, names.group(settings.app_id), commands)
+    known = decode_metadata(group[1]) if group else NOTHING_KNOWN
+    mine = [head for head in heads if partition_of(head.aggregate_id.encode(), partitions) == partition]
+    wanted = {head.cid for head in mine} | ({known.last.cid} if known.last else set())
+    report, chains = await _verified(settings, journal)
+    last, found = await _events(client, journal, chains, wanted)
+    missing = [
+        Missing(head.aggregate_id, cid_text(head.cid), None, "a kept head") for head in mine if head.cid not in found
+    ]
+    promised, reached = await _promised(settings, client, outcomes, chains)
+    missing += promised
+    until = max(known.journal_end or 0, reached if known.journal_end is None else 0)
+    lost = []
+    if known.last is not None and known.last.cid not in found:
+        lost.append(f"the last known event, {known.last}, is not in the journal")
+    elif known.last is None and journal.end < until:
+        lost.append(f"the journal reached {until}, and ends at offset {journal.end}")
+    lost += await _lost_records(client, "command", commands, known)
+    lost += await _lost_records(client, "outcome", outcomes, known)
+    return Comparison(
+        partition, known, until, journal.end, last, group[0] if group else None, report.events, len(mine),
+        missing[:MOST_MISSING], max(0, len(missing) - MOST_MISSING), lost, [str(place) for place in report.broken],
+    )  # fmt: skip
+
+
+async def _verified(settings: Settings, journal: Journal) -> tuple[Report, Chains]:
+    report = Report(tolerates_void=True)
+    chains = Chains(journal.place, report)
+    async with surveyor(settings, [journal.place.topic]) as look:
+        for chunk in chunks_of(journal):
+            chains.add(await look(chunk))
+    return report, chains
+
+
+async def _events(
+    client: AIOKafkaClient, journal: Journal, chains: Chains, wanted: set[bytes]
+) -> tuple[EventAt | None, set[bytes]]:
+    """Return the last event that counts, which is its aggregate's head, and which of the wanted CIDs are there."""
+    last, found = None, set[bytes]()
+    where = journal.place.topic, journal.place.partition
+    async with aclosing(read_range(client, where, journal.start, journal.end)) as steps:
+        async for records in steps:
+            for offset, key, value, _ in records:
+                if key is None or value is None:
+                    continue
+                cid = cid_of(value)
+                if cid in wanted:
+                    found.add(cid)
+                if chains.head(key)[1] == cid:
+                    last = EventAt(offset, cid)
+    return last, found
+
+
+async def _promised(
+    settings: Settings, client: AIOKafkaClient, where: tuple[str, int], chains: Chains
+) -> tuple[list[Missing], int]:
+    """Return what outcomes say that the chains do not have, and up to where the journal reached by the outcomes.
+
+    An outcome that speaks of a version that a chain has is not looked at closer: where chains are whole, it has it.
+    """
+    start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
+    end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
+    missing, reached = {}, 0
+    async for records in read_partition(client_options(settings), where, start, end):
+        for record in records:
+            try:
+                outcome = decode_outcome(record.value or b"")
+            except ValueError:  # a stranger's
+                continue
+            reached = max(reached, decimal_header(record.headers, JOURNAL_OFFSET) or 0)
+            version, head = chains.head(outcome.aggregate_id.encode())
+            for event in outcome.events if outcome.status == ACCEPTED else ():
+                is_head = event.version == version and head is not None and event.cid == cid_text(head)
+                if event.version > version or (event.version == version and not is_head):
+                    said_by = f"the outcome of command {outcome.command_id}"
+                    missing[event.cid] = Missing(outcome.aggregate_id, event.cid, event.version, said_by)
+    return list(missing.values()), reached
+
+
+async def _lost_records(client: AIOKafkaClient, what: str, where: tuple[str, int], known: GroupMetadata) -> list[str]:
+    """Return what to say if the last known command or outcome is gone, and has not expired."""
+    record = known.command if what == "command" else known.outcome
+    start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
+    stable = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
+    if record is None or record.offset < start:
+        return []
+    if record.offset < stable:
+        async with aclosing(read_range(client, where, record.offset, record.offset + 1)) as steps:
+            async for records in steps:
+                if any(digest_of(value) == record.digest for _, _, value, _ in records):
+                    return []
+    return [f"the last known {what}, {record}, is not in {where[0]}-{where[1]}, which ends at offset {stable}"]
+
+
+async def accept(settings: Settings, kind: str, comparison: Comparison) -> None:
+    """Have workers go on with what is there: write the group's offset of a partition anew.
+
+    What is known of the place is given up, by whoever knows it. Where commands or outcomes are gone as well, workers
+    find out by the outcomes what is decided, as after a lost offset.
+
+    Raises:
+        FencedError, UncertainError, KafkaError: it was not written.
+    """
+    names = TopicNames(settings.topic_prefix)
+    commands, partition, known = names.commands(kind), comparison.partition, comparison.known
+    options = client_options(settings)
+    writer = TransactionalWriter(
+        options, transactional_id(names.events(kind), partition), [commands, names.outcomes(kind)]
+    )
+    try:
+        await writer.fence()
+        client = await writer.connected()
+        where = commands, partition
+        kept = {name: not await _lost_records(client, name, (topic, partition), known)
+                for name, topic in (("command", commands), ("outcome", names.outcomes(kind)))}  # fmt: skip
+        start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
+        is_sure = all(kept.values()) and known.journal_end is not None and comparison.next_command is not None
+        metadata = GroupMetadata(
+            comparison.end if is_sure else None,
+            comparison.last,
+            max(comparison.known_until, known.accepted_until, known.last.offset + 1 if known.last else 0),
+            known.command if kept["command"] else None,
+            known.outcome if kept["outcome"] else None,
+        )
+        offset = comparison.next_command if is_sure and comparison.next_command is not None else start
+        group = names.group(settings.app_id)
+        await writer.commit({}, Offsets(group, commands, partition, offset, metadata.encode()), {})
+    finally:
+        await writer.close()
+
+
+def kept_heads(lines: Sequence[Mapping[str, Any]], kind: str) -> list[KeptHead]:
+    """Return the heads of a kind from outcomes as they were handed out.
+
+    Raises:
+        ValueError: one is no outcome, or its head is no CID.
+    """
+    found = []
+    for number, line in enumerate(lines, 1):
+        try:
+            if line.get("kind", kind) == kind and line["head"] is not None:
+                found.append(KeptHead(str(line["aggregate_id"]), parse_cid(line["head"])))
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"line {number}: it is no outcome with aggregate_id and head ({error})") from None
+    return found
