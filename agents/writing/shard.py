@@ -6,8 +6,15 @@
        │         ▼
        └────── fenced (another owner) ──► stopped: what cannot go on by itself, with the reason and the remedy
 
-Opening always goes the same way: fence first, then ask for the offsets, then see that the journal has what was
-acknowledged, fold it from the store's position to its end, prove the fold whole, and only then open for commands.
+| phase | entered by | may be trusted |
+|---|---|---|
+| opening | `run`, after each failure (`_leave`) | nothing: not the store, not the group's offset, not the journal's end
+| | open | `_begin`, behind `_open` | the working set is the journal's fold; `next_offset` is the first undecided
+command | | suspended | `suspend` | the same; but nothing new is begun, since the partition may move | | fenced | `run`,
+by `FencedError` | nothing: another writer may be at work | | stopped | `_stop` | what the reason says; only a restart
+leaves it | | closed | `close` | nothing |
+
+Opening always goes the same way: the fence first, then the steps of `Opening.open`, and only then are commands taken.
 """
 
 from __future__ import annotations
@@ -19,8 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
-from annals.agents.folding.fold import Fold
-from annals.agents.folding.working_set import AggregateCache, WorkingSet
+from annals.agents.backoff import Backoff
 from annals.agents.ports import (
     FencedError,
     LostEndError,
@@ -37,22 +43,21 @@ from annals.agents.writing.command_queue import CommandQueue
 from annals.agents.writing.damage import DamagedStores
 from annals.agents.writing.deciding import Deciding
 from annals.agents.writing.fences import Fences
-from annals.agents.writing.losses import NOTHING, is_a_fold_of
-from annals.agents.writing.next_command import next_command
+from annals.agents.writing.losses import NOTHING
+from annals.agents.writing.opening import Opening
 from annals.agents.writing.pace import Pace
-from annals.agents.writing.recovery import newest_outcome
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.folding.working_set import AggregateCache, WorkingSet
     from annals.agents.ports import (
         Clock,
         CommandRecord,
         CommandSource,
         Delivery,
         Ends,
-        LogState,
         ShardLog,
         ShardStore,
         ShardTelemetry,
@@ -61,14 +66,12 @@ if TYPE_CHECKING:
     from annals.agents.writing.concurrency_limit import ConcurrencyLimit, Permit
     from annals.agents.writing.decision_plan import Limits, Place
     from annals.agents.writing.losses import Known
-    from annals.topics.group_metadata import EventAt
 
 log = structlog.get_logger(__name__)
 
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 5.0
 FENCED_PATIENCE_S: Final = 12.0  # longer than the group's session: by then a rebalance has been told
-STABLE_POLL_S: Final = 0.5
 SUSPEND_PATIENCE_S: Final = 3.0  # a transaction in flight may end before the partitions are given back
 
 
@@ -106,32 +109,39 @@ class Shard:
     ) -> None:
         """Take the parts; nothing is opened before `run`.
 
-        `folding`, `turns`: how many may fold or write at once; `releases`: which one published which schema, by URN;
-        `known`: of the journal, from an earlier time.
+        folding, concurrency_limit: how many may fold or write at once; releases: which one published which schema, by
+        URN; known: what this process knows of the journal from an earlier time.
         """
         self.place = place
         self.phase = Phase.OPENING
         self.reason = "not opened yet"
         self.next_offset = 0
         self.acknowledged = Acknowledged(place, journal, known)
-        self._decider = decider
         self._deciding = Deciding(decider, place, limits, clock)
         self._journal = journal
-        self._stores = stores
         self._clock = clock
         self._telemetry = telemetry
-        self._aggregate_cache = aggregate_cache
-        self._folding = folding
         self._concurrency_limit = concurrency_limit
-        self._accept_expired = accept_expired
-        self._releases = releases
         self._command_queue = CommandQueue(source)
-        self._store: ShardStore | None = None
         self._working_set: WorkingSet | None = None
         self._journal_end = 0
         self._committed = 0
         self._last_position = 0
         self._answers = Answers(journal, place, limits.command_bytes, self._tell)
+        self._opening = Opening(
+            decider,
+            place,
+            journal,
+            stores,
+            self.acknowledged,
+            self._answers,
+            telemetry,
+            self._tell,
+            aggregate_cache=aggregate_cache,
+            folding=folding,
+            accept_expired=accept_expired,
+            releases=releases,
+        )
         self._rebalances = 0
         self._fences = Fences()
         self._may_serve = asyncio.Event()
@@ -146,7 +156,7 @@ class Shard:
     @property
     def store(self) -> ShardStore | None:
         """The shard's store, while it is open."""
-        return self._store
+        return self._opening.store
 
     @property
     def trouble(self) -> str:
@@ -196,11 +206,11 @@ class Shard:
 
     async def run(self) -> None:
         """Open and serve until cancelled or stopped. Every failure leads back to the fence."""
-        retry = FIRST_RETRY_S
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
                 await self._open()
-                retry = FIRST_RETRY_S
+                backoff.reset()
                 await self._serve()
             except FencedError as error:
                 self._telemetry.fenced()
@@ -214,13 +224,11 @@ class Shard:
             except UncertainError as error:
                 self._telemetry.aborted()
                 self._leave(Phase.OPENING, f"the end of a transaction is not known, reading the journal again: {error}")
-                await asyncio.sleep(retry)
                 await self._pace.obey(self._journal.throttled_s())
-                retry = min(2 * retry, LAST_RETRY_S)
+                await backoff.wait()
             except (UnreachableError, StaleStateError) as error:
                 self._leave(Phase.OPENING, str(error))
-                await asyncio.sleep(retry)
-                retry = min(2 * retry, LAST_RETRY_S)
+                await backoff.wait()
             except StoppedError as error:
                 self._stop(str(error))
                 return
@@ -228,18 +236,15 @@ class Shard:
                 if is_task_cancelled():
                     raise
                 self._leave(Phase.OPENING, "a connection broke while something was asked of the brokers")
-                await asyncio.sleep(retry)
-                retry = min(2 * retry, LAST_RETRY_S)
+                await backoff.wait()
             except StoreError as error:
                 await self._store_failed(error)
-                await asyncio.sleep(retry)
-                retry = min(2 * retry, LAST_RETRY_S)
+                await backoff.wait()
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
                 self._log.exception("shard failed")
                 self._leave(Phase.OPENING, f"{type(error).__name__}: {error}")
-                await self._close_store()
-                await asyncio.sleep(retry)
-                retry = min(2 * retry, LAST_RETRY_S)
+                await self._opening.close_store()
+                await backoff.wait()
 
     async def suspend(self) -> None:
         """Take no new batch, and wait a moment for the one in flight: partitions are about to move."""
@@ -265,43 +270,22 @@ class Shard:
         if self.phase is not Phase.STOPPED:
             self._leave(Phase.CLOSED, "closed")
         await self._journal.close()
-        await self._close_store()
-
-    async def _close_store(self) -> None:
-        if self._store is None:
-            return
-        store, self._store = self._store, None
-        try:
-            await self._stores.close(store)
-        except Exception:  # noqa: BLE001 - a store that cannot be closed can be folded anew
-            self._log.exception("the store could not be closed")
+        await self._opening.close_store()
 
     async def _store_failed(self, error: StoreError) -> None:
-        def tell(reason: str) -> None:
-            self.reason = reason
-
         self._leave(Phase.OPENING, f"the store cannot be used: {error}")
-        await self._close_store()  # RocksDB refuses all that follows on a failure
-        await self._damaged.set_aside(error, tell)
+        await self._opening.close_store()  # RocksDB refuses all that follows on a failure
+        await self._damaged.set_aside(error, self._tell)
 
     async def _open(self) -> None:
         self._leave(Phase.OPENING, "becoming the journal's only writer")
         await self._journal.fence()
-        seen = await self._stable()
-        last = await self.acknowledged.require(seen)
-        self.reason = "waiting for other shards to fold their journals"
-        async with self._folding:
-            working_set = await self._folded(seen, last)
-        self._journal_end = seen.journal_end
-        self.next_offset = await self._find_next(seen)
-        # An offset that this project committed tells all, unless it is behind what was decided: then as without one
-        # what came before the fence may be forwarded.
-        is_complete = seen.committed_journal_end is not None and self.next_offset == seen.committed
-        self._committed = seen.committed or 0 if seen.committed_journal_end is not None else 0
-        self._answers.begin(self.next_offset, 0 if is_complete else seen.commands_stable)
-        self._working_set = working_set
+        opened = await self._opening.open()
+        self._journal_end = opened.journal_end
+        self.next_offset, self._committed = opened.next_offset, opened.committed
+        self._working_set = opened.working_set
         self._begin()
-        self._log.info("shard open", next_command=self.next_offset, journal_end=seen.journal_end)
+        self._log.info("shard open", next_command=self.next_offset, journal_end=self._journal_end)
 
     def _begin(self) -> None:
         """Take commands, unless a rebalance began meanwhile: then `resume` does, with the positions of that time."""
@@ -310,61 +294,6 @@ class Shard:
             self.phase, self.reason = Phase.OPEN, ""
         else:
             self.phase, self.reason = Phase.SUSPENDED, "a rebalance is under way"
-
-    async def _stable(self) -> LogState:
-        """Look until nothing is open on the journal: ours ended with the fence, a stranger's may not.
-
-        Where the outcomes have to tell what is decided, nothing may be open on them either: it hides those behind it.
-        """
-        while True:
-            seen = await self._journal.look()
-            if seen.journal_stable < seen.journal_end:
-                self.acknowledged.require_marker(seen)
-                topic, since = "journal", seen.journal_stable
-            elif seen.committed_journal_end is None and seen.outcomes_stable < seen.outcomes_end:
-                topic, since = "outcomes", seen.outcomes_stable
-            else:
-                return seen
-            self.reason = (
-                f"somebody else's transaction is open on the {topic} since offset {since}; it ends by its producer or "
-                f"by the broker's timeout"
-            )
-            await asyncio.sleep(STABLE_POLL_S)
-
-    async def _folded(self, seen: LogState, last: EventAt | None) -> WorkingSet:
-        """Fold the journal to its end, from the store's position if the store is a fold of this journal.
-
-        last: the last event that is known.
-        """
-        place = self.place
-        self._store = self._store or await self._stores.open()
-        if not await is_a_fold_of(self._store, self._journal, place, seen, last):
-            self._log.warning("the store is no fold of this journal; folding anew")
-            self._store = await self._stores.renew(self._store)
-        working_set = WorkingSet(self._decider, self._store, self._aggregate_cache)
-        fold = Fold(self._decider, working_set, place.partition, place.partitions, self._releases)
-        self.reason = "folding the journal"
-        try:
-            async for records in self._journal.read(self._store.position().offset, seen.journal_end):
-                fold.apply(records)
-                position = self._store.position().offset
-                self.reason = f"folding the journal: at offset {position} of {seen.journal_end}"
-                self._telemetry.folded(fold.counts, position, seen.journal_end)
-                fold.counts.clear()
-                await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
-        finally:
-            self._telemetry.folded(fold.counts, self._store.position().offset, seen.journal_end)
-        await self.acknowledged.opened(seen, self._store, fold.last or last)
-        return working_set
-
-    async def _find_next(self, seen: LogState) -> int:
-        assert self._store is not None  # noqa: S101 - `_folded` opened it
-        newest = await newest_outcome(self._journal, self._store, self.place, seen)
-        if newest is not None:
-            self.acknowledged.require_end_of(newest, seen)
-        return await next_command(
-            self._journal, self._store, self.place, seen, newest, self._answers, accept_expired=self._accept_expired
-        )
 
     async def _serve(self) -> None:
         while True:
@@ -441,19 +370,19 @@ class Shard:
         self.acknowledged.committed(known, metadata)
         self.next_offset = self._committed = position
 
-    def _tell(self, reason: str) -> None:
-        self.phase, self.reason = Phase.OPENING, reason
-
     async def _wait_fenced(self, error: FencedError) -> None:
         """Wait for the rebalance that explains the fence; without one, open again."""
         self._assigned.clear()
         self._leave(Phase.FENCED, str(error))
-        await self._close_store()
+        await self._opening.close_store()
         await self._journal.close()
         try:
             await asyncio.wait_for(self._assigned.wait(), FENCED_PATIENCE_S)
         except TimeoutError:
             self._log.warning("fenced, and no rebalance since; opening again")
+
+    def _tell(self, reason: str) -> None:
+        self.phase, self.reason = Phase.OPENING, reason
 
     def _leave(self, phase: Phase, reason: str) -> None:
         if phase is Phase.CLOSED:

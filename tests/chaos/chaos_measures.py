@@ -22,12 +22,12 @@ def no_fence() -> None:
 
 def no_proof_of_the_fold() -> None:
     """A store is believed, whatever it is a fold of."""
-    from annals.agents.writing import shard
+    from annals.agents.writing import opening
 
     async def believed(*_: Any) -> bool:
         return True
 
-    shard.is_a_fold_of = believed
+    opening.is_a_fold_of = believed
 
 
 def no_transactional_offset() -> None:

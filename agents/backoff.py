@@ -1,0 +1,24 @@
+"""Waiting between attempts: longer each time, up to a limit."""
+
+from __future__ import annotations
+
+import asyncio
+
+
+class Backoff:
+    """Doubles its wait with each attempt that failed."""
+
+    def __init__(self, first_s: float, last_s: float) -> None:
+        """Take the first wait and the longest one, in seconds."""
+        self._first_s = first_s
+        self._last_s = last_s
+        self._next_s = first_s
+
+    def reset(self) -> None:
+        """Begin with the first wait again: an attempt succeeded."""
+        self._next_s = self._first_s
+
+    async def wait(self) -> None:
+        """Wait before the next attempt."""
+        wait_s, self._next_s = self._next_s, min(2 * self._next_s, self._last_s)
+        await asyncio.sleep(wait_s)
