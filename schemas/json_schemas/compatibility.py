@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
     from annals.schemas.json_schemas.json_schema import Schema
 
-NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "default", "x-personal"})
+NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "default", "examples", "x-personal"})
 LOWER: Final = frozenset({"minimum", "minLength", "minItems", "minProperties"})
 UPPER: Final = frozenset({"maximum", "maxLength", "maxItems", "maxProperties", "x-max-dag-cbor-bytes"})
+CONDITIONAL: Final = frozenset({"then", "else"})
 NESTED: Final = frozenset({"items", "additionalProperties", "propertyNames"})
 Seen = frozenset[str]
 
@@ -60,6 +61,8 @@ def _compare(old: Any, new: Any, all_old: Schema, all_new: Schema, path: str, se
             )
         elif word == "anyOf" and before and after:
             yield from _arms(before, after, all_old, all_new, path, seen)
+        elif word in CONDITIONAL and before and after:
+            yield from _compare(_whole(old, before), _whole(new, after), all_old, all_new, f"{path} ({word})", seen)
         elif before != after:
             yield _rule(word, before, after, path)
 
@@ -73,6 +76,12 @@ def _resolved(schema: Any, whole: Schema) -> Any:
         target = whole["$defs"][schema["$ref"].removeprefix("#/$defs/")]
         return target | {word: value for word, value in schema.items() if word != "$ref"}
     return schema
+
+
+def _whole(schema: Schema, conditional: Schema) -> Schema:
+    """What a conditional part says of members, with what is said of them anyway."""
+    always = schema.get("properties", {})
+    return {"properties": {name: always.get(name, {}) | said for name, said in conditional["properties"].items()}}
 
 
 def _open_or_closed(old: Any, new: Any, path: str) -> Iterator[Difference]:
@@ -113,11 +122,18 @@ def _rules(arm: Any) -> Any:
     return {word: value for word, value in arm.items() if word not in NOTES} if isinstance(arm, dict) else arm
 
 
+def _one_type_each(arm: Any) -> list[Any]:
+    """An alternative of several types as one for each."""
+    if isinstance(arm, dict) and arm.keys() - NOTES == {"type"} and isinstance(arm["type"], list):
+        return [{"type": type_} for type_ in arm["type"]]
+    return [arm]
+
+
 def _arms(
     before: list[Any], after: list[Any], all_old: Schema, all_new: Schema, path: str, seen: Seen
 ) -> Iterator[Difference]:
     """Alternatives: those that are gone, those that came, and those that changed, in their order."""
-    olds, news = [_rules(arm) for arm in before], [_rules(arm) for arm in after]
+    olds, news = ([_rules(arm) for each in arms for arm in _one_type_each(each)] for arms in (before, after))
     gone = [arm for arm in olds if arm not in news]
     come = [arm for arm in news if arm not in olds]
     pairs = [*zip(gone, come, strict=False), *((arm, arm) for arm in olds if arm in news)]

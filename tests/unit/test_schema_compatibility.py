@@ -244,9 +244,9 @@ def test_titles_and_descriptions_are_no_rules() -> None:
 
 def test_free_json_that_refers_to_itself_is_compared_to_an_end() -> None:
     schema = copy.deepcopy(PUBLISHED.schemas["urn:annals:schema:agent:TaskAssigned:1"])
-    schema["$defs"]["FreeJson"]["anyOf"][0]["type"].remove("null")
+    schema["$defs"]["FreeJson"]["anyOf"].remove({"type": "null"})
     found = differences(PUBLISHED.schemas["urn:annals:schema:agent:TaskAssigned:1"], schema)
-    assert {difference.what for difference in found} == {"type without null"}
+    assert {difference.what for difference in found} == {"an alternative is gone"}
 
 
 def test_an_upcaster_makes_room_for_a_required_member() -> None:
@@ -336,3 +336,20 @@ def test_check_against_what_is_no_export_is_bad_usage(tmp_path: Path, file: str,
         target.write_text(text)
     with pytest.raises(UsageError, match=said):
         CliRunner().invoke(schemas, ["check", "--against", tmp_path], standalone_mode=False, catch_exceptions=False)
+
+
+def test_an_alternative_of_several_types_is_one_of_each() -> None:
+    together = {"anyOf": [{"type": ["null", "string"]}, {"type": "array"}]}
+    apart = {"anyOf": [{"type": "null"}, {"type": "string"}, {"type": "array"}]}
+    assert differences(together, apart) == differences(apart, together) == []
+    (fewer,) = differences(together, {"anyOf": [{"type": "null"}, {"type": "array"}]})
+    assert (fewer.is_narrower, fewer.is_wider) == (True, False)
+
+
+def test_what_a_condition_repeats_of_a_member_changes_nothing() -> None:
+    def outcome(**events: Any) -> dict[str, Any]:
+        return {"properties": {"events": {"type": "array"}}, "if": {}, "then": {"properties": {"events": events}}}
+
+    assert differences(outcome(maxItems=0), outcome(type="array", maxItems=0)) == []
+    (more,) = differences(outcome(maxItems=0), outcome(maxItems=1))
+    assert (more.path, more.is_narrower, more.is_wider) == ("data (then).events", False, True)

@@ -66,4 +66,5 @@ class WebServer:
         return web.json_response({"status": "ready", "reasons": []})
 
     async def _text(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
+        self._metrics.ready.set(not self._reasons())
         return web.Response(body=self._metrics.text(), headers={"content-type": PROMETHEUS})
