@@ -11,15 +11,14 @@ looks again.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Final
 
 from annals.schemas.commands import NewCommand, command
 from annals.schemas.kinds.person import AddEmail, RegisterPerson, RenamePerson
 from annals.schemas.outcome import REJECTED, VERSION_CONFLICT
-from annals.workers.client import CommandClient, NoAnswerError
-from annals.workers.clock import new_id
+from annals.workers.client import CommandClient, NoAnswerError, new_id
 from annals.workers.settings import load_settings
 
 if TYPE_CHECKING:
@@ -78,4 +77,6 @@ async def main(person_id: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else new_id()))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("person_id", nargs="?", default=new_id(), metavar="PERSON_ID", help="default: a new one")
+    asyncio.run(main(parser.parse_args().person_id))

@@ -10,6 +10,7 @@ to another. A reaction's id is made from its cause, so that an event that is del
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -19,9 +20,7 @@ from annals.schemas.commands import NewCommand, command
 from annals.schemas.envelope import RecordedEvent
 from annals.schemas.kinds import agent, document, person, workflow
 from annals.schemas.values.refs import ActorRef, OwnerRef, Ref
-from annals.workers.client import CommandClient
-from annals.workers.client.history import history
-from annals.workers.clock import new_id
+from annals.workers.client import CommandClient, history, new_id
 from annals.workers.settings import load_settings
 
 if TYPE_CHECKING:
@@ -291,4 +290,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     asyncio.run(main())

@@ -20,6 +20,7 @@ from annals.schemas.cid import cid_text
 from annals.schemas.snapshot import Snapshot, encode_snapshot
 from annals.schemas.values.moments import recorded_at
 from annals.schemas.wire.dead_letter import TOO_LARGE
+from annals.topics.encoded_headers import encode_with_more
 from annals.topics.headers import dead_letter_headers, forwarded_headers
 from annals.topics.wire import encode_headers, encoded_event_headers
 
@@ -152,7 +153,7 @@ class Batch:
         for index, record, key, home in plan.forwarded:
             if index < taken:
                 self._forward(record, key, home)
-        for index, record, reason, message in plan.dead_letters:
+        for index, record, reason, message in plan.dead_lettered:
             if index < taken:
                 self._dead_letter(record, reason, message)
         return taken, failed
@@ -262,9 +263,8 @@ class Batch:
 
     def _dead_letter(self, record: CommandRecord, reason: str, message: str) -> None:
         _, topic, partition, _ = self._setting.place
-        headers = encode_headers(
-            dead_letter_headers(record.headers, reason, message, topic, partition, record.offset, record.timestamp)
-        )
+        ours = dead_letter_headers((), reason, message, topic, partition, record.offset, record.timestamp)
+        headers = encode_with_more(record.headers, ours)
         self._writes.add_dead_letter(record.key, record.value, self._moment[2], headers)
         self.tally.dead_letters[reason] += 1
 

@@ -20,6 +20,9 @@ MODULES = (
     "annals.schemas.chain",
     "annals.schemas.envelope",
     "annals.schemas.commands",
+    "annals.schemas.messages",
+    "annals.schemas.values.refs",
+    "annals.schemas.data.upcast",
     "annals.schemas.wire.reading",
     "annals.schemas.outcome",
     "annals.schemas.snapshot",
@@ -38,12 +41,15 @@ MODULES = (
     "annals.agents.testing.strategies",
     "annals.agents.testing.histories",
     "annals.agents.testing.laws",
+    "annals.agents.testing.suite",
+    "annals.workers.client",
+    "annals.workers.settings",
 )
 INTRO = """# Python
 
 The modules that a program beside the worker may import: to write its own reader, to send commands, to add an
-aggregate. The package names are flat, so the project is installed from its checkout and never uploaded. Everything
-else is internal.
+aggregate; and `schemas.<kind>`, the commands and events of each [kind](commands.md). The package names are flat, so the
+project is installed from its checkout and never uploaded. Everything else is internal.
 """
 
 
@@ -55,9 +61,12 @@ def page() -> str:
 
 
 def _of_module(name: str) -> str:
-    tree = ast.parse((ROOT / (name.replace(".", "/") + ".py")).read_text())
-    parts = [f"## {name}\n\n{(ast.get_docstring(tree) or '').strip()}\n"]
-    for node in tree.body:
+    path = ROOT / name.replace(".", "/")
+    is_package = path.is_dir()
+    tree = _tree(name)
+    said = (ast.get_docstring(tree) or "").partition("\n")[0] if is_package else (ast.get_docstring(tree) or "").strip()
+    parts = [f"## {name}\n\n{said}\n"]
+    for node in _offered(tree) if is_package else tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
             parts.append(fenced("text", _signature(node)) + "\n" + (ast.get_docstring(node) or "") + "\n")
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
@@ -65,6 +74,19 @@ def _of_module(name: str) -> str:
         else:
             parts += [f"- {code(line)}\n" for line in _constant(node)]
     return "\n".join(parts)
+
+
+def _tree(name: str) -> ast.Module:
+    path = ROOT / name.replace(".", "/")
+    return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+
+
+def _offered(package: ast.Module) -> Iterator[ast.stmt]:
+    """What a package hands on from its modules, as they define it."""
+    for imported in package.body:
+        if isinstance(imported, ast.ImportFrom) and imported.module:
+            wanted = {alias.name for alias in imported.names}
+            yield from (node for node in _tree(imported.module).body if getattr(node, "name", None) in wanted)
 
 
 def _of_class(node: ast.ClassDef) -> str:
