@@ -8,37 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from annals.workers.repeats import Repeats
+
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 # structlog shows the local variables of each frame by default: commands, blocks and settings are among them
 WITHOUT_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
-CLIENT: Final = "aiokafka"
-SELDOM_S: Final = 10.0
 # aiokafka logs each request at DEBUG, which costs 15 % of a busy worker even when nobody reads it (measured)
 QUIET: Final = ("aiokafka", "faust", "mode", "asyncio", "aiohttp")
-
-
-class Seldom(logging.Filter):
-    """Lets each message of a client's through once in ten seconds.
-
-    While the brokers are away, aiokafka says the same a hundred times a second; the watch and the shards say it once.
-    """
-
-    def __init__(self) -> None:
-        """Begin with nothing said."""
-        super().__init__()
-        self._said: dict[tuple[str, str], float] = {}
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be written."""
-        if not record.name.startswith(CLIENT):
-            return True
-        key = record.name, str(record.msg)  # the text before its values are put in: there are a few dozen
-        if record.created - self._said.get(key, 0.0) < SELDOM_S:
-            return False
-        self._said[key] = record.created
-        return True
 
 
 def configure_logs(settings: Settings) -> None:
@@ -72,7 +50,7 @@ def configure_logs(settings: Settings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    handler.addFilter(Seldom())
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

@@ -14,6 +14,7 @@ from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
+from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.registry import deciders
@@ -126,8 +127,8 @@ class Worker:
             log.warning("no topic for schemas: none are published. Create it with 'annals topics create'")
         if missing := [name for name in report.missing if name != self._schemas_topic]:
             raise CannotStartError(
-                f"missing topics: {', '.join(missing)}. Create them with 'annals topics create', or let the "
-                f"worker do it with ANNALS_CREATE_TOPICS=1."
+                f"{missing_topics(missing, self._settings.topic_prefix)}. Create them with 'annals topics create', or "
+                f"let the worker do it with ANNALS_CREATE_TOPICS=1."
             )
         if report.refusals:
             raise CannotStartError("\n".join(str(refusal) for refusal in report.refusals))

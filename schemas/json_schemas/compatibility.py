@@ -1,7 +1,8 @@
 """How two JSON Schemas differ: what the newer one takes no longer (narrower), and what it takes in addition (wider).
 
 It knows the keywords that this project's schemas use; another one that differs, and two patterns that differ, count as
-both. Annotations (title, description, default) are no rules.
+both. So does a default that differs: what a message leaves out means something else. A personal mark that is gone is
+narrower: who reads by the newer schema no longer knows what to protect. Titles and descriptions are no rules.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
 
     from annals.schemas.json_schemas.json_schema import Schema
 
-NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "default", "examples", "x-personal"})
+DEFAULT, PERSONAL = "default", "x-personal"
+NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", DEFAULT, "examples", PERSONAL})
 LOWER: Final = frozenset({"minimum", "minLength", "minItems", "minProperties"})
 UPPER: Final = frozenset({"maximum", "maxLength", "maxItems", "maxProperties", "x-max-dag-cbor-bytes"})
 CONDITIONAL: Final = frozenset({"then", "else"})
@@ -32,7 +34,29 @@ class Difference(NamedTuple):
 
 def differences(old: Schema, new: Schema) -> list[Difference]:
     """Every difference that is a rule, in the order of the members."""
-    return list(_compare(old, new, old, new, "data", frozenset()))
+    return [*_notes(old, new, old, new, "data"), *_compare(old, new, old, new, "data", frozenset())]
+
+
+def _notes(old: Any, new: Any, all_old: Schema, all_new: Schema, path: str) -> Iterator[Difference]:
+    """What differs of a default and of the mark of personal data, which are no part of what is taken."""
+    before, after = _note(DEFAULT, old, all_old), _note(DEFAULT, new, all_new)
+    if before != after:
+        yield Difference(path, f"default {_said(before)} → {_said(after)}", is_narrower=True, is_wider=True)
+    before, after = _note(PERSONAL, old, all_old), _note(PERSONAL, new, all_new)
+    if before != after:
+        what = "marked as personal" if after else "no longer marked as personal"
+        yield Difference(path, what, is_narrower=bool(before) and not after)
+
+
+def _note(word: str, schema: Any, whole: Schema) -> Any:
+    """What a schema says of itself: beside a reference, behind it, or in one of its alternatives."""
+    resolved = _resolved(schema, whole)
+    if not isinstance(resolved, dict):
+        return None
+    if word in resolved:
+        return resolved[word]
+    found = (_note(word, arm, whole) for arm in resolved.get("anyOf", ()))
+    return next((each for each in found if each is not None), None)
 
 
 def _compare(old: Any, new: Any, all_old: Schema, all_new: Schema, path: str, seen: Seen) -> Iterator[Difference]:
@@ -56,9 +80,10 @@ def _compare(old: Any, new: Any, all_old: Schema, all_new: Schema, path: str, se
     for word in sorted((old.keys() | new.keys()) - NOTES - {"properties", "required"}):
         before, after = old.get(word), new.get(word)
         if word in NESTED:
-            yield from _compare(
-                old.get(word, True), new.get(word, True), all_old, all_new, f"{path}{_STEP[word]}", seen
-            )
+            here = f"{path}{_STEP[word]}"
+            if before is not None and after is not None:
+                yield from _notes(before, after, all_old, all_new, here)
+            yield from _compare(old.get(word, True), new.get(word, True), all_old, all_new, here, seen)
         elif word == "anyOf" and before and after:
             yield from _arms(before, after, all_old, all_new, path, seen)
         elif word in CONDITIONAL and before and after:
@@ -110,6 +135,7 @@ def _members(old: Schema, new: Schema, all_old: Schema, all_new: Schema, path: s
                 needed = name in needed_after
                 what = "became required" if needed else "became optional"
                 yield Difference(here, what, is_narrower=needed, is_wider=not needed)
+            yield from _notes(before[name], after[name], all_old, all_new, here)
             yield from _compare(before[name], after[name], all_old, all_new, here, seen)
 
 

@@ -103,9 +103,7 @@ async def test_without_a_proof_the_error_says_why_and_shows_no_secret(
 
 async def test_what_a_user_may_not_do_is_told(secure: Settings) -> None:
     bob = dataclasses.replace(secure, sasl_username="bob", topic_prefix="bob.")
-    # What one may not see is as if it were not there.
-    assert len((await check(bob)).missing) > 1
-    with pytest.raises(NotPermittedError, match=r"could not be created: .*[Aa]uthori[sz]"):
-        await create(bob)
-    report = await check(bob, probes=True)
-    assert "uthori" in report.probes["compaction"]
+    for ask in (check, create):
+        # Whether it is there, the brokers do not say.
+        with pytest.raises(NotPermittedError, match=r"^bob\.commands\.\w+ and 29 more topics: the user may not see"):
+            await ask(bob)

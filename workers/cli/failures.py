@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from annals.workers.cli.output import OutputError
 from annals.workers.settings import SettingsError
 
 DONE: Final = 0
@@ -20,7 +21,7 @@ def described(error: Exception) -> tuple[str, ...] | None:
     """Return the lines that say what is wrong; None for what nobody outside can mend, which deserves its traceback."""
     if isinstance(error, SettingsError):
         return error.problems
-    if isinstance(error, CannotAskError):
+    if isinstance(error, CannotAskError | OutputError):
         return (str(error),)
     # Imported only now: a command that does not talk to Kafka starts without it.
     from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -36,6 +37,9 @@ def described(error: Exception) -> tuple[str, ...] | None:
         return (f"no Kafka broker answers ({_plain(error)}): {what_to_do}",)
     if isinstance(error, KafkaError):
         return (f"Kafka said no: {error}",)
+    if isinstance(error, OSError):  # a full disk, a file that may not be read
+        where = "" if error.filename is None else f"{error.filename}: "
+        return (f"{where}{error.strerror or str(error) or type(error).__name__}",)
     return None
 
 

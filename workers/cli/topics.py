@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE
+from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.kafka.admin.probes import ABLE, NOT_TRIED
 from annals.workers.kafka.admin.provisioning import check as check_topics
 from annals.workers.kafka.admin.provisioning import create as create_topics
 
@@ -21,7 +23,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result
 SETTINGS = takes_settings(CONNECTION | {"topics"})
 
 
-@click.group()
+@click.group(cls=Commands)
 def topics() -> None:
     """Create the topics, or say what differs from what they should be."""
 
@@ -60,7 +62,8 @@ def _as_text(report: Report) -> str:
     lines = [f"missing  {name}" for name in report.missing]
     lines += [f"refused  {finding}" for finding in report.refusals]
     lines += [f"warning  {finding}" for finding in report.warnings]
-    lines += [f"able     {name}" for name, said in report.probes.items() if said == "ok"]
+    lines += [f"able     {name}" for name, said in report.probes.items() if said == ABLE]
+    lines += [f"unknown  {name}: {said}" for name, said in report.probes.items() if said.startswith(NOT_TRIED)]
     if report.missing:
         lines.append("Create what is missing with `annals topics create`.")
     if report.refusals:

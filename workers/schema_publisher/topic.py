@@ -7,12 +7,13 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import orjson
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+from aiokafka import AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from annals.topics.catalog import SCHEMA_PARTITIONS, SCHEMA_TOPIC_BYTES
 from annals.topics.schemas import release_of, schema_headers, schema_key
 from annals.workers.kafka.connections import stop_consumer
+from annals.workers.kafka.group.header_names import reading_consumer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -33,7 +34,7 @@ async def read(options: Mapping[str, Any], topic: str) -> dict[str, Kept]:
     Raises:
         KafkaError: the brokers do not answer, or refuse.
     """
-    consumer = AIOKafkaConsumer(**options, isolation_level="read_committed", enable_auto_commit=False)
+    consumer = reading_consumer(**options, isolation_level="read_committed", enable_auto_commit=False)
     await consumer.start()
     try:
         partitions = [TopicPartition(topic, partition) for partition in range(SCHEMA_PARTITIONS)]

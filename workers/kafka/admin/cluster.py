@@ -11,13 +11,14 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from annals.workers.kafka.connections import stop_consumer
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from annals.workers.settings import Settings
 
@@ -99,6 +100,7 @@ async def topic_facts(
     # All topics are asked for: a question about one that is missing could create it.
     wanted = set(names)
     found = {each["topic"]: each for each in await admin.describe_topics() if each["topic"] in wanted}
+    await _require_visible(admin, sorted(name for name in wanted - found.keys() if not name.startswith(KAFKAS_OWN)))
     for name, each in found.items():
         leaderless = [part["partition"] for part in each["partitions"] if part["leader"] == NO_LEADER]
         if leaderless or each["error_code"]:
@@ -124,6 +126,24 @@ async def topic_facts(
     }
 
 
+async def _require_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Refuse to call missing what the user may not see: of that the brokers say neither that it is there nor not."""
+    if not names:
+        return
+    # By name, and told not to create them.
+    answer = await admin._client.send(  # noqa: SLF001 - the administration's own question lets them be created
+        admin._client.get_random_node(),  # noqa: SLF001
+        MetadataRequest(list(names), allow_auto_topic_creation=False),
+    )
+    hidden = sorted(name for code, name, *_ in answer.topics if for_code(code) is TopicAuthorizationFailedError)
+    if hidden:
+        others = f" and {len(hidden) - 1} more topics" if len(hidden) > 1 else ""
+        raise NotPermittedError(
+            f"{hidden[0]}{others}: the user may not see whether they exist: it needs Describe on them, which Read and "
+            "Write include (docs/reference/permissions.md)"
+        )
+
+
 async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     if not resources:
@@ -134,7 +154,7 @@ async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str
             if code:
                 raise NotPermittedError(
                     f"{name}: its settings cannot be read ({message or for_code(code).__name__}): the user needs "
-                    "DescribeConfigs on it"
+                    "DescribeConfigs on it, which nothing else includes (docs/reference/permissions.md)"
                 )
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return configs

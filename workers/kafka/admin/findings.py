@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from annals.workers.kafka.admin.cluster import TopicFacts
 
 NOT_SET = "not set"
+FEW = 3
 # Kafka's own: where it keeps open transactions and the groups' offsets.
 INTERNAL_TOPICS = ("__transaction_state", "__consumer_offsets")
 
@@ -63,6 +64,14 @@ class Report:
 
 def _as_json(finding: Finding) -> dict[str, str]:
     return {name: getattr(finding, name) for name in Finding.__slots__}
+
+
+def missing_topics(names: Sequence[str], prefix: str) -> str:
+    """Say which topics are missing: by their number and prefix, and by name where they are few."""
+    few = len(names) <= FEW
+    shown = ", ".join(names) if few else f"{', '.join(names[:FEW])} …"
+    with_prefix = f"with the prefix {prefix!r}" if prefix else "without a prefix (ANNALS_TOPIC_PREFIX)"
+    return f"missing topics: {shown}" if few else f"missing topics: {len(names)} {with_prefix}: {shown}"
 
 
 def compare(specs: Iterable[TopicSpec], facts: Mapping[str, TopicFacts], partitions_setting: int) -> Report:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    for_code,
+)
 
 from annals.topics.catalog import DEAD_LETTER_TOPIC_BYTES
 from annals.topics.names import TRANSACTIONAL_ID_PREFIX
+from annals.topics.rights import PROBE
 from annals.workers.kafka.admin.findings import Finding
 from annals.workers.settings import client_options
 
@@ -21,6 +29,13 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 ABLE: Final = "ok"
+NOT_TRIED: Final = "not tried"
+NOT_PERMITTED: Final = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 WITHIN_S: Final = 30
 # What a record and its batch need beside the value; the value is the rest of the largest topic's limit.
 OVERHEAD_BYTES: Final = 1_024
@@ -29,27 +44,54 @@ ABORTED: Final = b"aborted"
 COMPACTION, TRANSACTIONS, RECORD_SIZE = "compaction", "transactions", "record size"
 
 
-async def probe(admin: AIOKafkaAdminClient, settings: Settings) -> tuple[dict[str, str], list[Finding]]:
-    """Try everything on a topic of its own that is deleted afterwards; return what became of each, and the refusals."""
-    topic = f"{settings.topic_prefix}annals-probe-{secrets.token_hex(4)}"
-    results = dict.fromkeys((COMPACTION, TRANSACTIONS, RECORD_SIZE), "not tried")
-    try:
-        results[COMPACTION] = await _create(admin, topic, settings)
-        if results[COMPACTION] == ABLE:
+class Probes(NamedTuple):
+    """What became of each probe, what was refused, and what was left behind."""
+
+    results: dict[str, str]
+    refusals: list[Finding]
+    warnings: list[Finding]
+
+
+async def probe(admin: AIOKafkaAdminClient, settings: Settings) -> Probes:
+    """Try everything on a topic of its own that is deleted afterwards.
+
+    What the user of the check may not try is not tried: it says nothing of what a worker's user may do.
+    """
+    topic = f"{settings.topic_prefix}{PROBE}{secrets.token_hex(4)}"
+    results = dict.fromkeys((COMPACTION, TRANSACTIONS, RECORD_SIZE), NOT_TRIED)
+    warnings: list[Finding] = []
+    results[COMPACTION] = await _create(admin, topic, settings)
+    if results[COMPACTION] == ABLE:
+        try:
             results[TRANSACTIONS] = await _attempt(_transactions(topic, settings))
-        if results[TRANSACTIONS] == ABLE:
-            results[RECORD_SIZE] = await _attempt(_largest_record(topic, settings))
-    finally:
-        await admin.delete_topics([topic])
+            if results[TRANSACTIONS] == ABLE or results[TRANSACTIONS].startswith(NOT_TRIED):
+                results[RECORD_SIZE] = await _attempt(_largest_record(topic, settings))
+        finally:
+            warnings += await _delete(admin, topic)
     why = "the worker needs it, and it did not work on a topic made for this check"
-    return results, [Finding("the brokers", name, said, ABLE, why) for name, said in results.items() if said != ABLE]
+    refusals = [
+        Finding("the brokers", name, said, ABLE, why)
+        for name, said in results.items()
+        if said != ABLE and not said.startswith(NOT_TRIED)
+    ]
+    return Probes(results, refusals, warnings)
 
 
 async def _create(admin: AIOKafkaAdminClient, topic: str, settings: Settings) -> str:
     config = {"cleanup.policy": "compact", "max.message.bytes": str(DEAD_LETTER_TOPIC_BYTES)}
     response = await admin.create_topics([NewTopic(topic, 1, settings.replication_factor, topic_configs=config)])
     ((_, code, message),) = response.topic_errors
+    if issubclass(for_code(code), NOT_PERMITTED):
+        return f"{NOT_TRIED}: the user may not create the topic {topic} (docs/reference/permissions.md)"
     return f"{message or for_code(code).__name__}" if code else ABLE
+
+
+async def _delete(admin: AIOKafkaAdminClient, topic: str) -> list[Finding]:
+    response = await admin.delete_topics([topic])
+    ((_, code, *_),) = response.topic_error_codes
+    if not code:
+        return []
+    return [Finding(topic, "deleted", "no", "yes", f"it was made for this check ({for_code(code).__name__})")]
 
 
 async def _attempt(trial: object) -> str:
@@ -58,6 +100,8 @@ async def _attempt(trial: object) -> str:
             return await trial  # type: ignore[no-any-return, misc]
     except TimeoutError:
         return f"no answer within {WITHIN_S} s"
+    except NOT_PERMITTED as error:
+        return f"{NOT_TRIED}: the user may not do it ({type(error).__name__}, docs/reference/permissions.md)"
     except (KafkaError, OSError) as error:
         return f"{type(error).__name__}: {error}".rstrip(": ")
 

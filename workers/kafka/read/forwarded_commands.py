@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+from annals.schemas.cid import cid_of
 from annals.topics.headers import ORIGIN_OFFSET, ORIGIN_PARTITION, decimal_header
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.protocol.record_batches import headers_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     Where = tuple[str, int]  # topic, partition
-    Copy = tuple[int, bytes | None]  # offset of the original, value
+    Copy = tuple[int, bytes]  # offset of the original, fingerprint of the value: thousands of values are gigabytes
 
 STEP_OFFSETS: Final = 10_000  # looked at in one go, from the end backwards
 OPEN_POLL_S: Final = 0.5
@@ -78,8 +79,8 @@ async def _last_of(
     start, stop = reach[other]
     while stop > start:
         begin = max(start, stop - STEP_OFFSETS)
-        for offset, value in sorted(await _copies(client, other, begin, stop, where[1]), key=_offset, reverse=True):
-            if known < offset < reach[where][1] and await _is_original(client, where, offset, value):
+        for offset, copied in sorted(await _copies(client, other, begin, stop, where[1]), key=_offset, reverse=True):
+            if known < offset < reach[where][1] and await _is_original(client, where, offset, copied):
                 return offset
         stop = begin
     return known
@@ -95,16 +96,23 @@ async def _copies(client: AIOKafkaClient, where: Where, start: int, stop: int, o
         for _, _, value, raw in records:
             if _NAME not in raw:
                 continue
-            headers = headers_of(raw)
+            try:
+                headers = headers_of(raw)
+            except ValueError:  # more than any copy of ours has
+                continue
             offset = decimal_header(headers, ORIGIN_OFFSET)
             if offset is not None and decimal_header(headers, ORIGIN_PARTITION) == origin:
-                copies.append((offset, value))
+                copies.append((offset, _fingerprint(value)))
     return copies
 
 
-async def _is_original(client: AIOKafkaClient, where: Where, offset: int, value: bytes | None) -> bool:
+def _fingerprint(value: bytes | None) -> bytes:
+    return b"" if value is None else cid_of(value)
+
+
+async def _is_original(client: AIOKafkaClient, where: Where, offset: int, copied: bytes) -> bool:
     async for records in read_range(client, where, offset, offset + 1):
         for at, _, original, _ in records:
             if at == offset:
-                return original == value
+                return _fingerprint(original) == copied
     return False
