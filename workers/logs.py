@@ -16,11 +16,32 @@ WITHOUT_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_local
 CLIENT: Final = "aiokafka"
 SELDOM_S: Final = 10.0
 # aiokafka logs each request at DEBUG, which costs 15 % of a busy worker even when nobody reads it (measured)
-QUIET: Final = ("aiokafka", "faust", "mode", "asyncio", "aiohttp")
+# annals.workers.app and annals.workers.kafka.group.transport: Faust names its loggers after the modules of the classes that extend its own
+QUIET: Final = (
+    "aiokafka",
+    "faust",
+    "mode",
+    "asyncio",
+    "aiohttp",
+    "annals.workers.app",
+    "annals.workers.kafka.group.transport",
+)
+# What aiokafka warns of although it is how groups work, or is named better elsewhere (before its values are put in)
+HARMLESS: Final = (
+    "Heartbeat failed for group %s because it is rebalancing",  # another worker came or went
+    "Heartbeat failed: local member_id was not recognized; resetting and re-joining group",  # after a pause: it rejoins
+    "Heartbeat failed: %r",  # `annals.workers.kafka.group.membership` says why, and what to do
+    "Unexpected error in join group '%s' response: %s",
+    "Unexpected error from SyncGroup: %s",
+    "Attempt to join group failed due to fatal error: %s",
+)
+# What is an alarm only when it goes on: the offsets' topic of a new cluster is being made, or a broker starts again
+PASSING: Final = ("Group Coordinator Request failed: %s", "Marking the coordinator dead (node %s)for group %s.")
+PASSING_S: Final = 5.0
 
 
 class Seldom(logging.Filter):
-    """Lets each message of a client's through once in ten seconds.
+    """Lets each message of a client's through once in ten seconds, and none that is harmless or soon over.
 
     While the brokers are away, aiokafka says the same a hundred times a second; the watch and the shards say it once.
     """
@@ -29,16 +50,26 @@ class Seldom(logging.Filter):
         """Begin with nothing said."""
         super().__init__()
         self._said: dict[tuple[str, str], float] = {}
+        self._passing: dict[str, tuple[float, float]] = {}  # since when, and when last
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is to be written."""
         if not record.name.startswith(CLIENT):
             return True
+        if record.msg in HARMLESS or (record.msg in PASSING and self._is_passing(record)):
+            return False
         key = record.name, str(record.msg)  # the text before its values are put in: there are a few dozen
         if record.created - self._said.get(key, 0.0) < SELDOM_S:
             return False
         self._said[key] = record.created
         return True
+
+    def _is_passing(self, record: logging.LogRecord) -> bool:
+        since, last = self._passing.get(str(record.msg), (record.created, record.created))
+        if record.created - last > SELDOM_S:
+            since = record.created
+        self._passing[str(record.msg)] = since, record.created
+        return record.created - since < PASSING_S
 
 
 def configure_logs(settings: Settings) -> None:

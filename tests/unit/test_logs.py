@@ -10,7 +10,7 @@ import structlog
 
 from annals.agents.writing.batch import Place, Tally
 from annals.workers.decision_log import DecisionLog
-from annals.workers.logs import configure_logs
+from annals.workers.logs import HARMLESS, PASSING, Seldom, configure_logs
 from annals.workers.settings import Settings
 
 
@@ -34,6 +34,20 @@ def test_what_a_client_repeats_is_written_once(capsys: pytest.CaptureFixture[str
     assert sum("Unable connect" in line for line in lines) == 1
     assert sum("Heartbeat failed" in line for line in lines) == 1
     assert sum("does not answer" in line for line in lines) == 50
+
+
+def record(message: str, at: float) -> logging.LogRecord:
+    made = logging.LogRecord("aiokafka.consumer.group_coordinator", logging.ERROR, "", 0, message, (), None)
+    made.created = at
+    return made
+
+
+def test_what_is_soon_over_is_no_line_and_what_goes_on_is() -> None:
+    written = Seldom()
+    assert [at for at in range(12) if written.filter(record(PASSING[0], 100.0 + at))] == [5]
+    # a minute later it is another one
+    assert not written.filter(record(PASSING[0], 170.0))
+    assert not written.filter(record(HARMLESS[0], 170.0))
 
 
 def decide(data: str) -> None:

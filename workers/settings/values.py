@@ -131,20 +131,31 @@ def web_address(value: str) -> str:
 
 def folder(value: str) -> Path:
     """Take a folder that is there or can be made."""
-    path = Path(value).expanduser()
-    if path.exists() and not path.is_dir():
+    path = _path(value)
+    try:
+        is_other = path.exists() and not path.is_dir()
+    except OSError as error:
+        raise ValueError(f"a folder that this user can reach ({error.strerror})") from None
+    if is_other:
         raise ValueError("a folder")
     return path
 
 
 def readable_file(value: str) -> Path:
     """Take a file that can be read now."""
-    path = Path(value).expanduser()
+    path = _path(value)
     try:
         with path.open("rb"):
             return path
     except OSError as error:
         raise ValueError(f"a file that can be read ({error.strerror})") from None
+
+
+def _path(value: str) -> Path:
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise ValueError("a path below a home that exists") from None
 
 
 def optional(parse: Callable[[str], object]) -> Parse:

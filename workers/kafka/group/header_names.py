@@ -18,6 +18,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecor
 from aiokafka.record.util import decode_varint
 
 from annals.workers.kafka.group.active_partitions import AttentiveFetcher
+from annals.workers.kafka.group.coordinator import LastingCoordinator
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
 from annals.workers.kafka.protocol.record_batches import headers_of
 
@@ -114,8 +115,8 @@ def undressed(value: bytes | None) -> bytes | None:
 
 def reading_consumer(**options: Any) -> AIOKafkaConsumer:
     """Return aiokafka's consumer, made to read any header name, and to fetch with less ado."""
-    # Its fetcher offers no other place to say so; other consumers of this process lose nothing by it.
+    # aiokafka offers no other place to say so; other consumers of this process lose nothing by it.
     fetcher.MemoryRecords, fetcher.PartitionRecords = _Fetched, _PartitionRecords
     fetcher.FetchRequest = QuickFetchRequest
-    consumer.Fetcher = AttentiveFetcher
+    consumer.Fetcher, consumer.GroupCoordinator = AttentiveFetcher, LastingCoordinator
     return AIOKafkaConsumer(**options)
