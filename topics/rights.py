@@ -53,6 +53,7 @@ def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Rig
                 is_prefix=True,
                 operations=(WRITE,),
             ),
+            Right(Resource.GROUP, names.group(app_id), is_prefix=False, operations=(READ,)),
         ],
         SEND: [
             right

@@ -280,7 +280,8 @@ def test_what_a_worker_may_not_try_is_not_tried_and_a_worker_starts(cluster: Clu
     result = cluster.run(environment, "topics", "check", "--json")
     found = json.loads(result.stdout)
     assert (result.returncode, found["ok"], found["refusals"]) == (0, True, [])
-    assert all(said.startswith("not tried") for said in found["probes"].values())
+    tried = {name for name, said in found["probes"].items() if not said.startswith("not tried")}
+    assert (tried, found["probes"]["consumer group"]) == ({"consumer group"}, "ok")
     text = cluster.run(environment, "topics", "check").stdout
     assert "unknown  compaction: not tried: the user may not create the topic acl.annals-probe-" in text
     assert text.endswith("Nothing keeps a worker from starting.\n")
@@ -296,13 +297,25 @@ def test_what_a_worker_may_not_try_is_not_tried_and_a_worker_starts(cluster: Clu
 )
 def test_a_probe_without_its_right_is_not_tried(cluster: Cluster, left_out: str, expected: dict[str, str]) -> None:
     granted = [
-        right._replace(operations=tuple(each for each in right.operations if each != left_out))
+        right
+        if right.resource is Resource.GROUP
+        else right._replace(operations=tuple(each for each in right.operations if each != left_out))
         for right in ALL[TOPICS_CHECK]
         if right.resource != left_out
     ]
     found = json.loads(cluster.run(cluster.user("prober", granted), "topics", "check", "--json").stdout)
-    assert {name: said.partition(":")[0] for name, said in found["probes"].items()} == expected
+    assert {name: said.partition(":")[0] for name, said in found["probes"].items()} == expected | {
+        "consumer group": "ok"
+    }
     assert (found["ok"], found["refusals"]) == (True, [])
+
+
+def test_who_may_not_join_the_group_is_refused(cluster: Cluster) -> None:
+    granted = [right for right in ALL[TOPICS_CHECK] if right.resource is not Resource.GROUP]
+    result = cluster.run(cluster.user("outsider", granted), "topics", "check", "--json")
+    (refusal,) = json.loads(result.stdout)["refusals"]
+    assert (result.returncode, refusal["setting"]) == (1, "consumer group")
+    assert "Allow READ on the group" in refusal["found"]
 
 
 def test_a_topic_that_could_not_be_deleted_is_named(cluster: Cluster) -> None:

@@ -11,7 +11,7 @@ import structlog
 
 from annals.agents.writing.batch import Place, Tally
 from annals.workers.decision_log import DecisionLog
-from annals.workers.logs import configure_logs
+from annals.workers.logs import HARMLESS, PASSING, Unremarkable, configure_logs
 from annals.workers.repeats import LONGEST, MOST_LINES, OURS, WINDOW_S, Repeats
 from annals.workers.settings import Settings
 
@@ -92,6 +92,21 @@ def test_what_is_remembered_of_lines_is_bounded() -> None:
         filter_.filter(logging.LogRecord("aiokafka", logging.ERROR, "", 0, text, (), None))
     assert len(filter_._said) == MOST_LINES
     assert max(len(line[2]) for line in filter_._said) == LONGEST
+
+
+def record(message: str, at: float) -> logging.LogRecord:
+    made = logging.LogRecord("aiokafka.consumer.group_coordinator", logging.ERROR, "", 0, message, (), None)
+    made.created = at
+    return made
+
+
+def test_what_is_soon_over_is_no_line_and_what_goes_on_is() -> None:
+    written, repeats = Unremarkable(), Repeats()
+    remarkable = [each for each in (record(PASSING[0], 100.0 + at) for at in range(12)) if written.filter(each)]
+    assert [each.created for each in remarkable if repeats.filter(each)] == [105.0]
+    # a minute later it is another one
+    assert not written.filter(record(PASSING[0], 170.0))
+    assert not written.filter(record(HARMLESS[0], 170.0))
 
 
 def decide(data: str) -> None:

@@ -12,7 +12,8 @@ COUNTS = {"person": 4}
 
 def missing(monkeypatch: pytest.MonkeyPatch, *topics: str) -> Worker:
     async def check(_: Settings) -> Report:
-        return Report(missing=list(topics), partitions=COUNTS, dead_letter_partitions=1)
+        needed = [topic for topic in topics if topic != "x.schemas"]
+        return Report(missing=list(topics), needed=needed, partitions=COUNTS, dead_letter_partitions=1)
 
     monkeypatch.setattr(module, "check", check)
     return Worker(Settings(topic_prefix="x."))

@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.conn import create_conn
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
 from annals.workers.kafka.connections import stop_consumer
+from annals.workers.kafka.diagnosis import why_unreachable
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
@@ -23,13 +23,12 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 REQUEST_TIMEOUT_MS: Final = 15_000
-REASON_WITHIN_S: Final = 3
 KAFKAS_OWN: Final = "__"
 NO_LEADER: Final = -1
 
 
 class BrokersUnreachableError(ConnectionError):
-    """No broker answers, or what is asked has no leader now; the message says where and what to do."""
+    """No broker answers as it should, or what is asked has no leader now; the message says where and what to do."""
 
 
 class NotPermittedError(Exception):
@@ -64,26 +63,9 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
         is_answer = isinstance(error, KafkaError) and not error.retriable
         if is_answer or isinstance(error, BrokersUnreachableError):
             raise
-        raise BrokersUnreachableError(
-            f"no Kafka broker answers at {settings.bootstrap_servers} ({await _reason(options)}): start one with "
-            "`annals broker`, or set ANNALS_BOOTSTRAP_SERVERS and the connection settings"
-        ) from error
+        raise BrokersUnreachableError(await why_unreachable(settings)) from error
     finally:
         await admin.close()
-
-
-async def _reason(options: dict[str, Any]) -> str:
-    """Ask the first broker once more: aiokafka only logs why it could not connect."""
-    given = dict(options)
-    host, _, port = given.pop("bootstrap_servers").split(",")[0].rpartition(":")
-    try:
-        async with asyncio.timeout(REASON_WITHIN_S):
-            (await create_conn(host.strip("[]"), int(port), **given)).close()
-    except TimeoutError:
-        return "it does not answer in time"
-    except (KafkaError, OSError) as error:
-        return getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return "it answers, but not always"
 
 
 async def topic_facts(

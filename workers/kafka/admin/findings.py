@@ -37,9 +37,11 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """The answer of a check: a worker starts if nothing is missing and nothing refused."""
+    """The answer of a check: a worker starts if nothing that it needs is missing, and nothing refused."""
 
     missing: list[str] = field(default_factory=list)
+    needed: list[str] = field(default_factory=list)
+    """What is missing without which a worker does not start; without the topic of schemas it publishes none."""
     refusals: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     partitions: dict[str, int] = field(default_factory=dict)
@@ -49,7 +51,7 @@ class Report:
     @property
     def is_good(self) -> bool:
         """Whether a worker would start."""
-        return not self.missing and not self.refusals
+        return not self.needed and not self.refusals
 
     def as_json(self) -> dict[str, Any]:
         """Return it in JSON types."""
@@ -82,6 +84,8 @@ def compare(specs: Iterable[TopicSpec], facts: Mapping[str, TopicFacts], partiti
         fact = facts.get(spec.name)
         if fact is None:
             report.missing.append(spec.name)
+            if spec.role is not Role.SCHEMAS:
+                report.needed.append(spec.name)
             continue
         for setting in SETTINGS[spec.role] + durability(fact.replication_factor):
             _compare_setting(report, fact, setting)

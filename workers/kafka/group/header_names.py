@@ -21,6 +21,7 @@ from annals.agents.writing.command_queue import bytes_of
 from annals.topics.encoded_headers import EncodedHeaders
 from annals.topics.wire import signed_at
 from annals.workers.kafka.group.active_partitions import AttentiveFetcher
+from annals.workers.kafka.group.coordinator import LastingCoordinator
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
 from annals.workers.kafka.protocol.record_batches import MOST_UNREAD, headers_of
 from annals.workers.kafka.protocol.unpacking import (
@@ -200,8 +201,9 @@ def reading_consumer(**options: Any) -> AIOKafkaConsumer:
     """Return aiokafka's consumer, made to read any header name, and to fetch with less ado."""
     # Its fetcher offers no other place to say so; other consumers of this process lose nothing by it.
     bound_aiokafka()
+    # aiokafka offers no other place to say so; other consumers of this process lose nothing by it.
     fetcher.MemoryRecords, fetcher.PartitionRecords = _Fetched, _PartitionRecords
     fetcher.FetchResult = _FetchResult
     fetcher.FetchRequest = QuickFetchRequest
-    consumer.Fetcher = AttentiveFetcher
+    consumer.Fetcher, consumer.GroupCoordinator = AttentiveFetcher, LastingCoordinator
     return AIOKafkaConsumer(**options)
