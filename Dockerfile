@@ -27,7 +27,8 @@ ENV PATH=/opt/annals/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     ANNALS_DATA_DIR=/var/lib/annals \
     ANNALS_WEB_HOST=0.0.0.0
-USER annals
+# By number: Kubernetes' runAsNonRoot can tell that it is not root.
+USER 10001
 WORKDIR /home/annals
 VOLUME /var/lib/annals
 EXPOSE 6066

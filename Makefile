@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check bench chaos docs format clean
+.PHONY: help setup demo test test-examples check bench chaos docs format clean
 
 # The oldest one that will do is asked for by name where plain python3 is older.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -23,7 +23,7 @@ unexport VIRTUAL_ENV
 unexport PYTHONPATH
 
 help: ## List the targets
-	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name what; do printf '  make %-8s %s\n' "$$name" "$$what"; done
+	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
 
 setup: .venv/.synced ## Make .venv with annals in .venv/bin, exactly as locked
 
@@ -45,6 +45,9 @@ test: setup ## Run every test against a real broker, with branch coverage of at 
 	$(BIN)/coverage run -m pytest
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+test-examples: setup ## Run the examples in Python, JavaScript and Java against a real broker, with the test vectors
+	$(BIN)/pytest tests/functional/test_examples.py tests/functional/test_other_languages.py
 
 check: setup ## Format, lint, types, imports, current docs, unit and property tests
 	$(BIN)/ruff format --check .

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.aggregates import REGISTRY
-from annals.schemas.data.upcast import Upcast
 from annals.schemas.json_schemas.json_schema import MessageSchema, message_schema
 
 if TYPE_CHECKING:
@@ -25,14 +24,10 @@ def message_schemas(registry: Mapping[str, Decider[Any]] = REGISTRY) -> Iterator
 
 
 def versions(decider: Decider[Any], name: str) -> Iterator[MessageSchema]:
-    """The versions of one command or event, from the oldest on; none, if the kind has neither of this name.
-
-    Older versions are those that kept their types: a bare function as upcaster has none.
-    """
+    """The versions of one command or event, from the oldest on; none, if the kind has neither of this name."""
     if (command := decider.commands.get(name)) is not None:
         yield message_schema(decider.kind, "command", command, COMMAND_VERSION)
     if (event := decider.events.get(name)) is not None:
         for version, upcaster in enumerate(event.upcasters, start=1):
-            if isinstance(upcaster, Upcast):
-                yield message_schema(decider.kind, "event", upcaster.older, version, name)
+            yield message_schema(decider.kind, "event", upcaster.older, version, name)
         yield message_schema(decider.kind, "event", event.type, event.schema_version)

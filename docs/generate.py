@@ -10,7 +10,7 @@ import difflib
 import sys
 from pathlib import Path
 
-from generator import command_line, errors, messages, metrics, python_api, settings, topics, vectors
+from generator import command_line, errors, messages, metrics, permissions, python_api, settings, topics, vectors
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs/reference"
@@ -21,6 +21,7 @@ PAGES = {
     "commands.md": messages.page,
     "topics.md": topics.page,
     "errors.md": errors.page,
+    "permissions.md": permissions.page,
     "metrics.md": metrics.page,
     "python-api.md": python_api.page,
     "vectors.json": vectors.document,

@@ -11,24 +11,22 @@ and `voids`, and gives them back to `RememberingReader`.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
-from annals.schemas.cid import cid_text
+from annals import TopicNames, cid_text, keys_of
+from annals.client import client_options, load_settings
 from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader
-from annals.topics.keys import keys_of
-from annals.topics.names import TopicNames
-from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
-from annals.workers.settings import client_options, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from annals.workers.settings import Settings
+    from annals.client import Settings
 
 
 class Decision(NamedTuple):
@@ -117,14 +115,19 @@ async def main(kind: str) -> None:
 
 
 async def _count(settings: Settings, topic: str) -> int:
-    client = await connect(client_options(settings), [])
+    """Ask how many partitions a topic has: of all topics, since asking for a missing one by name could create it."""
+    admin = AIOKafkaAdminClient(**client_options(settings))
+    await admin.start()
     try:
-        return partitions_of(client, topic)
-    except MissingTopicError as error:
-        raise SystemExit(str(error)) from None
+        counts = {each["topic"]: len(each["partitions"]) for each in await admin.describe_topics()}
     finally:
-        await client.close()
+        await admin.close()
+    if topic not in counts:
+        raise SystemExit(f"there is no topic {topic}: create it with `annals topics create`")
+    return counts[topic]
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else "person"))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("kind", nargs="?", default="person", metavar="KIND", help="default: person")
+    asyncio.run(main(parser.parse_args().kind))

@@ -11,20 +11,24 @@ looks again.
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import sys
 from typing import TYPE_CHECKING, Final
 
-from annals.schemas.commands import NewCommand, command
+from annals.client import (
+    REJECTED,
+    VERSION_CONFLICT,
+    CommandClient,
+    NewCommand,
+    NoAnswerError,
+    command,
+    load_settings,
+    new_id,
+)
 from annals.schemas.kinds.person import AddEmail, RegisterPerson, RenamePerson
-from annals.schemas.outcome import REJECTED, VERSION_CONFLICT
-from annals.workers.client import CommandClient, NoAnswerError
-from annals.workers.clock import new_id
-from annals.workers.settings import load_settings
 
 if TYPE_CHECKING:
-    from annals.schemas.messages import Message
-    from annals.schemas.outcome import Outcome
+    from annals import Message, Outcome
 
 ATTEMPTS: Final = 5
 
@@ -78,4 +82,6 @@ async def main(person_id: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else new_id()))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("person_id", nargs="?", default=new_id(), metavar="PERSON_ID", help="default: a new one")
+    asyncio.run(main(parser.parse_args().person_id))

@@ -10,24 +10,17 @@ to another. A reaction's id is made from its cause, so that an event that is del
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from annals.schemas.canonical import encode
-from annals.schemas.cid import cid_of, cid_text
-from annals.schemas.commands import NewCommand, command
-from annals.schemas.envelope import RecordedEvent
+from annals import RecordedEvent, cid_of, cid_text, encode
+from annals.client import CommandClient, NewCommand, command, history, load_settings, new_id
 from annals.schemas.kinds import agent, document, person, workflow
 from annals.schemas.values.refs import ActorRef, OwnerRef, Ref
-from annals.workers.client import CommandClient
-from annals.workers.client.history import history
-from annals.workers.clock import new_id
-from annals.workers.settings import load_settings
 
 if TYPE_CHECKING:
-    from annals.schemas.messages import Message
-    from annals.schemas.outcome import Outcome
-    from annals.workers.settings import Settings
+    from annals import Message, Outcome, Settings
 
 # --- What is to be done ----------------------------------------------------------------------------------------------
 
@@ -291,4 +284,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0]).parse_args()
     asyncio.run(main())

@@ -20,10 +20,14 @@ E = TypeVar("E", bound="Message")
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """The data of a command or an event. Its name on the wire is its class's name."""
 
+    __test__ = False  # a kind may be a testbed: pytest collects what is called Test…, wherever it is imported
+
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Part(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, gc=False):
     """An object inside a message's data, and inside a state: an address, a reference, a step."""
+
+    __test__ = False
 
 
 def event_from(command: Message, event: Callable[..., E], **changed: Any) -> E:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -60,3 +61,36 @@ def until(is_so: Callable[[], Any], process: subprocess.Popen[bytes], log: Path,
         with suppress(subprocess.TimeoutExpired):
             process.wait(LOOK_S)
     return answer
+
+
+def annals(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ENTRY_POINT, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@contextmanager
+def worker_on_topics_of_its_own(bootstrap: str, topic_prefix: str, folder: Path) -> Iterator[dict[str, str]]:
+    """Topics with two partitions under a prefix, and a worker that is ready; the environment that leads to both."""
+    port = free_port()
+    environment = own_environment(
+        ANNALS_BOOTSTRAP_SERVERS=bootstrap,
+        ANNALS_TOPIC_PREFIX=topic_prefix,
+        ANNALS_PARTITIONS="2",
+        ANNALS_DATA_DIR=str(folder / "data"),
+        ANNALS_WEB_PORT=str(port),
+    )
+    created = annals("topics", "create", environment=environment)
+    assert created.returncode == 0, created.stderr
+    log = folder / "worker.log"
+    with running([ENTRY_POINT, "worker"], environment, log) as worker:
+        until(lambda: _is_ready(port), worker, log, "annals worker")
+        yield environment
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False

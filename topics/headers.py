@@ -47,16 +47,24 @@ FROM_BLOCK: Final = frozenset(
 LONGEST_MESSAGE_BYTES: Final = 500
 LONGEST_DECIMAL: Final = 19  # of a 64-bit offset
 KNOWN_TYPES: Final = 4096  # event types and versions of all kinds, many times over
+LONGEST_KNOWN: Final = 256  # characters of a type's name that is remembered: a stranger's can have any length
 
 
-@lru_cache(maxsize=KNOWN_TYPES)
 def type_headers(kind: str, type_name: str, schema_version: int) -> tuple[Header, Header, Header]:
     """Return the headers that all events of a type and schema version have: type, source and schema."""
+    made = _known_type_headers if len(type_name) <= LONGEST_KNOWN else _type_headers
+    return made(kind, type_name, schema_version)
+
+
+def _type_headers(kind: str, type_name: str, schema_version: int) -> tuple[Header, Header, Header]:
     return (
         ("ce_type", f"annals.{kind}.{type_name}.v{schema_version}".encode()),
         ("ce_source", f"/annals/{kind}".encode()),
         ("ce_dataschema", f"urn:annals:schema:{kind}:{type_name}:{schema_version}".encode()),
     )
+
+
+_known_type_headers: Final = lru_cache(KNOWN_TYPES)(_type_headers)
 
 
 def event_headers(

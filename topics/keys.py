@@ -15,8 +15,12 @@ SHIFT: Final = 24
 UINT32: Final = 0xFFFFFFFF
 POSITIVE: Final = 0x7FFFFFFF
 
-# Some 200 bytes an entry with its key: the hot aggregates of a worker, and never more than 15 MB.
-CACHED_KEYS: Final = 1 << 16
+# Most ids are short, and those of a worker's hot aggregates are remembered: 65,536 of them are at most 20 MB. Of longer
+# ones, up to the longest id in UTF-8, a few, at most 10 MB. Nothing longer is a command's key.
+SHORT_KEY: Final = 128
+CACHED_SHORT_KEYS: Final = 1 << 16
+LONG_KEY: Final = 1_024
+CACHED_LONG_KEYS: Final = 1 << 13
 
 
 def murmur2(data: bytes) -> int:
@@ -34,9 +38,15 @@ def murmur2(data: bytes) -> int:
     return h ^ (h >> 15)
 
 
-@lru_cache(maxsize=CACHED_KEYS)
 def partition_of(key: bytes, partitions: int) -> int:
     """Return the partition of a key among `partitions` (1 or more), as the Java client's default partitioner does."""
+    length = len(key)
+    if length <= SHORT_KEY:
+        return _of_short_key(key, partitions)
+    return _of_long_key(key, partitions) if length <= LONG_KEY else _partition_of(key, partitions)
+
+
+def _partition_of(key: bytes, partitions: int) -> int:
     return (murmur2(key) & POSITIVE) % partitions
 
 
@@ -47,3 +57,7 @@ def keys_of(partition: int, partitions: int) -> Callable[[bytes], bool]:
         return partition_of(key, partitions) == partition
 
     return belongs
+
+
+_of_short_key: Final = lru_cache(CACHED_SHORT_KEYS)(_partition_of)
+_of_long_key: Final = lru_cache(CACHED_LONG_KEYS)(_partition_of)

@@ -13,6 +13,7 @@ from annals.topics.headers import CONTENT_TYPE, KNOWN_TYPES, SPEC_VERSION, TRACE
 NO_TIMESTAMP: Final = -1
 """What a record has whose time is the broker's to say. One that names its own is refused by a broker whose clock is an
 hour behind it, unless the topic's bounds are lifted: only events do, since theirs are."""
+_MORE: Final = 0x80  # a byte that is not its number's last
 _TABLE: Final = 1 << 13  # every length of an id, and most offsets of a batch
 
 
@@ -38,6 +39,22 @@ VARINTS: Final = tuple(_varint(number) for number in range(_TABLE))
 def varint(number: int) -> bytes:
     """Return a signed number as Kafka's records have it (zigzag, base 128)."""
     return VARINTS[number] if 0 <= number < _TABLE else _varint(number)
+
+
+def unsigned_at(data: bytes | memoryview, at: int) -> tuple[int, int]:
+    """Return the unsigned varint there, and where what follows it begins."""
+    number = shift = 0
+    while (byte := data[at]) >= _MORE:
+        number |= (byte & 0x7F) << shift
+        shift += 7
+        at += 1
+    return number | byte << shift, at + 1
+
+
+def signed_at(data: bytes | memoryview, at: int) -> tuple[int, int]:
+    """Return the signed varint there (zigzag), and where what follows it begins."""
+    number, at = unsigned_at(data, at)
+    return number >> 1 ^ -(number & 1), at
 
 
 def _header(name: str, value: bytes | None) -> bytes:

@@ -19,6 +19,7 @@ from annals.workers.kafka.group.transport import DeliverySchema, Transport
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from annals.workers.kafka.group.membership import Membership
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.settings import Settings
     from annals.workers.writing.shards import Shards
@@ -47,11 +48,14 @@ class AnnalsApp(faust.App):
 
     BootStrategy = ConsumerOnly
 
-    def __init__(self, name: str, *, consumer_options: Mapping[str, Any], sources: Sources, **kwargs: Any) -> None:
-        """Take aiokafka's options for the group's consumer, and the sources that it feeds."""
+    def __init__(
+        self, *, consumer_options: Mapping[str, Any], membership: Membership, sources: Sources, **kwargs: Any
+    ) -> None:
+        """Take aiokafka's options for the group's consumer, its membership, and the sources that it feeds."""
         self.consumer_options = consumer_options
+        self.membership = membership
         self.sources = sources
-        super().__init__(name, **kwargs)
+        super().__init__(membership.group, **kwargs)
 
     def _create_directories(self) -> None:
         """Make no folders: Faust would, where the worker was started, and keep nothing in them."""
@@ -62,19 +66,32 @@ class AnnalsApp(faust.App):
         self.sensors.remove(self.monitor)
         return services
 
+    @property
+    def _rebalancing_sensor_state(self) -> dict[None, None]:
+        """Never empty: Faust warns of a rebalance that no sensor has noted, and there are none."""
+        return {None: None}
+
+    @_rebalancing_sensor_state.setter
+    def _rebalancing_sensor_state(self, _: object) -> None:
+        """Keep nothing."""
+
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self, self.loop)
 
 
 def create_app(
-    settings: Settings, options: Mapping[str, Any], kinds: Iterable[str], sources: Sources, shards: Shards
+    settings: Settings,
+    options: Mapping[str, Any],
+    kinds: Iterable[str],
+    membership: Membership,
+    sources: Sources,
+    shards: Shards,
 ) -> AnnalsApp:
     """Return the app: one agent per kind on that kind's commands, and the shards' part in each rebalance."""
     names = TopicNames(settings.topic_prefix)
-    group = names.group(settings.app_id)
     app = AnnalsApp(
-        group,
-        consumer_options={**options, "group_id": group, "group_instance_id": settings.instance_id},
+        consumer_options=options,
+        membership=membership,
         sources=sources,
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
         store="memory://",

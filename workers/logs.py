@@ -8,37 +8,60 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from annals.workers.repeats import WINDOW_S, Repeats
+
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 # structlog shows the local variables of each frame by default: commands, blocks and settings are among them
 WITHOUT_LOCALS: Final = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
 CLIENT: Final = "aiokafka"
-SELDOM_S: Final = 10.0
 # aiokafka logs each request at DEBUG, which costs 15 % of a busy worker even when nobody reads it (measured)
-QUIET: Final = ("aiokafka", "faust", "mode", "asyncio", "aiohttp")
+# annals.workers.app and annals.workers.kafka.group.transport: Faust names its loggers after the modules of the classes
+# that extend its own
+QUIET: Final = (
+    "aiokafka",
+    "faust",
+    "mode",
+    "asyncio",
+    "aiohttp",
+    "annals.workers.app",
+    "annals.workers.kafka.group.transport",
+)
+# What aiokafka warns of although it is how groups work, or is named better elsewhere (before its values are put in)
+HARMLESS: Final = (
+    "Heartbeat failed for group %s because it is rebalancing",  # another worker came or went
+    "Heartbeat failed: local member_id was not recognized; resetting and re-joining group",  # after a pause: it rejoins
+    "Heartbeat failed: %r",  # `annals.workers.kafka.group.membership` says why, and what to do
+    "Unexpected error in join group '%s' response: %s",
+    "Unexpected error from SyncGroup: %s",
+    "Attempt to join group failed due to fatal error: %s",
+)
+# What is an alarm only when it goes on: the offsets' topic of a new cluster is being made, or a broker starts again
+PASSING: Final = ("Group Coordinator Request failed: %s", "Marking the coordinator dead (node %s)for group %s.")
+PASSING_S: Final = 5.0
 
 
-class Seldom(logging.Filter):
-    """Lets each message of a client's through once in ten seconds.
-
-    While the brokers are away, aiokafka says the same a hundred times a second; the watch and the shards say it once.
-    """
+class Unremarkable(logging.Filter):
+    """Leaves out what aiokafka says of a healthy group, and what is soon over."""
 
     def __init__(self) -> None:
         """Begin with nothing said."""
         super().__init__()
-        self._said: dict[tuple[str, str], float] = {}
+        self._passing: dict[str, tuple[float, float]] = {}  # since when, and when last
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is to be written."""
         if not record.name.startswith(CLIENT):
             return True
-        key = record.name, str(record.msg)  # the text before its values are put in: there are a few dozen
-        if record.created - self._said.get(key, 0.0) < SELDOM_S:
-            return False
-        self._said[key] = record.created
-        return True
+        return record.msg not in HARMLESS and not (record.msg in PASSING and self._is_passing(record))
+
+    def _is_passing(self, record: logging.LogRecord) -> bool:
+        since, last = self._passing.get(str(record.msg), (record.created, record.created))
+        if record.created - last > WINDOW_S:
+            since = record.created
+        self._passing[str(record.msg)] = since, record.created
+        return record.created - since < PASSING_S
 
 
 def configure_logs(settings: Settings) -> None:
@@ -72,7 +95,8 @@ def configure_logs(settings: Settings) -> None:
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
-    handler.addFilter(Seldom())
+    handler.addFilter(Unremarkable())
+    handler.addFilter(Repeats())
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)

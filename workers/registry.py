@@ -1,47 +1,5 @@
-"""The aggregates that a worker serves: the project's own, and those that other distributions register.
+"""The aggregates that a worker serves, under the name by which this package asks for them."""
 
-An entry point of the group `annals.aggregates` names a kind and its decider; no fork of the project is needed.
-"""
+from annals.agents.registered import GROUP, KIND, RegistrationError, deciders, registration_of
 
-from __future__ import annotations
-
-import re
-from functools import cache
-from importlib.metadata import entry_points
-from typing import Any, Final
-
-from annals.agents.aggregates import REGISTRY
-from annals.agents.deciding.decider import Decider
-from annals.schemas.json_schemas.wire_schemas import WIRE
-
-GROUP: Final = "annals.aggregates"
-KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
-"""What fits into the names of topics, the URNs of schemas and the types of CloudEvents."""
-
-
-class RegistrationError(Exception):
-    """An entry point does not register what it says; the message names it."""
-
-
-@cache
-def deciders() -> dict[str, Decider[Any]]:
-    """Return all deciders by kind.
-
-    Raises:
-        RegistrationError: an entry point cannot be loaded, is no decider of its name, or its kind is none or exists.
-    """
-    found: dict[str, Decider[Any]] = dict(REGISTRY)
-    for point in entry_points(group=GROUP):
-        where = f"entry point {point.name} = {point.value} of {GROUP}"
-        try:
-            decider = point.load()
-        except Exception as error:
-            raise RegistrationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-        if not KIND.fullmatch(point.name) or point.name == WIRE:
-            raise RegistrationError(f"{where}: a kind is 1 to 32 of a-z 0-9 _ - (a letter first), and not {WIRE!r}")
-        if not isinstance(decider, Decider) or decider.kind != point.name:
-            raise RegistrationError(f"{where} is no decider of the kind {point.name!r}")
-        if point.name in found:
-            raise RegistrationError(f"{where} registers a kind that exists already; choose another name")
-        found[point.name] = decider
-    return found
+__all__ = ["GROUP", "KIND", "RegistrationError", "deciders", "registration_of"]

@@ -88,7 +88,9 @@ class Metrics:
         self.hits = counter("annals_state_cache_hits_total", "aggregates found in memory")
         self.misses = counter("annals_state_cache_misses_total", "aggregates read from the store")
         self.hot_bytes = gauge("annals_state_cache_bytes", "estimated bytes of hot aggregates in memory", ())
+        self.ready = gauge("annals_ready", "1 while /health/ready answers 200", ())
         self.broker_up = gauge("annals_broker_up", "1 while the brokers answer", ())
+        self.group_member = gauge("annals_group_member", "1 while the worker is a member of its consumer group", ())
         self.connections = gauge("annals_shard_connections", "transactional producers that are open", ())
         self.turns = gauge(
             "annals_turns", "shards that may be in a transaction at once; +Inf while there is no bound", ()

@@ -77,6 +77,7 @@ class Watch:
         try:
             while True:
                 await self._look()
+                self._shards.announce()
                 await asyncio.sleep(INTERVAL_S)
         finally:
             await self._disconnect()

@@ -15,6 +15,7 @@ from annals.agents.deciding.machine import ABSENT, Machine, On
 from annals.agents.deciding.refusals import NotOpen, UnknownEventError
 from annals.agents.deciding.state import State
 from annals.schemas.data.stored import Reader
+from annals.schemas.data.upcast import Upcast
 from annals.schemas.data.validation import Validator
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class EventSpec:
     """An event type in its newest form, and the upcasters from each older form to the next."""
 
     type: type[Message]
-    upcasters: tuple[Callable[[Data], Data], ...] = ()
+    upcasters: tuple[Upcast, ...] = ()
 
     @property
     def schema_version(self) -> int:
@@ -57,6 +58,22 @@ def _asked(machine: Machine, row: On) -> frozenset[str]:
     return frozenset(machine.statuses if row.to is None or row.is_creation else (row.to,)) - {ABSENT}
 
 
+def _checked(
+    kind: str, machine: Machine, upcasters: Mapping[type[Message], tuple[Upcast, ...]]
+) -> Mapping[type[Message], tuple[Upcast, ...]]:
+    events = {event for row in machine.rows.values() for event in row.events}
+    given: Mapping[type[Message], object] = upcasters  # by modules that no type checker may have seen
+    for event, steps in given.items():
+        if event not in events:
+            raise TypeError(f"{kind} has upcasters of {event!r}, which is no event of its machine")
+        if not isinstance(steps, tuple) or not all(isinstance(step, Upcast) for step in steps):
+            raise TypeError(
+                f"{kind}: the upcasters of {event.__name__} are a tuple of Upcast(older type, function), one for each "
+                f"older version, not {steps!r}: an older version without its type has no schema"
+            )
+    return upcasters
+
+
 class Decider(Generic[S]):
     """One aggregate: its machine, its state and its three functions.
 
@@ -68,7 +85,11 @@ class Decider(Generic[S]):
         already_true: whether the command's wish is true of a state; asked in the status that the row leads to, if any.
         decide: the events of an open command; raises Refused.
         evolve: the state after an event; never refuses.
-        upcasters: for events that have older forms.
+        upcasters: for events that have older forms: of each the steps from one version to the next, in their order.
+
+    Raises:
+        TypeError: an upcaster is a bare function, or of something that is no event of the machine. The type of an older
+            version is what its published schema is made from: without it that would vanish.
     """
 
     def __init__(
@@ -80,9 +101,9 @@ class Decider(Generic[S]):
         already_true: Callable[[Any, S], bool],
         decide: Callable[[Any, S, Circumstances], Sequence[Message]],
         evolve: Callable[[S, Any], S],
-        upcasters: Mapping[type[Message], tuple[Callable[[Data], Data], ...]] | None = None,
+        upcasters: Mapping[type[Message], tuple[Upcast, ...]] | None = None,
     ) -> None:
-        older = upcasters or {}
+        older = _checked(kind, machine, upcasters or {})
         self.kind: Final = kind
         self.machine: Final = machine
         self.initial: Final = initial

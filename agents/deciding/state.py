@@ -13,6 +13,8 @@ from annals.agents.deciding.machine import ABSENT
 class StatePart(msgspec.Struct, frozen=True, gc=False, array_like=True):
     """A part of a state: a unit, a step, a task. Encoded as its values in order, without their names."""
 
+    __test__ = False  # as of messages
+
 
 class State(StatePart):
     """What is known of one aggregate. Every member has a default, so that the type itself says what absent is."""

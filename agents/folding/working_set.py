@@ -36,7 +36,7 @@ class AggregateCache:
 
     def keep(self, key: tuple[int, bytes], aggregate: Aggregate, encoded_bytes: int) -> None:
         """Keep an aggregate, unless it is larger than all there is."""
-        size = ENTRY_BYTES + STATE_FACTOR * encoded_bytes
+        size = ENTRY_BYTES + len(key[1]) + STATE_FACTOR * encoded_bytes
         if size <= self.cache.maxsize:
             self.cache[key] = aggregate, size
         else:

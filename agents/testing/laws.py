@@ -31,6 +31,12 @@ def every_command_is_idempotent(decider: Decider[Any], state: Any, command: Mess
     _hold(not again, f"{command} caused {list(step.events)}, and sent again {list(again)}")
 
 
+def every_step_is_idempotent(decider: Decider[Any], history: History) -> None:
+    """Each command of a history that caused events causes none when it is sent again."""
+    for step in history.steps:
+        every_command_is_idempotent(decider, step.before, step.command)
+
+
 def every_pair_is_handled_or_refused(decider: Decider[Any], state: Any, command: Message) -> None:
     """A (status, command) pair gives events, nothing, or a named refusal; NotOpen exactly where the table says."""
     is_open = state.status in decider.machine.guards[type(command)]

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import msgspec
 
-from annals.agents.aggregates import REGISTRY
 from annals.agents.deciding.refusals import NotOpen, Refused
+from annals.agents.registered import deciders
 from annals.schemas.commands import NewCommand
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def given(
 
     Args:
         events: of one aggregate.
-        decider: needed only for an aggregate that is not in the registry.
+        decider: needed only for an aggregate that neither this project has nor an installed distribution registers.
         aggregate_id: of the aggregate that is asked.
         now: the decision time, aware.
     """
@@ -58,7 +58,7 @@ class Given:
         Raises:
             KeyError: there is no such kind or command.
         """
-        return self._answer(self.decider or REGISTRY[kind], type_name, data)
+        return self._answer(self.decider or deciders()[kind], type_name, data)
 
     def _answer(self, decider: Decider[Any], type_name: str, data: dict[str, Any]) -> Answer:
         state = decider.initial
@@ -120,7 +120,10 @@ class Answer:
 
 
 def _decider_of(command: Message) -> Decider[Any]:
-    for decider in REGISTRY.values():
+    for decider in deciders().values():
         if type(command) in decider.machine.rows:
             return decider
-    raise TypeError(f"{type(command).__name__} is no command of a registered aggregate: give its decider to given()")
+    raise TypeError(
+        f"{type(command).__name__} is no command of a registered aggregate: give its decider to given(), or register "
+        "it by an entry point of annals.aggregates, and install its distribution"
+    )

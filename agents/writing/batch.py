@@ -19,6 +19,7 @@ from annals.schemas import outcome
 from annals.schemas.values.moments import recorded_at
 from annals.schemas.wire.dead_letter import INTERNAL_ERROR, TOO_LARGE, DeadLetter
 from annals.schemas.wire.reading import read_commands
+from annals.topics.encoded_headers import encode_with_more
 from annals.topics.headers import dead_letter_headers, forwarded_headers
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 
@@ -285,9 +286,8 @@ class Batch:
 
     def _dead_letter(self, record: CommandRecord, reason: str, message: str) -> None:
         _, topic, partition, _ = self._setting.place
-        headers = encode_headers(
-            dead_letter_headers(record.headers, reason, message, topic, partition, record.offset, record.timestamp)
-        )
+        ours = dead_letter_headers((), reason, message, topic, partition, record.offset, record.timestamp)
+        headers = encode_with_more(record.headers, ours)
         self._writes.add_dead_letter(record.key, record.value, NO_TIMESTAMP, headers)
         self.tally.dead_letters[reason] += 1
         self.tally.dead_lettered.append(record.offset)

@@ -6,13 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StaleStateError
+from annals.topics.encoded_headers import EncodedHeaders
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from annals.agents.ports import CommandRecord, CommandSource, Delivery
+    from annals.agents.ports import CommandRecord, CommandSource, Delivery, Headers
 
 RECORD_BYTES: Final = 600  # measured: what a record takes beside its value
+HEADER_BYTES: Final = 150  # measured: what a header takes beside its value's bytes
 HIGH_BYTES: Final = 6 << 20  # waiting for one shard; its source is paused above
 LOW_BYTES: Final = 3 << 20
 BATCH_RECORDS: Final = 3_000  # about 0.1 s of deciding, so that no other shard and no heartbeat waits longer
@@ -26,6 +26,7 @@ class CommandQueue:
         """Begin empty and paused: the shard says from where."""
         self._source = source
         self._waiting: list[CommandRecord] = []
+        self._sizes: list[int] = []  # of each that waits
         self._bytes = 0
         self._arrived = asyncio.Event()
         self._is_paused = False
@@ -48,6 +49,7 @@ class CommandQueue:
     def clear(self) -> None:
         """Forget what waits."""
         self._waiting.clear()
+        self._sizes.clear()
         self._bytes = 0
         self._arrived.clear()
         self._is_paused = False
@@ -59,8 +61,10 @@ class CommandQueue:
             return
         if not delivery.records:
             self.invalidate("the next command is not in the topic any more")
+        sizes = list(map(bytes_of, delivery.records))
         self._waiting += delivery.records
-        self._bytes += _bytes(delivery.records)
+        self._sizes += sizes
+        self._bytes += sum(sizes)
         self._arrived.set()
         if self._bytes > HIGH_BYTES and not self._is_paused:
             self._is_paused = True
@@ -93,11 +97,12 @@ class CommandQueue:
         self._is_woken = False
         if self._stale_state is not None:
             raise self._stale_state
-        taken = self._waiting[:most]
-        size = _bytes(taken)
+        taken, sizes = self._waiting[:most], self._sizes[:most]
+        size = sum(sizes)
         while size > BATCH_BYTES and len(taken) > 1:
-            size -= _bytes([taken.pop()])
-        del self._waiting[: len(taken)]
+            taken.pop()
+            size -= sizes.pop()
+        del self._waiting[: len(taken)], self._sizes[: len(taken)]
         self._bytes -= size
         if self._is_paused and self._bytes < LOW_BYTES:
             self._is_paused = False
@@ -107,5 +112,14 @@ class CommandQueue:
         return taken
 
 
-def _bytes(records: Sequence[CommandRecord]) -> int:
-    return RECORD_BYTES * len(records) + sum([len(record.value or b"") for record in records])
+def bytes_of(record: CommandRecord) -> int:
+    """Return about how many bytes a record takes: its key, value and headers, and the objects that hold them."""
+    headers = record.headers
+    size = RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
+    return size + _header_bytes(headers) if headers else size
+
+
+def _header_bytes(headers: Headers) -> int:
+    if isinstance(headers, EncodedHeaders):
+        return len(headers.encoded)
+    return HEADER_BYTES * len(headers) + sum([len(name) + len(value or b"") for name, value in headers])

@@ -77,6 +77,11 @@ COUNTING: Final[list[Case]] = [
     ),
     _counting("data without members", block(data={})),
     _counting("a member without a name", block(data={"": 1})),
+    _counting(
+        "members whose names mean something to a language",
+        block(data={"__proto__": 1, "constructor": 2, "toString": 3, "10": 4, "9": 5, "hasOwnProperty": 6}),
+    ),
+    _counting("a text that begins with a byte order mark", with_data("\ufeffAda")),
     _counting("members by length first, then by bytes", block(data={"z": 1, "aa": 2, "\u00c4": 3, "bb": 4, "aaa": 5})),
     _counting("a list and a map of more than 23", with_data([list(range(30)), {f"m{n:02}": n for n in range(30)}])),
     _counting("a text of more than 255 bytes", with_data("\u00e4" * 200)),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from annals.agents.aggregates import REGISTRY
+from annals.schemas.json_schemas.examples import example_of
 from annals.schemas.values.constraints import extras, hints, takes_null
 from generator.markdown import code, fenced, first_sentence, table
 from generator.rules import rules_of
@@ -44,11 +46,14 @@ def _of_kind(decider: Decider[Any], types: TypeNames) -> str:
         name = row.command.__name__
         rules = "; ".join(f"`{rule}`" for rule in refused.get(name, {}))
         rows.append([code(name), _members(row.command, types), _where(row), row.to or "", _events(row, decider), rules])
+    examples = [_example(decider, name) for name in decider.commands]
     messages = dict.fromkeys(pair for of in refused.values() for pair in of.items())
     parts = [
         f"## {decider.kind}\n",
         fenced("mermaid", machine.mermaid()),
         table(["command", "data", "open in", "leads to", "events", "refused"], rows),
+        "An example of each, as a line for `annals send`:\n",
+        fenced("json", "\n".join(examples)),
         "What the rules say:\n",
         table(["rule", "message"], [[code(rule), text] for rule, text in messages]),
     ]
@@ -59,6 +64,14 @@ def _of_kind(decider: Decider[Any], types: TypeNames) -> str:
         ]
         parts += ["Events with members of their own:\n", table(["event", "data", "says"], rows)]
     return "\n".join(parts)
+
+
+def _example(decider: Decider[Any], name: str) -> str:
+    data = example_of(decider.kind, decider.commands[name])
+    aggregate_id = f"{decider.kind}-1"
+    return json.dumps(
+        {"kind": decider.kind, "type": name, "aggregate_id": aggregate_id, "data": data}, ensure_ascii=False
+    )
 
 
 def _repeats_a_command(event: type, rows: Any) -> bool:

@@ -37,7 +37,9 @@ def page() -> str:
     parts = [INTRO, table(["metric", "type", "labels", "what"], rows), ALERTING]
     for rule in alerts:
         waits = f", for {rule['for']}" if "for" in rule else ""
-        said = rule["annotations"]["summary"]
-        parts.append(f"**{rule['alert']}** ({rule['labels']['severity']}{waits}): {said}\n")
+        said = rule["annotations"]
+        page = "../" + said["runbook_url"].removeprefix("docs/")
+        parts.append(f"**{rule['alert']}** ({rule['labels']['severity']}{waits}): {said['summary']}\n")
+        parts.append(f"{said['description']} [What to do]({page}).\n")
         parts.append(fenced("promql", rule["expr"]))
     return "\n".join(parts)

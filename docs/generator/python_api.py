@@ -11,7 +11,7 @@ from generator.markdown import code, fenced, first_sentence
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).parents[2]
+SOURCES = Path(__file__).parents[2] / "src"
 # In the order in which somebody needs them. What is not here is the project's own affair.
 MODULES = (
     "annals.schemas.kinds",
@@ -21,6 +21,9 @@ MODULES = (
     "annals.schemas.journal_reader",
     "annals.schemas.envelope",
     "annals.schemas.commands",
+    "annals.schemas.messages",
+    "annals.schemas.values.refs",
+    "annals.schemas.data.upcast",
     "annals.schemas.wire.reading",
     "annals.schemas.outcome",
     "annals.schemas.snapshot",
@@ -39,12 +42,16 @@ MODULES = (
     "annals.agents.testing.strategies",
     "annals.agents.testing.histories",
     "annals.agents.testing.laws",
+    "annals.agents.testing.suite",
+    "annals.client",
 )
+HANDED_ON = ("annals.client",)
 INTRO = """# Python
 
-The modules that a program beside the worker may import: to write its own reader, to send commands, to add an
-aggregate. The package names are flat, so the project is installed from its checkout and never uploaded. Everything
-else is internal.
+What a program beside the worker may import: to write its own reader, to send commands, to add an aggregate. The names
+that are used most are in `annals`, those of producers and consumers in `annals.client`, those that test aggregates in
+`annals.testing`; the commands and events of each [kind](commands.md) are in `annals.schemas.kinds.<kind>`. Below, each
+name is said where it is defined. Everything else is internal.
 """
 
 
@@ -56,10 +63,11 @@ def page() -> str:
 
 
 def _of_module(name: str) -> str:
-    place = ROOT / "src" / name.replace(".", "/")
-    tree = ast.parse((place / "__init__.py" if place.is_dir() else place.with_suffix(".py")).read_text())
-    parts = [f"## {name}\n\n{(ast.get_docstring(tree) or '').strip()}\n"]
-    for node in tree.body:
+    hands_on = name in HANDED_ON
+    tree = _tree(name)
+    said = (ast.get_docstring(tree) or "").partition("\n")[0] if hands_on else (ast.get_docstring(tree) or "").strip()
+    parts = [f"## {name}\n\n{said}\n"]
+    for node in _offered(tree) if hands_on else tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and not node.name.startswith("_"):
             parts.append(fenced("text", _signature(node)) + "\n" + (ast.get_docstring(node) or "") + "\n")
         elif isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
@@ -67,6 +75,34 @@ def _of_module(name: str) -> str:
         else:
             parts += [f"- {code(line)}\n" for line in _constant(node)]
     return "\n".join(parts)
+
+
+def _tree(name: str) -> ast.Module:
+    path = SOURCES / name.replace(".", "/")
+    return ast.parse((path / "__init__.py" if path.is_dir() else path.with_suffix(".py")).read_text())
+
+
+def _offered(module: ast.Module) -> Iterator[ast.stmt]:
+    """What a module hands on from others, as they define it."""
+    for imported in module.body:
+        if isinstance(imported, ast.ImportFrom) and imported.module:
+            yield from (_defined(imported.module, alias.name) for alias in imported.names)
+
+
+def _defined(module: str, name: str) -> ast.stmt:
+    """The statement that defines a name, in a module or where that has it from."""
+    for node in _tree(module).body:
+        if _name_of(node) == name:
+            return node
+        if isinstance(node, ast.ImportFrom) and node.module and name in {alias.name for alias in node.names}:
+            return _defined(node.module, name)
+    raise LookupError(f"{module} has no {name}")
+
+
+def _name_of(node: ast.stmt) -> str | None:
+    """The name that a statement defines."""
+    target = getattr(node, "target", node)
+    return getattr(target, "name", None) or getattr(target, "id", None)
 
 
 def _of_class(node: ast.ClassDef) -> str:

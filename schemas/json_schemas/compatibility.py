@@ -1,7 +1,8 @@
 """How two JSON Schemas differ: what the newer one takes no longer (narrower), and what it takes in addition (wider).
 
 It knows the keywords that this project's schemas use; another one that differs, and two patterns that differ, count as
-both. Annotations (title, description, default) are no rules.
+both. So does a default that differs: what a message leaves out means something else. A personal mark that is gone is
+narrower: who reads by the newer schema no longer knows what to protect. Titles and descriptions are no rules.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
 
     from annals.schemas.json_schemas.json_schema import Schema
 
-NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", "default", "x-personal"})
+DEFAULT, PERSONAL = "default", "x-personal"
+NOTES: Final = frozenset({"$schema", "$id", "$defs", "title", "description", DEFAULT, "examples", PERSONAL})
 LOWER: Final = frozenset({"minimum", "minLength", "minItems", "minProperties"})
 UPPER: Final = frozenset({"maximum", "maxLength", "maxItems", "maxProperties", "x-max-dag-cbor-bytes"})
+CONDITIONAL: Final = frozenset({"then", "else"})
 NESTED: Final = frozenset({"items", "additionalProperties", "propertyNames"})
 Seen = frozenset[str]
 
@@ -31,7 +34,29 @@ class Difference(NamedTuple):
 
 def differences(old: Schema, new: Schema) -> list[Difference]:
     """Every difference that is a rule, in the order of the members."""
-    return list(_compare(old, new, old, new, "data", frozenset()))
+    return [*_notes(old, new, old, new, "data"), *_compare(old, new, old, new, "data", frozenset())]
+
+
+def _notes(old: Any, new: Any, all_old: Schema, all_new: Schema, path: str) -> Iterator[Difference]:
+    """What differs of a default and of the mark of personal data, which are no part of what is taken."""
+    before, after = _note(DEFAULT, old, all_old), _note(DEFAULT, new, all_new)
+    if before != after:
+        yield Difference(path, f"default {_said(before)} → {_said(after)}", is_narrower=True, is_wider=True)
+    before, after = _note(PERSONAL, old, all_old), _note(PERSONAL, new, all_new)
+    if before != after:
+        what = "marked as personal" if after else "no longer marked as personal"
+        yield Difference(path, what, is_narrower=bool(before) and not after)
+
+
+def _note(word: str, schema: Any, whole: Schema) -> Any:
+    """What a schema says of itself: beside a reference, behind it, or in one of its alternatives."""
+    resolved = _resolved(schema, whole)
+    if not isinstance(resolved, dict):
+        return None
+    if word in resolved:
+        return resolved[word]
+    found = (_note(word, arm, whole) for arm in resolved.get("anyOf", ()))
+    return next((each for each in found if each is not None), None)
 
 
 def _compare(old: Any, new: Any, all_old: Schema, all_new: Schema, path: str, seen: Seen) -> Iterator[Difference]:
@@ -55,11 +80,14 @@ def _compare(old: Any, new: Any, all_old: Schema, all_new: Schema, path: str, se
     for word in sorted((old.keys() | new.keys()) - NOTES - {"properties", "required"}):
         before, after = old.get(word), new.get(word)
         if word in NESTED:
-            yield from _compare(
-                old.get(word, True), new.get(word, True), all_old, all_new, f"{path}{_STEP[word]}", seen
-            )
+            here = f"{path}{_STEP[word]}"
+            if before is not None and after is not None:
+                yield from _notes(before, after, all_old, all_new, here)
+            yield from _compare(old.get(word, True), new.get(word, True), all_old, all_new, here, seen)
         elif word == "anyOf" and before and after:
             yield from _arms(before, after, all_old, all_new, path, seen)
+        elif word in CONDITIONAL and before and after:
+            yield from _compare(_whole(old, before), _whole(new, after), all_old, all_new, f"{path} ({word})", seen)
         elif before != after:
             yield _rule(word, before, after, path)
 
@@ -73,6 +101,12 @@ def _resolved(schema: Any, whole: Schema) -> Any:
         target = whole["$defs"][schema["$ref"].removeprefix("#/$defs/")]
         return target | {word: value for word, value in schema.items() if word != "$ref"}
     return schema
+
+
+def _whole(schema: Schema, conditional: Schema) -> Schema:
+    """What a conditional part says of members, with what is said of them anyway."""
+    always = schema.get("properties", {})
+    return {"properties": {name: always.get(name, {}) | said for name, said in conditional["properties"].items()}}
 
 
 def _open_or_closed(old: Any, new: Any, path: str) -> Iterator[Difference]:
@@ -101,6 +135,7 @@ def _members(old: Schema, new: Schema, all_old: Schema, all_new: Schema, path: s
                 needed = name in needed_after
                 what = "became required" if needed else "became optional"
                 yield Difference(here, what, is_narrower=needed, is_wider=not needed)
+            yield from _notes(before[name], after[name], all_old, all_new, here)
             yield from _compare(before[name], after[name], all_old, all_new, here, seen)
 
 
@@ -113,11 +148,18 @@ def _rules(arm: Any) -> Any:
     return {word: value for word, value in arm.items() if word not in NOTES} if isinstance(arm, dict) else arm
 
 
+def _one_type_each(arm: Any) -> list[Any]:
+    """An alternative of several types as one for each."""
+    if isinstance(arm, dict) and arm.keys() - NOTES == {"type"} and isinstance(arm["type"], list):
+        return [{"type": type_} for type_ in arm["type"]]
+    return [arm]
+
+
 def _arms(
     before: list[Any], after: list[Any], all_old: Schema, all_new: Schema, path: str, seen: Seen
 ) -> Iterator[Difference]:
     """Alternatives: those that are gone, those that came, and those that changed, in their order."""
-    olds, news = [_rules(arm) for arm in before], [_rules(arm) for arm in after]
+    olds, news = ([_rules(arm) for each in arms for arm in _one_type_each(each)] for arms in (before, after))
     gone = [arm for arm in olds if arm not in news]
     come = [arm for arm in news if arm not in olds]
     pairs = [*zip(gone, come, strict=False), *((arm, arm) for arm in olds if arm in news)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import msgspec
 
+from annals.schemas.json_schemas.examples import example_of
 from annals.schemas.values.fields import MOST_BYTES
 
 if TYPE_CHECKING:
@@ -29,7 +30,10 @@ _FREE_MEMBERS: Final[Schema] = {
 _FREE_JSON: Final[Schema] = {
     "description": "any JSON, but no member beginning with $: those are reserved",
     "anyOf": [
-        {"type": ["null", "boolean", "number", "string"]},
+        {"type": "null"},
+        {"type": "boolean"},
+        {"type": "number"},
+        {"type": "string"},
         {"type": "array", "items": {"$ref": f"#/$defs/{_FREE}"}},
         {"type": "object", **_FREE_MEMBERS},
     ],
@@ -79,6 +83,8 @@ def message_schema(
         definitions[_FREE] = _FREE_JSON
     head = {"$schema": DIALECT, "$id": urn(kind, name, version)}
     body["title"] = name
+    if role == "command" and (example := example_of(kind, message)) is not None:
+        body["examples"] = [example]
     return MessageSchema(kind, role, name, version, head | body | ({"$defs": definitions} if definitions else {}))
 
 

@@ -105,6 +105,16 @@ _COMMAND: Final = _object(
     },
     *("expected_version", "expected_head", "correlation_id", "causation_id", "actor", "issued_at"),
     description="What a producer sends. Optional members that are null are absent.",
+    examples=[
+        {
+            "id": "01993f6e-7b1c-7000-8000-000000000001",
+            "type": "RegisterPerson",
+            "aggregate_id": "person-1",
+            "data": {"name": "Ada Lovelace"},
+            "expected_version": 0,
+            "actor": "hr-service",
+        }
+    ],
 )
 
 _EVENT: Final = _object(
@@ -195,7 +205,9 @@ _OUTCOME: Final = _object(
     },
     is_open=True,
     description="What became of a command. The first one that is not lost counts.",
-) | _either({"status": {"const": REJECTED}}, {"error": _ERROR, "events": {"maxItems": 0}}, {"error": NULL})
+) | _either(
+    {"status": {"const": REJECTED}}, {"error": _ERROR, "events": {"type": "array", "maxItems": 0}}, {"error": NULL}
+)
 
 
 def wire_schemas() -> Iterator[MessageSchema]:

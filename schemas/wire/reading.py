@@ -98,6 +98,8 @@ def read_command(
     """
     if value is not None and len(value) > max_command_bytes:
         return DeadLetter(TOO_LARGE, f"the value has {len(value)} bytes, {max_command_bytes} are allowed")
+    if len(headers) > MOST_KEY_AND_HEADER_BYTES + len(FORWARDING):  # then none of them is looked at
+        return DeadLetter(TOO_LARGE, f"there are {len(headers)} headers, {MOST_KEY_AND_HEADER_BYTES} are allowed")
     beside = _bytes_beside(key, headers) if headers else len(key or b"")
     if beside > MOST_KEY_AND_HEADER_BYTES:
         return DeadLetter(
@@ -134,12 +136,15 @@ _NOTHING: Final = nullcontext()
 
 
 def _bytes_beside(key: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> int:
-    """Return the bytes of key and headers as produced: what forwarding adds must not make a command too large."""
+    """Return the bytes of key and headers as produced: what forwarding adds must not make a command too large.
+
+    A header counts at least one byte: those without name and value take room, too.
+    """
     is_copy = tuple(name for name, _ in headers[-2:]) == FORWARDING and all(
         text is not None and text.isdigit() and len(text) <= LONGEST_ORIGIN for _, text in headers[-2:]
     )
     given = sum(
-        len(name.encode(errors="surrogateescape")) + len(text or b"")
+        max(1, len(name.encode(errors="surrogateescape")) + len(text or b""))
         for name, text in (headers[:-2] if is_copy else headers)
     )
     return given if is_copy else given + len(key or b"")

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from annals.schemas.envelope import RecordedEvent
     from annals.schemas.messages import Message, Part, event_from
     from annals.schemas.outcome import Outcome
-    from annals.topics.keys import partition_of
+    from annals.topics.keys import keys_of, partition_of
     from annals.topics.names import TopicNames
     from annals.workers.client import CommandClient, NoAnswerError, NotSendableError
     from annals.workers.client.history import history
@@ -67,6 +67,7 @@ __all__ = [
     "event_from",
     "history",
     "is_identical",
+    "keys_of",
     "load_settings",
     "matches",
     "new_id",
@@ -90,7 +91,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
     "schemas.data.upcast": ("Upcast",),
     "schemas.envelope": ("RecordedEvent",),
     "schemas.outcome": ("Outcome",),
-    "topics.keys": ("partition_of",),
+    "topics.keys": ("keys_of", "partition_of"),
     "topics.names": ("TopicNames",),
     "workers.client": ("CommandClient", "NoAnswerError", "NotSendableError"),
     "workers.client.history": ("history",),

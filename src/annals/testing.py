@@ -10,13 +10,15 @@ from typing import Any, Final
 
 from annals.agents.testing.specification import given
 
-__all__ = ["given", "histories", "laws", "strategies", "workbench"]  # noqa: F822 - all but `given` are loaded lazily
+__all__ = ["given", "histories", "laws", "laws_of", "strategies", "workbench"]  # noqa: F822 - all but `given` are loaded lazily
 
 _MODULES: Final = frozenset({"histories", "laws", "strategies", "workbench"})
 
 
 def __getattr__(name: str) -> Any:
     """Import a part of the kit when it is first used (PEP 562)."""
+    if name == "laws_of":
+        return importlib.import_module("annals.agents.testing.suite").laws_of
     if name not in _MODULES:
         raise AttributeError(f"module 'annals.testing' has no public name {name!r}")
     return importlib.import_module(f"annals.agents.testing.{name}")

@@ -142,7 +142,7 @@ def write_tasks() -> None:
 
 def main() -> None:
     plan = json.loads(sys.argv[1])
-    from annals.workers import registry
+    from annals.agents import registered as registry
     from annals.workers.kafka.group import transport
 
     if kinds := plan.get("kinds"):

@@ -4,49 +4,22 @@ import json
 import os
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import annals, worker_on_topics_of_its_own
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 
-def is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
-
-
-def annals(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ENTRY_POINT, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-
-
 @pytest.fixture
 def environment(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[dict[str, str]]:
     """Topics of this test's own, and a worker."""
-    port = free_port()
-    environment = own_environment(
-        ANNALS_BOOTSTRAP_SERVERS=bootstrap,
-        ANNALS_TOPIC_PREFIX=topic_prefix,
-        ANNALS_PARTITIONS="2",
-        ANNALS_DATA_DIR=str(tmp_path / "data"),
-        ANNALS_WEB_PORT=str(port),
-    )
-    created = annals("topics", "create", environment=environment)
-    assert created.returncode == 0, created.stderr
-    log = tmp_path / "worker.log"
-    with running([ENTRY_POINT, "worker"], environment, log) as worker:
-        until(lambda: is_ready(port), worker, log, "annals worker")
+    with worker_on_topics_of_its_own(bootstrap, topic_prefix, tmp_path) as environment:
         yield environment
 
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, NewTopic, RecordsToDelete
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 
 from annals.topics.catalog import durability
 from annals.workers.kafka.admin import cluster, probes
 from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, NotPermittedError, check, create, specs
+from annals.workers.kafka.group.assignor import BalancedAssignor
 from annals.workers.registry import deciders
 from annals.workers.settings import Settings, SettingsError
 
@@ -170,7 +171,8 @@ async def test_brokers_that_do_not_answer_are_a_connection_error_that_says_what_
 
 async def test_the_probes_leave_nothing_behind(settings: Settings) -> None:
     report = await check(settings, probes=True)
-    assert report.probes == {"compaction": "ok", "transactions": "ok", "record size": "ok"}
+    names = ("compaction", "transactions", "record size", "consumer group")
+    assert report.probes == dict.fromkeys(names, "ok")
     async with admin_of(settings) as admin:
         await eventually(admin.list_topics, lambda names: not [x for x in names if x.startswith(settings.topic_prefix)])
 
@@ -192,10 +194,66 @@ async def test_a_broker_that_cannot_do_what_is_needed_is_refused(
 async def test_a_probe_that_may_not_make_its_topic_says_so_and_tries_no_more(bootstrap: str, topic_prefix: str) -> None:
     settings = Settings(bootstrap_servers=bootstrap, topic_prefix=topic_prefix, replication_factor=3)
     async with cluster.administration(settings) as admin:
-        results, refusals = await probes.probe(admin, settings)
+        results, refusals, warnings = await probes.probe(admin, settings)
+    assert results["compaction"].startswith("not tried: ")
     assert "replication factor" in results["compaction"].lower()
     assert (results["transactions"], results["record size"]) == ("not tried", "not tried")
-    assert [refusal.setting for refusal in refusals] == ["compaction", "transactions", "record size"]
+    assert (refusals, warnings) == ([], [])
+
+
+async def test_a_group_that_no_worker_could_join_is_refused(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(settings)
+    group = f"{settings.topic_prefix}{settings.app_id}"
+    topic = f"{settings.topic_prefix}commands.person"
+    stranger = AIOKafkaConsumer(topic, bootstrap_servers=settings.bootstrap_servers, group_id=group)
+    async with stranger:
+        (refusal,) = (await check(settings, probes=True)).refusals
+        assert (refusal.setting, refusal.wanted) == ("consumer group", "ok")
+        assert "assigns partitions in another way" in refusal.found
+        assert await members_of(settings, group) == 1
+    monkeypatch.setattr(probes, "SESSION_TIMEOUT_MS", 1_000)
+    (refusal,) = (await check(settings, probes=True)).refusals
+    assert "group.min.session.timeout.ms" in refusal.found
+
+
+async def test_asking_whether_a_worker_could_join_disturbs_no_member(settings: Settings) -> None:
+    await create(settings)
+    group = f"{settings.topic_prefix}{settings.app_id}"
+    member = AIOKafkaConsumer(
+        f"{settings.topic_prefix}commands.person",
+        bootstrap_servers=settings.bootstrap_servers,
+        group_id=group,
+        partition_assignment_strategy=[BalancedAssignor.of_one_consumer()],
+    )
+    async with member:
+        before = member._coordinator.generation
+        assert (await check(settings, probes=True)).is_good
+        assert await members_of(settings, group) == 1
+        assert member._coordinator.generation == before
+
+
+async def members_of(settings: Settings, group: str) -> int:
+    async with admin_of(settings) as admin:
+        (answer,) = await admin.describe_consumer_groups([group])
+        ((_, _, _, _, _, members, *_),) = answer.groups
+        return len(members)
+
+
+async def test_without_the_topic_of_schemas_a_worker_starts(settings: Settings) -> None:
+    await create(settings)
+    async with admin_of(settings) as admin:
+        await admin.delete_topics([f"{settings.topic_prefix}schemas"])
+    report = await eventually(lambda: check(settings), lambda report: bool(report.missing))
+    assert report.missing == [f"{settings.topic_prefix}schemas"]
+    assert report.is_good
+
+
+def test_where_the_worker_creates_what_is_missing_the_command_says_so(settings: Settings) -> None:
+    told = annals(settings, "topics", "check", "--create-topics")
+    assert told.returncode == 0
+    assert "A worker creates what is missing" in told.stdout
 
 
 def test_the_command_creates_checks_and_answers_with_its_exit_status(settings: Settings) -> None:

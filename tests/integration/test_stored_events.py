@@ -89,6 +89,14 @@ def test_usage_counts_events_by_type_and_version(settings: Settings) -> None:
     ]
 
 
+def test_usage_passes_over_what_is_no_event_in_its_place_and_counts_what_is_void(settings: Settings) -> None:
+    first, second, _ = OLD_AND_NEW
+    store(settings, [first, second.but(key=b"a-2"), second.but(key=None), first, second])
+    result = run(settings, "usage", "agent", "--json")
+    counted = {json.loads(line)["type"]: json.loads(line)["events"] for line in result.stdout.splitlines()}
+    assert counted == {"AgentDeployed": 2, "ModelConfigured": 1}
+
+
 def test_usage_says_which_types_this_release_does_not_know(settings: Settings) -> None:
     store(settings, chain(("AgentDeployed", 1, DEPLOYED), ("AgentCloned", 4, {})))
     result = run(settings, "usage", "agent")

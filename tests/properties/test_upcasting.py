@@ -25,7 +25,6 @@ OLDER = [
     for decider in REGISTRY.values()
     for name, spec in decider.events.items()
     for version, upcaster in enumerate(spec.upcasters, 1)
-    if isinstance(upcaster, Upcast)
 ]
 NAMES = [f"{name}.{version}" for _, name, version, _ in OLDER]
 

@@ -2,25 +2,54 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import promql_parser
 import pytest
 import yaml
+from aiohttp import ClientSession
 
 from annals.agents.writing.batch import Place
 from annals.schemas.wire.dead_letter import REASONS
 from annals.workers.clock import SystemClock
 from annals.workers.decision_log import DecisionLog
 from annals.workers.telemetry import Metrics, ShardMetrics
+from annals.workers.web.server import WebServer
 
-GROUPS = yaml.safe_load((Path(__file__).parents[2] / "deploy/alerts.yml").read_text())["groups"]
+ROOT = Path(__file__).parents[2]
+GROUPS = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())["groups"]
 EXPRESSIONS = {rule["alert"]: rule["expr"] for group in GROUPS for rule in group["rules"]}
 AT_ONCE = [each for each in EXPRESSIONS.values() if re.search(r"^increase\(.*\) > 0", each)]
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)
 def test_an_expression_is_promql_whose_types_fit(expression: str) -> None:
-    assert "annals_" in promql_parser.parse(expression).prettify() or expression.startswith("up{")
+    assert re.search(r"annals_\w+|\bup\{job=\"annals\"\}", promql_parser.parse(expression).prettify())
+
+
+@pytest.mark.parametrize("rule", [rule for group in GROUPS for rule in group["rules"]], ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_it_means_and_where_it_is_said_what_to_do(rule: dict[str, Any]) -> None:
+    said = rule["annotations"]
+    assert said["description"].endswith(".")
+    page, _, section = said["runbook_url"].partition("#")
+    headings = re.findall(r"^#+ (.*)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert not section or section in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+
+
+def test_there_is_an_alert_for_a_worker_that_is_not_ready_and_for_a_job_that_is_gone() -> None:
+    assert EXPRESSIONS["AnnalsNotReady"] == "annals_ready == 0"
+    assert EXPRESSIONS["AnnalsJobAbsent"] == 'absent(up{job="annals"})'
+
+
+@pytest.mark.parametrize(("reasons", "value"), [([], "1.0"), (["person-0 restores"], "0.0")])
+async def test_a_worker_says_in_its_metrics_whether_it_is_ready(reasons: list[str], value: str) -> None:
+    server = WebServer("127.0.0.1", 0, Metrics(), lambda: reasons)
+    port = await server.start()
+    try:
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert f"annals_ready {value}\n" in await answer.text()
+    finally:
+        await server.stop()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from aiokafka.errors import ClusterAuthorizationFailedError, NodeNotReadyError
 
+from annals.workers.kafka import diagnosis
 from annals.workers.kafka.admin import cluster
 from annals.workers.kafka.admin.cluster import BrokersUnreachableError, NotPermittedError, administration, topic_facts
 from annals.workers.settings import Settings
@@ -86,7 +87,7 @@ async def test_a_refusal_is_an_answer(started: None) -> None:
 async def test_a_broker_that_accepts_and_says_nothing_is_told_in_time(
     started: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "REASON_WITHIN_S", 0.1)
+    monkeypatch.setattr(diagnosis, "WITHIN_S", 0.1)
     with socket.socket() as frozen:
         frozen.bind(("127.0.0.1", 0))
         frozen.listen()

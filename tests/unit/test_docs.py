@@ -19,7 +19,7 @@ from annals.workers.cli.group import annals
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 PARTS = ("tutorial", "how-to", "reference", "explanation")
-LANGUAGES = {"", "text", "sh", "python", "json", "yaml", "toml", "mermaid", "http", "promql", "diff"}
+LANGUAGES = {"", "text", "sh", "python", "json", "yaml", "toml", "mermaid", "http", "promql", "diff", "js"}
 # A reader's machine has none of these; and whose registry a package came from is the lock's affair.
 FORBIDDEN = re.compile(
     r"/work\b|/root\b|/tmp\b|/home/(?!annals)|/Users/|pypi\.org|pythonhosted|registry\.npmjs|maven\.(apache|org)|"
@@ -243,6 +243,16 @@ def test_the_changelog_keeps_a_changelog_and_has_a_section_on_compatibility() ->
 def test_the_readme_begins_with_two_commands() -> None:
     body = next(body for page, body in blocks("sh") if page.name == "README.md")
     assert body.splitlines() == ["make setup", "make demo"]
+
+
+def test_the_readme_fits_into_a_terminal() -> None:
+    text = re.sub(r"^```text\n.*?^```$", "", (ROOT / "README.md").read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert [line for line in text.splitlines() if len(line) > 100] == []
+
+
+def test_the_readme_says_whom_it_is_for_what_is_not_there_and_how_state_is_read() -> None:
+    headings = re.findall(r"^## (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert {"Whom it is for, and where it ends", "How to read state"} <= set(headings)
 
 
 def test_the_readme_shows_that_workers_register_the_functions_of_agents() -> None:

@@ -12,7 +12,6 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.testing import given
-from annals.schemas.data.upcast import Upcast
 from annals.schemas.json_schemas.json_schema import Schema, message_schema
 from annals.schemas.kinds import agent, location, organization
 
@@ -89,7 +88,6 @@ def test_the_type_of_an_older_version_is_what_its_published_schema_says() -> Non
     for kind, decider in REGISTRY.items():
         for name, spec in decider.events.items():
             for version, upcaster in enumerate(spec.upcasters, 1):
-                assert isinstance(upcaster, Upcast)
                 older: Any = upcaster.older
                 made = message_schema(kind, "event", older, version).schema
                 said = json.loads(json.dumps(made).replace(older.__name__, name))
@@ -101,7 +99,6 @@ def test_an_older_type_is_named_by_its_version_and_is_nobodys_event() -> None:
     for decider in REGISTRY.values():
         for name, spec in decider.events.items():
             for version, upcaster in enumerate(spec.upcasters, 1):
-                assert isinstance(upcaster, Upcast)
                 assert issubclass(upcaster.older, msgspec.Struct)
                 assert upcaster.older.__name__ == f"{name}{version}"
                 assert upcaster.older.__name__ not in decider.events

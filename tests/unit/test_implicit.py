@@ -21,7 +21,7 @@ from aiokafka.protocol.types import (
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.topics.wire import unsigned_varint
+from annals.topics.wire import unsigned_at, unsigned_varint
 from annals.workers.kafka.protocol.transactions_v2 import (
     Features,
     FeaturesRequest,
@@ -29,7 +29,7 @@ from annals.workers.kafka.protocol.transactions_v2 import (
     ImplicitTxnOffsetCommitRequest,
     RenewingEndTxnRequest,
 )
-from annals.workers.kafka.protocol.wire_requests import EncodedRequest, behind_tags, compact, unsigned_at
+from annals.workers.kafka.protocol.wire_requests import EncodedRequest, behind_tags, compact
 
 TEXT = CompactString("utf-8")
 TAGS = ("tags", TaggedFields)

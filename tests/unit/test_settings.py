@@ -1,10 +1,16 @@
 """Settings: where they come from, what they may be, and that a secret is never shown."""
 
 import dataclasses
+import os
 import pickle
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from annals.workers.settings import (
     Secret,
@@ -12,11 +18,13 @@ from annals.workers.settings import (
     SettingsError,
     client_options,
     default_cache_dir,
+    files,
     is_loopback,
     load_settings,
     settings_metadata,
     warnings,
 )
+from annals.workers.settings.model import SettingMeta
 
 HUSH = "hush-hush"
 SASL = {"ANNALS_SECURITY_PROTOCOL": "SASL_SSL", "ANNALS_SASL_USERNAME": "ada", "ANNALS_SASL_PASSWORD": HUSH}
@@ -106,12 +114,12 @@ def test_a_value_is_taken(name: str, value: str, found: object) -> None:
         ("REPLICATION_FACTOR", ["", "0", "32768"]),
         ("WEB_HOST", ["", "a b", "http://x"]),
         ("WEB_PORT", ["", "-1", "65536", "http"]),
-        ("DATA_DIR", ["/dev/null"]),
+        ("DATA_DIR", ["/dev/null", "~nobody-of-this-name/data"]),
         ("INSTANCE_ID", ["a b", "."]),
         ("SECURITY_PROTOCOL", ["", "TLS"]),
         ("SASL_MECHANISM", ["", "GSSAPI"]),
         ("SASL_USERNAME", [" ada", "a\nb"]),
-        ("SSL_CAFILE", ["/nowhere.pem"]),
+        ("SSL_CAFILE", ["/nowhere.pem", "~nobody-of-this-name/ca.pem"]),
         ("CREATE_TOPICS", ["", "2", "maybe"]),
         ("MAX_COMMAND_BYTES", ["", "0", "8000001"]),
         ("MAX_EVENTS_PER_AGGREGATE", ["0", "-1"]),
@@ -160,7 +168,22 @@ def test_variables_of_the_test_run_and_of_kubernetes_are_not_ours() -> None:
         ("partitions = true", "ANNALS_PARTITIONS: true is for a switch"),
         ('sasl_password = ["a", "b"]', "ANNALS_SASL_PASSWORD: a setting is a text"),
         ('partitions = ["4"]', "ANNALS_PARTITIONS: a setting is a text"),
-        ("[kafka]\nx = 1", "kafka: there is no such setting"),
+        ("[kafka]\nx = 1", "'kafka': there is no such setting: settings are at the top of the file or in [annals]"),
+        ("[annals]\npartitons = 1", "partitons: there is no such setting; is partitions meant?"),
+        ("partitions = 1\n[annals]\npartitions = 2", "ANNALS_PARTITIONS: it is there twice, in [annals] and outside"),
+        ("annals = 1", "annals: there is no such setting"),
+        ("[annals.kafka]\npartitions = 1", "'kafka': there is no such setting: settings are at the top"),
+        ("ANNALS_PARTITIONS = 1", "ANNALS_PARTITIONS: there is no such setting; is partitions meant?"),
+        (f"partitions = {'9' * 10_000}", "is not TOML: Exceeds the limit"),
+        (f"partitions = 1{'0' * 4_000}", "ANNALS_PARTITIONS: '1000"),
+        (f"partitions = {'[' * 100_000}", "is no file of settings: its lists are nested too deep"),
+        (f"bootstrap_servers = {'[' * 100_000}{']' * 100_000}", "its lists are nested too deep"),
+        (f"x = {'{a=' * 50_000}", "its lists are nested too deep"),
+        ('"a\\u0000b" = 1', "'a\\x00b': there is no such setting"),
+        ('data_dir = "a\\u0000b"', "has a null character"),
+        ('data_dir = "~nobody-of-this-name/x"', "names the home of a user that does not exist"),
+        (f'data_dir = "{"x" * 5_000}"', "is not a folder that can be used (File name too long)"),
+        ("#" * ((1 << 20) + 1), "is too large"),
         ('partitions = "x"', "ANNALS_PARTITIONS: 'x' is not a whole number"),
         ("partitions = ", "is not TOML"),
         ("web_port = 1\nweb_host = [1]", "ANNALS_WEB_HOST: a setting is a text"),
@@ -199,7 +222,8 @@ def test_a_secret_given_in_two_ways_at_one_place_is_refused(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("content", "problem"), [(b"", "is empty or too large"), (b"\xff", "is not UTF-8"), (b"x" * 65_537, "too large")]
+    ("content", "problem"),
+    [(b"", "is empty"), (b"\n", "is empty"), (b"\xff", "is not UTF-8"), (b"x" * 65_537, "is too large")],
 )
 def test_a_file_that_holds_no_secret_is_refused_and_not_shown(tmp_path: Path, content: bytes, problem: str) -> None:
     file = tmp_path / "password"
@@ -316,3 +340,96 @@ def test_the_metadata_says_everything_that_the_reference_needs() -> None:
         if meta.default is not None:
             shown = str(int(meta.default) if isinstance(meta.default, bool) else meta.default)
             assert meta.parse(shown) == meta.default
+
+
+def test_a_table_that_is_called_as_the_program_is_holds_settings(tmp_path: Path) -> None:
+    file = tmp_path / "annals.toml"
+    file.write_text('app_id = "outside"\n[annals]\npartitions = 7\n')
+    settings = load_settings({}, {"ANNALS_CONFIG": str(file)})
+    assert (settings.app_id, settings.partitions) == ("outside", 7)
+
+
+@contextmanager
+def pipe(tmp_path: Path, said: bytes | None) -> Iterator[Path]:
+    """A pipe with a name; `said` is what somebody writes to it, None if nobody has it open."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    if said is None:
+        yield path
+        return
+    writer = os.open(path, os.O_RDWR)
+    try:
+        os.write(writer, said)
+        yield path
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("variable", ["ANNALS_CONFIG", "ANNALS_SASL_PASSWORD_FILE"])
+def test_a_file_is_refused_by_name_whatever_it_is(
+    tmp_path: Path, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Goes red by a test that never ends."""
+    monkeypatch.setattr(files, "WITHIN_S", 0.2)
+    assert refusal({variable: str(tmp_path)}).endswith("cannot be read: Is a directory" + of_file(variable))
+    assert "is too large" in refusal({variable: "/dev/zero"})
+    assert "cannot be read" in refusal({variable: "/proc/self/mem"})
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    assert "cannot be read: Too many levels" in refusal({variable: str(loop)})
+    assert "has a null character" in refusal({variable: "a\0b"})
+    assert "names the home of a user" in refusal({variable: "~nobody-of-this-name/x"})
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        assert "cannot be read: No such device" in refusal({variable: str(tmp_path / "socket")})
+    with pipe(tmp_path, b"x") as path:
+        assert "does not end: nothing more came within" in refusal({variable: str(path)})
+
+
+def of_file(variable: str) -> str:
+    return " (environment)" if variable.endswith("_FILE") else ""
+
+
+def test_a_pipe_that_nobody_writes_to_holds_nothing(tmp_path: Path) -> None:
+    with pipe(tmp_path, None) as path:
+        assert load_settings({"config": str(path)}, {}) == Settings()
+        assert "is empty" in refusal({"ANNALS_SASL_PASSWORD_FILE": str(path)})
+
+
+def test_what_a_shell_makes_of_a_command_is_as_good_as_a_file() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, HUSH.encode())
+    os.close(writing)
+    try:
+        settings = load_settings({"sasl_password_file": f"/dev/fd/{reading}"}, {})
+    finally:
+        os.close(reading)
+    assert settings.sasl_password == Secret(HUSH)
+
+
+@pytest.mark.parametrize("name", ["SSL_CAFILE", "SSL_CERTFILE", "SSL_KEYFILE"])
+def test_a_file_that_a_library_reads_is_one(tmp_path: Path, name: str) -> None:
+    """Goes red by a test that never ends: OpenSSL waits for a pipe."""
+    for path in (tmp_path, "/dev/zero", "/dev/null"):
+        assert "is not a file that can be read (is no file)" in refusal({f"ANNALS_{name}": str(path)})
+    with pipe(tmp_path, None) as path:
+        assert "(is no file)" in refusal({f"ANNALS_{name}": str(path)})
+    large = tmp_path / "large"
+    with large.open("wb") as opened:
+        opened.truncate(1 << 34)
+    assert "(is too large" in refusal({f"ANNALS_{name}": str(large)})
+
+
+def test_a_wrong_value_is_not_shown_at_length() -> None:
+    line = refusal({"ANNALS_PARTITIONS": "9" * 10_000})
+    assert "… (10000 characters) is not a whole number" in line
+    assert len(line) < 400
+
+
+@given(
+    st.sampled_from(settings_metadata()),
+    st.text(min_size=1) | st.from_regex(r"~\w*/?.*") | st.text("/.~\0:", min_size=1),
+)
+def test_no_value_is_more_than_refused(meta: SettingMeta, value: str) -> None:
+    with suppress(SettingsError):
+        load_settings({meta.name: value}, {})

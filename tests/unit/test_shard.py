@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.folding.working_set import AggregateCache
+from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import (
     CopyRecord,
     Delivery,
@@ -27,11 +27,12 @@ from annals.agents.ports import (
     UnreachableError,
 )
 from annals.agents.writing.batch import Limits, Place
-from annals.agents.writing.command_queue import HIGH_BYTES, CommandQueue
+from annals.agents.writing.command_queue import HEADER_BYTES, HIGH_BYTES, CommandQueue
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.shard import Phase, Shard
 from annals.schemas.chain import read_block, seal
 from annals.schemas.cid import cid_of, cid_text
+from annals.topics.encoded_headers import EncodedHeaders
 from annals.topics.group_metadata import NOTHING_KNOWN, digest_of
 from annals.workers.stores.memory import MemoryStore
 
@@ -852,11 +853,26 @@ async def test_what_somebody_else_writes_beside_an_open_shard_is_read_at_once():
     assert read_block("person", scene.log.journal[-1].value)["version"] == 3
 
 
-def test_a_full_inbox_pauses_its_source_until_there_is_room():
+QUARTER = HIGH_BYTES // 4
+
+
+@pytest.mark.parametrize(
+    "large",
+    [
+        {"key": None, "value": bytes(QUARTER)},
+        {"key": bytes(QUARTER), "value": None},
+        {"key": None, "value": None, "headers": (("x", bytes(QUARTER)),)},
+        {"key": None, "value": None, "headers": (("x" * QUARTER, None),)},
+        {"key": None, "value": None, "headers": (("", None),) * (QUARTER // HEADER_BYTES)},
+        {"key": None, "value": None, "headers": EncodedHeaders(QUARTER // 2, bytes(QUARTER))},
+    ],
+    ids=["value", "key", "header's value", "header's name", "empty headers", "headers as they stand"],
+)
+def test_a_full_inbox_pauses_its_source_until_there_is_room(large):
+    """Goes red, but for the value, when only values are counted."""
     source = Source()
     command_queue = CommandQueue(source)
-    value = bytes(HIGH_BYTES // 4)
-    command_queue.put(Delivery(TOPIC, 0, 0, [Record(n, None, value) for n in range(6)]))
+    command_queue.put(Delivery(TOPIC, 0, 0, [Record(offset=n, **large) for n in range(6)]))
     assert source.paused == 1
     taken = []
     while len(taken) < 6:
@@ -1117,3 +1133,12 @@ async def test_with_an_offset_of_its_own_a_shard_looks_for_no_copies():
         assert await scene.answered(2) == ["accepted", "accepted"]
     assert "copies" not in scene.log.calls
     assert len(scene.log.forwards) == 2
+
+
+def test_what_is_kept_of_an_aggregate_counts_its_id():
+    """Goes red when only its state counts: a stranger's events may have ids of a megabyte."""
+    aggregate_cache = AggregateCache(1 << 20)
+    aggregate = WorkingSet(PERSON, MemoryStore(), aggregate_cache).absent
+    for number in range(100):
+        aggregate_cache.keep((1, b"%d" % number * 50_000), aggregate, 10)
+    assert sum(len(key) for _, key in aggregate_cache.cache) <= 1 << 20

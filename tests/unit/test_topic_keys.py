@@ -1,5 +1,7 @@
 """Which partition a key belongs to, by the contract's vectors and by another implementation."""
 
+import tracemalloc
+
 import pytest
 from aiokafka.partitioner import murmur2 as aiokafka_murmur2
 from hypothesis import given
@@ -37,3 +39,17 @@ def test_the_hash_is_that_of_another_implementation(key: bytes) -> None:
 @given(st.binary(max_size=300), st.integers(min_value=1, max_value=1000))
 def test_a_key_has_one_partition_that_exists(key: bytes, partitions: int) -> None:
     assert partition_of(key, partitions) == (aiokafka_murmur2(key) & 0x7FFFFFFF) % partitions
+
+
+def test_a_key_of_any_length_is_placed_and_only_those_that_can_be_ids_are_remembered() -> None:
+    """Goes red when keys of a megabyte are kept: as many as of any other length would be 64 GB."""
+    tracemalloc.start()
+    try:
+        for number in range(1_000, 1_100):
+            key = b"%d" % number * 500
+            assert partition_of(key, 4) == (aiokafka_murmur2(key) & 0x7FFFFFFF) % 4
+            del key
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 50_000

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.schemas.cid import CID_TEXT_CHARACTERS, cid_text
-from annals.topics.headers import TRACEPARENT, TRACESTATE, event_headers, header_differences
+from annals.topics.headers import LONGEST_KNOWN, TRACEPARENT, TRACESTATE, event_headers, header_differences
 from annals.topics.wire import varint
 from annals.workers.kafka.protocol.record_batches import headers_of
 
@@ -75,7 +75,7 @@ def are_as_written(kind: str, keys: Sequence[bytes], headers: Sequence[bytes], e
         )
         if template is None or its_shape != shape:
             shape = its_shape
-            template = _template(kind, *its_shape)
+            template = (_known_template if len(type_name) <= LONGEST_KNOWN else _template)(kind, *its_shape)
         expected.append(template % own)
     if expected == list(headers):
         return True
@@ -101,7 +101,6 @@ def _only_adds_a_trace(headers: bytes, expected: bytes) -> bool:
         return False
 
 
-@lru_cache(maxsize=_TEMPLATES)
 def _template(
     kind: str,
     type_name: str,
@@ -136,3 +135,6 @@ def _template(
         if name in lengths:
             parts.append(b"%020d" if name == "ce_sequence" else b"%b")
     return b"".join(parts)
+
+
+_known_template: Final = lru_cache(_TEMPLATES)(_template)

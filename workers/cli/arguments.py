@@ -2,25 +2,63 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
+from annals.workers.cli.groups import meant
+
+MOST_SECONDS: Final = 1_000_000  # eleven days
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 
 
 class KindType(click.ParamType):
-    """A kind of aggregate that is registered."""
+    """A kind of aggregate that is registered, or one of a few words beside those."""
 
     name = "kind"
 
+    def __init__(self, *others: str) -> None:
+        self._others = others
+
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the kind as it was given."""
+        known = self._known()
+        if value not in known:
+            said = f"there is no kind {value!r}: there are {', '.join(known)}.{meant(str(value), known)}"
+            self.fail(said, param, ctx)
+        return str(value)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """Return the kinds that begin as what is typed."""
+        return [CompletionItem(kind) for kind in self._known() if kind.startswith(incomplete)]
+
+    def _known(self) -> list[str]:
         from annals.workers.registry import deciders
 
-        if value not in deciders():
-            self.fail(f"there is no kind {value!r}: there are {', '.join(deciders())}", param, ctx)
-        return str(value)
+        return [*deciders(), *self._others]
+
+
+class SecondsType(click.ParamType):
+    """A number of seconds that ends: `nan` and `inf` are numbers to Python, and waited for for ever."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the seconds."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds <= MOST_SECONDS:
+            self.fail(f"{value!r} is not a number of seconds above 0 and up to {MOST_SECONDS:,}", param, ctx)
+        return seconds
 
 
 class IdType(click.ParamType):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("parts", nargs=-1, type=click.Choice(PARTS))
 @click.option("--quick", is_flag=True, help="Run through it in small: the figures say nothing.")
-@click.option("--runs", type=click.IntRange(1), help="How often each is measured [default: 3, quick: 1].")
+@click.option("--runs", type=click.IntRange(1, 1_000), help="How often each is measured [default: 3, quick: 1].")
 @click.option("--bootstrap-servers", metavar="HOST:PORT", help="Brokers to measure on [default: one of its own].")
 @click.option("--folder", metavar="FOLDER", help="Where to keep data meanwhile [default: a temporary folder].")
 @click.option("--write", metavar="FOLDER", help="Write RESULTS.md and results.json there; other parts' figures stay.")

@@ -13,6 +13,7 @@ from typing import Final
 import click
 
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE
+from annals.workers.cli.output import OutputError
 from annals.workers.settings import default_cache_dir, load_settings
 from annals.workers.tools.broker import Broker
 from annals.workers.tools.broker.jars import silent
@@ -56,6 +57,9 @@ def broker(port: int, data_dir: str | None, advertised_port: int | None, cache_d
     except _StoppedError:
         server.stop()
         return DONE
+    except OutputError:
+        server.stop()  # whoever started it does not learn where it is
+        raise
     click.echo(f"annals: Kafka ended by itself; its log is {server.log_path}", err=True)
     return ANSWER_IS_NO
 

@@ -11,7 +11,7 @@ import click
 from annals.workers.cli.arguments import IdType, KindType
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.options import CONNECTION, takes_settings
-from annals.workers.cli.output import flush, print_line, reader_gone
+from annals.workers.cli.output import flush, print_line
 
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
@@ -34,8 +34,6 @@ def events(settings: Settings, kind: str, aggregate_id: str, *, as_json: bool) -
 
     try:
         return asyncio.run(_print(settings, kind, aggregate_id))
-    except BrokenPipeError:
-        return reader_gone()
     except (FormatError, MissingTopicError, RangeGoneError) as error:
         raise CannotAskError(str(error)) from None
 

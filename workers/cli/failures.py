@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from annals.workers.cli.output import OutputError
 from annals.workers.settings import SettingsError
+
+if TYPE_CHECKING:
+    from annals.workers.settings import Settings
 
 DONE: Final = 0
 ANSWER_IS_NO: Final = 1
@@ -20,7 +25,7 @@ def described(error: Exception) -> tuple[str, ...] | None:
     """Return the lines that say what is wrong; None for what nobody outside can mend, which deserves its traceback."""
     if isinstance(error, SettingsError):
         return error.problems
-    if isinstance(error, CannotAskError):
+    if isinstance(error, CannotAskError | OutputError):
         return (str(error),)
     # Imported only now: a command that does not talk to Kafka starts without it.
     from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -36,7 +41,23 @@ def described(error: Exception) -> tuple[str, ...] | None:
         return (f"no Kafka broker answers ({_plain(error)}): {what_to_do}",)
     if isinstance(error, KafkaError):
         return (f"Kafka said no: {error}",)
+    if isinstance(error, OSError):  # a full disk, a file that may not be read
+        where = "" if error.filename is None else f"{error.filename}: "
+        return (f"{where}{error.strerror or str(error) or type(error).__name__}",)
     return None
+
+
+def explained(error: Exception, settings: Settings) -> Exception:
+    """Return the error that says why no broker answers, where that is what an error means; else the error itself."""
+    # Imported only now: a command that does not talk to Kafka starts without it.
+    from aiokafka.errors import KafkaConnectionError
+
+    from annals.workers.kafka.admin.cluster import BrokersUnreachableError
+    from annals.workers.kafka.diagnosis import why_unreachable
+
+    if not isinstance(error, KafkaConnectionError):
+        return error
+    return BrokersUnreachableError(asyncio.run(why_unreachable(settings)))
 
 
 def _plain(error: Exception) -> str:

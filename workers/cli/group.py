@@ -8,12 +8,15 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+import traceback
 from importlib import metadata
 from typing import Any, Final
 
 import click
 
-from annals.workers.cli.failures import COULD_NOT_ASK, described
+from annals.workers.cli.failures import COULD_NOT_ASK, CannotAskError, described
+from annals.workers.cli.groups import Commands
+from annals.workers.cli.output import OutputError, flush, guard_streams, print_nothing_more
 
 # Name and the module and attribute that it is loaded from: `annals --help` imports none of them but to show their line.
 COMMANDS: Final[dict[str, str]] = {
@@ -29,9 +32,11 @@ COMMANDS: Final[dict[str, str]] = {
     "new": "annals.workers.cli.new:new",
     "bench": "annals.workers.cli.bench:bench",
 }
+# What runs until it is stopped needs nobody who listens.
+WITHOUT_OUTPUT: Final = frozenset({"worker", "broker"})
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Commands):
     """A group that imports a command when it is run or its help is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -61,19 +66,39 @@ def main(arguments: list[str] | None = None) -> Any:
     """Run the command line and exit; no failure that an operator can cause shows a traceback."""
     # Without a handler Python prints the libraries' warnings bare; the worker puts its own in this one's place.
     logging.getLogger().addHandler(logging.NullHandler())
+    has_output = guard_streams()
     try:
+        if not has_output:
+            _require_no_output(sys.argv[1:] if arguments is None else arguments)
         status = annals.main(arguments, prog_name="annals", standalone_mode=False)
+        flush()
     except click.exceptions.Abort:
         # Ctrl-C, where the command has no own meaning for it; what a shell says of SIGINT.
         sys.exit(130)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except Exception as error:
-        lines = described(error)
-        if lines is None:
-            raise
-        for line in lines:
-            click.echo(f"annals: {line}", err=True)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is no answer
+        _tell(error)
         sys.exit(COULD_NOT_ASK)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _require_no_output(arguments: list[str]) -> None:
+    """Refuse, where standard output is closed, every command but those that run without being heard."""
+    if not WITHOUT_OUTPUT.intersection(arguments[:1]):
+        raise CannotAskError("there is no standard output to print the result to: nothing was done")
+
+
+def _tell(error: Exception) -> None:
+    """Say what kept a command from answering: what an operator can mend in a line each, a defect with its traceback."""
+    if isinstance(error, OutputError):
+        print_nothing_more()
+        if error.is_reader_gone:
+            return
+    lines = described(error)
+    if lines is None:
+        traceback.print_exception(error)
+        lines = ("this is a defect of annals: the lines above say where",)
+    for line in lines:
+        click.echo(f"annals: {line}", err=True)

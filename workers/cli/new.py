@@ -9,9 +9,10 @@ import click
 
 from annals.workers.cli.arguments import AS_JSON
 from annals.workers.cli.failures import DONE
+from annals.workers.cli.groups import Commands
 
 
-@click.group()
+@click.group(cls=Commands)
 def new() -> None:
     """Begin something in a checkout of the project; run it in the checkout's folder."""
 

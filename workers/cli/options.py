@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from annals.workers.cli.failures import explained
 from annals.workers.settings import load_settings, settings_metadata
 
 if TYPE_CHECKING:
@@ -30,7 +31,11 @@ def takes_settings(groups: frozenset[str] = CONNECTION) -> Callable[[Callable[..
         def with_settings(**arguments: Any) -> Any:
             names = [name for meta in shown for name in _names(meta)]
             options = {name: arguments.pop(name) for name in ["config", *names]}
-            return command(load_settings(options), **arguments)
+            settings = load_settings(options)
+            try:
+                return command(settings, **arguments)
+            except Exception as error:
+                raise explained(error, settings) from error
 
         decorated: Callable[..., Any] = with_settings
         for meta in reversed(shown):

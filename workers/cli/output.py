@@ -1,30 +1,100 @@
-"""Lines on standard output, as bytes, and what to do when nobody reads them any more."""
+"""Standard output and error: lines as bytes, and what becomes of a result that cannot be written.
+
+Exit status 1 says that the answer is no. A result that nobody got, since the disk is full, the reader gone or standard
+output closed, is no answer: it is exit status 2, said on standard error unless the reader went of its own accord.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import sys
+from typing import TYPE_CHECKING, Final
 
-from annals.workers.cli.failures import COULD_NOT_ASK
+if TYPE_CHECKING:
+    from typing import TextIO
+
+    Written = bytes | bytearray | memoryview
+
+OUT: Final = 1
+ERRORS: Final = 2
+
+
+class OutputError(Exception):
+    """Standard output takes nothing more; the message says why."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(f"the result could not be written to standard output: {error.strerror}")
+        self.is_reader_gone = error.errno == errno.EPIPE
+
+
+class _Output(io.FileIO):
+    """Standard output, whose failures are told apart from those of everything else."""
+
+    def write(self, data: Written, /) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except OSError as error:
+            raise OutputError(error) from None
+
+
+class _Errors(io.FileIO):
+    """Standard error: where it takes nothing, there is nobody to tell."""
+
+    def write(self, data: Written, /) -> int | None:  # type: ignore[override]
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
+
+
+def guard_streams() -> bool:
+    """Put guards before standard output and error; False if there is no standard output.
+
+    A descriptor that is closed becomes one that takes everything, lest its number be given to a socket of ours. Streams
+    that somebody else put in their place are left alone.
+    """
+    has_output = sys.stdout is not None
+    for number, stream in ((OUT, sys.stdout), (ERRORS, sys.stderr)):
+        if stream is None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            if nowhere != number:
+                os.dup2(nowhere, number, inheritable=True)
+                os.close(nowhere)
+    if sys.stdout is sys.__stdout__:
+        sys.stdout = _text(_Output(OUT, "wb", closefd=False), sys.stdout)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _text(_Errors(ERRORS, "wb", closefd=False), sys.stderr)
+    return has_output
+
+
+def _text(raw: io.FileIO, former: TextIO | None) -> TextIO:
+    """Return a stream as Python made the former one; what its encoding has no character for is escaped."""
+    encoding = "utf-8" if former is None else former.encoding
+    is_error = isinstance(raw, _Errors)
+    is_line_buffered = is_error or (former is not None and former.isatty())
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=encoding, errors="backslashreplace", line_buffering=is_line_buffered
+    )
 
 
 def print_line(line: bytes) -> None:
     """Print a line of UTF-8; it is seen at the next `flush`.
 
     Raises:
-        BrokenPipeError: whoever read has seen enough.
+        OutputError: standard output takes nothing more.
     """
     sys.stdout.buffer.write(line + b"\n")
 
 
 def flush() -> None:
     """Let what was printed be seen; see `print_line`."""
-    sys.stdout.buffer.flush()
+    sys.stdout.flush()
 
 
-def reader_gone() -> int:
-    """Print the rest into nothing, lest the end of the program fails as well; return the exit status."""
+def print_nothing_more() -> None:
+    """Let the rest go nowhere, lest the end of the program fails as well."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, OUT)
     os.close(nowhere)
-    return COULD_NOT_ASK

@@ -9,7 +9,10 @@ import click
 
 from annals.agents.aggregates import REGISTRY
 from annals.schemas.json_schemas.json_schema import urn
+from annals.schemas.json_schemas.wire_schemas import WIRE
+from annals.workers.cli.arguments import KindType
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.groups import Commands
 from annals.workers.cli.stored import migrate, usage
 from annals.workers.cli.versions import new_version
 from annals.workers.registry import deciders
@@ -19,16 +22,16 @@ from annals.workers.schema_publisher.published import FOLDER, as_text, files, fi
 URN_LEAD = "urn:"
 
 
-@click.group()
+@click.group(cls=Commands)
 def schemas() -> None:
     """List, show, export, check and use the schemas of all messages; usage and migrate ask Kafka."""
 
 
 @schemas.command("list")
-@click.option("--kind", help="Only of this kind; `wire` is what is around the data.")
+@click.option("--kind", type=KindType(WIRE), help="Only of this kind; `wire` is what is around the data.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line for each schema.")
 def list_(kind: str | None, *, as_json: bool) -> int:
-    """List every schema with its URN: an event's is its ce_dataschema. Exit status 1 if there is none."""
+    """List every schema with its URN: an event's is its ce_dataschema."""
     found = [schema for schema in published(deciders()) if kind in {None, schema.kind}]
     for schema in found:
         said = {"urn": schema.urn, "kind": schema.kind, "role": schema.role, "type": schema.name}
@@ -36,9 +39,7 @@ def list_(kind: str | None, *, as_json: bool) -> int:
             click.echo(json.dumps({**said, "version": schema.version, "title": schema.summary}))
         else:
             click.echo(f"{schema.role:7}  {schema.urn}")
-    if not found:
-        click.echo(f"there is no kind {kind}", err=True)
-    return DONE if found else ANSWER_IS_NO
+    return DONE
 
 
 @schemas.command()
@@ -49,6 +50,8 @@ def show(name: str, type_name: str | None, version: int | None) -> int:
     """Print one JSON Schema, by its URN or by kind, type and version (the newest). Exit status 1 if there is none."""
     if (type_name is None) != name.startswith(URN_LEAD):
         raise click.UsageError("name a schema by its URN, or by kind and type: annals schemas show person AddEmail")
+    if type_name is not None:
+        name = KindType(WIRE).convert(name, None, click.get_current_context())
     if type_name is None:
         schema = find(name, deciders())
     elif version is None:
@@ -84,7 +87,7 @@ def export(folder: Path, *, as_json: bool) -> int:
 @schemas.command()
 @click.option(
     "--against",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    type=click.Path(path_type=Path),
     help="What was published: a folder that `annals schemas export` wrote, with the aggregates of other "
     "distributions.  [default: that of this release, without them]",
 )
@@ -104,9 +107,9 @@ def check(against: Path | None, compatibility: str, *, as_json: bool) -> int:
     level = LEVELS[compatibility]
     try:
         before = read_baseline(against or FOLDER)
+        findings = list(compare(before, deciders() if against else REGISTRY))
     except BaselineError as error:
-        raise click.UsageError(f"{error}: name a folder of `annals schemas export`") from error
-    findings = list(compare(before, deciders() if against else REGISTRY))
+        raise click.UsageError(f"{error}: name a folder as `annals schemas export` wrote it") from error
     broken = 0
     for finding in findings:
         broken += bool(level.intersection(finding.breaks))

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
+from annals.workers.cli.arguments import SecondsType
 from annals.workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
+from annals.workers.cli.files import opened, read, require_end
 from annals.workers.cli.options import CONNECTION, takes_settings
-from annals.workers.cli.output import flush, print_line, reader_gone
+from annals.workers.cli.output import flush, print_line
 
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
@@ -23,10 +25,10 @@ STANDARD_INPUT: Final = 0
 
 
 @click.command()
-@click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True), default="-")
+@click.argument("file", type=click.Path(allow_dash=True), default="-")
 @click.option(
     "--timeout",
-    type=click.FloatRange(min=0, min_open=True),
+    type=SecondsType(),
     default=30.0,
     show_default=True,
     metavar="SECONDS",
@@ -38,22 +40,19 @@ def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int
     """Send the commands of FILE, or of standard input, and print each outcome as a JSON line, in input order.
 
     A line is a command and its kind: {"kind": "person", "type": "RegisterPerson", "aggregate_id": "p-1", "data": {…}}.
-    Without an id it gets one (UUIDv7). A line that cannot be sent is answered by {"line": n, "error": …}, a command
-    without an outcome within --timeout seconds by {"command_id": …, "status": "unknown"}: send that one again, under
-    the same id. Outcomes appear as they come, so that it can be a part of a longer pipe.
+    FILE may be a pipe: it is read as it comes, up to its end. Without an id a line gets one (UUIDv7). One that cannot
+    be sent is answered by {"line": n, "error": …}, a command without an outcome within --timeout seconds by
+    {"command_id": …, "status": "unknown"}: send that one again, under the same id. Outcomes appear as they come, so
+    that it can be a part of a longer pipe.
 
     Exit status 2 if any line could not be sent or any outcome is unknown, else 1 if any command was rejected.
     """
     from annals.workers.kafka.connections import MissingTopicError
 
     try:
-        descriptor = _standard_input() if file == "-" else os.open(file, os.O_RDONLY)
-        return asyncio.run(_send(settings, descriptor, timeout))
-    except BrokenPipeError:
-        return reader_gone()
-    except (MissingTopicError, OSError) as error:
-        if isinstance(error, ConnectionError):
-            raise
+        descriptor = _standard_input() if file == "-" else opened(file, timeout)
+        return asyncio.run(_send(settings, file, descriptor, timeout))
+    except MissingTopicError as error:
         raise CannotAskError(str(error)) from None
 
 
@@ -64,20 +63,22 @@ def _standard_input() -> int:
     """
     if sys.stdin is None or fcntl.fcntl(STANDARD_INPUT, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR) == os.O_WRONLY:
         raise CannotAskError("there is no standard input to read commands from: name a FILE, or pipe them in")
+    require_end("standard input", STANDARD_INPUT)
     return STANDARD_INPUT
 
 
-async def _send(settings: Settings, descriptor: int, timeout_s: float) -> int:
+async def _send(settings: Settings, file: str, descriptor: int, timeout_s: float) -> int:
+    from annals.topics.names import TopicNames
     from annals.workers.client.commands import CommandClient
     from annals.workers.client.lines import lines_of
     from annals.workers.client.streaming import answers
     from annals.workers.registry import deciders
 
-    status = DONE
+    status, unknown = DONE, 0
     kinds, limit = tuple(deciders()), settings.max_command_bytes
     longest = limit + len('{"kind": "", ') + max(map(len, kinds)) + 1_000  # and some white space
     async with CommandClient(settings, timeout_s=timeout_s) as client:
-        lines = lines_of(lambda size: os.read(descriptor, size), longest)
+        lines = lines_of(lambda size: read(file, descriptor, size), longest)
         async with aclosing(answers(client, lines, kinds, limit)) as found:
             async for answer in found:
                 if answer is None:
@@ -86,7 +87,17 @@ async def _send(settings: Settings, descriptor: int, timeout_s: float) -> int:
                 print_line(answer.text)
                 if answer.is_unknown:
                     status = COULD_NOT_ASK
+                    unknown += not answer.is_refused
                 elif answer.is_rejected:
                     status = max(status, ANSWER_IS_NO)
     flush()
+    if unknown:
+        group = TopicNames(settings.topic_prefix).group(settings.app_id)
+        click.echo(
+            f"annals: no outcome of {unknown} of the commands came within {timeout_s:g} s: what became of them is not "
+            f"known. Does a worker run with this topic prefix ({settings.topic_prefix!r}), and does its GET "
+            f"/health/ready answer 200? Is annals_lag growing, or the lag of the group {group}? Send them again, under "
+            "the same ids.",
+            err=True,
+        )
     return status

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import click
 
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE
+from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.kafka.admin.probes import ABLE, NOT_TRIED
 from annals.workers.kafka.admin.provisioning import check as check_topics
 from annals.workers.kafka.admin.provisioning import create as create_topics
 
@@ -21,7 +23,7 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result
 SETTINGS = takes_settings(CONNECTION | {"topics"})
 
 
-@click.group()
+@click.group(cls=Commands)
 def topics() -> None:
     """Create the topics, or say what differs from what they should be."""
 
@@ -48,21 +50,29 @@ def create(settings: Settings, *, as_json: bool) -> int:
 def check(settings: Settings, *, as_json: bool) -> int:
     """Say what differs from the catalogue, and try what the brokers can do.
 
-    Exit status 1 where a worker would refuse to start: a topic is missing, a journal could lose events, or the
-    brokers cannot do what is needed. Warnings alone are 0.
+    Exit status 1 where a worker would refuse to start or could not join its group: a topic is missing, a journal could
+    lose events, or the brokers cannot do what is needed. Warnings alone, and what this user may not try, are 0; with
+    ANNALS_CREATE_TOPICS=1 missing topics are, too.
     """
     report = asyncio.run(check_topics(settings, probes=True))
-    click.echo(json.dumps(report.as_json()) if as_json else _as_text(report))
+    if settings.create_topics:
+        report.needed.clear()
+    click.echo(json.dumps(report.as_json()) if as_json else _as_text(report, are_created=settings.create_topics))
     return DONE if report.is_good else ANSWER_IS_NO
 
 
-def _as_text(report: Report) -> str:
+def _as_text(report: Report, *, are_created: bool) -> str:
     lines = [f"missing  {name}" for name in report.missing]
     lines += [f"refused  {finding}" for finding in report.refusals]
     lines += [f"warning  {finding}" for finding in report.warnings]
-    lines += [f"able     {name}" for name, said in report.probes.items() if said == "ok"]
+    lines += [f"able     {name}" for name, said in report.probes.items() if said == ABLE]
+    lines += [f"unknown  {name}: {said}" for name, said in report.probes.items() if said.startswith(NOT_TRIED)]
     if report.missing:
-        lines.append("Create what is missing with `annals topics create`.")
+        lines.append(
+            "A worker creates what is missing (ANNALS_CREATE_TOPICS)."
+            if are_created
+            else "Create what is missing with `annals topics create`."
+        )
     if report.refusals:
         lines.append(
             "A worker does not start until then. Settings are changed with Kafka's own tool: "
@@ -70,6 +80,8 @@ def _as_text(report: Report) -> str:
         )
     if report.is_good:
         lines.append(
-            "All topics are as they should be." if not report.warnings else "Nothing keeps a worker from starting."
+            "Nothing keeps a worker from starting."
+            if report.warnings or report.missing
+            else "All topics are as they should be."
         )
     return "\n".join(lines)

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import click
 
-from annals.workers.cli.arguments import AS_JSON
+from annals.workers.cli.arguments import AS_JSON, KindType
 from annals.workers.cli.failures import DONE, CannotAskError
+from annals.workers.cli.groups import meant
 
 
 @click.command("new-version")
-@click.argument("kind")
+@click.argument("kind", type=KindType())
 @click.argument("type_name", metavar="TYPE")
 @AS_JSON
 def new_version(kind: str, type_name: str, *, as_json: bool) -> int:
@@ -22,13 +23,20 @@ def new_version(kind: str, type_name: str, *, as_json: bool) -> int:
     test. Then change the event's type in schemas/KIND.py and fill in the upcaster and the test.
     """
     from annals.agents.aggregates import REGISTRY
+    from annals.workers.registry import registration_of
     from annals.workers.tools.scaffold.tree import Tree
     from annals.workers.tools.scaffold.version import new_version as write
 
-    if kind not in REGISTRY:
-        raise CannotAskError(f"there is no kind {kind!r}: there are {', '.join(REGISTRY)}")
+    if kind not in REGISTRY and (point := registration_of(kind)) is not None:
+        whose = "another distribution" if point.dist is None else point.dist.name
+        raise CannotAskError(
+            f"{kind} is an aggregate of {whose} ({point.name} = {point.value}): its next version is written there, as "
+            f"docs/how-to/keep-an-aggregate-elsewhere.md shows"
+        )
     if type_name not in REGISTRY[kind].events:
-        raise CannotAskError(f"{kind} has no event {type_name!r}: there are {', '.join(REGISTRY[kind].events)}")
+        known = REGISTRY[kind].events
+        said = f"{kind} has no event {type_name!r}: there are {', '.join(known)}.{meant(type_name, known)}"
+        raise CannotAskError(said)
     tree = Tree(Path.cwd())
     version = write(tree, REGISTRY[kind], type_name)
     if as_json:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -13,15 +15,18 @@ from annals.workers.cli.options import EVERYTHING, takes_settings
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
+
 
 @click.command()
 @takes_settings(EVERYTHING)
 def worker(settings: Settings) -> int:
-    """Run a worker: it decides the commands of the partitions that it is assigned, until SIGTERM or Ctrl-C.
+    """Run a worker: it decides the commands of the partitions that it is assigned, until SIGTERM, SIGHUP or Ctrl-C.
 
     Start as many as there are partitions at the most; partitions move by themselves. GET /health/ready answers 200 when
     every partition assigned to it is restored; GET /metrics is for Prometheus.
     """
+    _end_at_once_on_signals()  # the imports take a second; from `run` on the worker ends in order
     from annals.workers.logs import configure_logs
     from annals.workers.worker import CannotStartError, Worker
 
@@ -34,4 +39,17 @@ def worker(settings: Settings) -> int:
         asyncio.run(run())
     except CannotStartError as error:
         raise CannotAskError(str(error)) from None
+    finally:
+        for number in STOP_SIGNALS:  # it has ended, whoever asks once more
+            signal.signal(number, signal.SIG_IGN)
     return DONE
+
+
+def _end_at_once_on_signals() -> None:
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP under nohup
+            signal.signal(number, _end_at_once)
+
+
+def _end_at_once(*_: object) -> None:
+    sys.exit(DONE)

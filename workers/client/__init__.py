@@ -8,6 +8,8 @@
 """
 
 from annals.workers.client.commands import CommandClient, NoAnswerError
+from annals.workers.client.history import history
 from annals.workers.client.sendable import NotSendableError
+from annals.workers.clock import new_id
 
-__all__ = ["CommandClient", "NoAnswerError", "NotSendableError"]
+__all__ = ["CommandClient", "NoAnswerError", "NotSendableError", "history", "new_id"]

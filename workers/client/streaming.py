@@ -25,11 +25,15 @@ IN_FLIGHT: Final = 4_096
 
 
 class Answer(NamedTuple):
-    """One line of the answer; whether nobody knows what became of the command; whether it was rejected."""
+    """One line of the answer; whether nobody knows what became of the command; whether it was rejected.
+
+    is_refused: nothing became of it, since it could not be sent.
+    """
 
     text: bytes
     is_unknown: bool
     is_rejected: bool
+    is_refused: bool = False
 
 
 async def answers(
@@ -98,7 +102,8 @@ async def _submitted(
 
 
 def _refused(line: Line, error: NotSendableError) -> Answer:
-    return Answer(orjson.dumps({"line": line.number, "error": str(error)}), is_unknown=True, is_rejected=False)
+    said = orjson.dumps({"line": line.number, "error": str(error)})
+    return Answer(said, is_unknown=True, is_rejected=False, is_refused=True)
 
 
 def _answered(value: bytes) -> Answer:

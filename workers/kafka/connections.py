@@ -7,6 +7,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.client import AIOKafkaClient
+from aiokafka.errors import KafkaConnectionError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -24,15 +25,18 @@ async def connect(options: Mapping[str, Any], topics: Iterable[str]) -> AIOKafka
     """Return a client that is connected and knows the leaders of these topics.
 
     Raises:
-        KafkaConnectionError: no broker answered.
+        KafkaConnectionError: no broker answered, or none at the address that the brokers name as theirs.
     """
     client = AIOKafkaClient(**options)
     try:
         await client.bootstrap()
-        await client.set_topics(topics)
+        is_answered = await client.set_topics(topics)
     except BaseException:
         await client.close()
         raise
+    if not is_answered:  # the topics would seem to be missing
+        await client.close()
+        raise KafkaConnectionError(f"{options['bootstrap_servers']}: no broker answers at its own address")
     return client
 
 

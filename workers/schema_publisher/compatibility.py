@@ -8,6 +8,9 @@ reader has; what needs more gets a new version. Commands have one version: new m
 from __future__ import annotations
 
 import json
+import os
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.aggregates import REGISTRY
@@ -19,7 +22,6 @@ from annals.workers.schema_publisher.published import ASYNCAPI, STATES, layouts,
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from importlib.resources.abc import Traversable
-    from pathlib import Path
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.deciding.state_layouts import Layout
@@ -34,6 +36,9 @@ BACKWARD: Final = frozenset({STORED, NEW_READERS, OLD_SENDERS, SNAPSHOTS})
 FORWARD: Final = frozenset({OLD_READERS})
 AROUND: Final = {urn(WIRE, "Command", 1): "command", urn(WIRE, "Snapshot", 1): "snapshot"}
 """What is around the data is sent, disposable, or else read for ever."""
+REFERENCE: Final = re.compile(r'"\$ref": "([^"#/]+/[^"#/]+\.json)"')
+STATE_MEMBERS: Final = {"state_version", "layout"}
+LARGEST_FILE_BYTES: Final = 64 << 20
 LEVELS: Final = {"backward": BACKWARD, "forward": FORWARD, "full": BACKWARD | FORWARD}
 
 
@@ -65,26 +70,65 @@ def read_baseline(folder: Traversable | Path) -> Baseline:
         BaselineError: a file is missing, or is none of those that are written.
     """
     states, document = _read(folder.joinpath(STATES)), _read(folder.joinpath(ASYNCAPI))
-    channels = document.get("channels", {}).items()
-    names = [name for channel, said in channels if channel.startswith("commands.") for name in said["messages"]]
-    commands = frozenset(urn(kind, name, 1) for kind, _, name in (each.partition(".") for each in names))
-    found: dict[str, Schema] = {}
+    found: dict[str, tuple[str, Schema]] = {}
     for kind in folder.iterdir():
         if kind.is_dir():
             for file in kind.iterdir():
                 if file.name.endswith(".json"):  # other files were left
                     schema = _read(file)
-                    found[schema.get("$id", "")] = schema
-    if "" in found:
-        raise BaselineError(f"{folder} has JSON files that are no schemas: they have no $id")
-    return Baseline(found, states, commands)
+                    name = schema.get("$id")
+                    if not isinstance(name, str) or not name:
+                        raise BaselineError(f"{folder} has JSON files that are no schemas: {file} has no $id")
+                    if name in found:
+                        raise BaselineError(f"{file} and {found[name][0]} are both {name}")
+                    found[name] = (f"{kind.name}/{file.name}", schema)
+    _require_whole(folder, document, states, {path for path, _ in found.values()})
+    return Baseline({name: schema for name, (_, schema) in found.items()}, states, _commands(folder, document))
+
+
+def _require_whole(folder: Traversable, document: Any, states: Mapping[str, Any], files: set[str]) -> None:
+    """Refuse a folder in which a schema or a state is missing: what is not there would pass for new.
+
+    asyncapi.json refers to every schema in its file, those of former versions too.
+    """
+    wanted = set(REFERENCE.findall(json.dumps(document)))
+    if missing := sorted(wanted - files):
+        raise BaselineError(f"{folder} is not whole: {_counted(missing)} of {len(wanted)} schemas are missing")
+    if not wanted:
+        raise BaselineError(f"{folder.joinpath(ASYNCAPI)} refers to no schemas")
+    kinds = {path.partition("/")[0] for path in wanted} - {WIRE}
+    if missing := sorted(kinds - states.keys()):
+        raise BaselineError(f"{folder} is not whole: {folder.joinpath(STATES)} lacks {_counted(missing)} of its kinds")
+    for kind, state in states.items():
+        if not isinstance(state, dict) or state.keys() != STATE_MEMBERS or not isinstance(state["layout"], dict):
+            raise BaselineError(f"{folder.joinpath(STATES)} says of {kind} what no export says")
+
+
+def _counted(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{len(names)} ({names[0]} …)"
+
+
+def _commands(folder: Traversable, document: dict[str, Any]) -> frozenset[str]:
+    """Which of the schemas are commands'."""
+    try:
+        channels = document["channels"].items()
+        names = [name for channel, said in channels if channel.startswith("commands.") for name in said["messages"]]
+        return frozenset(urn(kind, name, 1) for kind, _, name in (each.partition(".") for each in names))
+    except (AttributeError, KeyError, TypeError):
+        raise BaselineError(f"{folder.joinpath(ASYNCAPI)} has no channels as an export has them") from None
 
 
 def _read(file: Traversable) -> dict[str, Any]:
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BaselineError(f"{file} is missing") from None
+        if not file.is_file():
+            raise BaselineError(f"{file} is {'no file' if _is_there(file) else 'missing'}")
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE_BYTES + 1)
+        if len(content) > LARGEST_FILE_BYTES:
+            raise BaselineError(f"{file} is too large: it has more than {LARGEST_FILE_BYTES} bytes")
+        said = json.loads(content)
+    except RecursionError:
+        raise BaselineError(f"{file} cannot be read: it is nested too deep") from None
     except (OSError, ValueError) as error:
         raise BaselineError(f"{file} cannot be read: {error}") from error
     if not isinstance(said, dict):
@@ -92,8 +136,16 @@ def _read(file: Traversable) -> dict[str, Any]:
     return said
 
 
+def _is_there(file: Traversable) -> bool:
+    return isinstance(file, Path) and os.path.lexists(file)
+
+
 def compare(before: Baseline, registry: Mapping[str, Decider[Any]] = REGISTRY) -> Iterator[Finding]:
-    """Every difference: schemas that are gone, new or changed, then states."""
+    """Every difference: schemas that are gone, new or changed, then states.
+
+    Raises:
+        BaselineError: a schema of the baseline is none.
+    """
     now = {schema.urn: schema for schema in published(registry)}
     roles = _roles(now)
     for name in sorted(before.schemas.keys() - now.keys()):
@@ -102,9 +154,16 @@ def compare(before: Baseline, registry: Mapping[str, Decider[Any]] = REGISTRY) -
         if name not in before.schemas:
             yield _new(schema)
             continue
-        for difference in differences(before.schemas[name], schema.schema):
+        for difference in _differences(name, before.schemas[name], schema.schema):
             yield Finding(name, difference.path, difference.what, _breaks(roles[name], difference))
     yield from _states(before.states, layouts(registry))
+
+
+def _differences(name: str, before: Schema, now: Schema) -> list[Difference]:
+    try:
+        return differences(before, now)
+    except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BaselineError(f"{name} is no schema as an export has it ({type(error).__name__}: {error})") from None
 
 
 def _roles(now: Mapping[str, MessageSchema]) -> dict[str, Role | str]:

@@ -107,7 +107,7 @@ async def _ask(
     """Return the status and the beginning of the answer's text."""
     try:
         async with session.request(method, url, data=None if body is None else json.dumps(body)) as answer:
-            text = (await answer.text())[:SHOWN_CHARACTERS]
+            text = (await answer.content.read(4 * SHOWN_CHARACTERS)).decode(errors="replace")[:SHOWN_CHARACTERS]
             status = answer.status
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         raise RegistryUnreachableError(f"{type(error).__name__}: {error}") from error

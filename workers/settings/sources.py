@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.workers.settings.connection import contradictions
+from annals.workers.settings.files import UnreadableError, read_whole
 from annals.workers.settings.model import ENVIRONMENT_PREFIX, SettingMeta, Settings, SettingsError, settings_metadata
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ CONFIG_VARIABLE: Final = "ANNALS_CONFIG"
 NOT_SETTINGS: Final = "ANNALS_TEST_"
 # What Kubernetes puts into every container beside a service that is called `annals`.
 SERVICE_LINK: Final = re.compile(r"ANNALS(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+|PORT)")
+TABLE: Final = "annals"
+LARGEST_FILE_BYTES: Final = 1 << 20
 LARGEST_SECRET_BYTES: Final = 65_536
+LONGEST_SHOWN: Final = 300  # characters of a wrong value that are shown
 LISTS: Final = frozenset({"bootstrap_servers"})
 SWITCHES: Final = frozenset(meta.name for meta in settings_metadata() if meta.is_switch)
 
@@ -109,17 +113,15 @@ def _first_given(meta: SettingMeta, sources: Iterable[Source], problems: list[st
 
 def _read_secret(meta: SettingMeta, file: Given, problems: list[str]) -> Given | None:
     try:
-        with Path(file.value).expanduser().open("rb") as opened:
-            content = opened.read(LARGEST_SECRET_BYTES + 1)
+        content = read_whole(file.value, LARGEST_SECRET_BYTES)
         secret = content.decode().removesuffix("\n").removesuffix("\r")
-    except OSError as error:
-        problems.append(f"{meta.variable}_FILE: {file.value!r} cannot be read: {error.strerror} ({file.where})")
-        return None
+        why = "" if secret else "is empty"
+    except UnreadableError as error:
+        secret, why = "", str(error)
     except UnicodeDecodeError:
-        problems.append(f"{meta.variable}_FILE: {file.value!r} is not UTF-8 text ({file.where})")
-        return None
-    if not secret or len(content) > LARGEST_SECRET_BYTES:
-        problems.append(f"{meta.variable}_FILE: {file.value!r} is empty or too large for a secret ({file.where})")
+        secret, why = "", "is not UTF-8 text"
+    if why:
+        problems.append(f"{meta.variable}_FILE: {_shown(file.value)} {why} ({file.where})")
         return None
     return Given(secret, file.where)
 
@@ -131,7 +133,7 @@ def _take(meta: SettingMeta, given: Given, values: dict[str, Any], problems: lis
         values[meta.name] = meta.parse(given.value)
     except ValueError as error:
         # An address may have a password in it.
-        shown = "what is given" if meta.is_secret or "@" in given.value else repr(given.value)
+        shown = "what is given" if meta.is_secret or "@" in given.value else _shown(given.value)
         problems.append(f"{meta.variable}: {shown} is not {error} ({given.where})")
 
 
@@ -156,21 +158,17 @@ def _is_meant_for_us(variable: str) -> bool:
 
 
 def _from_file(config: str, names: set[str], problems: list[str]) -> Source:
-    values = {}
-    try:
-        with Path(config).expanduser().open("rb") as opened:
-            document = tomllib.load(opened)
-    except OSError as error:
-        problems.append(f"{CONFIG_VARIABLE}: {config!r} cannot be read: {error.strerror}")
-        return Source({}, {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        # What tomllib says names the line and never quotes more than one character.
-        problems.append(f"{CONFIG_VARIABLE}: {config!r} is not TOML: {error}")
-        return Source({}, {})
-    for name, value in document.items():
+    values: dict[str, str] = {}
+    for name, value in _members(config, problems):
         variable = ENVIRONMENT_PREFIX + name.upper()
-        if name not in names:
-            problems.append(f"{name}: there is no such setting{_suggestion(name, names)} (in {config})")
+        if name in values:
+            problems.append(f"{variable}: it is there twice, in [{TABLE}] and outside (in {config})")
+        elif name not in names and isinstance(value, dict):
+            tables = f"settings are at the top of the file or in [{TABLE}], in no other table"
+            problems.append(f"{_shown(name)}: there is no such setting: {tables} (in {config})")
+        elif name not in names:
+            meant = name.lower().removeprefix(ENVIRONMENT_PREFIX.lower())
+            problems.append(f"{_name(name)}: there is no such setting{_suggestion(meant, names)} (in {config})")
         elif isinstance(value, bool) and name not in SWITCHES:
             problems.append(f"{variable}: {str(value).lower()} is for a switch, and this is none (in {config})")
         elif isinstance(value, str | int) or (name in LISTS and _is_list_of_texts(value)):
@@ -184,6 +182,27 @@ def _from_file(config: str, names: set[str], problems: list[str]) -> Source:
     return Source(values, dict.fromkeys(values, f"in {config}"))
 
 
+def _members(config: str, problems: list[str]) -> list[tuple[str, Any]]:
+    """Return what the file says, name by name: at its top, and in the table that is called as the program is."""
+    try:
+        document = tomllib.loads(read_whole(config, LARGEST_FILE_BYTES).decode())
+    except UnreadableError as error:
+        problems.append(f"{CONFIG_VARIABLE}: {_shown(config)} {error}")
+        return []
+    except RecursionError:
+        problems.append(f"{CONFIG_VARIABLE}: {_shown(config)} is no file of settings: its lists are nested too deep")
+        return []
+    except ValueError as error:
+        # No TOML, no UTF-8, or a number that Python does not read. What is said names the line and never quotes more
+        # than one character.
+        problems.append(f"{CONFIG_VARIABLE}: {_shown(config)} is not TOML: {error}")
+        return []
+    table = document.pop(TABLE, {})
+    if isinstance(table, dict):
+        return [*document.items(), *table.items()]
+    return [*document.items(), (TABLE, table)]
+
+
 def _is_list_of_texts(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(each, str) for each in value)
 
@@ -192,6 +211,15 @@ def _text(value: object) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     return ",".join(value) if isinstance(value, list) else str(value)
+
+
+def _name(name: str) -> str:
+    return name if name.isprintable() and len(name) <= LONGEST_SHOWN else _shown(name)
+
+
+def _shown(value: str) -> str:
+    """Return a value as somebody gave it, in quotation marks, and not the whole of it where it is long."""
+    return repr(value) if len(value) <= LONGEST_SHOWN else f"{value[:LONGEST_SHOWN]!r}… ({len(value)} characters)"
 
 
 def _suggestion(name: str, known: Iterable[str]) -> str:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from annals.topics.names import LONGEST_PREFIX, TopicNames
+from annals.workers.settings.files import UnreadableError, path_of, regular_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from annals.workers.settings.model import Parse
 
@@ -131,20 +132,24 @@ def web_address(value: str) -> str:
 
 def folder(value: str) -> Path:
     """Take a folder that is there or can be made."""
-    path = Path(value).expanduser()
-    if path.exists() and not path.is_dir():
+    try:
+        path = path_of(value)
+        is_other = path.exists() and not path.is_dir()
+    except UnreadableError as error:
+        raise ValueError(f"a folder ({error})") from None
+    except OSError as error:
+        raise ValueError(f"a folder that can be used ({error.strerror})") from None
+    if is_other:
         raise ValueError("a folder")
     return path
 
 
 def readable_file(value: str) -> Path:
     """Take a file that can be read now."""
-    path = Path(value).expanduser()
     try:
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise ValueError(f"a file that can be read ({error.strerror})") from None
+        return regular_file(value)
+    except UnreadableError as error:
+        raise ValueError(f"a file that can be read ({error})") from None
 
 
 def optional(parse: Callable[[str], object]) -> Parse:

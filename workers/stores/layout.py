@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import LENGTH, Position, Stored, command_key
+from annals.topics.headers import LONGEST_KNOWN
 
 if TYPE_CHECKING:
     from annals.agents.ports import CommandEvents
@@ -70,10 +71,16 @@ def encode_events(events: CommandEvents) -> bytes:
     return value
 
 
-@lru_cache(maxsize=KNOWN_NAMES)
 def _encoded_name(name: str) -> bytes:
+    return _known_name(name) if len(name) <= LONGEST_KNOWN else _with_length(name)
+
+
+def _with_length(name: str) -> bytes:
     encoded = name.encode()
     return len(encoded).to_bytes(LENGTH, "big") + encoded
+
+
+_known_name: Final = lru_cache(KNOWN_NAMES)(_with_length)
 
 
 def decode_events(value: bytes) -> CommandEvents:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from annals.agents.folding.working_set import AggregateCache
+from annals.agents.ports import StoreUnavailableError
 from annals.agents.writing.batch import Limits, Place
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.losses import NOTHING
@@ -66,10 +68,20 @@ class Stores:
         self._budget = budget
         self._compression = compression
         self._folder: Path | None = None
+        self.failing_since: float | None = None
+        self.failure = ""
+        """Why the store cannot be opened, while that is so."""
 
     async def open(self) -> RocksStore:
         """Open the store, or begin one."""
-        store = await open_store(self._root, self._identity, self._budget, self._compression)
+        try:
+            store = await open_store(self._root, self._identity, self._budget, self._compression)
+        except StoreUnavailableError as error:  # of this machine; a damaged store is folded anew
+            if self.failing_since is None:
+                self.failing_since = time.monotonic()
+            self.failure = str(error)
+            raise
+        self.failing_since = None
         self._folder = store.folder
         return store
 
@@ -127,10 +139,12 @@ class Shards:
         self._concurrency_limit = ConcurrencyLimit()
         self._shards: dict[Key, Shard] = {}
         self._tasks: dict[Key, asyncio.Task[None]] = {}
+        self._stores: dict[Key, Stores] = {}
         self._telemetry: dict[Key, ShardMetrics] = {}
         self._known: dict[Key, Known] = {}  # of journals whose shards were here before
         self._changing = asyncio.Lock()
         self.is_assigned = False
+        self._are_open = False
 
     def shard_of(self, topic: str, partition: int) -> Shard | None:
         """Return the shard of a command partition; None if it is not here."""
@@ -143,7 +157,7 @@ class Shards:
     async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
         """Suspend before partitions move: what is in flight may end, nothing new begins."""
         del revoked  # a rebalance takes all partitions at once; which ones come back is known only afterwards
-        self.is_assigned = False
+        self.is_assigned = self._are_open = False
         await asyncio.gather(*(shard.suspend() for shard in self.all()))
 
     async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
@@ -178,6 +192,19 @@ class Shards:
     def look_for_topics(self) -> None:
         """Have the group see that topics are there again, minutes before it would by itself."""
         self._sources.refresh()
+
+    def announce(self) -> None:
+        """Say once after each assignment that all shards are open."""
+        if not self._are_open and not self.not_ready():
+            self._are_open = True
+            log.info("all shards open", shards=len(self._shards))
+
+    def failing_stores(self, seconds: float) -> list[Stores]:
+        """Return those that have failed to open for so long."""
+        before = time.monotonic() - seconds
+        return [
+            each for each in self._stores.values() if each.failing_since is not None and each.failing_since < before
+        ]
 
     def measure(self) -> None:
         """Set the gauges that are read rather than told."""
@@ -216,6 +243,7 @@ class Shards:
         )
         identity = identity_of(kind, partition, partitions, decider.state_version, names.events(kind))
         root = Path(settings.data_dir) / names.group(settings.app_id)
+        stores = self._stores[key] = Stores(root, identity, self._budget, settings.store_compression)
         telemetry = self._telemetry[key] = ShardMetrics(
             self._metrics, place, self._clock, DecisionLog(place, settings.max_command_bytes)
         )
@@ -229,7 +257,7 @@ class Shards:
                 settings.snapshot_every,
             ),
             journal,
-            Stores(root, identity, self._budget, settings.store_compression),
+            stores,
             self._sources.source(place.topic, partition),
             self._clock,
             telemetry,
@@ -252,3 +280,4 @@ class Shards:
         await shard.close()
         self._known[key] = shard.acknowledged.known
         self._telemetry.pop(key).close()
+        del self._stores[key]

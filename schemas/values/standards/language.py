@@ -24,12 +24,17 @@ _PRIVATE: Final = re.compile(r"x(?:-[a-z0-9]{1,8})+")
 # Private use ranges of the registry: qaa..qtz, Qaaa..Qabx, QM..QZ and XA..XZ.
 _PRIVATE_LANGUAGE: Final = re.compile(r"q[a-t][a-z]")
 _PRIVATE_SCRIPT: Final = re.compile(r"qa(?:a[a-z]|b[a-x])")
+_KNOWN: Final = 4_096  # the tags in use are few, and the grammar takes microseconds
+_LONGEST_KNOWN: Final = 200  # characters of one that is remembered: no longer one is taken, and anything can come
 _PRIVATE_REGION: Final = re.compile(r"q[m-z]|x[a-z]")
 
 
-@lru_cache(maxsize=4_096)  # the tags in use are few, and the grammar takes microseconds
 def language_problem(text: str) -> str | None:
     """What is wrong with a language tag; its case plays no part (RFC 5646, section 2.1.1)."""
+    return _known_problem(text) if len(text) <= _LONGEST_KNOWN else _problem(text)
+
+
+def _problem(text: str) -> str | None:
     tag = text.lower()
     if tag in LANGUAGES or tag in GRANDFATHERED or _PRIVATE.fullmatch(tag):
         return None
@@ -53,3 +58,6 @@ def language_problem(text: str) -> str | None:
     if len(set(variants)) < len(variants) or len(set(singletons)) < len(singletons):
         return "repeats a variant or an extension (RFC 5646, section 2.2.9)"
     return None
+
+
+_known_problem: Final = lru_cache(_KNOWN)(_problem)

@@ -5,30 +5,30 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.conn import create_conn
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
+from aiokafka.protocol.metadata import MetadataRequest
 
 from annals.workers.kafka.connections import stop_consumer
+from annals.workers.kafka.diagnosis import why_unreachable
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from annals.workers.settings import Settings
 
 REQUEST_TIMEOUT_MS: Final = 15_000
-REASON_WITHIN_S: Final = 3
 KAFKAS_OWN: Final = "__"
 NO_LEADER: Final = -1
 
 
 class BrokersUnreachableError(ConnectionError):
-    """No broker answers, or what is asked has no leader now; the message says where and what to do."""
+    """No broker answers as it should, or what is asked has no leader now; the message says where and what to do."""
 
 
 class NotPermittedError(Exception):
@@ -63,26 +63,9 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
         is_answer = isinstance(error, KafkaError) and not error.retriable
         if is_answer or isinstance(error, BrokersUnreachableError):
             raise
-        raise BrokersUnreachableError(
-            f"no Kafka broker answers at {settings.bootstrap_servers} ({await _reason(options)}): start one with "
-            "`annals broker`, or set ANNALS_BOOTSTRAP_SERVERS and the connection settings"
-        ) from error
+        raise BrokersUnreachableError(await why_unreachable(settings)) from error
     finally:
         await admin.close()
-
-
-async def _reason(options: dict[str, Any]) -> str:
-    """Ask the first broker once more: aiokafka only logs why it could not connect."""
-    given = dict(options)
-    host, _, port = given.pop("bootstrap_servers").split(",")[0].rpartition(":")
-    try:
-        async with asyncio.timeout(REASON_WITHIN_S):
-            (await create_conn(host.strip("[]"), int(port), **given)).close()
-    except TimeoutError:
-        return "it does not answer in time"
-    except (KafkaError, OSError) as error:
-        return getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return "it answers, but not always"
 
 
 async def topic_facts(
@@ -99,6 +82,7 @@ async def topic_facts(
     # All topics are asked for: a question about one that is missing could create it.
     wanted = set(names)
     found = {each["topic"]: each for each in await admin.describe_topics() if each["topic"] in wanted}
+    await _require_visible(admin, sorted(name for name in wanted - found.keys() if not name.startswith(KAFKAS_OWN)))
     for name, each in found.items():
         leaderless = [part["partition"] for part in each["partitions"] if part["leader"] == NO_LEADER]
         if leaderless or each["error_code"]:
@@ -124,6 +108,24 @@ async def topic_facts(
     }
 
 
+async def _require_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
+    """Refuse to call missing what the user may not see: of that the brokers say neither that it is there nor not."""
+    if not names:
+        return
+    # By name, and told not to create them.
+    answer = await admin._client.send(  # noqa: SLF001 - the administration's own question lets them be created
+        admin._client.get_random_node(),  # noqa: SLF001
+        MetadataRequest(list(names), allow_auto_topic_creation=False),
+    )
+    hidden = sorted(name for code, name, *_ in answer.topics if for_code(code) is TopicAuthorizationFailedError)
+    if hidden:
+        others = f" and {len(hidden) - 1} more topics" if len(hidden) > 1 else ""
+        raise NotPermittedError(
+            f"{hidden[0]}{others}: the user may not see whether they exist: it needs Describe on them, which Read and "
+            "Write include (docs/reference/permissions.md)"
+        )
+
+
 async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     if not resources:
@@ -134,7 +136,7 @@ async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str
             if code:
                 raise NotPermittedError(
                     f"{name}: its settings cannot be read ({message or for_code(code).__name__}): the user needs "
-                    "DescribeConfigs on it"
+                    "DescribeConfigs on it, which nothing else includes (docs/reference/permissions.md)"
                 )
             configs[name] = {entry[0]: entry[1] for entry in entries}
     return configs

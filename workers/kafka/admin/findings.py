@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from annals.workers.kafka.admin.cluster import TopicFacts
 
 NOT_SET = "not set"
+FEW = 3
 # Kafka's own: where it keeps open transactions and the groups' offsets.
 INTERNAL_TOPICS = ("__transaction_state", "__consumer_offsets")
 
@@ -36,9 +37,11 @@ class Finding:
 
 @dataclass(slots=True)
 class Report:
-    """The answer of a check: a worker starts if nothing is missing and nothing refused."""
+    """The answer of a check: a worker starts if nothing that it needs is missing, and nothing refused."""
 
     missing: list[str] = field(default_factory=list)
+    needed: list[str] = field(default_factory=list)
+    """What is missing without which a worker does not start; without the topic of schemas it publishes none."""
     refusals: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     partitions: dict[str, int] = field(default_factory=dict)
@@ -48,7 +51,7 @@ class Report:
     @property
     def is_good(self) -> bool:
         """Whether a worker would start."""
-        return not self.missing and not self.refusals
+        return not self.needed and not self.refusals
 
     def as_json(self) -> dict[str, Any]:
         """Return it in JSON types."""
@@ -65,6 +68,14 @@ def _as_json(finding: Finding) -> dict[str, str]:
     return {name: getattr(finding, name) for name in Finding.__slots__}
 
 
+def missing_topics(names: Sequence[str], prefix: str) -> str:
+    """Say which topics are missing: by their number and prefix, and by name where they are few."""
+    few = len(names) <= FEW
+    shown = ", ".join(names) if few else f"{', '.join(names[:FEW])} …"
+    with_prefix = f"with the prefix {prefix!r}" if prefix else "without a prefix (ANNALS_TOPIC_PREFIX)"
+    return f"missing topics: {shown}" if few else f"missing topics: {len(names)} {with_prefix}: {shown}"
+
+
 def compare(specs: Iterable[TopicSpec], facts: Mapping[str, TopicFacts], partitions_setting: int) -> Report:
     """Compare the topics that exist with the catalogue; `partitions_setting` is what new topics would get."""
     report = Report()
@@ -73,6 +84,8 @@ def compare(specs: Iterable[TopicSpec], facts: Mapping[str, TopicFacts], partiti
         fact = facts.get(spec.name)
         if fact is None:
             report.missing.append(spec.name)
+            if spec.role is not Role.SCHEMAS:
+                report.needed.append(spec.name)
             continue
         for setting in SETTINGS[spec.role] + durability(fact.replication_factor):
             _compare_setting(report, fact, setting)

@@ -1,65 +1,158 @@
-"""What the brokers can do, found out by doing it once: transactions, compaction, and the largest record."""
+"""What the brokers can do, found out by doing it once: transactions, compaction, the largest record, and to join."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from aiokafka.admin import NewTopic
-from aiokafka.errors import KafkaError, for_code
+from aiokafka.client import CoordinationType
+from aiokafka.coordinator.protocol import ConsumerProtocol
+from aiokafka.errors import (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    InvalidReplicationFactorError,
+    KafkaError,
+    MemberIdRequired,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+    for_code,
+)
+from aiokafka.protocol.group import JoinGroupRequest, LeaveGroupRequest
 
 from annals.topics.catalog import DEAD_LETTER_TOPIC_BYTES
-from annals.topics.names import TRANSACTIONAL_ID_PREFIX
+from annals.topics.names import TRANSACTIONAL_ID_PREFIX, TopicNames
+from annals.topics.rights import PROBE
 from annals.workers.kafka.admin.findings import Finding
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.group.assignor import BalancedAssignor
+from annals.workers.kafka.group.membership import REBALANCE_TIMEOUT_MS, SESSION_TIMEOUT_MS, reason_of
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from aiokafka.admin import AIOKafkaAdminClient
 
     from annals.workers.settings import Settings
 
 ABLE: Final = "ok"
+NOT_TRIED: Final = "not tried"
+NOT_PERMITTED: Final = (
+    ClusterAuthorizationFailedError,
+    GroupAuthorizationFailedError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 WITHIN_S: Final = 30
 # What a record and its batch need beside the value; the value is the rest of the largest topic's limit.
 OVERHEAD_BYTES: Final = 1_024
 MAX_REQUEST_BYTES: Final = DEAD_LETTER_TOPIC_BYTES
 ABORTED: Final = b"aborted"
-COMPACTION, TRANSACTIONS, RECORD_SIZE = "compaction", "transactions", "record size"
+COMPACTION, TRANSACTIONS, RECORD_SIZE, GROUP = "compaction", "transactions", "record size", "consumer group"
+WHY: Final = {
+    **dict.fromkeys(
+        (COMPACTION, TRANSACTIONS, RECORD_SIZE),
+        "the worker needs it, and it did not work on a topic made for this check",
+    ),
+    GROUP: "a worker could not join",
+}
 
 
-async def probe(admin: AIOKafkaAdminClient, settings: Settings) -> tuple[dict[str, str], list[Finding]]:
-    """Try everything on a topic of its own that is deleted afterwards; return what became of each, and the refusals."""
-    topic = f"{settings.topic_prefix}annals-probe-{secrets.token_hex(4)}"
-    results = dict.fromkeys((COMPACTION, TRANSACTIONS, RECORD_SIZE), "not tried")
-    try:
-        results[COMPACTION] = await _create(admin, topic, settings)
-        if results[COMPACTION] == ABLE:
+class Probes(NamedTuple):
+    """What became of each probe, what was refused, and what was left behind."""
+
+    results: dict[str, str]
+    refusals: list[Finding]
+    warnings: list[Finding]
+
+
+async def probe(admin: AIOKafkaAdminClient, settings: Settings) -> Probes:
+    """Try everything on a topic of its own that is deleted afterwards.
+
+    What the user of the check may not try is not tried: a worker may have the rights that it needs. To join the group
+    is a worker's own right: who lacks it is refused.
+    """
+    topic = f"{settings.topic_prefix}{PROBE}{secrets.token_hex(4)}"
+    results = dict.fromkeys((COMPACTION, TRANSACTIONS, RECORD_SIZE), NOT_TRIED)
+    warnings: list[Finding] = []
+    results[COMPACTION] = await _create(admin, topic, settings)
+    if results[COMPACTION] == ABLE:
+        try:
             results[TRANSACTIONS] = await _attempt(_transactions(topic, settings))
-        if results[TRANSACTIONS] == ABLE:
-            results[RECORD_SIZE] = await _attempt(_largest_record(topic, settings))
-    finally:
-        await admin.delete_topics([topic])
-    why = "the worker needs it, and it did not work on a topic made for this check"
-    return results, [Finding("the brokers", name, said, ABLE, why) for name, said in results.items() if said != ABLE]
+            if results[TRANSACTIONS] == ABLE or results[TRANSACTIONS].startswith(NOT_TRIED):
+                results[RECORD_SIZE] = await _attempt(_largest_record(topic, settings))
+        finally:
+            warnings += await _delete(admin, topic)
+    results[GROUP] = await _attempt(_join(settings))
+    refusals = [
+        Finding("the brokers", name, said, ABLE, WHY[name])
+        for name, said in results.items()
+        if said != ABLE and not said.startswith(NOT_TRIED)
+    ]
+    return Probes(results, refusals, warnings)
 
 
 async def _create(admin: AIOKafkaAdminClient, topic: str, settings: Settings) -> str:
     config = {"cleanup.policy": "compact", "max.message.bytes": str(DEAD_LETTER_TOPIC_BYTES)}
     response = await admin.create_topics([NewTopic(topic, 1, settings.replication_factor, topic_configs=config)])
     ((_, code, message),) = response.topic_errors
-    return f"{message or for_code(code).__name__}" if code else ABLE
+    if not code:
+        return ABLE
+    error = for_code(code)
+    if issubclass(error, NOT_PERMITTED):
+        return f"{NOT_TRIED}: the user may not create the topic {topic} (docs/reference/permissions.md)"
+    said = message or error.__name__
+    # a worker neither creates topics nor asks how many brokers there are
+    is_untried = issubclass(error, InvalidReplicationFactorError)
+    return f"{NOT_TRIED}: no topic could be created for it ({said})" if is_untried else said
 
 
-async def _attempt(trial: object) -> str:
+async def _delete(admin: AIOKafkaAdminClient, topic: str) -> list[Finding]:
+    response = await admin.delete_topics([topic])
+    ((_, code, *_),) = response.topic_error_codes
+    if not code:
+        return []
+    return [Finding(topic, "deleted", "no", "yes", f"it was made for this check ({for_code(code).__name__})")]
+
+
+async def _attempt(trial: Coroutine[Any, Any, str]) -> str:
     try:
         async with asyncio.timeout(WITHIN_S):
-            return await trial  # type: ignore[no-any-return, misc]
+            return await trial
     except TimeoutError:
         return f"no answer within {WITHIN_S} s"
+    except NOT_PERMITTED as error:
+        return f"{NOT_TRIED}: the user may not do it ({type(error).__name__}, docs/reference/permissions.md)"
     except (KafkaError, OSError) as error:
         return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+async def _join(settings: Settings) -> str:
+    """Ask to become a member of the group as a worker would, and go no further: the members notice nothing.
+
+    The coordinator first gives out a member id (KIP-394), after it has looked at rights, session and assignor.
+    """
+    group = TopicNames(settings.topic_prefix).group(settings.app_id)
+    client = await connect(client_options(settings), ())
+    try:
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+        metadata = BalancedAssignor.of_one_consumer().metadata([]).encode()
+        protocols = [(BalancedAssignor.name, metadata)]
+        session = SESSION_TIMEOUT_MS, REBALANCE_TIMEOUT_MS
+        answer = await client.send(
+            node, JoinGroupRequest(group, *session, "", None, ConsumerProtocol.PROTOCOL_TYPE, protocols)
+        )
+        if for_code(answer.error_code) is MemberIdRequired:
+            await client.send(node, LeaveGroupRequest(group, answer.member_id))
+            return ABLE
+    except GroupAuthorizationFailedError:
+        return reason_of(GroupAuthorizationFailedError.errno)
+    finally:
+        await client.close()
+    return reason_of(answer.error_code)
 
 
 async def _transactions(topic: str, settings: Settings) -> str:

@@ -55,8 +55,10 @@ async def check(settings: Settings, *, probes: bool = False) -> Report:
         facts = await topic_facts(admin, settings, names, with_offsets=journals)
         report = compare(wanted, facts, settings.partitions)
         if probes:
-            report.probes, refusals = await probe(admin, settings)
-            report.refusals += refusals
+            found = await probe(admin, settings)
+            report.probes = found.results
+            report.refusals += found.refusals
+            report.warnings += found.warnings
     return report
 
 

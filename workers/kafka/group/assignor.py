@@ -6,49 +6,78 @@ that one worker can end up with all shards of the busy kind.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 import msgspec
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
 Owned = dict[str, list[int]]  # topic -> partitions
 
-VERSION: Final = 0
+PROTOCOL_VERSION: Final = 0
+MEMBER_VERSION: Final = 1
 
 
-def balanced(topics: Mapping[str, Iterable[int]], owned: Mapping[str, Owned]) -> dict[str, Owned]:
-    """Assign all partitions of the topics to the members of `owned`, who name what they had before.
+class MemberData(msgspec.Struct):
+    """What a member tells the leader, in JSON, beside its topics.
 
-    Returns a member's partitions by topic. Of each topic, and in all, no member has over one more than another; a
-    member keeps what it had as far as that allows. The same input gives the same answer on every worker.
+    Members of it that a reader does not know are ignored, so that later releases may add some; what one of them means
+    never changes. Releases before version 1 sent `owned` alone, without a name.
     """
-    members = sorted(owned)
-    load = dict.fromkeys(members, 0)
-    assigned: dict[str, Owned] = {member: {} for member in members}
-    for topic in sorted(topics):
-        free = set(topics[topic])
-        each, extra = divmod(len(free), len(members))
-        had = {member: sorted(free.intersection(owned[member].get(topic, ()))) for member in members}
-        favoured = sorted(members, key=lambda member: (load[member], -len(had[member]), member))[:extra]
-        quota = {member: each + (member in favoured) for member in members}
-        taken: dict[str, list[int]] = {member: [] for member in members}
-        for member in members:
-            for partition in had[member]:
-                if partition in free and len(taken[member]) < quota[member]:
-                    taken[member].append(partition)
-                    free.discard(partition)
-        for partition in sorted(free):
-            member = next(member for member in members if len(taken[member]) < quota[member])
-            taken[member].append(partition)
-        for member in members:
-            load[member] += len(taken[member])
-            if taken[member]:
-                assigned[member][topic] = sorted(taken[member])
+
+    version: int = 0
+    owned: Owned = {}
+
+
+class Member(NamedTuple):
+    """A member of the group: what it subscribes to, and what it had before."""
+
+    topics: Collection[str]
+    owned: Owned
+
+
+def balanced(partitions: Mapping[str, Iterable[int]], members: Mapping[str, Member]) -> dict[str, Owned]:
+    """Assign all partitions of the topics, each to a member that subscribes to its topic.
+
+    Returns a member's partitions by topic. Of each topic no subscriber has over one more than another, and, where all
+    subscribe to the same, none in all; a member keeps what it had as far as that allows. The same input gives the same
+    answer on every worker.
+    """
+    load = dict.fromkeys(sorted(members), 0)
+    assigned: dict[str, Owned] = {name: {} for name in load}
+    for topic in sorted(partitions):
+        subscribers = [name for name in load if topic in members[name].topics]
+        if not subscribers:
+            continue
+        shares = _shares(
+            set(partitions[topic]), {name: members[name].owned.get(topic, ()) for name in subscribers}, load
+        )
+        for name, share in shares.items():
+            load[name] += len(share)
+            if share:
+                assigned[name][topic] = sorted(share)
     return assigned
+
+
+def _shares(free: set[int], owned: Mapping[str, Iterable[int]], load: Mapping[str, int]) -> dict[str, list[int]]:
+    """Divide the partitions of one topic among those who may have them."""
+    each, extra = divmod(len(free), len(owned))
+    had = {name: sorted(free.intersection(before)) for name, before in owned.items()}
+    favoured = sorted(owned, key=lambda name: (load[name], -len(had[name]), name))[:extra]
+    quota = {name: each + (name in favoured) for name in owned}
+    shares: dict[str, list[int]] = {name: [] for name in owned}
+    for name, before in had.items():
+        for partition in before:
+            if partition in free and len(shares[name]) < quota[name]:
+                shares[name].append(partition)
+                free.discard(partition)
+    for partition in sorted(free):
+        name = next(name for name in owned if len(shares[name]) < quota[name])
+        shares[name].append(partition)
+    return shares
 
 
 class BalancedAssignor(AbstractPartitionAssignor):
@@ -65,18 +94,19 @@ class BalancedAssignor(AbstractPartitionAssignor):
     @classmethod
     def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Assign the partitions of all subscribed topics; the leader of the group calls it."""
-        names = {topic for member in members.values() for topic in member.subscription}
-        topics = {topic: cluster.partitions_for_topic(topic) or () for topic in names}
-        assigned = balanced(topics, {name: _owned(member.user_data) for name, member in members.items()})
+        told = {name: Member(frozenset(data.subscription), _owned(data.user_data)) for name, data in members.items()}
+        topics = {topic for member in told.values() for topic in member.topics}
+        assigned = balanced({topic: cluster.partitions_for_topic(topic) or () for topic in topics}, told)
         return {
-            member: ConsumerProtocolMemberAssignment(VERSION, sorted(of.items()), b"")
+            member: ConsumerProtocolMemberAssignment(PROTOCOL_VERSION, sorted(of.items()), b"")
             for member, of in assigned.items()
         }
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Return this member's subscription, and what it has."""
-        return ConsumerProtocolMemberMetadata(VERSION, list(topics), msgspec.json.encode(cls.owned))
+        data = msgspec.json.encode(MemberData(MEMBER_VERSION, cls.owned))
+        return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, list(topics), data)
 
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
@@ -87,6 +117,7 @@ class BalancedAssignor(AbstractPartitionAssignor):
 def _owned(user_data: bytes | None) -> Owned:
     """Return what a member had; nothing where it does not say, or says what cannot be read."""
     try:
-        return msgspec.json.decode(user_data or b"{}", type=Owned)
+        data = msgspec.json.decode(user_data or b"{}", type=MemberData)
+        return data.owned if data.version else msgspec.json.decode(user_data or b"{}", type=Owned)
     except msgspec.DecodeError:
         return {}

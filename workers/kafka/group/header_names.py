@@ -17,14 +17,28 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.util import decode_varint
 
+from annals.agents.writing.command_queue import bytes_of
+from annals.topics.encoded_headers import EncodedHeaders
+from annals.topics.wire import signed_at
 from annals.workers.kafka.group.active_partitions import AttentiveFetcher
+from annals.workers.kafka.group.coordinator import LastingCoordinator
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
-from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.protocol.record_batches import MOST_UNREAD, headers_of
+from annals.workers.kafka.protocol.unpacking import (
+    LEAST_HEADER,
+    MOST_HEADERS,
+    OversizedError,
+    bound_aiokafka,
+    refuse_many_headers,
+    unpack,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LENGTH: Final = Struct(">8xi")  # of a batch, behind its base offset; it counts from behind itself
+STEP_BYTES: Final = 8 << 20  # of one partition's records, handed out at once
+STEP_RECORDS: Final = 10_000
 
 
 class _Fetched(fetcher.MemoryRecords):
@@ -33,12 +47,46 @@ class _Fetched(fetcher.MemoryRecords):
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
         self.data = data
+        self._at = 0
+
+    def next_batch(self) -> Any:
+        """Return the next batch; one that aiokafka's decoder would make too much of comes as ours."""
+        start = self._at
+        self._at = start + _LENGTH.size + _LENGTH.unpack_from(self.data, start)[0]
+        batch = super().next_batch()
+        if self._at - start > LEAST_HEADER * MOST_HEADERS and not batch.compression_type and not batch.is_control_batch:
+            try:
+                refuse_many_headers(self.data[start : self._at], _DefaultRecordBatchPy.HEADER_STRUCT.size)
+            except OversizedError:
+                return _Batch(self.data[start : self._at])
+        return batch
 
 
 class _Batch(_DefaultRecordBatchPy):
-    """A batch whose header names may be any bytes."""
+    """A batch whose header names may be any bytes, which may have more headers and unpack to more than is read."""
 
     _pos: int
+    _buffer: bytearray
+    _decompressed: bool
+    _num_records: int
+    _is_oversized = False
+
+    def _maybe_uncompress(self) -> None:
+        if self._decompressed or not self.compression_type:
+            return
+        self._decompressed = True
+        try:
+            self._buffer = bytearray(unpack(self.compression_type, bytes(self._buffer[self._pos :])))
+        except OversizedError:
+            self._is_oversized, self._buffer, self._num_records = True, bytearray(), min(self._num_records, MOST_UNREAD)
+        self._pos = 0
+
+    def __next__(self) -> Any:
+        if not self._is_oversized or self._next_record_index >= self._num_records:
+            return super().__next__()
+        offset = self.base_offset + self._next_record_index
+        self._next_record_index += 1
+        return _DefaultRecordPy(offset, self.max_timestamp, self.timestamp_type, None, None, [])
 
     def _read_msg(self) -> Any:
         buffer = self._buffer
@@ -48,11 +96,16 @@ class _Batch(_DefaultRecordBatchPy):
         delta, at = decode_varint(buffer, at)
         key, at = _bytes(buffer, at)
         value, at = _bytes(buffer, at)
-        headers = headers_of(bytes(buffer[at:end]))
+        headers = _headers(bytes(buffer[at:end]))
         self._pos = end
         is_appended = self.timestamp_type == self.LOG_APPEND_TIME
         timestamp = self.max_timestamp if is_appended else self.first_timestamp + since
         return _DefaultRecordPy(self.base_offset + delta, timestamp, self.timestamp_type, key, value, headers)
+
+
+def _headers(raw: bytes) -> Any:
+    count, at = signed_at(raw, 0)
+    return headers_of(raw) if count <= MOST_HEADERS else EncodedHeaders(count, raw[at:])
 
 
 def _bytes(buffer: bytearray, at: int) -> tuple[bytes | None, int]:
@@ -94,13 +147,45 @@ class _PartitionRecords(fetcher.PartitionRecords):
     def _unpack_records(self) -> Iterator[Any]:
         try:
             yield from super()._unpack_records()
-        except (UnicodeDecodeError, CorruptRecordException):
+        except (UnicodeDecodeError, CorruptRecordException, OversizedError):
             # The same batch once more, and those behind it: which producers' are aborted is known up to there.
             self._records = _Batches(self._records.data, self.next_fetch_offset)
-            yield from super()._unpack_records()
+        else:
+            return
+        yield from super()._unpack_records()
 
     def _consumer_record(self, tp: Any, record: Any) -> Any:
-        return record if self._value_deserializer is undressed else super()._consumer_record(tp, record)
+        if self._value_deserializer is undressed:
+            return record
+        if isinstance(record.headers, EncodedHeaders):  # nobody's that this project reads
+            record = _DefaultRecordPy(
+                record.offset, record.timestamp, record.timestamp_type, record.key, record.value, []
+            )
+        return super()._consumer_record(tp, record)
+
+
+class _FetchResult(fetcher.FetchResult):
+    """The fetched records of a partition, handed out within a bound of bytes as well as of number."""
+
+    _partition_records: _PartitionRecords | None
+
+    def getall(self, max_records: int | None = None) -> list[Any]:
+        """Return the next records: no more than this many, and not much more than STEP_BYTES of them."""
+        records = self._partition_records
+        if not self.check_assignment(self._topic_partition) or records is None:
+            return []
+        taken: list[Any] = []
+        size, most = 0, STEP_RECORDS if max_records is None else max_records
+        for record in records:
+            taken.append(record)
+            size += bytes_of(record)
+            if size > STEP_BYTES or len(taken) >= most:
+                self._update_position()
+                break
+        else:
+            self._update_position()
+            self._partition_records = None
+        return taken
 
 
 def undressed(value: bytes | None) -> bytes | None:
@@ -115,7 +200,10 @@ def undressed(value: bytes | None) -> bytes | None:
 def reading_consumer(**options: Any) -> AIOKafkaConsumer:
     """Return aiokafka's consumer, made to read any header name, and to fetch with less ado."""
     # Its fetcher offers no other place to say so; other consumers of this process lose nothing by it.
+    bound_aiokafka()
+    # aiokafka offers no other place to say so; other consumers of this process lose nothing by it.
     fetcher.MemoryRecords, fetcher.PartitionRecords = _Fetched, _PartitionRecords
+    fetcher.FetchResult = _FetchResult
     fetcher.FetchRequest = QuickFetchRequest
-    consumer.Fetcher = AttentiveFetcher
+    consumer.Fetcher, consumer.GroupCoordinator = AttentiveFetcher, LastingCoordinator
     return AIOKafkaConsumer(**options)

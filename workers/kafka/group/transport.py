@@ -24,19 +24,18 @@ from annals.agents.ports import Delivery
 from annals.workers.kafka.group.active_partitions import ActivePartitions
 from annals.workers.kafka.group.assignor import BalancedAssignor
 from annals.workers.kafka.group.header_names import reading_consumer, undressed
+from annals.workers.kafka.group.membership import REBALANCE_TIMEOUT_MS, SESSION_TIMEOUT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Iterable, Mapping
+    from contextlib import AbstractContextManager
 
     from aiokafka import AIOKafkaConsumer
 
+    from annals.workers.kafka.group.membership import Membership
     from annals.workers.kafka.group.sources import Sources
 
-SESSION_TIMEOUT_MS: Final = (
-    8_000  # after kill -9 a partition is without an owner for this long; the broker's minimum is 6 s
-)
 HEARTBEAT_INTERVAL_MS: Final = 2_000
-REBALANCE_TIMEOUT_MS: Final = 30_000
 MAX_POLL_INTERVAL_MS: Final = 300_000
 FETCH_MAX_WAIT_MS: Final = 500
 FETCH_BYTES: Final = 1 << 20  # per partition and fetch: some 4,000 commands
@@ -51,19 +50,29 @@ class GroupConsumer(Service):
 
     abstract = False
 
-    def __init__(self, consumer: Consumer, options: Mapping[str, Any], sources: Sources, **kwargs: Any) -> None:
-        """Take Faust's consumer, aiokafka options (connection, group_id, group_instance_id) and the sources."""
+    def __init__(
+        self,
+        consumer: Consumer,
+        options: Mapping[str, Any],
+        sources: Sources,
+        membership: Membership,
+        **kwargs: Any,
+    ) -> None:
+        """Take Faust's consumer, aiokafka options of the connection, the sources, and the membership to keep."""
         super().__init__(**kwargs)
         self.consumer = consumer
         self.app = consumer.app
         self._options = options
         self._sources = sources
+        self._membership = membership
         self._aiokafka: AIOKafkaConsumer | None = None
 
     async def on_start(self) -> None:
         """Connect, and join nothing yet: that begins with `subscribe`."""
         self._aiokafka = reading_consumer(
             **self._options,
+            group_id=self._membership.group,
+            group_instance_id=self._membership.instance_id,
             enable_auto_commit=False,
             isolation_level="read_committed",  # what a producer aborted is not a command
             auto_offset_reset="none",  # an offset that is gone means commands that expired: the shard says what then
@@ -79,6 +88,7 @@ class GroupConsumer(Service):
         )
         await self._aiokafka.start()
         self._aiokafka._fetcher.active_partitions = ActivePartitions()  # noqa: SLF001 - of all consumers only this one needs it
+        self._aiokafka._coordinator.membership = self._membership  # noqa: SLF001 - the same
         self._sources.attach(self._aiokafka)
 
     async def on_stop(self) -> None:
@@ -102,8 +112,9 @@ class GroupConsumer(Service):
         A partition without any record: its offset is not in the topic any more.
         """
         consumer = self.started_consumer()
+        self._require_alive(consumer)
         fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own driver does: the public call looks at all partitions
-        with fetcher._subscriptions.fetch_context():  # noqa: SLF001
+        with self.polling():
             try:
                 fetched: dict[TopicPartition, list[Any]] = await fetcher.fetched_records(
                     self._sources.open, timeout=FETCH_TIMEOUT_S, max_records=FETCH_RECORDS
@@ -111,6 +122,17 @@ class GroupConsumer(Service):
             except OffsetOutOfRangeError as error:
                 return {partition: [] for partition in error.args[0]}
         return fetched
+
+    def _require_alive(self, consumer: AIOKafkaConsumer) -> None:
+        """Raise what ended one of aiokafka's own tasks: without it nothing would be fetched, and nothing said."""
+        for task in (consumer._fetcher._fetch_task, consumer._client._sync_task):  # noqa: SLF001 - it tells nobody
+            if task.done() and not consumer._closed:  # noqa: SLF001
+                raise RuntimeError(f"aiokafka's task {task.get_coro().__qualname__} ended: {_reason(task)}")
+
+    def polling(self) -> AbstractContextManager[None]:
+        """Return a context that counts as polling: whoever does not poll for long has to leave the group."""
+        polling: AbstractContextManager[None] = self.started_consumer()._subscription.fetch_context()  # noqa: SLF001
+        return polling
 
     def assignment(self) -> Any:
         """Return the partitions that are assigned now."""
@@ -135,6 +157,11 @@ class GroupConsumer(Service):
 
     def close(self) -> None:
         """Close nothing early: `on_stop` leaves the group in order."""
+
+
+def _reason(task: asyncio.Task[None]) -> str:
+    error = None if task.cancelled() else task.exception()
+    return "cancelled" if error is None else repr(error.__cause__ or error)
 
 
 class RebalanceListener(ConsumerRebalanceListener):
@@ -163,14 +190,25 @@ class Consumer(driver.Consumer):
 
     def _new_consumer_thread(self) -> GroupConsumer:
         app = self.app
-        return GroupConsumer(self, app.consumer_options, app.sources, loop=self.loop, beacon=self.beacon)
+        return GroupConsumer(
+            self, app.consumer_options, app.sources, app.membership, loop=self.loop, beacon=self.beacon
+        )
 
     async def _drain_messages(self, fetcher: Any) -> None:
         """Hand each open partition's fetch to its agent, as one message, until stopped."""
+        try:
+            await self._drain(fetcher)
+        except asyncio.CancelledError:
+            # Faust takes one that meets a rebalance for a crash, also when that is how it stops its fetcher
+            if not fetcher._stopped.is_set():  # noqa: SLF001
+                raise
+
+    async def _drain(self, fetcher: Any) -> None:
         sources: Sources = self.app.sources
         while not (self._stopped.is_set() or fetcher._stopped.is_set()):  # noqa: SLF001 - Faust's own loop does the same
             if not self.flow_active or not sources.open:
-                await self._wait_for_work(sources)
+                with self._thread.polling():  # a worker in reserve, or one that folds, has no open source for long
+                    await self._wait_for_work(sources)
                 continue
             fetched = await self._thread.fetch()
             # no await between the fetch and this: a seek cannot come between records and their generation

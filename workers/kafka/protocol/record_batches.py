@@ -10,12 +10,11 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
-
-from annals.workers.kafka.protocol.wire_requests import unsigned_at
+from annals.topics.wire import signed_at
+from annals.workers.kafka.protocol.unpacking import MOST_HEADERS, OversizedError, unpack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     Record = tuple[int, bytes | None, bytes | None, bytes]  # offset, key, value, headers as they stand
 
@@ -27,14 +26,9 @@ _MAGIC: Final = 2
 _CODEC: Final = 0x07  # bits of the attributes
 _TRANSACTIONAL: Final = 0x10
 _CONTROL: Final = 0x20
-_DECODERS: Final[dict[int, Callable[[bytes], bytes]]] = {
-    0: bytes,
-    1: gzip_decode,
-    2: snappy_decode,
-    3: lz4_decode,
-    4: zstd_decode,
-}
 _CONTINUED: Final = 0x80  # a byte of a varint that is not its last
+NO_HEADERS: Final = b"\0"
+MOST_UNREAD: Final = 1_000  # records of a batch that is too large to be read: told one by one, as foreign, up to here
 
 
 class FormatError(Exception):
@@ -70,14 +64,18 @@ class Batch(NamedTuple):
     def records(self) -> Iterator[Record]:
         """Yield the records. One that cannot be read, on a disk that rots, is one without key and value, and the last.
 
-        What is checked is the frame: nothing is said of what is inside.
+        Those of a batch that unpacks to more than is read (`annals.workers.kafka.protocol.unpacking`) are all without
+        key and value. What is checked is the frame: nothing is said of what is inside.
         """
         number = -1
         try:
             for number, record in enumerate(_records(self)):  # noqa: B007 - how far it came
                 yield record
+        except OversizedError:
+            for number in range(min(self.size, MOST_UNREAD)):
+                yield (self.base_offset + number, None, None, NO_HEADERS)
         except Exception:  # noqa: BLE001 - each codec has errors of its own
-            yield (self.base_offset + number + 1, None, None, b"\0")
+            yield (self.base_offset + number + 1, None, None, NO_HEADERS)
 
 
 def batches_of(data: bytes) -> list[Batch]:
@@ -102,7 +100,7 @@ def batches_of(data: bytes) -> list[Batch]:
 
 def _records(batch: Batch) -> Iterator[Record]:
     codec = batch.attributes & _CODEC
-    body = _DECODERS[codec](batch.body) if codec else batch.body
+    body = unpack(codec, batch.body) if codec else batch.body
     base, at = batch.base_offset, 0
     for _ in range(batch.size):
         # Varints are read in place where they are as short as nearly always: calls would double the time.
@@ -114,7 +112,7 @@ def _records(batch: Batch) -> Iterator[Record]:
             end = at + 2 + ((low & 0x7F | high << 7) >> 1)
             at += 3
         else:
-            length, at = _varint(body, at)
+            length, at = signed_at(body, at)
             end = at + length
             at += 1
         while body[at] >= _CONTINUED:  # the timestamp is not looked at
@@ -128,14 +126,14 @@ def _records(batch: Batch) -> Iterator[Record]:
             offset = base + ((low & 0x7F | high << 7) >> 1)
             at += 2
         else:
-            delta, at = _varint(body, at)
+            delta, at = signed_at(body, at)
             offset = base + delta
         low = body[at]
         if low & 0x81 == 0:
             at += 1
             to = at + (low >> 1)
         else:
-            length, at = _varint(body, at)
+            length, at = signed_at(body, at)
             to = at + length if length >= 0 else -1
         key = None if to < 0 else body[at:to]
         at = at if to < 0 else to
@@ -144,7 +142,7 @@ def _records(batch: Batch) -> Iterator[Record]:
             at += 2
             to = at + ((low & 0x7F | high << 7) >> 1)
         else:
-            length, at = _varint(body, at)
+            length, at = signed_at(body, at)
             to = at + length if length >= 0 else -1
         value = None if to < 0 else body[at:to]
         at = at if to < 0 else to
@@ -158,24 +156,20 @@ def headers_of(raw: bytes) -> list[tuple[str, bytes | None]]:
     """Decode the headers of a record. A name's bytes that are not UTF-8 become surrogates (PEP 383).
 
     Raises:
-        ValueError, IndexError: they are not whole.
+        ValueError, IndexError: they are not whole, or more than are read.
     """
-    count, at = _varint(raw, 0)
+    count, at = signed_at(raw, 0)
+    if count > MOST_HEADERS:
+        raise ValueError(f"more than {MOST_HEADERS} headers")
     headers: list[tuple[str, bytes | None]] = []
     for _ in range(count):
-        length, at = _varint(raw, at)
+        length, at = signed_at(raw, at)
         name = raw[at : at + length].decode(errors="surrogateescape")
         at += length
-        length, at = _varint(raw, at)
+        length, at = signed_at(raw, at)
         value = None if length < 0 else raw[at : at + length]
         at += max(length, 0)
         headers.append((name, value))
     if at != len(raw):
         raise ValueError("headers end before or behind their record")
     return headers
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """Return a signed number, and where what follows it begins."""
-    number, at = unsigned_at(data, at)
-    return number >> 1 ^ -(number & 1), at

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.types import CompactArray, CompactString, Int16, Int32, TaggedFields
 
-from annals.topics.wire import unsigned_varint
+from annals.topics.wire import unsigned_at, unsigned_varint
 from annals.workers.kafka.protocol.wire_requests import (
     NO_TAGS,
     AnswerHeader,
@@ -25,7 +25,6 @@ from annals.workers.kafka.protocol.wire_requests import (
     behind_tags,
     compact,
     compact_at,
-    unsigned_at,
 )
 
 if TYPE_CHECKING:

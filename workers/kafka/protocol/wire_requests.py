@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 from aiokafka.errors import IncompatibleBrokerVersion
 from aiokafka.protocol.types import TaggedFields
 
-from annals.topics.wire import unsigned_varint
+from annals.topics.wire import unsigned_at, unsigned_varint
 
 if TYPE_CHECKING:
     from io import BytesIO
 
 _HEAD: Final = Struct(">hhih")  # key, version, correlation id, length of the client's id
 _CORRELATION: Final = Struct(">i")
-_MORE: Final = 0x80
 NO_TAGS: Final = b"\0"
 
 
@@ -88,16 +87,6 @@ class EncodedRequest:
 def compact(value: bytes | None) -> bytes:
     """Return a compact string or bytes, nullable or not."""
     return b"\0" if value is None else unsigned_varint(len(value) + 1) + value
-
-
-def unsigned_at(view: bytes | memoryview, at: int) -> tuple[int, int]:
-    """Return the unsigned varint there, and where what follows it begins."""
-    number = shift = 0
-    while (byte := view[at]) >= _MORE:
-        number |= (byte & 0x7F) << shift
-        shift += 7
-        at += 1
-    return number | byte << shift, at + 1
 
 
 def compact_at(view: memoryview, at: int) -> tuple[bytes, int]:

@@ -52,7 +52,7 @@ async def copies_of(
             start, stop = reach[other]
             while stop > start:
                 begin = max(start, stop - STEP_OFFSETS)
-                if copies := await _copies(client, other, begin, stop, own):
+                async for copies in _copies(client, other, begin, stop, own):
                     yield copies
                 stop = begin
     finally:
@@ -75,17 +75,24 @@ async def _until_visible(client: AIOKafkaClient, others: Sequence[Where], tell: 
         await asyncio.sleep(OPEN_POLL_S)
 
 
-async def _copies(client: AIOKafkaClient, where: Where, start: int, stop: int, origin: int) -> list[CopyRecord]:
-    copies: list[CopyRecord] = []
+async def _copies(
+    client: AIOKafkaClient, where: Where, start: int, stop: int, origin: int
+) -> AsyncIterator[list[CopyRecord]]:
+    """Yield copies in steps that `read_range` bounds in bytes."""
     async for records in read_range(client, where, start, stop):
+        copies: list[CopyRecord] = []
         for _, key, value, raw in records:
             if _NAME not in raw:
                 continue
-            headers = headers_of(raw)
+            try:
+                headers = headers_of(raw)
+            except ValueError:  # more than any copy of ours has
+                continue
             offset = decimal_header(headers[-1:], ORIGIN_OFFSET)
             if offset is not None and headers[-2:-1] == [(ORIGIN_PARTITION, b"%d" % origin)]:
                 copies.append(CopyRecord(where[1], offset, key, value, headers[:-2]))
-    return copies
+        if copies:
+            yield copies
 
 
 def letters_of(records: Iterable[Any], where: Where) -> list[DeadLetterRecord]:

@@ -17,7 +17,7 @@ from annals.workers.kafka.protocol.record_batches import Batch, batches_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Iterable, Sequence
+    from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     Where = tuple[str, int]  # topic, partition
 
 FETCH_BYTES: Final = 2 << 20  # some 2,000 events, a fortieth of a second of work: the next fetch comes meanwhile
+STEP_BYTES: Final = 16 << 20  # unpacked, of one step: most fetches are one
+RECORD_BYTES: Final = 250  # measured: what a record takes beside its parts
 FETCH_WAIT_MS: Final = 500
 LEAST_BYTES: Final = 64 << 10
 PATIENCE_S: Final = 30.0  # how long a leader may be away before the reading is given up
@@ -80,11 +82,11 @@ async def _wait_for_leader(client: AIOKafkaClient, error: Exception, deadline: f
 async def read_range(
     client: AIOKafkaClient, where: Where, start: int, end: int, most_bytes: int = FETCH_BYTES
 ) -> AsyncGenerator[list[Record], None]:
-    """Yield the committed records with offsets from `start` to below `end`, in steps of one fetch.
+    """Yield the committed records with offsets from `start` to below `end`, in steps of at most one fetch.
 
     Headers are as they stand (`annals.workers.kafka.protocol.record_batches`). `end` is at most the last stable offset.
-    While one step is worked on, the next one is on its way. Checksums of batches are not checked: who reads so checks
-    what is inside.
+    While one fetch is worked on, the next one is on its way. A fetch that unpacks to more than STEP_BYTES comes in
+    several steps. Checksums of batches are not checked: who reads so checks what is inside.
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
@@ -104,7 +106,8 @@ async def read_range(
                 needed = part.size * (end - position) // max(1, position - begin) + LEAST_BYTES
                 fetching = asyncio.create_task(_fetch(client, where, position, min(most_bytes, needed)))
                 await asyncio.sleep(0)  # the request goes out before the work begins
-            yield _committed(part, begin, end)
+            for records in _steps(_committed(part, begin, end)):
+                yield records
     finally:
         if fetching is not None:
             fetching.cancel()
@@ -138,9 +141,25 @@ def _part(members: Sequence[Any], version: int) -> _Part:
     return _Part(batches_of(data), sorted(aborted or [], key=lambda each: each[1]), len(data))
 
 
-def _committed(part: _Part, start: int, end: int) -> list[Record]:
-    """Return the records from `start` to below `end` that no transaction took back, without the markers (KIP-98)."""
-    records: list[Record] = []
+def _steps(batches: Iterable[Iterable[Record]]) -> Iterator[list[Record]]:
+    """Yield the records of batches in lists of not much more than STEP_BYTES, at least one list."""
+    step: list[Record] = []
+    size = 0
+    for batch in batches:
+        for record in batch:
+            step.append(record)
+            size += RECORD_BYTES + len(record[1] or b"") + len(record[2] or b"") + len(record[3])
+            if size > STEP_BYTES:
+                yield step
+                step, size = [], 0
+    yield step
+
+
+def _committed(part: _Part, start: int, end: int) -> Iterator[Iterable[Record]]:
+    """Yield the batches' records from `start` to below `end` that no transaction took back, without markers (KIP-98).
+
+    A batch is unpacked when it is come to.
+    """
     aborted, aborting = list(part.aborted), set()
     for batch in part.batches:
         while aborted and aborted[0][1] <= batch.base_offset:
@@ -149,7 +168,5 @@ def _committed(part: _Part, start: int, end: int) -> list[Record]:
             if batch.is_abort():
                 aborting.discard(batch.producer_id)
         elif not (batch.is_transactional and batch.producer_id in aborting):
-            records += batch.records()
-    if records and (records[0][0] < start or records[-1][0] >= end):
-        return [record for record in records if start <= record[0] < end]
-    return records
+            is_whole = start <= batch.base_offset and batch.next_offset <= end
+            yield batch.records() if is_whole else (each for each in batch.records() if start <= each[0] < end)

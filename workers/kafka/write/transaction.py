@@ -49,6 +49,7 @@ from annals.workers.kafka.protocol.transactions_v2 import (
     finalized_level,
 )
 from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers, error_of
+from annals.workers.kafka.write.transactional_ids import producer_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -64,7 +65,6 @@ CONCURRENT_BACKOFF_S: Final = 0.001  # the markers of the transaction before are
 ALL_REPLICAS: Final = -1
 OFFSET_ATTEMPTS: Final = 10  # 1 ms, doubled each time: a second in all
 BUSY_PATIENCE_S: Final = 10.0  # markers that take longer than a dead worker's transaction may are written by nobody
-EXPIRY_S: Final = 3600.0  # an id that is not used is forgotten after days (`transactional.id.expiration.ms`)
 MARKERS_S: Final = 0.003  # by then they are nearly always written; asking whether they are is one request more
 SEQUENCES: Final = 1 << 31  # sequence numbers are 31 bits and wrap to 0 (KIP-98)
 
@@ -97,7 +97,6 @@ class TransactionalWriter:
         self._sequences: dict[Where, int] = {}
         self._is_implicit = False
         self._ended_at = 0.0
-        self._used_at = 0.0
         self._ends_at = 0.0
 
     @property
@@ -139,7 +138,7 @@ class TransactionalWriter:
             error = error_of(answer.error_code)
             if error is None:
                 level = await finalized_level(client, node, FEATURE, group=ConnectionGroup.COORDINATION)
-                self._is_implicit, self._ended_at, self._used_at = level >= IMPLICIT_FROM, 0.0, monotonic()
+                self._is_implicit, self._ended_at = level >= IMPLICIT_FROM, 0.0
                 self._producer_id, self._epoch = answer.producer_id, answer.producer_epoch
                 return
             if error in MOVED:
@@ -173,7 +172,7 @@ class TransactionalWriter:
             renewed = await self._transact(producer, batches, offsets, expected)
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             late = monotonic() >= self._ends_at
-            if self._is_fence(error):
+            if await self._is_fence(error, producer):
                 raise FencedError(f"{self._id}: another worker writes this journal now", outlasted=late) from error
             if late:
                 raise OutlastedError(f"{self._id}: {type(error).__name__} after {TRANSACTION_TIMEOUT_MS} ms") from error
@@ -182,13 +181,17 @@ class TransactionalWriter:
         if renewed != (producer, self._epoch):
             self._sequences.clear()  # they begin anew with each epoch
         self._producer_id, self._epoch = renewed
-        self._used_at = self._ended_at
 
-    def _is_fence(self, error: Exception) -> bool:
+    async def _is_fence(self, error: Exception, producer: int) -> bool:
         """Whether it says that another writer has the transactional id."""
-        # Also where the id has another producer id, since its owner's epochs ran out; unless Kafka only forgot it.
-        is_mapped_anew = isinstance(error, InvalidProducerIdMapping) and monotonic() - self._used_at < EXPIRY_S
-        return is_mapped_anew or isinstance(error, _FENCED)
+        if not isinstance(error, InvalidProducerIdMapping):
+            return isinstance(error, _FENCED)
+        # The id has another producer, since its owner's epochs ran out; or the brokers forgot it, since it was idle for
+        # longer than their `transactional.id.expiration.ms`: then nobody else writes.
+        try:
+            return await producer_of(self._brokers, self._id) not in {None, producer}
+        except (KafkaError, OSError, TimeoutError, AssertionError):
+            return False  # not known either, and what is not known leads to a new fence
 
     async def close(self) -> None:
         """Close the connections. What was open is ended by the next owner's fence or by the broker's timeout."""

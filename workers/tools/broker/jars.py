@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LOCK: Final = Path(__file__).with_name("jars.json")
 CONNECTIONS: Final = 6
 TIMEOUT_SECONDS: Final = 30
-INSTALL: Final = "`make setup`, or `uv sync --extra broker` in the checkout"
+INSTALL: Final = "`make setup` or `uv sync --extra broker` in a checkout, `pip install 'WHEEL[broker]'` for a wheel"
 
 
 class Jar(NamedTuple):
@@ -131,7 +131,9 @@ def _maven_central(repository: Path) -> Any:
     try:
         from jgo.maven import MavenContext  # noqa: PLC0415 - an extra, and only needed once
     except ImportError as error:
-        raise BrokerError(f"{error.name} is not installed; the broker needs the extra: {INSTALL}") from None
+        raise BrokerError(
+            f"{error.name} is not installed: the broker, demo and bench need the extra `broker`: {INSTALL}"
+        ) from None
     return MavenContext(repo_cache=repository, timeout=TIMEOUT_SECONDS)
 
 

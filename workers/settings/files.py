@@ -1,0 +1,89 @@
+"""Files that somebody named in a setting: read whole within a bound of bytes and of time, whatever they are.
+
+A path may name a pipe that nobody writes to, a device without an end, a folder, a terminal. A pipe that is written to,
+as a shell makes one of `<(command)`, is as good as a file.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+from pathlib import Path
+from time import monotonic
+from typing import Final
+
+WITHIN_S: Final = 5.0  # for a program at the other end of a pipe
+READ_BYTES: Final = 1 << 16
+LARGEST_TLS_BYTES: Final = 16 << 20
+
+
+class UnreadableError(Exception):
+    """A file cannot be read as a setting; the message says why, and follows its name: 'is a folder'."""
+
+
+def path_of(text: str) -> Path:
+    """Return the path that a text names, with `~` as the shell has it.
+
+    Raises:
+        UnreadableError: no path can be so, or there is no such user.
+    """
+    if "\0" in text:
+        raise UnreadableError("has a null character, which no path has")
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UnreadableError("names the home of a user that does not exist") from None
+
+
+def read_whole(text: str, most_bytes: int) -> bytes:
+    """Return what is in a file or pipe.
+
+    Raises:
+        UnreadableError: it is not there or may not be read, is too large, or does not end in time.
+    """
+    try:
+        # without waiting: a pipe is opened, and found to be at its end, where nobody writes to it
+        descriptor = os.open(path_of(text), os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+        try:
+            return _read(descriptor, most_bytes)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from None
+
+
+def _read(descriptor: int, most_bytes: int) -> bytes:
+    content = bytearray()
+    deadline = monotonic() + WITHIN_S
+    while len(content) <= most_bytes:
+        try:
+            read = os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            select.select([descriptor], [], [], max(0.0, deadline - monotonic()))
+            if monotonic() >= deadline:
+                raise UnreadableError(f"does not end: nothing more came within {WITHIN_S:.0f} s") from None
+            continue
+        if not read:
+            return bytes(content)
+        content += read
+    raise UnreadableError(f"is too large: it has more than {most_bytes} bytes")
+
+
+def regular_file(text: str, most_bytes: int = LARGEST_TLS_BYTES) -> Path:
+    """Return the path of a file for a library that reads it by itself, and would wait for a pipe or read a device.
+
+    Raises:
+        UnreadableError: it is not there or may not be read, is something else, or is too large.
+    """
+    path = path_of(text)
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise UnreadableError("is no file")
+        if found.st_size > most_bytes:
+            raise UnreadableError(f"is too large: it has more than {most_bytes} bytes")
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise UnreadableError(f"cannot be read: {error.strerror}") from None

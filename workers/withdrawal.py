@@ -1,0 +1,93 @@
+"""A worker that cannot open its stores leaves the group to others, and comes back when it can.
+
+A store fails for reasons of this worker's own: its disk is full or gone, its rights or files are missing. What it keeps
+in the group stands still, although another worker could have it. One that is alone in the group stays: nobody else
+would take what it has, and it goes on trying.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka.client import CoordinationType
+from aiokafka.errors import KafkaError
+
+from annals.agents.writing.cancellation import is_task_cancelled
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.group.instances import group_members
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from annals.workers.writing.shards import Shards, Stores
+
+log = structlog.get_logger(__name__)
+
+PATIENCE_S: Final = 10.0  # for which a store may fail to open: a disk or a right may come back at once
+LOOK_S: Final = 1.0
+FIRST_RETRY_S: Final = 5.0  # each time that it leaves, others have a rebalance
+LAST_RETRY_S: Final = 300.0
+
+
+class Withdrawal:
+    """Says when a worker has to leave its group, and when it may come back."""
+
+    def __init__(self, options: Mapping[str, Any], group: str, instance_id: str | None) -> None:
+        """Take aiokafka options, the group, and the instance id of a static member."""
+        self._options = options
+        self._group = group
+        self._instance_id = instance_id
+        self._retry_s = FIRST_RETRY_S
+        self.reason: str | None = None
+        """Why the worker is outside of the group."""
+        self._stores: Sequence[Stores] = ()
+
+    async def until_due(self, shards: Shards) -> None:
+        """Wait until stores have failed to open for too long, and another member could have their shards."""
+        began = asyncio.get_running_loop().time()
+        while True:
+            failing = shards.failing_stores(PATIENCE_S)
+            if failing and await self._has_others(is_member=True):
+                break
+            await asyncio.sleep(LOOK_S)
+        if asyncio.get_running_loop().time() - began > LAST_RETRY_S:
+            self._retry_s = FIRST_RETRY_S
+        self._stores = failing
+        self.reason = f"this worker cannot open its stores, and left the consumer group to others: {failing[0].failure}"
+        log.error("leaving the consumer group", group=self._group, reason=failing[0].failure)
+
+    async def until_over(self) -> None:
+        """Wait until the stores can be opened, or nobody else is in the group."""
+        while True:
+            await asyncio.sleep(self._retry_s)
+            self._retry_s = min(2 * self._retry_s, LAST_RETRY_S)
+            if await self._can_open() or not await self._has_others(is_member=False):
+                break
+        log.info("coming back to the consumer group", group=self._group)
+        self.reason = None
+
+    async def _can_open(self) -> bool:
+        for stores in self._stores:
+            try:
+                await stores.close(await stores.open())
+            except Exception as error:  # noqa: BLE001 - the binding raises bare Exceptions with RocksDB's words
+                log.warning("the stores still cannot be opened", reason=str(error))
+                return False
+        return True
+
+    async def _has_others(self, *, is_member: bool) -> bool:
+        try:
+            client = await connect(self._options, ())
+            try:
+                coordinator = await client.coordinator_lookup(CoordinationType.GROUP, self._group)
+                members = await group_members(client, coordinator, self._group)
+            finally:
+                await client.close()
+        except (KafkaError, OSError, asyncio.CancelledError):
+            if is_task_cancelled():
+                raise
+            return False  # as long as nobody knows, the worker stays where it is, or tries to come back
+        others = [member for member in members if not self._instance_id or member.instance_id != self._instance_id]
+        return len(others) > (1 if is_member and not self._instance_id else 0)
