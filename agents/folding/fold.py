@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class Fold:
-    """Folds one journal partition into a ledger, and counts what it met."""
+    """Folds one journal partition into a working set, and counts what it met."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Fold:
         partitions: int,
         releases: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Take the kind's decider, the shard's ledger, and which partition of how many this is.
+        """Take the kind's decider, the shard's working set, and which partition of how many this is.
 
         `releases`: the release that published a version of an event, by the schema's URN, as far as that is known.
         """

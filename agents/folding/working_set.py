@@ -30,7 +30,7 @@ class AggregateCache:
         self._working_sets = 0
 
     def new_working_set(self) -> int:
-        """Return a number of its own for a ledger: what an older ledger of a shard kept is never found again."""
+        """Return a number for a working set: what an older one of a shard kept is never found again."""
         self._working_sets += 1
         return self._working_sets
 

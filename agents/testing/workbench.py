@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import Aggregate
 from annals.agents.testing.specification import NOW
-from annals.agents.writing.evaluation import Rejection, parsed, verdict
+from annals.agents.writing.evaluation import Rejection, evaluate, parsed
 from annals.schemas import outcome
 from annals.schemas.chain import seal
 from annals.schemas.envelope import RecordedEvent
@@ -66,7 +66,7 @@ class Workbench:
         if told:
             return outcome.duplicate(*named, told[-1][0], told[-1][2], told)
         current = self._standing.get(key, Aggregate(0, None, "", decider.initial))
-        found = verdict(decider, command, parsed(decider, command), current, self.now)
+        found = evaluate(decider, command, parsed(decider, command), current, self.now)
         if isinstance(found, Rejection):
             return outcome.rejected(*named, current.version, current.head, *found)
         written = [self._record(decider, command, event) for event in found]

@@ -146,7 +146,7 @@ class Acknowledged:
         """If there is doubt, see that the last decided command stands where it stood: others may be below it.
 
         Raises:
-            DisturbedError: it does not; what that means, opening decides.
+            StaleStateError: it does not; what that means, opening decides.
         """
         known = self.metadata.command
         if self._is_doubted and known is not None and await self._journal.command_digest(known.offset) != known.digest:

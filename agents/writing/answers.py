@@ -1,4 +1,4 @@
-"""What a command is told: the outcome's value and headers, for every way in which a command can end."""
+"""Outcomes: value and headers, for every way in which a command can end."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A batch of commands, decided: for each its answer, in order, as the records of one transaction.
 
-Later commands see what earlier ones of the batch changed, through the ledger. Nothing here waits, and nothing here is
-lasting: the commit makes it so, or nothing of it has happened.
+Later commands see what earlier ones of the batch changed, through the working set. Nothing here waits, and nothing is
+final before the commit. The steps of a decision are listed in `decision_plan`.
 """
 
 from __future__ import annotations
@@ -198,7 +198,7 @@ class Batch:
             self.tally.statuses[status] += 1
 
     def _write(self, plan: DecisionPlan) -> tuple[int, Exception | None]:
-        """Seal and answer what a chunk plans, in order, and let the ledger know.
+        """Seal and answer what a chunk plans, in order, and record it in the working set.
 
         Return how many of its records are done, and what went wrong with the one behind them, if anything did.
         """

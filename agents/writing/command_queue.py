@@ -92,7 +92,7 @@ class CommandQueue:
         first: the next offset to decide. What was delivered anew while its transaction was still in flight is left out.
 
         Raises:
-            DisturbedError: what waits must not be decided before everything was read again.
+            StaleStateError: what waits must not be decided before everything was read again.
         """
         self._is_woken = False
         if self._stale_state is not None:

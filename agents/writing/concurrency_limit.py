@@ -1,14 +1,13 @@
-"""Turns: how many shards of a process may be in a transaction at once, found from how long commits take.
+"""An adaptive concurrency limit: how many shards of a process may be in a transaction at once.
 
-Where the cores or the broker are full, each transaction makes the others longer, and fewer, larger ones at once lower
-the wait of all. Where commits take long because the broker is far away, a bound would only let shards stand idle. Which
-of the two it is, is found out by trying: for some commits one step fewer (or more) may be at once, for as many it is as
-before, in turns, and what made commands wait less is kept. The trials are those of PCC (Dong et al., NSDI 2015).
+Where the cores or the broker are the bottleneck, concurrent transactions slow one another down, and fewer, larger ones
+lower the wait of every command. Where commits are slow because the broker is far away, a limit would only leave shards
+idle. The limit is found by A/B trials, as in PCC (Dong et al., NSDI 2015): the current limit and a changed one take
+turns, 16 commits each, and the one with the lower estimated wait is kept.
 
-A command waits for half a round of the shards, on the average, and then for its own commit. With `held` transactions at
-once, of `wanted` that there would be without a bound, a round takes `wanted / held` commits. On the ways to its shard
-and to who reads its event there are about as many requests again (produce, fetch and fetch; a commit has four, one
-behind the other), which meet the same crowd:
+The estimate: a command waits, on average, for half a round of the shards and then for its own commit. With `held`
+concurrent transactions, of `wanted` without a limit, a round takes `wanted / held` commits. Around the commit, which
+takes four requests one after the other, there are about as many again (produce, fetch and fetch):
 
     wait = commit * (2 + wanted / (2 * held))
 """
@@ -24,19 +23,13 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-MIN_LIMIT: Final = 2  # one decides while the other commits
-SMALL: Final = 100  # commands; with more, a transaction costs more by its size than by being one
-PERMIT_S: Final = 1.0  # longer than a commit of a broker that is well: behind a dead one nobody else may wait
-COMMITS_PER_PHASE: Final = (
-    16  # commits in a row with the same bound: few, so that what else changes changes both sides of a trial
-)
-COMMITS_PER_SIDE: Final = (
-    128  # commits on each side of a trial; one takes 40 % more or less than another, their mean 4 %
-)
-RECENT_COMMITS: Final = 64  # commits that tell how many would be at once now
-COMMITS_BETWEEN_TRIALS: Final = (
-    1_500  # commits after a trial that changed nothing: to try costs a little; and so many in vain end one
-)
+MIN_LIMIT: Final = 2  # one shard decides while another commits
+SMALL: Final = 100  # commands; larger transactions cost by their size, and take no permit
+PERMIT_S: Final = 1.0  # longer than a healthy commit: nobody waits behind a dead broker
+COMMITS_PER_PHASE: Final = 16  # few, so that other changes of the load meet both sides of a trial
+COMMITS_PER_SIDE: Final = 128  # single commits vary by 40 %, the mean of so many by 4 %
+RECENT_COMMITS: Final = 64  # from which the present concurrency is estimated
+COMMITS_BETWEEN_TRIALS: Final = 1_500  # after a trial that changed nothing; a trial without a result ends after as many
 
 
 class Side:
@@ -62,14 +55,14 @@ class Side:
 
 
 class LimitSearch:
-    """The rule: finds how many may be at once."""
+    """Searches the limit by trials."""
 
     def __init__(self) -> None:
-        """Begin without a bound."""
+        """Begin without a limit."""
         self.most: float = math.inf
-        """How many may be at once, trials aside."""
+        """The limit, trials aside."""
         self.now: float = math.inf
-        """How many may be at once at this moment."""
+        """The limit at this moment."""
         self.phase = 0
         """A number that changes with `now`."""
         self._rest = RECENT_COMMITS
@@ -82,10 +75,10 @@ class LimitSearch:
         self._left = 0
 
     def record_commit(self, phase: int, held: int, wanted: int, commit_s: float) -> None:
-        """Learn from a commit of a small batch.
+        """Record a commit of a small batch.
 
         phase: the one in which its transaction began; held: how many were at once then, itself among them; wanted: how
-        many there would be without a bound.
+        many there would be without a limit.
         """
         if self._sides is None:
             self._recent.append(wanted)
@@ -94,7 +87,7 @@ class LimitSearch:
                 self._begin()
             return
         if phase != self.phase or not (held > self._low if self._is_high else held >= self._low):
-            self._rest -= 1  # begun before, or the bound was not felt: it says nothing of this side
+            self._rest -= 1  # begun before, or the limit was not reached: it says nothing of this side
             if self._rest <= 0:
                 self._end(self.most)
             return
@@ -109,7 +102,7 @@ class LimitSearch:
             self._end(self._low if low.wait_s() < high.wait_s() else self._high)
 
     def remove_limit(self) -> None:
-        """Let all be at once, and learn anew: a broker that does not answer is no crowd, and hangs turn after turn."""
+        """Remove the limit and search anew: a broker that does not answer is no sign of contention."""
         self._end(math.inf)
         self._rest = RECENT_COMMITS
 
@@ -150,12 +143,12 @@ class LimitSearch:
 
 
 class Permit:
-    """A place among those that are in a transaction at once."""
+    """The right to be in a transaction, within the limit."""
 
     __slots__ = ("_concurrency_limit", "_held", "_phase", "_until")
 
     def __init__(self, concurrency_limit: ConcurrencyLimit | None, phase: int = 0, held: int = 0) -> None:
-        """Take the turns that it is one of; none: it takes no place, and teaches nothing."""
+        """Take the limit that it counts against; None: it counts against none, and its commit is not recorded."""
         self._concurrency_limit = concurrency_limit
         self._until = (
             asyncio.get_running_loop().call_later(PERMIT_S, self._expire) if concurrency_limit is not None else None
@@ -164,14 +157,14 @@ class Permit:
         self._held = held
 
     def record_commit(self, commands: int, commit_s: float) -> None:
-        """Learn from its commit, unless it has ended, or its size tells more than how many were at once."""
+        """Record its commit, unless it has ended or was large."""
         if self._concurrency_limit is not None and commands <= SMALL and commit_s > 0:
             self._concurrency_limit.rule.record_commit(
                 self._phase, self._held, self._concurrency_limit.wanted, commit_s
             )
 
     def end(self) -> None:
-        """Give the place to the next; once, also if it was given away because it took too long."""
+        """Give the permit back, once; nothing happens if it has expired."""
         if self._concurrency_limit is not None and self._until is not None:
             concurrency_limit, self._concurrency_limit = self._concurrency_limit, None
             self._until.cancel()
@@ -184,22 +177,22 @@ class Permit:
 
 
 class ConcurrencyLimit:
-    """Hands out turns in the order in which they were asked for."""
+    """Hands out permits, first come first served."""
 
     def __init__(self) -> None:
-        """Begin without a bound."""
+        """Begin without a limit."""
         self.rule = LimitSearch()
         self._held = 0
         self._waiting: deque[asyncio.Future[Permit]] = deque()
 
     @property
     def wanted(self) -> int:
-        """How many have a turn or wait for one."""
+        """How many have a permit or wait for one."""
         return self._held + len(self._waiting)
 
     @asynccontextmanager
     async def permit(self, commands: int) -> AsyncIterator[Permit]:
-        """Wait for a turn, and hold it for the block, but no longer than `LASTS_S`.
+        """Wait for a permit, and hold it for the block, but no longer than `PERMIT_S`.
 
         commands: how many wait to be decided; with more than a small batch there is nothing to wait for.
         """
@@ -210,7 +203,7 @@ class ConcurrencyLimit:
             permit.end()
 
     def ended(self) -> None:
-        """Take a place back, and give it to who waits."""
+        """Take a permit back, and give it to the next in line."""
         self._held -= 1
         while self._waiting and self._held < self.rule.now:
             future = self._waiting.popleft()

@@ -1,8 +1,18 @@
-"""A few dozen commands on their way to their answers: all are read, then all are decided; `Batch` seals and answers.
+"""The plan for a few dozen commands: all are read, then all are decided. `Batch` seals their events and answers them.
 
-One command at a time would touch the code and the data of each phase anew for each command; a few dozen together stay
-in the processor's caches (docs/adr/0010-chunks.md). Nothing here has an effect. Where a command needs what only an
-earlier one's seal can tell, its head, the chunk ends before it, and the rest is planned anew.
+Phase by phase, a few dozen at a time, code and data stay in the processor's caches (docs/adr/0010-chunks.md). Planning
+has no effect. A command that expects a head which an earlier command of the plan will make ends the plan: it is planned
+again once that event is sealed.
+
+The steps of one decision, in the order that the contract prescribes (the first that applies answers):
+
+1. Read the record: what cannot be read becomes a dead letter.
+2. Route it: what belongs to another partition is forwarded.
+3. Deduplicate: the command's id is looked up among the events of its aggregate.
+4. Evaluate: type, data, expected version and head, what is already true, the lifecycle, the rules.
+5. Evolve: the state that the next command of the plan meets.
+
+`Batch` goes on: 6. seal the events, 7. answer, and the shard: 8. commit, 9. fold.
 """
 
 from __future__ import annotations
@@ -13,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from msgspec import Struct
 
 from annals.agents.ports import Aggregate, CommandEvents, CommandRecord, command_key
-from annals.agents.writing.evaluation import Rejection, parsed, verdict
+from annals.agents.writing.evaluation import Rejection, evaluate, parsed
 from annals.schemas.envelope import Command
 from annals.schemas.messages import Message
 from annals.schemas.wire.dead_letter import MISROUTED, DeadLetter
@@ -63,9 +73,9 @@ class Setting(NamedTuple):
 class PlannedCommand(Struct, gc=False):
     """One command that is decided here, and what becomes of it.
 
-    index: its place in the chunk; known: its `ports.command_key`; before: where its aggregate stood; state: after
-    `events`; told: the events of the same command, answered before. Once its events are sealed, caused: these; head:
-    the CID of the last one as text.
+    index: its place in the plan; dedup_key: see `ports.command_key`; aggregate: where its aggregate stood; state: after
+    `events`; earlier_events: those of the same command, decided before. Once its events are sealed, sealed_events:
+    these; head: the CID of the last one as text; after: where its aggregate stands then.
     """
 
     index: int
@@ -87,8 +97,9 @@ class PlannedCommand(Struct, gc=False):
 class DecisionPlan:
     """The plan for a few dozen records.
 
-    taken: how many of the records it is for; asks: the commands that are decided here; buried: (index, record, reason,
-    message) of those that cannot be read; forwarded: (index, record, key, partition) of those that belong elsewhere.
+    taken: how many of the records it is for; commands: those that are decided here; dead_lettered: (index, record,
+    reason, message) of those that cannot be read; forwarded: (index, record, key, partition) of those that belong to
+    another partition.
     """
 
     def __init__(self, setting: Setting, records: Sequence[CommandRecord]) -> None:
@@ -107,14 +118,14 @@ class DecisionPlan:
         absent = setting.working_set.absent
         touched: set[bytes] = set()
         commands = read_commands(records, setting.limits.command_bytes)
-        for index, (record, command) in enumerate(zip(records, commands, strict=True)):
+        for index, (record, command) in enumerate(zip(records, commands, strict=True)):  # 1. read
             if isinstance(command, DeadLetter):
                 self.dead_lettered.append((index, record, command.reason, command.message))
                 continue
             key = record.key
             if key is None:
                 key = command.aggregate_id.encode()
-            home = partition_of(key, partitions)
+            home = partition_of(key, partitions)  # 2. route
             if home != partition:
                 self._misplaced(index, record, key, home)
                 continue
@@ -148,18 +159,18 @@ class DecisionPlan:
             version = current.version
             planned.aggregate = current
             if version:
-                dedup_key = planned.dedup_key
+                dedup_key = planned.dedup_key  # 3. deduplicate
                 planned.earlier_events = earlier[dedup_key] if dedup_key in earlier else stored_events(dedup_key)
                 if planned.earlier_events is not None:
                     continue
-            found = verdict(decider, planned.command, command, current, now)
+            found = evaluate(decider, planned.command, command, current, now)  # 4. evaluate
             if not found:
                 continue
             if isinstance(found, Rejection):
                 planned.rejection = found
                 continue
             state = current.state
-            for event in found:
+            for event in found:  # 5. evolve
                 state = evolve(state, event)
             planned.state = state
             planned.events = found

@@ -1,4 +1,4 @@
-"""What a command deserves, given where its aggregate stands: events, nothing, or a rejection with its reason.
+"""Evaluating a command against its aggregate: events, none, or a rejection with its reason.
 
 The order is the contract's: unknown, invalid, version, head; then the decider's own: already true, not open, a rule.
 """
@@ -42,7 +42,7 @@ def parsed(decider: Decider[Any], command: Command) -> Message | list[Problem] |
     return parse(command.data)
 
 
-def verdict(
+def evaluate(
     decider: Decider[Any], command: Command, typed: Message | list[Problem] | None, current: Aggregate, now: datetime
 ) -> Sequence[Message] | Rejection:
     """Return the events that a command causes ([]: its wish is already true), or its rejection."""

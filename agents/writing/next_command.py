@@ -33,7 +33,7 @@ async def next_command(
 
     Raises:
         StoppedError: commands were decided that are not there any more, or are gone undecided.
-        DisturbedError: outcomes may be hidden at present; look again.
+        StaleStateError: outcomes may be hidden at present; look again.
     """
     offset = seen.committed or 0
     beyond = 0 if newest is None else newest.command_offset + 1

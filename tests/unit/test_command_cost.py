@@ -12,7 +12,7 @@ import pytest
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import Aggregate
-from annals.agents.writing.evaluation import Rejection, parsed, verdict
+from annals.agents.writing.evaluation import Rejection, evaluate, parsed
 from annals.schemas import outcome
 from annals.schemas.values.constraints import hints, marks_of
 from annals.schemas.wire.dead_letter import DeadLetter
@@ -71,7 +71,7 @@ def _answer(decider: Decider[Any], value: bytes) -> str:
     command = read_command(b"a", value, (), 1_000_000)
     if isinstance(command, DeadLetter):
         return command.reason
-    found = verdict(decider, command, parsed(decider, command), Aggregate(0, None, "", decider.initial), NOW)
+    found = evaluate(decider, command, parsed(decider, command), Aggregate(0, None, "", decider.initial), NOW)
     if not isinstance(found, Rejection):
         return "accepted"
     assert len(outcome.rejected("c", decider.kind, "a", 0, None, *found)) < 2 * MEGABYTE
