@@ -33,7 +33,7 @@ for name, value in patches.items():
 from annals.workers.cli import main
 main()
 """
-ONE_KIND = {"annals.workers.registry:REGISTRY": ["person"]}
+ONE_KIND = {"annals.agents.registered:REGISTRY": ["person"]}
 
 
 class GroupWorker:

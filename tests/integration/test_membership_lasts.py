@@ -105,8 +105,8 @@ def test_where_a_setting_cannot_work_the_worker_ends_and_names_it(crew: Group) -
 
 def test_workers_with_different_kinds_share_what_they_have_in_common(crew: Group) -> None:
     old = crew.worker("old", ONE_KIND).until_ready()
-    new = crew.worker("new", {"annals.workers.registry:REGISTRY": ["person", "location"]}).until_ready()
-    newer = crew.worker("newer", {"annals.workers.registry:REGISTRY": ["person", "location"]}).until_ready()
+    new = crew.worker("new", {"annals.agents.registered:REGISTRY": ["person", "location"]}).until_ready()
+    newer = crew.worker("newer", {"annals.agents.registered:REGISTRY": ["person", "location"]}).until_ready()
     workers = [old, new, newer]
     all_shards = [(kind, number) for kind in ("location", "person") for number in ("0", "1")]
     old.until(
@@ -131,7 +131,7 @@ assignor.balanced = to_anybody
 
 def test_what_the_leader_assigns_of_topics_that_a_worker_does_not_have_is_named(crew: Group) -> None:
     leader = crew.worker(
-        "leader", {"annals.workers.registry:REGISTRY": ["person", "location"], "exec": OF_AN_OLDER_RELEASE}
+        "leader", {"annals.agents.registered:REGISTRY": ["person", "location"], "exec": OF_AN_OLDER_RELEASE}
     ).until_ready()
     follower = crew.worker("follower")
     reason = follower.until_told("which does not have them")

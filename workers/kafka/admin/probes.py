@@ -13,9 +13,12 @@ from aiokafka.coordinator.protocol import ConsumerProtocol
 from aiokafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
+    GroupCoordinatorNotAvailableError,
+    GroupLoadInProgressError,
     InvalidReplicationFactorError,
     KafkaError,
     MemberIdRequired,
+    NotCoordinatorForGroupError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
     for_code,
@@ -35,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from aiokafka.admin import AIOKafkaAdminClient
+    from aiokafka.client import AIOKafkaClient
 
     from annals.workers.settings import Settings
 
@@ -47,6 +51,10 @@ NOT_PERMITTED: Final = (
     TransactionalIdAuthorizationFailed,
 )
 WITHIN_S: Final = 30
+LOOK_S: Final = 0.2
+_NOT_YET: Final = frozenset(
+    {GroupCoordinatorNotAvailableError.errno, GroupLoadInProgressError.errno, NotCoordinatorForGroupError.errno}
+)
 # What a record and its batch need beside the value; the value is the rest of the largest topic's limit.
 OVERHEAD_BYTES: Final = 1_024
 MAX_REQUEST_BYTES: Final = DEAD_LETTER_TOPIC_BYTES
@@ -133,26 +141,35 @@ async def _attempt(trial: Coroutine[Any, Any, str]) -> str:
 async def _join(settings: Settings) -> str:
     """Ask to become a member of the group as a worker would, and go no further: the members notice nothing.
 
-    The coordinator first gives out a member id (KIP-394), after it has looked at rights, session and assignor.
+    The coordinator first gives out a member id (KIP-394), after it has looked at rights, session and assignor. The
+    first group of a cluster has no coordinator until the topic of offsets is made: it is asked again.
     """
     group = TopicNames(settings.topic_prefix).group(settings.app_id)
     client = await connect(client_options(settings), ())
     try:
-        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
-        metadata = BalancedAssignor.of_one_consumer().metadata([]).encode()
-        protocols = [(BalancedAssignor.name, metadata)]
-        session = SESSION_TIMEOUT_MS, REBALANCE_TIMEOUT_MS
-        answer = await client.send(
-            node, JoinGroupRequest(group, *session, "", None, ConsumerProtocol.PROTOCOL_TYPE, protocols)
-        )
-        if for_code(answer.error_code) is MemberIdRequired:
-            await client.send(node, LeaveGroupRequest(group, answer.member_id))
-            return ABLE
-    except GroupAuthorizationFailedError:
-        return reason_of(GroupAuthorizationFailedError.errno)
+        while True:
+            code = await _ask_to_join(client, group)
+            if code not in _NOT_YET:
+                return reason_of(code) if code else ABLE
+            await asyncio.sleep(LOOK_S)
     finally:
         await client.close()
-    return reason_of(answer.error_code)
+
+
+async def _ask_to_join(client: AIOKafkaClient, group: str) -> int:
+    """Return the error with which the coordinator refuses a new member, or 0."""
+    try:
+        node = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    except (GroupAuthorizationFailedError, GroupCoordinatorNotAvailableError) as error:
+        return int(error.errno)
+    protocols = [(BalancedAssignor.name, BalancedAssignor.of_one_consumer().metadata([]).encode())]
+    session = SESSION_TIMEOUT_MS, REBALANCE_TIMEOUT_MS
+    request = JoinGroupRequest(group, *session, "", None, ConsumerProtocol.PROTOCOL_TYPE, protocols)
+    answer = await client.send(node, request)
+    if answer.error_code not in {0, MemberIdRequired.errno}:
+        return int(answer.error_code)
+    await client.send(node, LeaveGroupRequest(group, answer.member_id))
+    return 0
 
 
 async def _transactions(topic: str, settings: Settings) -> str:
