@@ -82,7 +82,7 @@ from annals.workers.kafka.group.active_partitions import AttentiveFetcher
 narrow = AttentiveFetcher._get_actions_per_node
 defects = [ValueError("a defect in the fetcher")]
 def once(self, assignment):
-    if self.attention is not None and assignment.tps and defects:
+    if self.active_partitions is not None and assignment.tps and defects:
         raise defects.pop()
     return narrow(self, assignment)
 AttentiveFetcher._get_actions_per_node = once
@@ -121,7 +121,7 @@ def test_workers_with_different_kinds_share_what_they_have_in_common(crew: Group
 
 
 OF_AN_OLDER_RELEASE = """
-from annals.workers.kafka import assignor
+from annals.workers.kafka.group import assignor
 balanced = assignor.balanced
 def to_anybody(partitions, members):
     return balanced(partitions, {name: member._replace(topics=set(partitions)) for name, member in members.items()})
