@@ -176,6 +176,7 @@ class KafkaShardLog:
             accepted_until=known.accepted_until,
             last_command=known.command,
             last_outcome=known.outcome,
+            others=known.others,
         )
 
     async def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]:
