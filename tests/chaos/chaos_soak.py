@@ -32,6 +32,7 @@ LONG_AWAY_AFTER_S: Final = 240.0  # a soak of this length has the brokers away f
 TRUNCATED_FROM_S: Final = 60.0  # a soak of this length cuts a journal, once
 STAYS_S: Final = (2.0, 5.0)  # a member of another assignor
 BLOCK: Final = 64
+ADMIN_S: Final = 5.0
 REQUESTS: Final = (PRODUCE, TXN_OFFSET_COMMIT, END_TXN)
 EVENTS_LIMIT: Final = "4194304"
 
@@ -180,20 +181,17 @@ class Soak:
     def commands_deleted_once_decided(self) -> bool:
         """Delete what lies below the committed positions, as retention does. The checker has read it before."""
         group = f"{self._scenario.prefix}annals"
-        asked = self._scenario.admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-        try:
-            committed = asked[group].result(30).topic_partitions or []
-        except KafkaException:  # the coordinator is still loading what it knows
-            return False
-        self._scenario.read()
+        admin, asked = self._scenario.admin, [ConsumerGroupTopicPartitions(group)]
         read = {f"{self._scenario.prefix}commands.{kind}" for kind in self._scenario.records.kinds}
-        below = [
-            TopicPartition(each.topic, each.partition, each.offset)
-            for each in committed
-            if each.topic in read and each.offset > 0
-        ]
-        for future in self._scenario.admin.delete_records(below).values() if below else ():
-            future.result(30)
+        try:
+            found = admin.list_consumer_group_offsets(asked, request_timeout=ADMIN_S)[group].result(2 * ADMIN_S)
+            committed = [each for each in found.topic_partitions or [] if each.topic in read and each.offset > 0]
+            self._scenario.read()
+            below = [TopicPartition(each.topic, each.partition, each.offset) for each in committed]
+            for future in admin.delete_records(below, request_timeout=ADMIN_S).values() if below else ():
+                future.result(2 * ADMIN_S)
+        except (KafkaException, TimeoutError):  # the broker was killed just now, and its client has not found it again
+            return False
         return bool(below)
 
     def block_of_a_store_damaged(self) -> bool:
