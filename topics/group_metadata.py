@@ -2,7 +2,8 @@
 
     journal=41 last=bafyr4i…@38 command=5f0c…@19 outcome=91d2…@38
 
-A reader takes the words that it knows, in any order, and leaves out all others: a later release may add some.
+A reader takes the words that it knows, in any order, and carries all others on: a later release may add some, and
+what it knows must outlast the commits of this one.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from annals.schemas.cid import cid_of, cid_text, parse_cid
 _OFFSET: Final = re.compile(r"\d{1,19}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 _AT: Final = "@"
+_NAME: Final = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
+_OURS: Final = frozenset({"journal", "last", "accepted", "command", "outcome"})
+_MOST_OTHERS: Final = 1_024  # characters; brokers refuse a commit with more than 4,096 (`offset.metadata.max.bytes`)
 
 
 class EventAt(NamedTuple):
@@ -50,6 +54,7 @@ class GroupMetadata(NamedTuple):
     journal_end: where it ended, None if the offset is not of this project's or a person must not rely on it; last: the
     last event that counts; accepted_until: what was known of the journal below this offset, a person gave up
     (`annals journal accept`). command, outcome: the last decided command, and the last outcome that was written.
+    others: the words of a later release, as they were.
     """
 
     journal_end: int | None = None
@@ -57,6 +62,7 @@ class GroupMetadata(NamedTuple):
     accepted_until: int = 0
     command: RecordAt | None = None
     outcome: RecordAt | None = None
+    others: str = ""
 
     def encode(self) -> str:
         """Return it as the words of a committed offset."""
@@ -70,6 +76,8 @@ class GroupMetadata(NamedTuple):
         for name, record in (("command", self.command), ("outcome", self.outcome)):
             if record is not None:
                 words.append(f"{name}={record.digest}{_AT}{record.offset}")
+        if self.others:
+            words.append(self.others)
         return " ".join(words)
 
 
@@ -85,7 +93,20 @@ def decode_metadata(text: str) -> GroupMetadata:
         _offset(words.get("accepted")) or 0,
         _record_at(words.get("command")),
         _record_at(words.get("outcome")),
+        _others(words),
     )
+
+
+def _others(words: dict[str, str]) -> str:
+    """Return the words that this release does not know, as many as there is room for."""
+    kept, room = [], _MOST_OTHERS
+    for name, said in words.items():
+        word = f"{name}={said}"
+        if said and name not in _OURS and _NAME.fullmatch(name):
+            if (room := room - len(word) - 1) < 0:
+                break
+            kept.append(word)
+    return " ".join(kept)
 
 
 def _offset(text: str | None) -> int | None:

@@ -103,7 +103,7 @@ class Acknowledged:
             if record is not None and counts(store, self._place.kind, record):
                 last = EventAt(position.last_offset, position.last_cid)
         self.known = Known(seen.journal_end, last)
-        more = seen.accepted_until, seen.last_command, seen.last_outcome
+        more = seen.accepted_until, seen.last_command, seen.last_outcome, seen.others
         self.metadata = GroupMetadata(seen.journal_end, last, *more)
         self._reached = Ends(0, seen.journal_end, seen.outcomes_end, seen.commands_end)
         self._is_doubted = False

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chaos_chain import Journal, judged
-from chaos_model import Answer, Standing, answer, unreadable
+from chaos_model import Answer, Standing, answer, parsed, unreadable
 from chaos_records import Record, Records, home_of
 from chaos_sender import Sent
 
@@ -160,9 +160,9 @@ def _check_commands(
     for record in commands:
         report.commands += 1
         where = f"commands.{shard.name} offset {record.offset}"
-        if unreadable(record.key, record.value) is not None:
+        if unreadable(record.key, record.value, record.headers) is not None:
             continue
-        body = json.loads(record.value or b"")
+        body = parsed(record.value)
         if home_of((record.key or body["aggregate_id"].encode()), shard.partitions) != shard.partition:
             if outcomes.get(record.offset):
                 report.wrong.append(f"{where}: misplaced, and answered here")
@@ -235,7 +235,7 @@ def _check_dead_letters(records: Records, report: Report) -> None:
     for kind in records.kinds:
         for partition, commands in records.of("commands", kind):
             for record in commands:
-                wanted = unreadable(record.key, record.value)
+                wanted = unreadable(record.key, record.value, record.headers)
                 said = reasons.get((kind, partition, record.offset))
                 if wanted is not None and said is not None and said[0] != wanted:
                     report.wrong.append(f"commands.{kind}-{partition} offset {record.offset}: {said}, not {wanted}")

@@ -151,6 +151,25 @@ def producer_kept() -> None:
     TransactionalWriter.fence = kept
 
 
+def ends_not_looked_at() -> None:
+    """What the brokers say of the ends while a shard is open is not compared with what was known."""
+    from annals.agents.writing.acknowledged import Acknowledged
+
+    Acknowledged.is_less = lambda *_: False
+
+
+def lost_end_taken_for_a_writer() -> None:
+    """A batch that is put below the known end is taken for another writer's work: fence, and open again."""
+    from annals.agents.ports import UncertainError
+    from annals.workers.kafka.write import transaction
+
+    transaction.LostEndError = lambda message, _: UncertainError(message)
+
+
+ENDS_LOOKED_AT: Final = "ends looked at"
+LOST_END: Final = "lost end"
+WITH_A_KILLED_BROKER: Final = frozenset({ENDS_LOOKED_AT, LOST_END})  # their scenario is in test_lost_ends.py
+
 MEASURES: Final[dict[str, Callable[[], None]]] = {
     "fence": no_fence,
     "fold proven": no_proof_of_the_fold,
@@ -163,4 +182,6 @@ MEASURES: Final[dict[str, Callable[[], None]]] = {
     "EndTxn sent once": end_sent_again,
     "contiguous offsets": offsets_not_compared,
     "new producer after an unknown outcome": producer_kept,
+    ENDS_LOOKED_AT: ends_not_looked_at,
+    LOST_END: lost_end_taken_for_a_writer,
 }

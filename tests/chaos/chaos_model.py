@@ -4,6 +4,8 @@ Nothing here is imported from the project: a mistake that both make would have t
 """
 
 import json
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +13,9 @@ Events = list[tuple[str, dict[str, Any]]]
 PERSON_COMMANDS = {"RegisterPerson", "RenamePerson", "SuspendPerson", "ReactivatePerson"}
 WAGON_COMMANDS = {"OpenWagon", "LoadCrates"}
 WAGON_CAPACITY = 10_000
+MOST_COMMAND_BYTES = 1_000_000
+MOST_KEY_AND_HEADER_BYTES = 65_536
+DEEP = re.compile(rb"\[{1000,}\]{1000,}")
 
 
 @dataclass
@@ -34,10 +39,18 @@ class Standing:
     seen: dict[str, tuple[int, int]] = field(default_factory=dict)
 
 
-def unreadable(key: bytes | None, value: bytes | None) -> str | None:
+def parsed(value: bytes | None) -> Any:
+    """A command's value; what nests deeper than this parser goes is read as an empty list."""
+    return json.loads(DEEP.sub(b"[]", value or b""))
+
+
+def unreadable(key: bytes | None, value: bytes | None, headers: Mapping[str, bytes] | None = None) -> str | None:
     """The reason for which a record is a dead letter; None for a command."""
+    beside = len(key or b"") + sum(len(name) + len(said or b"") for name, said in (headers or {}).items())
+    if len(value or b"") > MOST_COMMAND_BYTES or beside > MOST_KEY_AND_HEADER_BYTES:
+        return "too_large"
     try:
-        body = json.loads(value or b"")
+        body = parsed(value)
     except ValueError:
         return "not_json"
     if not isinstance(body, dict):
@@ -46,7 +59,7 @@ def unreadable(key: bytes | None, value: bytes | None) -> str | None:
         return "no_id"
     if "aggregate_id" not in body:
         return "no_aggregate_id"
-    if key is not None and key.decode() != body["aggregate_id"]:
+    if key is not None and key != body["aggregate_id"].encode():
         return "key_mismatch"
     return None
 
@@ -56,7 +69,7 @@ def answer(kind: str, body: dict[str, Any], standing: Standing) -> Answer:
     if body["id"] in standing.seen:
         first, count = standing.seen[body["id"]]
         return Answer("duplicate", first=first, events=[("", {})] * count)
-    known, valid, decide = (
+    known, valid, decide = (  # a barge is a wagon of another kind
         (PERSON_COMMANDS, _valid_person, _person) if kind == "person" else (WAGON_COMMANDS, _valid_wagon, _wagon)
     )
     if body["type"] not in known:

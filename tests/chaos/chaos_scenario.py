@@ -22,9 +22,16 @@ class Scenario(Deployment):
     """A deployment on topics of its own, which go with it."""
 
     def __init__(
-        self, bootstrap: str, prefix: str, folder: Path, kinds: tuple[str, ...] = KINDS, timeout_ms: int = 120_000
+        self,
+        bootstrap: str,
+        prefix: str,
+        folder: Path,
+        kinds: tuple[str, ...] = KINDS,
+        timeout_ms: int = 120_000,
+        apart: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(bootstrap, prefix, folder, kinds)
+        """Make it. apart: kinds that the workers have as well, and whose records somebody else reads."""
+        super().__init__(bootstrap, prefix, folder, (*kinds, *apart))
         self.sender = Sender(bootstrap, prefix, timeout_ms)
         self.records = Records(bootstrap, prefix, kinds)
         self.admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
@@ -58,7 +65,7 @@ class Scenario(Deployment):
     def read_anew(self) -> None:
         """Forget what was read: a topic is another one now."""
         self.records.close()
-        self.records, self._is_attached = Records(self.bootstrap, self.prefix, self.kinds), False
+        self.records, self._is_attached = Records(self.bootstrap, self.prefix, self.records.kinds), False
 
     def answered(self) -> bool:
         """Whether every command in the log is accounted for."""

@@ -6,14 +6,18 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from itertools import islice
-from typing import Final
+from typing import Final, Self
 
 from chaos_commands import mix
+from chaos_hostile import hostile, send_bomb
 from chaos_launcher import POINTS
 from chaos_proxy import END_TXN, PRODUCE, TXN_OFFSET_COMMIT, Lie, Proxy
-from chaos_scenario import Scenario
-from chaos_workers import SESSION_MS, Worker
+from chaos_scenario import Scenario, assert_clean
+from chaos_truncation import Truncation
+from chaos_workers import SESSION_MS, Worker, eventually
+from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from annals.workers.tools.broker import Broker
@@ -25,6 +29,10 @@ SEEDS_LAST: Final = 3_000  # commands, and then other aggregates: none grows for
 CALM_S: Final = (0.5, 3.0)  # between two faults
 LONGER_THAN_A_SESSION_S: Final = SESSION_MS / 1000 + 1.5
 LONG_AWAY_AFTER_S: Final = 240.0  # a soak of this length has the brokers away for a minute, once
+TRUNCATED_FROM_S: Final = 60.0  # a soak of this length cuts a journal, once
+STAYS_S: Final = (2.0, 5.0)  # a member of another assignor
+BLOCK: Final = 64
+ADMIN_S: Final = 5.0
 REQUESTS: Final = (PRODUCE, TXN_OFFSET_COMMIT, END_TXN)
 EVENTS_LIMIT: Final = "4194304"
 
@@ -44,6 +52,7 @@ class Soak:
         self._slots: list[Worker] = []
         self._was_long_away = False
         self._long_away_s = 0.0
+        self._turn = 0
 
     def run(self, seconds: float) -> None:
         """Break things for so long, and leave all workers running and all lies forgotten."""
@@ -54,18 +63,27 @@ class Soak:
         sending = threading.Thread(target=self._send, name="sender")
         sending.start()
         try:
-            end = time.monotonic() + seconds
-            while time.monotonic() < end:
-                fault = self._draw.choice(FAULTS)
-                self.faults[fault.__name__.replace("_", " ")] += 1
-                fault(self)
-                self._revive()
-                self._over.wait(self._draw.uniform(*CALM_S))
+            self._strike_for(seconds / 2)
+            if seconds >= TRUNCATED_FROM_S:
+                self._strike(Soak.journal_cut_and_restored)
+            self._strike_for(seconds / 2)
         finally:
             self._over.set()
             sending.join()
             self._proxy.forget()
             self._broker.start()
+        self._revive()
+
+    def _strike_for(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._strike(self._draw.choice(FAULTS))
+            self._over.wait(self._draw.uniform(*CALM_S))
+
+    def _strike(self, fault: Callable[[Self], bool | None]) -> None:
+        """Strike once; a fault that says no had nothing to strike."""
+        if fault(self) is not False:
+            self.faults[fault.__name__.replace("_", " ")] += 1
         self._revive()
 
     def _send(self) -> None:
@@ -160,6 +178,72 @@ class Soak:
         elif folder.exists():
             shutil.copytree(folder, copy)
 
+    def commands_deleted_once_decided(self) -> bool:
+        """Delete what lies below the committed positions, as retention does. The checker has read it before."""
+        group = f"{self._scenario.prefix}annals"
+        admin, asked = self._scenario.admin, [ConsumerGroupTopicPartitions(group)]
+        read = {f"{self._scenario.prefix}commands.{kind}" for kind in self._scenario.records.kinds}
+        try:
+            found = admin.list_consumer_group_offsets(asked, request_timeout=ADMIN_S)[group].result(2 * ADMIN_S)
+            committed = [each for each in found.topic_partitions or [] if each.topic in read and each.offset > 0]
+            self._scenario.read()
+            below = [TopicPartition(each.topic, each.partition, each.offset) for each in committed]
+            for future in admin.delete_records(below, request_timeout=ADMIN_S).values() if below else ():
+                future.result(2 * ADMIN_S)
+        except (KafkaException, TimeoutError):  # the broker was killed just now, and its client has not found it again
+            return False
+        return bool(below)
+
+    def block_of_a_store_damaged(self) -> bool:
+        slot = self._slot()
+        self._slots[slot].kill()
+        files = sorted(self._scenario.data_dir(f"slot{slot}").rglob("*.sst"))
+        if not files:
+            return False
+        file = self._draw.choice(files)
+        content = bytearray(file.read_bytes())
+        at = self._draw.randrange(max(1, len(content) - BLOCK))
+        content[at : at + BLOCK] = bytes(byte ^ 0xFF for byte in content[at : at + BLOCK])
+        file.write_bytes(content)
+        return True
+
+    def hostile_input(self) -> None:
+        self._turn += 1
+        self._scenario.sender.send(hostile(self._turn))
+        topic = f"{self._scenario.prefix}commands.person"
+        send_bomb(self._broker.bootstrap, topic, f"bomb-{self._turn}".encode())
+
+    def foreign_member_of_the_group(self) -> None:
+        self._slots[self._slot()].until_ready()
+        foreign = Consumer(
+            {
+                "bootstrap.servers": self._broker.bootstrap,
+                "group.id": f"{self._scenario.prefix}annals",
+                "partition.assignment.strategy": "range",
+                "enable.auto.commit": False,
+                "log_level": 0,
+            }
+        )
+        try:
+            foreign.subscribe([f"{self._scenario.prefix}commands.person"])
+            foreign.poll(self._draw.uniform(*STAYS_S))
+        finally:
+            foreign.close()
+
+    def journal_cut_and_restored(self) -> None:
+        """A kind of its own loses the end of its journal, stops, and goes on once a person has restored it."""
+        scenario = self._scenario
+        truncation = Truncation(self._broker, scenario.prefix, self._partitions, scenario.folder)
+        truncation.fill()
+        truncation.cut()
+        truncation.until_told(self._slots)
+        truncation.restore()
+        for worker in self._slots:
+            worker.signal(signal.SIGTERM).until_over()
+        self._revive()
+        eventually(lambda: all(worker.is_ready() for worker in self._slots), "all are ready", told=scenario.told)
+        assert_clean(truncation.until_answered())
+
     def _limit(self, size: str) -> None:
         entry = ConfigEntry("max.message.bytes", size, incremental_operation=AlterConfigOpType.SET)
         name = f"{self._scenario.prefix}events.person"
@@ -182,4 +266,8 @@ FAULTS: Final = (
     Soak.record_refused,
     Soak.data_directory_deleted,
     Soak.data_directory_restored_from_an_older_copy,
+    Soak.commands_deleted_once_decided,
+    Soak.block_of_a_store_damaged,
+    Soak.hostile_input,
+    Soak.foreign_member_of_the_group,
 )

@@ -19,7 +19,7 @@ import psutil
 from processes import free_port, own_environment
 
 HERE: Final = Path(__file__).parent
-PLUGIN: Final = HERE / "plugin"
+PLUGINS: Final = {"wagon": HERE / "plugin", "barge": HERE / "plugin_barge"}
 KINDS: Final = ("person", "wagon")
 SESSION_MS: Final = 3_000  # the broker of these tests allows less than the 6 s of others
 WITHIN_S: Final = 60.0
@@ -147,8 +147,8 @@ class Deployment:
             **settings,
         }
         environment = own_environment(**{f"ANNALS_{key}": value for key, value in given.items()})
-        if "wagon" in self.kinds:
-            environment["PYTHONPATH"] = os.pathsep.join([str(PLUGIN), *filter(None, [os.environ.get("PYTHONPATH")])])
+        if plugins := [str(folder) for kind, folder in PLUGINS.items() if kind in self.kinds]:
+            environment["PYTHONPATH"] = os.pathsep.join([*plugins, *filter(None, [os.environ.get("PYTHONPATH")])])
         whole = {"kinds": self.kinds, "session_ms": SESSION_MS, **(plan or {})}
         command = [sys.executable, str(HERE / "chaos_launcher.py"), json.dumps(whole), "worker"]
         worker = Worker(command, environment, self.folder / f"{name}-{len(self.workers)}.log")

@@ -12,6 +12,7 @@ import pytest
 from chaos_chain import cid_of
 from chaos_commands import persons, rename
 from chaos_damage import cut
+from chaos_measures import ENDS_LOOKED_AT, LOST_END
 from chaos_records import Record
 from chaos_scenario import Scenario, assert_clean, delete_before
 from chaos_sender import Sender
@@ -92,6 +93,17 @@ def test_a_journal_that_lost_its_end_under_a_running_worker_stops_for_good(
     other.end()
     stops(alone.start("a"), "offset 38")
     assert committed_events(alone) == 15
+
+
+@pytest.mark.parametrize(("without", "end"), [([], 30), ([LOST_END], 61)])
+def test_a_burst_that_meets_the_lost_end_hides_it_by_no_fence(
+    alone: Scenario, chaos_broker: Broker, without: list[str], end: int
+) -> None:
+    alone.workers[0].end()
+    worker = alone.start("a", {"without": [ENDS_LOOKED_AT, *without]}).until_ready()  # the batch itself must notice it
+    cut_under(alone, chaos_broker, "events", 30)
+    alone.send(rename(number % COUNT, number) for number in range(30))
+    stops(worker, f"ends at offset {end}", "40", "offset 38")
 
 
 def delete(scenario: Scenario, *roles: str) -> list[str]:

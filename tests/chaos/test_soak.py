@@ -9,6 +9,7 @@ from chaos_proxy import Proxy
 from chaos_report import written
 from chaos_scenario import Scenario, assert_clean
 from chaos_soak import Soak
+from chaos_truncation import KIND
 
 from annals.workers.tools.broker import Broker
 
@@ -24,7 +25,8 @@ REPORT = Path(__file__).parents[2] / "bench" / "CHAOS.md"
 
 @pytest.mark.timeout(0)
 def test_faults_at_random_lose_double_fork_and_tear_nothing(chaos_broker: Broker, proxy: Proxy, tmp_path: Path) -> None:
-    with Scenario(chaos_broker.bootstrap, f"s{secrets.token_hex(4)}.", tmp_path, timeout_ms=8_000) as scenario:
+    prefix = f"s{secrets.token_hex(4)}."
+    with Scenario(chaos_broker.bootstrap, prefix, tmp_path, timeout_ms=8_000, apart=(KIND,)) as scenario:
         scenario.make_topics(PARTITIONS)
         soak = Soak(scenario, chaos_broker, proxy, SEED, PARTITIONS)
         soak.run(SECONDS)

@@ -38,7 +38,7 @@ def test_the_release_before_reads_the_end() -> None:
         ("", NOTHING_KNOWN),
         ("somebody else's", NOTHING_KNOWN),
         ("journal=41", GroupMetadata(41)),
-        (f"restore={cid_text(CID)} {LAST}  journal=41 x", GroupMetadata(41, EventAt(38, CID))),
+        (f"{LAST}  journal=41 x =7", GroupMetadata(41, EventAt(38, CID))),
         ("journal=-1", NOTHING_KNOWN),
         ("journal=٣", NOTHING_KNOWN),
         (f"journal={'9' * 5_000}", NOTHING_KNOWN),
@@ -51,3 +51,19 @@ def test_the_release_before_reads_the_end() -> None:
 )
 def test_words_that_are_not_known_or_not_readable_say_nothing(text: str, metadata: GroupMetadata) -> None:
     assert decode_metadata(text) == metadata
+
+
+def test_words_of_a_later_release_are_carried_on() -> None:
+    text = f"restore={cid_text(CID)} {LAST}  journal=41 x of-a-later-one=a=b"
+    found = decode_metadata(text)
+    assert found == GroupMetadata(41, EventAt(38, CID), others=f"restore={cid_text(CID)} of-a-later-one=a=b")
+    assert found.encode() == f"journal=41 {LAST} {found.others}"
+    assert decode_metadata(found.encode()) == found
+
+
+def test_words_that_are_carried_on_leave_room_for_ours() -> None:
+    words = [f"later{number}={'x' * 50}" for number in range(100)]
+    found = decode_metadata(" ".join([*words, "journal=41"]))
+    assert found.journal_end == 41
+    assert words[: len(found.others.split())] == found.others.split()
+    assert 900 < len(found.others) <= 1_024

@@ -112,6 +112,25 @@ async def folded(scene: Scene) -> MemoryStore:
     return scene.stores.store
 
 
+async def test_words_of_a_later_release_outlast_our_commits():
+    scene = Scene()
+    _, last = persons(scene, 0, 1)
+    remembered(scene, GroupMetadata(4, EventAt(2, last), others="restore=somewhere"))
+    scene.command("Bea", type_="RenamePerson", aggregate_id="p-1")
+    async with running(scene):
+        assert await scene.answered(1) == ["accepted"]
+    assert scene.log.metadata.journal_end == 6
+    assert scene.log.metadata.others == "restore=somewhere"
+
+
+async def test_an_end_that_is_cut_exactly_at_the_marker_stops_it():
+    scene = Scene()
+    _, last = persons(scene, 0, 1)
+    remembered(scene, GroupMetadata(4, EventAt(2, last)))
+    scene.log.more = {"journal_stable": 2, "journal_end": 3}  # the event is there, in a transaction that never ends
+    assert "ends at offset 3, and it reached 4 before" in await stopped(scene)
+
+
 @pytest.mark.parametrize("offset_is_lost", [False, True])
 async def test_a_store_that_has_more_of_this_journal_is_not_stale_but_the_journal_is_lost(offset_is_lost):
     before, scene = Scene(), Scene()

@@ -85,9 +85,8 @@ class KafkaWrites:
     def add_snapshot(self, key: bytes, value: bytes, timestamp_ms: int) -> int:
         """Add a snapshot, and return 0; one that the topic would not take is left out: it is only a shortcut."""
         batches = self._other(self._topics.snapshots, "snapshots")
-        return batches.oversize([(key, value, timestamp_ms, NO_HEADERS)]) or batches.add(
-            key, value, timestamp_ms, NO_HEADERS
-        )
+        record = key, value, timestamp_ms, NO_HEADERS
+        return batches.oversize([record]) or batches.add(*record)
 
     def add_outcomes(self, records: Sequence[Record]) -> None:
         """Add outcomes. Their size is bounded by the bounds of what they repeat."""
@@ -176,6 +175,7 @@ class KafkaShardLog:
             accepted_until=known.accepted_until,
             last_command=known.command,
             last_outcome=known.outcome,
+            others=known.others,
         )
 
     async def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]:
