@@ -40,10 +40,10 @@ class DecisionLog:
         is_debug = self._log.is_enabled_for(logging.DEBUG)
         if not is_debug and not tally.dead_letters:
             return
-        buried = []
+        dead_lettered = []
         for record, said in self._read(records):
             if isinstance(said, str):
-                buried.append(record.offset)
+                dead_lettered.append(record.offset)
             elif is_debug:
                 self._log.debug(
                     "command committed",
@@ -57,8 +57,8 @@ class DecisionLog:
             self._log.warning(
                 "dead letters",
                 reasons=dict(tally.dead_letters),
-                offsets=buried[:MOST_NAMED],
-                more=max(0, len(buried) - MOST_NAMED),
+                offsets=dead_lettered[:MOST_NAMED],
+                more=max(0, len(dead_lettered) - MOST_NAMED),
             )
 
     def folded(self, counts: Mapping[str, int], position: int) -> None:

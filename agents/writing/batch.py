@@ -152,7 +152,7 @@ class Batch:
         for index, record, key, home in plan.forwarded:
             if index < taken:
                 self._forward(record, key, home)
-        for index, record, reason, message in plan.dead_letters:
+        for index, record, reason, message in plan.dead_lettered:
             if index < taken:
                 self._dead_letter(record, reason, message)
         return taken, failed

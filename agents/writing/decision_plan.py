@@ -95,7 +95,7 @@ class DecisionPlan:
         self._setting = setting
         self.taken = len(records)
         self.commands: list[PlannedCommand] = []
-        self.dead_letters: list[tuple[int, CommandRecord, str, str]] = []
+        self.dead_lettered: list[tuple[int, CommandRecord, str, str]] = []
         self.forwarded: list[tuple[int, CommandRecord, bytes, int]] = []
         self._read(records)
         self._decide()
@@ -108,7 +108,7 @@ class DecisionPlan:
         commands = read_commands(records, setting.limits.command_bytes)
         for index, (record, command) in enumerate(zip(records, commands, strict=True)):
             if isinstance(command, DeadLetter):
-                self.dead_letters.append((index, record, command.reason, command.message))
+                self.dead_lettered.append((index, record, command.reason, command.message))
                 continue
             key = record.key
             if key is None:
@@ -131,7 +131,7 @@ class DecisionPlan:
             self.forwarded.append((index, record, key, home))
         else:
             message = f"forwarded already, and still not in partition {home}, where its key belongs"
-            self.dead_letters.append((index, record, MISROUTED, message))
+            self.dead_lettered.append((index, record, MISROUTED, message))
 
     def _decide(self) -> None:
         """Decide in order, each on the state that those before it leave."""

@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, str]] = {
     "events": "annals.workers.cli.events:events",
     "verify": "annals.workers.cli.verify:verify",
     "demo": "annals.workers.cli.demo:demo",
+    "simulate": "annals.workers.cli.simulate:simulate",
     "new": "annals.workers.cli.new:new",
     "bench": "annals.workers.cli.bench:bench",
 }

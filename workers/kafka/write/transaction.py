@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.client import ConnectionGroup, CoordinationType
@@ -83,6 +82,11 @@ class Offsets(NamedTuple):
     partition: int
     offset: int
     metadata: str
+
+
+def monotonic() -> float:
+    """Return the event loop's time in seconds: in a simulation that of the history, not the machine's."""
+    return asyncio.get_running_loop().time()
 
 
 def _error(code: int) -> type[Exception] | None:
