@@ -46,7 +46,7 @@ test: setup ## Run every test against a real broker, with branch coverage of at 
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-check: setup ## Format, lint, types, imports, current docs, unit and property tests
+check: setup ## Format, lint, types, imports, current docs, unit and property tests, some histories
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -56,7 +56,7 @@ check: setup ## Format, lint, types, imports, current docs, unit and property te
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/annals schemas check
-	$(BIN)/pytest tests/unit tests/properties
+	$(BIN)/pytest tests/unit tests/properties tests/simulation -m 'not slow'
 
 bench: setup ## Measure, with the baselines, and write bench/RESULTS.md
 	$(BIN)/annals bench --write bench

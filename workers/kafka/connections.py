@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
+CLUSTER: Final = "cluster"
+"""The connection option that names a cluster in memory (`annals.workers.memory.client`)."""
+
 _STOPPING: Final[set[asyncio.Task[None]]] = set()  # an event loop by itself holds its tasks weakly
 
 
@@ -26,7 +29,7 @@ async def connect(options: Mapping[str, Any], topics: Iterable[str]) -> AIOKafka
     Raises:
         KafkaConnectionError: no broker answered.
     """
-    client = AIOKafkaClient(**options)
+    client = options[CLUSTER].client(**options) if CLUSTER in options else AIOKafkaClient(**options)
     try:
         await client.bootstrap()
         await client.set_topics(topics)

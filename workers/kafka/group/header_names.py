@@ -17,6 +17,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.util import decode_varint
 
+from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.group.active_partitions import AttentiveFetcher
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
 from annals.workers.kafka.protocol.record_batches import headers_of
@@ -114,6 +115,8 @@ def undressed(value: bytes | None) -> bytes | None:
 
 def reading_consumer(**options: Any) -> AIOKafkaConsumer:
     """Return aiokafka's consumer, made to read any header name, and to fetch with less ado."""
+    if CLUSTER in options:
+        return options[CLUSTER].consumer(**options)
     # Its fetcher offers no other place to say so; other consumers of this process lose nothing by it.
     fetcher.MemoryRecords, fetcher.PartitionRecords = _Fetched, _PartitionRecords
     fetcher.FetchRequest = QuickFetchRequest

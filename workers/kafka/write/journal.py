@@ -370,6 +370,7 @@ async def read_partition(options: Mapping[str, Any], where: Where, start: int, e
 
     Raises:
         StoppedError: `start` is no longer, or not yet, in the partition.
+        UnreachableError: `end` is not in the partition any more.
     """
     if start >= end:
         return
@@ -396,5 +397,8 @@ async def read_partition(options: Mapping[str, Any], where: Where, start: int, e
                 ) from error
             if records := fetched.get(partition):
                 yield [record for record in records if record.offset < end]
+            elif (there := (await consumer.end_offsets([partition]))[partition]) < end:
+                # Nothing will come: an unclean election took it since the end was asked for. Opening decides.
+                raise UnreachableError(f"{where[0]}-{where[1]} ends at {there} and reached {end} a moment ago")
     finally:
         await stop_consumer(consumer)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.client import ConnectionGroup, CoordinationType
@@ -82,6 +81,11 @@ class Offsets(NamedTuple):
     offset: int
     metadata: str | Callable[[Mapping[Where, Sequence[int]]], str]
     """Its words, or what makes them of where the batches were put; what that raises ends the transaction."""
+
+
+def monotonic() -> float:
+    """Return the event loop's time in seconds: in a simulation that of the history, not the machine's."""
+    return asyncio.get_running_loop().time()
 
 
 class TransactionalWriter:
