@@ -13,6 +13,7 @@ from aiokafka.structs import TopicPartition
 from log_scripts import checked
 
 from annals.agents.ports import FencedError, OutcomeRecord, StoppedError, UncertainError, UnreachableError
+from annals.topics.group_metadata import GroupMetadata
 from annals.topics.headers import forwarded_headers, outcome_headers
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers

@@ -91,12 +91,3 @@ def test_producers_place_keys_as_javas_do(key: bytes, monkeypatch: pytest.Monkey
     for partitions, wanted in zip((3, 4, 12), {b"p-1": (1, 0, 4), b"p-3": (1, 3, 7)}.get(key, (1, 0, 4)), strict=True):
         monkeypatch.setattr("annals.workers.tools.simulation.plan.PARTITIONS", partitions)
         assert home_of(key) == wanted
-
-
-@pytest.mark.xfail(strict=True, reason="the shard's own aborted batch lifts the end again, and hides what was lost")
-def test_a_journal_that_loses_its_end_under_a_running_worker_stops_it() -> None:
-    """Once it does, "journal_cut_at_work" is one of FAULTS, and this test goes."""
-    for seed in range(60):
-        plan = plan_of(seed)
-        faults = [each._replace(what=each.what.replace("journal_cut", "journal_cut_at_work")) for each in plan.faults]
-        assert run(plan._replace(faults=tuple(faults))).problems == []

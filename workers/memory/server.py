@@ -33,6 +33,7 @@ IMPLICIT_COMMIT: Final = 5
 RENEWING_END: Final = 5
 COMMITTED: Final = 1  # the isolation level
 NO_OFFSET: Final = -1
+NOT_THROTTLED: Final = 0
 
 
 class Server:
@@ -69,7 +70,7 @@ class Server:
                 (topic, [(partition, *self.cluster.produce(transactional_id, (topic, partition), batch, adds=True))])
                 for topic, partition, batch in batches
             ]
-            return Produced(answers)
+            return Produced(answers, NOT_THROTTLED)
         produced = [
             (topic, [self._placed(request.transactional_id, topic, partition, batch) for partition, batch in batches])
             for topic, batches in request.topics
@@ -143,7 +144,7 @@ class Server:
             code, identity = self.cluster.end_transaction(
                 transactional_id, Identity(producer_id, epoch), commits=commits, renews=True
             )
-            return Ended(code, *identity)
+            return Ended(NOT_THROTTLED, code, *identity)
         identity = Identity(request.producer_id, request.producer_epoch)
         code, _ = self.cluster.end_transaction(
             request.transactional_id, identity, commits=request.transaction_result, renews=False
@@ -162,7 +163,7 @@ class Server:
                 (wanted.offset, wanted.metadata),
                 adds=True,
             )
-            return OffsetsCommitted([(wanted.topic, [(wanted.partition, code)])])
+            return OffsetsCommitted([(wanted.topic, [(wanted.partition, code)])], NOT_THROTTLED)
         identity = Identity(request.producer_id, request.producer_epoch)
         topics = []
         for topic, partitions in request.topics:

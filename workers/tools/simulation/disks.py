@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from annals.workers.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from annals.agents.ports import Changes, CommandEvents, Position, Stored
+    from annals.agents.ports import Changes, CommandEvents, Position, StoreDamagedError, Stored
     from annals.workers.tools.simulation.process import Process
 
     Key = tuple[str, int]  # kind, partition
@@ -93,6 +93,10 @@ class DiskStores:
         if host.stores.get(self._key) is store.store:
             host.stores[self._key] = fresh
         return Handle(host, fresh)
+
+    async def set_aside(self, damage: StoreDamagedError) -> None:
+        """Nothing of these disks is ever damaged: a write that fails is one for which there is no space."""
+        raise NotImplementedError(str(damage))
 
     async def close(self, store: Any) -> None:
         """Close the store, and give it free."""

@@ -28,6 +28,7 @@ FAULTS: Final = (
     "offset_back",
     "offset_ahead",
     "journal_cut",
+    "journal_cut_at_work",
     "outcomes_cut",
     "clock_step",
     "expiry",

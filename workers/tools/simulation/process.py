@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.errors import KafkaError
 
 from annals.agents.folding.working_set import AggregateCache
+from annals.agents.ports import Ends
 from annals.agents.writing.batch import Limits, Place
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
+from annals.agents.writing.losses import NOTHING
 from annals.agents.writing.shard import Phase, Shard
 from annals.topics.names import transactional_id
 from annals.workers.kafka.connections import CLUSTER, connect
-from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, list_offsets
+from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, list_offsets
 from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
 from annals.workers.memory.client import Cluster
 from annals.workers.tools.simulation.disks import DiskStores
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from annals.agents.ports import Delivery
+    from annals.agents.writing.losses import Known
     from annals.workers.tools.simulation.disks import Host, Key
     from annals.workers.tools.simulation.world import World
 
@@ -78,6 +81,9 @@ class Telemetry:
         """Another writer took a journal over."""
         self._counts["fenced"] += 1
 
+    def damaged(self) -> None:
+        """Not looked at."""
+
 
 class Process:
     """A worker process: alive from its start to its crash.
@@ -101,7 +107,8 @@ class Process:
         self._options = {CLUSTER: Cluster(world.model, Network(world, self)), "request_timeout_ms": 15_000}
         self._aggregate_cache = AggregateCache(HOT_BYTES)
         self._folding = asyncio.Semaphore(2)
-        self._turns = ConcurrencyLimit()
+        self._concurrency_limit = ConcurrencyLimit()
+        self._known: dict[Key, Known] = {}  # of journals whose shards were here before
         self.spawn(self._watch())
 
     def can_reach(self) -> bool:
@@ -154,7 +161,8 @@ class Process:
             Telemetry(world),
             aggregate_cache=self._aggregate_cache,
             folding=self._folding,
-            turns=self._turns,
+            concurrency_limit=self._concurrency_limit,
+            known=self._known.pop(key, NOTHING),
         )
         self.shards[key] = shard
         self._running[key] = world.loop.create_task(shard.run())
@@ -164,19 +172,31 @@ class Process:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await shard.close()
+        self._known[key] = shard.acknowledged.known
 
     async def _watch(self) -> None:
-        """Compare each journal's end with its shard's, as `annals.workers.watch` does."""
+        """Compare where each shard's partitions end with what it knows, as `annals.workers.watch` does."""
         client = await connect(self._options, [])
         while True:
             await asyncio.sleep(WATCH_S)
-            for (kind, partition), shard in list(self.shards.items()):
-                journal = self.world.names.events(kind), partition
-                try:
-                    ends = await list_offsets(client, HIGH_WATERMARK, LAST, [journal])
-                except (KafkaError, OSError):
-                    continue
-                shard.compare(ends[journal])
+            try:
+                await self._look(client)
+            except (KafkaError, OSError):
+                for shard in self.shards.values():
+                    shard.acknowledged.doubt()
+
+    async def _look(self, client: Any) -> None:
+        names = self.world.names
+        asked = {key: (shard, shard.ends()) for key, shard in self.shards.items()}
+        journals = [(names.events(kind), partition) for kind, partition in asked]
+        outcomes = [(names.outcomes(kind), partition) for kind, partition in asked]
+        commands = [(names.commands(kind), partition) for kind, partition in asked]
+        ends = await list_offsets(client, HIGH_WATERMARK, LAST, [*journals, *outcomes, *commands])
+        starts = await list_offsets(client, HIGH_WATERMARK, FIRST, journals)
+        for (shard, known), journal, answers, own in zip(asked.values(), journals, outcomes, commands, strict=True):
+            if known is not None:
+                shard.compare(known, Ends(starts[journal], ends[journal], ends[answers], ends[own]))
+            shard.keep_position()
 
     def stopped(self) -> dict[Key, str]:
         """Return the shards that have stopped, with their reasons."""

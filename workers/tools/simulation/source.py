@@ -27,18 +27,20 @@ class SimulatedSource:
         self._partition = partition
         self._offer = offer
         self._position = 0
+        self._delivered_until = 0
         self._is_paused = False
         self._rng = process.world.chance(f"source of {process.number} {partition}")
 
     def deliver_from(self, offset: int) -> None:
         """Deliver from this offset on. What was fetched before belongs to an older generation."""
         self.generation += 1
-        self._position, self._is_paused = offset, False
+        self._position = self._delivered_until = offset
+        self._is_paused = False
         self._process.world.loop.call_soon(self._fetch, self.generation)
 
-    def position(self) -> int:
-        """Return the offset from which the next fetch goes on."""
-        return self._position
+    def decided_until(self, next_offset: int) -> int:
+        """Return the offset below which all is decided if all below another one is; see `Source` of the group."""
+        return max(next_offset, self._position) if self._delivered_until <= next_offset else next_offset
 
     def pause(self) -> None:
         """Fetch no more for the time being."""
@@ -70,14 +72,16 @@ class SimulatedSource:
         if not process.is_alive:
             return
         is_gone = not records and not self._is_there(position)
-        if records or is_gone:
-            self._offer(Delivery(*self._partition, generation, records))
         if generation == self.generation:
             self._position = position
-            if not is_gone:
-                process.world.loop.call_later(
-                    self._rng.expovariate(1 / (POLL_S if records else IDLE_S)), self._fetch, generation
-                )
+            if records:
+                self._delivered_until = records[-1].offset + 1
+        if records or is_gone:
+            self._offer(Delivery(*self._partition, generation, records))
+        if generation == self.generation and not is_gone:
+            process.world.loop.call_later(
+                self._rng.expovariate(1 / (POLL_S if records else IDLE_S)), self._fetch, generation
+            )
 
     def _is_there(self, position: int) -> bool:
         log = self._process.world.model.logs[self._partition]
