@@ -12,8 +12,17 @@ from aiokafka.protocol.produce import ProduceRequest
 from aiokafka.structs import TopicPartition
 from log_scripts import checked
 
-from annals.agents.ports import FencedError, OutcomeRecord, StoppedError, UncertainError, UnreachableError
-from annals.topics.group_metadata import GroupMetadata
+from annals.agents.ports import (
+    CopyRecord,
+    FencedError,
+    JournalRecord,
+    OutcomeRecord,
+    StoppedError,
+    UncertainError,
+    UnreachableError,
+)
+from annals.schemas.cid import cid_of
+from annals.topics.group_metadata import EventAt, GroupMetadata, RecordAt, digest_of
 from annals.topics.headers import forwarded_headers, outcome_headers
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers
@@ -118,6 +127,14 @@ def filled(log: KafkaShardLog, *events: bytes, outcome: bytes = b"outcome", comm
     return writes
 
 
+async def commit(
+    log: KafkaShardLog, writes: Any, next_offset: int, base: int, known: GroupMetadata | None = None
+) -> Any:
+    """Commit a transaction; what is known of the journal once that is done is its end, unless the test says more."""
+    events = writes.events.count
+    return await log.commit(writes, next_offset, base, known or GroupMetadata(base + events + 1 if events else base))
+
+
 async def values(log: KafkaShardLog, start: int, end: int) -> list[tuple[int, bytes | None]]:
     return [(record.offset, record.value) async for step in log.read(start, end) for record in step]
 
@@ -143,12 +160,13 @@ async def until(look: Callable[[], Any], wanted: Callable[[Any], bool]) -> Any:
 async def test_a_new_shard_sees_empty_topics_and_no_offset(site: Site) -> None:
     seen = await (await site.owner()).look()
     assert (seen.committed, seen.committed_journal_end) == (None, None)
-    assert seen[2:] == (0,) * 9
+    assert seen[2:11] == (0,) * 9
+    assert seen[11:] == (None, 0, None, None)
 
 
 async def test_what_a_transaction_wrote_is_there_with_its_offset_and_the_journals_end(site: Site) -> None:
     log = await site.owner()
-    await log.commit(filled(log, b"a", b"b"), 1, 0)
+    await commit(log, filled(log, b"a", b"b"), 1, 0)
     seen = await until(log.look, lambda seen: seen.journal_stable == seen.journal_end == 3 and seen.committed)
     assert (seen.committed, seen.committed_journal_end) == (1, 3)
     assert await values(log, 0, 3) == [(0, b"a"), (1, b"b")]
@@ -159,19 +177,19 @@ async def test_what_a_transaction_wrote_is_there_with_its_offset_and_the_journal
 async def test_transactions_follow_one_another_behind_their_markers(site: Site) -> None:
     log = await site.owner()
     for number in range(5):
-        await log.commit(filled(log, b"%d" % number), number + 1, 2 * number)
-    await log.commit(log.writes(), 9, 10)  # none caused anything
+        await commit(log, filled(log, b"%d" % number), number + 1, 2 * number)
+    await commit(log, log.writes(), 9, 10)  # none caused anything
     seen = await until(log.look, lambda seen: seen.committed == 9 and seen.journal_stable == 10)
     assert await values(log, 0, seen.journal_end) == [(2 * number, b"%d" % number) for number in range(5)]
 
 
 async def test_an_older_owner_is_fenced_and_nothing_of_it_is_seen(site: Site) -> None:
     older = await site.owner()
-    await older.commit(filled(older, b"a"), 1, 0)
+    await commit(older, filled(older, b"a"), 1, 0)
     newer = await site.owner()
     with pytest.raises(FencedError):
-        await older.commit(filled(older, b"late"), 2, 2)
-    await newer.commit(filled(newer, b"b"), 2, 2)
+        await commit(older, filled(older, b"late"), 2, 2)
+    await commit(newer, filled(newer, b"b"), 2, 2)
     seen = await until(newer.look, lambda seen: seen.journal_stable == 4)
     assert await values(newer, 0, seen.journal_end) == [(0, b"a"), (2, b"b")]
 
@@ -180,13 +198,13 @@ async def test_where_somebody_else_wrote_nothing_is_committed_and_the_next_fence
     log = await site.owner()
     await site.append(site.topics.events, b"stranger")
     with pytest.raises(UncertainError, match="somebody else writes"):
-        await log.commit(filled(log, b"a"), 1, 0)
+        await commit(log, filled(log, b"a"), 1, 0)
     with pytest.raises(UncertainError, match="no producer id"):
-        await log.commit(filled(log, b"a"), 1, 1)
+        await commit(log, filled(log, b"a"), 1, 1)
     await reached(log.fence)
     seen = await log.look()
     assert (seen.journal_stable, seen.journal_end, seen.committed) == (3, 3, None)
-    await log.commit(filled(log, b"b"), 1, 3)
+    await commit(log, filled(log, b"b"), 1, 3)
     await until(log.look, lambda seen: seen.journal_stable == 5)
     assert await values(log, 0, 5) == [(0, b"stranger"), (3, b"b")]
 
@@ -194,7 +212,7 @@ async def test_where_somebody_else_wrote_nothing_is_committed_and_the_next_fence
 async def test_many_events_take_several_batches_and_lose_none(site: Site) -> None:
     log = await site.owner()
     events = [b"%02d" % number + bytes(200) for number in range(20)]
-    await log.commit(filled(log, *events), 1, 0)
+    await commit(log, filled(log, *events), 1, 0)
     await until(log.look, lambda seen: seen.journal_stable == 21)
     assert [value for _, value in await values(log, 0, 21)] == events
 
@@ -213,8 +231,8 @@ async def test_outcomes_come_newest_first_with_what_their_headers_say(site: Site
     log = await site.owner()
     for _ in range(2):
         await site.append(site.topics.commands, b"command")
-    await log.commit(filled(log, b"a", outcome=b"first"), 1, 0)
-    await log.commit(filled(log, b"b", outcome=b"second", command_offset=1), 2, 2)
+    await commit(log, filled(log, b"a", outcome=b"first"), 1, 0)
+    await commit(log, filled(log, b"b", outcome=b"second", command_offset=1), 2, 2)
     seen = await until(log.look, lambda seen: seen.outcomes_stable == 4)
     found = [record async for step in log.newest_outcomes(seen) for record in step]
     assert found == [OutcomeRecord(b"k", b"second", 1, 1), OutcomeRecord(b"k", b"first", 0, 1)]
@@ -232,20 +250,64 @@ async def test_a_command_is_read_at_its_offset_and_is_none_when_it_expired(site:
     assert (await log.look()).commands_start == 2
 
 
-async def test_the_last_command_with_a_copy_in_another_partition_is_found(site: Site) -> None:
+async def test_the_metadata_of_the_offset_comes_back_with_the_last_outcome(site: Site) -> None:
+    log = await site.owner()
+    await site.append(site.topics.commands, b"command")
+    known = GroupMetadata(3, EventAt(1, cid_of(b"b")), 0, RecordAt(0, digest_of(b"command")))
+    told = await commit(log, filled(log, b"a", b"b"), 1, 0, known)
+    assert told == known._replace(outcome=RecordAt(0, digest_of(b"outcome")))
+    seen = await until(log.look, lambda seen: seen.journal_stable == 3 and seen.committed)
+    assert (seen.last_event, seen.last_command, seen.last_outcome) == (known.last, known.command, told.outcome)
+    assert await log.event_at(1) == JournalRecord(1, b"k", b"b")
+    assert await log.event_at(2) is None
+    assert await log.command_digest(0) == digest_of(b"command")
+    assert await log.outcome_digest(0) == digest_of(b"outcome")
+    assert log.throttled_s() == 0
+
+
+async def test_copies_in_other_partitions_name_their_originals(site: Site) -> None:
     log = await site.owner()
     for value in (b"0", b"1", b"2"):
         await site.append(site.topics.commands, value)
     writes = log.writes()
-    assert writes.add_forward(1, b"k", b"1", NOW_MS, encode_headers(forwarded_headers([], 0, 1)))
-    await log.commit(writes, 2, 0)
-    assert await log.last_forwarded(0, lambda reason: None) == 1
-    assert await log.last_forwarded(2, lambda reason: None) is None
+    assert writes.add_forward(1, b"k", b"1", NOW_MS, encode_headers(forwarded_headers([("h", b"v")], 0, 1)))
+    await commit(log, writes, 2, 0)
+    copies = [copy async for step in log.copies(lambda reason: None) for copy in step]
+    assert copies == [CopyRecord(1, 1, b"k", b"1", [("h", b"v")])]
+    commands = [command async for step in log.read_commands(1, 3) for command in step]
+    assert [(command.offset, command.value) for command in commands] == [(1, b"1"), (2, b"2")]
+
+
+async def test_dead_letters_name_their_commands(site: Site) -> None:
+    log, other = await site.owner(), await site.owner(1)
+    for number, each in enumerate((other, log)):
+        writes, topics = each.writes(), site.topics_of(1 - number)
+        headers = [("source-topic", topics.commands[0].encode()), ("source-partition", b"%d" % topics.partition)]
+        headers.append(("source-offset", b"7"))
+        writes.add_dead_letter(b"k", b"%d" % number, NOW_MS, encode_headers(headers))
+        await commit(each, writes, 8, 0)
+    letters = await until(lambda: dead_letters(log), bool)
+    assert letters == [(7, b"k", b"1")]
+
+
+async def dead_letters(log: KafkaShardLog) -> list[Any]:
+    return [letter async for step in log.dead_letters() for letter in step]
+
+
+async def test_the_outcomes_of_some_commands_are_found(site: Site) -> None:
+    log = await site.owner()
+    await commit(log, filled(log, b"a"), 1, 0)
+
+    async def of(command_id: bytes) -> list[OutcomeRecord]:
+        return await log.outcomes_of({(b"k", command_id)})
+
+    assert await until(lambda: of(b"c"), bool) == [OutcomeRecord(b"k", b"outcome", 0, 1)]
+    assert await of(b"d") == []
 
 
 async def test_reading_from_an_offset_that_is_gone_stops(site: Site) -> None:
     log = await site.owner()
-    await log.commit(filled(log, b"a", b"b"), 1, 0)
+    await commit(log, filled(log, b"a", b"b"), 1, 0)
     await until(log.look, lambda seen: seen.journal_stable == 3)
     await site.expire(site.topics.events, 2)
     with pytest.raises(StoppedError, match="has no offset 0"):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from annals.workers.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
-    from annals.agents.ports import Changes, CommandEvents, Position, StoreDamagedError, Stored
+    from annals.agents.ports import Changes, CommandEvents, Position, Stored, StoreDamagedError
     from annals.workers.tools.simulation.process import Process
 
     Key = tuple[str, int]  # kind, partition
