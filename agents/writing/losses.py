@@ -155,13 +155,23 @@ async def is_a_fold_of(
 async def _is_of_another(store: ShardStore, journal: ShardLog, place: Place, seen: LogState) -> bool:
     """Whether the store was folded from another journal: it does not know the first event of this one.
 
-    Of a journal without events only the outcomes tell whether it ever had any.
+    Of a journal without events only the outcomes tell whether it ever had any: each says where the journal ended then.
     """
     async for records in journal.read(0, seen.journal_end):
         for record in records:
             if counts(store, place.kind, record) is not None:
                 return counts(store, place.kind, record) is False
-    return seen.outcomes_end == 0
+    return seen.outcomes_start == 0 and await _never_had_any(journal, seen)
+
+
+async def _never_had_any(journal: ShardLog, seen: LogState) -> bool:
+    """Whether every outcome was written while the journal had nothing; where none can be read, the offset vouches."""
+    is_told = seen.outcomes_end == 0 or seen.committed_journal_end is not None
+    async for outcomes in journal.newest_outcomes(seen):
+        if any(each.journal_end != 0 for each in outcomes):
+            return False
+        is_told = True
+    return is_told
 
 
 def counts(store: ShardStore, kind: str, record: JournalRecord) -> bool | None:

@@ -8,9 +8,12 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
-from annals.agents.writing import shard as shard_module
+from annals.agents.writing import acknowledged, opening
+from annals.agents.writing.acknowledged import Acknowledged
+from annals.agents.writing.answered import Answers
 from annals.agents.writing.batch import Batch
 from annals.agents.writing.command_queue import CommandQueue
+from annals.agents.writing.opening import Opening
 from annals.agents.writing.shard import Phase, Shard
 from annals.workers.kafka.write.journal import KafkaShardLog
 from annals.workers.kafka.write.transaction import TransactionalWriter
@@ -39,10 +42,10 @@ def deduplication(patch: pytest.MonkeyPatch) -> None:
 def proof_of_the_fold(patch: pytest.MonkeyPatch) -> None:
     """A store is taken for a fold of this journal, whatever it is."""
 
-    async def yes(self: Any, store: Any, seen: Any) -> bool:
+    async def yes(*_: Any) -> bool:
         return True
 
-    patch.setattr(Shard, "_is_proven", yes)
+    patch.setattr(opening, "is_a_fold_of", yes)
 
 
 def committed_offset(patch: pytest.MonkeyPatch) -> None:
@@ -58,13 +61,15 @@ def committed_offset(patch: pytest.MonkeyPatch) -> None:
 def flush_before_bulk(patch: pytest.MonkeyPatch) -> None:
     """The events of a command with several are written before earlier ones."""
     flush = Batch._flush
-    patch.setattr(Batch, "_flush", lambda self: None if sys._getframe(1).f_code.co_name == "_record" else flush(self))
+    patch.setattr(Batch, "_flush", lambda self: None if sys._getframe(1).f_code.co_name == "_add" else flush(self))
 
 
 def rollback(patch: pytest.MonkeyPatch) -> None:
     """What was decided for a transaction that failed stays."""
-    drop = WorkingSet.drop
-    patch.setattr(WorkingSet, "drop", lambda self: drop(self) if sys._getframe(1).f_code.co_name == "settle" else None)
+    drop = WorkingSet.rollback
+    patch.setattr(
+        WorkingSet, "rollback", lambda self: drop(self) if sys._getframe(1).f_code.co_name == "commit" else None
+    )
 
 
 def base_offset(patch: pytest.MonkeyPatch) -> None:
@@ -97,14 +102,14 @@ def refused_batch(patch: pytest.MonkeyPatch) -> None:
 
 def reading_again(patch: pytest.MonkeyPatch) -> None:
     """After a transaction whose end is not known, the journal is not read again."""
-    folded, known = Shard._folded, dict[Any, Any]()
+    folded, known = Opening._folded, dict[Any, Any]()
 
     async def kept(self: Any, *seen: Any) -> Any:
         if self not in known:
             known[self] = await folded(self, *seen)
         return known[self]
 
-    patch.setattr(Shard, "_folded", kept)
+    patch.setattr(Opening, "_folded", kept)
 
 
 def newest_outcome(patch: pytest.MonkeyPatch) -> None:
@@ -113,16 +118,17 @@ def newest_outcome(patch: pytest.MonkeyPatch) -> None:
     async def none(*_: Any) -> None:
         return None
 
-    patch.setattr(shard_module, "newest_outcome", none)
+    patch.setattr(opening, "newest_outcome", none)
 
 
 def copies(patch: pytest.MonkeyPatch) -> None:
     """Where the group's offset is lost, nobody looks for what was forwarded."""
 
-    async def none(*_: Any) -> None:
-        return None
+    async def none(*_: Any) -> Any:
+        for nothing in ():
+            yield nothing
 
-    patch.setattr(KafkaShardLog, "last_forwarded", none)
+    patch.setattr(KafkaShardLog, "copies", none)
 
 
 def generation(patch: pytest.MonkeyPatch) -> None:
@@ -148,7 +154,7 @@ def seek_on_resume(patch: pytest.MonkeyPatch) -> None:
 
 def own_cache(patch: pytest.MonkeyPatch) -> None:
     """All shards of a worker share what is kept of an aggregate id."""
-    patch.setattr(AggregateCache, "new_ledger", lambda self: 0)
+    patch.setattr(AggregateCache, "new_working_set", lambda self: 0)
 
 
 def closing_a_failed_store(patch: pytest.MonkeyPatch) -> None:
@@ -157,12 +163,12 @@ def closing_a_failed_store(patch: pytest.MonkeyPatch) -> None:
     async def nothing(self: Any) -> None:
         return None
 
-    patch.setattr(Shard, "_close_store", nothing)
+    patch.setattr(Opening, "close_store", nothing)
 
 
 def journal_in_the_metadata(patch: pytest.MonkeyPatch) -> None:
-    """The journal's end is not kept beside the offset, and not compared."""
-    patch.setattr(Shard, "_require_end", lambda self, seen, known: None)
+    """What is kept of the journal beside the offset is not looked for."""
+    patch.setattr(Acknowledged, "_all_known", lambda self, seen: [])
 
 
 def new_batch(patch: pytest.MonkeyPatch) -> None:
@@ -194,19 +200,41 @@ def journal_offset(patch: pytest.MonkeyPatch) -> None:
     """The journal's end in an outcome is one too low."""
     from annals.agents.writing import batch
 
-    told = batch.told_headers
-    patch.setattr(batch, "told_headers", lambda ask, journal_end: told(ask, journal_end - 1))
+    told = batch.headers_of_outcome
+    patch.setattr(batch, "headers_of_outcome", lambda planned, journal_end: told(planned, journal_end - 1))
 
 
 def snapshot_on_passing(patch: pytest.MonkeyPatch) -> None:
     """A snapshot is written only where a version is itself a multiple."""
-    snapshot = Batch._snapshot
+    from annals.agents.writing import batch
 
-    def exact(self: Any, ask: Any, after: Any) -> None:
-        if after.version % self._setting.limits.snapshot_every == 0:
-            snapshot(self, ask, after)
+    due = batch.due_snapshot
 
-    patch.setattr(Batch, "_snapshot", exact)
+    def exact(setting: Any, planned: Any, offset: int) -> Any:
+        return None if planned.after.version % setting.limits.snapshot_every else due(setting, planned, offset)
+
+    patch.setattr(batch, "due_snapshot", exact)
+
+
+def last_event(patch: pytest.MonkeyPatch) -> None:
+    """At opening the journal's end is compared, but its last known event is not looked for."""
+    require = acknowledged.require_known
+
+    async def by_the_end(journal: Any, place: Any, seen: Any, known: Any) -> Any:
+        await require(journal, place, seen, known._replace(last=None))
+        return known.last
+
+    patch.setattr(acknowledged, "require_known", by_the_end)
+
+
+def each_answer(patch: pytest.MonkeyPatch) -> None:
+    """All before the last outcome that is borne out is taken for answered."""
+
+    async def beyond(self: Any, store: Any, seen: Any, start: int, stop: int) -> int:
+        return stop
+
+    patch.setattr(Answers, "first_missing", beyond)
+    patch.setattr(Answers, "must_look", lambda self, records: False)
 
 
 MEASURES: list[Patch] = [
@@ -231,4 +259,6 @@ MEASURES: list[Patch] = [
     origin,
     journal_offset,
     snapshot_on_passing,
+    last_event,
+    each_answer,
 ]

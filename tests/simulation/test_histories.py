@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from annals.workers.cli.simulate import simulate as command
 from annals.workers.tools.simulation.history import run
-from annals.workers.tools.simulation.plan import FAULTS, home_of, plan_of
+from annals.workers.tools.simulation.plan import FAULTS, Fault, Plan, Sent, Weather, home_of, plan_of
 from annals.workers.tools.simulation.shrink import shrink
 from annals.workers.tools.simulation.survey import survey
 
@@ -91,3 +91,23 @@ def test_producers_place_keys_as_javas_do(key: bytes, monkeypatch: pytest.Monkey
     for partitions, wanted in zip((3, 4, 12), {b"p-1": (1, 0, 4), b"p-3": (1, 3, 7)}.get(key, (1, 0, 4)), strict=True):
         monkeypatch.setattr("annals.workers.tools.simulation.plan.PARTITIONS", partitions)
         assert home_of(key) == wanted
+
+
+def test_another_shards_store_is_no_witness_against_a_journal_that_never_had_anything() -> None:
+    """Its only outcome rejected a command: all that tells this journal from one that was made anew."""
+    rejected = b'{"id":"c18","type":"RenameCounter","aggregate_id":"a3","data":{"name":"n4"}}'
+    accepted = b'{"id":"c21","type":"OpenCounter","aggregate_id":"a5","data":{"name":"n8"}}'
+    plan = Plan(
+        seed=8,
+        transaction_version=1,
+        snapshot_every=0,
+        commands=(Sent(0.954, "gauge", 1, b"a3", rejected), Sent(0.998, "gauge", 0, b"a5", accepted)),
+        faults=(
+            Fault(1.092, "crash_with_foreign_disk", 46580, 0.749),
+            Fault(1.216, "freeze", 12371, 0.0367),
+            Fault(1.653, "freeze", 24523, 0.0900),
+            Fault(2.874, "crash_with_foreign_disk", 54147, 0.326),
+        ),
+        weather=Weather(),
+    )
+    assert run(plan).problems == []
