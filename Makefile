@@ -49,7 +49,7 @@ test: setup ## Run every test against a real broker, with branch coverage of at 
 test-examples: setup ## Run the examples in Python, JavaScript and Java against a real broker, with the test vectors
 	$(BIN)/pytest tests/functional/test_examples.py tests/functional/test_other_languages.py
 
-check: setup ## Format, lint, types, imports, current docs, unit and property tests
+check: setup ## Format, lint, types, imports, current docs, unit and property tests, some histories
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -59,7 +59,7 @@ check: setup ## Format, lint, types, imports, current docs, unit and property te
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/annals schemas check
-	$(BIN)/pytest tests/unit tests/properties
+	$(BIN)/pytest tests/unit tests/properties tests/simulation -m 'not slow'
 
 bench: setup ## Measure, with the baselines, and write bench/RESULTS.md
 	$(BIN)/annals bench --write bench

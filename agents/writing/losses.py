@@ -16,6 +16,7 @@ import structlog
 from annals.agents.ports import LostEndError, StoppedError, command_key
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.outcome import decode_outcome
 from annals.topics.group_metadata import EventAt
 
 if TYPE_CHECKING:
@@ -155,13 +156,28 @@ async def is_a_fold_of(
 async def _is_of_another(store: ShardStore, journal: ShardLog, place: Place, seen: LogState) -> bool:
     """Whether the store was folded from another journal: it does not know the first event of this one.
 
-    Of a journal without events only the outcomes tell whether it ever had any.
+    Of a journal without events only the outcomes tell whether it ever had any: aborted batches raise its end, too.
     """
     async for records in journal.read(0, seen.journal_end):
         for record in records:
             if counts(store, place.kind, record) is not None:
                 return counts(store, place.kind, record) is False
-    return seen.outcomes_end == 0
+    return seen.outcomes_start == 0 and await _never_had_any(journal, seen)
+
+
+async def _never_had_any(journal: ShardLog, seen: LogState) -> bool:
+    """Whether no outcome speaks of an event; where no outcome can be read, the group's offset must vouch."""
+    is_told = seen.outcomes_end == 0 or seen.committed_journal_end is not None
+    async for outcomes in journal.newest_outcomes(seen):
+        for each in outcomes:
+            try:
+                version = decode_outcome(each.value or b"").version
+            except ValueError:  # somebody else's
+                continue
+            if version > 0:
+                return False
+            is_told = True
+    return is_told
 
 
 def counts(store: ShardStore, kind: str, record: JournalRecord) -> bool | None:

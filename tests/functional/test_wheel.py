@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[2]
 UV = ROOT / ".uv/bin/uv"
 # Not measured: what runs here is a copy of the packages.
 ENVIRONMENT = {name: value for name, value in own_environment().items() if not name.startswith(("COVERAGE_", "UV_"))}
+# The machine's certificates, as in the Makefile.
+ENVIRONMENT["UV_SYSTEM_CERTS"] = "1"
 
 
 def run(*words: object, timeout_s: int = 240) -> str:

@@ -13,7 +13,7 @@ from aiokafka.structs import TopicPartition
 from annals.workers.kafka.connections import stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
 from annals.workers.kafka.write import journal
-from annals.workers.kafka.write.journal import read_partition
+from annals.workers.kafka.write.committed_records import read_partition
 from chained import chain, make_topics, write
 
 pytestmark = pytest.mark.broker

@@ -28,12 +28,14 @@ ALLOWED = {
 }
 COMPARES_LINKS = {RULE, "schemas/chain.py", "schemas/bulk.py", "workers/audit/scan.py", "workers/audit/chains.py"}
 DECODES = {"schemas/chain.py", "schemas/bulk.py", "schemas/canonical.py"}
-# The auditor has nothing of this project on purpose; tests/unit/test_auditor_example.py holds it to the rule.
+# Two have nothing of this project on purpose. The auditor: tests/unit/test_auditor_example.py holds it to the rule. The
+# checker of histories: it judges what the journal's reader and writer did, and must not make their mistakes.
+INDEPENDENT = {"auditor.py", "checker.py"}
 SOURCES = [
     path
     for folder in ("schemas", "topics", "agents", "workers", "examples")
     for path in sorted((ROOT / folder).rglob("*.py"))
-    if path.name != "auditor.py"
+    if path.name not in INDEPENDENT
 ]
 
 

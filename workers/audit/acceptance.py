@@ -23,7 +23,7 @@ from annals.workers.audit.report import Report
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
 from annals.workers.kafka.read.ranges import read_range
-from annals.workers.kafka.write.journal import read_partition
+from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.settings import client_options
 

@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, str]] = {
     "verify": "annals.workers.cli.verify:verify",
     "journal": "annals.workers.cli.journal:journal",
     "demo": "annals.workers.cli.demo:demo",
+    "simulate": "annals.workers.cli.simulate:simulate",
     "new": "annals.workers.cli.new:new",
     "bench": "annals.workers.cli.bench:bench",
 }

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
+CLUSTER: Final = "cluster"
+"""The connection option that names a cluster in memory (`annals.workers.memory.client`)."""
+
 _STOPPING: Final[set[asyncio.Task[None]]] = set()  # an event loop by itself holds its tasks weakly
 
 
@@ -27,7 +30,7 @@ async def connect(options: Mapping[str, Any], topics: Iterable[str]) -> AIOKafka
     Raises:
         KafkaConnectionError: no broker answered, or none at the address that the brokers name as theirs.
     """
-    client = AIOKafkaClient(**options)
+    client = options[CLUSTER].client(**options) if CLUSTER in options else AIOKafkaClient(**options)
     try:
         await client.bootstrap()
         is_answered = await client.set_topics(topics)

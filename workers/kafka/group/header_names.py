@@ -20,6 +20,7 @@ from aiokafka.record.util import decode_varint
 from annals.agents.writing.command_queue import bytes_of
 from annals.topics.encoded_headers import EncodedHeaders
 from annals.topics.wire import signed_at
+from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.group.active_partitions import AttentiveFetcher
 from annals.workers.kafka.group.coordinator import LastingCoordinator
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
@@ -199,6 +200,8 @@ def undressed(value: bytes | None) -> bytes | None:
 
 def reading_consumer(**options: Any) -> AIOKafkaConsumer:
     """Return aiokafka's consumer, made to read any header name, and to fetch with less ado."""
+    if CLUSTER in options:
+        return options[CLUSTER].consumer(**options)
     # Its fetcher offers no other place to say so; other consumers of this process lose nothing by it.
     bound_aiokafka()
     # aiokafka offers no other place to say so; other consumers of this process lose nothing by it.

@@ -90,7 +90,7 @@ async def read_range(
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
-        RangeGoneError: `start` is not in the partition.
+        RangeGoneError: `start` is not in the partition, or `end` is not any more.
         FormatError: a record batch is of another format.
     """
     position = start
@@ -101,6 +101,8 @@ async def read_range(
             begin = position
             if part.batches:
                 position = max(position, part.batches[-1].next_offset)
+            else:
+                await _require_end(client, where, end)
             fetching = None
             if position < end:
                 needed = part.size * (end - position) // max(1, position - begin) + LEAST_BYTES
@@ -111,6 +113,13 @@ async def read_range(
     finally:
         if fetching is not None:
             fetching.cancel()
+
+
+async def _require_end(client: AIOKafkaClient, where: Where, end: int) -> None:
+    """Wait for nothing that an unclean election took since the end was asked for: it never comes."""
+    there = (await bounds(client, [where]))[where][1]
+    if there < end:
+        raise RangeGoneError(f"{where[0]}-{where[1]} ends at {there} and reached {end} when its end was asked for")
 
 
 async def _fetch(client: AIOKafkaClient, where: Where, position: int, limit: int) -> _Part:

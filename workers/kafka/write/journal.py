@@ -6,20 +6,19 @@ from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError, TopicAuthorizationFailedError
-from aiokafka.structs import TopicPartition
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from annals.agents.ports import JournalRecord, LogState, OutcomeRecord, StaleStateError, StoppedError, UnreachableError
 from annals.agents.writing.losses import lost_record
 from annals.topics.group_metadata import NOTHING_KNOWN, RecordAt, decode_metadata, digest_of
 from annals.topics.headers import COMMAND_OFFSET, JOURNAL_OFFSET, decimal_header
 from annals.topics.wire import encode_headers
-from annals.workers.kafka.connections import connect, stop_consumer
-from annals.workers.kafka.group.header_names import reading_consumer
+from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.forwarded_commands import copies_of, letters_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
 from annals.workers.kafka.read.ranges import RangeGoneError, read_range
 from annals.workers.kafka.write.batches import PartitionBatches, measured
+from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 
 if TYPE_CHECKING:
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-READ_RECORDS: Final = 4_000  # one fold step: some 60 ms, so that heartbeats are never late
-READ_TIMEOUT_MS: Final = 1_000
-FETCH_BYTES: Final = 4 << 20
 TAIL_OFFSETS: Final = 64  # how far from the end outcomes are looked for first; eightfold each time, up to the next
 STEP_OFFSETS: Final = 32_768
 NO_HEADERS: Final = encode_headers([])
@@ -361,40 +357,3 @@ def _expiring() -> Iterator[None]:
         yield
     except (StoppedError, RangeGoneError) as error:
         raise StaleStateError(f"records expired while they were read: {error}") from error
-
-
-async def read_partition(options: Mapping[str, Any], where: Where, start: int, end: int) -> AsyncIterator[list[Any]]:
-    """Yield the committed records of a partition from `start` until the consumer's *position* has reached `end`.
-
-    Transaction markers take offsets, so that the last record is never at `end - 1`; the position passes them.
-
-    Raises:
-        StoppedError: `start` is no longer, or not yet, in the partition.
-    """
-    if start >= end:
-        return
-    partition = TopicPartition(*where)
-    consumer = reading_consumer(
-        **options,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        max_partition_fetch_bytes=FETCH_BYTES,
-        fetch_max_bytes=FETCH_BYTES,
-    )
-    try:
-        await consumer.start()
-        consumer.assign([partition])
-        consumer.seek(partition, start)  # an explicit offset: a reset in the background cannot win over it
-        while (position := await consumer.position(partition)) < end:
-            try:
-                fetched = await consumer.getmany(partition, timeout_ms=READ_TIMEOUT_MS, max_records=READ_RECORDS)
-            except OffsetOutOfRangeError as error:
-                raise StoppedError(
-                    f"{where[0]}-{where[1]} has no offset {position}: it was cut or made anew. Restore the topic, or, "
-                    f"if it is another one on purpose, start with an empty data directory."
-                ) from error
-            if records := fetched.get(partition):
-                yield [record for record in records if record.offset < end]
-    finally:
-        await stop_consumer(consumer)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 from itertools import count
-from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.client import ConnectionGroup, CoordinationType
@@ -48,7 +47,7 @@ from annals.workers.kafka.protocol.transactions_v2 import (
     RenewingEndTxnRequest,
     finalized_level,
 )
-from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers, error_of
+from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers, error_of, monotonic
 from annals.workers.kafka.write.transactional_ids import producer_of
 
 if TYPE_CHECKING:

@@ -1,0 +1,113 @@
+"""A thousand histories come out right, each seed's always the same, and one that fails is made small."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import mutations
+import pytest
+from click.testing import CliRunner
+
+from annals.workers.cli.simulate import simulate as command
+from annals.workers.tools.simulation.history import run
+from annals.workers.tools.simulation.plan import FAULTS, Fault, Plan, Sent, Weather, home_of, plan_of
+from annals.workers.tools.simulation.shrink import shrink
+from annals.workers.tools.simulation.survey import survey
+
+ANNALS = Path(sys.executable).with_name("annals")
+FEW, MANY = 60, 1_000
+
+
+def simulate(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ANNALS, "simulate", *options],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("seeds", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
+def test_whatever_happens_the_promises_hold(seeds: int) -> None:
+    found = survey(0, seeds)
+    assert found.failures == []
+    assert set(FAULTS) <= set(found.counts)
+    assert found.counts["uncertain"]
+    assert found.counts["fenced"]
+
+
+def test_a_seed_is_the_same_history_whatever_the_hashes_are() -> None:
+    one, other = (simulate("--seeds", "12", "--seed", "5", "--json", PYTHONHASHSEED=seed) for seed in ("1", "2"))
+    assert one.returncode == 0, one.stderr
+    assert one.stdout == other.stdout
+    said = json.loads(one.stdout)
+    assert (said["seeds"], said["failures"], len(said["digest"])) == (12, [], 64)
+
+
+def test_another_seed_is_another_history() -> None:
+    assert survey(1, 1).digest != survey(2, 1).digest
+
+
+def test_the_trace_shows_what_happens() -> None:
+    shown = simulate("--seeds", "1", "--seed", "3", "--trace")
+    assert shown.returncode == 0, shown.stderr
+    assert "commands.counter-" in shown.stdout
+    assert "healed" in shown.stdout
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_failure_is_shown_and_is_the_exit_status(monkeypatch: pytest.MonkeyPatch, as_json) -> None:
+    mutations.flush_before_bulk(monkeypatch)
+    monkeypatch.setattr("annals.workers.tools.simulation.shrink.shrink", lambda plan: plan)
+    try:
+        result = CliRunner().invoke(command, ["--seeds", "2", *(["--json"] if as_json else [])], standalone_mode=False)
+    finally:
+        logging.disable(logging.NOTSET)  # the command line's process would end here
+    assert result.return_value == 1
+    if as_json:
+        said = json.loads(result.stdout)
+        assert [each["seed"] for each in said["failures"]] == [0, 1]
+        assert all(each["problems"] for each in said["failures"])
+    else:
+        assert "2 histories" in result.stdout
+        assert "the first that failed, seed 0" in result.stdout
+
+
+def test_a_history_that_fails_is_made_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    mutations.rollback(monkeypatch)
+    plan = next(plan for seed in range(50) if run(plan := plan_of(seed)).problems)
+    small = shrink(plan, most=120)
+    assert run(small).problems
+    assert len(small.commands) + len(small.faults) < (len(plan.commands) + len(plan.faults)) / 2
+
+
+@pytest.mark.parametrize("key", [b"p-1", b"p-3", "Ä".encode()])
+def test_producers_place_keys_as_javas_do(key: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    for partitions, wanted in zip((3, 4, 12), {b"p-1": (1, 0, 4), b"p-3": (1, 3, 7)}.get(key, (1, 0, 4)), strict=True):
+        monkeypatch.setattr("annals.workers.tools.simulation.plan.PARTITIONS", partitions)
+        assert home_of(key) == wanted
+
+
+def test_another_shards_store_is_no_witness_against_a_journal_that_never_had_anything() -> None:
+    """Its only outcome rejected a command: all that tells this journal from one that was made anew."""
+    rejected = b'{"id":"c18","type":"RenameCounter","aggregate_id":"a3","data":{"name":"n4"}}'
+    accepted = b'{"id":"c21","type":"OpenCounter","aggregate_id":"a5","data":{"name":"n8"}}'
+    plan = Plan(
+        seed=8,
+        transaction_version=1,
+        snapshot_every=0,
+        commands=(Sent(0.954, "gauge", 1, b"a3", rejected), Sent(0.998, "gauge", 0, b"a5", accepted)),
+        faults=(
+            Fault(1.092, "crash_with_foreign_disk", 46580, 0.749),
+            Fault(1.216, "freeze", 12371, 0.0367),
+            Fault(1.653, "freeze", 24523, 0.0900),
+            Fault(2.874, "crash_with_foreign_disk", 54147, 0.326),
+        ),
+        weather=Weather(),
+    )
+    assert run(plan).problems == []

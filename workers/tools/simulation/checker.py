@@ -1,0 +1,313 @@
+"""Judges a history by what is left in its topics, and shares no code with what wrote it.
+
+Blocks are decoded by libipld and hashed by blake3; keys are placed by the producers' own murmur2. Everything else that
+a block, an outcome or a header must say is written down here once more, from the contract.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import orjson
+from blake3 import blake3
+from libipld import decode_dag_cbor, encode_dag_cbor, encode_multibase
+
+from annals.workers.tools.simulation.plan import KINDS, PARTITIONS, home_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from annals.workers.memory.partition import Entry, Record
+
+    Logs = Mapping[tuple[str, int], Sequence[Entry]]
+
+MEMBERS: Final = frozenset(
+    {
+        "actor",
+        "aggregate_id",
+        "causation_id",
+        "command_id",
+        "correlation_id",
+        "data",
+        "kind",
+        "previous",
+        "recorded_at",
+        "schema_version",
+        "type",
+        "version",
+    }
+)
+EVENTS_OF: Final = {"OpenCounter": "CounterOpened", "RenameCounter": "CounterRenamed", "CloseCounter": "CounterClosed"}
+
+
+class Event(NamedTuple):
+    """An event that counts."""
+
+    offset: int
+    batch: int
+    cid: str
+    block: dict[str, Any]
+
+
+class Command(NamedTuple):
+    """A record of a command topic."""
+
+    kind: str
+    partition: int
+    offset: int
+    record: Record
+    content: dict[str, Any] | None
+
+
+class Excuses(NamedTuple):
+    """What faults did to the topics, by kind and partition.
+
+    strangers: the command ids of events that a fault wrote; lost_offsets: where the group's offset was taken away, so
+    that what has no outcome may be answered again; lost_outcomes: where outcomes were; cut: where events were.
+    """
+
+    strangers: Collection[str] = ()
+    lost_offsets: Collection[tuple[str, int]] = ()
+    lost_outcomes: Collection[tuple[str, int]] = ()
+    cut: Collection[tuple[str, int]] = ()
+
+
+NONE: Final = Excuses()
+
+
+def check(logs: Logs, snapshot_every: int, excuses: Excuses = NONE) -> list[str]:
+    """Return what is wrong, a line each; nothing if all is as the contract says.
+
+    logs: all entries that each partition ever had.
+    """
+    return _Checker(logs, snapshot_every, excuses).all()
+
+
+class _Checker:
+    def __init__(self, logs: Logs, snapshot_every: int, excuses: Excuses) -> None:
+        self._logs = logs
+        self._every = snapshot_every
+        self._strangers = excuses.strangers
+        self._excuses = excuses
+        self._problems: list[str] = []
+        self._chains: dict[tuple[str, str], list[Event]] = defaultdict(list)
+
+    def all(self) -> list[str]:
+        commands = [
+            command for kind in KINDS for partition in range(PARTITIONS) for command in self._commands(kind, partition)
+        ]
+        for kind in KINDS:
+            for partition in range(PARTITIONS):
+                self._journal(kind, partition)
+        sent: dict[tuple[str, str, str], dict[str, Any]] = {}
+        for command in commands:
+            if command.content is not None:
+                sent[command.kind, command.content["aggregate_id"], command.content["id"]] = command.content
+        self._caused(sent)
+        self._answers(commands)
+        if self._every:
+            self._snapshots()
+        return self._problems
+
+    def _wrong(self, what: str) -> None:
+        self._problems.append(what)
+
+    def _records(self, topic: str, partition: int) -> Iterator[tuple[int, Record]]:
+        """Yield the committed records, each with the base offset of its batch."""
+        for entry in self._logs[topic, partition]:
+            if not entry.is_marker and entry.status.value == "committed":
+                for record in entry.records():
+                    yield entry.base, record
+
+    def _commands(self, kind: str, partition: int) -> Iterator[Command]:
+        for _, record in self._records(f"commands.{kind}", partition):
+            try:
+                content = orjson.loads(record.value or b"")
+            except orjson.JSONDecodeError:
+                content = None
+            yield Command(kind, partition, record.offset, record, content)
+
+    def _journal(self, kind: str, partition: int) -> None:
+        """Read a journal by the rule of every reader."""
+        voids: set[str] = set()
+        for batch, record in self._records(f"events.{kind}", partition):
+            where = f"events.{kind}-{partition} offset {record.offset}"
+            block = _block(record.value or b"")
+            key = (record.key or b"").decode()
+            is_ours = block is not None and block["kind"] == kind and block["aggregate_id"] == key
+            if block is None or not is_ours or home_of(key.encode()) != partition:
+                if (
+                    not (record.value or b"").startswith(b"no block")
+                    and (block or {}).get("command_id") not in self._strangers
+                ):
+                    self._wrong(f"foreign: {where}")
+                continue
+            chain, cid = self._chains[kind, key], _cid_text(record.value or b"")
+            version, previous = block["version"], block["previous"]
+            head = chain[-1].cid if chain else None
+            said = None if previous is None else encode_multibase("b", previous)
+            if version == len(chain) + 1 and said == head:
+                if chain and block["recorded_at"] < chain[-1].block["recorded_at"]:
+                    self._wrong(f"time runs back: {where}")
+                chain.append(Event(record.offset, batch, cid, block))
+            elif version <= len(chain) + 1 or said in voids:
+                voids.add(cid)
+                if block["command_id"] not in self._strangers:
+                    self._wrong(f"void: {where}, {block['command_id']} version {version}")
+            else:
+                self._wrong(f"gap: {where}, version {version} behind {len(chain)}")
+
+    def _caused(self, sent: Mapping[tuple[str, str, str], dict[str, Any]]) -> None:
+        """Each command's events are in the journal once, whole, in one batch."""
+        for (kind, aggregate), chain in self._chains.items():
+            runs: dict[str, list[list[Event]]] = defaultdict(list)
+            last = None
+            for event in chain:
+                command_id = event.block["command_id"]
+                if command_id != last:
+                    runs[command_id].append([])
+                runs[command_id][-1].append(event)
+                last = command_id
+            for command_id, found in runs.items():
+                if command_id in self._strangers:
+                    continue
+                name = f"{command_id} of {kind} {aggregate}"
+                if len(found) > 1:
+                    self._wrong(f"doubled: {name}")
+                content = sent.get((kind, aggregate, command_id))
+                if content is None:
+                    self._wrong(f"made up: {name}")
+                    continue
+                wanted = (
+                    ["Counted"] * content["data"]["parts"]
+                    if content["type"] == "Count"
+                    else [EVENTS_OF[content["type"]]]
+                )
+                for run in found:
+                    if [event.block["type"] for event in run] != wanted and len(found) == 1:
+                        self._wrong(f"torn: {name}: {[event.block['type'] for event in run]}")
+                    if len({event.batch for event in run}) > 1:
+                        self._wrong(f"torn over batches: {name}")
+
+    def _answers(self, commands: Sequence[Command]) -> None:
+        """Each command's record has one answer, and it is true."""
+        at = {(command.kind, command.partition, command.offset): command for command in commands}
+        answers: dict[tuple[str, int, int], list[str]] = defaultdict(list)
+        for kind in KINDS:
+            for partition in range(PARTITIONS):
+                for _, record in self._records(f"outcomes.{kind}", partition):
+                    headers = dict(record.headers)
+                    offset = int(headers["command-offset"] or b"-1")
+                    answers[kind, partition, offset].append("outcome")
+                    self._outcome(kind, partition, record, headers, at.get((kind, partition, offset)))
+        for command in commands:
+            origin = dict(command.record.headers)
+            if "origin-partition" in origin:
+                partition, offset = int(origin["origin-partition"] or b""), int(origin["origin-offset"] or b"")
+                answers[command.kind, partition, offset].append("copy")
+        for _, record in self._records("dead-letters", 0):
+            headers = dict(record.headers)
+            kind = (headers["source-topic"] or b"").decode().removeprefix("commands.")
+            source = kind, int(headers["source-partition"] or b""), int(headers["source-offset"] or b"")
+            answers[source].append("dead letter")
+            original = at.get(source)
+            if original is None or original.record.value != record.value:
+                self._wrong(f"dead letter of no record: {source}")
+        for place, command in at.items():
+            if place[:2] in self._excuses.lost_outcomes or place[:2] in self._excuses.cut:
+                continue
+            found = answers.get(place, [])
+            said = command.content["id"] if command.content else "no command"
+            name = f"commands.{command.kind}-{command.partition} offset {command.offset} ({said})"
+            if not found:
+                self._wrong(f"lost: {name}")
+            elif len(found) > 1 and not (set(found) == {"dead letter"} and place[:2] in self._excuses.lost_offsets):
+                self._wrong(f"answered again: {name}: {found}")
+            elif (set(found) == {"dead letter"}) != (command.content is None):
+                self._wrong(f"{found[0]} for {name}")
+            elif command.content and (found == ["copy"]) != (
+                home_of(command.content["aggregate_id"].encode()) != command.partition
+            ):
+                self._wrong(f"{found[0]} for {name}, which belongs elsewhere")
+
+    def _outcome(
+        self, kind: str, partition: int, record: Record, headers: dict[str, bytes | None], command: Command | None
+    ) -> None:
+        """Hold an outcome against its command and its chain."""
+        outcome = orjson.loads(record.value or b"")
+        name = f"outcome of {outcome['command_id']} in outcomes.{kind}-{partition} offset {record.offset}"
+        content = command.content if command is not None else None
+        if command is None or content is None or content["id"] != outcome["command_id"]:
+            self._wrong(f"{name}: its command-offset is another command's")
+            return
+        origin = dict(command.record.headers)
+        for header in ("origin-partition", "origin-offset"):
+            if origin.get(header) != headers.get(header):
+                self._wrong(f"{name}: {header} is {headers.get(header)!r}, the command's is {origin.get(header)!r}")
+        if (kind, partition) in self._excuses.cut:
+            return
+        chain = self._chains.get((kind, outcome["aggregate_id"]), [])
+        version, head, status = outcome["version"], outcome["head"], outcome["status"]
+        on_chain = (version == 0 and head is None) or (0 < version <= len(chain) and chain[version - 1].cid == head)
+        if not on_chain:
+            self._wrong(f"lost: {name} says {status} at version {version}, which is not on the chain")
+            return
+        listed = [(event["version"], event["type"], event["cid"]) for event in outcome["events"]]
+        caused = [
+            (event.block["version"], event.block["type"], event.cid)
+            for event in chain
+            if event.block["command_id"] == outcome["command_id"]
+        ]
+        if status == "duplicate" or (status == "accepted" and listed):
+            if listed != caused:
+                self._wrong(f"lost: {name} lists {listed}, the chain has {caused}")
+                return
+            last, said = chain[version - 1].offset, headers["journal-offset"]
+            if status == "accepted" and int(said or b"-1") != last + 2:
+                self._wrong(f"{name}: journal-offset is {said!r}, the last event is at {last}")
+        before = listed[0][0] - 1 if listed else version
+        expected = content.get("expected_version", "any")
+        is_met = expected == "any" or (before >= 1 if expected == "exists" else before == expected)
+        code = (outcome["error"] or {}).get("code")
+        if status != "duplicate" and is_met != (code != "version_conflict"):
+            self._wrong(f"{name}: expected {expected} at version {before}, and it is {code or status}")
+
+    def _snapshots(self) -> None:
+        """There is a snapshot wherever a command passed a multiple."""
+        found: set[tuple[str, str, int, str]] = set()
+        for kind in KINDS:
+            for partition in range(PARTITIONS):
+                for _, record in self._records(f"snapshots.{kind}", partition):
+                    snapshot = decode_dag_cbor(record.value or b"")
+                    head = encode_multibase("b", snapshot["head"])
+                    found.add((kind, snapshot["aggregate_id"], snapshot["version"], head))
+        for (kind, aggregate), chain in self._chains.items():
+            ends = [
+                event
+                for event, following in zip_longest(chain, chain[1:])
+                if following is None or following.block["command_id"] != event.block["command_id"]
+            ]
+            before = 0
+            for event in ends:
+                version = event.block["version"]
+                is_passed = before // self._every != version // self._every
+                is_ours = event.block["command_id"] not in self._strangers
+                if is_passed and is_ours and (kind, aggregate, version, event.cid) not in found:
+                    self._wrong(f"no snapshot of {kind} {aggregate} at version {version}")
+                before = version
+
+
+def _block(value: bytes) -> dict[str, Any] | None:
+    """Return a block's map; None for what is no event."""
+    try:
+        block = decode_dag_cbor(value)
+    except ValueError:
+        return None
+    is_event = isinstance(block, dict) and block.keys() == MEMBERS and encode_dag_cbor(block) == value
+    return block if is_event else None
+
+
+def _cid_text(block: bytes) -> str:
+    return str(encode_multibase("b", b"\x01\x71\x1e\x20" + blake3(block).digest()))

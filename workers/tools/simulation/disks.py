@@ -1,0 +1,115 @@
+"""The disks of a host, and the stores on them: they outlive processes, fail, and are swapped for older ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from annals.workers.stores.memory import MemoryStore
+
+if TYPE_CHECKING:
+    from annals.agents.ports import Changes, CommandEvents, Position, Stored, StoreDamagedError
+    from annals.workers.tools.simulation.process import Process
+
+    Key = tuple[str, int]  # kind, partition
+
+
+class Host:
+    """A machine: its clock, and its disk, which has a store a shard.
+
+    failing: how many writes more its disk refuses.
+    """
+
+    def __init__(self, number: int) -> None:
+        """Begin with an empty disk."""
+        self.number = number
+        self.clock_s = 0.0
+        self.failing = 0
+        self.stores: dict[Key, MemoryStore] = {}
+        self.locks: dict[Key, Process] = {}
+
+
+class Handle:
+    """An open store (the `ShardStore` port). Like RocksDB's it refuses all that follows on a failed write."""
+
+    def __init__(self, host: Host, store: MemoryStore) -> None:
+        """Take the store, and the host whose disk may fail."""
+        self._host = host
+        self.store = store
+        self._has_failed = False
+
+    def position(self) -> Position:
+        """Return up to where the journal has been folded."""
+        return self.store.position()
+
+    def aggregate(self, key: bytes) -> Stored | None:
+        """Return the aggregate of a key."""
+        return self.store.aggregate(key)
+
+    def command(self, command: bytes) -> CommandEvents | None:
+        """Return the events of a command."""
+        return self.store.command(command)
+
+    def is_void(self, cid: bytes) -> bool:
+        """Whether a CID is that of a void event."""
+        return self.store.is_void(cid)
+
+    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return all void events."""
+        return self.store.voids()
+
+    def apply(self, changes: Changes) -> None:
+        """Apply the changes, unless the disk fails, or did."""
+        if self._host.failing > 0:
+            self._host.failing -= 1
+            self._has_failed = True
+        if self._has_failed:
+            raise OSError("no space left on device")
+        self.store.apply(changes)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+
+class DiskStores:
+    """Opens the store of one shard on its host's disk (the `StoreFactory` port)."""
+
+    def __init__(self, process: Process, key: Key) -> None:
+        """Take whose it is."""
+        self._process = process
+        self._key = key
+
+    async def open(self) -> Handle:
+        """Open the store, or begin one: beside it, while a process that is still there holds it."""
+        host, key = self._process.host, self._key
+        holder = host.locks.get(key)
+        if holder is not None and holder is not self._process and holder.is_alive:
+            return Handle(host, MemoryStore())
+        host.locks[key] = self._process
+        return Handle(host, host.stores.setdefault(key, MemoryStore()))
+
+    async def renew(self, store: Any) -> Handle:
+        """Begin the store anew."""
+        host, fresh = self._process.host, MemoryStore()
+        if host.stores.get(self._key) is store.store:
+            host.stores[self._key] = fresh
+        return Handle(host, fresh)
+
+    async def set_aside(self, damage: StoreDamagedError) -> None:
+        """Nothing of these disks is ever damaged: a write that fails is one for which there is no space."""
+        raise NotImplementedError(str(damage))
+
+    async def close(self, store: Any) -> None:
+        """Close the store, and give it free."""
+        store.close()
+        if self._process.host.locks.get(self._key) is self._process:
+            del self._process.host.locks[self._key]
+
+
+def copy_of(store: MemoryStore) -> MemoryStore:
+    """Return a store that stays as this one is now: values do not change, only which there are."""
+    twin = MemoryStore()
+    twin._position = store._position  # noqa: SLF001
+    twin._aggregates = dict(store._aggregates)  # noqa: SLF001
+    twin._commands = dict(store._commands)  # noqa: SLF001
+    twin._voids = dict(store._voids)  # noqa: SLF001
+    return twin

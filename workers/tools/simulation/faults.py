@@ -1,0 +1,279 @@
+"""The faults of a history: what each does when it happens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from libipld import encode_dag_cbor
+
+from annals.workers.memory.partition import Status
+from annals.workers.tools.simulation.disks import copy_of
+from annals.workers.tools.simulation.group import KEYS, SESSION_S
+from annals.workers.tools.simulation.plan import LONGEST_S, PARTITIONS
+from annals.workers.tools.simulation.process import GROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annals.workers.memory.partition import Entry
+    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.tools.simulation.plan import Fault
+    from annals.workers.tools.simulation.process import Process
+    from annals.workers.tools.simulation.world import World
+
+CLOCK_S: Final = 7_200.0
+STRAY_PRODUCER: Final = 1 << 40
+MOST_WRITES: Final = 3
+MOST_CUT: Final = 3
+FAR_AHEAD: Final = 1_000
+SETTLED_S: Final = 25.0  # by then no request of a dead process is on its way, and its transaction is aborted
+
+
+class Faults:
+    """Carries faults out, on the world as it is when they happen."""
+
+    def __init__(self, world: World) -> None:
+        """Take the world."""
+        self._world = world
+        self._is_over = False
+        self._outages = 0
+
+    def heal(self) -> None:
+        """Let nothing more happen, of what was to come later either."""
+        self._is_over = True
+
+    def happen(self, fault: Fault) -> None:
+        """Let a fault happen."""
+        self._world.counts[fault.what] += 1
+        for process in self._world.processes:
+            for shard in process.shards.values():
+                self._world.counts[f"{fault.what} while {shard.phase.value}"] += 1
+        self._world.note(f"{fault.what} {fault.where} {fault.size:.3f}")
+        getattr(self, f"_{fault.what}")(fault)
+
+    def _later(self, seconds: float, what: Callable[..., None], *of: Any) -> None:
+        def unless_over() -> None:
+            if not self._is_over:
+                what(*of)
+
+        self._world.loop.call_later(seconds, unless_over)
+
+    def _process(self, fault: Fault) -> Process | None:
+        processes = self._world.processes
+        return processes[fault.where % len(processes)] if processes else None
+
+    def _key(self, fault: Fault) -> Key:
+        return KEYS[fault.where % len(KEYS)]
+
+    # --- processes and disks ---
+
+    def _crash(self, fault: Fault) -> None:
+        process = self._process(fault)
+        if process is None:
+            return
+        world = self._world
+        world.kill(process)
+        host = world.hosts[(fault.where >> 4) % len(world.hosts)]
+        self._later(fault.size * SESSION_S, world.group.rebalance)
+        world.loop.call_later(fault.size * 3, self._start, host)
+
+    def _start(self, host: Any) -> None:
+        if self._outages and not self._is_over:
+            return
+        if not any(process.host is host and not process.is_lost for process in self._world.processes):
+            self._world.start(host)
+        else:
+            self._world.group.rebalance()
+
+    def _crash_without_disk(self, fault: Fault) -> None:
+        process = self._process(fault)
+        self._crash(fault)
+        if process is not None:
+            process.host.stores.clear()
+
+    def _crash_with_old_disk(self, fault: Fault) -> None:
+        """A copy is taken now; later the host crashes, and has the copy."""
+        process = self._process(fault)
+        if process is None:
+            return
+        kept = {key: copy_of(store) for key, store in process.host.stores.items()}
+
+        def back() -> None:
+            if process in self._world.processes:
+                self._crash(fault._replace(where=self._world.processes.index(process)))
+                process.host.stores.clear()
+                process.host.stores.update(kept)
+
+        self._later(fault.size * 5, back)
+
+    def _crash_with_foreign_disk(self, fault: Fault) -> None:
+        process, key = self._process(fault), self._key(fault)
+        self._crash(fault)
+        others = [
+            store
+            for host in self._world.hosts
+            for other, store in host.stores.items()
+            if other != key and store.position().last_offset >= 0
+        ]
+        if process is not None and others:
+            for host in self._world.hosts:
+                if key not in host.locks or not host.locks[key].is_alive:
+                    host.stores[key] = copy_of(others[fault.where % len(others)])
+
+    def _disk_full(self, fault: Fault) -> None:
+        hosts = self._world.hosts
+        hosts[fault.where % len(hosts)].failing = 1 + int(fault.size * MOST_WRITES)
+
+    def _freeze(self, fault: Fault) -> None:
+        process = self._process(fault)
+        if process is not None:
+            seconds = fault.size * LONGEST_S
+            process.frozen_until = self._world.loop.time() + seconds
+            self._away(process, seconds)
+
+    def _cut(self, fault: Fault) -> None:
+        process = self._process(fault)
+        if process is not None:
+            process.is_cut = True
+            seconds = fault.size * LONGEST_S
+            self._later(seconds, setattr, process, "is_cut", False)  # noqa: FBT003
+            self._away(process, seconds)
+
+    def _zombie(self, fault: Fault) -> None:
+        """The group loses it, but it goes on beside whoever follows."""
+        process = self._process(fault)
+        if process is not None:
+            process.is_lost = True
+            self._world.group.rebalance()
+            self._later(fault.size * LONGEST_S, self._back, process)
+
+    def _away(self, process: Process, seconds: float) -> None:
+        if seconds > SESSION_S:
+            self._later(SESSION_S, self._world.group.rebalance)
+        self._later(seconds + 0.001, self._back, process)
+
+    def _back(self, process: Process) -> None:
+        process.is_lost = False
+        self._world.group.rebalance()
+
+    def _rebalance(self, fault: Fault) -> None:
+        del fault
+        self._world.group.rebalance()
+
+    def _clock_step(self, fault: Fault) -> None:
+        hosts = self._world.hosts
+        hosts[fault.where % len(hosts)].clock_s += (fault.size - 0.5) * CLOCK_S
+
+    # --- topics and offsets ---
+
+    def _stray_marker(self, fault: Fault) -> None:
+        kind, partition = self._key(fault)
+        if (kind, partition) in self._world.cut:
+            return  # what is missing could seem to be there again
+        log = self._world.model.logs[self._world.names.events(kind), partition]
+        log.mark(STRAY_PRODUCER + fault.where, 0, commits=fault.size < 0.5)
+
+    def _stray_record(self, fault: Fault) -> None:
+        """Somebody writes to the journal what is no event."""
+        kind, partition = self._key(fault)
+        if (kind, partition) in self._world.cut:
+            return
+        self._world.append(self._world.names.events(kind), partition, b"a0", b"no block %d" % fault.where)
+
+    def _stranger(self, fault: Fault) -> None:
+        """Somebody writes an event of version 1 that is sealed as it should be: void, but for an absent aggregate."""
+        kind, partition = self._key(fault)
+        if (kind, partition) in self._world.cut:
+            return
+        self._world.strangers.add(f"s{fault.where}")
+        block = {
+            "data": {"name": "stranger"},
+            "kind": kind,
+            "type": "CounterOpened",
+            "actor": None,
+            "version": 1,
+            "previous": None,
+            "command_id": f"s{fault.where}",
+            "recorded_at": "2025-01-01T00:00:00.000000Z",
+            "aggregate_id": f"a{fault.where % 8}",
+            "causation_id": None,
+            "correlation_id": f"s{fault.where}",
+            "schema_version": 1,
+        }
+        key = f"a{fault.where % 8}".encode()
+        self._world.append(self._world.names.events(kind), partition, key, encode_dag_cbor(block))
+
+    def _offset_reset(self, fault: Fault) -> None:
+        kind, partition = self._key(fault)
+        self._world.lost_offsets.add((kind, partition))
+        self._world.model.groups[GROUP].committed.pop((self._world.names.commands(kind), partition), None)
+
+    def _offset_back(self, fault: Fault) -> None:
+        """Somebody sets the group's offset back by hand: without this project's metadata."""
+        kind, partition = self._key(fault)
+        commands = self._world.names.commands(kind), partition
+        offsets = self._world.model.groups[GROUP].committed
+        if commands in offsets and offsets[commands][0] <= self._world.model.logs[commands].end:
+            self._world.lost_offsets.add((kind, partition))
+            offsets[commands] = int(offsets[commands][0] * fault.size), ""
+
+    def _offset_ahead(self, fault: Fault) -> None:
+        """Somebody sets the group's offset beyond all commands; an operator deletes it when the shard says so."""
+        kind, partition = self._key(fault)
+        commands = self._world.names.commands(kind), partition
+        self._world.lost_offsets.add((kind, partition))
+        self._world.model.groups[GROUP].committed[commands] = self._world.model.logs[commands].end + FAR_AHEAD, ""
+
+    def _journal_cut(self, fault: Fault) -> None:
+        """All workers die, and an unclean election takes the journal's last transactions: the shard must not go on."""
+        world = self._world
+        self._outages += 1
+        for process in list(world.processes):
+            world.kill(process)
+
+        def cut() -> None:
+            self._outages -= 1
+            self._journal_cut_at_work(fault)
+            self._start(world.hosts[fault.where % len(world.hosts)])
+
+        self._later(SETTLED_S, cut)
+
+    def _journal_cut_at_work(self, fault: Fault) -> None:
+        """An unclean election takes the journal's last transactions while the shard is at work."""
+        world, key = self._world, self._key(fault)
+        journal = world.names.events(key[0]), key[1]
+        lost = self._cut_off(*journal, fault)
+        if any(not entry.is_marker and entry.status is Status.COMMITTED for entry in lost):
+            world.cut.setdefault(key, world.model.logs[journal].end)
+
+    def _outcomes_cut(self, fault: Fault) -> None:
+        """An unclean election takes the last answers; that they are decided is known by the group's offset."""
+        key = self._key(fault)
+        lost = self._cut_off(self._world.names.outcomes(key[0]), key[1], fault)
+        if lost:
+            self._world.lost_outcomes.add(key)
+            self._world.gone.setdefault((self._world.names.outcomes(key[0]), key[1]), []).extend(lost)
+
+    def _cut_off(self, topic: str, partition: int, fault: Fault) -> list[Entry]:
+        """Cut a partition behind one of its last markers: what is before it is whole."""
+        log = self._world.model.logs[topic, partition]
+        ends = [entry.end for entry in log.entries if entry.is_marker][-1 - MOST_CUT :]
+        return log.truncate(ends[int(fault.size * (len(ends) - 1))]) if len(ends) > 1 else []
+
+    def _expiry(self, fault: Fault) -> None:
+        """Commands of a kind expire up to a moment, unless one of them may have to be decided yet."""
+        kind, _ = self._key(fault)
+        topic, model = self._world.names.commands(kind), self._world.model
+        until_ms = int(fault.size * self._world.loop.time() * 1000)
+        befores: dict[tuple[str, int], int] = {}
+        for partition in range(PARTITIONS):
+            log = model.logs[topic, partition]
+            before = max((entry.end for entry in log.entries if entry.timestamp < until_ms), default=log.start)
+            committed = model.committed_offset(GROUP, (topic, partition))
+            if committed is None or not committed[1] or committed[0] < before:
+                return
+            befores[topic, partition] = before
+        for where, before in befores.items():
+            log = model.logs[where]
+            self._world.gone.setdefault(where, []).extend(entry for entry in log.entries if entry.end <= before)
+            model.delete_records(where, before)

@@ -1,0 +1,60 @@
+"""The consumer group of a history: who has which partition, and how partitions move."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from annals.workers.tools.simulation.plan import KINDS, PARTITIONS
+
+if TYPE_CHECKING:
+    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.tools.simulation.process import Process
+    from annals.workers.tools.simulation.world import World
+
+SESSION_S: Final = 8.0
+KEYS: Final[tuple[Key, ...]] = tuple((kind, partition) for kind in KINDS for partition in range(PARTITIONS))
+STAYS: Final = 0.7  # of the partitions, where their owner is still there
+
+
+class Group:
+    """Rebalances, one at a time, whenever somebody asks for one."""
+
+    def __init__(self, world: World) -> None:
+        """Begin without members."""
+        self._world = world
+        self._rng = world.chance("group")
+        self._is_wanted = asyncio.Event()
+        self.owners: dict[Key, Process] = {}
+
+    def rebalance(self) -> None:
+        """Ask for a rebalance."""
+        self._is_wanted.set()
+
+    async def run(self) -> None:
+        """Rebalance whenever it is asked for."""
+        while True:
+            await self._is_wanted.wait()
+            self._is_wanted.clear()
+            await asyncio.sleep(self._rng.uniform(0.0, 0.3))
+            members = self._members()
+            await asyncio.gather(*(member.spawn(member.revoked()) for member in members), return_exceptions=True)
+            members = [member for member in members if member in self._members()]
+            if not members:
+                continue
+            for key in KEYS:
+                owner = self.owners.get(key)
+                if owner not in members or self._rng.random() > STAYS:
+                    self.owners[key] = self._rng.choice(members)
+            told = [
+                member.spawn(self._tell(member, [key for key in KEYS if self.owners[key] is member]))
+                for member in members
+            ]
+            await asyncio.gather(*told, return_exceptions=True)
+
+    async def _tell(self, member: Process, keys: list[Key]) -> None:
+        await asyncio.sleep(self._rng.expovariate(20))
+        await member.assigned(keys)
+
+    def _members(self) -> list[Process]:
+        return [each for each in self._world.processes if each.can_reach() and not each.is_lost]

@@ -1,0 +1,139 @@
+"""What a seed's history is: the commands that are sent, the faults that happen, and the weather on the network."""
+
+from __future__ import annotations
+
+import random
+from typing import Final, NamedTuple
+
+import orjson
+
+KINDS: Final = ("counter", "gauge")
+PARTITIONS: Final = 2
+HOSTS: Final = 3
+AGGREGATES: Final = 8
+FAULTS: Final = (
+    "crash",
+    "crash_without_disk",
+    "crash_with_old_disk",
+    "crash_with_foreign_disk",
+    "disk_full",
+    "freeze",
+    "zombie",
+    "cut",
+    "rebalance",
+    "stray_marker",
+    "stray_record",
+    "stranger",
+    "offset_reset",
+    "offset_back",
+    "offset_ahead",
+    "journal_cut",
+    "journal_cut_at_work",
+    "outcomes_cut",
+    "clock_step",
+    "expiry",
+)
+LONGEST_S: Final = 25.0
+
+
+class Sent(NamedTuple):
+    """A record that a client sends: when, and to which partition of which kind's commands."""
+
+    at: float
+    kind: str
+    partition: int
+    key: bytes
+    value: bytes
+
+
+class Fault(NamedTuple):
+    """A fault: when, which, and two numbers that choose where and how long."""
+
+    at: float
+    what: str
+    where: int
+    size: float
+
+
+class Weather(NamedTuple):
+    """How often a request is lost, an answer is lost, a request is late, a batch is refused, EndTxn comes twice."""
+
+    lost_requests: float = 0.0
+    lost_answers: float = 0.0
+    late: float = 0.0
+    refused: float = 0.0
+    doubled_ends: float = 0.0
+
+
+class Plan(NamedTuple):
+    """A history before it happens."""
+
+    seed: int
+    transaction_version: int
+    snapshot_every: int
+    commands: tuple[Sent, ...]
+    faults: tuple[Fault, ...]
+    weather: Weather
+
+
+def plan_of(seed: int) -> Plan:
+    """Return the plan of a seed."""
+    rng = random.Random(seed)  # noqa: S311 - a history, not a secret
+    length = rng.randrange(40, 240)
+    pace = rng.choice((5.0, 20.0, 60.0))
+    sent: list[Sent] = []
+    at = 0.0
+    for number in range(length):
+        at += rng.expovariate(pace)
+        again = rng.choice(sent) if sent and rng.random() < 0.08 else None  # of the commands
+        sent.append(again._replace(at=at) if again else _command(rng, number, at))
+    kinds = [what for what in FAULTS if rng.random() < 0.5]  # a random subset
+    count = rng.randrange(0, 16) if kinds else 0
+    end = at + 5.0
+    faults = sorted(
+        Fault(rng.uniform(0.0, end), rng.choice(kinds), rng.randrange(1 << 16), rng.random()) for _ in range(count)
+    )
+    weather = Weather(
+        lost_requests=rng.choice((0.0, 0.0, 0.01, 0.05)),
+        lost_answers=rng.choice((0.0, 0.0, 0.01, 0.05)),
+        late=rng.choice((0.0, 0.02)),
+        refused=rng.choice((0.0, 0.0, 0.02)),
+        doubled_ends=rng.choice((0.0, 0.0, 0.05)),
+    )
+    version, every = rng.choice((1, 2, 2)), rng.choice((0, 3, 7))
+    return Plan(seed, version, every, tuple(sent), tuple(faults), weather)
+
+
+def _command(rng: random.Random, number: int, at: float) -> Sent:
+    """Return a command: mostly one that can be accepted; now and then misplaced, in conflict, or no command at all."""
+    kind, partition = rng.choice(KINDS), rng.randrange(PARTITIONS)
+    aggregate = f"a{rng.randrange(AGGREGATES)}"
+    key = aggregate.encode()
+    if rng.random() < 0.02:
+        return Sent(at, kind, partition, key, b"no command %d" % number)
+    what = rng.choices(("OpenCounter", "RenameCounter", "Count", "CloseCounter"), (4, 4, 6, 0.2))[0]
+    data: dict[str, object] = (
+        {"name": f"n{rng.randrange(9)}"} if what.endswith(("OpenCounter", "RenameCounter")) else {}
+    )
+    if what == "Count":
+        data = {"parts": rng.randrange(1, 6)}
+    command: dict[str, object] = {"id": f"c{number}", "type": what, "aggregate_id": aggregate, "data": data}
+    if rng.random() < 0.1:
+        command["expected_version"] = rng.choice(("exists", "any", 0, 1, 2))
+    home = home_of(key)
+    place = partition if rng.random() < 0.05 else home
+    return Sent(at, kind, place, key, orjson.dumps(command))
+
+
+def home_of(key: bytes) -> int:
+    """Return the partition that a key belongs to: the producers' own murmur2 (org.apache.kafka.common.utils.Utils)."""
+    mask, multiplier = 0xFFFFFFFF, 0x5BD1E995
+    value = 0x9747B28C ^ len(key)
+    whole = len(key) & ~3
+    for at in range(0, whole, 4):
+        word = int.from_bytes(key[at : at + 4], "little") * multiplier & mask
+        value = (value * multiplier & mask) ^ ((word ^ word >> 24) * multiplier & mask)
+    if len(key) > whole:
+        value = (value ^ int.from_bytes(key[whole:], "little")) * multiplier & mask
+    value = (value ^ value >> 13) * multiplier & mask
+    return (value ^ value >> 15 & mask) % 2**31 % PARTITIONS
