@@ -5,24 +5,26 @@ Options, identity, damage and folders are the shard store's (`annals.workers.sto
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from rocksdict import WriteBatch
 
 from annals.agents.reading.layout import FORMAT, read_position
 from annals.workers.stores.failures import store_error
-from annals.workers.stores.rocks import Database, Identity
+from annals.workers.stores.rocks import Database, Identity, open_database, renew_database, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from rocksdict import Options
 
-    from annals.agents.ports import Position
+    from annals.agents.ports import Position, StoreDamagedError
     from annals.agents.reading.ports import ReadView
+    from annals.workers.stores.rocks import StoreBudget
 
 ROWS_AT_ONCE: Final = 128
 FOLDER: Final = "read"
@@ -151,3 +153,36 @@ def _some(
 def reading_identity(kind: str, partition: int, partitions: int, journal: str) -> Identity:
     """Return the identity of a reading shard's store in the present format. Followers have versions of their own."""
     return Identity(FORMAT, kind, partition, partitions, 0, journal)
+
+
+class ReadingStoreFolder:
+    """Opens one reading shard's store (the `ReadingStores` port)."""
+
+    def __init__(self, root: Path, identity: Identity, budget: StoreBudget, compression: str) -> None:
+        """Take the group's data folder, what the store is a fold of, and the memory that all stores share."""
+        self._root = root / FOLDER
+        self._identity = identity
+        self._budget = budget
+        self._compression = compression
+        self._folder: Path | None = None
+
+    async def open(self) -> RocksReadingStore:
+        """Open the store, or begin one."""
+        store = await open_database(RocksReadingStore, self._root, self._identity, self._budget, self._compression)
+        self._folder = store.folder
+        return store
+
+    async def renew(self, store: Any) -> RocksReadingStore:
+        """Begin the store anew."""
+        renewed: RocksReadingStore = await renew_database(store, self._identity, self._budget, self._compression)
+        return renewed
+
+    async def set_aside(self, damage: StoreDamagedError) -> None:
+        """Make room for another store."""
+        folder = Path(damage.folder) if damage.folder else self._folder
+        if folder is not None:
+            await set_aside(folder)
+
+    async def close(self, store: Any) -> None:
+        """Close the store; RocksDB flushes what is in memory."""
+        await asyncio.to_thread(store.close)
