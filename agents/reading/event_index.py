@@ -5,7 +5,7 @@ All other followers rest on it: they catch up from its rows, and the reader's ru
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from libipld import encode_dag_cbor
 
@@ -27,7 +27,6 @@ from annals.agents.reading.layout import (
     AggregateRow,
     encode_aggregate,
     number,
-    read_aggregate,
 )
 
 if TYPE_CHECKING:
@@ -38,14 +37,10 @@ if TYPE_CHECKING:
 
 
 class EventIndex:
-    """Indexes events (the `Follower` port)."""
+    """Indexes events. Its position is the shard's, its version the store's format."""
 
-    name: Final = "events"
-    version: Final = 1
-
-    def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
-        """Add events to all indexes."""
-        del partition
+    def fold(self, events: Sequence[Counted[Any]], rows: Rows) -> None:
+        """Add events to all indexes. `last` of an aggregate's first event here is its row before them."""
         put = rows.put
         ends: dict[bytes, AggregateRow] = {}
         times: dict[int, tuple[str, str]] = {}
@@ -68,7 +63,7 @@ class EventIndex:
                     encoded = text.encode()
                     put(space + len(encoded).to_bytes(LENGTH, "big") + encoded + offset, b"")
             at = event["recorded_at"]
-            end = ends.get(key) or read_aggregate(rows, key)
+            end = ends.get(key) or counted.last
             first_at = at if end is ABSENT else end.first_at
             ends[key] = AggregateRow(event["version"], counted.offset, end.block_bytes + len(block), cid, first_at, at)
             least, greatest = times.get(counted.offset // TIMES_BLOCK, (at, at))

@@ -11,16 +11,18 @@ from annals.agents.ports import Position
 from annals.agents.reading.blocks import event_in
 from annals.agents.reading.event_index import EventIndex
 from annals.agents.reading.layout import (
+    ABSENT,
+    AGGREGATES,
     EVENTS,
     OFFSETS,
     POSITION,
     VOIDS,
     after,
+    decode_aggregate,
     encode_follower,
     encode_position,
     follower_key,
     offset_key,
-    read_aggregate,
     read_follower,
     read_position,
 )
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import JournalRecord
     from annals.agents.reading.ports import Follower, ReadingStore, ReadView
+    from annals.schemas.journal_reader import ChainEnd
 
 CATCH_UP_EVENTS: Final = 500
 DROPPED_ROWS: Final = 10_000
@@ -55,7 +58,7 @@ class ReadingFold:
         self._store = store
         self._index = EventIndex()
         self._followers = {follower.name: follower for follower in followers}
-        self._ends: dict[bytes, KeptEnd] = {}
+        self._ends: dict[bytes, ChainEnd] = {}
         self._voids: set[bytes] = set()
         self._reader = JournalReader(kind, keys_of(partition, partitions), self._end_of, self._is_void)
         self.position = read_position(store)
@@ -75,6 +78,7 @@ class ReadingFold:
         rows, counted, counts = Overlay(self._store), [], Counter[str]()
         last, gap = None, None
         try:
+            self._look_up(records)
             for record in records:
                 if record.offset < self.position.offset:
                     continue
@@ -122,7 +126,7 @@ class ReadingFold:
         self._note_behind()
 
     def _write(self, rows: Overlay, counted: list[Counted[Any]], position: Position) -> None:
-        self._index.fold(counted, self._partition, rows)
+        self._index.fold(counted, rows)
         offsets = dict(self._offsets)
         for name, follower in self._followers.items():
             if offsets[name] == self.position.offset and name not in self._failed:
@@ -196,12 +200,16 @@ class ReadingFold:
             else:
                 self.stale.pop(name, None)
 
-    def _end_of(self, key: bytes) -> KeptEnd:
-        end = self._ends.get(key)
-        if end is None:
-            row = read_aggregate(self._store, key)
-            end = self._ends[key] = KeptEnd(row.version, row.head)
-        return end
+    def _look_up(self, records: Sequence[JournalRecord]) -> None:
+        """Read where the chains of all records end, at once: one by one takes a fifth of the whole fold."""
+        keys = list({record.key for record in records if record.key is not None})
+        rows = self._store.get_many([AGGREGATES + key for key in keys])
+        self._ends = {
+            key: ABSENT if row is None else decode_aggregate(row) for key, row in zip(keys, rows, strict=True)
+        }
+
+    def _end_of(self, key: bytes) -> ChainEnd:
+        return self._ends[key]
 
     def _is_void(self, cid: bytes | None) -> bool:
         return cid is not None and (cid in self._voids or self._store.get(VOIDS + cid) is not None)

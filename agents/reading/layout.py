@@ -18,6 +18,7 @@ Numbers are big-endian. Text that is followed by something has its length (4) be
 
 from __future__ import annotations
 
+from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.agents.ports import Position
@@ -49,6 +50,7 @@ STATES: Final = b"s"
 PERSONAL: Final = b"y"
 
 START: Final = Position(0, -1, b"")
+_AGGREGATE: Final = Struct(f">QQQ{CID}s{TIME}s{TIME}s")
 _VALUE_CID: Final = slice(NUMBER, NUMBER + CID)
 _VALUE_BLOCK: Final = NUMBER + CID
 
@@ -116,23 +118,15 @@ def decode_event(value: bytes) -> EventRow:
 
 
 def encode_aggregate(row: AggregateRow) -> bytes:
-    """Return an aggregate's value."""
+    """Return the value of an aggregate that has events."""
     version, offset, block_bytes, head, first_at, last_at = row
-    numbers = (version << 128 | offset << 64 | block_bytes).to_bytes(3 * NUMBER, "big")
-    return numbers + (head or b"") + (first_at + last_at).encode()
+    return _AGGREGATE.pack(version, offset, block_bytes, head or b"", first_at.encode(), last_at.encode())
 
 
 def decode_aggregate(value: bytes) -> AggregateRow:
     """Return the aggregate of a value."""
-    times = value[3 * NUMBER + CID :].decode()
-    return AggregateRow(
-        int.from_bytes(value[:NUMBER], "big"),
-        int.from_bytes(value[NUMBER : 2 * NUMBER], "big"),
-        int.from_bytes(value[2 * NUMBER : 3 * NUMBER], "big"),
-        value[3 * NUMBER : 3 * NUMBER + CID],
-        times[:TIME],
-        times[TIME:],
-    )
+    version, offset, block_bytes, head, first_at, last_at = _AGGREGATE.unpack(value)
+    return AggregateRow(version, offset, block_bytes, head, first_at.decode(), last_at.decode())
 
 
 def encode_position(position: Position) -> bytes:

@@ -25,6 +25,8 @@ class Overlay:
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return rows in the order of the keys."""
+        if self.changes.keys().isdisjoint(keys):
+            return self._base.get_many(keys)
         below = iter(self._base.get_many([key for key in keys if key not in self.changes]))
         return [self.changes[key] if key in self.changes else next(below) for key in keys]
 

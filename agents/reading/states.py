@@ -47,11 +47,10 @@ class States:
     def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
         """Fold events into their aggregates' states."""
         del partition
-        states: dict[bytes, StateRow] = {}
+        states = self._known(list({counted.key for counted in events}), rows)
         for counted in events:
-            key, event = counted.key, counted.event
-            known = states.get(key) or self.read(rows, key)
-            states[key] = self._next(known, key, event, rows)
+            key = counted.key
+            states[key] = self._next(states[key], key, counted.event, rows)
         for key, (version, state) in states.items():
             if version:
                 public, personal = self._parts.split(state)
@@ -65,15 +64,7 @@ class States:
         Raises:
             StoreDamagedError: what is kept is no state.
         """
-        value = view.get(STATES + key)
-        if value is None:
-            return StateRow(0, self._decider.initial)
-        personal = view.get(PERSONAL + key) if self._parts.personal else None
-        try:
-            state = self._parts.join(value[NUMBER:], personal)
-        except DecodeError as error:
-            raise StoreDamagedError(f"the state of {key!r} cannot be read: {error}") from error
-        return StateRow(int.from_bytes(value[:NUMBER], "big"), state)
+        return self._known([key], view)[key]
 
     def status(self, value: bytes) -> str:
         """Return the status in a state's impersonal row."""
@@ -87,6 +78,20 @@ class States:
         """
         typed = self._decider.read_event(event["type"], event["schema_version"], event["data"])
         return self._decider.evolve(state, typed)
+
+    def _known(self, keys: list[bytes], view: ReadView) -> dict[bytes, StateRow]:
+        values = view.get_many([STATES + key for key in keys])
+        personal = view.get_many([PERSONAL + key for key in keys]) if self._parts.personal else [None] * len(keys)
+        return {key: self._row(key, *parts) for key, *parts in zip(keys, values, personal, strict=True)}
+
+    def _row(self, key: bytes, value: bytes | None, personal: bytes | None) -> StateRow:
+        if value is None:
+            return StateRow(0, self.initial)
+        try:
+            state = self._parts.join(value[NUMBER:], personal)
+        except DecodeError as error:
+            raise StoreDamagedError(f"the state of {key!r} cannot be read: {error}") from error
+        return StateRow(int.from_bytes(value[:NUMBER], "big"), state)
 
     def _next(self, known: StateRow, key: bytes, event: dict[str, Any], rows: Rows) -> StateRow:
         version, state = known
