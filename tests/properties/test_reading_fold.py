@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any
 
@@ -19,6 +20,7 @@ from annals.agents.reading.queries import events as queries
 from annals.agents.reading.queries.aggregates import state
 from annals.agents.reading.queries.find import find
 from annals.agents.reading.states import States
+from annals.schemas.chain import seal
 from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader, Void
 from annals.topics.keys import keys_of
@@ -220,6 +222,51 @@ def test_what_is_found_is_what_a_scan_finds(events: list[Sealed], data: st.DataO
     assert pages == (expected[::-1] if descending else expected)
     again = find(store, PLACE, wanted, start=start, descending=descending, limit=limit)
     assert (again.events, again.next_offset, again.is_end) == ([], start, True)
+
+
+def recorded(number: int, second: int) -> JournalRecord:
+    """The first event of an aggregate of its own, recorded at a second; blocks of times have few of them."""
+    name, at = f"t-{number}", f"2026-11-21T09:30:{second:02}.000000Z"
+    of = ("person", name, 1, None, "PersonRenamed", 1, at, "c", "c", None, None, {"name": "Ada"})
+    return JournalRecord(number * 700, name.encode(), seal(*of)[0])
+
+
+def moment(second: int | None) -> datetime | None:
+    return None if second is None else datetime(2026, 11, 21, 9, 30, second, tzinfo=UTC)
+
+
+SECONDS = st.integers(0, 59)
+
+
+@given(
+    seconds=st.lists(SECONDS, max_size=12),
+    since=st.none() | SECONDS,
+    until=st.none() | SECONDS,
+    descending=st.booleans(),
+    limit=st.integers(1, 4),
+)
+def test_times_may_run_back_and_nothing_is_missed(
+    *, seconds: list[int], since: int | None, until: int | None, descending: bool, limit: int
+) -> None:
+    store = MemoryReadingStore()
+    folding = ReadingFold("person", 0, 1, store, [])
+    folding.apply([recorded(number, second) for number, second in enumerate(seconds)])
+    moments = [
+        None if second is None else datetime(2026, 11, 21, 9, 30, second, tzinfo=UTC) for second in (since, until)
+    ]
+    wanted = EventFilter(since=moments[0], until=moments[1])
+    expected = [
+        number * 700
+        for number, second in enumerate(seconds)
+        if (since is None or second >= since) and (until is None or second < until)
+    ]
+    found: list[int] = []
+    start, is_end = None, False
+    while not is_end:
+        page = find(store, PLACE, wanted, start=start, descending=descending, limit=limit)
+        found += [event.offset for event in page.events]
+        start, is_end = page.next_offset, page.is_end
+    assert found == (expected[::-1] if descending else expected)
 
 
 @given(JOURNALS)

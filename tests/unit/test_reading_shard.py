@@ -239,17 +239,3 @@ def test_the_impersonal_part_of_a_state_has_nothing_that_is_personal():
 def test_every_initial_state_is_whole_in_two_parts(kind):
     parts = StateParts(REGISTRY[kind])
     assert parts.join(*parts.split(REGISTRY[kind].initial)) == REGISTRY[kind].initial
-
-
-async def test_times_that_run_back_are_found_by_the_order_of_offsets():
-    journal = Journal(chain("p-1", 3))
-    async with running(shard(journal, Stores()), journal) as here:
-        assert await here.until_offset(3, soon())
-        at = datetime(2026, 11, 21, 9, 30, 0, 123456, tzinfo=UTC)
-        for wanted, offsets in (
-            (EventFilter(since=at), [0, 1, 2]),
-            (EventFilter(until=at), []),
-            (EventFilter(since=datetime(2026, 11, 22, tzinfo=UTC)), []),
-        ):
-            page = await here.find(wanted, start=None, descending=False, limit=10)
-            assert [each.offset for each in page.events] == offsets
