@@ -133,16 +133,19 @@ class Shard(Answers):
         return await self._until(is_there, deadline)
 
     async def run(self) -> None:
-        """Follow the journal until a gap stops the shard, or the task is cancelled."""
+        """Follow the journal until the task is cancelled; behind a gap, stay as it is."""
         retry = FIRST_RETRY_S
         while True:
             try:
                 await self._open()
                 retry = FIRST_RETRY_S
-                await self._follow()
-            except (GapError, StoppedError) as error:
-                self._phase, self._reason = STOPPED, str(error)
-                self._log.error("reading shard stopped", reason=str(error))
+                try:
+                    await self._follow()
+                except GapError as error:
+                    self._stop(error)
+                await self._stay()
+            except StoppedError as error:
+                self._stop(error)
                 return
             except StaleStateError as error:
                 await self._leave(str(error))
@@ -196,6 +199,16 @@ class Shard(Answers):
             if not fold.catch_up() and not records:
                 await self._queue.wait()
             await asyncio.sleep(0)  # questions and other shards have their turn
+
+    async def _stay(self) -> None:
+        """Read no further; what questions find of the store is acted on."""
+        while True:
+            self._queue.take()
+            await self._queue.wait()
+
+    def _stop(self, error: Exception) -> None:
+        self._phase, self._reason = STOPPED, str(error)
+        self._log.error("reading shard stopped", reason=str(error))
 
     async def _until(self, is_so: Callable[[], bool], deadline: float) -> bool:
         while not is_so():

@@ -137,6 +137,18 @@ async def test_a_gap_stops_the_shard_which_names_it_and_answers_on():
         assert (await here.state("p-1")).version == 2
 
 
+async def test_a_damaged_store_is_built_anew_even_where_a_gap_stopped_the_shard():
+    events, stores, damages = chain("p-1", 4), Stores(), Damages()
+    journal = Journal([events[0], events[1], events[3]])
+    async with running(shard(journal, stores, damages=damages), journal) as here:
+        await until(lambda: here.status().phase == "stopped")
+        stores.store.apply({b"sp-1": stores.store.get(b"sp-1") + b"?"})
+        with pytest.raises(NotReadyError, match="damaged and is built anew"):
+            await here.state("p-1")
+        await until(lambda: damages.count == 1 and here.status().phase == "stopped")
+        assert (await here.state("p-1")).version == 2
+
+
 async def test_an_event_that_cannot_be_read_stops_the_state_of_its_aggregate_alone():
     strange = chain("p-1", 2, data={"name": 5})
     journal = Journal([*strange, *chain("p-2", 2)])
