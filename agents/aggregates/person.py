@@ -5,7 +5,7 @@ References: none but `merged_into`, another person. No health, faith, origin or 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, assert_never
+from typing import TYPE_CHECKING, Annotated, Final, assert_never
 
 from msgspec import UNSET
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from annals.agents.deciding.rules import drop, known, put, refuse_full, refuse_s
 from annals.agents.deciding.state import State
 from annals.schemas.kinds import person as say
 from annals.schemas.messages import event_from
+from annals.schemas.values.constraints import PERSONAL
 from annals.schemas.values.standards.calendar import day_of
 
 if TYPE_CHECKING:
@@ -52,13 +53,13 @@ MACHINE: Final = Machine(
 class Person(State):
     """What is known of somebody; `emails` has each address in lower case, and whether it is verified."""
 
-    name: str = ""
-    preferred_name: str | None = None
-    birth_date: str | None = None
-    death_date: str | None = None
-    emails: dict[str, bool] = {}
-    primary_email: str | None = None
-    phone: str | None = None
+    name: Annotated[str, PERSONAL] = ""
+    preferred_name: Annotated[str | None, PERSONAL] = None
+    birth_date: Annotated[str | None, PERSONAL] = None
+    death_date: Annotated[str | None, PERSONAL] = None
+    emails: Annotated[dict[str, bool], PERSONAL] = {}
+    primary_email: Annotated[str | None, PERSONAL] = None
+    phone: Annotated[str | None, PERSONAL] = None
     languages: list[str] = []
     time_zone: str | None = None
     merged_into: str | None = None

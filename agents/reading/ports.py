@@ -14,7 +14,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
+    from annals.agents.ports import JournalRecord, StoreDamagedError
     from annals.schemas.journal_reader import Counted
+
+
+class BrokenChainError(Exception):
+    """What a reading store has is not what the journal had: a CID or a link differs. The message names the place."""
+
+
+class UnreadableEventError(Exception):
+    """This release cannot fold an event; the message names it. The events themselves are there to read."""
+
+
+class NotReadyError(Exception):
+    """The shard's store is not open; the message says why. Ask again later."""
 
 
 class ReadView(Protocol):
@@ -56,16 +69,38 @@ class ReadingStore(ReadView, Protocol):
 class Follower(Protocol):
     """A pure fold of the events that count in one partition into rows below its own prefix.
 
-    name: names its position; version: another version begins anew, with no rows. It is handed every event that counts,
-    wanted or not, in the order of the journal; its position moves with every batch.
+    name: names its position; version: another version begins anew, with no rows. spaces: the prefixes of all its rows.
+    It is handed every event that counts, wanted or not, in the order of the journal; its position moves with every
+    batch.
     """
 
     @property
     def name(self) -> str: ...
     @property
     def version(self) -> int: ...
+    @property
+    def spaces(self) -> Sequence[bytes]: ...
     def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
         """Change rows by events. An exception stops this follower alone, at the event that it names."""
+
+
+class ReadingStores(Protocol):
+    """Opens a reading shard's store, and begins it anew where it is not a fold of this journal."""
+
+    async def open(self) -> ReadingStore: ...
+    async def renew(self, store: ReadingStore) -> ReadingStore: ...
+    async def set_aside(self, damage: StoreDamagedError) -> None: ...
+    async def close(self, store: ReadingStore) -> None: ...
+
+
+class JournalPartition(Protocol):
+    """The journal partition that a reading shard follows, asked for what its source does not tell."""
+
+    async def bounds(self) -> tuple[int, int]:
+        """Return the first offset that is still there, and the last stable one."""
+
+    async def record_at(self, offset: int) -> JournalRecord | None:
+        """Return the committed record at an offset; None if there is none."""
 
 
 class ShardPosition(NamedTuple):

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from annals.agents.backoff import Backoff
+from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import (
     FencedError,
     LostEndError,
@@ -40,7 +41,6 @@ from annals.agents.writing.acknowledged import Acknowledged
 from annals.agents.writing.answered import Answers
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.agents.writing.command_queue import CommandQueue
-from annals.agents.writing.damage import DamagedStores
 from annals.agents.writing.deciding import Deciding
 from annals.agents.writing.fences import Fences
 from annals.agents.writing.losses import NOTHING

@@ -12,7 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.workers.kafka.connections import stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
-from annals.workers.kafka.write import journal
+from annals.workers.kafka.write import committed_records
 from annals.workers.kafka.write.committed_records import read_partition
 from chained import chain, make_topics, write
 
@@ -74,7 +74,7 @@ async def test_a_reading_that_is_cancelled_once_more_while_it_stops_disconnects(
         async for _ in read_partition({"bootstrap_servers": bootstrap}, (topic, 0), 0, 1_000):
             pass
 
-    monkeypatch.setattr(journal, "reading_consumer", making)
+    monkeypatch.setattr(committed_records, "reading_consumer", making)
     reading = asyncio.create_task(read())
     await until(lambda: made and made[0]._fetcher is not None)  # it has started, and is assigned at once
     await until(lambda: made[0]._subscription.subscription.assignment.state_value(TopicPartition(topic, 0)).position)

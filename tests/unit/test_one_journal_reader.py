@@ -22,11 +22,20 @@ ALLOWED = {
     "schemas/bulk.py": {"read_together"},  # part 1 of many blocks, proven equal to it
     # Asks a store whether a record is one of the events that it knows; judges no link.
     "agents/writing/losses.py": {"read_block", "ForeignError"},
+    # Reads what counted already again, from the rows of a store.
+    "agents/reading/blocks.py": {"read_block", "ForeignError"},
     # Verification in bulk, proven equal to the rule by tests/properties/test_journal_readers.py.
     "workers/audit/scan.py": {"read_record", "read_together", "ForeignError"},
     "workers/audit/chains.py": {"classify_link", "LinkStatus"},
 }
-COMPARES_LINKS = {RULE, "schemas/chain.py", "schemas/bulk.py", "workers/audit/scan.py", "workers/audit/chains.py"}
+COMPARES_LINKS = {
+    RULE,
+    "schemas/chain.py",
+    "schemas/bulk.py",
+    "agents/reading/queries/events.py",  # of events that counted: whether they are kept as they were
+    "workers/audit/scan.py",
+    "workers/audit/chains.py",
+}
 DECODES = {"schemas/chain.py", "schemas/bulk.py", "schemas/canonical.py"}
 # Two have nothing of this project on purpose. The auditor: tests/unit/test_auditor_example.py holds it to the rule. The
 # checker of histories: it judges what the journal's reader and writer did, and must not make their mistakes.

@@ -369,7 +369,7 @@ def patience(monkeypatch):
     """Waits for the outside world are as short as they can be: nothing is outside."""
     monkeypatch.setattr("annals.agents.writing.shard.FIRST_RETRY_S", 0.0)
     monkeypatch.setattr("annals.agents.writing.shard.LAST_RETRY_S", 0.0)
-    monkeypatch.setattr("annals.agents.writing.damage.RETRY_S", 0.0)
+    monkeypatch.setattr("annals.agents.folding.damage.RETRY_S", 0.0)
     monkeypatch.setattr("annals.agents.writing.opening.STABLE_POLL_S", 0.0)
     monkeypatch.setattr("annals.agents.writing.shard.FENCED_PATIENCE_S", 0.0)
     monkeypatch.setattr("annals.agents.writing.shard.SUSPEND_PATIENCE_S", 0.05)

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 from test_shard import Scene, patience, running  # noqa: F401 - `patience` is for all tests here
 
+from annals.agents.folding.damage import HOUR_S, MOST
 from annals.agents.ports import JournalError, StoreDamagedError, StoreError, StoreUnavailableError
-from annals.agents.writing.damage import HOUR_S, MOST
 from annals.agents.writing.shard import Phase
 
 
@@ -62,7 +62,7 @@ async def test_a_store_that_is_damaged_again_and_again_waits_for_the_hour_to_pas
         waits.set()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("annals.agents.writing.damage.sleep", noting)
+    monkeypatch.setattr("annals.agents.folding.damage.sleep", noting)
     async with running(scene):
         async with asyncio.timeout(10):
             await waits.wait()
@@ -79,7 +79,7 @@ async def test_the_hour_passes_and_the_store_is_folded_anew(monkeypatch):
     async def passing(seconds: float) -> None:
         scene.clock.seconds += seconds
 
-    monkeypatch.setattr("annals.agents.writing.damage.sleep", passing)
+    monkeypatch.setattr("annals.agents.folding.damage.sleep", passing)
     async with running(scene):
         assert await scene.answered(1) == ["accepted"]
     assert len(scene.stores.set_asides) == 2 * MOST + 1

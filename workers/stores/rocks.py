@@ -7,12 +7,11 @@ writes it to a table.
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import tempfile
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -30,6 +29,7 @@ from rocksdict import (
 
 from annals.agents.ports import StoppedError, StoreDamagedError, StoreError, StoreUnavailableError
 from annals.workers.stores.failures import StoreLockedError, store_error
+from annals.workers.stores.folders import folder_bytes
 from annals.workers.stores.layout import (
     AGGREGATES,
     COMMANDS,
@@ -49,7 +49,7 @@ from annals.workers.stores.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from annals.agents.ports import Changes, CommandEvents, Position, Stored
 
@@ -124,8 +124,8 @@ class StoreBudget:
         return options
 
 
-class RocksStore:
-    """A fold on disk. Open it with `open_store`."""
+class Database:
+    """A fold on disk, whatever its rows are. Open it with `open_database`."""
 
     def __init__(self, folder: Path, options: Options) -> None:
         """Open or make the database in a folder.
@@ -156,6 +156,46 @@ class RocksStore:
         batch = WriteBatch(raw_mode=True)
         batch.put(IDENTITY_KEY, msgspec.json.encode(identity))
         self._write(batch)
+
+    def position(self) -> Position:
+        """Return up to where the journal has been folded."""
+        raise NotImplementedError
+
+    def size_bytes(self) -> int:
+        """Return the bytes of the store's files."""
+        return folder_bytes(self.folder)
+
+    def index_and_filter_bytes(self) -> int:
+        """Return the bytes of indexes and filters that are in memory beside the block cache."""
+        return int(self._db.property_int_value("rocksdb.estimate-table-readers-mem") or 0)
+
+    def close(self) -> None:
+        """Close the database and give up its lock.
+
+        Raises:
+            StoreError: what was in memory alone could not be written; the lock is given up all the same.
+        """
+        try:
+            self._db.close()
+        except Exception as error:
+            raise store_error(error, self.folder) from error
+
+    def _get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key)
+        except Exception as error:
+            raise store_error(error, self.folder) from error
+        return value
+
+    def _write(self, batch: WriteBatch) -> None:
+        try:
+            self._db.write(batch, self._without_log)
+        except Exception as error:
+            raise store_error(error, self.folder) from error
+
+
+class RocksStore(Database):
+    """A shard's fold on disk. Open it with `open_store`."""
 
     def position(self) -> Position:
         """Return up to where the journal has been folded."""
@@ -201,40 +241,21 @@ class RocksStore:
         put(POSITION_KEY, encode_position(changes.position))
         self._write(batch)
 
-    def size_bytes(self) -> int:
-        """Return the bytes of the store's files."""
-        return folder_bytes(self.folder)
 
-    def index_and_filter_bytes(self) -> int:
-        """Return the bytes of indexes and filters that are in memory beside the block cache."""
-        return int(self._db.property_int_value("rocksdb.estimate-table-readers-mem") or 0)
-
-    def close(self) -> None:
-        """Close the database and give up its lock.
-
-        Raises:
-            StoreError: what was in memory alone could not be written; the lock is given up all the same.
-        """
-        try:
-            self._db.close()
-        except Exception as error:
-            raise store_error(error, self.folder) from error
-
-    def _get(self, key: bytes) -> bytes | None:
-        try:
-            value: bytes | None = self._db.get(key)
-        except Exception as error:
-            raise store_error(error, self.folder) from error
-        return value
-
-    def _write(self, batch: WriteBatch) -> None:
-        try:
-            self._db.write(batch, self._without_log)
-        except Exception as error:
-            raise store_error(error, self.folder) from error
+D = TypeVar("D", bound=Database)
 
 
 async def open_store(root: Path, identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
+    """Open the store of a shard below `root`, or begin a new one: as `open_database` does."""
+    return await open_database(RocksStore, root, identity, budget, compression)
+
+
+async def renew_store(store: RocksStore, identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
+    """Throw a store away and begin a new one in its place."""
+    return await renew_database(store, identity, budget, compression)
+
+
+async def open_database(type_: type[D], root: Path, identity: Identity, budget: StoreBudget, compression: str) -> D:
     """Open the store of a shard below `root`, or begin a new one.
 
     While another process holds the lock (the previous owner, frozen on the same host) for five seconds, the fold begins
@@ -251,17 +272,17 @@ async def open_store(root: Path, identity: Identity, budget: StoreBudget, compre
         main.parent.mkdir(parents=True, exist_ok=True)
         while True:
             folders = [main, *sorted(main.parent.glob(f"{identity.partition}.*"))]
-            opened = await asyncio.to_thread(_open_free, folders, budget, compression)
+            opened = await asyncio.to_thread(_open_free, type_, folders, budget, compression)
             if not opened and not main.exists():
-                opened = [await asyncio.to_thread(RocksStore, main, budget.options(compression))]
+                opened = [await asyncio.to_thread(type_, main, budget.options(compression))]
             if opened:
                 return await asyncio.to_thread(_chosen, opened, identity, budget, compression)
             if asyncio.get_running_loop().time() > deadline:
-                return await asyncio.to_thread(_beside, main, identity, budget, compression)
+                return await asyncio.to_thread(_beside, type_, main, identity, budget, compression)
             await asyncio.sleep(LOCK_POLL_S)
 
 
-async def renew_store(store: RocksStore, identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
+async def renew_database(store: D, identity: Identity, budget: StoreBudget, compression: str) -> D:
     """Throw a store away and begin a new one in its place."""
     with _machine(store.folder):
         return await asyncio.to_thread(_renewed, store, identity, budget, compression)
@@ -300,15 +321,15 @@ def _machine(folder: Path) -> Iterator[None]:
         raise StoreUnavailableError(f"{folder}: {error}") from error
 
 
-def _open_free(folders: list[Path], budget: StoreBudget, compression: str) -> list[RocksStore]:
+def _open_free(type_: type[D], folders: list[Path], budget: StoreBudget, compression: str) -> list[D]:
     """Open the stores that are there and that nobody holds; all of them or, where one cannot be opened, none."""
-    opened: list[RocksStore] = []
+    opened: list[D] = []
     try:
         for folder in folders:
             if folder.is_dir():
                 _require_whole(folder)
                 with suppress(StoreLockedError):
-                    opened.append(RocksStore(folder, budget.options(compression)))
+                    opened.append(type_(folder, budget.options(compression)))
     except StoreError:
         _close(opened)
         raise
@@ -321,7 +342,7 @@ def _require_whole(folder: Path) -> None:
         raise StoreDamagedError(f"{folder}: there are tables, but the file CURRENT is missing", str(folder))
 
 
-def _chosen(opened: list[RocksStore], identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
+def _chosen(opened: list[D], identity: Identity, budget: StoreBudget, compression: str) -> D:
     """Keep the store that is folded furthest and remove the others, which nobody holds."""
     try:
         best = max(opened, key=lambda store: store.position().offset)
@@ -347,18 +368,18 @@ def _chosen(opened: list[RocksStore], identity: Identity, budget: StoreBudget, c
     return _renewed(best, identity, budget, compression)
 
 
-def _renewed(store: RocksStore, identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
+def _renewed(store: D, identity: Identity, budget: StoreBudget, compression: str) -> D:
     _close([store])
     shutil.rmtree(store.folder)
-    fresh = RocksStore(store.folder, budget.options(compression))
+    fresh = type(store)(store.folder, budget.options(compression))
     fresh.identify(identity)
     return fresh
 
 
-def _beside(main: Path, identity: Identity, budget: StoreBudget, compression: str) -> RocksStore:
+def _beside(type_: type[D], main: Path, identity: Identity, budget: StoreBudget, compression: str) -> D:
     folder = Path(tempfile.mkdtemp(prefix=f"{identity.partition}.", dir=main.parent))
     try:
-        store = RocksStore(folder, budget.options(compression))
+        store = type_(folder, budget.options(compression))
         store.identify(identity)
     except StoreError:
         shutil.rmtree(folder)  # or each further try would leave another
@@ -366,21 +387,11 @@ def _beside(main: Path, identity: Identity, budget: StoreBudget, compression: st
     return store
 
 
-def _close(stores: list[RocksStore]) -> None:
+def _close(stores: Sequence[Database]) -> None:
     """Close stores that are not needed, whatever they have to say to that."""
     for store in stores:
         with suppress(StoreError):
             store.close()
-
-
-def folder_bytes(folder: Path) -> int:
-    """Return the bytes of a folder's files; one that goes meanwhile, after a compaction, has none."""
-    size = 0
-    with suppress(FileNotFoundError), os.scandir(folder) as files:
-        for file in files:
-            with suppress(FileNotFoundError):
-                size += file.stat().st_size if file.is_file() else 0
-    return size
 
 
 def identity_of(kind: str, partition: int, partitions: int, state_version: int, journal: str) -> Identity:

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 from asyncio import sleep
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from annals.agents.ports import StoreDamagedError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from annals.agents.ports import Clock, ShardTelemetry, StoreFactory
+    from annals.agents.ports import Clock
 
 MOST: Final = 3  # stores set aside within an hour; where there are more, it is the disk or the memory
 HOUR_S: Final = 3600.0
 RETRY_S: Final = 5.0
 
 
+class Stores(Protocol):
+    """What opens the stores of a shard."""
+
+    async def set_aside(self, damage: StoreDamagedError) -> None:
+        """Make room for another store."""
+
+
+class DamageCounter(Protocol):
+    """What counts the damaged stores of a shard."""
+
+    def damaged(self) -> None:
+        """Count one."""
+
+
 class DamagedStores:
     """Sets one shard's damaged stores aside, at most three times an hour."""
 
-    def __init__(self, stores: StoreFactory, clock: Clock, telemetry: ShardTelemetry, log: Any) -> None:
+    def __init__(self, stores: Stores, clock: Clock, telemetry: DamageCounter, log: Any) -> None:
         """Begin without any damage."""
         self._stores = stores
         self._clock = clock

@@ -1,0 +1,42 @@
+"""Events out of the rows of the event index: a block is decoded as it is in the journal, its CID computed anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from annals.agents.reading.layout import CID, aggregate_of, decode_event
+from annals.agents.reading.ports import BrokenChainError
+from annals.schemas.chain import ForeignError, read_block
+from annals.schemas.cid import cid_of, cid_text
+
+if TYPE_CHECKING:
+    from annals.agents.reading.layout import EventRow
+
+
+def name_of(kind: str, key: bytes, version: int) -> str:
+    """Return an event's name in messages."""
+    return f"{kind} {key.decode(errors='replace')!r} version {version}"
+
+
+def event_in(kind: str, place: bytes, value: bytes | None) -> tuple[EventRow, dict[str, Any]]:
+    """Return the event that the row of a place (its key without the `e`) holds.
+
+    Raises:
+        BrokenChainError: it is missing, is not of its CID, or is none of this place.
+    """
+    key, version = aggregate_of(place)
+    name = name_of(kind, key, version)
+    if value is None:
+        raise BrokenChainError(f"{name}: the event is missing")
+    row = decode_event(value)
+    where = f"{name}, offset {row.offset}"
+    if cid_of(row.block) != row.cid:
+        kept = cid_text(row.cid) if len(row.cid) == CID else row.cid.hex()
+        raise BrokenChainError(f"{where}: its block is not that of {kept}")
+    try:
+        event = read_block(kind, row.block)
+    except ForeignError as error:
+        raise BrokenChainError(f"{where}: {error}") from error
+    if event["version"] != version or event["aggregate_id"].encode() != key:
+        raise BrokenChainError(f"{where}: it is {event['aggregate_id']!r} version {event['version']}")
+    return row, event

@@ -1,0 +1,231 @@
+"""The fold of a reading shard: the reader's rule once, its events to all followers, one write for each batch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final
+
+from annals.agents.defects import NO_DEFECTS
+from annals.agents.ports import Position
+from annals.agents.reading.blocks import event_in
+from annals.agents.reading.event_index import EventIndex
+from annals.agents.reading.layout import (
+    ABSENT,
+    AGGREGATES,
+    EVENTS,
+    OFFSETS,
+    POSITION,
+    VOIDS,
+    after,
+    decode_aggregate,
+    encode_follower,
+    encode_position,
+    follower_key,
+    offset_key,
+    read_follower,
+    read_position,
+)
+from annals.agents.reading.overlay import Overlay
+from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.journal_reader import Counted, Gap, GapError, JournalReader, KeptEnd, Void
+from annals.topics.keys import keys_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.agents.ports import JournalRecord
+    from annals.agents.reading.ports import Follower, ReadingStore, ReadView
+    from annals.schemas.journal_reader import ChainEnd
+
+CATCH_UP_EVENTS: Final = 500
+DROPPED_ROWS: Final = 10_000
+
+
+class ReadingFold:
+    """Folds one journal partition into a reading store.
+
+    position: up to where the journal was read; stale: follower -> why its rows are behind; counts: events, void and
+    foreign records. Followers that are behind catch up from the event index, and join where the shard stands.
+    """
+
+    def __init__(
+        self, kind: str, partition: int, partitions: int, store: ReadingStore, followers: Sequence[Follower]
+    ) -> None:
+        """Go on where the store stands. A follower that is not of the version in the store begins anew."""
+        self._kind = kind
+        self._partition = partition
+        self._store = store
+        self._index = EventIndex()
+        self._followers = {follower.name: follower for follower in followers}
+        self._ends: dict[bytes, ChainEnd] = {}
+        self._voids: set[bytes] = set()
+        self._reader = JournalReader(kind, keys_of(partition, partitions), self._end_of, self._is_void)
+        self.position = read_position(store)
+        self.counts: Counter[str] = Counter()
+        self.stale: dict[str, str] = {}
+        self._failed: set[str] = set()
+        self._offsets = {name: self._begin(follower) for name, follower in self._followers.items()}
+        self._note_behind()
+
+    def apply(self, records: Sequence[JournalRecord]) -> None:
+        """Fold records in the order of the journal; those that were folded already are passed over.
+
+        Raises:
+            GapError: events are missing before a record; everything before it is written.
+            StoreError: the store cannot be read or written; nothing of these records is.
+        """
+        rows, counted, counts = Overlay(self._store), [], Counter[str]()
+        last, gap = None, None
+        try:
+            self._look_up(records)
+            for record in records:
+                if record.offset < self.position.offset:
+                    continue
+                found = self._reader.read(*record)
+                if type(found) is Counted:
+                    counted.append(found)
+                    self._ends[found.key] = KeptEnd(found.event["version"], found.cid)
+                elif type(found) is Void:
+                    self._voids.add(found.cid)
+                    rows.put(VOIDS + found.cid, b"")
+                    counts["void"] += 1
+                elif type(found) is Gap:
+                    gap = found
+                    break
+                else:
+                    counts["foreign"] += 1
+                last = record
+            if last is not None:
+                self._write(rows, counted, _behind(last))
+                counts["events"] += len(counted)
+                self.counts += counts
+        finally:
+            self._ends.clear()
+            self._voids.clear()
+        if gap is not None:
+            raise GapError(gap.describe(f"{self._kind}, partition {self._partition}, offset {gap.offset}"))
+
+    def catch_up(self) -> bool:
+        """Hand the next events to a follower that is behind; False when none is that could go on."""
+        for name, offset in self._offsets.items():
+            if offset < self.position.offset and name not in self._failed:
+                events = self._events_from(offset)
+                rows = Overlay(self._store)
+                behind = events[-1].offset + 1 if len(events) == CATCH_UP_EVENTS else self.position.offset
+                reached = self._hand(self._followers[name], events, rows, behind)
+                self._store.apply(rows.changes)
+                self._offsets[name] = reached
+                self._note_behind()
+                return True
+        return False
+
+    def resume(self, name: str) -> None:
+        """Let a follower that failed try the same event again."""
+        self._failed.discard(name)
+        self._note_behind()
+
+    def _write(self, rows: Overlay, counted: list[Counted[Any]], position: Position) -> None:
+        self._index.fold(counted, rows)
+        offsets = dict(self._offsets)
+        for name, follower in self._followers.items():
+            if offsets[name] == self.position.offset and name not in self._failed:
+                offsets[name] = self._hand(follower, counted, rows, position.offset)
+        rows.put(POSITION, encode_position(position))
+        self._store.apply(rows.changes)
+        self.position, self._offsets = position, offsets
+
+    def _hand(self, follower: Follower, events: Sequence[Counted[Any]], rows: Overlay, behind: int) -> int:
+        """Have a follower fold events; return from where it goes on: `behind`, or the event on which it failed."""
+        own = Overlay(rows)
+        try:
+            follower.fold(events, self._partition, own)
+        except NO_DEFECTS:
+            raise
+        except Exception:  # noqa: BLE001 - whatever a projection raises, the others go on
+            own, behind = self._up_to_failure(follower, events, rows, behind)
+        rows.changes.update(own.changes)
+        rows.put(follower_key(follower.name), encode_follower(follower.version, behind))
+        return behind
+
+    def _up_to_failure(
+        self, follower: Follower, events: Sequence[Counted[Any]], rows: Overlay, behind: int
+    ) -> tuple[Overlay, int]:
+        """Fold one by one, and return the rows before the event that fails, and its offset."""
+        own = Overlay(rows)
+        for counted in events:
+            trial = Overlay(own)
+            try:
+                follower.fold([counted], self._partition, trial)
+            except NO_DEFECTS:
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                event = counted.event
+                self._failed.add(follower.name)
+                self.stale[follower.name] = (
+                    f"{follower.name} version {follower.version} failed on {event['type']} of {self._kind} "
+                    f"{event['aggregate_id']!r} version {event['version']}, partition {self._partition}, offset "
+                    f"{counted.offset}, {cid_text(counted.cid)}: {type(error).__name__}"
+                )
+                return own, counted.offset
+            own.changes.update(trial.changes)
+        return own, behind
+
+    def _events_from(self, offset: int) -> list[Counted[Any]]:
+        """Return the next events that count, from the rows of the index."""
+        with self._store.view() as view:
+            found = list(islice(view.range(offset_key(offset), after(OFFSETS)), CATCH_UP_EVENTS))
+            values = view.get_many([EVENTS + place for _, place in found])
+        return [self._counted(place, value) for (_, place), value in zip(found, values, strict=True)]
+
+    def _counted(self, place: bytes, value: bytes | None) -> Counted[Any]:
+        row, event = event_in(self._kind, place, value)
+        end = KeptEnd(event["version"] - 1, event["previous"])
+        return Counted(row.offset, event["aggregate_id"].encode(), event, row.cid, end)
+
+    def _begin(self, follower: Follower) -> int:
+        known = read_follower(self._store, follower.name)
+        if known is not None and known[0] == follower.version:
+            return known[1]
+        _drop(self._store, follower.spaces)
+        self._store.apply({follower_key(follower.name): encode_follower(follower.version, 0)})
+        return 0
+
+    def _note_behind(self) -> None:
+        for name, offset in self._offsets.items():
+            if name in self._failed:
+                continue
+            if offset < self.position.offset:
+                self.stale[name] = f"catching up: at offset {offset} of {self.position.offset}"
+            else:
+                self.stale.pop(name, None)
+
+    def _look_up(self, records: Sequence[JournalRecord]) -> None:
+        """Read where the chains of all records end, at once: one by one takes a fifth of the whole fold."""
+        keys = list({record.key for record in records if record.key is not None})
+        rows = self._store.get_many([AGGREGATES + key for key in keys])
+        self._ends = {
+            key: ABSENT if row is None else decode_aggregate(row) for key, row in zip(keys, rows, strict=True)
+        }
+
+    def _end_of(self, key: bytes) -> ChainEnd:
+        return self._ends[key]
+
+    def _is_void(self, cid: bytes | None) -> bool:
+        return cid is not None and (cid in self._voids or self._store.get(VOIDS + cid) is not None)
+
+
+def _behind(record: JournalRecord) -> Position:
+    cid = cid_of(record.value) if record.value is not None else b""
+    return Position(record.offset + 1, record.offset, cid)
+
+
+def _drop(store: ReadingStore, spaces: Sequence[bytes]) -> None:
+    """Remove all rows of a follower. Killed meanwhile, it is begun again: the position has the former version yet."""
+    for space in spaces:
+        while rows := _first_keys(store, space):
+            store.apply(dict.fromkeys(rows))
+
+
+def _first_keys(view: ReadView, space: bytes) -> list[bytes]:
+    return [key for key, _ in islice(view.range(space, after(space)), DROPPED_ROWS)]

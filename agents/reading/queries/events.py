@@ -1,0 +1,129 @@
+"""Events as the rows hold them: decoded again, each checked against its CID and against the event before it."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from annals.agents.reading.blocks import event_in, name_of
+from annals.agents.reading.layout import (
+    EVENTS,
+    HASH,
+    HASHES,
+    NUMBER,
+    after,
+    aggregate_of,
+    decode_event,
+    event_key,
+    offset_in,
+    offset_key,
+    read_aggregate,
+)
+from annals.agents.reading.ports import BrokenChainError, FoundEvent
+from annals.schemas.cid import cid_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from annals.agents.reading.ports import ReadView
+
+
+class Place(NamedTuple):
+    """Whose rows these are."""
+
+    kind: str
+    partition: int
+
+
+def history(
+    view: ReadView, place: Place, key: bytes, first: int, last: int | None, *, descending: bool, limit: int | None
+) -> list[FoundEvent]:
+    """Return an aggregate's events from one version to another, both inclusive."""
+    return list(islice(chain(view, place, key, first, last, descending=descending), limit))
+
+
+def chain(
+    view: ReadView, place: Place, key: bytes, first: int, last: int | None, *, descending: bool = False
+) -> Iterator[FoundEvent]:
+    """Yield an aggregate's events from one version to another, each with the link to the one beside it checked."""
+    end = read_aggregate(view, key)
+    first, last = max(first, 1), end.version if last is None else min(last, end.version)
+    if first > last:
+        return
+    # the CID of the event below the lowest, or above the highest: a link to the outside is checked, too
+    known = end.head if last == end.version else _previous_of(view, place, key, last + 1)
+    if not descending:
+        known = _cid_of(view, place, key, first - 1) if first > 1 else None
+    expected = last if descending else first
+    rows = view.range(event_key(key, first), event_key(key, last + 1), reverse=descending)
+    for row_key, value in rows:
+        found = _read(place, key, int.from_bytes(row_key[-NUMBER:], "big"), value)
+        _require(place, found, found.event["version"] == expected, f"version {expected} is missing")
+        if descending:
+            _require(place, found, found.cid == known, "the event behind it links to another")
+            known, expected = found.event["previous"], expected - 1
+        else:
+            _require(place, found, found.event["previous"] == known, "its link is not to the event before it")
+            known, expected = found.cid, expected + 1
+        yield found
+    if expected not in (first - 1, last + 1):
+        raise BrokenChainError(f"{_name(place, key, expected)}: the event is missing")
+    if not descending and last == end.version and known != end.head:
+        raise BrokenChainError(f"{_name(place, key, last)}: it is not the head of the chain")
+
+
+def by_offset(view: ReadView, place: Place, offset: int) -> FoundEvent | None:
+    """Return the event at an offset, its link checked; None if none that counts is there."""
+    position = view.get(offset_key(offset))
+    if position is None:
+        return None
+    key, version = aggregate_of(position)
+    found = _read(place, key, version, view.get(EVENTS + position))
+    _require(place, found, found.offset == offset, f"it is not at offset {offset}, where it was found")
+    known = _cid_of(view, place, key, version - 1) if version > 1 else None
+    _require(place, found, found.event["previous"] == known, "its link is not to the event before it")
+    return found
+
+
+def by_cid(view: ReadView, place: Place, cid: bytes) -> FoundEvent | None:
+    """Return the event of a CID."""
+    prefix = HASHES + cid[HASH]
+    for key, _ in view.range(prefix, after(prefix)):
+        found = by_offset(view, place, offset_in(key))
+        if found is not None and found.cid == cid:
+            return found
+    return None
+
+
+def offset_of(view: ReadView, key: bytes, version: int) -> int | None:
+    """Return where an aggregate's event of a version is; None if it is not there."""
+    value = view.get(event_key(key, version)) if version > 0 else None
+    return None if value is None else decode_event(value).offset
+
+
+def _read(place: Place, key: bytes, version: int, value: bytes | None) -> FoundEvent:
+    row, event = event_in(place.kind, event_key(key, version)[1:], value)
+    return FoundEvent(event, row.block, row.cid, place.partition, row.offset)
+
+
+def _previous_of(view: ReadView, place: Place, key: bytes, version: int) -> bytes | None:
+    link: bytes | None = _read(place, key, version, view.get(event_key(key, version))).event["previous"]
+    return link
+
+
+def _cid_of(view: ReadView, place: Place, key: bytes, version: int) -> bytes:
+    value = view.get(event_key(key, version))
+    if value is None:
+        raise BrokenChainError(f"{_name(place, key, version)}: the event is missing")
+    return decode_event(value).cid
+
+
+def _require(place: Place, found: FoundEvent, is_so: bool, what: str) -> None:  # noqa: FBT001 - the condition itself
+    if not is_so:
+        event = found.event
+        name = _name(place, event["aggregate_id"].encode(), event["version"])
+        raise BrokenChainError(f"{name}, offset {found.offset}, {cid_text(found.cid)}: {what}")
+
+
+def _name(place: Place, key: bytes, version: int) -> str:
+    return f"{name_of(place.kind, key, version)}, partition {place.partition}"

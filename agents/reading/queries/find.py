@@ -1,0 +1,120 @@
+"""Events by type, correlation, command, actor and time, in the order of their offsets."""
+
+from __future__ import annotations
+
+from heapq import merge
+from typing import TYPE_CHECKING
+
+from annals.agents.reading.layout import (
+    ACTORS,
+    COMMANDS,
+    CORRELATIONS,
+    OFFSETS,
+    TIME,
+    TIMES,
+    TIMES_BLOCK,
+    TYPES,
+    number,
+    offset_in,
+    prefixed,
+    read_position,
+)
+from annals.agents.reading.ports import EventPage, ShardPosition
+from annals.agents.reading.queries.events import by_offset
+from annals.schemas.values.moments import recorded_at
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from annals.agents.reading.ports import EventFilter, FoundEvent, ReadView
+    from annals.agents.reading.queries.events import Place
+
+
+def find(
+    view: ReadView, place: Place, wanted: EventFilter, *, start: int | None, descending: bool, limit: int
+) -> EventPage:
+    """Return a page of events.
+
+    start: the page begins at this offset, which counts, in either direction. The next page begins at the first event
+    that did not fit; behind the last one, at the position (descending: at -1).
+    """
+    end = read_position(view).offset
+    position = ShardPosition(place.kind, place.partition, end)
+    first, last = (0, end) if start is None else (0, min(start + 1, end)) if descending else (start, end)
+    found: list[FoundEvent] = []
+    since, until = _text(wanted.since), _text(wanted.until)
+    for offset in _offsets(view, wanted, first, last, (since, until), descending=descending):
+        event = by_offset(view, place, offset)
+        if event is not None and _matches(event, wanted, since, until):
+            if len(found) == limit:
+                return EventPage(found, offset, is_end=False, position=position)
+            found.append(event)
+    return EventPage(found, -1 if descending else max(first, end), is_end=True, position=position)
+
+
+def _text(moment: object) -> str | None:
+    return None if moment is None else recorded_at(moment)  # type: ignore[arg-type]
+
+
+def _matches(found: FoundEvent, wanted: EventFilter, since: str | None, until: str | None) -> bool:
+    event = found.event
+    return (
+        (not wanted.types or event["type"] in wanted.types)
+        and wanted.correlation_id in (None, event["correlation_id"])
+        and wanted.causation_id in (None, event["causation_id"])
+        and wanted.command_id in (None, event["command_id"])
+        and wanted.actor in (None, event["actor"])
+        and (since is None or event["recorded_at"] >= since)
+        and (until is None or event["recorded_at"] < until)
+    )
+
+
+def _offsets(
+    view: ReadView,
+    wanted: EventFilter,
+    first: int,
+    last: int,
+    times: tuple[str | None, str | None],
+    *,
+    descending: bool,
+) -> Iterator[int]:
+    """Yield the offsets of events that may match, by the index that has the fewest."""
+    prefixes = _prefixes(wanted)
+    for start, stop in _spans(view, first, last, times, descending=descending):
+        ranges = [
+            (offset_in(key) for key, _ in view.range(prefix + number(start), prefix + number(stop), reverse=descending))
+            for prefix in prefixes
+        ]
+        yield from merge(*ranges, reverse=descending)
+
+
+def _prefixes(wanted: EventFilter) -> list[bytes]:
+    for space, text in (
+        (COMMANDS, wanted.command_id),
+        (CORRELATIONS, wanted.correlation_id),
+        (ACTORS, wanted.actor),
+    ):
+        if text is not None and not (space == ACTORS and wanted.types):
+            return [prefixed(space, text.encode())]
+    return [prefixed(TYPES, type_.encode()) for type_ in sorted(set(wanted.types))] or [OFFSETS]
+
+
+def _spans(
+    view: ReadView, first: int, last: int, times: tuple[str | None, str | None], *, descending: bool
+) -> list[tuple[int, int]]:
+    """Return the offsets between two in whose blocks something of the wanted times was recorded."""
+    since, until = times
+    if first >= last:
+        return []
+    if since is None and until is None:
+        return [(first, last)]
+    spans: list[tuple[int, int]] = []
+    for key, value in view.range(TIMES + number(first // TIMES_BLOCK), TIMES + number(last // TIMES_BLOCK + 1)):
+        least, greatest = value[:TIME].decode(), value[TIME:].decode()
+        if (since is None or greatest >= since) and (until is None or least < until):
+            start = offset_in(key) * TIMES_BLOCK
+            span = max(start, first), min(start + TIMES_BLOCK, last)
+            if spans and spans[-1][1] == span[0]:
+                span = spans.pop()[0], span[1]
+            spans.append(span)
+    return spans[::-1] if descending else spans

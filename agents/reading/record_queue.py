@@ -1,0 +1,85 @@
+"""Journal records that were fetched and not read: bounded by pausing the source."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from annals.agents.ports import JournalRecord, StaleStateError
+
+if TYPE_CHECKING:
+    from annals.agents.ports import CommandRecord, CommandSource, Delivery
+
+HIGH_BYTES: Final = 6 << 20  # above, the source is paused; at half of it, it goes on
+RECORD_BYTES: Final = 600  # what a record takes beside its value
+BATCH_RECORDS: Final = 500  # 15 ms of folding, so that no other shard and no question waits longer
+
+
+class RecordQueue:
+    """The records of one partition, in its order."""
+
+    def __init__(self, source: CommandSource) -> None:
+        """Begin empty."""
+        self._source = source
+        self._waiting: list[CommandRecord] = []
+        self._bytes = 0
+        self._is_paused = False
+        self._arrived = asyncio.Event()
+        self._failure: Exception | None = None
+
+    def __len__(self) -> int:
+        """Return how many records wait."""
+        return len(self._waiting)
+
+    @property
+    def oldest_ms(self) -> int | None:
+        """The timestamp of the record that is read next; None if none waits."""
+        return self._waiting[0].timestamp if self._waiting else None
+
+    def begin(self, offset: int) -> None:
+        """Forget what waits, and take deliveries from an offset on."""
+        self._waiting.clear()
+        self._bytes, self._is_paused, self._failure = 0, False, None
+        self._source.deliver_from(offset)
+
+    def put(self, delivery: Delivery) -> None:
+        """Take a delivery, unless it was fetched before the last `begin`."""
+        if delivery.generation != self._source.generation:
+            return
+        if not delivery.records:
+            self.fail(StaleStateError("the offset to go on from is not in the journal"))
+        self._waiting += delivery.records
+        self._bytes += sum(map(_size, delivery.records))
+        self._arrived.set()
+        if self._bytes > HIGH_BYTES and not self._is_paused:
+            self._is_paused = True
+            self._source.pause()
+
+    def fail(self, error: Exception) -> None:
+        """Raise an exception where records are taken."""
+        self._failure = error
+        self._arrived.set()
+
+    def wake(self) -> None:
+        """End the waiting once."""
+        self._arrived.set()
+
+    async def wait(self) -> None:
+        """Wait until something has come."""
+        await self._arrived.wait()
+
+    def take(self) -> list[JournalRecord]:
+        """Return the next records, as many as one batch may have."""
+        self._arrived.clear()
+        if self._failure is not None:
+            raise self._failure
+        taken, self._waiting = self._waiting[:BATCH_RECORDS], self._waiting[BATCH_RECORDS:]
+        self._bytes -= sum(map(_size, taken))
+        if self._is_paused and self._bytes < HIGH_BYTES // 2:
+            self._is_paused = False
+            self._source.resume()
+        return [JournalRecord(record.offset, record.key, record.value) for record in taken]
+
+
+def _size(record: CommandRecord) -> int:
+    return RECORD_BYTES + len(record.value or b"")

@@ -1,0 +1,262 @@
+"""A reading shard: it opens the store of one journal partition, follows the journal, and answers questions.
+
+    opening ──► reading ──► opening      the store or the brokers failed: a damaged store is set aside and built anew
+                  └──► stopped           a gap in the journal, or partitions were added; what was read is still answered
+    any ──► closed
+
+A store is believed if its last record is in the journal where the store says; any other is built anew. `run` is the
+only one that writes to the store; questions run on views, long ones in threads, and the store is closed behind them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+
+from annals.agents.folding.damage import DamagedStores
+from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError
+from annals.agents.reading.answers import Answers
+from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.layout import read_aggregate, read_position
+from annals.agents.reading.ports import BrokenChainError, NotReadyError, ShardStatus
+from annals.agents.reading.queries.events import Place
+from annals.agents.reading.record_queue import RecordQueue
+from annals.agents.reading.states import States
+from annals.schemas.cid import cid_of
+from annals.schemas.journal_reader import GapError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.folding.damage import DamageCounter
+    from annals.agents.ports import Clock, CommandSource, Delivery
+    from annals.agents.reading.answers import AskRows
+    from annals.agents.reading.ports import Follower, JournalPartition, ReadingStore, ReadingStores, ReadView
+
+T = TypeVar("T")
+
+FIRST_RETRY_S: Final = 0.5
+LAST_RETRY_S: Final = 10.0
+LOOK_S: Final = 0.05  # a position may move by markers alone, of which nothing tells
+
+OPENING: Final = "opening"
+READING: Final = "reading"
+STOPPED: Final = "stopped"
+CLOSED: Final = "closed"
+
+
+class Shard(Answers):
+    """Follows one journal partition (the `ReadingShard` port)."""
+
+    def __init__(
+        self,
+        decider: Decider[Any],
+        partition: int,
+        partitions: int,
+        stores: ReadingStores,
+        journal: JournalPartition,
+        source: CommandSource,
+        clock: Clock,
+        telemetry: DamageCounter,
+        followers: Sequence[Follower] = (),
+        ask_rows: AskRows | None = None,
+    ) -> None:
+        """Take the kind's decider, which partition of how many this is, and what the shard asks of the outside.
+
+        followers: beside the event index and the states; ask_rows: the question to their rows.
+        """
+        states = States(decider)
+        super().__init__(Place(decider.kind, partition), states, ask_rows)
+        self._partitions = partitions
+        self._stores = stores
+        self._journal = journal
+        self._source = source
+        self._clock = clock
+        self._followers = (states, *followers)
+        self._queue = RecordQueue(source)
+        self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
+        self._damaged = DamagedStores(stores, clock, telemetry, self._log)
+        self._store: ReadingStore | None = None
+        self._fold: ReadingFold | None = None
+        self._phase, self._reason = OPENING, "not opened yet"
+        self._end = self._end_at_opening = 0
+        self._moved = asyncio.Event()
+        self._asked = 0
+        self._unasked = asyncio.Event()
+        self._unasked.set()
+
+    def deliver(self, delivery: Delivery) -> None:
+        """Take what a fetch brought."""
+        self._queue.put(delivery)
+
+    def resume(self, follower: str) -> None:
+        """Let a follower that failed try its event again."""
+        if self._fold is not None:
+            self._fold.resume(follower)
+            self._queue.wake()
+
+    async def look(self) -> None:
+        """Ask where the journal ends now."""
+        self._end = (await self._journal.bounds())[1]
+
+    def status(self) -> ShardStatus:
+        """Return where the shard stands."""
+        offset, oldest = self._offset(), self._queue.oldest_ms
+        age_s = 0.0 if oldest is None else self._clock.now().timestamp() - oldest / 1000
+        return ShardStatus(
+            kind=self.kind,
+            partition=self.partition,
+            phase=self._phase,
+            reason=self._reason,
+            offset=offset,
+            end=max(self._end, offset),
+            reached=self._fold is not None and offset >= self._end_at_opening,
+            lag_s=max(0.0, age_s),
+            stale={} if self._fold is None else dict(self._fold.stale),
+        )
+
+    async def until_offset(self, offset: int, deadline: float) -> bool:
+        """Wait until everything below an offset is read; False when it did not come."""
+        return await self._until(lambda: self._fold is not None and self._offset() >= offset, deadline)
+
+    async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
+        """Wait until an aggregate has a version; False when it did not come."""
+        key = aggregate_id.encode()
+
+        def is_there() -> bool:
+            return self._store is not None and read_aggregate(self._store, key).version >= version
+
+        return await self._until(is_there, deadline)
+
+    async def run(self) -> None:
+        """Follow the journal until the task is cancelled; behind a gap, stay as it is."""
+        retry = FIRST_RETRY_S
+        while True:
+            try:
+                await self._open()
+                retry = FIRST_RETRY_S
+                try:
+                    await self._follow()
+                except GapError as error:
+                    self._stop(error)
+                await self._stay()
+            except StoppedError as error:
+                self._stop(error)
+                return
+            except StaleStateError as error:
+                await self._leave(str(error))
+            except StoreError as error:
+                await self._store_failed(error)
+                await asyncio.sleep(retry)
+            except BrokenChainError as error:  # the rows, not the journal
+                await self._store_failed(StoreDamagedError(str(error)))
+                await asyncio.sleep(retry)
+            except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
+                self._log.exception("reading shard failed")
+                await self._leave(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(retry)
+            retry = min(2 * retry, LAST_RETRY_S)
+
+    async def close(self) -> None:
+        """Close the store. `run` must have ended or been cancelled."""
+        await self._leave("closed")
+        self._phase = CLOSED
+
+    async def _open(self) -> None:
+        self._phase, self._reason = OPENING, "opening the store"
+        start, self._end = await self._journal.bounds()
+        self._end_at_opening = self._end
+        self._store = await self._stores.open()
+        if not await self._is_of_this_journal(self._store):
+            self._log.warning("the reading store is not a fold of this journal; reading it from the beginning")
+            self._store = await self._stores.renew(self._store)
+        self._fold = ReadingFold(self.kind, self.partition, self._partitions, self._store, self._followers)
+        self._queue.begin(max(start, self._fold.position.offset))
+        self._phase, self._reason = READING, ""
+
+    async def _is_of_this_journal(self, store: ReadingStore) -> bool:
+        position = read_position(store)
+        if position.last_offset < 0:
+            return True
+        if position.offset > self._end:
+            return False
+        record = await self._journal.record_at(position.last_offset)
+        return record is not None and position.last_cid == (b"" if record.value is None else cid_of(record.value))
+
+    async def _follow(self) -> None:
+        fold = self._fold
+        while fold is not None:
+            records = self._queue.take()
+            try:
+                fold.apply(records)
+            finally:
+                self._moved.set()
+                self._moved = asyncio.Event()
+            if not fold.catch_up() and not records:
+                await self._queue.wait()
+            await asyncio.sleep(0)  # questions and other shards have their turn
+
+    async def _stay(self) -> None:
+        """Read no further; what questions find of the store is acted on."""
+        while True:
+            self._queue.take()
+            await self._queue.wait()
+
+    def _stop(self, error: Exception) -> None:
+        self._phase, self._reason = STOPPED, str(error)
+        self._log.error("reading shard stopped", reason=str(error))
+
+    async def _until(self, is_so: Callable[[], bool], deadline: float) -> bool:
+        while not is_so():
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                return False
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait(), min(left, LOOK_S))
+        return True
+
+    def _offset(self) -> int:
+        """Return the offset below which everything is read; behind the last record are markers alone."""
+        if self._fold is None:
+            return 0
+        offset = self._fold.position.offset
+        return offset if len(self._queue) else max(offset, self._source.decided_until(offset))
+
+    async def _ask(self, question: Callable[[ReadView], T], *, in_thread: bool = True) -> T:
+        if self._store is None:
+            raise NotReadyError(f"{self.kind}-{self.partition} is {self._phase}: {self._reason}")
+        self._asked += 1
+        self._unasked.clear()
+        try:
+            with self._store.view() as view:
+                return await asyncio.to_thread(question, view) if in_thread else question(view)
+        except StoreDamagedError as error:
+            self._queue.fail(error)
+            raise NotReadyError(f"{self.kind}-{self.partition}: the store is damaged and is built anew") from error
+        finally:
+            self._asked -= 1
+            if not self._asked:
+                self._unasked.set()
+
+    async def _store_failed(self, error: StoreError) -> None:
+        await self._leave(f"the store cannot be used: {error}")
+        await self._damaged.set_aside(error, self._tell)
+
+    def _tell(self, reason: str) -> None:
+        self._reason = reason
+
+    async def _leave(self, reason: str) -> None:
+        """Close the store as soon as the questions to it are answered."""
+        self._phase, self._reason, self._fold = OPENING, reason, None
+        store, self._store = self._store, None
+        if store is None:
+            return
+        await self._unasked.wait()
+        try:
+            await self._stores.close(store)
+        except StoreError as error:  # it can be folded anew
+            self._log.warning("the reading store could not be closed", reason=str(error))

@@ -1,0 +1,69 @@
+"""What every reading store promises: one suite, run on memory and on RocksDB."""
+
+import pytest
+
+from annals.agents.ports import Position
+from annals.agents.reading.layout import POSITION, encode_position
+from annals.workers.stores.reading import ROWS_AT_ONCE, RocksReadingStore
+from annals.workers.stores.reading_memory import MemoryReadingStore
+from annals.workers.stores.rocks import StoreBudget
+
+MANY = {b"k%04d" % number: b"%d" % number for number in range(3 * ROWS_AT_ONCE)}
+
+
+@pytest.fixture(params=["memory", "rocksdb"])
+def store(request, tmp_path):
+    if request.param == "memory":
+        yield MemoryReadingStore()
+        return
+    store = RocksReadingStore(tmp_path / "store", StoreBudget(8 << 20, 4 << 20).options("lz4"))
+    yield store
+    store.close()
+
+
+def test_a_new_store_is_empty_and_at_the_start(store):
+    assert store.get(b"k") is None
+    assert list(store.range(b"", b"\xff")) == []
+    assert store.position() == Position(0, -1, b"")
+
+
+def test_rows_and_the_position_are_written_together(store):
+    position = Position(7, 6, b"c" * 36)
+    store.apply({b"k": b"", b"l": b"1", POSITION: encode_position(position)})
+    assert store.get_many([b"l", b"none", b"k", b"l"]) == [b"1", None, b"", b"1"]
+    assert store.get_many([]) == []
+    assert store.position() == position
+    store.apply({b"k": None, b"none": None, b"l": b"2"})
+    assert store.get_many([b"k", b"l"]) == [None, b"2"]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_range_is_in_order_with_its_first_and_without_its_last(store, reverse):
+    store.apply(MANY)
+    whole = sorted(MANY.items())
+    for first, last in ((0, 384), (1, 128), (0, 129), (100, 300), (5, 5), (200, 10)):
+        found = list(store.range(b"k%04d" % first, b"k%04d" % last, reverse=reverse))
+        assert found == (whole[first:last][::-1] if reverse else whole[first:last])
+
+
+def test_a_view_stays_as_it_was(store):
+    store.apply(MANY)
+    with store.view() as view:
+        store.apply({b"k0001": b"other", b"k0002": None, b"k0003x": b"new"})
+        assert view.get_many([b"k0001", b"k0002", b"k0003x"]) == [b"1", b"2", None]
+        assert list(view.range(b"k", b"l")) == sorted(MANY.items())
+        assert list(view.range(b"k", b"l", reverse=True)) == sorted(MANY.items(), reverse=True)
+    assert store.get_many([b"k0001", b"k0002", b"k0003x"]) == [b"other", None, b"new"]
+
+
+def test_ranges_of_a_view_do_not_disturb_one_another(store):
+    store.apply(MANY)
+    with store.view() as view:
+        pairs = list(zip(view.range(b"k", b"l"), view.range(b"k", b"l", reverse=True), strict=True))
+    assert [one for one, _ in pairs] == [other for _, other in reversed(pairs)] == sorted(MANY.items())
+
+
+def test_a_batch_that_fails_leaves_nothing(store):
+    with pytest.raises((TypeError, ValueError)):
+        store.apply({b"k": b"1", b"l": "no bytes"})
+    assert store.get(b"k") is None

@@ -1,0 +1,109 @@
+"""A journal partition in memory and its source, for tests of what follows a journal."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from annals.agents.ports import Delivery, JournalRecord
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+
+    from annals.agents.reading.shard import Shard
+    from chained import Sealed
+
+WITHIN_S = 30
+
+
+class Fetched(NamedTuple):
+    """A record as a consumer delivers it."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: Any = ()
+    timestamp: int = 1_770_000_000_000
+
+
+class Clock:
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
+class Damages:
+    """Counts damaged stores."""
+
+    count = 0
+
+    def damaged(self) -> None:
+        self.count += 1
+
+
+class Journal:
+    """A journal partition (the `JournalPartition` port), and the source of its records (`CommandSource`)."""
+
+    def __init__(self, events: Sequence[Sealed] = ()) -> None:
+        self.records = [Fetched(offset, event.key, event.value) for offset, event in enumerate(events)]
+        self.shard: Shard | None = None
+        self.generation = 0
+        self.paused = self.resumed = 0
+
+    async def bounds(self) -> tuple[int, int]:
+        return 0, len(self.records)
+
+    async def record_at(self, offset: int) -> JournalRecord | None:
+        return JournalRecord(*self.records[offset][:3]) if offset < len(self.records) else None
+
+    def deliver_from(self, offset: int) -> None:
+        self.generation += 1
+        self._deliver(self.records[offset:])
+
+    def append(self, events: Sequence[Sealed]) -> None:
+        fetched = [Fetched(at, event.key, event.value) for at, event in enumerate(events, len(self.records))]
+        self.records += fetched
+        self._deliver(fetched)
+
+    def _deliver(self, records: list[Fetched]) -> None:
+        if self.shard is not None and records:
+            self.shard.deliver(Delivery("events.person", 0, self.generation, records))
+
+    def decided_until(self, next_offset: int) -> int:
+        return next_offset
+
+    def pause(self) -> None:
+        self.paused += 1
+
+    def resume(self) -> None:
+        self.resumed += 1
+
+
+@asynccontextmanager
+async def running(shard: Shard, journal: Journal) -> AsyncIterator[Shard]:
+    """A shard that follows a journal, and is closed at the end."""
+    journal.shard = shard
+    task = asyncio.create_task(shard.run())
+    try:
+        yield shard
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        await shard.close()
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    """Wait for progress."""
+    async with asyncio.timeout(WITHIN_S):
+        while not is_so():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.01)
+
+
+def soon() -> float:
+    """A deadline for what must come."""
+    return time.monotonic() + WITHIN_S

@@ -1,0 +1,34 @@
+"""One journal partition, asked for its bounds and for single records (the `JournalPartition` port)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from annals.agents.ports import JournalRecord
+from annals.workers.kafka.read.ranges import bounds, read_range
+
+if TYPE_CHECKING:
+    from aiokafka.client import AIOKafkaClient
+
+
+class KafkaJournalPartition:
+    """A journal partition on Kafka."""
+
+    def __init__(self, client: AIOKafkaClient, topic: str, partition: int) -> None:
+        """Take a client, which may serve many partitions, and which partition this is."""
+        self._client = client
+        self._where = (topic, partition)
+
+    async def bounds(self) -> tuple[int, int]:
+        """Return the first offset that is still there, and the last stable one."""
+        return (await bounds(self._client, [self._where]))[self._where]
+
+    async def record_at(self, offset: int) -> JournalRecord | None:
+        """Return the committed record at an offset; None if there is none."""
+        start, end = await self.bounds()
+        if not start <= offset < end:
+            return None
+        async for records in read_range(self._client, self._where, offset, offset + 1):
+            for found, key, value, _ in records:
+                return JournalRecord(found, key, value)
+        return None

@@ -1,0 +1,188 @@
+"""The reading store on RocksDB: rows of one reading shard, with their positions in the same write batch.
+
+Options, identity, damage and folders are the shard store's (`annals.workers.stores.rocks`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from rocksdict import WriteBatch
+
+from annals.agents.reading.layout import FORMAT, read_position
+from annals.workers.stores.failures import store_error
+from annals.workers.stores.rocks import Database, Identity, open_database, renew_database, set_aside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from rocksdict import Options
+
+    from annals.agents.ports import Position, StoreDamagedError
+    from annals.agents.reading.ports import ReadView
+    from annals.workers.stores.rocks import StoreBudget
+
+ROWS_AT_ONCE: Final = 128
+FOLDER: Final = "read"
+NO_KEY: Final = "key not found"
+
+
+class RocksReadingStore(Database):
+    """A reading shard's rows on disk (the `ReadingStore` port)."""
+
+    def __init__(self, folder: Path, options: Options) -> None:
+        """Open or make the database in a folder."""
+        super().__init__(folder, options)
+        self._writing = threading.Lock()
+
+    def position(self) -> Position:
+        """Return up to where the journal has been folded."""
+        return read_position(self)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row; None if there is none."""
+        return self._get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return rows in the order of the keys."""
+        try:
+            return list(self._db.get(list(keys))) if keys else []
+        except Exception as error:
+            raise store_error(error, self.folder) from error
+
+    def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Return the rows from `first` to below `last` as they are now."""
+        return _rows(self._iterator(), self.folder, first, last, reverse=reverse)
+
+    @contextmanager
+    def view(self) -> Iterator[ReadView]:
+        """Return a view that later batches do not change."""
+        with self._writing:
+            view = _View(self._db.snapshot(), self._iterator(), self.folder)
+        yield view
+
+    def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Write rows (None: remove) in one write batch."""
+        batch = WriteBatch(raw_mode=True)
+        put, delete = batch.put, batch.delete
+        for key, value in changes.items():
+            if value is None:
+                delete(key)
+            else:
+                put(key, value)
+        with self._writing:
+            self._write(batch)
+
+    def _iterator(self) -> Any:
+        try:
+            return self._db.iter()
+        except Exception as error:
+            raise store_error(error, self.folder) from error
+
+
+class _View:
+    """A snapshot for single rows, and an iterator of the same moment for ranges.
+
+    The binding's snapshot gives single rows as they were, but its ranges show later writes, too. An iterator shows one
+    moment for ever, wherever it is moved to.
+    """
+
+    def __init__(self, snapshot: Any, iterator: Any, folder: Path) -> None:
+        self._snapshot = snapshot
+        self._iterator = iterator
+        self._folder = folder
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row; None if there is none."""
+        try:
+            value: bytes | None = self._snapshot[key]
+        except Exception as error:
+            if str(error) == NO_KEY:
+                return None
+            raise store_error(error, self._folder) from error
+        return value
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return rows in the order of the keys."""
+        return [self.get(key) for key in keys]
+
+    def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Return the rows from `first` to below `last`."""
+        return _rows(self._iterator, self._folder, first, last, reverse=reverse)
+
+
+def _rows(iterator: Any, folder: Path, first: bytes, last: bytes, *, reverse: bool) -> Iterator[tuple[bytes, bytes]]:
+    """Yield rows, some at a time: between two of these others may move the iterator."""
+    following: bytes | None = last if reverse else first
+    while following is not None:
+        try:
+            rows, following = _some(iterator, first, last, following, reverse=reverse)
+        except Exception as error:
+            raise store_error(error, folder) from error
+        yield from rows
+
+
+def _some(
+    iterator: Any, first: bytes, last: bytes, following: bytes, *, reverse: bool
+) -> tuple[list[tuple[bytes, bytes]], bytes | None]:
+    """Return the next rows, and the key from which to go on; None at the end. Reverse: below that key."""
+    rows: list[tuple[bytes, bytes]] = []
+    step = iterator.prev if reverse else iterator.next
+    if reverse:
+        iterator.seek_for_prev(following)
+        if iterator.valid() and iterator.key() == following:
+            step()
+    else:
+        iterator.seek(following)
+    while iterator.valid():
+        key = iterator.key()
+        if not first <= key < last:
+            return rows, None
+        if len(rows) == ROWS_AT_ONCE:
+            return rows, rows[-1][0] if reverse else key
+        rows.append((key, iterator.value()))
+        step()
+    iterator.status()  # a damaged block ends an iterator like the end of the rows
+    return rows, None
+
+
+def reading_identity(kind: str, partition: int, partitions: int, journal: str) -> Identity:
+    """Return the identity of a reading shard's store in the present format. Followers have versions of their own."""
+    return Identity(FORMAT, kind, partition, partitions, 0, journal)
+
+
+class ReadingStoreFolder:
+    """Opens one reading shard's store (the `ReadingStores` port)."""
+
+    def __init__(self, root: Path, identity: Identity, budget: StoreBudget, compression: str) -> None:
+        """Take the group's data folder, what the store is a fold of, and the memory that all stores share."""
+        self._root = root / FOLDER
+        self._identity = identity
+        self._budget = budget
+        self._compression = compression
+        self._folder: Path | None = None
+
+    async def open(self) -> RocksReadingStore:
+        """Open the store, or begin one."""
+        store = await open_database(RocksReadingStore, self._root, self._identity, self._budget, self._compression)
+        self._folder = store.folder
+        return store
+
+    async def renew(self, store: Any) -> RocksReadingStore:
+        """Begin the store anew."""
+        renewed: RocksReadingStore = await renew_database(store, self._identity, self._budget, self._compression)
+        return renewed
+
+    async def set_aside(self, damage: StoreDamagedError) -> None:
+        """Make room for another store."""
+        folder = Path(damage.folder) if damage.folder else self._folder
+        if folder is not None:
+            await set_aside(folder)
+
+    async def close(self, store: Any) -> None:
+        """Close the store; RocksDB flushes what is in memory."""
+        await asyncio.to_thread(store.close)

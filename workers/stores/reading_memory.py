@@ -1,0 +1,54 @@
+"""The reading store in memory, for tests; equal to RocksDB's by the conformance suite."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from annals.agents.reading.layout import read_position
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from annals.agents.ports import Position
+    from annals.agents.reading.ports import ReadView
+
+
+class MemoryReadingStore:
+    """Rows that are gone when the process is."""
+
+    def __init__(self, rows: Mapping[bytes, bytes] | None = None) -> None:
+        """Begin with rows."""
+        self.rows: dict[bytes, bytes] = dict(rows or {})
+
+    def position(self) -> Position:
+        """Return up to where the journal has been folded."""
+        return read_position(self)
+
+    def get(self, key: bytes) -> bytes | None:
+        """Return a row; None if there is none."""
+        return self.rows.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """Return rows in the order of the keys."""
+        return [self.rows.get(key) for key in keys]
+
+    def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        """Return the rows from `first` to below `last` as they are now."""
+        return iter(sorted(((key, row) for key, row in self.rows.items() if first <= key < last), reverse=reverse))
+
+    @contextmanager
+    def view(self) -> Iterator[ReadView]:
+        """Return a view that later batches do not change."""
+        yield MemoryReadingStore(self.rows)
+
+    def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
+        """Write rows (None: remove), all or none."""
+        rows = {**self.rows, **{key: bytes(value) for key, value in changes.items() if value is not None}}
+        for key, value in changes.items():
+            if value is None:
+                rows.pop(key, None)
+        self.rows = rows
+
+    def close(self) -> None:
+        """Nothing is held open."""
