@@ -10,7 +10,7 @@ import difflib
 import sys
 from pathlib import Path
 
-from generator import command_line, errors, messages, metrics, python_api, settings, topics, vectors
+from generator import command_line, errors, messages, metrics, projections, python_api, settings, topics, vectors
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs/reference"
@@ -22,6 +22,7 @@ PAGES = {
     "topics.md": topics.page,
     "errors.md": errors.page,
     "metrics.md": metrics.page,
+    "projections.md": projections.page,
     "python-api.md": python_api.page,
     "vectors.json": vectors.document,
 }

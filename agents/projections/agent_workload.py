@@ -103,6 +103,7 @@ AGENT_WORKLOAD: Final = Projection(
     version=1,
     wanted={"agent": frozenset(get_args(say.Event))},
     row=Agent,
+    parameters=("owner_id",),
     indexes=indexes,
     fold=fold,
 )

@@ -96,6 +96,7 @@ DOCUMENTS: Final = Projection(
     version=1,
     wanted={"document": frozenset(get_args(say.Event))},
     row=Document,
+    parameters=("owner", "tag", "status", "grantee"),
     indexes=indexes,
     fold=fold,
 )

@@ -82,6 +82,7 @@ LOCATIONS: Final = Projection(
     version=1,
     wanted={"location": frozenset(get_args(say.Event))},
     row=Location,
+    parameters=("parent_id", "country", "location_type"),
     indexes=indexes,
     fold=fold,
     scope="global",

@@ -60,6 +60,7 @@ ORGANIZATION_MEMBERS: Final = Projection(
     version=1,
     wanted={"organization": frozenset({say.MemberAdded, say.MemberReassigned, say.MemberRemoved})},
     row=Member,
+    parameters=("organization_id", "person_id"),
     indexes=indexes,
     fold=fold,
 )

@@ -82,6 +82,7 @@ ORGANIZATIONS: Final = Projection(
     version=1,
     wanted={"organization": frozenset(get_args(say.Event))},
     row=Organization,
+    parameters=("name", "parent_id", "status"),
     indexes=indexes,
     fold=fold,
 )

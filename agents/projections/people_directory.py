@@ -79,6 +79,7 @@ PEOPLE_DIRECTORY: Final = Projection(
     version=1,
     wanted={"person": frozenset(get_args(say.Event))},
     row=Person,
+    parameters=("email", "name"),
     indexes=indexes,
     fold=fold,
 )

@@ -120,6 +120,7 @@ POLICIES_IN_FORCE: Final = Projection(
     version=1,
     wanted={"policy": frozenset(get_args(say.Event))},
     row=Policy,
+    parameters=("scope", "id"),
     indexes=indexes,
     fold=fold,
     is_listed=is_listed,

@@ -63,6 +63,7 @@ class Projection(Generic[R]):
         version: of rows and fold; another version begins anew.
         wanted: the event types that its fold takes, by kind. Others never reach it.
         row: the type of its rows.
+        parameters: the query parameters that rows are found by.
         indexes: query parameter -> the values under which a row is found.
         fold: changes rows by an event; never refuses. It sees only the rows of its own projection.
         scope: local, one for each partition, asked by gathering; global, one that folds all partitions.
@@ -74,6 +75,7 @@ class Projection(Generic[R]):
     version: int
     wanted: Mapping[str, frozenset[type[Message]]]
     row: type[R]
+    parameters: tuple[str, ...]
     indexes: Callable[[R], Mapping[str, Iterable[str]]]
     fold: Callable[[Happened, ProjectionRows[R]], None]
     scope: Literal["local", "global"] = "local"

@@ -143,6 +143,7 @@ WORKFLOW_BOARD: Final = Projection(
     version=1,
     wanted={"workflow": frozenset(get_args(say.Event))},
     row=Board,
+    parameters=("status", "assignee", "deadline_before"),
     indexes=indexes,
     fold=fold,
     ranges=("deadline_before",),

@@ -65,6 +65,17 @@ def test_rows_of_an_aggregate_do_not_depend_on_others(projection: Projection[Any
     assert {key: row for key, row in beside.items() if row.aggregate_id == "one"} == alone
 
 
+@every_projection
+@given(data=st.data())
+@settings(max_examples=20, deadline=None)
+def test_listed_rows_are_found_by_the_parameters_and_by_nothing_else(
+    projection: Projection[Any], data: st.DataObject
+) -> None:
+    events, _ = lived(data, projection)
+    for row in events.project(projection).rows().values():
+        assert tuple(projection.indexes(row)) == projection.parameters
+
+
 @pytest.mark.parametrize("name", SAME_COLUMNS)
 @given(data=st.data())
 @settings(max_examples=40, deadline=None)
