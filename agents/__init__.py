@@ -6,6 +6,7 @@ A map, from the pure to the busy:
 - `annals.agents.deciding`: what all aggregates share: the decider, the machine, rules and refusals (pure);
 - `annals.agents.aggregates`: the seven aggregates, one file and one skeleton each (pure);
 - `annals.agents.registered`: these, and those that other distributions register;
+- `annals.agents.projections`: the read models, one file and one skeleton each (pure);
 - `annals.agents.folding`: from journal records to states; the working set of a batch;
 - `annals.agents.writing`: the command handler and the shard, a partition's single writer: read these two first;
 - `annals.agents.reading`: followers of the journal, and what can be asked of them;

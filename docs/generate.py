@@ -10,7 +10,18 @@ import difflib
 import sys
 from pathlib import Path
 
-from generator import command_line, errors, messages, metrics, permissions, python_api, settings, topics, vectors
+from generator import (
+    command_line,
+    errors,
+    messages,
+    metrics,
+    permissions,
+    projections,
+    python_api,
+    settings,
+    topics,
+    vectors,
+)
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "docs/reference"
@@ -23,6 +34,7 @@ PAGES = {
     "errors.md": errors.page,
     "permissions.md": permissions.page,
     "metrics.md": metrics.page,
+    "projections.md": projections.page,
     "python-api.md": python_api.page,
     "vectors.json": vectors.document,
 }

@@ -1,6 +1,7 @@
 """For those who write aggregates: given/when/then, and the strategies and laws that every decider is held to.
 
-`given` needs nothing more; the rest needs hypothesis (the extra `testing`) and is imported when it is first used.
+`given`, and `given_events` for projections, need nothing more; the rest needs hypothesis (the extra `testing`) and is
+imported when it is first used.
 """
 
 from __future__ import annotations
@@ -8,9 +9,18 @@ from __future__ import annotations
 import importlib
 from typing import Any, Final
 
+from annals.agents.testing.projections import given_events
 from annals.agents.testing.specification import given
 
-__all__ = ["given", "histories", "laws", "laws_of", "strategies", "workbench"]  # noqa: F822 - all but `given` are loaded lazily
+__all__ = [  # noqa: F822 - the modules are loaded lazily
+    "given",
+    "given_events",
+    "histories",
+    "laws",
+    "laws_of",
+    "strategies",
+    "workbench",
+]
 
 _MODULES: Final = frozenset({"histories", "laws", "strategies", "workbench"})
 

@@ -1,0 +1,127 @@
+"""policies_in_force: a row for each target of a policy that was activated.
+
+What a policy says before that is remembered in one row that is not listed; its key is the policy's id alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, get_args
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from annals.agents.projections.projection import Projection, Row, RowType, given_members
+from annals.schemas.kinds import policy as say
+from annals.schemas.values.refs import ref_text
+
+if TYPE_CHECKING:
+    from annals.agents.projections.projection import Happened, ProjectionRows
+
+# --- Row -------------------------------------------------------------------------------------------------------------
+
+
+class Exemption(RowType, kw_only=True):
+    """Who is not bound, from a moment on until just before another."""
+
+    subject: str
+    since: str
+    until: str
+
+
+class Policy(Row, kw_only=True):
+    """A policy at one of its targets; `id` is empty where the scope is all. targets: (scope, id) of all of them."""
+
+    scope: str = ""
+    id: str = ""
+    policy_id: str
+    name: str
+    enforcement: str
+    status: str = "draft"
+    effective_from: str | None = None
+    effective_until: str | None = None
+    suspensions: int = 0
+    exemptions: dict[str, Exemption] = {}
+    targets: list[tuple[str, str]] = []
+
+
+IN_FORCE: Final = ("active", "suspended")
+STATUSES: Final[dict[type, str]] = {
+    say.PolicySubmitted: "under_review",
+    say.PolicyApproved: "approved",
+    say.PolicyReturned: "draft",
+    say.PolicyResumed: "active",
+    say.PolicyRevoked: "revoked",
+}
+
+
+def is_listed(row: Policy) -> bool:
+    """Whether the row is one of a target."""
+    return row.scope != ""
+
+
+def indexes(row: Policy) -> dict[str, list[str]]:
+    """Scope and id of the target."""
+    return {"scope": [row.scope], "id": [row.id]} if is_listed(row) else {}
+
+
+# --- Fold ------------------------------------------------------------------------------------------------------------
+
+
+def fold(event: Happened, rows: ProjectionRows[Policy]) -> None:
+    """Change what is remembered of the policy, and with it the rows of its targets."""
+    message, at = event.message, event.aggregate_id
+    old = rows.get(at)
+    if isinstance(message, say.PolicyDrafted):
+        given = given_members(message, "name", "enforcement")
+        new = Policy(kind=event.kind, aggregate_id=at, policy_id=at, targets=_targets(message), **given)
+    elif old:
+        new = _changed(message, old)
+    else:
+        return
+    before, after = _bound(old), _bound(new)
+    for scope, target in sorted(before - after):
+        rows.delete(scope, target, at)
+    for scope, target in sorted(after):
+        rows.put(replace(new, scope=scope, id=target), scope, target, at)
+    rows.put(new, at)
+
+
+def _bound(row: Policy | None) -> set[tuple[str, str]]:
+    return set(row.targets) if row and row.status in IN_FORCE else set()
+
+
+def _targets(message: say.PolicyDrafted | say.PolicyRevised) -> list[tuple[str, str]]:
+    targets = [] if message.targets is UNSET else message.targets
+    return sorted((target.scope, "" if target.id is UNSET else target.id) for target in targets)
+
+
+def _changed(message: object, row: Policy) -> Policy:
+    match message:
+        case say.PolicyRevised():
+            row = replace(row, **given_members(message, "name", "enforcement"))
+            return row if message.targets is UNSET else replace(row, targets=_targets(message))
+        case say.PolicyActivated():
+            until = {"effective_until": None} | given_members(message, "effective_until")
+            return replace(row, status="active", effective_from=message.effective_from, **until)
+        case say.PolicySuspended():
+            return replace(row, status="suspended", suspensions=row.suspensions + 1)
+        case say.ExemptionGranted():
+            new = Exemption(subject=ref_text(message.subject), since=message.from_, until=message.until)
+            return replace(row, exemptions={**row.exemptions, message.exemption_id: new})
+        case say.ExemptionRevoked():
+            left = {name: exemption for name, exemption in row.exemptions.items() if name != message.exemption_id}
+            return replace(row, exemptions=left)
+        case _:
+            return replace(row, status=STATUSES.get(type(message), row.status))
+
+
+POLICIES_IN_FORCE: Final = Projection(
+    name="policies_in_force",
+    version=1,
+    wanted={"policy": frozenset(get_args(say.Event))},
+    row=Policy,
+    parameters=("scope", "id"),
+    indexes=indexes,
+    fold=fold,
+    is_listed=is_listed,
+)

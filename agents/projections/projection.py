@@ -1,0 +1,99 @@
+"""What all projections share: a row, where it is, and a projection as a value: a pure fold of events into rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, dataclass_transform
+
+from msgspec import UNSET, Struct
+from msgspec.structs import asdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from annals.schemas.messages import Message, Part
+
+RowKey = tuple[str, ...]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class RowType(Struct, frozen=True, kw_only=True):
+    """What rows and their parts are: immutable, encoded by the names of their columns."""
+
+
+class Row(RowType, kw_only=True):
+    """One row: the kind and id of the aggregate that it tells of, then the columns of its projection."""
+
+    kind: str
+    aggregate_id: str
+
+
+R = TypeVar("R", bound=Row)
+
+
+class Happened(NamedTuple):
+    """A counted event in its newest form, as folds see it."""
+
+    kind: str
+    aggregate_id: str
+    version: int
+    recorded_at: str
+    message: Message
+
+
+class ProjectionRows(Protocol[R]):
+    """The rows of one projection: nothing else can be read or changed by its fold."""
+
+    def get(self, *key: str) -> R | None:
+        """Return a row; None if there is none."""
+
+    def put(self, row: R, *key: str) -> None:
+        """Set a row; its index entries follow."""
+
+    def delete(self, *key: str) -> None:
+        """Remove a row, if it is there; its index entries follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Projection(Generic[R]):
+    """A read model.
+
+    Args:
+        name: as in routes and in `annals projections`.
+        version: of rows and fold; another version begins anew.
+        wanted: the event types that its fold takes, by kind. Others never reach it.
+        row: the type of its rows.
+        parameters: the query parameters that rows are found by.
+        indexes: query parameter -> the values under which a row is found.
+        fold: changes rows by an event; never refuses. It sees only the rows of its own projection.
+        scope: local, one for each partition, asked by gathering; global, one that folds all partitions.
+        ranges: query parameters that ask for all values below the given one.
+        is_listed: whether a row is shown; others are what the fold remembers.
+    """
+
+    name: str
+    version: int
+    wanted: Mapping[str, frozenset[type[Message]]]
+    row: type[R]
+    parameters: tuple[str, ...]
+    indexes: Callable[[R], Mapping[str, Iterable[str]]]
+    fold: Callable[[Happened, ProjectionRows[R]], None]
+    scope: Literal["local", "global"] = "local"
+    ranges: tuple[str, ...] = ()
+    is_listed: Callable[[R], bool] = lambda _: True
+
+
+def given_members(message: Message | Part, *names: str) -> dict[str, Any]:
+    """Return those of the named members that the event has, to replace a row's columns of the same names."""
+    members = asdict(message)
+    return {name: members[name] for name in names if members[name] is not UNSET}
+
+
+def personal_key(value: str) -> str:
+    """Return the index key of a personal member's value: the one function that makes these keys."""
+    return value.casefold()
+
+
+def words_of(*texts: str | None) -> list[str]:
+    """Return the words of names, case folded, each once."""
+    return sorted({word for text in texts if text for word in text.casefold().split()})

@@ -1,0 +1,118 @@
+"""The domain's questions as pure functions over rows. Rows may come from any number of partitions, in any order.
+
+Each takes the rows of one read model, or of those that an index found, and returns the rows that answer.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from annals.agents.projections.projection import personal_key
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from annals.agents.projections.projection import Row
+
+R = TypeVar("R", bound="Row")
+
+
+def in_order(rows: Iterable[R]) -> list[R]:
+    """Return rows by aggregate id: the order does not depend on which partition answered first."""
+    return sorted(rows, key=lambda row: row.aggregate_id)
+
+
+def people(rows: Iterable[Any], email: str) -> list[Any]:
+    """people_directory: who has this e-mail address, verified or not, in any status?"""
+    wanted = personal_key(email)
+    return in_order(row for row in rows if wanted in map(personal_key, row.emails))
+
+
+def members(rows: Iterable[Any], organization_id: str, role_id: str | None = None) -> list[Any]:
+    """organization_members: who are an organization's members, with this role if one is given?"""
+    found = (row for row in rows if row.organization_id == organization_id and role_id in {None, row.role_id})
+    return sorted(found, key=lambda row: row.person_id)
+
+
+def memberships(rows: Iterable[Any], person_id: str) -> list[Any]:
+    """organization_members: where is a person a member?"""
+    return in_order(row for row in rows if row.person_id == person_id)
+
+
+def policies(rows: Iterable[Any], subject: str, at: str) -> list[Any]:
+    """policies_in_force: which policies bind a subject (`kind:id`) at a time?
+
+    A policy binds by a target of the subject's kind and id, or of the scope `all`. Where a policy exempts the subject
+    at that time, its row is there too: `exemptions` says who is exempt.
+    """
+    kind, _, name = subject.partition(":")
+    targets = {("all", ""), (kind, name)}
+    bound = (row for row in rows if row.status == "active" and (row.scope, row.id) in targets)
+    found = (row for row in bound if _is_within(at, row.effective_from, row.effective_until))
+    return sorted(found, key=lambda row: (row.policy_id, row.scope))
+
+
+def _is_within(at: str, since: str, until: str | None) -> bool:
+    return _moment(since) <= _moment(at) and (until is None or _moment(at) < _moment(until))
+
+
+def _moment(time: str) -> tuple[str, str]:
+    """A time ending in Z, to compare: `…00Z` and `…00.000Z` are one moment."""
+    seconds, _, fraction = time.removesuffix("Z").partition(".")
+    return seconds, fraction.rstrip("0")
+
+
+def ready_steps(rows: Iterable[Any]) -> list[Any]:
+    """workflow_board: which workflows have steps that may start now? `ready` names them."""
+    return in_order(row for row in rows if row.ready)
+
+
+def overdue_steps(rows: Iterable[Any], now: str) -> list[Any]:
+    """workflow_board: which workflows under way are late, as a whole or in a step that is not closed?"""
+    under_way = (row for row in rows if row.status in {"running", "paused"})
+    return in_order(row for row in under_way if any(_moment(deadline) <= _moment(now) for deadline in _deadlines(row)))
+
+
+def _deadlines(row: Any) -> list[str]:
+    is_open = (step for step in row.steps.values() if step.status not in {"completed", "skipped"})
+    return [deadline for deadline in (row.deadline, *(step.deadline for step in is_open)) if deadline]
+
+
+def agents(rows: Iterable[Any], capabilities: Collection[str]) -> list[Any]:
+    """agent_workload: which active agents with all these capabilities have room?"""
+    active = (row for row in rows if row.status == "active" and row.room > 0)
+    return in_order(row for row in active if set(capabilities) <= set(row.capabilities))
+
+
+def documents(rows: Iterable[Any], tag: str, grantee: str) -> list[Any]:
+    """documents: which published documents with a tag may somebody (`kind:id`) read?
+
+    Those that are public, that are shared with them, or that they own or wrote.
+    """
+    reader = grantee.replace(":", "/", 1)
+    published = (row for row in rows if row.status == "published" and tag in row.tags)
+    return in_order(row for row in published if _may_read(row, reader))
+
+
+def _may_read(row: Any, reader: str) -> bool:
+    return row.confidentiality == "public" or reader in {row.owner, *row.authors, *row.access}
+
+
+def locations(rows: Iterable[Any], under: str) -> list[Any]:
+    """locations: what lies under a location, at any depth? A ring of parents is walked once."""
+    children: dict[str | None, list[Any]] = {}
+    for row in rows:
+        children.setdefault(row.parent_id, []).append(row)
+    found: dict[str, Any] = {}
+    waiting = [under]
+    while waiting:
+        for row in children.get(waiting.pop(), ()):
+            if row.aggregate_id not in found and row.aggregate_id != under:
+                found[row.aggregate_id] = row
+                waiting.append(row.aggregate_id)
+    return in_order(found.values())
+
+
+def organizations(rows: Iterable[Any], name: str) -> list[Any]:
+    """organizations: which active ones have this name, as a whole and without regard to case?"""
+    return in_order(row for row in rows if row.status == "active" and row.name.casefold() == name.casefold())

@@ -1,0 +1,38 @@
+"""docs/reference/projections.md, from the registry of read models."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from annals.agents.projections import REGISTRY
+from generator.markdown import code, table
+
+if TYPE_CHECKING:
+    from annals.agents.projections.projection import Projection
+
+HEAD = """# Projections
+
+The read models: pure folds of events into rows. Each row begins with the kind and id of the aggregate that it tells of.
+A local projection is folded partition by partition; a global one folds all partitions of its kinds.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    return "\n\n".join([HEAD.rstrip(), *(_section(projection) for projection in REGISTRY.values())])
+
+
+def _section(projection: Projection[Any]) -> str:
+    title = projection.row.__doc__ or ""
+    facts = f"Version {projection.version}, {projection.scope}. Found by {', '.join(map(code, projection.parameters))}."
+    rows = [(code(field.encode_name), code(_type_of(field.type))) for field in msgspec.structs.fields(projection.row)]
+    return f"## {projection.name}\n\n{title}\n\n{facts}\n\n{table(('column', 'type'), rows)}"
+
+
+def _type_of(annotation: Any) -> str:
+    if type(annotation) is type or isinstance(annotation, msgspec.StructMeta):
+        return str(annotation.__name__)
+    return re.sub(r"(annals\.[a-z_.]*|typing\.)", "", str(annotation))
