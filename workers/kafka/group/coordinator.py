@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.protocol import ConsumerProtocol, ConsumerProtocolMemberAssignment
 from aiokafka.errors import KafkaError
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from annals.workers.kafka.group.instances import Member
     from annals.workers.kafka.group.membership import Membership
 
-log = structlog.get_logger(__name__)
 
 LOOK_S: Final = 1.0  # at who has the instance id of a member that was replaced
 _MEMBERSHIP_REQUESTS: Final = (JoinGroupRequest, SyncGroupRequest, InstanceHeartbeatRequest, HeartbeatRequest)
@@ -65,6 +63,9 @@ class LastingCoordinator(GroupCoordinator):
             except (Exception, asyncio.CancelledError) as error:
                 if self.membership is None or is_task_cancelled():
                     raise
+                import structlog  # noqa: PLC0415 - a client of this module's consumer starts without it, which takes 0.1 s
+
+                log = structlog.get_logger(__name__)
                 log.exception("the group's coordination failed; starting it again", group=self.group_id)
                 await self._pause(self.membership.failed(error))
                 await self._stop_heartbeat_task()
