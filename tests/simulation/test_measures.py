@@ -1,16 +1,19 @@
-"""Each measure of the write path is needed: without it a history fails within 300 seeds."""
+"""Each measure of the write path is needed: without it a history fails within 500 seeds."""
 
 from collections.abc import Callable
 
 import mutations
 import pytest
+from open_histories import OPEN
 
 from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import plan_of
 
-SEEDS = range(300)
+SEEDS = [seed for seed in range(500) if seed not in OPEN]  # those fail with all measures in place
 
 
+# A process that crashes leaves coroutines behind, which are collected when its event loop is gone.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("take_out", mutations.MEASURES, ids=lambda measure: measure.__name__)
 def test_without_it_a_history_fails(
     take_out: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
