@@ -87,7 +87,7 @@ def second_version(harbour: Path) -> None:
 
 
 def _event(name: str, first: str) -> str:
-    return f'class {name}(Message):\n    """It is so."""\n\n{first}    capacity_kg: Count\n'
+    return f'class {name}(Message):\n    """It is so."""\n\n{first}    capacity_kg: Annotated[int, Meta(ge=0)]\n'
 
 
 def test_the_page_leads_from_the_first_version_to_the_second(harbour: Path) -> None:
