@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
 
+from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError
 from annals.agents.reading.answers import Answers
@@ -134,11 +135,11 @@ class Shard(Answers):
 
     async def run(self) -> None:
         """Follow the journal until the task is cancelled; behind a gap, stay as it is."""
-        retry = FIRST_RETRY_S
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
                 await self._open()
-                retry = FIRST_RETRY_S
+                backoff.reset()
                 try:
                     await self._follow()
                 except GapError as error:
@@ -151,15 +152,14 @@ class Shard(Answers):
                 await self._leave(str(error))
             except StoreError as error:
                 await self._store_failed(error)
-                await asyncio.sleep(retry)
+                await backoff.wait()
             except BrokenChainError as error:  # the rows, not the journal
                 await self._store_failed(StoreDamagedError(str(error)))
-                await asyncio.sleep(retry)
+                await backoff.wait()
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
                 self._log.exception("reading shard failed")
                 await self._leave(f"{type(error).__name__}: {error}")
-                await asyncio.sleep(retry)
-            retry = min(2 * retry, LAST_RETRY_S)
+                await backoff.wait()
 
     async def close(self) -> None:
         """Close the store. `run` must have ended or been cancelled."""
