@@ -245,3 +245,31 @@ class Reading(Protocol):
 
     def partitions(self, kind: str) -> int:
         """Return how many partitions a kind has: of its topic, never of who is there."""
+
+
+class Member(Struct, frozen=True):
+    """A member of the group that reads, as its leader told it at the last assignment.
+
+    url: where its API listens; None when it tells none. partitions: kind -> partitions that it has. projections: name
+    -> the newest version that its release knows. publishes: whether it publishes (`ANNALS_PUBLISH`).
+    """
+
+    id: str
+    url: str | None
+    partitions: dict[str, list[int]]
+    projections: dict[str, int]
+    publishes: bool = True
+
+
+class Members(Protocol):
+    """The group that reads, as of the last assignment: who has which partition."""
+
+    @property
+    def me(self) -> Member | None:
+        """This process; None before its first assignment."""
+
+    def all(self) -> Sequence[Member]:
+        """Return all members, this process among them; empty before the first assignment."""
+
+    def owner(self, kind: str, partition: int) -> Member | None:
+        """Return who has a partition; None while nobody is known to."""
