@@ -43,6 +43,11 @@ MODULES = (
     "annals.agents.testing.histories",
     "annals.agents.testing.laws",
     "annals.agents.testing.suite",
+    "annals.workers.testing.deployment",
+    "annals.workers.testing.clock",
+    "annals.workers.testing.stores",
+    "annals.workers.testing.source",
+    "annals.workers.testing.telemetry",
     "annals.client",
 )
 HANDED_ON = ("annals.client",)

@@ -5,7 +5,8 @@ Everything that a program of yours imports has its name here, or in one of these
 - `annals.client`: send commands, await outcomes, read events;
 - `annals.schemas`: commands and events of the seven kinds (`annals.schemas.kinds`), and the types of their members
   (`annals.schemas.values.fields`, `annals.schemas.values.refs`);
-- `annals.testing`: given/when/then, strategies and laws for aggregates of your own (extra `testing`).
+- `annals.testing`: given/when/then, a worker in memory, strategies and laws for aggregates of your own (extra
+  `testing`).
 
 All else is internal. Names are imported when they are first used, so that a producer loads neither Faust nor RocksDB.
 """

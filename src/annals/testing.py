@@ -1,18 +1,44 @@
-"""For those who write aggregates: given/when/then, and the strategies and laws that every decider is held to.
+"""For those who write aggregates: given/when/then, a worker in memory, and the laws that every decider is held to.
 
-`given`, and `given_events` for projections, need nothing more; the rest needs hypothesis (the extra `testing`) and is
-imported when it is first used.
+- `given` and `given_events`: an aggregate's decisions, and a projection's rows;
+- `MemoryAnnals`: commands through the command handler and shards of a worker, over Kafka's log in memory;
+- `MemoryCluster`, `MemoryClock`, `MemoryCommandSource`, `MemoryReadingStore`, `MemoryStore`, `MemoryStores` and
+  `MemoryTelemetry`: what it stands on, the ports of `annals.agents.ports` in memory;
+- `histories`, `laws`, `laws_of`, `strategies` and `workbench`: these need hypothesis (the extra `testing`).
+
+Names other than the first two are imported when they are first used.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.testing.projections import given_events
 from annals.agents.testing.specification import given
 
-__all__ = [  # noqa: F822 - the modules are loaded lazily
+if TYPE_CHECKING:
+    from annals.agents.testing import histories, laws, strategies, workbench
+    from annals.agents.testing.suite import laws_of
+    from annals.workers.memory.cluster import MemoryCluster
+    from annals.workers.stores.memory import MemoryStore
+    from annals.workers.stores.reading_memory import MemoryReadingStore
+    from annals.workers.testing.clock import MemoryClock
+    from annals.workers.testing.deployment import MemoryAnnals, ShardStoppedError
+    from annals.workers.testing.source import MemoryCommandSource
+    from annals.workers.testing.stores import MemoryStores
+    from annals.workers.testing.telemetry import MemoryTelemetry
+
+__all__ = [
+    "MemoryAnnals",
+    "MemoryClock",
+    "MemoryCluster",
+    "MemoryCommandSource",
+    "MemoryReadingStore",
+    "MemoryStore",
+    "MemoryStores",
+    "MemoryTelemetry",
+    "ShardStoppedError",
     "given",
     "given_events",
     "histories",
@@ -23,12 +49,24 @@ __all__ = [  # noqa: F822 - the modules are loaded lazily
 ]
 
 _MODULES: Final = frozenset({"histories", "laws", "strategies", "workbench"})
+_HOMES: Final = {
+    "MemoryAnnals": "annals.workers.testing.deployment",
+    "MemoryClock": "annals.workers.testing.clock",
+    "MemoryCluster": "annals.workers.memory.cluster",
+    "MemoryCommandSource": "annals.workers.testing.source",
+    "MemoryReadingStore": "annals.workers.stores.reading_memory",
+    "MemoryStore": "annals.workers.stores.memory",
+    "MemoryStores": "annals.workers.testing.stores",
+    "MemoryTelemetry": "annals.workers.testing.telemetry",
+    "ShardStoppedError": "annals.workers.testing.deployment",
+    "laws_of": "annals.agents.testing.suite",
+}
 
 
 def __getattr__(name: str) -> Any:
     """Import a part of the kit when it is first used (PEP 562)."""
-    if name == "laws_of":
-        return importlib.import_module("annals.agents.testing.suite").laws_of
-    if name not in _MODULES:
+    if name in _MODULES:
+        return importlib.import_module(f"annals.agents.testing.{name}")
+    if name not in _HOMES:
         raise AttributeError(f"module 'annals.testing' has no public name {name!r}")
-    return importlib.import_module(f"annals.agents.testing.{name}")
+    return getattr(importlib.import_module(_HOMES[name]), name)

