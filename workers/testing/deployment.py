@@ -144,7 +144,8 @@ class MemoryAnnals:
         self._waiting[kind, number, offset] = answer
         partition.source.fetch()
         try:
-            await asyncio.wait({answer, partition.running}, timeout=self._timeout_s, return_when="FIRST_COMPLETED")
+            either: set[asyncio.Future[Any]] = {answer, partition.running}
+            await asyncio.wait(either, timeout=self._timeout_s, return_when=asyncio.FIRST_COMPLETED)
             if answer.done():
                 return answer.result()
             raise self._no_answer(partition, sendable)
