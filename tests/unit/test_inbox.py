@@ -4,6 +4,8 @@ from typing import Any, NamedTuple
 
 from annals.agents.ports import Delivery
 from annals.agents.writing.command_queue import BATCH_BYTES, HIGH_BYTES, LOW_BYTES, CommandQueue
+from annals.testing import MemoryCommandSource
+from annals.workers.memory.partition import PartitionLog, Rules
 
 
 class Record(NamedTuple):
@@ -14,27 +16,9 @@ class Record(NamedTuple):
     timestamp: int = 0
 
 
-class Source:
-    def __init__(self) -> None:
-        self.generation = 0
-        self.is_paused = False
-
-    def deliver_from(self, offset: int) -> None:
-        self.generation += 1
-
-    def position(self) -> int:
-        return 0
-
-    def pause(self) -> None:
-        self.is_paused = True
-
-    def resume(self) -> None:
-        self.is_paused = False
-
-
-def test_a_source_that_was_paused_goes_on_only_when_little_waits() -> None:
+async def test_a_source_that_was_paused_goes_on_only_when_little_waits() -> None:
     """At the mark at which it was paused, it would be paused again with each fetch."""
-    source = Source()
+    source = MemoryCommandSource(PartitionLog(Rules()), "commands.person", 0, lambda delivery: None)
     command_queue = CommandQueue(source)
     value = bytes(BATCH_BYTES // 2 - 1_000)  # two in a batch
     count = HIGH_BYTES // len(value) + 1

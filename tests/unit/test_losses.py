@@ -1,9 +1,9 @@
 """What was acknowledged must be in the journal: its last event, wherever it stands; an end can be lifted."""
 
 import pytest
-from test_shard import Scene, patience, running  # noqa: F401 - `patience` is for all tests here
+from shard_scene import Scene, patience, running  # noqa: F401 - `patience` is for all tests here
 
-from annals.agents.ports import Ends, JournalRecord, LostEndError, OutcomeRecord, UncertainError
+from annals.agents.ports import Ends, LostEndError, OutcomeRecord, UncertainError
 from annals.agents.writing.losses import Known
 from annals.agents.writing.shard import Phase
 from annals.schemas.cid import cid_of, cid_text
@@ -15,7 +15,11 @@ GONE = cid_of(b"an event that was acknowledged")
 
 def persons(scene: Scene, *numbers: int) -> list[bytes]:
     """Registrations in the journal, each with a marker behind it."""
-    return [scene.log.append(aggregate_id=f"p-{number}", command_id=f"c-{number}") for number in numbers]
+    cids = []
+    for number in numbers:
+        cids.append(scene.log.append(aggregate_id=f"p-{number}", command_id=f"c-{number}"))
+        scene.log.lift("events", scene.log.end + 1)
+    return cids
 
 
 async def stopped(scene: Scene) -> str:
@@ -25,7 +29,7 @@ async def stopped(scene: Scene) -> str:
 
 
 def remembered(scene: Scene, metadata: GroupMetadata, committed: int = 0) -> None:
-    scene.log.remembers, scene.log.metadata, scene.log.committed = True, metadata, committed
+    scene.log.remember(committed, metadata)
 
 
 @pytest.mark.parametrize("lifted", [False, True])
@@ -34,7 +38,7 @@ async def test_a_last_event_that_is_not_there_stops_it_however_far_the_journal_r
     scene = Scene()
     persons(scene, 0, 1)
     if lifted:
-        scene.log.more = {"journal_stable": 90, "journal_end": 90}
+        scene.log.lift("events", 90)
     remembered(scene, GroupMetadata(11, EventAt(offset, GONE)))
     reason = await stopped(scene)
     assert f"{cid_text(GONE)} at offset {offset}" in reason
@@ -54,7 +58,8 @@ async def test_a_last_event_that_stands_elsewhere_was_restored():
         6,
         EventAt(4, cid_of(scene.log.journal[-1].value)),
         0,
-        RecordAt(0, digest_of(scene.source.commands[0].value)),
+        RecordAt(0, digest_of(scene.commands[0].value)),
+        RecordAt(0, digest_of(scene.log.last_outcome)),
     )
     assert first != last
 
@@ -63,10 +68,10 @@ async def test_what_a_commit_without_events_says_is_the_last_event_all_the_same(
     scene = Scene()
     (last,) = persons(scene, 1)
     scene.command("Bea")
-    scene.log.journal.append(JournalRecord(2, b"p-1", b"foreign"))
+    scene.log.write(("events.person", 0), b"p-1", b"foreign")
     async with running(scene):
         assert await scene.answered(1) == ["rejected"]
-    assert scene.log.metadata[:2] == (4, EventAt(0, last))
+    assert scene.log.metadata[:2] == (3, EventAt(0, last))
 
 
 async def test_a_batch_below_the_known_end_stops_it_before_a_fence_can_hide_that():
@@ -86,11 +91,10 @@ async def test_what_this_worker_knew_is_asked_for_after_an_uncertain_end_too():
     scene.command("Ada")
     async with running(scene):
         await scene.answered(1)
-        scene.log.journal.clear()
-        scene.log.more = {"journal_stable": 61, "journal_end": 61}  # lifted by an aborted batch
+        scene.log.cut("events", 0)
+        scene.log.lift("events", 61)
         scene.log.failures = [("before", UncertainError("no answer"))]
         scene.command("Bea", type_="RenamePerson")
-        scene.source.deliver(1)
         await scene.until(Phase.STOPPED)
     assert "at offset 0" in scene.shard.reason
     assert scene.log.calls.count("commit") == 2
@@ -127,7 +131,8 @@ async def test_an_end_that_is_cut_exactly_at_the_marker_stops_it():
     scene = Scene()
     _, last = persons(scene, 0, 1)
     remembered(scene, GroupMetadata(4, EventAt(2, last)))
-    scene.log.more = {"journal_stable": 2, "journal_end": 3}  # the event is there, in a transaction that never ends
+    scene.log.cut("events", 2)
+    scene.log.hold_up("events")  # a record is there, in a transaction that never ends
     assert "ends at offset 3, and it reached 4 before" in await stopped(scene)
 
 
@@ -150,7 +155,7 @@ async def test_a_store_of_a_journal_that_is_empty_now_is_stale_only_without_outc
     store = await folded(before)
     scene = Scene()
     scene.stores.store = store
-    scene.log.more = {"outcomes_end": 7, "outcomes_stable": 7}
+    scene.log.lift("outcomes", 7)
     assert "ends at offset 0" in await stopped(scene)
     other = Scene()
     other.stores.store = store
@@ -165,8 +170,8 @@ async def test_a_store_that_a_person_or_the_offset_overrules_is_folded_anew(meta
     scene.stores.store = await folded(before)
     persons(scene, 0)
     if metadata.last:
-        scene.log.append(aggregate_id="p-7", command_id="c-7", offset=3)
-        metadata = metadata._replace(last=EventAt(3, cid_of(scene.log.journal[-1].value)))
+        scene.log.lift("events", 3)
+        metadata = metadata._replace(last=EventAt(3, scene.log.append(aggregate_id="p-7", command_id="c-7")))
     remembered(scene, metadata._replace(journal_end=2))
     await folded(scene)
     assert scene.stores.renewed == 1
@@ -176,7 +181,7 @@ async def test_a_store_whose_last_record_moved_is_folded_anew():
     before, scene = Scene(), Scene()
     persons(before, 0, 1)
     scene.stores.store = await folded(before)
-    scene.log.journal = [record._replace(offset=at) for at, record in enumerate(before.log.journal)]
+    scene.log.restore(before.log.journal)
     await folded(scene)
     assert scene.stores.renewed == 1
 
@@ -184,21 +189,21 @@ async def test_a_store_whose_last_record_moved_is_folded_anew():
 @pytest.mark.parametrize(
     ("answered", "is_open"),
     [
-        (Ends(0, 0, 0, 1_000), True),  # of before the commit
-        (Ends(1, 2, 0, 1_000), False),
-        (Ends(0, 1, 0, 1_000), True),  # the marker is not written yet
-        (Ends(0, 2, 0, 999), False),
+        (Ends(0, 0, 0, 1), True),  # of before the commit
+        (Ends(1, 2, 0, 1), False),
+        (Ends(0, 1, 0, 1), True),  # the marker is not written yet
+        (Ends(0, 2, 0, 0), False),
     ],
 )
 async def test_an_answer_is_compared_with_what_was_known_when_it_was_asked_for(answered, is_open):
     scene = Scene()
+    scene.log.lift("commands", 1)
     async with running(scene):
         await scene.until(Phase.OPEN)
         asked = scene.shard.ends()
         scene.command("Ada")
-        scene.source.deliver()
         await scene.answered(1)
-        await scene.until(Phase.OPEN)
+        await scene.until_it(lambda: scene.told.batches == 1)
         scene.shard.compare(asked, answered)
         assert (scene.shard.phase is Phase.OPEN) is is_open
 
@@ -208,47 +213,71 @@ async def test_a_front_that_was_deleted_under_it_stops_it():
     persons(scene, 0)
     async with running(scene):
         await scene.until(Phase.OPEN)
-        scene.log.more = {"journal_start": 1}
-        scene.shard.compare(scene.shard.ends(), Ends(1, 2, 0, 1_000))
+        scene.log.expire("events", 1)
+        scene.shard.compare(scene.shard.ends(), scene.ends())
         assert scene.shard.phase is Phase.OPENING
         await scene.until(Phase.STOPPED)
     assert "begins at offset 1 instead of 0" in scene.shard.reason
 
 
-@pytest.mark.parametrize("more", [{"outcomes_end": 3}, {"commands_end": 700}])
-async def test_ends_of_commands_and_outcomes_that_were_seen_are_asked_for(more):
+@pytest.mark.parametrize(("decides", "words"), [(False, ", and they reached 5"), (True, " and lack what was")])
+@pytest.mark.parametrize("role", ["outcomes", "commands"])
+async def test_ends_of_commands_and_outcomes_that_were_seen_are_asked_for(role, decides, words):
     scene = Scene()
-    scene.log.more = {"outcomes_end": 5, "outcomes_stable": 5}
-    remembered(scene, GroupMetadata(0))
-    scene.command("Ada")
+    for each in ("outcomes", "commands"):
+        scene.log.lift(each, 5)
+    remembered(scene, GroupMetadata(0), 5)
+    if decides:
+        scene.command("Ada")
     async with running(scene):
-        await scene.answered(1)
         await scene.until(Phase.OPEN)
-        scene.log.more |= more
-        state = await scene.log.look()
-        scene.shard.compare(scene.shard.ends(), Ends(0, 2, state.outcomes_end, state.commands_end))
+        await scene.until_it(lambda: scene.told.batches == decides)
+        scene.log.cut(role, 3)
+        scene.shard.compare(scene.shard.ends(), scene.ends())
         await scene.until(Phase.STOPPED)
-    assert f"end at offset {next(iter(more.values()))}, and they reached" in scene.shard.reason
+    assert f"end at offset 3{words}" in scene.shard.reason
+
+
+def cut_commands(scene):
+    scene.log.cut("commands", 0)
+
+
+def expire_commands(scene):
+    scene.log.expire("commands", 1)
+
+
+def lift_outcomes(scene):
+    scene.log.lift("outcomes", 9)
+
+
+def hide_outcomes(scene):
+    scene.log.hold_up("outcomes")
+
+
+def expire_outcomes(scene):
+    scene.log.lift("outcomes", 9)
+    scene.log.expire("outcomes", 1)
 
 
 @pytest.mark.parametrize(
-    ("topic", "more", "is_lost"),
+    ("topic", "happen", "is_lost"),
     [
-        ("command", {}, True),
-        ("command", {"commands_stable": 0, "commands_end": 0}, True),
-        ("command", {"commands_start": 1}, False),
-        ("outcome", {"outcomes_end": 9, "outcomes_stable": 9}, True),
-        ("outcome", {}, True),
-        ("outcome", {"outcomes_end": 9}, False),  # a stranger's open transaction hides it
-        ("outcome", {"outcomes_start": 1, "outcomes_end": 9, "outcomes_stable": 9}, False),
+        ("command", None, True),
+        ("command", cut_commands, True),
+        ("command", expire_commands, False),
+        ("outcome", lift_outcomes, True),
+        ("outcome", None, True),
+        ("outcome", hide_outcomes, False),  # a stranger's open transaction hides it
+        ("outcome", expire_outcomes, False),
     ],
 )
-async def test_the_last_command_and_outcome_must_be_there_unless_they_expired(topic, more, is_lost):
+async def test_the_last_command_and_outcome_must_be_there_unless_they_expired(topic, happen, is_lost):
     scene = Scene()
     scene.command("Ada")
     at = RecordAt(0, digest_of(b"another one"))
     remembered(scene, GroupMetadata(0, **{topic: at}), 1)
-    scene.log.more = more
+    if happen is not None:
+        happen(scene)
     async with running(scene):
         await scene.until(Phase.STOPPED if is_lost else Phase.OPEN)
     if is_lost:
@@ -258,19 +287,17 @@ async def test_the_last_command_and_outcome_must_be_there_unless_they_expired(to
 
 async def test_after_the_brokers_were_away_nothing_is_decided_before_the_last_command_was_seen():
     scene = Scene()
-    scene.log.remembers = True
     scene.command("Ada")
     async with running(scene):
         await scene.answered(1)
         await scene.until(Phase.OPEN)
         scene.shard.acknowledged.doubt()
         scene.command("Bea", type_="RenamePerson")
-        scene.source.deliver(1)
         await scene.answered(2)
         scene.shard.acknowledged.doubt()
-        scene.source.commands[1] = scene.source.commands[1]._replace(value=b"another one")
+        scene.log.cut("commands", 1)
+        scene.log.write(("commands.person", 0), b"p-1", b"another one")
         scene.command("Cleo", type_="RenamePerson")
-        scene.source.deliver(2)
         await scene.until(Phase.STOPPED)
     assert len(scene.log.outcomes) == 2
 
@@ -283,10 +310,11 @@ async def test_an_end_that_only_an_outcome_knows_can_be_given_up():
         b'{"command_id":"c-0","kind":"person","aggregate_id":"p-1","status":"rejected","version":1,"head":"%s",'
         b'"events":[]}' % cid_text(head).encode()
     )
-    scene.log.hints = [OutcomeRecord(b"p-1", value, 0, 9)]
+    scene.log.answer(OutcomeRecord(b"p-1", value, 0, 9))
     assert "it reached 9 before" in await stopped(scene)
     again = Scene()
     again.command("Ada")
-    again.log.journal, again.log.hints = scene.log.journal, scene.log.hints
-    again.log.more = {"accepted_until": 9}
+    persons(again, 1)
+    again.log.answer(OutcomeRecord(b"p-1", value, 0, 9))
+    again.log.remember(0, GroupMetadata(None, None, 9))
     await folded(again)

@@ -1,378 +1,31 @@
 """A shard over a log in memory: it opens in order, proves itself, survives what goes wrong, and stops where it must."""
 
 import asyncio
-from contextlib import asynccontextmanager
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
 
 import orjson
 import pytest
+from shard_scene import PERSON, TOPIC, Record, Scene, misplaced, patience, running  # noqa: F401 - `patience` is for all tests here
 
-from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import (
     CopyRecord,
     Delivery,
-    Ends,
     FencedError,
-    JournalRecord,
-    LogState,
     OutcomeRecord,
     OutlastedError,
     StaleStateError,
     StoppedError,
-    StoreDamagedError,
-    StoreUnavailableError,
     UncertainError,
     UnreachableError,
 )
-from annals.agents.writing.batch import Limits, Place
 from annals.agents.writing.command_queue import HEADER_BYTES, HIGH_BYTES, CommandQueue
-from annals.agents.writing.concurrency_limit import ConcurrencyLimit
-from annals.agents.writing.shard import Phase, Shard
-from annals.schemas.chain import read_block, seal
+from annals.agents.writing.shard import Phase
+from annals.schemas.chain import read_block
 from annals.schemas.cid import cid_of, cid_text
+from annals.testing import MemoryCommandSource, MemoryStore
 from annals.topics.encoded_headers import EncodedHeaders
-from annals.topics.group_metadata import NOTHING_KNOWN, digest_of
-from annals.workers.stores.memory import MemoryStore
-
-PERSON = REGISTRY["person"]
-NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
-TOPIC = "commands.person"
-
-
-class Record(NamedTuple):
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: tuple = ()
-    timestamp: int = 0
-
-
-class Writes:
-    def __init__(self) -> None:
-        self.events: list[tuple[bytes, bytes]] = []
-        self.outcomes: list[dict[str, Any]] = []
-        self.forwards: list[bytes | None] = []
-        self.dead_lettered: list[bytes | None] = []
-
-    def add_events(self, records):
-        self.events += [(key, block) for key, block, _, _ in records]
-
-    def add_outcomes(self, records):
-        self.outcomes += [orjson.loads(value) for _, value, _, _ in records]
-
-    def add_forward(self, partition, key, value, timestamp_ms, headers):
-        self.forwards.append(value)
-        return True
-
-    def add_dead_letter(self, key, value, timestamp_ms, headers):
-        self.dead_lettered.append(value)
-
-    def add_snapshot(self, key, value, timestamp_ms):
-        """Not looked at."""
-
-
-class MemoryLog:
-    """A shard's topics as lists. `failures` are raised by the next commits, before or after they are carried out."""
-
-    def __init__(self) -> None:
-        self.journal: list[JournalRecord] = []
-        self.outcomes: list[dict[str, Any]] = []
-        self.hints: list[OutcomeRecord] = []
-        self.commands: list[Record] = []
-        self.committed: int | None = None
-        self.metadata = NOTHING_KNOWN
-        self.remembers = False  # whether the group's offset is told with its metadata
-        self.more: dict[str, Any] = {}
-        self.failures: list[tuple[str, Exception]] = []
-        self.throttled: list[float] = []
-        self.calls: list[str] = []
-        self.stable_after = 0
-        self.promises: list[OutcomeRecord] = []
-        self.copied: list[CopyRecord] = []
-        self.letters: list[Any] = []
-        self.held_up = 0
-        self.released = asyncio.Event()
-        self.released.set()
-        self.forwards: list[bytes | None] = []
-        self.dead_lettered: list[bytes | None] = []
-        self.changed = asyncio.Condition()
-
-    @property
-    def end(self) -> int:
-        return self.journal[-1].offset + 2 if self.journal else 0
-
-    async def fence(self):
-        self.calls.append("fence")
-
-    async def look(self):
-        self.calls.append("look")
-        self.stable_after -= 1
-        state = LogState(self.committed, None, 0, 1_000, 1_000, 0, 0, 0, 0, self.end, self.end)
-        if self.stable_after > 0:
-            state = state._replace(journal_stable=self.end - 1, journal_end=self.end)
-        if self.remembers:
-            end, *more = self.metadata
-            state = LogState(*state[:1], end, *state[2:11], *more)
-        return state._replace(**self.more)
-
-    async def read(self, start, end):
-        self.calls.append("read")
-        records = [record for record in self.journal if start <= record.offset < end]
-        if records:
-            yield records
-
-    async def event_at(self, offset):
-        return next((record for record in self.journal if record.offset == offset), None)
-
-    async def command_digest(self, offset):
-        return digest_of(self.commands[offset].value) if offset < len(self.commands) else None
-
-    async def outcome_digest(self, offset):
-        return None
-
-    async def newest_outcomes(self, seen):
-        for hint in reversed(self.hints):  # a step each
-            yield [hint]
-
-    async def command_at(self, offset):
-        return self.commands[offset] if offset < len(self.commands) else None
-
-    async def outcomes_of(self, commands):
-        return self.promises
-
-    async def read_commands(self, start, stop):
-        yield [record for record in self.commands if start <= record.offset < stop]
-
-    async def copies(self, tell):
-        self.calls.append("copies")
-        for _ in range(self.held_up):
-            tell("a transaction is open")
-            await asyncio.sleep(0)
-        await self.released.wait()
-        yield self.copied
-
-    async def dead_letters(self):
-        self.calls.append("dead_letters")
-        yield self.letters
-
-    def writes(self):
-        return Writes()
-
-    async def commit(self, writes, next_offset, expected_base, known):
-        self.calls.append("commit")
-        when, failure = self.failures.pop(0) if self.failures else ("", None)
-        if when == "before":
-            raise failure
-        assert expected_base == self.end
-        for number, (key, block) in enumerate(writes.events):
-            self.journal.append(JournalRecord(expected_base + number, key, block))
-        self.outcomes += writes.outcomes
-        self.forwards += writes.forwards
-        self.dead_lettered += writes.dead_lettered
-        self.committed, self.metadata = next_offset, known
-        async with self.changed:
-            self.changed.notify_all()
-        if when == "after":
-            raise failure
-        return known
-
-    def throttled_s(self):
-        return self.throttled.pop(0) if self.throttled else 0.0
-
-    async def close(self):
-        self.calls.append("close")
-
-    def append(
-        self,
-        *,
-        aggregate_id="p-1",
-        version=1,
-        previous=None,
-        name="Ada",
-        command_id="c",
-        offset=None,
-        type_="PersonRegistered",
-    ):
-        block, cid = seal(
-            "person", aggregate_id, version, previous, type_, 1, "2026-11-21T09:30:00.000000Z", command_id, command_id,
-            None, None, {"name": name},
-        )  # fmt: skip
-        self.journal.append(JournalRecord(self.end if offset is None else offset, aggregate_id.encode(), block))
-        return cid
-
-
-class MemoryStores:
-    """Opens stores in memory; where `damages` were given, a look-up in one raises the next of them."""
-
-    def __init__(self) -> None:
-        self.damages: list[StoreDamagedError] = []
-        self.lacking: list[StoreUnavailableError] = []
-        self.set_asides: list[StoreDamagedError] = []
-        self.store = MemoryStore()
-        self.renewed = self.closed = 0
-
-    async def open(self):
-        if self.lacking:
-            raise self.lacking.pop(0)
-        return self.damaged(self.damages[0]) if self.damages else self.store
-
-    @staticmethod
-    def damaged(error: StoreDamagedError) -> MemoryStore:
-        class DamagedStore(MemoryStore):
-            def aggregate(self, key):
-                raise error
-
-        return DamagedStore()
-
-    async def set_aside(self, damage):
-        if self.lacking:
-            raise self.lacking.pop(0)
-        self.damages = self.damages[1:]
-        self.set_asides.append(damage)
-        self.store = MemoryStore()
-
-    async def renew(self, store):
-        self.renewed += 1
-        self.store = MemoryStore()
-        return self.store
-
-    async def close(self, store):
-        """It stays as it is, like one on disk."""
-        self.closed += 1
-
-
-class Source:
-    """Delivers the commands it has, from the offset that the shard asks for."""
-
-    def __init__(self) -> None:
-        self.generation = 0
-        self.commands: list[Record] = []
-        self.paused = 0
-        self.shard: Shard | None = None
-        self.begins: list[int] = []
-        self.read_until = 0
-
-    def deliver_from(self, offset):
-        self.generation += 1
-        self.begins.append(offset)
-        asyncio.get_running_loop().call_soon(self.deliver, offset)
-
-    def deliver(self, offset=0):
-        records = [record for record in self.commands if record.offset >= offset]
-        if records:
-            self.shard.offer(Delivery(TOPIC, 0, self.generation, records))
-
-    def decided_until(self, next_offset):
-        return max(next_offset, self.read_until)
-
-    def pause(self):
-        self.paused += 1
-
-    def resume(self):
-        self.paused -= 1
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def now(self):
-        return NOW
-
-    def monotonic(self):
-        return self.seconds
-
-
-class Telemetry:
-    def __init__(self) -> None:
-        self.fences = self.aborts = self.damages = 0
-
-    def committed(self, *_):
-        """Not looked at."""
-
-    folded = cached = committed
-
-    def aborted(self):
-        self.aborts += 1
-
-    def fenced(self):
-        self.fences += 1
-
-    def damaged(self):
-        self.damages += 1
-
-
-class Scene:
-    def __init__(self, *, partitions: int = 1, concurrency_limit: ConcurrencyLimit | None = None, **more: Any) -> None:
-        self.log, self.stores, self.source, self.clock, self.told = (
-            MemoryLog(),
-            MemoryStores(),
-            Source(),
-            Clock(),
-            Telemetry(),
-        )
-        self.shard = Shard(
-            PERSON,
-            Place("person", TOPIC, 0, partitions),
-            Limits(1_000_000, 4 << 20, 0, 0),
-            self.log,
-            self.stores,
-            self.source,
-            self.clock,
-            self.told,
-            aggregate_cache=AggregateCache(1 << 20),
-            folding=asyncio.Semaphore(1),
-            concurrency_limit=concurrency_limit or ConcurrencyLimit(),
-            **more,
-        )
-        self.source.shard = self.shard
-        self.log.commands = self.source.commands
-
-    def command(self, name, command_id=None, type_="RegisterPerson", aggregate_id="p-1", offset=None):
-        offset = len(self.source.commands) if offset is None else offset
-        value = orjson.dumps(
-            {"id": command_id or f"c-{offset}", "type": type_, "aggregate_id": aggregate_id, "data": {"name": name}}
-        )
-        self.source.commands.append(Record(offset, aggregate_id.encode(), value))
-
-    async def answered(self, count):
-        async with self.log.changed:
-            await asyncio.wait_for(self.log.changed.wait_for(lambda: len(self.log.outcomes) >= count), 10)
-        return [outcome["status"] for outcome in self.log.outcomes]
-
-    async def until(self, phase):
-        await self.until_it(lambda: self.shard.phase is phase)
-
-    async def until_it(self, is_so):
-        async def look():
-            while not is_so():  # noqa: ASYNC110 - a turn of the loop, not a wait
-                await asyncio.sleep(0)
-
-        await asyncio.wait_for(look(), 10)
-
-
-@asynccontextmanager
-async def running(scene):
-    task = asyncio.create_task(scene.shard.run())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-        await scene.shard.close()
-
-
-@pytest.fixture(autouse=True)
-def patience(monkeypatch):
-    """Waits for the outside world are as short as they can be: nothing is outside."""
-    monkeypatch.setattr("annals.agents.writing.shard.FIRST_RETRY_S", 0.0)
-    monkeypatch.setattr("annals.agents.writing.shard.LAST_RETRY_S", 0.0)
-    monkeypatch.setattr("annals.agents.folding.damage.RETRY_S", 0.0)
-    monkeypatch.setattr("annals.agents.writing.opening.STABLE_POLL_S", 0.0)
-    monkeypatch.setattr("annals.agents.writing.shard.FENCED_PATIENCE_S", 0.0)
-    monkeypatch.setattr("annals.agents.writing.shard.SUSPEND_PATIENCE_S", 0.05)
+from annals.topics.group_metadata import GroupMetadata
+from annals.workers.memory.partition import PartitionLog, Rules
 
 
 async def test_it_fences_before_it_looks_and_folds_before_it_takes_commands():
@@ -394,7 +47,6 @@ async def test_after_an_uncertain_end_that_was_a_commit_nothing_is_decided_twice
         await scene.answered(2)
         await scene.until(Phase.OPEN)
         scene.command("Cleo", type_="RenamePerson")
-        scene.source.deliver(2)
         assert await scene.answered(3) == ["accepted"] * 3
     assert len(scene.log.journal) == 3
     assert scene.told.aborts == 1
@@ -416,7 +68,7 @@ async def sizes(scene, monkeypatch):
     commit, found = scene.log.commit, []
 
     async def counting(writes, next_offset, expected_base, known):
-        found.append(len(writes.outcomes))
+        found.append(writes._outcomes.count)
         return await commit(writes, next_offset, expected_base, known)
 
     monkeypatch.setattr(scene.log, "commit", counting)
@@ -540,7 +192,7 @@ async def test_fenced_twice_over_a_minute_apart_it_goes_on(monkeypatch):
     fenced = scene.told.fenced
 
     def later():
-        scene.clock.seconds += 61
+        scene.clock.advance(61)
         fenced()
 
     monkeypatch.setattr(scene.told, "fenced", later)
@@ -549,18 +201,33 @@ async def test_fenced_twice_over_a_minute_apart_it_goes_on(monkeypatch):
         assert await scene.answered(1) == ["accepted"]
 
 
+def without_a_beginning(scene: Scene) -> None:
+    scene.log.append(aggregate_id="p-2")
+    scene.log.expire("events", 1)
+
+
+def cut_off(scene: Scene) -> None:
+    scene.log.remember(0, GroupMetadata(9))
+
+
+def with_expired_commands(scene: Scene) -> None:
+    for _ in range(5):
+        scene.command("Ada")
+    scene.log.expire("commands", 5)
+
+
 @pytest.mark.parametrize(
-    ("seen", "words"),
+    ("happen", "words"),
     [
-        ({"journal_start": 3}, "begins at offset 3 instead of 0"),
-        ({"committed_journal_end": 9}, "ends at offset 2, and it reached 9 before"),
-        ({"commands_start": 5}, "5 offsets of commands from 0 on expired"),
+        (without_a_beginning, "begins at offset 1 instead of 0"),
+        (cut_off, "ends at offset 1, and it reached 9 before"),
+        (with_expired_commands, "5 offsets of commands from 0 on expired"),
     ],
 )
-async def test_it_stops_where_going_on_would_be_guessing(seen, words):
+async def test_it_stops_where_going_on_would_be_guessing(happen, words):
     scene = Scene()
     scene.log.append()
-    scene.log.more = seen
+    happen(scene)
     async with running(scene):
         await scene.until(Phase.STOPPED)
     assert words in scene.shard.reason
@@ -568,7 +235,7 @@ async def test_it_stops_where_going_on_would_be_guessing(seen, words):
 
 async def test_it_goes_on_without_expired_commands_only_when_told_to():
     scene = Scene(accept_expired=True)
-    scene.log.more = {"commands_start": 5}
+    with_expired_commands(scene)
     async with running(scene):
         await scene.until(Phase.OPEN)
     assert scene.source.begins == [5]
@@ -578,7 +245,7 @@ async def test_it_goes_on_from_the_newest_outcome_when_the_groups_offset_is_lost
     scene = Scene()
     for name in ("Ada", "Bea"):
         scene.command(name)
-    scene.log.hints = [hint("c-1", 0, None, offset=1)]
+    scene.log.answer(hint("c-1", 0, None, offset=1))
     async with running(scene):
         await scene.until(Phase.OPEN)
     assert scene.source.begins == [2]
@@ -588,7 +255,7 @@ async def test_an_outcome_that_the_journal_does_not_bear_out_passes_no_command_o
     scene = Scene()
     for name in ("Ada", "Bea"):
         scene.command(name, type_="RegisterPerson" if name == "Ada" else "RenamePerson")
-    scene.log.hints = [hint("c-1", 2, cid_text(cid_of(b"nobody's")), status="accepted", offset=1, journal_end=99)]
+    scene.log.answer(hint("c-1", 2, cid_text(cid_of(b"nobody's")), status="accepted", offset=1, journal_end=99))
     async with running(scene):
         assert await scene.answered(2) == ["accepted", "accepted"]
     assert scene.source.begins == [0]
@@ -598,19 +265,21 @@ async def test_an_end_that_was_cut_off_is_known_by_an_outcome_that_the_journal_b
     scene = Scene()
     head = cid_text(scene.log.append())
     scene.command("Ada")
-    scene.log.hints = [hint("c-0", 1, head, offset=0, journal_end=9)]
+    scene.log.answer(hint("c-0", 1, head, offset=0, journal_end=9))
     async with running(scene):
         await scene.until(Phase.STOPPED)
-    assert "ends at offset 2, and it reached 9 before" in scene.shard.reason
+    assert "ends at offset 1, and it reached 9 before" in scene.shard.reason
 
 
 async def test_it_waits_for_a_strangers_transaction_on_the_journal():
     scene = Scene()
     scene.log.append()
-    scene.log.stable_after = 3
+    stranger = scene.log.hold_up("events")
     async with running(scene):
+        await scene.until_it(lambda: scene.log.calls.count("look") == 3)
+        assert "transaction is open on the journal since offset 1" in scene.shard.reason
+        stranger.end()
         await scene.until(Phase.OPEN)
-    assert scene.log.calls.count("look") == 3
 
 
 async def test_a_gap_stops_it_at_the_place():
@@ -618,7 +287,7 @@ async def test_a_gap_stops_it_at_the_place():
     scene.log.append(version=3, previous=scene.log.append())
     async with running(scene):
         await scene.until(Phase.STOPPED)
-    assert "gap in the journal: person 'p-1', partition 0, offset 2: version 3" in scene.shard.reason
+    assert "gap in the journal: person 'p-1', partition 0, offset 1: version 3" in scene.shard.reason
 
 
 async def test_an_unknown_event_stops_it_with_its_place():
@@ -641,7 +310,8 @@ async def test_commands_whose_events_are_void_are_decided_again():
     answer = hint("c-2", 2, promised["cid"], offset=2, status="accepted", events=[promised])
     elsewhere = answer._replace(command_offset=0)  # a stranger's: that is another command
     garbage = hint("c-2", 2, cid_text(cid_of(b"nobody's")), offset=2)  # so is this: no chain ever stood there
-    scene.log.committed, scene.log.promises = 3, [answer, elsewhere, garbage, answer._replace(value=b"?")]
+    scene.log.answer(answer, elsewhere, garbage)
+    scene.log.remember(3)
     async with running(scene):
         assert await scene.answered(1) == ["accepted"]
     assert scene.source.begins == [2]
@@ -670,7 +340,6 @@ async def test_through_a_rebalance_that_leaves_it_here_it_goes_on_where_it_was()
         await scene.shard.suspend()
         assert scene.shard.phase is Phase.SUSPENDED
         scene.command("Bea", type_="RenamePerson")
-        scene.source.deliver(1)
         scene.shard.resume()
         assert await scene.answered(2) == ["accepted", "accepted"]
     assert scene.log.calls.count("fence") == 1
@@ -709,7 +378,6 @@ async def test_five_defects_in_a_row_stop_it_also_over_several_batches(monkeypat
         for n in range(5):
             await scene.answered(1 + n)
             scene.command(f"Defect {n}", type_="RenamePerson")
-            scene.source.deliver(1 + n)
         await scene.until(Phase.STOPPED)
     assert [outcome["status"] for outcome in scene.log.outcomes] == ["accepted", *["rejected"] * 4]
     assert scene.log.committed == 5
@@ -766,14 +434,21 @@ async def test_what_the_store_cannot_take_opens_it_again(monkeypatch):
     assert scene.stores.store.aggregate(b"p-1").version == 1
 
 
+def lift(scene: Scene, end: int) -> None:
+    """Markers and aborted records behind the last command, which a fetch passes over."""
+    scene.log.lift("commands", end)
+    scene.source.fetch()
+
+
 async def test_nothing_is_behind_when_all_that_was_read_is_decided():
     scene = Scene()
     scene.command("Ada")
     async with running(scene):
         await scene.answered(1)
         await scene.until(Phase.OPEN)
-        scene.source.read_until = 5  # markers and aborted records
-        assert (scene.shard.behind(5), scene.shard.behind(7)) == (0, 2)
+        lift(scene, 5)
+        await scene.until_it(lambda: scene.shard.behind(5) == 0)
+        assert scene.shard.behind(7) == 2
     assert scene.shard.behind(7) == 6
 
 
@@ -783,7 +458,8 @@ async def test_with_nothing_in_hand_it_commits_its_position_behind_markers_once(
     async with running(scene):
         await scene.answered(1)
         await scene.until(Phase.OPEN)
-        scene.source.read_until = 5
+        lift(scene, 5)
+        await scene.until_it(lambda: scene.shard.behind(5) == 0)
         for _ in range(2):  # it stands still from the second look on
             scene.shard.keep_position()
         await scene.until_it(lambda: scene.log.committed == 5)
@@ -791,8 +467,8 @@ async def test_with_nothing_in_hand_it_commits_its_position_behind_markers_once(
         for _ in range(3):
             scene.shard.keep_position()
             await asyncio.sleep(0)
-        scene.command("Bea", type_="RenamePerson", offset=7)
-        scene.source.deliver(7)
+        lift(scene, 7)
+        scene.command("Bea", type_="RenamePerson")
         assert await scene.answered(2) == ["accepted", "accepted"]
     assert scene.log.committed == 8
     assert scene.log.calls.count("commit") == commits + 1
@@ -804,7 +480,8 @@ async def test_a_position_that_moves_is_not_committed_yet():
     async with running(scene):
         await scene.until(Phase.OPEN)
         for position in range(1, 6):
-            scene.source.read_until = position
+            lift(scene, position)
+            await scene.until_it(lambda: scene.shard.behind(5) == 5 - position)  # noqa: B023 - called in this turn
             scene.shard.keep_position()
             await asyncio.sleep(0)
     assert "commit" not in scene.log.calls
@@ -814,13 +491,15 @@ async def test_a_position_is_committed_only_while_the_shard_is_open():
     scene = Scene()
     async with running(scene):
         await scene.until(Phase.OPEN)
-        scene.source.read_until = 5
+        lift(scene, 5)
+        await scene.until_it(lambda: scene.shard.behind(5) == 0)
         await scene.shard.suspend()
         for _ in range(3):
             scene.shard.keep_position()
             await asyncio.sleep(0)
         assert "commit" not in scene.log.calls
         scene.shard.resume()
+        await scene.until_it(lambda: scene.shard.behind(5) == 0)
         for _ in range(2):
             scene.shard.keep_position()
         await scene.until_it(lambda: scene.log.committed == 5)
@@ -828,13 +507,14 @@ async def test_a_position_is_committed_only_while_the_shard_is_open():
 
 async def test_an_offset_without_our_metadata_is_committed_with_it_once_nothing_is_in_hand():
     scene = Scene()
-    scene.log.more = {"committed": 5, "commands_end": 5}
+    scene.log.lift("commands", 5)
+    scene.log.remember(5)
     async with running(scene):
         await scene.until(Phase.OPEN)
-        scene.source.read_until = 5
         for _ in range(2):
             scene.shard.keep_position()
-        await scene.until_it(lambda: "commit" in scene.log.calls)
+        await scene.until_it(lambda: scene.log.metadata.journal_end == 0)
+    assert scene.log.calls.count("commit") == 1
 
 
 async def test_what_somebody_else_writes_beside_an_open_shard_is_read_at_once():
@@ -843,17 +523,21 @@ async def test_what_somebody_else_writes_beside_an_open_shard_is_read_at_once():
     async with running(scene):
         await scene.answered(1)
         await scene.until(Phase.OPEN)
-        scene.shard.compare(scene.shard.ends(), Ends(0, scene.log.end, 0, 1_000))
+        scene.shard.compare(scene.shard.ends(), scene.ends())
         scene.log.append(version=2, previous=cid_of(scene.log.journal[0].value), type_="PersonRenamed", name="Bea")
-        scene.shard.compare(scene.shard.ends(), Ends(0, scene.log.end, 0, 1_000))
+        scene.shard.compare(scene.shard.ends(), scene.ends())
         scene.command("Cleo", type_="RenamePerson")
-        scene.source.deliver(1)
         assert await scene.answered(2) == ["accepted", "accepted"]
     assert scene.log.calls.count("fence") == 2
     assert read_block("person", scene.log.journal[-1].value)["version"] == 3
 
 
 QUARTER = HIGH_BYTES // 4
+
+
+def closed_source() -> MemoryCommandSource:
+    """A source that nothing is fetched from: the test delivers."""
+    return MemoryCommandSource(PartitionLog(Rules()), TOPIC, 0, lambda delivery: None)
 
 
 @pytest.mark.parametrize(
@@ -868,28 +552,28 @@ QUARTER = HIGH_BYTES // 4
     ],
     ids=["value", "key", "header's value", "header's name", "empty headers", "headers as they stand"],
 )
-def test_a_full_inbox_pauses_its_source_until_there_is_room(large):
+async def test_a_full_inbox_pauses_its_source_until_there_is_room(large):
     """Goes red, but for the value, when only values are counted."""
-    source = Source()
+    source = closed_source()
     command_queue = CommandQueue(source)
     command_queue.put(Delivery(TOPIC, 0, 0, [Record(offset=n, **large) for n in range(6)]))
-    assert source.paused == 1
+    assert source.is_paused
     taken = []
     while len(taken) < 6:
         taken += command_queue.take(0)
-    assert source.paused == 0
+    assert not source.is_paused
     assert [record.offset for record in taken] == list(range(6))
 
 
 def test_what_was_decided_meanwhile_is_not_taken_again():
-    command_queue = CommandQueue(Source())
+    command_queue = CommandQueue(closed_source())
     command_queue.put(Delivery(TOPIC, 0, 0, [Record(n, None, None) for n in range(3)]))
     assert [record.offset for record in command_queue.take(2)] == [2]
     assert command_queue.take(2) == []
 
 
-async def test_what_was_fetched_for_an_older_position_is_not_taken():
-    source = Source()
+def test_what_was_fetched_for_an_older_position_is_not_taken():
+    source = closed_source()
     command_queue = CommandQueue(source)
     source.generation = 2
     command_queue.put(Delivery(TOPIC, 0, 1, [Record(0, None, None)]))
@@ -897,7 +581,7 @@ async def test_what_was_fetched_for_an_older_position_is_not_taken():
 
 
 def test_a_position_that_is_not_there_any_more_ends_the_taking():
-    command_queue = CommandQueue(Source())
+    command_queue = CommandQueue(closed_source())
     command_queue.put(Delivery(TOPIC, 0, 0, []))
     with pytest.raises(StaleStateError, match="not in the topic any more"):
         command_queue.take(0)
@@ -921,17 +605,13 @@ def hint(command_id, version, head, *, offset, journal_end=0, status="rejected",
     return OutcomeRecord(aggregate_id.encode(), orjson.dumps(outcome), offset, journal_end)
 
 
-def misplaced(scene: Scene) -> None:
-    """Two commands for another partition (of two), each with one for this partition behind it."""
-    for name in ("Ada", "Bea"):
-        scene.command(name, aggregate_id="p-3")
-        scene.command(name, type_="RegisterPerson" if name == "Ada" else "RenamePerson")
+LAST = hint("c-3", 0, None, offset=3)
 
 
 async def test_with_the_groups_offset_lost_what_was_forwarded_is_not_forwarded_again():
     scene = Scene(partitions=2)
     misplaced(scene)
-    scene.log.copied = [copy_of(scene, 2), copy_of(scene, 0)]
+    scene.log.copy(copy_of(scene, 2), copy_of(scene, 0))
     async with running(scene):
         await scene.answered(2)
     assert scene.source.begins == [0, 0]
@@ -953,43 +633,43 @@ async def test_with_the_groups_offset_lost_what_was_forwarded_is_not_forwarded_a
 async def test_what_only_calls_itself_a_copy_has_nothing_passed_over(lie):
     scene = Scene(partitions=2)
     misplaced(scene)
-    scene.log.copied = [copy_of(scene, 0)._replace(**lie)]
+    scene.log.copy(copy_of(scene, 0)._replace(**lie))
     async with running(scene):
         await scene.answered(2)
-    assert scene.log.forwards == [scene.source.commands[0].value, scene.source.commands[2].value]
+    assert scene.log.forwards == [scene.commands[0].value, scene.commands[2].value]
     assert [outcome["command_id"] for outcome in scene.log.outcomes] == ["c-1", "c-3"]
 
 
 def copy_of(scene: Scene, offset: int) -> CopyRecord:
     """The copy of a command in the other partition."""
-    record = scene.source.commands[offset]
+    record = scene.commands[offset]
     return CopyRecord(1, offset, record.key, record.value, [])
 
 
 async def test_with_the_groups_offset_lost_a_dead_letter_is_kept_once():
     scene = Scene()
     for value in (b"no command", b"nor this"):
-        scene.source.commands.append(Record(len(scene.source.commands), b"p-1", value))
+        scene.record(value)
     scene.command("Ada")
-    scene.log.letters = [(0, b"p-1", b"no command"), (1, b"p-1", b"another")]
+    scene.log.bury((0, b"p-1", b"no command"), (1, b"p-1", b"another"))
     async with running(scene):
         await scene.answered(1)
     assert scene.log.dead_lettered == [b"nor this"]
 
 
-@pytest.fixture
-def behind():
+def behind(*, answers=None, is_copied=True, letters=((2, b"p-1", b"no command"),)):
     """A shard whose group's offset, with our metadata, is behind four commands: the second is misplaced, the third no
     command at all."""
     scene = Scene(partitions=2)
     scene.command("Ada")
     scene.command("Bea", aggregate_id="p-3")
-    scene.source.commands.append(Record(2, b"p-1", b"no command"))
+    scene.record(b"no command")
     scene.command("Cleo")
-    scene.log.more = {"committed": 0, "committed_journal_end": 0}
-    scene.log.hints = [hint("c-0", 0, None, offset=0), hint("c-3", 0, None, offset=3)]
-    scene.log.copied = [copy_of(scene, 1)]
-    scene.log.letters = [(2, b"p-1", b"no command")]
+    scene.log.remember(0, GroupMetadata(0))
+    scene.log.answer(*([hint("c-0", 0, None, offset=0), LAST] if answers is None else answers))
+    if is_copied:
+        scene.log.copy(copy_of(scene, 1))
+    scene.log.bury(*letters)
     return scene
 
 
@@ -999,23 +679,20 @@ async def begins_at(scene):
     return scene.source.begins[0]
 
 
-async def test_an_outcome_beyond_the_groups_offset_counts_if_all_before_it_are_answered(behind):
-    assert await begins_at(behind) == 4
+async def test_an_outcome_beyond_the_groups_offset_counts_if_all_before_it_are_answered():
+    assert await begins_at(behind()) == 4
 
 
-async def test_one_outcome_beyond_the_groups_offset_passes_no_command_over(behind):
-    behind.log.hints = behind.log.hints[1:]
-    assert await begins_at(behind) == 0
+async def test_one_outcome_beyond_the_groups_offset_passes_no_command_over():
+    assert await begins_at(behind(answers=[LAST])) == 0
 
 
-async def test_an_older_outcome_beyond_the_groups_offset_counts_as_far_as_all_are_answered(behind):
-    behind.log.copied = []
-    assert await begins_at(behind) == 1
+async def test_an_older_outcome_beyond_the_groups_offset_counts_as_far_as_all_are_answered():
+    assert await begins_at(behind(is_copied=False)) == 1
 
 
-async def test_a_command_without_its_dead_letter_is_not_passed_over(behind):
-    behind.log.letters = [(2, b"p-1", b"another"), (3, b"p-1", b"no command")]
-    assert await begins_at(behind) == 2
+async def test_a_command_without_its_dead_letter_is_not_passed_over():
+    assert await begins_at(behind(letters=[(2, b"p-1", b"another"), (3, b"p-1", b"no command")])) == 2
 
 
 @pytest.mark.parametrize(
@@ -1026,30 +703,30 @@ async def test_a_command_without_its_dead_letter_is_not_passed_over(behind):
         {"key": b"p-2"},
     ],
 )
-async def test_between_the_groups_offset_and_an_outcome_only_what_the_journal_bears_out_is_an_answer(behind, lie):
-    behind.log.hints[0] = behind.log.hints[0]._replace(**lie)
-    assert await begins_at(behind) == 0
+async def test_between_the_groups_offset_and_an_outcome_only_what_the_journal_bears_out_is_an_answer(lie):
+    assert await begins_at(behind(answers=[hint("c-0", 0, None, offset=0)._replace(**lie), LAST])) == 0
 
 
-async def test_an_outcome_of_another_command_is_no_answer(behind):
-    behind.log.hints[0] = hint("c-9", 0, None, offset=0)
-    assert await begins_at(behind) == 0
+async def test_an_outcome_of_another_command_is_no_answer():
+    assert await begins_at(behind(answers=[hint("c-9", 0, None, offset=0), LAST])) == 0
 
 
-async def test_commands_that_expired_behind_the_groups_offset_are_not_answered_by_an_outcome(behind):
-    behind.log.more["commands_start"] = 2
-    async with running(behind):
-        await behind.until(Phase.STOPPED)
-    assert "2 offsets of commands from 0 on expired" in behind.shard.reason
+async def test_commands_that_expired_behind_the_groups_offset_are_not_answered_by_an_outcome():
+    scene = behind()
+    scene.log.expire("commands", 2)
+    async with running(scene):
+        await scene.until(Phase.STOPPED)
+    assert "2 offsets of commands from 0 on expired" in scene.shard.reason
 
 
-async def test_while_outcomes_may_be_hidden_an_offset_that_is_behind_is_not_believed(behind):
-    behind.log.more["outcomes_end"] = 1
-    async with running(behind):
-        await behind.until_it(lambda: "transaction is open on the outcomes" in behind.shard.reason)
-        behind.log.more["outcomes_stable"] = 1
-        await behind.until(Phase.OPEN)
-    assert behind.source.begins == [4]
+async def test_while_outcomes_may_be_hidden_an_offset_that_is_behind_is_not_believed():
+    scene = behind()
+    stranger = scene.log.hold_up("outcomes")
+    async with running(scene):
+        await scene.until_it(lambda: "transaction is open on the outcomes" in scene.shard.reason)
+        stranger.end()
+        await scene.until(Phase.OPEN)
+    assert scene.source.begins == [4]
 
 
 async def test_with_the_groups_offset_lost_what_was_never_forwarded_is_forwarded():
@@ -1057,19 +734,19 @@ async def test_with_the_groups_offset_lost_what_was_never_forwarded_is_forwarded
     misplaced(scene)
     async with running(scene):
         assert await scene.answered(2) == ["accepted", "accepted"]
-    assert scene.log.forwards == [scene.source.commands[0].value, scene.source.commands[2].value]
+    assert scene.log.forwards == [scene.commands[0].value, scene.commands[2].value]
 
 
 async def test_while_copies_cannot_be_seen_it_is_not_ready_and_says_why():
     scene = Scene(partitions=2)
     misplaced(scene)
-    scene.log.copied, scene.log.held_up = [copy_of(scene, 0), copy_of(scene, 2)], 1
-    scene.log.released.clear()
+    scene.log.copy(copy_of(scene, 0), copy_of(scene, 2))
+    stranger = scene.log.hold_up("commands", 1)
     async with running(scene):
         await scene.until(Phase.OPEN)
         await scene.until(Phase.OPENING)
-        assert scene.shard.reason == "a transaction is open"
-        scene.log.released.set()
+        await scene.until_it(lambda: "commands.person" in scene.shard.reason and "transaction" in scene.shard.reason)
+        stranger.end()
         await scene.answered(2)
         assert scene.shard.phase is Phase.OPEN
     assert scene.source.begins == [0, 0]
@@ -1079,47 +756,39 @@ async def test_while_copies_cannot_be_seen_it_is_not_ready_and_says_why():
 async def test_a_rebalance_while_copies_are_looked_for_loses_nothing():
     scene = Scene(partitions=2)
     misplaced(scene)
-    scene.log.held_up = 1
-    scene.log.released.clear()
+    stranger = scene.log.hold_up("commands", 1)
     async with running(scene):
         await scene.until(Phase.OPEN)
         await scene.until(Phase.OPENING)
         await scene.shard.suspend()
-        scene.log.released.set()
+        stranger.end()
         await scene.until(Phase.SUSPENDED)
         scene.shard.resume()
         assert await scene.answered(2) == ["accepted", "accepted"]
     assert len(scene.log.forwards) == 2
 
 
-@pytest.mark.parametrize(("committed_end", "looks"), [(None, 3), (0, 1)])
-async def test_a_strangers_transaction_on_the_outcomes_is_waited_for_where_they_tell_what_is_decided(
-    monkeypatch, committed_end, looks
-):
+@pytest.mark.parametrize("is_ours", [False, True])
+async def test_a_strangers_transaction_on_the_outcomes_is_waited_for_where_they_tell_what_is_decided(is_ours):
     scene = Scene()
-    scene.log.more = {"committed_journal_end": committed_end, "outcomes_end": 1}
-    look = scene.log.look
-
-    async def looking():
-        if scene.log.calls.count("look") == looks - 1:
-            scene.log.more["outcomes_stable"] = 1
-        return await look()
-
-    monkeypatch.setattr(scene.log, "look", looking)
+    if is_ours:
+        scene.log.remember(0, GroupMetadata(0))
+    stranger = scene.log.hold_up("outcomes")
     async with running(scene):
+        if not is_ours:
+            await scene.until_it(lambda: scene.log.calls.count("look") == 3)
+            stranger.end()
         await scene.until(Phase.OPEN)
-    assert scene.log.calls.count("look") == looks
+    assert (scene.log.calls.count("look") == 1) is is_ours
 
 
 async def test_what_came_behind_the_fence_was_never_forwarded():
     scene = Scene(partitions=2)
-    scene.log.more = {"commands_stable": 1}
     scene.command("Ada")
     async with running(scene):
         await scene.answered(1)
         scene.command("Bea", aggregate_id="p-3")
         scene.command("Cleo", type_="RenamePerson")
-        scene.source.deliver(1)
         assert await scene.answered(2) == ["accepted", "accepted"]
     assert "copies" not in scene.log.calls
     assert len(scene.log.forwards) == 1
@@ -1127,7 +796,7 @@ async def test_what_came_behind_the_fence_was_never_forwarded():
 
 async def test_with_an_offset_of_its_own_a_shard_looks_for_no_copies():
     scene = Scene(partitions=2)
-    scene.log.more = {"committed": 0, "committed_journal_end": 0}
+    scene.log.remember(0, GroupMetadata(0))
     misplaced(scene)
     async with running(scene):
         assert await scene.answered(2) == ["accepted", "accepted"]

@@ -3,7 +3,7 @@
 import asyncio
 
 import pytest
-from test_shard import Scene, patience, running  # noqa: F401 - `patience` is for all tests here
+from shard_scene import Scene, patience, running  # noqa: F401 - `patience` is for all tests here
 
 from annals.agents.folding.damage import HOUR_S, MOST
 from annals.agents.ports import JournalError, StoreDamagedError, StoreError, StoreUnavailableError
@@ -44,7 +44,8 @@ async def test_a_state_that_cannot_be_decoded_is_damage_of_the_store_not_a_defec
     stored = first.stores.store._aggregates
     stored[b"p-1"] = stored[b"p-1"]._replace(state=b"\xff")
     second = Scene()
-    second.log.journal, second.stores.store = first.log.journal, first.stores.store
+    second.log.restore(first.log.journal)
+    second.stores.store = first.stores.store
     second.command("Bea", "c-new", type_="RenamePerson")
     async with running(second):
         assert await second.answered(1) == ["accepted"]
@@ -77,21 +78,21 @@ async def test_the_hour_passes_and_the_store_is_folded_anew(monkeypatch):
     scene = scene_with(damages=2 * MOST + 1)
 
     async def passing(seconds: float) -> None:
-        scene.clock.seconds += seconds
+        scene.clock.advance(seconds)
 
     monkeypatch.setattr("annals.agents.folding.damage.sleep", passing)
     async with running(scene):
         assert await scene.answered(1) == ["accepted"]
     assert len(scene.stores.set_asides) == 2 * MOST + 1
-    assert scene.clock.seconds == 2 * HOUR_S
+    assert scene.clock.monotonic() == 2 * HOUR_S
 
 
 async def test_what_the_machine_lacks_is_waited_for_and_nothing_is_set_aside():
     scene = scene_with(damages=0)
-    scene.stores.lacking = [StoreUnavailableError("Too many open files")] * 3
+    scene.stores.unavailable = [StoreUnavailableError("Too many open files")] * 3
     async with running(scene):
         assert await scene.answered(1) == ["accepted"]
-    assert (scene.stores.set_asides, scene.stores.lacking, scene.told.damages) == ([], [], 0)
+    assert (scene.stores.set_asides, scene.stores.unavailable, scene.told.damages) == ([], [], 0)
 
 
 async def test_a_damaged_store_that_cannot_be_set_aside_is_tried_again():
@@ -101,7 +102,7 @@ async def test_a_damaged_store_that_cannot_be_set_aside_is_tried_again():
     async def then_read_only():
         store = await opened()
         if scene.stores.damages and not scene.told.damages:
-            scene.stores.lacking = [StoreUnavailableError("Read-only file system")]
+            scene.stores.unavailable = [StoreUnavailableError("Read-only file system")]
         return store
 
     scene.stores.open = then_read_only  # type: ignore[method-assign]
@@ -113,7 +114,7 @@ async def test_a_damaged_store_that_cannot_be_set_aside_is_tried_again():
 async def test_what_the_machine_lacks_is_named_while_it_is_waited_for(monkeypatch):
     monkeypatch.setattr("annals.agents.writing.shard.FIRST_RETRY_S", 60.0)
     scene = scene_with(damages=0)
-    scene.stores.lacking = [StoreUnavailableError("/data/person/0: IO error: Too many open files")]
+    scene.stores.unavailable = [StoreUnavailableError("/data/person/0: IO error: Too many open files")]
     async with running(scene):
         async with asyncio.timeout(10):
             while "Too many" not in scene.shard.reason:  # noqa: ASYNC110 - a turn of the loop, not a wait

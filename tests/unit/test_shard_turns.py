@@ -4,9 +4,9 @@ import asyncio
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import pytest
-from test_shard import Scene, misplaced, patience, running  # noqa: F401 - `patience` is for all tests here
+from shard_scene import Scene, misplaced, patience, running  # noqa: F401 - `patience` is for all tests here
 
-from annals.agents.ports import Ends, UncertainError
+from annals.agents.ports import UncertainError
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.shard import Phase
 
@@ -30,7 +30,7 @@ def gated(scene):
 
     async def when_let(*args):
         await gate.wait()
-        await commit(*args)
+        return await commit(*args)
 
     scene.log.commit = when_let
     return gate
@@ -67,8 +67,9 @@ async def test_no_more_than_the_bound_are_in_a_transaction_at_once():
             at_once += 1
             seen.append(at_once)
             await asyncio.sleep(0.001)
-            await commit(*args)
+            metadata = await commit(*args)
             at_once -= 1
+            return metadata
 
         return counting
 
@@ -101,7 +102,6 @@ async def test_commits_that_hang_stop_the_others_for_no_longer_than_a_turn_lasts
 async def test_what_comes_while_a_shard_waits_for_its_turn_is_decided_with_the_rest():
     async with one_waiting() as (second, gate, _):
         second.command("Bea", type_="RenamePerson")
-        second.source.deliver(1)
         gate.set()
         assert await second.answered(2) == ["accepted", "accepted"]
     assert second.log.calls.count("commit") == 1
@@ -121,7 +121,7 @@ async def test_a_rebalance_does_not_wait_for_turns():
 async def test_what_disturbs_a_shard_that_waits_for_its_turn_is_looked_at_before_it_decides():
     async with one_waiting() as (second, gate, _):
         second.log.append()
-        second.shard.compare(second.shard.ends(), Ends(0, second.log.end, 0, 1_000))
+        second.shard.compare(second.shard.ends(), second.ends())
         gate.set()
         await second.answered(1)
     assert [call for call in second.log.calls if call in ("fence", "commit")] == ["fence", "fence", "commit"]
@@ -160,14 +160,13 @@ async def test_reading_takes_no_turn(what):
     reader, other = Scene(concurrency_limit=concurrency_limit, partitions=2), scenes(concurrency_limit, 1)[0]
     if what == "copies":
         misplaced(reader)
-        reader.log.held_up = 1
-        reader.log.released.clear()
+        reader.log.hold_up("commands", 1)
     else:
         reader.command("Ada")
         reader.log.failures = [("before", UncertainError("lost"))]
     async with running(reader):
         await reader.until(Phase.OPEN)
-        reader.log.stable_after = 1_000_000
+        reader.log.hold_up("events")
         await reader.until(Phase.OPENING)
         assert concurrency_limit.wanted == 0
         async with running(other):

@@ -27,14 +27,14 @@ class MemoryCommandSource:
         self._log = log
         self._partition = (topic, partition)
         self._offer = offer
-        self._is_open = self._is_paused = False
+        self._is_open = self.is_paused = False
         self._position = self._delivered_until = 0
 
     def deliver_from(self, offset: int) -> None:
         """Deliver from this offset on. What was fetched before belongs to an older generation."""
         self.generation += 1
         self._position = self._delivered_until = offset
-        self._is_open, self._is_paused = True, False
+        self._is_open, self.is_paused = True, False
         self.fetch()
 
     def decided_until(self, next_offset: int) -> int:
@@ -43,11 +43,11 @@ class MemoryCommandSource:
 
     def pause(self) -> None:
         """Fetch no more for the time being."""
-        self._is_paused = True
+        self.is_paused = True
 
     def resume(self) -> None:
         """Fetch again."""
-        self._is_paused = False
+        self.is_paused = False
         self.fetch()
 
     def fetch(self) -> None:
@@ -55,7 +55,7 @@ class MemoryCommandSource:
         asyncio.get_running_loop().call_soon(self._fetch, self.generation)
 
     def _fetch(self, generation: int) -> None:
-        if generation != self.generation or self._is_paused or not self._is_open:
+        if generation != self.generation or self.is_paused or not self._is_open:
             return
         if not self._log.start <= self._position <= self._log.end:
             self._is_open = False
