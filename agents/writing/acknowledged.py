@@ -14,7 +14,7 @@ from annals.agents.writing.losses import Known, counts, lost, record_at, require
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, RecordAt, digest_of
 
 if TYPE_CHECKING:
-    from annals.agents.ports import CommandRecord, LogState, OutcomeRecord, Position, ShardLog, ShardStore
+    from annals.agents.ports import CommandRecord, LogRecovery, LogState, OutcomeRecord, Position, ShardStore
     from annals.agents.writing.decision_plan import Place
 
 
@@ -28,7 +28,7 @@ class Next(NamedTuple):
 class Acknowledged:
     """What is known of one shard's topics: of this process, and of the group's offset."""
 
-    def __init__(self, place: Place, journal: ShardLog, known: Known) -> None:
+    def __init__(self, place: Place, journal: LogRecovery, known: Known) -> None:
         """Take what this process knows of the journal from an earlier time."""
         self.known = known
         self._place = place

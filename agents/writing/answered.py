@@ -20,7 +20,7 @@ from annals.topics.keys import partition_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from annals.agents.ports import CommandRecord, LogState, ShardLog, ShardStore
+    from annals.agents.ports import CommandRecord, LogRecovery, LogState, ShardStore
     from annals.agents.writing.decision_plan import Place
 
 log = structlog.get_logger(__name__)
@@ -68,7 +68,7 @@ class _Unanswered:
 class Answers:
     """Finds the answers of one shard's commands; `found` has those that need none any more, by their offsets."""
 
-    def __init__(self, journal: ShardLog, place: Place, command_bytes: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, journal: LogRecovery, place: Place, command_bytes: int, tell: Callable[[str], None]) -> None:
         """Take the shard's topics, its place and limit; tell: is told what is waited for."""
         self.found: set[int] = set()
         self._journal = journal
@@ -81,7 +81,7 @@ class Answers:
     async def first_missing(self, store: ShardStore, seen: LogState, start: int, stop: int) -> int:
         """Return the first command from `start` to below `stop` without an answer; `stop` if all have one.
 
-        seen: what `ShardLog.look` said when `store` was folded.
+        seen: what `LogReader.look` said when `store` was folded.
         """
         asked = self._none()
         async for records in self._journal.read_commands(start, stop):

@@ -22,7 +22,7 @@ from annals.topics.group_metadata import EventAt
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from annals.agents.ports import JournalRecord, LogState, ShardLog, ShardStore
+    from annals.agents.ports import JournalRecord, LogReader, LogRecovery, LogState, ShardStore
     from annals.agents.writing.decision_plan import Place
     from annals.topics.group_metadata import RecordAt
 
@@ -73,7 +73,7 @@ def lost_record(what: str, known: RecordAt, end: int) -> StoppedError:
     )
 
 
-async def require_records(journal: ShardLog, place: Place, seen: LogState) -> None:
+async def require_records(journal: LogRecovery, place: Place, seen: LogState) -> None:
     """Let no commands and no outcomes pass that lack the last known one, unless that has expired.
 
     Raises:
@@ -93,7 +93,7 @@ async def require_records(journal: ShardLog, place: Place, seen: LogState) -> No
             raise lost_record(f"the outcomes {where}", known, seen.outcomes_end)
 
 
-async def require_known(journal: ShardLog, place: Place, seen: LogState, known: Known) -> EventAt | None:
+async def require_known(journal: LogRecovery, place: Place, seen: LogState, known: Known) -> EventAt | None:
     """Let no journal pass that lacks the last known event; return that where it stands now, if one is known.
 
     A journal that has it may end lower: one that was restored from a copy of its records has fewer markers.
@@ -124,7 +124,7 @@ async def require_known(journal: ShardLog, place: Place, seen: LogState, known: 
 
 
 async def is_a_fold_of(
-    store: ShardStore, journal: ShardLog, place: Place, seen: LogState, known: EventAt | None
+    store: ShardStore, journal: LogRecovery, place: Place, seen: LogState, known: EventAt | None
 ) -> bool:
     """Whether the store was folded from this journal as it is now; if not, it is to be folded anew.
 
@@ -153,7 +153,7 @@ async def is_a_fold_of(
     )
 
 
-async def _is_of_another(store: ShardStore, journal: ShardLog, place: Place, seen: LogState) -> bool:
+async def _is_of_another(store: ShardStore, journal: LogRecovery, place: Place, seen: LogState) -> bool:
     """Whether the store was folded from another journal: it does not know the first event of this one.
 
     Of a journal without events only the outcomes tell whether it ever had any: aborted batches raise its end, too.
@@ -165,7 +165,7 @@ async def _is_of_another(store: ShardStore, journal: ShardLog, place: Place, see
     return seen.outcomes_start == 0 and await _never_had_any(journal, seen)
 
 
-async def _never_had_any(journal: ShardLog, seen: LogState) -> bool:
+async def _never_had_any(journal: LogRecovery, seen: LogState) -> bool:
     """Whether no outcome speaks of an event; where no outcome can be read, the group's offset must vouch."""
     is_told = seen.outcomes_end == 0 or seen.committed_journal_end is not None
     async for outcomes in journal.newest_outcomes(seen):
@@ -190,12 +190,12 @@ def counts(store: ShardStore, kind: str, record: JournalRecord) -> bool | None:
     return known is not None and cid_of(record.value or b"") in {cid for cid, _ in known[1]}
 
 
-async def record_at(journal: ShardLog, offset: int, end: int) -> JournalRecord | None:
+async def record_at(journal: LogReader, offset: int, end: int) -> JournalRecord | None:
     """Return the committed record at an offset; None if there is none."""
     return await journal.event_at(offset) if 0 <= offset < end else None
 
 
-async def find(journal: ShardLog, cid: bytes, end: int) -> int | None:
+async def find(journal: LogReader, cid: bytes, end: int) -> int | None:
     """Return the offset of the first committed record that has a CID; None if there is none."""
     async for records in journal.read(0, end):
         if (found := _among(records, cid)) is not None:

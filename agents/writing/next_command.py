@@ -10,7 +10,7 @@ from annals.agents.ports import StaleStateError, StoppedError
 from annals.agents.writing.lost import lost_commands
 
 if TYPE_CHECKING:
-    from annals.agents.ports import LogState, OutcomeRecord, ShardLog, ShardStore
+    from annals.agents.ports import LogRecovery, LogState, OutcomeRecord, ShardStore
     from annals.agents.writing.answered import Answers
     from annals.agents.writing.decision_plan import Place
 
@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 async def next_command(
-    journal: ShardLog,
+    journal: LogRecovery,
     store: ShardStore,
     place: Place,
     seen: LogState,

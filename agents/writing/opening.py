@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from annals.agents.deciding.decider import Decider
-    from annals.agents.ports import LogState, ShardLog, ShardStore, ShardTelemetry, StoreFactory
+    from annals.agents.ports import LogRecovery, LogState, ShardStore, ShardTelemetry, StoreFactory
     from annals.agents.writing.acknowledged import Acknowledged
     from annals.agents.writing.answered import Answers
     from annals.agents.writing.decision_plan import Place
@@ -53,7 +53,7 @@ class Opening:
         self,
         decider: Decider[Any],
         place: Place,
-        journal: ShardLog,
+        journal: LogRecovery,
         stores: StoreFactory,
         acknowledged: Acknowledged,
         answers: Answers,

@@ -26,7 +26,7 @@ from annals.topics.keys import keys_of, partition_of
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from annals.agents.ports import LogState, OutcomeRecord, ShardLog, ShardStore
+    from annals.agents.ports import LogReader, LogRecovery, LogState, OutcomeRecord, ShardStore
     from annals.agents.writing.decision_plan import Place
     from annals.schemas.outcome import Outcome
 
@@ -45,7 +45,7 @@ class _Claim(NamedTuple):
     outcome: Outcome
 
 
-async def newest_outcome(journal: ShardLog, store: ShardStore, place: Place, seen: LogState) -> OutcomeRecord | None:
+async def newest_outcome(journal: LogRecovery, store: ShardStore, place: Place, seen: LogState) -> OutcomeRecord | None:
     """Return the newest outcome that the journal, folded into `store`, bears out; None if there is none.
 
     At most starts that is the last one in the topic, told by one or two look-ups in the store. The journal is read only
@@ -118,7 +118,7 @@ def _is_borne_out(claim: _Claim, store: ShardStore) -> bool | None:
     return None
 
 
-async def _names_its_command(journal: ShardLog, claim: _Claim, seen: LogState) -> bool:
+async def _names_its_command(journal: LogRecovery, claim: _Claim, seen: LogState) -> bool:
     """Whether the command at the outcome's `command-offset` is the one that it answers.
 
     Not asked where the answer changes nothing: the group is ahead of it, or the command has expired.
@@ -129,7 +129,7 @@ async def _names_its_command(journal: ShardLog, claim: _Claim, seen: LogState) -
     return await is_command_at(journal, offset, claim.outcome.command_id, claim.outcome.aggregate_id)
 
 
-async def is_command_at(journal: ShardLog, offset: int, command_id: str, aggregate_id: str) -> bool:
+async def is_command_at(journal: LogRecovery, offset: int, command_id: str, aggregate_id: str) -> bool:
     """Whether a command with this id, of this aggregate, is at this offset."""
     record = await journal.command_at(offset)
     if record is None:
@@ -141,7 +141,7 @@ async def is_command_at(journal: ShardLog, offset: int, command_id: str, aggrega
 
 
 async def borne_out(
-    journal: ShardLog, store: ShardStore, place: Place, seen: LogState, records: Sequence[OutcomeRecord]
+    journal: LogRecovery, store: ShardStore, place: Place, seen: LogState, records: Sequence[OutcomeRecord]
 ) -> list[tuple[OutcomeRecord, Outcome]]:
     """Return those of these outcomes that the journal, folded into `store`, bears out, each with what it says.
 
@@ -158,7 +158,7 @@ async def borne_out(
     return [(claim.record, claim.outcome) for claim in believed]
 
 
-async def _chains(journal: ShardLog, place: Place, seen: LogState, keys: Iterable[bytes]) -> dict[bytes, Chain]:
+async def _chains(journal: LogReader, place: Place, seen: LogState, keys: Iterable[bytes]) -> dict[bytes, Chain]:
     """Return the chains of these aggregates, read from the journal by the rule of every reader."""
     chains: dict[bytes, Chain] = {key: [] for key in keys}
     if not chains:

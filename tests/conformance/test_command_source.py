@@ -26,7 +26,7 @@ PARTITION = 1  # of commands: that of partition 0 can forward into it, in a tran
 class Place:
     """A partition of commands, its source, and what was delivered."""
 
-    def __init__(self, site: Site) -> None:
+    def __init__(self, site: Site) -> None:  # noqa: F811 - the fixture of test_shard_log
         self.site = site
         self.topic = site.topics.commands[0]
         self.deliveries: list[Delivery] = []

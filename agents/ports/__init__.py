@@ -1,0 +1,104 @@
+"""The ports of the shells: what they ask of the outside, in a few verbs each.
+
+`workers` implements them on Kafka, RocksDB and the clock; the in-memory ones (`annals.workers.testing`, `memory` and
+`stores`) pass the same suites, in tests/conformance. Split by who needs them:
+
+- `reader`: whoever folds a journal; `recovery`: whoever finds out what is decided already; `writer`: the shard;
+- `commands`: where commands come from; `store`: the fold on disk; `telemetry`, `clock`;
+- `errors`: what goes wrong, and what the shard does about it.
+"""
+
+from annals.agents.ports.clock import (
+    Clock,
+)
+from annals.agents.ports.commands import CommandRecord, CommandSource, Delivery, Headers
+    CommandRecord,
+    CommandSource,
+    Delivery,
+)
+from annals.agents.ports.errors import (
+    FencedError,
+    JournalError,
+    LostEndError,
+    OutlastedError,
+    StaleStateError,
+    StoppedError,
+    StoreDamagedError,
+    StoreError,
+    StoreUnavailableError,
+    UncertainError,
+    UnreachableError,
+)
+from annals.agents.ports.reader import (
+    Ends,
+    JournalRecord,
+    LogReader,
+    LogState,
+)
+from annals.agents.ports.recovery import (
+    CopyRecord,
+    DeadLetterRecord,
+    LogRecovery,
+    OutcomeRecord,
+)
+from annals.agents.ports.store import (
+    LENGTH,
+    Aggregate,
+    Changes,
+    CommandEvents,
+    Position,
+    ShardStore,
+    Stored,
+    StoreFactory,
+    command_key,
+)
+from annals.agents.ports.telemetry import (
+    ShardTelemetry,
+)
+from annals.agents.ports.writer import (
+    LogWriter,
+    Record,
+    ShardLog,
+    Writes,
+)
+
+__all__ = [
+    "LENGTH",
+    "Aggregate",
+    "Changes",
+    "Clock",
+    "CommandEvents",
+    "CommandRecord",
+    "CommandSource",
+    "CopyRecord",
+    "DeadLetterRecord",
+    "Delivery",
+    "Ends",
+    "FencedError",
+    "Headers",
+    "JournalError",
+    "JournalRecord",
+    "LogReader",
+    "LogRecovery",
+    "LogState",
+    "LogWriter",
+    "LostEndError",
+    "OutcomeRecord",
+    "OutlastedError",
+    "Position",
+    "Record",
+    "ShardLog",
+    "ShardStore",
+    "ShardTelemetry",
+    "StaleStateError",
+    "StoppedError",
+    "StoreDamagedError",
+    "StoreError",
+    "StoreFactory",
+    "StoreUnavailableError",
+    "Stored",
+    "UncertainError",
+    "UnreachableError",
+    "Writes",
+    "command_key",
+]

@@ -1,0 +1,50 @@
+"""Where a shard's commands come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+Headers = Sequence[tuple[str, bytes | None]]
+
+
+class CommandRecord(Protocol):
+    """A record as the consumer delivers it."""
+
+    @property
+    def offset(self) -> int: ...
+    @property
+    def key(self) -> bytes | None: ...
+    @property
+    def value(self) -> bytes | None: ...
+    @property
+    def headers(self) -> Headers: ...
+    @property
+    def timestamp(self) -> int: ...
+
+
+class Delivery(NamedTuple):
+    """What one fetch brought of one partition, and in which generation of its source.
+
+    No records at all: the offset from which to go on is not in the topic (any more).
+    """
+
+    topic: str
+    partition: int
+    generation: int
+    records: Sequence[CommandRecord]
+
+
+class CommandSource(Protocol):
+    """Where a shard's commands come from. What was fetched before the last `deliver_from` is of an older generation.
+
+    decided_until: how far all is decided if all commands below an offset are: markers and aborted records behind the
+    last of them included, as soon as they were read.
+    """
+
+    @property
+    def generation(self) -> int: ...
+    def deliver_from(self, offset: int) -> None: ...
+    def decided_until(self, next_offset: int) -> int: ...
+    def pause(self) -> None: ...
+    def resume(self) -> None: ...
