@@ -12,10 +12,6 @@ from annals.agents.ports.clock import (
     Clock,
 )
 from annals.agents.ports.commands import CommandRecord, CommandSource, Delivery, Headers
-    CommandRecord,
-    CommandSource,
-    Delivery,
-)
 from annals.agents.ports.errors import (
     FencedError,
     JournalError,

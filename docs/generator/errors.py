@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from annals.agents import ports
+from annals.agents.ports import errors
 from annals.schemas import outcome
 from annals.schemas.cid import cid_of
 from annals.schemas.wire import dead_letter
@@ -99,7 +99,7 @@ def page() -> str:
             f"reasons without an explanation, or no longer there: {set(REASONS) ^ set(dead_letter.REASONS)}"
         )
     rows = [[code(name), CODES[name][0], code(json.dumps(CODES[name][1]))] for name in outcome.CODES]
-    tree = (ports.__doc__ or "").split("\n\n")[-1]
+    _, _, tree = (errors.__doc__ or "").partition("\n\n")
     reasons = [[code(name), REASONS[name]] for name in dead_letter.REASONS]
     parts = [INTRO, table(["code", "means", "details, for example"], rows)]
     parts += [DEAD_LETTERS, table(["reason", "means"], reasons), PORTS, fenced("text", _dedented(tree))]
