@@ -5,7 +5,7 @@ JournalError
 ├── UncertainError   what became of a transaction is not known; fence and read
 │   └── OutlastedError   it took longer than a transaction may: not so much at once
 ├── UnreachableError the brokers do not answer; try again later
-├── StaleStateError   what a shard stands on has changed under it; read again
+├── StaleStateError  what a shard stands on has changed under it; read again
 └── StoppedError     the shard must not go on by itself; names the place and what to do
 └── LostEndError what was acknowledged is not there any more
 

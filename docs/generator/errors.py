@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from textwrap import dedent
 from typing import Any
 
 from annals.agents.ports import errors
@@ -102,9 +103,5 @@ def page() -> str:
     _, _, tree = (errors.__doc__ or "").partition("\n\n")
     reasons = [[code(name), REASONS[name]] for name in dead_letter.REASONS]
     parts = [INTRO, table(["code", "means", "details, for example"], rows)]
-    parts += [DEAD_LETTERS, table(["reason", "means"], reasons), PORTS, fenced("text", _dedented(tree))]
+    parts += [DEAD_LETTERS, table(["reason", "means"], reasons), PORTS, fenced("text", dedent(tree).strip())]
     return "\n".join(parts)
-
-
-def _dedented(text: str) -> str:
-    return "\n".join(line.removeprefix("    ") for line in text.strip("\n").splitlines())
