@@ -7,7 +7,7 @@ JournalError
 ├── UnreachableError the brokers do not answer; try again later
 ├── StaleStateError  what a shard stands on has changed under it; read again
 └── StoppedError     the shard must not go on by itself; names the place and what to do
-└── LostEndError what was acknowledged is not there any more
+    └── LostEndError what was acknowledged is not there any more
 
 StoreError                   a store cannot do what it was asked for; never the fault of a command
 ├── StoreDamagedError        what is on disk is not what was written: fold the journal anew
