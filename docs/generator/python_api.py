@@ -51,6 +51,7 @@ MODULES = (
     "annals.client",
 )
 HANDED_ON = ("annals.client",)
+PLUMBING = frozenset({"__future__", "typing", "annals._lazy"})
 INTRO = """# Python
 
 What a program beside the worker may import: to write its own reader, to send commands, to add an aggregate. The names
@@ -89,8 +90,8 @@ def _tree(name: str) -> ast.Module:
 
 def _offered(module: ast.Module) -> Iterator[ast.stmt]:
     """What a module hands on from others, as they define it."""
-    for imported in module.body:
-        if isinstance(imported, ast.ImportFrom) and imported.module:
+    for imported in ast.walk(module):  # the imports stand where only type checkers read them
+        if isinstance(imported, ast.ImportFrom) and imported.module and imported.module not in PLUMBING:
             yield from (_defined(imported.module, alias.name) for alias in imported.names)
 
 

@@ -13,8 +13,9 @@ All else is internal. Names are imported when they are first used, so that a pro
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from annals._lazy import getter
 
 if TYPE_CHECKING:
     from annals.agents.deciding.comparison import changes, is_identical, matches, or_none
@@ -102,13 +103,7 @@ _MODULES: Final[dict[str, tuple[str, ...]]] = {
 _HOMES: Final = {name: f"annals.{module}" for module, names in _MODULES.items() for name in names}
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used (PEP 562)."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'annals' has no public name {name!r}")
-    value = getattr(importlib.import_module(_HOMES[name]), name)
-    globals()[name] = value
-    return value
+__getattr__ = getter(__name__, _HOMES, globals())
 
 
 def __dir__() -> list[str]:

@@ -11,9 +11,9 @@ Names other than the first two are imported when they are first used.
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
+from annals._lazy import getter
 from annals.agents.testing.projections import given_events
 from annals.agents.testing.specification import given
 
@@ -48,7 +48,6 @@ __all__ = [
     "workbench",
 ]
 
-_MODULES: Final = frozenset({"histories", "laws", "strategies", "workbench"})
 _HOMES: Final = {
     "MemoryAnnals": "annals.workers.testing.deployment",
     "MemoryClock": "annals.workers.testing.clock",
@@ -59,14 +58,11 @@ _HOMES: Final = {
     "MemoryStores": "annals.workers.testing.stores",
     "MemoryTelemetry": "annals.workers.testing.telemetry",
     "ShardStoppedError": "annals.workers.testing.deployment",
+    "histories": "annals.agents.testing",
+    "laws": "annals.agents.testing",
     "laws_of": "annals.agents.testing.suite",
+    "strategies": "annals.agents.testing",
+    "workbench": "annals.agents.testing",
 }
 
-
-def __getattr__(name: str) -> Any:
-    """Import a part of the kit when it is first used (PEP 562)."""
-    if name in _MODULES:
-        return importlib.import_module(f"annals.agents.testing.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'annals.testing' has no public name {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+__getattr__ = getter(__name__, _HOMES, globals())

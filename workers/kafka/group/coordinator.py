@@ -17,7 +17,7 @@ from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGrou
 
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.group.instances import InstanceHeartbeatRequest, group_members
-from annals.workers.kafka.group.membership import CODES, FencedInstanceError
+from annals.workers.kafka.group.refusals import CODES, FencedInstanceError
 
 if TYPE_CHECKING:
     from annals.workers.kafka.group.instances import Member

@@ -15,41 +15,14 @@ from aiokafka.errors import (
     for_code,
 )
 
+from annals.workers.kafka.group.refusals import CODES, GroupFullError
+
 log = structlog.get_logger(__name__)
 
 SESSION_TIMEOUT_MS: Final = 8_000  # after kill -9 a partition has no owner for so long; the broker's minimum is 6 s
 REBALANCE_TIMEOUT_MS: Final = 30_000
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
-
-
-class GroupFullError(BrokerResponseError):
-    """The group has as many members as the brokers allow; aiokafka does not know this answer."""
-
-    errno = 81
-    message = "GROUP_MAX_SIZE_REACHED"
-    description = "The consumer group has reached its maximum size."
-
-
-class FencedInstanceError(BrokerResponseError):
-    """Another member has this member's instance id; aiokafka does not know this answer."""
-
-    errno = 82
-    message = "FENCED_INSTANCE_ID"
-    description = "Another member of the group has the same group.instance.id."
-
-
-CODES: Final = {
-    error.errno: error
-    for error in (
-        InconsistentGroupProtocolError,
-        InvalidGroupIdError,
-        InvalidSessionTimeoutError,
-        GroupAuthorizationFailedError,
-        GroupFullError,
-        FencedInstanceError,
-    )
-}
 HOPELESS: Final = (InvalidGroupIdError, InvalidSessionTimeoutError)
 REMEDIES: Final = {
     InconsistentGroupProtocolError: "another program is in this group and assigns partitions in another way. "

@@ -1,0 +1,115 @@
+"""Mutation testing: change one operator, constant or branch at a time, and see that a test goes red (ADR 0036).
+
+    bench/mutants.py [MODULE ...]
+
+Modules are files of `schemas`, `topics` or `agents`; by default those of MODULES. All happens in a copy, which the tests
+import by PYTHONPATH, so that an interrupted run leaves nothing behind. The exit status is 1 where a mutant survived that
+bench/MUTANTS.md does not judge.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[1]
+JUDGED: Final = ROOT / "bench/MUTANTS.md"
+COPIED: Final = ("agents", "schemas", "topics", "workers", "src", "tests", "docs", "examples", "pyproject.toml")
+COSMIC_RAY: Final = ("tool", "run", "--quiet", "--from", "cosmic-ray==8.7.0", "cosmic-ray")
+TIMEOUT_S: Final = 60
+# The tests that are to see what a module does wrong: those of the module, not of all that stands on it.
+MODULES: Final = {
+    "agents/deciding/comparison.py": ("test_agreement.py", "test_person.py"),
+    "agents/deciding/machine.py": ("test_machine.py",),
+    "agents/writing/command_queue.py": ("test_inbox.py", "test_shard.py"),
+    "agents/writing/decision_plan.py": ("test_batch.py", "test_shard.py"),
+    "schemas/journal_reader.py": ("test_journal_reader.py",),
+    "topics/keys.py": ("test_topic_keys.py",),
+}
+PLANTED: Final = "raise AssertionError('planted')\n"
+
+
+def main(modules: list[str]) -> int:
+    """Run it, print every mutant that survived, and return the exit status."""
+    unknown = [module for module in modules if module not in MODULES]
+    if unknown:
+        print(f"no tests are named for {', '.join(unknown)}: add them to MODULES in bench/mutants.py")
+        return 2
+    judged = JUDGED.read_text()
+    found = []
+    with tempfile.TemporaryDirectory(prefix="annals-mutants-") as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name, **_links(source))
+        for module in modules or list(MODULES):
+            found += survivors_of(copy, module)
+    new = [line for line in found if line not in judged]
+    for line in found:
+        print(f"{'NEW ' if line in new else '    '}{line}")
+    print(f"{len(found)} mutants survived, {len(new)} of them are not judged in bench/MUTANTS.md")
+    return 1 if new else 0
+
+
+def survivors_of(copy: Path, module: str) -> list[str]:
+    """Return a line for each mutant of a module that its tests do not see.
+
+    Raises:
+        SystemExit: the tests are red without a mutant, or green with one that is planted.
+    """
+    file, tests = copy / module, [f"tests/unit/{name}" for name in _found(copy, MODULES[module])]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", *tests]
+    text = file.read_text()
+    if _run(copy, command).returncode:
+        raise SystemExit(f"{module}: the tests are red before anything is changed")
+    file.write_text(text.replace("from __future__ import annotations\n", f"from __future__ import annotations\n{PLANTED}"))
+    if not _run(copy, command).returncode:
+        raise SystemExit(f"{module}: a planted fault was not seen: the tests import another copy")
+    file.write_text(text)
+    config, session = copy / "mutants.toml", copy / "mutants.sqlite"
+    session.unlink(missing_ok=True)
+    config.write_text(
+        f"[cosmic-ray]\nmodule-path = {json.dumps([module])}\ntimeout = {TIMEOUT_S}.0\nexcluded-modules = []\n"
+        f"test-command = {json.dumps(' '.join(command))}\n"
+        '[cosmic-ray.distributor]\nname = "local"\n'
+    )
+    uv = ROOT / ".uv/bin/uv"
+    for words in (("init", config.name, session.name), ("exec", config.name, session.name)):
+        _run(copy, [uv, *COSMIC_RAY, *words], check=True)
+    dump = _run(copy, [uv, *COSMIC_RAY, "dump", session.name], check=True).stdout
+    results = [json.loads(line) for line in dump.splitlines()]
+    survived = [_line(item, text) for item, result in results if result and result["test_outcome"] == "survived"]
+    print(f"{module}: {len(results)} mutants, {len(survived)} survived", flush=True)
+    return survived
+
+
+def _line(item: dict[str, object], text: str) -> str:
+    """Return what tells a mutant from others, whatever the number of its line: module, operator and the line as it was."""
+    (mutation,) = item["mutations"]  # type: ignore[misc]
+    line = text.splitlines()[mutation["start_pos"][0] - 1].strip()
+    operator = mutation["operator_name"].removeprefix("core/")
+    return f"`{mutation['module_path']}` {operator}: `{line}`"
+
+
+def _found(copy: Path, names: tuple[str, ...]) -> list[Path]:
+    return [next((copy / "tests/unit").rglob(name)).relative_to(copy / "tests/unit") for name in names]
+
+
+def _links(source: Path) -> dict[str, bool]:
+    return {"symlinks": True} if source.is_dir() else {}
+
+
+def _run(copy: Path, command: list[object], *, check: bool = False) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    words = [str(word) for word in command]
+    return subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=check)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
