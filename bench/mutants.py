@@ -68,7 +68,9 @@ def survivors_of(copy: Path, module: str) -> list[str]:
     text = file.read_text()
     if _run(copy, command).returncode:
         raise SystemExit(f"{module}: the tests are red before anything is changed")
-    file.write_text(text.replace("from __future__ import annotations\n", f"from __future__ import annotations\n{PLANTED}"))
+    file.write_text(
+        text.replace("from __future__ import annotations\n", f"from __future__ import annotations\n{PLANTED}")
+    )
     if not _run(copy, command).returncode:
         raise SystemExit(f"{module}: a planted fault was not seen: the tests import another copy")
     file.write_text(text)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from annals.agents.ports import CommandRecord
-    from annals.agents.writing.batch import Place, Tally
+    from annals.agents.writing.batch import ShardId, Tally
     from annals.schemas.envelope import Command
 
 MOST_NAMED: Final = 20  # offsets in one line: a million records of garbage are no log of a million lines
@@ -29,7 +29,7 @@ MOST_NAMED: Final = 20  # offsets in one line: a million records of garbage are 
 class DecisionLog:
     """The log of one shard's decisions."""
 
-    def __init__(self, place: Place, max_command_bytes: int) -> None:
+    def __init__(self, place: ShardId, max_command_bytes: int) -> None:
         """Bind the shard to each line."""
         self._log = structlog.get_logger(__name__).bind(kind=place.kind, partition=place.partition)
         self._place = place

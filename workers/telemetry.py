@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from annals.agents.ports import Clock, CommandRecord
-    from annals.agents.writing.batch import Batch, Place
+    from annals.agents.writing.batch import Batch, ShardId
     from annals.workers.decision_log import DecisionLog
 
 LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -114,7 +114,7 @@ class Metrics:
 class ShardMetrics:
     """The metrics of one shard (the `ShardTelemetry` port)."""
 
-    def __init__(self, metrics: Metrics, place: Place, clock: Clock, decisions: DecisionLog) -> None:
+    def __init__(self, metrics: Metrics, place: ShardId, clock: Clock, decisions: DecisionLog) -> None:
         """Look every labelled metric up once."""
         self._decisions = decisions
         kind, partition = place.kind, str(place.partition)

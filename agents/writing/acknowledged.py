@@ -15,7 +15,7 @@ from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, 
 
 if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, LogRecovery, LogState, OutcomeRecord, Position, ShardStore
-    from annals.agents.writing.decision_plan import Place
+    from annals.agents.writing.decision_plan import ShardId
 
 
 class Next(NamedTuple):
@@ -28,7 +28,7 @@ class Next(NamedTuple):
 class Acknowledged:
     """What is known of one shard's topics: of this process, and of the group's offset."""
 
-    def __init__(self, place: Place, journal: LogRecovery, known: Known) -> None:
+    def __init__(self, place: ShardId, journal: LogRecovery, known: Known) -> None:
         """Take what this process knows of the journal from an earlier time."""
         self.known = known
         self._place = place

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from annals.agents.ports import CommandRecord, LogRecovery, LogState, ShardStore
-    from annals.agents.writing.decision_plan import Place
+    from annals.agents.writing.decision_plan import ShardId
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +31,7 @@ PIECE: Final = 100_000  # commands looked for at once: each takes some 100 bytes
 class _Unanswered:
     """Commands whose answer is looked for, by their offsets, each with the hash of what its answer must repeat."""
 
-    def __init__(self, place: Place, command_bytes: int) -> None:
+    def __init__(self, place: ShardId, command_bytes: int) -> None:
         self._place = place
         self._command_bytes = command_bytes
         self.offsets: set[int] = set()
@@ -68,7 +68,7 @@ class _Unanswered:
 class Answers:
     """Finds the answers of one shard's commands; `found` has those that need none any more, by their offsets."""
 
-    def __init__(self, journal: LogRecovery, place: Place, command_bytes: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, journal: LogRecovery, place: ShardId, command_bytes: int, tell: Callable[[str], None]) -> None:
         """Take the shard's topics, its place and limit; tell: is told what is waited for."""
         self.found: set[int] = set()
         self._journal = journal

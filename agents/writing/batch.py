@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from annals.agents.defects import MOST_IN_A_ROW, NO_DEFECTS, Defect, defect_of, stopped_by
 from annals.agents.ports import Aggregate, Position, command_key
 from annals.agents.writing.answers import accepted_once, headers_of_outcome, value_of_outcome
-from annals.agents.writing.decision_plan import DecisionPlan, Limits, Place, PlannedCommand, Setting
+from annals.agents.writing.decision_plan import DecisionPlan, Limits, PlannedCommand, Setting, ShardId
 from annals.agents.writing.evaluation import failed
 from annals.agents.writing.sealing import due_snapshot, sealed_events
 from annals.schemas import outcome
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, Record, Writes
     from annals.agents.writing.sealing import Moment
 
-__all__ = ["Batch", "Limits", "Place", "Tally"]
+__all__ = ["Batch", "Limits", "ShardId", "Tally"]
 
 PLAN_COMMANDS: Final = 64
 CHUNK_BYTES: Final = 65_536  # of larger commands fewer: between two chunks somebody looks at the clock
@@ -68,7 +68,7 @@ class Batch:
         decider: Decider[Any],
         working_set: WorkingSet,
         writes: Writes,
-        place: Place,
+        place: ShardId,
         limits: Limits,
         now: datetime,
         journal_end: int,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.working_set import WorkingSet
     from annals.agents.ports import Clock, CommandRecord, Writes
-    from annals.agents.writing.decision_plan import Limits, Place
+    from annals.agents.writing.decision_plan import Limits, ShardId
 
 DECIDING_S: Final = (
     0.15  # what there is no time for waits for the next transaction; other tasks have their turn between
@@ -32,7 +32,7 @@ class Decided(NamedTuple):
 class Deciding:
     """Decides the batches of one shard, and knows how many commands in a row failed by a defect."""
 
-    def __init__(self, decider: Decider[Any], place: Place, limits: Limits, clock: Clock) -> None:
+    def __init__(self, decider: Decider[Any], place: ShardId, limits: Limits, clock: Clock) -> None:
         """Begin with none that failed."""
         self._decider = decider
         self._place = place

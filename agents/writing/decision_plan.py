@@ -51,7 +51,7 @@ class Limits(NamedTuple):
     snapshot_every: int = 0
 
 
-class Place(NamedTuple):
+class ShardId(NamedTuple):
     """Which shard this is."""
 
     kind: str
@@ -65,7 +65,7 @@ class Setting(NamedTuple):
 
     decider: Decider[Any]
     working_set: WorkingSet
-    place: Place
+    place: ShardId
     limits: Limits
     now: datetime
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from annals.agents.ports import JournalRecord, LogReader, LogRecovery, LogState, ShardStore
-    from annals.agents.writing.decision_plan import Place
+    from annals.agents.writing.decision_plan import ShardId
     from annals.topics.group_metadata import RecordAt
 
 log = structlog.get_logger(__name__)
@@ -43,7 +43,7 @@ class Known(NamedTuple):
 NOTHING = Known(0)
 
 
-def lost(place: Place, known: Known, end: int, there: str = "") -> LostEndError:
+def lost(place: ShardId, known: Known, end: int, there: str = "") -> LostEndError:
     """Return the error that names what was known and what is there."""
     return LostEndError(
         f"the journal of {place.kind}, partition {place.partition}, ends at offset {end}{there}, and {known}: its end "
@@ -54,7 +54,7 @@ def lost(place: Place, known: Known, end: int, there: str = "") -> LostEndError:
     )
 
 
-def require_end(place: Place, known: Known, end: int) -> None:
+def require_end(place: ShardId, known: Known, end: int) -> None:
     """Let no journal pass that ends below what is known.
 
     Raises:
@@ -73,7 +73,7 @@ def lost_record(what: str, known: RecordAt, end: int) -> StoppedError:
     )
 
 
-async def require_records(journal: LogRecovery, place: Place, seen: LogState) -> None:
+async def require_records(journal: LogRecovery, place: ShardId, seen: LogState) -> None:
     """Let no commands and no outcomes pass that lack the last known one, unless that has expired.
 
     Raises:
@@ -93,7 +93,7 @@ async def require_records(journal: LogRecovery, place: Place, seen: LogState) ->
             raise lost_record(f"the outcomes {where}", known, seen.outcomes_end)
 
 
-async def require_known(journal: LogRecovery, place: Place, seen: LogState, known: Known) -> EventAt | None:
+async def require_known(journal: LogRecovery, place: ShardId, seen: LogState, known: Known) -> EventAt | None:
     """Let no journal pass that lacks the last known event; return that where it stands now, if one is known.
 
     A journal that has it may end lower: one that was restored from a copy of its records has fewer markers.
@@ -124,7 +124,7 @@ async def require_known(journal: LogRecovery, place: Place, seen: LogState, know
 
 
 async def is_a_fold_of(
-    store: ShardStore, journal: LogRecovery, place: Place, seen: LogState, known: EventAt | None
+    store: ShardStore, journal: LogRecovery, place: ShardId, seen: LogState, known: EventAt | None
 ) -> bool:
     """Whether the store was folded from this journal as it is now; if not, it is to be folded anew.
 
@@ -153,7 +153,7 @@ async def is_a_fold_of(
     )
 
 
-async def _is_of_another(store: ShardStore, journal: LogRecovery, place: Place, seen: LogState) -> bool:
+async def _is_of_another(store: ShardStore, journal: LogRecovery, place: ShardId, seen: LogState) -> bool:
     """Whether the store was folded from another journal: it does not know the first event of this one.
 
     Of a journal without events only the outcomes tell whether it ever had any: aborted batches raise its end, too.

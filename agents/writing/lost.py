@@ -10,10 +10,10 @@ from annals.schemas.outcome import ACCEPTED, decode_outcome
 
 if TYPE_CHECKING:
     from annals.agents.ports import LogRecovery, LogState, ShardStore
-    from annals.agents.writing.decision_plan import Place
+    from annals.agents.writing.decision_plan import ShardId
 
 
-async def lost_commands(journal: LogRecovery, store: ShardStore, place: Place, seen: LogState) -> list[int]:
+async def lost_commands(journal: LogRecovery, store: ShardStore, place: ShardId, seen: LogState) -> list[int]:
     """Return the offsets of the commands whose promised events are void, and that nothing answered since.
 
     Outcomes are hints here as well: one counts as the promise only where the command that it names is at the offset

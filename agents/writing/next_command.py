@@ -12,7 +12,7 @@ from annals.agents.writing.lost import lost_commands
 if TYPE_CHECKING:
     from annals.agents.ports import LogRecovery, LogState, OutcomeRecord, ShardStore
     from annals.agents.writing.answered import Answers
-    from annals.agents.writing.decision_plan import Place
+    from annals.agents.writing.decision_plan import ShardId
 
 log = structlog.get_logger(__name__)
 
@@ -20,7 +20,7 @@ log = structlog.get_logger(__name__)
 async def next_command(
     journal: LogRecovery,
     store: ShardStore,
-    place: Place,
+    place: ShardId,
     seen: LogState,
     newest: OutcomeRecord | None,
     answers: Answers,
@@ -50,7 +50,7 @@ async def next_command(
     return offset
 
 
-def _require_there(place: Place, seen: LogState, offset: int, *, accept_expired: bool) -> int:
+def _require_there(place: ShardId, seen: LogState, offset: int, *, accept_expired: bool) -> int:
     """Return the first command that is there from an offset on, if going on there passes nothing over."""
     if offset > seen.commands_end:
         raise StoppedError(
@@ -73,7 +73,7 @@ def _require_there(place: Place, seen: LogState, offset: int, *, accept_expired:
 
 
 async def _answered_until(
-    store: ShardStore, place: Place, seen: LogState, committed: int, beyond: int, answers: Answers
+    store: ShardStore, place: ShardId, seen: LogState, committed: int, beyond: int, answers: Answers
 ) -> int:
     """Return the first command behind the group's offset without an answer.
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from annals.agents.ports import LogRecovery, LogState, ShardStore, ShardTelemetry, StoreFactory
     from annals.agents.writing.acknowledged import Acknowledged
     from annals.agents.writing.answered import Answers
-    from annals.agents.writing.decision_plan import Place
+    from annals.agents.writing.decision_plan import ShardId
     from annals.topics.group_metadata import EventAt
 
 log = structlog.get_logger(__name__)
@@ -52,7 +52,7 @@ class Opening:
     def __init__(
         self,
         decider: Decider[Any],
-        place: Place,
+        place: ShardId,
         journal: LogRecovery,
         stores: StoreFactory,
         acknowledged: Acknowledged,

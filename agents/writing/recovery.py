@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from annals.agents.ports import LogReader, LogRecovery, LogState, OutcomeRecord, ShardStore
-    from annals.agents.writing.decision_plan import Place
+    from annals.agents.writing.decision_plan import ShardId
     from annals.schemas.outcome import Outcome
 
     Chain = list[tuple[int, str]]  # offset and CID of each event that counts
@@ -45,7 +45,9 @@ class _Claim(NamedTuple):
     outcome: Outcome
 
 
-async def newest_outcome(journal: LogRecovery, store: ShardStore, place: Place, seen: LogState) -> OutcomeRecord | None:
+async def newest_outcome(
+    journal: LogRecovery, store: ShardStore, place: ShardId, seen: LogState
+) -> OutcomeRecord | None:
     """Return the newest outcome that the journal, folded into `store`, bears out; None if there is none.
 
     At most starts that is the last one in the topic, told by one or two look-ups in the store. The journal is read only
@@ -80,7 +82,7 @@ async def newest_outcome(journal: LogRecovery, store: ShardStore, place: Place, 
     return believed
 
 
-def _claim(record: OutcomeRecord, place: Place) -> _Claim | None:
+def _claim(record: OutcomeRecord, place: ShardId) -> _Claim | None:
     """Return what a record claims; None if it has not the form of an outcome of this shard."""
     key = record.key
     try:
@@ -141,7 +143,7 @@ async def is_command_at(journal: LogRecovery, offset: int, command_id: str, aggr
 
 
 async def borne_out(
-    journal: LogRecovery, store: ShardStore, place: Place, seen: LogState, records: Sequence[OutcomeRecord]
+    journal: LogRecovery, store: ShardStore, place: ShardId, seen: LogState, records: Sequence[OutcomeRecord]
 ) -> list[tuple[OutcomeRecord, Outcome]]:
     """Return those of these outcomes that the journal, folded into `store`, bears out, each with what it says.
 
@@ -158,7 +160,7 @@ async def borne_out(
     return [(claim.record, claim.outcome) for claim in believed]
 
 
-async def _chains(journal: LogReader, place: Place, seen: LogState, keys: Iterable[bytes]) -> dict[bytes, Chain]:
+async def _chains(journal: LogReader, place: ShardId, seen: LogState, keys: Iterable[bytes]) -> dict[bytes, Chain]:
     """Return the chains of these aggregates, read from the journal by the rule of every reader."""
     chains: dict[bytes, Chain] = {key: [] for key in keys}
     if not chains:

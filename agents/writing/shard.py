@@ -64,7 +64,7 @@ if TYPE_CHECKING:
         StoreFactory,
     )
     from annals.agents.writing.concurrency_limit import ConcurrencyLimit, Permit
-    from annals.agents.writing.decision_plan import Limits, Place
+    from annals.agents.writing.decision_plan import Limits, ShardId
     from annals.agents.writing.losses import Known
 
 log = structlog.get_logger(__name__)
@@ -92,7 +92,7 @@ class Shard:
     def __init__(
         self,
         decider: Decider[Any],
-        place: Place,
+        place: ShardId,
         limits: Limits,
         journal: ShardLog,
         stores: StoreFactory,

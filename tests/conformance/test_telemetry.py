@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from annals.agents.writing.batch import Place, Tally
+from annals.agents.writing.batch import ShardId, Tally
 from annals.testing import MemoryClock, MemoryTelemetry
 from annals.workers.decision_log import DecisionLog
 from annals.workers.telemetry import Metrics, ShardMetrics
@@ -48,7 +48,7 @@ class InMemory:
 class InPrometheus:
     def __init__(self) -> None:
         self._metrics = Metrics()
-        place = Place("person", "commands.person", 0, 1)
+        place = ShardId("person", "commands.person", 0, 1)
         self.telemetry = ShardMetrics(self._metrics, place, MemoryClock(), DecisionLog(place, 1_000))
 
     def read(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import CopyRecord, Ends, JournalRecord, OutcomeRecord
-from annals.agents.writing.batch import Limits, Place
+from annals.agents.writing.batch import Limits, ShardId
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.shard import Phase, Shard
 from annals.schemas.chain import seal
@@ -278,7 +278,7 @@ class Scene:
         self.source = WatchedSource(self.log.model.logs[TOPIC, 0], TOPIC, 0, self._offer)
         self.shard = Shard(
             PERSON,
-            Place("person", TOPIC, 0, partitions),
+            ShardId("person", TOPIC, 0, partitions),
             Limits(1_000_000, 4 << 20, 0, 0),
             self.log,  # type: ignore[arg-type] # what it has not it takes from the log
             self.stores,

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from aiohttp import ClientSession
 
-from annals.agents.writing.batch import Place
+from annals.agents.writing.batch import ShardId
 from annals.schemas.wire.dead_letter import REASONS
 from annals.workers.clock import SystemClock
 from annals.workers.decision_log import DecisionLog
@@ -55,7 +55,7 @@ async def test_a_worker_says_in_its_metrics_whether_it_is_ready(reasons: list[st
 @pytest.fixture
 def shard() -> tuple[Metrics, ShardMetrics]:
     metrics = Metrics()
-    place = Place("person", "commands.person", 0, 1)
+    place = ShardId("person", "commands.person", 0, 1)
     return metrics, ShardMetrics(metrics, place, SystemClock(), DecisionLog(place, 1_000_000))
 
 

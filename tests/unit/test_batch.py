@@ -11,7 +11,7 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import StoppedError
 from annals.agents.writing import batch as batch_module
-from annals.agents.writing.batch import PLAN_COMMANDS, Batch, Limits, Place, Tally
+from annals.agents.writing.batch import PLAN_COMMANDS, Batch, Limits, ShardId, Tally
 from annals.schemas.chain import read_block
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.snapshot import decode_snapshot
@@ -29,7 +29,7 @@ class Record(NamedTuple):
 
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 COMMAND_MS = 1_700_000_000_000
-PLACE = Place("person", "commands.person", 0, 1)
+PLACE = ShardId("person", "commands.person", 0, 1)
 LIMITS = Limits(1_000_000, 4 << 20, 0, 0)
 
 
@@ -194,7 +194,7 @@ def test_times_never_go_back_within_a_chain():
 def test_misplaced_commands_are_forwarded_once_and_then_dead_letters():
     partitions = 4
     home = partition_of(b"p-1", partitions)
-    bench = Bench(Place("person", "commands.person", (home + 1) % partitions, partitions))
+    bench = Bench(ShardId("person", "commands.person", (home + 1) % partitions, partitions))
     once = register(bench)
     twice = once._replace(headers=(("origin-partition", b"2"), ("origin-offset", b"7")))
     written = bench.decide(once, twice)
@@ -375,7 +375,7 @@ def test_only_events_have_a_time_that_is_ours():
     partitions = 4
     home = partition_of(b"p-1", partitions)
     elsewhere = next(f"p-{n}" for n in range(9) if partition_of(f"p-{n}".encode(), partitions) != home)
-    place = Place("person", "commands.person", home, partitions)
+    place = ShardId("person", "commands.person", home, partitions)
     bench = Bench(place, Limits(1_000_000, 4 << 20, 0, 1))
     written = bench.decide(register(bench), register(bench, elsewhere), bench.raw(b"p-1", b"no command"))
     assert [len(each) for each in (written.outcomes, written.snapshots, written.forwards, written.dead)] == [1] * 4

@@ -9,14 +9,14 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import JournalRecord, LogState, OutcomeRecord
-from annals.agents.writing.decision_plan import Place
+from annals.agents.writing.decision_plan import ShardId
 from annals.agents.writing.recovery import newest_outcome
 from annals.schemas.chain import seal
 from annals.schemas.cid import cid_of, cid_text
 from annals.workers.stores.memory import MemoryStore
 
 PERSON = REGISTRY["person"]
-PLACE = Place("person", "commands.person", 0, 1)
+PLACE = ShardId("person", "commands.person", 0, 1)
 NOBODYS = cid_text(cid_of(b"nobody's"))
 
 

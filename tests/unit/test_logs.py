@@ -10,7 +10,7 @@ import pytest
 import structlog
 
 from annals.agents.defects import Defect
-from annals.agents.writing.batch import Place, Tally
+from annals.agents.writing.batch import ShardId, Tally
 from annals.workers.decision_log import DecisionLog
 from annals.workers.logs import HARMLESS, PASSING, Unremarkable, configure_logs
 from annals.workers.repeats import LONGEST, MOST_LINES, OURS, WINDOW_S, Repeats
@@ -137,7 +137,7 @@ class Taken(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-PLACE = Place("person", "commands.person", 0, 4)  # where p-1 lives
+PLACE = ShardId("person", "commands.person", 0, 4)  # where p-1 lives
 SECRET = "what-nobody-may-read"
 COMMAND = {
     "id": "c-1",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.registered import deciders as registered_deciders
-from annals.agents.writing.batch import Limits, Place
+from annals.agents.writing.batch import Limits, ShardId
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.shard import Phase, Shard
 from annals.schemas.envelope import RecordedEvent
@@ -207,7 +207,7 @@ class MemoryAnnals:
         source = MemoryCommandSource(self.cluster.logs[topics.commands], *topics.commands, offer)
         shard = Shard(
             self._deciders[kind],
-            Place(kind, names.commands(kind), number, self._count),
+            ShardId(kind, names.commands(kind), number, self._count),
             Limits(COMMAND_BYTES, LIMITS["events"], 0, self._snapshot_every),
             KafkaShardLog(self._options, topics, transactional_id(names.events(kind), number), GROUP, "none"),
             partition.stores,

@@ -11,7 +11,7 @@ import structlog
 
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import StoreUnavailableError
-from annals.agents.writing.batch import Limits, Place
+from annals.agents.writing.batch import Limits, ShardId
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.losses import NOTHING
 from annals.agents.writing.shard import Phase, Shard
@@ -230,7 +230,7 @@ class Shards:
         settings, names = self._settings, self._names
         partitions = self._partitions[kind]
         decider = self._deciders[kind]
-        place = Place(kind, names.commands(kind), partition, partitions)
+        place = ShardId(kind, names.commands(kind), partition, partitions)
         topics = ShardTopics(
             kind=kind, partition=partition, names=names, limits=LIMITS, dead_partitions=self._dead_partitions
         )

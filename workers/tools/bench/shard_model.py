@@ -14,7 +14,7 @@ import orjson
 
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import Changes, Position, Stored, command_key
-from annals.agents.writing.batch import Batch, Limits, Place
+from annals.agents.writing.batch import Batch, Limits, ShardId
 from annals.schemas.cid import cid_of
 from annals.schemas.values.moments import recorded_at
 from annals.topics.catalog import EVENT_TOPIC_BYTES
@@ -65,7 +65,7 @@ class ShardModel:
         """Open an empty store with a worker's options."""
         self._decider = deciders()[KIND]
         self._codec = settings.compression
-        self._place = Place(KIND, TopicNames("").commands(KIND), 0, 1)
+        self._place = ShardId(KIND, TopicNames("").commands(KIND), 0, 1)
         self._limits = Limits(settings.max_command_bytes, EVENT_TOPIC_BYTES, 0, SNAPSHOT_EVERY)
         self._topics = ShardTopics(kind=KIND, partition=0, names=TopicNames(""), limits=LIMITS, dead_partitions=1)
         budget = StoreBudget(settings.store_cache_bytes, WRITE_BUFFER_BYTES)

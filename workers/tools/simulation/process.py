@@ -10,7 +10,7 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import Ends
-from annals.agents.writing.batch import Limits, Place
+from annals.agents.writing.batch import Limits, ShardId
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.losses import NOTHING
 from annals.agents.writing.shard import Phase, Shard
@@ -152,7 +152,7 @@ class Process:
 
         shard = Shard(
             world.deciders[kind],
-            Place(kind, names.commands(kind), partition, PARTITIONS),
+            ShardId(kind, names.commands(kind), partition, PARTITIONS),
             Limits(COMMAND_BYTES, LIMITS["events"], 0, world.plan.snapshot_every),
             KafkaShardLog(self._options, topics, transactional_id(names.events(kind), partition), GROUP, "none"),
             DiskStores(self, key),
