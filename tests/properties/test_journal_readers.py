@@ -17,7 +17,7 @@ from annals.topics.keys import keys_of
 from annals.topics.wire import encode_headers
 from annals.workers.audit import scan as surveying
 from annals.workers.audit import verify as verifying
-from annals.workers.audit.chains import Place
+from annals.workers.audit.chains import JournalId
 from annals.workers.audit.verify import verify_records
 from annals.workers.stores.memory import MemoryStore
 from chained import Sealed, chain, records, sealed
@@ -64,7 +64,7 @@ def by_the_rule(events: list[Sealed], partition: int) -> tuple[list[type], Remem
 def in_bulk(events: list[Sealed], partition: int) -> tuple[list[type], Report]:
     """What `annals verify` says of each record; headers are not what this is about."""
     found = [(*record[:3], encode_headers(record[3])) for record in records(events)]
-    report = verify_records(Place("person", "events.person", partition, PARTITIONS), found)
+    report = verify_records(JournalId("person", "events.person", partition, PARTITIONS), found)
     statuses: list[type] = [Counted] * len(events)
     for broken in report.broken:
         word = broken.reason.split(":")[0]

@@ -18,7 +18,7 @@ from annals.schemas.bulk import read_together
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Foreign, Gap, RememberingReader, Void
 from annals.topics.keys import keys_of, murmur2, partition_of
-from annals.workers.audit.chains import Chains, Place
+from annals.workers.audit.chains import Chains, JournalId
 from annals.workers.audit.report import Report
 from annals.workers.audit.scan import survey
 from annals.workers.stores.memory import MemoryStore
@@ -94,7 +94,7 @@ def test_a_reader_that_goes_on_says_the_same_wherever_it_does(journal: dict[str,
 
 @pytest.mark.parametrize(**by_name)
 def test_verification_says_the_same(journal: dict[str, Any]) -> None:
-    place = Place(journal["kind"], "events", journal["partition"], journal["partitions"])
+    place = JournalId(journal["kind"], "events", journal["partition"], journal["partitions"])
     report = Report()
     chains = Chains(place, report)
     for record in records(journal):  # one by one, so that each is a chunk's first

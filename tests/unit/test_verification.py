@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 
 from annals.topics.keys import partition_of
 from annals.topics.wire import encode_headers
-from annals.workers.audit.chains import Chains, Place
+from annals.workers.audit.chains import Chains, JournalId
 from annals.workers.audit.report import MOST_LISTED, Broken, Report
 from annals.workers.audit.scan import Survey, survey
 from annals.workers.audit.verify import verify_records
 from chained import TRACE, Sealed, chain, sealed
 from chained import records as decoded
 
-ALONE = Place("person", "events.person", 0, 1)
-MANY = Place("person", "events.person", 1, 3)  # where p-1 belongs
+ALONE = JournalId("person", "events.person", 0, 1)
+MANY = JournalId("person", "events.person", 1, 3)  # where p-1 belongs
 
 
 @pytest.fixture(params=["decoded", "as they stand"], autouse=True)
@@ -34,7 +34,7 @@ def records(events: list[Sealed], start: int = 0) -> list[Any]:
     return [(*each[:3], encode_headers(each[3])) for each in found] if AS_THEY_STAND else found
 
 
-def verified(events: list[Sealed], place: Place = ALONE, *, tolerates_void: bool = False) -> Report:
+def verified(events: list[Sealed], place: JournalId = ALONE, *, tolerates_void: bool = False) -> Report:
     return verify_records(place, records(events), Report(tolerates_void))
 
 

@@ -24,7 +24,7 @@ Head = tuple[int, bytes | None]  # the version and binary CID of the last event 
 START: Head = (0, None)
 
 
-class Place(NamedTuple):
+class JournalId(NamedTuple):
     """A partition of a kind's journal."""
 
     kind: str
@@ -49,7 +49,7 @@ class Chains:
 
     def __init__(
         self,
-        place: Place,
+        place: JournalId,
         report: Report,
         heads: Mapping[bytes, Head] | None = None,
         watched: bytes | None = None,

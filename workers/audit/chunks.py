@@ -14,7 +14,7 @@ from annals.workers.settings import client_options
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 
-    from annals.workers.audit.chains import Place
+    from annals.workers.audit.chains import JournalId
     from annals.workers.audit.journals import Journal
     from annals.workers.settings import Settings
 
@@ -27,7 +27,7 @@ CHUNK_OFFSETS: Final = 16_384
 class Chunk(NamedTuple):
     """A range of a journal, of which records of `only_key` are wanted, or all where that is None."""
 
-    place: Place
+    place: JournalId
     start: int
     end: int
     only_key: bytes | None

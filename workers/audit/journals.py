@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
-from annals.workers.audit.chains import Place
+from annals.workers.audit.chains import JournalId
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.settings import client_options
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 class Journal(NamedTuple):
     """One partition: its first offset, and the last stable one, behind which nothing is committed yet."""
 
-    place: Place
+    place: JournalId
     start: int
     end: int
 
@@ -40,7 +40,7 @@ async def find_journals(settings: Settings, kinds: Iterable[str], key: bytes | N
             topic = names.events(kind)
             partitions = partitions_of(client, topic)
             wanted = range(partitions) if key is None else [partition_of(key, partitions)]
-            places += [Place(kind, topic, partition, partitions) for partition in wanted]
+            places += [JournalId(kind, topic, partition, partitions) for partition in wanted]
         wheres = [(place.topic, place.partition) for place in places]
         found = await bounds(client, wheres)
         return [Journal(place, *found[where]) for place, where in zip(places, wheres, strict=True)]

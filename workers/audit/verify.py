@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, Final
 
 from annals.schemas.cid import cid_text
-from annals.workers.audit.chains import Chains, Place
+from annals.workers.audit.chains import Chains, JournalId
 from annals.workers.audit.chunks import CHUNK_OFFSETS, chunks_of, surveyor
 from annals.workers.audit.journals import find_journals
 from annals.workers.audit.processes import survey_in_processes
@@ -33,7 +33,7 @@ def silent(done: int, total: int) -> None:
     """Show no progress."""
 
 
-def verify_records(place: Place, records: Iterable[Record], report: Report | None = None) -> Report:
+def verify_records(place: JournalId, records: Iterable[Record], report: Report | None = None) -> Report:
     """Verify the records of one partition (offset, key, value, headers) in the journal's order, wherever they are from.
 
     A gap in offsets says nothing: transaction markers take them.
@@ -66,7 +66,7 @@ def verify_journals(
     journals = asyncio.run(find_journals(settings, kinds))
     _report_starts(journals, report)
     chunks = chain.from_iterable(chunks_of(journal) for journal in journals)
-    chains: dict[Place, Chains] = {}
+    chains: dict[JournalId, Chains] = {}
     for chunk, surveyed in _surveys(settings, journals, chunks, processes, progress):
         if chunk.place not in chains:
             chains = {chunk.place: Chains(chunk.place, report)}  # the partition before is done with, heads and all
