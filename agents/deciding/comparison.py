@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import UNSET
 
-from annals.schemas.values.constraints import hints, key_of
+from annals.schemas.values.constraints import key_of, type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -25,9 +25,9 @@ _NOTHING: Final[tuple[Any, ...]] = (None, [], {})  # what a state keeps of a mem
 @cache
 def _shared(command: type[Struct], state: type[Struct]) -> tuple[tuple[str, Callable[[Any], Hashable] | None], ...]:
     """The members that both have, each with its key to compare by."""
-    kept = hints(state)
+    kept = type_hints(state)
     return tuple(
-        (name, key_of(hint)) for name, hint in hints(command).items() if name in kept and name not in _NOT_KEPT
+        (name, key_of(hint)) for name, hint in type_hints(command).items() if name in kept and name not in _NOT_KEPT
     )
 
 

@@ -16,7 +16,7 @@ from msgspec import UNSET, Struct
 from annals.agents.testing import extremes
 from annals.schemas.data.complaints import complaints
 from annals.schemas.values import fields
-from annals.schemas.values.constraints import extras, hints, is_union, key_of, marks_of, takes_null
+from annals.schemas.values.constraints import extras, is_union, key_of, marks_of, takes_null, type_hints
 from annals.schemas.wire.strict_json import LEAST_INTEGER, MOST_INTEGER
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def structs(struct: type[S]) -> st.SearchStrategy[S]:
     required = {field.name for field in msgspec.structs.fields(struct) if field.required}
     members = {
         name: values(hint) if name in required else st.one_of(st.just(UNSET), values(hint))
-        for name, hint in hints(struct).items()
+        for name, hint in type_hints(struct).items()
     }
     defaults = {f.name: f.default for f in msgspec.structs.fields(struct) if f.default is not msgspec.NODEFAULT}
 

@@ -9,7 +9,7 @@ import msgspec
 
 from annals.agents.aggregates import REGISTRY
 from annals.schemas.json_schemas.examples import example_of
-from annals.schemas.values.constraints import extras, hints, takes_null
+from annals.schemas.values.constraints import extras, takes_null, type_hints
 from generator.markdown import code, fenced, first_sentence, table
 from generator.rules import rules_of
 from generator.type_names import TypeNames
@@ -76,7 +76,7 @@ def _example(decider: Decider[Any], name: str) -> str:
 
 def _repeats_a_command(event: type, rows: Any) -> bool:
     """Whether an event's members are those of the command that it follows."""
-    return any(event in row.events and hints(event) == hints(row.command) for row in rows.values())
+    return any(event in row.events and type_hints(event) == type_hints(row.command) for row in rows.values())
 
 
 def _where(row: On) -> str:
@@ -91,7 +91,7 @@ def _events(row: On, decider: Decider[Any]) -> str:
 
 
 def _members(struct: type, types: TypeNames) -> str:
-    annotations = hints(struct)
+    annotations = type_hints(struct)
     shown = []
     for field in msgspec.structs.fields(struct):
         name, annotation = field.encode_name, annotations[field.name]

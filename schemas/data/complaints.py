@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from annals.schemas.data.predicates import breaks_rule
 from annals.schemas.outcome import LONGEST_PATH
-from annals.schemas.values.constraints import extras, hints, key_of, marks_of, takes_null
+from annals.schemas.values.constraints import extras, key_of, marks_of, takes_null, type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -119,7 +119,7 @@ def _offending(is_well: Callable[[Sequence[Any]], bool], items: list[Any]) -> It
 
 
 def _of_members(struct: type[Struct], data: dict[str, Any], path: str) -> Iterator[Problem]:
-    annotations = hints(struct)
+    annotations = type_hints(struct)
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
     for name, field in fields.items():
         if name in data:

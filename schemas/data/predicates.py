@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_origin
 from msgspec import UNSET, Struct
 from msgspec.structs import fields
 
-from annals.schemas.values.constraints import extras, hints, key_of, marks_of
+from annals.schemas.values.constraints import extras, key_of, marks_of, type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -64,7 +64,7 @@ def exceeds_bound(annotation: Any) -> Predicate | None:
 
 
 def _exceeds_in_struct(struct: type[Struct]) -> Predicate | None:
-    annotations = hints(struct)
+    annotations = type_hints(struct)
     members = [
         (field.encode_name, predicate)
         for field in fields(struct)
@@ -84,7 +84,7 @@ def _of_any(predicate: Predicate) -> Predicate:
 def _of_struct(struct: type[Struct]) -> Iterator[Predicate]:
     members = [
         (name, predicate)
-        for name, annotation in hints(struct).items()
+        for name, annotation in type_hints(struct).items()
         if (predicate := breaks_rule(annotation)) is not None
     ]
     if members:

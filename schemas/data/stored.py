@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union, get_arg
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from annals.schemas.values.constraints import hints, is_union, marks_of, takes_null
+from annals.schemas.values.constraints import is_union, marks_of, takes_null, type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +55,7 @@ def _bare(annotation: Any) -> Any:
 
 
 def _twin(struct: type[Struct]) -> type[Struct]:
-    annotations = hints(struct)
+    annotations = type_hints(struct)
     fields: list[Any] = []
     for field in msgspec.structs.fields(struct):
         bare = _bare(annotations[field.name])
@@ -85,7 +85,7 @@ def _nested_maker(annotation: Any) -> Maker | None:
 
 def _struct_maker(struct: type[Struct]) -> Maker:
     attributes = {field.encode_name: field.name for field in msgspec.structs.fields(struct)}
-    annotations = hints(struct)
+    annotations = type_hints(struct)
     nested = [
         (name, maker)
         for name, attribute in attributes.items()

@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from annals.schemas.data.validation import Validator
 from annals.schemas.values import fields
-from annals.schemas.values.constraints import hints, is_union, marks_of
+from annals.schemas.values.constraints import is_union, marks_of, type_hints
 
 if TYPE_CHECKING:
     from annals.schemas.messages import Message
@@ -61,7 +61,7 @@ def example_of(kind: str, message: type[Message]) -> Json | None:
 
 
 def _object(kind: str, struct: type[Struct], needed: set[str]) -> Json:
-    annotations = hints(struct)
+    annotations = type_hints(struct)
     return {
         field.encode_name: _value(kind, field.encode_name, annotations[field.name])
         for field in msgspec.structs.fields(struct)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from annals.schemas.data.complaints import complaints
-from annals.schemas.values.constraints import hints
+from annals.schemas.values.constraints import type_hints
 from annals.schemas.values.fields import Count, Score, Text
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def parameter_problems(parameters: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _known(parameters: dict[str, Any]) -> dict[str, Any]:
     """The parameters without the members that nothing is known of."""
-    known = {name: parameters[name] for name in hints(Parameters).keys() & parameters.keys()}
+    known = {name: parameters[name] for name in type_hints(Parameters).keys() & parameters.keys()}
     if isinstance(methodology := known.get("methodology"), dict):
-        known["methodology"] = {name: methodology[name] for name in hints(Methodology).keys() & methodology.keys()}
+        known["methodology"] = {name: methodology[name] for name in type_hints(Methodology).keys() & methodology.keys()}
     return known
 
 

@@ -65,7 +65,7 @@ def takes_null(annotation: Any) -> bool:
 
 
 @cache
-def hints(struct: type) -> dict[str, Any]:
+def type_hints(struct: type) -> dict[str, Any]:
     """The members of a struct type with their annotations, marks included, in order."""
     return get_type_hints(struct, include_extras=True)
 

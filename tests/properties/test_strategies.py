@@ -16,7 +16,7 @@ from annals.schemas.data.complaints import complaints
 from annals.schemas.kinds import document, workflow
 from annals.schemas.messages import Message, Part
 from annals.schemas.values import fields
-from annals.schemas.values.constraints import UNORDERED, checked, hints, marks_of
+from annals.schemas.values.constraints import UNORDERED, checked, marks_of, type_hints
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +87,7 @@ def test_numbers_lists_and_maps_reach_their_ends() -> None:
     assert find(values(fields.Number), lambda number: number == 5e-324)
     assert find(values(document.Tags), lambda tags: len(tags) == 50)
     assert find(values(document.Tags), lambda tags: tags == []) == []
-    steps = hints(workflow.DefineWorkflow)["steps"]
+    steps = type_hints(workflow.DefineWorkflow)["steps"]
     assert len(find(values(steps), lambda steps: len(steps) == 100)) == 100
 
 

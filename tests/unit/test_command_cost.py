@@ -14,7 +14,7 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import Aggregate
 from annals.agents.writing.evaluation import Rejection, evaluate, parsed
 from annals.schemas import outcome
-from annals.schemas.values.constraints import hints, marks_of
+from annals.schemas.values.constraints import marks_of, type_hints
 from annals.schemas.wire.dead_letter import DeadLetter
 from annals.schemas.wire.reading import read_command
 
@@ -99,7 +99,7 @@ def _members() -> Iterator[tuple[str, str, str]]:
     for kind, decider in REGISTRY.items():
         for name, command in decider.commands.items():
             for field in msgspec.structs.fields(command):
-                annotation = hints(command)[field.name]
+                annotation = type_hints(command)[field.name]
                 if marks_of(annotation)[0] is str and repr(annotation) in seen:
                     continue
                 seen.add(repr(annotation))
@@ -135,7 +135,7 @@ TEXTS = (
 @pytest.mark.parametrize(("kind", "name", "member"), list(_members()))
 def test_a_member_of_a_megabyte_costs_a_moment(kind: str, name: str, member: str, slowness: float) -> None:
     decider = REGISTRY[kind]
-    annotation = hints(decider.commands[name])[_attribute(decider.commands[name], member)]
+    annotation = type_hints(decider.commands[name])[_attribute(decider.commands[name], member)]
     shape = get_origin(marks_of(annotation)[0])
     fills = [_many(UNITS[0]), _valid_text(TEXTS[1])]
     if shape is list or shape is dict or marks_of(annotation)[0] is dict:
