@@ -2,9 +2,9 @@
 
     bench/mutants.py [MODULE ...]
 
-Modules are files of `schemas`, `topics` or `agents`; by default those of MODULES. All happens in a copy, which the tests
-import by PYTHONPATH, so that an interrupted run leaves nothing behind. The exit status is 1 where a mutant survived that
-bench/MUTANTS.md does not judge.
+Modules are files of `schemas`, `topics` or `agents`; by default those of MODULES. All happens in a copy, which the
+tests import by PYTHONPATH, so that an interrupted run leaves nothing behind. The exit status is 1 where a mutant
+survived that bench/MUTANTS.md does not judge.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Final
 ROOT: Final = Path(__file__).parents[1]
 JUDGED: Final = ROOT / "bench/MUTANTS.md"
 COPIED: Final = ("agents", "schemas", "topics", "workers", "src", "tests", "docs", "examples", "pyproject.toml")
-COSMIC_RAY: Final = ("tool", "run", "--quiet", "--from", "cosmic-ray==8.7.0", "cosmic-ray")
+COSMIC_RAY: Final = ("tool", "run", "--quiet", "--from", "cosmic-ray==8.7.0")
 TIMEOUT_S: Final = 60
 # The tests that are to see what a module does wrong: those of the module, not of all that stands on it.
 MODULES: Final = {
@@ -32,6 +32,8 @@ MODULES: Final = {
     "schemas/journal_reader.py": ("test_journal_reader.py",),
     "topics/keys.py": ("test_topic_keys.py",),
 }
+# In these modules `|` stands in annotations alone, which nothing evaluates.
+LEFT_OUT: Final = ["core/ReplaceBinaryOperator_BitOr_.*"]
 PLANTED: Final = "raise AssertionError('planted')\n"
 
 
@@ -68,9 +70,7 @@ def survivors_of(copy: Path, module: str) -> list[str]:
     text = file.read_text()
     if _run(copy, command).returncode:
         raise SystemExit(f"{module}: the tests are red before anything is changed")
-    file.write_text(
-        text.replace("from __future__ import annotations\n", f"from __future__ import annotations\n{PLANTED}")
-    )
+    file.write_text(f"{text}\n{PLANTED}")
     if not _run(copy, command).returncode:
         raise SystemExit(f"{module}: a planted fault was not seen: the tests import another copy")
     file.write_text(text)
@@ -80,23 +80,32 @@ def survivors_of(copy: Path, module: str) -> list[str]:
         f"[cosmic-ray]\nmodule-path = {json.dumps([module])}\ntimeout = {TIMEOUT_S}.0\nexcluded-modules = []\n"
         f"test-command = {json.dumps(' '.join(command))}\n"
         '[cosmic-ray.distributor]\nname = "local"\n'
+        f"[cosmic-ray.filters.operators-filter]\nexclude-operators = {json.dumps(LEFT_OUT)}\n"
     )
     uv = ROOT / ".uv/bin/uv"
-    for words in (("init", config.name, session.name), ("exec", config.name, session.name)):
+    for words in (
+        ("cosmic-ray", "init", config.name, session.name),
+        ("cr-filter-operators", session.name, config.name),
+        ("cosmic-ray", "exec", config.name, session.name),
+    ):
         _run(copy, [uv, *COSMIC_RAY, *words], check=True)
-    dump = _run(copy, [uv, *COSMIC_RAY, "dump", session.name], check=True).stdout
-    results = [json.loads(line) for line in dump.splitlines()]
-    survived = [_line(item, text) for item, result in results if result and result["test_outcome"] == "survived"]
+    dump = _run(copy, [uv, *COSMIC_RAY, "cosmic-ray", "dump", session.name], check=True).stdout
+    results = [(item, result) for item, result in map(json.loads, dump.splitlines()) if _was_run(result)]
+    survived = [_line(item, text) for item, result in results if result["test_outcome"] == "survived"]
     print(f"{module}: {len(results)} mutants, {len(survived)} survived", flush=True)
     return survived
 
 
 def _line(item: dict[str, object], text: str) -> str:
-    """Return what tells a mutant from others, whatever the number of its line: module, operator and the line as it was."""
+    """Return what tells a mutant from others wherever its line stands: module, operator and the line as it was."""
     (mutation,) = item["mutations"]  # type: ignore[misc]
     line = text.splitlines()[mutation["start_pos"][0] - 1].strip()
     operator = mutation["operator_name"].removeprefix("core/")
     return f"`{mutation['module_path']}` {operator}: `{line}`"
+
+
+def _was_run(result: dict[str, object] | None) -> bool:
+    return result is not None and result["worker_outcome"] != "skipped"
 
 
 def _found(copy: Path, names: tuple[str, ...]) -> list[Path]:
