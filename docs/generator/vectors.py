@@ -1,7 +1,7 @@
 """docs/reference/vectors.json: what a reader or producer in any language must say of blocks, keys and journals.
 
 The verdicts are written here by hand, from the contract. The project's own readers are held to them by
-tests/unit/test_vectors.py, as are the auditor and the examples in other languages.
+tests/unit/agents/folding/test_vectors.py, as are the auditor and the examples in other languages.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ IGNORED = shutil.ignore_patterns("__pycache__", ".*_cache")
 REGISTRY = "agents/aggregates/__init__.py"
 # The whole of `make check` but the tests of everything else, this one among them.
 TESTS = (
-    "tests/unit/test_vehicle.py tests/unit/test_state_versions.py tests/unit/test_golden_events.py "
-    "tests/unit/test_published_schemas.py tests/unit/test_asyncapi.py tests/unit/test_machine.py "
+    "tests/unit/test_vehicle.py tests/unit/agents/deciding/test_state_versions.py "
+    "tests/unit/schemas/test_golden_events.py tests/unit/agents/test_published_schemas.py "
+    "tests/unit/topics/test_asyncapi.py tests/unit/agents/deciding/test_machine.py "
     "tests/properties/test_aggregate_laws.py -k 'vehicle or golden or published or asyncapi or machine'"
 )
 

@@ -56,7 +56,7 @@ def test_a_new_aggregate_passes_every_check(copy: Path) -> None:
     run("python docs/generate.py --check", copy)
     assert "0 differences" in run("annals schemas check", copy)
     tests = "test_parking_lot test_state_versions test_golden_events test_published_schemas test_asyncapi test_machine"
-    names = " ".join(f"tests/unit/{name}.py" for name in tests.split())
+    names = " ".join(str(next((copy / "tests/unit").rglob(f"{name}.py"))) for name in tests.split())
     chosen = "-k 'parking_lot or golden or published or asyncapi or machine'"
     run(f"pytest -q -p no:cacheprovider {names} tests/properties/test_aggregate_laws.py {chosen}", copy)
     assert '    "parking_lot": PARKING_LOT,\n' in (copy / "agents/aggregates/__init__.py").read_text()
@@ -97,7 +97,8 @@ def test_a_new_version_is_read_through_its_upcaster_and_passes_the_checks(copy: 
     assert said.count("new version") == len(VERSIONED)
     assert "0 of them break" in said
     run("annals schemas export schemas/json", copy)
-    tests = "tests/unit/test_golden_events.py tests/unit/test_former_versions.py tests/properties/test_upcasting.py"
+    schemas = "tests/unit/schemas"
+    tests = f"{schemas}/test_golden_events.py {schemas}/test_former_versions.py tests/properties/test_upcasting.py"
     run(f"pytest -q -p no:cacheprovider {tests} tests/unit/test_*_1.py tests/unit/test_*_2.py", copy)
 
 
@@ -114,7 +115,7 @@ def test_a_member_renamed_in_a_new_version_is_read_from_the_old_one(copy: Path) 
     ).replace("(RenamePerson):", "(RenamePerson, kw_only=True):", 1)
     schema.write_text(text[:begin] + changed)
     before = (copy / "tests/golden/events/person.json").read_text()
-    tests = "tests/unit/test_person_person_renamed_1.py tests/unit/test_golden_events.py"
+    tests = "tests/unit/test_person_person_renamed_1.py tests/unit/schemas/test_golden_events.py"
     run(f"pytest -q -p no:cacheprovider {tests} -k person", copy, status=1)
     former.write_text(former.read_text().replace("return {**data}", 'return {**data, "noted": False}'))
     test = copy / "tests/unit/test_person_person_renamed_1.py"

