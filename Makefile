@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-examples check bench chaos docs format clean
+.PHONY: help setup demo test test-examples check bench mutants chaos docs format clean
 
 # The oldest one that will do is asked for by name where plain python3 is older.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -60,6 +60,9 @@ check: setup ## Format, lint, types, imports, current docs, unit and property te
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/annals schemas check
 	$(BIN)/pytest tests/unit tests/properties tests/simulation -m 'not slow'
+
+mutants: setup ## Change the pure parts piece by piece, and see a test go red (MODULES="topics/keys.py" for some)
+	$(BIN)/python bench/mutants.py $(MODULES)
 
 bench: setup ## Measure, with the baselines, and write bench/RESULTS.md
 	$(BIN)/annals bench --write bench

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from annals.schemas.chain import ForeignError
 from annals.schemas.cid import CID_PREFIX
 from annals.schemas.journal_reader import (
     Counted,
@@ -17,6 +18,7 @@ from annals.schemas.journal_reader import (
     RememberingReader,
     Void,
     classify_link,
+    read_record,
 )
 from annals.topics.keys import keys_of
 from chained import Sealed, chain, sealed
@@ -40,6 +42,7 @@ def statuses(events: list[Sealed], by: RememberingReader | None = None) -> list[
         (1, None, (0, None), False, LinkStatus.COUNTED),
         (2, CID_1, (1, CID_1), False, LinkStatus.COUNTED),
         (2, CID_1, (1, CID_1), True, LinkStatus.COUNTED),
+        (int("1000"), CID_1, (999, CID_1), False, LinkStatus.COUNTED),  # no number that Python has only once
         (1, None, (1, CID_1), False, LinkStatus.VOID),
         (2, CID_2, (1, CID_1), False, LinkStatus.VOID),
         (2, None, (1, CID_1), False, LinkStatus.VOID),
@@ -151,3 +154,29 @@ def _event(event: Sealed) -> dict[str, Any]:
     from annals.schemas.chain import read_block
 
     return read_block("person", event.value)
+
+
+@pytest.mark.parametrize("key", [None, b"p-0", b"p-2", b"", b"p-1 "])
+def test_a_record_whose_key_is_not_its_aggregates_id_is_foreign(key: bytes | None) -> None:
+    (event,) = chain("p-1", 1)
+    assert read_record("person", event.key, event.value) == _event(event)
+    with pytest.raises(ForeignError, match="key"):
+        read_record("person", key, event.value)
+    assert type(reader().read(0, key, event.value)) is Foreign
+
+
+def test_the_next_version_counts_in_a_chain_of_any_length() -> None:
+    """Goes red where versions are compared by identity."""
+    first = sealed("p-1", 1_000, CID_1)
+    own = RememberingReader("person", keys_of(0, 1), {b"p-1": KeptEnd(999, CID_1)})
+    assert type(own.read(0, first.key, first.value)) is Counted
+
+
+def test_a_version_that_is_left_out_is_a_gap_also_where_it_names_the_chains_end() -> None:
+    (first,) = chain("p-1", 1)
+    skipped = sealed("p-1", 3, first.cid)
+    assert statuses([first, skipped]) == [Counted, Gap]
+
+
+def test_the_first_event_of_an_aggregate_that_belongs_elsewhere_is_foreign() -> None:
+    assert statuses(chain(ELSEWHERE, 2), reader(4)) == [Foreign, Foreign]
