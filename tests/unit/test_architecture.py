@@ -131,3 +131,9 @@ def test_the_pure_modules_are_named_in_the_contract() -> None:
     assert set(PURE) <= set(pure["forbidden_modules"])
     packages = {"annals.schemas", "annals.topics", "annals.agents.aggregates", "annals.agents.deciding"}
     assert packages <= set(pure["source_modules"])
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """The test folders are no packages: pytest takes a second file of a name for the first, and collects neither."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
