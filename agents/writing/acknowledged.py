@@ -103,7 +103,7 @@ class Acknowledged:
             if record is not None and counts(store, self._place.kind, record):
                 last = EventAt(position.last_offset, position.last_cid)
         self.known = Known(seen.journal_end, last)
-        more = seen.accepted_until, seen.last_command, seen.last_outcome, seen.others
+        more = seen.accepted_until, seen.last_command, seen.last_outcome, seen.unsure_until, seen.others
         self.metadata = GroupMetadata(seen.journal_end, last, *more)
         self._reached = Ends(0, seen.journal_end, seen.outcomes_end, seen.commands_end)
         self._is_doubted = False
@@ -114,7 +114,15 @@ class Acknowledged:
         if position is not None:
             known = Known(position.offset + 1, EventAt(position.last_offset, position.last_cid))  # and the marker
         decided = RecordAt(command.offset, digest_of(command.value))
-        return Next(known, self.metadata._replace(journal_end=known.end, last=known.last, command=decided))
+        unsure_until = self.metadata.unsure_until if command.offset + 1 < self.metadata.unsure_until else 0
+        metadata = self.metadata._replace(
+            journal_end=known.end, last=known.last, command=decided, unsure_until=unsure_until
+        )
+        return Next(known, metadata)
+
+    def be_unsure(self, until: int) -> None:
+        """Know with each commit, until all below an offset is decided, that some of it may have been before."""
+        self.metadata = self.metadata._replace(unsure_until=until)
 
     def committed(self, known: Known, metadata: GroupMetadata) -> None:
         """Take what is known after a commit."""

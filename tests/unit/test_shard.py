@@ -305,9 +305,16 @@ class Telemetry:
 
 
 class Scene:
-    def __init__(self, *, partitions: int = 1, concurrency_limit: ConcurrencyLimit | None = None, **more: Any) -> None:
+    def __init__(
+        self,
+        *,
+        partitions: int = 1,
+        concurrency_limit: ConcurrencyLimit | None = None,
+        log: MemoryLog | None = None,
+        **more: Any,
+    ) -> None:
         self.log, self.stores, self.source, self.clock, self.told = (
-            MemoryLog(),
+            log or MemoryLog(),
             MemoryStores(),
             Source(),
             Clock(),
@@ -937,6 +944,31 @@ async def test_with_the_groups_offset_lost_what_was_forwarded_is_not_forwarded_a
     assert scene.source.begins == [0, 0]
     assert scene.log.forwards == []
     assert [outcome["command_id"] for outcome in scene.log.outcomes] == ["c-1", "c-3"]
+
+
+async def test_what_the_next_one_commits_behind_a_lost_offset_does_not_hide_that_more_was_forwarded():
+    scene = Scene(partitions=2)
+    scene.log.remembers = True
+    scene.log.more = {"commands_stable": 3, "commands_end": 3}
+    scene.command("Ada")
+    async with running(scene):
+        await scene.answered(1)
+    assert (scene.log.committed, scene.log.metadata.unsure_until) == (1, 3)
+    scene.command("Bea", aggregate_id="p-3")
+    scene.command("Cleo", type_="RenamePerson")
+    scene.log.copied = [copy_of(scene, 1)]
+    scene = successor(scene)
+    async with running(scene):
+        await scene.answered(2)
+    assert scene.log.forwards == []
+    assert scene.log.metadata.unsure_until == 0
+
+
+def successor(scene: Scene) -> Scene:
+    """Another worker's shard of the same topics, with a store of its own."""
+    later = Scene(partitions=scene.shard.place.partitions, log=scene.log)
+    later.source.commands += scene.source.commands
+    return later
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,7 @@ async def accept(settings: Settings, kind: str, comparison: Comparison) -> None:
             max(comparison.known_until, known.accepted_until, known.last.offset + 1 if known.last else 0),
             known.command if kept["command"] else None,
             known.outcome if kept["outcome"] else None,
+            known.unsure_until,
             known.others,
         )
         offset = comparison.next_command if is_sure and comparison.next_command is not None else start

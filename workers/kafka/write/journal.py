@@ -171,6 +171,7 @@ class KafkaShardLog:
             accepted_until=known.accepted_until,
             last_command=known.command,
             last_outcome=known.outcome,
+            unsure_until=known.unsure_until,
             others=known.others,
         )
 
