@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from annals.agents.ports import Ends, LostEndError, StaleStateError, StoppedError
 from annals.agents.writing.losses import Known, counts, lost, record_at, require_end, require_known, require_records
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, RecordAt, digest_of
@@ -16,6 +18,9 @@ from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, 
 if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, LogState, OutcomeRecord, Position, ShardLog, ShardStore
     from annals.agents.writing.decision_plan import Place
+
+
+log = structlog.get_logger(__name__)
 
 
 class Next(NamedTuple):
@@ -64,11 +69,21 @@ class Acknowledged:
             if known.last is not None and seen.journal_stable <= known.last.offset:
                 require_end(self._place, known, seen.journal_end)
 
-    def require_end_of(self, newest: OutcomeRecord, seen: LogState) -> None:
-        """Where the group's offset is lost, let no journal pass that ends below what the newest outcome says."""
+    def tell_end_of(self, newest: OutcomeRecord, seen: LogState) -> None:
+        """Where the group's offset is lost, tell of a journal that ends below what the newest outcome says.
+
+        It stops nothing: whoever may write to outcomes can write that, and would stop the shard for good.
+        """
         end = newest.journal_end or 0
-        if seen.committed_journal_end is None and end > seen.accepted_until:
-            require_end(self._place, Known(end), seen.journal_end)
+        if seen.committed_journal_end is None and end > max(seen.accepted_until, seen.journal_end):
+            log.error(
+                "an outcome says that the journal reached further",
+                kind=self._place.kind,
+                partition=self._place.partition,
+                outcome_of=newest.command_offset,
+                said=end,
+                journal_end=seen.journal_end,
+            )
 
     def _all_known(self, seen: LogState) -> list[Known]:
         """Return what is known of the journal: by the group's offset, and by this worker unless it was given up."""

@@ -168,7 +168,7 @@ class Opening:
         assert self.store is not None  # noqa: S101 - `_folded` opened it
         newest = await newest_outcome(self._journal, self.store, self._place, seen)
         if newest is not None:
-            self._acknowledged.require_end_of(newest, seen)
+            self._acknowledged.tell_end_of(newest, seen)
         return await next_command(
             self._journal, self.store, self._place, seen, newest, self._answers, accept_expired=self._accept_expired
         )

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
@@ -601,14 +602,17 @@ async def test_an_outcome_that_the_journal_does_not_bear_out_passes_no_command_o
     assert scene.source.begins == [0]
 
 
-async def test_an_end_that_was_cut_off_is_known_by_an_outcome_that_the_journal_bears_out():
+async def test_an_end_that_only_an_outcome_knows_stops_nothing_and_is_told():
     scene = Scene()
     head = cid_text(scene.log.append())
     scene.command("Ada")
     scene.log.hints = [hint("c-0", 1, head, offset=0, journal_end=9)]
-    async with running(scene):
-        await scene.until(Phase.STOPPED)
-    assert "ends at offset 2, and it reached 9 before" in scene.shard.reason
+    with capture_logs() as said:
+        async with running(scene):
+            await scene.until(Phase.OPEN)
+    assert scene.source.begins == [1]
+    (told,) = [each for each in said if each["event"] == "an outcome says that the journal reached further"]
+    assert (told["log_level"], told["said"], told["journal_end"]) == ("error", 9, 2)
 
 
 async def test_it_waits_for_a_strangers_transaction_on_the_journal():
