@@ -141,7 +141,8 @@ class MemoryLog:
         return self.commands[offset] if offset < len(self.commands) else None
 
     async def outcomes_of(self, commands):
-        return self.promises
+        for promise in self.promises:
+            yield promise
 
     async def read_commands(self, start, stop):
         yield [record for record in self.commands if start <= record.offset < stop]
