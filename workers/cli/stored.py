@@ -71,7 +71,8 @@ def migrate(settings: Settings, kind: str | None, *, dry_run: bool, as_json: boo
             )
         click.echo(
             f"{result.events:,} events, {result.upcast:,} of them in a former version, "
-            f"{len(result.failures) + result.more:,} that cannot be read; {result.outdated:,} snapshots out of date, {result.rewritten:,} of them made anew"
+            f"{len(result.failures) + result.more:,} that cannot be read; {result.outdated:,} snapshots out of "
+            f"date, {result.rewritten:,} of them made anew"
         )
         for each in result.too_large:
             click.echo(f"the snapshot of {each} is larger than its topic takes, and left out")
