@@ -1,4 +1,4 @@
-"""`annals journal accept` over several partitions and kinds: each is judged by itself, and only what may be is written."""
+"""`annals journal accept` over several partitions and kinds: each is judged by itself, and only some are written."""
 
 import asyncio
 import json
