@@ -125,9 +125,10 @@ class Cluster:
             (told,) = self._admin.describe_user_scram_credentials([name]).values()
             try:
                 told.result(30)
-                return
             except KafkaException:
                 assert time.monotonic() < deadline, name
+            else:
+                return
 
     def environment(self, **settings: str) -> dict[str, str]:
         return own_environment(
