@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from annals.topics.group_metadata import EventAt, GroupMetadata, RecordAt
@@ -164,14 +164,21 @@ def command_key(key: bytes, command_id: bytes) -> bytes:
     return len(key).to_bytes(LENGTH, "big") + key + command_id
 
 
+VOIDS_BYTES: Final = 16 << 20
+VOID_BYTES: Final = 400  # of one in memory, beside key and command id
+
+
 class ShardStore(Protocol):
-    """A fold of one journal partition that carries its position, and can be thrown away."""
+    """A fold of one journal partition that carries its position, and can be thrown away.
+
+    voids: those with CIDs beyond one, in the order of their CIDs, of about so many bytes; one at least if there is one.
+    """
 
     def position(self) -> Position: ...
     def aggregate(self, key: bytes) -> Stored | None: ...
     def command(self, command: bytes) -> CommandEvents | None: ...
     def is_void(self, cid: bytes) -> bool: ...
-    def voids(self) -> dict[bytes, tuple[bytes, bytes]]: ...
+    def voids(self, after: bytes = b"", most_bytes: int = VOIDS_BYTES) -> dict[bytes, tuple[bytes, bytes]]: ...
     def apply(self, changes: Changes) -> None: ...
     def close(self) -> None: ...
 
@@ -232,6 +239,7 @@ class LogState(NamedTuple):
     accepted_until: int = 0
     last_command: RecordAt | None = None
     last_outcome: RecordAt | None = None
+    unsure_until: int = 0
     others: str = ""
 
 
@@ -282,7 +290,7 @@ class ShardLog(Protocol):
     def read_commands(self, start: int, stop: int) -> AsyncIterator[Sequence[CommandRecord]]: ...
     def copies(self, tell: Callable[[str], None]) -> AsyncIterator[list[CopyRecord]]: ...
     def dead_letters(self) -> AsyncIterator[list[DeadLetterRecord]]: ...
-    async def outcomes_of(self, commands: set[tuple[bytes, bytes]]) -> list[OutcomeRecord]: ...
+    def outcomes_of(self, commands: Collection[tuple[bytes, bytes]]) -> AsyncIterator[OutcomeRecord]: ...
     def writes(self) -> Writes: ...
     def throttled_s(self) -> float: ...
     async def commit(

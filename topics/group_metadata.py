@@ -17,7 +17,7 @@ _OFFSET: Final = re.compile(r"\d{1,19}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 _AT: Final = "@"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
-_OURS: Final = frozenset({"journal", "last", "accepted", "command", "outcome"})
+_OURS: Final = frozenset({"journal", "last", "accepted", "unsure", "command", "outcome"})
 _MOST_OTHERS: Final = 1_024  # characters; brokers refuse a commit with more than 4,096 (`offset.metadata.max.bytes`)
 
 
@@ -53,7 +53,8 @@ class GroupMetadata(NamedTuple):
 
     journal_end: where it ended, None if the offset is not of this project's or a person must not rely on it; last: the
     last event that counts; accepted_until: what was known of the journal below this offset, a person gave up
-    (`annals journal accept`). command, outcome: the last decided command, and the last outcome that was written.
+    (`annals journal accept`). unsure_until: an earlier offset was lost, and commands from this one to below that may
+    have been answered before. command, outcome: the last decided command, and the last outcome that was written.
     others: the words of a later release, as they were.
     """
 
@@ -62,6 +63,7 @@ class GroupMetadata(NamedTuple):
     accepted_until: int = 0
     command: RecordAt | None = None
     outcome: RecordAt | None = None
+    unsure_until: int = 0
     others: str = ""
 
     def encode(self) -> str:
@@ -73,6 +75,8 @@ class GroupMetadata(NamedTuple):
             words.append(f"last={cid_text(self.last.cid)}{_AT}{self.last.offset}")
         if self.accepted_until:
             words.append(f"accepted={self.accepted_until}")
+        if self.unsure_until:
+            words.append(f"unsure={self.unsure_until}")
         for name, record in (("command", self.command), ("outcome", self.outcome)):
             if record is not None:
                 words.append(f"{name}={record.digest}{_AT}{record.offset}")
@@ -93,6 +97,7 @@ def decode_metadata(text: str) -> GroupMetadata:
         _offset(words.get("accepted")) or 0,
         _record_at(words.get("command")),
         _record_at(words.get("outcome")),
+        _offset(words.get("unsure")) or 0,
         _others(words),
     )
 

@@ -99,11 +99,13 @@ class Opening:
         async with self._folding:
             working_set = await self._folded(seen, last)
         next_offset = await self._find_next(seen)
-        # An offset that this project committed tells all, unless it is behind what was decided: then, as without one,
-        # what came before the fence may have been forwarded.
+        # An offset that this project committed tells all, unless it is behind what was decided or was itself committed
+        # after a loss: then, as without one, what came before the fence may have been forwarded.
         is_ours = seen.committed_journal_end is not None
         is_complete = is_ours and next_offset == seen.committed
-        self._answers.begin(next_offset, 0 if is_complete else seen.commands_stable)
+        unsure_until = seen.unsure_until if is_complete else seen.commands_stable
+        self._answers.begin(next_offset, unsure_until)
+        self._acknowledged.be_unsure(unsure_until)  # this one's commits would seem complete to the next one that opens
         return Opened(working_set, seen.journal_end, next_offset, seen.committed or 0 if is_ours else 0)
 
     async def close_store(self) -> None:
@@ -166,7 +168,7 @@ class Opening:
         assert self.store is not None  # noqa: S101 - `_folded` opened it
         newest = await newest_outcome(self._journal, self.store, self._place, seen)
         if newest is not None:
-            self._acknowledged.require_end_of(newest, seen)
+            self._acknowledged.tell_end_of(newest, seen)
         return await next_command(
             self._journal, self.store, self._place, seen, newest, self._answers, accept_expired=self._accept_expired
         )

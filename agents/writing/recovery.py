@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from annals.agents.writing.decision_plan import Place
     from annals.schemas.outcome import Outcome
 
-    Chain = list[tuple[int, str]]  # offset and CID of each event that counts
+    Chain = dict[int, tuple[int, str]]  # by version: offset and CID of an event that counts
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +65,7 @@ async def newest_outcome(journal: ShardLog, store: ShardStore, place: Place, see
                 break
             else:
                 passed += 1
-        chains = await _chains(journal, place, seen, {claim.key for claim in older})
+        chains = await _chains(journal, place, seen, older)
         for claim in older:
             if _stood(claim, chains[claim.key]) and await _names_its_command(journal, claim, seen):
                 believed = claim.record
@@ -153,14 +153,18 @@ async def borne_out(
         answer = False if claim is None else _is_borne_out(claim, store)
         if claim is not None and answer is not False:
             (believed if answer else older).append(claim)
-    chains = await _chains(journal, place, seen, {claim.key for claim in older})
+    chains = await _chains(journal, place, seen, older)
     believed += [claim for claim in older if _stood(claim, chains[claim.key])]
     return [(claim.record, claim.outcome) for claim in believed]
 
 
-async def _chains(journal: ShardLog, place: Place, seen: LogState, keys: Iterable[bytes]) -> dict[bytes, Chain]:
-    """Return the chains of these aggregates, read from the journal by the rule of every reader."""
-    chains: dict[bytes, Chain] = {key: [] for key in keys}
+async def _chains(journal: ShardLog, place: Place, seen: LogState, claims: Iterable[_Claim]) -> dict[bytes, Chain]:
+    """Return what the chains have at the versions of these claims, and behind, by the rule of every reader."""
+    chains: dict[bytes, Chain] = {}
+    wanted: dict[bytes, set[int]] = {}
+    for claim in claims:
+        chains[claim.key] = {}
+        wanted.setdefault(claim.key, set()).update((claim.outcome.version, claim.outcome.version + 1))
     if not chains:
         return chains
     reader = RememberingReader(place.kind, keys_of(place.partition, place.partitions))
@@ -169,7 +173,9 @@ async def _chains(journal: ShardLog, place: Place, seen: LogState, keys: Iterabl
             if record.key in chains:
                 found = reader.read(record.offset, record.key, record.value)
                 if type(found) is Counted:
-                    chains[found.key].append((found.offset, cid_text(found.cid)))
+                    version = found.event["version"]
+                    if version in wanted[found.key]:
+                        chains[found.key][version] = found.offset, cid_text(found.cid)
     return chains
 
 
@@ -179,8 +185,8 @@ def _stood(claim: _Claim, chain: Chain) -> bool:
     That counts the marker of the outcome's own transaction: what was written after it begins one before.
     """
     version, head, end = claim.outcome.version, claim.outcome.head, claim.record.journal_end
-    if end is None or version > len(chain):
+    if end is None:
         return False
-    if version and (chain[version - 1][1] != head or chain[version - 1][0] >= end):
+    if version and (version not in chain or chain[version][1] != head or chain[version][0] >= end):
         return False
-    return version == len(chain) or chain[version][0] >= end - 1
+    return version + 1 not in chain or chain[version + 1][0] >= end - 1

@@ -19,6 +19,7 @@ LAST = f"last={cid_text(CID)}@38"
         GroupMetadata(41, EventAt(38, CID)),
         GroupMetadata(41, EventAt(38, CID), 97),
         GroupMetadata(None, EventAt(38, CID), 97),
+        GroupMetadata(41, EventAt(38, CID), 97, unsure_until=12),
         GroupMetadata(41, None, 0, RecordAt(19, digest_of(b"a command")), RecordAt(38, digest_of(None))),
     ],
 )

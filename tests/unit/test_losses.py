@@ -3,7 +3,7 @@
 import pytest
 from test_shard import Scene, patience, running  # noqa: F401 - `patience` is for all tests here
 
-from annals.agents.ports import Ends, JournalRecord, LostEndError, OutcomeRecord, UncertainError
+from annals.agents.ports import Ends, JournalRecord, LostEndError, UncertainError
 from annals.agents.writing.losses import Known
 from annals.agents.writing.shard import Phase
 from annals.schemas.cid import cid_of, cid_text
@@ -273,20 +273,3 @@ async def test_after_the_brokers_were_away_nothing_is_decided_before_the_last_co
         scene.source.deliver(2)
         await scene.until(Phase.STOPPED)
     assert len(scene.log.outcomes) == 2
-
-
-async def test_an_end_that_only_an_outcome_knows_can_be_given_up():
-    scene = Scene()
-    scene.command("Ada")
-    (head,) = persons(scene, 1)
-    value = (
-        b'{"command_id":"c-0","kind":"person","aggregate_id":"p-1","status":"rejected","version":1,"head":"%s",'
-        b'"events":[]}' % cid_text(head).encode()
-    )
-    scene.log.hints = [OutcomeRecord(b"p-1", value, 0, 9)]
-    assert "it reached 9 before" in await stopped(scene)
-    again = Scene()
-    again.command("Ada")
-    again.log.journal, again.log.hints = scene.log.journal, scene.log.hints
-    again.log.more = {"accepted_until": 9}
-    await folded(again)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
@@ -140,7 +141,8 @@ class MemoryLog:
         return self.commands[offset] if offset < len(self.commands) else None
 
     async def outcomes_of(self, commands):
-        return self.promises
+        for promise in self.promises:
+            yield promise
 
     async def read_commands(self, start, stop):
         yield [record for record in self.commands if start <= record.offset < stop]
@@ -305,9 +307,16 @@ class Telemetry:
 
 
 class Scene:
-    def __init__(self, *, partitions: int = 1, concurrency_limit: ConcurrencyLimit | None = None, **more: Any) -> None:
+    def __init__(
+        self,
+        *,
+        partitions: int = 1,
+        concurrency_limit: ConcurrencyLimit | None = None,
+        log: MemoryLog | None = None,
+        **more: Any,
+    ) -> None:
         self.log, self.stores, self.source, self.clock, self.told = (
-            MemoryLog(),
+            log or MemoryLog(),
             MemoryStores(),
             Source(),
             Clock(),
@@ -594,14 +603,17 @@ async def test_an_outcome_that_the_journal_does_not_bear_out_passes_no_command_o
     assert scene.source.begins == [0]
 
 
-async def test_an_end_that_was_cut_off_is_known_by_an_outcome_that_the_journal_bears_out():
+async def test_an_end_that_only_an_outcome_knows_stops_nothing_and_is_told():
     scene = Scene()
     head = cid_text(scene.log.append())
     scene.command("Ada")
     scene.log.hints = [hint("c-0", 1, head, offset=0, journal_end=9)]
-    async with running(scene):
-        await scene.until(Phase.STOPPED)
-    assert "ends at offset 2, and it reached 9 before" in scene.shard.reason
+    with capture_logs() as said:
+        async with running(scene):
+            await scene.until(Phase.OPEN)
+    assert scene.source.begins == [1]
+    (told,) = [each for each in said if each["event"] == "an outcome says that the journal reached further"]
+    assert (told["log_level"], told["said"], told["journal_end"]) == ("error", 9, 2)
 
 
 async def test_it_waits_for_a_strangers_transaction_on_the_journal():
@@ -937,6 +949,31 @@ async def test_with_the_groups_offset_lost_what_was_forwarded_is_not_forwarded_a
     assert scene.source.begins == [0, 0]
     assert scene.log.forwards == []
     assert [outcome["command_id"] for outcome in scene.log.outcomes] == ["c-1", "c-3"]
+
+
+async def test_what_the_next_one_commits_behind_a_lost_offset_does_not_hide_that_more_was_forwarded():
+    scene = Scene(partitions=2)
+    scene.log.remembers = True
+    scene.log.more = {"commands_stable": 3, "commands_end": 3}
+    scene.command("Ada")
+    async with running(scene):
+        await scene.answered(1)
+    assert (scene.log.committed, scene.log.metadata.unsure_until) == (1, 3)
+    scene.command("Bea", aggregate_id="p-3")
+    scene.command("Cleo", type_="RenamePerson")
+    scene.log.copied = [copy_of(scene, 1)]
+    scene = successor(scene)
+    async with running(scene):
+        await scene.answered(2)
+    assert scene.log.forwards == []
+    assert scene.log.metadata.unsure_until == 0
+
+
+def successor(scene: Scene) -> Scene:
+    """Another worker's shard of the same topics, with a store of its own."""
+    later = Scene(partitions=scene.shard.place.partitions, log=scene.log)
+    later.source.commands += scene.source.commands
+    return later
 
 
 @pytest.mark.parametrize(

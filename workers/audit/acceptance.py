@@ -135,7 +135,7 @@ async def _compare(
     lost = []
     if known.last is not None and known.last.cid not in found:
         lost.append(f"the last known event, {known.last}, is not in the journal")
-    elif known.last is None and journal.end < until:
+    elif known.last is None and journal.end < (known.journal_end or 0):  # what outcomes say of it stops no worker
         lost.append(f"the journal reached {until}, and ends at offset {journal.end}")
     lost += await _lost_records(client, "command", commands, known)
     lost += await _lost_records(client, "outcome", outcomes, known)
@@ -243,6 +243,7 @@ async def accept(settings: Settings, kind: str, comparison: Comparison) -> None:
             max(comparison.known_until, known.accepted_until, known.last.offset + 1 if known.last else 0),
             known.command if kept["command"] else None,
             known.outcome if kept["outcome"] else None,
+            known.unsure_until,
             known.others,
         )
         offset = comparison.next_command if is_sure and comparison.next_command is not None else start

@@ -27,7 +27,7 @@ from rocksdict import (
     WriteOptions,
 )
 
-from annals.agents.ports import StoppedError, StoreDamagedError, StoreError, StoreUnavailableError
+from annals.agents.ports import VOIDS_BYTES, StoppedError, StoreDamagedError, StoreError, StoreUnavailableError
 from annals.workers.stores.failures import StoreLockedError, store_error
 from annals.workers.stores.folders import folder_bytes
 from annals.workers.stores.layout import (
@@ -41,11 +41,11 @@ from annals.workers.stores.layout import (
     decode_aggregate,
     decode_events,
     decode_position,
-    decode_void,
     encode_aggregate,
     encode_events,
     encode_position,
     encode_void,
+    next_voids,
 )
 
 if TYPE_CHECKING:
@@ -216,17 +216,12 @@ class RocksStore(Database):
         """Whether a CID is that of a void event."""
         return self._get(VOIDS + cid) is not None
 
-    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
-        """Return all void events: by CID, the record's key and the command id."""
-        found = {}
+    def voids(self, after: bytes = b"", most_bytes: int = VOIDS_BYTES) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return the next void events, in the order of their CIDs: the record's key and the command id of each."""
         try:
-            for key, value in self._db.items(from_key=VOIDS):
-                if not key.startswith(VOIDS):
-                    break
-                found[key[len(VOIDS) :]] = decode_void(value)
+            return next_voids(self._db.items(from_key=VOIDS + after), after, most_bytes)
         except Exception as error:
             raise store_error(error, self.folder) from error
-        return found
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes of one batch with their position in one write batch."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import aclosing, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +23,7 @@ from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 
     from annals.agents.ports import CommandRecord, CopyRecord, DeadLetterRecord, Record, Writes
     from annals.topics.group_metadata import GroupMetadata
@@ -33,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 TAIL_OFFSETS: Final = 64  # how far from the end outcomes are looked for first; eightfold each time, up to the next
 STEP_OFFSETS: Final = 32_768
+STEP_BYTES: Final = 16 << 20
+OUTCOME_BYTES: Final = 300  # of one in memory, beside its key and value
 NO_HEADERS: Final = encode_headers([])
 
 
@@ -171,6 +174,7 @@ class KafkaShardLog:
             accepted_until=known.accepted_until,
             last_command=known.command,
             last_outcome=known.outcome,
+            unsure_until=known.unsure_until,
             others=known.others,
         )
 
@@ -192,7 +196,8 @@ class KafkaShardLog:
         stop, reach = seen.outcomes_stable, TAIL_OFFSETS
         while stop > seen.outcomes_start:
             begin = max(seen.outcomes_start, stop - reach)
-            found: list[OutcomeRecord] = []
+            found: deque[tuple[int, OutcomeRecord]] = deque()
+            size = 0
             try:
                 with _reaching("outcomes"):
                     async for records in read_partition(self._options, self._topics.outcomes, begin, stop):
@@ -200,12 +205,16 @@ class KafkaShardLog:
                             offset = decimal_header(record.headers, COMMAND_OFFSET)
                             if offset is not None and offset < seen.commands_stable:
                                 end = decimal_header(record.headers, JOURNAL_OFFSET)
-                                found.append(OutcomeRecord(record.key, record.value, offset, end))
+                                found.append((record.offset, OutcomeRecord(record.key, record.value, offset, end)))
+                                size += _size(found[-1])
+                            while size > STEP_BYTES and len(found) > 1:  # those before are left to the next step
+                                size -= _size(found.popleft())
+                                begin = found[0][0]
             except StoppedError:  # expired since `look`: the journal was folded meanwhile
                 return
             if found:
-                yield found[::-1]
-            stop, reach = begin, min(8 * reach, STEP_OFFSETS)
+                yield [outcome for _, outcome in reversed(found)]
+            stop, reach = begin, min(8 * (stop - begin), STEP_OFFSETS)
 
     async def command_at(self, offset: int) -> CommandRecord | None:
         """Return the command at an offset below the last stable one; None if there is none (any more)."""
@@ -274,9 +283,8 @@ class KafkaShardLog:
             except TopicAuthorizationFailedError:
                 log.warning("dead letters may not be read: those of commands that are decided again come twice")
 
-    async def outcomes_of(self, commands: set[tuple[bytes, bytes]]) -> list[OutcomeRecord]:
-        """Return what calls itself an outcome of these commands (aggregate id, command id, in UTF-8), oldest first."""
-        found: list[OutcomeRecord] = []
+    async def outcomes_of(self, commands: Collection[tuple[bytes, bytes]]) -> AsyncIterator[OutcomeRecord]:
+        """Yield what calls itself an outcome of these commands (aggregate id, command id, in UTF-8), oldest first."""
         with _reaching("outcomes"), _expiring():
             where = self._topics.outcomes
             start, end = await self._reach(where)
@@ -286,8 +294,7 @@ class KafkaShardLog:
                     offset = decimal_header(record.headers, COMMAND_OFFSET)
                     if offset is not None and (record.key or b"", command_id) in commands:
                         end_then = decimal_header(record.headers, JOURNAL_OFFSET)
-                        found.append(OutcomeRecord(record.key, record.value, offset, end_then))
-        return found
+                        yield OutcomeRecord(record.key, record.value, offset, end_then)
 
     async def _reach(self, where: Where) -> tuple[int, int]:
         """Return the first and the last stable offset of a partition."""
@@ -339,6 +346,10 @@ class KafkaShardLog:
     async def close(self) -> None:
         """Close the connections."""
         await self._writer.close()
+
+
+def _size(found: tuple[int, OutcomeRecord]) -> int:
+    return OUTCOME_BYTES + len(found[1].key or b"") + len(found[1].value or b"")
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from annals.agents.ports import VOIDS_BYTES
 from annals.workers.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
@@ -53,9 +54,9 @@ class Handle:
         """Whether a CID is that of a void event."""
         return self.store.is_void(cid)
 
-    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
-        """Return all void events."""
-        return self.store.voids()
+    def voids(self, after: bytes = b"", most_bytes: int = VOIDS_BYTES) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return the next void events."""
+        return self.store.voids(after, most_bytes)
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes, unless the disk fails, or did."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CLOCK_S: Final = 7_200.0
 STRAY_PRODUCER: Final = 1 << 40
+NO_BLOCK: Final = b"no block "
 MOST_WRITES: Final = 3
 MOST_CUT: Final = 3
 FAR_AHEAD: Final = 1_000
@@ -178,7 +179,7 @@ class Faults:
         kind, partition = self._key(fault)
         if (kind, partition) in self._world.cut:
             return
-        self._world.append(self._world.names.events(kind), partition, b"a0", b"no block %d" % fault.where)
+        self._world.append(self._world.names.events(kind), partition, b"a0", NO_BLOCK + b"%d" % fault.where)
 
     def _stranger(self, fault: Fault) -> None:
         """Somebody writes an event of version 1 that is sealed as it should be: void, but for an absent aggregate."""
@@ -243,7 +244,12 @@ class Faults:
         world, key = self._world, self._key(fault)
         journal = world.names.events(key[0]), key[1]
         lost = self._cut_off(*journal, fault)
-        if any(not entry.is_marker and entry.status is Status.COMMITTED for entry in lost):
+        events = [entry for entry in lost if _has_events(entry)]
+        if any(entry.producer_id >= 0 for entry in events):  # of a worker: acknowledged
+            world.strangers_cut.discard(key)
+        elif events and key not in world.cut:
+            world.strangers_cut.add(key)
+        if events:
             world.cut.setdefault(key, world.model.logs[journal].end)
 
     def _outcomes_cut(self, fault: Fault) -> None:
@@ -277,3 +283,9 @@ class Faults:
             log = model.logs[where]
             self._world.gone.setdefault(where, []).extend(entry for entry in log.entries if entry.end <= before)
             model.delete_records(where, before)
+
+
+def _has_events(entry: Entry) -> bool:
+    """Whether a batch of a journal has events: a record that is none is missed by nobody."""
+    is_committed = not entry.is_marker and entry.status is Status.COMMITTED
+    return is_committed and not all((record.value or b"").startswith(NO_BLOCK) for record in entry.records())

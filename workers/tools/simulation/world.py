@@ -58,6 +58,7 @@ class World:
         self.lost_offsets: set[tuple[str, int]] = set()
         self.lost_outcomes: set[tuple[str, int]] = set()
         self.cut: dict[tuple[str, int], int] = {}
+        self.strangers_cut: set[tuple[str, int]] = set()  # of these: where nobody may have read what was cut off
         self.healed_at = 0.0
         self.problems: list[str] = []
         self.log: list[str] = []
@@ -166,7 +167,7 @@ class World:
                 continue  # it may say so instead of going on
             elif key in self.cut and self._has_left_alone(key):
                 continue
-            elif key in self.cut and key not in self.lost_offsets:  # else nothing tells where the journal ended
+            elif key in self.cut and key not in self.lost_offsets | self.strangers_cut:  # else nothing may tell of it
                 left.append(f"{kind}-{partition} went on behind a journal whose end was cut off")
             elif shard.phase is not Phase.OPEN:
                 left.append(f"{kind}-{partition} is {shard.phase.value}: {shard.reason}")
