@@ -1,6 +1,6 @@
 """What the consumer group's offset of a partition of commands carries beside its number: words, `name=value`.
 
-    journal=41 last=bafyr4i…@38 command=5f0c…@19 outcome=91d2…@38
+    journal=41 last=bafyr4i…@38 command=5f0c…@19 outcome=91d2…@38 restore=bafyr4i…
 
 A reader takes the words that it knows, in any order, and carries all others on: a later release may add some, and
 what it knows must outlast the commits of this one.
@@ -17,7 +17,7 @@ _OFFSET: Final = re.compile(r"\d{1,19}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 _AT: Final = "@"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
-_OURS: Final = frozenset({"journal", "last", "accepted", "command", "outcome"})
+_OURS: Final = frozenset({"journal", "last", "accepted", "command", "outcome", "restore"})
 _MOST_OTHERS: Final = 1_024  # characters; brokers refuse a commit with more than 4,096 (`offset.metadata.max.bytes`)
 
 
@@ -54,6 +54,7 @@ class GroupMetadata(NamedTuple):
     journal_end: where it ended, None if the offset is not of this project's or a person must not rely on it; last: the
     last event that counts; accepted_until: what was known of the journal below this offset, a person gave up
     (`annals journal accept`). command, outcome: the last decided command, and the last outcome that was written.
+    restore: the CID of the list of the newest restore point.
     others: the words of a later release, as they were.
     """
 
@@ -63,6 +64,7 @@ class GroupMetadata(NamedTuple):
     command: RecordAt | None = None
     outcome: RecordAt | None = None
     others: str = ""
+    restore: bytes | None = None
 
     def encode(self) -> str:
         """Return it as the words of a committed offset."""
@@ -76,6 +78,8 @@ class GroupMetadata(NamedTuple):
         for name, record in (("command", self.command), ("outcome", self.outcome)):
             if record is not None:
                 words.append(f"{name}={record.digest}{_AT}{record.offset}")
+        if self.restore is not None:
+            words.append(f"restore={cid_text(self.restore)}")
         if self.others:
             words.append(self.others)
         return " ".join(words)
@@ -94,6 +98,7 @@ def decode_metadata(text: str) -> GroupMetadata:
         _record_at(words.get("command")),
         _record_at(words.get("outcome")),
         _others(words),
+        _cid(words.get("restore")),
     )
 
 
@@ -107,6 +112,13 @@ def _others(words: dict[str, str]) -> str:
                 break
             kept.append(word)
     return " ".join(kept)
+
+
+def _cid(text: str | None) -> bytes | None:
+    try:
+        return None if text is None else parse_cid(text)
+    except ValueError:
+        return None
 
 
 def _offset(text: str | None) -> int | None:

@@ -108,6 +108,21 @@ class WorkingSet:
         """Whether a CID is that of a void event."""
         return cid is not None and (cid in self._voids or self._store.is_void(cid))
 
+    def stored(self, key: bytes) -> Stored | None:
+        """Return an aggregate as the store has it once the batch is committed; None if it is absent."""
+        if self._encoded is None and self._aggregates:
+            self.encode()
+        found = (self._encoded or {}).get(key)
+        return found if found is not None else self._store.aggregate(key)
+
+    def position(self) -> Position:
+        """Return up to where the store is folded."""
+        return self._store.position()
+
+    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return all void events, by CID."""
+        return self._store.voids() | self._voids
+
     def encode(self) -> None:
         """Encode the batch's aggregates: a state without encoding shows before anything is committed."""
         encode = self._decider.encode_state

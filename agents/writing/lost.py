@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from annals.agents.ports import command_key
 from annals.agents.writing.recovery import borne_out, is_command_at
+from annals.agents.writing.restore.restored import resolve
 from annals.schemas.outcome import ACCEPTED, decode_outcome
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ async def lost_commands(journal: ShardLog, store: ShardStore, place: Place, seen
     Outcomes are hints here as well: one counts as the promise only where the command that it names is at the offset
     that it names, and as a later answer only if the journal bears it out.
     """
+    await resolve(store, journal, [command_key(*void) for void in store.voids().values()])
     voids = {void for void in store.voids().values() if store.command(command_key(*void)) is None}
     if not voids:
         return []

@@ -8,6 +8,8 @@ from annals.agents.ports import Stored
 from annals.workers.stores.layout import START
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from annals.agents.ports import Changes, CommandEvents, Position
 
 
@@ -40,6 +42,10 @@ class MemoryStore:
     def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
         """Return all void events: by CID, the record's key and the command id."""
         return dict(self._voids)
+
+    def aggregates(self) -> Iterator[tuple[bytes, Stored]]:
+        """Return all aggregates as they are now, by key."""
+        return iter(sorted(self._aggregates.items()))
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes of one batch with their position, all or nothing."""
