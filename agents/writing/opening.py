@@ -190,7 +190,8 @@ class Opening:
         self._tell(f"folding the journal{self._passed_over}")
         try:
             async for records in self._journal.read(store.position().offset, seen.journal_end):
-                await resolve(store, self._journal, commands_in(place.kind, records[:1]))  # it may go on an older one
+                if fold.last is None:  # the first event may be one more of a command that is known
+                    await resolve(store, self._journal, commands_in(place.kind, records))
                 fold.apply(records)
                 position = store.position().offset
                 self._tell(f"folding the journal: at offset {position} of {seen.journal_end}{self._passed_over}")

@@ -14,7 +14,7 @@ from annals.agents.ports import StoreUnavailableError
 from annals.agents.writing.batch import Limits, Place
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.losses import NOTHING
-from annals.agents.writing.restore.making import RestorePolicy
+from annals.agents.writing.restore.making import LEAST_SAVED, RestorePolicy
 from annals.agents.writing.shard import Phase, Shard
 from annals.topics.catalog import (
     COMMAND_TOPIC_BYTES,
@@ -290,7 +290,11 @@ class Shards:
             accept_expired=settings.accept_expired,
             releases=self._releases,
             known=self._known.pop(key, NOTHING),
-            policy=RestorePolicy(settings.restore_point_events, settings.restore_point_seconds),
+            policy=RestorePolicy(
+                settings.restore_point_events,
+                settings.restore_point_seconds,
+                least_saved=min(LEAST_SAVED, settings.restore_point_events),
+            ),
             background=self._background,
         )
         self._shards[key] = shard

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from annals.agents.writing.restore.collecting import Caused
     from annals.schemas.restore_point import RestoreList
 
+LEAST_SAVED: Final = 10_000  # events that are folded in the time that a restore point takes to be read
 LONGEST_PAUSE_S: Final = 3_600.0
 
 
@@ -45,7 +46,7 @@ class RestorePolicy(NamedTuple):
     events: int = 0
     seconds: float = 600.0
     slice_: int = 1_000
-    least_saved: int = 10_000
+    least_saved: int = LEAST_SAVED
     pause_s: float = 30.0
 
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 from libipld import encode_dag_cbor
 
 from annals.schemas.canonical import decode
-
 from annals.workers.memory.partition import Status
+from annals.workers.tools.simulation.counter import Counter, counter_decider
 from annals.workers.tools.simulation.disks import copy_of
 from annals.workers.tools.simulation.group import KEYS, SESSION_S
 from annals.workers.tools.simulation.plan import LONGEST_S, PARTITIONS
@@ -27,7 +27,7 @@ CLOCK_S: Final = 7_200.0
 STRAY_PRODUCER: Final = 1 << 40
 MOST_WRITES: Final = 3
 MOST_CUT: Final = 3
-FORGED_STATE: Final = b'{"status":"open","name":"forged","total":39}'
+FORGED_STATE: Final = counter_decider("counter").encode_state(Counter(status="open", name="forged", total=39))
 FAR_AHEAD: Final = 1_000
 SETTLED_S: Final = 25.0  # by then no request of a dead process is on its way, and its transaction is aborted
 
@@ -291,13 +291,15 @@ class Faults:
             self._world.append(self._world.names.restore(kind), partition, record.key, encode_dag_cbor(value))
 
     def _forged_snapshot(self, fault: Fault) -> None:
-        """Somebody writes snapshots that have the right version and head, and another state."""
+        """Somebody writes snapshots with the right version and head and another state; compaction keeps only these."""
         kind, partition = self._key(fault)
         topic = self._world.names.snapshots(kind)
-        for entry in list(self._world.model.logs[topic, partition].entries)[-3:]:
-            for record in [] if entry.is_marker else entry.records():
-                value = decode(record.value or b"") | {"state": FORGED_STATE}
-                self._world.append(topic, partition, record.key, encode_dag_cbor(value))
+        entries = [entry for entry in self._world.model.logs[topic, partition].entries if not entry.is_marker]
+        newest = {record.key: record.value for entry in entries for record in entry.records()}
+        self._delete(topic, partition)
+        for key, value in newest.items():
+            forged = decode(value or b"") | {"state": FORGED_STATE}
+            self._world.append(topic, partition, key, encode_dag_cbor(forged))
 
     def _parts_gone(self, fault: Fault) -> None:
         """What was written of restore points up to now is deleted."""
