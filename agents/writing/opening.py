@@ -14,7 +14,7 @@ import structlog
 
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
-from annals.agents.ports import StoreError
+from annals.agents.ports import StoppedError, StoreError
 from annals.agents.writing.losses import is_a_fold_of
 from annals.agents.writing.next_command import next_command
 from annals.agents.writing.recovery import newest_outcome
@@ -81,6 +81,7 @@ class Opening:
         self._policy = policy
         self._restoring = Restoring(decider, place, journal, stores, releases, tell)
         self._passed_over = ""
+        self._may_restore = policy.events > 0
         self.behind = Behind(
             decider, place, journal, self, policy, clock, telemetry, releases, background, wake, command_bytes
         )
@@ -131,6 +132,7 @@ class Opening:
         store, self.store = self.store, None
         try:
             if isinstance(store, RestoredStore):
+                self._may_restore = self._may_restore and not store.has_failed
                 store = await self._full_of(store)
             await self._stores.close(store)
         except Exception:  # noqa: BLE001 - a store that cannot be closed can be folded anew
@@ -176,6 +178,18 @@ class Opening:
 
         last: the last event that is known.
         """
+        try:
+            return await self._folded_from_where_it_is(seen, last)
+        except StoppedError as error:
+            if not isinstance(self.store, RestoredStore):
+                raise
+            self._may_restore = False  # the full fold decides whether it is the journal
+            self._log.exception("the journal does not go on behind the restore point; folding the whole journal")
+            self.store = await self._full_of(self.store)
+            self._passed_over = f", since it does not go on behind the restore point: {error}"
+            return await self._folded_from_where_it_is(seen, last)
+
+    async def _folded_from_where_it_is(self, seen: LogState, last: EventAt | None) -> WorkingSet:
         place = self._place
         self.store = store = self.store or await self._stores.open()
         if isinstance(store, RestoredStore) and not await stands(store, self._journal, seen.journal_end):
@@ -205,9 +219,9 @@ class Opening:
 
     async def _restored(self, seen: LogState, full: ShardStore) -> RestoredStore | None:
         """Return a store as of the restore point; None if there is none, or it is of no use."""
-        self._passed_over = ""
-        if seen.restore is None or not self._policy.events or not self._journal.has_restore_points:
+        if seen.restore is None or not self._may_restore or not self._journal.has_restore_points:
             return None
+        self._passed_over = ""
         try:
             restored = await self._restoring.restore(seen.restore, seen, full, self._policy.least_saved)
         except RestorePointError as error:

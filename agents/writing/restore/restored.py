@@ -86,6 +86,8 @@ class RestoredStore:
         self.full = full
         self.ids = ids
         self.since = since
+        self.has_failed = False
+        """Whether it was asked what it cannot answer: the shard must not be opened like this again."""
         self._resolved: dict[bytes, CommandEvents | None] = {}
 
     def position(self) -> Position:
@@ -108,6 +110,7 @@ class RestoredStore:
         try:
             return self._resolved[command]
         except KeyError:
+            self.has_failed = True
             raise UnresolvedCommandError(f"a command was looked up before it was resolved: {command!r}") from None
 
     def is_void(self, cid: bytes) -> bool:

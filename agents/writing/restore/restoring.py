@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
-from annals.agents.ports import Changes, Position, StaleStateError, Stored, UnreachableError
+from annals.agents.ports import Changes, Position, StaleStateError, StoppedError, Stored, StoreError, UnreachableError
 from annals.agents.writing.restore.reading import read_list, read_parts
 from annals.agents.writing.restore.restored import KnownIds, RestoredStore
 from annals.schemas.cid import cid_of
@@ -80,13 +80,20 @@ class Restoring:
             return None
         self._tell("reading the restore point")
         parts = _decoded(await read_parts(self._journal, found.parts))
+        try:
+            beside = await self._beside(found, parts)
+        except (StoreError, StoppedError) as error:  # the shard's own store may have what this one lacks
+            raise RestorePointError(f"it cannot be stored: {error}") from error
+        return RestoredStore(self._place.kind, beside, full, parts.ids, found.position)
+
+    async def _beside(self, found: RestoreList, parts: Parts) -> ShardStore:
         beside = await self._stores.open_beside()
         try:
             await self._fill(beside, found, parts)
         except BaseException:
             await self._stores.discard(beside)
             raise
-        return RestoredStore(self._place.kind, beside, full, parts.ids, found.position)
+        return beside
 
     async def _fill(self, beside: ShardStore, found: RestoreList, parts: Parts) -> None:
         left = await self._take_snapshots(beside, parts.heads)
