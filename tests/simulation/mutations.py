@@ -311,6 +311,5 @@ RESTORE_MEASURES: list[Patch] = [
     cid_of_a_part,
     what_changes_meanwhile,
     resolving,
-    voids_of_a_restore_point,
     giving_up,
 ]

@@ -10,7 +10,7 @@ from annals.agents.ports import Stored
 from annals.agents.writing.restore.restoring import Restoring
 from annals.agents.writing.shard import Shard
 from annals.workers.tools.simulation.history import run
-from annals.workers.tools.simulation.plan import RESTORE_FAULTS, plan_of
+from annals.workers.tools.simulation.plan import RESTORE_FAULTS, Fault, Plan, plan_of
 from annals.workers.tools.simulation.survey import survey
 
 # Those that make restore points, and in which shards are opened from them.
@@ -75,3 +75,23 @@ def test_without_a_measure_a_history_fails(
 ) -> None:
     take_out(monkeypatch)
     assert any(run(plan_of(seed)).problems or differences for seed in SEEDS)
+
+
+def with_strangers(seed: int) -> Plan:
+    """A plan in which somebody writes many events to the journals, most of them void, and disks are lost later."""
+    plan = plan_of(seed)
+    strangers = [Fault(1.0 + 0.1 * number, "stranger", 7 * number + seed, 0.5) for number in range(12)]
+    losses = [Fault(at, "crash_without_disks", seed + int(at), 0.2) for at in (4.0, 7.0)]
+    policy = plan.restore._replace(events=5, seconds=1.0, slice_=1_000)
+    return plan._replace(faults=tuple(sorted([*strangers, *losses])), restore=policy)
+
+
+@pytest.mark.parametrize("measures", [[], [mutations.voids_of_a_restore_point]], ids=["kept", "not kept"])
+def test_the_void_events_before_a_restore_point_are_known(
+    measures: list[mutations.Patch], monkeypatch: pytest.MonkeyPatch, differences: list[str]
+) -> None:
+    for take_out in measures:
+        take_out(monkeypatch)
+    histories = [run(with_strangers(seed)) for seed in SEEDS[:20]]
+    assert [history.problems for history in histories if history.problems] == []
+    assert any(reason.startswith("the void events") for reason in differences) is bool(measures)
