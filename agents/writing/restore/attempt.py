@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StaleStateError
-from annals.schemas.cid import cid_of, is_cid
+from annals.schemas.cid import cid_of
 from annals.schemas.restore_point import (
     LIST,
     SEGMENT_IDS,
@@ -63,8 +63,6 @@ class Attempt:
         """
         self._rounds -= 1
         is_last = self._rounds <= 0  # it changes faster than it is written: all that is left at once
-        if not is_cid(position.last_cid):
-            return None  # the last record has no value, so that no CID tells it from another
         self._write_snapshots(writes, working_set, is_last=is_last)
         if self.changed.aggregates:
             return None

@@ -18,7 +18,7 @@ from annals.agents.ports import StaleStateError, UnreachableError
 from annals.agents.writing.restore.attempt import Attempt
 from annals.agents.writing.restore.collecting import Changed, collect
 from annals.agents.writing.restore.reading import read_list
-from annals.schemas.cid import cid_text
+from annals.schemas.cid import cid_text, is_cid
 from annals.schemas.restore_point import RestorePointError
 
 if TYPE_CHECKING:
@@ -162,6 +162,9 @@ class RestorePoints:
         if self._attempt is None:
             if self._collecting is not None:
                 self._later.take(caused)
+            return None
+        if not is_cid(position.last_cid):  # the last record has no value, and no CID tells it from another
+            self.abandon()
             return None
         self._attempt.changed.take(caused)
         return self._attempt.write(writes, working_set, position)
