@@ -149,7 +149,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) ->
         # by the user who may do that and nothing else
         created = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]), "topics", "create", "--json")
         assert (created.returncode, created.stderr) == (0, "")
-        assert len(json.loads(created.stdout)["created"]) == 4 * len(deciders()) + 2
+        assert len(json.loads(created.stdout)["created"]) == 5 * len(deciders()) + 2
         again = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]), "topics", "create")
         assert (again.returncode, again.stdout) == (0, "nothing to create: all topics exist\n")
         yield cluster
