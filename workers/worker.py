@@ -190,11 +190,11 @@ class Worker:
 
     async def _look(self) -> Report:
         """Compare the topics with the catalogue; create those that are missing where the settings say so."""
-        report = await check(self._settings)
+        report = await check(self._settings, for_worker=True)
         if report.missing and self._settings.create_topics:
             made = await create(self._settings)
             log.info("topics created", topics=made)
-            report = await check(self._settings)
+            report = await check(self._settings, for_worker=True)
         return report
 
     async def _serve(self, partitions: dict[str, int], dead_partitions: int) -> None:
