@@ -46,6 +46,8 @@ def messages_of(spec: TopicSpec, schemas: Sequence[MessageSchema]) -> Iterator[t
         yield f"{spec.kind}.Outcome", _message("Outcome", JSON, _wire("Outcome"), headers)
     elif spec.role is Role.SNAPSHOTS:
         yield f"{spec.kind}.Snapshot", _message("Snapshot", DAG_CBOR, _wire("Snapshot"))
+    elif spec.role is Role.RESTORE:
+        yield f"{spec.kind}.RestorePart", _message("RestorePart", DAG_CBOR, {"type": "object"})
     elif spec.role is Role.DEAD_LETTERS:
         yield "DeadLetter", _dead_letter()
     elif spec.role is Role.SCHEMAS:

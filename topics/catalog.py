@@ -15,6 +15,8 @@ COMMAND_TOPIC_BYTES: Final = 8_388_608
 EVENT_TOPIC_BYTES: Final = 4_194_304
 OUTCOME_TOPIC_BYTES: Final = 4_194_304
 SNAPSHOT_TOPIC_BYTES: Final = 4_194_304
+RESTORE_TOPIC_BYTES: Final = 4_194_304
+RESTORE_SEGMENT_BYTES: Final = 16 << 20
 # The largest command, and the headers that say why it could not be read.
 DEAD_LETTER_TOPIC_BYTES: Final = 9_437_184
 SCHEMA_TOPIC_BYTES: Final = 1_048_576  # many times the largest
@@ -101,6 +103,17 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         NO_BYTE_LIMIT,
         _limit(SNAPSHOT_TOPIC_BYTES, "the broker would refuse the snapshot, and with it the events in its transaction"),
     ),
+    Role.RESTORE: (
+        _policy("compact", Rule.SHOULD_EQUAL, "only the newest parts of a restore point are of use"),
+        NO_BYTE_LIMIT,
+        _limit(RESTORE_TOPIC_BYTES, "the broker would refuse a part, and with it the events in its transaction"),
+        TopicSetting(
+            "segment.bytes",
+            str(RESTORE_SEGMENT_BYTES),
+            Rule.SHOULD_EQUAL,
+            "the newest segment is not compacted, and a shard reads all there is before it decides",
+        ),
+    ),
     Role.DEAD_LETTERS: (
         _policy("delete", Rule.MUST_EQUAL, "compaction drops dead letters, and refuses those without a key"),
         _kept(30),
@@ -126,6 +139,7 @@ VALUES: Final[dict[Role, str]] = {
     Role.EVENTS: "one DAG-CBOR block per event: the journal, the source of truth",
     Role.OUTCOMES: "JSON: what became of each command",
     Role.SNAPSHOTS: "DAG-CBOR snapshot, the newest per aggregate",
+    Role.RESTORE: "DAG-CBOR parts of a shard's restore point, and the list that names them",
     Role.DEAD_LETTERS: "the offending bytes, untouched; why, in headers",
     Role.SCHEMAS: "JSON Schema of one version of a command or event, or of what is around their data",
     Role.SUBSCRIBERS: "CloudEvents 1.0, binary mode, JSON data",
@@ -136,6 +150,7 @@ DEAD_LETTER_PARTITIONS: Final = 1
 SCHEMA_PARTITIONS: Final = 1
 
 KEYS: Final[dict[Role, str]] = {
+    Role.RESTORE: "list, ids/<offset>, heads/<n> or voids",
     Role.DEAD_LETTERS: "as it was, or null",
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
 }
@@ -167,7 +182,7 @@ def catalogue(
     kinds: Sequence[str] = KINDS,
     subscribers: Iterable[str] = (),
 ) -> tuple[TopicSpec, ...]:
-    """Return every topic: the four of each kind, the dead letters, the schemas, and one per subscriber."""
+    """Return every topic: the five of each kind, the dead letters, the schemas, and one per subscriber."""
     names = TopicNames(prefix)
 
     def spec(name: str, role: Role, kind: str | None, number: int = partitions) -> TopicSpec:
@@ -181,6 +196,7 @@ def catalogue(
         specs.append(spec(names.events(kind), Role.EVENTS, kind))
         specs.append(spec(names.outcomes(kind), Role.OUTCOMES, kind))
         specs.append(spec(names.snapshots(kind), Role.SNAPSHOTS, kind))
+        specs.append(spec(names.restore(kind), Role.RESTORE, kind))
     specs.append(spec(names.dead_letters, Role.DEAD_LETTERS, None, DEAD_LETTER_PARTITIONS))
     specs.append(spec(names.schemas, Role.SCHEMAS, None, SCHEMA_PARTITIONS))
     specs.extend(spec(names.subscribers(name), Role.SUBSCRIBERS, None) for name in subscribers)

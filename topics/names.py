@@ -42,6 +42,10 @@ class TopicNames:
         """Return the compacted topic of a kind's newest snapshots."""
         return f"{self.prefix}snapshots.{kind}"
 
+    def restore(self, kind: str) -> str:
+        """Return the compacted topic of a kind's restore points."""
+        return f"{self.prefix}restore.{kind}"
+
     @property
     def dead_letters(self) -> str:
         """Return the topic of what could not be read as a command."""

@@ -74,7 +74,8 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
         yield _topic(names.commands(kind), READ, WRITE, DESCRIBE_CONFIGS)  # written to where one is forwarded
         yield _topic(names.events(kind), READ, WRITE, DESCRIBE_CONFIGS)
         yield _topic(names.outcomes(kind), READ, WRITE, DESCRIBE_CONFIGS)
-        yield _topic(names.snapshots(kind), WRITE, DESCRIBE_CONFIGS)
+        yield _topic(names.snapshots(kind), READ, WRITE, DESCRIBE_CONFIGS)
+        yield _topic(names.restore(kind), READ, WRITE, DESCRIBE_CONFIGS)
         journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
         yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
     yield _topic(names.dead_letters, WRITE, DESCRIBE_CONFIGS)
@@ -85,6 +86,7 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
 def _of_kinds(names: TopicNames, kinds: Sequence[str]) -> Iterator[str]:
     for kind in kinds:
         yield from (names.commands(kind), names.events(kind), names.outcomes(kind), names.snapshots(kind))
+        yield names.restore(kind)
 
 
 def _topic(name: str, *operations: str) -> Right:

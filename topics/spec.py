@@ -11,13 +11,14 @@ class Role(StrEnum):
     EVENTS = "events"
     OUTCOMES = "outcomes"
     SNAPSHOTS = "snapshots"
+    RESTORE = "restore"
     DEAD_LETTERS = "dead-letters"
     SCHEMAS = "schemas"
     SUBSCRIBERS = "subscribers"
 
 
-# Keyed by the aggregate id: the four of a kind have the same number of partitions.
-CO_PARTITIONED = frozenset({Role.COMMANDS, Role.EVENTS, Role.OUTCOMES, Role.SNAPSHOTS})
+# A shard is a partition of each: the five of a kind have the same number of partitions.
+CO_PARTITIONED = frozenset({Role.COMMANDS, Role.EVENTS, Role.OUTCOMES, Role.SNAPSHOTS, Role.RESTORE})
 
 
 class Rule(StrEnum):

@@ -68,6 +68,7 @@ class Worker:
         self._group = names.group(settings.app_id)
         self._withdrawal = Withdrawal(self._options, self._group, settings.instance_id)
         self._publishes = True
+        self._restorable: list[str] = []
         self._shards: Shards | None = None
         self._watch: Watch | None = None
         self._membership: Membership | None = None
@@ -170,6 +171,12 @@ class Worker:
         self._publishes = self._schemas_topic not in report.missing
         if not self._publishes:
             log.warning("no topic for schemas: none are published. Create it with 'annals topics create'")
+        names = TopicNames(self._settings.topic_prefix)
+        self._restorable = [kind for kind in deciders() if names.restore(kind) not in report.missing]
+        if without := [kind for kind in deciders() if kind not in self._restorable]:
+            log.warning(
+                "no topic for restore points: none are made. Create it with 'annals topics create'", kinds=without
+            )
         if report.needed:
             raise CannotStartError(
                 f"{missing_topics(report.needed, self._settings.topic_prefix)}. Create them with 'annals topics "
@@ -183,11 +190,11 @@ class Worker:
 
     async def _look(self) -> Report:
         """Compare the topics with the catalogue; create those that are missing where the settings say so."""
-        report = await check(self._settings)
+        report = await check(self._settings, for_worker=True)
         if report.missing and self._settings.create_topics:
             made = await create(self._settings)
             log.info("topics created", topics=made)
-            report = await check(self._settings)
+            report = await check(self._settings, for_worker=True)
         return report
 
     async def _serve(self, partitions: dict[str, int], dead_partitions: int) -> None:
@@ -209,6 +216,7 @@ class Worker:
             self._metrics,
             self._clock,
             publisher.releases,
+            self._restorable,
         )
         names = TopicNames(self._settings.topic_prefix)
         self._membership = membership = Membership(self._group, self._settings.instance_id)

@@ -13,6 +13,7 @@ import structlog
 
 from annals.agents.ports import Ends, LostEndError, StaleStateError, StoppedError
 from annals.agents.writing.losses import Known, counts, lost, record_at, require_end, require_known, require_records
+from annals.agents.writing.restore.restored import commands_in, resolve
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, RecordAt, digest_of
 
 if TYPE_CHECKING:
@@ -115,10 +116,12 @@ class Acknowledged:
         position = store.position()
         if last is None or position.last_offset > last.offset:  # what was not folded now, the store knows
             record = await record_at(self._journal, position.last_offset, seen.journal_end)
+            if record is not None:
+                await resolve(store, self._journal, commands_in(self._place.kind, [record]))
             if record is not None and counts(store, self._place.kind, record):
                 last = EventAt(position.last_offset, position.last_cid)
         self.known = Known(seen.journal_end, last)
-        more = seen.accepted_until, seen.last_command, seen.last_outcome, seen.unsure_until, seen.others
+        more = seen.accepted_until, seen.last_command, seen.last_outcome, seen.unsure_until, seen.others, seen.restore
         self.metadata = GroupMetadata(seen.journal_end, last, *more)
         self._reached = Ends(0, seen.journal_end, seen.outcomes_end, seen.commands_end)
         self._is_doubted = False

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from annals.agents.ports import command_key
 from annals.agents.writing.recovery import borne_out, is_command_at
+from annals.agents.writing.restore.restored import resolve
 from annals.schemas.outcome import ACCEPTED, decode_outcome
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ async def lost_commands(journal: ShardLog, store: ShardStore, place: Place, seen
     after = b""
     while voids := store.voids(after):
         after = max(voids)
+        await resolve(store, journal, [command_key(*void) for void in voids.values()])
+        await resolve(store, journal, [command_key(*void) for void in voids.values()])
         unknown = {void for void in voids.values() if store.command(command_key(*void)) is None}
         if unknown:
             found += await _lost_of(journal, store, place, seen, unknown)

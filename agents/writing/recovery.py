@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from annals.agents.ports import command_key
+from annals.agents.writing.restore.restored import resolve
 from annals.schemas.cid import cid_text
 from annals.schemas.journal_reader import Counted, RememberingReader
 from annals.schemas.outcome import DUPLICATE, REJECTED, decode_outcome
@@ -57,6 +58,8 @@ async def newest_outcome(journal: ShardLog, store: ShardStore, place: Place, see
         believed: OutcomeRecord | None = None
         for record in step:
             claim = _claim(record, place)
+            if claim is not None:
+                await resolve(store, journal, [_command_of(claim)])
             answer = False if claim is None else _is_borne_out(claim, store)
             if claim is not None and answer is None:
                 older.append(claim)
@@ -99,11 +102,15 @@ def _claim(record: OutcomeRecord, place: Place) -> _Claim | None:
     return _Claim(record, key, outcome)
 
 
+def _command_of(claim: _Claim) -> bytes:
+    return command_key(claim.key, claim.outcome.command_id.encode())
+
+
 def _is_borne_out(claim: _Claim, store: ShardStore) -> bool | None:
     """Whether the store says the same; None if only the journal can tell."""
     key, outcome = claim.key, claim.outcome
     if outcome.events or outcome.status == DUPLICATE:
-        known = store.command(command_key(key, outcome.command_id.encode()))
+        known = store.command(_command_of(claim))
         if known is None:
             return False
         first, events = known
@@ -149,7 +156,9 @@ async def borne_out(
     """
     believed: list[_Claim] = []
     older: list[_Claim] = []
-    for claim in (_claim(record, place) for record in records):
+    claims = [_claim(record, place) for record in records]
+    await resolve(store, journal, [_command_of(claim) for claim in claims if claim is not None])
+    for claim in claims:
         answer = False if claim is None else _is_borne_out(claim, store)
         if claim is not None and answer is not False:
             (believed if answer else older).append(claim)

@@ -162,7 +162,7 @@ async def test_a_new_shard_sees_empty_topics_and_no_offset(site: Site) -> None:
     seen = await (await site.owner()).look()
     assert (seen.committed, seen.committed_journal_end) == (None, None)
     assert seen[2:11] == (0,) * 9
-    assert seen[11:] == (None, 0, None, None, 0, "")
+    assert seen[11:] == (None, 0, None, None, 0, "", None)
 
 
 async def test_what_a_transaction_wrote_is_there_with_its_offset_and_the_journals_end(site: Site) -> None:

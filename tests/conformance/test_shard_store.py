@@ -100,3 +100,11 @@ def test_what_was_read_stays_when_the_store_changes(store):
     before = store.aggregate(b"p-1")
     store.apply(changes(aggregates={b"p-1": ADA._replace(state=b"other")}))
     assert before == ADA
+
+
+def test_all_aggregates_are_told_by_key_as_they_were_when_the_first_was_asked_for(store):
+    store.apply(changes(aggregates={b"p-2": ADA, b"p-1": ADA}, commands={COMMAND: (3, [(HEAD, "PersonRenamed")])}))
+    told = store.aggregates()
+    first = next(told)
+    store.apply(changes(Position(9, 8, OTHER), {b"p-3": ADA}))
+    assert [first, *told] == [(b"p-1", ADA), (b"p-2", ADA)]

@@ -22,6 +22,9 @@ ALLOWED = {
     "schemas/bulk.py": {"read_together"},  # part 1 of many blocks, proven equal to it
     # Asks a store whether a record is one of the events that it knows; judges no link.
     "agents/writing/losses.py": {"read_block", "ForeignError"},
+    # The same, for what the next restore point says; and whether a record is of the command that has its hash.
+    "agents/writing/restore/collecting.py": {"read_block", "ForeignError"},
+    "agents/writing/restore/restored.py": {"read_block", "ForeignError"},
     # Reads what counted already again, from the rows of a store.
     "agents/reading/blocks.py": {"read_block", "ForeignError"},
     # Verification in bulk, proven equal to the rule by tests/properties/test_journal_readers.py.

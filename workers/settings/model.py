@@ -180,6 +180,18 @@ class Settings:
             group="limits",
         ),
     )
+    restore_point_events: int = field(
+        default=100_000,
+        metadata=_meta(
+            values.whole_number(0, 1_000_000_000),
+            "a shard's restore point is made after so many events; 0: none is made or used",
+            unit="events",
+        ),
+    )
+    restore_point_seconds: int = field(
+        default=600,
+        metadata=_meta(values.whole_number(1, 604_800), "or after so long, if there are any events", unit="s"),
+    )
     snapshot_every: int = field(
         default=100,
         metadata=_meta(

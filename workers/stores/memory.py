@@ -8,6 +8,8 @@ from annals.agents.ports import VOIDS_BYTES, Stored
 from annals.workers.stores.layout import START, VOIDS, encode_void, next_voids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from annals.agents.ports import Changes, CommandEvents, Position
 
 
@@ -41,6 +43,10 @@ class MemoryStore:
         """Return the next void events, in the order of their CIDs: the record's key and the command id of each."""
         cids = sorted(each for each in self._voids if each > after)
         return next_voids(((VOIDS + cid, encode_void(*self._voids[cid])) for cid in cids), after, most_bytes)
+
+    def aggregates(self) -> Iterator[tuple[bytes, Stored]]:
+        """Return all aggregates as they are now, by key."""
+        return iter(sorted(self._aggregates.items()))
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes of one batch with their position, all or nothing."""

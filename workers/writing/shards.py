@@ -14,23 +14,27 @@ from annals.agents.ports import StoreUnavailableError
 from annals.agents.writing.batch import Limits, Place
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.losses import NOTHING
+from annals.agents.writing.restore.making import LEAST_SAVED, RestorePolicy
 from annals.agents.writing.shard import Phase, Shard
 from annals.topics.catalog import (
     COMMAND_TOPIC_BYTES,
     DEAD_LETTER_TOPIC_BYTES,
     EVENT_TOPIC_BYTES,
     OUTCOME_TOPIC_BYTES,
+    RESTORE_TOPIC_BYTES,
     SNAPSHOT_TOPIC_BYTES,
 )
 from annals.topics.names import TopicNames, transactional_id
 from annals.workers.decision_log import DecisionLog
 from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
 from annals.workers.open_files import most_shards, raise_limit, tables, too_few
-from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store, set_aside
+from annals.workers.stores.beside import discard, open_beside
+from annals.workers.stores.folders import set_aside
+from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
 from annals.workers.telemetry import ShardMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     from aiokafka.structs import TopicPartition
 
@@ -45,6 +49,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+BEHIND: Final = 1  # shards that read their journals beside their commands, for restore points or behind one
 FOLDING: Final = 4  # shards that fold at once: each holds a fetch and a batch of decoded events in memory
 WRITE_BUFFER_BYTES: Final = 32 << 20
 LIMITS: Final = {
@@ -52,6 +57,7 @@ LIMITS: Final = {
     "events": EVENT_TOPIC_BYTES,
     "outcomes": OUTCOME_TOPIC_BYTES,
     "snapshots": SNAPSHOT_TOPIC_BYTES,
+    "restore": RESTORE_TOPIC_BYTES,
     "dead-letters": DEAD_LETTER_TOPIC_BYTES,
 }
 CANCEL_AGAIN_S: Final = 0.5
@@ -95,6 +101,14 @@ class Stores:
         if folder is not None:
             await set_aside(folder)
 
+    async def open_beside(self) -> RocksStore:
+        """Begin an empty store beside the shard's own."""
+        return await open_beside(self._root, self._identity, self._budget, self._compression)
+
+    async def discard(self, store: Any) -> None:
+        """Close a store that was opened beside, and remove it."""
+        await discard(store)
+
     async def close(self, store: Any) -> None:
         """Close the store; RocksDB flushes what is in memory."""
         await asyncio.to_thread(store.close)
@@ -114,11 +128,15 @@ class Shards:
         metrics: Metrics,
         clock: SystemClock,
         releases: Mapping[str, str],
+        restorable: Collection[str] = (),
     ) -> None:
         """Take the settings, aiokafka options, the deciders, each kind's number of partitions, and so on.
 
-        `releases`: which release published which schema, by URN.
+        `releases`: which release published which schema, by URN; `restorable`: the kinds that have a topic for restore
+        points.
         """
+        self._restorable = frozenset(restorable)
+        self._background = asyncio.Semaphore(BEHIND)
         self._settings = settings
         self._options = options
         self._deciders = deciders
@@ -232,7 +250,12 @@ class Shards:
         decider = self._deciders[kind]
         place = Place(kind, names.commands(kind), partition, partitions)
         topics = ShardTopics(
-            kind=kind, partition=partition, names=names, limits=LIMITS, dead_partitions=self._dead_partitions
+            kind=kind,
+            partition=partition,
+            names=names,
+            limits=LIMITS,
+            dead_partitions=self._dead_partitions,
+            has_restore_points=kind in self._restorable,
         )
         journal = KafkaShardLog(
             self._options,
@@ -267,6 +290,12 @@ class Shards:
             accept_expired=settings.accept_expired,
             releases=self._releases,
             known=self._known.pop(key, NOTHING),
+            policy=RestorePolicy(
+                settings.restore_point_events,
+                settings.restore_point_seconds,
+                least_saved=min(LEAST_SAVED, settings.restore_point_events),
+            ),
+            background=self._background,
         )
         self._shards[key] = shard
         self._tasks[key] = asyncio.create_task(shard.run(), name=f"shard {kind}-{partition}")

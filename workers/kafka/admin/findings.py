@@ -41,7 +41,8 @@ class Report:
 
     missing: list[str] = field(default_factory=list)
     needed: list[str] = field(default_factory=list)
-    """What is missing without which a worker does not start; without the topic of schemas it publishes none."""
+    """What is missing without which a worker does not start; without the topic of schemas it publishes none, and
+    without one of restore points it makes none."""
     refusals: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     partitions: dict[str, int] = field(default_factory=dict)
@@ -84,7 +85,7 @@ def compare(specs: Iterable[TopicSpec], facts: Mapping[str, TopicFacts], partiti
         fact = facts.get(spec.name)
         if fact is None:
             report.missing.append(spec.name)
-            if spec.role is not Role.SCHEMAS:
+            if spec.role not in {Role.SCHEMAS, Role.RESTORE}:
                 report.needed.append(spec.name)
             continue
         for setting in SETTINGS[spec.role] + durability(fact.replication_factor):

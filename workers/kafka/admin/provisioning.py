@@ -41,8 +41,10 @@ def specs(settings: Settings) -> tuple[TopicSpec, ...]:
     return catalogue(settings.topic_prefix, settings.partitions, settings.replication_factor, kinds=tuple(deciders()))
 
 
-async def check(settings: Settings, *, probes: bool = False) -> Report:
+async def check(settings: Settings, *, probes: bool = False, for_worker: bool = False) -> Report:
     """Compare the topics on the brokers with the catalogue; with `probes`, try what the brokers can do as well.
+
+    for_worker: topics of restore points that the user may not see are missing: a worker goes on without them.
 
     Raises:
         BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
@@ -52,7 +54,8 @@ async def check(settings: Settings, *, probes: bool = False) -> Report:
     journals = [spec.name for spec in wanted if spec.role is Role.EVENTS]
     async with administration(settings) as admin:
         names = [*INTERNAL_TOPICS, *(spec.name for spec in wanted)]
-        facts = await topic_facts(admin, settings, names, with_offsets=journals)
+        optional = [spec.name for spec in wanted if for_worker and spec.role is Role.RESTORE]
+        facts = await topic_facts(admin, settings, names, with_offsets=journals, optional=optional)
         report = compare(wanted, facts, settings.partitions)
         if probes:
             found = await probe(admin, settings)

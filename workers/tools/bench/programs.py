@@ -156,6 +156,10 @@ class Samples:
         """Read Prometheus' text format."""
         self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
+    def total(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples."""
+        return sum(each.value for each in self._samples if each.name == name and labels.items() <= each.labels.items())
+
     def buckets(self, name: str, **labels: str) -> dict[float, float]:
         """Return a histogram's cumulative counts by upper bound."""
         found: dict[float, float] = defaultdict(float)

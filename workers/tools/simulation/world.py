@@ -29,6 +29,7 @@ HEALED_WITHIN_S: Final = 60.0
 OPERATOR_S: Final = 25.0  # so long after the last fault somebody looks at what has stopped
 LOOK_S: Final = 0.5
 TIMEOUTS_S: Final = 1.0
+ACKNOWLEDGED: Final = "Events that were acknowledged are gone"
 NO_HEADERS: Final = b"\0"
 MARKERS_PER_SECOND: Final = 500
 
@@ -59,6 +60,7 @@ class World:
         self.lost_outcomes: set[tuple[str, int]] = set()
         self.cut: dict[tuple[str, int], int] = {}
         self.strangers_cut: set[tuple[str, int]] = set()  # of these: where nobody may have read what was cut off
+        self.perhaps_cut: dict[tuple[str, int], int] = {}
         self.healed_at = 0.0
         self.problems: list[str] = []
         self.log: list[str] = []
@@ -163,6 +165,8 @@ class World:
             log = self.model.logs[self.names.commands(kind), partition]
             if shard is None:
                 left.append(f"{kind}-{partition} has no owner")
+            elif key in self.perhaps_cut and shard.phase is Phase.STOPPED and ACKNOWLEDGED in shard.reason:
+                self.cut.setdefault(key, self.perhaps_cut[key])
             elif key in self.lost_outcomes and shard.phase is Phase.STOPPED:
                 continue  # it may say so instead of going on
             elif key in self.cut and self._has_left_alone(key):
@@ -195,7 +199,7 @@ class World:
     def _topics(self) -> dict[str, Topic]:
         names, topics = self.names, {}
         for kind in KINDS:
-            for role in ("commands", "events", "outcomes", "snapshots"):
+            for role in ("commands", "events", "outcomes", "snapshots", "restore"):
                 topics[getattr(names, role)(kind)] = Topic(PARTITIONS, Rules(LIMITS[role]))
         topics[names.dead_letters] = Topic(1, Rules(LIMITS["dead-letters"]))
         return topics
