@@ -71,7 +71,7 @@ class Worker:
         self._membership: Membership | None = None
         self._metrics.group_member.set_function(self._is_member)
         self._reader: ReaderProcess | None = None
-        if READ in settings.roles:
+        if settings.has(READ):
             self._reader = ReaderProcess(settings, self._stop, self._metrics.reader_restarts)
         self._web = WebServer(settings.web_host, settings.web_port, self._metrics, self._not_ready, beside=self._reader)
 

@@ -66,7 +66,7 @@ def _row(meta: SettingMeta) -> list[str]:
     elif meta.is_switch:
         shown = code("1" if default else "0")
     else:
-        shown = code(meta.default_text) if meta.default_text else "empty"
+        shown = code(str(default)) if str(default) else "empty"
     unit = f" ({meta.unit})" if meta.unit and meta.unit not in meta.help and ":" not in meta.unit else ""
     return [code(meta.variable), shown, meta.help + unit, _takes(meta)]
 

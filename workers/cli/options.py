@@ -72,4 +72,4 @@ def _option(meta: SettingMeta) -> Callable[[Callable[..., Any]], Callable[..., A
 
 
 def _default(meta: SettingMeta) -> str:
-    return "" if meta.default in {None, ""} or meta.is_switch else f", default {meta.default_text}"
+    return "" if meta.default in {None, ""} or meta.is_switch else f", default {meta.default}"

@@ -34,7 +34,7 @@ def worker(settings: Settings) -> int:
     configure_logs(settings)
 
     async def run() -> None:
-        if WRITE in settings.roles:
+        if settings.has(WRITE):
             from annals.workers.worker import Worker
 
             await Worker(settings).run()

@@ -100,7 +100,7 @@ def warnings(settings: Settings) -> list[str]:
             f"ANNALS_SSL_CAFILE and ANNALS_SSL_CERTFILE are not used: ANNALS_SECURITY_PROTOCOL is "
             f"{settings.security_protocol}"
         )
-    if READ in settings.roles and settings.api_advertised_url is None and is_any_address(settings.api_host):
+    if settings.has(READ) and settings.api_advertised_url is None and is_any_address(settings.api_host):
         found.append(
             f"ANNALS_API_ADVERTISED_URL is not set and ANNALS_API_HOST is {settings.api_host}, no address that other "
             f"workers could reach: they cannot ask this one"

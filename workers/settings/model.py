@@ -51,11 +51,6 @@ class SettingMeta:
         """The command line option."""
         return "--" + self.name.replace("_", "-")
 
-    @property
-    def default_text(self) -> str:
-        """The default as it would be given."""
-        return ",".join(self.default) if isinstance(self.default, tuple) else str(self.default)
-
 
 def _meta(parse: Parse, help_text: str, *, unit: str = "", group: str = "worker") -> dict[str, Any]:
     return {"parse": parse, "help": help_text, "unit": unit, "group": group}
@@ -115,8 +110,8 @@ class Settings:
         default=6066,
         metadata=_meta(values.whole_number(0, 65535), "port of health and metrics; 0 takes a free one", group="web"),
     )
-    roles: tuple[str, ...] = field(
-        default=ROLES,
+    roles: str = field(
+        default=",".join(ROLES),
         metadata=_meta(
             values.some_of(*ROLES),
             "what this worker does: it decides commands, or serves what is read and published, or both",
@@ -319,6 +314,10 @@ class Settings:
             "where `annals broker` keeps Kafka; unset: annals in the user's cache folder",
         ),
     )
+
+    def has(self, role: str) -> bool:
+        """Whether the worker has a role."""
+        return role in self.roles.split(",")
 
 
 def settings_metadata() -> tuple[SettingMeta, ...]:

@@ -91,12 +91,12 @@ def one_of(*choices: str) -> Parse:
 
 
 def some_of(*choices: str) -> Parse:
-    """Take one or more of a few words with commas between them, and return them in the order of the choices."""
+    """Take one or more of a few words, and return them with commas between them, in the order of the choices."""
 
-    def parse(value: str) -> tuple[str, ...]:
+    def parse(value: str) -> str:
         given = {word.strip().lower() for word in value.split(",")}
         if given <= set(choices):
-            return tuple(choice for choice in choices if choice in given)
+            return ",".join(choice for choice in choices if choice in given)
         raise ValueError(f"one or more of {', '.join(choices)}, with commas between them")
 
     return parse
