@@ -74,7 +74,10 @@ class ReaderProcess:
         loop = asyncio.get_running_loop()
         while not self._stop.is_asked():
             began = loop.time()
-            status = await self._one_child()
+            try:
+                status: int | str = await self._one_child()
+            except OSError as error:  # no process could be started: memory or files have run out
+                status = error.strerror or str(error)
             if self._stop.is_asked():
                 return
             self._reason = f"the reading process ended with status {status}, and is started again"
