@@ -14,8 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 
+from annals.topics.keys import partition_of
+from chained import Sealed, sealed
 from grouped import Group, GroupWorker, group
 
 if TYPE_CHECKING:
@@ -25,7 +28,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 PARTITIONS = 2
-KINDS = 7
 ALL_ROLES = {"ROLES": "write,read", "API_PORT": "0"}
 ALL_KINDS: dict[str, Any] = {}
 
@@ -93,10 +95,7 @@ def test_a_worker_decides_and_its_child_reads(crew: Group) -> None:
     worker.until(lambda: has_read_all(worker, 16), "what was written meanwhile is read")
     assert "annals_reader_restarts_total 1.0\n" in worker.metrics()
 
-    # A second one in its folder is refused, in a folder of its own it shares the partitions.
-    second = crew.worker("two", ALL_KINDS, ROLES="read", DATA_DIR=str(crew.folder / "one"), API_PORT="0")
-    assert second.until_over() == 2
-    assert "is in use by another worker" in second.log.read_text()
+    # One that reads alone, in a folder of its own, shares the partitions.
     third = crew.worker("three", ALL_KINDS, ROLES="read", API_PORT="0").until_ready()
     worker.until(lambda: reasons(worker, "read") == [], "ready with a part of the partitions")
     ours, theirs = (
@@ -150,9 +149,33 @@ def test_a_child_ends_with_its_parent_and_hears_no_signal_of_the_terminal(crew: 
     assert again.end() == 0
 
 
-def test_what_keeps_the_first_child_from_starting_ends_the_worker(crew: Group) -> None:
+def test_a_folder_that_somebody_reads_in_refuses_another_reader_alone_or_as_a_child(crew: Group) -> None:
     reader = crew.worker("reader", ROLES="read", API_PORT="0", DATA_DIR=str(crew.folder / "one"))
     reader.until(lambda: reader.logged("worker started"), "it has started")
-    worker = crew.worker("one", **ALL_ROLES)
-    assert worker.until_over() == 2
-    assert f"is in use by another worker (process {reader.process.pid})" in worker.log.read_text()
+    refused = [
+        crew.worker(name, DATA_DIR=str(crew.folder / "one"), **{**ALL_ROLES, "ROLES": roles})
+        for name, roles in (("all", "write,read"), ("second", "read"))
+    ]
+    for worker in refused:
+        assert worker.until_over() == 2
+        assert f"is in use by another worker (process {reader.process.pid})" in worker.log.read_text()
+
+
+def test_a_gap_stops_reading_and_is_named(crew: Group) -> None:
+    worker = crew.worker("one", ALL_KINDS, ROLES="read", API_PORT="0").until_ready()
+    first = sealed("p-1", 1, None)
+    partition = partition_of(b"p-1", PARTITIONS)
+
+    async def write(event: Sealed) -> int:
+        async with AIOKafkaProducer(bootstrap_servers=crew.settings.bootstrap_servers) as producer:
+            topic = f"{crew.settings.topic_prefix}events.person"
+            record = await producer.send_and_wait(topic, event.value, event.key, partition, headers=event.headers)
+            return int(record.offset)
+
+    asyncio.run(write(first))
+    worker.until(lambda: has_read_all(worker, 1), "the first event is read")
+    offset = asyncio.run(write(sealed("p-1", 3, sealed("p-1", 2, first.cid).cid)))
+    reason = worker.until_told("person")
+    assert reason.startswith(f"read: person-{partition} is stopped: ")
+    assert f"offset {offset}" in reason
+    assert worker.end() == 0

@@ -1,4 +1,4 @@
-"""Why reading is no `faust.Table` (docs/adr/0029): after a kill the stock table counts once more what it had counted."""
+"""Why reading is no `faust.Table` (docs/adr/0029): after a kill a stock table counts what it had counted once more."""
 
 from __future__ import annotations
 
