@@ -100,6 +100,12 @@ class Metrics:
             "annals_turns", "shards that may be in a transaction at once; +Inf while there is no bound", ()
         )
 
+        self.reader_restarts = Counter(
+            "annals_reader_restarts_total",
+            "times that the process that reads ended, and was started again",
+            registry=registry,
+        )
+
     def sweep(self, kept: Collection[str]) -> None:
         """Forget the gauges of the shards that have left, except of these kinds: nobody else can report them."""
         for labels in [labels for labels in self.left if labels[0] not in kept]:

@@ -62,6 +62,9 @@ class ReadingStore(ReadView, Protocol):
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write rows (None: remove) in one write batch: all of them, or none."""
 
+    def size_bytes(self) -> int:
+        """Return the bytes of its files."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -91,6 +94,16 @@ class ReadingStores(Protocol):
     async def renew(self, store: ReadingStore) -> ReadingStore: ...
     async def set_aside(self, damage: StoreDamagedError) -> None: ...
     async def close(self, store: ReadingStore) -> None: ...
+
+
+class ReadingTelemetry(Protocol):
+    """What counts what befalls a reading shard."""
+
+    def damaged(self) -> None:
+        """Count a store that was damaged."""
+
+    def chain_broken(self) -> None:
+        """Count that something read was not what the journal had."""
 
 
 class JournalPartition(Protocol):

@@ -179,6 +179,8 @@ def worker(cluster: Cluster) -> Iterator[int]:
         "ANNALS_DATA_DIR": str(cluster.folder / "data"),
         "ANNALS_WEB_PORT": str(port),
         "ANNALS_SNAPSHOT_EVERY": "1",
+        "ANNALS_ROLES": "write,read",
+        "ANNALS_API_PORT": "0",
     }
     with running([ENTRY_POINT, "worker"], environment, log) as process:
         until(lambda: _ask(port, "/health/ready"), process, log, "the worker is ready")

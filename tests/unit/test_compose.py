@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prometheus_client.metrics import MetricWrapperBase
 
+from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.telemetry import Metrics
 
 ROOT = Path(__file__).parents[2]
@@ -194,7 +195,7 @@ def test_prometheus_asks_every_worker() -> None:
 def test_every_alert_asks_for_metrics_and_labels_that_a_worker_has() -> None:
     labels = {
         family.name + ("_total" if family.type == "counter" else ""): set(metric._labelnames)
-        for metric in vars(Metrics()).values()
+        for metric in (*vars(Metrics()).values(), *vars(ReadingMetrics()).values())
         if isinstance(metric, MetricWrapperBase)
         for family in metric.describe()
     }
