@@ -64,6 +64,10 @@ class TopicNames:
         """Return the consumer group of an app id."""
         return f"{self.prefix}{app_id}"
 
+    def reading_group(self, app_id: str) -> str:
+        """Return the consumer group of those who read the journals of an app id."""
+        return f"{self.group(app_id)}.read"
+
 
 def transactional_id(events_topic: str, partition: int) -> str:
     """Return the transactional id of a journal's partition.

@@ -79,7 +79,8 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
         yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
     yield _topic(names.dead_letters, WRITE, DESCRIBE_CONFIGS)
     yield _topic(names.schemas, READ, WRITE, DESCRIBE_CONFIGS)
-    yield Right(Resource.GROUP, names.group(app_id), is_prefix=False, operations=(READ,))
+    for group in (names.group(app_id), names.reading_group(app_id)):
+        yield Right(Resource.GROUP, group, is_prefix=False, operations=(READ,))
 
 
 def _of_kinds(names: TopicNames, kinds: Sequence[str]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from annals.agents.ports import JournalRecord, StoreDamagedError
@@ -62,6 +62,9 @@ class ReadingStore(ReadView, Protocol):
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write rows (None: remove) in one write batch: all of them, or none."""
 
+    def size_bytes(self) -> int:
+        """Return the bytes of its files."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -91,6 +94,16 @@ class ReadingStores(Protocol):
     async def renew(self, store: ReadingStore) -> ReadingStore: ...
     async def set_aside(self, damage: StoreDamagedError) -> None: ...
     async def close(self, store: ReadingStore) -> None: ...
+
+
+class ReadingTelemetry(Protocol):
+    """What counts what befalls a reading shard."""
+
+    def damaged(self) -> None:
+        """Count a store that was damaged."""
+
+    def chain_broken(self) -> None:
+        """Count that something read was not what the journal had."""
 
 
 class JournalPartition(Protocol):
@@ -278,16 +291,12 @@ class Members(Protocol):
 class Shards(Protocol):
     """The reading shard of any aggregate, here or with another member: its partition is of the topic's count."""
 
-    def of(self, kind: str, aggregate_id: str) -> ReadingShard:
+    def of_aggregate(self, kind: str, aggregate_id: str) -> ReadingShard:
         """Return the shard that an aggregate is in.
 
         Raises:
             NotReadyError: nobody is known to have it.
         """
 
-    def all(self) -> Sequence[ReadingShard]:
-        """Return the shards of all partitions of all kinds.
-
-        Raises:
-            NotReadyError: nobody is known to have one of them.
-        """
+    def of_kinds(self, kinds: Iterable[str]) -> Sequence[ReadingShard]:
+        """Return the shards of all partitions of some kinds."""

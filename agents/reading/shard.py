@@ -33,10 +33,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from annals.agents.deciding.decider import Decider
-    from annals.agents.folding.damage import DamageCounter
     from annals.agents.ports import Clock, CommandSource, Delivery
     from annals.agents.reading.answers import AskRows
-    from annals.agents.reading.ports import Follower, JournalPartition, ReadingStore, ReadingStores, ReadView
+    from annals.agents.reading.ports import (
+        Follower,
+        JournalPartition,
+        ReadingStore,
+        ReadingStores,
+        ReadingTelemetry,
+        ReadView,
+    )
 
 T = TypeVar("T")
 
@@ -62,7 +68,7 @@ class Shard(Answers):
         journal: JournalPartition,
         source: CommandSource,
         clock: Clock,
-        telemetry: DamageCounter,
+        telemetry: ReadingTelemetry,
         followers: Sequence[Follower] = (),
         ask_rows: AskRows | None = None,
     ) -> None:
@@ -80,6 +86,7 @@ class Shard(Answers):
         self._followers = (states, *followers)
         self._queue = RecordQueue(source)
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
+        self._telemetry = telemetry
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
         self._store: ReadingStore | None = None
         self._fold: ReadingFold | None = None
@@ -102,7 +109,26 @@ class Shard(Answers):
 
     async def look(self) -> None:
         """Ask where the journal ends now."""
-        self._end = (await self._journal.bounds())[1]
+        self.note_end((await self._journal.bounds())[1])
+
+    def note_end(self, end: int) -> None:
+        """Take where the journal ends now."""
+        self._end = end
+
+    def go_on(self) -> None:
+        """Have the source deliver again, from where the shard stands: a rebalance left the partition here."""
+        if self._fold is not None and self._phase == READING:
+            self._queue.begin(self._fold.position.offset)
+
+    @property
+    def store_bytes(self) -> int:
+        """The bytes of the store's files; 0 while it is closed."""
+        return 0 if self._store is None else self._store.size_bytes()
+
+    @property
+    def failed_followers(self) -> int:
+        """How many followers have failed on an event, and stand there."""
+        return 0 if self._fold is None else len(self._fold.failed)
 
     def status(self) -> ShardStatus:
         """Return where the shard stands."""
@@ -154,6 +180,7 @@ class Shard(Answers):
                 await self._store_failed(error)
                 await backoff.wait()
             except BrokenChainError as error:  # the rows, not the journal
+                self._telemetry.chain_broken()
                 await self._store_failed(StoreDamagedError(str(error)))
                 await backoff.wait()
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
@@ -234,6 +261,9 @@ class Shard(Answers):
         try:
             with self._store.view() as view:
                 return await asyncio.to_thread(question, view) if in_thread else question(view)
+        except BrokenChainError:
+            self._telemetry.chain_broken()
+            raise
         except StoreDamagedError as error:
             self._queue.fail(error)
             raise NotReadyError(f"{self.kind}-{self.partition}: the store is damaged and is built anew") from error

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from annals.workers import launcher
 from annals.workers.tools.bench.usage import usage_of
-from annals.workers.tools.broker import launcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
+from annals.workers import launcher
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.settings import environment_without_settings, load_settings
-from annals.workers.tools.broker import Broker, launcher
+from annals.workers.tools.broker import Broker
 from annals.workers.tools.broker.java import last_words
 from annals.workers.tools.demo.memory import recall
 from annals.workers.tools.demo.teller import DifferedError
