@@ -1,4 +1,4 @@
-"""The event index: every event that counts, by aggregate, offset, type, time, correlation, causation, command, actor and CID.
+"""The event index: every event that counts, by all that it is asked for: aggregate, offset, type, time, CID and others.
 
 All other followers rest on it: they catch up from its rows, and the reader's rule goes on from its chain ends.
 """

@@ -97,7 +97,9 @@ class RoutedShard:
         self._shards = shards
         self.kind = kind
         self.partition = partition
-        self._status = ShardStatus(kind, partition, ELSEWHERE, "it was not asked yet", 0, 0, False, 0.0, {})  # noqa: FBT003 - as the struct has them
+        self._status = ShardStatus(
+            kind, partition, ELSEWHERE, "not asked yet", offset=0, end=0, reached=False, lag_s=0.0, stale={}
+        )
 
     def status(self) -> ShardStatus:
         """Return where the shard stood before its last answer."""
@@ -205,11 +207,12 @@ class RoutedShard:
         me = self._shards.members.me
         name = f"{self.kind}-{self.partition}"
         if owner is None:
-            raise NotHereError(f"{name}: no worker has it at present (the group is rebalancing, or has none that reads)")
+            raise NotHereError(
+                f"{name}: no worker has it at present (the group is rebalancing, or has none that reads)"
+            )
         if me is not None and owner.id == me.id:
             raise NotHereError(f"{name}: this worker is about to open it")
         if self._shards.peers is None:
             raise NotHereError(f"{name}: this worker does not have it, and a question is passed on once")
         self._status, answer = await self._shards.peers.ask(owner, self.kind, self.partition, question, deadline)
         return answer
-

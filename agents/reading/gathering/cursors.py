@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 CURSOR_CHARACTERS: Final = 4_096
 CHECK: Final = 4
 FORM: Final = 1
-GREATEST_OFFSET: Final = (1 << 63) - 1
+GREATEST_OFFSET: Final = (1 << 62) - 1  # 9 bytes at most, two higher
 NO_PLACE: Final = 0  # places are written two higher: -1 is that of a partition read downwards to its beginning
 _SEVEN_BITS: Final = 0x7F
 _MORE: Final = 0x80
 
 
 class BadCursorError(ValueError):
-    """The text is no cursor for this question: of other kinds or partition counts, of a journal made anew, or altered."""
+    """The text is no cursor for this question: of other kinds or partition counts, of another journal, or altered."""
 
 
 class CursorTooLongError(ValueError):

@@ -63,8 +63,8 @@ async def gather(
         BrokenChainError: what one of them read is not what the journal had.
     """
     loop = asyncio.get_running_loop()
-    tasks = {asyncio.ensure_future(ask(shard)): shard for shard in shards}
-    pending: set[asyncio.Future[T]] = set(tasks)
+    tasks: dict[asyncio.Future[T], ReadingShard] = {asyncio.ensure_future(ask(shard)): shard for shard in shards}
+    pending = set(tasks)
     try:
         while pending and (left := deadline - loop.time()) > 0:
             done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
@@ -87,13 +87,11 @@ def _gathered(tasks: dict[asyncio.Future[T], ReadingShard], follower: str | None
         key = shard.kind, shard.partition
         own = positions.setdefault(shard.kind, [])
         own += [None] * (shard.partition + 1 - len(own))
-        try:
-            if not task.done():
-                raise NotReadyError(NO_ANSWER)
-            answers[key] = task.result()
-        except NotReadyError as error:
+        error = task.exception() if task.done() else NotReadyError(NO_ANSWER)
+        if isinstance(error, NotReadyError):
             missing.append(PartitionReason(*key, str(error)))
             continue
+        answers[key] = task.result()
         status = shard.status()
         own[shard.partition] = status.offset
         events, seconds = events + status.end - status.offset, max(seconds, status.lag_s)

@@ -45,8 +45,8 @@ def merge(pages: Mapping[Key, EventPage], limit: int, *, descending: bool) -> Me
         else:
             is_known = is_known and page.is_end
     while heads and is_known and len(events) < limit:
-        _, *place = heads.pop() if descending else heads.pop(0)
-        key = (str(place[0]), int(place[1]))
+        _, kind, partition = heads.pop() if descending else heads.pop(0)
+        key = kind, partition
         page = pages[key]
         events.append(page.events[used[key]])
         keys.append(key)

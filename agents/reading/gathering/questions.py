@@ -38,31 +38,31 @@ class Ask(Struct, frozen=True, tag_field="ask"):
     """A question to one shard."""
 
 
-class AskStatus(Ask, tag="status"):
+class AskStatus(Ask, frozen=True, tag="status"):
     """Where does the shard stand?"""
 
 
-class AskUntilOffset(Ask, tag="until_offset"):
+class AskUntilOffset(Ask, frozen=True, tag="until_offset"):
     """Is everything below an offset read before the deadline?"""
 
     offset: int
 
 
-class AskUntilVersion(Ask, tag="until_version"):
+class AskUntilVersion(Ask, frozen=True, tag="until_version"):
     """Has an aggregate a version before the deadline?"""
 
     aggregate_id: str
     version: int
 
 
-class AskOffsetOf(Ask, tag="offset_of"):
+class AskOffsetOf(Ask, frozen=True, tag="offset_of"):
     """Where is an aggregate's event of a version?"""
 
     aggregate_id: str
     version: int
 
 
-class AskState(Ask, tag="state"):
+class AskState(Ask, frozen=True, tag="state"):
     """What is an aggregate's state?"""
 
     aggregate_id: str
@@ -70,7 +70,7 @@ class AskState(Ask, tag="state"):
     at: datetime | None = None
 
 
-class AskHistory(Ask, tag="history"):
+class AskHistory(Ask, frozen=True, tag="history"):
     """What are an aggregate's events?"""
 
     aggregate_id: str
@@ -80,7 +80,7 @@ class AskHistory(Ask, tag="history"):
     limit: int | None
 
 
-class AskFind(Ask, tag="find"):
+class AskFind(Ask, frozen=True, tag="find"):
     """Which events match?"""
 
     wanted: EventFilter
@@ -89,13 +89,13 @@ class AskFind(Ask, tag="find"):
     limit: int
 
 
-class AskByCid(Ask, tag="by_cid"):
+class AskByCid(Ask, frozen=True, tag="by_cid"):
     """Which event has a CID?"""
 
     cid: bytes
 
 
-class AskAggregates(Ask, tag="aggregates"):
+class AskAggregates(Ask, frozen=True, tag="aggregates"):
     """Which aggregates are there?"""
 
     status: str | None
@@ -105,7 +105,7 @@ class AskAggregates(Ask, tag="aggregates"):
     limit: int
 
 
-class AskRows(Ask, tag="rows"):
+class AskRows(Ask, frozen=True, tag="rows"):
     """Which rows has a projection?"""
 
     projection: str
@@ -264,12 +264,19 @@ def _received(asked: Asked, answer: Any) -> Any:
     match asked.question, answer:
         case AskFind(_, start, descending, limit), SentPage():
             offsets = [event.offset for event in answer.events]
-            ordered = [start, *offsets] if start is not None and offsets else offsets
-            if len(offsets) > limit or ordered != sorted(ordered, reverse=descending) or len(set(offsets)) != len(offsets):
+            least, greatest = (0, start) if descending else (start or 0, None)
+            passed = offsets and (min(offsets) < least or (greatest is not None and max(offsets) > greatest))
+            if passed or len(offsets) > limit or offsets != sorted(set(offsets), reverse=descending):
                 raise UnreadableReplyError("its offsets are not in order")
             position = ShardPosition(asked.kind, asked.partition, answer.position)
             events = _events(asked, answer.events)
             return EventPage(events, answer.next_offset, answer.is_end, position, answer.journal)
+        case AskAggregates(_, _, _, after, limit), (found, is_end):
+            ids = [aggregate.aggregate_id for aggregate in found]
+            ordered = ids if after is None else [after, *ids]
+            if len(ids) > limit or (len(ids) < limit and not is_end) or ordered != sorted(set(ordered)):
+                raise UnreadableReplyError("its aggregates are not in order, or not as many as there are")
+            return answer
         case AskHistory(), list():
             return _events(asked, answer)
         case AskByCid(cid), SentEvent():
