@@ -1,0 +1,1 @@
+"""The HTTP API of reading, and how its workers ask each other."""
