@@ -277,3 +277,21 @@ class Members(Protocol):
 
     def owner(self, kind: str, partition: int) -> Member | None:
         """Return who has a partition; None while nobody is known to."""
+
+
+class Shards(Protocol):
+    """The reading shard of any aggregate, here or with another member: its partition is of the topic's count."""
+
+    def of(self, kind: str, aggregate_id: str) -> ReadingShard:
+        """Return the shard that an aggregate is in.
+
+        Raises:
+            NotReadyError: nobody is known to have it.
+        """
+
+    def all(self) -> Sequence[ReadingShard]:
+        """Return the shards of all partitions of all kinds.
+
+        Raises:
+            NotReadyError: nobody is known to have one of them.
+        """
