@@ -146,6 +146,13 @@ class SentPage(Struct, frozen=True):
     journal: bytes
 
 
+class SentHistory(Struct, frozen=True):
+    """A part of an aggregate's events on its way; is_whole: these are all that were asked for."""
+
+    events: list[SentEvent]
+    is_whole: bool
+
+
 class Asked(Struct, frozen=True):
     """A question to the shard of a kind and partition; within_s: how long the asker waits."""
 
@@ -168,6 +175,8 @@ class Reply(Struct, frozen=True):
     message: str = ""
 
 
+PART_EVENTS: Final = 1_000
+PART_BYTES: Final = 8 << 20
 NOT_HERE: Final = "not_here"
 FAILURES: Final[dict[str, type[Exception]]] = {
     "not_ready": NotReadyError,
@@ -182,7 +191,7 @@ ANSWERS: Final[dict[type[Ask], Any]] = {
     AskUntilVersion: bool,
     AskOffsetOf: int | None,
     AskState: FoundState | None,
-    AskHistory: list[SentEvent],
+    AskHistory: SentHistory,
     AskFind: SentPage,
     AskByCid: SentEvent | None,
     AskAggregates: tuple[list[FoundAggregate], bool],
@@ -208,7 +217,8 @@ async def put(shard: ReadingShard, question: Question, deadline: float) -> Any:
         case AskState(aggregate_id, version, at):
             return await shard.state(aggregate_id, version=version, at=at)
         case AskHistory(aggregate_id, first, last, descending, limit):
-            return await shard.history(aggregate_id, first=first, last=last, descending=descending, limit=limit)
+            found = await shard.history(aggregate_id, first=first, last=last, descending=descending, limit=limit)
+            return found, True
         case AskFind(wanted, start, descending, limit):
             return await shard.find(wanted, start=start, descending=descending, limit=limit)
         case AskByCid(cid):
@@ -224,12 +234,15 @@ async def reply_to(shard: ReadingShard | None, asked: Asked, deadline: float) ->
     if shard is None:
         return msgspec.msgpack.encode(Reply(failure=NOT_HERE, message=f"{asked.kind}-{asked.partition} is not here"))
     status = shard.status()
+    question = asked.question
+    if isinstance(question, AskHistory) and (question.limit is None or question.limit > PART_EVENTS):
+        question = msgspec.structs.replace(question, limit=PART_EVENTS)
     try:
-        answer = await put(shard, asked.question, deadline)
+        answer = await put(shard, question, deadline)
     except tuple(FAILURES.values()) as error:
         name = next(name for name, kind in FAILURES.items() if isinstance(error, kind))
         return msgspec.msgpack.encode(Reply(status, failure=name, message=str(error)))
-    return msgspec.msgpack.encode(Reply(status, msgspec.Raw(msgspec.msgpack.encode(_sent(answer)))))
+    return msgspec.msgpack.encode(Reply(status, msgspec.Raw(msgspec.msgpack.encode(_sent(asked.question, answer)))))
 
 
 def read_answer(asked: Asked, reply: Reply) -> Any:
@@ -249,15 +262,28 @@ def read_answer(asked: Asked, reply: Reply) -> Any:
         raise UnreadableReplyError(f"it is no answer to {type(question).__name__}: {error}") from error
 
 
-def _sent(answer: Any) -> Any:
+def _sent(question: Question, answer: Any) -> Any:
+    if isinstance(question, AskHistory):
+        return _part(question, answer[0])
     if isinstance(answer, FoundEvent):
         return SentEvent(answer.offset, answer.block)
     if isinstance(answer, EventPage):
         events = [SentEvent(found.offset, found.block) for found in answer.events]
         return SentPage(events, answer.next_offset, answer.is_end, answer.position.offset, answer.journal)
-    if isinstance(answer, list):
-        return [_sent(part) for part in answer]
     return answer
+
+
+def _part(question: AskHistory, found: Sequence[FoundEvent]) -> SentHistory:
+    """Return as many events as fit into one reply, one at least."""
+    sent: list[SentEvent] = []
+    left = PART_BYTES
+    for event in found:
+        left -= len(event.block)
+        if sent and left < 0:
+            return SentHistory(sent, is_whole=False)
+        sent.append(SentEvent(event.offset, event.block))
+    was_cut = len(sent) == PART_EVENTS and (question.limit is None or question.limit > PART_EVENTS)
+    return SentHistory(sent, is_whole=not was_cut)
 
 
 def _received(asked: Asked, answer: Any) -> Any:
@@ -277,8 +303,13 @@ def _received(asked: Asked, answer: Any) -> Any:
             if len(ids) > limit or (len(ids) < limit and not is_end) or ordered != sorted(set(ordered)):
                 raise UnreadableReplyError("its aggregates are not in order, or not as many as there are")
             return answer
-        case AskHistory(), list():
-            return _events(asked, answer)
+        case AskHistory(aggregate_id), SentHistory():
+            events = _events(asked, answer.events)
+            if not events and not answer.is_whole:
+                raise UnreadableReplyError("a part of a history is empty")
+            if any(found.event["aggregate_id"] != aggregate_id for found in events):
+                raise UnreadableReplyError("it has events of another aggregate")
+            return events, answer.is_whole
         case AskByCid(cid), SentEvent():
             (event,) = _events(asked, [answer])
             if event.cid != cid:
