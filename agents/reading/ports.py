@@ -192,12 +192,16 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more."""
+    """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more.
+
+    journal: identifies the partition's journal (a part of its first event's CID); empty while it has no event.
+    """
 
     events: list[FoundEvent]
     next_offset: int
     is_end: bool
     position: ShardPosition
+    journal: bytes = b""
 
 
 class ReadingShard(Protocol):

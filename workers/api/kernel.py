@@ -17,6 +17,7 @@ from annals.workers.api.answers import problem_response, respond
 from annals.workers.api.audit import AuditEntry
 from annals.workers.api.authentication import check_scope, unauthorized
 from annals.workers.api.bodies import Body
+from annals.workers.api.forwarding import HEADER as FORWARDED
 from annals.workers.api.parameters import read_parameters, read_query
 from annals.workers.api.problems import (
     BROKEN_CHAIN,
@@ -108,9 +109,10 @@ class Kernel:
         self, request: web.BaseRequest, request_id: str, match: Match | None, problem: Problem | None
     ) -> Call:
         body = Body(request, LARGEST_BODY if match is None else match.route.most_body_bytes)
-        is_open = match is not None and match.route.scope is None
+        is_open = match is not None and match.route.scope is None and FORWARDED not in request.headers
         principal = _NOBODY if is_open else await self._principal(request, body)
-        self._rate.hit(_caller(request) if principal is _NOBODY else f"principal {principal.name}")
+        if not principal.is_forwarded:  # who passes it on has counted it
+            self._rate.hit(_caller(request) if principal is _NOBODY else f"principal {principal.name}")
         if match is None:
             raise problem or not_ready("no route")
         route = match.route

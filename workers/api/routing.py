@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -76,7 +76,7 @@ CALL: ContextVar[Call] = ContextVar("annals_api_call")
 class Answer:
     """An answer: its body whole, or in pieces as they come. etag: without quotes."""
 
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncGenerator[bytes, None]
     status: int = 200
     content_type: str = JSON
     etag: str | None = None
