@@ -13,6 +13,7 @@ class Role(StrEnum):
     SNAPSHOTS = "snapshots"
     DEAD_LETTERS = "dead-letters"
     SCHEMAS = "schemas"
+    AUDIT = "audit"
     SUBSCRIBERS = "subscribers"
 
 
