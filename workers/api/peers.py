@@ -53,10 +53,11 @@ class HttpPeers:
         """Take how requests are signed."""
         self._forwarding = forwarding
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Close all connections."""
-        session, self._session = self._session, None
+        """Close all connections; nobody is asked any more."""
+        session, self._session, self._is_closed = self._session, None, True
         if session is not None:
             await session.close()
 
@@ -73,7 +74,7 @@ class HttpPeers:
         call = CALL.get(None)
         if call is not None and call.principal.is_forwarded:
             raise NotHereError(f"{name} has it, and a question is passed on once")
-        refusal = self._forwarding.refusal(member.url)
+        refusal = "this worker ends" if self._is_closed else self._forwarding.refusal(member.url)
         if refusal is not None:
             raise NotReadyError(f"{name} cannot be asked: {refusal}")
         within_s = min(LONGEST_S, deadline - asyncio.get_running_loop().time())
