@@ -1,14 +1,14 @@
 """What a worker and its child process say to one another, over a pair of sockets that the child inherits.
 
-The first message is the settings, pickled by the parent: a secret in them is in no argument and no environment. The end
-of the stream is the parent's end, whatever it was.
+The first message has the settings, pickled by the parent: a secret in them is in no argument and no environment. The
+end of the stream is the parent's end, whatever it was.
 """
 
 from __future__ import annotations
 
 import pickle
 import struct
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 LENGTH: Final = struct.Struct(">I")
-T = TypeVar("T")
+
+
+class Beginning(NamedTuple):
+    """What a child begins with. former_member: the id in the group of the child before, which ended by itself."""
+
+    settings: Settings
+    former_member: str | None
 
 
 class Ask(msgspec.Struct, tag=True):
@@ -38,6 +44,12 @@ class Started(msgspec.Struct, tag=True):
     url: str | None
 
 
+class Joined(msgspec.Struct, tag=True):
+    """The child is a member of its group, under this id."""
+
+    member_id: str
+
+
 class Refused(msgspec.Struct, tag=True):
     """The child cannot start as it is set up; the message says what to do."""
 
@@ -52,24 +64,24 @@ class Answer(msgspec.Struct, tag=True):
 
 
 ToChild = Ask | Stop
-FromChild = Started | Refused | Answer
+FromChild = Started | Joined | Refused | Answer
 
 
-def send_settings(own: socket.socket, settings: Settings) -> None:
-    """Send a child the settings, before anything else."""
-    content = pickle.dumps(settings)
+def send_beginning(own: socket.socket, beginning: Beginning) -> None:
+    """Send a child what it begins with, before anything else."""
+    content = pickle.dumps(beginning)
     own.sendall(LENGTH.pack(len(content)) + content)
 
 
-def receive_settings(own: socket.socket) -> Settings:
-    """Return the settings that the parent sends first.
+def receive_beginning(own: socket.socket) -> Beginning:
+    """Return what the parent sends first.
 
     Raises:
         EOFError: the parent is gone.
     """
     (length,) = LENGTH.unpack(_exactly(own, LENGTH.size))
-    settings: Settings = pickle.loads(_exactly(own, length))  # noqa: S301 - the parent's, over a pipe that only it has
-    return settings
+    beginning: Beginning = pickle.loads(_exactly(own, length))  # noqa: S301 - the parent's, over a pipe of its own
+    return beginning
 
 
 def _exactly(own: socket.socket, length: int) -> bytes:

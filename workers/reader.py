@@ -1,16 +1,14 @@
 """The composition root of the role `read`: the app of the group that reads, its shards, and what rests on them.
 
-Run as a program it is the child of a worker that decides (`annals.workers.reader_process`).
+It runs alone, or as the child of a worker that decides (`annals.workers.reader_child`).
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
-import os
-import signal
-import socket
-import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -19,11 +17,9 @@ from aiokafka.errors import KafkaError
 from annals.agents.reading.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
-from annals.workers import channel
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
-from annals.workers.exposition import families_of
 from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import (
     BrokersUnreachableError,
@@ -32,10 +28,12 @@ from annals.workers.kafka.admin.provisioning import (
     create,
 )
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
 from annals.workers.kafka.group.sources import Sources
-from annals.workers.logs import configure_logs
 from annals.workers.process import (
+    CLAIM_LOOK_S,
+    CLAIM_WITHIN_S,
     FIRST_RETRY_S,
     LAST_RETRY_S,
     REQUEST_TIMEOUT_MS,
@@ -67,22 +65,23 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-NICENESS: Final = 10  # a drain may leave reading behind, and is never slowed by it
 GC_THRESHOLDS: Final = (100_000, 20, 20)
 
 
 class Reader:
     """The role `read` in one process."""
 
-    def __init__(self, settings: Settings, stop: Stop, *, is_child: bool) -> None:
+    def __init__(self, settings: Settings, stop: Stop, *, is_child: bool, former_member: str | None = None) -> None:
         """Take the settings and the process' end.
 
-        is_child: of a worker that decides, which makes the topics and warns of settings.
+        is_child: of a worker that decides, which makes the topics and warns of settings; former_member: the id in the
+        group of a child before, which ended by itself.
         """
         self._settings = settings
         self._options: dict[str, Any] = {**client_options(settings), "request_timeout_ms": REQUEST_TIMEOUT_MS}
         self._stop = stop
         self._is_child = is_child
+        self._former_member = former_member
         self._names = TopicNames(settings.topic_prefix)
         self._group = self._names.reading_group(settings.app_id)
         self._starting = "the worker is starting"
@@ -97,7 +96,7 @@ class Reader:
     # What rests on the shards is put together in these four.
 
     async def _start_api(self) -> int:
-        """Begin to serve the API; return its port."""
+        """Begin to serve the API; return its port. OSError: the address is taken, or not this machine's."""
         return self._settings.api_port
 
     async def _stop_api(self) -> None:
@@ -124,7 +123,10 @@ class Reader:
         try:
             if not await self._stop.claims(folder):
                 return
-            self.url = _url(self._settings, await self._start_api())
+            port = await self._listen()
+            if port is None:
+                return
+            self.url = _url(self._settings, port)
             started.set()
             try:
                 await self._until_stopped()
@@ -132,6 +134,26 @@ class Reader:
                 await self._stop_api()
         finally:
             folder.release()
+
+    async def _listen(self) -> int | None:
+        """Start the API, waiting a moment for a worker that ends; None: this one is to stop before.
+
+        Raises:
+            CannotStartError: the address is taken, or not this machine's.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLAIM_WITHIN_S
+        while not self._stop.is_asked():
+            try:
+                return await self._start_api()
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or loop.time() > deadline:
+                    raise CannotStartError(
+                        f"the API cannot listen on {self._settings.api_host}:{self._settings.api_port}: "
+                        f"{error.strerror}. Choose another port with --api-port or ANNALS_API_PORT (0: a free one)."
+                    ) from error
+            await self._stop.wait(CLAIM_LOOK_S)
+        return None
 
     def reasons(self) -> list[str]:
         """Return why this role is not ready; empty when it is."""
@@ -202,6 +224,10 @@ class Reader:
         """Run the app until the stop, or until it cannot go on."""
         known, sources = deciders(), Sources()
         client = await connect(self._options, [self._names.events(kind) for kind in known])
+        if self._former_member is not None and self._settings.instance_id is None:
+            with suppress(KafkaError):  # then it leaves with its session
+                await leave_for(client, self._group, self._former_member)
+            self._former_member = None
         shards = ReadingShards(
             self._settings,
             client,
@@ -275,7 +301,7 @@ async def run_alone(settings: Settings) -> None:
     web = WebServer(settings.web_host, settings.web_port, reader.metrics, reader.reasons, role=READ)
     address = await listening(web, settings)
     started = asyncio.Event()
-    _tune()
+    tune()
     running = asyncio.create_task(reader.run(started))
     try:
         await stop.first_of(asyncio.create_task(started.wait()), running)
@@ -287,62 +313,7 @@ async def run_alone(settings: Settings) -> None:
     log.info("worker stopped")
 
 
-def _tune() -> None:
+def tune() -> None:
+    """Have the garbage collector look at what is new alone, and seldom."""
     gc.freeze()  # what the imports left is for ever; the collector need not look at it again
     gc.set_threshold(*GC_THRESHOLDS)
-
-
-async def _run_as_child(settings: Settings, own: socket.socket) -> None:
-    """Read, and answer the parent, until it says so or is gone."""
-    stop = Stop()
-    stop.hear(signal.SIGTERM)
-    reader = Reader(settings, stop, is_child=True)
-    stream, writer = await asyncio.open_unix_connection(sock=own)
-    started = asyncio.Event()
-    _tune()
-    running = asyncio.create_task(reader.run(started))
-    hearing = asyncio.create_task(_hear(reader, stop, stream, writer))
-    starting = asyncio.create_task(started.wait())
-    try:
-        await asyncio.wait({starting, running}, return_when=asyncio.FIRST_COMPLETED)
-        if started.is_set():
-            channel.send(writer, channel.Started(reader.url))
-        await running
-    except CannotStartError as error:
-        channel.send(writer, channel.Refused(str(error)))
-        await writer.drain()
-    finally:
-        await end(starting, hearing)
-
-
-async def _hear(reader: Reader, stop: Stop, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    while True:
-        try:
-            message = await channel.receive(stream, channel.ToChild)
-        except (EOFError, OSError):
-            # Where the kernel does not end a child with its parent: at once, as a kill would. The stores stand that.
-            os._exit(1)
-        if isinstance(message, channel.Stop):
-            stop.ask()
-        else:
-            reasons = reader.reasons()
-            reader.metrics.ready.set(not reasons)
-            channel.send(writer, channel.Answer(reasons, families_of(reader.metrics.registry, READ)))
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Be the child of a worker: the argument is the number of the socket that it inherits."""
-    own = socket.socket(fileno=int(arguments[0]))
-    own.set_inheritable(False)
-    os.nice(NICENESS)
-    try:
-        settings = channel.receive_settings(own)
-    except EOFError:
-        return
-    configure_logs(settings)
-    structlog.contextvars.bind_contextvars(role=READ)
-    asyncio.run(_run_as_child(settings, own))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -28,7 +28,7 @@ log = structlog.get_logger(__name__)
 ANSWER_WITHIN_S: Final = 1.5  # an orchestrator's probe waits for longer
 STOP_WITHIN_S: Final = 10.0
 IGNORED: Final = f"{signal.SIGINT:d},{signal.SIGHUP:d}"  # for the whole foreground group: the parent asks the child
-PROGRAM: Final = ("-P", "-m", "annals.workers.reader")
+PROGRAM: Final = ("-P", "-m", "annals.workers.reader_child")
 
 
 class ReaderProcess:
@@ -45,6 +45,7 @@ class ReaderProcess:
         self._writer: asyncio.StreamWriter | None = None
         self._waiting: list[asyncio.Future[channel.Answer]] = []
         self._was_started = False
+        self._former_member: str | None = None
         self.url: str | None = None
         """Where the API of the child is reached."""
         self.is_known = asyncio.Event()
@@ -98,7 +99,7 @@ class ReaderProcess:
                 pass_fds=[inherited.fileno()],
             )
         try:
-            channel.send_settings(own, self._settings)
+            channel.send_beginning(own, channel.Beginning(self._settings, self._former_member))
             reader, self._writer = await asyncio.open_unix_connection(sock=own)
             hearing = asyncio.create_task(self._hear(reader), name="reading process")
             try:
@@ -129,6 +130,8 @@ class ReaderProcess:
             if isinstance(message, channel.Started):
                 self.url, self._was_started = message.url, True
                 self.is_known.set()
+            elif isinstance(message, channel.Joined):
+                self._former_member = message.member_id
             elif isinstance(message, channel.Refused):
                 if not self._was_started:
                     raise CannotStartError(message.message)

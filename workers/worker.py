@@ -113,9 +113,15 @@ class Worker:
             log.info("worker started", web=address)
             return
         serving = asyncio.create_task(self._reader.run(), name="reading process")
-        await self._stop.first_of(asyncio.create_task(self._reader.is_known.wait()), serving)
-        log.info("worker started", web=address, api=self._reader.url)
-        await serving
+        knowing = asyncio.create_task(self._reader.is_known.wait())
+        try:
+            await self._stop.first_of(knowing, serving)
+            if not serving.done():
+                log.info("worker started", web=address, api=self._reader.url)
+            await serving
+        finally:
+            self._stop.ask()
+            await end(knowing)
 
     async def _until_stopped(self) -> None:
         retry = FIRST_RETRY_S

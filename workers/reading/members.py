@@ -16,7 +16,7 @@ from annals.workers.kafka.group.assignor import PROTOCOL_VERSION, BalancedAssign
 from annals.workers.settings.values import web_address
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
 VERSION: Final = 1
 JOURNALS: Final = "events."
@@ -40,12 +40,18 @@ class Roll(msgspec.Struct):
     members: list[Member] = []
 
 
+def _nobody(member_id: str) -> None:
+    """Tell nobody of an assignment."""
+
+
 class GroupMembers:
     """The group that reads, as of the last assignment (the `Members` port)."""
 
     def __init__(self) -> None:
         """Begin before the first assignment."""
         self._roll = Roll()
+        self.on_joined: Callable[[str], None] = _nobody
+        """Called with this member's id at each assignment."""
 
     @property
     def me(self) -> Member | None:
@@ -66,6 +72,8 @@ class GroupMembers:
             self._roll = msgspec.json.decode(data or b"{}", type=Roll)
         except msgspec.DecodeError:
             self._roll = Roll()
+        if self._roll.me:
+            self.on_joined(self._roll.me)
 
     def differing(self) -> list[str]:
         """Return a sentence for each member that publishes where this one does not, or the other way round."""

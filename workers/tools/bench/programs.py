@@ -180,7 +180,7 @@ async def worker(site: Site, *options: str, data: str = "data") -> AsyncIterator
     arguments = [
         *(*ANNALS, "worker", "--bootstrap-servers", settings.bootstrap_servers),
         *("--topic-prefix", settings.topic_prefix, "--data-dir", str(site.folder / data)),
-        *("--web-port", "0", "--log-format", "json", "--log-level", "info"),
+        *("--roles", "write", "--web-port", "0", "--log-format", "json", "--log-level", "info"),
         *options,
     ]
     log = site.folder / f"worker-{next(_numbers)}.log"

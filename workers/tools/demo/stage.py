@@ -50,7 +50,7 @@ class WorkerProcess:
         self._log = folder / f"{name}.log"
         arguments = [
             *(*ANNALS, "worker", "--bootstrap-servers", settings.bootstrap_servers),
-            *("--data-dir", str(folder / name), "--web-port", "0", "--log-format", "json"),
+            *("--roles", "write", "--data-dir", str(folder / name), "--web-port", "0", "--log-format", "json"),
         ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
