@@ -1,6 +1,5 @@
 """`POST /v1/commands`: what is sent, and what is answered."""
 
-import asyncio
 import json
 
 import pytest
@@ -8,30 +7,12 @@ import pytest
 from annals.schemas import outcome
 from annals.workers.api.routes.commands import CommandRoutes
 from annals.workers.api.routing import Principal
-from annals.workers.client.outcomes import Pending
 from annals.workers.client.sendable import NotSendableError
+from api_commands import Broker
 from api_serving import serving
 
 HEAD = b"\x01\x71\x1e\x20" + bytes(32)
 COMMAND = {"kind": "person", "id": "c-1", "type": "RegisterPerson", "aggregate_id": "p-1", "data": {"name": "Ada"}}
-
-
-class Broker:
-    """Takes commands, and says of each what it was told to."""
-
-    def __init__(self, answer=None, *, delivered=True):
-        self.answer, self.delivered, self.sent = answer, delivered, []
-
-    async def submit(self, command):
-        self.sent.append(command)
-        pending = Pending(command.key, command.id, asyncio.get_running_loop().time() + 30)
-        if self.delivered is not None:
-            pending.delivered.set_result(self.delivered)
-        if isinstance(self.answer, bytes):
-            pending.answer.set_result(self.answer)
-        elif self.answer is not None:
-            pending.answer.set_exception(self.answer)
-        return pending
 
 
 class Known:
