@@ -56,6 +56,11 @@ class TopicNames:
         """Return the compacted topic of the schemas of all messages."""
         return f"{self.prefix}schemas"
 
+    @property
+    def audit(self) -> str:
+        """Return the topic of what administrators asked the API to do."""
+        return f"{self.prefix}audit"
+
     def subscribers(self, name: str) -> str:
         """Return the topic of one subscriber; ValueError if it cannot have that name."""
         if not SUBSCRIBER_NAME.fullmatch(name):

@@ -14,6 +14,7 @@ class Role(StrEnum):
     RESTORE = "restore"
     DEAD_LETTERS = "dead-letters"
     SCHEMAS = "schemas"
+    AUDIT = "audit"
     SUBSCRIBERS = "subscribers"
 
 

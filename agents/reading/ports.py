@@ -179,6 +179,29 @@ class FoundAggregate(Struct, frozen=True):
     snapshot_version: int | None
 
 
+class KeptSnapshot(Struct, frozen=True):
+    """A state that the reading store keeps; size_bytes: of its encoding. A move or a rebuild may drop it."""
+
+    version: int
+    head: bytes
+    size_bytes: int
+    created_at: str
+
+
+class ShardNumbers(Struct, frozen=True):
+    """What a partition has, and how it was read in the last minute.
+
+    latency: seconds from an event's `recorded_at` until it was read, their mean and the greatest; 0 without events.
+    """
+
+    events: int
+    aggregates: int
+    block_bytes: int
+    events_per_second: float
+    latency_mean_s: float
+    latency_max_s: float
+
+
 class EventFilter(Struct, frozen=True):
     """Which events are wanted; None: any. since (inclusive) and until (exclusive) compare `recorded_at`."""
 
@@ -192,12 +215,16 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more."""
+    """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more.
+
+    journal: identifies the partition's journal (a part of its first event's CID); empty while it has no event.
+    """
 
     events: list[FoundEvent]
     next_offset: int
     is_end: bool
     position: ShardPosition
+    journal: bytes = b""
 
 
 class ReadingShard(Protocol):
@@ -240,6 +267,18 @@ class ReadingShard(Protocol):
         self, *, status: str | None, since: datetime | None, until: datetime | None, after: str | None, limit: int
     ) -> tuple[list[FoundAggregate], bool]:
         """Return aggregates by id, behind `after`, and whether there were no more; since, until: of the last event."""
+
+    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots, the newest last."""
+
+    async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
+        """Keep the state that an aggregate has now; None if there is no such aggregate."""
+
+    async def drop_snapshot(self, aggregate_id: str, version: int) -> bool:
+        """Remove a kept snapshot; False if there was none."""
+
+    async def numbers(self) -> ShardNumbers:
+        """Return what the partition has."""
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
@@ -286,3 +325,17 @@ class Members(Protocol):
 
     def owner(self, kind: str, partition: int) -> Member | None:
         """Return who has a partition; None while nobody is known to."""
+
+
+class Shards(Protocol):
+    """The reading shard of any aggregate, here or with another member: its partition is of the topic's count."""
+
+    def of(self, kind: str, aggregate_id: str) -> ReadingShard:
+        """Return the shard that an aggregate is in.
+
+        Raises:
+            NotReadyError: nobody is known to have it.
+        """
+
+    def all(self) -> Sequence[ReadingShard]:
+        """Return the shards of all partitions of all kinds."""

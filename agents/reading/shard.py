@@ -30,7 +30,7 @@ from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import GapError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock, CommandSource, Delivery
@@ -77,12 +77,11 @@ class Shard(Answers):
         followers: beside the event index and the states; ask_rows: the question to their rows.
         """
         states = States(decider)
-        super().__init__(Place(decider.kind, partition), states, ask_rows)
+        super().__init__(Place(decider.kind, partition), states, ask_rows, clock)
         self._partitions = partitions
         self._stores = stores
         self._journal = journal
         self._source = source
-        self._clock = clock
         self._followers = (states, *followers)
         self._queue = RecordQueue(source)
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
@@ -132,8 +131,7 @@ class Shard(Answers):
 
     def status(self) -> ShardStatus:
         """Return where the shard stands."""
-        offset, oldest = self._offset(), self._queue.oldest_ms
-        age_s = 0.0 if oldest is None else self._clock.now().timestamp() - oldest / 1000
+        offset = self._offset()
         return ShardStatus(
             kind=self.kind,
             partition=self.partition,
@@ -142,7 +140,7 @@ class Shard(Answers):
             offset=offset,
             end=max(self._end, offset),
             reached=self._fold is not None and offset >= self._end_at_opening,
-            lag_s=max(0.0, age_s),
+            lag_s=self._age_s(),
             stale={} if self._fold is None else dict(self._fold.stale),
         )
 
@@ -217,9 +215,11 @@ class Shard(Answers):
     async def _follow(self) -> None:
         fold = self._fold
         while fold is not None:
-            records = self._queue.take()
+            age_s, records = self._age_s(), self._queue.take()
             try:
                 fold.apply(records)
+                if records:
+                    self._pace.note(self._clock.monotonic(), len(records), age_s)
             finally:
                 self._moved.set()
                 self._moved = asyncio.Event()
@@ -246,6 +246,11 @@ class Shard(Answers):
                 await asyncio.wait_for(self._moved.wait(), min(left, LOOK_S))
         return True
 
+    def _age_s(self) -> float:
+        """Return the age of the record that is read next; 0 where none waits."""
+        oldest = self._queue.oldest_ms
+        return 0.0 if oldest is None else max(0.0, self._clock.now().timestamp() - oldest / 1000)
+
     def _offset(self) -> int:
         """Return the offset below which everything is read; behind the last record are markers alone."""
         if self._fold is None:
@@ -271,6 +276,15 @@ class Shard(Answers):
             self._asked -= 1
             if not self._asked:
                 self._unasked.set()
+
+    def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
+        if self._store is None:
+            raise NotReadyError(f"{self.kind}-{self.partition} is {self._phase}: {self._reason}")
+        try:
+            self._store.apply(rows)
+        except StoreError as error:
+            self._queue.fail(error)
+            raise NotReadyError(f"{self.kind}-{self.partition}: the store cannot be written") from error
 
     async def _store_failed(self, error: StoreError) -> None:
         await self._leave(f"the store cannot be used: {error}")

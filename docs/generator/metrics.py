@@ -1,12 +1,14 @@
-"""docs/reference/metrics.md, from `annals.workers.telemetry` and deploy/alerts.yml."""
+"""docs/reference/metrics.md, from the declared metrics and deploy/alerts.yml."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import yaml
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from annals.workers.api.metrics import ApiMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.telemetry import Metrics
 from generator.markdown import code, fenced, table
@@ -31,7 +33,7 @@ deploy/alerts.yml has these, for Prometheus:
 
 def page() -> str:
     """Return the page."""
-    own = _rows(Metrics())
+    own = [*_rows(Metrics()), *_rows(ApiMetrics(CollectorRegistry()))]
     reading = [row for row in _rows(ReadingMetrics()) if row not in own]
     alerts = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     columns = ["metric", "type", "labels", "what"]
