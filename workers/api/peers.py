@@ -73,7 +73,7 @@ class HttpPeers:
         name = f"{kind}-{partition}: worker {member.id!r}"
         call = CALL.get(None)
         if call is not None and call.principal.is_forwarded:
-            raise NotHereError(f"{name} has it, and a question is passed on once")
+            raise NotReadyError(f"{name} has it, and a question is passed on once")
         refusal = "this worker ends" if self._is_closed else self._forwarding.refusal(member.url)
         if refusal is not None:
             raise NotReadyError(f"{name} cannot be asked: {refusal}")
