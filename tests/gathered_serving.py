@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from annals.agents.reading.gathering.all_shards import AllShards
 from annals.workers.api.forwarding import ForwardedAuthenticator, Forwarding
-from annals.workers.api.peers import HttpPeers
+from annals.workers.api.peers import HttpPeers, peer_routes
 from annals.workers.api.routes.aggregates import AggregateRoutes
-from annals.workers.api.routes.gathering import gathering_routes
+from annals.workers.api.routes.correlations import CorrelationRoutes
+from annals.workers.api.routes.events import EventRoutes
+from annals.workers.api.routes.listed import ListRoutes
 from api_serving import serving
 from gathered import Deployment
 
@@ -33,7 +35,13 @@ async def served(worker: Worker, settings: Settings | None = None, key: bytes | 
     forwarding = Forwarding(key, now, authenticates=authenticates)
     peers = HttpPeers(forwarding)
     shards = AllShards(worker, worker, peers, worker.deployment.partitions)
-    routes = [*AggregateRoutes(shards).routes(), *gathering_routes(shards)]
+    routes = [
+        *AggregateRoutes(shards).routes(),
+        *EventRoutes(shards).routes(),
+        *ListRoutes(shards).routes(),
+        *CorrelationRoutes(shards).routes(),
+        *peer_routes(worker),
+    ]
     try:
         async with serving(routes, settings, authenticators=[ForwardedAuthenticator(forwarding, worker)]) as api:
             worker.url = f"http://127.0.0.1:{api.port}"

@@ -52,6 +52,11 @@ class TopicNames:
         """Return the compacted topic of the schemas of all messages."""
         return f"{self.prefix}schemas"
 
+    @property
+    def audit(self) -> str:
+        """Return the topic of what administrators asked the API to do."""
+        return f"{self.prefix}audit"
+
     def subscribers(self, name: str) -> str:
         """Return the topic of one subscriber; ValueError if it cannot have that name."""
         if not SUBSCRIBER_NAME.fullmatch(name):
@@ -63,6 +68,10 @@ class TopicNames:
     def group(self, app_id: str) -> str:
         """Return the consumer group of an app id."""
         return f"{self.prefix}{app_id}"
+
+    def reading_group(self, app_id: str) -> str:
+        """Return the consumer group of those who read the journals of an app id."""
+        return f"{self.group(app_id)}.read"
 
 
 def transactional_id(events_topic: str, partition: int) -> str:

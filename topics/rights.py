@@ -40,7 +40,7 @@ MIGRATE = "annals schemas migrate"
 def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Right]]:
     """Return the rights by command: of a deployment's topic prefix and app id, for these kinds."""
     names = TopicNames(prefix)
-    every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas]
+    every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit]
     return {
         WORKER: list(_worker(names, app_id, kinds)),
         TOPICS_CREATE: [_topic(name, CREATE, DESCRIBE, DESCRIBE_CONFIGS) for name in every],
@@ -79,7 +79,9 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
         yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
     yield _topic(names.dead_letters, WRITE, DESCRIBE_CONFIGS)
     yield _topic(names.schemas, READ, WRITE, DESCRIBE_CONFIGS)
-    yield Right(Resource.GROUP, names.group(app_id), is_prefix=False, operations=(READ,))
+    yield _topic(names.audit, WRITE, DESCRIBE_CONFIGS)
+    for group in (names.group(app_id), names.reading_group(app_id)):
+        yield Right(Resource.GROUP, group, is_prefix=False, operations=(READ,))
 
 
 def _of_kinds(names: TopicNames, kinds: Sequence[str]) -> Iterator[str]:

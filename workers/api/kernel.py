@@ -38,13 +38,14 @@ if TYPE_CHECKING:
 
     from annals.workers.api.audit import AuditLog
     from annals.workers.api.authentication import Authenticator
+    from annals.workers.api.metrics import ApiMetrics
     from annals.workers.api.rates import RateLimit
     from annals.workers.api.routing import Answer, Route, Router
-    from annals.workers.telemetry import Metrics
 
 LARGEST_BODY: Final = 1 << 20
 REQUEST_ID: Final = "x-request-id"
 NO_ROUTE: Final = "none"
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _NOBODY: Final = Principal("anonymous", frozenset())
 _logger: Final = structlog.get_logger(__name__)
@@ -58,7 +59,7 @@ class Kernel:
         router: Router,
         authenticators: Sequence[Authenticator],
         rate: RateLimit,
-        metrics: Metrics,
+        metrics: ApiMetrics,
         timeout_s: float,
         audit: AuditLog | None = None,
     ) -> None:
@@ -86,8 +87,8 @@ class Kernel:
             problem = self._problem_of(error, request_id, route)
             response = problem_response(problem, request_id)
         seconds = self._clock.monotonic() - started
-        self._metrics.api_requests.labels(route, request.method[:16], str(response.status)).inc()
-        self._metrics.api_seconds.labels(route).observe(seconds)
+        self._metrics.requests.labels(route, _method(request), str(response.status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
         _logger.debug(
             "request answered",
             request_id=request_id,
@@ -180,7 +181,6 @@ class Kernel:
             case UnreadableEventError():
                 return Problem(500, UNREADABLE_EVENT, str(error))
             case BrokenChainError():
-                self._metrics.api_broken_chains.inc()
                 _logger.error("an answer was withheld: the chain is broken", request_id=request_id, reason=str(error))
                 return Problem(500, BROKEN_CHAIN, str(error))
             case _:
@@ -192,6 +192,11 @@ def request_id_of(request: web.BaseRequest) -> str:
     """Return the caller's id of a request if it is a sane one, else a new one."""
     given = request.headers.get(REQUEST_ID, "")
     return given if _SANE_ID.fullmatch(given) else new_id()
+
+
+def _method(request: web.BaseRequest) -> str:
+    """Return the method as a label: one that a stranger makes up makes no series."""
+    return request.method if request.method in METHODS else "other"
 
 
 def _caller(request: web.BaseRequest) -> str:

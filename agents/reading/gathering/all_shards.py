@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from annals.agents.reading.gathering.questions import (
     AskAggregates,
     AskByCid,
+    AskDropSnapshot,
     AskFind,
     AskHistory,
+    AskKeepSnapshot,
+    AskNumbers,
     AskOffsetOf,
     AskRows,
+    AskSnapshots,
     AskState,
     AskStatus,
     AskUntilOffset,
@@ -35,9 +39,11 @@ if TYPE_CHECKING:
         FoundAggregate,
         FoundEvent,
         FoundState,
+        KeptSnapshot,
         Member,
         Members,
         Reading,
+        ShardNumbers,
     )
 
 ANSWER_S: Final = 10.0  # for questions that have no deadline of their own
@@ -172,6 +178,26 @@ class RoutedShard:
         """Return aggregates by id, behind `after`, and whether there were no more."""
         found: tuple[list[FoundAggregate], bool] = await self._ask(AskAggregates(status, since, until, after, limit))
         return found
+
+    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots, the newest last."""
+        found: list[KeptSnapshot] = await self._ask(AskSnapshots(aggregate_id))
+        return found
+
+    async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
+        """Keep the state that an aggregate has now; None if there is no such aggregate."""
+        kept: KeptSnapshot | None = await self._ask(AskKeepSnapshot(aggregate_id))
+        return kept
+
+    async def drop_snapshot(self, aggregate_id: str, version: int) -> bool:
+        """Remove a kept snapshot; False if there was none."""
+        was_there: bool = await self._ask(AskDropSnapshot(aggregate_id, version))
+        return was_there
+
+    async def numbers(self) -> ShardNumbers:
+        """Return what the partition has."""
+        numbers: ShardNumbers = await self._ask(AskNumbers())
+        return numbers
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int

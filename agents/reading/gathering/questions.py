@@ -20,7 +20,9 @@ from annals.agents.reading.ports import (
     FoundAggregate,
     FoundEvent,
     FoundState,
+    KeptSnapshot,
     NotReadyError,
+    ShardNumbers,
     ShardPosition,
     ShardStatus,
     UnreadableEventError,
@@ -115,6 +117,29 @@ class AskRows(Ask, frozen=True, tag="rows"):
     limit: int
 
 
+class AskSnapshots(Ask, frozen=True, tag="snapshots"):
+    """Which snapshots of an aggregate are kept?"""
+
+    aggregate_id: str
+
+
+class AskKeepSnapshot(Ask, frozen=True, tag="keep_snapshot"):
+    """Keep a snapshot of an aggregate: which is it?"""
+
+    aggregate_id: str
+
+
+class AskDropSnapshot(Ask, frozen=True, tag="drop_snapshot"):
+    """Remove a kept snapshot: was there one?"""
+
+    aggregate_id: str
+    version: int
+
+
+class AskNumbers(Ask, frozen=True, tag="numbers"):
+    """What does the partition have?"""
+
+
 Question = (
     AskStatus
     | AskUntilOffset
@@ -126,6 +151,10 @@ Question = (
     | AskByCid
     | AskAggregates
     | AskRows
+    | AskSnapshots
+    | AskKeepSnapshot
+    | AskDropSnapshot
+    | AskNumbers
 )
 
 
@@ -195,6 +224,10 @@ ANSWERS: Final[dict[type[Ask], Any]] = {
     AskFind: SentPage,
     AskByCid: SentEvent | None,
     AskAggregates: tuple[list[FoundAggregate], bool],
+    AskSnapshots: list[KeptSnapshot],
+    AskKeepSnapshot: KeptSnapshot | None,
+    AskDropSnapshot: bool,
+    AskNumbers: ShardNumbers,
     AskRows: tuple[list[tuple[bytes, dict[str, Any]]], bool],
 }
 
@@ -225,6 +258,14 @@ async def put(shard: ReadingShard, question: Question, deadline: float) -> Any:
             return await shard.by_cid(cid)
         case AskAggregates(status, since, until, after, limit):
             return await shard.aggregates(status=status, since=since, until=until, after=after, limit=limit)
+        case AskSnapshots(aggregate_id):
+            return await shard.snapshots(aggregate_id)
+        case AskKeepSnapshot(aggregate_id):
+            return await shard.keep_snapshot(aggregate_id)
+        case AskDropSnapshot(aggregate_id, version):
+            return await shard.drop_snapshot(aggregate_id, version)
+        case AskNumbers():
+            return await shard.numbers()
         case AskRows(projection, version, index, after_key, limit):
             return await shard.rows(projection, version, index, after=after_key, limit=limit)
 
