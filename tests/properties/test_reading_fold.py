@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord, StoreUnavailableError
 from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.ports import EventFilter
 from annals.agents.reading.queries import events as queries
 from annals.agents.reading.queries.aggregates import state
@@ -279,6 +280,7 @@ def test_histories_and_states_are_those_of_a_plain_fold(events: list[Sealed]) ->
     store = MemoryReadingStore()
     read(store, records, [])
     states = States(PERSON)
+    kept = KeptSnapshots(states.parts, states.version)
     counted = plain(records)[1]
     for key in {each.key for each in counted}:
         own = [each for each in counted if each.key == key]
@@ -299,10 +301,10 @@ def test_histories_and_states_are_those_of_a_plain_fold(events: list[Sealed]) ->
                 message = PERSON.read_event(each.event["type"], each.event["schema_version"], each.event["data"])
                 folded = PERSON.evolve(folded, message)
                 for version in (each.event["version"], None if each is own[-1] else each.event["version"]):
-                    as_it_was = state(store, PLACE, states, key, version, None)
+                    as_it_was = state(store, PLACE, states, kept, key, version, None)
                     assert as_it_was is not None
                     assert (as_it_was.head, as_it_was.state["name"]) == (each.cid, folded.name)
-    assert state(store, PLACE, states, b"nobody", None, None) is None
+    assert state(store, PLACE, states, kept, b"nobody", None, None) is None
 
 
 @pytest.mark.parametrize("cut", range(7))
