@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from annals.agents.reading.gathering.all_shards import NotHereError
 from annals.agents.reading.gathering.questions import (
@@ -95,8 +95,8 @@ class HttpPeers:
         return _answer(name, asked, body)
 
     async def _post(self, member: Member, body: bytes, within_s: float) -> tuple[int, bytes]:
-        url = URL(member.url or "", encoded=True).joinpath(PATH.lstrip("/"), encoded=True)
-        signed = self._forwarding.sign("POST", url.raw_path_qs, body, member.id, _caller())
+        url = (member.url or "").rstrip("/") + PATH
+        signed = self._forwarding.sign("POST", urlsplit(url).path, body, member.id, _caller())
         headers = {"content-type": JSON, "accept-encoding": "identity", HEADER: signed}
         timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
         async with self._connected().post(
