@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from annals.agents.reading.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
+from annals.workers.api.service import ApiService
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
@@ -50,7 +51,7 @@ from annals.workers.reading.shards import CurrentShards, ReadingShards
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.reading.watch import ReadingWatch
 from annals.workers.registry import deciders
-from annals.workers.settings import READ, client_options, warnings
+from annals.workers.settings import READ, SettingsError, client_options, warnings
 from annals.workers.settings.connection import is_any_address
 from annals.workers.web.server import WebServer
 
@@ -92,15 +93,23 @@ class Reader:
         self.shards = CurrentShards()
         self.members = GroupMembers()
         self.url: str | None = None
+        self._api: ApiService | None = None
 
     # What rests on the shards is put together in these four.
 
     async def _start_api(self) -> int:
         """Begin to serve the API; return its port. OSError: the address is taken, or not this machine's."""
-        return self._settings.api_port
+        if self._api is None:
+            try:
+                self._api = ApiService(self._settings, self.shards, self.members, self.metrics.registry)
+            except SettingsError as error:
+                raise CannotStartError(str(error)) from None
+        return await self._api.start()
 
     async def _stop_api(self) -> None:
         """End what `_start_api` began."""
+        if self._api is not None:
+            await self._api.stop()
 
     def _followers(self, kind: str) -> Sequence[Follower]:
         """Return what follows the journals of a kind beside the event index and the states."""
@@ -284,7 +293,8 @@ def _url(settings: Settings, port: int) -> str | None:
     if is_any_address(settings.api_host):
         return None
     host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
-    return f"http://{host}:{port}"
+    scheme = "http" if settings.api_certfile is None else "https"
+    return f"{scheme}://{host}:{port}"
 
 
 async def run_alone(settings: Settings) -> None:

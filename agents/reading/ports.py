@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from annals.agents.ports import JournalRecord, StoreDamagedError
@@ -330,12 +330,12 @@ class Members(Protocol):
 class Shards(Protocol):
     """The reading shard of any aggregate, here or with another member: its partition is of the topic's count."""
 
-    def of_aggregate(self, kind: str, aggregate_id: str) -> ReadingShard:
+    def of(self, kind: str, aggregate_id: str) -> ReadingShard:
         """Return the shard that an aggregate is in.
 
         Raises:
             NotReadyError: nobody is known to have it.
         """
 
-    def of_kinds(self, kinds: Iterable[str]) -> Sequence[ReadingShard]:
-        """Return the shards of all partitions of some kinds."""
+    def all(self) -> Sequence[ReadingShard]:
+        """Return the shards of all partitions of all kinds."""

@@ -23,7 +23,7 @@ async def test_a_snapshot_is_kept_listed_used_and_removed():
             assert (status, set(made)) == (201, {"version", "head", "bytes", "created_at"})
             assert (made["version"], made["head"]) == (3, cid_text(events[2].cid))
             journals["person"].append(events[3:])
-            shard = shards.of_aggregate("person", "p-1")
+            shard = shards.of("person", "p-1")
             assert await shard.until_version("p-1", 6, soon())
             without = [(await api("GET", f"{ADA}?version={version}"))[2]["state"] for version in range(1, 7)]
             assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": [made]}
@@ -42,7 +42,7 @@ async def test_a_snapshot_is_kept_listed_used_and_removed():
 async def test_a_kept_state_is_folded_on_and_one_of_another_chain_or_release_is_passed_over():
     events = chain("p-1", 4)
     async with reading(person=events) as (shards, _):
-        shard = shards.of_aggregate("person", "p-1")
+        shard = shards.of("person", "p-1")
         await shard.keep_snapshot("p-1")
         store = shard._store
         ((key, value),) = store.range(b"n", b"o")
@@ -73,7 +73,7 @@ async def test_statistics_are_by_kind_and_partition():
 
 async def test_a_partition_that_cannot_answer_is_missing():
     async with reading(person=[]) as (shards, _), serving(StatsRoutes(shards).routes()) as api:
-        await shards.of_aggregate("person", "p-1")._leave("gone")
+        await shards.of("person", "p-1")._leave("gone")
         _, _, body = await api("GET", "/v1/stats")
         assert [(part["kind"], part["partition"]) for part in body["missing"]] == [("person", 0)]
 

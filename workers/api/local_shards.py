@@ -8,7 +8,7 @@ from annals.agents.reading.ports import NotReadyError
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from annals.agents.reading.ports import Reading, ReadingShard
 
@@ -20,7 +20,7 @@ class LocalShards:
         """Take the process's reading shards."""
         self._reading = reading
 
-    def of_aggregate(self, kind: str, aggregate_id: str) -> ReadingShard:
+    def of(self, kind: str, aggregate_id: str) -> ReadingShard:
         """Return the shard that an aggregate is in.
 
         Raises:
@@ -32,7 +32,6 @@ class LocalShards:
             raise NotReadyError(f"{kind}-{partition} is not read by this process")
         return shard
 
-    def of_kinds(self, kinds: Iterable[str]) -> Sequence[ReadingShard]:
-        """Return the shards of some kinds that are here."""
-        wanted = set(kinds)
-        return [shard for shard in self._reading.all() if shard.kind in wanted]
+    def all(self) -> Sequence[ReadingShard]:
+        """Return the shards that are here."""
+        return self._reading.all()

@@ -96,7 +96,11 @@ class ApiServer:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         factory = self._connections.guard(server)
-        self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG, ssl=self._tls)
+        try:
+            self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG, ssl=self._tls)
+        except OSError:
+            await self._runner.cleanup()
+            raise
         port: int = self._listening.sockets[0].getsockname()[1]
         return port
 

@@ -77,7 +77,7 @@ class AggregateRoutes:
         if asked.version is not None and asked.at is not None:
             message = "version and at exclude one another"
             raise all_invalid([InvalidMember("version", message), InvalidMember("at", message)])
-        shard = self._shards.of_aggregate(asked.kind, asked.id)
+        shard = self._shards.of(asked.kind, asked.id)
         await _until(shard, asked, call)
         found = await shard.state(asked.id, version=asked.version, at=asked.at)
         if found is None:
@@ -87,7 +87,7 @@ class AggregateRoutes:
     async def events(self, call: Call) -> Answer:
         """Answer a page of events, or a CAR."""
         asked: HistoryParameters = call.parameters
-        shard = self._shards.of_aggregate(asked.kind, asked.id)
+        shard = self._shards.of(asked.kind, asked.id)
         if accepts_car(call.headers.get("accept", "")):
             return await self._car(shard, asked)
         is_down = asked.order == "desc"

@@ -88,7 +88,7 @@ class SnapshotRoutes:
     async def listed(self, call: Call) -> Answer:
         """Answer a list."""
         asked: OfAggregate = call.parameters
-        shard = self._shards.of_aggregate(asked.kind, asked.id)
+        shard = self._shards.of(asked.kind, asked.id)
         found = await shard.snapshots(asked.id)
         if not found and await shard.offset_of(asked.id, 1) is None:
             raise absent(shard, f"there is no {asked.kind} of this id")
@@ -97,7 +97,7 @@ class SnapshotRoutes:
     async def keep(self, call: Call) -> Answer:
         """Keep one."""
         asked: OfAggregate = call.parameters
-        shard = self._shards.of_aggregate(asked.kind, asked.id)
+        shard = self._shards.of(asked.kind, asked.id)
         kept = await shard.keep_snapshot(asked.id)
         if kept is None:
             raise absent(shard, f"there is no {asked.kind} of this id")
@@ -106,7 +106,7 @@ class SnapshotRoutes:
     async def drop(self, call: Call) -> Answer:
         """Remove one."""
         asked: OfVersion = call.parameters
-        shard = self._shards.of_aggregate(asked.kind, asked.id)
+        shard = self._shards.of(asked.kind, asked.id)
         if not await shard.drop_snapshot(asked.id, asked.version):
             raise not_found("there is no snapshot of this version")
         return Answer(b"", 204)

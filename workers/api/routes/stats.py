@@ -79,7 +79,7 @@ class StatsRoutes:
     async def stats(self, call: Call) -> Answer:
         """Answer all numbers."""
         del call
-        shards = self._shards.of_kinds(deciders())
+        shards = self._shards.all()
         found = await asyncio.gather(*map(_asked, shards))
         parts = [part for part in found if isinstance(part, PartitionStats)]
         missing = [part for part in found if isinstance(part, MissingPartition)]
