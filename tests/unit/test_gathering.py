@@ -48,7 +48,7 @@ async def test_every_worker_answers_for_all():
             page = await page_of(shards)
             assert [found.event["aggregate_id"] for found in page.events] == [id_in(0, 2), id_in(1, 2)]
             assert (page.positions, page.missing, page.stale, page.is_end) == ({"person": [1, 1]}, [], [], True)
-            assert await shards.of_aggregate("person", id_in(1, 2)).offset_of(id_in(1, 2), 1) == 0
+            assert await shards.of("person", id_in(1, 2)).offset_of(id_in(1, 2), 1) == 0
 
 
 async def test_a_partition_that_nobody_has_is_missing_and_keeps_its_place():

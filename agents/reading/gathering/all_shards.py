@@ -85,7 +85,7 @@ class AllShards:
         """Return the shard of a partition, wherever it is."""
         return RoutedShard(self, kind, partition)
 
-    def of_aggregate(self, kind: str, aggregate_id: str) -> RoutedShard:
+    def of(self, kind: str, aggregate_id: str) -> RoutedShard:
         """Return the shard that an aggregate is in."""
         return self.shard(kind, partition_of(aggregate_id.encode(), self.reading.partitions(kind)))
 
