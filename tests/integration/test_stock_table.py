@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 EVENTS = 30
-# A stock app: a table that counts the events of a topic, with Faust's defaults but for the session. It ends behind the last event, by a
-# kill or in order; what it flushes before would be on its way by itself a moment later.
+# A stock app: a table that counts the events of a topic, with Faust's defaults but for the session. It ends behind the
+# last event, by a kill or in order; what it flushes before would be on its way by itself a moment later.
 PROGRAM = """
 import asyncio, json, logging, os, signal, sys
 import faust
