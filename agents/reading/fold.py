@@ -76,7 +76,9 @@ class ReadingFold:
             GapError: events are missing before a record; everything before it is written.
             StoreError: the store cannot be read or written; nothing of these records is.
         """
-        rows, counted, counts = Overlay(self._store), [], Counter[str]()
+        rows, counts = Overlay(self._store), Counter[str]()
+        counted: list[Counted[Any]] = []
+        blocks: list[bytes] = []
         last, gap = None, None
         try:
             self._look_up(records)
@@ -86,6 +88,7 @@ class ReadingFold:
                 found = self._reader.read(*record)
                 if type(found) is Counted:
                     counted.append(found)
+                    blocks.append(record.value or b"")  # it counts: its value is its canonical block
                     self._ends[found.key] = KeptEnd(found.event["version"], found.cid)
                 elif type(found) is Void:
                     self._voids.add(found.cid)
@@ -98,6 +101,7 @@ class ReadingFold:
                     counts["foreign"] += 1
                 last = record
             if last is not None:
+                self._index.fold(counted, blocks, rows)
                 self._write(rows, counted, _behind(last))
                 counts["events"] += len(counted)
                 self.counts += counts
@@ -127,7 +131,6 @@ class ReadingFold:
         self._note_behind()
 
     def _write(self, rows: Overlay, counted: list[Counted[Any]], position: Position) -> None:
-        self._index.fold(counted, rows)
         offsets = dict(self._offsets)
         for name, follower in self._followers.items():
             if offsets[name] == self.position.offset and name not in self.failed:

@@ -11,7 +11,6 @@ only one that writes to the store; questions run on views, long ones in threads,
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -48,7 +47,8 @@ T = TypeVar("T")
 
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
-LOOK_S: Final = 0.05  # a position may move by markers alone, of which nothing tells
+LOOK_S: Final = 0.05  # a position may move by markers alone, of which nothing tells; at first
+SELDOM_S: Final = 1.0  # and after a while: hundreds of streams may wait where nothing happens
 
 OPENING: Final = "opening"
 READING: Final = "reading"
@@ -202,6 +202,7 @@ class Shard(Answers):
         self._fold = ReadingFold(self.kind, self.partition, self._partitions, self._store, self._followers)
         self._queue.begin(max(start, self._fold.position.offset))
         self._phase, self._reason = READING, ""
+        self._tell_waiting()
 
     async def _is_of_this_journal(self, store: ReadingStore) -> bool:
         position = read_position(store)
@@ -221,11 +222,14 @@ class Shard(Answers):
                 if records:
                     self._pace.note(self._clock.monotonic(), len(records), age_s)
             finally:
-                self._moved.set()
-                self._moved = asyncio.Event()
+                self._tell_waiting()
             if not fold.catch_up() and not records:
                 await self._queue.wait()
             await asyncio.sleep(0)  # questions and other shards have their turn
+
+    def _tell_waiting(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     async def _stay(self) -> None:
         """Read no further; what questions find of the store is acted on."""
@@ -238,12 +242,17 @@ class Shard(Answers):
         self._log.error("reading shard stopped", reason=str(error))
 
     async def _until(self, is_so: Callable[[], bool], deadline: float) -> bool:
+        look_s = LOOK_S
         while not is_so():
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 return False
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), min(left, LOOK_S))
+            try:
+                await asyncio.wait_for(self._moved.wait(), min(left, look_s))
+            except TimeoutError:
+                look_s = min(2 * look_s, SELDOM_S)
+            else:
+                look_s = LOOK_S
         return True
 
     def _age_s(self) -> float:

@@ -16,6 +16,7 @@ from annals.agents.reading.gathering.aggregates import AggregatesWanted, read_ag
 from annals.agents.reading.gathering.cursors import begin, decode, encode
 from annals.agents.reading.gathering.events import read_events
 from annals.agents.reading.gathering.merging import merge
+from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.ports import EventFilter, EventPage, NotReadyError, ShardStatus
 from annals.agents.reading.queries.aggregates import aggregates
 from annals.agents.reading.queries.events import Place
@@ -59,7 +60,9 @@ class Replica:
     async def aggregates(self, *, after: str | None, limit: int, **wanted: Any) -> Any:
         if self.is_missing:
             raise NotReadyError("away")
-        return aggregates(self.store, States(REGISTRY[self.kind]), **wanted, behind=after, limit=limit)
+        states = States(REGISTRY[self.kind])
+        kept = KeptSnapshots(states.parts, states.version)
+        return aggregates(self.store, states, kept, **wanted, behind=after, limit=limit)
 
 
 def record(key: tuple[str, int], number: int, second: int, *, wanted: bool = True) -> JournalRecord:

@@ -1,6 +1,7 @@
 """A reading shard: it follows a journal, answers, waits, and stops where events are missing."""
 
 import time
+from copy import copy
 from datetime import UTC, datetime
 
 import msgspec
@@ -251,3 +252,28 @@ def test_the_impersonal_part_of_a_state_has_nothing_that_is_personal():
 def test_every_initial_state_is_whole_in_two_parts(kind):
     parts = StateParts(REGISTRY[kind])
     assert parts.join(*parts.split(REGISTRY[kind].initial)) == REGISTRY[kind].initial
+
+
+async def test_an_evolve_that_raises_is_named_and_everything_else_is_answered():
+    def evolve(state, event):
+        if event.name == "Ada 3":
+            raise ZeroDivisionError("no secrets")
+        return PERSON.evolve(state, event)
+
+    journal = Journal([*chain("p-1", 4), *chain("p-2", 2)])
+    decider = copy(PERSON)
+    decider.evolve = evolve
+    here = Shard(decider, 0, 1, Stores(), journal, journal, Clock(), Damages())
+    async with running(here, journal):
+        assert await here.until_offset(6, soon())
+        reason = here.status().stale["states"]
+        assert "person 'p-1' version 3, partition 0, offset 2" in reason
+        assert "ZeroDivisionError" in reason
+        assert len(await here.history("p-1", first=1, last=None, descending=False, limit=None)) == 4
+        assert (await here.state("p-1", version=2)).state["name"] == "Ada 2"
+        assert (await here.state("p-2")).version == 2
+        with pytest.raises(
+            UnreadableEventError, match=r"'p-1' version 3, partition 0, offset 2.*ZeroDivisionError"
+        ) as caught:
+            await here.state("p-1")
+        assert "secrets" not in str(caught.value)

@@ -13,9 +13,9 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
-from yarl import URL
 
 from annals.workers.api.authentication import check_same_site, is_loopback
 from annals.workers.api.problems import FORBIDDEN, Problem
@@ -85,11 +85,11 @@ class Forwarding:
         if url is None:
             return "it tells no address (ANNALS_API_ADVERTISED_URL)"
         try:
-            parsed = URL(url)
-            host = parsed.host
+            parsed = urlsplit(url)
+            host, user, _ = parsed.hostname, parsed.username, parsed.port
         except ValueError:
-            host = None
-        if not host or parsed.scheme not in {"http", "https"} or parsed.user is not None or parsed.query_string:
+            host = user = None
+        if not host or parsed.scheme not in {"http", "https"} or user is not None or parsed.query or parsed.fragment:
             return f"its address {url!r} is no plain http or https URL"
         if self._loopback_only and not is_loopback(host):
             return f"its address {url!r} is on another machine, and this API is without authentication"

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from annals.agents.reading.gathering.all_shards import NotHereError
 from annals.agents.reading.gathering.questions import (
@@ -73,7 +73,7 @@ class HttpPeers:
         name = f"{kind}-{partition}: worker {member.id!r}"
         call = CALL.get(None)
         if call is not None and call.principal.is_forwarded:
-            raise NotHereError(f"{name} has it, and a question is passed on once")
+            raise NotReadyError(f"{name} has it, and a question is passed on once")
         refusal = "this worker ends" if self._is_closed else self._forwarding.refusal(member.url)
         if refusal is not None:
             raise NotReadyError(f"{name} cannot be asked: {refusal}")
@@ -95,8 +95,8 @@ class HttpPeers:
         return _answer(name, asked, body)
 
     async def _post(self, member: Member, body: bytes, within_s: float) -> tuple[int, bytes]:
-        url = URL(member.url or "", encoded=True).joinpath(PATH.lstrip("/"), encoded=True)
-        signed = self._forwarding.sign("POST", url.raw_path_qs, body, member.id, _caller())
+        url = (member.url or "").rstrip("/") + PATH
+        signed = self._forwarding.sign("POST", urlsplit(url).path, body, member.id, _caller())
         headers = {"content-type": JSON, "accept-encoding": "identity", HEADER: signed}
         timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
         async with self._connected().post(

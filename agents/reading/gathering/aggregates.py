@@ -14,6 +14,7 @@ import msgspec
 from annals.agents.reading.gathering.cursors import BadCursorError, CursorTooLongError, open_text, seal_text
 from annals.agents.reading.gathering.gather import gather
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.reading.states import States
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +94,7 @@ async def read_aggregates(
     async def ask(shard: ReadingShard) -> tuple[list[FoundAggregate], bool]:
         return await shard.aggregates(**wanted._asdict(), after=places[shard.partition], limit=limit)
 
-    gathered = await gather(shards, ask, deadline)
+    gathered = await gather(shards, ask, deadline, States.name)
     lists = {partition: found for (_, partition), (found, _) in gathered.answers.items()}
     # UTF-8 sorts as code points do, and a store sorts by UTF-8
     page = list(islice(merge(*lists.values(), key=lambda found: found.aggregate_id), limit))

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 ANSWER_S: Final = 10.0  # for questions that have no deadline of their own
 LOOK_S: Final = 0.1  # how often it is looked who has a partition now
-MOVE_S: Final = 2.0  # how long a partition may have no owner before the question is given up
+MOVE_S: Final = 1.0  # how long a partition may have no owner before the question is given up
 ELSEWHERE: Final = "elsewhere"
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from annals.agents.deciding.refusals import UnknownEventError
+from annals.agents.defects import NO_DEFECTS
 from annals.agents.reading.layout import AGGREGATES, STATES, after, decode_aggregate, read_aggregate, read_position
 from annals.agents.reading.ports import FoundAggregate, FoundState, ShardPosition, UnreadableEventError
 from annals.agents.reading.queries.events import chain
@@ -63,13 +64,7 @@ def folded_at(
         return last, known.state
     base, folded = known
     for found in chain(view, place, key, base + 1, version):
-        try:
-            folded = states.after(folded, found.event)
-        except UnknownEventError as error:
-            raise UnreadableEventError(
-                f"{place.kind} {found.event['aggregate_id']!r} version {found.event['version']}, partition "
-                f"{place.partition}, offset {found.offset}, {cid_text(found.cid)}: {error}"
-            ) from error
+        folded = _after(states, place, folded, found)
     return found, folded
 
 
@@ -91,6 +86,19 @@ def numbers(view: ReadView) -> tuple[int, int, int]:
         row = decode_aggregate(value)
         events, count, size = events + row.version, count + 1, size + row.block_bytes
     return events, count, size
+
+
+def _after(states: States, place: Place, folded: Any, found: FoundEvent) -> Any:
+    try:
+        return states.after(folded, found.event)
+    except NO_DEFECTS:
+        raise
+    except Exception as error:  # an aggregate's own code may raise anything; its text may have data
+        why = error if isinstance(error, UnknownEventError) else f"it cannot be folded ({type(error).__name__})"
+        raise UnreadableEventError(
+            f"{place.kind} {found.event['aggregate_id']!r} version {found.event['version']}, partition "
+            f"{place.partition}, offset {found.offset}, {cid_text(found.cid)}: {why}"
+        ) from error
 
 
 def aggregates(
