@@ -35,7 +35,8 @@ class ProjectionRecord(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     version: the one that answers. positions: the offsets that it had on all partitions when all turned to it.
     switched_ms: when that was. previous: the version before it, which is folded on for a day so that all can turn back.
     held: a version that was turned back from; no other than a newer one follows by itself. rebuilds: how often all rows
-    were asked to be built anew. aggregates: the newest rebuilds of single aggregates.
+    were asked to be built anew; resumes: how often what failed on an event was asked to try it again. aggregates: the
+    newest rebuilds of single aggregates; aggregate_rebuilds: how many there were.
     """
 
     name: Name
@@ -45,6 +46,8 @@ class ProjectionRecord(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     previous: Version | None = None
     held: Version | None = None
     rebuilds: Count = 0
+    resumes: Count = 0
+    aggregate_rebuilds: Count = 0
     aggregates: Annotated[list[AggregateRebuild], Meta(max_length=MOST_AGGREGATES)] = []
 
 
@@ -64,7 +67,10 @@ def decode_record(key: bytes | None, value: bytes) -> ProjectionRecord:
     """
     if len(value) > MOST_BYTES:
         raise ValueError(f"it has {len(value)} bytes, more than {MOST_BYTES}")
-    record = _decoder.decode(value)
+    try:
+        record = _decoder.decode(value)
+    except msgspec.DecodeError as error:
+        raise ValueError(str(error)) from error
     if key != record.name.encode():
         raise ValueError("its key is not the projection's name")
     if record.previous == record.version:

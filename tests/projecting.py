@@ -15,6 +15,7 @@ from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.gathered_rows import LocalRows
 from annals.agents.reading.global_reader import GlobalReader
 from annals.agents.reading.ports import NotReadyError, ShardStatus
+from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader
 from annals.agents.reading.row_answers import RowAnswers
@@ -98,6 +99,18 @@ class MemoryShard(Answers):
             self.fold.apply(records[first:last])
         while self.fold.catch_up():
             pass
+
+    def followers(self) -> list[str]:
+        return self.fold.known()
+
+    def follow(self, followers: Sequence[Any], dropped: Sequence[str] = ()) -> None:
+        self.fold.follow([self._states, *followers], {name: spaces_of_follower(name) for name in dropped})
+
+    def rebuild(self, follower: str, aggregate_id: str, number: int) -> None:
+        self.fold.refold(follower, aggregate_id, number)
+
+    def resume(self, follower: str) -> None:
+        self.fold.resume(follower)
 
     def status(self) -> ShardStatus:
         offset = self._offset()

@@ -31,6 +31,11 @@ _TRACE: Final[Json] = {
     "tracestate": {"type": "string", "description": "W3C Trace Context"},
 }
 _ORIGIN: Final[Json] = {"origin-partition": _DECIMAL, "origin-offset": _DECIMAL}
+_PROJECTION: Final[Json] = {
+    "type": "object",
+    "properties": {"name": _TEXT, "version": {"type": "integer"}, "switched_ms": {"type": "integer"}},
+    "required": ["name", "version", "switched_ms"],
+}
 _WIRE: Final = {schema.name: schema for schema in wire_schemas()}
 
 
@@ -50,6 +55,8 @@ def messages_of(spec: TopicSpec, schemas: Sequence[MessageSchema]) -> Iterator[t
         yield "DeadLetter", _dead_letter()
     elif spec.role is Role.SCHEMAS:
         yield "Schema", _schema(spec)
+    elif spec.role is Role.PROJECTIONS:
+        yield "Projection", _projection(spec)
     else:
         yield "Subscription", _subscription()
 
@@ -130,6 +137,12 @@ def _dead_letter() -> Json:
 def _schema(spec: TopicSpec) -> Json:
     payload = {"type": "object", "description": "a JSON Schema 2020-12; its $id is the URN of ce_dataschema"}
     message = _message("Schema", SCHEMA, payload, reference("components", "schemas", "SchemaHeaders"))
+    message["bindings"]["kafka"]["key"] = _TEXT | {"description": spec.key}
+    return message
+
+
+def _projection(spec: TopicSpec) -> Json:
+    message = _message("Projection", JSON, _PROJECTION)
     message["bindings"]["kafka"]["key"] = _TEXT | {"description": spec.key}
     return message
 

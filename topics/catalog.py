@@ -113,6 +113,11 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         NO_BYTE_LIMIT,
         _limit(SCHEMA_TOPIC_BYTES, "the broker would refuse a schema"),
     ),
+    Role.PROJECTIONS: (
+        _policy("compact", Rule.MUST_EQUAL, "it would be forgotten which version of a projection answers"),
+        NO_BYTE_LIMIT,
+        _limit(SCHEMA_TOPIC_BYTES, "the broker would refuse a record"),
+    ),
     Role.SUBSCRIBERS: (
         _policy("delete", Rule.MUST_EQUAL, "compaction drops events that nobody has read"),
         _kept(7),
@@ -128,15 +133,18 @@ VALUES: Final[dict[Role, str]] = {
     Role.SNAPSHOTS: "DAG-CBOR snapshot, the newest per aggregate",
     Role.DEAD_LETTERS: "the offending bytes, untouched; why, in headers",
     Role.SCHEMAS: "JSON Schema of one version of a command or event, or of what is around their data",
+    Role.PROJECTIONS: "JSON: which version of a projection answers, its positions, and what was asked of its rows",
     Role.SUBSCRIBERS: "CloudEvents 1.0, binary mode, JSON data",
 }
 
 # Dead letters are few and are read in one order; one partition is enough.
 DEAD_LETTER_PARTITIONS: Final = 1
 SCHEMA_PARTITIONS: Final = 1
+PROJECTION_PARTITIONS: Final = 1
 
 KEYS: Final[dict[Role, str]] = {
     Role.DEAD_LETTERS: "as it was, or null",
+    Role.PROJECTIONS: "the projection's name",
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
 }
 
@@ -167,7 +175,7 @@ def catalogue(
     kinds: Sequence[str] = KINDS,
     subscribers: Iterable[str] = (),
 ) -> tuple[TopicSpec, ...]:
-    """Return every topic: the four of each kind, the dead letters, the schemas, and one per subscriber."""
+    """Return every topic: the four of each kind, those that all kinds share, and one per subscriber."""
     names = TopicNames(prefix)
 
     def spec(name: str, role: Role, kind: str | None, number: int = partitions) -> TopicSpec:
@@ -183,5 +191,6 @@ def catalogue(
         specs.append(spec(names.snapshots(kind), Role.SNAPSHOTS, kind))
     specs.append(spec(names.dead_letters, Role.DEAD_LETTERS, None, DEAD_LETTER_PARTITIONS))
     specs.append(spec(names.schemas, Role.SCHEMAS, None, SCHEMA_PARTITIONS))
+    specs.append(spec(names.projections, Role.PROJECTIONS, None, PROJECTION_PARTITIONS))
     specs.extend(spec(names.subscribers(name), Role.SUBSCRIBERS, None) for name in subscribers)
     return tuple(specs)

@@ -13,6 +13,7 @@ class Role(StrEnum):
     SNAPSHOTS = "snapshots"
     DEAD_LETTERS = "dead-letters"
     SCHEMAS = "schemas"
+    PROJECTIONS = "projections"
     SUBSCRIBERS = "subscribers"
 
 

@@ -27,6 +27,9 @@ from annals.agents.reading.layout import (
     read_follower,
     read_position,
 )
+from annals.agents.reading.layout import (
+    number as numbered,
+)
 from annals.agents.reading.overlay import Overlay
 from annals.agents.reading.projecting import remove_rows_of
 from annals.schemas.cid import cid_of, cid_text
@@ -151,10 +154,14 @@ class ReadingFold:
         """Return the names of all followers that have a position in the store, followed or not."""
         return [key[len(POSITION) :].decode() for key, _ in self._store.range(POSITION + b"\0", after(POSITION))]
 
-    def refold(self, name: str, aggregate_id: str) -> None:
-        """Build one aggregate's rows of a projection anew, from its events up to the projection's position."""
+    def refold(self, name: str, aggregate_id: str, number: int) -> None:
+        """Build one aggregate's rows of a projection anew, from its events up to the projection's position.
+
+        number: of the rebuild; what has this number or a lower one was done before.
+        """
         follower, key = self._followers.get(name), aggregate_id.encode()
-        if follower is None:
+        done = follower_key(f"{name}/aggregates")
+        if follower is None or int.from_bytes(self._store.get(done) or b"", "big") >= number:
             return
         rows = Overlay(self._store)
         remove_rows_of(aggregate_id, follower.spaces, rows)
@@ -162,6 +169,7 @@ class ReadingFold:
             found = list(view.range(event_key(key, 0), event_key(key, 2**63)))
         counted = [self._counted(place[len(EVENTS) :], value) for place, value in found]
         folded = [event for event in counted if event.offset < self._offsets[name]]
+        rows.put(done, numbered(number))
         if self._hand(follower, folded, rows, self._offsets[name]) == self._offsets[name]:
             self._store.apply(rows.changes)
 

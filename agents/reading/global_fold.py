@@ -132,9 +132,9 @@ class GlobalFold:
         for fold in self.folds.values():
             fold.resume(follower)
 
-    def refold(self, follower: str, where: Where, aggregate_id: str) -> None:
+    def refold(self, follower: str, where: Where, aggregate_id: str, number: int) -> None:
         """Build the rows of one aggregate anew."""
-        self.folds[where].refold(follower, aggregate_id)
+        self.folds[where].refold(follower, aggregate_id, number)
 
     def _begin(self, followers: Mapping[str, Sequence[Follower]]) -> None:
         """Have a follower begin anew on all partitions where it must on one: the rows are those of all."""

@@ -76,7 +76,7 @@ class GlobalReader:
         self._reason = "not opened yet"
         self._changed = asyncio.Event()
         self._is_changed = False
-        self._rebuilds: list[tuple[str, Where, str]] = []
+        self._rebuilds: list[tuple[str, Where, str, int]] = []
         self._asked = 0
         self._unasked = asyncio.Event()
         self._unasked.set()
@@ -86,9 +86,9 @@ class GlobalReader:
         self._is_changed = True
         self._changed.set()
 
-    def rebuild(self, follower: str, where: tuple[str, int], aggregate_id: str) -> None:
-        """Build the rows of one aggregate anew."""
-        self._rebuilds.append((follower, where, aggregate_id))
+    def rebuild(self, follower: str, where: tuple[str, int], aggregate_id: str, number: int) -> None:
+        """Build the rows of one aggregate anew, unless it was done. number: of the rebuild."""
+        self._rebuilds.append((follower, where, aggregate_id, number))
         self._changed.set()
 
     def resume(self, follower: str) -> None:

@@ -80,7 +80,7 @@ class Shard(Answers):
         self._clock = clock
         self._followers: tuple[Follower, ...] = (states, *followers)
         self._dropped: set[str] = set()
-        self._rebuilds: list[tuple[str, str]] = []
+        self._rebuilds: list[tuple[str, str, int]] = []
         self._is_changed = False
         self._queue = RecordQueue(source)
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
@@ -109,9 +109,9 @@ class Shard(Answers):
         """Return the names of all followers that have rows in the store; none while it is not open."""
         return [] if self._fold is None else self._fold.known()
 
-    def rebuild(self, follower: str, aggregate_id: str) -> None:
-        """Build the rows of one aggregate anew."""
-        self._rebuilds.append((follower, aggregate_id))
+    def rebuild(self, follower: str, aggregate_id: str, number: int) -> None:
+        """Build the rows of one aggregate anew, unless it was done. number: of the rebuild."""
+        self._rebuilds.append((follower, aggregate_id, number))
         self._queue.wake()
 
     def resume(self, follower: str) -> None:

@@ -110,11 +110,16 @@ def rebuilt(record: ProjectionRecord) -> ProjectionRecord:
     return replace(record, rebuilds=record.rebuilds + 1, aggregates=[])
 
 
+def resumed(record: ProjectionRecord) -> ProjectionRecord:
+    """Return the record by which every shard on which a projection failed tries its event again."""
+    return replace(record, resumes=record.resumes + 1)
+
+
 def rebuilt_aggregate(record: ProjectionRecord, kind: str, aggregate_id: str) -> ProjectionRecord:
     """Return the record by which the shard of an aggregate builds its rows anew."""
-    number = max((each.number for each in record.aggregates), default=0) + 1
+    number = record.aggregate_rebuilds + 1
     added = [*record.aggregates, AggregateRebuild(number, kind, aggregate_id)]
-    return replace(record, aggregates=added[-MOST_AGGREGATES:])
+    return replace(record, aggregate_rebuilds=number, aggregates=added[-MOST_AGGREGATES:])
 
 
 def may_turn_back(record: ProjectionRecord, now_ms: int) -> bool:

@@ -23,6 +23,7 @@ CONTRACT = {
     "snapshots.person": {"cleanup.policy": "compact", "max.message.bytes": "4194304"},
     "dead-letters": DELETE_7_DAYS | {"retention.ms": str(30 * DAY_MS), "max.message.bytes": "9437184"},
     "schemas": {"cleanup.policy": "compact", "max.message.bytes": "1048576"},
+    "projections": {"cleanup.policy": "compact", "max.message.bytes": "1048576"},
     "subscribers.billing": DELETE_7_DAYS,
 }
 ALL = {"retention.bytes": "-1", "unclean.leader.election.enable": "false"}
@@ -39,7 +40,11 @@ def test_each_topic_has_exactly_the_contracts_settings(name: str, replicas: int,
 def test_each_kind_has_its_four_topics_and_all_share_the_dead_letters_and_the_schemas() -> None:
     names = [spec.name for spec in catalogue("t.")]
     four = ("commands", "events", "outcomes", "snapshots")
-    assert names == [f"t.{topic}.{kind}" for kind in KINDS for topic in four] + ["t.dead-letters", "t.schemas"]
+    assert names == [f"t.{topic}.{kind}" for kind in KINDS for topic in four] + [
+        "t.dead-letters",
+        "t.schemas",
+        "t.projections",
+    ]
 
 
 def test_the_four_topics_of_a_kind_have_the_same_number_of_partitions() -> None:
@@ -56,6 +61,7 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
         "snapshots.ship",
         "dead-letters",
         "schemas",
+        "projections",
         "subscribers.billing",
     ]
 
