@@ -1,4 +1,4 @@
-"""The event index: every event that counts, by aggregate, offset, type, time, correlation, command, actor and CID.
+"""The event index: every event that counts, by all that it is asked for: aggregate, offset, type, time, CID and others.
 
 All other followers rest on it: they catch up from its rows, and the reader's rule goes on from its chain ends.
 """
@@ -13,6 +13,7 @@ from annals.agents.reading.layout import (
     ABSENT,
     ACTORS,
     AGGREGATES,
+    CAUSATIONS,
     COMMANDS,
     CORRELATIONS,
     EVENTS,
@@ -56,6 +57,7 @@ class EventIndex:
             for space, text in (
                 (TYPES, event["type"]),
                 (CORRELATIONS, event["correlation_id"]),
+                (CAUSATIONS, event["causation_id"]),
                 (COMMANDS, event["command_id"]),
                 (ACTORS, event["actor"]),
             ):

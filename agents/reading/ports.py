@@ -196,12 +196,16 @@ class EventFilter(Struct, frozen=True):
 
 
 class EventPage(Struct, frozen=True):
-    """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more."""
+    """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more.
+
+    journal: identifies the partition's journal (a part of its first event's CID); empty while it has no event.
+    """
 
     events: list[FoundEvent]
     next_offset: int
     is_end: bool
     position: ShardPosition
+    journal: bytes = b""
 
 
 class FoundRow(Struct, frozen=True):
@@ -314,3 +318,21 @@ class Members(Protocol):
 
     def owner(self, kind: str, partition: int) -> Member | None:
         """Return who has a partition; None while nobody is known to."""
+
+
+class Shards(Protocol):
+    """The reading shard of any aggregate, here or with another member: its partition is of the topic's count."""
+
+    def of(self, kind: str, aggregate_id: str) -> ReadingShard:
+        """Return the shard that an aggregate is in.
+
+        Raises:
+            NotReadyError: nobody is known to have it.
+        """
+
+    def all(self) -> Sequence[ReadingShard]:
+        """Return the shards of all partitions of all kinds.
+
+        Raises:
+            NotReadyError: nobody is known to have one of them.
+        """

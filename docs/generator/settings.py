@@ -22,6 +22,7 @@ TITLES = {
     "worker": "Worker",
     "limits": "Limits",
     "web": "Web",
+    "reading": "Reading",
     "log": "Log",
 }
 INTRO = """# Settings

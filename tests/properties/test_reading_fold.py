@@ -36,7 +36,7 @@ PLACE = queries.Place("person", 0)
 def forked(name: str) -> list[Sealed]:
     """A chain, and another writer's that leaves it after its first event and goes on."""
     own = chain(name, 4)
-    return [*own, *chain(name, 3, after=own[0], command_id="zombie", actor=None)]
+    return [*own, *chain(name, 3, after=own[0], command_id="zombie", causation_id="command-1", actor=None)]
 
 
 EVENTS = [event for name in NAMES for event in forked(name)]
@@ -95,6 +95,8 @@ def plain(records: list[JournalRecord]) -> tuple[dict[bytes, bytes], list[Counte
         rows[b"o" + offset] = place
         rows[b"t" + text(event["type"]) + offset] = rows[b"r" + text(event["correlation_id"]) + offset] = b""
         rows[b"c" + text(event["command_id"]) + offset] = rows[b"h" + found.cid[4:12] + offset] = b""
+        if event["causation_id"] is not None:
+            rows[b"k" + text(event["causation_id"]) + offset] = b""
         if event["actor"] is not None:
             rows[b"u" + text(event["actor"]) + offset] = b""
         block = b"m" + big(record.offset // 1000)
@@ -198,6 +200,7 @@ def test_what_is_found_is_what_a_scan_finds(events: list[Sealed], data: st.DataO
             EventFilter,
             types=st.sampled_from([(), ("PersonRenamed",), ("PersonRenamed", "None")]),
             command_id=st.sampled_from([None, None, "command-1", "zombie"]),
+            causation_id=st.sampled_from([None, None, "command-1", "command-2"]),
             actor=st.sampled_from([None, "hr-service"]),
         )
     )
@@ -206,6 +209,7 @@ def test_what_is_found_is_what_a_scan_finds(events: list[Sealed], data: st.DataO
         for each in counted
         if (not wanted.types or each.event["type"] in wanted.types)
         and wanted.command_id in (None, each.event["command_id"])
+        and wanted.causation_id in (None, each.event["causation_id"])
         and wanted.actor in (None, each.event["actor"])
     ]
     limit, descending = data.draw(st.integers(1, 5)), data.draw(st.booleans())

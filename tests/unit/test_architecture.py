@@ -66,6 +66,8 @@ def test_the_import_contracts_are_kept() -> None:
         ("workers/kafka/read/intruder.py", "import annals.workers.kafka.write"),
         ("workers/stores/intruder.py", "import annals.workers.writing"),
         ("workers/writing/intruder.py", "import annals.workers.web"),
+        ("workers/api/intruder.py", "import annals.workers.writing"),
+        ("workers/writing/intruder.py", "import annals.workers.api"),
     ],
 )
 def test_an_import_against_the_direction_breaks_a_contract(copy: Path, file: str, line: str) -> None:

@@ -107,6 +107,83 @@ class Settings:
         default=6066,
         metadata=_meta(values.whole_number(0, 65535), "port of health and metrics; 0 takes a free one", group="web"),
     )
+    api_host: str = field(
+        default="127.0.0.1",
+        metadata=_meta(
+            values.host,
+            "address that the API is served on; beyond loopback it needs a file of tokens or of keys",
+            group="reading",
+        ),
+    )
+    api_port: int = field(
+        default=6067,
+        metadata=_meta(values.whole_number(0, 65535), "port of the API; 0 takes a free one", group="reading"),
+    )
+    api_tokens_file: Path | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.readable_file),
+            "who may ask the API: a line each, `<SHA-256 of the token in hex> <name> <scope,scope>`",
+            group="reading",
+        ),
+    )
+    api_jwks_file: Path | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.readable_file),
+            "public keys (JSON Web Key Set) whose JSON Web Tokens the API takes",
+            group="reading",
+        ),
+    )
+    api_jwt_issuer: str | None = field(
+        default=None,
+        metadata=_meta(values.optional(values.text), "what a token's `iss` must be; unset: anything", group="reading"),
+    )
+    api_jwt_audience: str | None = field(
+        default=None,
+        metadata=_meta(values.optional(values.text), "what a token's `aud` must be; unset: anything", group="reading"),
+    )
+    api_certfile: Path | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.readable_file),
+            "certificate of the API, PEM: it is then served by TLS",
+            group="reading",
+        ),
+    )
+    api_keyfile: Path | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.readable_file), "private key of the API's certificate, PEM", group="reading"
+        ),
+    )
+    api_requests_per_second: int | None = field(
+        default=10_000,
+        metadata=_meta(
+            values.optional(values.whole_number(1, 10_000_000)),
+            "requests that one caller (one address, for who is not known) may make; empty: no limit",
+            unit="requests per second",
+            group="reading",
+        ),
+    )
+    api_connections: int = field(
+        default=1_000,
+        metadata=_meta(
+            values.whole_number(1, 1_000_000),
+            "connections to the API; beyond, the longest silent one makes room",
+            unit="connections",
+            group="reading",
+        ),
+    )
+    api_timeout_s: int = field(
+        default=30,
+        metadata=_meta(
+            values.whole_number(1, 3_600),
+            "what answering a request may take, beside the seconds that it asks to wait",
+            unit="seconds",
+            group="reading",
+        ),
+    )
     security_protocol: str = field(
         default="PLAINTEXT",
         metadata=_meta(

@@ -1,0 +1,142 @@
+"""One worker asks another for a partition that is there: both sides of `POST /peer/v1/shards`.
+
+A question and its reply are msgpack (`annals.agents.reading.gathering.questions`). Whoever is asked answers by its own
+shards alone. A reply is read up to a size and until a deadline; what is no answer to the question is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from annals.agents.reading.gathering.all_shards import NotHereError
+from annals.agents.reading.gathering.questions import (
+    FAILURES,
+    NOT_HERE,
+    Asked,
+    Reply,
+    UnreadableReplyError,
+    read_answer,
+    reply_to,
+)
+from annals.agents.reading.ports import NotReadyError
+from annals.workers.api.forwarding import HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annals.agents.reading.gathering.questions import Question
+    from annals.agents.reading.ports import Member, Reading, ShardStatus
+    from annals.workers.api.forwarding import Caller, Forwarding
+
+PATH: Final = "/peer/v1/shards"
+CONTENT_TYPE: Final = "application/msgpack"
+REPLY_BYTES: Final = 32 << 20  # a page is cut at 8 MiB, and one event is at most 4
+CONNECT_S: Final = 2.0
+LONGEST_S: Final = 60.0
+ON_THE_WAY_S: Final = 0.5  # how long before the asker's deadline an answer is sent, at most
+OK: Final = 200
+FORBIDDEN: Final = 403
+MISDIRECTED: Final = 421
+
+
+class HttpPeers:
+    """Asks other workers over HTTP (the `Peers` port). caller: in whose name the present task asks."""
+
+    def __init__(self, forwarding: Forwarding, caller: Callable[[], Caller]) -> None:
+        """Take how requests are signed, and who asks."""
+        self._forwarding = forwarding
+        self._caller = caller
+        self._session: aiohttp.ClientSession | None = None
+
+    async def close(self) -> None:
+        """Close all connections."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+    async def ask(
+        self, member: Member, kind: str, partition: int, question: Question, deadline: float
+    ) -> tuple[ShardStatus, Any]:
+        """Return where the shard of another worker stood, and its answer.
+
+        Raises:
+            NotHereError: it does not have the partition, or is not the member that it was taken for.
+            NotReadyError: it may not be asked, does not answer in time, or what it answers cannot be read.
+        """
+        name = f"{kind}-{partition}: worker {member.id!r}"
+        refusal = self._forwarding.refusal(member.url)
+        if refusal is not None:
+            raise NotReadyError(f"{name} cannot be asked: {refusal}")
+        within_s = min(LONGEST_S, deadline - asyncio.get_running_loop().time())
+        if within_s <= 0:
+            raise NotReadyError(f"{name} was not asked: there was no time left")
+        asked = Asked(kind, partition, question, within_s)
+        try:
+            status, body = await self._post(member, msgspec.msgpack.encode(asked), within_s)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            why = "in time" if isinstance(error, TimeoutError) else f"({type(error).__name__})"
+            raise NotReadyError(f"{name} does not answer {why}") from error
+        if status == MISDIRECTED:
+            raise NotHereError(f"{name} is another one by now")
+        if status == FORBIDDEN:
+            raise NotReadyError(f"{name} refuses to answer: are its peer key and its clock the same?")
+        if status != OK:
+            raise NotReadyError(f"{name} answers with status {status}")
+        return _answer(name, asked, body)
+
+    async def _post(self, member: Member, body: bytes, within_s: float) -> tuple[int, bytes]:
+        url = URL(member.url or "", encoded=True).joinpath(PATH.lstrip("/"), encoded=True)
+        signed = self._forwarding.sign("POST", url.raw_path_qs, body, member.id, self._caller())
+        headers = {"content-type": CONTENT_TYPE, HEADER: signed}
+        timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
+        async with self._connected().post(
+            url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+        ) as response:
+            read = bytearray()
+            async for chunk in response.content.iter_any():
+                read += chunk
+                if len(read) > REPLY_BYTES:
+                    raise ValueError("the reply is too large")
+            return response.status, bytes(read)
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=64),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # a small reply could unpack to any size
+                trust_env=False,
+            )
+        return self._session
+
+
+def _answer(name: str, asked: Asked, body: bytes) -> tuple[ShardStatus, Any]:
+    try:
+        reply = msgspec.msgpack.decode(body, type=Reply)
+        if reply.failure == NOT_HERE:
+            raise NotHereError(f"{name} does not have it (any more)")
+        if reply.failure is not None:
+            raise FAILURES.get(reply.failure, NotReadyError)(reply.message)
+        answer = read_answer(asked, reply)
+    except (UnreadableReplyError, msgspec.MsgspecError, RecursionError) as error:
+        raise NotReadyError(f"{name} gives an answer that cannot be read: {error}") from error
+    if reply.status is None:
+        raise NotReadyError(f"{name} gives an answer without its position")
+    return reply.status, answer
+
+
+async def answer_peer(reading: Reading, body: bytes) -> bytes:
+    """Answer another worker's question by the shards of this one. The header was verified.
+
+    Raises:
+        msgspec.ValidationError, msgspec.DecodeError: the body is no question.
+    """
+    asked = msgspec.msgpack.decode(body, type=Asked)
+    within_s = max(0.0, min(LONGEST_S, asked.within_s) - ON_THE_WAY_S)
+    deadline = asyncio.get_running_loop().time() + within_s
+    return await reply_to(reading.shard(asked.kind, asked.partition), asked, deadline)
