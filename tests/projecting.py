@@ -124,6 +124,9 @@ class MemoryShard(Answers):
     async def until_offset(self, offset: int, deadline: float) -> bool:
         return self._offset() >= offset
 
+    async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
+        return await self.offset_of(aggregate_id, version) is not None
+
     async def _ask(self, question: Callable[[ReadView], Any], *, in_thread: bool = True) -> Any:
         with self.store.view() as view:
             return question(view)
@@ -136,6 +139,9 @@ class MemoryShards:
         self.here = {where: MemoryShard(*where, projections) for where in journals.records_of}
         for shard in self.here.values():
             shard.read(journals)
+
+    def of_aggregate(self, kind: str, aggregate_id: str) -> MemoryShard:
+        return self.here[kind, partition_of(aggregate_id.encode(), PARTITIONS)]
 
     def of_kinds(self, kinds: Iterable[str]) -> list[Any]:
         wheres = [(kind, partition) for kind in kinds for partition in range(PARTITIONS)]

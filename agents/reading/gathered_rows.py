@@ -7,8 +7,7 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
-from msgspec import Struct
-
+from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 
 if TYPE_CHECKING:
@@ -18,16 +17,9 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import FoundRow, ReadingShard, RowPage
 
 ANSWER_S: Final = 2.0
+NO_LAG: Final = Lag(0, 0.0)
 VERSION_MISSING: Final = "version_missing"
 TIMEOUT: Final = "timeout"
-
-
-class Unanswered(Struct, frozen=True):
-    """A partition that did not answer, or whose answer is behind, and why."""
-
-    kind: str
-    partition: int
-    reason: str
 
 
 class GatheredRows(NamedTuple):
@@ -36,8 +28,9 @@ class GatheredRows(NamedTuple):
     rows: list[FoundRow]
     is_end: bool
     positions: dict[str, list[int | None]]
-    missing: list[Unanswered]
-    stale: list[Unanswered]
+    missing: list[PartitionReason]
+    stale: list[PartitionReason]
+    lag: Lag = NO_LAG
 
 
 class Shards(Protocol):
@@ -73,7 +66,9 @@ class LocalRows:
         """Return a page of rows."""
         shards = self._shards.of_kinds(projection.wanted)
         asked = (self._ask(shard, projection.name, version, index, after, limit) for shard in shards)
-        return gathered([(each.kind, each.partition) for each in shards], await asyncio.gather(*asked), limit)
+        answers = await asyncio.gather(*asked)
+        found = gathered([(each.kind, each.partition) for each in shards], answers, limit)
+        return found._replace(lag=_lag(shards, answers))
 
     async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
         """A way down a tree crosses partitions: only a global projection can follow it."""
@@ -100,6 +95,15 @@ class LocalRows:
             return str(error) or type(error).__name__
 
 
+def _lag(shards: Sequence[ReadingShard], answers: Sequence[RowPage | str]) -> Lag:
+    """Return how far rows are behind the journals of the partitions that answered."""
+    statuses = [
+        (shard.status(), page) for shard, page in zip(shards, answers, strict=True) if not isinstance(page, str)
+    ]
+    events = sum(max(0, status.end - page.position.offset) for status, page in statuses)
+    return Lag(events, max((status.lag_s for status, _ in statuses), default=0.0))
+
+
 def gathered(wheres: Sequence[tuple[str, int]], answers: Sequence[RowPage | str], limit: int) -> GatheredRows:
     """Return one page of the pages of partitions (or of why there is none)."""
     positions: dict[str, list[int | None]] = {}
@@ -107,12 +111,12 @@ def gathered(wheres: Sequence[tuple[str, int]], answers: Sequence[RowPage | str]
     for (kind, partition), answer in zip(wheres, answers, strict=True):
         if isinstance(answer, str):
             positions.setdefault(kind, []).append(None)
-            missing.append(Unanswered(kind, partition, answer))
+            missing.append(PartitionReason(kind, partition, answer))
             continue
         positions.setdefault(kind, []).append(answer.position.offset)
         pages.append(answer)
         if answer.stale is not None:
-            stale.append(Unanswered(kind, partition, answer.stale))
+            stale.append(PartitionReason(kind, partition, answer.stale))
     rows = list(islice(merge(*(page.rows for page in pages), key=lambda row: row.key), limit + 1))
     is_end = len(rows) <= limit and all(page.is_end for page in pages)
     return GatheredRows(rows[:limit], is_end, positions, missing, stale)

@@ -16,6 +16,7 @@ from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StoreDamagedError, StoreError
 from annals.agents.reading.gathered_rows import GatheredRows, gathered
+from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.global_fold import GlobalFold, PartView, prefix_of
 from annals.agents.reading.ports import BrokenChainError, NotReadyError, RowPage, ShardPosition, VersionMissingError
 from annals.agents.reading.projecting import follower_name
@@ -73,6 +74,8 @@ class GlobalReader:
         self._fold: GlobalFold | None = None
         self._read_until: dict[Where, int] = {}
         self._gaps: dict[Where, str] = {}
+        self._ends: dict[Where, int] = {}
+        self._caught_up = clock.monotonic()
         self._reason = "not opened yet"
         self._changed = asyncio.Event()
         self._is_changed = False
@@ -177,6 +180,7 @@ class GlobalReader:
                 is_moved = True
                 await asyncio.sleep(0)
             if not is_moved:
+                self._caught_up = self._clock.monotonic()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(self._changed.wait(), POLL_S)
                 self._changed.clear()
@@ -190,7 +194,9 @@ class GlobalReader:
 
     async def _read_on(self, fold: GlobalFold) -> bool:
         is_moved = False
-        for where, (_, end) in (await self._journals.bounds()).items():
+        bounds = await self._journals.bounds()
+        self._ends = {where: end for where, (_, end) in bounds.items()}
+        for where, end in self._ends.items():
             start = self._read_until[where]
             if start >= end or where in self._gaps:
                 continue
@@ -219,7 +225,7 @@ class GlobalReader:
     ) -> GatheredRows:
         wheres = [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
         stale = self.stale()
-        read_until, gaps = dict(self._read_until), dict(self._gaps)
+        read_until, gaps, ends = dict(self._read_until), dict(self._gaps), dict(self._ends)
         follower = follower_name(projection.name, version)
 
         def ask(view: ReadView) -> tuple[list[FoundRow], list[RowPage | str]]:
@@ -242,6 +248,10 @@ class GlobalReader:
         except NotReadyError as error:
             return gathered(wheres, [str(error)] * len(wheres), 0)
         page = gathered(wheres, pages, 0)
+        answered = [(where, at) for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)]
+        behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
+        seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
+        page = page._replace(lag=Lag(behind, seconds))
         is_end = limit is None or len(rows) <= limit
         return page._replace(rows=rows if is_end else rows[:limit], is_end=is_end)
 

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.gathered_rows import RowSource, Unanswered
+    from annals.agents.reading.gathered_rows import RowSource
+    from annals.agents.reading.gathering.gather import PartitionReason
 
 PAGE: Final = 1_000
 MOST_ROWS: Final = 10_000
@@ -32,8 +33,8 @@ class Answer(NamedTuple):
     rows: list[dict[str, Any]]
     next_key: bytes | None
     positions: dict[str, list[int | None]]
-    missing: list[Unanswered]
-    stale: list[Unanswered]
+    missing: list[PartitionReason]
+    stale: list[PartitionReason]
 
 
 class RowAnswers:

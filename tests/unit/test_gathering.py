@@ -11,8 +11,8 @@ from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.expecting import Expected, NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import gather
 from annals.agents.reading.ports import BrokenChainError, EventFilter, Member, NotReadyError
-from gathered import Deployment, InProcess, event, id_in
 from following import until
+from gathered import Deployment, InProcess, event, id_in
 
 KINDS = {"person": 2}
 ALL = EventFilter()
@@ -238,7 +238,21 @@ def test_an_expected_event_is_named_by_kind_id_and_version(text, expected):
     assert parse_expected(text, KINDS) == expected
 
 
-@pytest.mark.parametrize("text", ["", "person", "person/p-1", "person/p-1@0", "person/p-1@-1", "person/@1", "cat/p-1@1", "person/p-1@x", "person/" + "x" * 257 + "@1", "person/p-1@9999999999999999999"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "person",
+        "person/p-1",
+        "person/p-1@0",
+        "person/p-1@-1",
+        "person/@1",
+        "cat/p-1@1",
+        "person/p-1@x",
+        "person/" + "x" * 257 + "@1",
+        "person/p-1@9999999999999999999",
+    ],
+)
 def test_what_names_no_event_is_refused(text):
     with pytest.raises(ValueError, match=r"must be <kind>|no kind"):
         parse_expected(text, KINDS)

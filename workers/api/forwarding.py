@@ -1,8 +1,9 @@
 """The header `annals-forwarded`: one worker asks another in the name of its caller, whose token stays where it is.
 
 Its value is `<claims>.<mac>`, both base64url without padding: the claims as JSON (`to`: the id of the member that is
-asked, `principal` and `scopes` of the caller, `time` in milliseconds), and an HMAC-SHA256 with the group's peer key over
-a line each of `annals-forwarded v1`, the method, path and query as sent, SHA-256 of the body in hex, and the claims.
+asked, `principal` and `scopes` of the caller, `time` in milliseconds), and an HMAC-SHA256 with the group's peer key
+over a line each of `annals-forwarded v1`, the method, path and query as sent, SHA-256 of the body in hex, and the
+claims.
 """
 
 from __future__ import annotations
