@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from annals.agents.reading.answers import Answers
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.gathered_rows import LocalRows
 from annals.agents.reading.global_reader import GlobalReader
-from annals.agents.reading.ports import NotReadyError, ShardStatus
+from annals.agents.reading.ports import Member, NotReadyError, ShardStatus
 from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader
@@ -22,6 +23,7 @@ from annals.agents.reading.row_answers import RowAnswers
 from annals.agents.reading.states import States
 from annals.agents.reading.versions import followed, newest
 from annals.schemas.chain import seal
+from annals.schemas.projection_record import decode_record, encode_record
 from annals.topics.keys import partition_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from following import Clock, Damages
@@ -192,3 +194,66 @@ def global_reader(
 def row_answers(shards: MemoryShards, reader: GlobalReader) -> RowAnswers:
     sources = {"local": LocalRows(shards), "global": reader}
     return RowAnswers(VERSIONS, sources, lambda name: VERSIONS[name][-1].version, Clock())
+
+
+ONE = REGISTRY["people_directory"]
+
+
+def fold_shouting(event, rows):
+    ONE.fold(event, rows)
+    row = rows.get(event.aggregate_id)
+    if row is not None:
+        rows.put(msgspec.structs.replace(row, name=row.name.upper()), event.aggregate_id)
+
+
+TWO = replace(ONE, version=2, fold=fold_shouting)
+OLD, BOTH, NEW = {"people_directory": (ONE,)}, {"people_directory": (ONE, TWO)}, {"people_directory": (TWO,)}
+
+
+def member(name, version):
+    return Member(name, None, {}, {"people_directory": version})
+
+
+class Group:
+    """The group as one member sees it (the `Members` port)."""
+
+    def __init__(self, *members):
+        self.members = list(members)
+
+    @property
+    def me(self):
+        return self.members[0] if self.members else None
+
+    def all(self):
+        return self.members
+
+    def owner(self, kind, partition):
+        return None
+
+
+class Topic:
+    """The topic in memory (the `Records` port)."""
+
+    def __init__(self):
+        self.records, self.revision, self.is_read = {}, 0, True
+
+    async def change(self, name, change):
+        changed = change(self.records.get(name))
+        if changed is None or changed == self.records.get(name):
+            return None
+        self.records[name] = decode_record(name.encode(), encode_record(changed))
+        self.revision += 1
+        return changed
+
+
+class Here:
+    """Shards in memory as a process has them (the `Here` port)."""
+
+    def __init__(self, shards):
+        self.shards = [each for each in shards.here.values() if each.kind == "person"]
+
+    def all(self):
+        return self.shards
+
+    def partitions(self, kind):
+        return PARTITIONS

@@ -185,7 +185,7 @@ async def test_rows_wait_for_what_their_asker_wrote():
 async def test_projections_are_listed_rebuilt_and_verified():
     journals = Journals()
     journals.append("person", "p-1", person.PersonRegistered(name="Ada"))
-    async with serving_projections(journals) as (api, shards, topic):
+    async with serving_projections(journals) as (api, _, topic):
         listed = (await get(api, "/v1/projections"))["projections"]
         assert [each["name"] for each in listed] == list(VERSIONS)
         one = await get(api, "/v1/projections/people_directory")
@@ -197,7 +197,7 @@ async def test_projections_are_listed_rebuilt_and_verified():
             assert status == 202, body
             job = headers["location"]
             async with asyncio.timeout(30):
-                while (body := await get(api, job))["status"] == "running":
+                while (body := await get(api, job))["status"] == "running":  # noqa: ASYNC110 - a job tells when asked
                     await asyncio.sleep(0.01)
             assert body["status"] == "done", body
             if verb == "verify":

@@ -1,14 +1,10 @@
 """Versions of projections beside each other: who answers, when all turn, what is dropped, and how failures go on."""
 
-from dataclasses import replace
-
 import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
-from annals.agents.projections import REGISTRY
 from annals.agents.reading.gathered_rows import LocalRows
-from annals.agents.reading.ports import Member
 from annals.agents.reading.read_models import ReadModels
 from annals.agents.reading.refold import verify
 from annals.agents.reading.versions import (
@@ -23,71 +19,9 @@ from annals.agents.reading.versions import (
     without_previous,
 )
 from annals.schemas.kinds import person
-from annals.schemas.projection_record import ProjectionRecord, decode_record, encode_record
+from annals.schemas.projection_record import ProjectionRecord, decode_record
 from following import Clock
-from projecting import PARTITIONS, Journals, MemoryShards
-
-ONE = REGISTRY["people_directory"]
-
-
-def fold_shouting(event, rows):
-    ONE.fold(event, rows)
-    row = rows.get(event.aggregate_id)
-    if row is not None:
-        rows.put(msgspec.structs.replace(row, name=row.name.upper()), event.aggregate_id)
-
-
-TWO = replace(ONE, version=2, fold=fold_shouting)
-OLD, BOTH, NEW = {"people_directory": (ONE,)}, {"people_directory": (ONE, TWO)}, {"people_directory": (TWO,)}
-
-
-def member(name, version):
-    return Member(name, None, {}, {"people_directory": version})
-
-
-class Group:
-    """The group as one member sees it (the `Members` port)."""
-
-    def __init__(self, *members):
-        self.members = list(members)
-
-    @property
-    def me(self):
-        return self.members[0] if self.members else None
-
-    def all(self):
-        return self.members
-
-    def owner(self, kind, partition):
-        return None
-
-
-class Topic:
-    """The topic in memory (the `Records` port)."""
-
-    def __init__(self):
-        self.records, self.revision, self.is_read = {}, 0, True
-
-    async def change(self, name, change):
-        changed = change(self.records.get(name))
-        if changed is None or changed == self.records.get(name):
-            return None
-        self.records[name] = decode_record(name.encode(), encode_record(changed))
-        self.revision += 1
-        return changed
-
-
-class Here:
-    """Shards in memory as a process has them (the `Here` port)."""
-
-    def __init__(self, shards):
-        self.shards = [each for each in shards.here.values() if each.kind == "person"]
-
-    def all(self):
-        return self.shards
-
-    def partitions(self, kind):
-        return PARTITIONS
+from projecting import BOTH, NEW, OLD, ONE, PARTITIONS, TWO, Group, Here, Journals, MemoryShards, Topic, member
 
 
 def journals(*names):
