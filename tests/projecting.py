@@ -137,8 +137,13 @@ class MemoryShard(Answers):
 class MemoryShards:
     """The shards of all kinds (the `Shards` port)."""
 
-    def __init__(self, journals: Journals, projections: Mapping[str, Sequence[Projection[Any]]] = VERSIONS) -> None:
-        self.here = {where: MemoryShard(*where, projections) for where in journals.records_of}
+    def __init__(
+        self,
+        journals: Journals,
+        projections: Mapping[str, Sequence[Projection[Any]]] = VERSIONS,
+        kinds: Iterable[str] = DECIDERS,
+    ) -> None:
+        self.here = {where: MemoryShard(*where, projections) for where in journals.records_of if where[0] in kinds}
         for shard in self.here.values():
             shard.read(journals)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -13,7 +13,7 @@ import click
 from annals.workers.cli.arguments import AS_JSON
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
-from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
 from annals.workers.cli.output import flush, print_line
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from annals.workers.client.api_client import ApiClient
     from annals.workers.settings import Settings
 
-API_URL: Final = "http://127.0.0.1:6067"
 PAGE: Final = 1_000
 POLL_S: Final = 0.2
 
@@ -33,24 +32,29 @@ def projections() -> None:
     """Read models: list, status, rows and rebuild ask the API of a worker; query and show --at fold from Kafka."""
 
 
-def _asks_api(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options that say where the API is."""
-    url = click.option("--api", default=API_URL, show_default=True, envvar="ANNALS_API_URL", help="Where the API is.")
-    token = click.option(
-        "--token-file",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        envvar="ANNALS_API_TOKEN_FILE",
-        help="File that holds the API's bearer token.",
-    )
-    return url(token(command))
+def _asks_api(groups: frozenset[str] = ASKING) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the settings that say where the API is; `--api` is short for `--api-url`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        def asking(settings: Settings, api: str | None, **arguments: Any) -> int:
+            asked = settings if api is None else replace(settings, api_url=api)
+            status: int = command(asked, **arguments)
+            return status
+
+        asking.__name__, asking.__doc__ = command.__name__, command.__doc__
+        asking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+        short = click.option("--api", metavar="URL", help="Where the API is; the same as --api-url.")
+        return takes_settings(groups)(short(asking))
+
+    return decorate
 
 
 @projections.command("list")
-@_asks_api
+@_asks_api()
 @AS_JSON
-def list_(api: str, token_file: Path | None, *, as_json: bool) -> int:
+def list_(settings: Settings, *, as_json: bool) -> int:
     """List the projections with version, status and lag."""
-    found = _asked(api, token_file, "GET", "/v1/projections")["projections"]
+    found = _asked(settings, "GET", "/v1/projections")["projections"]
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -61,11 +65,11 @@ def list_(api: str, token_file: Path | None, *, as_json: bool) -> int:
 
 @projections.command()
 @click.argument("name")
-@_asks_api
+@_asks_api()
 @AS_JSON
-def status(name: str, api: str, token_file: Path | None, *, as_json: bool) -> int:
+def status(settings: Settings, name: str, *, as_json: bool) -> int:
     """Say where the projection NAME stands on each partition; exit status 1 if it is not current."""
-    found = _asked(api, token_file, "GET", _path(name))
+    found = _asked(settings, "GET", _path(name))
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -80,23 +84,23 @@ def status(name: str, api: str, token_file: Path | None, *, as_json: bool) -> in
 @projections.command()
 @click.argument("name")
 @click.option("--aggregate", metavar="KIND/ID", help="Only the rows of this aggregate.")
-@_asks_api
+@_asks_api()
 @AS_JSON
-def rebuild(name: str, aggregate: str | None, api: str, token_file: Path | None, *, as_json: bool) -> int:
+def rebuild(settings: Settings, name: str, aggregate: str | None, *, as_json: bool) -> int:
     """Build the rows of the projection NAME anew, and wait until that is done; meanwhile they are stale."""
     query = "" if aggregate is None else f"?{urlencode({'aggregate': aggregate})}"
-    job = _done(api, token_file, f"{_path(name)}/rebuild{query}")
+    job = _done(settings, f"{_path(name)}/rebuild{query}")
     click.echo(json.dumps(job) if as_json else f"{name}: rebuilt")
     return DONE
 
 
 @projections.command()
 @click.argument("name")
-@_asks_api
+@_asks_api()
 @AS_JSON
-def verify(name: str, api: str, token_file: Path | None, *, as_json: bool) -> int:
+def verify(settings: Settings, name: str, *, as_json: bool) -> int:
     """Compare all rows of the projection NAME with a fold of the journal; exit status 1 if any differs."""
-    job = _done(api, token_file, f"{_path(name)}/verify")
+    job = _done(settings, f"{_path(name)}/verify")
     result = job["result"]
     if as_json:
         click.echo(json.dumps(job))
@@ -113,33 +117,33 @@ def verify(name: str, api: str, token_file: Path | None, *, as_json: bool) -> in
 @projections.command()
 @click.argument("name")
 @click.option("--version", type=click.IntRange(1), required=True, help="The version whose rows go.")
-@_asks_api
+@_asks_api()
 @AS_JSON
-def drop(name: str, version: int, api: str, token_file: Path | None, *, as_json: bool) -> int:
+def drop(settings: Settings, name: str, version: int, *, as_json: bool) -> int:
     """Drop a version of the projection NAME that does not answer any more, before its day is over."""
-    found = _asked(api, token_file, "POST", f"{_path(name)}/drop?version={version}")
+    found = _asked(settings, "POST", f"{_path(name)}/drop?version={version}")
     click.echo(json.dumps(found) if as_json else f"{name}: version {version} is dropped")
     return DONE
 
 
 @projections.command("turn-back")
 @click.argument("name")
-@_asks_api
+@_asks_api()
 @AS_JSON
-def turn_back(name: str, api: str, token_file: Path | None, *, as_json: bool) -> int:
+def turn_back(settings: Settings, name: str, *, as_json: bool) -> int:
     """Have the version before answer again; possible for a day after the projection NAME has turned."""
-    found = _asked(api, token_file, "POST", f"{_path(name)}/turn-back")
+    found = _asked(settings, "POST", f"{_path(name)}/turn-back")
     click.echo(json.dumps(found) if as_json else _line(found))
     return DONE
 
 
 @projections.command()
 @click.argument("name")
-@_asks_api
+@_asks_api()
 @AS_JSON
-def resume(name: str, api: str, token_file: Path | None, *, as_json: bool) -> int:
+def resume(settings: Settings, name: str, *, as_json: bool) -> int:
     """Have the projection NAME, which failed on an event, try it again."""
-    found = _asked(api, token_file, "POST", f"{_path(name)}/resume")
+    found = _asked(settings, "POST", f"{_path(name)}/resume")
     click.echo(json.dumps(found) if as_json else _line(found))
     return DONE
 
@@ -147,12 +151,11 @@ def resume(name: str, api: str, token_file: Path | None, *, as_json: bool) -> in
 @projections.command()
 @click.argument("name")
 @click.option("--at", metavar="TIME", help="As it was at this time (RFC 3339): folded from Kafka, without a worker.")
-@_asks_api
-@takes_settings(CONNECTION)
-def show(settings: Settings, name: str, at: str | None, api: str, token_file: Path | None) -> int:
+@_asks_api(ASKING | CONNECTION)
+def show(settings: Settings, name: str, at: str | None) -> int:
     """Print the rows of the projection NAME, a JSON line each."""
     if at is None:
-        asyncio.run(_print_rows(api, token_file, name))
+        asyncio.run(_print_rows(settings, name))
     else:
         for row in _folded(settings, [_known(name)], _moment(at))[name]:
             print_line(json.dumps(row, ensure_ascii=False).encode())
@@ -206,19 +209,19 @@ def _line(found: dict[str, Any]) -> str:
     return f"{found['name']} version {found['version']}: {found['status']}, {lag['events']} events behind{beside}"
 
 
-def _asked(api: str, token_file: Path | None, method: str, path: str) -> Any:
+def _asked(settings: Settings, method: str, path: str) -> Any:
     async def ask() -> Any:
-        async with _client(api, token_file) as client:
+        async with _client(settings) as client:
             return await _ask(client, method, path)
 
     return asyncio.run(ask())
 
 
-def _done(api: str, token_file: Path | None, path: str) -> Any:
+def _done(settings: Settings, path: str) -> Any:
     """Begin a job, and return it when it has ended."""
 
     async def work() -> Any:
-        async with _client(api, token_file) as client:
+        async with _client(settings) as client:
             job = await _ask(client, "POST", path)
             while job["status"] == "running":
                 await asyncio.sleep(POLL_S)
@@ -230,8 +233,8 @@ def _done(api: str, token_file: Path | None, path: str) -> Any:
     return asyncio.run(work())
 
 
-async def _print_rows(api: str, token_file: Path | None, name: str) -> None:
-    async with _client(api, token_file) as client:
+async def _print_rows(settings: Settings, name: str) -> None:
+    async with _client(settings) as client:
         path = f"{_path(name)}/rows?limit={PAGE}"
         while path:
             page = await _ask(client, "GET", path)
@@ -252,10 +255,10 @@ async def _ask(client: ApiClient, method: str, path: str) -> Any:
         raise CannotAskError(str(error)) from None
 
 
-def _client(api: str, token_file: Path | None) -> ApiClient:
+def _client(settings: Settings) -> ApiClient:
     from annals.workers.client.api_client import ApiClient
 
-    return ApiClient(api, token_file)
+    return ApiClient(settings.api_url, settings.api_token_file)
 
 
 def _known(name: str) -> Projection[Any]:
