@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
+from annals.agents.reading.gathering.gather import why_behind
 from annals.agents.reading.ports import VersionMissingError
 from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
@@ -123,7 +124,8 @@ class Answers(ABC):
             raise VersionMissingError(f"there is no projection {projection!r} here")
         read_until = self._offset()
         page = await self._ask(lambda view: ask_rows(view, self._place, projection, version, index, after, limit))
-        if page.stale is not None:
-            return replace(page, stale=self.status().stale.get(follower_name(projection, version), page.stale))
+        reason = why_behind(self.status(), follower_name(projection, version))
+        if reason is not None or page.stale is not None:
+            return replace(page, stale=reason or page.stale)
         # Behind the last record are markers alone.
         return replace(page, position=page.position._replace(offset=max(page.position.offset, read_until)))
