@@ -6,16 +6,17 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reading.shard import Shard
 from annals.workers.api.local_shards import LocalShards
+from annals.workers.api.metrics import ApiMetrics
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.server import ApiServer
 from annals.workers.settings import Settings
 from annals.workers.stores.reading_memory import MemoryReadingStore
-from annals.workers.telemetry import Metrics
 from following import Clock, Damages, Journal, running, soon
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ class Api:
 @asynccontextmanager
 async def serving(routes: Sequence[Route], settings: Settings | None = None, **options: Any) -> AsyncIterator[Api]:
     """An API of these routes."""
-    server = ApiServer(settings or Settings(api_port=0), routes, Metrics(), **options)
+    server = ApiServer(settings or Settings(api_port=0), routes, ApiMetrics(CollectorRegistry()), **options)
     port = await server.start()
     try:
         async with aiohttp.ClientSession() as client:

@@ -89,7 +89,7 @@ class MemoryShard(Answers):
         now_ms: int = 0,
     ) -> None:
         states = States(DECIDERS[kind])
-        super().__init__(Place(kind, partition), states, RowReader(newest(projections)))
+        super().__init__(Place(kind, partition), states, RowReader(newest(projections)), Clock())
         self.store = store or MemoryReadingStore()
         plan = followed(kind, projections, records or {}, DECIDERS, (), now_ms)
         self.fold = ReadingFold(kind, partition, PARTITIONS, self.store, [states, *plan.followers])
@@ -126,6 +126,9 @@ class MemoryShard(Answers):
     async def until_offset(self, offset: int, deadline: float) -> bool:
         return self._offset() >= offset
 
+    def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
+        self.store.apply(rows)
+
     async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
         return await self.offset_of(aggregate_id, version) is not None
 
@@ -147,7 +150,7 @@ class MemoryShards:
         for shard in self.here.values():
             shard.read(journals)
 
-    def of_aggregate(self, kind: str, aggregate_id: str) -> MemoryShard:
+    def of(self, kind: str, aggregate_id: str) -> MemoryShard:
         return self.here[kind, partition_of(aggregate_id.encode(), PARTITIONS)]
 
     def of_kinds(self, kinds: Iterable[str]) -> list[Any]:

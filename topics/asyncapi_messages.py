@@ -36,6 +36,15 @@ _PROJECTION: Final[Json] = {
     "properties": {"name": _TEXT, "version": {"type": "integer"}, "switched_ms": {"type": "integer"}},
     "required": ["name", "version", "switched_ms"],
 }
+_AUDIT: Final[Json] = {
+    "type": "object",
+    "properties": {
+        **{name: {"type": "string"} for name in ("request_id", "principal", "method", "path", "at")},
+        "status": {"type": ["integer", "null"], "description": "of the answer; null before the call is done"},
+        "code": {"type": ["string", "null"], "description": "of the problem that was answered"},
+    },
+    "required": ["request_id", "principal", "method", "path", "at", "status", "code"],
+}
 _WIRE: Final = {schema.name: schema for schema in wire_schemas()}
 
 
@@ -55,6 +64,8 @@ def messages_of(spec: TopicSpec, schemas: Sequence[MessageSchema]) -> Iterator[t
         yield "DeadLetter", _dead_letter()
     elif spec.role is Role.SCHEMAS:
         yield "Schema", _schema(spec)
+    elif spec.role is Role.AUDIT:
+        yield "AuditEntry", _message("AuditEntry", JSON, _AUDIT)
     elif spec.role is Role.PROJECTIONS:
         yield "Projection", _projection(spec)
     else:

@@ -113,6 +113,12 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         NO_BYTE_LIMIT,
         _limit(SCHEMA_TOPIC_BYTES, "the broker would refuse a schema"),
     ),
+    Role.AUDIT: (
+        _policy("delete", Rule.SHOULD_EQUAL, "compaction drops what was recorded before a call was done"),
+        TopicSetting("retention.ms", UNLIMITED, Rule.SHOULD_EQUAL, "what administrators did would be forgotten"),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+    ),
     Role.PROJECTIONS: (
         _policy("compact", Rule.MUST_EQUAL, "it would be forgotten which version of a projection answers"),
         NO_BYTE_LIMIT,
@@ -133,6 +139,7 @@ VALUES: Final[dict[Role, str]] = {
     Role.SNAPSHOTS: "DAG-CBOR snapshot, the newest per aggregate",
     Role.DEAD_LETTERS: "the offending bytes, untouched; why, in headers",
     Role.SCHEMAS: "JSON Schema of one version of a command or event, or of what is around their data",
+    Role.AUDIT: "JSON: an administrative call of the API: who, what, when, and what came of it",
     Role.PROJECTIONS: "JSON: which version of a projection answers, its positions, and what was asked of its rows",
     Role.SUBSCRIBERS: "CloudEvents 1.0, binary mode, JSON data",
 }
@@ -140,12 +147,14 @@ VALUES: Final[dict[Role, str]] = {
 # Dead letters are few and are read in one order; one partition is enough.
 DEAD_LETTER_PARTITIONS: Final = 1
 SCHEMA_PARTITIONS: Final = 1
+AUDIT_PARTITIONS: Final = 1
 PROJECTION_PARTITIONS: Final = 1
 
 KEYS: Final[dict[Role, str]] = {
     Role.DEAD_LETTERS: "as it was, or null",
     Role.PROJECTIONS: "the projection's name",
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
+    Role.AUDIT: "the request's id",
 }
 
 
@@ -191,6 +200,7 @@ def catalogue(
         specs.append(spec(names.snapshots(kind), Role.SNAPSHOTS, kind))
     specs.append(spec(names.dead_letters, Role.DEAD_LETTERS, None, DEAD_LETTER_PARTITIONS))
     specs.append(spec(names.schemas, Role.SCHEMAS, None, SCHEMA_PARTITIONS))
+    specs.append(spec(names.audit, Role.AUDIT, None, AUDIT_PARTITIONS))
     specs.append(spec(names.projections, Role.PROJECTIONS, None, PROJECTION_PARTITIONS))
     specs.extend(spec(names.subscribers(name), Role.SUBSCRIBERS, None) for name in subscribers)
     return tuple(specs)

@@ -53,6 +53,11 @@ class TopicNames:
         return f"{self.prefix}schemas"
 
     @property
+    def audit(self) -> str:
+        """Return the topic of what administrators asked the API to do."""
+        return f"{self.prefix}audit"
+
+    @property
     def projections(self) -> str:
         """Return the compacted topic that says which version of each projection answers."""
         return f"{self.prefix}projections"
@@ -68,6 +73,10 @@ class TopicNames:
     def group(self, app_id: str) -> str:
         """Return the consumer group of an app id."""
         return f"{self.prefix}{app_id}"
+
+    def reading_group(self, app_id: str) -> str:
+        """Return the consumer group of those who read the journals of an app id."""
+        return f"{self.group(app_id)}.read"
 
 
 def transactional_id(events_topic: str, partition: int) -> str:

@@ -40,7 +40,7 @@ MIGRATE = "annals schemas migrate"
 def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Right]]:
     """Return the rights by command: of a deployment's topic prefix and app id, for these kinds."""
     names = TopicNames(prefix)
-    every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.projections]
+    every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit, names.projections]
     return {
         WORKER: list(_worker(names, app_id, kinds)),
         TOPICS_CREATE: [_topic(name, CREATE, DESCRIBE, DESCRIBE_CONFIGS) for name in every],
@@ -82,7 +82,9 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
     yield _topic(names.projections, READ, WRITE, DESCRIBE_CONFIGS)
     changes = topic_transactional_id(names.projections)
     yield Right(Resource.TRANSACTIONAL_ID, changes, is_prefix=False, operations=(WRITE,))
-    yield Right(Resource.GROUP, names.group(app_id), is_prefix=False, operations=(READ,))
+    yield _topic(names.audit, WRITE, DESCRIBE_CONFIGS)
+    for group in (names.group(app_id), names.reading_group(app_id)):
+        yield Right(Resource.GROUP, group, is_prefix=False, operations=(READ,))
 
 
 def _of_kinds(names: TopicNames, kinds: Sequence[str]) -> Iterator[str]:

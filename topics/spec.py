@@ -13,12 +13,17 @@ class Role(StrEnum):
     SNAPSHOTS = "snapshots"
     DEAD_LETTERS = "dead-letters"
     SCHEMAS = "schemas"
+    AUDIT = "audit"
     PROJECTIONS = "projections"
     SUBSCRIBERS = "subscribers"
 
 
 # Keyed by the aggregate id: the four of a kind have the same number of partitions.
 CO_PARTITIONED = frozenset({Role.COMMANDS, Role.EVENTS, Role.OUTCOMES, Role.SNAPSHOTS})
+# What a worker that decides cannot do without. It starts without any other topic.
+NEEDED_TO_WRITE = CO_PARTITIONED | {Role.DEAD_LETTERS}
+# What a worker that reads waits for.
+NEEDED_TO_READ = frozenset({Role.EVENTS})
 
 
 class Rule(StrEnum):

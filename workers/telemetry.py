@@ -84,21 +84,6 @@ class Metrics:
         self.restore_end = gauge("annals_restore_end_offset", "journal offset at which restoring ends")
         self.open = gauge("annals_shard_open", "1 while the shard takes commands")
         self.store_bytes = gauge("annals_store_bytes", "bytes of the shard's files")
-        self.api_requests = counter(
-            "annals_api_requests_total", "requests that the API answered", ("route", "method", "status")
-        )
-        self.api_seconds = Histogram(
-            "annals_api_seconds",
-            "time to answer a request of the API",
-            ("route",),
-            buckets=LATENCIES_S,
-            registry=registry,
-        )
-        self.api_broken_chains = counter(
-            "annals_api_broken_chains_total",
-            "answers that were withheld since what was read is not what was written",
-            (),
-        )
         self.left: set[tuple[str, str]] = set()  # kind and partition of shards that are not here any more
         self.hits = counter("annals_state_cache_hits_total", "aggregates found in memory")
         self.misses = counter("annals_state_cache_misses_total", "aggregates read from the store")
@@ -109,6 +94,12 @@ class Metrics:
         self.connections = gauge("annals_shard_connections", "transactional producers that are open", ())
         self.turns = gauge(
             "annals_turns", "shards that may be in a transaction at once; +Inf while there is no bound", ()
+        )
+
+        self.reader_restarts = Counter(
+            "annals_reader_restarts_total",
+            "times that the process that reads ended, and was started again",
+            registry=registry,
         )
 
     def sweep(self, kept: Collection[str]) -> None:

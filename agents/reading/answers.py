@@ -8,22 +8,27 @@ from typing import TYPE_CHECKING, TypeVar
 from msgspec.structs import replace
 
 from annals.agents.reading.gathering.gather import why_behind
-from annals.agents.reading.ports import VersionMissingError
+from annals.agents.reading.kept_snapshots import KeptSnapshots
+from annals.agents.reading.pace import Pace
+from annals.agents.reading.ports import ShardNumbers, VersionMissingError
 from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
 from annals.agents.reading.queries.find import find
+from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
+    from annals.agents.ports import Clock
     from annals.agents.reading.ports import (
         EventFilter,
         EventPage,
         FoundAggregate,
         FoundEvent,
         FoundState,
+        KeptSnapshot,
         ReadView,
         RowPage,
         ShardStatus,
@@ -39,10 +44,13 @@ T = TypeVar("T")
 class Answers(ABC):
     """The questions of the `ReadingShard` port."""
 
-    def __init__(self, place: Place, states: States, ask_rows: AskRows | None) -> None:
-        """Take whose rows these are, and how states and rows of projections are read."""
+    def __init__(self, place: Place, states: States, ask_rows: AskRows | None, clock: Clock) -> None:
+        """Take whose rows these are, how states and rows of projections are read, and the clock."""
         self._place = place
+        self._clock = clock
         self._states = states
+        self._kept = KeptSnapshots(states.parts, states.version)
+        self._pace = Pace()
         self._ask_rows = ask_rows
 
     @property
@@ -64,6 +72,10 @@ class Answers(ABC):
         """Return the offset below which everything is read."""
 
     @abstractmethod
+    def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
+        """Write rows that no follower folds, beside the batches."""
+
+    @abstractmethod
     async def _ask(self, question: Callable[[ReadView], T], *, in_thread: bool = True) -> T:
         """Return the answer to a question; in a thread unless it is short."""
 
@@ -78,7 +90,7 @@ class Answers(ABC):
         """Return an aggregate now, at a version, or by the events up to a time (inclusive); None if there is none."""
         key = aggregate_id.encode()
         return await self._ask(
-            lambda view: of_aggregates.state(view, self._place, self._states, key, version, at),
+            lambda view: of_aggregates.state(view, self._place, self._states, self._kept, key, version, at),
             in_thread=version is not None or at is not None,
         )
 
@@ -107,9 +119,35 @@ class Answers(ABC):
         """Return aggregates by id, behind `after`, and whether there were no more; since, until: of the last event."""
         return await self._ask(
             lambda view: of_aggregates.aggregates(
-                view, self._states, status=status, since=since, until=until, behind=after, limit=limit
+                view, self._states, self._kept, status=status, since=since, until=until, behind=after, limit=limit
             )
         )
+
+    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots, the newest last."""
+        return await self._ask(lambda view: self._kept.listed(view, aggregate_id.encode()))
+
+    async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
+        """Keep the state that an aggregate has now; None if there is no such aggregate."""
+        key = aggregate_id.encode()
+        found = await self._ask(lambda view: of_aggregates.newest(view, self._place, self._states, self._kept, key))
+        if found is None:
+            return None
+        kept, rows = self._kept.rows_of(*found, recorded_at(self._clock.now()))
+        self._write(rows)
+        return kept
+
+    async def drop_snapshot(self, aggregate_id: str, version: int) -> bool:
+        """Remove a kept snapshot; False if there was none."""
+        rows = await self._ask(lambda view: self._kept.removal(view, aggregate_id.encode(), version), in_thread=False)
+        if rows:
+            self._write(rows)
+        return bool(rows)
+
+    async def numbers(self) -> ShardNumbers:
+        """Return what the partition has."""
+        pace = self._pace.measure(self._clock.monotonic())
+        return ShardNumbers(*await self._ask(of_aggregates.numbers), *pace)
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int

@@ -50,8 +50,9 @@ DROPPED_ROWS: Final = 10_000
 class ReadingFold:
     """Folds one journal partition into a reading store.
 
-    position: up to where the journal was read; stale: follower -> why its rows are behind; counts: events, void and
-    foreign records. Followers that are behind catch up from the event index, and join where the shard stands.
+    position: up to where the journal was read; stale: follower -> why its rows are behind; failed: those that stand at
+    an event on which they failed; counts: events, void and foreign records. Followers that
+    are behind catch up from the event index, and join where the shard stands.
     """
 
     def __init__(
@@ -69,7 +70,7 @@ class ReadingFold:
         self.position = read_position(store)
         self.counts: Counter[str] = Counter()
         self.stale: dict[str, str] = {}
-        self._failed: set[str] = set()
+        self.failed: set[str] = set()
         self._offsets = {name: self._begin(follower) for name, follower in self._followers.items()}
         self._note_behind()
 
@@ -114,7 +115,7 @@ class ReadingFold:
     def catch_up(self) -> bool:
         """Hand the next events to a follower that is behind; False when none is that could go on."""
         for name, offset in self._offsets.items():
-            if offset < self.position.offset and name not in self._failed:
+            if offset < self.position.offset and name not in self.failed:
                 events = self._events_from(offset)
                 rows = Overlay(self._store)
                 behind = events[-1].offset + 1 if len(events) == CATCH_UP_EVENTS else self.position.offset
@@ -127,7 +128,7 @@ class ReadingFold:
 
     def resume(self, name: str) -> None:
         """Let a follower that failed try the same event again."""
-        self._failed.discard(name)
+        self.failed.discard(name)
         self._note_behind()
 
     def follow(self, followers: Sequence[Follower], dropped: Mapping[str, Sequence[bytes]]) -> None:
@@ -142,11 +143,11 @@ class ReadingFold:
         for name, follower in followed.items():
             known = self._followers.get(name)
             if known is None or known.version != follower.version or name in dropped:
-                self._failed.discard(name)
+                self.failed.discard(name)
                 self._offsets[name] = self._begin(follower)
         self._followers = followed
         self._offsets = {name: self._offsets[name] for name in followed}
-        self._failed &= followed.keys()
+        self.failed &= followed.keys()
         self.stale = {name: reason for name, reason in self.stale.items() if name in followed}
         self._note_behind()
 
@@ -177,7 +178,7 @@ class ReadingFold:
         self._index.fold(counted, rows)
         offsets = dict(self._offsets)
         for name, follower in self._followers.items():
-            if offsets[name] == self.position.offset and name not in self._failed:
+            if offsets[name] == self.position.offset and name not in self.failed:
                 offsets[name] = self._hand(follower, counted, rows, position.offset)
         rows.put(POSITION, encode_position(position))
         self._store.apply(rows.changes)
@@ -209,7 +210,7 @@ class ReadingFold:
                 raise
             except Exception as error:  # noqa: BLE001 - as above
                 event = counted.event
-                self._failed.add(follower.name)
+                self.failed.add(follower.name)
                 self.stale[follower.name] = (
                     f"{follower.name} failed on {event['type']} of {self._kind} "
                     f"{event['aggregate_id']!r} version {event['version']}, partition {self._partition}, offset "
@@ -241,7 +242,7 @@ class ReadingFold:
 
     def _note_behind(self) -> None:
         for name, offset in self._offsets.items():
-            if name in self._failed:
+            if name in self.failed:
                 continue
             if offset < self.position.offset:
                 self.stale[name] = f"catching up: at offset {offset} of {self.position.offset}"

@@ -81,6 +81,10 @@ class PartStore(PartView):
         """Write rows in one write batch."""
         self._store.apply({self._key(key): value for key, value in changes.items()})
 
+    def size_bytes(self) -> int:
+        """Return the bytes of the whole store's files."""
+        return self._store.size_bytes()
+
     def close(self) -> None:
         """The whole is closed by its owner."""
 

@@ -66,6 +66,9 @@ class ReadingStore(ReadView, Protocol):
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write rows (None: remove) in one write batch: all of them, or none."""
 
+    def size_bytes(self) -> int:
+        """Return the bytes of its files."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -95,6 +98,16 @@ class ReadingStores(Protocol):
     async def renew(self, store: ReadingStore) -> ReadingStore: ...
     async def set_aside(self, damage: StoreDamagedError) -> None: ...
     async def close(self, store: ReadingStore) -> None: ...
+
+
+class ReadingTelemetry(Protocol):
+    """What counts what befalls a reading shard."""
+
+    def damaged(self) -> None:
+        """Count a store that was damaged."""
+
+    def chain_broken(self) -> None:
+        """Count that something read was not what the journal had."""
 
 
 class JournalPartition(Protocol):
@@ -183,6 +196,29 @@ class FoundAggregate(Struct, frozen=True):
     snapshot_version: int | None
 
 
+class KeptSnapshot(Struct, frozen=True):
+    """A state that the reading store keeps; size_bytes: of its encoding. A move or a rebuild may drop it."""
+
+    version: int
+    head: bytes
+    size_bytes: int
+    created_at: str
+
+
+class ShardNumbers(Struct, frozen=True):
+    """What a partition has, and how it was read in the last minute.
+
+    latency: seconds from an event's `recorded_at` until it was read, their mean and the greatest; 0 without events.
+    """
+
+    events: int
+    aggregates: int
+    block_bytes: int
+    events_per_second: float
+    latency_mean_s: float
+    latency_max_s: float
+
+
 class EventFilter(Struct, frozen=True):
     """Which events are wanted; None: any. since (inclusive) and until (exclusive) compare `recorded_at`."""
 
@@ -269,6 +305,18 @@ class ReadingShard(Protocol):
     ) -> tuple[list[FoundAggregate], bool]:
         """Return aggregates by id, behind `after`, and whether there were no more; since, until: of the last event."""
 
+    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots, the newest last."""
+
+    async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
+        """Keep the state that an aggregate has now; None if there is no such aggregate."""
+
+    async def drop_snapshot(self, aggregate_id: str, version: int) -> bool:
+        """Remove a kept snapshot; False if there was none."""
+
+    async def numbers(self) -> ShardNumbers:
+        """Return what the partition has."""
+
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
     ) -> RowPage:
@@ -331,8 +379,4 @@ class Shards(Protocol):
         """
 
     def all(self) -> Sequence[ReadingShard]:
-        """Return the shards of all partitions of all kinds.
-
-        Raises:
-            NotReadyError: nobody is known to have one of them.
-        """
+        """Return the shards of all partitions of all kinds."""

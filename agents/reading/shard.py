@@ -31,13 +31,19 @@ from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import GapError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from annals.agents.deciding.decider import Decider
-    from annals.agents.folding.damage import DamageCounter
     from annals.agents.ports import Clock, CommandSource, Delivery
     from annals.agents.reading.answers import AskRows
-    from annals.agents.reading.ports import Follower, JournalPartition, ReadingStore, ReadingStores, ReadView
+    from annals.agents.reading.ports import (
+        Follower,
+        JournalPartition,
+        ReadingStore,
+        ReadingStores,
+        ReadingTelemetry,
+        ReadView,
+    )
 
 T = TypeVar("T")
 
@@ -63,7 +69,7 @@ class Shard(Answers):
         journal: JournalPartition,
         source: CommandSource,
         clock: Clock,
-        telemetry: DamageCounter,
+        telemetry: ReadingTelemetry,
         followers: Sequence[Follower] = (),
         ask_rows: AskRows | None = None,
     ) -> None:
@@ -72,18 +78,18 @@ class Shard(Answers):
         followers: beside the event index and the states; ask_rows: the question to their rows.
         """
         states = States(decider)
-        super().__init__(Place(decider.kind, partition), states, ask_rows)
+        super().__init__(Place(decider.kind, partition), states, ask_rows, clock)
         self._partitions = partitions
         self._stores = stores
         self._journal = journal
         self._source = source
-        self._clock = clock
         self._followers: tuple[Follower, ...] = (states, *followers)
         self._dropped: set[str] = set()
         self._rebuilds: list[tuple[str, str, int]] = []
         self._is_changed = False
         self._queue = RecordQueue(source)
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
+        self._telemetry = telemetry
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
         self._store: ReadingStore | None = None
         self._fold: ReadingFold | None = None
@@ -122,12 +128,30 @@ class Shard(Answers):
 
     async def look(self) -> None:
         """Ask where the journal ends now."""
-        self._end = (await self._journal.bounds())[1]
+        self.note_end((await self._journal.bounds())[1])
+
+    def note_end(self, end: int) -> None:
+        """Take where the journal ends now."""
+        self._end = end
+
+    def go_on(self) -> None:
+        """Have the source deliver again, from where the shard stands: a rebalance left the partition here."""
+        if self._fold is not None and self._phase == READING:
+            self._queue.begin(self._fold.position.offset)
+
+    @property
+    def store_bytes(self) -> int:
+        """The bytes of the store's files; 0 while it is closed."""
+        return 0 if self._store is None else self._store.size_bytes()
+
+    @property
+    def failed_followers(self) -> int:
+        """How many followers have failed on an event, and stand there."""
+        return 0 if self._fold is None else len(self._fold.failed)
 
     def status(self) -> ShardStatus:
         """Return where the shard stands."""
-        offset, oldest = self._offset(), self._queue.oldest_ms
-        age_s = 0.0 if oldest is None else self._clock.now().timestamp() - oldest / 1000
+        offset = self._offset()
         return ShardStatus(
             kind=self.kind,
             partition=self.partition,
@@ -136,7 +160,7 @@ class Shard(Answers):
             offset=offset,
             end=max(self._end, offset),
             reached=self._fold is not None and offset >= self._end_at_opening,
-            lag_s=max(0.0, age_s),
+            lag_s=self._age_s(),
             stale={} if self._fold is None else dict(self._fold.stale),
         )
 
@@ -174,6 +198,7 @@ class Shard(Answers):
                 await self._store_failed(error)
                 await backoff.wait()
             except BrokenChainError as error:  # the rows, not the journal
+                self._telemetry.chain_broken()
                 await self._store_failed(StoreDamagedError(str(error)))
                 await backoff.wait()
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
@@ -210,10 +235,12 @@ class Shard(Answers):
     async def _follow(self) -> None:
         fold = self._fold
         while fold is not None:
-            records = self._queue.take()
+            age_s, records = self._age_s(), self._queue.take()
             self._change_followers(fold)
             try:
                 fold.apply(records)
+                if records:
+                    self._pace.note(self._clock.monotonic(), len(records), age_s)
             finally:
                 self._moved.set()
                 self._moved = asyncio.Event()
@@ -249,6 +276,11 @@ class Shard(Answers):
                 await asyncio.wait_for(self._moved.wait(), min(left, LOOK_S))
         return True
 
+    def _age_s(self) -> float:
+        """Return the age of the record that is read next; 0 where none waits."""
+        oldest = self._queue.oldest_ms
+        return 0.0 if oldest is None else max(0.0, self._clock.now().timestamp() - oldest / 1000)
+
     def _offset(self) -> int:
         """Return the offset below which everything is read; behind the last record are markers alone."""
         if self._fold is None:
@@ -264,6 +296,9 @@ class Shard(Answers):
         try:
             with self._store.view() as view:
                 return await asyncio.to_thread(question, view) if in_thread else question(view)
+        except BrokenChainError:
+            self._telemetry.chain_broken()
+            raise
         except StoreDamagedError as error:
             self._queue.fail(error)
             raise NotReadyError(f"{self.kind}-{self.partition}: the store is damaged and is built anew") from error
@@ -271,6 +306,15 @@ class Shard(Answers):
             self._asked -= 1
             if not self._asked:
                 self._unasked.set()
+
+    def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
+        if self._store is None:
+            raise NotReadyError(f"{self.kind}-{self.partition} is {self._phase}: {self._reason}")
+        try:
+            self._store.apply(rows)
+        except StoreError as error:
+            self._queue.fail(error)
+            raise NotReadyError(f"{self.kind}-{self.partition}: the store cannot be written") from error
 
     async def _store_failed(self, error: StoreError) -> None:
         await self._leave(f"the store cannot be used: {error}")

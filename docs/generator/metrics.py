@@ -1,4 +1,4 @@
-"""docs/reference/metrics.md, from `annals.workers.telemetry` and deploy/alerts.yml."""
+"""docs/reference/metrics.md, from the declared metrics and deploy/alerts.yml."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from annals.workers.api.metrics import ApiMetrics
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.telemetry import Metrics
 from generator.markdown import code, fenced, table
@@ -28,7 +29,8 @@ deploy/alerts.yml has these, for Prometheus:
 def page() -> str:
     """Return the page."""
     rows = []
-    for metric in [*vars(Metrics()).values(), *vars(ProjectionMetrics(CollectorRegistry())).values()]:
+    others = (ApiMetrics(CollectorRegistry()), ProjectionMetrics(CollectorRegistry()))
+    for metric in [*vars(Metrics()).values(), *(each for other in others for each in vars(other).values())]:
         if isinstance(metric, MetricWrapperBase):
             (family,) = metric.describe()
             # What the library calls a counter's family lacks the ending that its samples have.

@@ -57,7 +57,7 @@ def cut_under(scenario: Scenario, broker: Broker, role: str, offset: int) -> Non
 def stops(worker: Worker, *words: str, within_s: float = 60.0) -> str:
     def reason() -> str:
         assert worker.process.poll() is None, worker.told()
-        return next((each for each in worker.reasons() if each.startswith("person-0 is stopped: ")), "")
+        return next((each for each in worker.reasons() if each.startswith("write: person-0 is stopped: ")), "")
 
     found = eventually(reason, "the shard stops", within_s, worker.told)
     assert [word for word in words if word not in found] == [], found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
@@ -32,7 +33,7 @@ def command(name: str, cause: str | None, second: int, *, of: str | None = None,
 
 
 def trees(*commands: list[Sealed]) -> list[Any]:
-    events = [found(made, offset) for offset, made in enumerate(sum(commands, []))]
+    events = [found(made, offset) for offset, made in enumerate(chain.from_iterable(commands))]
     return [shape(root) for root in causation_trees(events)]
 
 
@@ -76,7 +77,7 @@ NAMES = st.sampled_from("abcdef")
 @given(st.dictionaries(NAMES, st.tuples(st.none() | NAMES, st.integers(0, 5), st.integers(1, 3)), max_size=6))
 def test_every_command_is_there_once(commands: dict[str, Any]) -> None:
     made = [command(name, cause, second, events=events) for name, (cause, second, events) in commands.items()]
-    roots = causation_trees([found(each, offset) for offset, each in enumerate(sum(made, []))])
+    roots = causation_trees([found(each, offset) for offset, each in enumerate(chain.from_iterable(made))])
     seen: list[str] = []
 
     def walk(node: Node) -> None:

@@ -172,7 +172,7 @@ async def test_rows_wait_for_what_their_asker_wrote():
     journals = Journals()
     journals.append("person", "p/1", person.PersonRegistered(name="Ada"))
     async with serving_projections(journals) as (api, shards, _):
-        shard = shards.of_aggregate("person", "p/1")
+        shard = shards.of("person", "p/1")
         path = f"/v1/questions/people?email=a%40example.org&expect={quote('person/p/1@2', safe='')}"
         body = await get(api, f"{path}&wait=0", 504)
         assert (body["code"], body["position"]["kind"]) == ("timeout", "person")

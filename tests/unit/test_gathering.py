@@ -5,13 +5,12 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
-from annals.agents.reading.gathering.all_shards import AllShards, NotHereError
+from annals.agents.reading.gathering.all_shards import AllShards
 from annals.agents.reading.gathering.cursors import BadCursorError, begin, decode, encode
 from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.expecting import Expected, NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import gather
-from annals.agents.reading.ports import BrokenChainError, EventFilter, Member, NotReadyError
-from following import until
+from annals.agents.reading.ports import BrokenChainError, EventFilter, NotReadyError
 from gathered import Deployment, InProcess, event, id_in
 
 KINDS = {"person": 2}
@@ -33,7 +32,7 @@ async def two_workers():
     try:
         await a.read()
         await b.read()
-        yield deployment, AllShards(a, a, peers), AllShards(b, b, peers)
+        yield deployment, AllShards(a, a, peers, KINDS), AllShards(b, b, peers, KINDS)
     finally:
         await deployment.close()
 
@@ -44,12 +43,12 @@ async def page_of(shards, cursor=None, *, wait_s=0.0, within_s=30.0):
 
 
 async def test_every_worker_answers_for_all():
-    async with two_workers() as (deployment, at_a, at_b):
+    async with two_workers() as (_, at_a, at_b):
         for shards in (at_a, at_b):
             page = await page_of(shards)
             assert [found.event["aggregate_id"] for found in page.events] == [id_in(0, 2), id_in(1, 2)]
             assert (page.positions, page.missing, page.stale, page.is_end) == ({"person": [1, 1]}, [], [], True)
-            assert await shards.of_aggregate("person", id_in(1, 2)).offset_of(id_in(1, 2), 1) == 0
+            assert await shards.of("person", id_in(1, 2)).offset_of(id_in(1, 2), 1) == 0
 
 
 async def test_a_partition_that_nobody_has_is_missing_and_keeps_its_place():
@@ -68,17 +67,9 @@ async def test_a_partition_that_nobody_has_is_missing_and_keeps_its_place():
         assert later.is_end
 
 
-async def test_a_question_that_was_passed_on_is_not_passed_on_again():
-    async with two_workers() as (deployment, at_a, _):
-        here = AllShards(at_a.reading, at_a.members, at_a.peers, only_here=True)
-        with pytest.raises(NotHereError, match="passed on once"):
-            await here.shard("person", 1).state("p-1")
-
-
 async def test_a_partition_that_moves_is_asked_for_at_its_new_owner():
     async with two_workers() as (deployment, at_a, _):
-        a, b = deployment.workers
-        await b.lose(("person", 1))
+        await deployment.workers[1].lose(("person", 1))
         asked = asyncio.create_task(at_a.shard("person", 1).offset_of(id_in(1, 2), 1))
         waited = asyncio.create_task(at_a.shard("person", 1).until_version(id_in(1, 2), 2, soon()))
         await asyncio.sleep(0)
@@ -107,7 +98,7 @@ async def test_a_reader_that_is_behind_the_cursor_is_waited_for_and_then_missing
 
 
 async def test_a_cursor_of_a_journal_that_was_made_anew_is_refused():
-    async with two_workers() as (deployment, at_a, _):
+    async with two_workers() as (_, at_a, _):
         text = encode((await page_of(at_a)).cursor)
     anew = Deployment(KINDS)
     anew.append("person", [event("person", id_in(0, 2, 1))])
@@ -115,7 +106,7 @@ async def test_a_cursor_of_a_journal_that_was_made_anew_is_refused():
     try:
         await worker.read()
         with pytest.raises(BadCursorError, match="made anew"):
-            await page_of(AllShards(worker, worker, None), decode(text, KINDS, descending=False))
+            await page_of(AllShards(worker, worker, InProcess(anew), KINDS), decode(text, KINDS, descending=False))
     finally:
         await anew.close()
 
@@ -142,7 +133,7 @@ class Odd:
 
 async def test_who_does_not_answer_or_refuses_is_named_in_bounded_time():
     hanging, refusing = Odd(0), Odd(1, NotReadyError("restoring"))
-    found = await gather([hanging, refusing], lambda shard: shard.ask(), soon(0.2))
+    found = await gather([hanging, refusing], Odd.ask, soon(0.2))
     assert [(each.partition, each.reason) for each in found.missing] == [(0, "no answer in time"), (1, "restoring")]
     assert (found.answers, found.positions) == ({}, {"person": [None, None]})
     assert hanging.is_cancelled
@@ -151,7 +142,7 @@ async def test_who_does_not_answer_or_refuses_is_named_in_bounded_time():
 async def test_a_broken_chain_is_an_error_and_no_missing_partition():
     hanging = Odd(0)
     with pytest.raises(BrokenChainError, match="here"):
-        await gather([hanging, Odd(1, BrokenChainError("here"))], lambda shard: shard.ask(), soon())
+        await gather([hanging, Odd(1, BrokenChainError("here"))], Odd.ask, soon())
     assert hanging.is_cancelled
 
 
@@ -190,20 +181,20 @@ async def test_a_stream_goes_on_at_another_worker_without_gap_or_double():
 
 async def test_a_quiet_stream_says_where_it_is(monkeypatch):
     monkeypatch.setattr("annals.agents.reading.gathering.events.ALIVE_S", 0.05)
-    async with two_workers() as (deployment, at_a, _):
+    async with two_workers() as (_, at_a, _):
         none = EventFilter(types=("None",))
         async with aclosing(follow(at_a.of_kinds(KINDS), none, begin(KINDS, descending=False))) as stream:
-            async with asyncio.timeout(30):
-                while True:
-                    followed = await anext(stream)
-                    assert followed.event is None
-                    if [place.offset for place in followed.cursor.places.values()] == [1, 1]:
-                        break
+            offsets = []
+            while offsets != [1, 1]:
+                followed = await asyncio.wait_for(anext(stream), 30)
+                assert followed.event is None
+                offsets = [place.offset for place in followed.cursor.places.values()]
 
 
 async def test_a_stream_goes_on_while_a_partition_is_moving():
     async with two_workers() as (deployment, at_a, _):
-        async with aclosing(follow(at_a.of_kinds(KINDS), ALL, begin(KINDS, descending=False))) as stream:
+        stream = follow(at_a.of_kinds(KINDS), ALL, begin(KINDS, descending=False))
+        async with aclosing(stream):
             assert len((await take(stream, 2))[0]) == 2
             await deployment.workers[1].lose(("person", 1))
             for partition in (1, 0):

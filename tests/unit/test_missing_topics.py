@@ -4,8 +4,9 @@ import pytest
 
 from annals.workers import worker as module
 from annals.workers.kafka.admin.findings import Report, missing_topics
+from annals.workers.process import CannotStartError
 from annals.workers.settings import Settings
-from annals.workers.worker import CannotStartError, Worker
+from annals.workers.worker import Worker
 
 COUNTS = {"person": 4}
 

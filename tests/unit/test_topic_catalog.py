@@ -23,6 +23,7 @@ CONTRACT = {
     "snapshots.person": {"cleanup.policy": "compact", "max.message.bytes": "4194304"},
     "dead-letters": DELETE_7_DAYS | {"retention.ms": str(30 * DAY_MS), "max.message.bytes": "9437184"},
     "schemas": {"cleanup.policy": "compact", "max.message.bytes": "1048576"},
+    "audit": {"cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
     "projections": {"cleanup.policy": "compact", "max.message.bytes": "1048576"},
     "subscribers.billing": DELETE_7_DAYS,
 }
@@ -43,6 +44,7 @@ def test_each_kind_has_its_four_topics_and_all_share_the_dead_letters_and_the_sc
     assert names == [f"t.{topic}.{kind}" for kind in KINDS for topic in four] + [
         "t.dead-letters",
         "t.schemas",
+        "t.audit",
         "t.projections",
     ]
 
@@ -61,6 +63,7 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
         "snapshots.ship",
         "dead-letters",
         "schemas",
+        "audit",
         "projections",
         "subscribers.billing",
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 LEAST_COMPRESSED: Final = 1_400  # what fits into one packet is not made smaller
 COMPRESSED_AT_ONCE: Final = 64 << 10  # more is compressed by a thread
 LEVEL: Final = 4
+SLOWEST_S: Final = 30.0  # for a piece of a stream, of which 64 KiB wait for a caller besides
 REQUEST_ID: Final = "x-request-id"
 _logger: Final = structlog.get_logger(__name__)
 
@@ -69,16 +71,25 @@ async def _streamed(request: web.BaseRequest, answer: Answer, headers: dict[str,
     if request.method == "HEAD":
         return response
     try:
-        async for part in answer.body:
-            await response.write(part)
+        async with aclosing(answer.body) as parts:
+            async for part in parts:
+                async with asyncio.timeout(SLOWEST_S):
+                    await response.write(part)
         await response.write_eof()
     except ConnectionError:
         pass  # the caller has gone
+    except TimeoutError:
+        _logger.info("a caller was too slow for a stream", request_id=headers[REQUEST_ID])
+        _abort(request)
     except Exception:
         _logger.exception("a stream broke off", request_id=headers[REQUEST_ID])
-        if request.transport is not None:
-            request.transport.abort()
+        _abort(request)
     return response
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
 
 
 async def _compressed(body: bytes) -> bytes:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from annals.schemas.canonical import encode
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from annals.agents.reading.ports import FoundEvent, ReadingShard
 
@@ -15,7 +15,7 @@ CAR: Final = "application/vnd.ipld.car"
 AT_ONCE: Final = 500
 
 
-async def car_of(shard: ReadingShard, aggregate_id: str, first: int, root: FoundEvent) -> AsyncIterator[bytes]:
+async def car_of(shard: ReadingShard, aggregate_id: str, first: int, root: FoundEvent) -> AsyncGenerator[bytes, None]:
     """Yield a CAR of the events from a version to the root, which is the last of them."""
     yield section(encode({"roots": [root.cid], "version": 1}))
     last = root.event["version"]

@@ -12,21 +12,28 @@ import binascii
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
-from ipaddress import ip_address
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from yarl import URL
 
+from annals.workers.api.authentication import check_same_site, is_loopback
+from annals.workers.api.problems import FORBIDDEN, Problem
+from annals.workers.api.routing import Principal
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
+
+    from aiohttp.web import BaseRequest
+
+    from annals.agents.reading.ports import Members
 
 HEADER: Final = "annals-forwarded"
 FORM: Final = b"annals-forwarded v1"
 AHEAD_OR_BEHIND_MS: Final = 30_000
 HEADER_CHARACTERS: Final = 8_190
-KEY_BYTES: Final = 32  # at least
+MISDIRECTED: Final = "misdirected_request"
 
 
 class ForwardedRefusedError(Exception):
@@ -65,6 +72,11 @@ class Forwarding:
         self._key = b"" if key is None and not authenticates else key
         self._now = now
         self._loopback_only = not authenticates
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether only workers of the group can sign."""
+        return bool(self._key)
 
     def refusal(self, url: str | None) -> str | None:
         """Return why nothing may be sent to a URL; None if it may."""
@@ -119,12 +131,35 @@ class Forwarding:
         return int(self._now().timestamp() * 1_000)
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, by what it is called."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host.lower() == "localhost"
+class ForwardedAuthenticator:
+    """Knows the caller by the header `annals-forwarded`; whoever sends one that does not verify is refused."""
+
+    def __init__(self, forwarding: Forwarding, members: Members) -> None:
+        """Take how headers are verified, and which member this is."""
+        self._forwarding = forwarding
+        self._members = members
+
+    async def principal(self, request: BaseRequest, read_body: Callable[[], Awaitable[bytes]]) -> Principal | None:
+        """Return for whom another worker asks; None: none does.
+
+        Raises:
+            Problem: the header does not verify, or the request is for another member.
+        """
+        values = request.headers.getall(HEADER, [])
+        if not values:
+            return None
+        if not self._forwarding.has_secret:  # anybody can sign: a web page of another site, too
+            check_same_site(request.headers)
+        me = self._members.me
+        try:
+            caller = self._forwarding.verify(
+                ",".join(values), request.method, request.raw_path, await read_body(), None if me is None else me.id
+            )
+        except ForwardedRefusedError as error:
+            raise Problem(403, FORBIDDEN, str(error)) from None
+        except MisdirectedError as error:
+            raise Problem(421, MISDIRECTED, str(error)) from None
+        return Principal(caller.principal, frozenset(caller.scopes), is_forwarded=True)
 
 
 def _base64(data: bytes) -> str:

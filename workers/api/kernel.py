@@ -17,6 +17,7 @@ from annals.workers.api.answers import problem_response, respond
 from annals.workers.api.audit import AuditEntry
 from annals.workers.api.authentication import check_scope, unauthorized
 from annals.workers.api.bodies import Body
+from annals.workers.api.forwarding import HEADER as FORWARDED
 from annals.workers.api.parameters import read_parameters, read_query
 from annals.workers.api.problems import (
     BROKEN_CHAIN,
@@ -37,13 +38,14 @@ if TYPE_CHECKING:
 
     from annals.workers.api.audit import AuditLog
     from annals.workers.api.authentication import Authenticator
+    from annals.workers.api.metrics import ApiMetrics
     from annals.workers.api.rates import RateLimit
     from annals.workers.api.routing import Answer, Route, Router
-    from annals.workers.telemetry import Metrics
 
 LARGEST_BODY: Final = 1 << 20
 REQUEST_ID: Final = "x-request-id"
 NO_ROUTE: Final = "none"
+METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _SANE_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}", re.ASCII)
 _NOBODY: Final = Principal("anonymous", frozenset())
 _logger: Final = structlog.get_logger(__name__)
@@ -57,7 +59,7 @@ class Kernel:
         router: Router,
         authenticators: Sequence[Authenticator],
         rate: RateLimit,
-        metrics: Metrics,
+        metrics: ApiMetrics,
         timeout_s: float,
         audit: AuditLog | None = None,
     ) -> None:
@@ -85,8 +87,8 @@ class Kernel:
             problem = self._problem_of(error, request_id, route)
             response = problem_response(problem, request_id)
         seconds = self._clock.monotonic() - started
-        self._metrics.api_requests.labels(route, request.method[:16], str(response.status)).inc()
-        self._metrics.api_seconds.labels(route).observe(seconds)
+        self._metrics.requests.labels(route, _method(request), str(response.status)).inc()
+        self._metrics.seconds.labels(route).observe(seconds)
         _logger.debug(
             "request answered",
             request_id=request_id,
@@ -107,9 +109,10 @@ class Kernel:
         self, request: web.BaseRequest, request_id: str, match: Match | None, problem: Problem | None
     ) -> Call:
         body = Body(request, LARGEST_BODY if match is None else match.route.most_body_bytes)
-        is_open = match is not None and match.route.scope is None
+        is_open = match is not None and match.route.scope is None and FORWARDED not in request.headers
         principal = _NOBODY if is_open else await self._principal(request, body)
-        self._rate.hit(_caller(request) if principal is _NOBODY else f"principal {principal.name}")
+        if not principal.is_forwarded:  # who passes it on has counted it
+            self._rate.hit(_caller(request) if principal is _NOBODY else f"principal {principal.name}")
         if match is None:
             raise problem or not_ready("no route")
         route = match.route
@@ -178,7 +181,6 @@ class Kernel:
             case UnreadableEventError():
                 return Problem(500, UNREADABLE_EVENT, str(error))
             case BrokenChainError():
-                self._metrics.api_broken_chains.inc()
                 _logger.error("an answer was withheld: the chain is broken", request_id=request_id, reason=str(error))
                 return Problem(500, BROKEN_CHAIN, str(error))
             case _:
@@ -190,6 +192,11 @@ def request_id_of(request: web.BaseRequest) -> str:
     """Return the caller's id of a request if it is a sane one, else a new one."""
     given = request.headers.get(REQUEST_ID, "")
     return given if _SANE_ID.fullmatch(given) else new_id()
+
+
+def _method(request: web.BaseRequest) -> str:
+    """Return the method as a label: one that a stranger makes up makes no series."""
+    return request.method if request.method in METHODS else "other"
 
 
 def _caller(request: web.BaseRequest) -> str:

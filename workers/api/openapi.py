@@ -53,7 +53,7 @@ class OpenApi:
 
     def document(self) -> dict[str, Any]:
         """Return the description as JSON types."""
-        types = {_type_id(each): each for route in self._routes for each in (route.answer, route.body) if each}
+        types = {_type_id(each): each for route in self._routes for each in _types(route) if each is not None}
         wanted = [ProblemDetails, *types.values()]
         schemas, components = msgspec.json.schema_components(wanted, ref_template=REF)
         named = dict(zip(["problem", *types], schemas, strict=True))
@@ -99,13 +99,19 @@ class OpenApi:
         return operation
 
 
+def _types(route: Route) -> list[Any]:
+    return [route.answer, route.body, *(answer for _, answer in route.other_answers)]
+
+
 def _responses(route: Route, named: dict[str, Any]) -> dict[str, Any]:
-    described: dict[str, Any] = {"description": route.summary}
-    if route.answer is not None:
-        described["content"] = {JSON: {"schema": named[_type_id(route.answer)]}}
+    responses: dict[str, Any] = {}
+    for status, answer in ((route.status, route.answer), *route.other_answers):
+        described: dict[str, Any] = {"description": route.summary}
+        if answer is not None:
+            described["content"] = {JSON: {"schema": named[_type_id(answer)]}}
+        responses[str(status)] = described
     for content_type in route.content_types:
-        described.setdefault("content", {})[content_type] = {}
-    responses: dict[str, Any] = {str(status): described for status in (route.status, *route.statuses)}
+        responses[str(route.status)].setdefault("content", {})[content_type] = {}
     if route.method == "GET" and route.answer is not None:
         responses["304"] = {"description": "What the caller has, by its ETag, is what there is."}
     for status in sorted({*EVERY_ROUTE, *route.problems}):

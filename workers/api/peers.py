@@ -1,7 +1,7 @@
 """One worker asks another for a partition that is there: both sides of `POST /peer/v1/shards`.
 
-A question and its reply are msgpack (`annals.agents.reading.gathering.questions`). Whoever is asked answers by its own
-shards alone. A reply is read up to a size and until a deadline; what is no answer to the question is none.
+A question is JSON and its reply msgpack (`annals.agents.reading.gathering.questions`). Whoever is asked answers by its
+own shards alone. A reply is read up to a size and until a deadline; what is no answer to the question is none.
 """
 
 from __future__ import annotations
@@ -24,14 +24,15 @@ from annals.agents.reading.gathering.questions import (
     reply_to,
 )
 from annals.agents.reading.ports import NotReadyError
-from annals.workers.api.forwarding import HEADER
+from annals.workers.api.forwarding import HEADER, Caller
+from annals.workers.api.problems import FORBIDDEN, Problem, invalid
+from annals.workers.api.routing import CALL, JSON, Answer, NoParameters, Route, Scope
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from annals.agents.reading.gathering.questions import Question
     from annals.agents.reading.ports import Member, Reading, ShardStatus
-    from annals.workers.api.forwarding import Caller, Forwarding
+    from annals.workers.api.forwarding import Forwarding
+    from annals.workers.api.routing import Call
 
 PATH: Final = "/peer/v1/shards"
 CONTENT_TYPE: Final = "application/msgpack"
@@ -39,23 +40,24 @@ REPLY_BYTES: Final = 32 << 20  # a page is cut at 8 MiB, and one event is at mos
 CONNECT_S: Final = 2.0
 LONGEST_S: Final = 60.0
 ON_THE_WAY_S: Final = 0.5  # how long before the asker's deadline an answer is sent, at most
+OWN: Final = Caller("annals", (Scope.READ.value,))  # what a worker asks for itself
 OK: Final = 200
-FORBIDDEN: Final = 403
+REFUSED: Final = 403
 MISDIRECTED: Final = 421
 
 
 class HttpPeers:
-    """Asks other workers over HTTP (the `Peers` port). caller: in whose name the present task asks."""
+    """Asks other workers over HTTP (the `Peers` port), in the name of who asks this one."""
 
-    def __init__(self, forwarding: Forwarding, caller: Callable[[], Caller]) -> None:
-        """Take how requests are signed, and who asks."""
+    def __init__(self, forwarding: Forwarding) -> None:
+        """Take how requests are signed."""
         self._forwarding = forwarding
-        self._caller = caller
         self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
 
     async def close(self) -> None:
-        """Close all connections."""
-        session, self._session = self._session, None
+        """Close all connections; nobody is asked any more."""
+        session, self._session, self._is_closed = self._session, None, True
         if session is not None:
             await session.close()
 
@@ -69,7 +71,10 @@ class HttpPeers:
             NotReadyError: it may not be asked, does not answer in time, or what it answers cannot be read.
         """
         name = f"{kind}-{partition}: worker {member.id!r}"
-        refusal = self._forwarding.refusal(member.url)
+        call = CALL.get(None)
+        if call is not None and call.principal.is_forwarded:
+            raise NotHereError(f"{name} has it, and a question is passed on once")
+        refusal = "this worker ends" if self._is_closed else self._forwarding.refusal(member.url)
         if refusal is not None:
             raise NotReadyError(f"{name} cannot be asked: {refusal}")
         within_s = min(LONGEST_S, deadline - asyncio.get_running_loop().time())
@@ -77,13 +82,13 @@ class HttpPeers:
             raise NotReadyError(f"{name} was not asked: there was no time left")
         asked = Asked(kind, partition, question, within_s)
         try:
-            status, body = await self._post(member, msgspec.msgpack.encode(asked), within_s)
+            status, body = await self._post(member, msgspec.json.encode(asked), within_s)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             why = "in time" if isinstance(error, TimeoutError) else f"({type(error).__name__})"
             raise NotReadyError(f"{name} does not answer {why}") from error
         if status == MISDIRECTED:
             raise NotHereError(f"{name} is another one by now")
-        if status == FORBIDDEN:
+        if status == REFUSED:
             raise NotReadyError(f"{name} refuses to answer: are its peer key and its clock the same?")
         if status != OK:
             raise NotReadyError(f"{name} answers with status {status}")
@@ -91,8 +96,8 @@ class HttpPeers:
 
     async def _post(self, member: Member, body: bytes, within_s: float) -> tuple[int, bytes]:
         url = URL(member.url or "", encoded=True).joinpath(PATH.lstrip("/"), encoded=True)
-        signed = self._forwarding.sign("POST", url.raw_path_qs, body, member.id, self._caller())
-        headers = {"content-type": CONTENT_TYPE, HEADER: signed}
+        signed = self._forwarding.sign("POST", url.raw_path_qs, body, member.id, _caller())
+        headers = {"content-type": JSON, "accept-encoding": "identity", HEADER: signed}
         timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
         async with self._connected().post(
             url, data=body, headers=headers, timeout=timeout, allow_redirects=False
@@ -130,13 +135,39 @@ def _answer(name: str, asked: Asked, body: bytes) -> tuple[ShardStatus, Any]:
     return reply.status, answer
 
 
-async def answer_peer(reading: Reading, body: bytes) -> bytes:
-    """Answer another worker's question by the shards of this one. The header was verified.
+def _caller() -> Caller:
+    call = CALL.get(None)
+    if call is None:
+        return OWN
+    return Caller(call.principal.name, tuple(sorted(call.principal.scopes)))
 
-    Raises:
-        msgspec.ValidationError, msgspec.DecodeError: the body is no question.
-    """
-    asked = msgspec.msgpack.decode(body, type=Asked)
-    within_s = max(0.0, min(LONGEST_S, asked.within_s) - ON_THE_WAY_S)
-    deadline = asyncio.get_running_loop().time() + within_s
-    return await reply_to(reading.shard(asked.kind, asked.partition), asked, deadline)
+
+def peer_routes(reading: Reading) -> tuple[Route, ...]:
+    """Return the route by which other workers ask for the shards that are here."""
+
+    async def answer(call: Call) -> Answer:
+        if not call.principal.is_forwarded:
+            raise Problem(403, FORBIDDEN, f"this is for workers of the group, which send the header {HEADER}")
+        try:
+            asked = msgspec.json.decode(call.body, type=Asked)
+        except msgspec.MsgspecError as error:
+            raise invalid("", f"this is no question to a shard: {error}") from None
+        within_s = max(0.0, min(LONGEST_S, asked.within_s) - ON_THE_WAY_S)
+        deadline = asyncio.get_running_loop().time() + within_s
+        body = await reply_to(reading.shard(asked.kind, asked.partition), asked, deadline)
+        return Answer(body, content_type=CONTENT_TYPE)
+
+    return (
+        Route(
+            "POST",
+            PATH,
+            Scope.READ,
+            "A question of another worker to a shard that is here.",
+            NoParameters,
+            None,
+            answer,
+            body=Asked,
+            is_stream=True,  # it has the asker's deadline
+            is_described=False,
+        ),
+    )

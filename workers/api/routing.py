@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -76,7 +76,7 @@ CALL: ContextVar[Call] = ContextVar("annals_api_call")
 class Answer:
     """An answer: its body whole, or in pieces as they come. etag: without quotes."""
 
-    body: bytes | AsyncIterator[bytes]
+    body: bytes | AsyncGenerator[bytes, None]
     status: int = 200
     content_type: str = JSON
     etag: str | None = None
@@ -91,8 +91,9 @@ class Route:
     """One method of one path.
 
     path: segments beginning with `/`, `{name}` for one that is a parameter. scope: None: anybody. body, answer: msgspec
-    types; None: none. problems: the statuses of its problems beside those that every route has. content_types: of the
-    answer, beside JSON. is_administrative: recorded durably before it is answered. is_stream: has no deadline.
+    types; None: none. other_answers: by status. problems: the statuses of its problems beside those that every route
+    has. content_types: of the answer, beside JSON. is_administrative: recorded durably before it is answered.
+    is_stream: has no deadline.
     """
 
     method: str
@@ -104,7 +105,7 @@ class Route:
     handler: Handler
     body: Any = None
     status: int = 200
-    statuses: tuple[int, ...] = ()
+    other_answers: tuple[tuple[int, Any], ...] = ()
     problems: tuple[int, ...] = ()
     content_types: tuple[str, ...] = ()
     most_body_bytes: int = 1 << 20

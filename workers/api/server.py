@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from annals.workers.api.audit import AuditLog
     from annals.workers.api.authentication import Authenticator, Tokens
+    from annals.workers.api.metrics import ApiMetrics
     from annals.workers.api.routing import Route
     from annals.workers.settings import Settings
-    from annals.workers.telemetry import Metrics
 
 LONGEST_LINE: Final = 8 << 10  # of the request's first line, and of each header
 MOST_HEADERS: Final = 100
@@ -49,7 +49,7 @@ class ApiServer:
         self,
         settings: Settings,
         routes: Sequence[Route],
-        metrics: Metrics,
+        metrics: ApiMetrics,
         *,
         audit: AuditLog | None = None,
         authenticators: Sequence[Authenticator] = (),
@@ -96,7 +96,11 @@ class ApiServer:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         factory = self._connections.guard(server)
-        self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG, ssl=self._tls)
+        try:
+            self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG, ssl=self._tls)
+        except OSError:
+            await self._runner.cleanup()
+            raise
         port: int = self._listening.sockets[0].getsockname()[1]
         return port
 

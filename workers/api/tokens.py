@@ -31,7 +31,7 @@ class TokensFile:
 
     def find(self, token: str) -> Principal | None:
         """Return whose token this is; None: nobody's. Takes as long for any token."""
-        digest = sha256(token.encode()).digest()
+        digest = sha256(token.encode("utf-8", "surrogateescape")).digest()
         found = None
         for known, principal in self._file.value:
             if hmac.compare_digest(known, digest):

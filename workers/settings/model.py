@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Parse = Callable[[str], Any]
 ENVIRONMENT_PREFIX: Final = "ANNALS_"
+WRITE: Final = "write"
+READ: Final = "read"
+ROLES: Final = (WRITE, READ)
 
 
 class SettingsError(Exception):
@@ -107,23 +110,41 @@ class Settings:
         default=6066,
         metadata=_meta(values.whole_number(0, 65535), "port of health and metrics; 0 takes a free one", group="web"),
     )
-    api_host: str = field(
-        default="127.0.0.1",
+    roles: str = field(
+        default=",".join(ROLES),
         metadata=_meta(
-            values.host,
-            "address that the API is served on; beyond loopback it needs a file of tokens or of keys",
-            group="reading",
+            values.some_of(*ROLES),
+            "what this worker does: it decides commands, or serves what is read and published, or both",
         ),
+    )
+    api_host: str = field(
+        default="127.0.0.1", metadata=_meta(values.host, "address that the API is served on", group="reading")
     )
     api_port: int = field(
         default=6067,
         metadata=_meta(values.whole_number(0, 65535), "port of the API; 0 takes a free one", group="reading"),
     )
+    api_advertised_url: str | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.web_address),
+            "where other workers reach this one's API; unset: the address that it is served on",
+            group="reading",
+        ),
+    )
+    publish: bool = field(
+        default=True,
+        metadata=_meta(
+            values.switch,
+            "publish to subscribers; the same on every worker that reads",
+            group="reading",
+        ),
+    )
     api_tokens_file: Path | None = field(
         default=None,
         metadata=_meta(
             values.optional(values.readable_file),
-            "who may ask the API: a line each, `<SHA-256 of the token in hex> <name> <scope,scope>`",
+            "who may use the API: a line each with the SHA-256 of the token in hex, name, scopes",
             group="reading",
         ),
     )
@@ -131,7 +152,15 @@ class Settings:
         default=None,
         metadata=_meta(
             values.optional(values.readable_file),
-            "public keys (JSON Web Key Set) whose JSON Web Tokens the API takes",
+            "keys that JWTs for the API are signed with (a JWK set)",
+            group="reading",
+        ),
+    )
+    api_peer_key_file: Path | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.readable_file),
+            "key with which workers sign the requests that they forward to one another",
             group="reading",
         ),
     )
@@ -194,6 +223,23 @@ class Settings:
             "what answering a request may take, beside the seconds that it asks to wait",
             unit="seconds",
             group="reading",
+        ),
+    )
+    deployment: str | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.deployment),
+            "this deployment's name among others, needed where it takes events of others",
+            group="reading",
+        ),
+    )
+    read_cache_bytes: int = field(
+        default=32 << 20,
+        metadata=_meta(
+            values.whole_number(1 << 20, 2**40),
+            "RocksDB's block cache of the reading stores, all partitions together",
+            unit="bytes",
+            group="limits",
         ),
     )
     security_protocol: str = field(
@@ -329,6 +375,10 @@ class Settings:
             "where `annals broker` keeps Kafka; unset: annals in the user's cache folder",
         ),
     )
+
+    def has(self, role: str) -> bool:
+        """Whether the worker has a role."""
+        return role in self.roles.split(",")
 
 
 def settings_metadata() -> tuple[SettingMeta, ...]:

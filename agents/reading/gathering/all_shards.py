@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from annals.agents.reading.gathering.questions import (
     AskAggregates,
     AskByCid,
+    AskDropSnapshot,
     AskFind,
     AskHistory,
+    AskKeepSnapshot,
+    AskNumbers,
     AskOffsetOf,
     AskRows,
+    AskSnapshots,
     AskState,
     AskStatus,
     AskUntilOffset,
@@ -35,10 +39,12 @@ if TYPE_CHECKING:
         FoundAggregate,
         FoundEvent,
         FoundState,
+        KeptSnapshot,
         Member,
         Members,
         Reading,
         RowPage,
+        ShardNumbers,
     )
 
 ANSWER_S: Final = 10.0  # for questions that have no deadline of their own
@@ -61,30 +67,40 @@ class Peers(Protocol):
 
         Raises:
             NotHereError: it does not have the partition, or is not the member that it was taken for.
-            NotReadyError: it does not answer in time, or what it answers cannot be read.
+            NotReadyError: it does not answer in time, or what it answers cannot be read; or this question was passed on
+                by another worker, and is not passed on again.
         """
 
 
 class AllShards:
-    """Reading shards of all workers. only_here: a question that another worker has passed on is not passed on again."""
+    """Reading shards of all workers (the `Shards` port)."""
 
-    def __init__(self, reading: Reading, members: Members, peers: Peers | None, *, only_here: bool = False) -> None:
-        """Take what is here, who else is there, and how others are asked; None: nobody is."""
+    def __init__(self, reading: Reading, members: Members, peers: Peers, kinds: Iterable[str]) -> None:
+        """Take what is here, who else is there, how others are asked, and the kinds that there are."""
         self.reading = reading
         self.members = members
-        self.peers = None if only_here else peers
+        self.peers = peers
+        self.kinds: Final = tuple(sorted(kinds))
 
     def shard(self, kind: str, partition: int) -> RoutedShard:
         """Return the shard of a partition, wherever it is."""
         return RoutedShard(self, kind, partition)
 
-    def of_aggregate(self, kind: str, aggregate_id: str) -> RoutedShard:
-        """Return the shard of an aggregate."""
+    def of(self, kind: str, aggregate_id: str) -> RoutedShard:
+        """Return the shard that an aggregate is in."""
         return self.shard(kind, partition_of(aggregate_id.encode(), self.reading.partitions(kind)))
+
+    def all(self) -> list[RoutedShard]:
+        """Return the shards of all partitions of all kinds."""
+        return self.of_kinds(self.kinds)
 
     def of_kinds(self, kinds: Iterable[str]) -> list[RoutedShard]:
         """Return the shards of all partitions of some kinds."""
         return [self.shard(kind, partition) for kind in kinds for partition in range(self.reading.partitions(kind))]
+
+    def partitions(self, kinds: Iterable[str]) -> dict[str, int]:
+        """Return how many partitions some kinds have."""
+        return {kind: self.reading.partitions(kind) for kind in kinds}
 
 
 class RoutedShard:
@@ -134,8 +150,17 @@ class RoutedShard:
     async def history(
         self, aggregate_id: str, *, first: int, last: int | None, descending: bool, limit: int | None
     ) -> list[FoundEvent]:
-        """Return an aggregate's events from one version to another, both inclusive."""
-        found: list[FoundEvent] = await self._ask(AskHistory(aggregate_id, first, last, descending, limit))
+        """Return an aggregate's events from one version to another, both inclusive; from elsewhere in parts."""
+        found: list[FoundEvent] = []
+        is_whole = False
+        while not is_whole:
+            left = None if limit is None else limit - len(found)
+            part, is_whole = await self._ask(AskHistory(aggregate_id, first, last, descending, left))
+            found += part
+            if part and descending:
+                last = part[-1].event["version"] - 1
+            elif part:
+                first = part[-1].event["version"] + 1
         return found
 
     async def find(self, wanted: EventFilter, *, start: int | None, descending: bool, limit: int) -> EventPage:
@@ -154,6 +179,26 @@ class RoutedShard:
         """Return aggregates by id, behind `after`, and whether there were no more."""
         found: tuple[list[FoundAggregate], bool] = await self._ask(AskAggregates(status, since, until, after, limit))
         return found
+
+    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots, the newest last."""
+        found: list[KeptSnapshot] = await self._ask(AskSnapshots(aggregate_id))
+        return found
+
+    async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
+        """Keep the state that an aggregate has now; None if there is no such aggregate."""
+        kept: KeptSnapshot | None = await self._ask(AskKeepSnapshot(aggregate_id))
+        return kept
+
+    async def drop_snapshot(self, aggregate_id: str, version: int) -> bool:
+        """Remove a kept snapshot; False if there was none."""
+        was_there: bool = await self._ask(AskDropSnapshot(aggregate_id, version))
+        return was_there
+
+    async def numbers(self) -> ShardNumbers:
+        """Return what the partition has."""
+        numbers: ShardNumbers = await self._ask(AskNumbers())
+        return numbers
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
@@ -211,7 +256,5 @@ class RoutedShard:
             )
         if me is not None and owner.id == me.id:
             raise NotHereError(f"{name}: this worker is about to open it")
-        if self._shards.peers is None:
-            raise NotHereError(f"{name}: this worker does not have it, and a question is passed on once")
         self._status, answer = await self._shards.peers.ask(owner, self.kind, self.partition, question, deadline)
         return answer

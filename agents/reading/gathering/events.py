@@ -12,7 +12,7 @@ from annals.agents.reading.gathering.merging import merge
 from annals.agents.reading.ports import NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Mapping, Sequence
 
     from annals.agents.reading.gathering.cursors import Key
     from annals.agents.reading.gathering.gather import PartitionReason
@@ -99,7 +99,7 @@ def _moved(cursor: Cursor, offsets: Mapping[Key, int], pages: Mapping[Key, Event
     return Cursor({**cursor.places, **answered}, cursor.descending)
 
 
-async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cursor) -> AsyncIterator[Followed]:
+async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cursor) -> AsyncGenerator[Followed, None]:
     """Yield events behind an ascending cursor, and go on as they come, until the iterator is closed.
 
     Each is asked for when the one before was taken: a slow taker holds a page in memory, and nothing of it is lost. At

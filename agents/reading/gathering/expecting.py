@@ -69,7 +69,7 @@ async def until_folded(shards: AllShards, expected: Sequence[Expected], deadline
 
 
 async def _folded(shards: AllShards, expected: Expected, deadline: float) -> ExpectedAt:
-    shard = shards.of_aggregate(expected.kind, expected.aggregate_id)
+    shard = shards.of(expected.kind, expected.aggregate_id)
     offset = None
     if await shard.until_version(expected.aggregate_id, expected.version, deadline):
         offset = await shard.offset_of(expected.aggregate_id, expected.version)

@@ -54,10 +54,12 @@ async def gather(
     ask: Callable[[ReadingShard], Awaitable[T]],
     deadline: float,
     follower: str | None = None,
+    is_enough: Callable[[T], bool] | None = None,
 ) -> Gathered[T]:
     """Ask shards, all at once, until a deadline (of the event loop's clock).
 
-    follower: whose rows the answers are of, besides the event index; where it is behind, the partition is stale.
+    is_enough: whether one answer makes those of the others needless. follower: whose rows the answers are of, besides
+    the event index; where it is behind, the partition is stale.
 
     Raises:
         BrokenChainError: what one of them read is not what the journal had.
@@ -65,11 +67,14 @@ async def gather(
     loop = asyncio.get_running_loop()
     tasks: dict[asyncio.Future[T], ReadingShard] = {asyncio.ensure_future(ask(shard)): shard for shard in shards}
     pending = set(tasks)
+    first = asyncio.FIRST_EXCEPTION if is_enough is None else asyncio.FIRST_COMPLETED
     try:
         while pending and (left := deadline - loop.time()) > 0:
-            done, pending = await asyncio.wait(pending, timeout=left, return_when=asyncio.FIRST_EXCEPTION)
+            done, pending = await asyncio.wait(pending, timeout=left, return_when=first)
             if any(not isinstance(task.exception(), NotReadyError | None) for task in done):
                 break  # nothing is answered then; one that is not ready is no reason to leave the others
+            if is_enough and any(task.exception() is None and is_enough(task.result()) for task in done):
+                break
         return _gathered(tasks, follower)
     finally:
         for task in pending:

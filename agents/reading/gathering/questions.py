@@ -20,8 +20,10 @@ from annals.agents.reading.ports import (
     FoundAggregate,
     FoundEvent,
     FoundState,
+    KeptSnapshot,
     NotReadyError,
     RowPage,
+    ShardNumbers,
     ShardPosition,
     ShardStatus,
     UnreadableEventError,
@@ -117,6 +119,29 @@ class AskRows(Ask, frozen=True, tag="rows"):
     limit: int
 
 
+class AskSnapshots(Ask, frozen=True, tag="snapshots"):
+    """Which snapshots of an aggregate are kept?"""
+
+    aggregate_id: str
+
+
+class AskKeepSnapshot(Ask, frozen=True, tag="keep_snapshot"):
+    """Keep a snapshot of an aggregate: which is it?"""
+
+    aggregate_id: str
+
+
+class AskDropSnapshot(Ask, frozen=True, tag="drop_snapshot"):
+    """Remove a kept snapshot: was there one?"""
+
+    aggregate_id: str
+    version: int
+
+
+class AskNumbers(Ask, frozen=True, tag="numbers"):
+    """What does the partition have?"""
+
+
 Question = (
     AskStatus
     | AskUntilOffset
@@ -128,6 +153,10 @@ Question = (
     | AskByCid
     | AskAggregates
     | AskRows
+    | AskSnapshots
+    | AskKeepSnapshot
+    | AskDropSnapshot
+    | AskNumbers
 )
 
 
@@ -146,6 +175,13 @@ class SentPage(Struct, frozen=True):
     is_end: bool
     position: int
     journal: bytes
+
+
+class SentHistory(Struct, frozen=True):
+    """A part of an aggregate's events on its way; is_whole: these are all that were asked for."""
+
+    events: list[SentEvent]
+    is_whole: bool
 
 
 class Asked(Struct, frozen=True):
@@ -170,6 +206,8 @@ class Reply(Struct, frozen=True):
     message: str = ""
 
 
+PART_EVENTS: Final = 1_000
+PART_BYTES: Final = 8 << 20
 NOT_HERE: Final = "not_here"
 FAILURES: Final[dict[str, type[Exception]]] = {
     "not_ready": NotReadyError,
@@ -185,10 +223,14 @@ ANSWERS: Final[dict[type[Ask], Any]] = {
     AskUntilVersion: bool,
     AskOffsetOf: int | None,
     AskState: FoundState | None,
-    AskHistory: list[SentEvent],
+    AskHistory: SentHistory,
     AskFind: SentPage,
     AskByCid: SentEvent | None,
     AskAggregates: tuple[list[FoundAggregate], bool],
+    AskSnapshots: list[KeptSnapshot],
+    AskKeepSnapshot: KeptSnapshot | None,
+    AskDropSnapshot: bool,
+    AskNumbers: ShardNumbers,
     AskRows: RowPage,
 }
 
@@ -211,13 +253,22 @@ async def put(shard: ReadingShard, question: Question, deadline: float) -> Any:
         case AskState(aggregate_id, version, at):
             return await shard.state(aggregate_id, version=version, at=at)
         case AskHistory(aggregate_id, first, last, descending, limit):
-            return await shard.history(aggregate_id, first=first, last=last, descending=descending, limit=limit)
+            found = await shard.history(aggregate_id, first=first, last=last, descending=descending, limit=limit)
+            return found, True
         case AskFind(wanted, start, descending, limit):
             return await shard.find(wanted, start=start, descending=descending, limit=limit)
         case AskByCid(cid):
             return await shard.by_cid(cid)
         case AskAggregates(status, since, until, after, limit):
             return await shard.aggregates(status=status, since=since, until=until, after=after, limit=limit)
+        case AskSnapshots(aggregate_id):
+            return await shard.snapshots(aggregate_id)
+        case AskKeepSnapshot(aggregate_id):
+            return await shard.keep_snapshot(aggregate_id)
+        case AskDropSnapshot(aggregate_id, version):
+            return await shard.drop_snapshot(aggregate_id, version)
+        case AskNumbers():
+            return await shard.numbers()
         case AskRows(projection, version, index, after_key, limit):
             return await shard.rows(projection, version, index, after=after_key, limit=limit)
 
@@ -227,12 +278,15 @@ async def reply_to(shard: ReadingShard | None, asked: Asked, deadline: float) ->
     if shard is None:
         return msgspec.msgpack.encode(Reply(failure=NOT_HERE, message=f"{asked.kind}-{asked.partition} is not here"))
     status = shard.status()
+    question = asked.question
+    if isinstance(question, AskHistory) and (question.limit is None or question.limit > PART_EVENTS):
+        question = msgspec.structs.replace(question, limit=PART_EVENTS)
     try:
-        answer = await put(shard, asked.question, deadline)
+        answer = await put(shard, question, deadline)
     except tuple(FAILURES.values()) as error:
         name = next(name for name, kind in FAILURES.items() if isinstance(error, kind))
         return msgspec.msgpack.encode(Reply(status, failure=name, message=str(error)))
-    return msgspec.msgpack.encode(Reply(status, msgspec.Raw(msgspec.msgpack.encode(_sent(answer)))))
+    return msgspec.msgpack.encode(Reply(status, msgspec.Raw(msgspec.msgpack.encode(_sent(asked.question, answer)))))
 
 
 def read_answer(asked: Asked, reply: Reply) -> Any:
@@ -252,15 +306,28 @@ def read_answer(asked: Asked, reply: Reply) -> Any:
         raise UnreadableReplyError(f"it is no answer to {type(question).__name__}: {error}") from error
 
 
-def _sent(answer: Any) -> Any:
+def _sent(question: Question, answer: Any) -> Any:
+    if isinstance(question, AskHistory):
+        return _part(question, answer[0])
     if isinstance(answer, FoundEvent):
         return SentEvent(answer.offset, answer.block)
     if isinstance(answer, EventPage):
         events = [SentEvent(found.offset, found.block) for found in answer.events]
         return SentPage(events, answer.next_offset, answer.is_end, answer.position.offset, answer.journal)
-    if isinstance(answer, list):
-        return [_sent(part) for part in answer]
     return answer
+
+
+def _part(question: AskHistory, found: Sequence[FoundEvent]) -> SentHistory:
+    """Return as many events as fit into one reply, one at least."""
+    sent: list[SentEvent] = []
+    left = PART_BYTES
+    for event in found:
+        left -= len(event.block)
+        if sent and left < 0:
+            return SentHistory(sent, is_whole=False)
+        sent.append(SentEvent(event.offset, event.block))
+    was_cut = len(sent) == PART_EVENTS and (question.limit is None or question.limit > PART_EVENTS)
+    return SentHistory(sent, is_whole=not was_cut)
 
 
 def _received(asked: Asked, answer: Any) -> Any:
@@ -286,8 +353,13 @@ def _received(asked: Asked, answer: Any) -> Any:
             if len(keys) > limit or (not keys and not is_end) or ordered != sorted(set(ordered)):
                 raise UnreadableReplyError("its rows are not in order, or there are more of them than were asked for")
             return answer
-        case AskHistory(), list():
-            return _events(asked, answer)
+        case AskHistory(aggregate_id), SentHistory():
+            events = _events(asked, answer.events)
+            if not events and not answer.is_whole:
+                raise UnreadableReplyError("a part of a history is empty")
+            if any(found.event["aggregate_id"] != aggregate_id for found in events):
+                raise UnreadableReplyError("it has events of another aggregate")
+            return events, answer.is_whole
         case AskByCid(cid), SentEvent():
             (event,) = _events(asked, [answer])
             if event.cid != cid:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heapq import merge
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from annals.agents.reading.layout import (
     ACTORS,
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from annals.agents.reading.queries.events import Place
 
 
+PAGE_BYTES: Final = 8 << 20  # a page of large events has fewer
+
+
 def find(
     view: ReadView, place: Place, wanted: EventFilter, *, start: int | None, descending: bool, limit: int
 ) -> EventPage:
@@ -49,12 +52,14 @@ def find(
     journal = _journal(view)
     found: list[FoundEvent] = []
     since, until = _text(wanted.since), _text(wanted.until)
+    size = 0
     for offset in _offsets(view, wanted, first, last, (since, until), descending=descending):
         event = by_offset(view, place, offset)
         if event is not None and _matches(event, wanted, since, until):
-            if len(found) == limit:
+            if len(found) == limit or size > PAGE_BYTES:
                 return EventPage(found, offset, is_end=False, position=position, journal=journal)
             found.append(event)
+            size += len(event.block)
     following = -1 if descending else max(first, end)
     return EventPage(found, following, is_end=True, position=position, journal=journal)
 

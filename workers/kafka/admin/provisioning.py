@@ -9,7 +9,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError, for_code
 
 from annals.topics.catalog import catalogue
-from annals.topics.spec import Role
+from annals.topics.spec import NEEDED_TO_READ, Role
 from annals.workers.kafka.admin.cluster import (
     BrokersUnreachableError,
     NotPermittedError,
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from annals.topics.spec import TopicSpec
     from annals.workers.settings import Settings
 
-__all__ = ["BrokersUnreachableError", "Finding", "NotPermittedError", "Report", "check", "create", "specs"]
+__all__ = [
+    "BrokersUnreachableError",
+    "Finding",
+    "NotPermittedError",
+    "Report",
+    "check",
+    "check_for_reading",
+    "create",
+    "specs",
+]
 
 VISIBLE_WITHIN_S: Final = 15
 LOOK_S: Final = 0.05
@@ -43,6 +52,8 @@ def specs(settings: Settings) -> tuple[TopicSpec, ...]:
 
 async def check(settings: Settings, *, probes: bool = False) -> Report:
     """Compare the topics on the brokers with the catalogue; with `probes`, try what the brokers can do as well.
+
+    The report's `needed` is what a worker that decides needs.
 
     Raises:
         BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
@@ -60,6 +71,20 @@ async def check(settings: Settings, *, probes: bool = False) -> Report:
             report.refusals += found.refusals
             report.warnings += found.warnings
     return report
+
+
+async def check_for_reading(settings: Settings) -> Report:
+    """Compare the topics that reading needs with the catalogue, and no other: it needs no right to more.
+
+    Raises:
+        BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
+        NotPermittedError: the user may not read the topics' settings.
+    """
+    wanted = [spec for spec in specs(settings) if spec.role in NEEDED_TO_READ]
+    journals = [spec.name for spec in wanted if spec.role is Role.EVENTS]
+    async with administration(settings) as admin:
+        facts = await topic_facts(admin, settings, [spec.name for spec in wanted], with_offsets=journals)
+    return compare(wanted, facts, settings.partitions, NEEDED_TO_READ)
 
 
 async def create(settings: Settings) -> list[str]:

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from annals.workers import launcher
 from annals.workers.tools.bench.usage import usage_of
-from annals.workers.tools.broker import launcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -180,7 +180,7 @@ async def worker(site: Site, *options: str, data: str = "data") -> AsyncIterator
     arguments = [
         *(*ANNALS, "worker", "--bootstrap-servers", settings.bootstrap_servers),
         *("--topic-prefix", settings.topic_prefix, "--data-dir", str(site.folder / data)),
-        *("--web-port", "0", "--log-format", "json", "--log-level", "info"),
+        *("--roles", "write", "--web-port", "0", "--log-format", "json", "--log-level", "info"),
         *options,
     ]
     log = site.folder / f"worker-{next(_numbers)}.log"
