@@ -18,6 +18,7 @@ from annals.schemas.kinds import location, person
 from annals.schemas.projection_record import encode_record
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.kafka.connections import connect
+from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.projections.offline import fold_from_kafka
 from annals.workers.projections.query import QueryError, Tables
 from annals.workers.projections.topic import ProjectionTopic
@@ -98,10 +99,11 @@ async def test_two_versions_turn_by_one_record_and_a_stranger_turns_nothing(sett
 async def test_a_global_projection_outlives_its_process_and_rows_are_folded_without_one(settings: Settings) -> None:
     journals = story()
     await record(settings, journals)
+    metrics = ProjectionMetrics(CollectorRegistry())
     for _ in range(2):  # begun, and gone on with
         client = await connect(client_options(settings), [])
         wiring = ProjectionWiring(
-            settings, client, DECIDERS, Group(), Clock(), StoreBudget(8 << 20, 8 << 20), Damages(), CollectorRegistry()
+            settings, client, DECIDERS, Group(), Clock(), StoreBudget(8 << 20, 8 << 20), Damages(), metrics
         )
         reader = wiring.global_reader
         task = asyncio.create_task(reader.run())

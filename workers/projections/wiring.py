@@ -21,7 +21,6 @@ from annals.agents.reading.row_answers import RowAnswers
 from annals.topics.names import TopicNames
 from annals.workers.clock import new_id
 from annals.workers.projections.journals import KafkaJournals
-from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.projections.topic import ProjectionTopic
 from annals.workers.projections.worker import ProjectionWork
 from annals.workers.registry import projections
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aiokafka.client import AIOKafkaClient
-    from prometheus_client import CollectorRegistry
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.damage import DamageCounter
@@ -41,6 +39,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.gathered_rows import RowSource, Shards
     from annals.agents.reading.ports import Members
     from annals.agents.reading.read_models import Here
+    from annals.workers.projections.metrics import ProjectionMetrics
     from annals.workers.settings import Settings
     from annals.workers.stores.rocks import StoreBudget
 
@@ -59,7 +58,7 @@ class ProjectionWiring:
         clock: Clock,
         budget: StoreBudget,
         damages: DamageCounter,
-        registry: CollectorRegistry,
+        metrics: ProjectionMetrics,
     ) -> None:
         """Take what the process has.
 
@@ -75,7 +74,7 @@ class ProjectionWiring:
         self.models: Final = ReadModels(known, deciders, self.topic, members, clock)
         self.global_reader: Final = self._global_reader(settings, client, names, known, budget, damages)
         self.jobs: Final = Jobs(clock, new_id)
-        self._metrics = ProjectionMetrics(registry)
+        self._metrics = metrics
 
     def sources(self, shards: Shards) -> dict[str, RowSource]:
         """Return where rows come from, by scope."""
