@@ -31,6 +31,11 @@ _TRACE: Final[Json] = {
     "tracestate": {"type": "string", "description": "W3C Trace Context"},
 }
 _ORIGIN: Final[Json] = {"origin-partition": _DECIMAL, "origin-offset": _DECIMAL}
+_PROJECTION: Final[Json] = {
+    "type": "object",
+    "properties": {"name": _TEXT, "version": {"type": "integer"}, "switched_ms": {"type": "integer"}},
+    "required": ["name", "version", "switched_ms"],
+}
 _AUDIT: Final[Json] = {
     "type": "object",
     "properties": {
@@ -63,6 +68,8 @@ def messages_of(spec: TopicSpec, schemas: Sequence[MessageSchema]) -> Iterator[t
         yield "Schema", _schema(spec)
     elif spec.role is Role.AUDIT:
         yield "AuditEntry", _message("AuditEntry", JSON, _AUDIT)
+    elif spec.role is Role.PROJECTIONS:
+        yield "Projection", _projection(spec)
     else:
         yield "Subscription", _subscription()
 
@@ -143,6 +150,12 @@ def _dead_letter() -> Json:
 def _schema(spec: TopicSpec) -> Json:
     payload = {"type": "object", "description": "a JSON Schema 2020-12; its $id is the URN of ce_dataschema"}
     message = _message("Schema", SCHEMA, payload, reference("components", "schemas", "SchemaHeaders"))
+    message["bindings"]["kafka"]["key"] = _TEXT | {"description": spec.key}
+    return message
+
+
+def _projection(spec: TopicSpec) -> Json:
+    message = _message("Projection", JSON, _PROJECTION)
     message["bindings"]["kafka"]["key"] = _TEXT | {"description": spec.key}
     return message
 

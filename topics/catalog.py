@@ -132,6 +132,11 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         NO_BYTE_LIMIT,
         STAMPED_BY_THE_BROKER,
     ),
+    Role.PROJECTIONS: (
+        _policy("compact", Rule.MUST_EQUAL, "it would be forgotten which version of a projection answers"),
+        NO_BYTE_LIMIT,
+        _limit(SCHEMA_TOPIC_BYTES, "the broker would refuse a record"),
+    ),
     Role.SUBSCRIBERS: (
         _policy("delete", Rule.MUST_EQUAL, "compaction drops events that nobody has read"),
         _kept(7),
@@ -149,6 +154,7 @@ VALUES: Final[dict[Role, str]] = {
     Role.DEAD_LETTERS: "the offending bytes, untouched; why, in headers",
     Role.SCHEMAS: "JSON Schema of one version of a command or event, or of what is around their data",
     Role.AUDIT: "JSON: an administrative call of the API: who, what, when, and what came of it",
+    Role.PROJECTIONS: "JSON: which version of a projection answers, its positions, and what was asked of its rows",
     Role.SUBSCRIBERS: "CloudEvents 1.0, binary mode, JSON data",
 }
 
@@ -156,10 +162,12 @@ VALUES: Final[dict[Role, str]] = {
 DEAD_LETTER_PARTITIONS: Final = 1
 SCHEMA_PARTITIONS: Final = 1
 AUDIT_PARTITIONS: Final = 1
+PROJECTION_PARTITIONS: Final = 1
 
 KEYS: Final[dict[Role, str]] = {
     Role.RESTORE: "list, ids/<offset>, heads/<n> or voids",
     Role.DEAD_LETTERS: "as it was, or null",
+    Role.PROJECTIONS: "the projection's name",
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
     Role.AUDIT: "the request's id",
 }
@@ -209,5 +217,6 @@ def catalogue(
     specs.append(spec(names.dead_letters, Role.DEAD_LETTERS, None, DEAD_LETTER_PARTITIONS))
     specs.append(spec(names.schemas, Role.SCHEMAS, None, SCHEMA_PARTITIONS))
     specs.append(spec(names.audit, Role.AUDIT, None, AUDIT_PARTITIONS))
+    specs.append(spec(names.projections, Role.PROJECTIONS, None, PROJECTION_PARTITIONS))
     specs.extend(spec(names.subscribers(name), Role.SUBSCRIBERS, None) for name in subscribers)
     return tuple(specs)

@@ -61,6 +61,11 @@ class TopicNames:
         """Return the topic of what administrators asked the API to do."""
         return f"{self.prefix}audit"
 
+    @property
+    def projections(self) -> str:
+        """Return the compacted topic that says which version of each projection answers."""
+        return f"{self.prefix}projections"
+
     def subscribers(self, name: str) -> str:
         """Return the topic of one subscriber; ValueError if it cannot have that name."""
         if not SUBSCRIBER_NAME.fullmatch(name):
@@ -85,3 +90,8 @@ def transactional_id(events_topic: str, partition: int) -> str:
     it.
     """
     return f"{TRANSACTIONAL_ID_PREFIX}{events_topic}-{partition}"
+
+
+def topic_transactional_id(topic: str) -> str:
+    """Return the transactional id of whoever changes a compacted topic that several workers write, one at a time."""
+    return f"{TRANSACTIONAL_ID_PREFIX}{topic}"

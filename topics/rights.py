@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from annals.topics.names import TRANSACTIONAL_ID_PREFIX, TopicNames
+from annals.topics.names import TRANSACTIONAL_ID_PREFIX, TopicNames, topic_transactional_id
 
 READ, WRITE, CREATE, DELETE = "Read", "Write", "Create", "Delete"
 DESCRIBE, DESCRIBE_CONFIGS = "Describe", "DescribeConfigs"
@@ -40,7 +40,7 @@ MIGRATE = "annals schemas migrate"
 def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Right]]:
     """Return the rights by command: of a deployment's topic prefix and app id, for these kinds."""
     names = TopicNames(prefix)
-    every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit]
+    every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit, names.projections]
     return {
         WORKER: list(_worker(names, app_id, kinds)),
         TOPICS_CREATE: [_topic(name, CREATE, DESCRIBE, DESCRIBE_CONFIGS) for name in every],
@@ -80,6 +80,9 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
         yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
     yield _topic(names.dead_letters, WRITE, DESCRIBE_CONFIGS)
     yield _topic(names.schemas, READ, WRITE, DESCRIBE_CONFIGS)
+    yield _topic(names.projections, READ, WRITE, DESCRIBE_CONFIGS)
+    changes = topic_transactional_id(names.projections)
+    yield Right(Resource.TRANSACTIONAL_ID, changes, is_prefix=False, operations=(WRITE,))
     yield _topic(names.audit, WRITE, DESCRIBE_CONFIGS)
     for group in (names.group(app_id), names.reading_group(app_id)):
         yield Right(Resource.GROUP, group, is_prefix=False, operations=(READ,))

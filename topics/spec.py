@@ -15,6 +15,7 @@ class Role(StrEnum):
     DEAD_LETTERS = "dead-letters"
     SCHEMAS = "schemas"
     AUDIT = "audit"
+    PROJECTIONS = "projections"
     SUBSCRIBERS = "subscribers"
 
 

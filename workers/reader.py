@@ -9,7 +9,7 @@ import asyncio
 import errno
 import gc
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -17,6 +17,7 @@ from aiokafka.errors import KafkaError
 from annals.agents.reading.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
+from annals.workers.api.projection_routes import projection_routes
 from annals.workers.api.service import ApiService
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
@@ -46,26 +47,34 @@ from annals.workers.process import (
     listening,
     stopped,
 )
+from annals.workers.projections.metrics import ProjectionMetrics
+from annals.workers.projections.wiring import ProjectionWiring
 from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told
 from annals.workers.reading.shards import CurrentShards, ReadingShards
-from annals.workers.reading.telemetry import ReadingMetrics
+from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
 from annals.workers.reading.watch import ReadingWatch
 from annals.workers.registry import deciders
 from annals.workers.settings import READ, SettingsError, client_options, warnings
 from annals.workers.settings.connection import is_any_address
+from annals.workers.stores.rocks import StoreBudget
 from annals.workers.web.server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.ports import Follower
+    from annals.agents.reading.projection_service import ProjectionService
+    from annals.agents.reading.row_answers import RowAnswers
     from annals.agents.reading.shard import Shard
+    from annals.workers.api.routing import Route
     from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.partitions import Actor
     from annals.workers.settings import Settings
 
 log = structlog.get_logger(__name__)
 
+GLOBAL_CACHE_BYTES: Final = 8 << 20  # of the store of global projections
 GC_THRESHOLDS: Final = (100_000, 20, 20)
 
 
@@ -94,6 +103,8 @@ class Reader:
         self.members = GroupMembers()
         self.url: str | None = None
         self._api: ApiService | None = None
+        self._projections: ProjectionWiring | None = None
+        self._projection_metrics = ProjectionMetrics(self.metrics.registry)
 
     # What rests on the shards is put together in these four.
 
@@ -101,7 +112,9 @@ class Reader:
         """Begin to serve the API; return its port. OSError: the address is taken, or not this machine's."""
         if self._api is None:
             try:
-                self._api = ApiService(self._settings, self.shards, self.members, self.metrics.registry)
+                self._api = ApiService(
+                    self._settings, self.shards, self.members, self.metrics.registry, self._projection_routes
+                )
             except SettingsError as error:
                 raise CannotStartError(str(error)) from None
         return await self._api.start()
@@ -111,10 +124,20 @@ class Reader:
         if self._api is not None:
             await self._api.stop()
 
+    def _projection_routes(self, shards: AllShards) -> tuple[Route, ...]:
+        """Return the routes of projections and questions."""
+
+        def service() -> ProjectionService | None:
+            return None if self._projections is None else self._projections.service(shards)
+
+        def answers() -> RowAnswers | None:
+            return None if self._projections is None else self._projections.answers(shards)
+
+        return projection_routes(shards, service, answers)
+
     def _followers(self, kind: str) -> Sequence[Follower]:
         """Return what follows the journals of a kind beside the event index and the states."""
-        del kind
-        return ()
+        return () if self._projections is None else self._projections.models.followers(kind)
 
     def _beside(self, shard: Shard) -> Sequence[Actor]:
         """Return what works beside a reading shard, on its partition."""
@@ -170,7 +193,8 @@ class Reader:
         if shards is None or self._watch is None or self._membership is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        return [*problems, *self.members.differing(), *shards.partitions_here.not_ready()]
+        behind = [] if self._projections is None else self._projections.models.problems()
+        return [*problems, *self.members.differing(), *behind, *shards.partitions_here.not_ready()]
 
     async def _until_stopped(self) -> None:
         loop = asyncio.get_running_loop()
@@ -237,6 +261,11 @@ class Reader:
             with suppress(KafkaError):  # then it leaves with its session
                 await leave_for(client, self._group, self._former_member)
             self._former_member = None
+        budget = StoreBudget(GLOBAL_CACHE_BYTES, GLOBAL_CACHE_BYTES)
+        damages = ReadingShardMetrics(self.metrics, "location")
+        wiring = self._projections = ProjectionWiring(
+            self._settings, client, known, self.members, SystemClock(), budget, damages, self._projection_metrics
+        )
         shards = ReadingShards(
             self._settings,
             client,
@@ -246,10 +275,10 @@ class Reader:
             self.metrics,
             SystemClock(),
             followers=self._followers,
-            ask_rows=None,
+            ask_rows=wiring.models.ask_rows,
             beside=self._beside,
         )
-        told = Told(url=self.url, publishes=self._settings.publish)
+        told = Told(url=self.url, projections=wiring.models.known(), publishes=self._settings.publish)
         self._membership = Membership(self._group, self._settings.instance_id, READING_SESSION_TIMEOUT_MS)
         handler = event_handler(shards.partitions_here.of)
         app = create_app(
@@ -264,6 +293,8 @@ class Reader:
         self._watch = ReadingWatch(self._settings.bootstrap_servers, client, shards, sources, self.metrics)
         self.shards.current = shards
         watching = asyncio.create_task(self._watch.run(), name="watch")
+        everywhere = shards if self._api is None else self._api.shards
+        projecting = asyncio.create_task(wiring.work(shards, cast("Any", everywhere)).run(), name="projections")
         starting = asyncio.create_task(app.start(), name="app")
         try:
             await self._stop.until_end_of(app, starting)
@@ -275,6 +306,9 @@ class Reader:
             log.exception("the app ended")
         finally:
             await end(watching)
+            await end(projecting)
+            await wiring.jobs.close()
+            self._projections = None
             await shards.partitions_here.suspend()
             await end(starting)
             await stopped(app)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
+from annals.agents.reading.gathering.gather import why_behind
 from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.pace import Pace
-from annals.agents.reading.ports import ShardNumbers
+from annals.agents.reading.ports import ShardNumbers, VersionMissingError
+from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
 from annals.agents.reading.queries.find import find
@@ -26,12 +30,13 @@ if TYPE_CHECKING:
         FoundState,
         KeptSnapshot,
         ReadView,
+        RowPage,
+        ShardStatus,
     )
     from annals.agents.reading.queries.events import Place
     from annals.agents.reading.states import States
 
-    FoundRows = tuple[list[tuple[bytes, dict[str, Any]]], bool]
-    AskRows = Callable[[ReadView, str, int, Mapping[str, str], bytes | None, int], FoundRows]
+    AskRows = Callable[[ReadView, Place, str, int, Mapping[str, str], bytes | None, int], RowPage]
 
 T = TypeVar("T")
 
@@ -57,6 +62,14 @@ class Answers(ABC):
     def partition(self) -> int:
         """The journal partition."""
         return self._place.partition
+
+    @abstractmethod
+    def status(self) -> ShardStatus:
+        """Return where the shard stands."""
+
+    @abstractmethod
+    def _offset(self) -> int:
+        """Return the offset below which everything is read."""
 
     @abstractmethod
     def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
@@ -138,13 +151,19 @@ class Answers(ABC):
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
-    ) -> FoundRows:
-        """Return rows of a local projection by its indexes: (key, row), and whether there were no more.
+    ) -> RowPage:
+        """Return rows of a projection by its indexes (all must hold), behind the key `after`.
 
         Raises:
-            LookupError: there is no such projection here.
+            VersionMissingError: this version of the projection is not here.
         """
         ask_rows = self._ask_rows
         if ask_rows is None:
-            raise LookupError(f"there is no projection {projection!r} here")
-        return await self._ask(lambda view: ask_rows(view, projection, version, index, after, limit))
+            raise VersionMissingError(f"there is no projection {projection!r} here")
+        read_until = self._offset()
+        page = await self._ask(lambda view: ask_rows(view, self._place, projection, version, index, after, limit))
+        reason = why_behind(self.status(), follower_name(projection, version))
+        if reason is not None or page.stale is not None:
+            return replace(page, stale=reason or page.stale)
+        # Behind the last record are markers alone.
+        return replace(page, position=page.position._replace(offset=max(page.position.offset, read_until)))

@@ -21,18 +21,23 @@ from annals.agents.reading.layout import (
     decode_aggregate,
     encode_follower,
     encode_position,
+    event_key,
     follower_key,
     offset_key,
     read_follower,
     read_position,
 )
+from annals.agents.reading.layout import (
+    number as numbered,
+)
 from annals.agents.reading.overlay import Overlay
+from annals.agents.reading.projecting import remove_rows_of
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from annals.agents.ports import JournalRecord
     from annals.agents.reading.ports import Follower, ReadingStore, ReadView
@@ -130,6 +135,49 @@ class ReadingFold:
         self.failed.discard(name)
         self._note_behind()
 
+    def follow(self, followers: Sequence[Follower], dropped: Mapping[str, Sequence[bytes]]) -> None:
+        """Have other followers than before: new ones catch up, others rest where they are.
+
+        dropped: those whose positions go, with the prefixes of their rows, which go too.
+        """
+        for name, spaces in dropped.items():
+            _drop(self._store, spaces)
+            self._store.apply({follower_key(name): None})
+        followed = {follower.name: follower for follower in followers}
+        for name, follower in followed.items():
+            known = self._followers.get(name)
+            if known is None or known.version != follower.version or name in dropped:
+                self.failed.discard(name)
+                self._offsets[name] = self._begin(follower)
+        self._followers = followed
+        self._offsets = {name: self._offsets[name] for name in followed}
+        self.failed &= followed.keys()
+        self.stale = {name: reason for name, reason in self.stale.items() if name in followed}
+        self._note_behind()
+
+    def known(self) -> list[str]:
+        """Return the names of all followers that have a position in the store, followed or not."""
+        return [key[len(POSITION) :].decode() for key, _ in self._store.range(POSITION + b"\0", after(POSITION))]
+
+    def refold(self, name: str, aggregate_id: str, number: int) -> None:
+        """Build one aggregate's rows of a projection anew, from its events up to the projection's position.
+
+        number: of the rebuild; what has this number or a lower one was done before.
+        """
+        follower, key = self._followers.get(name), aggregate_id.encode()
+        done = follower_key(f"{name}/aggregates")
+        if follower is None or int.from_bytes(self._store.get(done) or b"", "big") >= number:
+            return
+        rows = Overlay(self._store)
+        remove_rows_of(aggregate_id, follower.spaces, rows)
+        with self._store.view() as view:
+            found = list(view.range(event_key(key, 0), event_key(key, 2**63)))
+        counted = [self._counted(place[len(EVENTS) :], value) for place, value in found]
+        folded = [event for event in counted if event.offset < self._offsets[name]]
+        rows.put(done, numbered(number))
+        if self._hand(follower, folded, rows, self._offsets[name]) == self._offsets[name]:
+            self._store.apply(rows.changes)
+
     def _write(self, rows: Overlay, counted: list[Counted[Any]], position: Position) -> None:
         offsets = dict(self._offsets)
         for name, follower in self._followers.items():
@@ -167,7 +215,7 @@ class ReadingFold:
                 event = counted.event
                 self.failed.add(follower.name)
                 self.stale[follower.name] = (
-                    f"{follower.name} version {follower.version} failed on {event['type']} of {self._kind} "
+                    f"{follower.name} failed on {event['type']} of {self._kind} "
                     f"{event['aggregate_id']!r} version {event['version']}, partition {self._partition}, offset "
                     f"{counted.offset}, {cid_text(counted.cid)}: {type(error).__name__}"
                 )

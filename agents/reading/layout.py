@@ -11,6 +11,7 @@ r"""Key spaces of a reading store, the same for every store, and versioned (`FOR
     t <type> <offset>  events by type; r: by correlation id, k: by causation id, c: by command id, u: by actor. No value
     m <block>          1,000 offsets: least and greatest recorded_at (27 each)
     h <hash> <offset>  events by the first 8 bytes of their CID's digest. No value
+    P, I               rows of projections and their indexes (`annals.agents.reading.projecting`)
     s <id>             a state: version (8), its impersonal part; y <id>: its personal part
 
 Numbers are big-endian. Text that is followed by something has its length (4) before it: any character may be in it.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from annals.agents.ports import JournalRecord, StoreDamagedError
@@ -28,6 +28,10 @@ class UnreadableEventError(Exception):
 
 class NotReadyError(Exception):
     """The shard's store is not open; the message says why. Ask again later."""
+
+
+class VersionMissingError(LookupError):
+    """The rows of this projection, or of this version of it, are not here; the message names it."""
 
 
 class ReadView(Protocol):
@@ -114,6 +118,19 @@ class JournalPartition(Protocol):
 
     async def record_at(self, offset: int) -> JournalRecord | None:
         """Return the committed record at an offset; None if there is none."""
+
+
+class Journals(Protocol):
+    """All journal partitions that global projections follow, by kind and partition."""
+
+    async def bounds(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return of each partition the first offset that is still there, and the last stable one."""
+
+    async def record_at(self, where: tuple[str, int], offset: int) -> JournalRecord | None:
+        """Return the committed record at an offset; None if there is none."""
+
+    def records(self, where: tuple[str, int], start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
+        """Yield the committed records from `start` to below `end`, some at a time."""
 
 
 class ShardPosition(NamedTuple):
@@ -227,6 +244,26 @@ class EventPage(Struct, frozen=True):
     journal: bytes = b""
 
 
+class FoundRow(Struct, frozen=True):
+    """A row of a projection. key: where it stands among the rows of all partitions."""
+
+    key: bytes
+    row: dict[str, Any]
+
+
+class RowPage(Struct, frozen=True):
+    """Rows in the order of their keys, and whether there were no more.
+
+    position: the rows rest on the events that count below it; stale: why that is behind the shard, None where it is
+    not.
+    """
+
+    rows: list[FoundRow]
+    is_end: bool
+    position: ShardPosition
+    stale: str | None = None
+
+
 class ReadingShard(Protocol):
     """What may be asked of one partition's reading shard. Coroutines, since long ones run in a thread.
 
@@ -282,8 +319,12 @@ class ReadingShard(Protocol):
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
-    ) -> tuple[list[tuple[bytes, dict[str, Any]]], bool]:
-        """Return rows of a local projection by its indexes: (key, row), and whether there were no more."""
+    ) -> RowPage:
+        """Return rows of a projection by its indexes (all must hold), behind the key `after`.
+
+        Raises:
+            VersionMissingError: this version of the projection is not here.
+        """
 
 
 class Reading(Protocol):

@@ -22,6 +22,7 @@ from annals.agents.reading.answers import Answers
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.layout import read_aggregate, read_position
 from annals.agents.reading.ports import BrokenChainError, NotReadyError, ShardStatus
+from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.record_queue import RecordQueue
 from annals.agents.reading.states import States
@@ -82,7 +83,10 @@ class Shard(Answers):
         self._stores = stores
         self._journal = journal
         self._source = source
-        self._followers = (states, *followers)
+        self._followers: tuple[Follower, ...] = (states, *followers)
+        self._dropped: set[str] = set()
+        self._rebuilds: list[tuple[str, str, int]] = []
+        self._is_changed = False
         self._queue = RecordQueue(source)
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
         self._telemetry = telemetry
@@ -99,6 +103,22 @@ class Shard(Answers):
     def deliver(self, delivery: Delivery) -> None:
         """Take what a fetch brought."""
         self._queue.put(delivery)
+
+    def follow(self, followers: Sequence[Follower], dropped: Sequence[str] = ()) -> None:
+        """Have other projections than before; dropped: names of followers whose rows go, followed or not."""
+        self._followers = (self._states, *followers)
+        self._dropped = {*self._dropped, *dropped}
+        self._is_changed = True
+        self._queue.wake()
+
+    def followers(self) -> list[str]:
+        """Return the names of all followers that have rows in the store; none while it is not open."""
+        return [] if self._fold is None else self._fold.known()
+
+    def rebuild(self, follower: str, aggregate_id: str, number: int) -> None:
+        """Build the rows of one aggregate anew, unless it was done. number: of the rebuild."""
+        self._rebuilds.append((follower, aggregate_id, number))
+        self._queue.wake()
 
     def resume(self, follower: str) -> None:
         """Let a follower that failed try its event again."""
@@ -217,6 +237,7 @@ class Shard(Answers):
         fold = self._fold
         while fold is not None:
             age_s, records = self._age_s(), self._queue.take()
+            self._change_followers(fold)
             try:
                 fold.apply(records)
                 if records:
@@ -230,6 +251,15 @@ class Shard(Answers):
     def _tell_waiting(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
+
+    def _change_followers(self, fold: ReadingFold) -> None:
+        """Do what `follow` and `rebuild` asked for: between two batches, and by the only one who writes."""
+        if self._is_changed:
+            fold.follow(self._followers, {name: spaces_of_follower(name) for name in sorted(self._dropped)})
+            self._dropped.clear()
+            self._is_changed = False
+        while self._rebuilds:
+            fold.refold(*self._rebuilds.pop(0))
 
     async def _stay(self) -> None:
         """Read no further; what questions find of the store is acted on."""

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from annals.workers.api.metrics import ApiMetrics
+from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.telemetry import Metrics
 from generator.markdown import code, fenced, table
@@ -33,7 +34,7 @@ deploy/alerts.yml has these, for Prometheus:
 
 def page() -> str:
     """Return the page."""
-    own = [*_rows(Metrics()), *_rows(ApiMetrics(CollectorRegistry()))]
+    own = [*_rows(Metrics()), *_rows(ApiMetrics(CollectorRegistry())), *_rows(ProjectionMetrics(CollectorRegistry()))]
     reading = [row for row in _rows(ReadingMetrics()) if row not in own]
     alerts = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     columns = ["metric", "type", "labels", "what"]

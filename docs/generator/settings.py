@@ -23,6 +23,7 @@ TITLES = {
     "limits": "Limits",
     "web": "Web",
     "reading": "Reading",
+    "asking": "Commands that ask the API",
     "log": "Log",
 }
 INTRO = """# Settings

@@ -18,6 +18,7 @@ __all__ = [  # noqa: F822 - the modules are loaded lazily
     "histories",
     "laws",
     "laws_of",
+    "projection_laws_of",
     "strategies",
     "workbench",
 ]
@@ -29,6 +30,8 @@ def __getattr__(name: str) -> Any:
     """Import a part of the kit when it is first used (PEP 562)."""
     if name == "laws_of":
         return importlib.import_module("annals.agents.testing.suite").laws_of
+    if name == "projection_laws_of":
+        return importlib.import_module("annals.agents.testing.projection_suite").projection_laws_of
     if name not in _MODULES:
         raise AttributeError(f"module 'annals.testing' has no public name {name!r}")
     return importlib.import_module(f"annals.agents.testing.{name}")

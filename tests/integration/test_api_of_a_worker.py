@@ -13,6 +13,7 @@ from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
+from following import until
 from grouped import Group, group
 
 if TYPE_CHECKING:
@@ -83,9 +84,21 @@ def test_a_worker_answers_over_http(crew: Group) -> None:
     assert ask(f"{api}/v1/commands", COMMAND | {"id": "c-3"}, "POST") == (202, {"command_id": "c-3"})
     assert ask(f"{api}/v1/stats")[1]["kinds"]["person"]["aggregates"] == 1
 
+    located = COMMAND | {"kind": "location", "type": "DefineLocation", "aggregate_id": "l"}
+    located["data"] = {"name": "Lab", "location_type": "logical", "parent_id": "top"}
+    assert ask(f"{api}/v1/commands?wait=60", located, "POST")[0] == 200
+    status, found = ask(f"{api}/v1/questions/locations?under=top&expect=location/l@1&wait=60")
+    assert (status, [row["name"] for row in found["rows"]], found["missing"]) == (200, ["Lab"], []), found
+    status, found = ask(f"{api}/v1/projections/people_directory/rows?name=ADA&expect=person/a%2F1@1&wait=60")
+    assert (status, [row["aggregate_id"] for row in found["rows"]], found["next"]) == (200, ["a/1"], None), found
+    status, job = ask(f"{api}/v1/projections/people_directory/verify", method="POST")
+    assert (status, job["kind"]) == (202, "verify")
+    asyncio.run(until(lambda: ask(f"{api}/v1/jobs/{job['id']}")[1]["status"] != "running"))
+    assert ask(f"{api}/v1/jobs/{job['id']}")[1]["result"]["differences"] == []
+
     status, kept = ask(f"{api}{ADA}/snapshots", method="POST", **{"x-request-id": "r-1"})
     assert (status, kept["version"]) == (201, 1)
-    before, after = asyncio.run(audited(crew, f"{crew.settings.topic_prefix}audit"))
+    *_, before, after = asyncio.run(audited(crew, f"{crew.settings.topic_prefix}audit"))
     assert (before["key"], before["method"], before["path"], before["status"]) == (
         "r-1",
         "POST",

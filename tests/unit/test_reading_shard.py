@@ -277,3 +277,32 @@ async def test_an_evolve_that_raises_is_named_and_everything_else_is_answered():
         ) as caught:
             await here.state("p-1")
         assert "secrets" not in str(caught.value)
+
+
+async def test_projections_of_a_shard_change_while_it_follows():
+    from annals.agents.projections import REGISTRY as PROJECTIONS
+    from annals.agents.reading.projecting import ProjectionFollower
+    from annals.agents.reading.queries.rows import RowReader
+    from annals.schemas.kinds.person import PersonRegistered
+    from projecting import Journals
+
+    directory = PROJECTIONS["people_directory"]
+    made = Journals()
+    made.append("person", "p-1", PersonRegistered(name="Ada 1"))
+    (event,) = [each for records in made.records_of.values() for each in records]
+    journal, stores = Journal([event]), Stores()
+    here = Shard(PERSON, 0, 1, stores, journal, journal, Clock(), Damages(), (), RowReader(PROJECTIONS))
+    async with running(here, journal):
+        assert await here.until_offset(1, soon())
+        here.follow([ProjectionFollower(directory, REGISTRY)])
+        await until(lambda: "people_directory/1" in here.followers())
+        await until(lambda: not here.status().stale)
+        page = await here.rows("people_directory", 1, {}, after=None, limit=9)
+        assert ([each.row["name"] for each in page.rows], page.stale, page.position.offset) == (["Ada 1"], None, 1)
+        kept = dict(stores.store.rows)
+        stores.store.rows = {key: value for key, value in kept.items() if not key.startswith(b"P")}
+        here.rebuild("people_directory/1", "p-1", 1)
+        await until(lambda: len(stores.store.rows) == len(kept) + 1)  # the number of the rebuild, too
+        here.follow([], ["people_directory/1"])
+        await until(lambda: "people_directory/1" not in here.followers())
+        assert not any(key.startswith((b"P", b"I")) for key in stores.store.rows)

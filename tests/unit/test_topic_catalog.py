@@ -25,6 +25,7 @@ CONTRACT = {
     "dead-letters": DELETE_7_DAYS | {"retention.ms": str(30 * DAY_MS), "max.message.bytes": "9437184"},
     "schemas": {"cleanup.policy": "compact", "max.message.bytes": "1048576"},
     "audit": {"cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
+    "projections": {"cleanup.policy": "compact", "max.message.bytes": "1048576"},
     "subscribers.billing": DELETE_7_DAYS,
 }
 ALL = {"retention.bytes": "-1", "unclean.leader.election.enable": "false"}
@@ -45,6 +46,7 @@ def test_each_kind_has_its_five_topics_and_all_share_the_dead_letters_and_the_sc
         "t.dead-letters",
         "t.schemas",
         "t.audit",
+        "t.projections",
     ]
 
 
@@ -64,6 +66,7 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
         "dead-letters",
         "schemas",
         "audit",
+        "projections",
         "subscribers.billing",
     ]
 

@@ -12,6 +12,7 @@ from annals.workers.api.forwarding import ForwardedAuthenticator, Forwarding
 from annals.workers.api.kafka_audit import KafkaAudit
 from annals.workers.api.metrics import ApiMetrics
 from annals.workers.api.peers import HttpPeers, peer_routes
+from annals.workers.api.projection_routes import projection_routes
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routes.commands import CommandRoutes
 from annals.workers.api.routes.correlations import CorrelationRoutes
@@ -27,7 +28,7 @@ from annals.workers.registry import deciders
 from annals.workers.settings import Settings, SettingsError, client_options
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from prometheus_client import CollectorRegistry
 
@@ -48,11 +49,11 @@ class ApiService:
         reading: Reading,
         members: Members,
         registry: CollectorRegistry,
-        more_routes: Sequence[Route] = (),
+        more_routes: Callable[[AllShards], Sequence[Route]] = lambda _: (),
     ) -> None:
         """Take the settings, the shards that are here, who else is there, and where metrics are declared.
 
-        more_routes: of other features.
+        more_routes: of other features, over all shards.
 
         Raises:
             SettingsError: the API would serve strangers, or a file of the settings cannot be used.
@@ -68,7 +69,7 @@ class ApiService:
         self.shards = AllShards(reading, members, self._peers, deciders())
         routes = [
             *routes_over(self.shards, self._sender, settings.max_command_bytes),
-            *more_routes,
+            *more_routes(self.shards),
             *peer_routes(reading),
         ]
         self._server = ApiServer(
@@ -112,7 +113,8 @@ def routes_over(shards: AllShards, sender: Sender, max_command_bytes: int) -> tu
 def described_of_all() -> tuple[Route, ...]:
     """Return the same routes over nothing, for those who describe them."""
     nothing = cast("Any", None)
-    return routes_over(nothing, nothing, Settings().max_command_bytes)
+    projected = projection_routes(nothing, lambda: None, lambda: None)
+    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected)
 
 
 def _peer_key(settings: Settings) -> bytes | None:

@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, str]] = {
     "schemas": "annals.workers.cli.schemas:schemas",
     "send": "annals.workers.cli.send:send",
     "events": "annals.workers.cli.events:events",
+    "projections": "annals.workers.cli.projections:projections",
     "verify": "annals.workers.cli.verify:verify",
     "journal": "annals.workers.cli.journal:journal",
     "demo": "annals.workers.cli.demo:demo",

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from annals.workers.settings.model import SettingMeta
 
 CONNECTION = frozenset({"kafka", "connection"})
-EVERYTHING = frozenset(meta.group for meta in settings_metadata())
+ASKING = frozenset({"asking"})
+EVERYTHING = frozenset(meta.group for meta in settings_metadata()) - ASKING
 
 
 def takes_settings(groups: frozenset[str] = CONNECTION) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

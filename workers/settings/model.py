@@ -204,6 +204,18 @@ class Settings:
             group="reading",
         ),
     )
+    api_url: str = field(
+        default="http://127.0.0.1:6067",
+        metadata=_meta(
+            values.text, "where commands that ask the API find one; any worker answers for all", group="asking"
+        ),
+    )
+    api_token_file: Path | None = field(
+        default=None,
+        metadata=_meta(
+            values.optional(values.readable_file), "file that holds the bearer token of those commands", group="asking"
+        ),
+    )
     api_timeout_s: int = field(
         default=30,
         metadata=_meta(

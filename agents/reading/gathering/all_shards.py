@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         Member,
         Members,
         Reading,
+        RowPage,
         ShardNumbers,
     )
 
@@ -201,11 +202,9 @@ class RoutedShard:
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
-    ) -> tuple[list[tuple[bytes, dict[str, Any]]], bool]:
-        """Return rows of a local projection by its indexes: (key, row), and whether there were no more."""
-        found: tuple[list[tuple[bytes, dict[str, Any]]], bool] = await self._ask(
-            AskRows(projection, version, dict(index), after, limit)
-        )
+    ) -> RowPage:
+        """Return rows of a projection by its indexes (all must hold), behind the key `after`."""
+        found: RowPage = await self._ask(AskRows(projection, version, dict(index), after, limit))
         return found
 
     async def _ask(self, question: Question, deadline: float | None = None) -> Any:

@@ -22,10 +22,12 @@ from annals.agents.reading.ports import (
     FoundState,
     KeptSnapshot,
     NotReadyError,
+    RowPage,
     ShardNumbers,
     ShardPosition,
     ShardStatus,
     UnreadableEventError,
+    VersionMissingError,
 )
 from annals.schemas.chain import read_block
 from annals.schemas.cid import cid_of
@@ -211,6 +213,7 @@ FAILURES: Final[dict[str, type[Exception]]] = {
     "not_ready": NotReadyError,
     "broken_chain": BrokenChainError,
     "unreadable_event": UnreadableEventError,
+    "version_missing": VersionMissingError,
     "unknown": LookupError,
 }
 
@@ -228,7 +231,7 @@ ANSWERS: Final[dict[type[Ask], Any]] = {
     AskKeepSnapshot: KeptSnapshot | None,
     AskDropSnapshot: bool,
     AskNumbers: ShardNumbers,
-    AskRows: tuple[list[tuple[bytes, dict[str, Any]]], bool],
+    AskRows: RowPage,
 }
 
 
@@ -343,6 +346,12 @@ def _received(asked: Asked, answer: Any) -> Any:
             ordered = ids if after is None else [after, *ids]
             if len(ids) > limit or (len(ids) < limit and not is_end) or ordered != sorted(set(ordered)):
                 raise UnreadableReplyError("its aggregates are not in order, or not as many as there are")
+            return answer
+        case AskRows(_, _, _, after, limit), RowPage(found, is_end):
+            keys = [row.key for row in found]
+            ordered = keys if after is None else [after, *keys]
+            if len(keys) > limit or (not keys and not is_end) or ordered != sorted(set(ordered)):
+                raise UnreadableReplyError("its rows are not in order, or there are more of them than were asked for")
             return answer
         case AskHistory(aggregate_id), SentHistory():
             events = _events(asked, answer.events)
