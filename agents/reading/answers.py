@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
 from annals.agents.reading.queries.find import find
+from annals.agents.reading.queries.run import last_before, run_from
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from annals.agents.reading.ports import EventFilter, EventPage, FoundAggregate, FoundEvent, FoundState, ReadView
+    from annals.agents.reading.ports import (
+        EventFilter,
+        EventPage,
+        FoundAggregate,
+        FoundEvent,
+        FoundState,
+        JournalRun,
+        ReadView,
+    )
     from annals.agents.reading.queries.events import Place
     from annals.agents.reading.states import States
 
@@ -75,6 +84,14 @@ class Answers(ABC):
         return await self._ask(
             lambda view: find(view, self._place, wanted, start=start, descending=descending, limit=limit)
         )
+
+    async def events_from(self, offset: int, limit: int) -> JournalRun:
+        """Return the next events that count, from an offset on."""
+        return await self._ask(lambda view: run_from(view, self._place, offset, limit))
+
+    async def last_before(self, offset: int) -> bytes | None:
+        """Return the CID of the last event that counts below an offset; None if there is none."""
+        return await self._ask(lambda view: last_before(view, offset), in_thread=False)
 
     async def by_cid(self, cid: bytes) -> FoundEvent | None:
         """Return the event of a CID."""

@@ -11,6 +11,7 @@ r"""Key spaces of a reading store, the same for every store, and versioned (`FOR
     t <type> <offset>  events by type; r: by correlation id, c: by command id, u: by actor. No value
     m <block>          1,000 offsets: least and greatest recorded_at (27 each)
     h <hash> <offset>  events by the first 8 bytes of their CID's digest. No value
+    x <offset>         headers that are carried to subscribers (MessagePack), where an event has any
     s <id>             a state: version (8), its impersonal part; y <id>: its personal part
 
 Numbers are big-endian. Text that is followed by something has its length (4) before it: any character may be in it.
@@ -46,6 +47,7 @@ CORRELATIONS: Final = b"r"
 COMMANDS: Final = b"c"
 ACTORS: Final = b"u"
 HASHES: Final = b"h"
+CARRIED: Final = b"x"
 STATES: Final = b"s"
 PERSONAL: Final = b"y"
 
