@@ -17,6 +17,10 @@ OUTCOME_TOPIC_BYTES: Final = 4_194_304
 SNAPSHOT_TOPIC_BYTES: Final = 4_194_304
 # The largest command, and the headers that say why it could not be read.
 DEAD_LETTER_TOPIC_BYTES: Final = 9_437_184
+SUBSCRIBER_TOPIC_BYTES: Final = 9_437_184  # the JSON of the largest event, but for one of control characters alone
+PROGRESS_TOPIC_BYTES: Final = 1_048_576
+SUBSCRIPTION_TOPIC_BYTES: Final = 1_048_576
+DELIVERY_TOPIC_BYTES: Final = 1_048_576
 SCHEMA_TOPIC_BYTES: Final = 1_048_576  # many times the largest
 
 # From two replicas on there are elections, and one that is unclean loses what only the old leader had.
@@ -118,6 +122,50 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         _kept(7),
         NO_BYTE_LIMIT,
         STAMPED_BY_THE_BROKER,
+        _limit(SUBSCRIBER_TOPIC_BYTES, "the broker would refuse a large event, and its subscription would stop"),
+    ),
+    Role.ACKS: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops acknowledgements that nobody has read"),
+        _kept(7),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(SUBSCRIBER_TOPIC_BYTES, "an acknowledgement would be refused"),
+    ),
+    Role.PARKED: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops events that wait for a decision"),
+        _kept(30),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(SUBSCRIBER_TOPIC_BYTES, "the broker would refuse a large event"),
+    ),
+    Role.DELIVERIES: (
+        _policy("compact", Rule.MUST_EQUAL, "what is not settled would be forgotten"),
+        TopicSetting(
+            "delete.retention.ms",
+            str(7 * DAY_MS),
+            Rule.SHOULD_BE_AT_LEAST,
+            "what is settled could come back to a worker that was away",
+        ),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(DELIVERY_TOPIC_BYTES, "the broker would refuse what is known of a delivery"),
+    ),
+    Role.SUBSCRIPTIONS: (
+        _policy("compact", Rule.MUST_EQUAL, "subscriptions would be gone"),
+        NO_BYTE_LIMIT,
+        _limit(SUBSCRIPTION_TOPIC_BYTES, "the broker would refuse a subscription"),
+    ),
+    Role.PROGRESS: (
+        _policy("compact", Rule.MUST_EQUAL, "it would not be known what was published"),
+        NO_BYTE_LIMIT,
+        TopicSetting(
+            "segment.bytes",
+            str(4 << 20),
+            Rule.SHOULD_EQUAL,
+            "whoever takes over reads what is not compacted",
+        ),
+        TopicSetting("min.cleanable.dirty.ratio", "0.1", Rule.SHOULD_EQUAL, "so that little is not compacted"),
+        _limit(PROGRESS_TOPIC_BYTES, "the broker would refuse progress, and with it what was published"),
     ),
 }
 
@@ -129,15 +177,25 @@ VALUES: Final[dict[Role, str]] = {
     Role.DEAD_LETTERS: "the offending bytes, untouched; why, in headers",
     Role.SCHEMAS: "JSON Schema of one version of a command or event, or of what is around their data",
     Role.SUBSCRIBERS: "CloudEvents 1.0, binary mode, JSON data",
+    Role.ACKS: "JSON acknowledgement (for a delivery that is not there yet)",
+    Role.PARKED: "as it was delivered last (for a delivery that is not there yet)",
+    Role.DELIVERIES: "what is not settled (for a delivery that is not there yet)",
+    Role.SUBSCRIPTIONS: "JSON: a subscription, and from which positions it holds",
+    Role.PROGRESS: "JSON: up to where a journal partition was published",
 }
 
 # Dead letters are few and are read in one order; one partition is enough.
 DEAD_LETTER_PARTITIONS: Final = 1
 SCHEMA_PARTITIONS: Final = 1
+SUBSCRIPTION_PARTITIONS: Final = 1
 
 KEYS: Final[dict[Role, str]] = {
     Role.DEAD_LETTERS: "as it was, or null",
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
+    Role.SUBSCRIPTIONS: "the name",
+    Role.PROGRESS: "live or a subscription's name, the events topic, the partition: live/events.person/0",
+    Role.SUBSCRIBERS: "the aggregate id in UTF-8, or the member that the subscription names",
+    Role.DELIVERIES: "kind and aggregate id, or a CID",
 }
 
 
@@ -166,8 +224,13 @@ def catalogue(
     replication_factor: int = 1,
     kinds: Sequence[str] = KINDS,
     subscribers: Iterable[str] = (),
+    *,
+    with_deliveries: bool = False,
 ) -> tuple[TopicSpec, ...]:
-    """Return every topic: the four of each kind, the dead letters, the schemas, and one per subscriber."""
+    """Return every topic: the four of each kind, those that all share, and those of each subscriber.
+
+    with_deliveries: of subscribers that acknowledge, too.
+    """
     names = TopicNames(prefix)
 
     def spec(name: str, role: Role, kind: str | None, number: int = partitions) -> TopicSpec:
@@ -183,5 +246,12 @@ def catalogue(
         specs.append(spec(names.snapshots(kind), Role.SNAPSHOTS, kind))
     specs.append(spec(names.dead_letters, Role.DEAD_LETTERS, None, DEAD_LETTER_PARTITIONS))
     specs.append(spec(names.schemas, Role.SCHEMAS, None, SCHEMA_PARTITIONS))
-    specs.extend(spec(names.subscribers(name), Role.SUBSCRIBERS, None) for name in subscribers)
+    specs.append(spec(names.subscriptions, Role.SUBSCRIPTIONS, None, SUBSCRIPTION_PARTITIONS))
+    specs.append(spec(names.progress, Role.PROGRESS, None))
+    for name in subscribers:
+        specs.append(spec(names.subscribers(name), Role.SUBSCRIBERS, None))
+        if with_deliveries:
+            specs.append(spec(names.acks(name), Role.ACKS, None))
+            specs.append(spec(names.parked(name), Role.PARKED, None))
+            specs.append(spec(names.deliveries(name), Role.DELIVERIES, None))
     return tuple(specs)

@@ -14,6 +14,11 @@ class Role(StrEnum):
     DEAD_LETTERS = "dead-letters"
     SCHEMAS = "schemas"
     SUBSCRIBERS = "subscribers"
+    ACKS = "acks"
+    PARKED = "parked"
+    DELIVERIES = "deliveries"
+    SUBSCRIPTIONS = "subscriptions"
+    PROGRESS = "progress"
 
 
 # Keyed by the aggregate id: the four of a kind have the same number of partitions.

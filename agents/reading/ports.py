@@ -268,6 +268,9 @@ class JournalSource(Protocol):
     @property
     def partition(self) -> int: ...
     def status(self) -> ShardStatus: ...
+    async def until_offset(self, offset: int, deadline: float) -> bool:
+        """Wait until everything below an offset is read; False when it did not come. deadline: monotonic seconds."""
+
     async def until_behind(self, offset: int) -> None:
         """Wait until a record at an offset, or a later one, is read."""
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from annals.topics.spec import TopicSetting, TopicSpec
     from annals.workers.kafka.admin.cluster import TopicFacts
 
+# Deciding needs none of these: a worker starts without them, and says what it cannot do.
+OPTIONAL = frozenset({Role.SCHEMAS, Role.SUBSCRIPTIONS, Role.PROGRESS})
 NOT_SET = "not set"
 FEW = 3
 # Kafka's own: where it keeps open transactions and the groups' offsets.
@@ -84,7 +86,7 @@ def compare(specs: Iterable[TopicSpec], facts: Mapping[str, TopicFacts], partiti
         fact = facts.get(spec.name)
         if fact is None:
             report.missing.append(spec.name)
-            if spec.role is not Role.SCHEMAS:
+            if spec.role not in OPTIONAL:
                 report.needed.append(spec.name)
             continue
         for setting in SETTINGS[spec.role] + durability(fact.replication_factor):
