@@ -29,7 +29,7 @@ EXTRAS = {
     for extra, lines in PROJECT["project"]["optional-dependencies"].items()
 }
 # Which folder may need which extra: a worker runs without any.
-NEEDED_BY = {"workers/tools/broker": "broker", "agents/testing": "testing"}
+NEEDED_BY = {"workers/tools/broker": "broker", "agents/testing": "testing", "agents/publishing": "subscribers"}
 
 
 def foreign_owners(distributions: Iterable[metadata.Distribution]) -> dict[str, set[str]]:
