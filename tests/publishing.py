@@ -125,9 +125,6 @@ class Counts:
     def fenced(self) -> None:
         """As above."""
 
-    def forget(self, name: str) -> None:
-        """As above."""
-
 
 class World:
     """One partition's journal, its reading store and the cluster that subscribers read."""

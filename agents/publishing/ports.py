@@ -111,6 +111,3 @@ class PublishTelemetry(Protocol):
 
     def fenced(self) -> None:
         """Count a fence by another publisher."""
-
-    def forget(self, name: str) -> None:
-        """Forget the lag of a subscription that is not published here any more."""

@@ -28,6 +28,7 @@ COMMANDS: Final[dict[str, str]] = {
     "events": "annals.workers.cli.events:events",
     "verify": "annals.workers.cli.verify:verify",
     "journal": "annals.workers.cli.journal:journal",
+    "subscriptions": "annals.workers.cli.subscriptions:subscriptions",
     "demo": "annals.workers.cli.demo:demo",
     "simulate": "annals.workers.cli.simulate:simulate",
     "new": "annals.workers.cli.new:new",
