@@ -12,8 +12,8 @@ from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
 from annals.schemas.subscription import NOW
 from annals.schemas.values.moments import recorded_at
 from annals.workers.kafka.connections import MissingTopicError, partitions_of
-from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
-from annals.workers.kafka.read.ranges import read_range
+from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
+from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Places:
 
     async def ends(self, kinds: Sequence[str]) -> Positions:
         """Return where each partition ends, as far as it is committed."""
-        return await self._offsets(kinds, LAST_STABLE, LAST)
+        return await self._bounds(kinds, 1)
 
     async def begin(self, definition: Definition, kinds: Sequence[str]) -> Positions:
         """Return where a subscription begins.
@@ -71,7 +71,7 @@ class Places:
         if start == NOW:
             return await self.ends(kinds)
         if not isinstance(start, dict):
-            return await self._offsets(kinds, HIGH_WATERMARK, FIRST)
+            return await self._bounds(kinds, 0)
         if "time" in start:
             return await self._from_time(kinds, start["time"])
         return await self._given(start["positions"], kinds)
@@ -107,14 +107,24 @@ class Places:
             await self._client.force_metadata_update()
             self._has_metadata = True
 
-    async def _offsets(self, kinds: Sequence[str], isolation: int, timestamp: int) -> Positions:
-        wheres = [(self._names.events(kind), p) for kind in kinds for p in range(await self.partitions(kind))]
-        found = await list_offsets(self._client, isolation, timestamp, wheres)
-        positions: Positions = {kind: [] for kind in kinds}
-        for kind in kinds:
-            topic = self._names.events(kind)
-            positions[kind] = [found[topic, p] for p in range(await self.partitions(kind))]
-        return positions
+    async def _bounds(self, kinds: Sequence[str], which: int) -> Positions:
+        """Return the first offsets (0) or the last stable ones (1)."""
+        wheres = await self._wheres(kinds)
+        found = await bounds(self._client, [where for each in wheres.values() for where in each])
+        return {kind: [found[where][which] for where in each] for kind, each in wheres.items()}
+
+    async def _near(self, kinds: Sequence[str], milliseconds: int) -> Positions:
+        """Return the first offsets whose records are of a time or later; -1: none."""
+        wheres = await self._wheres(kinds)
+        wanted = [where for each in wheres.values() for where in each]
+        found = await list_offsets(self._client, LAST_STABLE, milliseconds, wanted)
+        return {kind: [found[where] for where in each] for kind, each in wheres.items()}
+
+    async def _wheres(self, kinds: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+        return {
+            kind: [(self._names.events(kind), partition) for partition in range(await self.partitions(kind))]
+            for kind in kinds
+        }
 
     async def _given(self, given: Positions, kinds: Sequence[str]) -> Positions:
         ends = await self.ends(kinds)
@@ -138,7 +148,7 @@ class Places:
         wanted = recorded_at(moment)
         milliseconds = int(moment.astimezone(UTC).timestamp() * 1000)
         ends = await self.ends(kinds)
-        near = await self._offsets(kinds, LAST_STABLE, max(0, milliseconds))
+        near = await self._near(kinds, max(0, milliseconds))
         return {
             kind: [
                 end if offset < 0 else await self._first_since(kind, partition, offset, end, wanted)

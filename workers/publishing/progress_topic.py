@@ -7,8 +7,8 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import UnreachableError
-from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
-from annals.workers.kafka.read.ranges import RangeGoneError, read_range
+from annals.workers.kafka.read.offsets import HIGH_WATERMARK
+from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -30,9 +30,9 @@ async def settled_end(client: AIOKafkaClient, where: Where) -> int:
         UnreachableError: one stays open for longer than it may.
         KafkaError: a leader does not answer.
     """
-    end = (await list_offsets(client, HIGH_WATERMARK, LAST, [where]))[where]
+    end = (await bounds(client, [where], HIGH_WATERMARK))[where][1]
     deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN_S
-    while (await list_offsets(client, LAST_STABLE, LAST, [where]))[where] < end:
+    while (await bounds(client, [where]))[where][1] < end:
         if asyncio.get_running_loop().time() > deadline:
             raise UnreachableError(f"{where[0]}-{where[1]}: a transaction has been open for {SETTLED_WITHIN_S:.0f} s")
         await asyncio.sleep(LOOK_S)
@@ -42,7 +42,7 @@ async def settled_end(client: AIOKafkaClient, where: Where) -> int:
 async def records_until(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncIterator[Record]:
     """Yield the committed records from an offset (-1: the first that is there) to below the end."""
     try:
-        start = max(start, (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where])
+        start = max(start, (await bounds(client, [where]))[where][0])
         async with aclosing(read_range(client, where, start, end)) as steps:
             async for records in steps:
                 for record in records:
