@@ -45,7 +45,7 @@ def expressions(filters: list[Any], path: str = "filters") -> Iterator[tuple[str
         if dialect == CEL:
             yield where, value
         elif dialect == NOT:
-            yield from ((found.replace("[0]", "", 1), text) for found, text in expressions([value], where))
+            yield from ((found.replace(f"{where}[0]", where, 1), text) for found, text in expressions([value], where))
         elif dialect in LISTS:
             yield from expressions(value, where)
 

@@ -35,7 +35,11 @@ if TYPE_CHECKING:
     from annals.agents.publishing.publisher import Publisher
     from annals.workers.settings import Settings
 
-pytestmark = pytest.mark.broker
+pytestmark = [
+    pytest.mark.broker,
+    # a publisher that is killed in the middle of connecting leaves its socket to the collector
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 WITHIN_S = 60
 
