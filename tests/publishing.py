@@ -119,6 +119,9 @@ class Counts:
     def lag(self, name: str, events: int) -> None:
         self.lags[name] = events
 
+    def publishing(self, *, is_so: bool) -> None:
+        """Its phase says so."""
+
     def uncertain(self) -> None:
         """Seen in what was written."""
 

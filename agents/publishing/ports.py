@@ -106,6 +106,9 @@ class PublishTelemetry(Protocol):
     def lag(self, name: str, events: int) -> None:
         """Say how many offsets a subscription is behind."""
 
+    def publishing(self, *, is_so: bool) -> None:
+        """Say whether the partition is published."""
+
     def uncertain(self) -> None:
         """Count a transaction whose end is not known."""
 

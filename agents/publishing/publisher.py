@@ -108,7 +108,7 @@ class Publisher:
                     if not has_moved:
                         await self._wait()
             except StoppedError as error:
-                self.phase, self.reason = STOPPED, str(error)
+                self._become(STOPPED, str(error))
                 self._log.error("publisher stopped", reason=str(error))
                 await self._catching.stop()
                 return
@@ -136,14 +136,18 @@ class Publisher:
             task.cancel()
         if self._writer is not None:
             await self._writer.close()
-        self.phase, self.reason = CLOSED, ""
+        self._become(CLOSED, "")
+
+    def _become(self, phase: str, reason: str) -> None:
+        self.phase, self.reason = phase, reason
+        self._telemetry.publishing(is_so=phase == PUBLISHING)
 
     def _note(self, error: Exception) -> None:
         if isinstance(error, FencedError):
             self._telemetry.fenced()
         else:
             self._telemetry.uncertain()
-        self.phase, self.reason = OPENING, str(error) or type(error).__name__
+        self._become(OPENING, str(error) or type(error).__name__)
         self._log.warning("publisher opens again", reason=self.reason)
 
     async def _open(self) -> None:
@@ -152,7 +156,7 @@ class Publisher:
         Raises:
             StoppedError: the progress is not of this journal.
         """
-        self.phase, self.reason = OPENING, "reading the subscriptions"
+        self._become(OPENING, "reading the subscriptions")
         await self._catching.stop()
         if self._writer is not None:
             await self._writer.close()
@@ -172,7 +176,7 @@ class Publisher:
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
         self._committed_at = -IDLE_COMMIT_S
-        self.phase, self.reason = PUBLISHING, ""
+        self._become(PUBLISHING, "")
 
     async def _reach(self, position: int, end: int) -> None:
         """Wait for the reading shard.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.telemetry import Metrics
 from generator.markdown import code, fenced, table
 
@@ -26,7 +28,7 @@ deploy/alerts.yml has these, for Prometheus:
 def page() -> str:
     """Return the page."""
     rows = []
-    for metric in vars(Metrics()).values():
+    for metric in (*vars(Metrics()).values(), *vars(PublishMetrics(CollectorRegistry())).values()):
         if isinstance(metric, MetricWrapperBase):
             (family,) = metric.describe()
             # What the library calls a counter's family lacks the ending that its samples have.

@@ -1,5 +1,7 @@
 """Subscriptions as data: what is refused by which member, and what becomes of a record."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -23,7 +25,7 @@ from annals.schemas.subscription import UNSET, Definition, Record, parse, parse_
 ENDS = {"person": [9, 9]}
 BEGIN = {"person": [0, 0]}
 
-BAD = {
+BAD: dict[str, list[dict[str, Any]]] = {
     "name": [{"name": "-a"}, {"name": "a\n"}, {"name": "live"}, {"name": "other"}, {"name": 1}],
     "x": [{"x": 1}],
     "kinds": [{"kinds": "person"}],

@@ -32,6 +32,12 @@ class PublishMetrics:
             (*SUBSCRIPTION, "kind", "partition"),
             registry=registry,
         )
+        self.up = Gauge(
+            "annals_publisher_up",
+            "1 while the partition is published to subscribers",
+            ("kind", "partition"),
+            registry=registry,
+        )
         self.uncertain = Counter(
             "annals_publish_uncertain_total", "times that a publisher began again", ("kind",), registry=registry
         )
@@ -65,6 +71,10 @@ class PartitionMetrics:
     def lag(self, name: str, events: int) -> None:
         """Say how many offsets a subscription is behind."""
         self._metrics.lag.labels(name, *self._labels).set(events)
+
+    def publishing(self, *, is_so: bool) -> None:
+        """Say whether the partition is published."""
+        self._metrics.up.labels(*self._labels).set(is_so)
 
     def uncertain(self) -> None:
         """Count a transaction whose end is not known."""
