@@ -48,8 +48,10 @@ class PublishLog(Protocol):
             UnreachableError: the brokers do not answer.
         """
 
-    async def progress(self) -> dict[str, Progress]:
+    async def progress(self, *, is_settled: bool = True) -> dict[str, Progress]:
         """Return the newest progress in this journal partition by name, `LIVE` among them.
+
+        is_settled: wait until no transaction that has begun is open; else what is committed before the first of them.
 
         Raises:
             UnreachableError: the brokers do not answer.

@@ -164,6 +164,10 @@ class Publisher:
         await self._subscriptions.until_read()
         await self._writer.fence()
         known = self._subscriptions.all()
+        # A catch-up that died may have left a transaction open, which holds the reading of progress up.
+        for name in await self._writer.progress(is_settled=False):
+            if name in known and known[name].record.is_active:
+                await self._fence_catch_up(name)
         progress = await self._writer.progress()
         _, end = await self._journal.bounds()
         live = progress.get(LIVE)
@@ -292,11 +296,7 @@ class Publisher:
         if not ready:
             return {}
         for each in ready:
-            former = self._logs.catching_up(each.name)
-            try:
-                await former.fence()
-            finally:
-                await former.close()
+            await self._fence_catch_up(each.name)
         progress = await writer.progress()
         joining: dict[Subscribed, list[JournalEvent]] = {}
         for each in ready:
@@ -312,6 +312,14 @@ class Publisher:
                 continue
             joining[each] = [event for event in run.events if event.offset < self._live.position]
         return joining
+
+    async def _fence_catch_up(self, name: str) -> None:
+        """End what a catch-up of a subscription has under way, whoever began it."""
+        former = self._logs.catching_up(name)
+        try:
+            await former.fence()
+        finally:
+            await former.close()
 
     async def _next(self, *, reads: bool) -> JournalRun:
         """Return the next run; where nobody wants any of it, the events in it are passed over unread."""

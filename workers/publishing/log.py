@@ -15,6 +15,7 @@ from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.topics.names import publisher_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
@@ -67,13 +68,14 @@ class KafkaPublishLog:
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
             raise _unreachable("the transaction coordinator", error) from error
 
-    async def progress(self) -> dict[str, Progress]:
+    async def progress(self, *, is_settled: bool = True) -> dict[str, Progress]:
         """Return the newest progress in this journal partition by name."""
         found: dict[str, Progress] = {}
         try:
             client = await self._writer.connected()
             where = await self._progress_partition()
-            async for _, key, value, _ in records_until(client, where, -1, await settled_end(client, where)):
+            end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
+            async for _, key, value, _ in records_until(client, where, -1, end):
                 name = name_of(key, *self._journal)
                 if name is None:
                     continue
