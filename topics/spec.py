@@ -17,6 +17,11 @@ class Role(StrEnum):
     AUDIT = "audit"
     PROJECTIONS = "projections"
     SUBSCRIBERS = "subscribers"
+    ACKS = "acks"
+    PARKED = "parked"
+    DELIVERIES = "deliveries"
+    SUBSCRIPTIONS = "subscriptions"
+    PROGRESS = "progress"
 
 
 # A shard is a partition of each: the five of a kind have the same number of partitions.

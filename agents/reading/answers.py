@@ -15,6 +15,7 @@ from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
 from annals.agents.reading.queries.find import find
+from annals.agents.reading.queries.run import last_before, run_from
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
         FoundAggregate,
         FoundEvent,
         FoundState,
+        JournalRun,
         KeptSnapshot,
         ReadView,
         RowPage,
@@ -108,6 +110,14 @@ class Answers(ABC):
         return await self._ask(
             lambda view: find(view, self._place, wanted, start=start, descending=descending, limit=limit)
         )
+
+    async def events_from(self, offset: int, limit: int) -> JournalRun:
+        """Return the next events that count, from an offset on."""
+        return await self._ask(lambda view: run_from(view, self._place, offset, limit))
+
+    async def last_before(self, offset: int) -> bytes | None:
+        """Return the CID of the last event that counts below an offset; None if there is none."""
+        return await self._ask(lambda view: last_before(view, offset), in_thread=False)
 
     async def by_cid(self, cid: bytes) -> FoundEvent | None:
         """Return the event of a CID."""

@@ -13,6 +13,7 @@ from annals.agents.reading.event_index import EventIndex
 from annals.agents.reading.layout import (
     ABSENT,
     AGGREGATES,
+    CARRIED,
     EVENTS,
     OFFSETS,
     POSITION,
@@ -23,6 +24,7 @@ from annals.agents.reading.layout import (
     encode_position,
     event_key,
     follower_key,
+    number,
     offset_key,
     read_follower,
     read_position,
@@ -31,7 +33,9 @@ from annals.agents.reading.layout import (
     number as numbered,
 )
 from annals.agents.reading.overlay import Overlay
+from annals.agents.reading.ports import FollowedRecord
 from annals.agents.reading.projecting import remove_rows_of
+from annals.agents.reading.queries.run import encode_carried
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
@@ -74,7 +78,7 @@ class ReadingFold:
         self._offsets = {name: self._begin(follower) for name, follower in self._followers.items()}
         self._note_behind()
 
-    def apply(self, records: Sequence[JournalRecord]) -> None:
+    def apply(self, records: Sequence[JournalRecord | FollowedRecord]) -> None:
         """Fold records in the order of the journal; those that were folded already are passed over.
 
         Raises:
@@ -90,10 +94,12 @@ class ReadingFold:
             for record in records:
                 if record.offset < self.position.offset:
                     continue
-                found = self._reader.read(*record)
+                found = self._reader.read(record.offset, record.key, record.value)
                 if type(found) is Counted:
                     counted.append(found)
                     blocks.append(record.value or b"")  # it counts: its value is its canonical block
+                    if type(record) is FollowedRecord and record.carried:
+                        rows.put(CARRIED + number(record.offset), encode_carried(record.carried))
                     self._ends[found.key] = KeptEnd(found.event["version"], found.cid)
                 elif type(found) is Void:
                     self._voids.add(found.cid)
@@ -252,7 +258,7 @@ class ReadingFold:
             else:
                 self.stale.pop(name, None)
 
-    def _look_up(self, records: Sequence[JournalRecord]) -> None:
+    def _look_up(self, records: Sequence[JournalRecord | FollowedRecord]) -> None:
         """Read where the chains of all records end, at once: one by one takes a fifth of the whole fold."""
         keys = list({record.key for record in records if record.key is not None})
         rows = self._store.get_many([AGGREGATES + key for key in keys])
@@ -267,7 +273,7 @@ class ReadingFold:
         return cid is not None and (cid in self._voids or self._store.get(VOIDS + cid) is not None)
 
 
-def _behind(record: JournalRecord) -> Position:
+def _behind(record: JournalRecord | FollowedRecord) -> Position:
     cid = cid_of(record.value) if record.value is not None else b""
     return Position(record.offset + 1, record.offset, cid)
 

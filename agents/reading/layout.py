@@ -12,6 +12,7 @@ r"""Key spaces of a reading store, the same for every store, and versioned (`FOR
     m <block>          1,000 offsets: least and greatest recorded_at (27 each)
     h <hash> <offset>  events by the first 8 bytes of their CID's digest. No value
     P, I               rows of projections and their indexes (`annals.agents.reading.projecting`)
+    x <offset>         headers that are carried to subscribers (MessagePack), where an event has any
     s <id>             a state: version (8), its impersonal part; y <id>: its personal part
 
 Numbers are big-endian. Text that is followed by something has its length (4) before it: any character may be in it.
@@ -49,6 +50,7 @@ CAUSATIONS: Final = b"k"
 COMMANDS: Final = b"c"
 ACTORS: Final = b"u"
 HASHES: Final = b"h"
+CARRIED: Final = b"x"
 STATES: Final = b"s"
 PERSONAL: Final = b"y"
 

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from annals.schemas.journal_reader import Counted
 
 
+class FollowedRecord(NamedTuple):
+    """A record of the journal as a reading shard takes it: with the headers that are carried to subscribers."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    carried: Sequence[tuple[str, bytes]] = ()
+
+
 class BrokenChainError(Exception):
     """What a reading store has is not what the journal had: a CID or a link differs. The message names the place."""
 
@@ -264,6 +273,23 @@ class RowPage(Struct, frozen=True):
     stale: str | None = None
 
 
+class JournalEvent(NamedTuple):
+    """One event that counts, as it is copied: its map, block, CID, and the headers that are carried on."""
+
+    offset: int
+    event: dict[str, Any]
+    block: bytes
+    cid: bytes
+    carried: Sequence[tuple[str, bytes]]
+
+
+class JournalRun(NamedTuple):
+    """Events that count in the order of their offsets. next_offset: everything that counts below it is in or before."""
+
+    events: list[JournalEvent]
+    next_offset: int
+
+
 class ReadingShard(Protocol):
     """What may be asked of one partition's reading shard. Coroutines, since long ones run in a thread.
 
@@ -325,6 +351,27 @@ class ReadingShard(Protocol):
         Raises:
             VersionMissingError: this version of the projection is not here.
         """
+
+
+class JournalSource(Protocol):
+    """What follows a journal through its reading shard, in this process: the shard judges, others copy."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    def status(self) -> ShardStatus: ...
+    async def until_offset(self, offset: int, deadline: float) -> bool:
+        """Wait until everything below an offset is read; False when it did not come. deadline: monotonic seconds."""
+
+    async def until_behind(self, offset: int) -> None:
+        """Wait until a record at an offset, or a later one, is read."""
+
+    async def events_from(self, offset: int, limit: int) -> JournalRun:
+        """Return the next events that count, from an offset on; what copies the journal reads all of it so."""
+
+    async def last_before(self, offset: int) -> bytes | None:
+        """Return the CID of the last event that counts below an offset; None if there is none."""
 
 
 class Reading(Protocol):

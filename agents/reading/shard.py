@@ -168,6 +168,11 @@ class Shard(Answers):
         """Wait until everything below an offset is read; False when it did not come."""
         return await self._until(lambda: self._fold is not None and self._offset() >= offset, deadline)
 
+    async def until_behind(self, offset: int) -> None:
+        """Wait until a record at an offset, or a later one, is read."""
+        while self._fold is None or self._fold.position.offset <= offset:
+            await self._moved.wait()
+
     async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
         """Wait until an aggregate has a version; False when it did not come."""
         key = aggregate_id.encode()

@@ -10,6 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from annals.workers.api.metrics import ApiMetrics
 from annals.workers.projections.metrics import ProjectionMetrics
+from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.telemetry import Metrics
 from generator.markdown import code, fenced, table
@@ -34,7 +35,12 @@ deploy/alerts.yml has these, for Prometheus:
 
 def page() -> str:
     """Return the page."""
-    own = [*_rows(Metrics()), *_rows(ApiMetrics(CollectorRegistry())), *_rows(ProjectionMetrics(CollectorRegistry()))]
+    own = [
+        *_rows(Metrics()),
+        *_rows(ApiMetrics(CollectorRegistry())),
+        *_rows(ProjectionMetrics(CollectorRegistry())),
+        *_rows(PublishMetrics(CollectorRegistry())),
+    ]
     reading = [row for row in _rows(ReadingMetrics()) if row not in own]
     alerts = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     columns = ["metric", "type", "labels", "what"]

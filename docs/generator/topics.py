@@ -31,7 +31,7 @@ what breaks a *should* is said.
 
 def page() -> str:
     """Return the page."""
-    specs = catalogue(kinds=[SHOWN_KIND], subscribers=[SHOWN_SUBSCRIBER])
+    specs = catalogue(kinds=[SHOWN_KIND], subscribers=[SHOWN_SUBSCRIBER], with_deliveries=True)
     parts = [
         INTRO,
         table(

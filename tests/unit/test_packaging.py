@@ -29,7 +29,12 @@ EXTRAS = {
     for extra, lines in PROJECT["project"]["optional-dependencies"].items()
 }
 # Which folder may need which extra: a worker runs without any.
-NEEDED_BY = {"workers/tools/broker": "broker", "agents/testing": "testing", "workers/projections/query.py": "query"}
+NEEDED_BY = {
+    "workers/tools/broker": "broker",
+    "agents/testing": "testing",
+    "workers/projections/query.py": "query",
+    "agents/publishing": "subscribers",
+}
 
 
 def foreign_owners(distributions: Iterable[metadata.Distribution]) -> dict[str, set[str]]:
