@@ -179,7 +179,8 @@ def test_commands_and_outcomes_that_lost_their_end_stop_the_shard_for_good(
     cut_under(alone, chaos_broker, role, 10)
     alone.sender = Sender(alone.bootstrap, alone.prefix, 120_000)  # the other one knows how many were acknowledged
     alone.send(rename(number % COUNT, number) for number in range(burst))
-    stops(worker, role, "offset 10", known)
+    # of commands sent anew, some may be there before the shard looks at the end
+    stops(worker, role, known, *([] if burst else ["offset 10"]))
     other = alone.start("b")
     worker.end()
     stops(other, role, known)
