@@ -13,9 +13,10 @@ from annals.agents.ports import JournalRecord
 from annals.agents.projections import REGISTRY
 from annals.agents.reading.answers import Answers
 from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.gathered_rows import LocalRows
 from annals.agents.reading.global_reader import GlobalReader
-from annals.agents.reading.ports import Member, NotReadyError, ShardStatus
+from annals.agents.reading.ports import Member, NotReadyError
 from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader

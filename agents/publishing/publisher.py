@@ -26,7 +26,8 @@ from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.selection import TRANSACTION_BYTES, select
-from annals.agents.reading.ports import BrokenChainError, JournalRun, NotReadyError
+from annals.agents.reading.found import JournalRun
+from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
 
@@ -37,7 +38,8 @@ if TYPE_CHECKING:
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.publishing.share import Share
-    from annals.agents.reading.ports import JournalEvent, JournalPartition, JournalSource
+    from annals.agents.reading.found import JournalEvent
+    from annals.agents.reading.ports import JournalPartition, JournalSource
 
 RUN_EVENTS: Final = 500
 IDLE_COMMIT_S: Final = 1.0  # a position that moved without a record is written no more often

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from annals.agents.deciding.decider import EventSpec
-    from annals.agents.reading.ports import JournalEvent
+    from annals.agents.reading.found import JournalEvent
     from annals.schemas.subscription import Definition
     from annals.topics.headers import Header
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.ports import Kept
     from annals.agents.publishing.records import Form, Outgoing
-    from annals.agents.reading.ports import JournalEvent
+    from annals.agents.reading.found import JournalEvent
     from annals.schemas.subscription import Definition
 
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
+from annals.agents.reading.found import ShardNumbers
 from annals.agents.reading.gathering.gather import why_behind
 from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.pace import Pace
-from annals.agents.reading.ports import ShardNumbers, VersionMissingError
+from annals.agents.reading.ports import VersionMissingError
 from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annals.agents.ports import Clock
-    from annals.agents.reading.ports import (
+    from annals.agents.reading.found import (
         EventFilter,
         EventPage,
         FoundAggregate,
@@ -31,10 +32,10 @@ if TYPE_CHECKING:
         FoundState,
         JournalRun,
         KeptSnapshot,
-        ReadView,
         RowPage,
         ShardStatus,
     )
+    from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
     from annals.agents.reading.states import States
 

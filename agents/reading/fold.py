@@ -44,7 +44,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from annals.agents.ports import JournalRecord
-    from annals.agents.reading.ports import Follower, ReadingStore, ReadView
+    from annals.agents.reading.ports import (
+        Follower,
+        ReadingStore,
+        ReadView,
+    )
     from annals.schemas.journal_reader import ChainEnd
 
 CATCH_UP_EVENTS: Final = 500

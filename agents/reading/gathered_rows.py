@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.ports import FoundRow, ReadingShard, RowPage
+    from annals.agents.reading.found import FoundRow, RowPage
+    from annals.agents.reading.ports import ReadingShard
 
 ANSWER_S: Final = 2.0
 NO_LAG: Final = Lag(0, 0.0)

@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import JournalRecord
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.ports import Follower, ReadingStore, ReadView
+    from annals.agents.reading.ports import (
+        Follower,
+        ReadingStore,
+        ReadView,
+    )
     from annals.schemas.projection_record import ProjectionRecord
 
     Where = tuple[str, int]  # kind, partition

@@ -15,10 +15,15 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StoreDamagedError, StoreError
+from annals.agents.reading.found import RowPage, ShardPosition
 from annals.agents.reading.gathered_rows import GatheredRows, gathered
 from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.global_fold import GlobalFold, PartView, prefix_of
-from annals.agents.reading.ports import BrokenChainError, NotReadyError, RowPage, ShardPosition, VersionMissingError
+from annals.agents.reading.ports import (
+    BrokenChainError,
+    NotReadyError,
+    VersionMissingError,
+)
 from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader, find_tree
@@ -34,7 +39,13 @@ if TYPE_CHECKING:
     from annals.agents.folding.damage import DamageCounter
     from annals.agents.ports import Clock, JournalRecord
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.ports import FoundRow, Journals, ReadingStore, ReadingStores, ReadView
+    from annals.agents.reading.found import FoundRow
+    from annals.agents.reading.ports import (
+        Journals,
+        ReadingStore,
+        ReadingStores,
+        ReadView,
+    )
     from annals.schemas.projection_record import ProjectionRecord
 
     Where = tuple[str, int]

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import DecodeError
 
+from annals.agents.reading.found import KeptSnapshot
 from annals.agents.reading.layout import CID, NUMBER, TIME, after, decode_event, event_key, number, prefixed
-from annals.agents.reading.ports import KeptSnapshot
 from annals.agents.reading.states import StateRow
 
 if TYPE_CHECKING:
+    from annals.agents.reading.found import FoundState
     from annals.agents.reading.personal import StateParts
-    from annals.agents.reading.ports import FoundState, ReadView
+    from annals.agents.reading.ports import ReadView
 
 SNAPSHOTS: Final = b"n"
 PERSONAL: Final = b"w"

@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
     from annals.agents.projections.projection import Projection
+    from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.gathered_rows import GatheredRows, RowSource
     from annals.agents.reading.global_reader import GlobalReader
-    from annals.agents.reading.ports import Follower, Members, ShardStatus
+    from annals.agents.reading.ports import Follower, Members
     from annals.schemas.projection_record import ProjectionRecord
 
 

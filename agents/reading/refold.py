@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import JournalRecord
     from annals.agents.projections.projection import Projection
+    from annals.agents.reading.found import FoundRow
     from annals.agents.reading.gathered_rows import RowSource
-    from annals.agents.reading.ports import FoundRow, Journals
+    from annals.agents.reading.ports import Journals
 
     Where = tuple[str, int]  # kind, partition
 

@@ -20,8 +20,9 @@ from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError
 from annals.agents.reading.answers import Answers
 from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.layout import read_aggregate, read_position
-from annals.agents.reading.ports import BrokenChainError, NotReadyError, ShardStatus
+from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.record_queue import RecordQueue

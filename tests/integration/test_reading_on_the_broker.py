@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.reading.ports import EventFilter
+from annals.agents.reading.found import EventFilter
 from annals.agents.reading.shard import Shard
 from annals.schemas.journal_reader import Counted, RememberingReader
 from annals.workers.kafka.connections import connect

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from annals.agents.reading.found import FoundEvent
 from annals.agents.reading.gathering.correlations import causation_trees
-from annals.agents.reading.ports import FoundEvent
 from annals.schemas.chain import read_block
 from annals.schemas.cid import cid_text
 from gathered import event

@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.found import (
+    EventFilter,
+    EventPage,
+    ShardStatus,
+)
 from annals.agents.reading.gathering.aggregates import AggregatesWanted, read_aggregates
 from annals.agents.reading.gathering.cursors import begin, decode, encode
 from annals.agents.reading.gathering.events import read_events
 from annals.agents.reading.gathering.merging import merge
 from annals.agents.reading.kept_snapshots import KeptSnapshots
-from annals.agents.reading.ports import EventFilter, EventPage, NotReadyError, ShardStatus
+from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.queries.aggregates import aggregates
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.find import find

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord, StoreUnavailableError
 from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.found import EventFilter
 from annals.agents.reading.kept_snapshots import KeptSnapshots
-from annals.agents.reading.ports import EventFilter
 from annals.agents.reading.queries import events as queries
 from annals.agents.reading.queries.aggregates import state
 from annals.agents.reading.queries.find import find

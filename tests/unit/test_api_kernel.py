@@ -9,7 +9,11 @@ import pytest
 from msgspec import Struct
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from annals.agents.reading.ports import BrokenChainError, NotReadyError, UnreadableEventError
+from annals.agents.reading.ports import (
+    BrokenChainError,
+    NotReadyError,
+    UnreadableEventError,
+)
 from annals.workers.api.answers import json_answer
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routing import Answer, NoParameters, Route, Router, Scope

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from annals.agents.reading.found import EventFilter, ShardStatus
 from annals.agents.reading.gathering.questions import (
     Asked,
     AskFind,
@@ -22,7 +23,11 @@ from annals.agents.reading.gathering.questions import (
     read_answer,
     reply_to,
 )
-from annals.agents.reading.ports import BrokenChainError, EventFilter, Member, NotReadyError, ShardStatus
+from annals.agents.reading.ports import (
+    BrokenChainError,
+    Member,
+    NotReadyError,
+)
 from annals.schemas.cid import cid_text
 from annals.workers.api.forwarding import Caller, ForwardedRefusedError, Forwarding, MisdirectedError
 from annals.workers.api.peers import PATH, HttpPeers

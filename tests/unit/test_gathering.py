@@ -5,12 +5,13 @@ from contextlib import aclosing, asynccontextmanager
 
 import pytest
 
+from annals.agents.reading.found import EventFilter
 from annals.agents.reading.gathering.all_shards import AllShards
 from annals.agents.reading.gathering.cursors import BadCursorError, begin, decode, encode
 from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.expecting import Expected, NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import gather
-from annals.agents.reading.ports import BrokenChainError, EventFilter, NotReadyError
+from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from gathered import Deployment, InProcess, event, id_in
 
 KINDS = {"person": 2}

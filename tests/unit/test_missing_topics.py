@@ -12,7 +12,8 @@ COUNTS = {"person": 4}
 
 
 def missing(monkeypatch: pytest.MonkeyPatch, *topics: str) -> Worker:
-    async def check(_: Settings) -> Report:
+    async def check(_: Settings, **more: bool) -> Report:
+        assert more == {"for_worker": True}
         needed = [topic for topic in topics if topic != "x.schemas"]
         return Report(missing=list(topics), needed=needed, partitions=COUNTS, dead_letter_partitions=1)
 

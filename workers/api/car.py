@@ -9,7 +9,8 @@ from annals.schemas.canonical import encode
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from annals.agents.reading.ports import FoundEvent, ReadingShard
+    from annals.agents.reading.found import FoundEvent
+    from annals.agents.reading.ports import ReadingShard
 
 CAR: Final = "application/vnd.ipld.car"
 AT_ONCE: Final = 500

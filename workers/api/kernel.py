@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from annals.agents.reading.ports import BrokenChainError, NotReadyError, UnreadableEventError
+from annals.agents.reading.ports import (
+    BrokenChainError,
+    NotReadyError,
+    UnreadableEventError,
+)
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.answers import problem_response, respond
 from annals.workers.api.audit import AuditEntry

@@ -29,8 +29,9 @@ from annals.workers.api.problems import FORBIDDEN, Problem, invalid
 from annals.workers.api.routing import CALL, JSON, Answer, NoParameters, Route, Scope
 
 if TYPE_CHECKING:
+    from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.gathering.questions import Question
-    from annals.agents.reading.ports import Member, Reading, ShardStatus
+    from annals.agents.reading.ports import Member, Reading
     from annals.workers.api.forwarding import Forwarding
     from annals.workers.api.routing import Call
 

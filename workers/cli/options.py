@@ -13,7 +13,7 @@ from annals.workers.settings import load_settings, settings_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from annals.workers.settings.model import SettingMeta
+    from annals.workers.settings.metadata import SettingMeta
 
 CONNECTION = frozenset({"kafka", "connection"})
 ASKING = frozenset({"asking"})

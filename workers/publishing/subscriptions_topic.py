@@ -37,7 +37,7 @@ RETRY_S: Final = 1.0
 NO_HEADERS: Final = encode_headers([])
 
 
-def read_record(key: bytes | None, value: bytes) -> Record | None:
+def subscription_of(key: bytes | None, value: bytes) -> Record | None:
     """Return the subscription that a record says; None where it says none: others may be able to write here."""
     try:
         body = msgspec.json.decode(value)
@@ -59,7 +59,7 @@ async def read_all(client: AIOKafkaClient, where: tuple[str, int], start: int, e
         name = (key or b"").decode(errors="replace")
         if value is None:
             found[name] = None
-        elif (record := read_record(key, value)) is not None:
+        elif (record := subscription_of(key, value)) is not None:
             found[name] = Kept(record, offset)
     return found
 

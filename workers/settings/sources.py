@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.workers.settings.connection import contradictions
 from annals.workers.settings.files import UnreadableError, read_whole
-from annals.workers.settings.model import ENVIRONMENT_PREFIX, SettingMeta, Settings, SettingsError, settings_metadata
+from annals.workers.settings.metadata import ENVIRONMENT_PREFIX, SettingMeta
+from annals.workers.settings.model import Settings, SettingsError, settings_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
+    from annals.agents.reading.found import FoundAggregate
     from annals.agents.reading.gathering.gather import Gathered
-    from annals.agents.reading.ports import FoundAggregate, ReadingShard
+    from annals.agents.reading.ports import ReadingShard
 
     Answers = Gathered[tuple[list[FoundAggregate], bool]]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.gathering.questions import (
     AskAggregates,
     AskByCid,
@@ -25,26 +26,28 @@ from annals.agents.reading.gathering.questions import (
     AskUntilVersion,
     put,
 )
-from annals.agents.reading.ports import NotReadyError, ShardStatus
+from annals.agents.reading.ports import NotReadyError
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from datetime import datetime
 
-    from annals.agents.reading.gathering.questions import Question
-    from annals.agents.reading.ports import (
+    from annals.agents.reading.found import (
         EventFilter,
         EventPage,
         FoundAggregate,
         FoundEvent,
         FoundState,
         KeptSnapshot,
+        RowPage,
+        ShardNumbers,
+    )
+    from annals.agents.reading.gathering.questions import Question
+    from annals.agents.reading.ports import (
         Member,
         Members,
         Reading,
-        RowPage,
-        ShardNumbers,
     )
 
 ANSWER_S: Final = 10.0  # for questions that have no deadline of their own

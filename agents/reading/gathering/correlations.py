@@ -14,7 +14,7 @@ from annals.schemas.cid import cid_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from annals.agents.reading.ports import FoundEvent
+    from annals.agents.reading.found import FoundEvent
 
 MOST_EVENTS: Final = 10_000
 

@@ -14,10 +14,15 @@ from annals.agents.reading.ports import NotReadyError
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
+    from annals.agents.reading.found import (
+        EventFilter,
+        EventPage,
+        FoundEvent,
+    )
     from annals.agents.reading.gathering.cursors import Key
     from annals.agents.reading.gathering.gather import PartitionReason
     from annals.agents.reading.gathering.merging import Merged
-    from annals.agents.reading.ports import EventFilter, EventPage, FoundEvent, ReadingShard
+    from annals.agents.reading.ports import ReadingShard
 
 FOLLOWED_EVENTS: Final = 100  # of a page of a stream: what one client holds in memory
 ALIVE_S: Final = 5.0  # at the latest, a stream says where it is

@@ -12,8 +12,9 @@ from annals.agents.reading.ports import NotReadyError
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.gathering.cursors import Key
-    from annals.agents.reading.ports import ReadingShard, ShardStatus
+    from annals.agents.reading.ports import ReadingShard
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from annals.agents.reading.found import EventPage, FoundEvent
     from annals.agents.reading.gathering.cursors import Key
-    from annals.agents.reading.ports import EventPage, FoundEvent
 
 
 class Merged(NamedTuple):

@@ -13,19 +13,21 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct, field
 
-from annals.agents.reading.ports import (
-    BrokenChainError,
+from annals.agents.reading.found import (
     EventFilter,
     EventPage,
     FoundAggregate,
     FoundEvent,
     FoundState,
     KeptSnapshot,
-    NotReadyError,
     RowPage,
     ShardNumbers,
     ShardPosition,
     ShardStatus,
+)
+from annals.agents.reading.ports import (
+    BrokenChainError,
+    NotReadyError,
     UnreadableEventError,
     VersionMissingError,
 )

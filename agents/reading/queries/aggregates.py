@@ -8,8 +8,13 @@ import msgspec
 
 from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.defects import NO_DEFECTS
+from annals.agents.reading.found import (
+    FoundAggregate,
+    FoundState,
+    ShardPosition,
+)
 from annals.agents.reading.layout import AGGREGATES, STATES, after, decode_aggregate, read_aggregate, read_position
-from annals.agents.reading.ports import FoundAggregate, FoundState, ShardPosition, UnreadableEventError
+from annals.agents.reading.ports import UnreadableEventError
 from annals.agents.reading.queries.events import chain
 from annals.agents.reading.states import StateRow
 from annals.schemas.cid import cid_text
@@ -18,9 +23,10 @@ from annals.schemas.values.moments import recorded_at
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from annals.agents.reading.found import FoundEvent
     from annals.agents.reading.kept_snapshots import KeptSnapshots
     from annals.agents.reading.layout import AggregateRow
-    from annals.agents.reading.ports import FoundEvent, ReadView
+    from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
     from annals.agents.reading.states import States
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from heapq import merge
 from typing import TYPE_CHECKING, Final
 
+from annals.agents.reading.found import EventPage, ShardPosition
 from annals.agents.reading.layout import (
     ACTORS,
     CAUSATIONS,
@@ -24,14 +25,14 @@ from annals.agents.reading.layout import (
     prefixed,
     read_position,
 )
-from annals.agents.reading.ports import EventPage, ShardPosition
 from annals.agents.reading.queries.events import by_offset
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from annals.agents.reading.ports import EventFilter, FoundEvent, ReadView
+    from annals.agents.reading.found import EventFilter, FoundEvent
+    from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
 
 

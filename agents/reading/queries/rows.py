@@ -11,9 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from annals.agents.ports import StoreDamagedError
+from annals.agents.reading.found import (
+    FoundRow,
+    RowPage,
+    ShardPosition,
+)
 from annals.agents.reading.layout import after as behind_all
 from annals.agents.reading.layout import read_follower, read_position
-from annals.agents.reading.ports import FoundRow, RowPage, ShardPosition, VersionMissingError
+from annals.agents.reading.ports import VersionMissingError
 from annals.agents.reading.projecting import END, LISTED, follower_name, index_space, key_of, row_space
 
 if TYPE_CHECKING:

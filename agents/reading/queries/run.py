@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 
 from annals.agents.reading.blocks import event_in
+from annals.agents.reading.found import JournalEvent, JournalRun
 from annals.agents.reading.layout import (
     CARRIED,
     EVENTS,
@@ -19,7 +20,6 @@ from annals.agents.reading.layout import (
     offset_key,
     read_position,
 )
-from annals.agents.reading.ports import JournalEvent, JournalRun
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,8 @@ from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import AggregateState, Events, found_event_json
 
 if TYPE_CHECKING:
-    from annals.agents.reading.ports import FoundState, ReadingShard, Shards
+    from annals.agents.reading.found import FoundState
+    from annals.agents.reading.ports import ReadingShard, Shards
     from annals.workers.api.routing import Call
 
 EXPECT_WAIT_S: Final = 10.0

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
+from annals.agents.reading.found import EventFilter
 from annals.agents.reading.gathering.correlations import MOST_EVENTS, causation_trees
 from annals.agents.reading.gathering.cursors import begin
 from annals.agents.reading.gathering.events import read_events
-from annals.agents.reading.ports import EventFilter
 from annals.schemas.dag_json import encode
 from annals.workers.api.gathered import GATHER_S, Gathering, gathered_json
 from annals.workers.api.parameters import Id
@@ -20,10 +20,10 @@ from annals.workers.api.shapes import Event, found_event_json
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from annals.agents.reading.found import FoundEvent
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.gathering.correlations import Node
     from annals.agents.reading.gathering.events import EventsFound
-    from annals.agents.reading.ports import FoundEvent
     from annals.workers.api.routing import Call
 
 PART: Final = 1_000

@@ -9,10 +9,10 @@ from urllib.parse import urlencode
 
 from msgspec import Struct
 
+from annals.agents.reading.found import EventFilter
 from annals.agents.reading.gathering.cursors import CursorTooLongError, begin, decode, encode
 from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.gather import gather
-from annals.agents.reading.ports import EventFilter
 from annals.schemas.cid import parse_cid
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import (

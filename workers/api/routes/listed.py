@@ -23,8 +23,8 @@ from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import CidText, RecordedAt
 
 if TYPE_CHECKING:
+    from annals.agents.reading.found import FoundAggregate
     from annals.agents.reading.gathering.all_shards import AllShards
-    from annals.agents.reading.ports import FoundAggregate
     from annals.workers.api.routing import Call
 
 PAGE: Final = 100

@@ -15,7 +15,8 @@ from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import CidText, RecordedAt
 
 if TYPE_CHECKING:
-    from annals.agents.reading.ports import KeptSnapshot, Shards
+    from annals.agents.reading.found import KeptSnapshot
+    from annals.agents.reading.ports import Shards
     from annals.workers.api.routing import Call
 
 
