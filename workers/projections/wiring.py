@@ -107,7 +107,11 @@ class ProjectionWiring:
         damages: DamageCounter,
     ) -> GlobalReader | None:
         """Return what folds the global projections; None where there are none."""
-        folded = {name: versions for name, versions in known.items() if versions[-1].scope == GLOBAL}
+        folded = {
+            name: versions
+            for name, versions in known.items()
+            if versions[-1].scope == GLOBAL and all(each.wanted.keys() <= self._deciders.keys() for each in versions)
+        }
         kinds = sorted({kind for versions in folded.values() for each in versions for kind in each.wanted})
         if not kinds:
             return None
