@@ -128,6 +128,9 @@ class Counts:
     def fenced(self) -> None:
         """As above."""
 
+    def closed(self) -> None:
+        """Nothing is kept."""
+
 
 class World:
     """One partition's journal, its reading store and the cluster that subscribers read."""

@@ -9,6 +9,7 @@ import asyncio
 import errno
 import gc
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import structlog
@@ -18,6 +19,7 @@ from annals.agents.reading.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
 from annals.workers.api.projection_routes import projection_routes
+from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.service import ApiService
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
@@ -33,6 +35,7 @@ from annals.workers.kafka.connections import connect
 from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
 from annals.workers.kafka.group.sources import Sources
+from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.process import (
     CLAIM_LOOK_S,
     CLAIM_WITHIN_S,
@@ -49,6 +52,9 @@ from annals.workers.process import (
 )
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.projections.wiring import ProjectionWiring
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.publishing.telemetry import PublishMetrics
+from annals.workers.publishing.wiring import Publishing
 from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told
 from annals.workers.reading.shards import CurrentShards, ReadingShards
 from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
@@ -61,6 +67,8 @@ from annals.workers.web.server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from aiokafka.client import AIOKafkaClient
 
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.ports import Follower
@@ -105,6 +113,8 @@ class Reader:
         self._api: ApiService | None = None
         self._projections: ProjectionWiring | None = None
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
+        self._publishing: Publishing | None = None
+        self._publish_metrics = PublishMetrics(self.metrics.registry)
 
     # What rests on the shards is put together in these four.
 
@@ -113,7 +123,7 @@ class Reader:
         if self._api is None:
             try:
                 self._api = ApiService(
-                    self._settings, self.shards, self.members, self.metrics.registry, self._projection_routes
+                    self._settings, self.shards, self.members, self.metrics.registry, self._more_routes
                 )
             except SettingsError as error:
                 raise CannotStartError(str(error)) from None
@@ -124,8 +134,8 @@ class Reader:
         if self._api is not None:
             await self._api.stop()
 
-    def _projection_routes(self, shards: AllShards) -> tuple[Route, ...]:
-        """Return the routes of projections and questions."""
+    def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
+        """Return the routes of projections, questions and subscriptions."""
 
         def service() -> ProjectionService | None:
             return None if self._projections is None else self._projections.service(shards)
@@ -133,16 +143,19 @@ class Reader:
         def answers() -> RowAnswers | None:
             return None if self._projections is None else self._projections.answers(shards)
 
-        return projection_routes(shards, service, answers)
+        administration = SubscriptionService(self._settings, self._options, deciders())
+        return (*projection_routes(shards, service, answers), *SubscriptionRoutes(administration).routes())
 
     def _followers(self, kind: str) -> Sequence[Follower]:
         """Return what follows the journals of a kind beside the event index and the states."""
         return () if self._projections is None else self._projections.models.followers(kind)
 
-    def _beside(self, shard: Shard) -> Sequence[Actor]:
-        """Return what works beside a reading shard, on its partition."""
-        del shard
-        return ()
+    def _beside(self, client: AIOKafkaClient, shard: Shard) -> Sequence[Actor]:
+        """Return what works beside a reading shard, on its partition: its publisher."""
+        if self._publishing is None:
+            return ()
+        journal = KafkaJournalPartition(client, self._names.events(shard.kind), shard.partition)
+        return (self._publishing.publisher(shard, journal),)
 
     async def run(self, started: asyncio.Event) -> None:
         """Run until the stop; set `started` when the folder and the address are this process'.
@@ -194,7 +207,8 @@ class Reader:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
         behind = [] if self._projections is None else self._projections.models.problems()
-        return [*problems, *self.members.differing(), *behind, *shards.partitions_here.not_ready()]
+        unpublished = [] if self._publishing is None else self._publishing.problems()
+        return [*problems, *self.members.differing(), *behind, *unpublished, *shards.partitions_here.not_ready()]
 
     async def _until_stopped(self) -> None:
         loop = asyncio.get_running_loop()
@@ -266,6 +280,10 @@ class Reader:
         wiring = self._projections = ProjectionWiring(
             self._settings, client, known, self.members, SystemClock(), budget, damages, self._projection_metrics
         )
+        if self._settings.publish:
+            self._publishing = Publishing(
+                self._settings, self._options, known, counts, SystemClock(), self._publish_metrics
+            )
         shards = ReadingShards(
             self._settings,
             client,
@@ -276,7 +294,7 @@ class Reader:
             SystemClock(),
             followers=self._followers,
             ask_rows=wiring.models.ask_rows,
-            beside=self._beside,
+            beside=partial(self._beside, client),
         )
         told = Told(url=self.url, projections=wiring.models.known(), publishes=self._settings.publish)
         self._membership = Membership(self._group, self._settings.instance_id, READING_SESSION_TIMEOUT_MS)
@@ -295,6 +313,8 @@ class Reader:
         watching = asyncio.create_task(self._watch.run(), name="watch")
         everywhere = shards if self._api is None else self._api.shards
         projecting = asyncio.create_task(wiring.work(shards, cast("Any", everywhere)).run(), name="projections")
+        followed = [] if self._publishing is None else [self._publishing.run()]
+        following = [asyncio.create_task(run, name="subscriptions") for run in followed]
         starting = asyncio.create_task(app.start(), name="app")
         try:
             await self._stop.until_end_of(app, starting)
@@ -314,6 +334,8 @@ class Reader:
             await stopped(app)
             self.shards.current = None
             await shards.partitions_here.close()
+            await end(*following)
+            self._publishing = None
             await client.close()
 
     def _is_member(self) -> bool:

@@ -116,3 +116,6 @@ class PublishTelemetry(Protocol):
 
     def fenced(self) -> None:
         """Count a fence by another publisher."""
+
+    def closed(self) -> None:
+        """Forget what was said of the partition: it may be somebody else's now."""

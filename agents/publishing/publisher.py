@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from annals.agents.backoff import Backoff
-from annals.agents.ports import FencedError, JournalError, StoppedError
+from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
 from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.roster import Roster
@@ -88,6 +88,7 @@ class Publisher:
         self._may_run = asyncio.Event()
         self._may_run.set()
         self._stepping = asyncio.Lock()
+        self._is_unreachable = False
         self.phase, self.reason = OPENING, "not opened yet"
 
     @property
@@ -95,11 +96,19 @@ class Publisher:
         """The next offset that is published to those that are live."""
         return self._live.position
 
+    @property
+    def problem(self) -> str | None:
+        """Why somebody has to look after it; None while it publishes, or begins to."""
+        if self.phase == STOPPED or (self.phase == OPENING and self._is_unreachable):
+            return f"{self._name} is not published: {self.reason}"
+        return None
+
     async def run(self) -> None:
         """Publish until the task is cancelled, or the progress is not of this journal."""
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
+                await self._until_somebody_subscribes()
                 await self._may_run.wait()
                 await self._open()
                 while True:
@@ -139,9 +148,22 @@ class Publisher:
         if self._writer is not None:
             await self._writer.close()
         self._become(CLOSED, "")
+        self._telemetry.closed()
+
+    async def _until_somebody_subscribes(self) -> None:
+        """Wait for the first subscription: before that, nothing is asked of the brokers for this partition.
+
+        One that is put later begins where its record says, which is why nothing is missed meanwhile.
+        """
+        await self._subscriptions.until_read()
+        while not (known := self._subscriptions.all()):
+            self.reason = "there are no subscriptions"
+            await self._subscriptions.until_changed(known)
 
     def _become(self, phase: str, reason: str) -> None:
         self.phase, self.reason = phase, reason
+        if phase == PUBLISHING:
+            self._is_unreachable = False
         self._telemetry.publishing(is_so=phase == PUBLISHING)
 
     def _note(self, error: Exception) -> None:
@@ -149,6 +171,7 @@ class Publisher:
             self._telemetry.fenced()
         else:
             self._telemetry.uncertain()
+        self._is_unreachable = isinstance(error, UnreachableError)
         self._become(OPENING, str(error) or type(error).__name__)
         self._log.warning("publisher opens again", reason=self.reason)
 

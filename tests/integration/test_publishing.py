@@ -19,6 +19,7 @@ from annals.workers.kafka.admin.provisioning import create
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.publishing.service import Refused, SubscriptionService
+from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.publishing.wiring import Publishing
 from annals.workers.settings import client_options, load_settings
 from chained import chain, write
@@ -68,7 +69,12 @@ class Site:
         source, journal = Ranges(client, where), KafkaJournalPartition(client, *where)
         shard = Shard(REGISTRY["person"], 0, 1, self.stores, journal, source, Clock(), Damages())
         publishing = Publishing(
-            self.settings, self.options, REGISTRY, dict.fromkeys(REGISTRY, 1), Clock(), CollectorRegistry()
+            self.settings,
+            self.options,
+            REGISTRY,
+            dict.fromkeys(REGISTRY, 1),
+            Clock(),
+            PublishMetrics(CollectorRegistry()),
         )
         publisher = publishing.publisher(shard, journal)
         runs = (publisher.run(), publishing.run(), shard.run(), source.run(shard))

@@ -25,6 +25,7 @@ from confluent_kafka.admin import (
 from annals.topics.keys import partition_of
 from annals.topics.rights import (
     MIGRATE,
+    PUBLISHING,
     READERS,
     SEND,
     TOPICS_CHECK,
@@ -175,7 +176,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) ->
 def worker(cluster: Cluster) -> Iterator[int]:
     """A worker with the rights of one, and the port of its health."""
     port, log = free_port(), cluster.folder / "worker"
-    environment = cluster.user("worker", ALL[WORKER]) | {
+    environment = cluster.user("worker", [*ALL[WORKER], *ALL[PUBLISHING]]) | {
         "ANNALS_DATA_DIR": str(cluster.folder / "data"),
         "ANNALS_WEB_PORT": str(port),
         "ANNALS_SNAPSHOT_EVERY": "1",

@@ -148,9 +148,25 @@ async def test_an_expression_over_its_budget_pauses_its_subscription_and_no_othe
     assert await world.cids("one") == shown(events[:1])
 
 
+async def test_nothing_is_written_before_somebody_subscribes():
+    world = World("one")
+    world.journal.append(chain("p-1", 3))
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+
+        async def is_idle():
+            return publisher.reason == "there are no subscriptions"
+
+        await eventually(is_idle)
+        assert publisher._writer is None
+        assert publisher.problem is None
+        await world.subscribe("one")
+        await eventually(lambda: has(world, "one", 3))
+
+
 async def test_progress_of_another_journal_stops_the_publisher():
     world = World("one")
     world.journal.append(chain("p-1", 3))
+    await world.subscribe("one")
     await world.write_progress(LIVE, Progress(2, b"\x01\x71\x1e\x20" + bytes(32)))
     async with world.shard() as shard, world.publisher(shard) as publisher:
 
@@ -159,6 +175,7 @@ async def test_progress_of_another_journal_stops_the_publisher():
 
         await eventually(is_stopped)
         assert "another journal" in publisher.reason
+        assert publisher.problem == f"person-0 is not published: {publisher.reason}"
     await world.write_progress(LIVE, Progress(20))
     async with world.shard() as shard, world.publisher(shard) as publisher:
         await eventually(is_stopped)

@@ -21,6 +21,7 @@ from annals.workers.api.routes.listed import ListRoutes
 from annals.workers.api.routes.schemas import schema_routes
 from annals.workers.api.routes.snapshots import SnapshotRoutes
 from annals.workers.api.routes.stats import StatsRoutes
+from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.sender import CommandSender
 from annals.workers.api.server import ApiServer
 from annals.workers.clock import SystemClock
@@ -114,7 +115,8 @@ def described_of_all() -> tuple[Route, ...]:
     """Return the same routes over nothing, for those who describe them."""
     nothing = cast("Any", None)
     projected = projection_routes(nothing, lambda: None, lambda: None)
-    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected)
+    subscribed = SubscriptionRoutes(nothing).routes()
+    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed)
 
 
 def _peer_key(settings: Settings) -> bytes | None:

@@ -16,7 +16,7 @@ from annals.schemas.subscription import Record, parse_record
 from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIPTION_TOPIC_BYTES
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
-from annals.workers.kafka.connections import connect
+from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
@@ -74,7 +74,7 @@ class FollowedSubscriptions:
         self._all: Mapping[str, Kept] = {}
         self._changed = asyncio.Event()
         self._is_read = asyncio.Event()
-        self.problem: str | None = "not read yet"
+        self.problem: str | None = "the subscriptions are not read yet"
 
     def all(self) -> Mapping[str, Kept]:
         """Return them by name; another mapping when something has changed."""
@@ -96,9 +96,11 @@ class FollowedSubscriptions:
             try:
                 client = await connect(self._options, [self._where[0]])
                 await self._follow(client)
-            except (KafkaError, OSError, TimeoutError, AssertionError, UnreachableError) as error:
-                self.problem = f"{self._where[0]} cannot be read: {type(error).__name__}: {error}"
-                log.warning("subscriptions cannot be read", reason=self.problem)
+            except (MissingTopicError, KafkaError, OSError, TimeoutError, AssertionError, UnreachableError) as error:
+                problem = f"{self._where[0]} cannot be read: {type(error).__name__}: {error}"
+                if problem != self.problem:
+                    log.warning("subscriptions cannot be read", reason=problem)
+                self.problem = problem
                 await asyncio.sleep(RETRY_S)
             finally:
                 if client is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Gauge
@@ -58,6 +59,7 @@ class PartitionMetrics:
         self._labels = (kind, str(partition))
         self._uncertain = metrics.uncertain.labels(kind)
         self._fences = metrics.fences.labels(kind)
+        self._subscriptions: set[str] = set()
 
     def published(self, name: str, events: int) -> None:
         """Count events that were committed for a subscription."""
@@ -70,6 +72,7 @@ class PartitionMetrics:
 
     def lag(self, name: str, events: int) -> None:
         """Say how many offsets a subscription is behind."""
+        self._subscriptions.add(name)
         self._metrics.lag.labels(name, *self._labels).set(events)
 
     def publishing(self, *, is_so: bool) -> None:
@@ -83,3 +86,10 @@ class PartitionMetrics:
     def fenced(self) -> None:
         """Count a fence by another publisher."""
         self._fences.inc()
+
+    def closed(self) -> None:
+        """Forget the gauges of the partition: it may be somebody else's now."""
+        with suppress(KeyError):  # it was never set
+            self._metrics.up.remove(*self._labels)
+        for name in self._subscriptions:
+            self._metrics.lag.remove(name, *self._labels)

@@ -9,22 +9,21 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
 from annals.agents.publishing.administration import Refused
-from annals.agents.publishing.publisher import Publisher
+from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
 from annals.topics.names import TopicNames
 from annals.workers.publishing.log import KafkaPublishLogs
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
-from annals.workers.publishing.telemetry import PartitionMetrics, PublishMetrics
+from annals.workers.publishing.telemetry import PartitionMetrics
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from prometheus_client import CollectorRegistry
-
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
     from annals.agents.reading.ports import JournalPartition, JournalSource
+    from annals.workers.publishing.telemetry import PublishMetrics
     from annals.workers.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -67,9 +66,9 @@ class Publishing:
         deciders: Mapping[str, Decider[Any]],
         partitions: Mapping[str, int],
         clock: Clock,
-        registry: CollectorRegistry,
+        metrics: PublishMetrics,
     ) -> None:
-        """Take the settings, aiokafka client options, the deciders and each kind's number of partitions."""
+        """Take the settings, aiokafka client options, the deciders, each kind's number of partitions, and so on."""
         self._settings = settings
         self._options = options
         self._deciders = deciders
@@ -77,7 +76,8 @@ class Publishing:
         self._clock = clock
         self._names = TopicNames(settings.topic_prefix)
         self._share = Share(clock)
-        self._metrics = PublishMetrics(registry)
+        self._metrics = metrics
+        self._publishers: list[Publisher] = []
         self.service = SubscriptionService(settings, options, deciders)
         self.subscriptions = PausingSubscriptions(options, self._names, self.service)
 
@@ -97,7 +97,7 @@ class Publishing:
             self._partitions[kind],
             self._settings.compression,
         )
-        return Publisher(
+        publisher = Publisher(
             source,
             journal,
             self._deciders[kind],
@@ -107,3 +107,10 @@ class Publishing:
             self._share,
             PartitionMetrics(self._metrics, kind, partition),
         )
+        self._publishers = [*(each for each in self._publishers if each.phase != CLOSED), publisher]
+        return publisher
+
+    def problems(self) -> list[str]:
+        """Return why not all is published that could be; a subscription that is paused or behind is no reason."""
+        found = (self.subscriptions.problem, *(each.problem for each in self._publishers))
+        return [problem for problem in found if problem is not None]
