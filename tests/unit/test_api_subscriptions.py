@@ -77,7 +77,7 @@ class Administration:
 async def api():
     administration, audit = Administration(), Audit()
     async with serving(SubscriptionRoutes(administration).routes(), audit=audit) as api:
-        api.administration, api.audit = administration, audit
+        api.administration, api.audit = administration, audit  # type: ignore[attr-defined]
         yield api
 
 
