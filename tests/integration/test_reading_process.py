@@ -30,6 +30,7 @@ pytestmark = pytest.mark.broker
 PARTITIONS = 2
 ALL_ROLES = {"ROLES": "write,read", "API_PORT": "0"}
 ALL_KINDS: dict[str, Any] = {}
+KINDS = ("person", "workflow")
 
 
 @pytest.fixture
@@ -98,15 +99,14 @@ def test_a_worker_decides_and_its_child_reads(crew: Group) -> None:
     # One that reads alone, in a folder of its own, shares the partitions.
     third = crew.worker("three", ALL_KINDS, ROLES="read", API_PORT="0").until_ready()
     worker.until(lambda: reasons(worker, "read") == [], "ready with a part of the partitions")
-    ours, theirs = (
-        {
-            (kind, partition)
-            for kind in ("person", "workflow")
-            for partition in gauge(each.metrics(), "annals_reading_shard_open", kind)
-        }
-        for each in (worker, third)
-    )
-    assert (len(ours), len(theirs), len(ours | theirs)) == (2, 2, 4)
+
+    def partitions_of(reader: GroupWorker) -> set[tuple[str, int]]:
+        metrics = reader.metrics()
+        return {(kind, number) for kind in KINDS for number in gauge(metrics, "annals_reading_shard_open", kind)}
+
+    third.until(lambda: len(partitions_of(third)) == 2, "its half of the partitions is in the metrics")
+    worker.until(lambda: len(partitions_of(worker)) == 2, "the other half is left to the first")
+    assert len(partitions_of(worker) | partitions_of(third)) == 4
     assert not (crew.folder / "three" / "write.lock").exists()
     assert reasons(third, "write") == ["write: this worker does not have the role (ANNALS_ROLES)"]
     assert set(crew.answers()) == {"accepted"}
