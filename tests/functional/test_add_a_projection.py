@@ -56,8 +56,8 @@ def test_the_page_works_as_it_is_written_and_so_does_the_scaffold(copy: Path) ->
     registry = (copy / REGISTRY).read_text().replace("\n}", f"\n{registered}\n}}")
     last = re.findall(r"^from annals\.agents\.projections\.\w+ import \w+$", registry, re.MULTILINE)[-1]
     (copy / REGISTRY).write_text(registry.replace(last, f"{last}\n{imported}"))
-    for commands in re.findall(r"^```bash\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
-        run(commands, copy)
+    (commands,) = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    run(commands, copy)
     added = "agents/projections/name_list.py tests/unit/test_name_list.py"
     files = f"{' '.join(name for name, _ in FILES)} {added}"
     run(f"ruff format --check {files} && ruff check {files} && mypy && lint-imports", copy)
