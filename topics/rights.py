@@ -116,8 +116,8 @@ def _subscriptions(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iter
 
 def _kept(names: TopicNames, app_id: str) -> Iterator[Right]:
     """What publishers and administrators write alike: subscriptions are paused by both."""
-    yield _topic(names.subscriptions, READ, WRITE)
-    yield _topic(names.progress, READ, WRITE)
+    yield _topic(names.subscriptions, READ, WRITE, DESCRIBE_CONFIGS)
+    yield _topic(names.progress, READ, WRITE, DESCRIBE_CONFIGS)
     name = topic_transactional_id(names.subscriptions)
     yield Right(Resource.TRANSACTIONAL_ID, name, is_prefix=False, operations=(WRITE,))
     yield Right(Resource.GROUP, names.publishing_group(app_id), is_prefix=True, operations=(READ,))

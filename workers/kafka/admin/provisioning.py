@@ -9,7 +9,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError, for_code
 
 from annals.topics.catalog import catalogue
-from annals.topics.spec import NEEDED_TO_READ, Role
+from annals.topics.spec import NEEDED_TO_READ, NEEDED_TO_WRITE, Role
 from annals.workers.kafka.admin.cluster import (
     BrokersUnreachableError,
     NotPermittedError,
@@ -55,7 +55,8 @@ async def check(settings: Settings, *, probes: bool = False, for_worker: bool = 
 
     The report's `needed` is what a worker that decides needs.
 
-    for_worker: topics of restore points that the user may not see are missing: a worker goes on without them.
+    for_worker: topics that deciding does not need, and that the user may not see, are as good as missing: a worker
+    whose rights are of an earlier release goes on without them.
 
     Raises:
         BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
@@ -65,7 +66,7 @@ async def check(settings: Settings, *, probes: bool = False, for_worker: bool = 
     journals = [spec.name for spec in wanted if spec.role is Role.EVENTS]
     async with administration(settings) as admin:
         names = [*INTERNAL_TOPICS, *(spec.name for spec in wanted)]
-        optional = [spec.name for spec in wanted if for_worker and spec.role is Role.RESTORE]
+        optional = [spec.name for spec in wanted if for_worker and spec.role not in NEEDED_TO_WRITE]
         facts = await topic_facts(admin, settings, names, with_offsets=journals, optional=optional)
         report = compare(wanted, facts, settings.partitions)
         if probes:
