@@ -82,6 +82,10 @@ class TopicNames:
         """Return the topic of what is not settled with a subscriber; ValueError if it cannot have that name."""
         return f"{self.prefix}deliveries.{_subscriber(name)}"
 
+    def replays(self, name: str) -> str:
+        """Return the topic that a replay may write to; ValueError if it cannot have that name."""
+        return f"{self.prefix}replays.{_subscriber(name)}"
+
     @property
     def subscriptions(self) -> str:
         """Return the compacted topic of all subscriptions."""

@@ -10,6 +10,7 @@ A map, in the order in which a reader needs it:
 - `annals.workers.stores`: the fold of the journal on disk, with its position in the same write;
 - `annals.workers.client`: send commands, await outcomes, read events;
 - `annals.workers.audit` and `annals.workers.maintenance`: verify journals, count and migrate what is stored;
+- `annals.workers.replay`: the journals once more, to a handler, a topic or a file;
 - `annals.workers.memory`: Kafka's log without Kafka, for tests and simulated histories;
 - `annals.workers.settings` and `annals.workers.cli`: what an operator sets, and what an operator runs;
 - `annals.workers.tools`: the embedded broker, the demo, the benchmarks, the scaffolds and the simulation.

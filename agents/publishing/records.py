@@ -69,6 +69,7 @@ class Form:
         event = source.event
         self.key: bytes = event["aggregate_id"].encode()
         self.data = data
+        self.schema_version = version
         self.headers = event_headers(
             event["kind"],
             self.key,

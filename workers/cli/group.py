@@ -29,6 +29,7 @@ COMMANDS: Final[dict[str, str]] = {
     "projections": "annals.workers.cli.projections:projections",
     "verify": "annals.workers.cli.verify:verify",
     "journal": "annals.workers.cli.journal:journal",
+    "replay": "annals.workers.cli.replay:replay",
     "subscriptions": "annals.workers.cli.subscriptions:subscriptions",
     "demo": "annals.workers.cli.demo:demo",
     "simulate": "annals.workers.cli.simulate:simulate",
