@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.reading.ports import JournalEvent
+from annals.agents.reading.found import JournalEvent
 from annals.schemas.journal_reader import Counted, Foreign, Gap, GapError, RememberingReader, Void
 from annals.topics.carried import carried_headers
 from annals.topics.keys import keys_of

@@ -26,7 +26,7 @@ from annals.workers.settings import client_options
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from annals.agents.reading.ports import JournalEvent
+    from annals.agents.reading.found import JournalEvent
     from annals.workers.replay.plan import Plan
     from annals.workers.settings import Settings
 
