@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
 
 BUDGET_S = 0.1
+# A shared machine may take that much longer than its own calibration says; what grows without bound takes seconds.
+MARGIN = 3
 MEGABYTE = 999_000
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 
@@ -101,7 +103,7 @@ def _costs_little(decider: Decider[Any], type_name: str, data: bytes, slowness: 
     for attempt in range(6):
         took.append(_cpu_s(lambda: answers.append(_answer(decider, value))))
         # others may have come to use this machine since it was measured
-        if took[-1] <= BUDGET_S * (slowness if attempt < 3 else _slowness()):
+        if took[-1] <= MARGIN * BUDGET_S * (slowness if attempt < 3 else _slowness()):
             return answers[0]
     raise AssertionError(f"{type_name}: {min(took):.3f} s for {value[:120]!r}, {answers[0]}")
 
