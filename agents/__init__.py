@@ -10,6 +10,7 @@ A map, from the pure to the busy:
 - `annals.agents.folding`: from journal records to states; the working set of a batch;
 - `annals.agents.writing`: the command handler and the shard, a partition's single writer: read these two first;
 - `annals.agents.reading`: followers of the journal, and what can be asked of them;
+- `annals.agents.publishing`: which events go to which subscriptions, and the publisher of a partition;
 - `annals.agents.ports`: what these ask of the outside;
 - `annals.agents.testing`: the kit for those who write aggregates.
 """

@@ -1,6 +1,7 @@
-"""The aggregates that there are: the project's own, and those that other distributions register.
+"""The aggregates and projections that there are: the project's own, and those that other distributions register.
 
-An entry point of the group `annals.aggregates` names a kind and its decider; no fork of the project is needed.
+An entry point of the group `annals.aggregates` names a kind and its decider, one of `annals.projections` a projection,
+or several versions of it; no fork of the project is needed.
 """
 
 from __future__ import annotations
@@ -12,14 +13,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.deciding.decider import Decider
+from annals.agents.projections import REGISTRY as READ_MODELS
+from annals.agents.projections.projection import Projection
 from annals.schemas.json_schemas.wire_schemas import WIRE
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP: Final = "annals.aggregates"
+PROJECTIONS_GROUP: Final = "annals.projections"
 KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 """What fits into the names of topics, the URNs of schemas and the types of CloudEvents."""
+PROJECTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
 
 
 class RegistrationError(Exception):
@@ -48,6 +53,43 @@ def deciders() -> dict[str, Decider[Any]]:
             raise RegistrationError(f"{where} registers a kind that exists already; choose another name")
         found[point.name] = decider
     return found
+
+
+@cache
+def projections() -> dict[str, tuple[Projection[Any], ...]]:
+    """Return all projections by name, each with the versions that this release can fold, the newest last.
+
+    Raises:
+        RegistrationError: an entry point cannot be loaded, is no projection of its name, or its name is none or exists.
+    """
+    found: dict[str, tuple[Projection[Any], ...]] = {name: (projection,) for name, projection in READ_MODELS.items()}
+    for point in entry_points(group=PROJECTIONS_GROUP):
+        where = f"entry point {point.name} = {point.value} of {PROJECTIONS_GROUP}"
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise RegistrationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+        if not PROJECTION_NAME.fullmatch(point.name):
+            raise RegistrationError(f"{where}: a projection's name is 1 to 63 of a-z 0-9 _, a letter first")
+        if point.name in found:
+            raise RegistrationError(f"{where} registers a projection that exists already; choose another name")
+        found[point.name] = _versions(loaded, point.name, where)
+    return found
+
+
+def _versions(loaded: object, name: str, where: str) -> tuple[Projection[Any], ...]:
+    versions = tuple(loaded) if isinstance(loaded, tuple | list) else (loaded,)
+    for projection in versions:
+        if not isinstance(projection, Projection) or projection.name != name:
+            raise RegistrationError(f"{where} is no projection of the name {name!r}, nor a tuple of its versions")
+        if unknown := projection.wanted.keys() - deciders().keys():
+            raise RegistrationError(f"{where} wants events of kinds that do not exist: {', '.join(sorted(unknown))}")
+    numbers = [projection.version for projection in versions]
+    if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
+        raise RegistrationError(f"{where}: versions are numbers from 1, each once")
+    if len({projection.scope for projection in versions}) > 1:
+        raise RegistrationError(f"{where}: all versions of a projection have one scope")
+    return tuple(sorted(versions, key=lambda projection: projection.version))
 
 
 def registration_of(kind: str) -> EntryPoint | None:

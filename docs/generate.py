@@ -13,6 +13,7 @@ from pathlib import Path
 from generator import (
     command_line,
     errors,
+    http_api,
     messages,
     metrics,
     permissions,
@@ -33,6 +34,7 @@ PAGES = {
     "topics.md": topics.page,
     "errors.md": errors.page,
     "permissions.md": permissions.page,
+    "http-api.md": http_api.page,
     "metrics.md": metrics.page,
     "projections.md": projections.page,
     "python-api.md": python_api.page,

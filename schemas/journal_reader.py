@@ -28,6 +28,26 @@ if TYPE_CHECKING:
 
 
 _NOT_THE_KEY: Final = "the key is not the block's aggregate_id"
+_LONGEST_KEY: Final = 1_024  # an id of 256 characters in UTF-8; only a stranger's event has a longer one
+_SHORTENED: Final = b"\xff"  # in no UTF-8
+_SHOWN_BYTES: Final = 64
+
+
+def kept_key(key: bytes) -> bytes:
+    """Return what to remember of a record's key: the key, or of one that is longer than ids are a hash and its start.
+
+    Many events with ids of a megabyte would else take a megabyte each of whoever remembers them.
+    """
+    if len(key) <= _LONGEST_KEY:
+        return key
+    return _SHORTENED + blake3(key).digest() + key[:_SHOWN_BYTES]
+
+
+def shown_key(kept: bytes) -> str:
+    """Return a key as people are shown it, of a shortened one its start."""
+    if not kept.startswith(_SHORTENED):
+        return kept.decode(errors="backslashreplace")
+    return kept[1 + blake3.digest_size :].decode(errors="ignore") + "…"
 
 
 class ChainEnd(Protocol):
@@ -194,7 +214,7 @@ START = KeptEnd(0, None)
 class RememberingReader(JournalReader[KeptEnd]):
     """A reader that keeps chain ends and void CIDs itself.
 
-    ends, voids: what to keep with a position, and to give back to a reader that goes on from there.
+    ends, voids: what to keep with a position, and to give back to a reader that goes on from there; ends by `kept_key`.
     """
 
     def __init__(
@@ -213,10 +233,10 @@ class RememberingReader(JournalReader[KeptEnd]):
         """Classify the next record, and remember it."""
         record = super().read(offset, key, value)
         if type(record) is Counted:
-            self.ends[record.key] = KeptEnd(record.event["version"], record.cid)
+            self.ends[kept_key(record.key)] = KeptEnd(record.event["version"], record.cid)
         elif type(record) is Void:
             self.voids.add(record.cid)
         return record
 
     def _kept_end(self, key: bytes) -> KeptEnd:
-        return self.ends.get(key, START)
+        return self.ends.get(kept_key(key), START)

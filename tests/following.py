@@ -38,9 +38,13 @@ class Clock:
 
 
 class Damages:
-    """Counts damaged stores."""
+    """Counts damaged stores and broken chains."""
 
     count = 0
+    breaks = 0
+
+    def chain_broken(self) -> None:
+        self.breaks += 1
 
     def damaged(self) -> None:
         self.count += 1

@@ -25,11 +25,14 @@ def free_port() -> int:
 
 
 def own_environment(**settings: str) -> dict[str, str]:
-    """This environment without any of the project's settings but where Kafka is cached, and with these."""
+    """This environment without any of the project's settings but where Kafka is cached, and with these.
+
+    A worker only decides unless it is told to read, too: a second process for each would take its time and its port.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANNALS_")}
     if cache := os.environ.get("ANNALS_CACHE_DIR"):
         kept["ANNALS_CACHE_DIR"] = cache
-    return {**kept, **settings}
+    return {**kept, "ANNALS_ROLES": "write", **settings}
 
 
 @contextmanager

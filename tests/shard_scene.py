@@ -268,10 +268,22 @@ class WatchedSource(MemoryCommandSource):
 
 
 class Scene:
-    """A shard of persons that is not running yet, and all that is around it."""
+    """A shard of persons that is not running yet, and all that is around it.
 
-    def __init__(self, *, partitions: int = 1, concurrency_limit: ConcurrencyLimit | None = None, **more: Any) -> None:
-        self.log = WatchedLog(partitions)
+    log: that of a shard before; delivers_until: commands from this offset on are there, and do not reach the shard.
+    """
+
+    def __init__(
+        self,
+        *,
+        partitions: int = 1,
+        concurrency_limit: ConcurrencyLimit | None = None,
+        log: WatchedLog | None = None,
+        delivers_until: int | None = None,
+        **more: Any,
+    ) -> None:
+        self.log = log or WatchedLog(partitions)
+        self._delivers_until = delivers_until
         self.stores = MemoryStores()
         self.clock = MemoryClock(NOW)
         self.told = MemoryTelemetry()
@@ -329,7 +341,10 @@ class Scene:
                 await asyncio.sleep(0)
 
     def _offer(self, delivery: Delivery) -> None:
-        self.shard.offer(delivery)
+        until = self._delivers_until
+        records = [record for record in delivery.records if until is None or record.offset < until]
+        if records or not delivery.records:
+            self.shard.offer(delivery._replace(records=records))
 
 
 @asynccontextmanager

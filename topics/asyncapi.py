@@ -21,6 +21,9 @@ SPECIFICATION: Final = "3.0.0"
 SUBSCRIBER: Final = "name"
 """The parameter in `subscribers.{name}`."""
 
+INTERNAL: Final = frozenset({Role.SUBSCRIPTIONS, Role.PROGRESS, Role.ACKS, Role.PARKED, Role.DELIVERIES})
+"""Roles of topics that workers keep for themselves, or that are not read and written yet: no part of the document."""
+
 _NUMBERS: Final = frozenset({"retention.ms", "retention.bytes", "max.message.bytes"})
 
 
@@ -33,6 +36,7 @@ def asyncapi(specs: Sequence[TopicSpec], schemas: Iterable[MessageSchema], versi
         version: of the project.
     """
     known = list(schemas)
+    specs = [spec for spec in specs if spec.role not in INTERNAL]
     messages = {_id(spec): dict(messages_of(spec, known)) for spec in specs}
     return {
         "asyncapi": SPECIFICATION,

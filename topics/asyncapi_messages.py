@@ -31,6 +31,20 @@ _TRACE: Final[Json] = {
     "tracestate": {"type": "string", "description": "W3C Trace Context"},
 }
 _ORIGIN: Final[Json] = {"origin-partition": _DECIMAL, "origin-offset": _DECIMAL}
+_PROJECTION: Final[Json] = {
+    "type": "object",
+    "properties": {"name": _TEXT, "version": {"type": "integer"}, "switched_ms": {"type": "integer"}},
+    "required": ["name", "version", "switched_ms"],
+}
+_AUDIT: Final[Json] = {
+    "type": "object",
+    "properties": {
+        **{name: {"type": "string"} for name in ("request_id", "principal", "method", "path", "at")},
+        "status": {"type": ["integer", "null"], "description": "of the answer; null before the call is done"},
+        "code": {"type": ["string", "null"], "description": "of the problem that was answered"},
+    },
+    "required": ["request_id", "principal", "method", "path", "at", "status", "code"],
+}
 _WIRE: Final = {schema.name: schema for schema in wire_schemas()}
 
 
@@ -46,10 +60,16 @@ def messages_of(spec: TopicSpec, schemas: Sequence[MessageSchema]) -> Iterator[t
         yield f"{spec.kind}.Outcome", _message("Outcome", JSON, _wire("Outcome"), headers)
     elif spec.role is Role.SNAPSHOTS:
         yield f"{spec.kind}.Snapshot", _message("Snapshot", DAG_CBOR, _wire("Snapshot"))
+    elif spec.role is Role.RESTORE:
+        yield f"{spec.kind}.RestorePart", _message("RestorePart", DAG_CBOR, {"type": "object"})
     elif spec.role is Role.DEAD_LETTERS:
         yield "DeadLetter", _dead_letter()
     elif spec.role is Role.SCHEMAS:
         yield "Schema", _schema(spec)
+    elif spec.role is Role.AUDIT:
+        yield "AuditEntry", _message("AuditEntry", JSON, _AUDIT)
+    elif spec.role is Role.PROJECTIONS:
+        yield "Projection", _projection(spec)
     else:
         yield "Subscription", _subscription()
 
@@ -130,6 +150,12 @@ def _dead_letter() -> Json:
 def _schema(spec: TopicSpec) -> Json:
     payload = {"type": "object", "description": "a JSON Schema 2020-12; its $id is the URN of ce_dataschema"}
     message = _message("Schema", SCHEMA, payload, reference("components", "schemas", "SchemaHeaders"))
+    message["bindings"]["kafka"]["key"] = _TEXT | {"description": spec.key}
+    return message
+
+
+def _projection(spec: TopicSpec) -> Json:
+    message = _message("Projection", JSON, _PROJECTION)
     message["bindings"]["kafka"]["key"] = _TEXT | {"description": spec.key}
     return message
 

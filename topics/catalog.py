@@ -15,8 +15,14 @@ COMMAND_TOPIC_BYTES: Final = 8_388_608
 EVENT_TOPIC_BYTES: Final = 4_194_304
 OUTCOME_TOPIC_BYTES: Final = 4_194_304
 SNAPSHOT_TOPIC_BYTES: Final = 4_194_304
+RESTORE_TOPIC_BYTES: Final = 4_194_304
+RESTORE_SEGMENT_BYTES: Final = 16 << 20
 # The largest command, and the headers that say why it could not be read.
 DEAD_LETTER_TOPIC_BYTES: Final = 9_437_184
+SUBSCRIBER_TOPIC_BYTES: Final = 9_437_184  # the JSON of the largest event, but for one of control characters alone
+PROGRESS_TOPIC_BYTES: Final = 1_048_576
+SUBSCRIPTION_TOPIC_BYTES: Final = 1_048_576
+DELIVERY_TOPIC_BYTES: Final = 1_048_576
 SCHEMA_TOPIC_BYTES: Final = 1_048_576  # many times the largest
 
 # From two replicas on there are elections, and one that is unclean loses what only the old leader had.
@@ -101,6 +107,17 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         NO_BYTE_LIMIT,
         _limit(SNAPSHOT_TOPIC_BYTES, "the broker would refuse the snapshot, and with it the events in its transaction"),
     ),
+    Role.RESTORE: (
+        _policy("compact", Rule.SHOULD_EQUAL, "only the newest parts of a restore point are of use"),
+        NO_BYTE_LIMIT,
+        _limit(RESTORE_TOPIC_BYTES, "the broker would refuse a part, and with it the events in its transaction"),
+        TopicSetting(
+            "segment.bytes",
+            str(RESTORE_SEGMENT_BYTES),
+            Rule.SHOULD_EQUAL,
+            "the newest segment is not compacted, and a shard reads all there is before it decides",
+        ),
+    ),
     Role.DEAD_LETTERS: (
         _policy("delete", Rule.MUST_EQUAL, "compaction drops dead letters, and refuses those without a key"),
         _kept(30),
@@ -113,11 +130,66 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         NO_BYTE_LIMIT,
         _limit(SCHEMA_TOPIC_BYTES, "the broker would refuse a schema"),
     ),
+    Role.AUDIT: (
+        _policy("delete", Rule.SHOULD_EQUAL, "compaction drops what was recorded before a call was done"),
+        TopicSetting("retention.ms", UNLIMITED, Rule.SHOULD_EQUAL, "what administrators did would be forgotten"),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+    ),
+    Role.PROJECTIONS: (
+        _policy("compact", Rule.MUST_EQUAL, "it would be forgotten which version of a projection answers"),
+        NO_BYTE_LIMIT,
+        _limit(SCHEMA_TOPIC_BYTES, "the broker would refuse a record"),
+    ),
     Role.SUBSCRIBERS: (
         _policy("delete", Rule.MUST_EQUAL, "compaction drops events that nobody has read"),
         _kept(7),
         NO_BYTE_LIMIT,
         STAMPED_BY_THE_BROKER,
+        _limit(SUBSCRIBER_TOPIC_BYTES, "the broker would refuse a large event, and its subscription would stop"),
+    ),
+    Role.ACKS: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops acknowledgements that nobody has read"),
+        _kept(7),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(SUBSCRIBER_TOPIC_BYTES, "an acknowledgement would be refused"),
+    ),
+    Role.PARKED: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops events that wait for a decision"),
+        _kept(30),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(SUBSCRIBER_TOPIC_BYTES, "the broker would refuse a large event"),
+    ),
+    Role.DELIVERIES: (
+        _policy("compact", Rule.MUST_EQUAL, "what is not settled would be forgotten"),
+        TopicSetting(
+            "delete.retention.ms",
+            str(7 * DAY_MS),
+            Rule.SHOULD_BE_AT_LEAST,
+            "what is settled could come back to a worker that was away",
+        ),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(DELIVERY_TOPIC_BYTES, "the broker would refuse what is known of a delivery"),
+    ),
+    Role.SUBSCRIPTIONS: (
+        _policy("compact", Rule.MUST_EQUAL, "subscriptions would be gone"),
+        NO_BYTE_LIMIT,
+        _limit(SUBSCRIPTION_TOPIC_BYTES, "the broker would refuse a subscription"),
+    ),
+    Role.PROGRESS: (
+        _policy("compact", Rule.MUST_EQUAL, "it would not be known what was published"),
+        NO_BYTE_LIMIT,
+        TopicSetting(
+            "segment.bytes",
+            str(4 << 20),
+            Rule.SHOULD_EQUAL,
+            "whoever takes over reads what is not compacted",
+        ),
+        TopicSetting("min.cleanable.dirty.ratio", "0.1", Rule.SHOULD_EQUAL, "so that little is not compacted"),
+        _limit(PROGRESS_TOPIC_BYTES, "the broker would refuse progress, and with it what was published"),
     ),
 }
 
@@ -126,18 +198,36 @@ VALUES: Final[dict[Role, str]] = {
     Role.EVENTS: "one DAG-CBOR block per event: the journal, the source of truth",
     Role.OUTCOMES: "JSON: what became of each command",
     Role.SNAPSHOTS: "DAG-CBOR snapshot, the newest per aggregate",
+    Role.RESTORE: "DAG-CBOR parts of a shard's restore point, and the list that names them",
     Role.DEAD_LETTERS: "the offending bytes, untouched; why, in headers",
     Role.SCHEMAS: "JSON Schema of one version of a command or event, or of what is around their data",
+    Role.AUDIT: "JSON: an administrative call of the API: who, what, when, and what came of it",
+    Role.PROJECTIONS: "JSON: which version of a projection answers, its positions, and what was asked of its rows",
     Role.SUBSCRIBERS: "CloudEvents 1.0, binary mode, JSON data",
+    Role.ACKS: "JSON acknowledgement (for a delivery that is not there yet)",
+    Role.PARKED: "as it was delivered last (for a delivery that is not there yet)",
+    Role.DELIVERIES: "what is not settled (for a delivery that is not there yet)",
+    Role.SUBSCRIPTIONS: "JSON: a subscription, and from which positions it holds",
+    Role.PROGRESS: "JSON: up to where a journal partition was published",
 }
 
 # Dead letters are few and are read in one order; one partition is enough.
 DEAD_LETTER_PARTITIONS: Final = 1
 SCHEMA_PARTITIONS: Final = 1
+AUDIT_PARTITIONS: Final = 1
+PROJECTION_PARTITIONS: Final = 1
+SUBSCRIPTION_PARTITIONS: Final = 1
 
 KEYS: Final[dict[Role, str]] = {
+    Role.RESTORE: "list, ids/<offset>, heads/<n> or voids",
     Role.DEAD_LETTERS: "as it was, or null",
+    Role.PROJECTIONS: "the projection's name",
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
+    Role.AUDIT: "the request's id",
+    Role.SUBSCRIPTIONS: "the name",
+    Role.PROGRESS: "live or a subscription's name, the events topic, the partition: live/events.person/0",
+    Role.SUBSCRIBERS: "the aggregate id in UTF-8, or the member that the subscription names",
+    Role.DELIVERIES: "kind and aggregate id, or a CID",
 }
 
 
@@ -166,8 +256,13 @@ def catalogue(
     replication_factor: int = 1,
     kinds: Sequence[str] = KINDS,
     subscribers: Iterable[str] = (),
+    *,
+    with_deliveries: bool = False,
 ) -> tuple[TopicSpec, ...]:
-    """Return every topic: the four of each kind, the dead letters, the schemas, and one per subscriber."""
+    """Return every topic: the five of each kind, those that all share, and those of each subscriber.
+
+    with_deliveries: of subscribers that acknowledge, too.
+    """
     names = TopicNames(prefix)
 
     def spec(name: str, role: Role, kind: str | None, number: int = partitions) -> TopicSpec:
@@ -181,7 +276,17 @@ def catalogue(
         specs.append(spec(names.events(kind), Role.EVENTS, kind))
         specs.append(spec(names.outcomes(kind), Role.OUTCOMES, kind))
         specs.append(spec(names.snapshots(kind), Role.SNAPSHOTS, kind))
+        specs.append(spec(names.restore(kind), Role.RESTORE, kind))
     specs.append(spec(names.dead_letters, Role.DEAD_LETTERS, None, DEAD_LETTER_PARTITIONS))
     specs.append(spec(names.schemas, Role.SCHEMAS, None, SCHEMA_PARTITIONS))
-    specs.extend(spec(names.subscribers(name), Role.SUBSCRIBERS, None) for name in subscribers)
+    specs.append(spec(names.audit, Role.AUDIT, None, AUDIT_PARTITIONS))
+    specs.append(spec(names.projections, Role.PROJECTIONS, None, PROJECTION_PARTITIONS))
+    specs.append(spec(names.subscriptions, Role.SUBSCRIPTIONS, None, SUBSCRIPTION_PARTITIONS))
+    specs.append(spec(names.progress, Role.PROGRESS, None))
+    for name in subscribers:
+        specs.append(spec(names.subscribers(name), Role.SUBSCRIBERS, None))
+        if with_deliveries:
+            specs.append(spec(names.acks(name), Role.ACKS, None))
+            specs.append(spec(names.parked(name), Role.PARKED, None))
+            specs.append(spec(names.deliveries(name), Role.DELIVERIES, None))
     return tuple(specs)

@@ -1,6 +1,6 @@
 """What the consumer group's offset of a partition of commands carries beside its number: words, `name=value`.
 
-    journal=41 last=bafyr4i…@38 command=5f0c…@19 outcome=91d2…@38
+    journal=41 last=bafyr4i…@38 command=5f0c…@19 outcome=91d2…@38 restore=bafyr4i…
 
 A reader takes the words that it knows, in any order, and carries all others on: a later release may add some, and
 what it knows must outlast the commits of this one.
@@ -17,7 +17,7 @@ _OFFSET: Final = re.compile(r"\d{1,19}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{32}")
 _AT: Final = "@"
 _NAME: Final = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
-_OURS: Final = frozenset({"journal", "last", "accepted", "command", "outcome"})
+_OURS: Final = frozenset({"journal", "last", "accepted", "unsure", "command", "outcome", "restore"})
 _MOST_OTHERS: Final = 1_024  # characters; brokers refuse a commit with more than 4,096 (`offset.metadata.max.bytes`)
 
 
@@ -53,7 +53,9 @@ class GroupMetadata(NamedTuple):
 
     journal_end: where it ended, None if the offset is not of this project's or a person must not rely on it; last: the
     last event that counts; accepted_until: what was known of the journal below this offset, a person gave up
-    (`annals journal accept`). command, outcome: the last decided command, and the last outcome that was written.
+    (`annals journal accept`). unsure_until: an earlier offset was lost, and commands from this one to below that may
+    have been answered before. command, outcome: the last decided command, and the last outcome that was written.
+    restore: the CID of the list of the newest restore point.
     others: the words of a later release, as they were.
     """
 
@@ -62,7 +64,9 @@ class GroupMetadata(NamedTuple):
     accepted_until: int = 0
     command: RecordAt | None = None
     outcome: RecordAt | None = None
+    unsure_until: int = 0
     others: str = ""
+    restore: bytes | None = None
 
     def encode(self) -> str:
         """Return it as the words of a committed offset."""
@@ -73,9 +77,13 @@ class GroupMetadata(NamedTuple):
             words.append(f"last={cid_text(self.last.cid)}{_AT}{self.last.offset}")
         if self.accepted_until:
             words.append(f"accepted={self.accepted_until}")
+        if self.unsure_until:
+            words.append(f"unsure={self.unsure_until}")
         for name, record in (("command", self.command), ("outcome", self.outcome)):
             if record is not None:
                 words.append(f"{name}={record.digest}{_AT}{record.offset}")
+        if self.restore is not None:
+            words.append(f"restore={cid_text(self.restore)}")
         if self.others:
             words.append(self.others)
         return " ".join(words)
@@ -93,7 +101,9 @@ def decode_metadata(text: str) -> GroupMetadata:
         _offset(words.get("accepted")) or 0,
         _record_at(words.get("command")),
         _record_at(words.get("outcome")),
+        _offset(words.get("unsure")) or 0,
         _others(words),
+        _cid(words.get("restore")),
     )
 
 
@@ -107,6 +117,13 @@ def _others(words: dict[str, str]) -> str:
                 break
             kept.append(word)
     return " ".join(kept)
+
+
+def _cid(text: str | None) -> bytes | None:
+    try:
+        return None if text is None else parse_cid(text)
+    except ValueError:
+        return None
 
 
 def _offset(text: str | None) -> int | None:

@@ -42,6 +42,10 @@ class TopicNames:
         """Return the compacted topic of a kind's newest snapshots."""
         return f"{self.prefix}snapshots.{kind}"
 
+    def restore(self, kind: str) -> str:
+        """Return the compacted topic of a kind's restore points."""
+        return f"{self.prefix}restore.{kind}"
+
     @property
     def dead_letters(self) -> str:
         """Return the topic of what could not be read as a command."""
@@ -52,17 +56,57 @@ class TopicNames:
         """Return the compacted topic of the schemas of all messages."""
         return f"{self.prefix}schemas"
 
+    @property
+    def audit(self) -> str:
+        """Return the topic of what administrators asked the API to do."""
+        return f"{self.prefix}audit"
+
+    @property
+    def projections(self) -> str:
+        """Return the compacted topic that says which version of each projection answers."""
+        return f"{self.prefix}projections"
+
     def subscribers(self, name: str) -> str:
         """Return the topic of one subscriber; ValueError if it cannot have that name."""
-        if not SUBSCRIBER_NAME.fullmatch(name):
-            raise ValueError(
-                f"a subscriber's name has 1 to 63 of a-z, 0-9 and '-' and does not begin with '-', not {name!r}"
-            )
-        return f"{self.prefix}subscribers.{name}"
+        return f"{self.prefix}subscribers.{_subscriber(name)}"
+
+    def acks(self, name: str) -> str:
+        """Return the topic on which a subscriber acknowledges; ValueError if it cannot have that name."""
+        return f"{self.prefix}acks.{_subscriber(name)}"
+
+    def parked(self, name: str) -> str:
+        """Return the topic of what a subscriber could not take; ValueError if it cannot have that name."""
+        return f"{self.prefix}parked.{_subscriber(name)}"
+
+    def deliveries(self, name: str) -> str:
+        """Return the topic of what is not settled with a subscriber; ValueError if it cannot have that name."""
+        return f"{self.prefix}deliveries.{_subscriber(name)}"
+
+    def replays(self, name: str) -> str:
+        """Return the topic that a replay may write to; ValueError if it cannot have that name."""
+        return f"{self.prefix}replays.{_subscriber(name)}"
+
+    @property
+    def subscriptions(self) -> str:
+        """Return the compacted topic of all subscriptions."""
+        return f"{self.prefix}subscriptions"
+
+    @property
+    def progress(self) -> str:
+        """Return the compacted topic of how far publishers are."""
+        return f"{self.prefix}progress"
+
+    def publishing_group(self, app_id: str, name: str | None = None) -> str:
+        """Return the group whose offsets show how far publishing is, of what is live or of one that catches up."""
+        return f"{self.group(app_id)}.publish" + ("" if name is None else f".{name}")
 
     def group(self, app_id: str) -> str:
         """Return the consumer group of an app id."""
         return f"{self.prefix}{app_id}"
+
+    def reading_group(self, app_id: str) -> str:
+        """Return the consumer group of those who read the journals of an app id."""
+        return f"{self.group(app_id)}.read"
 
 
 def transactional_id(events_topic: str, partition: int) -> str:
@@ -72,3 +116,21 @@ def transactional_id(events_topic: str, partition: int) -> str:
     it.
     """
     return f"{TRANSACTIONAL_ID_PREFIX}{events_topic}-{partition}"
+
+
+def topic_transactional_id(topic: str) -> str:
+    """Return the transactional id of whoever changes a compacted topic that several workers write, one at a time."""
+    return f"{TRANSACTIONAL_ID_PREFIX}{topic}"
+
+
+def publisher_id(events_topic: str, partition: int, name: str | None = None) -> str:
+    """Return the transactional id of a journal partition's publisher: of what is live, or of one that catches up."""
+    return f"{transactional_id(events_topic, partition)}-publish" + ("" if name is None else f"-{name}")
+
+
+def _subscriber(name: str) -> str:
+    if not SUBSCRIBER_NAME.fullmatch(name):
+        raise ValueError(
+            f"a subscriber's name has 1 to 63 of a-z, 0-9 and '-' and does not begin with '-', not {name!r}"
+        )
+    return name

@@ -7,12 +7,16 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import Final, NamedTuple
 
-from annals.topics.names import TRANSACTIONAL_ID_PREFIX, TopicNames
+from annals.topics.names import TRANSACTIONAL_ID_PREFIX, TopicNames, topic_transactional_id
 
 READ, WRITE, CREATE, DELETE = "Read", "Write", "Create", "Delete"
 DESCRIBE, DESCRIBE_CONFIGS = "Describe", "DescribeConfigs"
 PROBE: Final = "annals-probe-"
 """How the name of the topic begins, behind the prefix, on which `annals topics check` tries what brokers can do."""
+
+
+SHOWN_NAME: Final = "name"
+"""Stands for a subscriber's name."""
 
 
 class Resource(StrEnum):
@@ -33,6 +37,7 @@ class Right(NamedTuple):
 
 
 WORKER, TOPICS_CREATE, TOPICS_CHECK = "annals worker", "annals topics create", "annals topics check"
+PUBLISHING, SUBSCRIPTIONS, SUBSCRIBER = "annals worker, role read: publishing", "annals subscriptions", "a subscriber"
 SEND, READERS = "annals send", "annals events, verify, schemas usage"
 MIGRATE = "annals schemas migrate"
 
@@ -40,7 +45,8 @@ MIGRATE = "annals schemas migrate"
 def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Right]]:
     """Return the rights by command: of a deployment's topic prefix and app id, for these kinds."""
     names = TopicNames(prefix)
-    every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas]
+    every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit, names.projections]
+    every += [names.subscriptions, names.progress]
     return {
         WORKER: list(_worker(names, app_id, kinds)),
         TOPICS_CREATE: [_topic(name, CREATE, DESCRIBE, DESCRIBE_CONFIGS) for name in every],
@@ -61,6 +67,9 @@ def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Rig
             for right in (_topic(names.commands(kind), WRITE), _topic(names.outcomes(kind), READ))
         ],
         READERS: [_topic(names.events(kind), READ) for kind in kinds],
+        PUBLISHING: list(_publishing(names, app_id, kinds)),
+        SUBSCRIPTIONS: list(_subscriptions(names, app_id, kinds)),
+        SUBSCRIBER: [_topic(names.subscribers(SHOWN_NAME), READ)],
         MIGRATE: [
             right
             for kind in kinds
@@ -74,17 +83,50 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
         yield _topic(names.commands(kind), READ, WRITE, DESCRIBE_CONFIGS)  # written to where one is forwarded
         yield _topic(names.events(kind), READ, WRITE, DESCRIBE_CONFIGS)
         yield _topic(names.outcomes(kind), READ, WRITE, DESCRIBE_CONFIGS)
-        yield _topic(names.snapshots(kind), WRITE, DESCRIBE_CONFIGS)
+        yield _topic(names.snapshots(kind), READ, WRITE, DESCRIBE_CONFIGS)
+        yield _topic(names.restore(kind), READ, WRITE, DESCRIBE_CONFIGS)
         journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
         yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
     yield _topic(names.dead_letters, WRITE, DESCRIBE_CONFIGS)
     yield _topic(names.schemas, READ, WRITE, DESCRIBE_CONFIGS)
-    yield Right(Resource.GROUP, names.group(app_id), is_prefix=False, operations=(READ,))
+    yield _topic(names.projections, READ, WRITE, DESCRIBE_CONFIGS)
+    changes = topic_transactional_id(names.projections)
+    yield Right(Resource.TRANSACTIONAL_ID, changes, is_prefix=False, operations=(WRITE,))
+    yield _topic(names.audit, WRITE, DESCRIBE_CONFIGS)
+    for group in (names.group(app_id), names.reading_group(app_id)):
+        yield Right(Resource.GROUP, group, is_prefix=False, operations=(READ,))
+
+
+def _publishing(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
+    for kind in kinds:
+        yield _topic(names.events(kind), READ)
+        journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
+        yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
+    yield Right(Resource.TOPIC, f"{names.prefix}subscribers.", is_prefix=True, operations=(WRITE,))
+    yield from _kept(names, app_id)
+
+
+def _subscriptions(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
+    for kind in kinds:
+        yield _topic(names.events(kind), READ)
+    created = (CREATE, DESCRIBE, DESCRIBE_CONFIGS)
+    yield Right(Resource.TOPIC, f"{names.prefix}subscribers.", is_prefix=True, operations=created)
+    yield from _kept(names, app_id)
+
+
+def _kept(names: TopicNames, app_id: str) -> Iterator[Right]:
+    """What publishers and administrators write alike: subscriptions are paused by both."""
+    yield _topic(names.subscriptions, READ, WRITE, DESCRIBE_CONFIGS)
+    yield _topic(names.progress, READ, WRITE, DESCRIBE_CONFIGS)
+    name = topic_transactional_id(names.subscriptions)
+    yield Right(Resource.TRANSACTIONAL_ID, name, is_prefix=False, operations=(WRITE,))
+    yield Right(Resource.GROUP, names.publishing_group(app_id), is_prefix=True, operations=(READ,))
 
 
 def _of_kinds(names: TopicNames, kinds: Sequence[str]) -> Iterator[str]:
     for kind in kinds:
         yield from (names.commands(kind), names.events(kind), names.outcomes(kind), names.snapshots(kind))
+        yield names.restore(kind)
 
 
 def _topic(name: str, *operations: str) -> Right:

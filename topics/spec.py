@@ -11,13 +11,25 @@ class Role(StrEnum):
     EVENTS = "events"
     OUTCOMES = "outcomes"
     SNAPSHOTS = "snapshots"
+    RESTORE = "restore"
     DEAD_LETTERS = "dead-letters"
     SCHEMAS = "schemas"
+    AUDIT = "audit"
+    PROJECTIONS = "projections"
     SUBSCRIBERS = "subscribers"
+    ACKS = "acks"
+    PARKED = "parked"
+    DELIVERIES = "deliveries"
+    SUBSCRIPTIONS = "subscriptions"
+    PROGRESS = "progress"
 
 
-# Keyed by the aggregate id: the four of a kind have the same number of partitions.
-CO_PARTITIONED = frozenset({Role.COMMANDS, Role.EVENTS, Role.OUTCOMES, Role.SNAPSHOTS})
+# A shard is a partition of each: the five of a kind have the same number of partitions.
+CO_PARTITIONED = frozenset({Role.COMMANDS, Role.EVENTS, Role.OUTCOMES, Role.SNAPSHOTS, Role.RESTORE})
+# What a worker that decides cannot do without. It starts without any other topic.
+NEEDED_TO_WRITE = (CO_PARTITIONED - {Role.RESTORE}) | {Role.DEAD_LETTERS}
+# What a worker that reads waits for.
+NEEDED_TO_READ = frozenset({Role.EVENTS})
 
 
 class Rule(StrEnum):

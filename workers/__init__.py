@@ -4,11 +4,13 @@ A map, in the order in which a reader needs it:
 
 - `annals.workers.worker` and `annals.workers.app`: one process from its start to its exit, and its Faust app;
 - `annals.workers.writing`: the shards of a worker, wired to Kafka and RocksDB;
+- `annals.workers.publishing`: subscriptions in their topic, and the publishers wired to Kafka;
 - `annals.workers.kafka`: `group` (how batches come in), `write` (one transaction takes everything out), `read` (ranges
   and offsets), `admin` (topics), `protocol` (wire formats);
 - `annals.workers.stores`: the fold of the journal on disk, with its position in the same write;
 - `annals.workers.client`: send commands, await outcomes, read events;
 - `annals.workers.audit` and `annals.workers.maintenance`: verify journals, count and migrate what is stored;
+- `annals.workers.replay`: the journals once more, to a handler, a topic or a file;
 - `annals.workers.memory` and `annals.workers.testing`: Kafka's log and a worker's ports in memory, for tests (users'
   too, as `annals.testing`) and simulated histories;
 - `annals.workers.settings` and `annals.workers.cli`: what an operator sets, and what an operator runs;

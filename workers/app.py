@@ -1,4 +1,4 @@
-"""The composition root: the Faust app with its agents, over the worker's shards.
+"""The Faust app of one role: its agents, and the part of its actors in each rebalance.
 
 Faust brings the group, the rebalances and the supervised agents; what it does not do for a journal (whole fetches,
 read_committed, our transactions and stores) is in `annals.workers.kafka` and `annals.workers.stores`.
@@ -12,17 +12,18 @@ import faust
 from faust.app.base import BootStrategy
 from faust.tables.manager import TableManager
 
-from annals.agents.writing.command_handler import command_handler
-from annals.topics.names import TopicNames
+from annals.workers.kafka.group.assignor import BalancedAssignor
 from annals.workers.kafka.group.transport import DeliverySchema, Transport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from annals.workers.kafka.group.membership import Membership
     from annals.workers.kafka.group.sources import Sources
+    from annals.workers.partitions import Partitions
     from annals.workers.settings import Settings
-    from annals.workers.writing.shards import Shards
+
+Handlers = dict[str, tuple[str, "Callable[[Any], Any]"]]  # topic -> the agent's name and function
 
 BROKER_TIMEOUT_S: Final = 60.0  # Faust's own clocks: they only say when it logs that a rebalance is slow
 
@@ -49,10 +50,20 @@ class AnnalsApp(faust.App):
     BootStrategy = ConsumerOnly
 
     def __init__(
-        self, *, consumer_options: Mapping[str, Any], membership: Membership, sources: Sources, **kwargs: Any
+        self,
+        *,
+        consumer_options: Mapping[str, Any],
+        assignor: type[BalancedAssignor],
+        membership: Membership,
+        sources: Sources,
+        **kwargs: Any,
     ) -> None:
-        """Take aiokafka's options for the group's consumer, its membership, and the sources that it feeds."""
+        """Take aiokafka's options for the group's consumer, its membership, and the sources that it feeds.
+
+        assignor: a class of this consumer's own.
+        """
         self.consumer_options = consumer_options
+        self.group_assignor = assignor
         self.membership = membership
         self.sources = sources
         super().__init__(membership.group, **kwargs)
@@ -82,15 +93,19 @@ class AnnalsApp(faust.App):
 def create_app(
     settings: Settings,
     options: Mapping[str, Any],
-    kinds: Iterable[str],
     membership: Membership,
     sources: Sources,
-    shards: Shards,
+    partitions: Partitions[Any],
+    handlers: Handlers,
+    assignor: type[BalancedAssignor] | None = None,
 ) -> AnnalsApp:
-    """Return the app: one agent per kind on that kind's commands, and the shards' part in each rebalance."""
-    names = TopicNames(settings.topic_prefix)
+    """Return the app: an agent for each topic, and the actors' part in each rebalance.
+
+    assignor: a class of this consumer's own; None: the one of the write path.
+    """
     app = AnnalsApp(
         consumer_options=options,
+        assignor=assignor or BalancedAssignor.of_one_consumer(),
         membership=membership,
         sources=sources,
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
@@ -104,17 +119,16 @@ def create_app(
         stream_wait_empty=False,
         stream_recovery_delay=0.0,
     )
-    handler = command_handler(shards.shard_of)
-    for kind in kinds:
-        # acks=False: Faust never commits these offsets; the shards' transactions do
-        topic = app.topic(names.commands(kind), schema=DeliverySchema(), acks=False, internal=False)
-        app.agent(topic, name=f"command_handler.{kind}")(handler)
+    for name, (agent, handler) in handlers.items():
+        # acks=False: Faust never commits these offsets; the write path's transactions do, and readers seek by stores
+        topic = app.topic(name, schema=DeliverySchema(), acks=False, internal=False)
+        app.agent(topic, name=agent)(handler)
 
     async def on_revoked(sender: AnnalsApp, revoked: set[Any], **_: Any) -> None:  # noqa: ARG001 - Faust's signature
-        await shards.on_partitions_revoked(revoked)
+        await partitions.on_partitions_revoked(revoked)
 
     async def on_assigned(sender: AnnalsApp, assigned: set[Any], **_: Any) -> None:  # noqa: ARG001 - Faust's signature
-        await shards.on_partitions_assigned(assigned)
+        await partitions.on_partitions_assigned(assigned)
 
     app.on_partitions_revoked.connect(on_revoked, weak=False)
     app.on_partitions_assigned.connect(on_assigned, weak=False)

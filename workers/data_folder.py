@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-LOCK: Final = "write.lock"
+LOCK: Final = "write.lock"  # of the role that decides, in former releases, too
+READ_LOCK: Final = "read.lock"
 
 
 class UnusableFolderError(Exception):
@@ -18,11 +19,12 @@ class UnusableFolderError(Exception):
 
 
 class DataFolder:
-    """One process' claim on a data folder. The lock ends with the process, however that ends."""
+    """One role's claim on a data folder. The lock ends with the process, however that ends."""
 
-    def __init__(self, path: Path) -> None:
-        """Take the folder; nothing is made before `claim`."""
+    def __init__(self, path: Path, lock: str = LOCK) -> None:
+        """Take the folder and the name of the role's lock; nothing is made before `claim`."""
         self._path = path
+        self._name = lock
         self._lock: int | None = None
 
     def claim(self) -> bool:
@@ -33,7 +35,7 @@ class DataFolder:
         """
         try:
             self._path.mkdir(parents=True, exist_ok=True)
-            lock = os.open(self._path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+            lock = os.open(self._path / self._name, os.O_RDWR | os.O_CREAT, 0o644)
             try:
                 return self._take(lock)
             finally:
@@ -66,7 +68,7 @@ class DataFolder:
 
     def _owner(self) -> str:
         try:
-            return (self._path / LOCK).read_text("ascii").strip() or "unknown"
+            return (self._path / self._name).read_text("ascii").strip() or "unknown"
         except (OSError, ValueError):
             return "unknown"
 

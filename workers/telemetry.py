@@ -63,6 +63,10 @@ class Metrics:
         self.oversized = counter(
             "annals_snapshots_too_large_total", "snapshots left out since they are larger than their topic takes"
         )
+        self.restore_points = counter("annals_restore_points_total", "restore points made")
+        self.restores = counter(
+            "annals_restores_total", "shards opened from a restore point whose journal is folded in full by now"
+        )
         self.aborts = counter("annals_transactions_uncertain_total", "transactions whose end was not known")
         self.fences = counter("annals_fenced_total", "times that another writer took a journal over")
         self.damages = counter("annals_stores_damaged_total", "stores that were damaged, and are folded anew")
@@ -96,6 +100,12 @@ class Metrics:
             "annals_turns", "shards that may be in a transaction at once; +Inf while there is no bound", ()
         )
 
+        self.reader_restarts = Counter(
+            "annals_reader_restarts_total",
+            "times that the process that reads ended, and was started again",
+            registry=registry,
+        )
+
     def sweep(self, kept: Collection[str]) -> None:
         """Forget the gauges of the shards that have left, except of these kinds: nobody else can report them."""
         for labels in [labels for labels in self.left if labels[0] not in kept]:
@@ -127,6 +137,8 @@ class ShardMetrics:
         self._void = metrics.void.labels(kind)
         self._foreign = metrics.foreign.labels(kind)
         self._oversized = metrics.oversized.labels(kind)
+        self._restore_points = metrics.restore_points.labels(kind)
+        self._restores = metrics.restores.labels(kind)
         self._aborts = metrics.aborts.labels(kind)
         self._fences = metrics.fences.labels(kind)
         self._damages = metrics.damages.labels(kind)
@@ -179,6 +191,15 @@ class ShardMetrics:
     def fenced(self) -> None:
         """Count a fence by another writer."""
         self._fences.inc()
+
+    def restore_point(self, oversized: Sequence[str]) -> None:
+        """Count a restore point, and the snapshots that it lacks since they are too large."""
+        self._restore_points.inc()
+        self._oversized.inc(len(oversized))
+
+    def restored(self) -> None:
+        """Count a shard that was opened from a restore point, and is folded in full."""
+        self._restores.inc()
 
     def damaged(self) -> None:
         """Count a damaged store."""

@@ -77,7 +77,7 @@ class Watch:
         try:
             while True:
                 await self._look()
-                self._shards.announce()
+                self._shards.partitions.announce()
                 await asyncio.sleep(INTERVAL_S)
         finally:
             await self._disconnect()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cachetools import LRUCache
 from msgspec import DecodeError
 
+from annals.agents.folding.voids import all_voids
 from annals.agents.ports import Aggregate, Changes, Stored, StoreDamagedError
 
 if TYPE_CHECKING:
@@ -107,6 +108,21 @@ class WorkingSet:
     def is_void(self, cid: bytes | None) -> bool:
         """Whether a CID is that of a void event."""
         return cid is not None and (cid in self._voids or self._store.is_void(cid))
+
+    def stored(self, key: bytes) -> Stored | None:
+        """Return an aggregate as the store has it once the batch is committed; None if it is absent."""
+        if self._encoded is None and self._aggregates:
+            self.encode()
+        found = (self._encoded or {}).get(key)
+        return found if found is not None else self._store.aggregate(key)
+
+    def position(self) -> Position:
+        """Return up to where the store is folded."""
+        return self._store.position()
+
+    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return all void events, by CID."""
+        return dict(all_voids(self._store)) | self._voids
 
     def encode(self) -> None:
         """Encode the batch's aggregates: a state without encoding shows before anything is committed."""

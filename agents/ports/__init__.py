@@ -34,11 +34,14 @@ from annals.agents.ports.reader import (
 from annals.agents.ports.recovery import (
     CopyRecord,
     DeadLetterRecord,
+    KeyAndValue,
     LogRecovery,
     OutcomeRecord,
 )
 from annals.agents.ports.store import (
     LENGTH,
+    VOID_BYTES,
+    VOIDS_BYTES,
     Aggregate,
     Changes,
     CommandEvents,
@@ -60,6 +63,8 @@ from annals.agents.ports.writer import (
 
 __all__ = [
     "LENGTH",
+    "VOIDS_BYTES",
+    "VOID_BYTES",
     "Aggregate",
     "Changes",
     "Clock",
@@ -74,6 +79,7 @@ __all__ = [
     "Headers",
     "JournalError",
     "JournalRecord",
+    "KeyAndValue",
     "LogReader",
     "LogRecovery",
     "LogState",

@@ -41,7 +41,9 @@ class LogState(NamedTuple):
     accepted_until: int = 0
     last_command: RecordAt | None = None
     last_outcome: RecordAt | None = None
+    unsure_until: int = 0
     others: str = ""
+    restore: bytes | None = None
 
 
 class Ends(NamedTuple):

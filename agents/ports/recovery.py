@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from annals.agents.ports.reader import LogReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Sequence
 
     from annals.agents.ports.commands import CommandRecord, Headers
     from annals.agents.ports.reader import LogState
@@ -42,8 +42,18 @@ DeadLetterRecord = tuple[int, "bytes | None", "bytes | None"]
 """A dead letter of a shard's command, whoever wrote it: the offset that it names, key and value."""
 
 
+KeyAndValue = tuple["bytes | None", "bytes | None"]
+
+
 class LogRecovery(LogReader, Protocol):
-    """Commands, outcomes, forwarded copies and dead letters, looked for where they stand."""
+    """Commands, outcomes, forwarded copies, dead letters and restore points, looked for where they stand.
+
+    has_restore_points: whether there is a topic for them; restore_parts, snapshots: key and value of what is in the
+    shard's partitions of `restore` and `snapshots`, whoever wrote it.
+    """
+
+    @property
+    def has_restore_points(self) -> bool: ...
 
     def newest_outcomes(self, seen: LogState) -> AsyncIterator[list[OutcomeRecord]]: ...
     async def command_at(self, offset: int) -> CommandRecord | None: ...
@@ -52,4 +62,6 @@ class LogRecovery(LogReader, Protocol):
     def read_commands(self, start: int, stop: int) -> AsyncIterator[Sequence[CommandRecord]]: ...
     def copies(self, tell: Callable[[str], None]) -> AsyncIterator[list[CopyRecord]]: ...
     def dead_letters(self) -> AsyncIterator[list[DeadLetterRecord]]: ...
-    async def outcomes_of(self, commands: set[tuple[bytes, bytes]]) -> list[OutcomeRecord]: ...
+    def outcomes_of(self, commands: Collection[tuple[bytes, bytes]]) -> AsyncIterator[OutcomeRecord]: ...
+    def restore_parts(self) -> AsyncIterator[list[KeyAndValue]]: ...
+    def snapshots(self) -> AsyncIterator[list[KeyAndValue]]: ...

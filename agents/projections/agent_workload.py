@@ -42,8 +42,9 @@ STATUSES: Final[dict[type, str]] = {
 
 
 def indexes(row: Agent) -> dict[str, list[str]]:
-    """The owner."""
-    return {"owner_id": [row.owner_id]}
+    """The owner; for question 4 what an agent that has room can do. The empty capability is one that all have."""
+    has_room = row.status == "active" and row.room > 0
+    return {"owner_id": [row.owner_id], "capability": ["", *row.capabilities] if has_room else []}
 
 
 # --- Fold ------------------------------------------------------------------------------------------------------------

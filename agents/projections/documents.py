@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from annals.agents.projections.projection import Projection, Row, given_members
+from annals.agents.projections.projection import Projection, Row, given_members, reference
 from annals.schemas.kinds import document as say
 from annals.schemas.values.refs import ref_text
 
@@ -99,4 +99,5 @@ DOCUMENTS: Final = Projection(
     parameters=("owner", "tag", "status", "grantee"),
     indexes=indexes,
     fold=fold,
+    values={"owner": lambda owner: [reference(owner)], "grantee": lambda grantee: [reference(grantee)]},
 )

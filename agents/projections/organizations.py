@@ -39,9 +39,14 @@ STATUSES: Final[dict[type, str]] = {
 
 
 def indexes(row: Organization) -> dict[str, list[str]]:
-    """Words of the names, parent and status."""
+    """Words of the names, parent and status; for question 7 the whole name."""
     parents = [row.parent_id] if row.parent_id else []
-    return {"name": words_of(row.name, row.legal_name), "parent_id": parents, "status": [row.status]}
+    return {
+        "name": words_of(row.name, row.legal_name),
+        "parent_id": parents,
+        "status": [row.status],
+        "whole_name": [row.name.casefold()],
+    }
 
 
 # --- Fold ------------------------------------------------------------------------------------------------------------
@@ -85,4 +90,5 @@ ORGANIZATIONS: Final = Projection(
     parameters=("name", "parent_id", "status"),
     indexes=indexes,
     fold=fold,
+    values={"name": words_of},
 )

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class Person(Row, kw_only=True):
-    """Somebody; `emails` in lower case, verified or not."""
+    """Somebody; `emails` in lower case, verified or not. shared_with: the ids of others who have one of them.
+
+    Who shares an address is found when rows are asked for, since others are in any partition.
+    """
 
     name: str
     preferred_name: str | None = None
@@ -24,6 +27,7 @@ class Person(Row, kw_only=True):
     primary_email: str | None = None
     phone: str | None = None
     status: str = "active"
+    shared_with: list[str] = []
 
 
 STATUSES: Final[dict[type, str]] = {
@@ -82,4 +86,8 @@ PEOPLE_DIRECTORY: Final = Projection(
     parameters=("email", "name"),
     indexes=indexes,
     fold=fold,
+    values={
+        "email": lambda email: [personal_key(email)],
+        "name": lambda names: [personal_key(word) for word in words_of(names)],
+    },
 )

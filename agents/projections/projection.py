@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, TypeVar, dataclass_transform
 
 from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from annals.schemas.messages import Message, Part
 
@@ -64,10 +64,11 @@ class Projection(Generic[R]):
         wanted: the event types that its fold takes, by kind. Others never reach it.
         row: the type of its rows.
         parameters: the query parameters that rows are found by.
-        indexes: query parameter -> the values under which a row is found.
+        indexes: query parameter, or a name that only questions use -> the values under which a row is found.
         fold: changes rows by an event; never refuses. It sees only the rows of its own projection.
         scope: local, one for each partition, asked by gathering; global, one that folds all partitions.
         ranges: query parameters that ask for all values below the given one.
+        values: query parameter -> what makes index values of what was asked; a row is found by all of them.
         is_listed: whether a row is shown; others are what the fold remembers.
     """
 
@@ -80,6 +81,7 @@ class Projection(Generic[R]):
     fold: Callable[[Happened, ProjectionRows[R]], None]
     scope: Literal["local", "global"] = "local"
     ranges: tuple[str, ...] = ()
+    values: Mapping[str, Callable[[str], Sequence[str]]] = field(default_factory=dict)
     is_listed: Callable[[R], bool] = lambda _: True
 
 
@@ -97,3 +99,15 @@ def personal_key(value: str) -> str:
 def words_of(*texts: str | None) -> list[str]:
     """Return the words of names, case folded, each once."""
     return sorted({word for text in texts if text for word in text.casefold().split()})
+
+
+def reference(text: str) -> str:
+    """Return a reference that was given as `kind:id` or `kind/id` as rows have it: `kind/id`. Kinds have neither."""
+    head, colon, name = text.partition(":")
+    return f"{head}/{name}" if colon and "/" not in head else text
+
+
+def moment(time: str) -> str:
+    """Return a time that ends in Z as text that sorts: `…00Z` and `…00.000Z` are one moment, and before `…00.5Z`."""
+    seconds, _, fraction = time.removesuffix("Z").partition(".")
+    return f"{seconds}.{fraction.rstrip('0')}"

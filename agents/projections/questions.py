@@ -5,9 +5,9 @@ Each takes the rows of one read model, or of those that an index found, and retu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from annals.agents.projections.projection import personal_key
+from annals.agents.projections.projection import moment, personal_key, reference
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from annals.agents.projections.projection import Row
 
 R = TypeVar("R", bound="Row")
+
+UNDER_WAY: Final = ("running", "paused")
+CLOSED: Final = ("completed", "skipped")
 
 
 def in_order(rows: Iterable[R]) -> list[R]:
@@ -53,13 +56,7 @@ def policies(rows: Iterable[Any], subject: str, at: str) -> list[Any]:
 
 
 def _is_within(at: str, since: str, until: str | None) -> bool:
-    return _moment(since) <= _moment(at) and (until is None or _moment(at) < _moment(until))
-
-
-def _moment(time: str) -> tuple[str, str]:
-    """A time ending in Z, to compare: `…00Z` and `…00.000Z` are one moment."""
-    seconds, _, fraction = time.removesuffix("Z").partition(".")
-    return seconds, fraction.rstrip("0")
+    return moment(since) <= moment(at) and (until is None or moment(at) < moment(until))
 
 
 def ready_steps(rows: Iterable[Any]) -> list[Any]:
@@ -69,13 +66,22 @@ def ready_steps(rows: Iterable[Any]) -> list[Any]:
 
 def overdue_steps(rows: Iterable[Any], now: str) -> list[Any]:
     """workflow_board: which workflows under way are late, as a whole or in a step that is not closed?"""
-    under_way = (row for row in rows if row.status in {"running", "paused"})
-    return in_order(row for row in under_way if any(_moment(deadline) <= _moment(now) for deadline in _deadlines(row)))
+    return in_order(
+        row for row in rows if row.status in UNDER_WAY and (_is_past(row.deadline, now) or overdue(row, now))
+    )
 
 
-def _deadlines(row: Any) -> list[str]:
-    is_open = (step for step in row.steps.values() if step.status not in {"completed", "skipped"})
-    return [deadline for deadline in (row.deadline, *(step.deadline for step in is_open)) if deadline]
+def overdue(row: Any, now: str) -> list[str]:
+    """Return the open steps of a workflow under way whose deadline, or the workflow's, is past."""
+    if row.status not in UNDER_WAY:
+        return []
+    is_late = _is_past(row.deadline, now)
+    steps = ((name, step) for name, step in row.steps.items() if step.status not in CLOSED)
+    return sorted(name for name, step in steps if is_late or _is_past(step.deadline, now))
+
+
+def _is_past(deadline: str | None, now: str) -> bool:
+    return deadline is not None and moment(deadline) <= moment(now)
 
 
 def agents(rows: Iterable[Any], capabilities: Collection[str]) -> list[Any]:
@@ -89,7 +95,7 @@ def documents(rows: Iterable[Any], tag: str, grantee: str) -> list[Any]:
 
     Those that are public, that are shared with them, or that they own or wrote.
     """
-    reader = grantee.replace(":", "/", 1)
+    reader = reference(grantee)
     published = (row for row in rows if row.status == "published" and tag in row.tags)
     return in_order(row for row in published if _may_read(row, reader))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 from msgspec import UNSET
 from msgspec.structs import replace
 
-from annals.agents.projections.projection import Projection, Row, RowType, given_members
+from annals.agents.projections.projection import Projection, Row, RowType, given_members, moment, reference
 from annals.schemas.kinds import workflow as say
 from annals.schemas.values.refs import ref_text
 
@@ -31,7 +31,10 @@ class BoardStep(RowType, kw_only=True):
 
 
 class Board(Row, kw_only=True):
-    """A workflow; ready: steps that may start. progress: the share of steps that are completed or skipped."""
+    """A workflow; ready: steps that may start. progress: the share of steps that are completed or skipped.
+
+    overdue: open steps whose deadline, or the workflow's, is past at the time when rows are asked for.
+    """
 
     name: str
     definition: str
@@ -39,6 +42,7 @@ class Board(Row, kw_only=True):
     deadline: str | None = None
     steps: dict[str, BoardStep] = {}
     ready: list[str] = []
+    overdue: list[str] = []
     progress: float = 0.0
 
 
@@ -66,7 +70,7 @@ def indexes(row: Board) -> dict[str, list[str]]:
     return {
         "status": [row.status],
         "assignee": sorted({step.assignee for step in row.steps.values() if step.assignee}),
-        "deadline_before": sorted(deadline for deadline in deadlines if deadline),
+        "deadline_before": sorted(moment(deadline) for deadline in deadlines if deadline),
     }
 
 
@@ -146,5 +150,6 @@ WORKFLOW_BOARD: Final = Projection(
     parameters=("status", "assignee", "deadline_before"),
     indexes=indexes,
     fold=fold,
+    values={"assignee": lambda assignee: [reference(assignee)], "deadline_before": lambda time: [moment(time)]},
     ranges=("deadline_before",),
 )

@@ -3,22 +3,43 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
+from annals.agents.reading.found import ShardNumbers
+from annals.agents.reading.gathering.gather import why_behind
+from annals.agents.reading.kept_snapshots import KeptSnapshots
+from annals.agents.reading.pace import Pace
+from annals.agents.reading.ports import VersionMissingError
+from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
 from annals.agents.reading.queries.find import find
+from annals.agents.reading.queries.run import last_before, run_from
+from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from annals.agents.reading.ports import EventFilter, EventPage, FoundAggregate, FoundEvent, FoundState, ReadView
+    from annals.agents.ports import Clock
+    from annals.agents.reading.found import (
+        EventFilter,
+        EventPage,
+        FoundAggregate,
+        FoundEvent,
+        FoundState,
+        JournalRun,
+        KeptSnapshot,
+        RowPage,
+        ShardStatus,
+    )
+    from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
     from annals.agents.reading.states import States
 
-    FoundRows = tuple[list[tuple[bytes, dict[str, Any]]], bool]
-    AskRows = Callable[[ReadView, str, int, Mapping[str, str], bytes | None, int], FoundRows]
+    AskRows = Callable[[ReadView, Place, str, int, Mapping[str, str], bytes | None, int], RowPage]
 
 T = TypeVar("T")
 
@@ -26,10 +47,13 @@ T = TypeVar("T")
 class Answers(ABC):
     """The questions of the `ReadingShard` port."""
 
-    def __init__(self, place: Place, states: States, ask_rows: AskRows | None) -> None:
-        """Take whose rows these are, and how states and rows of projections are read."""
+    def __init__(self, place: Place, states: States, ask_rows: AskRows | None, clock: Clock) -> None:
+        """Take whose rows these are, how states and rows of projections are read, and the clock."""
         self._place = place
+        self._clock = clock
         self._states = states
+        self._kept = KeptSnapshots(states.parts, states.version)
+        self._pace = Pace()
         self._ask_rows = ask_rows
 
     @property
@@ -41,6 +65,18 @@ class Answers(ABC):
     def partition(self) -> int:
         """The journal partition."""
         return self._place.partition
+
+    @abstractmethod
+    def status(self) -> ShardStatus:
+        """Return where the shard stands."""
+
+    @abstractmethod
+    def _offset(self) -> int:
+        """Return the offset below which everything is read."""
+
+    @abstractmethod
+    def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
+        """Write rows that no follower folds, beside the batches."""
 
     @abstractmethod
     async def _ask(self, question: Callable[[ReadView], T], *, in_thread: bool = True) -> T:
@@ -57,7 +93,7 @@ class Answers(ABC):
         """Return an aggregate now, at a version, or by the events up to a time (inclusive); None if there is none."""
         key = aggregate_id.encode()
         return await self._ask(
-            lambda view: of_aggregates.state(view, self._place, self._states, key, version, at),
+            lambda view: of_aggregates.state(view, self._place, self._states, self._kept, key, version, at),
             in_thread=version is not None or at is not None,
         )
 
@@ -76,6 +112,14 @@ class Answers(ABC):
             lambda view: find(view, self._place, wanted, start=start, descending=descending, limit=limit)
         )
 
+    async def events_from(self, offset: int, limit: int) -> JournalRun:
+        """Return the next events that count, from an offset on."""
+        return await self._ask(lambda view: run_from(view, self._place, offset, limit))
+
+    async def last_before(self, offset: int) -> bytes | None:
+        """Return the CID of the last event that counts below an offset; None if there is none."""
+        return await self._ask(lambda view: last_before(view, offset), in_thread=False)
+
     async def by_cid(self, cid: bytes) -> FoundEvent | None:
         """Return the event of a CID."""
         return await self._ask(lambda view: of_events.by_cid(view, self._place, cid), in_thread=False)
@@ -86,19 +130,51 @@ class Answers(ABC):
         """Return aggregates by id, behind `after`, and whether there were no more; since, until: of the last event."""
         return await self._ask(
             lambda view: of_aggregates.aggregates(
-                view, self._states, status=status, since=since, until=until, behind=after, limit=limit
+                view, self._states, self._kept, status=status, since=since, until=until, behind=after, limit=limit
             )
         )
 
+    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots, the newest last."""
+        return await self._ask(lambda view: self._kept.listed(view, aggregate_id.encode()))
+
+    async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
+        """Keep the state that an aggregate has now; None if there is no such aggregate."""
+        key = aggregate_id.encode()
+        found = await self._ask(lambda view: of_aggregates.newest(view, self._place, self._states, self._kept, key))
+        if found is None:
+            return None
+        kept, rows = self._kept.rows_of(*found, recorded_at(self._clock.now()))
+        self._write(rows)
+        return kept
+
+    async def drop_snapshot(self, aggregate_id: str, version: int) -> bool:
+        """Remove a kept snapshot; False if there was none."""
+        rows = await self._ask(lambda view: self._kept.removal(view, aggregate_id.encode(), version), in_thread=False)
+        if rows:
+            self._write(rows)
+        return bool(rows)
+
+    async def numbers(self) -> ShardNumbers:
+        """Return what the partition has."""
+        pace = self._pace.measure(self._clock.monotonic())
+        return ShardNumbers(*await self._ask(of_aggregates.numbers), *pace)
+
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
-    ) -> FoundRows:
-        """Return rows of a local projection by its indexes: (key, row), and whether there were no more.
+    ) -> RowPage:
+        """Return rows of a projection by its indexes (all must hold), behind the key `after`.
 
         Raises:
-            LookupError: there is no such projection here.
+            VersionMissingError: this version of the projection is not here.
         """
         ask_rows = self._ask_rows
         if ask_rows is None:
-            raise LookupError(f"there is no projection {projection!r} here")
-        return await self._ask(lambda view: ask_rows(view, projection, version, index, after, limit))
+            raise VersionMissingError(f"there is no projection {projection!r} here")
+        read_until = self._offset()
+        page = await self._ask(lambda view: ask_rows(view, self._place, projection, version, index, after, limit))
+        reason = why_behind(self.status(), follower_name(projection, version))
+        if reason is not None or page.stale is not None:
+            return replace(page, stale=reason or page.stale)
+        # Behind the last record are markers alone.
+        return replace(page, position=page.position._replace(offset=max(page.position.offset, read_until)))

@@ -1,18 +1,17 @@
-"""The event index: every event that counts, by aggregate, offset, type, time, correlation, command, actor and CID.
+"""The event index: every event that counts, by all that it is asked for: aggregate, offset, type, time, CID and others.
 
 All other followers rest on it: they catch up from its rows, and the reader's rule goes on from its chain ends.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from libipld import encode_dag_cbor
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reading.layout import (
     ABSENT,
     ACTORS,
     AGGREGATES,
+    CAUSATIONS,
     COMMANDS,
     CORRELATIONS,
     EVENTS,
@@ -32,36 +31,42 @@ from annals.agents.reading.layout import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from annals.agents.reading.overlay import Overlay
     from annals.agents.reading.ports import Rows
     from annals.schemas.journal_reader import Counted
+
+
+KNOWN_PREFIXES: Final = 1_000
 
 
 class EventIndex:
     """Indexes events. Its position is the shard's, its version the store's format."""
 
-    def fold(self, events: Sequence[Counted[Any]], rows: Rows) -> None:
-        """Add events to all indexes. `last` of an aggregate's first event here is its row before them."""
-        put = rows.put
+    def __init__(self) -> None:
+        """Know no texts yet."""
+        self._prefixes: dict[tuple[bytes, str], bytes] = {}
+
+    def fold(self, events: Sequence[Counted[Any]], blocks: Sequence[bytes], rows: Overlay) -> None:
+        """Add events and their blocks to all indexes. `last` of an aggregate's first event is its row before them."""
+        changes = rows.changes
         ends: dict[bytes, AggregateRow] = {}
         times: dict[int, tuple[str, str]] = {}
-        for counted in events:
+        for counted, block in zip(events, blocks, strict=True):
             event, key, cid = counted.event, counted.key, counted.cid
-            # Canonical (`read_block` has compared it), so that these are the bytes that are in the journal.
-            block = encode_dag_cbor(event)
             offset = number(counted.offset)
             place = len(key).to_bytes(LENGTH, "big") + key + number(event["version"])
-            put(EVENTS + place, offset + cid + block)
-            put(OFFSETS + offset, place)
-            put(HASHES + cid[HASH] + offset, b"")
-            for space, text in (
-                (TYPES, event["type"]),
-                (CORRELATIONS, event["correlation_id"]),
-                (COMMANDS, event["command_id"]),
-                (ACTORS, event["actor"]),
-            ):
-                if text is not None:
-                    encoded = text.encode()
-                    put(space + len(encoded).to_bytes(LENGTH, "big") + encoded + offset, b"")
+            changes[EVENTS + place] = offset + cid + block
+            changes[OFFSETS + offset] = place
+            changes[HASHES + cid[HASH] + offset] = b""
+            changes[self._prefix(TYPES, event["type"]) + offset] = b""
+            command = _text(event["command_id"])
+            changes[COMMANDS + command + offset] = b""
+            is_first = event["correlation_id"] == event["command_id"]
+            changes[CORRELATIONS + (command if is_first else _text(event["correlation_id"])) + offset] = b""
+            if event["causation_id"] is not None:
+                changes[CAUSATIONS + _text(event["causation_id"]) + offset] = b""
+            if event["actor"] is not None:
+                changes[self._prefix(ACTORS, event["actor"]) + offset] = b""
             at = event["recorded_at"]
             end = ends.get(key) or counted.last
             first_at = at if end is ABSENT else end.first_at
@@ -69,9 +74,23 @@ class EventIndex:
             least, greatest = times.get(counted.offset // TIMES_BLOCK, (at, at))
             times[counted.offset // TIMES_BLOCK] = min(least, at), max(greatest, at)
         for key, end in ends.items():
-            put(AGGREGATES + key, encode_aggregate(end))
+            changes[AGGREGATES + key] = encode_aggregate(end)
         for block_number, span in times.items():
             _widen(rows, block_number, *span)
+
+    def _prefix(self, space: bytes, text: str) -> bytes:
+        """Return the prefix of a text of which there are few."""
+        known = self._prefixes.get((space, text))
+        if known is None:
+            if len(self._prefixes) >= KNOWN_PREFIXES:
+                self._prefixes.clear()
+            known = self._prefixes[space, text] = space + _text(text)
+        return known
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(LENGTH, "big") + encoded
 
 
 def _widen(rows: Rows, block_number: int, least: str, greatest: str) -> None:

@@ -13,6 +13,7 @@ from annals.agents.reading.event_index import EventIndex
 from annals.agents.reading.layout import (
     ABSENT,
     AGGREGATES,
+    CARRIED,
     EVENTS,
     OFFSETS,
     POSITION,
@@ -21,21 +22,33 @@ from annals.agents.reading.layout import (
     decode_aggregate,
     encode_follower,
     encode_position,
+    event_key,
     follower_key,
+    number,
     offset_key,
     read_follower,
     read_position,
 )
+from annals.agents.reading.layout import (
+    number as numbered,
+)
 from annals.agents.reading.overlay import Overlay
+from annals.agents.reading.ports import FollowedRecord
+from annals.agents.reading.projecting import remove_rows_of
+from annals.agents.reading.queries.run import encode_carried
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from annals.agents.ports import JournalRecord
-    from annals.agents.reading.ports import Follower, ReadingStore, ReadView
+    from annals.agents.reading.ports import (
+        Follower,
+        ReadingStore,
+        ReadView,
+    )
     from annals.schemas.journal_reader import ChainEnd
 
 CATCH_UP_EVENTS: Final = 500
@@ -45,8 +58,9 @@ DROPPED_ROWS: Final = 10_000
 class ReadingFold:
     """Folds one journal partition into a reading store.
 
-    position: up to where the journal was read; stale: follower -> why its rows are behind; counts: events, void and
-    foreign records. Followers that are behind catch up from the event index, and join where the shard stands.
+    position: up to where the journal was read; stale: follower -> why its rows are behind; failed: those that stand at
+    an event on which they failed; counts: events, void and foreign records. Followers that
+    are behind catch up from the event index, and join where the shard stands.
     """
 
     def __init__(
@@ -64,27 +78,32 @@ class ReadingFold:
         self.position = read_position(store)
         self.counts: Counter[str] = Counter()
         self.stale: dict[str, str] = {}
-        self._failed: set[str] = set()
+        self.failed: set[str] = set()
         self._offsets = {name: self._begin(follower) for name, follower in self._followers.items()}
         self._note_behind()
 
-    def apply(self, records: Sequence[JournalRecord]) -> None:
+    def apply(self, records: Sequence[JournalRecord | FollowedRecord]) -> None:
         """Fold records in the order of the journal; those that were folded already are passed over.
 
         Raises:
             GapError: events are missing before a record; everything before it is written.
             StoreError: the store cannot be read or written; nothing of these records is.
         """
-        rows, counted, counts = Overlay(self._store), [], Counter[str]()
+        rows, counts = Overlay(self._store), Counter[str]()
+        counted: list[Counted[Any]] = []
+        blocks: list[bytes] = []
         last, gap = None, None
         try:
             self._look_up(records)
             for record in records:
                 if record.offset < self.position.offset:
                     continue
-                found = self._reader.read(*record)
+                found = self._reader.read(record.offset, record.key, record.value)
                 if type(found) is Counted:
                     counted.append(found)
+                    blocks.append(record.value or b"")  # it counts: its value is its canonical block
+                    if type(record) is FollowedRecord and record.carried:
+                        rows.put(CARRIED + number(record.offset), encode_carried(record.carried))
                     self._ends[found.key] = KeptEnd(found.event["version"], found.cid)
                 elif type(found) is Void:
                     self._voids.add(found.cid)
@@ -97,6 +116,7 @@ class ReadingFold:
                     counts["foreign"] += 1
                 last = record
             if last is not None:
+                self._index.fold(counted, blocks, rows)
                 self._write(rows, counted, _behind(last))
                 counts["events"] += len(counted)
                 self.counts += counts
@@ -109,7 +129,7 @@ class ReadingFold:
     def catch_up(self) -> bool:
         """Hand the next events to a follower that is behind; False when none is that could go on."""
         for name, offset in self._offsets.items():
-            if offset < self.position.offset and name not in self._failed:
+            if offset < self.position.offset and name not in self.failed:
                 events = self._events_from(offset)
                 rows = Overlay(self._store)
                 behind = events[-1].offset + 1 if len(events) == CATCH_UP_EVENTS else self.position.offset
@@ -122,14 +142,56 @@ class ReadingFold:
 
     def resume(self, name: str) -> None:
         """Let a follower that failed try the same event again."""
-        self._failed.discard(name)
+        self.failed.discard(name)
         self._note_behind()
 
+    def follow(self, followers: Sequence[Follower], dropped: Mapping[str, Sequence[bytes]]) -> None:
+        """Have other followers than before: new ones catch up, others rest where they are.
+
+        dropped: those whose positions go, with the prefixes of their rows, which go too.
+        """
+        for name, spaces in dropped.items():
+            _drop(self._store, spaces)
+            self._store.apply({follower_key(name): None})
+        followed = {follower.name: follower for follower in followers}
+        for name, follower in followed.items():
+            known = self._followers.get(name)
+            if known is None or known.version != follower.version or name in dropped:
+                self.failed.discard(name)
+                self._offsets[name] = self._begin(follower)
+        self._followers = followed
+        self._offsets = {name: self._offsets[name] for name in followed}
+        self.failed &= followed.keys()
+        self.stale = {name: reason for name, reason in self.stale.items() if name in followed}
+        self._note_behind()
+
+    def known(self) -> list[str]:
+        """Return the names of all followers that have a position in the store, followed or not."""
+        return [key[len(POSITION) :].decode() for key, _ in self._store.range(POSITION + b"\0", after(POSITION))]
+
+    def refold(self, name: str, aggregate_id: str, number: int) -> None:
+        """Build one aggregate's rows of a projection anew, from its events up to the projection's position.
+
+        number: of the rebuild; what has this number or a lower one was done before.
+        """
+        follower, key = self._followers.get(name), aggregate_id.encode()
+        done = follower_key(f"{name}/aggregates")
+        if follower is None or int.from_bytes(self._store.get(done) or b"", "big") >= number:
+            return
+        rows = Overlay(self._store)
+        remove_rows_of(aggregate_id, follower.spaces, rows)
+        with self._store.view() as view:
+            found = list(view.range(event_key(key, 0), event_key(key, 2**63)))
+        counted = [self._counted(place[len(EVENTS) :], value) for place, value in found]
+        folded = [event for event in counted if event.offset < self._offsets[name]]
+        rows.put(done, numbered(number))
+        if self._hand(follower, folded, rows, self._offsets[name]) == self._offsets[name]:
+            self._store.apply(rows.changes)
+
     def _write(self, rows: Overlay, counted: list[Counted[Any]], position: Position) -> None:
-        self._index.fold(counted, rows)
         offsets = dict(self._offsets)
         for name, follower in self._followers.items():
-            if offsets[name] == self.position.offset and name not in self._failed:
+            if offsets[name] == self.position.offset and name not in self.failed:
                 offsets[name] = self._hand(follower, counted, rows, position.offset)
         rows.put(POSITION, encode_position(position))
         self._store.apply(rows.changes)
@@ -161,9 +223,9 @@ class ReadingFold:
                 raise
             except Exception as error:  # noqa: BLE001 - as above
                 event = counted.event
-                self._failed.add(follower.name)
+                self.failed.add(follower.name)
                 self.stale[follower.name] = (
-                    f"{follower.name} version {follower.version} failed on {event['type']} of {self._kind} "
+                    f"{follower.name} failed on {event['type']} of {self._kind} "
                     f"{event['aggregate_id']!r} version {event['version']}, partition {self._partition}, offset "
                     f"{counted.offset}, {cid_text(counted.cid)}: {type(error).__name__}"
                 )
@@ -193,14 +255,14 @@ class ReadingFold:
 
     def _note_behind(self) -> None:
         for name, offset in self._offsets.items():
-            if name in self._failed:
+            if name in self.failed:
                 continue
             if offset < self.position.offset:
                 self.stale[name] = f"catching up: at offset {offset} of {self.position.offset}"
             else:
                 self.stale.pop(name, None)
 
-    def _look_up(self, records: Sequence[JournalRecord]) -> None:
+    def _look_up(self, records: Sequence[JournalRecord | FollowedRecord]) -> None:
         """Read where the chains of all records end, at once: one by one takes a fifth of the whole fold."""
         keys = list({record.key for record in records if record.key is not None})
         rows = self._store.get_many([AGGREGATES + key for key in keys])
@@ -215,7 +277,7 @@ class ReadingFold:
         return cid is not None and (cid in self._voids or self._store.get(VOIDS + cid) is not None)
 
 
-def _behind(record: JournalRecord) -> Position:
+def _behind(record: JournalRecord | FollowedRecord) -> Position:
     cid = cid_of(record.value) if record.value is not None else b""
     return Position(record.offset + 1, record.offset, cid)
 

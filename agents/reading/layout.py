@@ -8,9 +8,11 @@ r"""Key spaces of a reading store, the same for every store, and versioned (`FOR
     o <offset>         the key of the event there, without its `e`
     a <id>             an aggregate: version, offset of its last event, bytes of its blocks (8 each), head (36),
                        first_at and last_at (27 each)
-    t <type> <offset>  events by type; r: by correlation id, c: by command id, u: by actor. No value
+    t <type> <offset>  events by type; r: by correlation id, k: by causation id, c: by command id, u: by actor. No value
     m <block>          1,000 offsets: least and greatest recorded_at (27 each)
     h <hash> <offset>  events by the first 8 bytes of their CID's digest. No value
+    P, I               rows of projections and their indexes (`annals.agents.reading.projecting`)
+    x <offset>         headers that are carried to subscribers (MessagePack), where an event has any
     s <id>             a state: version (8), its impersonal part; y <id>: its personal part
 
 Numbers are big-endian. Text that is followed by something has its length (4) before it: any character may be in it.
@@ -26,13 +28,14 @@ from annals.agents.ports import Position
 if TYPE_CHECKING:
     from annals.agents.reading.ports import ReadView
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 NUMBER: Final = 8
 CID: Final = 36
 TIME: Final = 27
 LENGTH: Final = 4
 TIMES_BLOCK: Final = 1_000
 HASH: Final = slice(4, 12)
+JOURNAL: Final = slice(-4, None)
 
 IDENTITY_KEY: Final = b"\x01"
 POSITION: Final = b"p"
@@ -43,9 +46,11 @@ AGGREGATES: Final = b"a"
 TYPES: Final = b"t"
 TIMES: Final = b"m"
 CORRELATIONS: Final = b"r"
+CAUSATIONS: Final = b"k"
 COMMANDS: Final = b"c"
 ACTORS: Final = b"u"
 HASHES: Final = b"h"
+CARRIED: Final = b"x"
 STATES: Final = b"s"
 PERSONAL: Final = b"y"
 

@@ -6,6 +6,7 @@ else. Personal are the members whose type says so (`annals.schemas.values.constr
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin, get_type_hints
 
 import msgspec
@@ -13,6 +14,8 @@ import msgspec
 from annals.schemas.values.constraints import PERSONAL
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from annals.agents.deciding.decider import Decider
 
 
@@ -26,14 +29,17 @@ class StateParts:
         names = state.__struct_fields__
         self.personal = tuple(name for name in names if _is_personal(hints[name]))
         self._public = tuple(name for name in names if name not in self.personal)
+        parts = (*self._public, *self.personal)
+        self._order = tuple(parts.index(name) for name in names)
+        self._public_of, self._personal_of = _members(self._public), _members(self.personal)
         self._encode = msgspec.msgpack.Encoder().encode
         self._decode_public = _decoder([hints[name] for name in self._public])
         self._decode_personal = _decoder([hints[name] for name in self.personal])
 
     def split(self, state: Any) -> tuple[bytes, bytes | None]:
         """Return a state's impersonal part and its personal one; None where the kind has nothing personal."""
-        public = self._encode([getattr(state, name) for name in self._public])
-        return public, self._encode([getattr(state, name) for name in self.personal]) if self.personal else None
+        public = self._encode(self._public_of(state))
+        return public, self._encode(self._personal_of(state)) if self.personal else None
 
     def status(self, public: bytes) -> str:
         """Return the status in an impersonal part."""
@@ -46,12 +52,19 @@ class StateParts:
         Raises:
             msgspec.DecodeError: they are none of this kind's states.
         """
-        members = dict(zip(self._public, self._decode_public.decode(public), strict=True))
+        values = self._decode_public.decode(public)
         if self.personal:
             if personal is None:
                 raise msgspec.DecodeError("the personal part is missing")
-            members |= zip(self.personal, self._decode_personal.decode(personal), strict=True)
-        return self._state(**members)
+            values += self._decode_personal.decode(personal)
+        return self._state(*map(values.__getitem__, self._order))
+
+
+def _members(names: tuple[str, ...]) -> Callable[[Any], Sequence[Any]]:
+    """Return what returns members of a state, in the order of their names; attrgetter takes a third of the time."""
+    if len(names) > 1:
+        return attrgetter(*names)
+    return lambda state: [getattr(state, name) for name in names]
 
 
 def _decoder(hints: list[Any]) -> msgspec.msgpack.Decoder[Any]:

@@ -5,17 +5,38 @@ Keys and values are bytes. A key space begins with the prefix of its follower, s
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from datetime import datetime
 
     from annals.agents.ports import JournalRecord, StoreDamagedError
+    from annals.agents.reading.found import (
+        EventFilter,
+        EventPage,
+        FoundAggregate,
+        FoundEvent,
+        FoundState,
+        JournalRun,
+        KeptSnapshot,
+        RowPage,
+        ShardNumbers,
+        ShardStatus,
+    )
     from annals.schemas.journal_reader import Counted
+
+
+class FollowedRecord(NamedTuple):
+    """A record of the journal as a reading shard takes it: with the headers that are carried to subscribers."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    carried: Sequence[tuple[str, bytes]] = ()
 
 
 class BrokenChainError(Exception):
@@ -28,6 +49,10 @@ class UnreadableEventError(Exception):
 
 class NotReadyError(Exception):
     """The shard's store is not open; the message says why. Ask again later."""
+
+
+class VersionMissingError(LookupError):
+    """The rows of this projection, or of this version of it, are not here; the message names it."""
 
 
 class ReadView(Protocol):
@@ -62,6 +87,9 @@ class ReadingStore(ReadView, Protocol):
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write rows (None: remove) in one write batch: all of them, or none."""
 
+    def size_bytes(self) -> int:
+        """Return the bytes of its files."""
+
     def close(self) -> None:
         """Close it."""
 
@@ -93,6 +121,16 @@ class ReadingStores(Protocol):
     async def close(self, store: ReadingStore) -> None: ...
 
 
+class ReadingTelemetry(Protocol):
+    """What counts what befalls a reading shard."""
+
+    def damaged(self) -> None:
+        """Count a store that was damaged."""
+
+    def chain_broken(self) -> None:
+        """Count that something read was not what the journal had."""
+
+
 class JournalPartition(Protocol):
     """The journal partition that a reading shard follows, asked for what its source does not tell."""
 
@@ -103,88 +141,17 @@ class JournalPartition(Protocol):
         """Return the committed record at an offset; None if there is none."""
 
 
-class ShardPosition(NamedTuple):
-    """The journal position that an answer rests on: all events that count below `offset`, the next one to be read."""
+class Journals(Protocol):
+    """All journal partitions that global projections follow, by kind and partition."""
 
-    kind: str
-    partition: int
-    offset: int
+    async def bounds(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """Return of each partition the first offset that is still there, and the last stable one."""
 
+    async def record_at(self, where: tuple[str, int], offset: int) -> JournalRecord | None:
+        """Return the committed record at an offset; None if there is none."""
 
-class ShardStatus(Struct, frozen=True):
-    """Where a reading shard stands.
-
-    phase: opening, reading, stopped or closed; reason: why it is not reading. end: where the journal ended when it was
-    last asked; reached: whether it has read up to the end that the journal had when it was opened. lag_s: the age of
-    the oldest event that was not read, 0 when there is none. stale: follower name -> why its rows are behind.
-    """
-
-    kind: str
-    partition: int
-    phase: str
-    reason: str
-    offset: int
-    end: int
-    reached: bool
-    lag_s: float
-    stale: dict[str, str]
-
-
-class FoundEvent(Struct, frozen=True):
-    """One event that counts: its block as it is in the journal, read again and its CID computed anew."""
-
-    event: dict[str, Any]
-    block: bytes
-    cid: bytes
-    partition: int
-    offset: int
-
-
-class FoundState(Struct, frozen=True):
-    """An aggregate at a version: `state` has DOMAIN's fields by name, as JSON types."""
-
-    kind: str
-    aggregate_id: str
-    version: int
-    head: bytes
-    status: str
-    recorded_at: str
-    state: dict[str, Any]
-    position: ShardPosition
-
-
-class FoundAggregate(Struct, frozen=True):
-    """An aggregate in a list; block_bytes: of all its blocks."""
-
-    aggregate_id: str
-    version: int
-    head: bytes
-    status: str
-    first_at: str
-    last_at: str
-    block_bytes: int
-    snapshot_version: int | None
-
-
-class EventFilter(Struct, frozen=True):
-    """Which events are wanted; None: any. since (inclusive) and until (exclusive) compare `recorded_at`."""
-
-    types: tuple[str, ...] = ()
-    correlation_id: str | None = None
-    causation_id: str | None = None
-    command_id: str | None = None
-    actor: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-
-
-class EventPage(Struct, frozen=True):
-    """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more."""
-
-    events: list[FoundEvent]
-    next_offset: int
-    is_end: bool
-    position: ShardPosition
+    def records(self, where: tuple[str, int], start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
+        """Yield the committed records from `start` to below `end`, some at a time."""
 
 
 class ReadingShard(Protocol):
@@ -228,10 +195,47 @@ class ReadingShard(Protocol):
     ) -> tuple[list[FoundAggregate], bool]:
         """Return aggregates by id, behind `after`, and whether there were no more; since, until: of the last event."""
 
+    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots, the newest last."""
+
+    async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
+        """Keep the state that an aggregate has now; None if there is no such aggregate."""
+
+    async def drop_snapshot(self, aggregate_id: str, version: int) -> bool:
+        """Remove a kept snapshot; False if there was none."""
+
+    async def numbers(self) -> ShardNumbers:
+        """Return what the partition has."""
+
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
-    ) -> tuple[list[tuple[bytes, dict[str, Any]]], bool]:
-        """Return rows of a local projection by its indexes: (key, row), and whether there were no more."""
+    ) -> RowPage:
+        """Return rows of a projection by its indexes (all must hold), behind the key `after`.
+
+        Raises:
+            VersionMissingError: this version of the projection is not here.
+        """
+
+
+class JournalSource(Protocol):
+    """What follows a journal through its reading shard, in this process: the shard judges, others copy."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def partition(self) -> int: ...
+    def status(self) -> ShardStatus: ...
+    async def until_offset(self, offset: int, deadline: float) -> bool:
+        """Wait until everything below an offset is read; False when it did not come. deadline: monotonic seconds."""
+
+    async def until_behind(self, offset: int) -> None:
+        """Wait until a record at an offset, or a later one, is read."""
+
+    async def events_from(self, offset: int, limit: int) -> JournalRun:
+        """Return the next events that count, from an offset on; what copies the journal reads all of it so."""
+
+    async def last_before(self, offset: int) -> bytes | None:
+        """Return the CID of the last event that counts below an offset; None if there is none."""
 
 
 class Reading(Protocol):
@@ -273,3 +277,17 @@ class Members(Protocol):
 
     def owner(self, kind: str, partition: int) -> Member | None:
         """Return who has a partition; None while nobody is known to."""
+
+
+class Shards(Protocol):
+    """The reading shard of any aggregate, here or with another member: its partition is of the topic's count."""
+
+    def of(self, kind: str, aggregate_id: str) -> ReadingShard:
+        """Return the shard that an aggregate is in.
+
+        Raises:
+            NotReadyError: nobody is known to have it.
+        """
+
+    def all(self) -> Sequence[ReadingShard]:
+        """Return the shards of all partitions of all kinds."""

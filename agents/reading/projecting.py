@@ -2,15 +2,19 @@
 
 Keys below `P`: name, version and the row's key. Below `I`: name, version, index, value and the row's key. A text ends
 with two zero bytes, and a zero byte within it is followed by 255: no text's key is the prefix of another's.
+
+A row's value begins with a byte that tells whether it is shown, and goes on as a map by column: a release that does not
+have a version any more can still answer with its rows.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 
 from annals.agents.projections.projection import Happened, Projection, Row
+from annals.agents.reading.layout import after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,25 +26,88 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Row)
 
+ROWS: Final = b"P\0\0"
+INDEXES: Final = b"I\0\0"
+END: Final = b"\0\0"
+LISTED: Final = b"\x01"
+HIDDEN: Final = b"\x00"
+
 
 def key_of(*texts: str) -> bytes:
     """Return a key, or the prefix of keys, of texts."""
-    return b"".join(text.encode().replace(b"\0", b"\0\xff") + b"\0\0" for text in texts)
+    return b"".join(text.encode().replace(b"\0", b"\0\xff") + END for text in texts)
 
 
 def texts_of(key: bytes) -> tuple[str, ...]:
     """Return the texts of a whole key. A zero byte within a text is never followed by another one."""
-    return tuple(text.replace(b"\0\xff", b"\0").decode() for text in key.split(b"\0\0")[:-1])
+    return tuple(text.replace(b"\0\xff", b"\0").decode() for text in key.split(END)[:-1])
 
 
 def row_key(projection: Projection[Any], key: RowKey) -> bytes:
     """Return where a row is."""
-    return key_of("P", projection.name, str(projection.version), *key)
+    return row_space(projection.name, projection.version) + key_of(*key)
 
 
 def index_key(projection: Projection[Any], index: str, value: str, key: RowKey = ()) -> bytes:
     """Return where an index entry is; without the row's key: the prefix of all entries of a value."""
-    return key_of("I", projection.name, str(projection.version), index, value, *key)
+    return index_space(projection.name, projection.version, index, value, *key)
+
+
+def row_space(name: str, version: int) -> bytes:
+    """Return the prefix of all rows of a version."""
+    return ROWS + key_of(name, str(version))
+
+
+def index_space(name: str, version: int, *texts: str) -> bytes:
+    """Return the prefix of all index entries of a version, of one of its indexes, or of a value in that."""
+    return INDEXES + key_of(name, str(version), *texts)
+
+
+def follower_name(name: str, version: int) -> str:
+    """Return the name of a version's follower: each version has a position of its own, so that both can be there."""
+    return f"{name}/{version}"
+
+
+def version_in(follower: str) -> tuple[str, int] | None:
+    """Return the projection and the version of a follower's name; None for a follower that is no projection."""
+    name, slash, version = follower.rpartition("/")
+    return (name, int(version)) if slash and version.isdecimal() else None
+
+
+def spaces_of(name: str, version: int) -> tuple[bytes, bytes]:
+    """Return the prefixes of everything that a version has in a store."""
+    return row_space(name, version), index_space(name, version)
+
+
+def spaces_of_follower(follower: str) -> tuple[bytes, ...]:
+    """Return the prefixes of everything that a projection's follower has in a store, by the follower's name."""
+    known = version_in(follower)
+    return spaces_of(*known) if known else ()
+
+
+def remove_rows_of(aggregate_id: str, spaces: Sequence[bytes], rows: Rows) -> None:
+    """Remove an aggregate's rows, listed or not, and their index entries."""
+    row_prefix, index_prefix = spaces
+    keys = []
+    for key, value in rows.range(row_prefix, after(row_prefix)):
+        if msgspec.msgpack.decode(memoryview(value)[1:], type=_Whose).aggregate_id == aggregate_id:
+            rows.delete(key)
+            keys.append(key[len(row_prefix) :])
+    gone = tuple(keys)
+    for key, _ in rows.range(index_prefix, after(index_prefix)) if gone else ():
+        if key.endswith(gone) and key_behind_value(key[len(index_prefix) :]) in gone:
+            rows.delete(key)
+
+
+def key_behind_value(entry: bytes) -> bytes:
+    """Return the row's key of an index entry: what stands behind the index and the value."""
+    return entry.split(END, 2)[2]
+
+
+class _Whose(msgspec.Struct):
+    """Of a row, the aggregate that it tells of."""
+
+    aggregate_id: str
 
 
 class KeptRows(Generic[R]):
@@ -54,7 +121,7 @@ class KeptRows(Generic[R]):
     def get(self, *key: str) -> R | None:
         """Return a row; None if there is none."""
         value = self._rows.get(row_key(self._projection, key))
-        return None if value is None else self._decoder.decode(value)
+        return None if value is None else self._decoder.decode(memoryview(value)[1:])
 
     def put(self, row: R, *key: str) -> None:
         """Set a row and its index entries; entries that no longer hold go."""
@@ -63,7 +130,8 @@ class KeptRows(Generic[R]):
             self._rows.delete(entry)
         for entry in sorted(new - old):
             self._rows.put(entry, b"")
-        self._rows.put(row_key(self._projection, key), msgspec.msgpack.encode(row))
+        flag = LISTED if self._projection.is_listed(row) else HIDDEN
+        self._rows.put(row_key(self._projection, key), flag + msgspec.msgpack.encode(row))
 
     def delete(self, *key: str) -> None:
         """Remove a row and its index entries."""
@@ -79,21 +147,26 @@ class KeptRows(Generic[R]):
 
 
 class ProjectionFollower(Generic[R]):
-    """Folds the events that a projection wants; passes by all others."""
+    """Folds the events that a projection wants; passes by all others (the `Follower` port)."""
 
-    def __init__(self, projection: Projection[R], deciders: Mapping[str, Decider[Any]]) -> None:
+    def __init__(self, projection: Projection[R], deciders: Mapping[str, Decider[Any]], rebuilds: int = 0) -> None:
+        """Take the projection, who reads its kinds' events, and how often its rows were asked to be built anew."""
         self._projection = projection
         self._deciders = deciders
+        self._types = {
+            kind: frozenset(message.__name__ for message in wanted) for kind, wanted in projection.wanted.items()
+        }
+        self.version: Final = rebuilds
 
     @property
     def name(self) -> str:
         """Names its position."""
-        return self._projection.name
+        return follower_name(self._projection.name, self._projection.version)
 
     @property
-    def version(self) -> int:
-        """Another version begins anew."""
-        return self._projection.version
+    def spaces(self) -> tuple[bytes, bytes]:
+        """The prefixes of its rows and of their index entries."""
+        return spaces_of(self._projection.name, self._projection.version)
 
     def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:  # noqa: ARG002 - of the port
         """Change rows by the wanted ones of the events, in their order."""
@@ -105,8 +178,7 @@ class ProjectionFollower(Generic[R]):
         for counted in events:
             event = counted.event
             kind, name = event["kind"], event["type"]
-            wanted = self._projection.wanted.get(kind, frozenset())
-            if not any(message.__name__ == name for message in wanted):
+            if name not in self._types.get(kind, ()):
                 continue
             message = self._deciders[kind].read_event(name, event["schema_version"], event["data"])
             yield Happened(kind, event["aggregate_id"], event["version"], event["recorded_at"], message)

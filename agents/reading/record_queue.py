@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from annals.agents.ports import JournalRecord, StaleStateError
+from annals.agents.ports import StaleStateError
+from annals.agents.reading.ports import FollowedRecord
+from annals.topics.carried import carried_headers
 
 if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, CommandSource, Delivery
@@ -68,7 +70,7 @@ class RecordQueue:
         """Wait until something has come."""
         await self._arrived.wait()
 
-    def take(self) -> list[JournalRecord]:
+    def take(self) -> list[FollowedRecord]:
         """Return the next records, as many as one batch may have."""
         self._arrived.clear()
         if self._failure is not None:
@@ -78,7 +80,9 @@ class RecordQueue:
         if self._is_paused and self._bytes < HIGH_BYTES // 2:
             self._is_paused = False
             self._source.resume()
-        return [JournalRecord(record.offset, record.key, record.value) for record in taken]
+        return [
+            FollowedRecord(record.offset, record.key, record.value, carried_headers(record.headers)) for record in taken
+        ]
 
 
 def _size(record: CommandRecord) -> int:

@@ -11,7 +11,6 @@ only one that writes to the store; questions run on views, long ones in threads,
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -21,8 +20,10 @@ from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError
 from annals.agents.reading.answers import Answers
 from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.layout import read_aggregate, read_position
-from annals.agents.reading.ports import BrokenChainError, NotReadyError, ShardStatus
+from annals.agents.reading.ports import BrokenChainError, NotReadyError
+from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.record_queue import RecordQueue
 from annals.agents.reading.states import States
@@ -30,19 +31,26 @@ from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import GapError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from annals.agents.deciding.decider import Decider
-    from annals.agents.folding.damage import DamageCounter
     from annals.agents.ports import Clock, CommandSource, Delivery
     from annals.agents.reading.answers import AskRows
-    from annals.agents.reading.ports import Follower, JournalPartition, ReadingStore, ReadingStores, ReadView
+    from annals.agents.reading.ports import (
+        Follower,
+        JournalPartition,
+        ReadingStore,
+        ReadingStores,
+        ReadingTelemetry,
+        ReadView,
+    )
 
 T = TypeVar("T")
 
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
-LOOK_S: Final = 0.05  # a position may move by markers alone, of which nothing tells
+LOOK_S: Final = 0.05  # a position may move by markers alone, of which nothing tells; at first
+SELDOM_S: Final = 1.0  # and after a while: hundreds of streams may wait where nothing happens
 
 OPENING: Final = "opening"
 READING: Final = "reading"
@@ -62,7 +70,7 @@ class Shard(Answers):
         journal: JournalPartition,
         source: CommandSource,
         clock: Clock,
-        telemetry: DamageCounter,
+        telemetry: ReadingTelemetry,
         followers: Sequence[Follower] = (),
         ask_rows: AskRows | None = None,
     ) -> None:
@@ -71,15 +79,18 @@ class Shard(Answers):
         followers: beside the event index and the states; ask_rows: the question to their rows.
         """
         states = States(decider)
-        super().__init__(Place(decider.kind, partition), states, ask_rows)
+        super().__init__(Place(decider.kind, partition), states, ask_rows, clock)
         self._partitions = partitions
         self._stores = stores
         self._journal = journal
         self._source = source
-        self._clock = clock
-        self._followers = (states, *followers)
+        self._followers: tuple[Follower, ...] = (states, *followers)
+        self._dropped: set[str] = set()
+        self._rebuilds: list[tuple[str, str, int]] = []
+        self._is_changed = False
         self._queue = RecordQueue(source)
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
+        self._telemetry = telemetry
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
         self._store: ReadingStore | None = None
         self._fold: ReadingFold | None = None
@@ -94,6 +105,22 @@ class Shard(Answers):
         """Take what a fetch brought."""
         self._queue.put(delivery)
 
+    def follow(self, followers: Sequence[Follower], dropped: Sequence[str] = ()) -> None:
+        """Have other projections than before; dropped: names of followers whose rows go, followed or not."""
+        self._followers = (self._states, *followers)
+        self._dropped = {*self._dropped, *dropped}
+        self._is_changed = True
+        self._queue.wake()
+
+    def followers(self) -> list[str]:
+        """Return the names of all followers that have rows in the store; none while it is not open."""
+        return [] if self._fold is None else self._fold.known()
+
+    def rebuild(self, follower: str, aggregate_id: str, number: int) -> None:
+        """Build the rows of one aggregate anew, unless it was done. number: of the rebuild."""
+        self._rebuilds.append((follower, aggregate_id, number))
+        self._queue.wake()
+
     def resume(self, follower: str) -> None:
         """Let a follower that failed try its event again."""
         if self._fold is not None:
@@ -102,12 +129,30 @@ class Shard(Answers):
 
     async def look(self) -> None:
         """Ask where the journal ends now."""
-        self._end = (await self._journal.bounds())[1]
+        self.note_end((await self._journal.bounds())[1])
+
+    def note_end(self, end: int) -> None:
+        """Take where the journal ends now."""
+        self._end = end
+
+    def go_on(self) -> None:
+        """Have the source deliver again, from where the shard stands: a rebalance left the partition here."""
+        if self._fold is not None and self._phase == READING:
+            self._queue.begin(self._fold.position.offset)
+
+    @property
+    def store_bytes(self) -> int:
+        """The bytes of the store's files; 0 while it is closed."""
+        return 0 if self._store is None else self._store.size_bytes()
+
+    @property
+    def failed_followers(self) -> int:
+        """How many followers have failed on an event, and stand there."""
+        return 0 if self._fold is None else len(self._fold.failed)
 
     def status(self) -> ShardStatus:
         """Return where the shard stands."""
-        offset, oldest = self._offset(), self._queue.oldest_ms
-        age_s = 0.0 if oldest is None else self._clock.now().timestamp() - oldest / 1000
+        offset = self._offset()
         return ShardStatus(
             kind=self.kind,
             partition=self.partition,
@@ -116,13 +161,18 @@ class Shard(Answers):
             offset=offset,
             end=max(self._end, offset),
             reached=self._fold is not None and offset >= self._end_at_opening,
-            lag_s=max(0.0, age_s),
+            lag_s=self._age_s(),
             stale={} if self._fold is None else dict(self._fold.stale),
         )
 
     async def until_offset(self, offset: int, deadline: float) -> bool:
         """Wait until everything below an offset is read; False when it did not come."""
         return await self._until(lambda: self._fold is not None and self._offset() >= offset, deadline)
+
+    async def until_behind(self, offset: int) -> None:
+        """Wait until a record at an offset, or a later one, is read."""
+        while self._fold is None or self._fold.position.offset <= offset:
+            await self._moved.wait()
 
     async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
         """Wait until an aggregate has a version; False when it did not come."""
@@ -154,6 +204,7 @@ class Shard(Answers):
                 await self._store_failed(error)
                 await backoff.wait()
             except BrokenChainError as error:  # the rows, not the journal
+                self._telemetry.chain_broken()
                 await self._store_failed(StoreDamagedError(str(error)))
                 await backoff.wait()
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
@@ -177,6 +228,7 @@ class Shard(Answers):
         self._fold = ReadingFold(self.kind, self.partition, self._partitions, self._store, self._followers)
         self._queue.begin(max(start, self._fold.position.offset))
         self._phase, self._reason = READING, ""
+        self._tell_waiting()
 
     async def _is_of_this_journal(self, store: ReadingStore) -> bool:
         position = read_position(store)
@@ -190,15 +242,30 @@ class Shard(Answers):
     async def _follow(self) -> None:
         fold = self._fold
         while fold is not None:
-            records = self._queue.take()
+            age_s, records = self._age_s(), self._queue.take()
+            self._change_followers(fold)
             try:
                 fold.apply(records)
+                if records:
+                    self._pace.note(self._clock.monotonic(), len(records), age_s)
             finally:
-                self._moved.set()
-                self._moved = asyncio.Event()
+                self._tell_waiting()
             if not fold.catch_up() and not records:
                 await self._queue.wait()
             await asyncio.sleep(0)  # questions and other shards have their turn
+
+    def _tell_waiting(self) -> None:
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    def _change_followers(self, fold: ReadingFold) -> None:
+        """Do what `follow` and `rebuild` asked for: between two batches, and by the only one who writes."""
+        if self._is_changed:
+            fold.follow(self._followers, {name: spaces_of_follower(name) for name in sorted(self._dropped)})
+            self._dropped.clear()
+            self._is_changed = False
+        while self._rebuilds:
+            fold.refold(*self._rebuilds.pop(0))
 
     async def _stay(self) -> None:
         """Read no further; what questions find of the store is acted on."""
@@ -211,13 +278,23 @@ class Shard(Answers):
         self._log.error("reading shard stopped", reason=str(error))
 
     async def _until(self, is_so: Callable[[], bool], deadline: float) -> bool:
+        look_s = LOOK_S
         while not is_so():
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 return False
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._moved.wait(), min(left, LOOK_S))
+            try:
+                await asyncio.wait_for(self._moved.wait(), min(left, look_s))
+            except TimeoutError:
+                look_s = min(2 * look_s, SELDOM_S)
+            else:
+                look_s = LOOK_S
         return True
+
+    def _age_s(self) -> float:
+        """Return the age of the record that is read next; 0 where none waits."""
+        oldest = self._queue.oldest_ms
+        return 0.0 if oldest is None else max(0.0, self._clock.now().timestamp() - oldest / 1000)
 
     def _offset(self) -> int:
         """Return the offset below which everything is read; behind the last record are markers alone."""
@@ -234,6 +311,9 @@ class Shard(Answers):
         try:
             with self._store.view() as view:
                 return await asyncio.to_thread(question, view) if in_thread else question(view)
+        except BrokenChainError:
+            self._telemetry.chain_broken()
+            raise
         except StoreDamagedError as error:
             self._queue.fail(error)
             raise NotReadyError(f"{self.kind}-{self.partition}: the store is damaged and is built anew") from error
@@ -241,6 +321,15 @@ class Shard(Answers):
             self._asked -= 1
             if not self._asked:
                 self._unasked.set()
+
+    def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
+        if self._store is None:
+            raise NotReadyError(f"{self.kind}-{self.partition} is {self._phase}: {self._reason}")
+        try:
+            self._store.apply(rows)
+        except StoreError as error:
+            self._queue.fail(error)
+            raise NotReadyError(f"{self.kind}-{self.partition}: the store cannot be written") from error
 
     async def _store_failed(self, error: StoreError) -> None:
         await self._leave(f"the store cannot be used: {error}")

@@ -41,7 +41,7 @@ class States:
         """Take the kind's decider."""
         self._decider = decider
         self.initial: Final = decider.initial
-        self._parts = StateParts(decider)
+        self.parts: Final = StateParts(decider)
         self.version = decider.state_version
 
     def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
@@ -53,7 +53,7 @@ class States:
             states[key] = self._next(states[key], key, counted.event, rows)
         for key, (version, state) in states.items():
             if version:
-                public, personal = self._parts.split(state)
+                public, personal = self.parts.split(state)
                 rows.put(STATES + key, number(version) + public)
                 if personal is not None:
                     rows.put(PERSONAL + key, personal)
@@ -68,7 +68,7 @@ class States:
 
     def status(self, value: bytes) -> str:
         """Return the status in a state's impersonal row."""
-        return self._parts.status(value[NUMBER:])
+        return self.parts.status(value[NUMBER:])
 
     def after(self, state: Any, event: dict[str, Any]) -> Any:
         """Return the state after an event.
@@ -81,14 +81,14 @@ class States:
 
     def _known(self, keys: list[bytes], view: ReadView) -> dict[bytes, StateRow]:
         values = view.get_many([STATES + key for key in keys])
-        personal = view.get_many([PERSONAL + key for key in keys]) if self._parts.personal else [None] * len(keys)
+        personal = view.get_many([PERSONAL + key for key in keys]) if self.parts.personal else [None] * len(keys)
         return {key: self._row(key, *parts) for key, *parts in zip(keys, values, personal, strict=True)}
 
     def _row(self, key: bytes, value: bytes | None, personal: bytes | None) -> StateRow:
         if value is None:
             return StateRow(0, self.initial)
         try:
-            state = self._parts.join(value[NUMBER:], personal)
+            state = self.parts.join(value[NUMBER:], personal)
         except DecodeError as error:
             raise StoreDamagedError(f"the state of {key!r} cannot be read: {error}") from error
         return StateRow(int.from_bytes(value[:NUMBER], "big"), state)

@@ -9,13 +9,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import structlog
+
 from annals.agents.ports import Ends, LostEndError, StaleStateError, StoppedError
 from annals.agents.writing.losses import Known, counts, lost, record_at, require_end, require_known, require_records
+from annals.agents.writing.restore.restored import commands_in, resolve
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, RecordAt, digest_of
 
 if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, LogRecovery, LogState, OutcomeRecord, Position, ShardStore
     from annals.agents.writing.decision_plan import ShardId
+
+
+log = structlog.get_logger(__name__)
 
 
 class Next(NamedTuple):
@@ -64,11 +70,21 @@ class Acknowledged:
             if known.last is not None and seen.journal_stable <= known.last.offset:
                 require_end(self._place, known, seen.journal_end)
 
-    def require_end_of(self, newest: OutcomeRecord, seen: LogState) -> None:
-        """Where the group's offset is lost, let no journal pass that ends below what the newest outcome says."""
+    def tell_end_of(self, newest: OutcomeRecord, seen: LogState) -> None:
+        """Where the group's offset is lost, tell of a journal that ends below what the newest outcome says.
+
+        It stops nothing: whoever may write to outcomes can write that, and would stop the shard for good.
+        """
         end = newest.journal_end or 0
-        if seen.committed_journal_end is None and end > seen.accepted_until:
-            require_end(self._place, Known(end), seen.journal_end)
+        if seen.committed_journal_end is None and end > max(seen.accepted_until, seen.journal_end):
+            log.error(
+                "an outcome says that the journal reached further",
+                kind=self._place.kind,
+                partition=self._place.partition,
+                outcome_of=newest.command_offset,
+                said=end,
+                journal_end=seen.journal_end,
+            )
 
     def _all_known(self, seen: LogState) -> list[Known]:
         """Return what is known of the journal: by the group's offset, and by this worker unless it was given up."""
@@ -100,10 +116,12 @@ class Acknowledged:
         position = store.position()
         if last is None or position.last_offset > last.offset:  # what was not folded now, the store knows
             record = await record_at(self._journal, position.last_offset, seen.journal_end)
+            if record is not None:
+                await resolve(store, self._journal, commands_in(self._place.kind, [record]))
             if record is not None and counts(store, self._place.kind, record):
                 last = EventAt(position.last_offset, position.last_cid)
         self.known = Known(seen.journal_end, last)
-        more = seen.accepted_until, seen.last_command, seen.last_outcome, seen.others
+        more = seen.accepted_until, seen.last_command, seen.last_outcome, seen.unsure_until, seen.others, seen.restore
         self.metadata = GroupMetadata(seen.journal_end, last, *more)
         self._reached = Ends(0, seen.journal_end, seen.outcomes_end, seen.commands_end)
         self._is_doubted = False
@@ -114,7 +132,15 @@ class Acknowledged:
         if position is not None:
             known = Known(position.offset + 1, EventAt(position.last_offset, position.last_cid))  # and the marker
         decided = RecordAt(command.offset, digest_of(command.value))
-        return Next(known, self.metadata._replace(journal_end=known.end, last=known.last, command=decided))
+        unsure_until = self.metadata.unsure_until if command.offset + 1 < self.metadata.unsure_until else 0
+        metadata = self.metadata._replace(
+            journal_end=known.end, last=known.last, command=decided, unsure_until=unsure_until
+        )
+        return Next(known, metadata)
+
+    def be_unsure(self, until: int) -> None:
+        """Know with each commit, until all below an offset is decided, that some of it may have been before."""
+        self.metadata = self.metadata._replace(unsure_until=until)
 
     def committed(self, known: Known, metadata: GroupMetadata) -> None:
         """Take what is known after a commit."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.working_set import WorkingSet
     from annals.agents.ports import CommandRecord, Record, Writes
+    from annals.agents.writing.restore.collecting import Caused
     from annals.agents.writing.sealing import Moment
 
 __all__ = ["Batch", "Limits", "ShardId", "Tally"]
@@ -99,6 +100,7 @@ class Batch:
         self.tally = Tally()
         self.next_offset = -1
         self.decided = 0
+        self.caused: list[Caused] = []
 
     def position(self) -> Position | None:
         """Return where the journal will have been folded up to once this batch is committed; None without events."""
@@ -260,6 +262,7 @@ class Batch:
         if snapshot is not None and self._writes.add_snapshot(planned.key, snapshot, NO_TIMESTAMP):
             self.tally.oversized.append(planned.command.aggregate_id)
         after = planned.after
+        self.caused.append((planned.key, planned.dedup_key, self._journal_end + self.tally.events, len(records)))
         sealed[planned.key] = after
         self._setting.working_set.record(planned.key, after, planned.dedup_key, planned.sealed_events)
         self._last_cid = after.head or b""

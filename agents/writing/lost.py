@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from annals.agents.ports import command_key
 from annals.agents.writing.recovery import borne_out, is_command_at
+from annals.agents.writing.restore.restored import resolve
 from annals.schemas.outcome import ACCEPTED, decode_outcome
 
 if TYPE_CHECKING:
@@ -19,11 +20,23 @@ async def lost_commands(journal: LogRecovery, store: ShardStore, place: ShardId,
     Outcomes are hints here as well: one counts as the promise only where the command that it names is at the offset
     that it names, and as a later answer only if the journal bears it out.
     """
-    voids = {void for void in store.voids().values() if store.command(command_key(*void)) is None}
-    if not voids:
-        return []
+    found: list[int] = []
+    after = b""
+    while voids := store.voids(after):
+        after = max(voids)
+        await resolve(store, journal, [command_key(*void) for void in voids.values()])
+        await resolve(store, journal, [command_key(*void) for void in voids.values()])
+        unknown = {void for void in voids.values() if store.command(command_key(*void)) is None}
+        if unknown:
+            found += await _lost_of(journal, store, place, seen, unknown)
+    return found
+
+
+async def _lost_of(
+    journal: LogRecovery, store: ShardStore, place: ShardId, seen: LogState, voids: set[tuple[bytes, bytes]]
+) -> list[int]:
     lost: dict[tuple[str, str], int] = {}
-    for record in await journal.outcomes_of(voids):
+    async for record in journal.outcomes_of(voids):
         try:
             outcome = decode_outcome(record.value or b"")
         except ValueError:  # a stranger's

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import structlog
 
 from annals.agents.ports import command_key
+from annals.agents.writing.restore.restored import resolve
 from annals.schemas.cid import cid_text
 from annals.schemas.journal_reader import Counted, RememberingReader
 from annals.schemas.outcome import DUPLICATE, REJECTED, decode_outcome
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from annals.agents.writing.decision_plan import ShardId
     from annals.schemas.outcome import Outcome
 
-    Chain = list[tuple[int, str]]  # offset and CID of each event that counts
+    Chain = dict[int, tuple[int, str]]  # by version: offset and CID of an event that counts
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +60,8 @@ async def newest_outcome(
         believed: OutcomeRecord | None = None
         for record in step:
             claim = _claim(record, place)
+            if claim is not None:
+                await resolve(store, journal, [_command_of(claim)])
             answer = False if claim is None else _is_borne_out(claim, store)
             if claim is not None and answer is None:
                 older.append(claim)
@@ -67,7 +70,7 @@ async def newest_outcome(
                 break
             else:
                 passed += 1
-        chains = await _chains(journal, place, seen, {claim.key for claim in older})
+        chains = await _chains(journal, place, seen, older)
         for claim in older:
             if _stood(claim, chains[claim.key]) and await _names_its_command(journal, claim, seen):
                 believed = claim.record
@@ -101,11 +104,15 @@ def _claim(record: OutcomeRecord, place: ShardId) -> _Claim | None:
     return _Claim(record, key, outcome)
 
 
+def _command_of(claim: _Claim) -> bytes:
+    return command_key(claim.key, claim.outcome.command_id.encode())
+
+
 def _is_borne_out(claim: _Claim, store: ShardStore) -> bool | None:
     """Whether the store says the same; None if only the journal can tell."""
     key, outcome = claim.key, claim.outcome
     if outcome.events or outcome.status == DUPLICATE:
-        known = store.command(command_key(key, outcome.command_id.encode()))
+        known = store.command(_command_of(claim))
         if known is None:
             return False
         first, events = known
@@ -151,18 +158,24 @@ async def borne_out(
     """
     believed: list[_Claim] = []
     older: list[_Claim] = []
-    for claim in (_claim(record, place) for record in records):
+    claims = [_claim(record, place) for record in records]
+    await resolve(store, journal, [_command_of(claim) for claim in claims if claim is not None])
+    for claim in claims:
         answer = False if claim is None else _is_borne_out(claim, store)
         if claim is not None and answer is not False:
             (believed if answer else older).append(claim)
-    chains = await _chains(journal, place, seen, {claim.key for claim in older})
+    chains = await _chains(journal, place, seen, older)
     believed += [claim for claim in older if _stood(claim, chains[claim.key])]
     return [(claim.record, claim.outcome) for claim in believed]
 
 
-async def _chains(journal: LogReader, place: ShardId, seen: LogState, keys: Iterable[bytes]) -> dict[bytes, Chain]:
-    """Return the chains of these aggregates, read from the journal by the rule of every reader."""
-    chains: dict[bytes, Chain] = {key: [] for key in keys}
+async def _chains(journal: LogReader, place: ShardId, seen: LogState, claims: Iterable[_Claim]) -> dict[bytes, Chain]:
+    """Return what the chains have at the versions of these claims, and behind, by the rule of every reader."""
+    chains: dict[bytes, Chain] = {}
+    wanted: dict[bytes, set[int]] = {}
+    for claim in claims:
+        chains[claim.key] = {}
+        wanted.setdefault(claim.key, set()).update((claim.outcome.version, claim.outcome.version + 1))
     if not chains:
         return chains
     reader = RememberingReader(place.kind, keys_of(place.partition, place.partitions))
@@ -171,7 +184,9 @@ async def _chains(journal: LogReader, place: ShardId, seen: LogState, keys: Iter
             if record.key in chains:
                 found = reader.read(record.offset, record.key, record.value)
                 if type(found) is Counted:
-                    chains[found.key].append((found.offset, cid_text(found.cid)))
+                    version = found.event["version"]
+                    if version in wanted[found.key]:
+                        chains[found.key][version] = found.offset, cid_text(found.cid)
     return chains
 
 
@@ -181,8 +196,8 @@ def _stood(claim: _Claim, chain: Chain) -> bool:
     That counts the marker of the outcome's own transaction: what was written after it begins one before.
     """
     version, head, end = claim.outcome.version, claim.outcome.head, claim.record.journal_end
-    if end is None or version > len(chain):
+    if end is None:
         return False
-    if version and (chain[version - 1][1] != head or chain[version - 1][0] >= end):
+    if version and (version not in chain or chain[version][1] != head or chain[version][0] >= end):
         return False
-    return version == len(chain) or chain[version][0] >= end - 1
+    return version + 1 not in chain or chain[version + 1][0] >= end - 1

@@ -6,13 +6,7 @@
        │         ▼
        └────── fenced (another owner) ──► stopped: what cannot go on by itself, with the reason and the remedy
 
-| phase | entered by | may be trusted |
-|---|---|---|
-| opening | `run`, after each failure (`_leave`) | nothing: not the store, not the group's offset, not the journal's end
-| | open | `_begin`, behind `_open` | the working set is the journal's fold; `next_offset` is the first undecided
-command | | suspended | `suspend` | the same; but nothing new is begun, since the partition may move | | fenced | `run`,
-by `FencedError` | nothing: another writer may be at work | | stopped | `_stop` | what the reason says; only a restart
-leaves it | | closed | `close` | nothing |
+What may be trusted in each phase: `annals.agents.writing.phase`.
 
 Opening always goes the same way: the fence first, then the steps of `Opening.open`, and only then are commands taken.
 """
@@ -20,7 +14,6 @@ Opening always goes the same way: the fence first, then the steps of `Opening.op
 from __future__ import annotations
 
 import asyncio
-from enum import Enum
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -37,15 +30,19 @@ from annals.agents.ports import (
     UncertainError,
     UnreachableError,
 )
-from annals.agents.writing.acknowledged import Acknowledged
+from annals.agents.writing.acknowledged import Acknowledged, Next
 from annals.agents.writing.answered import Answers
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.agents.writing.command_queue import CommandQueue
+from annals.agents.writing.commits import Commits
 from annals.agents.writing.deciding import Deciding
 from annals.agents.writing.fences import Fences
 from annals.agents.writing.losses import NOTHING
 from annals.agents.writing.opening import Opening
 from annals.agents.writing.pace import Pace
+from annals.agents.writing.phase import Phase
+from annals.agents.writing.restore.full_fold import DiffersError
+from annals.agents.writing.restore.making import NEVER, RestorePolicy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,23 +64,14 @@ if TYPE_CHECKING:
     from annals.agents.writing.decision_plan import Limits, ShardId
     from annals.agents.writing.losses import Known
 
+__all__ = ["Phase", "Shard"]
+
 log = structlog.get_logger(__name__)
 
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 5.0
 FENCED_PATIENCE_S: Final = 12.0  # longer than the group's session: by then a rebalance has been told
 SUSPEND_PATIENCE_S: Final = 3.0  # a transaction in flight may end before the partitions are given back
-
-
-class Phase(Enum):
-    """Where a shard is in its life."""
-
-    OPENING = "opening"
-    OPEN = "open"
-    SUSPENDED = "suspended"
-    FENCED = "fenced"
-    STOPPED = "stopped"
-    CLOSED = "closed"
 
 
 class Shard:
@@ -106,11 +94,14 @@ class Shard:
         accept_expired: bool = False,
         releases: Mapping[str, str] = MappingProxyType({}),
         known: Known = NOTHING,
+        policy: RestorePolicy = NEVER,
+        background: asyncio.Semaphore | None = None,
     ) -> None:
         """Take the parts; nothing is opened before `run`.
 
-        folding, concurrency_limit: how many may fold or write at once; releases: which one published which schema, by
-        URN; known: what this process knows of the journal from an earlier time.
+        folding, concurrency_limit, background: how many may fold, write, or read their journals beside their work;
+        releases: which one published which schema, by URN; known: what this process knows of the journal from an
+        earlier time; policy: when restore points are made and used.
         """
         self.place = place
         self.phase = Phase.OPENING
@@ -124,8 +115,6 @@ class Shard:
         self._concurrency_limit = concurrency_limit
         self._command_queue = CommandQueue(source)
         self._working_set: WorkingSet | None = None
-        self._journal_end = 0
-        self._committed = 0
         self._last_position = 0
         self._answers = Answers(journal, place, limits.command_bytes, self._tell)
         self._opening = Opening(
@@ -141,7 +130,14 @@ class Shard:
             folding=folding,
             accept_expired=accept_expired,
             releases=releases,
+            policy=policy,
+            background=background or asyncio.Semaphore(1),
+            command_bytes=limits.command_bytes,
+            clock=clock,
+            wake=self._command_queue.wake,
         )
+        self._behind = self._opening.behind
+        self._commits = Commits(journal, self.acknowledged, self._behind)
         self._rebalances = 0
         self._fences = Fences()
         self._may_serve = asyncio.Event()
@@ -179,7 +175,9 @@ class Shard:
         """
         position, before = self._decided_until(), self._last_position
         self._last_position = position
-        if position == before and position > self._committed:
+        if self.phase is Phase.OPEN:
+            self._behind.consider(self._commits.journal_end)
+        if position == before and position > self._commits.next_offset:
             self._command_queue.wake()
 
     def ends(self) -> Ends | None:
@@ -194,7 +192,7 @@ class Shard:
             self.phase, self.reason = Phase.OPENING, f"partitions lost what was there: known {asked}, there {answered}"
             self._log.error("partitions lost what was there", known=str(asked), there=str(answered))
             self._command_queue.invalidate(self.reason)
-        elif self._idle.is_set() and answered.journal > self._journal_end:
+        elif self._idle.is_set() and answered.journal > self._commits.journal_end:
             self._command_queue.invalidate(
                 f"somebody else wrote to the journal, up to offset {answered.journal}: reading it"
             )
@@ -206,6 +204,10 @@ class Shard:
 
     async def run(self) -> None:
         """Open and serve until cancelled or stopped. Every failure leads back to the fence."""
+        with self._behind:
+            await self._run()
+
+    async def _run(self) -> None:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
@@ -230,6 +232,8 @@ class Shard:
                 self._leave(Phase.OPENING, str(error))
                 await backoff.wait()
             except StoppedError as error:
+                if isinstance(error, DiffersError):
+                    await self._commits.forget_restore_point()
                 self._stop(str(error))
                 return
             except asyncio.CancelledError:
@@ -238,7 +242,9 @@ class Shard:
                 self._leave(Phase.OPENING, "a connection broke while something was asked of the brokers")
                 await backoff.wait()
             except StoreError as error:
-                await self._store_failed(error)
+                self._leave(Phase.OPENING, f"the store cannot be used: {error}")
+                await self._opening.close_store()  # RocksDB refuses all that follows on a failure
+                await self._damaged.set_aside(error, self._tell)
                 await backoff.wait()
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
                 self._log.exception("shard failed")
@@ -272,20 +278,16 @@ class Shard:
         await self._journal.close()
         await self._opening.close_store()
 
-    async def _store_failed(self, error: StoreError) -> None:
-        self._leave(Phase.OPENING, f"the store cannot be used: {error}")
-        await self._opening.close_store()  # RocksDB refuses all that follows on a failure
-        await self._damaged.set_aside(error, self._tell)
-
     async def _open(self) -> None:
         self._leave(Phase.OPENING, "becoming the journal's only writer")
         await self._journal.fence()
         opened = await self._opening.open()
-        self._journal_end = opened.journal_end
-        self.next_offset, self._committed = opened.next_offset, opened.committed
+        self._commits.journal_end, self._commits.next_offset = opened.journal_end, opened.committed
+        self.next_offset = opened.next_offset
         self._working_set = opened.working_set
+        self._behind.opened(lambda: self._commits.journal_end)
         self._begin()
-        self._log.info("shard open", next_command=self.next_offset, journal_end=self._journal_end)
+        self._log.info("shard open", next_command=self.next_offset, journal_end=self._commits.journal_end)
 
     def _begin(self) -> None:
         """Take commands, unless a rebalance began meanwhile: then `resume` does, with the positions of that time."""
@@ -303,12 +305,14 @@ class Shard:
             async with self._concurrency_limit.permit(len(self._command_queue)) as permit:
                 # Looked at again: a rebalance may have begun while it waited, and what is there is delivered again.
                 await self.acknowledged.require_last_command()
+                other = await self._behind.between(self.acknowledged.metadata, self._commits.journal_end)
+                self._working_set = other or self._working_set
                 if not self._may_serve.is_set():
                     continue
                 records, position = self._command_queue.take(self.next_offset, self._pace.most), self._decided_until()
                 self._idle.clear()
                 try:
-                    if not records and position > self._committed:
+                    if not records and (position > self._commits.next_offset or self._behind.has_work):
                         await self._commit_position(position)
                     while records and self._may_serve.is_set():
                         records = await self._transact(records, permit)
@@ -324,8 +328,9 @@ class Shard:
         clock, working_set = self._clock, self._working_set
         assert working_set is not None  # noqa: S101 - `_open` made it
         started = clock.monotonic()
+        await self._behind.resolve(records)
         batch, writes, stop = self._deciding.decide(
-            records, working_set, self._journal.writes, self._journal_end, self._answers.found
+            records, working_set, self._journal.writes, self._commits.journal_end, self._answers.found
         )
         if batch.tally.others and self._answers.must_look(records):
             working_set.rollback()
@@ -335,24 +340,20 @@ class Shard:
             return []
         decided = clock.monotonic()
         position = batch.position()
-        known, metadata = self.acknowledged.after(position, records[batch.decided - 1])
+        then = self.acknowledged.after(position, records[batch.decided - 1])
         try:
-            metadata = await self._journal.commit(writes, batch.next_offset, self._journal_end, metadata)
-        except LostEndError as error:
-            working_set.rollback()
-            raise self.acknowledged.lost(error) from error
+            await self._commits.commit(writes, batch.next_offset, then, working_set, position, batch.caused)
         except BaseException as error:
             working_set.rollback()
-            self._pace.failed(batch.decided, error)
+            if not isinstance(error, LostEndError):
+                self._pace.failed(batch.decided, error)
             raise
         committed = clock.monotonic()
         permit.record_commit(batch.decided, committed - decided)
         self._pace.committed(committed - decided, self._journal.throttled_s())
-        self.acknowledged.committed(known, metadata)
-        self._journal_end = known.end
         if position is not None:
             working_set.commit(position)
-        self.next_offset = self._committed = batch.next_offset
+        self.next_offset = batch.next_offset
         self._deciding.committed(batch)
         self._telemetry.committed(batch, records[: batch.decided], decided - started, committed - decided)
         self._telemetry.cached(*working_set.cache_use())
@@ -361,14 +362,11 @@ class Shard:
         return records[batch.decided :]
 
     async def _commit_position(self, position: int) -> None:
-        """Commit that all below an offset is decided, in a transaction that writes nothing else."""
-        known, present = self.acknowledged.known, self.acknowledged.metadata
-        try:
-            metadata = await self._journal.commit(self._journal.writes(), position, self._journal_end, present)
-        except LostEndError as error:
-            raise self.acknowledged.lost(error) from error
-        self.acknowledged.committed(known, metadata)
-        self.next_offset = self._committed = position
+        """Commit that all below an offset is decided, in a transaction that decides nothing."""
+        assert self._working_set is not None  # noqa: S101 - `_open` made it
+        present = Next(self.acknowledged.known, self.acknowledged.metadata)
+        await self._commits.commit(self._journal.writes(), position, present, self._working_set)
+        self.next_offset = position
 
     async def _wait_fenced(self, error: FencedError) -> None:
         """Wait for the rebalance that explains the fence; without one, open again."""
@@ -390,6 +388,7 @@ class Shard:
         elif self.phase is Phase.OPEN or phase is not Phase.OPENING:
             self._log.warning("shard not open", phase=phase.value, reason=reason)
         self.phase, self.reason = phase, reason
+        self._behind.end()
         self._command_queue.clear()
         if self._working_set is not None:
             self._working_set.rollback()

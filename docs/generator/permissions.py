@@ -41,14 +41,17 @@ OTHERS = """## Everybody else
 | other readers of events | topic | `<prefix>events.<kind>` | Read; and Read on a group of their own |
 
 Nobody but workers should have Write on `<prefix>events.<kind>`, `<prefix>outcomes.<kind>` and
-`<prefix>snapshots.<kind>`. What else is written to a journal changes nothing, since it does not count, but it raises an
-alarm.
+`<prefix>snapshots.<kind>`. Only workers and `annals subscriptions` should have Write on `<prefix>subscriptions` and
+`<prefix>progress`, only workers on `<prefix>subscribers.*`, `<prefix>parked.*` and `<prefix>deliveries.*`: a record in
+`<prefix>subscriptions` has all events copied, one in `<prefix>progress` loses or doubles them. Write on
+`<prefix>acks.<name>` is for that subscriber alone. What else is written to a journal changes nothing, since it does not
+count, but it raises an alarm.
 """
 
 
 def _name(right: Right) -> str:
     name = right.name.replace("p.", PREFIX, 1)
-    if name.endswith(f"{PREFIX}a"):
-        name = f"{PREFIX}{APP_ID}"
+    if name in {f"{PREFIX}a", f"{PREFIX}a.publish"}:
+        name = name.replace(f"{PREFIX}a", f"{PREFIX}{APP_ID}")
     name = name.removesuffix(".k") + f".{KIND}" if name.endswith(".k") else name.replace(".k-", f".{KIND}-")
     return f"{name}*" if right.is_prefix else name

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from annals.agents.projections import REGISTRY
+from annals.agents.reading.asking import QUESTIONS
 from generator.markdown import code, table
 
 if TYPE_CHECKING:
@@ -20,9 +21,14 @@ A local projection is folded partition by partition; a global one folds all part
 """
 
 
+QUESTION_HEAD = """Each answers `{rows, positions, missing, stale}`: the rows of a projection, and what they rest on.
+References are `kind:id`, as `person:p-1`. `expect=<kind>/<id>@<version>` (repeatable) and `wait` (seconds), as for
+rows: not before that event is folded."""
+
+
 def page() -> str:
     """Return the page."""
-    return "\n\n".join([HEAD.rstrip(), *(_section(projection) for projection in REGISTRY.values())])
+    return "\n\n".join([HEAD.rstrip(), *(_section(each) for each in REGISTRY.values()), _questions()])
 
 
 def _section(projection: Projection[Any]) -> str:
@@ -36,3 +42,17 @@ def _type_of(annotation: Any) -> str:
     if type(annotation) is type or isinstance(annotation, msgspec.StructMeta):
         return str(annotation.__name__)
     return re.sub(r"(annals\.[a-z_.]*|typing\.)", "", str(annotation))
+
+
+def _questions() -> str:
+    rows = [
+        (
+            code(f"/v1/questions/{name}"),
+            ", ".join(map(code, question.required)),
+            ", ".join(map(code, question.optional)),
+            code(question.projection.name),
+        )
+        for name, question in QUESTIONS.items()
+    ]
+    heads = ("question", "required", "optional", "rows of")
+    return f"## Questions\n\n{QUESTION_HEAD}\n\n{table(heads, rows)}\n"

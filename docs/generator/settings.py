@@ -10,7 +10,7 @@ from annals.workers.settings import settings_metadata
 from generator.markdown import code, fenced, table
 
 if TYPE_CHECKING:
-    from annals.workers.settings.model import SettingMeta
+    from annals.workers.settings.metadata import SettingMeta
 
 # No setting but a free text or a path takes this; what the others say when they refuse it is what they take.
 PROBE = "\x7f/\x7f"
@@ -22,6 +22,8 @@ TITLES = {
     "worker": "Worker",
     "limits": "Limits",
     "web": "Web",
+    "reading": "Reading",
+    "asking": "Commands that ask the API",
     "log": "Log",
 }
 INTRO = """# Settings

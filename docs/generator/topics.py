@@ -19,7 +19,7 @@ SHOWN_KIND = "person"
 SHOWN_SUBSCRIBER = "name"
 INTRO = """# Topics
 
-Every name takes the prefix `ANNALS_TOPIC_PREFIX`. The four topics of a kind have the same number of partitions, and a
+Every name takes the prefix `ANNALS_TOPIC_PREFIX`. The five topics of a kind have the same number of partitions, and a
 key lives in partition `(murmur2(key) & 0x7fffffff) % partitions`, as with the Java client's default.
 """
 SETTINGS_INTRO = """## Settings
@@ -31,7 +31,7 @@ what breaks a *should* is said.
 
 def page() -> str:
     """Return the page."""
-    specs = catalogue(kinds=[SHOWN_KIND], subscribers=[SHOWN_SUBSCRIBER])
+    specs = catalogue(kinds=[SHOWN_KIND], subscribers=[SHOWN_SUBSCRIBER], with_deliveries=True)
     parts = [
         INTRO,
         table(

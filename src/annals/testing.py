@@ -19,6 +19,7 @@ from annals.agents.testing.specification import given
 
 if TYPE_CHECKING:
     from annals.agents.testing import histories, laws, strategies, workbench
+    from annals.agents.testing.projection_suite import projection_laws_of
     from annals.agents.testing.suite import laws_of
     from annals.workers.memory.cluster import MemoryCluster
     from annals.workers.stores.memory import MemoryStore
@@ -44,6 +45,7 @@ __all__ = [
     "histories",
     "laws",
     "laws_of",
+    "projection_laws_of",
     "strategies",
     "workbench",
 ]
@@ -61,6 +63,7 @@ _HOMES: Final = {
     "histories": "annals.agents.testing",
     "laws": "annals.agents.testing",
     "laws_of": "annals.agents.testing.suite",
+    "projection_laws_of": "annals.agents.testing.projection_suite",
     "strategies": "annals.agents.testing",
     "workbench": "annals.agents.testing",
 }

@@ -48,7 +48,7 @@ class Truncation:
 
     def until_told(self, workers: list[Worker]) -> None:
         """Wait until the owner names it; nothing may have been written behind the cut."""
-        told = f"{KIND}-{self._partition} is stopped: "
+        told = f"write: {KIND}-{self._partition} is stopped: "
 
         def is_told() -> bool:
             return any(reason.startswith(told) for worker in workers for reason in worker.reasons())

@@ -56,7 +56,7 @@ def stopped(worker: Worker, shard: str, *words: str) -> str:
 
     def reason() -> str:
         assert worker.process.poll() is None, worker.told()
-        return next((each for each in worker.reasons() if each.startswith(f"{shard} is stopped: ")), "")
+        return next((each for each in worker.reasons() if each.startswith(f"write: {shard} is stopped: ")), "")
 
     found = eventually(reason, f"{shard} stops", told=worker.told)
     assert [word for word in words if word not in found] == []

@@ -162,7 +162,7 @@ async def test_a_new_shard_sees_empty_topics_and_no_offset(site: Site) -> None:
     seen = await (await site.owner()).look()
     assert (seen.committed, seen.committed_journal_end) == (None, None)
     assert seen[2:11] == (0,) * 9
-    assert seen[11:] == (None, 0, None, None, "")
+    assert seen[11:] == (None, 0, None, None, 0, "", None)
 
 
 async def test_what_a_transaction_wrote_is_there_with_its_offset_and_the_journals_end(site: Site) -> None:
@@ -300,7 +300,7 @@ async def test_the_outcomes_of_some_commands_are_found(site: Site) -> None:
     await commit(log, filled(log, b"a"), 1, 0)
 
     async def of(command_id: bytes) -> list[OutcomeRecord]:
-        return await log.outcomes_of({(b"k", command_id)})
+        return [each async for each in log.outcomes_of({(b"k", command_id)})]
 
     assert await until(lambda: of(b"c"), bool) == [OutcomeRecord(b"k", b"outcome", 0, 1)]
     assert await of(b"d") == []

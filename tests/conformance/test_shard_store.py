@@ -50,6 +50,18 @@ def test_changes_are_there_with_their_position(store):
     assert store.voids() == {OTHER: (b"p-2", b"c-9")}
 
 
+def test_voids_are_read_in_pieces_of_bounded_size(store):
+    cids = [bytes([number]) * 36 for number in range(1, 6)]
+    store.apply(changes(aggregates={b"p-1": ADA}, voids={cid: (b"p-2", cid) for cid in reversed(cids)}))
+    found, after = [], b""
+    while piece := store.voids(after, most_bytes=500):
+        assert len(piece) <= 2
+        assert all(command_id == cid for cid, (_, command_id) in piece.items())
+        found += piece
+        after = max(piece)
+    assert found == cids
+
+
 def test_a_later_batch_replaces_an_aggregate_and_keeps_the_others(store):
     store.apply(changes(aggregates={b"p-1": ADA, b"p-2": ADA}))
     store.apply(changes(Position(9, 8, OTHER), {b"p-1": ADA._replace(version=4)}))
@@ -88,3 +100,11 @@ def test_what_was_read_stays_when_the_store_changes(store):
     before = store.aggregate(b"p-1")
     store.apply(changes(aggregates={b"p-1": ADA._replace(state=b"other")}))
     assert before == ADA
+
+
+def test_all_aggregates_are_told_by_key_as_they_were_when_the_first_was_asked_for(store):
+    store.apply(changes(aggregates={b"p-2": ADA, b"p-1": ADA}, commands={COMMAND: (3, [(HEAD, "PersonRenamed")])}))
+    told = store.aggregates()
+    first = next(told)
+    store.apply(changes(Position(9, 8, OTHER), {b"p-3": ADA}))
+    assert [first, *told] == [(b"p-1", ADA), (b"p-2", ADA)]

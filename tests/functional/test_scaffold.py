@@ -92,7 +92,7 @@ def test_a_new_version_is_read_through_its_upcaster_and_passes_the_checks(copy: 
     files = "schemas/former agents/aggregates tests/unit/test_*_1.py tests/unit/test_*_2.py"
     run(f"ruff format --check {files}", copy)
     run(f"ruff check {files}", copy)
-    run("mypy -p schemas -p agents", copy)
+    run("mypy -p annals.schemas -p annals.agents", copy)
     said = run("annals schemas check", copy)
     assert said.count("new version") == len(VERSIONED)
     assert "0 of them break" in said

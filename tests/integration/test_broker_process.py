@@ -289,7 +289,7 @@ def test_the_command_says_when_kafka_ends_by_itself(folder: Path) -> None:
     with annals_broker("--port", "0", "--data-dir", str(folder)) as (process, _):
         os.kill(jvm_of(process.pid), signal.SIGKILL)
         _, errors = process.communicate(timeout=WITHIN_S)
-        assert process.returncode == 1
+        assert process.returncode == 2
         assert errors == f"annals: Kafka ended by itself; its log is {folder / 'broker.log'}\n"
 
 

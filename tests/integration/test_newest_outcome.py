@@ -62,6 +62,16 @@ async def test_they_come_newest_first_each_once_in_growing_steps(
     assert [value for step in steps for value in step] == [b"%d" % number for number in range(19, -1, -1)]
 
 
+async def test_what_one_step_holds_is_bounded_in_bytes(
+    bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annals.workers.kafka.write.journal.STEP_BYTES", 1_000)
+    async with outcomes(bootstrap, topic_prefix, *[[("command-offset", b"1")]] * 20) as (shard, seen):
+        steps = [[record.value for record in step] async for step in shard.newest_outcomes(seen)]
+    assert max(map(len, steps)) == 3
+    assert [value for step in steps for value in step] == [b"%d" % number for number in range(19, -1, -1)]
+
+
 async def test_among_strangers_only_there_is_none(bootstrap: str, topic_prefix: str) -> None:
     async with outcomes(bootstrap, topic_prefix, *[[("x", b"y")]] * 70) as (shard, seen):
         assert [step async for step in shard.newest_outcomes(seen)] == []
@@ -95,7 +105,7 @@ async def test_all_outcomes_of_some_commands_come_oldest_first(bootstrap: str, t
     async with outcomes(bootstrap, topic_prefix, *strangers, of_c, of_c) as (shard, _):
         async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
             await producer.send_and_wait(names.outcomes("person"), b"x", b"another", 0, headers=of_c)
-        found = await shard.outcomes_of({(b"k", b"c"), (b"k", b"e")})
+        found = [each async for each in shard.outcomes_of({(b"k", b"c"), (b"k", b"e")})]
     assert found == [OutcomeRecord(b"k", b"3", 7, 9), OutcomeRecord(b"k", b"4", 7, 9)]
 
 

@@ -30,7 +30,7 @@ def test_a_data_folder_that_cannot_be_made_is_refused_before_the_group_is_joined
 def test_a_data_folder_has_one_worker_and_the_second_ends(crew: Group) -> None:
     first = crew.worker("first").until_ready()
     second = crew.worker(
-        "second", {**ONE_KIND, "annals.workers.worker:LOCK_WITHIN_S": 1.0}, DATA_DIR=str(crew.folder / "first")
+        "second", {**ONE_KIND, "annals.workers.process:CLAIM_WITHIN_S": 1.0}, DATA_DIR=str(crew.folder / "first")
     )
     assert second.until_over() == 2
     assert f"is in use by another worker (process {first.process.pid})" in second.log.read_text()

@@ -6,13 +6,12 @@ import asyncio
 import json
 import subprocess
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pytest
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.ports import Delivery
-from annals.agents.reading.ports import EventFilter
+from annals.agents.reading.found import EventFilter
 from annals.agents.reading.shard import Shard
 from annals.schemas.journal_reader import Counted, RememberingReader
 from annals.workers.kafka.connections import connect
@@ -21,6 +20,7 @@ from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.stores.reading import ReadingStoreFolder, reading_identity
 from annals.workers.stores.rocks import StoreBudget
 from following import Clock, Damages, soon, until
+from journal_ranges import Ranges
 from processes import ENTRY_POINT, free_port, own_environment
 from processes import running as process_running
 from processes import until as process_until
@@ -29,58 +29,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from aiokafka.client import AIOKafkaClient
 
 pytestmark = pytest.mark.broker
 
 PERSONS = 200
-LOOK_S = 0.05
-
-
-class Fetched(NamedTuple):
-    """A record as a consumer delivers it."""
-
-    offset: int
-    key: bytes | None
-    value: bytes | None
-    headers: list[tuple[str, bytes | None]]
-    timestamp: int = 0
-
-
-class Ranges:
-    """A source (`CommandSource`) that reads ranges of the journal up to its last stable offset."""
-
-    def __init__(self, client: AIOKafkaClient, where: tuple[str, int]) -> None:
-        self.generation = 0
-        self.read_until = 0
-        self._client = client
-        self._where = where
-
-    def deliver_from(self, offset: int) -> None:
-        self.generation += 1
-        self.read_until = offset
-
-    def decided_until(self, next_offset: int) -> int:
-        return max(next_offset, self.read_until)
-
-    def pause(self) -> None:
-        """What was fetched is bounded by this test."""
-
-    def resume(self) -> None:
-        """As above."""
-
-    async def run(self, shard: Shard) -> None:
-        while True:
-            generation, start = self.generation, self.read_until
-            end = (await bounds(self._client, [self._where]))[self._where][1]
-            if generation and start < end:
-                async for records in read_range(self._client, self._where, start, end):
-                    fetched = [Fetched(offset, key, value, []) for offset, key, value, _ in records]
-                    if fetched:
-                        shard.deliver(Delivery(*self._where, generation, fetched))
-                if generation == self.generation:
-                    self.read_until = end
-            await asyncio.sleep(LOOK_S)  # as a consumer's fetch waits at the end
 
 
 class Deployment:

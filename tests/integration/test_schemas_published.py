@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from importlib import metadata
 from typing import Any
 
 import pytest
 from aiokafka import AIOKafkaProducer
 
 from annals.agents.aggregates import REGISTRY
-from annals.topics.schemas import schema_headers
+from annals.topics.schemas import schema_headers, schema_key
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.schema_publisher import SchemaPublisher, topic
 from annals.workers.schema_publisher.published import published
@@ -38,8 +39,9 @@ async def put(settings: Settings, key: str, value: bytes | None, release: str) -
 
 
 async def kept(settings: Settings) -> dict[str, Any]:
-    found = await topic.read(client_options(settings), f"{settings.topic_prefix}schemas")
-    return {key: (json.loads(record.value), record.release) for key, record in found.items()}
+    keys = {schema_key(schema.kind, schema.name, schema.version) for schema in published()}
+    found = await topic.read(client_options(settings), f"{settings.topic_prefix}schemas", keys)
+    return {key: (json.loads(record.value), record.release) for key, record in found.items() if key in keys}
 
 
 async def test_every_schema_is_published_once_with_the_release(settings: Settings) -> None:
@@ -54,15 +56,22 @@ async def test_every_schema_is_published_once_with_the_release(settings: Setting
 
 async def test_what_is_gone_or_differs_is_written_and_what_a_later_release_wrote_is_left(settings: Settings) -> None:
     await publisher(settings).to_topic()
+    later = (await kept(settings))["annals.person.EmailVerified.v1"][0]
+    later["properties"]["verified_by"] = {"type": "string"}
     await put(settings, ADDED, b'{"other": 1}', "0.0.9")
     await put(settings, "annals.person.EmailRemoved.v1", None, "0.1.0")
-    await put(settings, "annals.person.EmailVerified.v1", b'{"later": 1}', "9.0.0")
+    await put(settings, "annals.person.EmailVerified.v1", json.dumps(later).encode(), "9.0.0")
+    await put(settings, "annals.person.PersonRenamed.v1", b'{"later": 1}', "9.0.0")
     await put(settings, "annals.person.PersonTeleported.v3", b"{}", "9.0.0")
     again = publisher(settings)
-    assert await again.to_topic() == 2
+    assert await again.to_topic() == 3
     found = await kept(settings)
     assert found[ADDED][0]["title"] == "EmailAdded"
     assert found[ADDED][1] == "0.0.9"
     assert found["annals.person.EmailRemoved.v1"][1] == "0.1.0"
-    assert found["annals.person.EmailVerified.v1"] == ({"later": 1}, "9.0.0")
+    assert found["annals.person.EmailVerified.v1"] == (later, "9.0.0")
+    assert (found["annals.person.PersonRenamed.v1"][0]["title"], found["annals.person.PersonRenamed.v1"][1]) == (
+        "PersonRenamed",
+        metadata.version("annals"),
+    )
     assert again.releases["urn:annals:schema:person:PersonTeleported:3"] == "9.0.0"

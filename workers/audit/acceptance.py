@@ -10,6 +10,9 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from aiokafka.errors import KafkaError
+
+from annals.agents.backoff import Backoff
 from annals.schemas.cid import cid_of, cid_text, parse_cid
 from annals.schemas.outcome import ACCEPTED, decode_outcome
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, decode_metadata, digest_of
@@ -35,6 +38,9 @@ if TYPE_CHECKING:
     from annals.workers.audit.journals import Journal
     from annals.workers.settings import Settings
 
+FIRST_RETRY_S: Final = 0.2
+LAST_RETRY_S: Final = 2.0
+MOST_RETRIES: Final = 5
 MOST_MISSING: Final = 1_000
 """Missing events that are listed; the others are counted."""
 
@@ -103,8 +109,20 @@ async def compare(settings: Settings, kind: str, heads: Sequence[KeptHead]) -> l
     Reads the journal twice and the outcomes once; memory grows with the aggregates of the largest partition.
 
     Raises:
-        MissingTopicError, KafkaError, RangeGoneError: Kafka did not give what it has.
+        MissingTopicError, KafkaError, RangeGoneError: Kafka did not give what it has, also not when asked again.
     """
+    backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+    for _ in range(MOST_RETRIES):
+        try:
+            return await _compare_all(settings, kind, heads)
+        except KafkaError as error:  # leaders move, and those of new topics are not known everywhere at once
+            if not error.retriable:
+                raise
+            await backoff.wait()
+    return await _compare_all(settings, kind, heads)
+
+
+async def _compare_all(settings: Settings, kind: str, heads: Sequence[KeptHead]) -> list[Comparison]:
     journals = await find_journals(settings, [kind])
     names = TopicNames(settings.topic_prefix)
     client = await connect(client_options(settings), [names.commands(kind), names.events(kind), names.outcomes(kind)])
@@ -135,7 +153,7 @@ async def _compare(
     lost = []
     if known.last is not None and known.last.cid not in found:
         lost.append(f"the last known event, {known.last}, is not in the journal")
-    elif known.last is None and journal.end < until:
+    elif known.last is None and journal.end < (known.journal_end or 0):  # what outcomes say of it stops no worker
         lost.append(f"the journal reached {until}, and ends at offset {journal.end}")
     lost += await _lost_records(client, "command", commands, known)
     lost += await _lost_records(client, "outcome", outcomes, known)
@@ -243,6 +261,7 @@ async def accept(settings: Settings, kind: str, comparison: Comparison) -> None:
             max(comparison.known_until, known.accepted_until, known.last.offset + 1 if known.last else 0),
             known.command if kept["command"] else None,
             known.outcome if kept["outcome"] else None,
+            known.unsure_until,
             known.others,
         )
         offset = comparison.next_command if is_sure and comparison.next_command is not None else start

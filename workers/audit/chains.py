@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from annals.schemas.cid import cid_text
-from annals.schemas.journal_reader import LinkStatus, classify_link
+from annals.schemas.journal_reader import LinkStatus, classify_link, kept_key, shown_key
 from annals.topics.keys import partition_of
 from annals.workers.audit.report import Broken
 from annals.workers.audit.scan import Foreign, misplaced
@@ -42,6 +42,7 @@ class _Link(NamedTuple):
     previous: bytes | None
     cid: bytes
     difference: str | None
+    is_misplaced: bool
 
 
 class Chains:
@@ -57,7 +58,7 @@ class Chains:
         """Take what to judge, where to report, heads to go on from (by key), and a binary CID to look out for."""
         self._place = place
         self._report = report
-        self._heads: dict[bytes, Head] = dict(heads or {})
+        self._heads: dict[bytes, Head] = {kept_key(key): head for key, head in (heads or {}).items()}
         self._voids: set[bytes] = set()
         self._stopped: set[bytes] = set()
         self._watched = watched
@@ -65,7 +66,7 @@ class Chains:
 
     def head(self, key: bytes) -> Head:
         """Return where a chain ends."""
-        return self._heads.get(key, START)
+        return self._heads.get(kept_key(key), START)
 
     def add(self, survey: Survey) -> None:
         """Judge the next records."""
@@ -102,12 +103,14 @@ class Chains:
 
     def _judge(self, link: _Link) -> None:
         key, place, report = link.key, self._place, self._report
-        last_version, last_cid = self.head(key)
+        last_version, last_cid = self._heads.get(key, START)
         status = classify_link(
             link.version, link.previous, last_version, last_cid, previous_is_void=link.previous in self._voids
         )
-        if status is not LinkStatus.COUNTED and partition_of(key, place.partitions) != place.partition:
-            self._add_foreign(Foreign(link.offset, key, misplaced(key, place.partitions)))
+        if status is not LinkStatus.COUNTED and self._is_misplaced(link):
+            is_whole = kept_key(key) is key
+            reason = misplaced(key, place.partitions) if is_whole else "the key belongs to another partition"
+            self._add_foreign(Foreign(link.offset, key, reason))
         elif status is LinkStatus.COUNTED:
             report.events += 1
             report.aggregates += key not in self._heads
@@ -128,14 +131,19 @@ class Chains:
                 )
             )
 
+    def _is_misplaced(self, link: _Link) -> bool:
+        return link.is_misplaced or (
+            kept_key(link.key) is link.key and partition_of(link.key, self._place.partitions) != self._place.partition
+        )
+
     def _add_foreign(self, record: Foreign) -> None:
         kind, topic, partition, _ = self._place
-        key = None if record.key is None else record.key.decode(errors="backslashreplace")
+        key = None if record.key is None else shown_key(record.key)
         self._report.add_foreign(Broken(kind, key, topic, partition, record.offset, None, f"foreign: {record.reason}"))
 
     def _broken(self, link: _Link, reason: str) -> Broken:
         kind, topic, partition, _ = self._place
-        return Broken(kind, link.key.decode(), topic, partition, link.offset, link.version, reason)
+        return Broken(kind, shown_key(link.key), topic, partition, link.offset, link.version, reason)
 
 
 def _members(run: Run) -> tuple[bytes, int, bytes | None, list[int], list[bytes], dict[int, str]]:
@@ -145,7 +153,7 @@ def _members(run: Run) -> tuple[bytes, int, bytes | None, list[int], list[bytes]
 def _links(run: Run) -> Iterator[_Link]:
     previous = run.previous
     for number, (offset, cid) in enumerate(zip(run.offsets, run.cids, strict=True)):
-        yield _Link(offset, run.key, run.version + number, previous, cid, run.differences.get(offset))
+        yield _Link(offset, run.key, run.version + number, previous, cid, run.differences.get(offset), run.is_misplaced)
         previous = cid
 
 

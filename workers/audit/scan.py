@@ -14,7 +14,7 @@ from msgspec import Struct
 from annals.schemas.bulk import read_together
 from annals.schemas.chain import ForeignError
 from annals.schemas.cid import cid_of
-from annals.schemas.journal_reader import read_record
+from annals.schemas.journal_reader import kept_key, read_record
 from annals.topics.keys import partition_of
 from annals.workers.audit.expected_headers import are_as_written, differences
 
@@ -34,8 +34,9 @@ LEAST_VERSION: Final = -(2**63)
 class Run(Struct, array_like=True, gc=False):
     """Records of one key of which each continues the one before, by version and by link.
 
-    version and previous are the first record's, offsets and binary CIDs are one per record; `differences` says, by
-    offset, in what a record's headers differ from its block.
+    key: as it is kept (`kept_key`); version and previous are the first record's, offsets and binary CIDs are one per
+    record; `differences` says, by offset, in what a record's headers differ from its block; is_misplaced: of a key that
+    is kept shortened, whether it belongs to another partition.
     """
 
     key: bytes
@@ -44,10 +45,11 @@ class Run(Struct, array_like=True, gc=False):
     offsets: list[int]
     cids: list[bytes]
     differences: dict[int, str] = {}
+    is_misplaced: bool = False
 
 
 class Foreign(Struct, array_like=True, gc=False):
-    """A record that is no event, or not in its place."""
+    """A record that is no event, or not in its place; its key as it is kept."""
 
     offset: int
     key: bytes | None
@@ -111,12 +113,12 @@ class _Surveyor:
         try:
             event = read_record(self._kind, key, value)
         except ForeignError as error:
-            self.foreign.append(Foreign(offset, key, str(error)))
+            self.foreign.append(Foreign(offset, key and kept_key(key), str(error)))
             return
         assert key is not None  # noqa: S101 - `read_record` refuses it
         assert value is not None  # noqa: S101 - the same
         if event["version"] == 1 and self._is_misplaced(key):
-            self.foreign.append(Foreign(offset, key, misplaced(key, self._partitions)))
+            self.foreign.append(Foreign(offset, kept_key(key), misplaced(key, self._partitions)))
             return
         cid = cid_of(value)
         run = self._link(offset, key, event["version"], event["previous"], cid)
@@ -129,12 +131,14 @@ class _Surveyor:
 
     def _link(self, offset: int, key: bytes, version: int, previous: bytes | None, cid: bytes) -> Run:
         """Add an event to the run that it continues, or begin one."""
-        run = self._newest.get(key)
+        kept = kept_key(key)
+        run = self._newest.get(kept)
         if run is not None and run.cids[-1] == previous and run.version + len(run.cids) == version > 1:
             run.offsets.append(offset)
             run.cids.append(cid)
         else:
-            self._newest[key] = run = Run(key, max(version, LEAST_VERSION), previous, [offset], [cid])
+            self._newest[kept] = run = Run(kept, max(version, LEAST_VERSION), previous, [offset], [cid])
+            run.is_misplaced = kept is not key and self._is_misplaced(key)
             self.runs.append(run)
         return run
 

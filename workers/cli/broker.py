@@ -12,7 +12,7 @@ from typing import Final
 
 import click
 
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE
+from annals.workers.cli.failures import COULD_NOT_ASK, DONE
 from annals.workers.cli.output import OutputError
 from annals.workers.settings import default_cache_dir, load_settings
 from annals.workers.tools.broker import Broker
@@ -36,7 +36,8 @@ def broker(port: int, data_dir: str | None, advertised_port: int | None, cache_d
 
     No Docker and no installed Java are needed; the first start fetches Kafka (45 MB) from Maven Central, later
     ones need no network. It prints `ready 127.0.0.1:PORT` and runs until Ctrl-C, SIGTERM or the end of the process
-    that started it. Its data is there again at the next start with the same folder.
+    that started it. Its data is there again at the next start with the same folder. Exit status 2 if Kafka cannot be
+    started, or ends by itself.
     """
     settings = load_settings({"cache_dir": cache_dir})
     folder = Path(data_dir) if data_dir else settings.data_dir / "broker"
@@ -61,7 +62,7 @@ def broker(port: int, data_dir: str | None, advertised_port: int | None, cache_d
         server.stop()  # whoever started it does not learn where it is
         raise
     click.echo(f"annals: Kafka ended by itself; its log is {server.log_path}", err=True)
-    return ANSWER_IS_NO
+    return COULD_NOT_ASK
 
 
 def _stop_on_signals_and_with_parent(server: Broker) -> None:

@@ -1,4 +1,4 @@
-"""`annals new aggregate`: the beginning of an aggregate in a checkout."""
+"""`annals new aggregate` and `annals new projection`: the beginning of one in a checkout."""
 
 from __future__ import annotations
 
@@ -32,6 +32,26 @@ def aggregate(name: str, *, as_json: bool) -> int:
     new_aggregate(tree, name)
     if as_json:
         click.echo(json.dumps({"kind": name, "files": tree.written}))
+    else:
+        click.echo("\n".join([*(f"wrote {file}" for file in tree.written), "now change it, and run `make check`"]))
+    return DONE
+
+
+@new.command()
+@click.argument("name")
+@AS_JSON
+def projection(name: str, *, as_json: bool) -> int:
+    """Write the projection NAME: its fold, its test and its registry line.
+
+    What it writes passes `make check`: people by name and status. Change it from there.
+    """
+    from annals.workers.tools.scaffold.projection import new_projection
+    from annals.workers.tools.scaffold.tree import Tree
+
+    tree = Tree(Path.cwd())
+    new_projection(tree, name)
+    if as_json:
+        click.echo(json.dumps({"projection": name, "files": tree.written}))
     else:
         click.echo("\n".join([*(f"wrote {file}" for file in tree.written), "now change it, and run `make check`"]))
     return DONE

@@ -13,10 +13,11 @@ from annals.workers.settings import load_settings, settings_metadata
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from annals.workers.settings.model import SettingMeta
+    from annals.workers.settings.metadata import SettingMeta
 
 CONNECTION = frozenset({"kafka", "connection"})
-EVERYTHING = frozenset(meta.group for meta in settings_metadata())
+ASKING = frozenset({"asking"})
+EVERYTHING = frozenset(meta.group for meta in settings_metadata()) - ASKING
 
 
 def takes_settings(groups: frozenset[str] = CONNECTION) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -61,6 +61,8 @@ def migrate(settings: Settings, kind: str | None, *, dry_run: bool, as_json: boo
         said = {**result._asdict(), "failures": failures}
         if not result.too_large:
             del said["too_large"]
+        if not result.more:
+            del said["more"]
         click.echo(json.dumps(said))
     else:
         for failure in result.failures:
@@ -68,8 +70,9 @@ def migrate(settings: Settings, kind: str | None, *, dry_run: bool, as_json: boo
                 f"{failure.cid}  {failure.kind} {failure.aggregate_id} version {failure.version}: {failure.reason}"
             )
         click.echo(
-            f"{result.events:,} events, {result.upcast:,} of them in a former version, {len(result.failures):,} that "
-            f"cannot be read; {result.outdated:,} snapshots out of date, {result.rewritten:,} of them made anew"
+            f"{result.events:,} events, {result.upcast:,} of them in a former version, "
+            f"{len(result.failures) + result.more:,} that cannot be read; {result.outdated:,} snapshots out of "
+            f"date, {result.rewritten:,} of them made anew"
         )
         for each in result.too_large:
             click.echo(f"the snapshot of {each} is larger than its topic takes, and left out")

@@ -28,12 +28,20 @@ def worker(settings: Settings) -> int:
     """
     _end_at_once_on_signals()  # the imports take a second; from `run` on the worker ends in order
     from annals.workers.logs import configure_logs
-    from annals.workers.worker import CannotStartError, Worker
+    from annals.workers.process import CannotStartError
+    from annals.workers.settings import WRITE
 
     configure_logs(settings)
 
     async def run() -> None:
-        await Worker(settings).run()
+        if settings.has(WRITE):
+            from annals.workers.worker import Worker
+
+            await Worker(settings).run()
+        else:
+            from annals.workers.reader import run_alone
+
+            await run_alone(settings)
 
     try:
         asyncio.run(run())

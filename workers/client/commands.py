@@ -175,6 +175,8 @@ class CommandClient:
 def _delivered(pending: Pending, delivery: asyncio.Future[Any]) -> None:
     """Learn where the broker put a command, or that it refused it; after any other failure the answer may yet come."""
     error = None if delivery.cancelled() else delivery.exception()
+    if not pending.delivered.done():
+        pending.delivered.set_result(error is None and not delivery.cancelled())
     is_refusal = isinstance(error, BrokerResponseError) and not (error.retriable or isinstance(error, UnknownError))
     if is_refusal and not pending.answer.done():
         pending.answer.set_exception(NotSendableError(f"the broker refused it: {type(error).__name__}: {error}"))

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import orjson
-
-from annals.schemas.cid import cid_text
+from annals.schemas.dag_json import event_json
 from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader
 from annals.topics.keys import keys_of, partition_of
 from annals.topics.names import TopicNames
@@ -31,18 +28,7 @@ class HistoricEvent(NamedTuple):
 
     def as_json(self) -> bytes:
         """Return the block as DAG-JSON, with members `cid`, `partition` and `offset` beside its own."""
-        previous = self.event["previous"]
-        document = {
-            **self.event,
-            "previous": None if previous is None else {"/": cid_text(previous)},
-            "cid": cid_text(self.cid),
-            "partition": self.partition,
-            "offset": self.offset,
-        }
-        try:
-            return orjson.dumps(document)
-        except TypeError:  # data that nest beyond what orjson writes
-            return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+        return event_json(self.event, self.cid, self.partition, self.offset)
 
 
 async def history(settings: Settings, kind: str, aggregate_id: str) -> AsyncGenerator[HistoricEvent, None]:

@@ -23,9 +23,12 @@ NOT_KNOWN: Final = -1
 
 
 class Pending:
-    """A command that was sent: `answer` becomes the outcome's JSON, as it came."""
+    """A command that was sent: `answer` becomes the outcome's JSON, as it came.
 
-    __slots__ = ("_early", "_offset", "answer", "deadline", "id", "key")
+    delivered: becomes whether the broker has said that it has the command.
+    """
+
+    __slots__ = ("_early", "_offset", "answer", "deadline", "delivered", "id", "key")
 
     def __init__(self, key: bytes, command_id: str, deadline: float) -> None:
         """Take the record's key, the command's id, and until when (of the loop's time) an answer is waited for."""
@@ -33,6 +36,7 @@ class Pending:
         self.id = command_id
         self.deadline = deadline
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.delivered: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._offset: int | None = None
         self._early: list[tuple[int | None, bytes]] = []
 

@@ -28,7 +28,11 @@ _scan: Final = json.JSONDecoder(parse_int=str, parse_float=str).raw_decode
 
 
 class NotSendableError(ValueError):
-    """A command cannot be sent; the message says why."""
+    """A command cannot be sent; the message says why. reason: of the dead letter that it would be."""
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class Sendable(NamedTuple):
@@ -40,15 +44,19 @@ class Sendable(NamedTuple):
     value: bytes
 
 
-def from_line(line: bytes, kinds: Collection[str], max_command_bytes: int, new_id: NewId) -> Sendable:
+def from_line(
+    line: bytes, kinds: Collection[str], max_command_bytes: int, new_id: NewId, actor: str | None = None
+) -> Sendable:
     """Return the command of a line ``{"kind": …, <command>}``; without an `id` it gets a new one.
+
+    actor: becomes the command's, whatever the line says; None: what the line says.
 
     Raises:
         NotSendableError: it is no such line, names no kind of `kinds`, or would be a dead letter.
     """
     match = _KIND_FIRST.match(line)
     # As people and programs write it. An escape could spell another `kind` or `id`: then it is read member by member.
-    if match is not None and b'"kind"' not in line[match.end() :] and b"\\u" not in line:
+    if match is not None and actor is None and b'"kind"' not in line[match.end() :] and b"\\u" not in line:
         value = b"{" + line[match.end() :]
         kind = match[1].decode(errors="replace")
         if b'"id"' not in value:
@@ -62,6 +70,8 @@ def from_line(line: bytes, kinds: Collection[str], max_command_bytes: int, new_i
     rest = [(name, text) for name, text in members if name != "kind"]
     if all(text == "null" for name, text in rest if name == "id"):
         rest = [("id", json.dumps(new_id())), *((name, text) for name, text in rest if name != "id")]
+    if actor is not None:
+        rest = [*((name, text) for name, text in rest if name != "actor"), ("actor", json.dumps(actor))]
     written = ",".join(f"{json.dumps(name)}:{text}" for name, text in rest)
     return _checked(kind, f"{{{written}}}".encode(), max_command_bytes)
 
@@ -83,7 +93,7 @@ def from_members(kind: str, command: Mapping[str, Any], max_command_bytes: int, 
 def _checked(kind: str, value: bytes, max_command_bytes: int) -> Sendable:
     found = read_command(None, value, (), max_command_bytes)
     if isinstance(found, DeadLetter):
-        raise NotSendableError(f"{found.reason}: {found.message}")
+        raise NotSendableError(f"{found.reason}: {found.message}", found.reason)
     return Sendable(kind, found.id, found.aggregate_id.encode(), value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.workers.audit.journals import find_journals
 from annals.workers.maintenance.walk import connected, events_of
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annals.workers.settings import Settings
+
+
+MOST_TYPES: Final = 10_000
+LONGEST_TYPE: Final = 256
+OTHERS: Final = "…"
+"""Stands for all further types: anybody who may write to a journal can name an event as he likes."""
 
 
 class Usage(NamedTuple):
@@ -38,10 +44,12 @@ async def usage(settings: Settings, kinds: Sequence[str]) -> list[Usage]:
     async with connected(settings, sorted({journal.place.topic for journal in journals})) as client:
         for journal in journals:
             async for event, _ in events_of(client, journal):
-                counted[journal.place.kind, event["type"], event["schema_version"]] += 1
+                found = (journal.place.kind, event["type"][:LONGEST_TYPE], event["schema_version"])
+                is_kept = found in counted or len(counted) < MOST_TYPES or _is_known(*found)
+                counted[found if is_kept else (journal.place.kind, OTHERS, 0)] += 1
     order = {kind: number for number, kind in enumerate(kinds)}
-    found = sorted(counted.items(), key=lambda each: (order[each[0][0]], *each[0][1:]))
-    return [Usage(*key, number, _is_known(*key)) for key, number in found]
+    sorted_ = sorted(counted.items(), key=lambda each: (order[each[0][0]], *each[0][1:]))
+    return [Usage(*key, number, _is_known(*key)) for key, number in sorted_]
 
 
 def _is_known(kind: str, type_name: str, version: int) -> bool:

@@ -90,6 +90,9 @@ class MemoryClient:
         """Learn about topics: all are known. Return whether a broker answered."""
         return True
 
+    def add_topic(self, topic: str) -> None:
+        """Want to know about a topic: all are known."""
+
     async def _wait_on_metadata(self, topic: str) -> None:
         """Wait until a topic is known: all are."""
 

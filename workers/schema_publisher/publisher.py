@@ -12,6 +12,7 @@ from aiokafka.errors import KafkaError
 
 from annals.schemas.json_schemas.json_schema import urn
 from annals.topics.names import TopicNames
+from annals.topics.schemas import schema_key
 from annals.workers.schema_publisher import topic
 from annals.workers.schema_publisher.published import published
 from annals.workers.schema_publisher.registry import RegistryUnreachableError, register
@@ -58,7 +59,8 @@ class SchemaPublisher:
             KafkaError: the brokers do not answer, or refuse.
         """
         schemas = list(published(self._deciders))
-        kept = await topic.read(self._options, self._topic)
+        keys = {schema_key(schema.kind, schema.name, schema.version) for schema in schemas}
+        kept = await topic.read(self._options, self._topic, keys)
         self._learn(kept)
         wanted = topic.changes(kept, schemas, self._release)
         if wanted:

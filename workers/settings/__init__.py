@@ -8,11 +8,14 @@
 """
 
 from annals.workers.settings.connection import client_options, is_loopback, warnings
-from annals.workers.settings.model import Settings, SettingsError, settings_metadata
+from annals.workers.settings.model import READ, ROLES, WRITE, Settings, SettingsError, settings_metadata
 from annals.workers.settings.sources import default_cache_dir, environment_without_settings, load_settings
 from annals.workers.settings.values import Secret
 
 __all__ = [
+    "READ",
+    "ROLES",
+    "WRITE",
     "Secret",
     "Settings",
     "SettingsError",

@@ -6,7 +6,7 @@ import ipaddress
 import ssl
 from typing import TYPE_CHECKING, Any
 
-from annals.workers.settings.model import Settings, SettingsError
+from annals.workers.settings.model import READ, Settings, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,6 +79,14 @@ def _is_local(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+def is_any_address(host: str) -> bool:
+    """Whether a host stands for all addresses of this machine."""
+    try:
+        return ipaddress.ip_address(host).is_unspecified
+    except ValueError:
+        return False
+
+
 def warnings(settings: Settings) -> list[str]:
     """Say what is allowed, but hardly what was meant."""
     found = []
@@ -91,6 +99,11 @@ def warnings(settings: Settings) -> list[str]:
         found.append(
             f"ANNALS_SSL_CAFILE and ANNALS_SSL_CERTFILE are not used: ANNALS_SECURITY_PROTOCOL is "
             f"{settings.security_protocol}"
+        )
+    if settings.has(READ) and settings.api_advertised_url is None and is_any_address(settings.api_host):
+        found.append(
+            f"ANNALS_API_ADVERTISED_URL is not set and ANNALS_API_HOST is {settings.api_host}, no address that other "
+            f"workers could reach: they cannot ask this one"
         )
     if is_loopback(settings):
         return found

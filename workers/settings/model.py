@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from annals.workers.settings import values
+from annals.workers.settings.metadata import SettingMeta, meta
 
 if TYPE_CHECKING:
     from annals.workers.settings.values import Secret
 
-Parse = Callable[[str], Any]
-ENVIRONMENT_PREFIX: Final = "ANNALS_"
+WRITE: Final = "write"
+READ: Final = "read"
+ROLES: Final = (WRITE, READ)
 
 
 class SettingsError(Exception):
@@ -25,53 +26,25 @@ class SettingsError(Exception):
         self.problems = problems
 
 
-@dataclass(frozen=True, slots=True)
-class SettingMeta:
-    """One setting for those who list them: reference, options, checks."""
-
-    name: str
-    default: object
-    parse: Parse
-    unit: str
-    help: str
-    group: str
-    is_secret: bool
-    is_switch: bool
-
-    @property
-    def variable(self) -> str:
-        """The environment variable."""
-        return ENVIRONMENT_PREFIX + self.name.upper()
-
-    @property
-    def option(self) -> str:
-        """The command line option."""
-        return "--" + self.name.replace("_", "-")
-
-
-def _meta(parse: Parse, help_text: str, *, unit: str = "", group: str = "worker") -> dict[str, Any]:
-    return {"parse": parse, "help": help_text, "unit": unit, "group": group}
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     """The settings of a worker or a command. Made by `load_settings`; in tests directly, unchecked."""
 
     bootstrap_servers: str = field(
         default="127.0.0.1:9092",
-        metadata=_meta(
+        metadata=meta(
             values.servers, "Kafka brokers to ask first, with commas between them", unit="host:port", group="kafka"
         ),
     )
     app_id: str = field(
-        default="annals", metadata=_meta(values.kafka_name, "the consumer group is <prefix><app id>", group="kafka")
+        default="annals", metadata=meta(values.kafka_name, "the consumer group is <prefix><app id>", group="kafka")
     )
     topic_prefix: str = field(
-        default="", metadata=_meta(values.topic_prefix, "what every topic's name begins with", group="kafka")
+        default="", metadata=meta(values.topic_prefix, "what every topic's name begins with", group="kafka")
     )
     partitions: int = field(
         default=4,
-        metadata=_meta(
+        metadata=meta(
             values.whole_number(1, 10_000),
             "partitions of topics that are created; never changed afterwards",
             group="topics",
@@ -79,18 +52,18 @@ class Settings:
     )
     replication_factor: int = field(
         default=1,
-        metadata=_meta(
+        metadata=meta(
             values.whole_number(1, 32_767),
             "copies of topics that are created; below 3 a lost disk loses events",
             group="topics",
         ),
     )
     create_topics: bool = field(
-        default=False, metadata=_meta(values.switch, "create missing topics when the worker starts", group="topics")
+        default=False, metadata=meta(values.switch, "create missing topics when the worker starts", group="topics")
     )
     instance_id: str | None = field(
         default=None,
-        metadata=_meta(
+        metadata=meta(
             values.optional(values.kafka_name),
             "static membership: a restart within the session moves no partition",
             group="kafka",
@@ -98,18 +71,150 @@ class Settings:
     )
     data_dir: Path = field(
         default=Path("annals-data"),
-        metadata=_meta(values.folder, "where the stores are kept; can be deleted, the journal has it all"),
+        metadata=meta(values.folder, "where the stores are kept; can be deleted, the journal has it all"),
     )
     web_host: str = field(
-        default="127.0.0.1", metadata=_meta(values.host, "address that health and metrics are served on", group="web")
+        default="127.0.0.1", metadata=meta(values.host, "address that health and metrics are served on", group="web")
     )
     web_port: int = field(
         default=6066,
-        metadata=_meta(values.whole_number(0, 65535), "port of health and metrics; 0 takes a free one", group="web"),
+        metadata=meta(values.whole_number(0, 65535), "port of health and metrics; 0 takes a free one", group="web"),
+    )
+    roles: str = field(
+        default=",".join(ROLES),
+        metadata=meta(
+            values.some_of(*ROLES),
+            "what this worker does: it decides commands, or serves what is read and published, or both",
+        ),
+    )
+    api_host: str = field(
+        default="127.0.0.1", metadata=meta(values.host, "address that the API is served on", group="reading")
+    )
+    api_port: int = field(
+        default=6067,
+        metadata=meta(values.whole_number(0, 65535), "port of the API; 0 takes a free one", group="reading"),
+    )
+    api_advertised_url: str | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.web_address),
+            "where other workers reach this one's API; unset: the address that it is served on",
+            group="reading",
+        ),
+    )
+    publish: bool = field(
+        default=True,
+        metadata=meta(
+            values.switch,
+            "publish to subscribers; the same on every worker that reads",
+            group="reading",
+        ),
+    )
+    api_tokens_file: Path | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.readable_file),
+            "who may use the API: a line each with the SHA-256 of the token in hex, name, scopes",
+            group="reading",
+        ),
+    )
+    api_jwks_file: Path | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.readable_file),
+            "keys that JWTs for the API are signed with (a JWK set)",
+            group="reading",
+        ),
+    )
+    api_peer_key_file: Path | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.readable_file),
+            "key with which workers sign the requests that they forward to one another",
+            group="reading",
+        ),
+    )
+    api_jwt_issuer: str | None = field(
+        default=None,
+        metadata=meta(values.optional(values.text), "what a token's `iss` must be; unset: anything", group="reading"),
+    )
+    api_jwt_audience: str | None = field(
+        default=None,
+        metadata=meta(values.optional(values.text), "what a token's `aud` must be; unset: anything", group="reading"),
+    )
+    api_certfile: Path | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.readable_file),
+            "certificate of the API, PEM: it is then served by TLS",
+            group="reading",
+        ),
+    )
+    api_keyfile: Path | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.readable_file), "private key of the API's certificate, PEM", group="reading"
+        ),
+    )
+    api_requests_per_second: int | None = field(
+        default=10_000,
+        metadata=meta(
+            values.optional(values.whole_number(1, 10_000_000)),
+            "requests that one caller (one address, for who is not known) may make; empty: no limit",
+            unit="requests per second",
+            group="reading",
+        ),
+    )
+    api_connections: int = field(
+        default=1_000,
+        metadata=meta(
+            values.whole_number(1, 1_000_000),
+            "connections to the API; beyond, the longest silent one makes room",
+            unit="connections",
+            group="reading",
+        ),
+    )
+    api_url: str = field(
+        default="http://127.0.0.1:6067",
+        metadata=meta(
+            values.text, "where commands that ask the API find one; any worker answers for all", group="asking"
+        ),
+    )
+    api_token_file: Path | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.readable_file), "file that holds the bearer token of those commands", group="asking"
+        ),
+    )
+    api_timeout_s: int = field(
+        default=30,
+        metadata=meta(
+            values.whole_number(1, 3_600),
+            "what answering a request may take, beside the seconds that it asks to wait",
+            unit="seconds",
+            group="reading",
+        ),
+    )
+    deployment: str | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.deployment),
+            "this deployment's name among others, needed where it takes events of others",
+            group="reading",
+        ),
+    )
+    read_cache_bytes: int = field(
+        default=32 << 20,
+        metadata=meta(
+            values.whole_number(1 << 20, 2**40),
+            "RocksDB's block cache of the reading stores, all partitions together",
+            unit="bytes",
+            group="limits",
+        ),
     )
     security_protocol: str = field(
         default="PLAINTEXT",
-        metadata=_meta(
+        metadata=meta(
             values.one_of("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"),
             "how brokers are talked to",
             group="connection",
@@ -117,39 +222,39 @@ class Settings:
     )
     sasl_mechanism: str = field(
         default="PLAIN",
-        metadata=_meta(
+        metadata=meta(
             values.one_of("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"), "how SASL proves who we are", group="connection"
         ),
     )
     sasl_username: str | None = field(
-        default=None, metadata=_meta(values.optional(values.text), "SASL user", group="connection")
+        default=None, metadata=meta(values.optional(values.text), "SASL user", group="connection")
     )
     sasl_password: Secret | None = field(
-        default=None, metadata=_meta(values.optional(values.secret), "SASL password", group="connection")
+        default=None, metadata=meta(values.optional(values.secret), "SASL password", group="connection")
     )
     ssl_cafile: Path | None = field(
         default=None,
-        metadata=_meta(
+        metadata=meta(
             values.optional(values.readable_file), "authorities to trust, PEM; unset: the system's", group="connection"
         ),
     )
     ssl_certfile: Path | None = field(
         default=None,
-        metadata=_meta(values.optional(values.readable_file), "client certificate, PEM", group="connection"),
+        metadata=meta(values.optional(values.readable_file), "client certificate, PEM", group="connection"),
     )
     ssl_keyfile: Path | None = field(
         default=None,
-        metadata=_meta(
+        metadata=meta(
             values.optional(values.readable_file), "private key of the client certificate, PEM", group="connection"
         ),
     )
     ssl_key_password: Secret | None = field(
         default=None,
-        metadata=_meta(values.optional(values.secret), "what the private key is encrypted with", group="connection"),
+        metadata=meta(values.optional(values.secret), "what the private key is encrypted with", group="connection"),
     )
     schema_registry_url: str | None = field(
         default=None,
-        metadata=_meta(
+        metadata=meta(
             values.optional(values.web_address),
             "a Confluent-compatible schema registry to register all schemas at; unset: none",
             group="schemas",
@@ -157,14 +262,14 @@ class Settings:
     )
     schema_registry_username: str | None = field(
         default=None,
-        metadata=_meta(values.optional(values.text), "the registry's user (basic authentication)", group="schemas"),
+        metadata=meta(values.optional(values.text), "the registry's user (basic authentication)", group="schemas"),
     )
     schema_registry_password: Secret | None = field(
-        default=None, metadata=_meta(values.optional(values.secret), "the registry's password", group="schemas")
+        default=None, metadata=meta(values.optional(values.secret), "the registry's password", group="schemas")
     )
     max_command_bytes: int = field(
         default=1_000_000,
-        metadata=_meta(
+        metadata=meta(
             values.whole_number(1, 4_000_000),
             "largest command, unpacked; what is larger is a dead letter",
             unit="bytes",
@@ -173,16 +278,28 @@ class Settings:
     )
     max_events_per_aggregate: int | None = field(
         default=None,
-        metadata=_meta(
+        metadata=meta(
             values.optional(values.whole_number(1, 2**53)),
             "events that an aggregate may have; unset: no limit",
             unit="events",
             group="limits",
         ),
     )
+    restore_point_events: int = field(
+        default=100_000,
+        metadata=meta(
+            values.whole_number(0, 1_000_000_000),
+            "a shard's restore point is made after so many events; 0: none is made or used",
+            unit="events",
+        ),
+    )
+    restore_point_seconds: int = field(
+        default=600,
+        metadata=meta(values.whole_number(1, 604_800), "or after so long, if there are any events", unit="s"),
+    )
     snapshot_every: int = field(
         default=100,
-        metadata=_meta(
+        metadata=meta(
             values.whole_number(0, 2**53),
             "an aggregate's snapshot is published each time its version passes a multiple of this; 0: never",
             unit="events",
@@ -191,21 +308,21 @@ class Settings:
     )
     accept_expired: bool = field(
         default=False,
-        metadata=_meta(values.switch, "go on although commands expired before they were decided", group="limits"),
+        metadata=meta(values.switch, "go on although commands expired before they were decided", group="limits"),
     )
     compression: str = field(
         default="zstd",
-        metadata=_meta(
+        metadata=meta(
             values.one_of("none", "gzip", "snappy", "lz4", "zstd"), "codec of what the worker writes to Kafka"
         ),
     )
     store_compression: str = field(
         default="lz4",
-        metadata=_meta(values.one_of("none", "lz4", "zstd"), "codec of the stores' files"),
+        metadata=meta(values.one_of("none", "lz4", "zstd"), "codec of the stores' files"),
     )
     state_cache_bytes: int = field(
         default=64 << 20,
-        metadata=_meta(
+        metadata=meta(
             values.whole_number(0, 2**40),
             "hot states kept in memory, all partitions together",
             unit="bytes",
@@ -214,7 +331,7 @@ class Settings:
     )
     store_cache_bytes: int = field(
         default=64 << 20,
-        metadata=_meta(
+        metadata=meta(
             values.whole_number(1 << 20, 2**40),
             "RocksDB's block cache, all partitions together",
             unit="bytes",
@@ -223,23 +340,25 @@ class Settings:
     )
     log_level: str = field(
         default="info",
-        metadata=_meta(
-            values.one_of("debug", "info", "warning", "error"), "least severity that is logged", group="log"
-        ),
+        metadata=meta(values.one_of("debug", "info", "warning", "error"), "least severity that is logged", group="log"),
     )
     log_format: str = field(
         default="auto",
-        metadata=_meta(
+        metadata=meta(
             values.one_of("auto", "json", "console"), "auto: readable on a terminal, otherwise JSON lines", group="log"
         ),
     )
     cache_dir: Path | None = field(
         default=None,
-        metadata=_meta(
+        metadata=meta(
             values.optional(values.folder),
             "where `annals broker` keeps Kafka; unset: annals in the user's cache folder",
         ),
     )
+
+    def has(self, role: str) -> bool:
+        """Whether the worker has a role."""
+        return role in self.roles.split(",")
 
 
 def settings_metadata() -> tuple[SettingMeta, ...]:

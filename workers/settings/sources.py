@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.workers.settings.connection import contradictions
 from annals.workers.settings.files import UnreadableError, read_whole
-from annals.workers.settings.model import ENVIRONMENT_PREFIX, SettingMeta, Settings, SettingsError, settings_metadata
+from annals.workers.settings.metadata import ENVIRONMENT_PREFIX, SettingMeta
+from annals.workers.settings.model import Settings, SettingsError, settings_metadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,11 +23,13 @@ CONFIG_VARIABLE: Final = "ANNALS_CONFIG"
 NOT_SETTINGS: Final = "ANNALS_TEST_"
 # What Kubernetes puts into every container beside a service that is called `annals`.
 SERVICE_LINK: Final = re.compile(r"ANNALS(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|PORT_\d+_\w+|PORT)")
+# As the value of such a variable: `annals-api` beside us makes ANNALS_API_PORT, which is a setting, too.
+SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://.*")
 TABLE: Final = "annals"
 LARGEST_FILE_BYTES: Final = 1 << 20
 LARGEST_SECRET_BYTES: Final = 65_536
 LONGEST_SHOWN: Final = 300  # characters of a wrong value that are shown
-LISTS: Final = frozenset({"bootstrap_servers"})
+LISTS: Final = frozenset({"bootstrap_servers", "roles"})
 SWITCHES: Final = frozenset(meta.name for meta in settings_metadata() if meta.is_switch)
 
 
@@ -147,7 +150,8 @@ def _from_environment(variables: Mapping[str, str], names: set[str], problems: l
     values = {}
     for variable, value in variables.items():
         if variable in by_variable:
-            values[by_variable[variable]] = value
+            if not (SERVICE_LINK.fullmatch(variable) and SERVICE_ADDRESS.fullmatch(value)):
+                values[by_variable[variable]] = value
         elif variable.startswith(ENVIRONMENT_PREFIX) and variable != CONFIG_VARIABLE and _is_meant_for_us(variable):
             problems.append(f"{variable}: there is no such setting{_suggestion(variable, by_variable)} (environment)")
     return Source(values, dict.fromkeys(values, "environment"))

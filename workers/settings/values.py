@@ -13,13 +13,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from annals.workers.settings.model import Parse
+    from annals.workers.settings.metadata import Parse
 
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
 FALSE: Final = frozenset({"0", "false", "no", "off"})
 HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.%a-z0-9]+\]", re.ASCII)
 WEB_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})|[0-9A-Fa-f:.]+", re.ASCII)
 KAFKA_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
+DEPLOYMENT: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 HIGHEST_PORT: Final = 65535
 
 
@@ -87,6 +88,25 @@ def one_of(*choices: str) -> Parse:
         raise ValueError(f"one of {', '.join(choices)}")
 
     return parse
+
+
+def some_of(*choices: str) -> Parse:
+    """Take one or more of a few words, and return them with commas between them, in the order of the choices."""
+
+    def parse(value: str) -> str:
+        given = {word.strip().lower() for word in value.split(",")}
+        if given <= set(choices):
+            return ",".join(choice for choice in choices if choice in given)
+        raise ValueError(f"one or more of {', '.join(choices)}, with commas between them")
+
+    return parse
+
+
+def deployment(value: str) -> str:
+    """Take the name of a deployment."""
+    if DEPLOYMENT.fullmatch(value):
+        return value
+    raise ValueError("1 to 64 of a-z, 0-9 and '-'")
 
 
 def kafka_name(value: str) -> str:

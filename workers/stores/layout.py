@@ -13,10 +13,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from annals.agents.ports import LENGTH, Position, Stored, command_key
+from annals.agents.ports import LENGTH, VOID_BYTES, VOIDS_BYTES, Position, Stored, command_key
 from annals.topics.headers import LONGEST_KNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from annals.agents.ports import CommandEvents
 
 FORMAT: Final = 1
@@ -104,3 +106,19 @@ def decode_void(value: bytes) -> tuple[bytes, bytes]:
     """Return a void event's record key and command id."""
     end = LENGTH + int.from_bytes(value[:LENGTH], "big")
     return value[LENGTH:end], value[end:]
+
+
+def next_voids(
+    rows: Iterable[tuple[bytes, bytes]], after: bytes, most_bytes: int = VOIDS_BYTES
+) -> dict[bytes, tuple[bytes, bytes]]:
+    """Return the void events beyond a CID of rows that begin there, as many as the bytes are for, one at least."""
+    found: dict[bytes, tuple[bytes, bytes]] = {}
+    size = 0
+    for key, value in rows:
+        if not key.startswith(VOIDS) or size > most_bytes:
+            break
+        cid = key[len(VOIDS) :]
+        if cid != after:
+            found[cid] = decode_void(value)
+            size += VOID_BYTES + len(value)
+    return found

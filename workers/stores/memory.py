@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from annals.agents.ports import Stored
-from annals.workers.stores.layout import START
+from annals.agents.ports import VOIDS_BYTES, Stored
+from annals.workers.stores.layout import START, VOIDS, encode_void, next_voids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from annals.agents.ports import Changes, CommandEvents, Position
 
 
@@ -37,9 +39,14 @@ class MemoryStore:
         """Whether a CID is that of a void event."""
         return cid in self._voids
 
-    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
-        """Return all void events: by CID, the record's key and the command id."""
-        return dict(self._voids)
+    def voids(self, after: bytes = b"", most_bytes: int = VOIDS_BYTES) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return the next void events, in the order of their CIDs: the record's key and the command id of each."""
+        cids = sorted(each for each in self._voids if each > after)
+        return next_voids(((VOIDS + cid, encode_void(*self._voids[cid])) for cid in cids), after, most_bytes)
+
+    def aggregates(self) -> Iterator[tuple[bytes, Stored]]:
+        """Return all aggregates as they are now, by key."""
+        return iter(sorted(self._aggregates.items()))
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes of one batch with their position, all or nothing."""

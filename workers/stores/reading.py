@@ -15,7 +15,8 @@ from rocksdict import WriteBatch
 
 from annals.agents.reading.layout import FORMAT, read_position
 from annals.workers.stores.failures import store_error
-from annals.workers.stores.rocks import Database, Identity, open_database, renew_database, set_aside
+from annals.workers.stores.folders import set_aside
+from annals.workers.stores.rocks import Database, Identity, open_database, renew_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

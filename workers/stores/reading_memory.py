@@ -50,5 +50,9 @@ class MemoryReadingStore:
                 rows.pop(key, None)
         self.rows = rows
 
+    def size_bytes(self) -> int:
+        """Return the bytes of all rows."""
+        return sum(len(key) + len(value) for key, value in self.rows.items())
+
     def close(self) -> None:
         """Nothing is held open."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -27,9 +27,9 @@ from rocksdict import (
     WriteOptions,
 )
 
-from annals.agents.ports import StoppedError, StoreDamagedError, StoreError, StoreUnavailableError
+from annals.agents.ports import VOIDS_BYTES, StoppedError, StoreDamagedError, StoreError
 from annals.workers.stores.failures import StoreLockedError, store_error
-from annals.workers.stores.folders import folder_bytes
+from annals.workers.stores.folders import folder_bytes, machine
 from annals.workers.stores.layout import (
     AGGREGATES,
     COMMANDS,
@@ -41,11 +41,11 @@ from annals.workers.stores.layout import (
     decode_aggregate,
     decode_events,
     decode_position,
-    decode_void,
     encode_aggregate,
     encode_events,
     encode_position,
     encode_void,
+    next_voids,
 )
 
 if TYPE_CHECKING:
@@ -64,7 +64,6 @@ LOCK_POLL_S: Final = 0.2
 KEPT_LOG_FILES: Final = 2
 LOG_FILE_BYTES: Final = 1 << 20
 OPEN_FILES: Final = 128  # of one store
-DAMAGED: Final = "damaged"
 
 COMPRESSIONS: Final = {
     "none": DBCompressionType.none,
@@ -216,17 +215,22 @@ class RocksStore(Database):
         """Whether a CID is that of a void event."""
         return self._get(VOIDS + cid) is not None
 
-    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
-        """Return all void events: by CID, the record's key and the command id."""
-        found = {}
+    def voids(self, after: bytes = b"", most_bytes: int = VOIDS_BYTES) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return the next void events, in the order of their CIDs: the record's key and the command id of each."""
         try:
-            for key, value in self._db.items(from_key=VOIDS):
-                if not key.startswith(VOIDS):
-                    break
-                found[key[len(VOIDS) :]] = decode_void(value)
+            return next_voids(self._db.items(from_key=VOIDS + after), after, most_bytes)
         except Exception as error:
             raise store_error(error, self.folder) from error
-        return found
+
+    def aggregates(self) -> Iterator[tuple[bytes, Stored]]:
+        """Yield all aggregates as they are when the first one is asked for, by key."""
+        try:
+            for key, value in self._db.items(from_key=AGGREGATES):
+                if not key.startswith(AGGREGATES):
+                    break
+                yield key[len(AGGREGATES) :], decode_aggregate(value)
+        except Exception as error:
+            raise store_error(error, self.folder) from error
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes of one batch with their position in one write batch."""
@@ -268,7 +272,7 @@ async def open_database(type_: type[D], root: Path, identity: Identity, budget: 
     """
     main = root / identity.kind / str(identity.partition)
     deadline = asyncio.get_running_loop().time() + LOCK_WAIT_S
-    with _machine(main):
+    with machine(main):
         main.parent.mkdir(parents=True, exist_ok=True)
         while True:
             folders = [main, *sorted(main.parent.glob(f"{identity.partition}.*"))]
@@ -284,41 +288,8 @@ async def open_database(type_: type[D], root: Path, identity: Identity, budget: 
 
 async def renew_database(store: D, identity: Identity, budget: StoreBudget, compression: str) -> D:
     """Throw a store away and begin a new one in its place."""
-    with _machine(store.folder):
+    with machine(store.folder):
         return await asyncio.to_thread(_renewed, store, identity, budget, compression)
-
-
-async def set_aside(folder: Path) -> None:
-    """Make room for another store where a damaged one is, which is closed.
-
-    The last one of each shard is kept for whoever looks into it, as `damaged.<partition>`, if there is room for both.
-
-    Raises:
-        StoreUnavailableError: it can be neither moved nor removed.
-    """
-    with _machine(folder):
-        await asyncio.to_thread(_set_aside, folder)
-
-
-def _set_aside(folder: Path) -> None:
-    if not folder.exists():
-        return
-    kept = folder.with_name(f"{DAMAGED}.{folder.name.partition('.')[0]}")
-    if kept.exists():
-        shutil.rmtree(kept)
-    if shutil.disk_usage(folder).free > folder_bytes(folder):
-        folder.rename(kept)
-    else:
-        shutil.rmtree(folder)
-
-
-@contextmanager
-def _machine(folder: Path) -> Iterator[None]:
-    """Tell a folder that cannot be made, moved or removed from a store that is damaged."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreUnavailableError(f"{folder}: {error}") from error
 
 
 def _open_free(type_: type[D], folders: list[Path], budget: StoreBudget, compression: str) -> list[D]:

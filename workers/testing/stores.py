@@ -61,6 +61,15 @@ class MemoryStores:
         self.set_asides.append(damage)
         self.store = MemoryStore()
 
+    async def open_beside(self) -> MemoryStore:
+        """Begin an empty store beside the shard's own."""
+        self._require_available()
+        return MemoryStore()
+
+    async def discard(self, store: ShardStore) -> None:
+        """Forget a store that was opened beside the shard's own."""
+        store.close()
+
     async def close(self, store: ShardStore) -> None:
         """Close the store; what is in it stays."""
         store.close()

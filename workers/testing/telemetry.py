@@ -30,6 +30,7 @@ class MemoryTelemetry:
         self.folded_records: Counter[str] = Counter()
         self.batches = self.events = self.forwarded = 0
         self.aborts = self.fences = self.damages = 0
+        self.restore_points = self.oversized = self.restores = 0
         self.hits = self.misses = self.cached_bytes = 0
         self.position = self.end = 0
         self._on_commit = on_commit
@@ -61,6 +62,15 @@ class MemoryTelemetry:
     def damaged(self) -> None:
         """Count a damaged store."""
         self.damages += 1
+
+    def restore_point(self, oversized: Sequence[str]) -> None:
+        """Count a restore point that was made, and the aggregates whose snapshots it left out."""
+        self.restore_points += 1
+        self.oversized += len(oversized)
+
+    def restored(self) -> None:
+        """Count an opening from a restore point."""
+        self.restores += 1
 
     def cached(self, hits: int, misses: int, hot_bytes: int) -> None:
         """Count the look-ups in the aggregate cache, and note its size."""

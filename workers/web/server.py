@@ -6,23 +6,50 @@ Faust's own server is off: it shows tables and statistics to whoever asks.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiohttp import web
 
+from annals.workers.exposition import as_text, families_of
+from annals.workers.settings import ROLES, WRITE
 from annals.workers.web import schemas
 from annals.workers.web.connections import BACKLOG, Connections
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from annals.workers.telemetry import Metrics
+    from prometheus_client import CollectorRegistry
+
+    from annals.workers.exposition import Family
 
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class Metrics(Protocol):
+    """The metrics of this process."""
+
+    @property
+    def registry(self) -> CollectorRegistry:
+        """All of them."""
+
+    @property
+    def ready(self) -> Any:
+        """The gauge of readiness."""
+
+
+class Beside(Protocol):
+    """A role of the worker that another process has."""
+
+    @property
+    def name(self) -> str:
+        """The role."""
+
+    async def answer(self) -> tuple[list[str], Sequence[Family]]:
+        """Return why it is not ready (empty: it is), and its metrics."""
+
+
 class WebServer:
-    """Serves health and metrics on one address."""
+    """Serves health and metrics of all roles of a worker on one address."""
 
     def __init__(
         self,
@@ -31,16 +58,22 @@ class WebServer:
         metrics: Metrics,
         reasons: Callable[[], list[str]],
         connections: Connections | None = None,
+        *,
+        role: str = WRITE,
+        beside: Beside | None = None,
     ) -> None:
-        """Take the address (port 0: a free one), the metrics, and why the worker is not ready (empty: it is).
+        """Take the address (port 0: a free one), the metrics, and why the role is not ready (empty: it is).
 
-        connections: those that may be open; None: as many as are enough.
+        connections: those that may be open; None: as many as are enough. role: of this process; beside: the role of
+        another one.
         """
         self._host = host
         self._port = port
         self._metrics = metrics
         self._reasons = reasons
         self._connections = Connections() if connections is None else connections
+        self._role = role
+        self._beside = beside
         self._runner: web.AppRunner | None = None
         self._listening: asyncio.Server | None = None
         self.routes: list[tuple[str, Callable[[web.Request], Awaitable[web.Response]]]] = [
@@ -78,12 +111,26 @@ class WebServer:
     async def _live(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
         return web.json_response({"status": "live"})
 
-    async def _ready(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
-        reasons = self._reasons()
+    async def _beside_answers(self) -> tuple[list[str], Sequence[Family]]:
+        return ([], ()) if self._beside is None else await self._beside.answer()
+
+    async def _ready(self, request: web.Request) -> web.Response:
+        asked = request.query.get("role")
+        if asked is not None and asked not in ROLES:
+            error = f"there is no role {asked!r}, only {' and '.join(ROLES)}"
+            return web.json_response({"error": error}, status=400)
+        of_role = {self._role: self._reasons()}
+        if self._beside is not None:
+            of_role[self._beside.name] = (await self._beside_answers())[0]
+        if asked is not None:
+            of_role = {asked: of_role.get(asked, ["this worker does not have the role (ANNALS_ROLES)"])}
+        reasons = [f"{role}: {reason}" for role, reasons in of_role.items() for reason in reasons]
         if reasons:
             return web.json_response({"status": "not ready", "reasons": reasons}, status=503)
         return web.json_response({"status": "ready", "reasons": []})
 
     async def _text(self, request: web.Request) -> web.Response:  # noqa: ARG002 - aiohttp's signature
-        self._metrics.ready.set(not self._reasons())
-        return web.Response(body=self._metrics.text(), headers={"content-type": PROMETHEUS})
+        reasons, families = await self._beside_answers()
+        self._metrics.ready.set(not (self._reasons() or reasons))
+        own = families_of(self._metrics.registry, None if self._role == WRITE else self._role)
+        return web.Response(body=as_text(own, families), headers={"content-type": PROMETHEUS})

@@ -1,4 +1,4 @@
-"""The shards of one worker: opened on assignment, kept through a rebalance, closed when taken."""
+"""The wiring of the shards that decide: what each of them gets of settings, brokers, stores and metrics."""
 
 from __future__ import annotations
 
@@ -7,44 +7,45 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import StoreUnavailableError
 from annals.agents.writing.batch import Limits, ShardId
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.losses import NOTHING
+from annals.agents.writing.restore.making import LEAST_SAVED, RestorePolicy
 from annals.agents.writing.shard import Phase, Shard
 from annals.topics.catalog import (
     COMMAND_TOPIC_BYTES,
     DEAD_LETTER_TOPIC_BYTES,
     EVENT_TOPIC_BYTES,
     OUTCOME_TOPIC_BYTES,
+    RESTORE_TOPIC_BYTES,
     SNAPSHOT_TOPIC_BYTES,
 )
 from annals.topics.names import TopicNames, transactional_id
 from annals.workers.decision_log import DecisionLog
 from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
-from annals.workers.open_files import most_shards, raise_limit, tables, too_few
-from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store, set_aside
+from annals.workers.open_files import raise_limit, tables
+from annals.workers.partitions import Partitions
+from annals.workers.stores.beside import discard, open_beside
+from annals.workers.stores.folders import set_aside
+from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
 from annals.workers.telemetry import ShardMetrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from aiokafka.structs import TopicPartition
+    from collections.abc import Collection, Mapping
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import StoreDamagedError
     from annals.agents.writing.losses import Known
     from annals.workers.clock import SystemClock
     from annals.workers.kafka.group.sources import Sources
+    from annals.workers.partitions import Key
     from annals.workers.settings import Settings
     from annals.workers.stores.rocks import Identity
     from annals.workers.telemetry import Metrics
 
-log = structlog.get_logger(__name__)
-
+BEHIND: Final = 1  # shards that read their journals beside their commands, for restore points or behind one
 FOLDING: Final = 4  # shards that fold at once: each holds a fetch and a batch of decoded events in memory
 WRITE_BUFFER_BYTES: Final = 32 << 20
 LIMITS: Final = {
@@ -52,10 +53,9 @@ LIMITS: Final = {
     "events": EVENT_TOPIC_BYTES,
     "outcomes": OUTCOME_TOPIC_BYTES,
     "snapshots": SNAPSHOT_TOPIC_BYTES,
+    "restore": RESTORE_TOPIC_BYTES,
     "dead-letters": DEAD_LETTER_TOPIC_BYTES,
 }
-CANCEL_AGAIN_S: Final = 0.5
-Key = tuple[str, int]  # kind, partition
 
 
 class Stores:
@@ -95,13 +95,21 @@ class Stores:
         if folder is not None:
             await set_aside(folder)
 
+    async def open_beside(self) -> RocksStore:
+        """Begin an empty store beside the shard's own."""
+        return await open_beside(self._root, self._identity, self._budget, self._compression)
+
+    async def discard(self, store: Any) -> None:
+        """Close a store that was opened beside, and remove it."""
+        await discard(store)
+
     async def close(self, store: Any) -> None:
         """Close the store; RocksDB flushes what is in memory."""
         await asyncio.to_thread(store.close)
 
 
 class Shards:
-    """All shards of a worker."""
+    """All shards of a worker that decide (the `Wiring` of its `partitions`)."""
 
     def __init__(
         self,
@@ -114,11 +122,15 @@ class Shards:
         metrics: Metrics,
         clock: SystemClock,
         releases: Mapping[str, str],
+        restorable: Collection[str] = (),
     ) -> None:
         """Take the settings, aiokafka options, the deciders, each kind's number of partitions, and so on.
 
-        `releases`: which release published which schema, by URN.
+        `releases`: which release published which schema, by URN; `restorable`: the kinds that have a topic for restore
+        points.
         """
+        self._restorable = frozenset(restorable)
+        self._background = asyncio.Semaphore(BEHIND)
         self._settings = settings
         self._options = options
         self._deciders = deciders
@@ -129,75 +141,25 @@ class Shards:
         self._clock = clock
         self._releases = releases
         self._names = TopicNames(settings.topic_prefix)
-        self._kinds = {self._names.commands(kind): kind for kind in deciders}
         self._aggregate_cache = AggregateCache(settings.state_cache_bytes)
         all_shards = sum(partitions[kind] for kind in deciders)
-        self._files = raise_limit(all_shards)
-        self._budget = StoreBudget(settings.store_cache_bytes, WRITE_BUFFER_BYTES, tables(self._files, all_shards))
-        self._too_few_files: str | None = None
+        files = raise_limit(all_shards)
+        self._budget = StoreBudget(settings.store_cache_bytes, WRITE_BUFFER_BYTES, tables(files, all_shards))
         self._folding = asyncio.Semaphore(FOLDING)
         self._concurrency_limit = ConcurrencyLimit()
-        self._shards: dict[Key, Shard] = {}
-        self._tasks: dict[Key, asyncio.Task[None]] = {}
         self._stores: dict[Key, Stores] = {}
         self._telemetry: dict[Key, ShardMetrics] = {}
         self._known: dict[Key, Known] = {}  # of journals whose shards were here before
-        self._changing = asyncio.Lock()
-        self.is_assigned = False
-        self._are_open = False
-
-    def shard_of(self, topic: str, partition: int) -> Shard | None:
-        """Return the shard of a command partition; None if it is not here."""
-        return self._shards.get((self._kinds[topic], partition))
+        kinds = {self._names.commands(kind): kind for kind in deciders}
+        self.partitions: Final[Partitions[Shard]] = Partitions(kinds, self, files, "shards")
 
     def all(self) -> list[Shard]:
         """Return the shards that are here, in order."""
-        return [self._shards[key] for key in sorted(self._shards)]
-
-    async def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Suspend before partitions move: what is in flight may end, nothing new begins."""
-        del revoked  # a rebalance takes all partitions at once; which ones come back is known only afterwards
-        self.is_assigned = self._are_open = False
-        await asyncio.gather(*(shard.suspend() for shard in self.all()))
-
-    async def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Close what was taken, go on with what stayed, open what is new."""
-        wanted = {(self._kinds[tp.topic], tp.partition) for tp in assigned if tp.topic in self._kinds}
-        async with self._changing:
-            await asyncio.gather(*(self._close(key) for key in list(self._shards) if key not in wanted))
-            self._too_few_files = too_few(self._files, len(wanted))
-            for key in sorted(wanted):
-                if key in self._shards:
-                    self._shards[key].resume()
-                elif len(self._shards) < most_shards(self._files):
-                    self._open(key)
-        if self._too_few_files:
-            log.error("too few files for the shards assigned", reason=self._too_few_files)
-        self.is_assigned = True
-        log.info("shards assigned", shards=[f"{kind}-{partition}" for kind, partition in sorted(wanted)])
-
-    def not_ready(self) -> list[str]:
-        """Return why the worker is not ready, a reason per shard; empty when it is."""
-        if not self.is_assigned:
-            return ["no partitions have been assigned yet: a rebalance is under way, or the group cannot be reached"]
-        reasons = [self._too_few_files] if self._too_few_files else []
-        for shard in self.all():
-            name = f"{shard.place.kind}-{shard.place.partition}"
-            if shard.phase is not Phase.OPEN:
-                reasons.append(f"{name} is {shard.phase.value}: {shard.reason}")
-            elif shard.trouble:
-                reasons.append(f"{name} is slow: {shard.trouble}")
-        return reasons
+        return self.partitions.all()
 
     def look_for_topics(self) -> None:
         """Have the group see that topics are there again, minutes before it would by itself."""
         self._sources.refresh()
-
-    def announce(self) -> None:
-        """Say once after each assignment that all shards are open."""
-        if not self._are_open and not self.not_ready():
-            self._are_open = True
-            log.info("all shards open", shards=len(self._shards))
 
     def failing_stores(self, seconds: float) -> list[Stores]:
         """Return those that have failed to open for so long."""
@@ -208,31 +170,43 @@ class Shards:
 
     def measure(self) -> None:
         """Set the gauges that are read rather than told."""
-        for (kind, partition), shard in self._shards.items():
-            self._metrics.open.labels(kind, str(partition)).set(shard.phase is Phase.OPEN)
+        shards = self.all()
+        for shard in shards:
+            labels = shard.place.kind, str(shard.place.partition)
+            self._metrics.open.labels(*labels).set(shard.phase is Phase.OPEN)
             store = shard.store
             if isinstance(store, RocksStore):
-                self._metrics.store_bytes.labels(kind, str(partition)).set(store.size_bytes())
-        self._metrics.connections.set(len(self._shards))
+                self._metrics.store_bytes.labels(*labels).set(store.size_bytes())
+        self._metrics.connections.set(len(shards))
         self._metrics.turns.set(self._concurrency_limit.rule.most)
 
-    async def suspend(self) -> None:
-        """Let what is in flight end, and begin nothing new: the worker is about to stop."""
-        await asyncio.gather(*(shard.suspend() for shard in self.all()))
+    def problem(self, key: Key, actor: Shard) -> str | None:
+        """Return why a shard takes no commands, or takes them slowly."""
+        kind, partition = key
+        if actor.phase is not Phase.OPEN:
+            return f"{kind}-{partition} is {actor.phase.value}: {actor.reason}"
+        return f"{kind}-{partition} is slow: {actor.trouble}" if actor.trouble else None
 
-    async def close(self) -> None:
-        """Close all shards."""
-        async with self._changing:
-            await asyncio.gather(*(self._close(key) for key in list(self._shards)))
+    def closed(self, key: Key, actor: Shard) -> None:
+        """Keep what a closed shard knew of its journal."""
+        self._known[key] = actor.acknowledged.known
+        self._telemetry.pop(key).close()
+        del self._stores[key]
 
-    def _open(self, key: Key) -> None:
+    def open(self, key: Key) -> Shard:
+        """Return the shard of a partition."""
         kind, partition = key
         settings, names = self._settings, self._names
         partitions = self._partitions[kind]
         decider = self._deciders[kind]
         place = ShardId(kind, names.commands(kind), partition, partitions)
         topics = ShardTopics(
-            kind=kind, partition=partition, names=names, limits=LIMITS, dead_partitions=self._dead_partitions
+            kind=kind,
+            partition=partition,
+            names=names,
+            limits=LIMITS,
+            dead_partitions=self._dead_partitions,
+            has_restore_points=kind in self._restorable,
         )
         journal = KafkaShardLog(
             self._options,
@@ -247,7 +221,7 @@ class Shards:
         telemetry = self._telemetry[key] = ShardMetrics(
             self._metrics, place, self._clock, DecisionLog(place, settings.max_command_bytes)
         )
-        shard = Shard(
+        return Shard(
             decider,
             place,
             Limits(
@@ -267,17 +241,10 @@ class Shards:
             accept_expired=settings.accept_expired,
             releases=self._releases,
             known=self._known.pop(key, NOTHING),
+            policy=RestorePolicy(
+                settings.restore_point_events,
+                settings.restore_point_seconds,
+                least_saved=min(LEAST_SAVED, settings.restore_point_events),
+            ),
+            background=self._background,
         )
-        self._shards[key] = shard
-        self._tasks[key] = asyncio.create_task(shard.run(), name=f"shard {kind}-{partition}")
-
-    async def _close(self, key: Key) -> None:
-        shard, task = self._shards.pop(key), self._tasks.pop(key)
-        while not task.done():
-            # aiokafka's clients, closing, take a cancellation that meets them for that of a task of their own
-            task.cancel()
-            await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
-        await shard.close()
-        self._known[key] = shard.acknowledged.known
-        self._telemetry.pop(key).close()
-        del self._stores[key]

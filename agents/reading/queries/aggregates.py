@@ -7,23 +7,38 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from annals.agents.deciding.refusals import UnknownEventError
+from annals.agents.defects import NO_DEFECTS
+from annals.agents.reading.found import (
+    FoundAggregate,
+    FoundState,
+    ShardPosition,
+)
 from annals.agents.reading.layout import AGGREGATES, STATES, after, decode_aggregate, read_aggregate, read_position
-from annals.agents.reading.ports import FoundAggregate, FoundState, ShardPosition, UnreadableEventError
+from annals.agents.reading.ports import UnreadableEventError
 from annals.agents.reading.queries.events import chain
+from annals.agents.reading.states import StateRow
 from annals.schemas.cid import cid_text
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from annals.agents.reading.found import FoundEvent
+    from annals.agents.reading.kept_snapshots import KeptSnapshots
     from annals.agents.reading.layout import AggregateRow
-    from annals.agents.reading.ports import FoundEvent, ReadView
+    from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
     from annals.agents.reading.states import States
 
 
 def state(
-    view: ReadView, place: Place, states: States, key: bytes, version: int | None, at: datetime | None
+    view: ReadView,
+    place: Place,
+    states: States,
+    kept: KeptSnapshots,
+    key: bytes,
+    version: int | None,
+    at: datetime | None,
 ) -> FoundState | None:
     """Return an aggregate now, at a version, or by its events up to a time (inclusive); None if there is none.
 
@@ -35,25 +50,67 @@ def state(
         version = end.version if at is None else _version_at(view, place, key, recorded_at(at))
     if not 0 < version <= end.version:
         return None
+    found, folded = folded_at(view, place, states, kept, key, version)
+    return _found(view, place, found, folded)
+
+
+def folded_at(
+    view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes, version: int
+) -> tuple[FoundEvent, Any]:
+    """Return an aggregate's event of a version that it has, and the state after it.
+
+    Raises:
+        UnreadableEventError: this release cannot fold one of the events.
+    """
     known = states.read(view, key)
+    if known.version > version:
+        known = kept.nearest(view, key, version) or StateRow(0, states.initial)
     if known.version == version:
         (last,) = chain(view, place, key, version, version)
-        return _found(view, place, last, known.state)
-    base, folded = known if known.version < version else (0, states.initial)
+        return last, known.state
+    base, folded = known
     for found in chain(view, place, key, base + 1, version):
-        try:
-            folded = states.after(folded, found.event)
-        except UnknownEventError as error:
-            raise UnreadableEventError(
-                f"{place.kind} {found.event['aggregate_id']!r} version {found.event['version']}, partition "
-                f"{place.partition}, offset {found.offset}, {cid_text(found.cid)}: {error}"
-            ) from error
-    return _found(view, place, found, folded)
+        folded = _after(states, place, folded, found)
+    return found, folded
+
+
+def newest(
+    view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes
+) -> tuple[FoundState, Any] | None:
+    """Return an aggregate now, and its state as the decider has it; None if there is none."""
+    version = read_aggregate(view, key).version
+    if not version:
+        return None
+    found, folded = folded_at(view, place, states, kept, key, version)
+    return _found(view, place, found, folded), folded
+
+
+def numbers(view: ReadView) -> tuple[int, int, int]:
+    """Return how many events and aggregates there are, and the bytes of the events' blocks."""
+    events = count = size = 0
+    for _, value in view.range(AGGREGATES, after(AGGREGATES)):
+        row = decode_aggregate(value)
+        events, count, size = events + row.version, count + 1, size + row.block_bytes
+    return events, count, size
+
+
+def _after(states: States, place: Place, folded: Any, found: FoundEvent) -> Any:
+    try:
+        return states.after(folded, found.event)
+    except NO_DEFECTS:
+        raise
+    except Exception as error:  # an aggregate's own code may raise anything; its text may have data
+        why = error if isinstance(error, UnknownEventError) else f"it cannot be folded ({type(error).__name__})"
+        raise UnreadableEventError(
+            f"{place.kind} {found.event['aggregate_id']!r} version {found.event['version']}, partition "
+            f"{place.partition}, offset {found.offset}, {cid_text(found.cid)}: {why}"
+        ) from error
 
 
 def aggregates(
     view: ReadView,
     states: States,
+    kept: KeptSnapshots,
     *,
     status: str | None,
     since: datetime | None,
@@ -69,19 +126,19 @@ def aggregates(
         row = decode_aggregate(value)
         if (least and row.last_at < least) or (bound and row.last_at >= bound):
             continue
-        kept = view.get(STATES + key[1:])
-        own_status = "" if kept is None else states.status(kept)
+        state = view.get(STATES + key[1:])
+        own_status = "" if state is None else states.status(state)
         if status is not None and own_status != status:
             continue
         if len(found) == limit:
             return found, False
-        found.append(_listed(key[1:], row, own_status))
+        found.append(_listed(key[1:], row, own_status, kept.newest_version(view, key[1:])))
     return found, True
 
 
-def _listed(key: bytes, row: AggregateRow, status: str) -> FoundAggregate:
+def _listed(key: bytes, row: AggregateRow, status: str, snapshot: int | None) -> FoundAggregate:
     head = row.head or b""
-    return FoundAggregate(key.decode(), row.version, head, status, row.first_at, row.last_at, row.block_bytes, None)
+    return FoundAggregate(key.decode(), row.version, head, status, row.first_at, row.last_at, row.block_bytes, snapshot)
 
 
 def _version_at(view: ReadView, place: Place, key: bytes, at: str) -> int:

@@ -6,6 +6,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from annals.agents.reading.blocks import event_in, name_of
+from annals.agents.reading.found import FoundEvent
 from annals.agents.reading.layout import (
     EVENTS,
     HASH,
@@ -19,7 +20,7 @@ from annals.agents.reading.layout import (
     offset_key,
     read_aggregate,
 )
-from annals.agents.reading.ports import BrokenChainError, FoundEvent
+from annals.agents.reading.ports import BrokenChainError
 from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:

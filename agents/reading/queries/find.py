@@ -1,33 +1,42 @@
-"""Events by type, correlation, command, actor and time, in the order of their offsets."""
+"""Events by type, correlation, causation, command, actor and time, in the order of their offsets."""
 
 from __future__ import annotations
 
 from heapq import merge
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from annals.agents.reading.found import EventPage, ShardPosition
 from annals.agents.reading.layout import (
     ACTORS,
+    CAUSATIONS,
     COMMANDS,
     CORRELATIONS,
+    EVENTS,
+    JOURNAL,
     OFFSETS,
     TIME,
     TIMES,
     TIMES_BLOCK,
     TYPES,
+    after,
+    decode_event,
     number,
     offset_in,
     prefixed,
     read_position,
 )
-from annals.agents.reading.ports import EventPage, ShardPosition
 from annals.agents.reading.queries.events import by_offset
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from annals.agents.reading.ports import EventFilter, FoundEvent, ReadView
+    from annals.agents.reading.found import EventFilter, FoundEvent
+    from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
+
+
+PAGE_BYTES: Final = 8 << 20  # a page of large events has fewer
 
 
 def find(
@@ -41,15 +50,26 @@ def find(
     end = read_position(view).offset
     position = ShardPosition(place.kind, place.partition, end)
     first, last = (0, end) if start is None else (0, min(start + 1, end)) if descending else (start, end)
+    journal = _journal(view)
     found: list[FoundEvent] = []
     since, until = _text(wanted.since), _text(wanted.until)
+    size = 0
     for offset in _offsets(view, wanted, first, last, (since, until), descending=descending):
         event = by_offset(view, place, offset)
         if event is not None and _matches(event, wanted, since, until):
-            if len(found) == limit:
-                return EventPage(found, offset, is_end=False, position=position)
+            if len(found) == limit or size > PAGE_BYTES:
+                return EventPage(found, offset, is_end=False, position=position, journal=journal)
             found.append(event)
-    return EventPage(found, -1 if descending else max(first, end), is_end=True, position=position)
+            size += len(event.block)
+    following = -1 if descending else max(first, end)
+    return EventPage(found, following, is_end=True, position=position, journal=journal)
+
+
+def _journal(view: ReadView) -> bytes:
+    """Return what identifies the partition's journal: a part of its first event's CID; nothing if it has none."""
+    place = next((place for _, place in view.range(OFFSETS, after(OFFSETS))), None)
+    value = None if place is None else view.get(EVENTS + place)
+    return b"" if value is None else decode_event(value).cid[JOURNAL]
 
 
 def _text(moment: object) -> str | None:
@@ -91,6 +111,7 @@ def _offsets(
 def _prefixes(wanted: EventFilter) -> list[bytes]:
     for space, text in (
         (COMMANDS, wanted.command_id),
+        (CAUSATIONS, wanted.causation_id),
         (CORRELATIONS, wanted.correlation_id),
         (ACTORS, wanted.actor),
     ):

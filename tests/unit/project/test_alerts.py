@@ -8,11 +8,13 @@ import promql_parser
 import pytest
 import yaml
 from aiohttp import ClientSession
+from prometheus_client import CollectorRegistry, generate_latest
 
 from annals.agents.writing.batch import ShardId
 from annals.schemas.wire.dead_letter import REASONS
 from annals.workers.clock import SystemClock
 from annals.workers.decision_log import DecisionLog
+from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.telemetry import Metrics, ShardMetrics
 from annals.workers.web.server import WebServer
 
@@ -64,7 +66,10 @@ def test_what_an_alert_waits_for_is_there_before_it_happens(
     shard: tuple[Metrics, ShardMetrics], expression: str
 ) -> None:
     name = re.search(r"annals_\w+", expression)[0]
-    found = re.findall(rf"^{name}\{{(.*)\}} (\S+)$", shard[0].text().decode(), re.MULTILINE)
+    projections = CollectorRegistry()
+    ProjectionMetrics(projections)
+    text = (shard[0].text() + generate_latest(projections)).decode()
+    found = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)
     assert {count for _, count in found} == {"0.0"}, f"{name} begins with its first count: that is no increase"
     if "dead_letters" in name:
         assert {re.search(r'reason="(\w+)"', labels)[1] for labels, _ in found} == set(REASONS)

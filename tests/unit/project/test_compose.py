@@ -9,8 +9,13 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
+from annals.workers.api.metrics import ApiMetrics
+from annals.workers.projections.metrics import ProjectionMetrics
+from annals.workers.publishing.telemetry import PublishMetrics
+from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.telemetry import Metrics
 
 ROOT = Path(__file__).parents[3]
@@ -192,9 +197,11 @@ def test_prometheus_asks_every_worker() -> None:
 
 
 def test_every_alert_asks_for_metrics_and_labels_that_a_worker_has() -> None:
+    families: list[object] = [Metrics(), ReadingMetrics()]
+    families += [each(CollectorRegistry()) for each in (ApiMetrics, ProjectionMetrics, PublishMetrics)]
     labels = {
         family.name + ("_total" if family.type == "counter" else ""): set(metric._labelnames)
-        for metric in vars(Metrics()).values()
+        for metric in (metric for each in families for metric in vars(each).values())
         if isinstance(metric, MetricWrapperBase)
         for family in metric.describe()
     }

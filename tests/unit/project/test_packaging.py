@@ -29,7 +29,12 @@ EXTRAS = {
     for extra, lines in PROJECT["project"]["optional-dependencies"].items()
 }
 # Which folder may need which extra: a worker runs without any.
-NEEDED_BY = {"workers/tools/broker": "broker", "agents/testing": "testing"}
+NEEDED_BY = {
+    "workers/tools/broker": "broker",
+    "agents/testing": "testing",
+    "workers/projections/query.py": "query",
+    "agents/publishing": "subscribers",
+}
 
 
 def foreign_owners(distributions: Iterable[metadata.Distribution]) -> dict[str, set[str]]:
@@ -104,7 +109,7 @@ def test_the_extras_are_those_that_the_metadata_offers() -> None:
 
 def test_everything_imported_is_declared_where_it_is_needed() -> None:
     for source, distribution in imported_distributions():
-        folders = [extra for folder, extra in NEEDED_BY.items() if (ROOT / folder) in source.parents]
+        folders = [extra for folder, extra in NEEDED_BY.items() if (ROOT / folder) in {source, *source.parents}]
         allowed = CORE.union(*(EXTRAS[extra] for extra in folders))
         # mode comes with Faust, from the same authors and in step with it.
         assert distribution in allowed | {"mode-streaming"}, f"{source.relative_to(ROOT)} imports {distribution}"

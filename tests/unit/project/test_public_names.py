@@ -85,6 +85,7 @@ KIT = [
     "histories",
     "laws",
     "laws_of",
+    "projection_laws_of",
     "strategies",
     "workbench",
 ]

@@ -19,6 +19,7 @@ from annals.schemas.journal_reader import (
     Void,
     classify_link,
     read_record,
+    shown_key,
 )
 from annals.topics.keys import keys_of
 from chained import Sealed, chain, sealed
@@ -118,6 +119,13 @@ def test_a_gap_says_what_is_missing_where() -> None:
         "gap in the chain of person 'p-1': offset 5 has version 3, the last event that counts is version 1: "
         "events are missing"
     )
+
+
+def test_of_ids_longer_than_any_commands_a_reader_keeps_a_hash_and_a_start() -> None:
+    own, events = reader(), [event for number in range(3) for event in chain("ä" * 30_000 + str(number), 2)]
+    assert statuses(events, own) == [Counted] * 6
+    assert [len(key) for key in own.ends] == [97] * 3
+    assert [shown_key(key) for key in own.ends] == ["ä" * 32 + "…"] * 3
 
 
 def test_a_reader_goes_on_with_what_another_one_kept() -> None:

@@ -22,8 +22,15 @@ ALLOWED = {
     "schemas/bulk.py": {"read_together"},  # part 1 of many blocks, proven equal to it
     # Asks a store whether a record is one of the events that it knows; judges no link.
     "agents/writing/losses.py": {"read_block", "ForeignError"},
+    # The same, for what the next restore point says; and whether a record is of the command that has its hash.
+    "agents/writing/restore/collecting.py": {"read_block", "ForeignError"},
+    "agents/writing/restore/restored.py": {"read_block", "ForeignError"},
     # Reads what counted already again, from the rows of a store.
     "agents/reading/blocks.py": {"read_block", "ForeignError"},
+    # Blocks that another worker found, which counted there: read again, with the CID made anew.
+    "agents/reading/gathering/questions.py": {"read_block"},
+    # Looks for the first record of a time, whether it counts or not: the publisher reads what counts behind it.
+    "workers/publishing/places.py": {"read_block", "ForeignError"},
     # Verification in bulk, proven equal to the rule by tests/properties/test_journal_readers.py.
     "workers/audit/scan.py": {"read_record", "read_together", "ForeignError"},
     "workers/audit/chains.py": {"classify_link", "LinkStatus"},
@@ -35,6 +42,8 @@ COMPARES_LINKS = {
     "agents/reading/queries/events.py",  # of events that counted: whether they are kept as they were
     "workers/audit/scan.py",
     "workers/audit/chains.py",
+    "schemas/projection_record.py",  # of versions of a projection
+    "agents/reading/versions.py",  # the same
 }
 DECODES = {"schemas/chain.py", "schemas/bulk.py", "schemas/canonical.py"}
 # Two have nothing of this project on purpose. The auditor: test_auditor_example.py holds it to the rule. The checker of

@@ -19,6 +19,8 @@ LAST = f"last={cid_text(CID)}@38"
         GroupMetadata(41, EventAt(38, CID)),
         GroupMetadata(41, EventAt(38, CID), 97),
         GroupMetadata(None, EventAt(38, CID), 97),
+        GroupMetadata(41, EventAt(38, CID), 97, unsure_until=12),
+        GroupMetadata(41, EventAt(38, CID), restore=CID),
         GroupMetadata(41, None, 0, RecordAt(19, digest_of(b"a command")), RecordAt(38, digest_of(None))),
     ],
 )
@@ -54,9 +56,9 @@ def test_words_that_are_not_known_or_not_readable_say_nothing(text: str, metadat
 
 
 def test_words_of_a_later_release_are_carried_on() -> None:
-    text = f"restore={cid_text(CID)} {LAST}  journal=41 x of-a-later-one=a=b"
+    text = f"standby={cid_text(CID)} {LAST}  journal=41 x of-a-later-one=a=b"
     found = decode_metadata(text)
-    assert found == GroupMetadata(41, EventAt(38, CID), others=f"restore={cid_text(CID)} of-a-later-one=a=b")
+    assert found == GroupMetadata(41, EventAt(38, CID), others=f"standby={cid_text(CID)} of-a-later-one=a=b")
     assert found.encode() == f"journal=41 {LAST} {found.others}"
     assert decode_metadata(found.encode()) == found
 

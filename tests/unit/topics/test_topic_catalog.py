@@ -21,9 +21,27 @@ CONTRACT = {
     },
     "outcomes.person": DELETE_7_DAYS | {"max.message.bytes": "4194304"},
     "snapshots.person": {"cleanup.policy": "compact", "max.message.bytes": "4194304"},
+    "restore.person": {"cleanup.policy": "compact", "max.message.bytes": "4194304", "segment.bytes": "16777216"},
     "dead-letters": DELETE_7_DAYS | {"retention.ms": str(30 * DAY_MS), "max.message.bytes": "9437184"},
     "schemas": {"cleanup.policy": "compact", "max.message.bytes": "1048576"},
-    "subscribers.billing": DELETE_7_DAYS,
+    "audit": {"cleanup.policy": "delete", "retention.ms": "-1", "message.timestamp.type": "LogAppendTime"},
+    "projections": {"cleanup.policy": "compact", "max.message.bytes": "1048576"},
+    "subscriptions": {"cleanup.policy": "compact", "max.message.bytes": "1048576"},
+    "progress": {
+        "cleanup.policy": "compact",
+        "max.message.bytes": "1048576",
+        "segment.bytes": "4194304",
+        "min.cleanable.dirty.ratio": "0.1",
+    },
+    "subscribers.billing": DELETE_7_DAYS | {"max.message.bytes": "9437184"},
+    "acks.billing": DELETE_7_DAYS | {"max.message.bytes": "9437184"},
+    "parked.billing": DELETE_7_DAYS | {"retention.ms": str(30 * DAY_MS), "max.message.bytes": "9437184"},
+    "deliveries.billing": {
+        "cleanup.policy": "compact",
+        "delete.retention.ms": str(7 * DAY_MS),
+        "message.timestamp.type": "LogAppendTime",
+        "max.message.bytes": "1048576",
+    },
 }
 ALL = {"retention.bytes": "-1", "unclean.leader.election.enable": "false"}
 
@@ -31,20 +49,27 @@ ALL = {"retention.bytes": "-1", "unclean.leader.election.enable": "false"}
 @pytest.mark.parametrize("name", CONTRACT)
 @pytest.mark.parametrize(("replicas", "in_sync"), [(1, "1"), (2, "1"), (3, "2"), (5, "2")])
 def test_each_topic_has_exactly_the_contracts_settings(name: str, replicas: int, in_sync: str) -> None:
-    specs = {spec.name: spec for spec in catalogue("", 4, replicas, subscribers=["billing"])}
+    specs = {spec.name: spec for spec in catalogue("", 4, replicas, subscribers=["billing"], with_deliveries=True)}
     assert specs[name].config == CONTRACT[name] | ALL | {"min.insync.replicas": in_sync}
     assert specs[name].replication_factor == replicas
 
 
-def test_each_kind_has_its_four_topics_and_all_share_the_dead_letters_and_the_schemas() -> None:
+def test_each_kind_has_its_five_topics_and_all_share_the_dead_letters_and_the_schemas() -> None:
     names = [spec.name for spec in catalogue("t.")]
-    four = ("commands", "events", "outcomes", "snapshots")
-    assert names == [f"t.{topic}.{kind}" for kind in KINDS for topic in four] + ["t.dead-letters", "t.schemas"]
+    five = ("commands", "events", "outcomes", "snapshots", "restore")
+    assert names == [f"t.{topic}.{kind}" for kind in KINDS for topic in five] + [
+        "t.dead-letters",
+        "t.schemas",
+        "t.audit",
+        "t.projections",
+        "t.subscriptions",
+        "t.progress",
+    ]
 
 
-def test_the_four_topics_of_a_kind_have_the_same_number_of_partitions() -> None:
+def test_the_five_topics_of_a_kind_have_the_same_number_of_partitions() -> None:
     for spec in catalogue(partitions=7, kinds=["person"]):
-        assert (spec.partitions == 7) == (spec.role in CO_PARTITIONED)
+        assert (spec.partitions == 7) == (spec.role in CO_PARTITIONED | {Role.PROGRESS})
 
 
 def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> None:
@@ -54,8 +79,13 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
         "events.ship",
         "outcomes.ship",
         "snapshots.ship",
+        "restore.ship",
         "dead-letters",
         "schemas",
+        "audit",
+        "projections",
+        "subscriptions",
+        "progress",
         "subscribers.billing",
     ]
 

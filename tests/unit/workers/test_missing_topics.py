@@ -4,14 +4,16 @@ import pytest
 
 from annals.workers import worker as module
 from annals.workers.kafka.admin.findings import Report, missing_topics
+from annals.workers.process import CannotStartError
 from annals.workers.settings import Settings
-from annals.workers.worker import CannotStartError, Worker
+from annals.workers.worker import Worker
 
 COUNTS = {"person": 4}
 
 
 def missing(monkeypatch: pytest.MonkeyPatch, *topics: str) -> Worker:
-    async def check(_: Settings) -> Report:
+    async def check(_: Settings, **more: bool) -> Report:
+        assert more == {"for_worker": True}
         needed = [topic for topic in topics if topic != "x.schemas"]
         return Report(missing=list(topics), needed=needed, partitions=COUNTS, dead_letter_partitions=1)
 

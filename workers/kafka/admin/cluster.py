@@ -18,7 +18,7 @@ from annals.workers.kafka.diagnosis import why_unreachable
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 
     from annals.workers.settings import Settings
 
@@ -69,9 +69,15 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
 
 
 async def topic_facts(
-    admin: AIOKafkaAdminClient, settings: Settings, names: Iterable[str], with_offsets: Iterable[str] = ()
+    admin: AIOKafkaAdminClient,
+    settings: Settings,
+    names: Iterable[str],
+    with_offsets: Iterable[str] = (),
+    optional: Collection[str] = (),
 ) -> dict[str, TopicFacts]:
     """Return what is known of those topics that exist, the first offsets of `with_offsets` among it.
+
+    optional: those that are as good as missing where the user may not see them.
 
     The settings of Kafka's own topics are left out: hardly any user may read them, and nothing here needs them.
 
@@ -82,7 +88,9 @@ async def topic_facts(
     # All topics are asked for: a question about one that is missing could create it.
     wanted = set(names)
     found = {each["topic"]: each for each in await admin.describe_topics() if each["topic"] in wanted}
-    await _require_visible(admin, sorted(name for name in wanted - found.keys() if not name.startswith(KAFKAS_OWN)))
+    await _require_visible(
+        admin, sorted(name for name in wanted - found.keys() - set(optional) if not name.startswith(KAFKAS_OWN))
+    )
     for name, each in found.items():
         leaderless = [part["partition"] for part in each["partitions"] if part["leader"] == NO_LEADER]
         if leaderless or each["error_code"]:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from annals.topics.catalog import DURABLE_REPLICATION_FACTOR, SETTINGS, durability
-from annals.topics.spec import CO_PARTITIONED, Role
+from annals.topics.spec import CO_PARTITIONED, NEEDED_TO_WRITE, Role
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from annals.topics.spec import TopicSetting, TopicSpec
     from annals.workers.kafka.admin.cluster import TopicFacts
@@ -41,7 +41,7 @@ class Report:
 
     missing: list[str] = field(default_factory=list)
     needed: list[str] = field(default_factory=list)
-    """What is missing without which a worker does not start; without the topic of schemas it publishes none."""
+    """What is missing without which a worker does not decide, or does not read; without others it does less."""
     refusals: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     partitions: dict[str, int] = field(default_factory=dict)
@@ -76,15 +76,23 @@ def missing_topics(names: Sequence[str], prefix: str) -> str:
     return f"missing topics: {shown}" if few else f"missing topics: {len(names)} {with_prefix}: {shown}"
 
 
-def compare(specs: Iterable[TopicSpec], facts: Mapping[str, TopicFacts], partitions_setting: int) -> Report:
-    """Compare the topics that exist with the catalogue; `partitions_setting` is what new topics would get."""
+def compare(
+    specs: Iterable[TopicSpec],
+    facts: Mapping[str, TopicFacts],
+    partitions_setting: int,
+    needed: Collection[Role] = NEEDED_TO_WRITE,
+) -> Report:
+    """Compare the topics that exist with the catalogue.
+
+    partitions_setting: what new topics would get; needed: which topics nothing begins without.
+    """
     report = Report()
     of_kind: dict[str, dict[str, int]] = {}
     for spec in specs:
         fact = facts.get(spec.name)
         if fact is None:
             report.missing.append(spec.name)
-            if spec.role is not Role.SCHEMAS:
+            if spec.role in needed:
                 report.needed.append(spec.name)
             continue
         for setting in SETTINGS[spec.role] + durability(fact.replication_factor):

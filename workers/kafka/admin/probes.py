@@ -80,8 +80,7 @@ class Probes(NamedTuple):
 async def probe(admin: AIOKafkaAdminClient, settings: Settings) -> Probes:
     """Try everything on a topic of its own that is deleted afterwards.
 
-    What the user of the check may not try is not tried: a worker may have the rights that it needs. To join the group
-    is a worker's own right: who lacks it is refused.
+    What the user of the check may not try is not tried: a worker may have the rights that it needs.
     """
     topic = f"{settings.topic_prefix}{PROBE}{secrets.token_hex(4)}"
     results = dict.fromkeys((COMPACTION, TRANSACTIONS, RECORD_SIZE), NOT_TRIED)
@@ -149,6 +148,8 @@ async def _join(settings: Settings) -> str:
     try:
         while True:
             code = await _ask_to_join(client, group)
+            if code == GroupAuthorizationFailedError.errno:
+                raise GroupAuthorizationFailedError(group)
             if code not in _NOT_YET:
                 return reason_of(code) if code else ABLE
             await asyncio.sleep(LOOK_S)

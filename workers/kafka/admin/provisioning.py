@@ -9,7 +9,7 @@ from aiokafka.admin import NewTopic
 from aiokafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError, for_code
 
 from annals.topics.catalog import catalogue
-from annals.topics.spec import Role
+from annals.topics.spec import NEEDED_TO_READ, NEEDED_TO_WRITE, Role
 from annals.workers.kafka.admin.cluster import (
     BrokersUnreachableError,
     NotPermittedError,
@@ -30,7 +30,16 @@ if TYPE_CHECKING:
     from annals.topics.spec import TopicSpec
     from annals.workers.settings import Settings
 
-__all__ = ["BrokersUnreachableError", "Finding", "NotPermittedError", "Report", "check", "create", "specs"]
+__all__ = [
+    "BrokersUnreachableError",
+    "Finding",
+    "NotPermittedError",
+    "Report",
+    "check",
+    "check_for_reading",
+    "create",
+    "specs",
+]
 
 VISIBLE_WITHIN_S: Final = 15
 LOOK_S: Final = 0.05
@@ -41,8 +50,13 @@ def specs(settings: Settings) -> tuple[TopicSpec, ...]:
     return catalogue(settings.topic_prefix, settings.partitions, settings.replication_factor, kinds=tuple(deciders()))
 
 
-async def check(settings: Settings, *, probes: bool = False) -> Report:
+async def check(settings: Settings, *, probes: bool = False, for_worker: bool = False) -> Report:
     """Compare the topics on the brokers with the catalogue; with `probes`, try what the brokers can do as well.
+
+    The report's `needed` is what a worker that decides needs.
+
+    for_worker: topics that deciding does not need, and that the user may not see, are as good as missing: a worker
+    whose rights are of an earlier release goes on without them.
 
     Raises:
         BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
@@ -52,7 +66,8 @@ async def check(settings: Settings, *, probes: bool = False) -> Report:
     journals = [spec.name for spec in wanted if spec.role is Role.EVENTS]
     async with administration(settings) as admin:
         names = [*INTERNAL_TOPICS, *(spec.name for spec in wanted)]
-        facts = await topic_facts(admin, settings, names, with_offsets=journals)
+        optional = [spec.name for spec in wanted if for_worker and spec.role not in NEEDED_TO_WRITE]
+        facts = await topic_facts(admin, settings, names, with_offsets=journals, optional=optional)
         report = compare(wanted, facts, settings.partitions)
         if probes:
             found = await probe(admin, settings)
@@ -60,6 +75,20 @@ async def check(settings: Settings, *, probes: bool = False) -> Report:
             report.refusals += found.refusals
             report.warnings += found.warnings
     return report
+
+
+async def check_for_reading(settings: Settings) -> Report:
+    """Compare the topics that reading needs with the catalogue, and no other: it needs no right to more.
+
+    Raises:
+        BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
+        NotPermittedError: the user may not read the topics' settings.
+    """
+    wanted = [spec for spec in specs(settings) if spec.role in NEEDED_TO_READ]
+    journals = [spec.name for spec in wanted if spec.role is Role.EVENTS]
+    async with administration(settings) as admin:
+        facts = await topic_facts(admin, settings, [spec.name for spec in wanted], with_offsets=journals)
+    return compare(wanted, facts, settings.partitions, NEEDED_TO_READ)
 
 
 async def create(settings: Settings) -> list[str]:

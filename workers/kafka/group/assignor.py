@@ -94,13 +94,17 @@ class BalancedAssignor(AbstractPartitionAssignor):
     @classmethod
     def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Assign the partitions of all subscribed topics; the leader of the group calls it."""
-        told = {name: Member(frozenset(data.subscription), _owned(data.user_data)) for name, data in members.items()}
-        topics = {topic for member in told.values() for topic in member.topics}
-        assigned = balanced({topic: cluster.partitions_for_topic(topic) or () for topic in topics}, told)
         return {
             member: ConsumerProtocolMemberAssignment(PROTOCOL_VERSION, sorted(of.items()), b"")
-            for member, of in assigned.items()
+            for member, of in cls.balanced_over(cluster, members).items()
         }
+
+    @classmethod
+    def balanced_over(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, Owned]:
+        """Return who gets which partitions, by what the members told."""
+        told = {name: Member(frozenset(data.subscription), _owned(data.user_data)) for name, data in members.items()}
+        topics = {topic for member in told.values() for topic in member.topics}
+        return balanced({topic: cluster.partitions_for_topic(topic) or () for topic in topics}, told)
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:

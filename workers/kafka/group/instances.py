@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from aiokafka.client import CoordinationType
 from aiokafka.errors import for_code
 from aiokafka.protocol.api import Request, RequestStruct, Response
+from aiokafka.protocol.group import LeaveGroupRequest
 from aiokafka.protocol.types import Array, Boolean, Bytes, Int16, Int32, Schema, String
 
 if TYPE_CHECKING:
@@ -114,3 +116,13 @@ async def group_members(client: AIOKafkaClient, coordinator_id: int, group: str)
     if code:
         raise for_code(code)
     return [Member(member_id, instance_id, host.lstrip("/")) for member_id, instance_id, _, host, _, _ in members]
+
+
+async def leave_for(client: AIOKafkaClient, group: str, member_id: str) -> None:
+    """Have a group's member leave that has ended without saying so: its partitions have owners a session earlier.
+
+    Raises:
+        KafkaError: the coordinator does not answer. That there is no such member any more is as good.
+    """
+    coordinator = await client.coordinator_lookup(CoordinationType.GROUP, group)
+    await client.send(coordinator, LeaveGroupRequest(group, member_id))

@@ -20,6 +20,7 @@ from annals.workers.kafka.group.refusals import CODES, GroupFullError
 log = structlog.get_logger(__name__)
 
 SESSION_TIMEOUT_MS: Final = 8_000  # after kill -9 a partition has no owner for so long; the broker's minimum is 6 s
+READING_SESSION_TIMEOUT_MS: Final = 30_000  # a drain may take the reading process its processor for a while
 REBALANCE_TIMEOUT_MS: Final = 30_000
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
@@ -30,8 +31,8 @@ REMEDIES: Final = {
     GroupAuthorizationFailedError: "the user may not join it. Allow READ on the group",
     GroupFullError: "it has as many members as the brokers' group.max.size allows. Raise that, or stop a worker",
     InvalidGroupIdError: "the brokers refuse its name. Change ANNALS_APP_ID or ANNALS_TOPIC_PREFIX",
-    InvalidSessionTimeoutError: "the brokers refuse its session timeout of 8 s. Let their "
-    "group.min.session.timeout.ms and group.max.session.timeout.ms include 8000",
+    InvalidSessionTimeoutError: "the brokers refuse its session timeout. Let their group.min.session.timeout.ms and "
+    "group.max.session.timeout.ms include 8000 and, for the group that reads, 30000",
 }
 
 
@@ -44,10 +45,11 @@ def reason_of(code: int) -> str:
 class Membership:
     """The state of one worker's membership, for readiness, the log and the worker's end."""
 
-    def __init__(self, group: str, instance_id: str | None) -> None:
-        """Begin outside of the group. `instance_id`: a static member's."""
+    def __init__(self, group: str, instance_id: str | None, session_timeout_ms: int | None = None) -> None:
+        """Begin outside of the group. `instance_id`: a static member's; session_timeout_ms: unless the write path's."""
         self.group = group
         self.instance_id = instance_id
+        self.session_timeout_ms = session_timeout_ms
         self.is_member = False
         self.problem: str | None = None
         """What is wrong with the membership now, with what to do."""

@@ -95,6 +95,15 @@ class Sources:
         state = self._consumer._subscription.subscription.assignment.state_value(partition)  # noqa: SLF001 - without a wait
         return int(state.position) if state.has_valid_position else 0
 
+    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+        """Commit offsets of partitions that are assigned, for those who look at the group's lag; nobody reads them.
+
+        Raises:
+            KafkaError: it could not be done now.
+        """
+        if self._consumer is not None and offsets:
+            await self._consumer.commit(dict(offsets))
+
     def reassign(self) -> None:
         """Hold all partitions of a new assignment until their shards say from where they go on."""
         self.open.clear()

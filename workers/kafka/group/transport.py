@@ -22,7 +22,6 @@ from mode import Service
 
 from annals.agents.ports import Delivery
 from annals.workers.kafka.group.active_partitions import ActivePartitions
-from annals.workers.kafka.group.assignor import BalancedAssignor
 from annals.workers.kafka.group.header_names import reading_consumer, undressed
 from annals.workers.kafka.group.membership import REBALANCE_TIMEOUT_MS, SESSION_TIMEOUT_MS
 
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from aiokafka import AIOKafkaConsumer
 
+    from annals.workers.kafka.group.assignor import BalancedAssignor
     from annals.workers.kafka.group.membership import Membership
     from annals.workers.kafka.group.sources import Sources
 
@@ -56,6 +56,7 @@ class GroupConsumer(Service):
         options: Mapping[str, Any],
         sources: Sources,
         membership: Membership,
+        assignor: type[BalancedAssignor],
         **kwargs: Any,
     ) -> None:
         """Take Faust's consumer, aiokafka options of the connection, the sources, and the membership to keep."""
@@ -65,6 +66,7 @@ class GroupConsumer(Service):
         self._options = options
         self._sources = sources
         self._membership = membership
+        self._assignor = assignor
         self._aiokafka: AIOKafkaConsumer | None = None
 
     async def on_start(self) -> None:
@@ -76,8 +78,8 @@ class GroupConsumer(Service):
             enable_auto_commit=False,
             isolation_level="read_committed",  # what a producer aborted is not a command
             auto_offset_reset="none",  # an offset that is gone means commands that expired: the shard says what then
-            partition_assignment_strategy=[BalancedAssignor.of_one_consumer()],
-            session_timeout_ms=SESSION_TIMEOUT_MS,
+            partition_assignment_strategy=[self._assignor],
+            session_timeout_ms=self._membership.session_timeout_ms or SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
@@ -191,7 +193,13 @@ class Consumer(driver.Consumer):
     def _new_consumer_thread(self) -> GroupConsumer:
         app = self.app
         return GroupConsumer(
-            self, app.consumer_options, app.sources, app.membership, loop=self.loop, beacon=self.beacon
+            self,
+            app.consumer_options,
+            app.sources,
+            app.membership,
+            app.group_assignor,
+            loop=self.loop,
+            beacon=self.beacon,
         )
 
     async def _drain_messages(self, fetcher: Any) -> None:

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
+from collections import deque
+from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
+from aiokafka.errors import TopicAuthorizationFailedError
 
-from annals.agents.ports import JournalRecord, LogState, OutcomeRecord, StaleStateError, StoppedError, UnreachableError
+from annals.agents.ports import JournalRecord, LogState, OutcomeRecord, StoppedError
 from annals.agents.writing.losses import lost_record
 from annals.topics.group_metadata import NOTHING_KNOWN, RecordAt, decode_metadata, digest_of
 from annals.topics.headers import COMMAND_OFFSET, JOURNAL_OFFSET, decimal_header
-from annals.topics.wire import encode_headers
+from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.forwarded_commands import copies_of, letters_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
 from annals.workers.kafka.read.ranges import RangeGoneError, read_range
 from annals.workers.kafka.write.batches import PartitionBatches, measured
 from annals.workers.kafka.write.committed_records import read_partition
+from annals.workers.kafka.write.failures import expiring, reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 
-    from annals.agents.ports import CommandRecord, CopyRecord, DeadLetterRecord, Record, Writes
+    from annals.agents.ports import CommandRecord, CopyRecord, DeadLetterRecord, KeyAndValue, Record, Writes
     from annals.topics.group_metadata import GroupMetadata
 
     Where = tuple[str, int]
@@ -33,6 +35,8 @@ log = structlog.get_logger(__name__)
 
 TAIL_OFFSETS: Final = 64  # how far from the end outcomes are looked for first; eightfold each time, up to the next
 STEP_OFFSETS: Final = 32_768
+STEP_BYTES: Final = 16 << 20
+OUTCOME_BYTES: Final = 300  # of one in memory, beside its key and value
 NO_HEADERS: Final = encode_headers([])
 
 
@@ -40,20 +44,32 @@ class ShardTopics:
     """The names and limits of one shard's topics."""
 
     def __init__(
-        self, *, kind: str, partition: int, names: Any, limits: Mapping[str, int], dead_partitions: int
+        self,
+        *,
+        kind: str,
+        partition: int,
+        names: Any,
+        limits: Mapping[str, int],
+        dead_partitions: int,
+        has_restore_points: bool = False,
     ) -> None:
-        """Take the topics' names and the `max.message.bytes` of events, outcomes, commands, dead-letters."""
+        """Take the topics' names and the `max.message.bytes` of events, outcomes, commands, dead-letters.
+
+        has_restore_points: whether there is a topic for them.
+        """
         self.partition = partition
         self.commands: Where = (names.commands(kind), partition)
         self.events: Where = (names.events(kind), partition)
         self.outcomes: Where = (names.outcomes(kind), partition)
         self.snapshots: Where = (names.snapshots(kind), partition)
+        self.restore: Where | None = (names.restore(kind), partition) if has_restore_points else None
         self.dead: Where = (names.dead_letters, partition % dead_partitions)
         self.limits = limits
 
     def all(self) -> list[str]:
         """Return the topics whose leaders a writer must know."""
-        return [self.commands[0], self.events[0], self.outcomes[0], self.snapshots[0], self.dead[0]]
+        more = [] if self.restore is None else [self.restore[0]]
+        return [self.commands[0], self.events[0], self.outcomes[0], self.snapshots[0], self.dead[0], *more]
 
 
 class KafkaWrites:
@@ -83,6 +99,12 @@ class KafkaWrites:
         batches = self._other(self._topics.snapshots, "snapshots")
         record = key, value, timestamp_ms, NO_HEADERS
         return batches.oversize([record]) or batches.add(*record)
+
+    def add_restore_part(self, key: str, value: bytes) -> None:
+        """Add a part of a restore point. Its size is bounded by who makes it."""
+        assert self._topics.restore is not None  # noqa: S101 - none is made without a topic
+        if needed := self._other(self._topics.restore, "restore").add(key.encode(), value, NO_TIMESTAMP, NO_HEADERS):
+            raise StoppedError(f"a restore point's part of {needed} bytes exceeds the limit of its topic")
 
     def add_outcomes(self, records: Sequence[Record]) -> None:
         """Add outcomes. Their size is bounded by the bounds of what they repeat."""
@@ -138,12 +160,12 @@ class KafkaShardLog:
 
     async def fence(self) -> None:
         """Become the only writer of the journal; see `TransactionalWriter.fence`."""
-        with _reaching("the transaction coordinator"):
+        with reaching("the transaction coordinator"):
             await self._writer.fence()
 
     async def look(self) -> LogState:
         """Ask Kafka where everything stands. Call it after `fence`: only then nothing of it can change any more."""
-        with _reaching("the journal"):
+        with reaching("the journal"):
             return await self._look()
 
     async def _look(self) -> LogState:
@@ -171,7 +193,9 @@ class KafkaShardLog:
             accepted_until=known.accepted_until,
             last_command=known.command,
             last_outcome=known.outcome,
+            unsure_until=known.unsure_until,
             others=known.others,
+            restore=known.restore,
         )
 
     async def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]:
@@ -180,7 +204,7 @@ class KafkaShardLog:
         Raises:
             StoppedError: the journal does not reach from `start` to `end`.
         """
-        with _reaching("the journal"):
+        with reaching("the journal"):
             async for records in read_partition(self._options, self._topics.events, start, end):
                 yield [JournalRecord(record.offset, record.key, record.value) for record in records]
 
@@ -192,25 +216,30 @@ class KafkaShardLog:
         stop, reach = seen.outcomes_stable, TAIL_OFFSETS
         while stop > seen.outcomes_start:
             begin = max(seen.outcomes_start, stop - reach)
-            found: list[OutcomeRecord] = []
+            found: deque[tuple[int, OutcomeRecord]] = deque()
+            size = 0
             try:
-                with _reaching("outcomes"):
+                with reaching("outcomes"):
                     async for records in read_partition(self._options, self._topics.outcomes, begin, stop):
                         for record in records:
                             offset = decimal_header(record.headers, COMMAND_OFFSET)
                             if offset is not None and offset < seen.commands_stable:
                                 end = decimal_header(record.headers, JOURNAL_OFFSET)
-                                found.append(OutcomeRecord(record.key, record.value, offset, end))
+                                found.append((record.offset, OutcomeRecord(record.key, record.value, offset, end)))
+                                size += _size(found[-1])
+                            while size > STEP_BYTES and len(found) > 1:  # those before are left to the next step
+                                size -= _size(found.popleft())
+                                begin = found[0][0]
             except StoppedError:  # expired since `look`: the journal was folded meanwhile
                 return
             if found:
-                yield found[::-1]
-            stop, reach = begin, min(8 * reach, STEP_OFFSETS)
+                yield [outcome for _, outcome in reversed(found)]
+            stop, reach = begin, min(8 * (stop - begin), STEP_OFFSETS)
 
     async def command_at(self, offset: int) -> CommandRecord | None:
         """Return the command at an offset below the last stable one; None if there is none (any more)."""
         found: CommandRecord | None = None
-        with _reaching("commands"):
+        with reaching("commands"):
             try:
                 async for records in read_partition(self._options, self._topics.commands, offset, offset + 1):
                     for record in records:
@@ -221,25 +250,25 @@ class KafkaShardLog:
 
     async def read_commands(self, start: int, stop: int) -> AsyncIterator[Sequence[CommandRecord]]:
         """Yield the committed commands from `start` to below `stop`, in steps."""
-        with _reaching("commands"), _expiring():
+        with reaching("commands"), expiring():
             async for records in read_partition(self._options, self._topics.commands, start, stop):
                 yield records
 
     async def command_digest(self, offset: int) -> str | None:
         """Return the digest of the command at an offset below the last stable one; None if there is none (any more)."""
-        with _reaching("commands"):
+        with reaching("commands"):
             record = await self._record_at(self._topics.commands, offset)
             return None if record is None else digest_of(record[2])
 
     async def outcome_digest(self, offset: int) -> str | None:
         """Return the digest of the outcome at an offset below the last stable one; None if there is none (any more)."""
-        with _reaching("outcomes"):
+        with reaching("outcomes"):
             record = await self._record_at(self._topics.outcomes, offset)
             return None if record is None else digest_of(record[2])
 
     async def event_at(self, offset: int) -> JournalRecord | None:
         """Return the journal's committed record at an offset below the last stable one; None if there is none."""
-        with _reaching("the journal"):
+        with reaching("the journal"):
             record = await self._record_at(self._topics.events, offset)
             return None if record is None else JournalRecord(*record[:3])
 
@@ -259,13 +288,13 @@ class KafkaShardLog:
 
         tell: is told what is waited for.
         """
-        with _reaching("commands"), _expiring():
+        with reaching("commands"), expiring():
             async for copies in copies_of(self._options, self._topics.commands, tell):
                 yield copies
 
     async def dead_letters(self) -> AsyncIterator[list[DeadLetterRecord]]:
         """Yield what calls itself a dead letter of one of these commands; nothing without the right to read them."""
-        with _reaching("dead letters"), _expiring():
+        with reaching("dead letters"), expiring():
             where = self._topics.dead
             try:
                 start, end = await self._reach(where)
@@ -274,10 +303,9 @@ class KafkaShardLog:
             except TopicAuthorizationFailedError:
                 log.warning("dead letters may not be read: those of commands that are decided again come twice")
 
-    async def outcomes_of(self, commands: set[tuple[bytes, bytes]]) -> list[OutcomeRecord]:
-        """Return what calls itself an outcome of these commands (aggregate id, command id, in UTF-8), oldest first."""
-        found: list[OutcomeRecord] = []
-        with _reaching("outcomes"), _expiring():
+    async def outcomes_of(self, commands: Collection[tuple[bytes, bytes]]) -> AsyncIterator[OutcomeRecord]:
+        """Yield what calls itself an outcome of these commands (aggregate id, command id, in UTF-8), oldest first."""
+        with reaching("outcomes"), expiring():
             where = self._topics.outcomes
             start, end = await self._reach(where)
             async for records in read_partition(self._options, where, start, end):
@@ -286,8 +314,7 @@ class KafkaShardLog:
                     offset = decimal_header(record.headers, COMMAND_OFFSET)
                     if offset is not None and (record.key or b"", command_id) in commands:
                         end_then = decimal_header(record.headers, JOURNAL_OFFSET)
-                        found.append(OutcomeRecord(record.key, record.value, offset, end_then))
-        return found
+                        yield OutcomeRecord(record.key, record.value, offset, end_then)
 
     async def _reach(self, where: Where) -> tuple[int, int]:
         """Return the first and the last stable offset of a partition."""
@@ -298,6 +325,33 @@ class KafkaShardLog:
         finally:
             await client.close()
         return start[where], end[where]
+
+    @property
+    def has_restore_points(self) -> bool:
+        """Whether there is a topic for restore points."""
+        return self._topics.restore is not None
+
+    async def restore_parts(self) -> AsyncIterator[list[KeyAndValue]]:
+        """Yield key and value of what is in the shard's partition of restore points."""
+        if self._topics.restore is not None:
+            async for records in self._compacted(self._topics.restore):
+                yield records
+
+    async def snapshots(self) -> AsyncIterator[list[KeyAndValue]]:
+        """Yield key and value of what is in the shard's partition of snapshots."""
+        async for records in self._compacted(self._topics.snapshots):
+            yield records
+
+    async def _compacted(self, where: Where) -> AsyncIterator[list[KeyAndValue]]:
+        with reaching(where[0]), expiring():
+            start, end = await self._reach(where)
+            client = await connect(self._options, [where[0]])
+            try:
+                async with aclosing(read_range(client, where, start, end)) as steps:
+                    async for records in steps:
+                        yield [(key, value) for _, key, value, _ in records]
+            finally:
+                await client.close()
 
     def writes(self) -> KafkaWrites:
         """Return an empty transaction's records."""
@@ -341,19 +395,5 @@ class KafkaShardLog:
         await self._writer.close()
 
 
-@contextmanager
-def _reaching(what: str) -> Iterator[None]:
-    """Turn what the client raises when it gets no answer into the port's own word."""
-    try:
-        yield
-    except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-        raise UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}") from error
-
-
-@contextmanager
-def _expiring() -> Iterator[None]:
-    """Have the shard look again where what it reads expires meanwhile, as all but the journal may."""
-    try:
-        yield
-    except (StoppedError, RangeGoneError) as error:
-        raise StaleStateError(f"records expired while they were read: {error}") from error
+def _size(found: tuple[int, OutcomeRecord]) -> int:
+    return OUTCOME_BYTES + len(found[1].key or b"") + len(found[1].value or b"")

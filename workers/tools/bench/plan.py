@@ -11,6 +11,7 @@ PARTS: Final = (
     "latency",
     "takeover",
     "fold",
+    "restore",
     "verify",
     "append",
     "memory",
@@ -41,6 +42,7 @@ class Plan:
     pause_rate: int = 200
     chain_events: int = 100_000
     append_commands: int = 20_000
+    restore_aggregates: int = 10_000
     store_aggregates: int = 1_000_000
     size_commands: int = 50_000
     codecs: tuple[str, ...] = ("none", "lz4", "zstd")
@@ -66,6 +68,7 @@ QUICK: Final = Plan(
     broker_warm_up_s=0.5,
     chain_events=1_000,
     append_commands=500,
+    restore_aggregates=50,
     store_aggregates=2_000,
     size_commands=1_000,
     codecs=("none", "zstd"),

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
+from annals.workers import launcher
 from annals.workers.tools.bench.usage import usage_of
-from annals.workers.tools.broker import launcher
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Coroutine, Sequence
@@ -156,6 +156,10 @@ class Samples:
         """Read Prometheus' text format."""
         self._samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
 
+    def total(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples."""
+        return sum(each.value for each in self._samples if each.name == name and labels.items() <= each.labels.items())
+
     def buckets(self, name: str, **labels: str) -> dict[float, float]:
         """Return a histogram's cumulative counts by upper bound."""
         found: dict[float, float] = defaultdict(float)
@@ -180,7 +184,7 @@ async def worker(site: Site, *options: str, data: str = "data") -> AsyncIterator
     arguments = [
         *(*ANNALS, "worker", "--bootstrap-servers", settings.bootstrap_servers),
         *("--topic-prefix", settings.topic_prefix, "--data-dir", str(site.folder / data)),
-        *("--web-port", "0", "--log-format", "json", "--log-level", "info"),
+        *("--roles", "write", "--web-port", "0", "--log-format", "json", "--log-level", "info"),
         *options,
     ]
     log = site.folder / f"worker-{next(_numbers)}.log"

@@ -15,6 +15,7 @@ from annals.workers.tools.bench.parts.drain import measure_backlog, measure_drai
 from annals.workers.tools.bench.parts.fold import measure_fold
 from annals.workers.tools.bench.parts.latency import measure_latency
 from annals.workers.tools.bench.parts.memory import measure_memory, measure_sizes
+from annals.workers.tools.bench.parts.restore import measure_restore
 from annals.workers.tools.bench.parts.scaling import measure_pause, measure_scaling
 from annals.workers.tools.bench.parts.size import measure_size
 from annals.workers.tools.bench.parts.takeover import measure_takeover
@@ -33,6 +34,7 @@ MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
     "latency": measure_latency,
     "takeover": measure_takeover,
     "fold": measure_fold,
+    "restore": measure_restore,
     "verify": measure_verify,
     "append": measure_append,
     "memory": measure_memory,

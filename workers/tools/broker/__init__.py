@@ -3,7 +3,7 @@
 - `annals.workers.tools.broker.jars`: Kafka's jars, fetched once from Maven Central and proven whole at every start;
 - `annals.workers.tools.broker.properties` and `ports`: the broker's own settings, small enough for a laptop;
 - `annals.workers.tools.broker.server`: its process: start, ready, stop, kill, restart;
-- `annals.workers.tools.broker.java` and `launcher`: the Java programs, and a parent's end that ends its child.
+- `annals.workers.tools.broker.java`: the Java programs, which end with this process (`annals.workers.launcher`).
 """
 
 from annals.workers.tools.broker.errors import BrokerError

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from annals.workers.tools.broker import launcher
+from annals.workers import launcher
 from annals.workers.tools.broker.errors import BrokerError
 from annals.workers.tools.broker.jars import INSTALL
 

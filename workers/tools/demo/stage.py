@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
+from annals.workers import launcher
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.settings import environment_without_settings, load_settings
-from annals.workers.tools.broker import Broker, launcher
+from annals.workers.tools.broker import Broker
 from annals.workers.tools.broker.java import last_words
 from annals.workers.tools.demo.memory import recall
 from annals.workers.tools.demo.teller import DifferedError
@@ -49,7 +50,7 @@ class WorkerProcess:
         self._log = folder / f"{name}.log"
         arguments = [
             *(*ANNALS, "worker", "--bootstrap-servers", settings.bootstrap_servers),
-            *("--data-dir", str(folder / name), "--web-port", "0", "--log-format", "json"),
+            *("--roles", "write", "--data-dir", str(folder / name), "--web-port", "0", "--log-format", "json"),
         ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program

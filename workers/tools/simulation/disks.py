@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from annals.agents.ports import VOIDS_BYTES
 from annals.workers.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from annals.agents.ports import Changes, CommandEvents, Position, Stored, StoreDamagedError
     from annals.workers.tools.simulation.process import Process
 
@@ -53,9 +56,13 @@ class Handle:
         """Whether a CID is that of a void event."""
         return self.store.is_void(cid)
 
-    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
-        """Return all void events."""
-        return self.store.voids()
+    def voids(self, after: bytes = b"", most_bytes: int = VOIDS_BYTES) -> dict[bytes, tuple[bytes, bytes]]:
+        """Return the next void events."""
+        return self.store.voids(after, most_bytes)
+
+    def aggregates(self) -> Iterator[tuple[bytes, Stored]]:
+        """Return all aggregates."""
+        return self.store.aggregates()
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes, unless the disk fails, or did."""
@@ -97,6 +104,14 @@ class DiskStores:
     async def set_aside(self, damage: StoreDamagedError) -> None:
         """Nothing of these disks is ever damaged: a write that fails is one for which there is no space."""
         raise NotImplementedError(str(damage))
+
+    async def open_beside(self) -> Handle:
+        """Begin an empty store, which the process takes with it."""
+        return Handle(self._process.host, MemoryStore())
+
+    async def discard(self, store: Any) -> None:
+        """Forget the store."""
+        store.close()
 
     async def close(self, store: Any) -> None:
         """Close the store, and give it free."""

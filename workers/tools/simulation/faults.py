@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from libipld import encode_dag_cbor
 
+from annals.schemas.canonical import decode
 from annals.workers.memory.partition import Status
+from annals.workers.tools.simulation.counter import Counter, counter_decider
 from annals.workers.tools.simulation.disks import copy_of
 from annals.workers.tools.simulation.group import KEYS, SESSION_S
 from annals.workers.tools.simulation.plan import LONGEST_S, PARTITIONS
@@ -23,8 +25,10 @@ if TYPE_CHECKING:
 
 CLOCK_S: Final = 7_200.0
 STRAY_PRODUCER: Final = 1 << 40
+NO_BLOCK: Final = b"no block "
 MOST_WRITES: Final = 3
 MOST_CUT: Final = 3
+FORGED_STATE: Final = counter_decider("counter").encode_state(Counter(status="open", name="forged", total=39))
 FAR_AHEAD: Final = 1_000
 SETTLED_S: Final = 25.0  # by then no request of a dead process is on its way, and its transaction is aborted
 
@@ -178,7 +182,7 @@ class Faults:
         kind, partition = self._key(fault)
         if (kind, partition) in self._world.cut:
             return
-        self._world.append(self._world.names.events(kind), partition, b"a0", b"no block %d" % fault.where)
+        self._world.append(self._world.names.events(kind), partition, b"a0", NO_BLOCK + b"%d" % fault.where)
 
     def _stranger(self, fault: Fault) -> None:
         """Somebody writes an event of version 1 that is sealed as it should be: void, but for an absent aggregate."""
@@ -243,7 +247,14 @@ class Faults:
         world, key = self._world, self._key(fault)
         journal = world.names.events(key[0]), key[1]
         lost = self._cut_off(*journal, fault)
-        if any(not entry.is_marker and entry.status is Status.COMMITTED for entry in lost):
+        if any(not entry.is_marker and entry.status is Status.OPEN for entry in lost):  # it may be acknowledged yet
+            world.perhaps_cut.setdefault(key, world.model.logs[journal].end)
+        events = [entry for entry in lost if _has_events(entry)]
+        if any(entry.producer_id >= 0 for entry in events):  # of a worker: acknowledged
+            world.strangers_cut.discard(key)
+        elif events and key not in world.cut:
+            world.strangers_cut.add(key)
+        if events:
             world.cut.setdefault(key, world.model.logs[journal].end)
 
     def _outcomes_cut(self, fault: Fault) -> None:
@@ -259,6 +270,58 @@ class Faults:
         log = self._world.model.logs[topic, partition]
         ends = [entry.end for entry in log.entries if entry.is_marker][-1 - MOST_CUT :]
         return log.truncate(ends[int(fault.size * (len(ends) - 1))]) if len(ends) > 1 else []
+
+    # --- restore points ---
+
+    def _crash_without_disks(self, fault: Fault) -> None:
+        """A process crashes, and the disks of all hosts that hold nothing open are gone."""
+        self._crash_without_disk(fault)
+        for host in self._world.hosts:
+            for key in [key for key in host.stores if key not in host.locks or not host.locks[key].is_alive]:
+                del host.stores[key]
+
+    def _forged_part(self, fault: Fault) -> None:
+        """Somebody writes a list, or a part of a restore point, that says nothing, and looks like one."""
+        kind, partition = self._key(fault)
+        log = self._world.model.logs[self._world.names.restore(kind), partition]
+        records = [record for entry in log.entries if not entry.is_marker for record in entry.records()]
+        for record in records[-1 - int(fault.size * len(records)) :][:3]:
+            value = decode(record.value or b"")
+            for name in ("heads", "voids"):
+                if name in value:
+                    value[name] = []
+            if "ids" in value:
+                value["ids"] = bytes(4)
+            if "parts" in value:
+                value["parts"] = {}
+            self._world.append(self._world.names.restore(kind), partition, record.key, encode_dag_cbor(value))
+
+    def _forged_snapshot(self, fault: Fault) -> None:
+        """Somebody writes snapshots with the right version and head and another state; compaction keeps only these."""
+        kind, partition = self._key(fault)
+        topic = self._world.names.snapshots(kind)
+        entries = [entry for entry in self._world.model.logs[topic, partition].entries if not entry.is_marker]
+        newest = {record.key: record.value for entry in entries for record in entry.records()}
+        self._delete(topic, partition)
+        for key, value in newest.items():
+            forged = decode(value or b"") | {"state": FORGED_STATE}
+            self._world.append(topic, partition, key, encode_dag_cbor(forged))
+
+    def _parts_gone(self, fault: Fault) -> None:
+        """What was written of restore points up to now is deleted."""
+        kind, partition = self._key(fault)
+        self._delete(self._world.names.restore(kind), partition)
+
+    def _snapshots_gone(self, fault: Fault) -> None:
+        """The snapshots that were written up to now are gone, as if newer ones had taken their places."""
+        kind, partition = self._key(fault)
+        self._delete(self._world.names.snapshots(kind), partition)
+
+    def _delete(self, topic: str, partition: int) -> None:
+        log = self._world.model.logs[topic, partition]
+        if log.stable == log.end:
+            self._world.gone.setdefault((topic, partition), []).extend(log.entries)
+            self._world.model.delete_records((topic, partition), log.end)
 
     def _expiry(self, fault: Fault) -> None:
         """Commands of a kind expire up to a moment, unless one of them may have to be decided yet."""
@@ -277,3 +340,9 @@ class Faults:
             log = model.logs[where]
             self._world.gone.setdefault(where, []).extend(entry for entry in log.entries if entry.end <= before)
             model.delete_records(where, before)
+
+
+def _has_events(entry: Entry) -> bool:
+    """Whether a batch of a journal has events: a record that is none is missed by nobody."""
+    is_committed = not entry.is_marker and entry.status is Status.COMMITTED
+    return is_committed and not all((record.value or b"").startswith(NO_BLOCK) for record in entry.records())

@@ -7,6 +7,8 @@ from typing import Final, NamedTuple
 
 import orjson
 
+from annals.agents.writing.restore.making import NEVER, RestorePolicy
+
 KINDS: Final = ("counter", "gauge")
 PARTITIONS: Final = 2
 HOSTS: Final = 3
@@ -33,6 +35,7 @@ FAULTS: Final = (
     "clock_step",
     "expiry",
 )
+RESTORE_FAULTS: Final = ("crash_without_disks", "forged_part", "forged_snapshot", "parts_gone", "snapshots_gone")
 LONGEST_S: Final = 25.0
 
 
@@ -74,6 +77,7 @@ class Plan(NamedTuple):
     commands: tuple[Sent, ...]
     faults: tuple[Fault, ...]
     weather: Weather
+    restore: RestorePolicy = NEVER
 
 
 def plan_of(seed: int) -> Plan:
@@ -101,7 +105,20 @@ def plan_of(seed: int) -> Plan:
         doubled_ends=rng.choice((0.0, 0.0, 0.05)),
     )
     version, every = rng.choice((1, 2, 2)), rng.choice((0, 3, 7))
-    return Plan(seed, version, every, tuple(sent), tuple(faults), weather)
+    plan = Plan(seed, version, every, tuple(sent), tuple(faults), weather)
+    return _with_restore_points(plan, random.Random(f"{seed} restore"), end)  # noqa: S311
+
+
+def _with_restore_points(plan: Plan, rng: random.Random, end: float) -> Plan:
+    """Return the plan with restore points, and with what can become of those; every other one without."""
+    if rng.random() < 0.5:
+        return plan
+    policy = RestorePolicy(rng.choice((5, 20, 60)), rng.choice((2.0, 600.0)), rng.choice((1, 3, 1_000)), 4, 0.5)
+    more = [
+        Fault(rng.uniform(0.0, end), rng.choice(RESTORE_FAULTS), rng.randrange(1 << 16), rng.random())
+        for _ in range(rng.randrange(0, 5))
+    ]
+    return plan._replace(restore=policy, faults=tuple(sorted([*plan.faults, *more])))
 
 
 def _command(rng: random.Random, number: int, at: float) -> Sent:

@@ -37,7 +37,14 @@ GROUP: Final = "annals"
 HOT_BYTES: Final = 8_000  # room for a few aggregates, so that some are read from the store
 WATCH_S: Final = 1.0
 COMMAND_BYTES: Final = 10_000
-LIMITS: Final = {"commands": 20_000, "events": 8_000, "outcomes": 4_000, "snapshots": 4_000, "dead-letters": 30_000}
+LIMITS: Final = {
+    "commands": 20_000,
+    "events": 8_000,
+    "outcomes": 4_000,
+    "snapshots": 4_000,
+    "restore": 60_000,
+    "dead-letters": 30_000,
+}
 
 
 class Clock:
@@ -81,6 +88,14 @@ class Telemetry:
         """Another writer took a journal over."""
         self._counts["fenced"] += 1
 
+    def restore_point(self, *_: Any) -> None:
+        """A restore point was made."""
+        self._counts["restore point"] += 1
+
+    def restored(self) -> None:
+        """A shard was opened from one, and is folded in full."""
+        self._counts["restored"] += 1
+
     def damaged(self) -> None:
         """Not looked at."""
 
@@ -107,6 +122,7 @@ class Process:
         self._options = {CLUSTER: Cluster(world.model, Network(world, self)), "request_timeout_ms": 15_000}
         self._aggregate_cache = AggregateCache(HOT_BYTES)
         self._folding = asyncio.Semaphore(2)
+        self._background = asyncio.Semaphore(1)
         self._concurrency_limit = ConcurrencyLimit()
         self._known: dict[Key, Known] = {}  # of journals whose shards were here before
         self.spawn(self._watch())
@@ -144,7 +160,9 @@ class Process:
         kind, partition = key
         world = self.world
         names = world.names
-        topics = ShardTopics(kind=kind, partition=partition, names=names, limits=LIMITS, dead_partitions=1)
+        topics = ShardTopics(
+            kind=kind, partition=partition, names=names, limits=LIMITS, dead_partitions=1, has_restore_points=True
+        )
         shard: Shard
 
         def offer(delivery: Delivery) -> None:
@@ -163,6 +181,8 @@ class Process:
             folding=self._folding,
             concurrency_limit=self._concurrency_limit,
             known=self._known.pop(key, NOTHING),
+            policy=world.plan.restore,
+            background=self._background,
         )
         self.shards[key] = shard
         self._running[key] = world.loop.create_task(shard.run())

@@ -28,6 +28,7 @@ HEALED_WITHIN_S: Final = 60.0
 OPERATOR_S: Final = 25.0  # so long after the last fault somebody looks at what has stopped
 LOOK_S: Final = 0.5
 TIMEOUTS_S: Final = 1.0
+ACKNOWLEDGED: Final = "Events that were acknowledged are gone"
 MARKERS_PER_SECOND: Final = 500
 
 
@@ -56,6 +57,8 @@ class World:
         self.lost_offsets: set[tuple[str, int]] = set()
         self.lost_outcomes: set[tuple[str, int]] = set()
         self.cut: dict[tuple[str, int], int] = {}
+        self.strangers_cut: set[tuple[str, int]] = set()  # of these: where nobody may have read what was cut off
+        self.perhaps_cut: dict[tuple[str, int], int] = {}
         self.healed_at = 0.0
         self.problems: list[str] = []
         self.log: list[str] = []
@@ -155,11 +158,13 @@ class World:
             log = self.model.logs[self.names.commands(kind), partition]
             if shard is None:
                 left.append(f"{kind}-{partition} has no owner")
+            elif key in self.perhaps_cut and shard.phase is Phase.STOPPED and ACKNOWLEDGED in shard.reason:
+                self.cut.setdefault(key, self.perhaps_cut[key])
             elif key in self.lost_outcomes and shard.phase is Phase.STOPPED:
                 continue  # it may say so instead of going on
             elif key in self.cut and self._has_left_alone(key):
                 continue
-            elif key in self.cut and key not in self.lost_offsets:  # else nothing tells where the journal ended
+            elif key in self.cut and key not in self.lost_offsets | self.strangers_cut:  # else nothing may tell of it
                 left.append(f"{kind}-{partition} went on behind a journal whose end was cut off")
             elif shard.phase is not Phase.OPEN:
                 left.append(f"{kind}-{partition} is {shard.phase.value}: {shard.reason}")
@@ -187,7 +192,7 @@ class World:
     def _topics(self) -> dict[str, Topic]:
         names, topics = self.names, {}
         for kind in KINDS:
-            for role in ("commands", "events", "outcomes", "snapshots"):
+            for role in ("commands", "events", "outcomes", "snapshots", "restore"):
                 topics[getattr(names, role)(kind)] = Topic(PARTITIONS, Rules(LIMITS[role]))
         topics[names.dead_letters] = Topic(1, Rules(LIMITS["dead-letters"]))
         return topics

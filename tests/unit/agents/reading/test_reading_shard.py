@@ -1,15 +1,21 @@
 """A reading shard: it follows a journal, answers, waits, and stops where events are missing."""
 
 import time
+from copy import copy
 from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.found import EventFilter
 from annals.agents.reading.layout import EVENTS, event_key, prefixed
 from annals.agents.reading.personal import StateParts
-from annals.agents.reading.ports import BrokenChainError, EventFilter, NotReadyError, UnreadableEventError
+from annals.agents.reading.ports import (
+    BrokenChainError,
+    NotReadyError,
+    UnreadableEventError,
+)
 from annals.agents.reading.shard import Shard
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import chain
@@ -251,3 +257,57 @@ def test_the_impersonal_part_of_a_state_has_nothing_that_is_personal():
 def test_every_initial_state_is_whole_in_two_parts(kind):
     parts = StateParts(REGISTRY[kind])
     assert parts.join(*parts.split(REGISTRY[kind].initial)) == REGISTRY[kind].initial
+
+
+async def test_an_evolve_that_raises_is_named_and_everything_else_is_answered():
+    def evolve(state, event):
+        if event.name == "Ada 3":
+            raise ZeroDivisionError("no secrets")
+        return PERSON.evolve(state, event)
+
+    journal = Journal([*chain("p-1", 4), *chain("p-2", 2)])
+    decider = copy(PERSON)
+    decider.evolve = evolve
+    here = Shard(decider, 0, 1, Stores(), journal, journal, Clock(), Damages())
+    async with running(here, journal):
+        assert await here.until_offset(6, soon())
+        reason = here.status().stale["states"]
+        assert "person 'p-1' version 3, partition 0, offset 2" in reason
+        assert "ZeroDivisionError" in reason
+        assert len(await here.history("p-1", first=1, last=None, descending=False, limit=None)) == 4
+        assert (await here.state("p-1", version=2)).state["name"] == "Ada 2"
+        assert (await here.state("p-2")).version == 2
+        with pytest.raises(
+            UnreadableEventError, match=r"'p-1' version 3, partition 0, offset 2.*ZeroDivisionError"
+        ) as caught:
+            await here.state("p-1")
+        assert "secrets" not in str(caught.value)
+
+
+async def test_projections_of_a_shard_change_while_it_follows():
+    from annals.agents.projections import REGISTRY as PROJECTIONS
+    from annals.agents.reading.projecting import ProjectionFollower
+    from annals.agents.reading.queries.rows import RowReader
+    from annals.schemas.kinds.person import PersonRegistered
+    from projecting import Journals
+
+    directory = PROJECTIONS["people_directory"]
+    made = Journals()
+    made.append("person", "p-1", PersonRegistered(name="Ada 1"))
+    (event,) = [each for records in made.records_of.values() for each in records]
+    journal, stores = Journal([event]), Stores()
+    here = Shard(PERSON, 0, 1, stores, journal, journal, Clock(), Damages(), (), RowReader(PROJECTIONS))
+    async with running(here, journal):
+        assert await here.until_offset(1, soon())
+        here.follow([ProjectionFollower(directory, REGISTRY)])
+        await until(lambda: "people_directory/1" in here.followers())
+        await until(lambda: not here.status().stale)
+        page = await here.rows("people_directory", 1, {}, after=None, limit=9)
+        assert ([each.row["name"] for each in page.rows], page.stale, page.position.offset) == (["Ada 1"], None, 1)
+        kept = dict(stores.store.rows)
+        stores.store.rows = {key: value for key, value in kept.items() if not key.startswith(b"P")}
+        here.rebuild("people_directory/1", "p-1", 1)
+        await until(lambda: len(stores.store.rows) == len(kept) + 1)  # the number of the rebuild, too
+        here.follow([], ["people_directory/1"])
+        await until(lambda: "people_directory/1" not in here.followers())
+        assert not any(key.startswith((b"P", b"I")) for key in stores.store.rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, get_args, get_origin
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
 
 BUDGET_S = 0.1
+# A shared machine may take that much longer than its own calibration says; what grows without bound takes seconds.
+MARGIN = 3
 MEGABYTE = 999_000
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 
@@ -34,10 +37,15 @@ FLAWED = ("-0.0", "1e400", "18446744073709551616", '"\\ud800"', '{"$a":1}', '{"a
 
 @pytest.fixture(scope="module")
 def slowness() -> float:
-    """How many times longer than usual this machine takes at the moment, from one up."""
+    """How many times longer than usual this machine takes, from one up."""
+    return _slowness()
+
+
+def _slowness() -> float:
     document = _many("{}")
-    took = min(_cpu_s(lambda: msgspec.json.decode(document)) for _ in range(3))
-    return max(1.0, took / 0.015)
+    decoding = min(_cpu_s(lambda: msgspec.json.decode(document)) for _ in range(3))
+    counting = min(_cpu_s(lambda: sum(len(str(number)) for number in range(150_000))) for _ in range(3))
+    return max(1.0, decoding / 0.015, counting / 0.015)
 
 
 @pytest.fixture(autouse=True)
@@ -53,9 +61,15 @@ def collector() -> Iterator[None]:
 
 
 def _cpu_s(work: Any) -> float:
-    started = time.thread_time()
-    work()
-    return time.thread_time() - started
+    """Measure work without what looks on: tracing for coverage takes several times as long as the work itself."""
+    tracing = sys.gettrace()
+    sys.settrace(None)
+    try:
+        started = time.thread_time()
+        work()
+        return time.thread_time() - started
+    finally:
+        sys.settrace(tracing)
 
 
 def _many(unit: str, size: int = MEGABYTE) -> bytes:
@@ -86,9 +100,10 @@ def _costs_little(decider: Decider[Any], type_name: str, data: bytes, slowness: 
     assert len(value) <= 1_000_000
     answers: list[str] = []
     took = []
-    for _ in range(3):
+    for attempt in range(6):
         took.append(_cpu_s(lambda: answers.append(_answer(decider, value))))
-        if took[-1] <= BUDGET_S * slowness:
+        # others may have come to use this machine since it was measured
+        if took[-1] <= MARGIN * BUDGET_S * (slowness if attempt < 3 else _slowness()):
             return answers[0]
     raise AssertionError(f"{type_name}: {min(took):.3f} s for {value[:120]!r}, {answers[0]}")
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.agents.ports import Ends, LostEndError, OutcomeRecord, UncertainError
+from annals.agents.ports import Ends, LostEndError, UncertainError
 from annals.agents.writing.losses import Known
 from annals.agents.writing.shard import Phase
 from annals.schemas.cid import cid_of, cid_text
@@ -119,12 +119,12 @@ async def folded(scene: Scene) -> MemoryStore:
 async def test_words_of_a_later_release_outlast_our_commits():
     scene = Scene()
     _, last = persons(scene, 0, 1)
-    remembered(scene, GroupMetadata(4, EventAt(2, last), others="restore=somewhere"))
+    remembered(scene, GroupMetadata(4, EventAt(2, last), others="later=somewhere"))
     scene.command("Bea", type_="RenamePerson", aggregate_id="p-1")
     async with running(scene):
         assert await scene.answered(1) == ["accepted"]
     assert scene.log.metadata.journal_end == 6
-    assert scene.log.metadata.others == "restore=somewhere"
+    assert scene.log.metadata.others == "later=somewhere"
 
 
 async def test_an_end_that_is_cut_exactly_at_the_marker_stops_it():
@@ -300,21 +300,3 @@ async def test_after_the_brokers_were_away_nothing_is_decided_before_the_last_co
         scene.command("Cleo", type_="RenamePerson")
         await scene.until(Phase.STOPPED)
     assert len(scene.log.outcomes) == 2
-
-
-async def test_an_end_that_only_an_outcome_knows_can_be_given_up():
-    scene = Scene()
-    scene.command("Ada")
-    (head,) = persons(scene, 1)
-    value = (
-        b'{"command_id":"c-0","kind":"person","aggregate_id":"p-1","status":"rejected","version":1,"head":"%s",'
-        b'"events":[]}' % cid_text(head).encode()
-    )
-    scene.log.answer(OutcomeRecord(b"p-1", value, 0, 9))
-    assert "it reached 9 before" in await stopped(scene)
-    again = Scene()
-    again.command("Ada")
-    persons(again, 1)
-    again.log.answer(OutcomeRecord(b"p-1", value, 0, 9))
-    again.log.remember(0, GroupMetadata(None, None, 9))
-    await folded(again)

@@ -4,6 +4,7 @@ import asyncio
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import (
@@ -261,14 +262,17 @@ async def test_an_outcome_that_the_journal_does_not_bear_out_passes_no_command_o
     assert scene.source.begins == [0]
 
 
-async def test_an_end_that_was_cut_off_is_known_by_an_outcome_that_the_journal_bears_out():
+async def test_an_end_that_only_an_outcome_knows_stops_nothing_and_is_told():
     scene = Scene()
     head = cid_text(scene.log.append())
     scene.command("Ada")
     scene.log.answer(hint("c-0", 1, head, offset=0, journal_end=9))
-    async with running(scene):
-        await scene.until(Phase.STOPPED)
-    assert "ends at offset 1, and it reached 9 before" in scene.shard.reason
+    with capture_logs() as said:
+        async with running(scene):
+            await scene.until(Phase.OPEN)
+    assert scene.source.begins == [1]
+    (told,) = [each for each in said if each["event"] == "an outcome says that the journal reached further"]
+    assert (told["log_level"], told["said"], told["journal_end"]) == ("error", 9, 1)
 
 
 async def test_it_waits_for_a_strangers_transaction_on_the_journal():
@@ -617,6 +621,22 @@ async def test_with_the_groups_offset_lost_what_was_forwarded_is_not_forwarded_a
     assert scene.source.begins == [0, 0]
     assert scene.log.forwards == []
     assert [outcome["command_id"] for outcome in scene.log.outcomes] == ["c-1", "c-3"]
+
+
+async def test_what_the_next_one_commits_behind_a_lost_offset_does_not_hide_that_more_was_forwarded():
+    scene = Scene(partitions=2, delivers_until=1)
+    scene.command("Ada")
+    scene.command("Bea", aggregate_id="p-3")
+    scene.command("Cleo", type_="RenamePerson")
+    async with running(scene):
+        await scene.answered(1)
+    assert (scene.log.committed, scene.log.metadata.unsure_until) == (1, 3)
+    scene.log.copy(copy_of(scene, 1))
+    later = Scene(partitions=2, log=scene.log)
+    async with running(later):
+        await later.answered(2)
+    assert later.log.forwards == []
+    assert later.log.metadata.unsure_until == 0
 
 
 @pytest.mark.parametrize(

@@ -295,6 +295,24 @@ def test_what_is_listed_has_an_end_and_the_rest_is_counted() -> None:
     assert report.as_json()["more"] == 5
 
 
+def test_of_ids_longer_than_any_commands_a_hash_and_a_start_are_kept() -> None:
+    ids = ["ä" * 30_000 + str(number) for number in range(4)]
+    events = [event for aggregate_id in ids for event in chain(aggregate_id, 2)]
+    found = survey("person", 0, 1, records(events))
+    assert max(len(run.key) for run in found.runs) <= 100
+    report = Report()
+    chains = Chains(ALONE, report)
+    chains.add(found)
+    assert (report.events, report.aggregates, report.broken) == (8, 4, [])
+    assert chains.head(ids[3].encode())[0] == 2
+    gap = verified(chain(ids[0], 3)[::2])
+    assert [place.aggregate_id for place in gap.broken] == ["ä" * 32 + "…"]
+    misplaced = verified(
+        chain(ids[0], 2), JournalId("person", "events.person", 1 - partition_of(ids[0].encode(), 2), 2)
+    )
+    assert (misplaced.events, misplaced.foreign, misplaced.void) == (0, 2, 0)
+
+
 def test_an_empty_survey_changes_nothing() -> None:
     report = Report()
     Chains(ALONE, report).add(Survey([], []))

@@ -56,6 +56,14 @@ def test_a_topic_that_is_not_there_is_missing() -> None:
     assert report.partitions == {"policy": 4}
 
 
+def test_without_a_topic_for_restore_points_a_worker_starts() -> None:
+    found = facts()
+    del found["restore.person"]
+    report = compared(found)
+    assert (report.missing, report.needed) == (["restore.person"], [])
+    assert report.is_good
+
+
 @pytest.mark.parametrize(
     ("topic", "name", "value"),
     [
@@ -142,7 +150,8 @@ def test_topics_of_a_kind_that_disagree_are_refused_and_the_journal_decides() ->
         "4",
     )
     report = compared(changed(facts(), JOURNAL, partitions=6))
-    assert [each.topic for each in report.refusals] == ["commands.person", "outcomes.person", "snapshots.person"]
+    others = ["commands.person", "outcomes.person", "snapshots.person", "restore.person"]
+    assert [each.topic for each in report.refusals] == others
     assert {each.wanted for each in report.refusals} == {"6"}
 
 
@@ -163,7 +172,7 @@ def test_another_number_than_the_setting_is_only_said() -> None:
 @pytest.mark.parametrize(("replicas", "loses"), [(1, "a lost disk loses events"), (2, "a lost disk can lose events")])
 def test_below_three_copies_a_lost_disk_is_warned_about_once(replicas: int, loses: str) -> None:
     report = compared(facts(replicas))
-    assert report.warnings == [Finding("10 topics", "replicas", str(replicas), "3 or more", loses)]
+    assert report.warnings == [Finding("16 topics", "replicas", str(replicas), "3 or more", loses)]
     assert report.is_good
 
 
@@ -192,7 +201,7 @@ def test_kafkas_own_topics_with_fewer_copies_than_ours_are_warned_about(
 
 def test_no_topics_at_all_is_all_missing_and_nothing_else() -> None:
     report = compared({})
-    assert len(report.missing) == 10
+    assert len(report.missing) == 16
     assert (report.refusals, report.warnings) == ([], [])
 
 
@@ -213,7 +222,7 @@ def test_a_report_is_json() -> None:
         ],
         "warnings": [
             {
-                "topic": "10 topics",
+                "topic": "16 topics",
                 "setting": "replicas",
                 "found": "1",
                 "wanted": "3 or more",

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+from structlog.testing import capture_logs
 
 from annals.schemas.json_schemas.json_schema import MessageSchema
 from annals.topics.headers import type_headers
 from annals.topics.schemas import release_of, schema_headers, schema_key
+from annals.workers.schema_publisher import topic
 from annals.workers.schema_publisher.published import published
 from annals.workers.schema_publisher.topic import Kept, changes, is_later
 
@@ -50,8 +56,75 @@ def test_what_differs_is_written_and_keeps_the_release_that_was_first() -> None:
     assert changes({KEY: Kept(b"{}", None)}, [ADDED], "0.2.0")[KEY][1].release == "0.2.0"
 
 
-def test_what_a_later_release_published_is_left() -> None:
-    assert changes({KEY: Kept(b"{}", "0.10.0")}, [ADDED], "0.9.1") == {}
+OURS = {
+    "$id": "urn",
+    "description": "ours",
+    "type": "object",
+    "properties": {"email": {"type": "string", "maxLength": 9}},
+    "required": ["email"],
+    "additionalProperties": False,
+}
+
+
+def later(**said: Any) -> bytes:
+    return orjson.dumps(OURS | said)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        later(),
+        later(description="another"),
+        later(properties=OURS["properties"] | {"since": {"type": "string"}}),
+        later(properties=OURS["properties"] | {"title": {"type": "string"}}),
+    ],
+)
+def test_what_a_later_release_published_is_left_if_it_says_all_that_ours_says(value: bytes) -> None:
+    schema = ADDED._replace(schema=OURS)
+    assert changes({KEY: Kept(value, "0.10.0")}, [schema], "0.9.1") == {}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"",
+        b"{}",
+        b"no schema",
+        b"[" * 5_000 + b"]" * 5_000,
+        orjson.dumps([OURS]),
+        later(**{"$id": "another"}),
+        later(properties={}),
+        later(properties={"email": {"type": "string", "maxLength": 9, "pattern": "^$"}}),
+        later(required=["email", "since"]),
+        later(**{"not": {}}),
+        b'{"$id":"urn"}',
+    ],
+)
+def test_what_only_says_that_a_later_release_published_it_is_named_and_written_anew(value: bytes) -> None:
+    schema = ADDED._replace(schema=OURS)
+    with capture_logs() as said:
+        (_, kept) = changes({KEY: Kept(value, "9.0.0")}, [schema], "0.9.1")[KEY]
+    assert (json.loads(kept.value), kept.release) == (OURS, "0.9.1")
+    assert [(each["log_level"], each["key"], each["said"]) for each in said] == [("error", KEY, "9.0.0")]
+
+
+class Record(NamedTuple):
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+def test_of_what_others_wrote_no_more_is_kept_than_which_release_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(topic, "MOST_OTHERS", 2)
+    found: dict[str, Kept] = {}
+    for number in range(5):
+        topic._take(found, f"annals.person.E{number}.v1", Record(b"x" * 1_000, [("release", b"9.0.0")]), {KEY})
+    topic._take(found, KEY, Record(b"x" * (topic.LARGEST + 1), [("release", b"9" * 1_000)]), {KEY})
+    topic._take(found, "annals.person.E1.v1", Record(None, []), {KEY})
+    assert found == {
+        "annals.person.E0.v1": Kept(b"", "9.0.0"),
+        "annals.person.E2.v1": Kept(b"", "9.0.0"),
+        KEY: Kept(b"", None),
+    }
 
 
 def test_releases_are_compared_by_their_numbers() -> None:

@@ -24,7 +24,7 @@ from annals.workers.settings import (
     settings_metadata,
     warnings,
 )
-from annals.workers.settings.model import SettingMeta
+from annals.workers.settings.metadata import SettingMeta
 
 HUSH = "hush-hush"
 SASL = {"ANNALS_SECURITY_PROTOCOL": "SASL_SSL", "ANNALS_SASL_USERNAME": "ada", "ANNALS_SASL_PASSWORD": HUSH}

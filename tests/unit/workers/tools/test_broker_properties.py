@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.workers.tools.broker import launcher
+from annals.workers import launcher
 from annals.workers.tools.broker.ports import find_ports
 from annals.workers.tools.broker.properties import Ports, as_properties_file, broker_properties
 

@@ -40,7 +40,7 @@ async def measure_fold(ground: Ground, plan: Plan) -> Part:
             async with worker(site, data=f"new-{number}") as process:
                 await process.until_ready()
                 usage = process.usage()
-                seconds = _seconds(process)
+                seconds = seconds_to_open(process)
             runs.add(rate=events / seconds, cpu=MICRO * usage.cpu_s / events, peak=usage.peak_bytes / MIB)
     return Part(
         name="fold",
@@ -54,7 +54,8 @@ async def measure_fold(ground: Ground, plan: Plan) -> Part:
     )
 
 
-def _seconds(process: Worker) -> float:
+def seconds_to_open(process: Worker) -> float:
+    """Return how long a worker took from its assignment to its last open shard."""
     began = datetime.fromisoformat(process.logged("shards assigned")[0]["timestamp"])
     opened = [entry["timestamp"] for entry in process.logged("shard open") if entry["kind"] == KIND]
     return (datetime.fromisoformat(max(opened)) - began).total_seconds()

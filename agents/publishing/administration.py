@@ -1,0 +1,182 @@
+"""What becomes of a subscription that somebody puts, pauses, resumes or deletes: pure, in the order of the checks.
+
+Whoever calls has read the topic to its end as its only writer, and asked the brokers what is needed (`Facts`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+from msgspec import UNSET
+
+from annals.agents.publishing.matching import expression_problems
+from annals.agents.publishing.records import version_problems
+from annals.schemas.subscription import BEGINNING, STREAM, Definition, Former, Record, parse
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.ports import Kept
+    from annals.schemas.data.complaints import Problem
+    from annals.schemas.subscription import Positions
+
+DELIVERIES: Final = frozenset({STREAM})
+"""Those that there are in this release."""
+
+
+class Refused(Exception):  # noqa: N818 - an answer, no failure
+    """A request that is answered no. status: of HTTP; code: of the problem; errors: members and what is wrong."""
+
+    def __init__(self, status: int, code: str, message: str, errors: list[Problem] | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.errors = errors or []
+
+
+class Change(NamedTuple):
+    """A record to write. begins: where the partitions' own progress is set to, for a subscription that begins."""
+
+    record: Record
+    begins: Positions
+    is_new: bool
+
+
+def definition_of(name: str, body: Mapping[str, Any], deciders: Mapping[str, Decider[Any]]) -> Definition:
+    """Return what a body asks for.
+
+    Raises:
+        Refused: a member offends (422).
+    """
+    found = parse({"name": name, **body})
+    problems = found if isinstance(found, list) else _unknown(found, name, deciders)
+    if problems or isinstance(found, list):
+        message = f"{problems[0][0]}: {problems[0][1]}"
+        raise Refused(422, "invalid_subscription", message, problems)
+    if found.delivery not in DELIVERIES:
+        what = "is not offered by this release, which has delivery stream"
+        raise Refused(422, "delivery_not_supported", f"delivery: {found.delivery} {what}", [("delivery", what)])
+    return found
+
+
+def _unknown(definition: Definition, name: str, deciders: Mapping[str, Decider[Any]]) -> list[Problem]:
+    """Return what is wrong with well-formed members, in the light of what there is."""
+    if definition.name != name:
+        return [("name", f"must be the name in the path, {name}")]
+    wrong = [
+        (f"kinds[{at}]", f"there is no kind {kind!r}: there are {', '.join(deciders)}")
+        for at, kind in enumerate(definition.kinds)
+        if kind not in deciders
+    ]
+    if wrong:
+        return wrong
+    events = {
+        type_name: spec.schema_version
+        for kind in kinds_of(definition, deciders)
+        for type_name, spec in deciders[kind].events.items()
+    }
+    wrong = [
+        (f"types[{at}]", f"these kinds have no event {type_name!r}")
+        for at, type_name in enumerate(definition.types)
+        if type_name not in events
+    ]
+    return [*wrong, *version_problems(definition, events), *expression_problems(definition)]
+
+
+def kinds_of(definition: Definition, deciders: Mapping[str, Decider[Any]]) -> list[str]:
+    """Return the kinds that a definition names; none: all."""
+    return list(definition.kinds) or list(deciders)
+
+
+def require_etag(kept: Kept | None, if_match: str | None) -> None:
+    """Hold a request to the record that it replaces.
+
+    Raises:
+        Refused: 412.
+    """
+    is_there = kept is not None and not kept.record.is_deleted
+    if is_there and if_match is None:
+        raise Refused(412, "etag_missing", "it exists: give the ETag of what is replaced in If-Match")
+    if if_match is None:
+        return
+    if not is_there or kept is None:
+        raise Refused(412, "etag_differs", "there is none that If-Match could name")
+    if if_match.strip('"') != etag_of(kept) and if_match != "*":
+        raise Refused(412, "etag_differs", "it was changed meanwhile: read it again")
+
+
+def etag_of(kept: Kept) -> str:
+    """Return the ETag of a record: its offset."""
+    return str(kept.offset)
+
+
+def put(kept: Kept | None, definition: Definition, begin: Positions, ends: Positions, *, has_topic: bool) -> Change:
+    """Return the record of a subscription that is put.
+
+    begin: the resolved start of one that begins; ends: where the partitions of all kinds end now. has_topic: whether
+    its topic is there.
+
+    Raises:
+        Refused: its start cannot be another (409).
+    """
+    if kept is None:
+        return Change(Record(_started(definition), 1, begin), begin, is_new=True)
+    known = kept.record
+    if known.is_deleted and not has_topic:
+        return Change(Record(_started(definition), known.incarnation + 1, begin), begin, is_new=True)
+    was = known.definition.start
+    if definition.start is not UNSET and (known.is_deleted or definition.start != was):
+        raise Refused(
+            409,
+            "start_is_past",
+            f"start: {definition.name} goes on where it stopped; leave start out"
+            if known.is_deleted
+            else f"start: {definition.name} began already, and its start stays as it was",
+        )
+    changed = msgspec.structs.replace(definition, start=was)
+    former = [*known.former, Former(known.definition, ends)] if _judges_otherwise(known.definition, changed) else []
+    record = msgspec.structs.replace(
+        known,
+        definition=changed,
+        former=former or known.former,
+        is_deleted=False,
+        positions=None,
+        reason=None if changed.status == "active" else known.reason,
+    )
+    return Change(record, {}, is_new=known.is_deleted)
+
+
+def with_status(record: Record, status: str, reason: str | None = None) -> Record:
+    """Return a record that is paused or active."""
+    definition = msgspec.structs.replace(record.definition, status=status)
+    return msgspec.structs.replace(record, definition=definition, reason=reason)
+
+
+def deleted(record: Record, positions: Positions) -> Record:
+    """Return the record of a subscription that is deleted; its name goes on from where it came to."""
+    return msgspec.structs.replace(record, is_deleted=True, positions=positions, reason=None)
+
+
+def pruned(record: Record, passed: Positions) -> Record:
+    """Return a record without those former definitions that nothing is judged by any more."""
+    former = [each for each in record.former if not _is_passed(each.until, passed)]
+    return msgspec.structs.replace(record, former=former)
+
+
+def _is_passed(until: Positions, passed: Positions) -> bool:
+    return all(
+        kind in passed and len(passed[kind]) == len(offsets) and all(map(int.__le__, offsets, passed[kind]))
+        for kind, offsets in until.items()
+    )
+
+
+def _started(definition: Definition) -> Definition:
+    start = BEGINNING if definition.start is UNSET else definition.start
+    return msgspec.structs.replace(definition, start=start)
+
+
+def _judges_otherwise(before: Definition, after: Definition) -> bool:
+    judging = ("kinds", "types", "filters", "schema_version", "payload", "key")
+    return any(getattr(before, name) != getattr(after, name) for name in judging)

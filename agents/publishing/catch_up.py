@@ -1,0 +1,122 @@
+"""One subscription that is behind: published from where it stands by a writer of its own, until the live one is near.
+
+It never ends by itself what it began: its progress ends in the transaction of the live publisher that takes it over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from annals.agents.backoff import Backoff
+from annals.agents.ports import FencedError, JournalError
+from annals.agents.publishing.ports import TargetError, Writes
+from annals.agents.publishing.selection import TRANSACTION_BYTES, Halt, select
+from annals.agents.reading.ports import NotReadyError
+from annals.schemas.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.ports import PublishLog, PublishTelemetry
+    from annals.agents.publishing.selection import Subscribed
+    from annals.agents.publishing.share import Share
+    from annals.agents.reading.ports import JournalSource
+
+log = structlog.get_logger(__name__)
+
+RUN_EVENTS: Final = 500
+FIRST_RETRY_S: Final = 0.5
+LAST_RETRY_S: Final = 10.0
+
+
+class CatchUp:
+    """Publishes for one subscription what the live publisher has published already.
+
+    position: how far it is. halt: where the subscription could not go on. has_reached: whether the rest is one run.
+    """
+
+    def __init__(
+        self,
+        subscribed: Subscribed,
+        begin: Progress,
+        source: JournalSource,
+        decider: Decider[Any],
+        log: PublishLog,
+        live: Callable[[], int],
+        share: Share,
+        telemetry: PublishTelemetry,
+    ) -> None:
+        """Take the subscription, its progress as far as it is known, and what tells where the live publisher is."""
+        self.subscribed = subscribed
+        self.position = begin.position
+        self.halt: Halt | None = None
+        self.has_reached = False
+        self._begin = begin
+        self._source = source
+        self._decider = decider
+        self._log = log
+        self._live = live
+        self._share = share
+        self._telemetry = telemetry
+        self._is_stopping = False
+
+    def stop(self) -> None:
+        """Begin no other transaction; `run` ends when the one under way has ended."""
+        self._is_stopping = True
+
+    async def run(self) -> None:
+        """Publish until the live publisher is near, the subscription cannot go on, or `stop`."""
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        name = self.subscribed.name
+        try:
+            while not self._is_done():
+                try:
+                    await self._fence()
+                    while not self._is_done():
+                        await self._step()
+                        backoff.reset()
+                except FencedError:
+                    self._telemetry.fenced()
+                    await backoff.wait()
+                except TargetError as error:  # nothing was begun
+                    self.halt = Halt(self.position, str(error))
+                except (JournalError, NotReadyError) as error:
+                    self._telemetry.uncertain()
+                    log.warning("catch-up begins again", subscription=name, reason=str(error))
+                    await backoff.wait()
+        finally:
+            await self._log.close()
+
+    def _is_done(self) -> bool:
+        return self._is_stopping or self.has_reached or self.halt is not None
+
+    async def _fence(self) -> None:
+        await self._log.fence()
+        known = (await self._log.progress()).get(self.subscribed.name)
+        # None: nobody has written any for this incarnation, and the one that was given holds.
+        if known is not None and known.incarnation == self._begin.incarnation:
+            self.position = known.position
+
+    async def _step(self) -> None:
+        async with self._share.turn():
+            run = await self._source.events_from(self.position, RUN_EVENTS)
+            if run.next_offset >= self._live():
+                self.has_reached = True
+                return
+            name = self.subscribed.name
+            selected = select(run.events, [(self.subscribed, self.position)], self._decider, TRANSACTION_BYTES)
+            halt = selected.halts.get(name)
+            position = selected.cut or run.next_offset if halt is None else halt.offset
+            cid = selected.last if halt is None else None
+            progress = Progress(position, cid, self._begin.incarnation)
+            records = selected.records
+            await self._log.commit(Writes(records, {name: progress}, position))
+            self.position, self.halt = position, halt
+            self._telemetry.published(name, len(records.get(name, ())))
+            self._telemetry.failed(name, self.subscribed.failures())
+            self._telemetry.lag(name, self._source.status().offset - position)
+        await asyncio.sleep(0)

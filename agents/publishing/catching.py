@@ -1,0 +1,90 @@
+"""The subscriptions of one journal partition that catch up at present, each in a task of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+from annals.agents.publishing.catch_up import CatchUp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.ports import PublishLogs, PublishTelemetry
+    from annals.agents.publishing.selection import Halt, Subscribed
+    from annals.agents.publishing.share import Share
+    from annals.agents.reading.ports import JournalSource
+    from annals.schemas.progress import Progress
+
+
+class CatchingUp:
+    """Begins, watches and ends what catches up."""
+
+    def __init__(
+        self,
+        source: JournalSource,
+        decider: Decider[Any],
+        logs: PublishLogs,
+        share: Share,
+        telemetry: PublishTelemetry,
+    ) -> None:
+        """Take what all of them need."""
+        self._source = source
+        self._decider = decider
+        self._logs = logs
+        self._share = share
+        self._telemetry = telemetry
+        self._running: dict[str, tuple[CatchUp, asyncio.Task[None]]] = {}
+        self._reached: set[str] = set()
+
+    def look_after(self, behind: Mapping[Subscribed, Progress], live: Callable[[], int]) -> dict[str, tuple[Halt, int]]:
+        """Begin what is behind, take note of what has ended; return those that cannot go on, and where they are."""
+        halts: dict[str, tuple[Halt, int]] = {}
+        for name, (catch_up, task) in list(self._running.items()):
+            if not task.done():
+                continue
+            del self._running[name]
+            if not task.cancelled() and task.exception() is not None:
+                raise task.exception() or RuntimeError
+            if catch_up.halt is not None:
+                halts[name] = catch_up.halt, catch_up.position
+            elif catch_up.has_reached:
+                self._reached.add(name)
+        for subscribed, own in behind.items():
+            name = subscribed.name
+            is_begun = name in self._running or name in self._reached or name in halts
+            if not is_begun and own.position < live():
+                catch_up = CatchUp(
+                    subscribed,
+                    own,
+                    self._source,
+                    self._decider,
+                    self._logs.catching_up(name),
+                    live,
+                    self._share,
+                    self._telemetry,
+                )
+                self._running[name] = catch_up, asyncio.create_task(catch_up.run(), name=f"catch-up {name}")
+        return halts
+
+    def has_reached(self, name: str) -> bool:
+        """Whether the rest of a subscription is one run."""
+        return name in self._reached
+
+    def forget(self, name: str) -> None:
+        """It has become live, or is too far behind again."""
+        self._reached.discard(name)
+
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """Return what runs."""
+        return [task for _, task in self._running.values()]
+
+    async def stop(self, names: Collection[str] | None = None) -> None:
+        """End some, or all, behind the transaction that each has under way."""
+        stopping = [name for name in self._running if names is None or name in names]
+        for name in stopping:
+            self._running[name][0].stop()
+        tasks = [self._running.pop(name)[1] for name in stopping]
+        self._reached = set() if names is None else self._reached - set(names)
+        await asyncio.gather(*tasks, return_exceptions=True)

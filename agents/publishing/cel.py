@@ -1,0 +1,74 @@
+"""Filters in CEL, the Common Expression Language (the extra `subscribers`).
+
+Google's own runtime: it stops an expression at a number of iterations, which the other libraries for Python do not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from annals.agents.defects import NO_DEFECTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+BUDGET: Final = "budget exceeded"
+BOOL: Final = ("BOOL", "DYN")
+
+
+class ExpressionError(ValueError):
+    """An expression cannot be used; the message says why."""
+
+
+class OverBudgetError(Exception):
+    """An expression would take longer on an event than any may."""
+
+
+class Expression:
+    """A compiled expression over `event` (the attributes) and `data`. failures: events on which it failed."""
+
+    def __init__(self, text: str) -> None:
+        """Compile it.
+
+        Raises:
+            ExpressionError: it is none, does not give true or false, or the extra `subscribers` is not installed.
+        """
+        try:
+            from cel_expr_python import cel  # noqa: PLC0415 - an extra: only those who filter so have it
+        except ImportError as error:
+            raise ExpressionError("needs the extra: install annals[subscribers] on every worker") from error
+        text_map, any_map = cel.Type.Map(cel.Type.STRING, cel.Type.STRING), cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+        self._error = cel.Type.ERROR
+        self.failures = 0
+        try:
+            self._compiled = cel.NewEnv(variables={"event": text_map, "data": any_map}).compile(text)
+        except RuntimeError as error:
+            raise ExpressionError(_plain(str(error))) from error
+        kind = self._compiled.return_type().name()
+        if kind not in BOOL:
+            raise ExpressionError(f"must give true or false, not {kind.lower()}")
+
+    def matches(self, attributes: Mapping[str, str], data: Mapping[str, Any]) -> bool:
+        """Whether an event matches; one on which the expression fails does not, and is counted.
+
+        Raises:
+            OverBudgetError: it would take too long.
+        """
+        try:
+            found = self._compiled.eval(data={"event": attributes, "data": data})
+            is_match = None if found.type() == self._error else found.value()
+        except NO_DEFECTS:
+            raise
+        except Exception as error:  # a value that CEL has no type for, among others
+            if BUDGET in str(error):
+                raise OverBudgetError(_plain(str(error))) from error
+            is_match = None
+        if type(is_match) is not bool:
+            self.failures += 1
+            return False
+        return is_match
+
+
+def _plain(message: str) -> str:
+    """Return the first line of the library's message, without its own code."""
+    return message.splitlines()[0].removeprefix("INVALID_ARGUMENT: ").removeprefix("ERROR: <input>:")[:500]

@@ -1,0 +1,87 @@
+"""Whether a subscription wants an event: kinds, types and filters, compiled once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from annals.agents.publishing.cel import Expression, ExpressionError
+from annals.schemas.subscription_filters import CEL, NOT, expressions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from annals.schemas.subscription import Definition
+
+    Attributes = Mapping[str, str]
+    Data = Mapping[str, Any]
+    Test = Callable[[Attributes, Data], bool]
+
+
+def expression_problems(definition: Definition) -> list[tuple[str, str]]:
+    """Return what is wrong with the expressions of a definition: path, message."""
+    wrong = []
+    for path, text in expressions(definition.filters):
+        try:
+            Expression(text)
+        except ExpressionError as error:
+            wrong.append((path, str(error)))
+    return wrong
+
+
+class Matcher:
+    """The filters of a definition. expressions: its CEL expressions, which count their failures."""
+
+    def __init__(self, definition: Definition) -> None:
+        """Compile the filters.
+
+        Raises:
+            ExpressionError: an expression cannot be used here.
+        """
+        self.expressions: list[Expression] = []
+        self._types = frozenset(definition.types)
+        self._tests = [self._test(each) for each in definition.filters]
+
+    def wants_type(self, type_name: str) -> bool:
+        """Whether events of a type may be wanted at all: asked first, it spares the rest."""
+        return not self._types or type_name in self._types
+
+    @property
+    def has_filters(self) -> bool:
+        """Whether there is more to ask than the type."""
+        return bool(self._tests)
+
+    def matches(self, attributes: Attributes, data: Data) -> bool:
+        """Whether all filters hold; see `Expression.matches`."""
+        return all(test(attributes, data) for test in self._tests)
+
+    def _test(self, given: Mapping[str, Any]) -> Test:
+        ((dialect, inner),) = given.items()
+        if dialect == CEL:
+            expression = Expression(inner)
+            self.expressions.append(expression)
+            return expression.matches
+        if dialect == NOT:
+            negated = self._test(inner)
+            return lambda attributes, data: not negated(attributes, data)
+        if dialect in _QUANTIFIERS:
+            return _quantified(_QUANTIFIERS[dialect], [self._test(each) for each in inner])
+        return _attributes(_COMPARISONS[dialect], inner)
+
+
+_QUANTIFIERS: dict[str, Callable[[Any], bool]] = {"all": all, "any": any}
+_COMPARISONS: dict[str, Callable[[str, str], bool]] = {
+    "exact": str.__eq__,
+    "prefix": str.startswith,
+    "suffix": str.endswith,
+}
+
+
+def _quantified(quantifier: Callable[[Any], bool], tests: Sequence[Test]) -> Test:
+    return lambda attributes, data: quantifier(test(attributes, data) for test in tests)
+
+
+def _attributes(compare: Callable[[str, str], bool], wanted: Mapping[str, str]) -> Test:
+    """Compare attributes with what they should be; one that an event does not have never holds."""
+    return lambda attributes, _: all(
+        name in attributes and compare(attributes[name], value) for name, value in wanted.items()
+    )

@@ -1,0 +1,121 @@
+"""What publishing asks of the outside: where it writes, and which subscriptions there are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from annals.agents.publishing.records import Outgoing
+    from annals.schemas.progress import Progress
+    from annals.schemas.subscription import Record
+
+
+class TargetError(Exception):
+    """A subscription's topic is not there, or does not take a record; nothing was written. name: the subscription's."""
+
+    def __init__(self, name: str, message: str) -> None:
+        super().__init__(message)
+        self.name = name
+
+
+class Kept(NamedTuple):
+    """A subscription as the topic has it; offset: of the record, which is its ETag."""
+
+    record: Record
+    offset: int
+
+
+class Writes(NamedTuple):
+    """One transaction: records by subscription, and the progress that they bring (None: it ends).
+
+    position: how far the writer is then, as its group's offset shows it.
+    """
+
+    records: Mapping[str, Sequence[Outgoing]]
+    progress: Mapping[str, Progress | None]
+    position: int
+
+
+class PublishLog(Protocol):
+    """One transactional writer of one journal partition's records for subscribers."""
+
+    async def fence(self) -> None:
+        """Become the only writer under this id; what another had under way ends here.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+    async def progress(self, *, is_settled: bool = True) -> dict[str, Progress]:
+        """Return the newest progress in this journal partition by name, `LIVE` among them.
+
+        is_settled: wait until no transaction that has begun is open; else what is committed before the first of them.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+    async def commit(self, writes: Writes) -> None:
+        """Write it all in one transaction.
+
+        Raises:
+            FencedError: another writer has this id; nothing of this transaction will ever be visible.
+            UncertainError: what became of it is not known; fence, then read the progress.
+            TargetError: a topic is not there, or does not take a record; nothing was begun.
+        """
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+class PublishLogs(Protocol):
+    """Makes the writers of one journal partition."""
+
+    def live(self) -> PublishLog:
+        """Return the writer of what is live."""
+
+    def catching_up(self, name: str) -> PublishLog:
+        """Return the writer of one subscription that catches up."""
+
+
+class Subscriptions(Protocol):
+    """The subscriptions that there are, as this process has read them."""
+
+    def all(self) -> Mapping[str, Kept]:
+        """Return them by name, deleted ones among them. The mapping is another one when something has changed."""
+
+    async def until_changed(self, known: Mapping[str, Kept]) -> None:
+        """Wait until they are no longer what somebody knows."""
+
+    async def until_read(self) -> None:
+        """Wait until all that there are were read once."""
+
+    async def pause(self, name: str, reason: str) -> None:
+        """Have a subscription paused that cannot go on, and say why."""
+
+
+class PublishTelemetry(Protocol):
+    """What a publisher counts."""
+
+    def published(self, name: str, events: int) -> None:
+        """Count events that were committed for a subscription."""
+
+    def failed(self, name: str, expressions: int) -> None:
+        """Count events on which an expression failed."""
+
+    def lag(self, name: str, events: int) -> None:
+        """Say how many offsets a subscription is behind."""
+
+    def publishing(self, *, is_so: bool) -> None:
+        """Say whether the partition is published."""
+
+    def uncertain(self) -> None:
+        """Count a transaction whose end is not known."""
+
+    def fenced(self) -> None:
+        """Count a fence by another publisher."""
+
+    def closed(self) -> None:
+        """Forget what was said of the partition: it may be somebody else's now."""

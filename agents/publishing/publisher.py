@@ -1,0 +1,390 @@
+"""The publisher of one journal partition: it copies the events that count to all that subscribe to them.
+
+    opening ──► publishing ──► opening     fenced, uncertain, unreachable: the progress is read again
+                    └──► stopped           the progress is not of this journal
+    any ──► closed
+
+One transaction holds the records of a run of events for all live subscriptions and the progress `live`. A subscription
+that has a progress of its own is not live: it is to begin later, catches up (`catch_up`), is paused or deleted. A step:
+
+1. Notice what has changed: subscriptions that are not active any more leave with a progress of their own.
+2. Let those join that have caught up: their former writer is fenced, and their progress is read.
+3. Read the next run, and make its records; of those that join, also of what is between their progress and the run.
+4. Commit records and progress, the ends of what joined and the beginnings of what left; only then they are known.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from annals.agents.backoff import Backoff
+from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
+from annals.agents.publishing.catching import CatchingUp
+from annals.agents.publishing.ports import TargetError, Writes
+from annals.agents.publishing.roster import Roster
+from annals.agents.publishing.selection import TRANSACTION_BYTES, select
+from annals.agents.reading.found import JournalRun
+from annals.agents.reading.ports import BrokenChainError, NotReadyError
+from annals.schemas.cid import cid_text
+from annals.schemas.progress import LIVE, Progress
+
+if TYPE_CHECKING:
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import Clock
+    from annals.agents.publishing.ports import PublishLog, PublishLogs, PublishTelemetry, Subscriptions
+    from annals.agents.publishing.records import Outgoing
+    from annals.agents.publishing.selection import Subscribed
+    from annals.agents.publishing.share import Share
+    from annals.agents.reading.found import JournalEvent
+    from annals.agents.reading.ports import JournalPartition, JournalSource
+
+RUN_EVENTS: Final = 500
+IDLE_COMMIT_S: Final = 1.0  # a position that moved without a record is written no more often
+LOOK_S: Final = 1.0
+FIRST_RETRY_S: Final = 0.1
+LAST_RETRY_S: Final = 10.0
+
+OPENING: Final = "opening"
+PUBLISHING: Final = "publishing"
+STOPPED: Final = "stopped"
+CLOSED: Final = "closed"
+
+
+class Publisher:
+    """Publishes one journal partition. phase, reason: where it stands, and why it does not publish."""
+
+    def __init__(
+        self,
+        source: JournalSource,
+        journal: JournalPartition,
+        decider: Decider[Any],
+        logs: PublishLogs,
+        subscriptions: Subscriptions,
+        clock: Clock,
+        share: Share,
+        telemetry: PublishTelemetry,
+    ) -> None:
+        """Take the partition's reading shard, its writers, the subscriptions, and what all publishers share."""
+        self._source = source
+        self._journal = journal
+        self._decider = decider
+        self._logs = logs
+        self._subscriptions = subscriptions
+        self._clock = clock
+        self._share = share
+        self._telemetry = telemetry
+        self._name = f"{source.kind}-{source.partition}"
+        self._log = structlog.get_logger(__name__).bind(kind=source.kind, partition=source.partition)
+        self._live = Progress(0)
+        self._is_first = self._is_uncommitted = False
+        self._committed_at = 0.0
+        self._roster = Roster(source.kind, source.partition)
+        self._writer: PublishLog | None = None
+        self._catching = CatchingUp(source, decider, logs, share, telemetry)
+        self._pausing: set[asyncio.Task[None]] = set()
+        self._may_run = asyncio.Event()
+        self._may_run.set()
+        self._stepping = asyncio.Lock()
+        self._is_unreachable = False
+        self.phase, self.reason = OPENING, "not opened yet"
+
+    @property
+    def position(self) -> int:
+        """The next offset that is published to those that are live."""
+        return self._live.position
+
+    @property
+    def problem(self) -> str | None:
+        """Why somebody has to look after it; None while it publishes, or begins to."""
+        if self.phase == STOPPED or (self.phase == OPENING and self._is_unreachable):
+            return f"{self._name} is not published: {self.reason}"
+        return None
+
+    async def run(self) -> None:
+        """Publish until the task is cancelled, or the progress is not of this journal."""
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        while True:
+            try:
+                await self._until_somebody_subscribes()
+                await self._may_run.wait()
+                await self._open()
+                while True:
+                    await self._may_run.wait()
+                    async with self._stepping:
+                        has_moved = await self._step()
+                    backoff.reset()
+                    if not has_moved:
+                        await self._wait()
+            except StoppedError as error:
+                self._become(STOPPED, str(error))
+                self._log.error("publisher stopped", reason=str(error))
+                await self._catching.stop()
+                return
+            except (JournalError, NotReadyError, BrokenChainError) as error:
+                self._note(error)
+            except Exception as error:  # noqa: BLE001 - nothing may end the publisher unseen
+                self._log.exception("publisher failed")
+                self._note(error)
+            await backoff.wait()
+
+    async def suspend(self) -> None:
+        """Let the transactions under way end, and begin no others: the partition may move."""
+        self._may_run.clear()
+        async with self._stepping:
+            await self._catching.stop()
+
+    def resume(self) -> None:
+        """Go on after `suspend`: the partition stayed."""
+        self._may_run.set()
+
+    async def close(self) -> None:
+        """Close the connections. `run` must have ended or been cancelled."""
+        await self._catching.stop()
+        for task in self._pausing:
+            task.cancel()
+        if self._writer is not None:
+            await self._writer.close()
+        self._become(CLOSED, "")
+        self._telemetry.closed()
+
+    async def _until_somebody_subscribes(self) -> None:
+        """Wait for the first subscription: before that, nothing is asked of the brokers for this partition.
+
+        One that is put later begins where its record says, which is why nothing is missed meanwhile.
+        """
+        await self._subscriptions.until_read()
+        while not (known := self._subscriptions.all()):
+            self.reason = "there are no subscriptions"
+            await self._subscriptions.until_changed(known)
+
+    def _become(self, phase: str, reason: str) -> None:
+        self.phase, self.reason = phase, reason
+        if phase == PUBLISHING:
+            self._is_unreachable = False
+        self._telemetry.publishing(is_so=phase == PUBLISHING)
+
+    def _note(self, error: Exception) -> None:
+        if isinstance(error, FencedError):
+            self._telemetry.fenced()
+        else:
+            self._telemetry.uncertain()
+        self._is_unreachable = isinstance(error, UnreachableError)
+        self._become(OPENING, str(error) or type(error).__name__)
+        self._log.warning("publisher opens again", reason=self.reason)
+
+    async def _open(self) -> None:
+        """Become the only publisher, and read where it goes on.
+
+        Raises:
+            StoppedError: the progress is not of this journal.
+        """
+        self._become(OPENING, "reading the subscriptions")
+        await self._catching.stop()
+        if self._writer is not None:
+            await self._writer.close()
+        self._writer = self._logs.live()
+        await self._subscriptions.until_read()
+        await self._writer.fence()
+        known = self._subscriptions.all()
+        # A catch-up that died may have left a transaction open, which holds the reading of progress up.
+        for name in await self._writer.progress(is_settled=False):
+            if name in known and known[name].record.is_active:
+                await self._fence_catch_up(name)
+        progress = await self._writer.progress()
+        _, end = await self._journal.bounds()
+        live = progress.get(LIVE)
+        await self._reach(end if live is None else live.position, end)
+        last = await self._source.last_before(end if live is None else live.position)
+        if live is not None and live.cid != last:
+            raise StoppedError(self._not_of_this_journal(live, f"the last event before it is {_shown(last)}"))
+        self._is_first = live is None
+        self._live = Progress(end, last) if live is None else live
+        self._roster = Roster(self._source.kind, self._source.partition)
+        self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
+        self._committed_at = -IDLE_COMMIT_S
+        self._become(PUBLISHING, "")
+
+    async def _reach(self, position: int, end: int) -> None:
+        """Wait for the reading shard.
+
+        Raises:
+            StoppedError: the journal ends before the position.
+        """
+        if position > end:
+            raise StoppedError(
+                f"{self._name}: published up to offset {position}, and the journal ends at {end}: it lost its end, or "
+                f"was made anew. Restore it; or, if it is another one on purpose, delete the topic of progress, and "
+                f"every subscription begins where it began."
+            )
+        while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
+            status = self._source.status()
+            self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}" + (
+                f", {status.reason}" if status.reason else ""
+            )
+
+    def _not_of_this_journal(self, live: Progress, what: str) -> str:
+        return (
+            f"{self._name}: published up to offset {live.position}, behind event {_shown(live.cid)}, and {what}: this "
+            f"is another journal. Restore it; or, if it is another one on purpose, delete the topic of progress, and "
+            f"every subscription begins where it began."
+        )
+
+    async def _step(self) -> bool:
+        """Publish the next run; return whether there may be more to do at once."""
+        assert self._writer is not None  # noqa: S101 - `_open` came before
+        await self._notice(self._writer)
+        leaving = self._roster.leaving(self._live)
+        self._look_after_those_behind()
+        joining = await self._joining(self._writer)
+        live = self._roster.live()
+        run = await self._next(reads=bool(live or joining))
+        firsts = [(each, self._live.position) for each in (*live, *joining)]
+        selected = select(run.events, firsts, self._decider, TRANSACTION_BYTES)
+        halts, records = dict(selected.halts), dict(selected.records)
+        for each, events in joining.items():
+            earlier = select(events, [(each, 0)], self._decider)
+            halts |= earlier.halts
+            is_halted = each.name in earlier.halts
+            records[each.name] = earlier.records.get(each.name, []) + ([] if is_halted else records.get(each.name, []))
+        next_offset = selected.cut or run.next_offset
+        after = Progress(next_offset, selected.last or await self._cid_at(next_offset))
+        changes: dict[str, Progress | None] = {**leaving, **dict.fromkeys(each.name for each in joining)}
+        for name, halt in halts.items():
+            incarnation = self._roster.known[name].record.incarnation
+            changes[name] = Progress(halt.offset, None, incarnation)
+        records = {name: outgoing for name, outgoing in records.items() if outgoing}
+        has_moved = after.position > self._live.position
+        is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
+        if records or changes or ((has_moved or self._is_uncommitted) and is_due):
+            await self._commit(self._writer, records, changes, after)
+        elif has_moved:
+            self._live, self._is_uncommitted = after, True
+        self._halt_all({name: halt.reason for name, halt in halts.items()})
+        self._tell(live, joining)
+        return has_moved or bool(changes)
+
+    async def _commit(
+        self,
+        writer: PublishLog,
+        records: dict[str, list[Outgoing]],
+        changes: dict[str, Progress | None],
+        after: Progress,
+    ) -> None:
+        try:
+            await writer.commit(Writes(records, {**changes, LIVE: after}, after.position))
+        except TargetError as error:  # nothing was begun
+            self._halt_all({error.name: str(error)})
+            return
+        self._committed_at = self._clock.monotonic()
+        self._is_first = self._is_uncommitted = False
+        self._live = after
+        for name, progress in changes.items():
+            if progress is None:
+                self._roster.own.pop(name, None)
+                self._catching.forget(name)
+            else:
+                self._roster.own[name] = progress
+        if records:
+            self._share.note_live()
+        for name, outgoing in records.items():
+            self._telemetry.published(name, len(outgoing))
+
+    async def _notice(self, writer: PublishLog) -> None:
+        known = self._subscriptions.all()
+        if known is self._roster.known:
+            return
+        progress = await writer.progress() if self._roster.unseen(known) else {}
+        changed = [name for name, kept in known.items() if self._roster.known.get(name) != kept]
+        await self._catching.stop(changed)
+        self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
+
+    def _look_after_those_behind(self) -> None:
+        """Begin what is to catch up, and take note of what cannot go on."""
+        halts = self._catching.look_after(
+            {each: self._roster.own[each.name] for each in self._roster.behind()}, lambda: self._live.position
+        )
+        for name, (halt, position) in halts.items():
+            own = self._roster.own[name]
+            self._roster.own[name] = Progress(position, None, own.incarnation)
+            self._halt_all({name: halt.reason})
+
+    async def _joining(self, writer: PublishLog) -> dict[Subscribed, list[JournalEvent]]:
+        """Return those that become live now, each with the events between its progress and what is live."""
+        ready = [
+            each
+            for each in self._roster.behind()
+            if self._roster.own[each.name].position == self._live.position or self._catching.has_reached(each.name)
+        ]
+        if not ready:
+            return {}
+        for each in ready:
+            await self._fence_catch_up(each.name)
+        progress = await writer.progress()
+        joining: dict[Subscribed, list[JournalEvent]] = {}
+        for each in ready:
+            known = progress.get(each.name)
+            own = self._roster.own[each.name]
+            if known is not None and known.incarnation == own.incarnation:
+                own = self._roster.own[each.name] = known
+            if own.position > self._live.position:
+                continue
+            run = await self._source.events_from(own.position, RUN_EVENTS)
+            if run.next_offset < self._live.position:
+                self._catching.forget(each.name)  # what is live has moved on meanwhile
+                continue
+            joining[each] = [event for event in run.events if event.offset < self._live.position]
+        return joining
+
+    async def _fence_catch_up(self, name: str) -> None:
+        """End what a catch-up of a subscription has under way, whoever began it."""
+        former = self._logs.catching_up(name)
+        try:
+            await former.fence()
+        finally:
+            await former.close()
+
+    async def _next(self, *, reads: bool) -> JournalRun:
+        """Return the next run; where nobody wants any of it, the events in it are passed over unread."""
+        position = self._live.position
+        if reads:
+            return await self._source.events_from(position, RUN_EVENTS)
+        return JournalRun([], max(position, self._source.status().offset))
+
+    async def _cid_at(self, offset: int) -> bytes | None:
+        return await self._source.last_before(offset) if offset > self._live.position else self._live.cid
+
+    def _halt_all(self, reasons: dict[str, str]) -> None:
+        """Publish nothing more for subscriptions that cannot go on, and have them paused for all to see."""
+        for name, reason in reasons.items():
+            self._roster.halt(name)
+            self._log.error("subscription cannot go on and is paused", subscription=name, reason=reason)
+            task = asyncio.create_task(self._subscriptions.pause(name, reason), name=f"pause {name}")
+            self._pausing.add(task)
+            task.add_done_callback(self._pausing.discard)
+
+    def _tell(self, live: list[Subscribed], joining: dict[Subscribed, list[JournalEvent]]) -> None:
+        lag = max(0, self._source.status().offset - self._live.position)
+        for each in (*live, *joining):
+            self._telemetry.lag(each.name, lag)
+            if failures := each.failures():
+                self._telemetry.failed(each.name, failures)
+
+    async def _wait(self) -> None:
+        """Wait until there is something to do, or a position is to be written."""
+        waiting: set[asyncio.Future[Any]] = {
+            asyncio.ensure_future(self._source.until_behind(self._live.position)),
+            asyncio.ensure_future(self._subscriptions.until_changed(self._roster.known)),
+        }
+        try:
+            await asyncio.wait({*waiting, *self._catching.tasks()}, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _shown(cid: bytes | None) -> str:
+    return "none" if cid is None else cid_text(cid)

@@ -1,0 +1,100 @@
+"""The subscriptions of one journal partition: which are live, which have a progress of their own, and which halted.
+
+Nothing here writes: the publisher commits first what `leaving` and its own reading of `own` call for, then says so.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from annals.agents.publishing.cel import ExpressionError
+from annals.agents.publishing.selection import Subscribed
+from annals.schemas.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from annals.agents.publishing.ports import Kept
+
+
+class Roster:
+    """own: the progress of those that are not live. known: the subscriptions as they were last noticed."""
+
+    def __init__(self, kind: str, partition: int) -> None:
+        """Know of none."""
+        self._kind = kind
+        self._partition = partition
+        self._subscribed: dict[str, Subscribed] = {}
+        self._halted: dict[str, int] = {}
+        self.known: Mapping[str, Kept] = {}
+        self.own: dict[str, Progress] = {}
+
+    def unseen(self, known: Mapping[str, Kept]) -> list[str]:
+        """Return those whose progress is to be read: they are new, or begun anew."""
+        return [
+            name
+            for name, kept in known.items()
+            if name not in self.known or self.known[name].record.incarnation != kept.record.incarnation
+        ]
+
+    def notice(self, known: Mapping[str, Kept], progress: Mapping[str, Progress], *, is_first: bool) -> dict[str, str]:
+        """Take the subscriptions as they are now; return those that cannot be published here, and why.
+
+        progress: as it was read after `known`. is_first: nothing was ever live here, so that one without a progress of
+        its own begins where its record says.
+        """
+        for name in self.unseen(known):
+            self.own.pop(name, None)
+            incarnation, own = known[name].record.incarnation, progress.get(name)
+            if own is not None and own.incarnation == incarnation:
+                self.own[name] = own
+            elif own is not None or is_first:
+                begin = known[name].record.begin.get(self._kind, ())
+                if self._partition < len(begin):
+                    self.own[name] = Progress(begin[self._partition], None, incarnation)
+        failed: dict[str, str] = {}
+        for name, kept in known.items():
+            if self.known.get(name) == kept:
+                continue
+            try:
+                self._subscribed[name] = Subscribed(kept, self._kind, self._partition)
+            except ExpressionError as error:
+                failed[name] = str(error)
+                self._subscribed.pop(name, None)
+        self.known = known
+        return failed
+
+    def halt(self, name: str) -> None:
+        """Publish nothing more for a subscription until its record is another."""
+        self._halted[name] = self.known[name].offset
+
+    def is_running(self, name: str) -> bool:
+        """Whether events are to be published for a subscription."""
+        kept = self.known[name]
+        return kept.record.is_active and name in self._subscribed and self._halted.get(name) != kept.offset
+
+    def get(self, name: str) -> Subscribed:
+        """Return a subscription that is running."""
+        return self._subscribed[name]
+
+    def live(self) -> list[Subscribed]:
+        """Return those that are published together."""
+        return [each for name, each in self._wanting() if name not in self.own and self.is_running(name)]
+
+    def behind(self) -> list[Subscribed]:
+        """Return those that are running and have a progress of their own."""
+        return [each for name, each in self._wanting() if name in self.own and self.is_running(name)]
+
+    def leaving(self, live: Progress) -> dict[str, Progress]:
+        """Return the progress of those that stop to be live, where what is live stands."""
+        return {
+            name: Progress(live.position, live.cid, kept.record.incarnation)
+            for name, kept in self.known.items()
+            if name not in self.own and not self.is_running(name) and self._wants(name)
+        }
+
+    def _wants(self, name: str) -> bool:
+        return name not in self._subscribed or self._subscribed[name].is_wanting
+
+    def _wanting(self) -> list[tuple[str, Subscribed]]:
+        return [(name, each) for name, each in self._subscribed.items() if each.is_wanting]

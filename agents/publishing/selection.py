@@ -1,0 +1,147 @@
+"""Which records a run of events makes for which subscriptions: pure, in the order of the journal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from annals.agents.publishing.cel import OverBudgetError
+from annals.agents.publishing.matching import Matcher
+from annals.agents.publishing.records import VersionNotHadError, form_of
+from annals.schemas.subscription import NEWEST
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.ports import Kept
+    from annals.agents.publishing.records import Form, Outgoing
+    from annals.agents.reading.found import JournalEvent
+    from annals.schemas.subscription import Definition
+
+
+TRANSACTION_BYTES: Final = 16 << 20  # of records, of all subscriptions together
+RECORD_BYTES: Final = 700  # what a record takes beside its value
+
+
+class Judge(NamedTuple):
+    """A definition with its filters."""
+
+    definition: Definition
+    matcher: Matcher
+
+
+class Subscribed:
+    """A subscription in one journal partition: its definitions, each with the offsets that it holds for.
+
+    is_wanting: whether any of them wants events of this kind.
+    """
+
+    def __init__(self, kept: Kept, kind: str, partition: int) -> None:
+        """Compile it.
+
+        Raises:
+            ExpressionError: an expression cannot be used here.
+        """
+        self.kept = kept
+        self.name = kept.record.definition.name
+        self._former = [
+            (former.until[kind][partition], _judge(former.definition, kind))
+            for former in kept.record.former
+            if partition < len(former.until.get(kind, ()))
+        ]
+        self._current = _judge(kept.record.definition, kind)
+        self._judges = [judge for judge in (*(each for _, each in self._former), self._current) if judge is not None]
+        self.is_wanting = bool(self._judges)
+
+    def judge(self, offset: int) -> Judge | None:
+        """Return what decides about an event; None if nothing of its kind is wanted there."""
+        for until, judge in self._former:
+            if offset < until:
+                return judge
+        return self._current
+
+    def failures(self) -> int:
+        """Return on how many events an expression failed since this was last asked."""
+        found = 0
+        for judge in self._judges:
+            for expression in judge.matcher.expressions:
+                found, expression.failures = found + expression.failures, 0
+        return found
+
+
+def _judge(definition: Definition, kind: str) -> Judge | None:
+    if definition.kinds and kind not in definition.kinds:
+        return None
+    return Judge(definition, Matcher(definition))
+
+
+class Halt(NamedTuple):
+    """Where a subscription cannot go on: the offset of the event, and why."""
+
+    offset: int
+    reason: str
+
+
+class Selected(NamedTuple):
+    """What a run makes: records by subscription, and the subscriptions that stop at an event of it.
+
+    cut: behind the last event that was looked at, where the rest would make it too large. last: the CID of that event.
+    """
+
+    records: dict[str, list[Outgoing]]
+    halts: dict[str, Halt]
+    cut: int | None
+    last: bytes | None
+
+
+def select(
+    events: Iterable[JournalEvent],
+    subscribed: Sequence[tuple[Subscribed, int]],
+    decider: Decider[Any],
+    most_bytes: int | None = None,
+) -> Selected:
+    """Return the records of events for subscriptions, each from an offset on; most_bytes: beyond, the run is cut."""
+    records: dict[str, list[Outgoing]] = {}
+    halts: dict[str, Halt] = {}
+    size, last = 0, None
+    for source in events:
+        last = source.cid
+        forms: dict[Any, Form] = {}
+        for each, first in subscribed:
+            if source.offset < first or each.name in halts:
+                continue
+            try:
+                outgoing = _outgoing(source, each, decider, forms)
+            except (OverBudgetError, VersionNotHadError) as error:
+                halts[each.name] = Halt(source.offset, _reason(source, error))
+                continue
+            if outgoing is not None:
+                records.setdefault(each.name, []).append(outgoing)
+                size += RECORD_BYTES + len(outgoing.value)
+        if most_bytes is not None and size > most_bytes:
+            return Selected(records, halts, source.offset + 1, last)
+    return Selected(records, halts, None, last)
+
+
+def _outgoing(source: JournalEvent, each: Subscribed, decider: Decider[Any], forms: dict[Any, Form]) -> Outgoing | None:
+    judge = each.judge(source.offset)
+    type_name = source.event["type"]
+    if judge is None or not judge.matcher.wants_type(type_name):
+        return None
+    definition = judge.definition
+    versions = definition.schema_version
+    sort = (definition.payload, None if versions == NEWEST else versions.get(type_name))
+    form = forms.get(sort)
+    if form is None:
+        form = forms[sort] = form_of(source, decider.events.get(type_name), definition)
+    if judge.matcher.has_filters and not judge.matcher.matches(form.attributes, form.data):
+        return None
+    return form.outgoing(definition)
+
+
+def _reason(source: JournalEvent, error: Exception) -> str:
+    event = source.event
+    return (
+        f"{event['kind']} {event['aggregate_id']!r} version {event['version']}, offset {source.offset}: {error}. "
+        f"Change the subscription, then resume it"
+    )

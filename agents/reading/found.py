@@ -1,0 +1,159 @@
+"""What is found by asking a reading shard: where it stands, events, states, lists, rows, runs of the journal."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class ShardPosition(NamedTuple):
+    """The journal position that an answer rests on: all events that count below `offset`, the next one to be read."""
+
+    kind: str
+    partition: int
+    offset: int
+
+
+class ShardStatus(Struct, frozen=True):
+    """Where a reading shard stands.
+
+    phase: opening, reading, stopped or closed; reason: why it is not reading. end: where the journal ended when it was
+    last asked; reached: whether it has read up to the end that the journal had when it was opened. lag_s: the age of
+    the oldest event that was not read, 0 when there is none. stale: follower name -> why its rows are behind.
+    """
+
+    kind: str
+    partition: int
+    phase: str
+    reason: str
+    offset: int
+    end: int
+    reached: bool
+    lag_s: float
+    stale: dict[str, str]
+
+
+class FoundEvent(Struct, frozen=True):
+    """One event that counts: its block as it is in the journal, read again and its CID computed anew."""
+
+    event: dict[str, Any]
+    block: bytes
+    cid: bytes
+    partition: int
+    offset: int
+
+
+class FoundState(Struct, frozen=True):
+    """An aggregate at a version: `state` has DOMAIN's fields by name, as JSON types."""
+
+    kind: str
+    aggregate_id: str
+    version: int
+    head: bytes
+    status: str
+    recorded_at: str
+    state: dict[str, Any]
+    position: ShardPosition
+
+
+class FoundAggregate(Struct, frozen=True):
+    """An aggregate in a list; block_bytes: of all its blocks."""
+
+    aggregate_id: str
+    version: int
+    head: bytes
+    status: str
+    first_at: str
+    last_at: str
+    block_bytes: int
+    snapshot_version: int | None
+
+
+class KeptSnapshot(Struct, frozen=True):
+    """A state that the reading store keeps; size_bytes: of its encoding. A move or a rebuild may drop it."""
+
+    version: int
+    head: bytes
+    size_bytes: int
+    created_at: str
+
+
+class ShardNumbers(Struct, frozen=True):
+    """What a partition has, and how it was read in the last minute.
+
+    latency: seconds from an event's `recorded_at` until it was read, their mean and the greatest; 0 without events.
+    """
+
+    events: int
+    aggregates: int
+    block_bytes: int
+    events_per_second: float
+    latency_mean_s: float
+    latency_max_s: float
+
+
+class EventFilter(Struct, frozen=True):
+    """Which events are wanted; None: any. since (inclusive) and until (exclusive) compare `recorded_at`."""
+
+    types: tuple[str, ...] = ()
+    correlation_id: str | None = None
+    causation_id: str | None = None
+    command_id: str | None = None
+    actor: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class EventPage(Struct, frozen=True):
+    """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more.
+
+    journal: identifies the partition's journal (a part of its first event's CID); empty while it has no event.
+    """
+
+    events: list[FoundEvent]
+    next_offset: int
+    is_end: bool
+    position: ShardPosition
+    journal: bytes = b""
+
+
+class FoundRow(Struct, frozen=True):
+    """A row of a projection. key: where it stands among the rows of all partitions."""
+
+    key: bytes
+    row: dict[str, Any]
+
+
+class RowPage(Struct, frozen=True):
+    """Rows in the order of their keys, and whether there were no more.
+
+    position: the rows rest on the events that count below it; stale: why that is behind the shard, None where it is
+    not.
+    """
+
+    rows: list[FoundRow]
+    is_end: bool
+    position: ShardPosition
+    stale: str | None = None
+
+
+class JournalEvent(NamedTuple):
+    """One event that counts, as it is copied: its map, block, CID, and the headers that are carried on."""
+
+    offset: int
+    event: dict[str, Any]
+    block: bytes
+    cid: bytes
+    carried: Sequence[tuple[str, bytes]]
+
+
+class JournalRun(NamedTuple):
+    """Events that count in the order of their offsets. next_offset: everything that counts below it is in or before."""
+
+    events: list[JournalEvent]
+    next_offset: int

@@ -1,0 +1,123 @@
+"""Rows of a local projection from all partitions: asked at once, merged by key, and what did not answer is named."""
+
+from __future__ import annotations
+
+import asyncio
+from heapq import merge
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from annals.agents.reading.gathering.gather import Lag, PartitionReason
+from annals.agents.reading.ports import BrokenChainError, NotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from annals.agents.projections.projection import Projection
+    from annals.agents.reading.found import FoundRow, RowPage
+    from annals.agents.reading.ports import ReadingShard
+
+ANSWER_S: Final = 2.0
+NO_LAG: Final = Lag(0, 0.0)
+VERSION_MISSING: Final = "version_missing"
+TIMEOUT: Final = "timeout"
+
+
+class GatheredRows(NamedTuple):
+    """Rows in the order of their keys. positions: kind -> the offset that each partition's rows rest on, or None."""
+
+    rows: list[FoundRow]
+    is_end: bool
+    positions: dict[str, list[int | None]]
+    missing: list[PartitionReason]
+    stale: list[PartitionReason]
+    lag: Lag = NO_LAG
+
+
+class Shards(Protocol):
+    """All reading shards, here or elsewhere."""
+
+    def of_kinds(self, kinds: Iterable[str]) -> Sequence[ReadingShard]:
+        """Return the shards of all partitions of some kinds, in the order of these."""
+
+
+class RowSource(Protocol):
+    """Where the rows of a projection come from."""
+
+    async def rows(
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
+    ) -> GatheredRows:
+        """Return a page of rows."""
+
+    async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
+        """Return all rows below one, at any depth. parent: the index whose values are ids of rows."""
+
+
+class LocalRows:
+    """Rows of local projections, by asking every partition of their kinds (the `RowSource` port)."""
+
+    def __init__(self, shards: Shards, answer_s: float = ANSWER_S) -> None:
+        """Take all shards, and how long one may take to answer."""
+        self._shards = shards
+        self._answer_s = answer_s
+
+    async def rows(
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
+    ) -> GatheredRows:
+        """Return a page of rows."""
+        shards = self._shards.of_kinds(projection.wanted)
+        asked = (self._ask(shard, projection.name, version, index, after, limit) for shard in shards)
+        answers = await asyncio.gather(*asked)
+        found = gathered([(each.kind, each.partition) for each in shards], answers, limit)
+        return found._replace(lag=_lag(shards, answers))
+
+    async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
+        """A way down a tree crosses partitions: only a global projection can follow it."""
+        raise NotImplementedError(f"{projection.name} is local: {parent} of {root!r} version {version}")
+
+    async def _ask(
+        self,
+        shard: ReadingShard,
+        name: str,
+        version: int,
+        index: Mapping[str, str],
+        after: bytes | None,
+        limit: int,
+    ) -> RowPage | str:
+        """Return a partition's page, or why there is none."""
+        try:
+            async with asyncio.timeout(self._answer_s):
+                return await shard.rows(name, version, index, after=after, limit=limit)
+        except LookupError:
+            return VERSION_MISSING
+        except TimeoutError:
+            return TIMEOUT
+        except (NotReadyError, BrokenChainError, OSError) as error:
+            return str(error) or type(error).__name__
+
+
+def _lag(shards: Sequence[ReadingShard], answers: Sequence[RowPage | str]) -> Lag:
+    """Return how far rows are behind the journals of the partitions that answered."""
+    statuses = [
+        (shard.status(), page) for shard, page in zip(shards, answers, strict=True) if not isinstance(page, str)
+    ]
+    events = sum(max(0, status.end - page.position.offset) for status, page in statuses)
+    return Lag(events, max((status.lag_s for status, _ in statuses), default=0.0))
+
+
+def gathered(wheres: Sequence[tuple[str, int]], answers: Sequence[RowPage | str], limit: int) -> GatheredRows:
+    """Return one page of the pages of partitions (or of why there is none)."""
+    positions: dict[str, list[int | None]] = {}
+    missing, stale, pages = [], [], []
+    for (kind, partition), answer in zip(wheres, answers, strict=True):
+        if isinstance(answer, str):
+            positions.setdefault(kind, []).append(None)
+            missing.append(PartitionReason(kind, partition, answer))
+            continue
+        positions.setdefault(kind, []).append(answer.position.offset)
+        pages.append(answer)
+        if answer.stale is not None:
+            stale.append(PartitionReason(kind, partition, answer.stale))
+    rows = list(islice(merge(*(page.rows for page in pages), key=lambda row: row.key), limit + 1))
+    is_end = len(rows) <= limit and all(page.is_end for page in pages)
+    return GatheredRows(rows[:limit], is_end, positions, missing, stale)

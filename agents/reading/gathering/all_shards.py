@@ -1,0 +1,263 @@
+"""All reading shards of a deployment, wherever they are: a partition that is not here is asked for at its owner.
+
+A key's partition comes from the number of the topic's partitions, never from who is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from annals.agents.reading.found import ShardStatus
+from annals.agents.reading.gathering.questions import (
+    AskAggregates,
+    AskByCid,
+    AskDropSnapshot,
+    AskFind,
+    AskHistory,
+    AskKeepSnapshot,
+    AskNumbers,
+    AskOffsetOf,
+    AskRows,
+    AskSnapshots,
+    AskState,
+    AskStatus,
+    AskUntilOffset,
+    AskUntilVersion,
+    put,
+)
+from annals.agents.reading.ports import NotReadyError
+from annals.topics.keys import partition_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from datetime import datetime
+
+    from annals.agents.reading.found import (
+        EventFilter,
+        EventPage,
+        FoundAggregate,
+        FoundEvent,
+        FoundState,
+        KeptSnapshot,
+        RowPage,
+        ShardNumbers,
+    )
+    from annals.agents.reading.gathering.questions import Question
+    from annals.agents.reading.ports import (
+        Member,
+        Members,
+        Reading,
+    )
+
+ANSWER_S: Final = 10.0  # for questions that have no deadline of their own
+LOOK_S: Final = 0.1  # how often it is looked who has a partition now
+MOVE_S: Final = 1.0  # how long a partition may have no owner before the question is given up
+ELSEWHERE: Final = "elsewhere"
+
+
+class NotHereError(NotReadyError):
+    """The worker that was asked has lost the partition, or never had it; another one may have it."""
+
+
+class Peers(Protocol):
+    """Asks other workers."""
+
+    async def ask(
+        self, member: Member, kind: str, partition: int, question: Question, deadline: float
+    ) -> tuple[ShardStatus, Any]:
+        """Return where the shard of another worker stood, and its answer.
+
+        Raises:
+            NotHereError: it does not have the partition, or is not the member that it was taken for.
+            NotReadyError: it does not answer in time, or what it answers cannot be read; or this question was passed on
+                by another worker, and is not passed on again.
+        """
+
+
+class AllShards:
+    """Reading shards of all workers (the `Shards` port)."""
+
+    def __init__(self, reading: Reading, members: Members, peers: Peers, kinds: Iterable[str]) -> None:
+        """Take what is here, who else is there, how others are asked, and the kinds that there are."""
+        self.reading = reading
+        self.members = members
+        self.peers = peers
+        self.kinds: Final = tuple(sorted(kinds))
+
+    def shard(self, kind: str, partition: int) -> RoutedShard:
+        """Return the shard of a partition, wherever it is."""
+        return RoutedShard(self, kind, partition)
+
+    def of(self, kind: str, aggregate_id: str) -> RoutedShard:
+        """Return the shard that an aggregate is in."""
+        return self.shard(kind, partition_of(aggregate_id.encode(), self.reading.partitions(kind)))
+
+    def all(self) -> list[RoutedShard]:
+        """Return the shards of all partitions of all kinds."""
+        return self.of_kinds(self.kinds)
+
+    def of_kinds(self, kinds: Iterable[str]) -> list[RoutedShard]:
+        """Return the shards of all partitions of some kinds."""
+        return [self.shard(kind, partition) for kind in kinds for partition in range(self.reading.partitions(kind))]
+
+    def partitions(self, kinds: Iterable[str]) -> dict[str, int]:
+        """Return how many partitions some kinds have."""
+        return {kind: self.reading.partitions(kind) for kind in kinds}
+
+
+class RoutedShard:
+    """One partition's shard, here or elsewhere (the `ReadingShard` port); made for one request.
+
+    `status` is that of the shard before its last answer.
+    """
+
+    def __init__(self, shards: AllShards, kind: str, partition: int) -> None:
+        """Take whose shard of which partition this is."""
+        self._shards = shards
+        self.kind = kind
+        self.partition = partition
+        self._status = ShardStatus(
+            kind, partition, ELSEWHERE, "not asked yet", offset=0, end=0, reached=False, lag_s=0.0, stale={}
+        )
+
+    def status(self) -> ShardStatus:
+        """Return where the shard stood before its last answer."""
+        return self._status
+
+    async def ask_status(self, deadline: float) -> ShardStatus:
+        """Return where the shard stands."""
+        await self._ask(AskStatus(), deadline)
+        return self._status
+
+    async def until_offset(self, offset: int, deadline: float) -> bool:
+        """Wait until everything below an offset is read, over changes of the owner."""
+        return await self._wait(AskUntilOffset(offset), deadline)
+
+    async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
+        """Wait until an aggregate has a version, over changes of the owner."""
+        return await self._wait(AskUntilVersion(aggregate_id, version), deadline)
+
+    async def offset_of(self, aggregate_id: str, version: int) -> int | None:
+        """Return where an aggregate's event of a version is; None if it is not there (yet)."""
+        offset: int | None = await self._ask(AskOffsetOf(aggregate_id, version))
+        return offset
+
+    async def state(
+        self, aggregate_id: str, *, version: int | None = None, at: datetime | None = None
+    ) -> FoundState | None:
+        """Return an aggregate now, at a version, or by the events up to a time (inclusive); None if there is none."""
+        found: FoundState | None = await self._ask(AskState(aggregate_id, version, at))
+        return found
+
+    async def history(
+        self, aggregate_id: str, *, first: int, last: int | None, descending: bool, limit: int | None
+    ) -> list[FoundEvent]:
+        """Return an aggregate's events from one version to another, both inclusive; from elsewhere in parts."""
+        found: list[FoundEvent] = []
+        is_whole = False
+        while not is_whole:
+            left = None if limit is None else limit - len(found)
+            part, is_whole = await self._ask(AskHistory(aggregate_id, first, last, descending, left))
+            found += part
+            if part and descending:
+                last = part[-1].event["version"] - 1
+            elif part:
+                first = part[-1].event["version"] + 1
+        return found
+
+    async def find(self, wanted: EventFilter, *, start: int | None, descending: bool, limit: int) -> EventPage:
+        """Return events by type, correlation and so on."""
+        page: EventPage = await self._ask(AskFind(wanted, start, descending, limit))
+        return page
+
+    async def by_cid(self, cid: bytes) -> FoundEvent | None:
+        """Return the event of a CID."""
+        found: FoundEvent | None = await self._ask(AskByCid(cid))
+        return found
+
+    async def aggregates(
+        self, *, status: str | None, since: datetime | None, until: datetime | None, after: str | None, limit: int
+    ) -> tuple[list[FoundAggregate], bool]:
+        """Return aggregates by id, behind `after`, and whether there were no more."""
+        found: tuple[list[FoundAggregate], bool] = await self._ask(AskAggregates(status, since, until, after, limit))
+        return found
+
+    async def snapshots(self, aggregate_id: str) -> list[KeptSnapshot]:
+        """Return an aggregate's kept snapshots, the newest last."""
+        found: list[KeptSnapshot] = await self._ask(AskSnapshots(aggregate_id))
+        return found
+
+    async def keep_snapshot(self, aggregate_id: str) -> KeptSnapshot | None:
+        """Keep the state that an aggregate has now; None if there is no such aggregate."""
+        kept: KeptSnapshot | None = await self._ask(AskKeepSnapshot(aggregate_id))
+        return kept
+
+    async def drop_snapshot(self, aggregate_id: str, version: int) -> bool:
+        """Remove a kept snapshot; False if there was none."""
+        was_there: bool = await self._ask(AskDropSnapshot(aggregate_id, version))
+        return was_there
+
+    async def numbers(self) -> ShardNumbers:
+        """Return what the partition has."""
+        numbers: ShardNumbers = await self._ask(AskNumbers())
+        return numbers
+
+    async def rows(
+        self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int
+    ) -> RowPage:
+        """Return rows of a projection by its indexes (all must hold), behind the key `after`."""
+        found: RowPage = await self._ask(AskRows(projection, version, dict(index), after, limit))
+        return found
+
+    async def _ask(self, question: Question, deadline: float | None = None) -> Any:
+        """Put a question to who has the partition; where it has moved meanwhile, to who has it then.
+
+        Raises:
+            NotReadyError: nobody has it, or who has it does not answer.
+        """
+        now = asyncio.get_running_loop().time
+        end = now() + ANSWER_S if deadline is None else deadline
+        patience = min(end, now() + MOVE_S)
+        while True:
+            try:
+                return await self._ask_owner(question, end)
+            except NotHereError:
+                if now() >= patience:
+                    raise
+                await asyncio.sleep(min(LOOK_S, max(0.0, patience - now())))
+
+    async def _wait(self, question: Question, deadline: float) -> bool:
+        now = asyncio.get_running_loop().time
+        while True:
+            try:
+                if await self._ask_owner(question, deadline):
+                    return True
+            except NotReadyError:
+                pass
+            left = deadline - now()
+            if left <= 0:
+                return False
+            await asyncio.sleep(min(LOOK_S, left))
+
+    async def _ask_owner(self, question: Question, deadline: float) -> Any:
+        local = self._shards.reading.shard(self.kind, self.partition)
+        if local is not None:
+            self._status = local.status()
+            try:
+                return await put(local, question, deadline)
+            except NotReadyError as error:
+                if self._shards.reading.shard(self.kind, self.partition) is local:
+                    raise
+                raise NotHereError(f"{self.kind}-{self.partition} has gone to another worker") from error
+        owner = self._shards.members.owner(self.kind, self.partition)
+        me = self._shards.members.me
+        name = f"{self.kind}-{self.partition}"
+        if owner is None:
+            raise NotHereError(
+                f"{name}: no worker has it at present (the group is rebalancing, or has none that reads)"
+            )
+        if me is not None and owner.id == me.id:
+            raise NotHereError(f"{name}: this worker is about to open it")
+        self._status, answer = await self._shards.peers.ask(owner, self.kind, self.partition, question, deadline)
+        return answer

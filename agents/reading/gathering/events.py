@@ -1,0 +1,198 @@
+"""Events of all partitions: pages behind a cursor, and a stream that goes on as events come."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from annals.agents.reading.gathering.cursors import BadCursorError, Cursor, Place
+from annals.agents.reading.gathering.gather import Lag, gather
+from annals.agents.reading.gathering.merging import merge
+from annals.agents.reading.ports import NotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping, Sequence
+
+    from annals.agents.reading.found import (
+        EventFilter,
+        EventPage,
+        FoundEvent,
+    )
+    from annals.agents.reading.gathering.cursors import Key
+    from annals.agents.reading.gathering.gather import PartitionReason
+    from annals.agents.reading.gathering.merging import Merged
+    from annals.agents.reading.ports import ReadingShard
+
+FOLLOWED_EVENTS: Final = 100  # of a page of a stream: what one client holds in memory
+ALIVE_S: Final = 5.0  # at the latest, a stream says where it is
+FOUND_S: Final = 2.0  # a partition that takes longer holds up the others no longer
+ROUND_S: Final = 0.05  # between two looks for new events: at a high rate these come by the page
+
+
+class EventsFound(NamedTuple):
+    """A page of events over partitions.
+
+    cursor: where it goes on, whether or not there is more now; is_end: all partitions answered and had no more.
+    """
+
+    events: list[FoundEvent]
+    cursor: Cursor
+    is_end: bool
+    positions: dict[str, list[int | None]]
+    missing: list[PartitionReason]
+    stale: list[PartitionReason]
+    lag: Lag
+
+
+class Followed(NamedTuple):
+    """An event of a stream and the cursor behind it; without an event: the stream is alive, and at this cursor."""
+
+    event: FoundEvent | None
+    cursor: Cursor
+
+
+async def read_events(
+    shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cursor, limit: int, wait_s: float, deadline: float
+) -> EventsFound:
+    """Return the next page of events.
+
+    wait_s: how long a partition that was not yet read up to the cursor is waited for, before it is missing; deadline:
+    when all of them are, of the event loop's clock. What is missing keeps its place in the cursor.
+
+    Raises:
+        BadCursorError: the cursor is of a journal that was made anew.
+        BrokenChainError: what was read is not what the journal had.
+    """
+    until = min(deadline, asyncio.get_running_loop().time() + wait_s)
+
+    async def ask(shard: ReadingShard) -> EventPage:
+        return await _page(shard, wanted, cursor, limit, until)
+
+    found = await gather(shards, ask, deadline)
+    merged = merge(found.answers, limit, descending=cursor.descending)
+    positions = {kind: list(offsets) for kind, offsets in found.positions.items()}
+    for (kind, partition), page in found.answers.items():
+        positions[kind][partition] = page.position.offset
+    moved = _moved(cursor, merged.offsets, found.answers)
+    is_end = merged.is_end and not found.missing
+    return EventsFound(merged.events, moved, is_end, positions, found.missing, found.stale, found.lag)
+
+
+async def _page(shard: ReadingShard, wanted: EventFilter, cursor: Cursor, limit: int, until: float) -> EventPage:
+    place = cursor.places[shard.kind, shard.partition]
+    page = await shard.find(wanted, start=place.offset, descending=cursor.descending, limit=limit)
+    _require_journal(shard, place, page)
+    # Upwards, everything below the place was read by whoever gave the cursor; downwards, the place, too.
+    needed = 0 if place.offset is None else place.offset + cursor.descending
+    if page.position.offset < needed:
+        if not await shard.until_offset(needed, until):
+            raise NotReadyError(f"read up to offset {page.position.offset} only, and the cursor is at {needed}")
+        page = await shard.find(wanted, start=place.offset, descending=cursor.descending, limit=limit)
+        _require_journal(shard, place, page)
+    return page
+
+
+def _require_journal(shard: ReadingShard, place: Place, page: EventPage) -> None:
+    if place.journal and page.journal and place.journal != page.journal:
+        raise BadCursorError(f"the journal of {shard.kind}-{shard.partition} was made anew since the cursor was given")
+
+
+def _moved(cursor: Cursor, offsets: Mapping[Key, int], pages: Mapping[Key, EventPage]) -> Cursor:
+    """Return the cursor with other offsets for the partitions that answered."""
+    answered = {key: Place(offset, pages[key].journal) for key, offset in offsets.items()}
+    return Cursor({**cursor.places, **answered}, cursor.descending)
+
+
+async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cursor) -> AsyncGenerator[Followed, None]:
+    """Yield events behind an ascending cursor, and go on as they come, until the iterator is closed.
+
+    Each is asked for when the one before was taken: a slow taker holds a page in memory, and nothing of it is lost. At
+    least every `ALIVE_S` the cursor is yielded: it passes events that are not wanted, too.
+
+    Raises:
+        BadCursorError: the cursor is of a journal that was made anew.
+        BrokenChainError: what was read is not what the journal had.
+    """
+    now = asyncio.get_running_loop().time
+    moves = _Moves(shards)
+    said_at = now()
+    try:
+        while True:
+            ready = moves.take()
+            pages = (await gather(ready, partial(_page_after, wanted, cursor), now() + FOUND_S)).answers
+            merged = merge(pages, FOLLOWED_EVENTS, descending=False)
+            for event, place in _places(merged, pages):
+                cursor = Cursor({**cursor.places, **place})
+                yield Followed(event, cursor)
+                said_at = now()
+            cursor = _moved(cursor, merged.offsets, pages)
+            moves.watch(ready, cursor, {key for key in pages if not _is_read(merged, pages, key)})
+            if not moves.is_ready:
+                await moves.wait(max(0.0, said_at + ALIVE_S - now()))
+            if now() >= said_at + ALIVE_S:
+                yield Followed(None, cursor)
+                said_at = now()
+    finally:
+        await moves.close()
+
+
+async def _page_after(wanted: EventFilter, cursor: Cursor, shard: ReadingShard) -> EventPage:
+    place = cursor.places[shard.kind, shard.partition]
+    page = await shard.find(wanted, start=place.offset, descending=False, limit=FOLLOWED_EVENTS)
+    _require_journal(shard, place, page)
+    return page
+
+
+def _places(merged: Merged, pages: Mapping[Key, EventPage]) -> list[tuple[FoundEvent, dict[Key, Place]]]:
+    return [
+        (event, {key: Place(event.offset + 1, pages[key].journal)})
+        for event, key in zip(merged.events, merged.keys, strict=True)
+    ]
+
+
+def _is_read(merged: Merged, pages: Mapping[Key, EventPage], key: Key) -> bool:
+    page = pages[key]
+    return page.is_end and merged.offsets[key] == page.next_offset
+
+
+class _Moves:
+    """Which shards have something behind a cursor: each that has not is waited for by a task of its own."""
+
+    def __init__(self, shards: Sequence[ReadingShard]) -> None:
+        self._ready = list(shards)
+        self._waiting: dict[asyncio.Task[bool], ReadingShard] = {}
+
+    @property
+    def is_ready(self) -> bool:
+        return bool(self._ready)
+
+    def take(self) -> list[ReadingShard]:
+        """Return the shards to ask now."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def watch(self, shards: Sequence[ReadingShard], cursor: Cursor, unread: set[Key]) -> None:
+        """Ask those again at once that have more; wait for the others."""
+        deadline = asyncio.get_running_loop().time() + ALIVE_S
+        for shard in shards:
+            key = shard.kind, shard.partition
+            if key in unread:
+                self._ready.append(shard)
+            else:
+                offset = (cursor.places[key].offset or 0) + 1
+                self._waiting[asyncio.ensure_future(shard.until_offset(offset, deadline))] = shard
+
+    async def wait(self, within_s: float) -> None:
+        """Wait until one of them has moved, or was waited for long enough."""
+        if self._waiting:
+            await asyncio.wait(self._waiting, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(min(ROUND_S, within_s))
+        done = [task for task in self._waiting if task.done()]
+        self._ready += [self._waiting.pop(task) for task in done]
+
+    async def close(self) -> None:
+        """End all waiting."""
+        for task in self._waiting:
+            task.cancel()
+        await asyncio.gather(*self._waiting, return_exceptions=True)

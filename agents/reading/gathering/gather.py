@@ -1,0 +1,116 @@
+"""Ask all partitions at once: whoever does not answer in time is named, and the others' answers are given."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
+
+from msgspec import Struct
+
+from annals.agents.reading.ports import NotReadyError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from annals.agents.reading.found import ShardStatus
+    from annals.agents.reading.gathering.cursors import Key
+    from annals.agents.reading.ports import ReadingShard
+
+T = TypeVar("T")
+
+STOPPED: Final = "stopped"
+NO_ANSWER: Final = "no answer in time"
+
+
+class PartitionReason(Struct, frozen=True):
+    """A partition that is missing in an answer or behind in it, and why."""
+
+    kind: str
+    partition: int
+    reason: str
+
+
+class Lag(Struct, frozen=True):
+    """How far an answer is behind the journal: events that were not read, and the age of the oldest of them."""
+
+    events: int
+    seconds: float
+
+
+class Gathered(NamedTuple, Generic[T]):
+    """Answers by kind and partition, and what they rest on.
+
+    positions: kind -> the next offset of each partition, None where it is missing.
+    """
+
+    answers: dict[Key, T]
+    positions: dict[str, list[int | None]]
+    missing: list[PartitionReason]
+    stale: list[PartitionReason]
+    lag: Lag
+
+
+async def gather(
+    shards: Sequence[ReadingShard],
+    ask: Callable[[ReadingShard], Awaitable[T]],
+    deadline: float,
+    follower: str | None = None,
+    is_enough: Callable[[T], bool] | None = None,
+) -> Gathered[T]:
+    """Ask shards, all at once, until a deadline (of the event loop's clock).
+
+    is_enough: whether one answer makes those of the others needless. follower: whose rows the answers are of, besides
+    the event index; where it is behind, the partition is stale.
+
+    Raises:
+        BrokenChainError: what one of them read is not what the journal had.
+    """
+    loop = asyncio.get_running_loop()
+    tasks: dict[asyncio.Future[T], ReadingShard] = {asyncio.ensure_future(ask(shard)): shard for shard in shards}
+    pending = set(tasks)
+    first = asyncio.FIRST_EXCEPTION if is_enough is None else asyncio.FIRST_COMPLETED
+    try:
+        while pending and (left := deadline - loop.time()) > 0:
+            done, pending = await asyncio.wait(pending, timeout=left, return_when=first)
+            if any(not isinstance(task.exception(), NotReadyError | None) for task in done):
+                break  # nothing is answered then; one that is not ready is no reason to leave the others
+            if is_enough and any(task.exception() is None and is_enough(task.result()) for task in done):
+                break
+        return _gathered(tasks, follower)
+    finally:
+        for task in pending:
+            task.cancel()
+        await asyncio.gather(*pending, return_exceptions=True)
+
+
+def _gathered(tasks: dict[asyncio.Future[T], ReadingShard], follower: str | None) -> Gathered[T]:
+    answers: dict[Key, T] = {}
+    missing: list[PartitionReason] = []
+    stale: list[PartitionReason] = []
+    positions: dict[str, list[int | None]] = {}
+    events, seconds = 0, 0.0
+    for task, shard in sorted(tasks.items(), key=lambda item: (item[1].kind, item[1].partition)):
+        key = shard.kind, shard.partition
+        own = positions.setdefault(shard.kind, [])
+        own += [None] * (shard.partition + 1 - len(own))
+        error = task.exception() if task.done() else NotReadyError(NO_ANSWER)
+        if isinstance(error, NotReadyError):
+            missing.append(PartitionReason(*key, str(error)))
+            continue
+        answers[key] = task.result()
+        status = shard.status()
+        own[shard.partition] = status.offset
+        events, seconds = events + status.end - status.offset, max(seconds, status.lag_s)
+        reason = why_behind(status, follower)
+        if reason is not None:
+            stale.append(PartitionReason(*key, reason))
+    return Gathered(answers, positions, missing, stale, Lag(events, seconds))
+
+
+def why_behind(status: ShardStatus, follower: str | None) -> str | None:
+    """Return why what a shard answers is old; None if it is not."""
+    if status.phase == STOPPED:
+        return status.reason
+    if not status.reached:
+        return f"indexing: at offset {status.offset} of {status.end}"
+    return None if follower is None else status.stale.get(follower)

@@ -1,0 +1,303 @@
+"""Follows all journal partitions of global projections, and answers with their rows (the `RowSource` port).
+
+As a reading shard: a store is believed if the last record of each partition is in the journal where the store says; any
+other is built anew. A gap stops its partition alone. `run` is the only one that writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+
+from annals.agents.backoff import Backoff
+from annals.agents.folding.damage import DamagedStores
+from annals.agents.ports import StoreDamagedError, StoreError
+from annals.agents.reading.found import RowPage, ShardPosition
+from annals.agents.reading.gathered_rows import GatheredRows, gathered
+from annals.agents.reading.gathering.gather import Lag
+from annals.agents.reading.global_fold import GlobalFold, PartView, prefix_of
+from annals.agents.reading.ports import (
+    BrokenChainError,
+    NotReadyError,
+    VersionMissingError,
+)
+from annals.agents.reading.projecting import follower_name
+from annals.agents.reading.queries.events import Place
+from annals.agents.reading.queries.rows import RowReader, find_tree
+from annals.agents.reading.shard import FIRST_RETRY_S, LAST_RETRY_S
+from annals.agents.reading.versions import newest
+from annals.schemas.cid import cid_of
+from annals.schemas.journal_reader import GapError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.folding.damage import DamageCounter
+    from annals.agents.ports import Clock, JournalRecord
+    from annals.agents.projections.projection import Projection
+    from annals.agents.reading.found import FoundRow
+    from annals.agents.reading.ports import (
+        Journals,
+        ReadingStore,
+        ReadingStores,
+        ReadView,
+    )
+    from annals.schemas.projection_record import ProjectionRecord
+
+    Where = tuple[str, int]
+
+T = TypeVar("T")
+
+POLL_S: Final = 0.2
+BATCH_RECORDS: Final = 500
+
+
+class GlobalReader:
+    """Folds global projections in this process. partitions: kind -> how many there are."""
+
+    def __init__(
+        self,
+        projections: Mapping[str, Sequence[Projection[Any]]],
+        partitions: Mapping[str, int],
+        deciders: Mapping[str, Decider[Any]],
+        records: Callable[[], Mapping[str, ProjectionRecord]],
+        stores: ReadingStores,
+        journals: Journals,
+        clock: Clock,
+        telemetry: DamageCounter,
+    ) -> None:
+        """Take what is folded, and what is asked of the outside. records: what the topic `projections` says now."""
+        self._projections = projections
+        self._partitions = partitions
+        self._deciders = deciders
+        self._records = records
+        self._stores = stores
+        self._journals = journals
+        self._clock = clock
+        self._log = structlog.get_logger(__name__)
+        self._damaged = DamagedStores(stores, clock, telemetry, self._log)
+        self._reader = RowReader(newest(projections), is_global=True)
+        self._store: ReadingStore | None = None
+        self._fold: GlobalFold | None = None
+        self._read_until: dict[Where, int] = {}
+        self._gaps: dict[Where, str] = {}
+        self._ends: dict[Where, int] = {}
+        self._caught_up = clock.monotonic()
+        self._reason = "not opened yet"
+        self._changed = asyncio.Event()
+        self._is_changed = False
+        self._rebuilds: list[tuple[str, Where, str, int]] = []
+        self._asked = 0
+        self._unasked = asyncio.Event()
+        self._unasked.set()
+
+    def follow(self) -> None:
+        """Act on what the topic `projections` says now."""
+        self._is_changed = True
+        self._changed.set()
+
+    def rebuild(self, follower: str, where: tuple[str, int], aggregate_id: str, number: int) -> None:
+        """Build the rows of one aggregate anew, unless it was done. number: of the rebuild."""
+        self._rebuilds.append((follower, where, aggregate_id, number))
+        self._changed.set()
+
+    def resume(self, follower: str) -> None:
+        """Let a follower that failed try its event again."""
+        if self._fold is not None:
+            self._fold.resume(follower)
+            self._changed.set()
+
+    def stale(self) -> dict[tuple[str, int], dict[str, str]]:
+        """Return of each partition which followers are behind, and why."""
+        return {} if self._fold is None else {where: dict(fold.stale) for where, fold in self._fold.folds.items()}
+
+    async def rows(
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
+    ) -> GatheredRows:
+        """Return a page of rows."""
+
+        def question(view: ReadView, place: Place) -> list[FoundRow]:
+            return self._reader(view, place, projection.name, version, index, after, limit + 1).rows
+
+        return await self._answer(projection, version, question, limit)
+
+    async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
+        """Return all rows below one, at any depth."""
+
+        def question(view: ReadView, place: Place) -> list[FoundRow]:
+            return find_tree(view, place, projection, version, parent, root)
+
+        return await self._answer(projection, version, question, None)
+
+    async def run(self) -> None:
+        """Follow the journals until the task is cancelled."""
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        while True:
+            try:
+                await self._open()
+                backoff.reset()
+                await self._follow()
+            except StoreError as error:
+                await self._store_failed(error)
+            except BrokenChainError as error:  # the rows, not the journal
+                await self._store_failed(StoreDamagedError(str(error)))
+            except Exception as error:  # noqa: BLE001 - nothing may end it unseen
+                self._log.exception("global projections failed")
+                await self._leave(f"{type(error).__name__}: {error}")
+            await backoff.wait()
+
+    async def close(self) -> None:
+        """Close the store. `run` must have ended or been cancelled."""
+        await self._leave("closed")
+
+    async def _open(self) -> None:
+        self._reason = "opening the store"
+        bounds = await self._journals.bounds()
+        self._store = await self._stores.open()
+        fold = self._folding(self._store)
+        if not await self._is_of_these_journals(fold, bounds):
+            self._log.warning("the store of global projections is not a fold of these journals; reading them anew")
+            self._store = await self._stores.renew(self._store)
+            fold = self._folding(self._store)
+        self._read_until = {where: max(bounds[where][0], each.position.offset) for where, each in fold.folds.items()}
+        self._gaps = {}
+        self._fold, self._reason = fold, ""
+
+    def _folding(self, store: ReadingStore) -> GlobalFold:
+        now_ms = _milliseconds(self._clock)
+        return GlobalFold(store, self._projections, self._partitions, self._deciders, self._records(), now_ms)
+
+    async def _is_of_these_journals(self, fold: GlobalFold, bounds: Mapping[Where, tuple[int, int]]) -> bool:
+        for where, each in fold.folds.items():
+            position = each.position
+            if position.last_offset < 0:
+                continue
+            if position.offset > bounds[where][1]:
+                return False
+            record = await self._journals.record_at(where, position.last_offset)
+            if record is None or position.last_cid != (b"" if record.value is None else cid_of(record.value)):
+                return False
+        return True
+
+    async def _follow(self) -> None:
+        while (fold := self._fold) is not None:
+            self._change(fold)
+            is_moved = await self._read_on(fold)
+            while fold.catch_up():
+                is_moved = True
+                await asyncio.sleep(0)
+            if not is_moved:
+                self._caught_up = self._clock.monotonic()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), POLL_S)
+                self._changed.clear()
+
+    def _change(self, fold: GlobalFold) -> None:
+        if self._is_changed:
+            self._is_changed = False
+            fold.follow(self._records(), _milliseconds(self._clock))
+        while self._rebuilds:
+            fold.refold(*self._rebuilds.pop(0))
+
+    async def _read_on(self, fold: GlobalFold) -> bool:
+        is_moved = False
+        bounds = await self._journals.bounds()
+        self._ends = {where: end for where, (_, end) in bounds.items()}
+        for where, end in self._ends.items():
+            start = self._read_until[where]
+            if start >= end or where in self._gaps:
+                continue
+            is_moved = True
+            try:
+                async for records in self._journals.records(where, start, end):
+                    await self._apply(fold, where, records)
+            except GapError as error:
+                self._gaps[where] = str(error)
+                self._log.error("global projections stopped at a gap", reason=str(error))
+            else:
+                self._read_until[where] = end
+        return is_moved
+
+    async def _apply(self, fold: GlobalFold, where: Where, records: Sequence[JournalRecord]) -> None:
+        for first in range(0, len(records), BATCH_RECORDS):
+            fold.apply(where, records[first : first + BATCH_RECORDS])
+            await asyncio.sleep(0)  # questions have their turn
+
+    async def _answer(
+        self,
+        projection: Projection[Any],
+        version: int,
+        question: Callable[[ReadView, Place], list[FoundRow]],
+        limit: int | None,
+    ) -> GatheredRows:
+        wheres = [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
+        stale = self.stale()
+        read_until, gaps, ends = dict(self._read_until), dict(self._gaps), dict(self._ends)
+        follower = follower_name(projection.name, version)
+
+        def ask(view: ReadView) -> tuple[list[FoundRow], list[RowPage | str]]:
+            parts = {where: PartView(view, prefix_of(*where)) for where in wheres}
+            rows = question(parts[wheres[0]], Place(*wheres[0]))
+            pages: list[RowPage | str] = []
+            for where, part in parts.items():
+                known = self._reader(part, Place(*where), projection.name, version, {}, None, 0)
+                reason = known.stale and stale.get(where, {}).get(follower, known.stale)
+                offset = known.position.offset if reason else max(known.position.offset, read_until[where])
+                pages.append(
+                    RowPage([], is_end=True, position=ShardPosition(*where, offset), stale=reason or gaps.get(where))
+                )
+            return rows, pages
+
+        try:
+            rows, pages = await self._ask(ask)
+        except VersionMissingError:
+            return gathered(wheres, ["version_missing"] * len(wheres), 0)
+        except NotReadyError as error:
+            return gathered(wheres, [str(error)] * len(wheres), 0)
+        page = gathered(wheres, pages, 0)
+        answered = [(where, at) for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)]
+        behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
+        seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
+        page = page._replace(lag=Lag(behind, seconds))
+        is_end = limit is None or len(rows) <= limit
+        return page._replace(rows=rows if is_end else rows[:limit], is_end=is_end)
+
+    async def _ask(self, question: Callable[[ReadView], T]) -> T:
+        if self._store is None or self._fold is None:
+            raise NotReadyError(f"global projections are not ready: {self._reason}")
+        self._asked += 1
+        self._unasked.clear()
+        try:
+            with self._store.view() as view:
+                return await asyncio.to_thread(question, view)
+        finally:
+            self._asked -= 1
+            if not self._asked:
+                self._unasked.set()
+
+    async def _store_failed(self, error: StoreError) -> None:
+        await self._leave(f"the store cannot be used: {error}")
+        await self._damaged.set_aside(error, self._tell)
+
+    def _tell(self, reason: str) -> None:
+        self._reason = reason
+
+    async def _leave(self, reason: str) -> None:
+        """Close the store as soon as the questions to it are answered."""
+        self._reason, self._fold = reason, None
+        store, self._store = self._store, None
+        if store is None:
+            return
+        await self._unasked.wait()
+        try:
+            await self._stores.close(store)
+        except StoreError as error:  # it can be folded anew
+            self._log.warning("the store of global projections could not be closed", reason=str(error))
+
+
+def _milliseconds(clock: Clock) -> int:
+    return int(clock.now().timestamp() * 1000)

@@ -1,0 +1,144 @@
+"""Rows of projections by their indexes, from a view of one store.
+
+What is asked is told by the newest version that this release has; the rows may be of any version that the store has.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from annals.agents.ports import StoreDamagedError
+from annals.agents.reading.found import (
+    FoundRow,
+    RowPage,
+    ShardPosition,
+)
+from annals.agents.reading.layout import after as behind_all
+from annals.agents.reading.layout import read_follower, read_position
+from annals.agents.reading.ports import VersionMissingError
+from annals.agents.reading.projecting import END, LISTED, follower_name, index_space, key_of, row_space
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from annals.agents.projections.projection import Projection
+    from annals.agents.reading.ports import ReadView
+    from annals.agents.reading.queries.events import Place
+
+ROWS_AT_ONCE: Final = 256
+
+
+class Term(NamedTuple):
+    """An index and a value under which rows must be found; is_range: under any value below that one."""
+
+    name: str
+    value: str
+    is_range: bool = False
+
+
+class RowReader:
+    """Answers with rows of projections (what `Shard` takes as `ask_rows`)."""
+
+    def __init__(self, projections: Mapping[str, Projection[Any]], *, is_global: bool = False) -> None:
+        """Take the newest version of each projection, and whether the store is that of a global one."""
+        self._projections = projections
+        self._scope = "global" if is_global else "local"
+
+    def __call__(
+        self,
+        view: ReadView,
+        place: Place,
+        name: str,
+        version: int,
+        index: Mapping[str, str],
+        behind: bytes | None,
+        limit: int,
+    ) -> RowPage:
+        """Return a page of rows.
+
+        Raises:
+            VersionMissingError: no rows of this version were ever folded here.
+            ValueError: the projection has no such index.
+        """
+        projection = self._projections.get(name)
+        known = read_follower(view, follower_name(name, version))
+        if projection is None or projection.scope != self._scope or known is None:
+            raise VersionMissingError(f"version {version} of {name!r} is not in {place.kind}-{place.partition}")
+        wanted = wanted_of(projection, index)
+        found = _found(view, name, version, wanted, behind)
+        rows = list(islice(found, limit + 1))
+        position = ShardPosition(place.kind, place.partition, known[1])
+        read_until = read_position(view).offset
+        stale = None if known[1] >= read_until else f"{name} version {version} is at offset {known[1]} of {read_until}"
+        return RowPage(rows[:limit], len(rows) <= limit, position, stale)
+
+
+def find_tree(
+    view: ReadView, place: Place, projection: Projection[Any], version: int, parent: str, root: str
+) -> list[FoundRow]:
+    """Return all rows below one, at any depth. parent: the index whose values are ids of rows. A ring is walked once.
+
+    Raises:
+        VersionMissingError: no rows of this version were ever folded here.
+    """
+    if read_follower(view, follower_name(projection.name, version)) is None:
+        raise VersionMissingError(f"version {version} of {projection.name!r} is not in {place.kind}-{place.partition}")
+    found: dict[bytes, FoundRow] = {}
+    waiting = [root]
+    while waiting:
+        under = [Term(parent, waiting.pop())]
+        for row in _found(view, projection.name, version, under, None):
+            if row.key not in found and row.row["aggregate_id"] != root:
+                found[row.key] = row
+                waiting.append(row.row["aggregate_id"])
+    return [found[key] for key in sorted(found)]
+
+
+def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Term]:
+    """Return the index values that all must hold; ranges last, since they cost most."""
+    wanted = []
+    for name, value in index.items():
+        values = projection.values[name](value) if name in projection.values else [value]
+        wanted += [Term(name, each, name in projection.ranges) for each in values]
+    return sorted(wanted, key=lambda each: each.is_range)
+
+
+def _found(view: ReadView, name: str, version: int, wanted: Sequence[Term], behind: bytes | None) -> Iterator[FoundRow]:
+    keys = _keys(view, name, version, wanted[0] if wanted else None, behind)
+    space = row_space(name, version)
+    while some := list(islice(keys, ROWS_AT_ONCE)):
+        for one in wanted[1:]:
+            some = _those_under(view, name, version, one, some)
+        for key, value in zip(some, view.get_many([space + key for key in some]), strict=True):
+            if value is None:
+                raise StoreDamagedError(f"{name} version {version}: an index entry leads to no row")
+            if value[:1] == LISTED:
+                yield FoundRow(key, msgspec.msgpack.decode(memoryview(value)[1:]))
+
+
+def _keys(view: ReadView, name: str, version: int, wanted: Term | None, behind: bytes | None) -> Iterator[bytes]:
+    """Yield the keys of rows behind one, in their order."""
+    if wanted is not None and wanted.is_range:
+        found = _keys_below(view, name, version, wanted)
+        return iter(sorted(key for key in found if behind is None or key > behind))
+    space = row_space(name, version) if wanted is None else index_space(name, version, wanted.name, wanted.value)
+    start = space if behind is None else space + behind + b"\0"
+    return (key[len(space) :] for key, _ in view.range(start, behind_all(space)))
+
+
+def _keys_below(view: ReadView, name: str, version: int, wanted: Term) -> set[bytes]:
+    space = index_space(name, version, wanted.name)
+    entries = view.range(space, space + key_of(wanted.value))
+    return {key[len(space) :].split(END, 1)[1] for key, _ in entries}
+
+
+def _those_under(view: ReadView, name: str, version: int, wanted: Term, keys: Sequence[bytes]) -> list[bytes]:
+    if wanted.is_range:
+        under = _keys_below(view, name, version, wanted)
+        return [key for key in keys if key in under]
+    space = index_space(name, version, wanted.name, wanted.value)
+    entries = view.get_many([space + key for key in keys])
+    return [key for key, entry in zip(keys, entries, strict=True) if entry is not None]

@@ -1,0 +1,72 @@
+"""Runs of the journal for what copies all of it: no index but that of offsets, and each CID computed anew."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+
+from annals.agents.reading.blocks import event_in
+from annals.agents.reading.found import JournalEvent, JournalRun
+from annals.agents.reading.layout import (
+    CARRIED,
+    EVENTS,
+    OFFSETS,
+    after,
+    decode_event,
+    number,
+    offset_in,
+    offset_key,
+    read_position,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.agents.reading.ports import ReadView
+    from annals.agents.reading.queries.events import Place
+
+RUN_BYTES: Final = 4 << 20  # of blocks: beyond, the run ends early, so that what is made of it fits a transaction
+_DECODER: Final = msgspec.msgpack.Decoder(list[tuple[str, bytes]])
+
+
+def encode_carried(headers: Sequence[tuple[str, bytes]]) -> bytes:
+    """Return the headers that go with an event as a row."""
+    return msgspec.msgpack.encode(headers)
+
+
+def run_from(view: ReadView, place: Place, offset: int, limit: int) -> JournalRun:
+    """Return the next events that count, at most `limit`, and where to go on.
+
+    Raises:
+        BrokenChainError: a row is not the event that it should be.
+    """
+    end = read_position(view).offset
+    if offset >= end:
+        return JournalRun([], offset)
+    found = list(islice(view.range(offset_key(offset), after(OFFSETS)), limit))
+    if not found:
+        return JournalRun([], end)
+    last = offset_in(found[-1][0])
+    headers = {
+        offset_in(key): _DECODER.decode(value)
+        for key, value in view.range(CARRIED + number(offset), CARRIED + number(last + 1))
+    }
+    events, size = [], 0
+    for (key, where), value in zip(found, view.get_many([EVENTS + where for _, where in found]), strict=True):
+        row, event = event_in(place.kind, where, value)
+        at = offset_in(key)
+        events.append(JournalEvent(at, event, row.block, row.cid, headers.get(at, ())))
+        size += len(row.block)
+        if size > RUN_BYTES:
+            return JournalRun(events, at + 1)
+    return JournalRun(events, last + 1 if len(found) == limit else end)
+
+
+def last_before(view: ReadView, offset: int) -> bytes | None:
+    """Return the CID of the last event that counts below an offset; None if there is none."""
+    for _, where in view.range(OFFSETS, offset_key(offset), reverse=True):
+        value = view.get(EVENTS + where)
+        return None if value is None else decode_event(value).cid
+    return None

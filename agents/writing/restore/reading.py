@@ -1,0 +1,69 @@
+"""Reading a restore point from its topic: the list that the committed offset names, and the parts that the list names.
+
+Others can write to the topic. A record counts only if its CID is the one that is named, and the name is committed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from annals.agents.ports import StaleStateError, UnreachableError
+from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.restore_point import LIST, RestorePointError, decode_list
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from annals.agents.ports import LogRecovery
+    from annals.agents.writing.decision_plan import ShardId
+    from annals.schemas.restore_point import RestoreList
+
+
+async def read_list(
+    journal: LogRecovery, place: ShardId, state_version: int, cid: bytes, journal_end: int
+) -> RestoreList:
+    """Return the list that the committed offset names.
+
+    Raises:
+        RestorePointError: it is not there, or of no use for this journal or this release.
+    """
+    value: bytes | None = None
+    try:
+        async for records in journal.restore_parts():
+            for key, each in records:
+                if key == LIST.encode() and each is not None and cid_of(each) == cid:
+                    value = each
+    except (UnreachableError, StaleStateError) as error:
+        raise RestorePointError(f"its topic cannot be read: {error}") from error
+    if value is None:
+        raise RestorePointError(f"its list {cid_text(cid)} is not in the topic")
+    found = decode_list(value)
+    if (found.kind, found.partition, found.partitions) != (place.kind, place.partition, place.partitions):
+        raise RestorePointError("it is of another partition")
+    if found.state_version != state_version:
+        raise RestorePointError(f"its states are of layout {found.state_version}, and this release has {state_version}")
+    there = await journal.event_at(found.last_offset) if found.last_offset < journal_end else None
+    if there is None or there.value is None or cid_of(there.value) != found.last_cid:
+        raise RestorePointError(f"the event {cid_text(found.last_cid)} is not at offset {found.last_offset}")
+    return found
+
+
+async def read_parts(journal: LogRecovery, wanted: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return the parts that a list names, by their keys.
+
+    Raises:
+        RestorePointError: one is not there.
+    """
+    found: dict[str, bytes] = {}
+    by_key = {name.encode(): (name, cid) for name, cid in wanted.items()}
+    try:
+        async for records in journal.restore_parts():
+            for key, value in records:
+                name, cid = by_key.get(key or b"", ("", b""))
+                if value is not None and name and cid_of(value) == cid:
+                    found[name] = value
+    except (UnreachableError, StaleStateError) as error:
+        raise RestorePointError(f"its topic cannot be read: {error}") from error
+    if missing := [name for name in wanted if name not in found]:
+        raise RestorePointError(f"{missing[0]} is not in the topic as it was written, and {len(missing) - 1} more")
+    return found

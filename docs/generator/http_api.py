@@ -1,0 +1,91 @@
+"""docs/reference/http-api.md, from the routes that the API serves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from annals.workers.api.openapi import EVERY_ROUTE, OpenApi
+from annals.workers.api.service import described_of_all
+from generator.markdown import code, table
+
+INTRO = """# HTTP API
+
+Every worker with the role `read` answers for all, on `ANNALS_API_HOST` and `ANNALS_API_PORT`. `GET /v1/openapi.json`
+describes the same for programs (OpenAPI 3.1), `/docs` shows it as a page. [Secure the
+API](../how-to/secure-the-api.md) says who may ask what.
+
+Answers are JSON; integers go up to 2^64-1, floats are exact. An event is what `annals events` prints. Ids in paths
+are percent-encoded. Parameters that are unknown, repeated or wrong are 400 with `errors: [{path, message}]`. `next`
+is a path with query, or null. `x-request-id` is taken from the request, or made; it is in the answer, in the log and
+in `instance` of a problem.
+
+Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems (`application/problem+json`), their `type`
+`urn:annals:problem:<code>`:
+"""
+CODES = {
+    "invalid_request": "400",
+    "bad_cursor": "400",
+    "unauthorized": "401",
+    "forbidden": "403",
+    "not_found": "404",
+    "method_not_allowed": "405",
+    "request_timeout": "408",
+    "version_conflict, head_conflict": "409",
+    "too_large": "413",
+    "unsupported_media_type": "415",
+    "another code of an outcome": "422",
+    "too_many_requests": "429",
+    "internal_error, broken_chain, unreadable_event": "500",
+    "not_ready": "503",
+    "timeout": "504",
+}
+
+
+def page() -> str:
+    """Return the page."""
+    document = OpenApi(described_of_all(), is_open=False).document()
+    parts = [INTRO, table(["code", "status"], [[code(name), status] for name, status in CODES.items()])]
+    parts.append("Routes have these statuses, beside their own:\n")
+    parts.append(table(["status", "when"], [[str(status), why] for status, why in EVERY_ROUTE.items()]))
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            parts += _operation(f"{method.upper()} {path}", operation)
+    return "\n".join(parts)
+
+
+def _operation(name: str, operation: dict[str, Any]) -> list[str]:
+    parts = [f"## {code(name)}\n", f"{operation['summary']} {operation['description']}\n"]
+    parameters = operation.get("parameters", [])
+    if parameters:
+        rows = [
+            [code(each["name"]), each["in"], _type(each["schema"]), each.get("description", "")] for each in parameters
+        ]
+        parts.append(table(["parameter", "in", "type", "what"], rows))
+    if "requestBody" in operation:
+        parts.append(f"Body: {_named(operation['requestBody']['content'])}.\n")
+    answers = {status: answer for status, answer in operation["responses"].items() if status.startswith("2")}
+    for status, answer in answers.items():
+        parts.append(f"{status}: {_named(answer.get('content', {})) or 'no body'}.\n")
+    return parts
+
+
+def _named(content: dict[str, Any]) -> str:
+    names = [
+        f"{code(media['schema']['$ref'].rpartition('/')[2])}"
+        if "$ref" in media.get("schema", {})
+        else code(content_type)
+        for content_type, media in content.items()
+    ]
+    return ", or ".join(names)
+
+
+def _type(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return "one of " + ", ".join(code(str(each)) for each in schema["enum"])
+    words = [str(schema.get("format", schema.get("type", "")))]
+    bounds = [schema.get("minimum"), schema.get("maximum")]
+    if None not in bounds:
+        words.append(f"{bounds[0]} to {bounds[1]}")
+    if "default" in schema:
+        words.append(f"({schema['default']})")
+    return " ".join(words)

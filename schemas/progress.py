@@ -1,0 +1,63 @@
+"""How far a publisher is: the records of the compacted topic `progress`.
+
+Key `live/<events topic>/<partition>`, or the subscription's name in the place of `live` while it is not published with
+the others: it catches up, is paused or deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from annals.schemas.cid import cid_text, parse_cid
+
+LIVE: Final = "live"
+
+
+class Progress(Struct, frozen=True):
+    """The next offset that is published, and the CID of the last event that counts before it.
+
+    cid: None if there is none, or if it was not looked up. incarnation: of the subscription; 0 for what is live.
+    """
+
+    position: int
+    cid: bytes | None = None
+    incarnation: int = 0
+
+
+class _Value(Struct, omit_defaults=True):
+    position: Annotated[int, Meta(ge=0)]
+    cid: str | None
+    incarnation: Annotated[int, Meta(ge=0)] = 0
+
+
+_DECODER: Final = msgspec.json.Decoder(_Value)
+
+
+def progress_key(name: str, events_topic: str, partition: int) -> bytes:
+    """Return the key of a subscription's progress in a journal partition; name: `LIVE` for what is live."""
+    return f"{name}/{events_topic}/{partition}".encode()
+
+
+def name_of(key: bytes | None, events_topic: str, partition: int) -> str | None:
+    """Return whose progress in a journal partition a record is; None if it is of another."""
+    name, slash, rest = (key or b"").decode(errors="replace").partition("/")
+    return name if slash and rest == f"{events_topic}/{partition}" else None
+
+
+def encode_progress(progress: Progress) -> bytes:
+    """Return a record's value."""
+    cid = None if progress.cid is None else cid_text(progress.cid)
+    return msgspec.json.encode(_Value(progress.position, cid, progress.incarnation))
+
+
+def decode_progress(value: bytes) -> Progress:
+    """Return the progress that a record says.
+
+    Raises:
+        ValueError: it is none.
+    """
+    found = _DECODER.decode(value)
+    return Progress(found.position, None if found.cid is None else parse_cid(found.cid), found.incarnation)

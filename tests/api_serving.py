@@ -1,0 +1,115 @@
+"""The API over reading shards on stores in memory, and a client for it."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import aiohttp
+from prometheus_client import CollectorRegistry
+from yarl import URL
+
+from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.shard import Shard
+from annals.workers.api.local_shards import LocalShards
+from annals.workers.api.metrics import ApiMetrics
+from annals.workers.api.routes.aggregates import AggregateRoutes
+from annals.workers.api.server import ApiServer
+from annals.workers.settings import Settings
+from annals.workers.stores.reading_memory import MemoryReadingStore
+from following import Clock, Damages, Journal, running, soon
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from annals.workers.api.routing import Route
+    from chained import Sealed
+
+
+class Stores:
+    """A store in memory."""
+
+    async def open(self):
+        return MemoryReadingStore()
+
+    async def renew(self, store):
+        return MemoryReadingStore()
+
+    async def set_aside(self, damage):
+        pass
+
+    async def close(self, store):
+        pass
+
+
+class OneShardEach:
+    """The reading shards of a process (the `Reading` port): one partition of a kind."""
+
+    def __init__(self, shards: dict[str, Shard]) -> None:
+        self.shards = shards
+
+    def shard(self, kind, partition):
+        return self.shards.get(kind)
+
+    def all(self):
+        return list(self.shards.values())
+
+    def partitions(self, kind):
+        return 1
+
+
+class Audit:
+    """Keeps entries in a list."""
+
+    def __init__(self) -> None:
+        self.entries = []
+
+    async def write(self, entry) -> None:
+        self.entries.append(entry)
+
+
+class Api:
+    """A client of one server: it sends paths as they are."""
+
+    def __init__(self, client: aiohttp.ClientSession, port: int) -> None:
+        self.client, self.port = client, port
+
+    async def __call__(self, method: str, path: str, **options: Any) -> tuple[int, Any, Any]:
+        """Return status, headers and the body: JSON as such, everything else as bytes."""
+        url = URL(f"http://127.0.0.1:{self.port}{path}", encoded=True)
+        async with self.client.request(method, url, allow_redirects=False, **options) as answer:
+            is_json = "json" in answer.content_type and method != "HEAD" and answer.status not in {204, 304}
+            body = await answer.json(content_type=None) if is_json else await answer.read()
+            return answer.status, answer.headers, body
+
+
+@asynccontextmanager
+async def serving(routes: Sequence[Route], settings: Settings | None = None, **options: Any) -> AsyncIterator[Api]:
+    """An API of these routes."""
+    server = ApiServer(settings or Settings(api_port=0), routes, ApiMetrics(CollectorRegistry()), **options)
+    port = await server.start()
+    try:
+        async with aiohttp.ClientSession() as client:
+            yield Api(client, port)
+    finally:
+        await server.stop()
+
+
+@asynccontextmanager
+async def reading(**events: Sequence[Sealed]) -> AsyncIterator[tuple[LocalShards, dict[str, Journal]]]:
+    """Reading shards of kinds that have read these events."""
+    async with AsyncExitStack() as stack:
+        shards, journals = {}, {}
+        for kind, sealed in events.items():
+            journal = journals[kind] = Journal(sealed)
+            shard = Shard(REGISTRY[kind], 0, 1, Stores(), journal, journal, Clock(), Damages())
+            shards[kind] = await stack.enter_async_context(running(shard, journal))
+            assert await shard.until_offset(len(sealed), soon())
+        yield LocalShards(OneShardEach(shards)), journals
+
+
+@asynccontextmanager
+async def aggregates_of(**events: Sequence[Sealed]) -> AsyncIterator[Api]:
+    """An API over one aggregate's routes."""
+    async with reading(**events) as (shards, _), serving(AggregateRoutes(shards).routes()) as api:
+        yield api

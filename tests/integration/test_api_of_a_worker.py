@@ -1,0 +1,121 @@
+"""The API of a worker on a real broker: a command, its state, an administrative call and its record in `audit`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.structs import TopicPartition
+
+from following import until
+from grouped import Group, group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.broker
+
+COMMAND = {"kind": "person", "id": "c-1", "type": "RegisterPerson", "aggregate_id": "a/1", "data": {"name": "Ada"}}
+ADA = "/v1/aggregates/person/a%2F1"
+
+
+@pytest.fixture
+def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
+    with group(bootstrap, topic_prefix, tmp_path, 2) as made:
+        yield made
+
+
+def ask(url: str, body: Any = None, method: str = "GET", **headers: str) -> tuple[int, Any]:
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"content-type": "application/json", **headers}, method=method)
+    try:
+        with urllib.request.urlopen(request, timeout=90) as answer:
+            return answer.status, json.loads(answer.read() or b"null")
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+async def audited(crew: Group, topic: str) -> list[dict[str, Any]]:
+    """What is recorded, in its order."""
+    partition = TopicPartition(topic, 0)
+    async with AIOKafkaConsumer(
+        bootstrap_servers=crew.settings.bootstrap_servers, auto_offset_reset="earliest"
+    ) as consumer:
+        consumer.assign([partition])
+        end = (await consumer.end_offsets([partition]))[partition]
+        found: list[dict[str, Any]] = []
+        while len(found) < end:
+            records = (await consumer.getmany(partition, timeout_ms=1000)).get(partition, [])
+            found += [{**json.loads(record.value), "key": record.key.decode()} for record in records]
+        return found
+
+
+async def delete(crew: Group, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=crew.settings.bootstrap_servers)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+    finally:
+        await admin.close()
+
+
+def test_a_worker_answers_over_http(crew: Group) -> None:
+    worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
+    (started,) = worker.logged("worker started")
+    api = started["api"]
+
+    status, outcome = ask(f"{api}/v1/commands?wait=60", COMMAND, "POST")
+    assert (status, outcome["status"], outcome["version"]) == (200, "accepted", 1)
+    status, state = ask(f"{api}{ADA}?expect_at_least=1&wait=60")
+    assert status == 200, state
+    assert (status, state["head"], state["state"]["name"]) == (200, outcome["head"], "Ada")
+    assert ask(f"{api}/v1/commands?wait=60", COMMAND, "POST")[1]["status"] == "duplicate"
+    stale = COMMAND | {"id": "c-2", "expected_version": 7}
+    status, problem = ask(f"{api}/v1/commands?wait=60", stale, "POST")
+    assert (status, problem["outcome"]["error"]["code"]) == (409, "version_conflict")
+    assert ask(f"{api}/v1/commands", COMMAND | {"id": "c-3"}, "POST") == (202, {"command_id": "c-3"})
+    assert ask(f"{api}/v1/stats")[1]["kinds"]["person"]["aggregates"] == 1
+
+    located = COMMAND | {"kind": "location", "type": "DefineLocation", "aggregate_id": "l"}
+    located["data"] = {"name": "Lab", "location_type": "logical", "parent_id": "top"}
+    assert ask(f"{api}/v1/commands?wait=60", located, "POST")[0] == 200
+    status, found = ask(f"{api}/v1/questions/locations?under=top&expect=location/l@1&wait=60")
+    assert (status, [row["name"] for row in found["rows"]], found["missing"]) == (200, ["Lab"], []), found
+    status, found = ask(f"{api}/v1/projections/people_directory/rows?name=ADA&expect=person/a%2F1@1&wait=60")
+    assert (status, [row["aggregate_id"] for row in found["rows"]], found["next"]) == (200, ["a/1"], None), found
+    status, job = ask(f"{api}/v1/projections/people_directory/verify", method="POST")
+    assert (status, job["kind"]) == (202, "verify")
+    asyncio.run(until(lambda: ask(f"{api}/v1/jobs/{job['id']}")[1]["status"] != "running"))
+    assert ask(f"{api}/v1/jobs/{job['id']}")[1]["result"]["differences"] == []
+
+    status, kept = ask(f"{api}{ADA}/snapshots", method="POST", **{"x-request-id": "r-1"})
+    assert (status, kept["version"]) == (201, 1)
+    *_, before, after = asyncio.run(audited(crew, f"{crew.settings.topic_prefix}audit"))
+    assert (before["key"], before["method"], before["path"], before["status"]) == (
+        "r-1",
+        "POST",
+        f"{ADA}/snapshots",
+        None,
+    )
+    assert (after["key"], after["principal"], after["status"]) == ("r-1", "anonymous", 201)
+
+    asyncio.run(delete(crew, f"{crew.settings.topic_prefix}audit"))
+    second = crew.worker("two", {}, ROLES="read", API_PORT="0", CREATE_TOPICS="0").until_ready()
+    (started,) = second.logged("worker started")
+    status, problem = ask(f"{started['api']}{ADA}/snapshots", method="POST")
+    assert (status, problem["type"]) == (503, "urn:annals:problem:not_ready")
+    assert "annals topics create" in problem["detail"]
+    assert second.end() == 0
+
+    open_to_all = crew.worker("three", {}, ROLES="write,read", API_PORT="0", API_HOST="0.0.0.0")
+    assert open_to_all.until_over() == 2
+    assert "ANNALS_API_TOKENS_FILE" in open_to_all.log.read_text()
+    assert worker.end() == 0

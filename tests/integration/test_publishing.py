@@ -1,0 +1,201 @@
+"""Subscriptions on the real broker: put, caught up, paused, deleted and put again, through killed publishers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from prometheus_client import CollectorRegistry
+
+from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.shard import Shard
+from annals.topics.names import TopicNames
+from annals.workers.kafka.admin.provisioning import create
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
+from annals.workers.publishing.service import Refused, SubscriptionService
+from annals.workers.publishing.telemetry import PublishMetrics
+from annals.workers.publishing.wiring import Publishing
+from annals.workers.settings import client_options, load_settings
+from chained import chain, write
+from following import Clock, Damages, until
+from journal_ranges import Ranges
+from processes import ENTRY_POINT, own_environment
+from publishing import shown
+from reading_stores import Stores
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from annals.agents.publishing.publisher import Publisher
+    from annals.workers.settings import Settings
+
+pytestmark = [
+    pytest.mark.broker,
+    # a publisher that is killed in the middle of connecting leaves its socket to the collector
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+WITHIN_S = 60
+
+
+class Site:
+    """A deployment of one partition a kind, and its reading store."""
+
+    def __init__(self, bootstrap: str, prefix: str) -> None:
+        self.bootstrap = bootstrap
+        self.settings: Settings = load_settings(
+            {"bootstrap_servers": bootstrap, "topic_prefix": prefix, "partitions": "1"}
+        )
+        self.names = TopicNames(prefix)
+        self.stores = Stores()
+        self.options = client_options(self.settings)
+        self.service = SubscriptionService(self.settings, self.options, REGISTRY)
+
+    async def record(self, events: Any) -> None:
+        await write(self.bootstrap, self.names.events("person"), events)
+
+    @asynccontextmanager
+    async def publishing(self) -> AsyncIterator[Publisher]:
+        """A process that publishes; at the end it is killed: what it has open stays open."""
+        where = (self.names.events("person"), 0)
+        client = await connect({"bootstrap_servers": self.bootstrap}, [where[0]])
+        source, journal = Ranges(client, where), KafkaJournalPartition(client, *where)
+        shard = Shard(REGISTRY["person"], 0, 1, self.stores, journal, source, Clock(), Damages())
+        publishing = Publishing(
+            self.settings,
+            self.options,
+            REGISTRY,
+            dict.fromkeys(REGISTRY, 1),
+            Clock(),
+            PublishMetrics(CollectorRegistry()),
+        )
+        publisher = publishing.publisher(shard, journal)
+        runs = (publisher.run(), publishing.run(), shard.run(), source.run(shard))
+        tasks = [asyncio.create_task(run) for run in runs]
+        try:
+            yield publisher
+        finally:
+            catching = publisher._catching.tasks()
+            for task in (*tasks, *catching):
+                task.cancel()
+            await asyncio.gather(*tasks, *catching, return_exceptions=True)
+            await publisher.close()
+            await shard.close()
+            await client.close()
+
+    async def received(self, name: str, count: int) -> list[str]:
+        """The CIDs that a subscriber has, once it has so many."""
+        topic = self.names.subscribers(name)
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap,
+            group_id=None,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
+        found: list[str] = []
+        async with consumer, asyncio.timeout(WITHIN_S):
+            where = TopicPartition(topic, 0)
+            consumer.assign([where])
+            while len(found) < count:
+                records = (await consumer.getmany(where, timeout_ms=200)).get(where, ())
+                found += [dict(record.headers)["ce_id"].decode() for record in records]
+        return found
+
+
+@pytest.fixture
+async def site(bootstrap: str, topic_prefix: str) -> Site:
+    site = Site(bootstrap, topic_prefix)
+    await create(site.settings)
+    return site
+
+
+async def test_a_subscription_from_its_start_to_its_second_life(site: Site) -> None:
+    events = chain("p-1", 40)
+    await site.record(events[:10])
+    made = await site.service.put("all", {"kinds": ["person"]})
+    assert (made.is_new, made.body["start"], made.body["topics"]) == (
+        True,
+        "beginning",
+        [site.names.subscribers("all")],
+    )
+    late = await site.service.put("late", {"kinds": ["person"], "start": "now"})
+    async with site.publishing():
+        assert await site.received("all", 10) == shown(events[:10])
+        await site.record(events[10:15])
+        assert await site.received("late", 5) == shown(events[10:15])
+
+        paused = await site.service.pause("all")
+        assert paused.body["status"] == "paused"
+        await site.record(events[15:20])
+        assert await site.received("late", 10) == shown(events[10:20])
+    async with site.publishing():  # another process, which has not seen it paused
+        await site.service.resume("all")
+        assert await site.received("all", 20) == shown(events[:20])
+
+        await site.service.delete("all")
+        with pytest.raises(Refused, match="no subscription"):
+            await site.service.get("all")
+        await site.record(events[20:25])
+        assert await site.received("late", 15) == shown(events[10:25])
+        with pytest.raises(Refused) as past:
+            await site.service.put("all", {"kinds": ["person"], "start": "beginning"})
+        assert (past.value.status, past.value.code) == (409, "start_is_past")
+        again = await site.service.put("all", {"kinds": ["person"]})
+        assert again.is_new
+        assert await site.received("all", 25) == shown(events[:25])
+    with pytest.raises(Refused) as missing:
+        await site.service.put("late", {"kinds": ["person"]})
+    assert (missing.value.status, missing.value.code) == (412, "etag_missing")
+    changed = await site.service.put("late", {"kinds": ["person"], "types": ["PersonRegistered"]}, late.etag)
+    assert (changed.is_new, changed.body["types"]) == (False, ["PersonRegistered"])
+    async with site.publishing():
+        await site.record(events[25:30])
+        assert await site.received("all", 30) == shown(events[:30])
+    assert await site.received("late", 15) == shown(events[10:25])
+
+
+async def test_killed_again_and_again_it_publishes_each_event_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 7)
+    monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 7)
+    events = chain("p-1", 150)
+    await site.record(events[:50])
+    await site.service.put("all", {"kinds": ["person"], "filters": [{"cel": "data.name.startsWith('Ada')"}]})
+    for killed in range(10):
+        async with site.publishing() as publisher:
+            await site.record(events[50 + 10 * killed : 60 + 10 * killed])
+            before = publisher.position
+            await until(lambda: publisher.position > before)  # the next transaction is under way  # noqa: B023
+    async with site.publishing():
+        assert await site.received("all", 150) == shown(events)
+
+
+async def test_the_command_line_needs_no_worker(site: Site, tmp_path: Path) -> None:
+    environment = own_environment(
+        ANNALS_BOOTSTRAP_SERVERS=site.bootstrap, ANNALS_TOPIC_PREFIX=site.names.prefix, ANNALS_PARTITIONS="1"
+    )
+
+    def annals(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [ENTRY_POINT, "subscriptions", *arguments], env=environment, capture_output=True, text=True, check=False
+        )
+
+    wish = tmp_path / "billing.json"
+    wish.write_text('{"kinds": ["persn"], "schema_version": {"X": 1}}')
+    wrong = await asyncio.to_thread(annals, "put", "billing", str(wish))
+    assert (wrong.returncode, "kinds[0]" in wrong.stderr) == (1, True), wrong.stderr
+    wish.write_text('{"kinds": ["person"], "owner": "team-billing"}')
+    made = await asyncio.to_thread(annals, "put", "billing", str(wish), "--json")
+    assert made.returncode == 0, made.stderr
+    assert json.loads(made.stdout)["owner"] == "team-billing"
+    listed = await asyncio.to_thread(annals, "list", "--json")
+    assert [each["name"] for each in json.loads(listed.stdout)["subscriptions"]] == ["billing"]
+    assert (await asyncio.to_thread(annals, "delete", "billing")).returncode == 0
+    assert (await asyncio.to_thread(annals, "show", "billing")).returncode == 1

@@ -1,0 +1,197 @@
+"""`annals replay` on journals of a real broker: killed and gone on with, to a handler that fails, to a topic."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from annals.schemas.cid import cid_text
+from annals.topics.keys import partition_of
+from chained import Sealed, chain, make_topics, write
+from processes import ENTRY_POINT, annals, own_environment, running, until
+
+pytestmark = pytest.mark.broker
+
+PARTITIONS = 2
+NAMES = ("p-1", "p-2", "p-3", "p-4")
+EACH = 40
+
+HANDLER = """
+import os
+from pathlib import Path
+
+SEEN = Path(os.environ["SEEN"])
+
+
+def once(event):
+    '''Fails on each event the first time that it is asked.'''
+    line = f"{event['cid']}\\n"
+    tried = SEEN.with_suffix(".tried")
+    with tried.open("a+") as file:
+        file.seek(0)
+        if line not in file.read():
+            file.write(line)
+            raise ConnectionError("away")
+    with SEEN.open("a") as file:
+        file.write(line)
+
+
+class Never:
+    def handle(self, event):
+        raise ValueError("never")
+"""
+
+
+def registered(folder: Path) -> str:
+    """A distribution in a folder that registers two handlers; what PYTHONPATH is to be."""
+    (folder / "replayhandlers.py").write_text(HANDLER)
+    info = folder / "replayhandlers-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: replayhandlers\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(
+        "[annals.replay_handlers]\nonce = replayhandlers:once\nnever = replayhandlers:Never\n"
+    )
+    return str(folder)
+
+
+def stored(bootstrap: str, prefix: str) -> dict[int, list[Sealed]]:
+    """Two partitions with the events of four aggregates in turns, and what is void and foreign."""
+    made: dict[int, list[Sealed]] = {partition: [] for partition in range(PARTITIONS)}
+    chains = {name: chain(name, EACH) for name in NAMES}
+    for version in range(EACH):
+        for name in NAMES:
+            made[partition_of(name.encode(), PARTITIONS)].append(chains[name][version])
+    for events in made.values():
+        events.insert(2, events[0])
+        events.append(events[0].but(value=b"{}"))
+        asyncio.run(write(bootstrap, f"{prefix}events.person", events, partition_of(events[0].key or b"", PARTITIONS)))
+    return made
+
+
+def copied(bootstrap: str, topic: str, count: int) -> list[Any]:
+    """What is in a topic, partition by partition."""
+
+    async def read() -> list[Any]:
+        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
+        await consumer.start()
+        try:
+            consumer.assign([TopicPartition(topic, partition) for partition in range(3)])
+            found: list[Any] = []
+            async with asyncio.timeout(60):
+                while len(found) < count:
+                    found += [each for part in (await consumer.getmany(timeout_ms=500)).values() for each in part]
+            return found
+        finally:
+            await consumer.stop()
+
+    return asyncio.run(read())
+
+
+@pytest.fixture
+def environment(bootstrap: str, topic_prefix: str, tmp_path: Path) -> dict[str, str]:
+    """What leads to a journal with events, and to the handlers."""
+    asyncio.run(make_topics(bootstrap, [f"{topic_prefix}events.person"], PARTITIONS))
+    stored(bootstrap, topic_prefix)
+    return own_environment(
+        ANNALS_BOOTSTRAP_SERVERS=bootstrap,
+        ANNALS_TOPIC_PREFIX=topic_prefix,
+        PYTHONPATH=registered(tmp_path),
+        SEEN=str(tmp_path / "seen"),
+    )
+
+
+def test_a_replay_to_a_file_is_killed_and_gone_on_with(environment: dict[str, str], tmp_path: Path) -> None:
+    printed = {
+        name: annals("events", "person", name, environment=environment).stdout.splitlines() for name in NAMES[:2]
+    }
+
+    # To a file, slowly, until some of it is recorded; then killed, and gone on with by two processes.
+    file, state = tmp_path / "lines", tmp_path / "state"
+    to_file = ["replay", "--kind", "person", "--file", str(file), "--state", str(state), "--json"]
+    log = tmp_path / "log"
+    with running([ENTRY_POINT, *to_file, "--rate", "60"], environment, log) as process:
+        until(lambda: state.exists() and json.loads(state.read_text())["length"], process, log, "the first step")
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait(30)
+    recorded = json.loads(state.read_text())
+    with file.open("ab") as torn:
+        torn.write(b'{"what a kill left": ')
+    done = annals(*to_file, "--processes", "2", environment=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    told = json.loads(done.stdout)
+    kept = file.read_bytes()[: recorded["length"]].count(b"\n")
+    assert 0 < kept < len(NAMES) * EACH
+    assert told["events"] == len(NAMES) * EACH - kept
+    assert (told["foreign"], told["failures"]) == (2, 0)
+    assert told["positions"] == json.loads(state.read_text())["positions"]
+    lines = file.read_text().splitlines()
+    assert len(lines) == len(NAMES) * EACH
+    for name, wanted in printed.items():
+        assert [line for line in lines if json.loads(line)["aggregate_id"] == name] == wanted
+
+    # Once more there is nothing to do, and nothing is doubled. Without the positions the file is left alone.
+    again = annals(*to_file, environment=environment)
+    assert (again.returncode, json.loads(again.stdout)["events"]) == (0, 0)
+    refused = annals("replay", "--kind", "person", "--file", str(file), environment=environment)
+    assert (refused.returncode, "has something in it" in refused.stderr) == (2, True)
+    assert file.read_text().splitlines() == lines
+
+
+def test_a_replay_reaches_a_handler_and_a_topic_and_stops_at_a_gap(
+    environment: dict[str, str], bootstrap: str, topic_prefix: str
+) -> None:
+    asyncio.run(make_topics(bootstrap, [f"{topic_prefix}replays.copy"], 3))
+
+    # To a handler that fails on every event once.
+    handled = annals(
+        "replay", "--aggregate", "person/p-1", "--handler", "once", "--retries", "1", "--json", environment=environment
+    )
+    assert handled.returncode == 0, handled.stderr
+    assert {name: json.loads(handled.stdout)[name] for name in ("events", "failures")} == {
+        "events": EACH,
+        "failures": EACH,
+    }
+    assert Path(environment["SEEN"]).read_text().split() == [cid_text(each.cid) for each in chain("p-1", EACH)]
+    never = annals(
+        "replay",
+        "--kind",
+        "person",
+        "--handler",
+        "never",
+        "--retries",
+        "0",
+        "--processes",
+        "2",
+        environment=environment,
+    )
+    assert never.returncode == 1
+    assert "the handler failed 1 times on person" in never.stderr
+
+    # To a topic: as subscribers get them, in order per aggregate.
+    to_topic = annals("replay", "--kind", "person", "--topic", "replays.copy", environment=environment)
+    assert to_topic.returncode == 0, to_topic.stderr
+    records = copied(bootstrap, f"{topic_prefix}replays.copy", len(NAMES) * EACH)
+    assert len(records) == len(NAMES) * EACH
+    for name in NAMES:
+        events = chain(name, EACH)
+        own = [each for each in records if each.key == name.encode()]
+        assert {each.partition for each in own} == {partition_of(name.encode(), 3)}
+        assert [dict(each.headers)["ce_id"].decode() for each in own] == [cid_text(each.cid) for each in events]
+        assert json.loads(own[0].value) == {"name": "Ada 1"}
+
+    # A gap ends it with its place; a position that the journal does not have is no replay of it.
+    first, _, third = chain("p-9", 3)
+    at = partition_of(b"p-9", PARTITIONS)
+    asyncio.run(write(bootstrap, f"{topic_prefix}events.person", [first, third], at))
+    gap = annals("replay", "--kind", "person", "--dry-run", environment=environment)
+    assert gap.returncode == 1
+    assert "gap in the chain of person 'p-9'" in gap.stderr
+    beyond = annals("replay", "--kind", "person", "--dry-run", "--from", '{"person": [99999]}', environment=environment)
+    assert (beyond.returncode, "before the position 99999" in beyond.stderr) == (2, True)

@@ -1,0 +1,74 @@
+"""Two reading workers on a real broker: each answers for both, and goes on when the other is killed."""
+
+from __future__ import annotations
+
+import json
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from grouped import Group, GroupWorker, group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.broker
+
+PARTITIONS = 2
+
+
+@pytest.fixture
+def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
+    with group(bootstrap, topic_prefix, tmp_path, PARTITIONS) as made:
+        yield made
+
+
+def get(worker: GroupWorker, path: str) -> tuple[int, Any]:
+    (started,) = worker.logged("worker started")
+    try:
+        with urllib.request.urlopen(f"{started['api']}{path}", timeout=90) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def whole(worker: GroupWorker, events: int) -> Any:
+    """A page of all persons' events, once every partition has answered with what there is."""
+    status, body = get(worker, "/v1/events?kind=person&limit=1000")
+    is_whole = status == 200 and not body["missing"] and len(body["events"]) == events
+    return body if is_whole else None
+
+
+def test_each_answers_for_both_and_for_a_killed_one_too(crew: Group) -> None:
+    one = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
+    two = crew.worker("two", {}, ROLES="read", API_PORT="0").until_ready()
+    answers = crew.answers()
+    assert set(answers) == {"accepted"}
+    count = len(answers)
+    first, second = (
+        worker.until(lambda worker=worker: whole(worker, count), "all partitions answer") for worker in (one, two)
+    )
+    assert first["events"] == second["events"]
+    assert len({each["partition"] for each in first["events"]}) == PARTITIONS
+    for event in first["events"]:
+        for worker in (one, two):
+            path = f"/v1/aggregates/person/{event['aggregate_id']}?version={event['version']}"
+            assert get(worker, path)[1]["head"] == event["cid"]
+            assert get(worker, f"/v1/events/{event['cid']}")[1] == event
+    listed = get(two, "/v1/aggregates/person")[1]
+    assert {each["aggregate_id"] for each in listed["aggregates"]} == {each["aggregate_id"] for each in first["events"]}
+
+    cursor = get(two, "/v1/events?kind=person&limit=3")[1]["cursor"]
+    two.process.kill()
+    two.process.wait()
+    assert set(crew.answers()) == {"accepted"}
+    one.until(lambda: whole(one, 2 * count), "the other's partitions are read here")
+    rest = get(one, f"/v1/events?kind=person&limit=1000&cursor={cursor}")[1]
+    assert (rest["missing"], rest["next"]) == ([], None)
+    seen = [each["cid"] for each in first["events"][:3] + rest["events"]]
+    assert len(seen) == len(set(seen)) == 2 * count
+    assert one.end() == 0

@@ -1,0 +1,226 @@
+"""Publishers of one journal partition on a cluster in memory, and subscriptions that a test changes."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing.ports import Kept
+from annals.agents.publishing.publisher import Publisher
+from annals.agents.publishing.share import Share
+from annals.agents.reading.shard import Shard
+from annals.schemas.cid import cid_text
+from annals.schemas.progress import Progress, encode_progress, progress_key
+from annals.schemas.subscription import Definition, Record
+from annals.topics.encoded_headers import EncodedHeaders
+from annals.topics.names import TopicNames
+from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
+from annals.workers.kafka.connections import CLUSTER, connect
+from annals.workers.kafka.read.ranges import read_range
+from annals.workers.kafka.write.batches import RecordBatch
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.memory.client import Cluster, Direct
+from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.memory.partition import Rules
+from annals.workers.publishing.log import KafkaPublishLogs
+from following import Clock, Damages, Journal, running
+from reading_stores import Stores
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from chained import Sealed
+
+NAMES = TopicNames("")
+EVENTS = ("events.person", 0)
+
+
+class DyingError(BaseException):
+    """The process is killed."""
+
+
+class Mortal(Direct):
+    """A network whose process dies at a request: before it is sent, or when it was carried out."""
+
+    def __init__(self) -> None:
+        self.left: int | None = None
+        self.is_carried_out = False
+        self.died = asyncio.Event()
+        self.asked = 0
+
+    async def ask(self, request: Any, serve: Any) -> Any:
+        self.asked += 1
+        if self.died.is_set():
+            await asyncio.Event().wait()
+        if self.left is not None:
+            self.left -= 1
+            if self.left < 0:
+                if self.is_carried_out:
+                    serve(request)
+                self.died.set()
+                await asyncio.Event().wait()
+        return await super().ask(request, serve)
+
+
+class Topics:
+    """Subscriptions that a test sets (the `Subscriptions` port)."""
+
+    def __init__(self) -> None:
+        self._all: Mapping[str, Kept] = {}
+        self._changed = asyncio.Event()
+        self._offset = 0
+        self.paused: dict[str, str] = {}
+
+    def all(self) -> Mapping[str, Kept]:
+        return self._all
+
+    async def until_changed(self, known: Mapping[str, Kept]) -> None:
+        while self._all is known:
+            await self._changed.wait()
+
+    async def until_read(self) -> None:
+        """They are there."""
+
+    async def pause(self, name: str, reason: str) -> None:
+        self.paused[name] = reason
+        self.set(name, reason=reason, definition={"status": "paused"})
+
+    def set(self, name: str, *, definition: Mapping[str, Any] | None = None, **changed: Any) -> None:
+        known = self._all.get(name)
+        record = known.record if known else Record(Definition(name), 1, {"person": [0]})
+        if definition:
+            record = msgspec.structs.replace(
+                record, definition=msgspec.structs.replace(record.definition, **definition)
+            )
+        record = msgspec.structs.replace(record, **changed)
+        self._offset += 1
+        self._all = {**self._all, name: Kept(record, self._offset)}
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+
+class Counts:
+    """What a publisher counts (the `PublishTelemetry` port)."""
+
+    def __init__(self) -> None:
+        self.failures: dict[str, int] = {}
+        self.lags: dict[str, int] = {}
+
+    def published(self, name: str, events: int) -> None:
+        """What was written is read."""
+
+    def failed(self, name: str, expressions: int) -> None:
+        self.failures[name] = self.failures.get(name, 0) + expressions
+
+    def lag(self, name: str, events: int) -> None:
+        self.lags[name] = events
+
+    def publishing(self, *, is_so: bool) -> None:
+        """Its phase says so."""
+
+    def uncertain(self) -> None:
+        """Seen in what was written."""
+
+    def fenced(self) -> None:
+        """As above."""
+
+    def closed(self) -> None:
+        """Nothing is kept."""
+
+
+class World:
+    """One partition's journal, its reading store and the cluster that subscribers read."""
+
+    def __init__(self, *names: str, version: int = 2) -> None:
+        topics = {f"subscribers.{name}": Topic(1, Rules()) for name in names}
+        self.model = MemoryCluster(
+            {"progress": Topic(1), "events.person": Topic(1), **topics}, transaction_version=version
+        )
+        self.journal = Journal()
+        self.stores = Stores()
+        self.subscriptions = Topics()
+        self.network = Mortal()
+        self.counts = Counts()
+
+    def options(self, network: Direct | None = None) -> dict[str, Any]:
+        return {CLUSTER: Cluster(self.model, network or Direct()), "bootstrap_servers": "memory"}
+
+    async def subscribe(self, name: str, begin: int = 0, **definition: Any) -> None:
+        """As a subscription is put: its progress and its record, in this order."""
+        await self.write_progress(name, Progress(begin, None, 1))
+        self.subscriptions.set(name, definition=definition, begin={"person": [begin]})
+
+    async def write_progress(self, name: str, progress: Progress) -> None:
+        writer = TransactionalWriter(self.options(), "annals-subscriptions", ["progress"])
+        await writer.fence()
+        batch = RecordBatch()
+        record = progress_key(name, *EVENTS), encode_progress(progress), NO_TIMESTAMP, encode_headers([])
+        batch.fill([record], 0, 1 << 20)
+        await writer.commit({("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, ""), {})
+        await writer.close()
+
+    @asynccontextmanager
+    async def shard(self) -> AsyncIterator[Shard]:
+        shard = Shard(REGISTRY["person"], 0, 1, self.stores, self.journal, self.journal, Clock(), Damages())
+        async with running(shard, self.journal):
+            yield shard
+
+    @asynccontextmanager
+    async def publisher(self, shard: Shard) -> AsyncIterator[Publisher]:
+        """A publisher in a process of its own: what it has open at its end stays open."""
+        logs = KafkaPublishLogs(self.options(self.network), NAMES, "annals", "person", 0, 1, "none")
+        publisher = Publisher(
+            shard,
+            self.journal,
+            REGISTRY["person"],
+            logs,
+            self.subscriptions,
+            Clock(),
+            Share(Clock()),
+            self.counts,
+        )
+        task = asyncio.create_task(publisher.run())
+        try:
+            yield publisher
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            for each in publisher._catching.tasks():
+                each.cancel()
+            await asyncio.gather(*publisher._catching.tasks(), return_exceptions=True)
+            await publisher.close()
+
+    async def received(self, name: str) -> list[tuple[bytes, bytes, dict[str, bytes]]]:
+        """What a subscriber reads that takes committed records alone: key, value, headers."""
+        where = (f"subscribers.{name}", 0)
+        client = await connect(self.options(), [where[0]])
+        end = self.model.logs[where].stable
+        found: list[tuple[bytes, bytes, dict[str, bytes]]] = []
+        async for records in read_range(client, where, 0, end):
+            found += [(key or b"", value or b"", headers_of(section)) for _, key, value, section in records]
+        return found
+
+    async def cids(self, name: str) -> list[str]:
+        return [headers["ce_id"].decode() for _, _, headers in await self.received(name)]
+
+
+def headers_of(section: bytes) -> dict[str, bytes]:
+    """The headers of a record as they stand in it."""
+    count, at = signed_at(section, 0)
+    return {name: value or b"" for name, value in EncodedHeaders(count, section[at:])}
+
+
+async def eventually(is_so: Any) -> None:
+    """Wait for a coroutine function to return true."""
+    async with asyncio.timeout(30):
+        while not await is_so():  # noqa: ASYNC110 - what is waited for tells nobody
+            await asyncio.sleep(0.005)
+
+
+def shown(events: Sequence[Sealed]) -> list[str]:
+    return [cid_text(event.cid) for event in events]

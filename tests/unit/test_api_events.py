@@ -1,0 +1,372 @@
+"""Events, aggregates and correlations over HTTP, over partitions that two workers have."""
+
+import asyncio
+import json
+import socket
+from urllib.parse import quote
+
+import aiohttp
+import pytest
+from structlog.testing import capture_logs
+from yarl import URL
+
+from annals.schemas.cid import cid_text
+from chained import chain
+from following import until
+from gathered import event, id_in
+from gathered_serving import deployed, read_all
+
+PEOPLE = {"person": 2}
+HALVES = ([("person", 0)], [("person", 1)])
+WITHIN_S = 30
+
+
+def story(count=6):
+    """Events of two aggregates in two partitions, a second apart, one after the other."""
+    last, events = {}, []
+    for number in range(count):
+        partition = number % 2
+        cause = None if number == 0 else f"command-{number - 1}"
+        made = event(
+            "person",
+            id_in(partition, 2),
+            last.get(partition),
+            number,
+            command_id=f"command-{number}",
+            causation_id=cause,
+            type_="PersonRegistered" if number < 2 else "PersonRenamed",
+            actor="hr" if number % 3 == 0 else None,
+        )
+        last[partition] = made
+        events.append(made)
+    return events
+
+
+def cids(body):
+    return [each["cid"] for each in body["events"]]
+
+
+async def test_every_worker_answers_pages_over_all_partitions():
+    events = story()
+    names = [cid_text(each.cid) for each in events]
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", events)
+        await read_all(deployment)
+        for api in apis:
+            status, _, body = await api("GET", "/v1/events")
+            assert (status, cids(body), body["next"]) == (200, names, None)
+            assert (body["positions"], body["missing"], body["stale"]) == ({"person": [3, 3]}, [], [])
+            assert body["lag"] == {"events": 0, "seconds": 0.0}
+            assert list(body["events"][2]) == [*list(body["events"][0])]
+            assert body["events"][2]["previous"] == {"/": names[0]}
+        for order, expected in (("asc", names), ("desc", names[::-1])):
+            seen, path = [], f"/v1/events?order={order}&limit=2"
+            while path:
+                status, _, body = await apis[len(seen) // 2 % 2]("GET", path)
+                assert (status, len(body["events"])) == (200, 2)
+                seen += cids(body)
+                path = body["next"]
+                assert path is None or path.startswith("/v1/events?")
+            assert seen == expected
+        cursor = (await apis[0]("GET", "/v1/events"))[2]["cursor"]
+        deployment.append("person", [event("person", id_in(0, 2), events[4], 9)])
+        await read_all(deployment)
+        status, _, body = await apis[1]("GET", f"/v1/events?cursor={cursor}")
+        assert (status, [each["version"] for each in body["events"]]) == (200, [4])
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("type=PersonRegistered", [0, 1]),
+        ("command_id=command-3", [3]),
+        ("causation_id=command-3", [4]),
+        ("correlation_id=r", [0, 1, 2, 3, 4, 5]),
+        ("correlation_id=none", []),
+        ("actor=hr", [0, 3]),
+        ("actor=hr&type=PersonRenamed", [3]),
+        ("since=2026-11-21T09:30:04Z", [4, 5]),
+        ("until=2026-11-21T09:30:04Z", [0, 1, 2, 3]),
+        ("kind=person&since=2026-11-21T10:30:02%2B01:00&until=2026-11-21T09:30:03.5Z", [2, 3]),
+    ],
+)
+async def test_events_are_filtered(query, found):
+    events = story()
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", events)
+        await read_all(deployment)
+        status, _, body = await apis[1]("GET", f"/v1/events?{query}")
+        assert (status, cids(body)) == (200, [cid_text(events[number].cid) for number in found])
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code"),
+    [
+        ("cursor=x", 400, "bad_cursor"),
+        ("cursor=", 400, "bad_cursor"),
+        (f"cursor={'A' * 4097}", 400, "bad_cursor"),
+        ("limit=0", 400, "invalid_request"),
+        ("limit=1001", 400, "invalid_request"),
+        ("order=up", 400, "invalid_request"),
+        ("type=A&type=B", 400, "invalid_request"),
+        ("unknown=1", 400, "invalid_request"),
+        ("since=yesterday", 400, "invalid_request"),
+        ("follow=2", 400, "invalid_request"),
+        ("follow=1&order=desc", 400, "invalid_request"),
+        ("follow=1&cursor=x", 400, "bad_cursor"),
+        ("expect=person", 400, "invalid_request"),
+        ("expect=cat/p-1@1", 400, "invalid_request"),
+        ("kind=cat", 404, "not_found"),
+        ("expect=person/p-1@1&wait=0", 504, "timeout"),
+    ],
+)
+async def test_what_is_wrong_is_said(query, status, code):
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        await read_all(deployment)
+        answered, _, body = await apis[0]("GET", f"/v1/events?{query}")
+        assert (answered, body["code"]) == (status, code)
+
+
+async def test_cursors_of_another_question_are_refused():
+    async with deployed({"person": 2, "organization": 1}, [("person", 0), ("person", 1), ("organization", 0)]) as (
+        deployment,
+        (api,),
+    ):
+        deployment.append("person", story())
+        await read_all(deployment)
+        cursor = (await api("GET", "/v1/events?kind=person&limit=1"))[2]["cursor"]
+        assert (await api("GET", f"/v1/events?kind=person&cursor={cursor}"))[0] == 200
+        for query in (
+            f"cursor={cursor}",
+            f"kind=organization&cursor={cursor}",
+            f"kind=person&order=desc&cursor={cursor}",
+        ):
+            status, _, body = await api("GET", f"/v1/events?{query}")
+            assert (status, body["code"]) == (400, "bad_cursor")
+        for query in (
+            f"/v1/aggregates/person?cursor={cursor}",
+            f"/v1/events?cursor={(await api('GET', '/v1/aggregates/person'))[2]['cursor']}",
+        ):
+            status, _, body = await api("GET", query)
+            assert (status, body["code"]) == (400, "bad_cursor")
+
+
+async def test_an_event_is_found_by_its_cid_wherever_it_is():
+    events = story()
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", events)
+        await read_all(deployment)
+        for made in events:
+            for api in apis:
+                status, _, body = await api("GET", f"/v1/events/{cid_text(made.cid)}")
+                assert (status, body["cid"], body["version"]) == (200, cid_text(made.cid), made.version)
+        other = cid_text(chain("p-1", 1)[0].cid)
+        assert (await apis[0]("GET", f"/v1/events/{other}"))[0] == 404
+        assert (await apis[0]("GET", "/v1/events/nonsense"))[0] == 404
+        await deployment.workers[1].lose(("person", 1))
+        status, headers, body = await apis[0]("GET", f"/v1/events/{other}")
+        assert (status, body["code"], headers["retry-after"]) == (503, "not_ready", "1")
+        assert "person-1" in body["detail"]
+
+
+async def test_a_state_and_a_history_are_answered_by_whoever_has_not_got_them():
+    events = story()
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", events)
+        await read_all(deployment)
+        for partition in range(2):
+            bodies = [(await api("GET", f"/v1/aggregates/person/{id_in(partition, 2)}/events"))[2] for api in apis]
+            assert bodies[0] == bodies[1]
+            assert cids(bodies[0]) == [cid_text(each.cid) for each in events[partition::2]]
+            headers = {"accept": "application/vnd.ipld.car"}
+            cars = [
+                (await api("GET", f"/v1/aggregates/person/{id_in(partition, 2)}/events", headers=headers))[2]
+                for api in apis
+            ]
+            assert cars[0] == cars[1] != b""
+            assert (await apis[1 - partition]("GET", f"/v1/aggregates/person/{id_in(partition, 2)}"))[2]["version"] == 3
+            assert (await apis[1 - partition]("GET", f"/v1/aggregates/person/{id_in(partition, 2, 1)}"))[0] == 404
+
+
+async def test_aggregates_are_listed_over_all_partitions_and_none_is_lost_while_one_is_away():
+    async with deployed({"person": 2}, *HALVES) as (deployment, apis):
+        ids = sorted(f"p-{number}" for number in range(40))
+        deployment.append("person", [event("person", name, second=number % 9) for number, name in enumerate(ids)])
+        await read_all(deployment)
+        seen, path, away = [], "/v1/aggregates/person?limit=7", 0
+        while path:
+            if away == 2:
+                await deployment.workers[1].lose(("person", 1))
+            elif away == 3:
+                deployment.workers[1].take(("person", 1))
+                await read_all(deployment)
+            status, _, body = await apis[away % 2]("GET", path)
+            assert status == 200
+            assert [each["partition"] for each in body["missing"]] == ([1] if away == 2 else [])
+            seen += [each["aggregate_id"] for each in body["aggregates"]]
+            path, away = body["next"], away + 1
+        assert sorted(seen) == ids
+        status, _, body = await apis[0]("GET", "/v1/aggregates/person?since=2026-11-21T09:30:08Z")
+        assert [each["last_at"] for each in body["aggregates"]] == ["2026-11-21T09:30:08.000000Z"] * 4
+        assert set(body["aggregates"][0]) == {
+            "aggregate_id", "version", "head", "status", "first_at", "last_at", "bytes", "snapshot_version",
+        }  # fmt: skip
+        assert (await apis[0]("GET", "/v1/aggregates/person?status=none"))[2]["aggregates"] == []
+        assert (await apis[0]("GET", "/v1/aggregates/cat"))[0] == 404
+
+
+async def test_a_correlation_is_a_tree_over_partitions():
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", story(4))
+        await read_all(deployment)
+        status, _, body = await apis[0]("GET", "/v1/correlations/r")
+        assert (status, body["correlation_id"], body["truncated"], body["missing"]) == (200, "r", False, [])
+        (node,) = body["roots"]
+        for number in range(4):
+            assert (node["command_id"], len(node["events"])) == (f"command-{number}", 1)
+            node = (node["children"] or [None])[0]
+        assert node is None
+        assert (await apis[0]("GET", "/v1/correlations/none"))[2]["roots"] == []
+
+
+async def test_a_correlation_of_very_many_events_is_truncated_and_one_of_a_long_chain_answered(monkeypatch):
+    monkeypatch.setattr("annals.workers.api.routes.correlations.PART", 200)
+    monkeypatch.setattr("annals.workers.api.routes.correlations.MOST_EVENTS", 1_500)
+    async with deployed({"person": 1}, [("person", 0)]) as (deployment, (api,)):
+        events = [
+            event("person", f"p-{n}", command_id=f"command-{n}", causation_id=f"command-{n - 1}") for n in range(1_500)
+        ]
+        deployment.append("person", events)
+        await read_all(deployment)
+        status, _, body = await raw(api, "/v1/correlations/r")
+        assert status == 200
+        assert (body.count(b'"command_id":"command-1499"'), b'"truncated":false' in body) == (2, True)
+        deployment.append("person", [event("person", "p-1500")])
+        await read_all(deployment)
+        status, _, body = await raw(api, "/v1/correlations/r")
+        assert (status, b'"truncated":true' in body) == (200, True)
+
+
+async def raw(api, path):
+    async with api.client.get(URL(f"http://127.0.0.1:{api.port}{path}", encoded=True)) as answer:
+        return answer.status, answer.headers, await answer.read()
+
+
+async def test_what_was_written_is_read_at_any_worker():
+    first = event("person", id_in(1, 2))
+    second = event("person", id_in(1, 2), first)
+    expect = quote(f"person/{id_in(1, 2)}@2", safe="")
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", [first])
+        await read_all(deployment)
+        asked = [asyncio.create_task(api("GET", f"/v1/events?expect={expect}&wait=30")) for api in apis]
+        await asyncio.sleep(0)
+        deployment.append("person", [second])
+        for task in asked:
+            status, _, body = await task
+            assert (status, cids(body)[-1]) == (200, cid_text(second.cid))
+        status, _, body = await apis[0]("GET", f"/v1/events?expect={expect.replace('%402', '%409')}&wait=0.1")
+        assert (status, body["code"], body["position"]["offset"]) == (504, "timeout", 2)
+
+
+class Stream:
+    """A stream of server-sent events: name, id and data of each."""
+
+    def __init__(self, api, path, last_event_id=None):
+        headers = {} if last_event_id is None else {"last-event-id": last_event_id}
+        url = URL(f"http://127.0.0.1:{api.port}{path}", encoded=True)
+        timeout = aiohttp.ClientTimeout(total=None)
+        self._request = api.client.get(url, headers=headers, timeout=timeout)
+
+    async def __aenter__(self):
+        self.answer = await self._request.__aenter__()
+        assert (self.answer.status, self.answer.content_type) == (200, "text/event-stream")
+        return self
+
+    async def __aexit__(self, *error):
+        self.answer.close()
+
+    async def take(self, count):
+        """The next events, and the id of the last."""
+        taken, last = [], None
+        async with asyncio.timeout(WITHIN_S):
+            while len(taken) < count:
+                fields = await self._next()
+                last = fields.get("id", last)
+                if "data" in fields:
+                    assert fields["event"] == "event"
+                    taken.append(json.loads(fields["data"])["cid"])
+        return taken, last
+
+    async def alive(self):
+        """The next id without an event."""
+        async with asyncio.timeout(WITHIN_S):
+            while True:
+                fields = await self._next()
+                if set(fields) == {"id"}:
+                    return fields["id"]
+
+    async def _next(self):
+        fields = {}
+        while line := (await self.answer.content.readline()).decode().rstrip("\n"):
+            name, _, value = line.partition(": ")
+            assert name not in fields
+            fields[name] = value
+        return fields
+
+
+async def test_a_stream_goes_on_behind_its_last_id_at_another_worker():
+    events = story(12)
+    names = [cid_text(each.cid) for each in events]
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", events[:4])
+        await read_all(deployment)
+        async with Stream(apis[0], "/v1/events?follow=1") as stream:
+            taken, last = await stream.take(4)
+            assert taken == names[:4]
+            deployment.append("person", events[4:8])
+            seen = (await stream.take(2))[0]
+            rest, last = await stream.take(1)
+        seen += rest
+        deployment.append("person", events[8:])
+        # `cursor` stands in the URL that a browser asks again; what it has seen is in the header
+        begun = (await apis[0]("GET", "/v1/events?limit=1"))[2]["cursor"]
+        async with Stream(apis[1], f"/v1/events?follow=1&cursor={begun}", last) as stream:
+            seen += (await stream.take(5))[0]
+        assert sorted(seen) == sorted(names[4:])
+        for partition in range(2):
+            own = names[4 + partition :: 2]
+            assert [name for name in seen if name in own] == own
+
+
+async def test_a_stream_moves_its_cursor_over_what_is_not_wanted(monkeypatch):
+    monkeypatch.setattr("annals.agents.reading.gathering.events.ALIVE_S", 0.05)
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", story())
+        await read_all(deployment)
+        async with Stream(apis[0], "/v1/events?follow=1&type=None") as stream:
+            while True:
+                last = await stream.alive()
+                behind = (await apis[1]("GET", f"/v1/events?cursor={last}"))[2]
+                if behind["events"] == []:
+                    break
+            assert behind["next"] is None
+
+
+async def test_a_caller_that_takes_nothing_is_dropped(monkeypatch):
+    monkeypatch.setattr("annals.workers.api.answers.SLOWEST_S", 0.2)
+    large = [event("person", f"p-{number}", actor="x" * 200_000) for number in range(120)]
+    async with deployed({"person": 1}, [("person", 0)]) as (deployment, (api,)):
+        deployment.append("person", large)
+        await read_all(deployment)
+        with capture_logs() as logged, socket.create_connection(("127.0.0.1", api.port)) as caller:
+            caller.sendall(b"GET /v1/events?follow=1 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+            await until(lambda: any("too slow" in each["event"] for each in logged))
+            received = await asyncio.to_thread(everything, caller)
+        assert 0 < received < 120 * 200_000
+
+
+def everything(caller):
+    """How much comes until the connection ends."""
+    caller.settimeout(WITHIN_S)
+    return sum(map(len, iter(lambda: caller.recv(1 << 16), b"")))

@@ -1,0 +1,239 @@
+"""The routes of projections and questions, over journals in memory."""
+
+import asyncio
+import itertools
+from contextlib import asynccontextmanager
+from urllib.parse import quote
+
+import msgspec
+import pytest
+from test_projection_versions import Group, Topic
+
+from annals.agents.aggregates import REGISTRY as DECIDERS
+from annals.agents.reading.gathered_rows import LocalRows
+from annals.agents.reading.jobs import Jobs
+from annals.agents.reading.ports import Member
+from annals.agents.reading.projection_service import ProjectionService
+from annals.agents.reading.read_models import ReadModels
+from annals.agents.reading.row_answers import RowAnswers
+from annals.schemas.kinds import agent, document, location, organization, person, workflow
+from annals.schemas.values.refs import OwnerRef, ReaderRef
+from annals.workers.api.routes.projections import Expecting, ProjectionRoutes
+from annals.workers.api.routes.questions import QuestionRoutes
+from api_serving import Audit, serving
+from following import Clock, until
+from projecting import PARTITIONS, VERSIONS, GlobalStores, Journals, MemoryShards, global_reader
+
+ME = Member("me", None, {}, {name: versions[-1].version for name, versions in VERSIONS.items()})
+OWNER = OwnerRef(kind="person", id="p")
+
+
+@asynccontextmanager
+async def serving_projections(journals):
+    """An API over journals, the shards behind it, and what has their rows built."""
+    reader = global_reader(journals, GlobalStores())
+    task = asyncio.create_task(reader.run())
+    shards, topic = MemoryShards(journals), Topic()
+    models = ReadModels(VERSIONS, DECIDERS, topic, Group(ME), Clock())
+    sources = {"local": LocalRows(shards), "global": reader}
+    answers = RowAnswers(VERSIONS, sources, models.version_of, Clock())
+    numbers = itertools.count(1)
+    jobs = Jobs(Clock(), lambda: f"j-{next(numbers)}")
+    partitions = dict.fromkeys(DECIDERS, PARTITIONS)
+    service = ProjectionService(models, topic, sources, DECIDERS, EveryJournal(journals), partitions, jobs, Clock())
+    expecting = Expecting(shards, tuple(DECIDERS))
+    routes = [
+        *ProjectionRoutes(service, answers, expecting, VERSIONS).routes(),
+        *QuestionRoutes(answers, expecting).routes(),
+    ]
+    ends = {where: len(each) for where, each in journals.records_of.items() if where[0] in journals.kinds}
+    await until(lambda: all(reader._read_until.get(where) == end for where, end in ends.items()))
+    try:
+        async with serving(routes, audit=Audit()) as api:
+            yield api, shards, topic
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        await reader.close()
+        await jobs.close()
+
+
+class EveryJournal(Journals):
+    """The same journals, of all kinds."""
+
+    def __init__(self, journals):
+        self.kinds, self.records_of = tuple(DECIDERS), journals.records_of
+
+
+def ids(body):
+    return [row["aggregate_id"] for row in body["rows"]]
+
+
+async def get(api, path, status=200):
+    found, _, body = await api("GET", path)
+    assert found == status, body
+    return body
+
+
+async def test_the_questions_are_answered_with_what_they_rest_on():
+    journals = Journals()
+    journals.append("person", "p-1", person.PersonRegistered(name="Ada", email="Ada@Example.org"))
+    journals.append(
+        "organization",
+        "o-1",
+        organization.OrganizationRegistered(name="The Lab", organization_type="other"),
+        organization.OrganizationActivated(),
+        organization.RoleDefined(role_id="r", title="R"),
+        organization.MemberAdded(person_id="p-1", role_id="r", since="2026-01-01"),
+    )
+    journals.append(
+        "agent",
+        "g-1",
+        agent.AgentDeployed(name="helper", agent_type="analyst", owner_id="p-1", capacity=1),
+        agent.CapabilityGranted(capability="vision"),
+        agent.AgentActivated(),
+    )
+    journals.append("location", "l-1", location.LocationDefined(name="L", location_type="logical"))
+    journals.append("location", "l-2", location.LocationDefined(name="M", location_type="logical", parent_id="l-1"))
+    async with serving_projections(journals) as (api, _, _):
+        body = await get(api, "/v1/questions/people?email=ADA%40example.org")
+        assert (ids(body), body["missing"], body["stale"]) == (["p-1"], [], [])
+        assert body["positions"] == {"person": [0, 1, 0]}
+        assert body["rows"][0]["shared_with"] == []
+        assert ids(await get(api, "/v1/questions/members?organization_id=o-1&role_id=r")) == ["o-1"]
+        assert ids(await get(api, "/v1/questions/members?organization_id=o-1&role_id=s")) == []
+        assert ids(await get(api, "/v1/questions/memberships?person_id=p-1")) == ["o-1"]
+        assert ids(await get(api, "/v1/questions/organizations?name=the%20LAB")) == ["o-1"]
+        assert ids(await get(api, "/v1/questions/organizations?name=lab")) == []
+        assert ids(await get(api, "/v1/questions/agents?capability=vision")) == ["g-1"]
+        assert ids(await get(api, "/v1/questions/agents?capability=vision&capability=fly")) == []
+        assert ids(await get(api, "/v1/questions/locations?under=l-1")) == ["l-2"]
+        assert ids(await get(api, "/v1/questions/policies?subject=person:p-1&at=2026-01-01T00:00:00Z")) == []
+        assert ids(await get(api, "/v1/questions/steps?due=ready")) == []
+        assert ids(await get(api, "/v1/questions/documents?tag=t&grantee=person:p-1")) == []
+        for wrong in (
+            "people",
+            "people?mail=x",
+            "policies?subject=p-1",
+            "steps?due=never",
+            "steps?due=ready&due=ready",
+        ):
+            body = await get(api, f"/v1/questions/{wrong}", 400)
+            assert body["code"] == "invalid_request"
+        await get(api, "/v1/questions/nothing", 404)
+
+
+async def test_documents_and_steps():
+    journals = Journals()
+    created = document.DocumentCreated(
+        title="D", document_type="report", owner=OWNER, content_cid="bafyr4i", size_bytes=1, media_type="text/plain",
+        confidentiality="internal", tags=["t"],
+    )  # fmt: skip
+    shared = document.DocumentShared(grantee=ReaderRef(kind="agent", id="g:1"), access="read")
+    journals.append("document", "d-1", created, document.DocumentPublished(), shared)
+    step = workflow.PlannedStep(name="S", step_type="manual", depends_on=[], optional=False, max_attempts=1)
+    defined = workflow.WorkflowDefined(
+        name="W", definition="d", owner=OWNER, deadline="2026-01-01T00:00:00Z", steps={"s": step}
+    )
+    journals.append("workflow", "w-1", defined, workflow.WorkflowStarted())
+    async with serving_projections(journals) as (api, _, _):
+        assert ids(await get(api, "/v1/questions/documents?tag=t&grantee=agent:g:1")) == ["d-1"]
+        assert ids(await get(api, "/v1/questions/documents?tag=t&grantee=agent:g")) == []
+        ready, overdue = [await get(api, f"/v1/questions/steps?due={due}") for due in ("ready", "overdue")]
+        assert (ready["rows"][0]["ready"], overdue["rows"][0]["overdue"]) == (["s"], ["s"])
+        rows = await get(api, "/v1/projections/documents/rows?grantee=agent:g:1&tag=t&status=published")
+        assert (ids(rows), rows["next"]) == (["d-1"], None)
+
+
+async def test_rows_are_paged_by_an_opaque_cursor_and_refuse_what_is_not_theirs():
+    journals = Journals()
+    for number in range(5):
+        journals.append("person", f"p-{number}", person.PersonRegistered(name=f"Ada {number}"))
+    async with serving_projections(journals) as (api, _, _):
+        path, found = "/v1/projections/people_directory/rows?name=ada&limit=2", []
+        while path is not None:
+            body = await get(api, path)
+            found += ids(body)
+            last, path = path, body["next"]
+        assert found == [f"p-{number}" for number in range(5)]
+        assert "name=ada" in last
+        assert "limit=2" in last
+        other = last.replace("name=ada", "name=bob")
+        assert (await get(api, other, 400))["code"] == "bad_cursor"
+        assert (await get(api, "/v1/projections/people_directory/rows?cursor=x", 400))["code"] == "bad_cursor"
+        body = await get(api, "/v1/projections/people_directory/rows?owner=person:p", 400)
+        assert (body["code"], body["errors"][0]["path"]) == ("invalid_request", "owner")
+        await get(api, "/v1/projections/people_directory/rows?limit=0", 400)
+        await get(api, "/v1/projections/nothing/rows", 404)
+        await get(api, "/v1/projections/nothing", 404)
+
+
+async def test_rows_wait_for_what_their_asker_wrote():
+    journals = Journals()
+    journals.append("person", "p/1", person.PersonRegistered(name="Ada"))
+    async with serving_projections(journals) as (api, shards, _):
+        shard = shards.of("person", "p/1")
+        path = f"/v1/questions/people?email=a%40example.org&expect={quote('person/p/1@2', safe='')}"
+        body = await get(api, f"{path}&wait=0", 504)
+        assert (body["code"], body["position"]["kind"]) == ("timeout", "person")
+        journals.append("person", "p/1", person.EmailAdded("a@example.org"))
+        shard.read(journals)
+        assert ids(await get(api, path)) == ["p/1"]
+        await get(api, "/v1/questions/steps?due=ready&expect=nothing", 400)
+
+
+async def test_projections_are_listed_rebuilt_and_verified():
+    journals = Journals()
+    journals.append("person", "p-1", person.PersonRegistered(name="Ada"))
+    async with serving_projections(journals) as (api, _, topic):
+        listed = (await get(api, "/v1/projections"))["projections"]
+        assert [each["name"] for each in listed] == list(VERSIONS)
+        one = await get(api, "/v1/projections/people_directory")
+        assert (one["version"], one["status"], one["lag"]) == (1, "current", {"events": 0, "seconds": 0})
+        assert one["positions"] == {"person": [0, 1, 0]}
+        assert (await get(api, "/v1/projections/locations"))["positions"] == {"location": [0, 0, 0]}
+        for verb in ("verify", "rebuild", "rebuild?aggregate=person/p-1"):
+            status, headers, body = await api("POST", f"/v1/projections/people_directory/{verb}")
+            assert status == 202, body
+            job = headers["location"]
+            async with asyncio.timeout(30):
+                while (body := await get(api, job))["status"] == "running":  # noqa: ASYNC110 - a job tells when asked
+                    await asyncio.sleep(0.01)
+            assert body["status"] == "done", body
+            if verb == "verify":
+                assert (body["result"]["rows"], body["result"]["differences"]) == (1, [])
+        assert topic.records["people_directory"].rebuilds == 1
+        assert (await api("POST", "/v1/projections/people_directory/rebuild?aggregate=agent/g"))[0] == 400
+        assert (await api("POST", "/v1/projections/people_directory/drop?version=1"))[0] == 409
+        assert (await api("POST", "/v1/projections/people_directory/turn-back"))[0] == 409
+        assert (await api("POST", "/v1/projections/people_directory/resume"))[0] == 200
+        await get(api, "/v1/jobs/none", 404)
+
+
+def test_every_question_of_the_contract_has_a_route_and_every_parameter_its_struct():
+    from annals.agents.reading.asking import QUESTIONS
+    from annals.workers.api.routes.questions import PARAMETERS
+
+    assert list(PARAMETERS) == list(QUESTIONS)
+    for name, question in QUESTIONS.items():
+        fields = {each.encode_name: each.required for each in msgspec.structs.fields(PARAMETERS[name])}
+        assert {key for key, required in fields.items() if required} == set(question.required)
+        assert set(fields) - set(question.required) == {*question.optional, "expect", "wait"}
+
+
+@pytest.mark.parametrize("name", list(VERSIONS))
+def test_rows_are_found_by_the_parameters_of_the_contract(name):
+    projection = VERSIONS[name][-1]
+    assert (
+        projection.parameters
+        == {
+            "people_directory": ("email", "name"),
+            "organization_members": ("organization_id", "person_id"),
+            "documents": ("owner", "tag", "status", "grantee"),
+            "policies_in_force": ("scope", "id"),
+            "locations": ("parent_id", "country", "location_type"),
+            "organizations": ("name", "parent_id", "status"),
+            "agent_workload": ("owner_id",),
+            "workflow_board": ("status", "assignee", "deadline_before"),
+        }[name]
+    )

@@ -1,0 +1,89 @@
+"""Snapshots that the reading store keeps, and statistics, over HTTP."""
+
+from annals.agents.aggregates import REGISTRY
+from annals.schemas.cid import cid_text
+from annals.workers.api.routes.aggregates import AggregateRoutes
+from annals.workers.api.routes.schemas import schema_routes
+from annals.workers.api.routes.snapshots import SnapshotRoutes
+from annals.workers.api.routes.stats import StatsRoutes
+from api_serving import Audit, reading, serving
+from chained import chain
+from following import soon
+
+ADA = "/v1/aggregates/person/p-1"
+
+
+async def test_a_snapshot_is_kept_listed_used_and_removed():
+    events = chain("p-1", 6)
+    async with reading(person=events[:3]) as (shards, journals):
+        routes = [*SnapshotRoutes(shards).routes(), *AggregateRoutes(shards).routes()]
+        async with serving(routes, audit=(audit := Audit())) as api:
+            assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": []}
+            status, _, made = await api("POST", ADA + "/snapshots")
+            assert (status, set(made)) == (201, {"version", "head", "bytes", "created_at"})
+            assert (made["version"], made["head"]) == (3, cid_text(events[2].cid))
+            journals["person"].append(events[3:])
+            shard = shards.of("person", "p-1")
+            assert await shard.until_version("p-1", 6, soon())
+            without = [(await api("GET", f"{ADA}?version={version}"))[2]["state"] for version in range(1, 7)]
+            assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": [made]}
+            assert (await shard.aggregates(status=None, since=None, until=None, after=None, limit=9))[0][
+                0
+            ].snapshot_version == 3
+            assert (await api("DELETE", ADA + "/snapshots/4"))[0] == 404
+            assert (await api("DELETE", ADA + "/snapshots/3"))[::2] == (204, b"")
+            assert (await api("GET", ADA + "/snapshots"))[2] == {"snapshots": []}
+            assert [(await api("GET", f"{ADA}?version={v}"))[2]["state"] for v in range(1, 7)] == without
+            assert (await api("POST", "/v1/aggregates/person/p-2/snapshots"))[0] == 404
+            assert (await api("GET", "/v1/aggregates/person/p-2/snapshots"))[0] == 404
+    assert [entry.status for entry in audit.entries] == [None, 201, None, 404, None, 204, None, 404]
+
+
+async def test_a_kept_state_is_folded_on_and_one_of_another_chain_or_release_is_passed_over():
+    events = chain("p-1", 4)
+    async with reading(person=events) as (shards, _):
+        shard = shards.of("person", "p-1")
+        await shard.keep_snapshot("p-1")
+        store = shard._store  # type: ignore[attr-defined]
+        ((key, value),) = store.range(b"n", b"o")
+        moved = key[:-8] + (2).to_bytes(8, "big")  # its head is that of version 4: it is not of this chain
+        personal = {b"w" + moved[1:]: store.get(b"w" + key[1:])}
+        store.apply({moved: value, **personal})
+        assert (await shard.state("p-1", version=3)).state["name"] == "Ada 3"
+        good = value[:8] + events[1].cid + value[44:]
+        store.apply({moved: good, **personal})
+        assert (await shard.state("p-1", version=2)).state["name"] == "Ada 4"  # the state that was put there
+        store.apply({moved: (REGISTRY["person"].state_version + 1).to_bytes(8, "big") + good[8:], **personal})
+        assert (await shard.state("p-1", version=2)).state["name"] == "Ada 2"
+
+
+async def test_statistics_are_by_kind_and_partition():
+    events = [*chain("p-1", 3), *chain("p-2", 2)]
+    async with reading(person=events, document=[]) as (shards, _), serving(StatsRoutes(shards).routes()) as api:
+        status, _, body = await api("GET", "/v1/stats")
+        assert status == 200
+        size = sum(len(event.value) for event in events)
+        assert (body["total"]["events"], body["total"]["aggregates"], body["total"]["bytes"]) == (5, 2, size)
+        assert body["kinds"]["person"] == body["total"]
+        (person,) = [part for part in body["partitions"] if part["kind"] == "person"]
+        assert (person["partition"], person["events"], person["latency"]["max_s"] > 0) == (0, 5, True)
+        assert person["events_per_second"] == 5 / 60
+        assert (len(body["partitions"]), body["missing"]) == (2, [])
+
+
+async def test_a_partition_that_cannot_answer_is_missing():
+    async with reading(person=[]) as (shards, _), serving(StatsRoutes(shards).routes()) as api:
+        await shards.of("person", "p-1")._leave("gone")  # type: ignore[attr-defined]
+        _, _, body = await api("GET", "/v1/stats")
+        assert [(part["kind"], part["partition"]) for part in body["missing"]] == [("person", 0)]
+
+
+async def test_schemas_are_served():
+    async with serving(schema_routes()) as api:
+        names = (await api("GET", "/v1/schemas"))[2]["schemas"]
+        assert "urn:annals:schema:person:PersonRegistered:1" in names
+        for name in names[:3]:
+            status, headers, schema = await api("GET", f"/v1/schemas/{name}")
+            assert (status, headers["content-type"]) == (200, "application/schema+json; charset=utf-8")
+            assert schema["$id"] == name
+        assert (await api("GET", "/v1/schemas/urn:annals:schema:person:Nothing:1"))[0] == 404

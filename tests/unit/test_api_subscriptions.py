@@ -1,0 +1,149 @@
+"""The routes of subscriptions: statuses, ETags and problems, over an administration in memory."""
+
+import json
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing.administration import (
+    Refused,
+    definition_of,
+    etag_of,
+    put,
+    require_etag,
+    with_status,
+)
+from annals.agents.publishing.ports import Kept
+from annals.workers.api.routes.subscriptions import SubscriptionRoutes
+from annals.workers.publishing.service import Answered
+from api_serving import Audit, serving
+
+PATH = "/v1/subscriptions/billing"
+HEADERS = {"content-type": "application/json"}
+
+
+class Administration:
+    """Administers by the project's own rules, without brokers."""
+
+    def __init__(self) -> None:
+        self.kept: dict[str, Kept] = {}
+        self.failure: Exception | None = None
+
+    async def all(self):
+        return [self._answered(kept) for _, kept in sorted(self.kept.items())]
+
+    async def get(self, name):
+        return self._answered(self._there(name))
+
+    async def put(self, name, body, if_match=None):
+        if self.failure is not None:
+            raise self.failure
+        definition = definition_of(name, body, REGISTRY)
+        kept = self.kept.get(name)
+        require_etag(kept, if_match)
+        made = put(kept, definition, {"person": [0]}, {"person": [3]}, has_topic=True)
+        return self._write(name, made.record)._replace(is_new=made.is_new)
+
+    async def pause(self, name):
+        return self._write(name, with_status(self._there(name).record, "paused"))
+
+    async def resume(self, name):
+        return self._write(name, with_status(self._there(name).record, "active"))
+
+    async def delete(self, name, if_match=None):
+        kept = self._there(name)
+        if if_match is not None:
+            require_etag(kept, if_match)
+        del self.kept[name]
+
+    def _there(self, name):
+        if name not in self.kept:
+            raise Refused(404, "not_found", f"there is no subscription {name!r}")
+        return self.kept[name]
+
+    def _write(self, name, record):
+        self.kept[name] = Kept(record, 1 + max((kept.offset for kept in self.kept.values()), default=-1))
+        return self._answered(self.kept[name])
+
+    def _answered(self, kept):
+        definition = kept.record.definition
+        return Answered(
+            {"name": definition.name, "status": definition.status, "start": definition.start}, etag_of(kept)
+        )
+
+
+@pytest.fixture
+async def api():
+    administration, audit = Administration(), Audit()
+    async with serving(SubscriptionRoutes(administration).routes(), audit=audit) as api:
+        api.administration, api.audit = administration, audit  # type: ignore[attr-defined]
+        yield api
+
+
+def body(**members):
+    return {"data": json.dumps(members), "headers": HEADERS}
+
+
+async def test_a_subscription_from_put_to_delete(api):
+    status, headers, made = await api("PUT", PATH, **body(name="billing", kinds=["person"]))
+    assert (status, headers["etag"], made["start"]) == (201, '"0"', "beginning")
+    status, _, problem = await api("PUT", PATH, **body(name="billing"))
+    assert (status, problem["code"]) == (412, "etag_missing")
+    changed = body(name="billing", types=["PersonRegistered"])
+    status, headers, _ = await api("PUT", PATH, **changed | {"headers": HEADERS | {"if-match": '"0"'}})
+    assert (status, headers["etag"]) == (200, '"1"')
+    status, _, problem = await api("PUT", PATH, **changed | {"headers": HEADERS | {"if-match": '"0"'}})
+    assert (status, problem["code"]) == (412, "etag_differs")
+    moved = body(name="billing", start="now") | {"headers": HEADERS | {"if-match": '"1"'}}
+    status, _, problem = await api("PUT", PATH, **moved)
+    assert (status, problem["code"]) == (409, "start_is_past")
+
+    status, headers, found = await api("GET", PATH)
+    assert (status, headers["etag"], found["name"]) == (200, '"1"', "billing")
+    assert (await api("GET", "/v1/subscriptions"))[2] == {"subscriptions": [found], "next": None}
+    assert (await api("POST", f"{PATH}/pause"))[2]["status"] == "paused"
+    status, headers, found = await api("POST", f"{PATH}/resume")
+    assert (status, headers["etag"], found["status"]) == (200, '"3"', "active")
+    assert (await api("DELETE", PATH))[0] == 204
+    for method, path in (("GET", PATH), ("DELETE", PATH), ("POST", f"{PATH}/pause"), ("POST", f"{PATH}/resume")):
+        status, _, problem = await api(method, path)
+        assert (status, problem["code"]) == (404, "not_found")
+    assert len(api.audit.entries) >= 7
+
+
+@pytest.mark.parametrize(
+    ("members", "path"),
+    [
+        ({"name": "another"}, "name"),
+        ({"colour": "red"}, "colour"),
+        ({"kinds": ["ship"]}, "kinds[0]"),
+        ({"delivery": "acknowledged"}, "delivery"),
+    ],
+)
+async def test_a_member_that_offends_is_named(api, members, path):
+    status, _, problem = await api("PUT", PATH, **body(**members))
+    assert (status, [error["path"] for error in problem["errors"]]) == (422, [path])
+
+
+@pytest.mark.parametrize("sent", ["no JSON", "[]", ""])
+async def test_a_body_that_is_no_object_is_refused(api, sent):
+    status, _, problem = await api("PUT", PATH, data=sent, headers=HEADERS)
+    assert (status, problem["code"]) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("failure", "answer"),
+    [
+        (
+            Refused(403, "topic_not_permitted", "the worker may not create subscribers.billing"),
+            (403, "topic_not_permitted"),
+        ),
+        (Refused(503, "not_ready", "the change may not have been made"), (503, "not_ready")),
+        (KafkaConnectionError("no broker"), (503, "not_ready")),
+    ],
+)
+async def test_what_the_brokers_refuse_is_answered(api, failure, answer):
+    api.administration.failure = failure
+    status, _, problem = await api("PUT", PATH, **body(name="billing"))
+    assert (status, problem["code"]) == answer

@@ -1,0 +1,197 @@
+"""A publisher on a log in memory: each event that counts once and in order, through the death of its process."""
+
+import orjson
+import pytest
+
+from annals.schemas.cid import cid_text
+from annals.schemas.progress import LIVE, Progress
+from chained import chain
+from publishing import World, eventually, shown
+
+
+async def test_a_subscription_from_the_beginning_gets_every_event_once():
+    world = World("all")
+    ada = chain("p-1", 6)
+    world.journal.records.clear()
+    world.journal.append([*ada[:3], ada[0]])  # the fourth is void
+    await world.subscribe("all")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "all", 3))
+        world.journal.append(ada[3:])
+        await eventually(lambda: has(world, "all", 6))
+    assert await world.cids("all") == shown(ada)
+    key, value, headers = (await world.received("all"))[1]
+    assert (key, orjson.loads(value)) == (b"p-1", {"name": "Ada 2"})
+    assert headers["content-type"] == b"application/json"
+    assert headers["ce_previous"].decode() == cid_text(ada[0].cid)
+    assert headers["ce_type"] == b"annals.person.PersonRenamed.v1"
+    assert "ce_previous" not in (await world.received("all"))[0][2]
+
+
+async def has(world, name, count):
+    return len(await world.cids(name)) >= count
+
+
+@pytest.mark.parametrize("is_carried_out", [False, True])
+async def test_whatever_the_step_at_which_its_process_dies_nothing_is_lost_or_doubled(is_carried_out, monkeypatch):
+    """Killed at each request in turn, catch-up and hand-over included; the next process goes on."""
+    monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 2)
+    monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 2)
+    step = 0
+    while await killed_at(step, is_carried_out=is_carried_out):
+        step += 1
+    assert step > 20
+
+
+async def killed_at(step, *, is_carried_out):
+    """Kill the process at a request; return whether it had come so far."""
+    world = World("old", "new")
+    events = chain("p-1", 4)
+    more = chain("p-1", 3, events[-1])
+    last = chain("p-2", 1)
+    world.journal.append(events)
+    await world.subscribe("old")
+
+    async def both_have(count):
+        return await has(world, "old", count) and await has(world, "new", count)
+
+    async def is_over():
+        return world.network.died.is_set() or await both_have(7)
+
+    async with world.shard() as shard:
+        async with world.publisher(shard):
+            await eventually(lambda: has(world, "old", 4))
+            await world.subscribe("new", 0)
+            world.network.left, world.network.is_carried_out = step, is_carried_out
+            world.journal.append(more)
+            await eventually(is_over)
+        has_died = world.network.died.is_set()
+        world.network = type(world.network)()
+        async with world.publisher(shard):
+            await eventually(lambda: both_have(7))
+            world.journal.append(last)
+            await eventually(lambda: both_have(8))
+    for name in ("old", "new"):
+        assert await world.cids(name) == shown([*events, *more, *last]), (step, name)
+    return has_died
+
+
+async def test_a_paused_subscription_goes_on_where_it_stopped():
+    world = World("one", "other")
+    events = chain("p-1", 9)
+    world.journal.append(events[:3])
+    await world.subscribe("one")
+    await world.subscribe("other")
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: has(world, "one", 3))
+        await eventually(lambda: has(world, "other", 3))
+        world.subscriptions.set("one", definition={"status": "paused"})
+
+        async def is_out():
+            return "one" in publisher._roster.own
+
+        await eventually(is_out)
+        world.journal.append(events[3:6])
+        await eventually(lambda: has(world, "other", 6))
+        assert len(await world.cids("one")) == 3
+        world.subscriptions.set("one", definition={"status": "active"})
+        await eventually(lambda: has(world, "one", 6))
+        world.journal.append(events[6:])
+        await eventually(lambda: has(world, "one", 9))
+    assert await world.cids("one") == shown(events)
+
+
+async def test_a_change_holds_from_its_position():
+    world = World("one")
+    events = chain("p-1", 6)
+    world.journal.append(events)
+    await world.write_progress("one", Progress(0, None, 1))
+    from annals.schemas.subscription import Definition, Former
+
+    former = Former(Definition("one", types=["PersonRegistered"]), {"person": [4]})
+    world.subscriptions.set("one", former=[former])
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "one", 2))
+    assert await world.cids("one") == shown(events[4:])
+
+
+async def test_an_expression_that_fails_does_not_match_and_is_counted():
+    world = World("one")
+    world.journal.append([*chain("p-1", 1, data={"name": "Ada"}), *chain("p-2", 1, data={"x": 1})])
+    await world.subscribe("one", filters=[{"cel": "data.name.startsWith('A')"}])
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: reached(publisher, 2))
+        await eventually(lambda: has(world, "one", 1))
+    assert len(await world.cids("one")) == 1
+    assert world.counts.failures == {"one": 1}
+
+
+async def reached(publisher, position):
+    return publisher.position >= position
+
+
+async def test_an_expression_over_its_budget_pauses_its_subscription_and_no_other():
+    nested = "data.l.all(a, data.l.all(b, data.l.all(c, data.l.all(d, a + b + c + d >= 0))))"
+    world = World("one", "other")
+    events = [*chain("p-1", 1), *chain("p-2", 1, data={"l": list(range(40))}), *chain("p-3", 1)]
+    world.journal.append(events)
+    await world.subscribe("one", filters=[{"any": [{"cel": nested}, {"exact": {"subject": "p-1"}}]}])
+    await world.subscribe("other")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "other", 3))
+
+        async def is_paused():
+            return "one" in world.subscriptions.paused
+
+        await eventually(is_paused)
+    assert "budget" in world.subscriptions.paused["one"]
+    assert await world.cids("one") == shown(events[:1])
+
+
+async def test_nothing_is_written_before_somebody_subscribes():
+    world = World("one")
+    world.journal.append(chain("p-1", 3))
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+
+        async def is_idle():
+            return publisher.reason == "there are no subscriptions"
+
+        await eventually(is_idle)
+        assert publisher._writer is None
+        assert publisher.problem is None
+        await world.subscribe("one")
+        await eventually(lambda: has(world, "one", 3))
+
+
+async def test_progress_of_another_journal_stops_the_publisher():
+    world = World("one")
+    world.journal.append(chain("p-1", 3))
+    await world.subscribe("one")
+    await world.write_progress(LIVE, Progress(2, b"\x01\x71\x1e\x20" + bytes(32)))
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+
+        async def is_stopped():
+            return publisher.phase == "stopped"
+
+        await eventually(is_stopped)
+        assert "another journal" in publisher.reason
+        assert publisher.problem == f"person-0 is not published: {publisher.reason}"
+    await world.write_progress(LIVE, Progress(20))
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(is_stopped)
+        assert "ends at 3" in publisher.reason
+
+
+async def test_a_topic_that_is_gone_pauses_its_subscription_and_no_other(monkeypatch):
+    monkeypatch.setattr("annals.workers.publishing.log.TOPIC_WITHIN_S", 0.05)
+    world = World("other")
+    world.journal.append(chain("p-1", 3))
+    await world.subscribe("gone")
+    await world.subscribe("other")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "other", 3))
+
+        async def is_paused():
+            return "gone" in world.subscriptions.paused
+
+        await eventually(is_paused)

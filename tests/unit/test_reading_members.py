@@ -1,0 +1,100 @@
+"""What the members of the group that reads tell one another, over releases and from strangers."""
+
+import json
+from typing import NamedTuple
+
+import pytest
+
+from annals.agents.reading.ports import Member
+from annals.workers.kafka.group.assignor import BalancedAssignor
+from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told
+
+TOPICS = ["t.events.person"]
+
+
+class Cluster:
+    def partitions_for_topic(self, topic: str) -> set[int]:
+        return {0, 1, 2}
+
+
+class Subscribed(NamedTuple):
+    subscription: list[str]
+    user_data: bytes
+
+
+def subscribed(url: str | None, *, publishes: bool = True, **projections: int) -> Subscribed:
+    assignor = ReadingAssignor.of_one_reader(
+        Told(url=url, publishes=publishes, projections=projections), GroupMembers()
+    )
+    return Subscribed(TOPICS, assignor.metadata(TOPICS).user_data)
+
+
+def roll_of(name: str, members: dict[str, Subscribed]) -> GroupMembers:
+    """What a member knows after an assignment by one of them."""
+    known = GroupMembers()
+    assigned = ReadingAssignor.assign(Cluster(), members)[name]
+    ReadingAssignor.of_one_reader(Told(), known).on_assignment(assigned)
+    return known
+
+
+def test_every_member_knows_all_and_who_has_which_partition() -> None:
+    members = {"a": subscribed("http://a:1", people=2), "b": subscribed("http://b:2"), "c": subscribed(None)}
+    known = roll_of("b", members)
+    assert known.me == Member("b", "http://b:2", {"person": [1]}, {})
+    assert [(member.id, member.url, member.projections) for member in known.all()] == [
+        ("a", "http://a:1", {"people": 2}),
+        ("b", "http://b:2", {}),
+        ("c", None, {}),
+    ]
+    owner = known.owner("person", 0)
+    assert owner is not None
+    assert owner.id == "a"
+    assert known.owner("person", 3) is None
+    assert known.owner("lamp", 0) is None
+
+
+def test_before_an_assignment_nobody_is_known() -> None:
+    known = GroupMembers()
+    assert (known.me, list(known.all()), known.owner("person", 0), known.differing()) == (None, [], None, [])
+
+
+def test_a_member_keeps_its_partitions_as_in_the_write_path() -> None:
+    told = json.loads(subscribed("http://a:1").user_data)
+    kept = Subscribed(TOPICS, json.dumps({**told, "owned": {TOPICS[0]: [2]}}).encode())
+    assigned = ReadingAssignor.assign(Cluster(), {"a": subscribed("http://z:1"), "b": kept, "c": subscribed(None)})
+    assert assigned["b"].assignment == [(TOPICS[0], [2])]
+    assert ReadingAssignor.name != BalancedAssignor.name
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"[]", b'{"url": 3}', b'{"url": "file:///etc/passwd"}'])
+def test_what_a_stranger_tells_is_no_address(data: bytes) -> None:
+    known = roll_of("a", {"a": subscribed("http://a:1"), "b": Subscribed(TOPICS, data)})
+    assert [(member.id, member.url) for member in known.all()] == [("a", "http://a:1"), ("b", None)]
+
+
+def test_what_a_later_release_adds_is_ignored() -> None:
+    told = json.loads(subscribed("http://b:2").user_data)
+    later = Subscribed(TOPICS, json.dumps({**told, "version": 9, "zone": "eu"}).encode())
+    known = GroupMembers()
+    assigned = ReadingAssignor.assign(Cluster(), {"a": later})["a"]
+    known.assigned(json.dumps({**json.loads(assigned.user_data), "zones": []}).encode())
+    assert known.me == Member("a", "http://b:2", {"person": [0, 1, 2]}, {})
+    known.assigned(b"no JSON")
+    assert known.me is None
+
+
+def test_who_publishes_otherwise_is_named() -> None:
+    members = {"a": subscribed("http://a:1"), "b": subscribed("http://b:2", publishes=False)}
+    (here,), (there,) = roll_of("a", members).differing(), roll_of("b", members).differing()
+    assert here.startswith("ANNALS_PUBLISH is 1 here and 0 at http://b:2: ")
+    assert there.startswith("ANNALS_PUBLISH is 0 here and 1 at http://a:1: ")
+    alike = {"a": subscribed("http://a:1"), "b": subscribed("http://b:2")}
+    assert roll_of("a", alike).differing() == []
+
+
+def test_each_assignment_tells_the_members_own_id() -> None:
+    joined: list[str] = []
+    known = GroupMembers()
+    known.on_joined = joined.append
+    known.assigned(ReadingAssignor.assign(Cluster(), {"a": subscribed(None)})["a"].user_data)
+    assert joined == ["a"]

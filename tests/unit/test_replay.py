@@ -1,0 +1,341 @@
+"""A replay without Kafka: which events it hands on, in which order, how far it has come, and what it refuses."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+import pytest
+
+from annals.schemas.chain import seal
+from annals.schemas.cid import cid_text
+from annals.schemas.journal_reader import GapError
+from annals.topics.names import TopicNames
+from annals.topics.wire import encode_headers
+from annals.workers.audit.chains import JournalId
+from annals.workers.cli.replay import MomentType, PositionsType, ReplayTopicType, replay
+from annals.workers.replay import targets
+from annals.workers.replay.pace import Pace
+from annals.workers.replay.partition import PartitionReplay
+from annals.workers.replay.plan import HandlerFailedError, Plan, ReplayError, Selection, Step, Target
+from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
+from annals.workers.replay.targets import HandlerSink, LineSink, NoSink, load_handler
+from annals.workers.settings import Settings
+from chained import RECORDED_AT, Sealed, chain
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
+
+    from annals.workers.kafka.protocol.record_batches import Record
+
+PERSON = JournalId("person", "events.person", 0, 1)
+EVERYTHING = Selection(("person",))
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(targets, "FIRST_WAIT_S", 0.0)
+
+
+def as_records(events: list[Sealed]) -> list[Record]:
+    return [(offset, each.key, each.value, encode_headers(each.headers)) for offset, each in enumerate(events)]
+
+
+class Replayed:
+    """A partition that was replayed: its steps, and their sum."""
+
+    def __init__(
+        self,
+        events: list[Sealed],
+        sink: Any = None,
+        selection: Selection = EVERYTHING,
+        position: int = 0,
+        place: JournalId = PERSON,
+    ) -> None:
+        self.steps: list[Step] = []
+        self.error: Exception | None = None
+
+        async def fetched() -> AsyncIterator[list[Record]]:
+            yield as_records(events)
+
+        one = PartitionReplay(place, position, selection, sink or LineSink(), Pace(None), self.steps.append)
+        try:
+            asyncio.run(one.run(fetched(), len(events)))
+        except (GapError, HandlerFailedError, RuntimeError) as error:
+            self.error = error
+
+    def total(self, name: str) -> int:
+        return sum(getattr(step, name) for step in self.steps)
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for step in self.steps for line in step.lines.splitlines()]
+
+    @property
+    def offsets(self) -> list[int]:
+        return [line["offset"] for line in self.lines]
+
+
+def handler(handle: Callable[[dict[str, Any]], Any], retries: int = 0) -> HandlerSink:
+    return HandlerSink(handle, retries)
+
+
+def test_what_counts_is_handed_on_in_order_and_the_rest_is_counted() -> None:
+    first, second, third = chain("p-1", 3)
+    foreign = first.but(value=b"no event")
+    done = Replayed([first, second, second, foreign, third])
+    assert done.offsets == [0, 1, 4]
+    assert [line["cid"] for line in done.lines] == [cid_text(each.cid) for each in (first, second, third)]
+    assert [done.total(name) for name in ("events", "void", "foreign", "passed_over")] == [3, 1, 1, 0]
+    assert done.steps[-1].next_offset == 5
+
+
+def test_a_gap_stops_it_with_the_place_named_and_the_position_before_it() -> None:
+    first, second, _, fourth, fifth = chain("p-1", 5)
+    done = Replayed([first, second, fourth, fifth])
+    assert "events.person-0 offset 2 has version 4" in str(done.error)
+    assert done.offsets == [0, 1]
+    assert done.steps[-1].next_offset == 2
+
+
+def test_a_gap_before_the_position_stops_it_too() -> None:
+    first, _, third = chain("p-1", 3)
+    done = Replayed([first, third, *chain("p-2", 2)], position=2)
+    assert isinstance(done.error, GapError)
+    assert done.offsets == []
+
+
+def test_from_a_position_it_hands_on_what_comes_after_it() -> None:
+    done = Replayed(chain("p-1", 4), position=2)
+    assert done.offsets == [2, 3]
+    assert done.total("events") == 2
+
+
+@pytest.mark.parametrize(
+    ("selection", "offsets"),
+    [
+        (EVERYTHING._replace(types=("PersonRenamed",)), [0, 1, 2]),
+        (EVERYTHING._replace(types=("PersonRegistered",)), []),
+        (EVERYTHING._replace(aggregate_id="p-2"), [2]),
+        (EVERYTHING._replace(since=RECORDED_AT), [0, 1, 2]),
+        (EVERYTHING._replace(until=RECORDED_AT), []),
+        (EVERYTHING._replace(since="2026-11-21T09:30:00.123457Z"), []),
+        (EVERYTHING._replace(until="2026-11-21T09:30:00.123457Z"), [0, 1, 2]),
+    ],
+)
+def test_only_what_is_asked_for_is_handed_on(selection: Selection, offsets: list[int]) -> None:
+    done = Replayed([*chain("p-1", 2), *chain("p-2", 1)], selection=selection)
+    assert done.offsets == offsets
+    assert done.steps[-1].next_offset == 3
+
+
+def test_a_gap_of_another_aggregate_does_not_stop_a_replay_of_one() -> None:
+    first, _, third = chain("p-1", 3)
+    done = Replayed([first, third, *chain("p-2", 1)], selection=EVERYTHING._replace(aggregate_id="p-2"))
+    assert (done.error, done.offsets) == (None, [2])
+
+
+def test_a_handler_that_fails_is_asked_again_and_each_failure_counts() -> None:
+    asked: list[int] = []
+
+    async def fails_twice_on_the_second(event: dict[str, Any]) -> None:
+        asked.append(event["version"])
+        if event["version"] == 2 and asked.count(2) < 3:
+            raise ConnectionError("away")
+
+    done = Replayed(chain("p-1", 3), handler(fails_twice_on_the_second, retries=2))
+    assert asked == [1, 2, 2, 2, 3]
+    assert (done.error, done.total("failures"), done.total("events")) == (None, 2, 3)
+
+
+def test_a_handler_that_fails_for_good_stops_it_at_the_event_that_is_named() -> None:
+    def fails(event: dict[str, Any]) -> None:
+        if event["version"] == 2:
+            raise ValueError("never")
+
+    events = chain("p-1", 3)
+    done = Replayed(events, handler(fails, retries=1))
+    assert "failed 2 times on person 'p-1' version 2" in str(done.error)
+    assert cid_text(events[1].cid) in str(done.error)
+    assert "partition 0 offset 1" in str(done.error)
+    assert "ValueError: never" in str(done.error)
+    assert (done.total("failures"), done.total("events"), done.steps[-1].next_offset) == (2, 1, 1)
+
+
+def test_a_handler_gets_an_event_in_its_newest_version() -> None:
+    at = ("agent", "a-1", 1, None, "ModelConfigured", 1, RECORDED_AT, "c-1", "c", None, None)
+    block, cid = seal(*at, {"model": "anthropic/claude"})
+    seen: list[dict[str, Any]] = []
+    done = Replayed([Sealed(b"a-1", block, [], 1, cid)], handler(seen.append), place=PERSON._replace(kind="agent"))
+    assert done.total("events") == 1
+    assert seen == [
+        {
+            "kind": "agent",
+            "aggregate_id": "a-1",
+            "version": 1,
+            "previous": None,
+            "type": "ModelConfigured",
+            "schema_version": 2,
+            "recorded_at": RECORDED_AT,
+            "command_id": "c-1",
+            "correlation_id": "c",
+            "causation_id": None,
+            "actor": None,
+            "data": {"provider": "anthropic", "model": "claude"},
+            "cid": cid_text(cid),
+            "partition": 0,
+            "offset": 0,
+        }
+    ]
+
+
+class Unsettled(NoSink):
+    """Has records on their way when it fails."""
+
+    is_settled = False  # type: ignore[assignment]
+
+    async def take(self, event: Any, partition: int) -> targets.Taken:
+        if event.offset == 2:
+            raise RuntimeError("refused")
+        return targets.Taken()
+
+
+def test_what_may_not_have_arrived_is_not_told_as_done() -> None:
+    done = Replayed(chain("p-1", 3), Unsettled())
+    assert isinstance(done.error, RuntimeError)
+    assert done.steps == []
+
+
+def test_a_pace_hands_out_even_moments() -> None:
+    now, waited = [10.0], []
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+        now[0] += seconds
+
+    async def five() -> None:
+        pace = Pace(4.0, lambda: now[0], sleep)
+        for _ in range(5):
+            await pace.wait()
+
+    asyncio.run(five())
+    assert waited == [0.25] * 4
+
+
+@pytest.mark.parametrize(
+    "topic",
+    [
+        "commands.person",
+        "events.person",
+        "outcomes.person",
+        "subscribers.x",
+        "replays.",
+        "replays.commands.person",
+        "replays.X",
+        "replays.x\n",
+        "xreplays.x",
+        "x",
+        "",
+    ],
+)
+def test_no_other_topic_than_one_of_replays_is_written_to(topic: str) -> None:
+    with pytest.raises(click.BadParameter, match=r"replays\.NAME only"):
+        ReplayTopicType().convert(topic, None, None)
+
+
+def test_no_target_is_a_topic_of_commands() -> None:
+    assert ReplayTopicType().convert("replays.billing", None, None) == "billing"
+    assert TopicNames("t.").replays("billing") == "t.replays.billing"
+    for name in ("commands.person", "../commands.person", "", "a.b"):
+        with pytest.raises(ValueError, match="name"):
+            TopicNames().replays(name)
+    assert set(Target._fields) == {"handler", "topic", "file"}
+
+
+def test_positions_and_moments_that_are_none_are_refused() -> None:
+    assert PositionsType().convert('{"person": [3, null]}', None, None) == {"person": [3, None]}
+    for wrong in ("[]", '{"person": [-1]}', '{"parson": [1]}', '{"person": ["1"]}', "{"):
+        with pytest.raises(click.BadParameter):
+            PositionsType().convert(wrong, None, None)
+    assert MomentType().convert("2026-11-21T10:30:00+01:00", None, None) == "2026-11-21T09:30:00.000000Z"
+    for wrong in ("2026-11-21", "2026-11-21T10:30:00", "yesterday", "2016-12-31T23:59:60Z"):
+        with pytest.raises(click.BadParameter):
+            MomentType().convert(wrong, None, None)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["--handler", "x", "--file", "y"],
+        ["--file", "y", "--aggregate", "person"],
+        ["--file", "y", "--aggregate", "parson/p-1"],
+        ["--file", "y", "--aggregate", "person/p-1", "--kind", "person"],
+    ],
+)
+def test_what_cannot_be_asked_is_a_usage_error(words: list[str]) -> None:
+    with pytest.raises(click.UsageError):
+        replay.main(words, standalone_mode=False)
+
+
+class Ledger:
+    """A handler that is made anew by each process."""
+
+    def handle(self, event: dict[str, Any]) -> None:
+        raise NotImplementedError
+
+
+def test_handlers_are_entry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [
+        importlib.metadata.EntryPoint("ledger", f"{__name__}:Ledger", targets.GROUP),
+        importlib.metadata.EntryPoint("function", "json:dumps", targets.GROUP),
+        importlib.metadata.EntryPoint("number", "json:__name__", targets.GROUP),
+        importlib.metadata.EntryPoint("gone", "json:gone", targets.GROUP),
+    ]
+    monkeypatch.setattr(targets, "entry_points", lambda group: points if group == targets.GROUP else [])
+    assert load_handler("ledger").__name__ == "handle"
+    assert load_handler("function") is json.dumps
+    for name, said in (("nobody", "are function, gone, ledger, number"), ("number", "no handler"), ("gone", "loaded")):
+        with pytest.raises(ReplayError, match=said):
+            load_handler(name)
+
+
+def plan(file: Path, **changes: Any) -> dict[str, Any]:
+    return asked_for(Settings(), Plan(EVERYTHING._replace(**changes), Target(file=str(file))))
+
+
+def test_positions_are_kept_and_only_for_the_same_replay(tmp_path: Path) -> None:
+    file = tmp_path / "state"
+    kept = PositionFile(file, plan(tmp_path / "lines"))
+    assert kept.load() is None
+    kept.save({"person": [3, None]}, 120)
+    found = PositionFile(file, plan(tmp_path / "lines")).load()
+    assert found is not None
+    assert (found.positions, found.length) == ({"person": [3, None]}, 120)
+    with pytest.raises(ReplayError, match=r"another replay \(types differ\)"):
+        PositionFile(file, plan(tmp_path / "lines", types=("PersonRenamed",))).load()
+    file.write_text("{}")
+    with pytest.raises(ReplayError, match="no positions"):
+        kept.load()
+
+
+def test_a_file_is_cut_to_what_was_recorded_and_never_written_over(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    with LineFile(file, None) as lines:
+        lines.append(b"one\n")
+        assert lines.settled() == 4
+        lines.append(b"half of tw")
+        with pytest.raises(ReplayError, match="another replay writes"):
+            LineFile(file, 4)
+    with LineFile(file, 4) as lines:
+        lines.append(b"two\n")
+    assert file.read_bytes() == b"one\ntwo\n"
+    with pytest.raises(ReplayError, match="has something in it"):
+        LineFile(file, None)
+    with pytest.raises(ReplayError, match="has 8 bytes and had 9"):
+        LineFile(file, 9)
+    assert file.read_bytes() == b"one\ntwo\n"

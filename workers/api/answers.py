@@ -1,0 +1,112 @@
+"""Answers on their way out: conditional, compressed, in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from annals.schemas.dag_json import encode
+from annals.workers.api.problems import PROBLEM_JSON, Problem
+from annals.workers.api.routing import Answer
+
+if TYPE_CHECKING:
+    from annals.workers.api.routing import Call
+
+LEAST_COMPRESSED: Final = 1_400  # what fits into one packet is not made smaller
+COMPRESSED_AT_ONCE: Final = 64 << 10  # more is compressed by a thread
+LEVEL: Final = 4
+SLOWEST_S: Final = 30.0  # for a piece of a stream, of which 64 KiB wait for a caller besides
+REQUEST_ID: Final = "x-request-id"
+_logger: Final = structlog.get_logger(__name__)
+
+
+def json_answer(value: Any, *, status: int = 200, etag: str | None = None, **headers: str) -> Answer:
+    """Return a struct or JSON types as an answer."""
+    body = msgspec.json.encode(value) if isinstance(value, msgspec.Struct) else encode(value)
+    return Answer(body, status, etag=etag, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+
+def problem_response(problem: Problem, request_id: str) -> web.Response:
+    """Return a problem as a response."""
+    response = web.Response(
+        body=problem.body(request_id),
+        status=problem.status,
+        headers={**problem.headers, "content-type": PROBLEM_JSON, REQUEST_ID: request_id, "cache-control": "no-store"},
+    )
+    if problem.is_last:
+        response.force_close()
+    return response
+
+
+async def respond(request: web.BaseRequest, call: Call, answer: Answer) -> web.StreamResponse:
+    """Send an answer, or `304` where the caller has it."""
+    headers = {"cache-control": "no-cache", **answer.headers, REQUEST_ID: call.request_id}
+    if answer.etag is not None:
+        headers["etag"] = f'"{answer.etag}"'
+        if answer.status == 200 and _has(request.headers.get("if-none-match", ""), answer.etag):
+            return web.Response(status=304, headers=headers)
+    if not isinstance(answer.body, bytes):
+        return await _streamed(request, answer, headers)
+    body = answer.body
+    if len(body) >= LEAST_COMPRESSED:
+        headers["vary"] = "accept-encoding"
+        if _takes_gzip(request.headers.get("accept-encoding", "")):
+            body = await _compressed(body)
+            headers["content-encoding"] = "gzip"
+    if body or answer.status != 204:
+        headers["content-type"] = answer.content_type
+    return web.Response(body=body, status=answer.status, headers=headers)
+
+
+async def _streamed(request: web.BaseRequest, answer: Answer, headers: dict[str, str]) -> web.StreamResponse:
+    assert not isinstance(answer.body, bytes)  # noqa: S101 - the caller has looked
+    response = web.StreamResponse(status=answer.status, headers={**headers, "content-type": answer.content_type})
+    await response.prepare(request)
+    if request.method == "HEAD":
+        return response
+    try:
+        async with aclosing(answer.body) as parts:
+            async for part in parts:
+                async with asyncio.timeout(SLOWEST_S):
+                    await response.write(part)
+        await response.write_eof()
+    except ConnectionError:
+        pass  # the caller has gone
+    except TimeoutError:
+        _logger.info("a caller was too slow for a stream", request_id=headers[REQUEST_ID])
+        _abort(request)
+    except Exception:
+        _logger.exception("a stream broke off", request_id=headers[REQUEST_ID])
+        _abort(request)
+    return response
+
+
+def _abort(request: web.BaseRequest) -> None:
+    if request.transport is not None:
+        request.transport.abort()
+
+
+async def _compressed(body: bytes) -> bytes:
+    if len(body) < COMPRESSED_AT_ONCE:
+        return gzip.compress(body, LEVEL, mtime=0)
+    return await asyncio.to_thread(gzip.compress, body, LEVEL, mtime=0)
+
+
+def _has(header: str, etag: str) -> bool:
+    """Whether `If-None-Match` names an ETag; compared weakly, as RFC 9110 says for it."""
+    names = {name.strip().removeprefix("W/").strip('"') for name in header.split(",")}
+    return etag in names or "*" in names
+
+
+def _takes_gzip(header: str) -> bool:
+    for entry in header.lower().split(","):
+        coding, _, weight = entry.partition(";")
+        if coding.strip() in {"gzip", "*"}:
+            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
+    return False

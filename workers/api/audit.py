@@ -1,0 +1,30 @@
+"""The record of administrative calls: who asked for what, when, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from msgspec import Struct
+
+
+class AuditEntry(Struct, frozen=True):
+    """One record. There are two of a call: before it is done, `status` null, and after it."""
+
+    request_id: str
+    principal: str
+    method: str
+    path: str
+    at: str
+    status: int | None
+    code: str | None
+
+
+class AuditLog(Protocol):
+    """Keeps entries durably."""
+
+    async def write(self, entry: AuditEntry) -> None:
+        """Return when the entry is kept.
+
+        Raises:
+            NotReadyError: it cannot be kept now.
+        """

@@ -1,0 +1,128 @@
+"""Who asks, and whether the caller may: authenticators in their order, the first that knows the caller decides."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+from annals.workers.api.problems import FORBIDDEN, UNAUTHORIZED, Problem
+from annals.workers.api.routing import Principal, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from aiohttp.web import BaseRequest
+
+    from annals.workers.api.routing import Route
+
+ANYBODY: Final = Principal("anonymous", frozenset({Scope.ADMIN.value}))
+BEARER: Final = "bearer"
+CHALLENGE: Final = 'Bearer realm="annals"'
+
+
+class Authenticator(Protocol):
+    """Says who makes a request."""
+
+    async def principal(self, request: BaseRequest, read_body: Callable[[], Awaitable[bytes]]) -> Principal | None:
+        """Return who it is; None: this one cannot tell, the next is asked.
+
+        Raises:
+            Problem: the request is refused.
+        """
+
+
+class Tokens(Protocol):
+    """Knows bearer tokens."""
+
+    def find(self, token: str) -> Principal | None:
+        """Return whose token this is; None: it is none of these, or not valid now."""
+
+
+class BearerAuthenticator:
+    """Knows the caller by `Authorization: Bearer <token>`."""
+
+    def __init__(self, sources: Sequence[Tokens]) -> None:
+        """Take what knows tokens."""
+        self._sources = sources
+
+    async def principal(self, request: BaseRequest, read_body: Callable[[], Awaitable[bytes]]) -> Principal | None:
+        """Return whose token was sent; None: none was."""
+        del read_body
+        given = request.headers.getall("authorization", [])
+        if not given:
+            return None
+        scheme, _, token = given[0].partition(" ")
+        if len(given) == 1 and scheme.lower() == BEARER:
+            for source in self._sources:
+                found = source.find(token.strip())
+                if found is not None:
+                    return found
+        raise unauthorized("the token is not known, or not valid now", 'error="invalid_token"')
+
+
+class LoopbackAuthenticator:
+    """Takes anybody, as long as no web page of another site can be the one that asks (DNS rebinding, CSRF)."""
+
+    async def principal(self, request: BaseRequest, read_body: Callable[[], Awaitable[bytes]]) -> Principal | None:
+        """Return anybody.
+
+        Raises:
+            Problem: `Host`, `Origin` or `Sec-Fetch-Site` say that it comes from another site.
+        """
+        del read_body
+        check_same_site(request.headers)
+        return ANYBODY
+
+
+def check_same_site(headers: Mapping[str, str]) -> None:
+    """Refuse what a browser sends for a page of another site.
+
+    Raises:
+        Problem: it does.
+    """
+    host = headers.get("host", "")
+    if not is_loopback(_host_of(f"//{host}")):
+        raise Problem(403, FORBIDDEN, "without authentication `Host` must be a loopback name or address")
+    origin = headers.get("origin")
+    if origin is not None and origin.lower() not in {f"http://{host}".lower(), f"https://{host}".lower()}:
+        raise Problem(403, FORBIDDEN, "without authentication no `Origin` but its own is answered")
+    if headers.get("sec-fetch-site", "").lower() in {"cross-site", "same-site"}:
+        raise Problem(403, FORBIDDEN, "without authentication no request of another site is answered")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a name or an address leads to this machine alone, whatever a resolver says."""
+    name = host.lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def unauthorized(detail: str, error: str = "") -> Problem:
+    """Return the problem of who is not known."""
+    challenge = f"{CHALLENGE}, {error}" if error else CHALLENGE
+    return Problem(401, UNAUTHORIZED, detail, headers={"www-authenticate": challenge})
+
+
+def check_scope(principal: Principal, route: Route, values: Mapping[str, str]) -> None:
+    """Refuse who may not do this.
+
+    Raises:
+        Problem: the principal lacks the scope.
+    """
+    if route.scope is None:
+        return
+    scope = f"{Scope.ACKS}:{values.get('name', '')}" if route.scope is Scope.ACKS else route.scope.value
+    if not principal.may(scope):
+        raise Problem(403, FORBIDDEN, f"this needs the scope {scope}", headers={})
+
+
+def _host_of(address: str) -> str:
+    try:
+        return urlsplit(address).hostname or ""
+    except ValueError:
+        return ""

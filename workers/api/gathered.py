@@ -1,0 +1,100 @@
+"""What answers over all partitions have in common: what they rest on, what is missing, and what they wait for.
+
+Routes of rows and questions use it as those of events do: `expect: list[Expectation] = []` among the parameters,
+`until_expected` before the shards are asked, and `gathered_json` around what they answered.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from annals.agents.reading.gathering.cursors import BadCursorError, CursorTooLongError
+from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expected, until_folded
+from annals.agents.reading.gathering.gather import Lag, PartitionReason
+from annals.schemas.dag_json import encode
+from annals.workers.api.problems import InvalidMember, Problem, all_invalid, invalid, timed_out
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from annals.agents.reading.gathering.all_shards import AllShards
+    from annals.agents.reading.gathering.expecting import ExpectedAt
+    from annals.workers.api.routing import Call
+
+BAD_CURSOR: Final = "bad_cursor"
+GATHER_S: Final = 5.0  # after which a partition that has not answered is missing
+EXPECT_WAIT_S: Final = 10.0
+MOST_EXPECTED: Final = 20
+
+Expectation = Annotated[
+    str, Meta(description="`<kind>/<id>@<version>`: an event that must be folded before it is answered (`wait`).")
+]
+
+
+class Gathering(Struct, frozen=True):
+    """What an answer over partitions rests on. `positions`: by kind, null for a partition that is missing.
+
+    `stale`: partitions that are behind; `lag`: how far the others are behind the journal.
+    """
+
+    positions: dict[str, list[int | None]]
+    missing: list[PartitionReason]
+    stale: list[PartitionReason]
+    lag: Lag
+
+
+@contextmanager
+def bad_cursors_refused() -> Iterator[None]:
+    """Make a problem of a cursor that is none."""
+    try:
+        yield
+    except BadCursorError as error:
+        raise Problem(400, BAD_CURSOR, str(error)) from None
+    except CursorTooLongError as error:
+        raise invalid("kind", str(error)) from None
+
+
+async def until_expected(
+    shards: AllShards, expected: Sequence[str], wait_s: float | None, call: Call
+) -> list[ExpectedAt]:
+    """Wait until what `expect` names is folded by its owners, and return where the journal has it.
+
+    Raises:
+        Problem: one of them is of no such form, or did not come in time.
+    """
+    if len(expected) > MOST_EXPECTED:
+        raise invalid("expect", f"at most {MOST_EXPECTED} events are waited for")
+    parsed, errors = [], []
+    for text in expected:
+        try:
+            parsed.append(parse_expected(text, shards.kinds))
+        except ValueError as error:
+            errors.append(InvalidMember("expect", str(error)))
+    if errors:
+        raise all_invalid(errors)
+    wait_s = EXPECT_WAIT_S if wait_s is None else wait_s
+    try:
+        return await until_folded(shards, parsed, call.started + wait_s)
+    except NotFoldedError as error:
+        position = {"kind": error.kind, "partition": error.partition, "offset": error.offset}
+        raise timed_out(f"{error} ({wait_s:g} s)", position=position) from None
+
+
+def gathered_json(
+    name: bytes,
+    items: Iterable[bytes],
+    positions: Mapping[str, Sequence[int | None]],
+    missing: Sequence[PartitionReason],
+    stale: Sequence[PartitionReason],
+    lag: Lag,
+    **members: Any,
+) -> bytes:
+    """Return an answer: items that are JSON already, under a name, and what they rest on."""
+    rest = {"positions": positions, "missing": missing, "stale": stale, "lag": lag}
+    own = encode(members)[1:-1]
+    parts = [b'"%b":[%b]' % (name, b",".join(items)), own, msgspec.json.encode(rest)[1:-1]]
+    return b"{%b}" % b",".join(part for part in parts if part)

@@ -1,0 +1,110 @@
+"""`ANNALS_API_JWKS_FILE`: JSON Web Tokens, checked by the public keys of a file."""
+
+from __future__ import annotations
+
+import json
+import time
+from base64 import urlsafe_b64decode
+from typing import TYPE_CHECKING, Any, Final
+
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet, OctKey
+
+from annals.schemas.values.ids import id_problem
+from annals.workers.api.routing import Principal
+from annals.workers.api.tokens import SCOPE
+from annals.workers.api.watched import WatchedFile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+# Signatures by a private key alone: `none` proves nothing, and with HS* whoever has the public key could sign.
+ALGORITHMS: Final = (
+    "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
+)  # fmt: skip
+LEEWAY_S: Final = 30  # that two machines' clocks may differ
+LONGEST: Final = 8 << 10
+UNNAMED: Final = "unnamed"
+
+
+class JwksFile:
+    """Knows tokens that one of a file's keys has signed; the file is read again within seconds of a change."""
+
+    def __init__(self, path: Path, issuer: str | None, audience: str | None) -> None:
+        """Read the file. issuer, audience: what a token's `iss` and `aud` must say; None: anything.
+
+        Raises:
+            SettingsError: it cannot be used.
+        """
+        self._file = WatchedFile("ANNALS_API_JWKS_FILE", path, parse)
+        claims: dict[str, Any] = {"exp": {"essential": True}}
+        if issuer is not None:
+            claims["iss"] = {"essential": True, "value": issuer}
+        if audience is not None:
+            claims["aud"] = {"essential": True, "value": audience}
+        self._claims = jwt.JWTClaimsRegistry(now=_now, leeway=LEEWAY_S, **claims)
+
+    def find(self, token: str) -> Principal | None:
+        """Return who a token speaks of; None: it is none, or does not hold now."""
+        if token.count(".") != 2 or len(token) > LONGEST:
+            return None
+        for keys in _candidates(self._file.value, token):
+            try:
+                claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
+                self._claims.validate(claims)
+            except (JoseError, ValueError, TypeError):
+                continue
+            return _principal(claims)
+        return None
+
+
+def parse(text: str) -> KeySet:
+    """Return the keys of a JSON Web Key Set.
+
+    Raises:
+        ValueError: it is none, or has a key that is a secret.
+    """
+    try:
+        document = json.loads(text)
+        keys = KeySet.import_key_set(document)
+    except (JoseError, ValueError, KeyError, TypeError, AttributeError):
+        raise ValueError('it is no JSON Web Key Set: {"keys": [ … ]} with at least one key') from None
+    if any(isinstance(key, OctKey) or key.is_private for key in keys):
+        raise ValueError("it has a secret or a private key: only public keys belong into it")
+    return keys
+
+
+def _candidates(keys: KeySet, token: str) -> list[KeySet]:
+    """Return the keys to try: those of the set by its `kid`; a token that names none may be by any of them."""
+    try:
+        has_kid = "kid" in jwt_header(token)
+    except ValueError:
+        return []
+    return [keys] if has_kid else [KeySet([key]) for key in keys]
+
+
+def jwt_header(token: str) -> Mapping[str, Any]:
+    """Return what a token says of itself, unproved; ValueError if that cannot be read."""
+    part = token.partition(".")[0]
+    header = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    if not isinstance(header, dict):
+        raise ValueError("no object")  # noqa: TRY004 - one error for all that is wrong
+    return header
+
+
+def _principal(claims: Mapping[str, Any]) -> Principal:
+    scope = claims.get("scope", "")
+    words = scope.split() if isinstance(scope, str) else scope if isinstance(scope, list) else []
+    scopes = frozenset(word for word in words if isinstance(word, str) and SCOPE.fullmatch(word))
+    name, actor = claims.get("sub"), claims.get("actor")
+    is_name = isinstance(name, str) and id_problem(name) is None
+    is_actor = isinstance(actor, str) and id_problem(actor) is None
+    if actor is not None and not is_actor:
+        scopes = frozenset()  # whoever it is, nothing may be done in a name that cannot be written down
+    return Principal(str(name) if is_name else UNNAMED, scopes, str(actor) if is_actor else None)
+
+
+def _now() -> int:
+    return int(time.time())  # noqa: TID251 - seconds since 1970, as tokens have them

@@ -1,0 +1,70 @@
+"""The topic `audit`: administrative calls, kept as long as Kafka is."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from annals.agents.reading.ports import NotReadyError
+from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from annals.workers.api.audit import AuditEntry
+
+WITHIN_S: Final = 10.0
+PARTITION: Final = 0
+
+
+class KafkaAudit:
+    """Writes entries to the topic (the `AuditLog` port); connects with the first."""
+
+    def __init__(self, options: Mapping[str, Any], topic: str) -> None:
+        """Take aiokafka client options and the topic."""
+        self._options = options
+        self._topic = topic
+        self._producer: AIOKafkaProducer | None = None
+        self._connecting = asyncio.Lock()
+
+    async def write(self, entry: AuditEntry) -> None:
+        """Return when all in-sync replicas have the entry.
+
+        Raises:
+            NotReadyError: the topic is missing, or the brokers do not say that they have it.
+        """
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                producer = await self._connected()
+                await producer.send_and_wait(
+                    self._topic, msgspec.json.encode(entry), entry.request_id.encode(), partition=PARTITION
+                )
+        except (MissingTopicError, KafkaError, TimeoutError) as error:
+            reason = str(error) or "the brokers do not answer"
+            raise NotReadyError(f"administrative calls cannot be recorded in {self._topic}: {reason}") from error
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._producer is not None:
+            await self._producer.stop()
+
+    async def _connected(self) -> AIOKafkaProducer:
+        async with self._connecting:
+            if self._producer is None:
+                await self._check_topic()
+                producer = AIOKafkaProducer(**self._options, acks="all", enable_idempotence=True)
+                await producer.start()
+                self._producer = producer
+            return self._producer
+
+    async def _check_topic(self) -> None:
+        """Raise where the topic is missing: a producer would wait for it, or create it with other settings."""
+        client = await connect(self._options, [])
+        try:
+            partitions_of(client, self._topic)
+        finally:
+            await client.close()

@@ -1,0 +1,174 @@
+"""One worker asks another for a partition that is there: both sides of `POST /peer/v1/shards`.
+
+A question is JSON and its reply msgpack (`annals.agents.reading.gathering.questions`). Whoever is asked answers by its
+own shards alone. A reply is read up to a size and until a deadline; what is no answer to the question is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import aiohttp
+import msgspec
+
+from annals.agents.reading.gathering.all_shards import NotHereError
+from annals.agents.reading.gathering.questions import (
+    FAILURES,
+    NOT_HERE,
+    Asked,
+    Reply,
+    UnreadableReplyError,
+    read_answer,
+    reply_to,
+)
+from annals.agents.reading.ports import NotReadyError
+from annals.workers.api.forwarding import HEADER, Caller
+from annals.workers.api.problems import FORBIDDEN, Problem, invalid
+from annals.workers.api.routing import CALL, JSON, Answer, NoParameters, Route, Scope
+
+if TYPE_CHECKING:
+    from annals.agents.reading.found import ShardStatus
+    from annals.agents.reading.gathering.questions import Question
+    from annals.agents.reading.ports import Member, Reading
+    from annals.workers.api.forwarding import Forwarding
+    from annals.workers.api.routing import Call
+
+PATH: Final = "/peer/v1/shards"
+CONTENT_TYPE: Final = "application/msgpack"
+REPLY_BYTES: Final = 32 << 20  # a page is cut at 8 MiB, and one event is at most 4
+CONNECT_S: Final = 2.0
+LONGEST_S: Final = 60.0
+ON_THE_WAY_S: Final = 0.5  # how long before the asker's deadline an answer is sent, at most
+OWN: Final = Caller("annals", (Scope.READ.value,))  # what a worker asks for itself
+OK: Final = 200
+REFUSED: Final = 403
+MISDIRECTED: Final = 421
+
+
+class HttpPeers:
+    """Asks other workers over HTTP (the `Peers` port), in the name of who asks this one."""
+
+    def __init__(self, forwarding: Forwarding) -> None:
+        """Take how requests are signed."""
+        self._forwarding = forwarding
+        self._session: aiohttp.ClientSession | None = None
+        self._is_closed = False
+
+    async def close(self) -> None:
+        """Close all connections; nobody is asked any more."""
+        session, self._session, self._is_closed = self._session, None, True
+        if session is not None:
+            await session.close()
+
+    async def ask(
+        self, member: Member, kind: str, partition: int, question: Question, deadline: float
+    ) -> tuple[ShardStatus, Any]:
+        """Return where the shard of another worker stood, and its answer.
+
+        Raises:
+            NotHereError: it does not have the partition, or is not the member that it was taken for.
+            NotReadyError: it may not be asked, does not answer in time, or what it answers cannot be read.
+        """
+        name = f"{kind}-{partition}: worker {member.id!r}"
+        call = CALL.get(None)
+        if call is not None and call.principal.is_forwarded:
+            raise NotReadyError(f"{name} has it, and a question is passed on once")
+        refusal = "this worker ends" if self._is_closed else self._forwarding.refusal(member.url)
+        if refusal is not None:
+            raise NotReadyError(f"{name} cannot be asked: {refusal}")
+        within_s = min(LONGEST_S, deadline - asyncio.get_running_loop().time())
+        if within_s <= 0:
+            raise NotReadyError(f"{name} was not asked: there was no time left")
+        asked = Asked(kind, partition, question, within_s)
+        try:
+            status, body = await self._post(member, msgspec.json.encode(asked), within_s)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            why = "in time" if isinstance(error, TimeoutError) else f"({type(error).__name__})"
+            raise NotReadyError(f"{name} does not answer {why}") from error
+        if status == MISDIRECTED:
+            raise NotHereError(f"{name} is another one by now")
+        if status == REFUSED:
+            raise NotReadyError(f"{name} refuses to answer: are its peer key and its clock the same?")
+        if status != OK:
+            raise NotReadyError(f"{name} answers with status {status}")
+        return _answer(name, asked, body)
+
+    async def _post(self, member: Member, body: bytes, within_s: float) -> tuple[int, bytes]:
+        url = (member.url or "").rstrip("/") + PATH
+        signed = self._forwarding.sign("POST", urlsplit(url).path, body, member.id, _caller())
+        headers = {"content-type": JSON, "accept-encoding": "identity", HEADER: signed}
+        timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
+        async with self._connected().post(
+            url, data=body, headers=headers, timeout=timeout, allow_redirects=False
+        ) as response:
+            read = bytearray()
+            async for chunk in response.content.iter_any():
+                read += chunk
+                if len(read) > REPLY_BYTES:
+                    raise ValueError("the reply is too large")
+            return response.status, bytes(read)
+
+    def _connected(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=64),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,  # a small reply could unpack to any size
+                trust_env=False,
+            )
+        return self._session
+
+
+def _answer(name: str, asked: Asked, body: bytes) -> tuple[ShardStatus, Any]:
+    try:
+        reply = msgspec.msgpack.decode(body, type=Reply)
+        if reply.failure == NOT_HERE:
+            raise NotHereError(f"{name} does not have it (any more)")
+        if reply.failure is not None:
+            raise FAILURES.get(reply.failure, NotReadyError)(reply.message)
+        answer = read_answer(asked, reply)
+    except (UnreadableReplyError, msgspec.MsgspecError, RecursionError) as error:
+        raise NotReadyError(f"{name} gives an answer that cannot be read: {error}") from error
+    if reply.status is None:
+        raise NotReadyError(f"{name} gives an answer without its position")
+    return reply.status, answer
+
+
+def _caller() -> Caller:
+    call = CALL.get(None)
+    if call is None:
+        return OWN
+    return Caller(call.principal.name, tuple(sorted(call.principal.scopes)))
+
+
+def peer_routes(reading: Reading) -> tuple[Route, ...]:
+    """Return the route by which other workers ask for the shards that are here."""
+
+    async def answer(call: Call) -> Answer:
+        if not call.principal.is_forwarded:
+            raise Problem(403, FORBIDDEN, f"this is for workers of the group, which send the header {HEADER}")
+        try:
+            asked = msgspec.json.decode(call.body, type=Asked)
+        except msgspec.MsgspecError as error:
+            raise invalid("", f"this is no question to a shard: {error}") from None
+        within_s = max(0.0, min(LONGEST_S, asked.within_s) - ON_THE_WAY_S)
+        deadline = asyncio.get_running_loop().time() + within_s
+        body = await reply_to(reading.shard(asked.kind, asked.partition), asked, deadline)
+        return Answer(body, content_type=CONTENT_TYPE)
+
+    return (
+        Route(
+            "POST",
+            PATH,
+            Scope.READ,
+            "A question of another worker to a shard that is here.",
+            NoParameters,
+            None,
+            answer,
+            body=Asked,
+            is_stream=True,  # it has the asker's deadline
+            is_described=False,
+        ),
+    )

@@ -1,0 +1,159 @@
+"""One aggregate: its state, now or as it was, and its events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import quote, urlencode
+
+from msgspec import Struct, field
+
+from annals.schemas.cid import cid_text
+from annals.schemas.dag_json import encode
+from annals.workers.api.car import CAR, car_of
+from annals.workers.api.parameters import Id, Kind, Limit, Moment, Version, Wait
+from annals.workers.api.problems import InvalidMember, all_invalid, not_found, not_ready, timed_out
+from annals.workers.api.routing import Answer, Route, Scope
+from annals.workers.api.shapes import AggregateState, Events, found_event_json
+
+if TYPE_CHECKING:
+    from annals.agents.reading.found import FoundState
+    from annals.agents.reading.ports import ReadingShard, Shards
+    from annals.workers.api.routing import Call
+
+EXPECT_WAIT_S: Final = 10.0
+PAGE: Final = 100
+
+
+class StateParameters(Struct, frozen=True):
+    """Parameters of a state."""
+
+    kind: Kind
+    id: Id
+    version: Version | None = None
+    at: Moment | None = None
+    expect_at_least: Version | None = None
+    wait: Wait | None = None
+
+
+class HistoryParameters(Struct, frozen=True):
+    """Parameters of an aggregate's events."""
+
+    kind: Kind
+    id: Id
+    first: Version | None = field(name="from", default=None)
+    last: Version | None = field(name="to", default=None)
+    order: Literal["asc", "desc"] = "asc"
+    limit: Limit = PAGE
+
+
+class AggregateRoutes:
+    """Routes of one aggregate."""
+
+    def __init__(self, shards: Shards) -> None:
+        """Take the reading shards."""
+        self._shards = shards
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return them."""
+        path = "/v1/aggregates/{kind}/{id}"
+        return (
+            Route(
+                "GET", path, Scope.READ, "An aggregate now, or as it was.", StateParameters, AggregateState, self.state
+            ),
+            Route(
+                "GET",
+                f"{path}/events",
+                Scope.READ,
+                "An aggregate's events; as a CARv1 of their blocks with `Accept: application/vnd.ipld.car`.",
+                HistoryParameters,
+                Events,
+                self.events,
+                content_types=(CAR,),
+            ),
+        )
+
+    async def state(self, call: Call) -> Answer:
+        """Answer a state."""
+        asked: StateParameters = call.parameters
+        if asked.version is not None and asked.at is not None:
+            message = "version and at exclude one another"
+            raise all_invalid([InvalidMember("version", message), InvalidMember("at", message)])
+        shard = self._shards.of(asked.kind, asked.id)
+        await _until(shard, asked, call)
+        found = await shard.state(asked.id, version=asked.version, at=asked.at)
+        if found is None:
+            raise absent(shard, f"there is no {asked.kind} of this id, version or time")
+        return Answer(encode(_document(found)), etag=cid_text(found.head))
+
+    async def events(self, call: Call) -> Answer:
+        """Answer a page of events, or a CAR."""
+        asked: HistoryParameters = call.parameters
+        shard = self._shards.of(asked.kind, asked.id)
+        if accepts_car(call.headers.get("accept", "")):
+            return await self._car(shard, asked)
+        is_down = asked.order == "desc"
+        found = await shard.history(
+            asked.id, first=asked.first or 1, last=asked.last, descending=is_down, limit=asked.limit + 1
+        )
+        if not found and await shard.offset_of(asked.id, 1) is None:
+            raise absent(shard, f"there is no {asked.kind} of this id")
+        page = found[: asked.limit]
+        following = _next(asked, found[asked.limit].event["version"]) if len(found) > asked.limit else None
+        body = b'{"events":[%b],"next":%b}' % (b",".join(map(found_event_json, page)), encode(following))
+        return Answer(body, headers={"vary": "accept"})
+
+    async def _car(self, shard: ReadingShard, asked: HistoryParameters) -> Answer:
+        first, last = asked.first or 1, asked.last
+        newest = await shard.history(asked.id, first=first, last=last, descending=True, limit=1)
+        if not newest:
+            raise absent(shard, f"there is no event of a {asked.kind} of this id between these versions")
+        root = newest[0]
+        body = car_of(shard, asked.id, first, root)
+        return Answer(body, content_type=CAR, etag=f"{cid_text(root.cid)}.{first}.car", headers={"vary": "accept"})
+
+
+async def _until(shard: ReadingShard, asked: StateParameters, call: Call) -> None:
+    if asked.expect_at_least is None:
+        return
+    wait_s = EXPECT_WAIT_S if asked.wait is None else asked.wait
+    if not await shard.until_version(asked.id, asked.expect_at_least, call.started + wait_s):
+        status = shard.status()
+        position = {"partition": status.partition, "offset": status.offset}
+        raise timed_out(f"version {asked.expect_at_least} did not come within {wait_s:g} s", position=position)
+
+
+def absent(shard: ReadingShard, detail: str) -> Exception:
+    """Return 404, or 503 while the shard has not read what there was when it was opened."""
+    return not_found(detail) if shard.status().reached else not_ready(f"{shard.kind}-{shard.partition} is being read")
+
+
+def accepts_car(header: str) -> bool:
+    """Whether a CAR is asked for by name."""
+    return any(entry.partition(";")[0].strip().lower() == CAR for entry in header.split(","))
+
+
+def aggregate_path(kind: str, aggregate_id: str) -> str:
+    """Return the path of an aggregate, whatever characters its id has."""
+    return f"/v1/aggregates/{quote(kind, safe='')}/{quote(aggregate_id, safe='')}"
+
+
+def _next(asked: HistoryParameters, version: int) -> str:
+    query: dict[str, Any] = {"order": asked.order, "limit": asked.limit}
+    if asked.order == "asc":
+        query |= {"from": version} | ({} if asked.last is None else {"to": asked.last})
+    else:
+        query |= {"to": version} | ({} if asked.first is None else {"from": asked.first})
+    return f"{aggregate_path(asked.kind, asked.id)}/events?{urlencode(query)}"
+
+
+def _document(found: FoundState) -> dict[str, Any]:
+    return {
+        "kind": found.kind,
+        "aggregate_id": found.aggregate_id,
+        "version": found.version,
+        "head": cid_text(found.head),
+        "status": found.status,
+        "recorded_at": found.recorded_at,
+        "state": found.state,
+        "position": {"partition": found.position.partition, "offset": found.position.offset},
+    }

@@ -1,0 +1,209 @@
+"""Events of all partitions: pages behind a cursor, a stream of server-sent events, and one event by its CID."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, Literal
+from urllib.parse import urlencode
+
+from msgspec import Struct
+
+from annals.agents.reading.found import EventFilter
+from annals.agents.reading.gathering.cursors import CursorTooLongError, begin, decode, encode
+from annals.agents.reading.gathering.events import follow, read_events
+from annals.agents.reading.gathering.gather import gather
+from annals.schemas.cid import parse_cid
+from annals.schemas.values.moments import recorded_at
+from annals.workers.api.gathered import (
+    GATHER_S,
+    Expectation,
+    Gathering,
+    bad_cursors_refused,
+    gathered_json,
+    until_expected,
+)
+from annals.workers.api.parameters import Id, Kind, Limit, Moment, Wait
+from annals.workers.api.problems import invalid, not_found, not_ready
+from annals.workers.api.routing import CALL, Answer, Route, Scope
+from annals.workers.api.shapes import Event, found_event_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from annals.agents.reading.gathering.all_shards import AllShards
+    from annals.agents.reading.gathering.cursors import Cursor
+    from annals.workers.api.routing import Call
+
+PAGE: Final = 100
+CURSOR_WAIT_S: Final = 2.0
+EVENT_STREAM: Final = "text/event-stream"
+LAST_EVENT_ID: Final = "last-event-id"
+RETRY: Final = b"retry: 1000\n\n"  # what a browser waits before it asks again
+
+
+class EventsParameters(Struct, frozen=True):
+    """Which events are wanted, and where the page begins."""
+
+    kind: Kind | None = None
+    type: Id | None = None
+    correlation_id: Id | None = None
+    causation_id: Id | None = None
+    command_id: Id | None = None
+    actor: Id | None = None
+    since: Moment | None = None
+    until: Moment | None = None
+    order: Literal["asc", "desc"] = "asc"
+    limit: Limit = PAGE
+    cursor: str | None = None
+    wait: Wait | None = None
+    expect: list[Expectation] = []
+    follow: Literal["1"] | None = None
+
+
+class EventParameters(Struct, frozen=True):
+    """Which event is wanted."""
+
+    cid: str
+
+
+class EventsGathered(Gathering, frozen=True):
+    """A page of events. `next`: path and query of the next page, null: all partitions answered and had no more.
+
+    `cursor`: goes on behind this page at any later time.
+    """
+
+    events: list[Event]
+    next: str | None
+    cursor: str
+
+
+class EventRoutes:
+    """Routes of events over all partitions."""
+
+    def __init__(self, shards: AllShards) -> None:
+        """Take the reading shards."""
+        self._shards = shards
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return them."""
+        return (
+            Route(
+                "GET",
+                "/v1/events",
+                Scope.READ,
+                "Events by type, correlation and so on; with `follow=1` a stream of server-sent events.",
+                EventsParameters,
+                EventsGathered,
+                self.events,
+                content_types=(EVENT_STREAM,),
+            ),
+            Route("GET", "/v1/events/{cid}", Scope.READ, "The event of a CID.", EventParameters, Event, self.event),
+        )
+
+    async def events(self, call: Call) -> Answer:
+        """Answer a page of events, or a stream of them."""
+        asked: EventsParameters = call.parameters
+        kinds = self._shards.kinds if asked.kind is None else (asked.kind,)
+        text = asked.cursor
+        if asked.follow:
+            if asked.order == "desc":
+                raise invalid("order", "a stream goes on as events come: asc")
+            text = call.headers.get(LAST_EVENT_ID) or text
+        await until_expected(self._shards, asked.expect, asked.wait, call)
+        with bad_cursors_refused():
+            cursor = self._cursor(text, kinds, descending=asked.order == "desc")
+            if asked.follow:
+                return await self._stream(call, kinds, cursor, is_new=text is None)
+            wait_s = CURSOR_WAIT_S if asked.wait is None else asked.wait
+            page = await read_events(
+                self._shards.of_kinds(kinds), wanted(asked), cursor, asked.limit, wait_s, _now() + wait_s + GATHER_S
+            )
+            behind = encode(page.cursor)
+        following = None if page.is_end else _path(asked, behind)
+        body = gathered_json(
+            b"events", map(found_event_json, page.events), page.positions, page.missing, page.stale, page.lag,
+            next=following, cursor=behind,
+        )  # fmt: skip
+        return Answer(body)
+
+    async def event(self, call: Call) -> Answer:
+        """Answer one event."""
+        text = call.parameters.cid
+        try:
+            cid = parse_cid(text)
+        except ValueError as error:
+            raise not_found(f"there is no event of this CID: {error}") from None
+        found = await gather(
+            self._shards.all(),
+            lambda shard: shard.by_cid(cid),
+            _now() + GATHER_S,
+            is_enough=lambda event: event is not None,
+        )
+        event = next((answer for answer in found.answers.values() if answer is not None), None)
+        if event is not None:
+            return Answer(found_event_json(event), etag=text)
+        unsure = [*found.missing, *found.stale]
+        if unsure:
+            first = unsure[0]
+            raise not_ready(f"the event may be in {first.kind}-{first.partition}: {first.reason}")
+        raise not_found("there is no event of this CID")
+
+    def _cursor(self, text: str | None, kinds: tuple[str, ...], *, descending: bool) -> Cursor:
+        partitions = self._shards.partitions(kinds)
+        if text is None:
+            return begin(partitions, descending=descending)
+        return decode(text, partitions, descending=descending)
+
+    async def _stream(self, call: Call, kinds: tuple[str, ...], cursor: Cursor, *, is_new: bool) -> Answer:
+        filtered = wanted(call.parameters)
+        try:
+            encode(cursor)
+        except CursorTooLongError as error:
+            raise invalid("kind", str(error)) from None
+        if not is_new:  # a cursor of a journal that was made anew is refused before the stream begins
+            await read_events(self._shards.of_kinds(kinds), filtered, cursor, 1, 0.0, _now() + GATHER_S)
+        body = self._followed(call, kinds, filtered, cursor)
+        return Answer(body, content_type=EVENT_STREAM, headers={"cache-control": "no-store"})
+
+    async def _followed(
+        self, call: Call, kinds: tuple[str, ...], filtered: EventFilter, cursor: Cursor
+    ) -> AsyncGenerator[bytes, None]:
+        CALL.set(call)  # the stream outlasts its handler, and asks other workers in its caller's name
+        yield RETRY
+        async with aclosing(follow(self._shards.of_kinds(kinds), filtered, cursor)) as followed:
+            async for event, behind in followed:
+                name = encode(behind).encode()
+                if event is None:
+                    yield b"id: %b\n\n" % name
+                else:
+                    yield b"id: %b\nevent: event\ndata: %b\n\n" % (name, found_event_json(event))
+
+
+def wanted(asked: EventsParameters) -> EventFilter:
+    """Return the filter that parameters ask for."""
+    return EventFilter(
+        types=() if asked.type is None else (asked.type,),
+        correlation_id=asked.correlation_id,
+        causation_id=asked.causation_id,
+        command_id=asked.command_id,
+        actor=asked.actor,
+        since=asked.since,
+        until=asked.until,
+    )
+
+
+def _path(asked: EventsParameters, cursor: str) -> str:
+    """Return the path and query of the next page; what was expected is folded by then."""
+    query: dict[str, Any] = {
+        name: getattr(asked, name)
+        for name in ("kind", "type", "correlation_id", "causation_id", "command_id", "actor")
+        if getattr(asked, name) is not None
+    }
+    query |= {name: recorded_at(at) for name in ("since", "until") if (at := getattr(asked, name)) is not None}
+    query |= {"order": asked.order, "limit": asked.limit, "cursor": cursor}
+    return f"/v1/events?{urlencode(query)}"
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,333 @@
+"""Projections: where they stand, their rows, and what an administrator does with them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from urllib.parse import quote, urlencode
+
+import msgspec
+from blake3 import blake3
+from msgspec import Meta, Struct
+
+from annals.agents.reading.gathering.cursors import BadCursorError, open_text, seal_text
+from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expected, until_folded
+from annals.agents.reading.gathering.gather import PartitionReason
+from annals.agents.reading.jobs import TooManyJobsError
+from annals.agents.reading.projection_service import ProjectionStatus
+from annals.agents.reading.versions import TurnRefusedError
+from annals.workers.api.answers import json_answer
+from annals.workers.api.parameters import Limit, Version, Wait
+from annals.workers.api.problems import (
+    InvalidMember,
+    Problem,
+    all_invalid,
+    invalid,
+    not_found,
+    timed_out,
+)
+from annals.workers.api.routing import NoParameters, Route, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from annals.agents.projections.projection import Projection
+    from annals.agents.reading.gathering.all_shards import AllShards
+    from annals.agents.reading.projection_service import ProjectionService
+    from annals.agents.reading.row_answers import Answer as RowsAnswer
+    from annals.agents.reading.row_answers import RowAnswers
+    from annals.workers.api.routing import Answer, Call
+
+PAGE: Final = 100
+EXPECT_WAIT_S: Final = 10.0
+LOOK_S: Final = 0.02
+CHECK_BYTES: Final = 8
+VERSION_IN_USE: Final = "version_in_use"
+NAME: Final = "{projection}"
+PATH: Final = f"/v1/projections/{NAME}"
+
+Expect = Annotated[list[str], Meta(description="`<kind>/<id>@<version>`: not before this event is folded. Repeatable.")]
+Cursor = Annotated[str, Meta(description="Where a page before this one ended.")]
+
+
+class One(Struct, frozen=True):
+    """A projection."""
+
+    projection: str
+
+
+class RebuildParameters(Struct, frozen=True):
+    """Which rows are built anew; without `aggregate` (`<kind>/<id>`): all."""
+
+    projection: str
+    aggregate: str | None = None
+
+
+class DropParameters(Struct, frozen=True):
+    """Which version is dropped."""
+
+    projection: str
+    version: Version
+
+
+class JobParameters(Struct, frozen=True):
+    """A job."""
+
+    id: str
+
+
+class Projections(Struct, frozen=True):
+    """Where all projections stand."""
+
+    projections: list[ProjectionStatus]
+
+
+class Rows(Struct, frozen=True):
+    """Rows, and what they rest on: `kind`, `aggregate_id`, then the columns of the projection."""
+
+    rows: list[dict[str, Any]]
+    next: str | None
+    positions: dict[str, list[int | None]]
+    missing: list[PartitionReason]
+    stale: list[PartitionReason]
+
+
+class JobStatus(Struct, frozen=True):
+    """A piece of work, and what came of it."""
+
+    id: str
+    kind: str
+    subject: str
+    status: str
+    started_at: str
+    result: Any = None
+    error: str | None = None
+
+
+class Expecting:
+    """Read your own writes: asks again until the events that a caller names are in the answer."""
+
+    def __init__(self, shards: AllShards, kinds: Sequence[str]) -> None:
+        """Take all shards and the kinds."""
+        self._shards = shards
+        self._kinds = kinds
+
+    async def __call__(self, call: Call, ask: Callable[[], Awaitable[RowsAnswer]]) -> RowsAnswer:
+        """Return an answer that rests on what is expected.
+
+        Raises:
+            Problem: what is expected cannot be read (400), or did not come in time (504).
+        """
+        asked = call.parameters
+        try:
+            expected = [parse_expected(text, self._kinds) for text in asked.expect]
+        except ValueError as error:
+            raise invalid("expect", str(error)) from None
+        if not expected:
+            return await ask()
+        now = asyncio.get_running_loop().time
+        deadline = now() + (EXPECT_WAIT_S if asked.wait is None else asked.wait)
+        try:
+            offsets = await until_folded(self._shards, expected, deadline)
+        except NotFoldedError as error:
+            position = {"kind": error.kind, "partition": error.partition, "offset": error.offset}
+            raise timed_out(str(error), position=position) from None
+        while True:
+            answer = await ask()
+            behind = [each for each in offsets if not _has(answer, each.kind, each.partition, each.offset)]
+            if not behind:
+                return answer
+            if now() >= deadline:
+                kind, partition, offset = behind[0]
+                position = {"kind": kind, "partition": partition, "offset": answer.positions[kind][partition]}
+                raise timed_out(f"offset {offset} of {kind}-{partition} is not in the rows yet", position=position)
+            await asyncio.sleep(LOOK_S)
+
+
+class ProjectionRoutes:
+    """Routes of projections."""
+
+    def __init__(
+        self,
+        service: ProjectionService,
+        answers: RowAnswers,
+        expecting: Expecting,
+        projections: Mapping[str, Sequence[Projection[Any]]],
+    ) -> None:
+        """Take what is asked, and the projections, whose parameters the route of rows has."""
+        self._service = service
+        self._answers = answers
+        self._expecting = expecting
+        self._projections = projections
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return them."""
+        return (
+            Route(
+                "GET",
+                "/v1/projections",
+                Scope.READ,
+                "Where all projections stand.",
+                NoParameters,
+                Projections,
+                self.list,
+            ),
+            Route("GET", PATH, Scope.READ, "Where a projection stands.", One, ProjectionStatus, self.status),
+            Route(
+                "GET",
+                f"{PATH}/rows",
+                Scope.READ,
+                "Rows of a projection that all given parameters find.",
+                rows_parameters(self._projections),
+                Rows,
+                self.rows,
+                problems=(504,),
+            ),
+            self._job("rebuild", "Build all rows, or those of one aggregate, anew.", RebuildParameters, self.rebuild),
+            self._job("verify", "Compare all rows with a fold of the journal.", One, self.verify),
+            self._done("resume", "Have what failed on an event try it again.", One, self.resume),
+            self._done("turn-back", "Turn to the previous version, within a day.", One, self.turn_back),
+            self._done("drop", "Drop a version that does not answer any more.", DropParameters, self.drop),
+            Route("GET", "/v1/jobs/{id}", Scope.READ, "How a job stands.", JobParameters, JobStatus, self.job),
+        )
+
+    async def list(self, call: Call) -> Answer:
+        """Answer where all stand."""
+        del call
+        return json_answer(Projections(await self._service.list()))
+
+    async def status(self, call: Call) -> Answer:
+        """Answer where one stands."""
+        return json_answer(await self._service.status(self._known(call)))
+
+    async def rows(self, call: Call) -> Answer:
+        """Answer rows."""
+        name, asked = self._known(call), call.parameters
+        given = {each.encode_name: getattr(asked, each.name) for each in msgspec.structs.fields(asked)}
+        columns = {column for versions in self._projections.values() for column in versions[-1].parameters}
+        index = {column: given[column] for column in sorted(columns) if given[column] is not None}
+        allowed = self._projections[name][-1].parameters
+        if wrong := [column for column in index if column not in allowed]:
+            message = f"{name} is not found by this: by {', '.join(allowed)}"
+            raise all_invalid([InvalidMember(column, message) for column in wrong])
+        query = _digest(name, index)
+        after = None if asked.cursor is None else _key_in(asked.cursor, query)
+        answer = await self._expecting(call, lambda: self._answers.rows(name, index, after, asked.limit))
+        following = None
+        if answer.next_key is not None:
+            rest = {**index, "limit": asked.limit, "cursor": seal_text(query + answer.next_key)}
+            following = f"/v1/projections/{quote(name, safe='')}/rows?{urlencode(rest)}"
+        return json_answer(Rows(answer.rows, following, answer.positions, answer.missing, answer.stale))
+
+    async def rebuild(self, call: Call) -> Answer:
+        """Begin to build rows anew."""
+        name, text = self._known(call), call.parameters.aggregate
+        aggregate = None
+        if text is not None:
+            kind, slash, aggregate_id = text.partition("/")
+            if not slash or not aggregate_id or kind not in self._projections[name][-1].wanted:
+                kinds = ", ".join(self._projections[name][-1].wanted)
+                raise invalid("aggregate", f"must be <kind>/<id>, of a kind that {name} has rows of: {kinds}")
+            aggregate = (kind, aggregate_id)
+        return await self._begun(self._service.rebuild(name, aggregate))
+
+    async def verify(self, call: Call) -> Answer:
+        """Begin to compare."""
+        name = self._known(call)
+
+        async def begin() -> Any:
+            return self._service.verify(name)
+
+        return await self._begun(begin())
+
+    async def resume(self, call: Call) -> Answer:
+        """Have what failed go on."""
+        return json_answer(await self._service.resume(self._known(call)))
+
+    async def turn_back(self, call: Call) -> Answer:
+        """Turn to the previous version."""
+        return await self._turned(self._service.turn_back(self._known(call)))
+
+    async def drop(self, call: Call) -> Answer:
+        """Drop a version."""
+        return await self._turned(self._service.drop(self._known(call), call.parameters.version))
+
+    async def job(self, call: Call) -> Answer:
+        """Answer how a job stands."""
+        job = self._service.jobs.get(call.parameters.id)
+        if job is None:
+            raise not_found("this worker has no such job: jobs are known to the worker that runs them")
+        return json_answer(job)
+
+    async def _begun(self, beginning: Awaitable[Any]) -> Answer:
+        try:
+            job = await beginning
+        except TooManyJobsError as error:
+            raise Problem(429, "too_many_requests", str(error), headers={"retry-after": "5"}) from None
+        except LookupError as error:
+            raise not_found(str(error)) from None
+        return json_answer(job, status=202, location=f"/v1/jobs/{job.id}")
+
+    async def _turned(self, turning: Awaitable[ProjectionStatus]) -> Answer:
+        try:
+            return json_answer(await turning)
+        except TurnRefusedError as error:
+            raise Problem(409, VERSION_IN_USE, str(error)) from None
+
+    def _known(self, call: Call) -> str:
+        name: str = call.parameters.projection
+        if name not in self._projections:
+            raise not_found(f"there is no such projection: there are {', '.join(self._projections)}")
+        return name
+
+    def _job(self, verb: str, summary: str, parameters: type[Struct], handler: Any) -> Route:
+        path = f"{PATH}/{verb}"
+        return Route(
+            "POST", path, Scope.ADMIN, summary, parameters, JobStatus, handler, status=202, is_administrative=True
+        )
+
+    def _done(self, verb: str, summary: str, parameters: type[Struct], handler: Any) -> Route:
+        path = f"{PATH}/{verb}"
+        return Route(
+            "POST",
+            path,
+            Scope.ADMIN,
+            summary,
+            parameters,
+            ProjectionStatus,
+            handler,
+            problems=(409,),
+            is_administrative=True,
+        )
+
+
+def rows_parameters(projections: Mapping[str, Sequence[Projection[Any]]]) -> type[Struct]:
+    """Return the parameters of rows: those of all projections; each takes its own."""
+    columns = sorted({column for versions in projections.values() for column in versions[-1].parameters})
+    fields: list[Any] = [("projection", str)]
+    fields += [(column, str | None, None) for column in columns]
+    fields += [("limit", Limit, PAGE), ("cursor", Cursor | None, None)]
+    fields += [("expect", Expect, msgspec.field(default_factory=list)), ("wait", Wait | None, None)]
+    return msgspec.defstruct("RowsParameters", fields, frozen=True, kw_only=True)
+
+
+def _has(answer: RowsAnswer, kind: str, partition: int, offset: int) -> bool:
+    """Whether rows rest on an event; rows that have nothing of its kind have nothing to wait for."""
+    if kind not in answer.positions:
+        return True
+    found = answer.positions[kind][partition]
+    return found is not None and found > offset
+
+
+def _digest(name: str, index: Mapping[str, str]) -> bytes:
+    return blake3(msgspec.json.encode([name, sorted(index.items())])).digest(CHECK_BYTES)
+
+
+def _key_in(cursor: str, query: bytes) -> bytes:
+    try:
+        data = open_text(cursor)
+    except BadCursorError as error:
+        raise Problem(400, "bad_cursor", str(error)) from None
+    if data[:CHECK_BYTES] != query:
+        raise Problem(400, "bad_cursor", "the cursor is of another question")
+    return data[CHECK_BYTES:]

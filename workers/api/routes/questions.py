@@ -1,0 +1,137 @@
+"""The questions of DOMAIN.md, a route each."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+from annals.agents.reading.gathering.gather import PartitionReason
+from annals.schemas.values.moments import recorded_at
+from annals.workers.api.answers import json_answer
+from annals.workers.api.parameters import Id, Moment, Wait
+from annals.workers.api.routes.projections import Expect
+from annals.workers.api.routing import Route, Scope
+
+if TYPE_CHECKING:
+    from annals.agents.reading.row_answers import RowAnswers
+    from annals.workers.api.routes.projections import Expecting
+    from annals.workers.api.routing import Answer, Call
+
+Text = Annotated[str, Meta(min_length=1, max_length=1024)]
+Reference = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}:.{0,256}\Z", description="`kind:id`, as `person:p-1`.")]
+
+
+class Waiting(Struct, frozen=True, kw_only=True):
+    """What every question takes."""
+
+    expect: Expect = []
+    wait: Wait | None = None
+
+
+class People(Waiting, frozen=True):
+    """Who has this e-mail address, verified or not, in any status?"""
+
+    email: Text
+
+
+class Members(Waiting, frozen=True):
+    """Who are an organization's members, with a role if one is given?"""
+
+    organization_id: Id
+    role_id: Text | None = None
+
+
+class Memberships(Waiting, frozen=True):
+    """Where is a person a member?"""
+
+    person_id: Id
+
+
+class Policies(Waiting, frozen=True):
+    """Which policies bind a subject at a time (now), how strictly, and who is exempt?"""
+
+    subject: Reference
+    at: Moment | None = None
+
+
+class Steps(Waiting, frozen=True):
+    """Which workflows have steps that are ready, or overdue?"""
+
+    due: Literal["ready", "overdue"]
+
+
+class Agents(Waiting, frozen=True):
+    """Which active agents with all these capabilities have room?"""
+
+    capability: list[Text] = []
+
+
+class Documents(Waiting, frozen=True):
+    """Which published documents with a tag may somebody read?"""
+
+    tag: Text
+    grantee: Reference
+
+
+class Locations(Waiting, frozen=True):
+    """What lies under a location, at any depth?"""
+
+    under: Id
+
+
+class Organizations(Waiting, frozen=True):
+    """Which active organizations have this name, as a whole and without regard to case?"""
+
+    name: Text
+
+
+PARAMETERS: Final[dict[str, type[Waiting]]] = {
+    "people": People,
+    "members": Members,
+    "memberships": Memberships,
+    "policies": Policies,
+    "steps": Steps,
+    "agents": Agents,
+    "documents": Documents,
+    "locations": Locations,
+    "organizations": Organizations,
+}
+
+
+class Answered(Struct, frozen=True):
+    """The rows that answer, and what they rest on."""
+
+    rows: list[dict[str, Any]]
+    positions: dict[str, list[int | None]]
+    missing: list[PartitionReason]
+    stale: list[PartitionReason]
+
+
+class QuestionRoutes:
+    """Routes of questions."""
+
+    def __init__(self, answers: RowAnswers, expecting: Expecting) -> None:
+        """Take who answers."""
+        self._answers = answers
+        self._expecting = expecting
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return them."""
+        return tuple(self._route(name, parameters) for name, parameters in PARAMETERS.items())
+
+    def _route(self, name: str, parameters: type[Waiting]) -> Route:
+        async def answer(call: Call) -> Answer:
+            given = {key: _plain(value) for key, value in msgspec.structs.asdict(call.parameters).items()}
+            found = await self._expecting(call, lambda: self._answers.ask(name, given))
+            return json_answer(Answered(found.rows, found.positions, found.missing, found.stale))
+
+        summary = (parameters.__doc__ or "").strip()
+        path = f"/v1/questions/{name}"
+        return Route("GET", path, Scope.READ, summary, parameters, Answered, answer, problems=(504,))
+
+
+def _plain(value: Any) -> Any:
+    return recorded_at(value) if isinstance(value, datetime) else value

@@ -1,0 +1,222 @@
+"""Subscriptions: who gets which events on a topic of its own."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from aiokafka.errors import KafkaError
+from msgspec import Struct
+
+from annals.agents.ports import JournalError
+from annals.agents.publishing.administration import Refused
+from annals.schemas.subscription import Definition, Retry, Webhook
+from annals.schemas.wire.strict_json import NotJsonError, parse_strict
+from annals.workers.api.answers import json_answer
+from annals.workers.api.problems import NOT_READY, InvalidMember, Problem, invalid, not_ready
+from annals.workers.api.routing import Answer, NoParameters, Route, Scope
+from annals.workers.kafka.connections import MissingTopicError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Mapping, Sequence
+
+    from annals.workers.api.routing import Call
+
+T = TypeVar("T")
+
+PATH: Final = "/v1/subscriptions/{name}"
+
+
+class One(Struct, frozen=True):
+    """A subscription."""
+
+    name: str
+
+
+class Lag(Struct, frozen=True):
+    """How far a subscription is behind."""
+
+    events: int
+    seconds: float | None
+
+
+class Subscription(Struct, frozen=True):
+    """What is asked for, where it stands, and its topics. reason: why it was paused, if nobody asked for it."""
+
+    name: str
+    kinds: list[str]
+    types: list[str]
+    filters: list[dict[str, Any]]
+    start: Any
+    delivery: str
+    schema_version: Any
+    payload: str
+    key: str
+    ordered: bool
+    max_in_flight: int
+    owner: str | None
+    retry: Retry
+    webhook: Webhook | None
+    status: str
+    reason: str | None
+    positions: dict[str, list[int | None]]
+    lag: Lag
+    topics: list[str]
+
+
+class Subscriptions(Struct, frozen=True):
+    """All subscriptions, by name."""
+
+    subscriptions: list[Subscription]
+    next: str | None = None
+
+
+class Answered(Protocol):
+    """A subscription as it is answered. etag: without quotes; is_new: it was made by this request."""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """Its members."""
+
+    @property
+    def etag(self) -> str:
+        """Its ETag."""
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it was made by this request."""
+
+
+class Administration(Protocol):
+    """Administers subscriptions; each may raise `Refused`."""
+
+    async def all(self) -> Sequence[Answered]:
+        """Return all."""
+
+    async def get(self, name: str) -> Answered:
+        """Return one."""
+
+    async def put(self, name: str, body: Mapping[str, Any], if_match: str | None = None) -> Answered:
+        """Make one or change it."""
+
+    async def pause(self, name: str) -> Answered:
+        """Publish nothing more for one."""
+
+    async def resume(self, name: str) -> Answered:
+        """Go on with one."""
+
+    async def delete(self, name: str, if_match: str | None = None) -> None:
+        """Delete one."""
+
+
+class SubscriptionRoutes:
+    """Routes of subscriptions."""
+
+    def __init__(self, administration: Administration) -> None:
+        """Take who administers them."""
+        self._administration = administration
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return them."""
+        return (
+            Route("GET", "/v1/subscriptions", Scope.READ, "All subscriptions.", NoParameters, Subscriptions, self.list),
+            Route("GET", PATH, Scope.READ, "A subscription, and how far it is.", One, Subscription, self.get),
+            Route(
+                "PUT",
+                PATH,
+                Scope.ADMIN,
+                "Make a subscription, or change the one whose ETag `If-Match` has.",
+                One,
+                Subscription,
+                self.put,
+                body=Definition,
+                other_answers=((201, Subscription),),
+                problems=(409, 412, 422),
+                is_administrative=True,
+            ),
+            Route(
+                "DELETE",
+                PATH,
+                Scope.ADMIN,
+                "Delete a subscription; its topic stays.",
+                One,
+                None,
+                self.delete,
+                status=204,
+                problems=(412,),
+                is_administrative=True,
+            ),
+            self._done("pause", "Publish nothing more for a subscription until it is resumed.", self.pause),
+            self._done("resume", "Go on with a subscription where it stopped.", self.resume),
+        )
+
+    async def list(self, call: Call) -> Answer:
+        """Answer all."""
+        del call
+        found = await _asked(self._administration.all())
+        return json_answer({"subscriptions": [each.body for each in found], "next": None})
+
+    async def get(self, call: Call) -> Answer:
+        """Answer one."""
+        return _answer(await _asked(self._administration.get(call.parameters.name)))
+
+    async def put(self, call: Call) -> Answer:
+        """Make one, or change it."""
+        body, if_match = _read(call.body), call.headers.get("if-match")
+        return _answer(await _asked(self._administration.put(call.parameters.name, body, if_match)))
+
+    async def delete(self, call: Call) -> Answer:
+        """Delete one."""
+        await _asked(self._administration.delete(call.parameters.name, call.headers.get("if-match")))
+        return Answer(b"", 204)
+
+    async def pause(self, call: Call) -> Answer:
+        """Pause one."""
+        return _answer(await _asked(self._administration.pause(call.parameters.name)))
+
+    async def resume(self, call: Call) -> Answer:
+        """Resume one."""
+        return _answer(await _asked(self._administration.resume(call.parameters.name)))
+
+    def _done(self, verb: str, summary: str, handler: Any) -> Route:
+        path = f"{PATH}/{verb}"
+        return Route("POST", path, Scope.ADMIN, summary, One, Subscription, handler, is_administrative=True)
+
+
+def _read(body: bytes) -> dict[str, Any]:
+    """Return what a body says.
+
+    Raises:
+        Problem: it is no JSON object (400), or a member cannot be taken as it was sent (422).
+    """
+    try:
+        value, faults = parse_strict(body)
+    except NotJsonError as error:
+        raise invalid("", str(error)) from None
+    if not isinstance(value, dict):
+        raise invalid("", "must be a JSON object")
+    if faults:
+        errors = [InvalidMember(path, message) for path, message in faults]
+        raise Problem(422, "invalid_subscription", f"{errors[0].path}: {errors[0].message}", errors=errors)
+    return value
+
+
+async def _asked(asking: Awaitable[T]) -> T:
+    """Return what is answered.
+
+    Raises:
+        Problem: it is refused, or the brokers do not answer (503).
+    """
+    try:
+        return await asking
+    except Refused as refused:
+        if refused.code == NOT_READY:
+            raise not_ready(str(refused)) from None
+        errors = [InvalidMember(path, message) for path, message in refused.errors]
+        members: dict[str, Any] = {"errors": errors} if errors else {}
+        raise Problem(refused.status, refused.code, str(refused), **members) from None
+    except (MissingTopicError, JournalError, KafkaError, OSError) as error:
+        raise not_ready(f"subscriptions cannot be reached: {type(error).__name__}: {error}") from None
+
+
+def _answer(answered: Answered) -> Answer:
+    return json_answer(answered.body, status=201 if answered.is_new else 200, etag=answered.etag)

@@ -1,0 +1,131 @@
+"""The API of a process that reads: its routes over all shards, its callers, and what it sends to Kafka."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import structlog
+
+from annals.agents.reading.gathering.all_shards import AllShards
+from annals.topics.names import TopicNames
+from annals.workers.api.forwarding import ForwardedAuthenticator, Forwarding
+from annals.workers.api.kafka_audit import KafkaAudit
+from annals.workers.api.metrics import ApiMetrics
+from annals.workers.api.peers import HttpPeers, peer_routes
+from annals.workers.api.projection_routes import projection_routes
+from annals.workers.api.routes.aggregates import AggregateRoutes
+from annals.workers.api.routes.commands import CommandRoutes
+from annals.workers.api.routes.correlations import CorrelationRoutes
+from annals.workers.api.routes.events import EventRoutes
+from annals.workers.api.routes.listed import ListRoutes
+from annals.workers.api.routes.schemas import schema_routes
+from annals.workers.api.routes.snapshots import SnapshotRoutes
+from annals.workers.api.routes.stats import StatsRoutes
+from annals.workers.api.routes.subscriptions import SubscriptionRoutes
+from annals.workers.api.sender import CommandSender
+from annals.workers.api.server import ApiServer
+from annals.workers.clock import SystemClock
+from annals.workers.registry import deciders
+from annals.workers.settings import Settings, SettingsError, client_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from prometheus_client import CollectorRegistry
+
+    from annals.agents.reading.ports import Members, Reading
+    from annals.workers.api.routes.commands import Sender
+    from annals.workers.api.routing import Route
+
+LEAST_KEY_BYTES = 32
+_logger = structlog.get_logger(__name__)
+
+
+class ApiService:
+    """Puts the API together, and ends it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reading: Reading,
+        members: Members,
+        registry: CollectorRegistry,
+        more_routes: Callable[[AllShards], Sequence[Route]] = lambda _: (),
+    ) -> None:
+        """Take the settings, the shards that are here, who else is there, and where metrics are declared.
+
+        more_routes: of other features, over all shards.
+
+        Raises:
+            SettingsError: the API would serve strangers, or a file of the settings cannot be used.
+        """
+        is_open = settings.api_tokens_file is None and settings.api_jwks_file is None
+        key = _peer_key(settings)
+        if key is None and not is_open:
+            _logger.warning("no ANNALS_API_PEER_KEY_FILE: what other workers have cannot be asked for")
+        forwarding = Forwarding(key, SystemClock().now, authenticates=not is_open)
+        self._peers = HttpPeers(forwarding)
+        self._sender = CommandSender(settings)
+        self._audit = KafkaAudit(client_options(settings), TopicNames(settings.topic_prefix).audit)
+        self.shards = AllShards(reading, members, self._peers, deciders())
+        routes = [
+            *routes_over(self.shards, self._sender, settings.max_command_bytes),
+            *more_routes(self.shards),
+            *peer_routes(reading),
+        ]
+        self._server = ApiServer(
+            settings,
+            routes,
+            ApiMetrics(registry),
+            audit=self._audit,
+            authenticators=[ForwardedAuthenticator(forwarding, members)],
+        )
+
+    async def start(self) -> int:
+        """Listen; return the port.
+
+        Raises:
+            OSError: the address is taken, or not this machine's.
+        """
+        return await self._server.start()
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        await self._server.stop()
+        await self._peers.close()
+        await self._sender.stop()
+        await self._audit.stop()
+
+
+def routes_over(shards: AllShards, sender: Sender, max_command_bytes: int) -> tuple[Route, ...]:
+    """Return the routes over reading shards, and those of commands and schemas."""
+    return (
+        *CommandRoutes(sender, max_command_bytes).routes(),
+        *ListRoutes(shards).routes(),
+        *AggregateRoutes(shards).routes(),
+        *SnapshotRoutes(shards).routes(),
+        *EventRoutes(shards).routes(),
+        *CorrelationRoutes(shards).routes(),
+        *schema_routes(),
+        *StatsRoutes(shards).routes(),
+    )
+
+
+def described_of_all() -> tuple[Route, ...]:
+    """Return the same routes over nothing, for those who describe them."""
+    nothing = cast("Any", None)
+    projected = projection_routes(nothing, lambda: None, lambda: None)
+    subscribed = SubscriptionRoutes(nothing).routes()
+    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed)
+
+
+def _peer_key(settings: Settings) -> bytes | None:
+    if settings.api_peer_key_file is None:
+        return None
+    try:
+        key = settings.api_peer_key_file.read_bytes().strip()
+    except OSError as error:
+        raise SettingsError(f"ANNALS_API_PEER_KEY_FILE: {error.strerror}") from None
+    if len(key) < LEAST_KEY_BYTES:
+        raise SettingsError(f"ANNALS_API_PEER_KEY_FILE: a key has {LEAST_KEY_BYTES} bytes or more")
+    return key

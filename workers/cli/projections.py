@@ -1,0 +1,293 @@
+"""`annals projections`: where read models stand, their rows, and what an operator does with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+import click
+
+from annals.workers.cli.arguments import AS_JSON
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.groups import Commands
+from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
+from annals.workers.cli.output import flush, print_line
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annals.agents.projections.projection import Projection
+    from annals.workers.client.api_client import ApiClient
+    from annals.workers.settings import Settings
+
+PAGE: Final = 1_000
+POLL_S: Final = 0.2
+
+
+@click.group(cls=Commands)
+def projections() -> None:
+    """Read models: list, status, rows and rebuild ask the API of a worker; query and show --at fold from Kafka."""
+
+
+def _asks_api(groups: frozenset[str] = ASKING) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the settings that say where the API is; `--api` is short for `--api-url`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        def asking(settings: Settings, api: str | None, **arguments: Any) -> int:
+            asked = settings if api is None else replace(settings, api_url=api)
+            status: int = command(asked, **arguments)
+            return status
+
+        asking.__name__, asking.__doc__ = command.__name__, command.__doc__
+        asking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+        short = click.option("--api", metavar="URL", help="Where the API is; the same as --api-url.")
+        return takes_settings(groups)(short(asking))
+
+    return decorate
+
+
+@projections.command("list")
+@_asks_api()
+@AS_JSON
+def list_(settings: Settings, *, as_json: bool) -> int:
+    """List the projections with version, status and lag."""
+    found = _asked(settings, "GET", "/v1/projections")["projections"]
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        for each in found:
+            click.echo(_line(each))
+    return DONE
+
+
+@projections.command()
+@click.argument("name")
+@_asks_api()
+@AS_JSON
+def status(settings: Settings, name: str, *, as_json: bool) -> int:
+    """Say where the projection NAME stands on each partition; exit status 1 if it is not current."""
+    found = _asked(settings, "GET", _path(name))
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        click.echo(_line(found))
+        for kind, offsets in found["positions"].items():
+            click.echo(f"  {kind}: " + ", ".join("none" if offset is None else str(offset) for offset in offsets))
+        for each in found["missing"] + found["stale"]:
+            click.echo(f"  {each['kind']}-{each['partition']}: {each['reason']}")
+    return DONE if found["status"] == "current" else ANSWER_IS_NO
+
+
+@projections.command()
+@click.argument("name")
+@click.option("--aggregate", metavar="KIND/ID", help="Only the rows of this aggregate.")
+@_asks_api()
+@AS_JSON
+def rebuild(settings: Settings, name: str, aggregate: str | None, *, as_json: bool) -> int:
+    """Build the rows of the projection NAME anew, and wait until that is done; meanwhile they are stale."""
+    query = "" if aggregate is None else f"?{urlencode({'aggregate': aggregate})}"
+    job = _done(settings, f"{_path(name)}/rebuild{query}")
+    click.echo(json.dumps(job) if as_json else f"{name}: rebuilt")
+    return DONE
+
+
+@projections.command()
+@click.argument("name")
+@_asks_api()
+@AS_JSON
+def verify(settings: Settings, name: str, *, as_json: bool) -> int:
+    """Compare all rows of the projection NAME with a fold of the journal; exit status 1 if any differs."""
+    job = _done(settings, f"{_path(name)}/verify")
+    result = job["result"]
+    if as_json:
+        click.echo(json.dumps(job))
+    else:
+        count = len(result["differences"])
+        click.echo(f"{name}: {result['rows']} rows, {result['events']} events, {count} differences")
+        for each in result["differences"]:
+            click.echo(json.dumps(each))
+        for each in result["unanswered"]:
+            click.echo(f"not compared: {each}")
+    return ANSWER_IS_NO if result["differences"] or result["unanswered"] else DONE
+
+
+@projections.command()
+@click.argument("name")
+@click.option("--version", type=click.IntRange(1), required=True, help="The version whose rows go.")
+@_asks_api()
+@AS_JSON
+def drop(settings: Settings, name: str, version: int, *, as_json: bool) -> int:
+    """Drop a version of the projection NAME that does not answer any more, before its day is over."""
+    found = _asked(settings, "POST", f"{_path(name)}/drop?version={version}")
+    click.echo(json.dumps(found) if as_json else f"{name}: version {version} is dropped")
+    return DONE
+
+
+@projections.command("turn-back")
+@click.argument("name")
+@_asks_api()
+@AS_JSON
+def turn_back(settings: Settings, name: str, *, as_json: bool) -> int:
+    """Have the version before answer again; possible for a day after the projection NAME has turned."""
+    found = _asked(settings, "POST", f"{_path(name)}/turn-back")
+    click.echo(json.dumps(found) if as_json else _line(found))
+    return DONE
+
+
+@projections.command()
+@click.argument("name")
+@_asks_api()
+@AS_JSON
+def resume(settings: Settings, name: str, *, as_json: bool) -> int:
+    """Have the projection NAME, which failed on an event, try it again."""
+    found = _asked(settings, "POST", f"{_path(name)}/resume")
+    click.echo(json.dumps(found) if as_json else _line(found))
+    return DONE
+
+
+@projections.command()
+@click.argument("name")
+@click.option("--at", metavar="TIME", help="As it was at this time (RFC 3339): folded from Kafka, without a worker.")
+@_asks_api(ASKING | CONNECTION)
+def show(settings: Settings, name: str, at: str | None) -> int:
+    """Print the rows of the projection NAME, a JSON line each."""
+    if at is None:
+        asyncio.run(_print_rows(settings, name))
+    else:
+        for row in _folded(settings, [_known(name)], _moment(at))[name]:
+            print_line(json.dumps(row, ensure_ascii=False).encode())
+    flush()
+    return DONE
+
+
+@projections.command()
+@click.argument("sql")
+@AS_JSON
+@takes_settings(CONNECTION)
+def query(settings: Settings, sql: str, *, as_json: bool) -> int:
+    """Answer SQL over the rows of the projections that it names, each a table; a JSON line per row.
+
+    The rows are folded from Kafka, no worker is asked. Needs the extra `annals[query]`.
+    """
+    try:
+        from annals.workers.projections.query import QueryError, Tables, named_in
+    except ModuleNotFoundError:
+        raise CannotAskError("SQL needs DuckDB: install annals[query]") from None
+    from annals.workers.registry import projections as registered
+
+    newest = {name: versions[-1] for name, versions in registered().items()}
+    wanted = [newest[name] for name in named_in(sql, newest)]
+    if not wanted:
+        raise CannotAskError(f"the statement names no projection: there are {', '.join(newest)}")
+    tables = Tables(wanted, _folded(settings, wanted, None))
+    try:
+        found = tables.query(sql)
+    except QueryError as error:
+        raise CannotAskError(str(error)) from None
+    finally:
+        tables.close()
+    if as_json:
+        click.echo(json.dumps(found, default=str))
+    else:
+        for row in found:
+            print_line(json.dumps(row, ensure_ascii=False, default=str).encode())
+        flush()
+    return DONE
+
+
+def _path(name: str) -> str:
+    return f"/v1/projections/{quote(name, safe='')}"
+
+
+def _line(found: dict[str, Any]) -> str:
+    lag = found["lag"]
+    building = found.get("building")
+    beside = "" if building is None else f", version {building['version']} is being built"
+    return f"{found['name']} version {found['version']}: {found['status']}, {lag['events']} events behind{beside}"
+
+
+def _asked(settings: Settings, method: str, path: str) -> Any:
+    async def ask() -> Any:
+        async with _client(settings) as client:
+            return await _ask(client, method, path)
+
+    return asyncio.run(ask())
+
+
+def _done(settings: Settings, path: str) -> Any:
+    """Begin a job, and return it when it has ended."""
+
+    async def work() -> Any:
+        async with _client(settings) as client:
+            job = await _ask(client, "POST", path)
+            while job["status"] == "running":
+                await asyncio.sleep(POLL_S)
+                job = await _ask(client, "GET", f"/v1/jobs/{quote(job['id'], safe='')}")
+            if job["status"] != "done":
+                raise CannotAskError(str(job["error"]))
+            return job
+
+    return asyncio.run(work())
+
+
+async def _print_rows(settings: Settings, name: str) -> None:
+    async with _client(settings) as client:
+        path = f"{_path(name)}/rows?limit={PAGE}"
+        while path:
+            page = await _ask(client, "GET", path)
+            for row in page["rows"]:
+                print_line(json.dumps(row, ensure_ascii=False).encode())
+            for each in page["missing"]:
+                flush()
+                raise CannotAskError(f"rows of {each['kind']}-{each['partition']} are missing: {each['reason']}")
+            path = page["next"]
+
+
+async def _ask(client: ApiClient, method: str, path: str) -> Any:
+    from annals.workers.client.api_client import ApiError
+
+    try:
+        return await client.ask(method, path)
+    except ApiError as error:
+        raise CannotAskError(str(error)) from None
+
+
+def _client(settings: Settings) -> ApiClient:
+    from annals.workers.client.api_client import ApiClient
+
+    return ApiClient(settings.api_url, settings.api_token_file)
+
+
+def _known(name: str) -> Projection[Any]:
+    from annals.workers.registry import projections as registered
+
+    if name not in registered():
+        raise CannotAskError(f"there is no projection {name!r}: there are {', '.join(registered())}")
+    return registered()[name][-1]
+
+
+def _moment(text: str) -> str:
+    from datetime import datetime
+
+    from annals.schemas.values.moments import issued_at_problem, recorded_at
+
+    problem = issued_at_problem(text)
+    if problem is not None:
+        raise CannotAskError(f"--at {text!r} {problem}")
+    return recorded_at(datetime.fromisoformat(text.upper()))
+
+
+def _folded(settings: Settings, wanted: list[Projection[Any]], until: str | None) -> dict[str, list[dict[str, Any]]]:
+    from annals.schemas.journal_reader import GapError
+    from annals.workers.kafka.connections import MissingTopicError
+    from annals.workers.kafka.protocol.record_batches import FormatError
+    from annals.workers.kafka.read.ranges import RangeGoneError
+    from annals.workers.projections.offline import fold_from_kafka
+
+    try:
+        return asyncio.run(fold_from_kafka(settings, wanted, until))
+    except (FormatError, GapError, MissingTopicError, RangeGoneError) as error:
+        raise CannotAskError(str(error)) from None

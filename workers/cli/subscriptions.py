@@ -1,0 +1,130 @@
+"""`annals subscriptions`: who gets which events on a topic of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import click
+import orjson
+
+from annals.workers.cli.arguments import AS_JSON
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.groups import Commands
+from annals.workers.cli.options import CONNECTION, takes_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from annals.workers.publishing.service import Answered, SubscriptionService
+    from annals.workers.settings import Settings
+
+SETTINGS = takes_settings(CONNECTION | {"topics"})
+
+
+@click.group(cls=Commands)
+def subscriptions() -> None:
+    """List, show, put, pause, resume or delete subscriptions: who gets which events on a topic of its own."""
+
+
+@subscriptions.command("list")
+@AS_JSON
+@SETTINGS
+def list_(settings: Settings, *, as_json: bool) -> int:
+    """List all subscriptions with how far they are behind."""
+    found = _asked(settings, lambda service: service.all())
+    if as_json:
+        click.echo(orjson.dumps({"subscriptions": [each.body for each in found], "next": None}).decode())
+    for each in () if as_json else found:
+        click.echo(_line(each))
+    return DONE
+
+
+@subscriptions.command()
+@click.argument("name")
+@AS_JSON
+@SETTINGS
+def show(settings: Settings, name: str, *, as_json: bool) -> int:
+    """Show the subscription NAME, its positions and its topics."""
+    return _print(_asked(settings, lambda service: service.get(name)), as_json=as_json)
+
+
+@subscriptions.command()
+@click.argument("name")
+@click.argument("file", type=click.File("rb"))
+@click.option("--if-match", metavar="ETAG", help="The ETag of the subscription that is replaced, as `show` prints it.")
+@AS_JSON
+@SETTINGS
+def put(settings: Settings, name: str, file: BinaryIO, *, if_match: str | None, as_json: bool) -> int:
+    """Make the subscription NAME as FILE (JSON; - is standard input) says, or change it."""
+    try:
+        body = orjson.loads(file.read())
+    except ValueError as error:
+        raise CannotAskError(f"{file.name}: not JSON: {error}") from None
+    if not isinstance(body, dict):
+        raise CannotAskError(f"{file.name}: must be a JSON object")
+    return _print(_asked(settings, lambda service: service.put(name, body, if_match)), as_json=as_json)
+
+
+@subscriptions.command()
+@click.argument("name")
+@AS_JSON
+@SETTINGS
+def pause(settings: Settings, name: str, *, as_json: bool) -> int:
+    """Publish nothing more for NAME until it is resumed."""
+    return _print(_asked(settings, lambda service: service.pause(name)), as_json=as_json)
+
+
+@subscriptions.command()
+@click.argument("name")
+@AS_JSON
+@SETTINGS
+def resume(settings: Settings, name: str, *, as_json: bool) -> int:
+    """Go on with NAME where it stopped."""
+    return _print(_asked(settings, lambda service: service.resume(name)), as_json=as_json)
+
+
+@subscriptions.command()
+@click.argument("name")
+@SETTINGS
+def delete(settings: Settings, name: str) -> int:
+    """Delete NAME. Its topic stays, and so does where it stopped: put again, it goes on from there."""
+    _asked(settings, lambda service: service.delete(name))
+    return DONE
+
+
+def _asked(settings: Settings, ask: Callable[[SubscriptionService], Awaitable[Any]]) -> Any:
+    from annals.agents.publishing.administration import Refused
+    from annals.workers.publishing.service import SubscriptionService
+    from annals.workers.registry import deciders
+    from annals.workers.settings import client_options
+
+    service = SubscriptionService(settings, client_options(settings), deciders())
+
+    async def answer() -> Any:
+        return await ask(service)
+
+    try:
+        return asyncio.run(answer())
+    except Refused as refused:
+        lines = [f"{path}: {message}" for path, message in refused.errors] or [str(refused)]
+        for line in lines:
+            click.echo(f"annals: {refused.code}: {line}", err=True)
+        raise click.exceptions.Exit(ANSWER_IS_NO) from refused
+
+
+def _print(found: Answered, *, as_json: bool) -> int:
+    if as_json:
+        click.echo(orjson.dumps({**found.body, "etag": found.etag}).decode())
+    else:
+        click.echo(_line(found))
+        click.echo(f"  etag {found.etag}; topics {', '.join(found.body['topics'])}")
+        for kind, offsets in found.body["positions"].items():
+            click.echo(f"  {kind}: {' '.join('-' if each is None else str(each) for each in offsets)}")
+    return DONE
+
+
+def _line(found: Answered) -> str:
+    body = found.body
+    reason = f": {body['reason']}" if body["reason"] else ""
+    return f"{body['name']}  {body['status']}  {body['delivery']}  {body['lag']['events']} behind{reason}"

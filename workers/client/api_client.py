@@ -1,0 +1,64 @@
+"""Asks the API of a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Self
+
+import aiohttp
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from types import TracebackType
+
+PATIENCE_S: Final = 90.0  # the API's longest wait, and what answering takes
+
+
+class ApiError(Exception):
+    """The API did not answer, or with a problem; the message says which. status: of the answer, 0 for none."""
+
+    def __init__(self, message: str, status: int = 0) -> None:
+        """Take the message, and the status of the answer."""
+        super().__init__(message)
+        self.status = status
+
+
+class ApiClient:
+    """A connection to the API of one worker; it answers for all. token_file: holds the bearer token."""
+
+    def __init__(self, url: str, token_file: Path | None = None) -> None:
+        """Take where it is."""
+        self._url = url.rstrip("/")
+        token = "" if token_file is None else token_file.read_text(encoding="utf-8").strip()
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin."""
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+        self._session = aiohttp.ClientSession(headers=self._headers, timeout=timeout)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def ask(self, method: str, path: str) -> Any:
+        """Return what the API answers.
+
+        Raises:
+            ApiError: it does not answer, or with a problem.
+        """
+        assert self._session is not None  # noqa: S101 - begun
+        try:
+            async with self._session.request(method, self._url + path, allow_redirects=False) as answer:
+                body = await answer.json(content_type=None)
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            reason = str(error) or type(error).__name__
+            raise ApiError(f"no API answers at {self._url} ({reason}): set ANNALS_API_URL or --api") from error
+        if answer.status >= 400:
+            detail = body.get("detail") if isinstance(body, dict) else None
+            raise ApiError(f"{answer.status}: {detail or 'the API refuses'}", answer.status)
+        return body

@@ -1,0 +1,143 @@
+"""What the processes of a worker have in common: a stop that is heard everywhere, a folder, and an app that may end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from annals.workers.data_folder import UnusableFolderError
+
+if TYPE_CHECKING:
+    from annals.workers.app import AnnalsApp
+    from annals.workers.data_folder import DataFolder
+    from annals.workers.kafka.group.membership import Membership
+    from annals.workers.settings import Settings
+    from annals.workers.web.server import WebServer
+
+log = structlog.get_logger(__name__)
+
+FIRST_RETRY_S: Final = 0.5
+LAST_RETRY_S: Final = 10.0
+STEADY_S: Final = 60.0  # an app that ran for so long may start again at once: each start is a rebalance for the others
+CLAIM_WITHIN_S: Final = 10.0  # a lock, an address: a worker that ends needs about as long at the most
+CLAIM_LOOK_S: Final = 0.2
+STOP_WITHIN_S: Final = 15.0  # in which Faust stops its agents and the consumer leaves the group
+REQUEST_TIMEOUT_MS: Final = 15_000  # longer than a transaction may last, so that an answer that comes is not missed
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+class CannotStartError(Exception):
+    """The worker cannot start as it is set up; the message says what to do."""
+
+
+class Stop:
+    """The end of a process, as it was asked for: every wait ends with it."""
+
+    def __init__(self) -> None:
+        """Nobody has asked for it yet."""
+        self._asked = asyncio.Event()
+
+    def is_asked(self) -> bool:
+        """Whether the process is to stop."""
+        return self._asked.is_set()
+
+    def ask(self) -> None:
+        """Have the process stop."""
+        self._asked.set()
+
+    def hear(self, *signals: signal.Signals) -> None:
+        """Take these signals for it, unless they are ignored, as SIGHUP is under nohup."""
+        loop = asyncio.get_running_loop()
+        for number in signals:
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self.ask)
+
+    async def wait(self, seconds: float) -> None:
+        """Wait, at most until the stop."""
+        try:
+            await asyncio.wait_for(self._asked.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def first_of(self, *tasks: asyncio.Task[Any]) -> set[asyncio.Task[Any]]:
+        """Wait until one of these tasks ends or the stop; return those that have ended by themselves."""
+        stopping = asyncio.create_task(self._asked.wait())
+        try:
+            await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            await end(stopping)
+        return {task for task in tasks if task.done()}
+
+    async def claims(self, folder: DataFolder) -> bool:
+        """Lock a data folder, waiting a moment for a worker that ends; False: the stop came before.
+
+        Raises:
+            CannotStartError: the folder cannot be used, or another process keeps it.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLAIM_WITHIN_S
+        try:
+            while not self.is_asked():
+                if folder.claim():
+                    return True
+                if loop.time() > deadline:
+                    raise CannotStartError(folder.in_use())
+                await self.wait(CLAIM_LOOK_S)
+        except UnusableFolderError as error:
+            raise CannotStartError(str(error)) from error
+        return False
+
+    async def until_end_of(self, app: AnnalsApp, starting: asyncio.Task[None], *others: asyncio.Task[Any]) -> None:
+        """Wait until an app has crashed, the group refuses it for good, one of the other tasks ends, or the stop.
+
+        Raises:
+            CannotStartError: the group refuses this worker, as it or the brokers are set up, for good.
+        """
+        membership: Membership = app.membership
+        crashed = asyncio.create_task(app._crashed.wait())  # noqa: SLF001 - mode offers no other way to wait for it
+        refused = asyncio.create_task(membership.is_hopeless.wait())
+        try:
+            ended = await self.first_of(starting, crashed, refused, *others)
+            if starting in ended:
+                await starting
+                ended = await self.first_of(crashed, refused, *others)
+            if refused in ended:
+                raise CannotStartError(membership.problem or "")
+            if crashed in ended:
+                log.error("the app crashed; starting it again", reason=str(app.crash_reason))
+        finally:
+            await end(crashed, refused, *others)
+
+
+async def listening(web: WebServer, settings: Settings) -> str:
+    """Start a web server; return its address.
+
+    Raises:
+        CannotStartError: the address cannot be used.
+    """
+    try:
+        port = await web.start()
+    except OSError as error:
+        raise CannotStartError(
+            f"cannot listen on {settings.web_host}:{settings.web_port}: {error.strerror}. Choose another port with "
+            f"--web-port or ANNALS_WEB_PORT (0: a free one)."
+        ) from error
+    return f"http://{settings.web_host}:{port}"
+
+
+async def end(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and wait until they have ended, however that is."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def stopped(app: AnnalsApp) -> None:
+    """Stop an app; one that does not end must not keep the process."""
+    try:
+        await asyncio.wait_for(app.stop(), STOP_WITHIN_S)
+    except TimeoutError:
+        log.error("the app did not stop in time", seconds=STOP_WITHIN_S)  # noqa: TRY400 - no trace says more

@@ -1,0 +1,57 @@
+"""All journal partitions of some kinds (the `Journals` port)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from annals.agents.ports import JournalRecord
+from annals.workers.kafka.connections import partitions_of
+from annals.workers.kafka.read.ranges import bounds, read_range
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.topics.names import TopicNames
+
+    Where = tuple[str, int]  # kind, partition
+
+
+class KafkaJournals:
+    """Journals on Kafka, read in ranges and by no group."""
+
+    def __init__(self, client: AIOKafkaClient, names: TopicNames, kinds: Iterable[str]) -> None:
+        """Take a client and the kinds.
+
+        Raises:
+            MissingTopicError: a kind has no journal.
+        """
+        self._client = client
+        self._names = names
+        self.partitions = {kind: partitions_of(client, names.events(kind)) for kind in kinds}
+
+    async def bounds(self) -> dict[Where, tuple[int, int]]:
+        """Return of each partition the first offset that is still there, and the last stable one."""
+        wheres = {
+            (self._names.events(kind), at): (kind, at)
+            for kind, partitions in self.partitions.items()
+            for at in range(partitions)
+        }
+        return {wheres[where]: ends for where, ends in (await bounds(self._client, wheres)).items()}
+
+    async def record_at(self, where: Where, offset: int) -> JournalRecord | None:
+        """Return the committed record at an offset; None if there is none."""
+        start, end = (await self.bounds())[where]
+        if not start <= offset < end:
+            return None
+        async for records in self.records(where, offset, offset + 1):
+            for record in records:
+                return record
+        return None
+
+    async def records(self, where: Where, start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
+        """Yield the committed records from `start` to below `end`, some at a time."""
+        topic = (self._names.events(where[0]), where[1])
+        async for records in read_range(self._client, topic, start, end):
+            yield [JournalRecord(offset, key, value) for offset, key, value, _ in records]

@@ -1,0 +1,187 @@
+"""The writers of one journal partition's records for subscribers (the `PublishLog` port)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from annals.agents.ports import UnreachableError
+from annals.agents.publishing.ports import TargetError
+from annals.schemas.progress import decode_progress, encode_progress, name_of, progress_key
+from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIBER_TOPIC_BYTES
+from annals.topics.keys import partition_of
+from annals.topics.names import publisher_id
+from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.publishing.progress_topic import records_until, settled_end
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from annals.agents.publishing.ports import Writes
+    from annals.agents.publishing.records import Outgoing
+    from annals.schemas.progress import Progress
+    from annals.topics.names import TopicNames
+    from annals.workers.kafka.write.batches import RecordBatch
+
+    Where = tuple[str, int]
+
+log = structlog.get_logger(__name__)
+
+TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
+LOOK_S: Final = 0.1
+NO_HEADERS: Final = encode_headers([])
+
+
+class KafkaPublishLog:
+    """One transactional writer; name: of the subscription that catches up, None for what is live."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        journal: Where,
+        partitions: int,
+        group: str,
+        name: str | None,
+        codec: str,
+    ) -> None:
+        """Take aiokafka client options, the journal partition, of how many it is one, and the group of its offsets."""
+        topic, partition = journal
+        self._names = names
+        self._journal = journal
+        self._partitions = partitions
+        self._group = group
+        self._codec = codec
+        self._writer = TransactionalWriter(options, publisher_id(topic, partition, name), [names.progress, topic])
+        self._progress: Where | None = None
+
+    async def fence(self) -> None:
+        """Become the only writer under this id."""
+        try:
+            await self._writer.fence()
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            raise _unreachable("the transaction coordinator", error) from error
+
+    async def progress(self, *, is_settled: bool = True) -> dict[str, Progress]:
+        """Return the newest progress in this journal partition by name."""
+        found: dict[str, Progress] = {}
+        try:
+            client = await self._writer.connected()
+            where = await self._progress_partition()
+            end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
+            async for _, key, value, _ in records_until(client, where, -1, end):
+                name = name_of(key, *self._journal)
+                if name is None:
+                    continue
+                if value is None:
+                    found.pop(name, None)
+                    continue
+                try:
+                    found[name] = decode_progress(value)
+                except ValueError as error:  # whoever wrote it: nothing is known by it
+                    log.warning("progress cannot be read", name=name, topic=where[0], reason=str(error))
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            raise _unreachable("progress", error) from error
+        return found
+
+    async def commit(self, writes: Writes) -> None:
+        """Write it all in one transaction."""
+        try:
+            batches = await self._batches(writes)
+            progress = PartitionBatches(PROGRESS_TOPIC_BYTES, self._codec)
+            for name, each in writes.progress.items():
+                value = None if each is None else encode_progress(each)
+                progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
+            batches[await self._progress_partition()] = progress.batches
+        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+            raise _unreachable("the brokers", error) from error
+        offsets = Offsets(self._group, *self._journal, writes.position, "")
+        await self._writer.commit(batches, offsets, {})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._writer.close()
+
+    async def _batches(self, writes: Writes) -> dict[Where, Sequence[RecordBatch]]:
+        batches: dict[Where, PartitionBatches] = {}
+        for name, outgoing in writes.records.items():
+            topic = self._names.subscribers(name)
+            partitions = await self._partitions_of(topic)
+            if not partitions:
+                raise TargetError(name, f"the topic {topic} is not there: make it by putting the subscription again")
+            for each in outgoing:
+                self._add(batches, (topic, partition_of(each.key, partitions)), name, each)
+        return {where: each.batches for where, each in batches.items()}
+
+    def _add(self, batches: dict[Where, PartitionBatches], where: Where, name: str, each: Outgoing) -> None:
+        if where not in batches:
+            batches[where] = PartitionBatches(SUBSCRIBER_TOPIC_BYTES, self._codec)
+        if needed := batches[where].add(each.key, each.value, NO_TIMESTAMP, encode_headers(each.headers)):
+            raise TargetError(name, f"an event of {needed:,} bytes as it is published is more than {where[0]} takes")
+
+    async def _progress_partition(self) -> Where:
+        if self._progress is None:
+            topic = self._names.progress
+            partitions = await self._partitions_of(topic)
+            if not partitions:
+                raise UnreachableError(f"there is no topic {topic}: create it with `annals topics create`")
+            self._progress = topic, self._journal[1] % partitions
+        return self._progress
+
+    async def _partitions_of(self, topic: str) -> int:
+        """Return how many partitions a topic has; 0 if it is not there."""
+        client = await self._writer.connected()
+        if found := client.cluster.partitions_for_topic(topic):
+            return len(found)
+        client.add_topic(topic)
+        deadline = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
+        while asyncio.get_running_loop().time() < deadline:
+            await client.force_metadata_update()
+            if found := client.cluster.partitions_for_topic(topic):
+                return len(found)
+            await asyncio.sleep(LOOK_S)
+        return 0
+
+
+class KafkaPublishLogs:
+    """Makes the writers of one journal partition (the `PublishLogs` port)."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        app_id: str,
+        kind: str,
+        partition: int,
+        partitions: int,
+        codec: str,
+    ) -> None:
+        """Take aiokafka client options, and which partition of how many of a kind this is."""
+        self._options = options
+        self._names = names
+        self._app_id = app_id
+        self._journal = (names.events(kind), partition)
+        self._partitions = partitions
+        self._codec = codec
+
+    def live(self) -> KafkaPublishLog:
+        """Return the writer of what is live."""
+        return self._log(None)
+
+    def catching_up(self, name: str) -> KafkaPublishLog:
+        """Return the writer of one subscription that catches up."""
+        return self._log(name)
+
+    def _log(self, name: str | None) -> KafkaPublishLog:
+        group = self._names.publishing_group(self._app_id, name)
+        return KafkaPublishLog(self._options, self._names, self._journal, self._partitions, group, name, self._codec)
+
+
+def _unreachable(what: str, error: Exception) -> UnreachableError:
+    return UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}")

@@ -1,0 +1,197 @@
+"""Offsets in the journals: where subscriptions begin, where the journals end, and how far publishers are."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from annals.agents.publishing.administration import Refused
+from annals.schemas.chain import ForeignError, read_block
+from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
+from annals.schemas.subscription import NOW
+from annals.schemas.values.moments import recorded_at
+from annals.workers.kafka.connections import MissingTopicError, partitions_of
+from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
+from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.publishing.progress_topic import records_until, settled_end
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.schemas.subscription import Definition, Positions
+    from annals.topics.names import TopicNames
+
+
+class Places:
+    """What one request needs to know of the journals and of progress; asked of the brokers once."""
+
+    def __init__(self, client: AIOKafkaClient, names: TopicNames) -> None:
+        """Take a client that is connected."""
+        self._client = client
+        self._names = names
+        self._progress: dict[tuple[str, str, int], Progress] | None = None
+        self._has_metadata = False
+
+    async def has_topic(self, topic: str) -> bool:
+        """Whether there is a topic."""
+        await self._metadata()
+        return bool(self._client.cluster.partitions_for_topic(topic))
+
+    async def partitions(self, kind: str) -> int:
+        """Return how many partitions a kind's journal has.
+
+        Raises:
+            Refused: there is no such journal (503).
+        """
+        await self._metadata()
+        try:
+            return partitions_of(self._client, self._names.events(kind))
+        except MissingTopicError as error:
+            raise Refused(503, "not_ready", str(error)) from error
+
+    async def ends(self, kinds: Sequence[str]) -> Positions:
+        """Return where each partition ends, as far as it is committed."""
+        return await self._bounds(kinds, 1)
+
+    async def begin(self, definition: Definition, kinds: Sequence[str]) -> Positions:
+        """Return where a subscription begins.
+
+        Raises:
+            Refused: its kinds have different numbers of partitions, or a position is not there (422).
+        """
+        counts = {kind: await self.partitions(kind) for kind in kinds}
+        if len(set(counts.values())) > 1:
+            said = ", ".join(f"{kind} {count}" for kind, count in counts.items())
+            problem = ("kinds", f"have different numbers of partitions: {said}")
+            raise Refused(422, "partitions_differ", f"kinds {problem[1]}", [problem])
+        start = definition.start
+        if start == NOW:
+            return await self.ends(kinds)
+        if not isinstance(start, dict):
+            return await self._bounds(kinds, 0)
+        if "time" in start:
+            return await self._from_time(kinds, start["time"])
+        return await self._given(start["positions"], kinds)
+
+    async def positions(self, name: str, kinds: Sequence[str], incarnation: int) -> dict[str, list[int | None]]:
+        """Return how far a subscription is in each partition; None where nothing is known yet."""
+        progress = await self._all_progress()
+        found: dict[str, list[int | None]] = {}
+        for kind in kinds:
+            topic = self._names.events(kind)
+            found[kind] = []
+            for partition in range(await self.partitions(kind)):
+                own = progress.get((name, topic, partition))
+                known = own if own and own.incarnation == incarnation else progress.get((LIVE, topic, partition))
+                found[kind].append(None if known is None else known.position)
+        return found
+
+    async def passed(self, name: str, kinds: Sequence[str]) -> Positions:
+        """Return how far a subscription is for certain, 0 where nothing is known yet."""
+        progress = await self._all_progress()
+        found: Positions = {}
+        for kind in kinds:
+            topic = self._names.events(kind)
+            found[kind] = []
+            for partition in range(await self.partitions(kind)):
+                known = progress.get((name, topic, partition)) or progress.get((LIVE, topic, partition))
+                found[kind].append(0 if known is None else known.position)
+        return found
+
+    async def _metadata(self) -> None:
+        if not self._has_metadata:
+            await self._client.set_topics([])  # all that there are: a question about one could create it
+            await self._client.force_metadata_update()
+            self._has_metadata = True
+
+    async def _bounds(self, kinds: Sequence[str], which: int) -> Positions:
+        """Return the first offsets (0) or the last stable ones (1)."""
+        wheres = await self._wheres(kinds)
+        found = await bounds(self._client, [where for each in wheres.values() for where in each])
+        return {kind: [found[where][which] for where in each] for kind, each in wheres.items()}
+
+    async def _near(self, kinds: Sequence[str], milliseconds: int) -> Positions:
+        """Return the first offsets whose records are of a time or later; -1: none."""
+        wheres = await self._wheres(kinds)
+        wanted = [where for each in wheres.values() for where in each]
+        found = await list_offsets(self._client, LAST_STABLE, milliseconds, wanted)
+        return {kind: [found[where] for where in each] for kind, each in wheres.items()}
+
+    async def _wheres(self, kinds: Sequence[str]) -> dict[str, list[tuple[str, int]]]:
+        return {
+            kind: [(self._names.events(kind), partition) for partition in range(await self.partitions(kind))]
+            for kind in kinds
+        }
+
+    async def _given(self, given: Positions, kinds: Sequence[str]) -> Positions:
+        ends = await self.ends(kinds)
+        problems = [
+            (f"start.positions.{kind}", "is no kind of this subscription") for kind in given if kind not in ends
+        ]
+        for kind, limits in ends.items():
+            path = f"start.positions.{kind}"
+            if kind not in given:
+                problems.append((path, "is required"))
+            elif len(given[kind]) != len(limits):
+                problems.append((path, f"must have {len(limits)} offsets, one for each partition"))
+            elif any(offset > end for offset, end in zip(given[kind], limits, strict=True)):
+                problems.append((path, "must not be behind the ends of the journal"))
+        if problems:
+            raise Refused(422, "invalid_subscription", f"{problems[0][0]}: {problems[0][1]}", problems)
+        return given
+
+    async def _from_time(self, kinds: Sequence[str], text: str) -> Positions:
+        moment = datetime.fromisoformat(text.upper().replace(":60", ":59", 1) if ":60" in text else text.upper())
+        wanted = recorded_at(moment)
+        milliseconds = int(moment.astimezone(UTC).timestamp() * 1000)
+        ends = await self.ends(kinds)
+        near = await self._near(kinds, max(0, milliseconds))
+        return {
+            kind: [
+                end if offset < 0 else await self._first_since(kind, partition, offset, end, wanted)
+                for partition, (offset, end) in enumerate(zip(near[kind], ends[kind], strict=True))
+            ]
+            for kind in kinds
+        }
+
+    async def _first_since(self, kind: str, partition: int, offset: int, end: int, wanted: str) -> int:
+        """Return the first offset from one on whose event was not recorded before a time: Kafka knows milliseconds."""
+        where = (self._names.events(kind), partition)
+        async with aclosing(read_range(self._client, where, offset, end)) as steps:
+            async for records in steps:
+                for at, _, value, _ in records:
+                    try:
+                        if read_block(kind, value)["recorded_at"] >= wanted:
+                            return at
+                    except ForeignError:
+                        continue
+        return end
+
+    async def _all_progress(self) -> dict[tuple[str, str, int], Progress]:
+        if self._progress is None:
+            self._progress = await self._read_progress()
+        return self._progress
+
+    async def _read_progress(self) -> dict[tuple[str, str, int], Progress]:
+        await self._metadata()
+        topic = self._names.progress
+        found: dict[tuple[str, str, int], Progress] = {}
+        for partition in range(partitions_of(self._client, topic)):
+            where = (topic, partition)
+            async for _, key, value, _ in records_until(
+                self._client, where, -1, await settled_end(self._client, where)
+            ):
+                name, _, rest = (key or b"").decode(errors="replace").partition("/")
+                events, _, number = rest.rpartition("/")
+                if not number.isdecimal() or name_of(key, events, int(number)) is None:
+                    continue
+                found.pop((name, events, int(number)), None)
+                if value is not None:
+                    try:
+                        found[name, events, int(number)] = decode_progress(value)
+                    except ValueError:  # whoever wrote it: nothing is known by it
+                        continue
+        return found

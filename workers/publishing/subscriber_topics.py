@@ -1,0 +1,45 @@
+"""The topics of a subscriber: made when it subscribes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiokafka.admin import NewTopic
+from aiokafka.errors import TopicAlreadyExistsError, for_code
+
+from annals.agents.publishing.administration import Refused
+from annals.topics.catalog import catalogue
+from annals.topics.spec import Role
+from annals.workers.kafka.admin.cluster import administration
+
+if TYPE_CHECKING:
+    from annals.workers.settings import Settings
+
+NOT_PERMITTED: Final = frozenset({29, 31})  # TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED
+
+
+async def create_missing(settings: Settings, name: str, partitions: int) -> None:
+    """Create the topics of a subscriber that are missing.
+
+    Raises:
+        Refused: the brokers do not permit it (403), or refuse it (503).
+    """
+    specs = catalogue(settings.topic_prefix, partitions, settings.replication_factor, kinds=(), subscribers=(name,))
+    wanted = {spec.name: spec for spec in specs if spec.role is Role.SUBSCRIBERS}
+    async with administration(settings) as admin:
+        there = set(await admin.list_topics())
+        topics = [
+            NewTopic(spec.name, partitions, spec.replication_factor, topic_configs=spec.config)
+            for spec in wanted.values()
+            if spec.name not in there
+        ]
+        if not topics:
+            return
+        response = await admin.create_topics(topics)
+    refused = [name for name, code, *_ in response.topic_errors if code in NOT_PERMITTED]
+    if refused:
+        raise Refused(403, "topic_not_permitted", f"the worker may not create {', '.join(refused)}: create them for it")
+    for topic, code, message in response.topic_errors:
+        error = for_code(code)
+        if code and error is not TopicAlreadyExistsError:
+            raise Refused(503, "not_ready", f"{topic} could not be created: {message or error.__name__}")

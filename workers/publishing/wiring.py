@@ -1,0 +1,116 @@
+"""The publishers of a process, wired to Kafka: one for each reading shard, all over the same subscriptions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from annals.agents.backoff import Backoff
+from annals.agents.publishing.administration import Refused
+from annals.agents.publishing.publisher import CLOSED, Publisher
+from annals.agents.publishing.share import Share
+from annals.topics.names import TopicNames
+from annals.workers.publishing.log import KafkaPublishLogs
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
+from annals.workers.publishing.telemetry import PartitionMetrics
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import Clock
+    from annals.agents.reading.ports import JournalPartition, JournalSource
+    from annals.workers.publishing.telemetry import PublishMetrics
+    from annals.workers.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+FIRST_RETRY_S: Final = 1.0
+LAST_RETRY_S: Final = 30.0
+
+
+class PausingSubscriptions(FollowedSubscriptions):
+    """The subscriptions as publishers see them (the `Subscriptions` port)."""
+
+    def __init__(self, options: Mapping[str, Any], names: TopicNames, service: SubscriptionService) -> None:
+        """Take also who pauses one that cannot go on."""
+        super().__init__(options, names)
+        self._service = service
+
+    async def pause(self, name: str, reason: str) -> None:
+        """Have a subscription paused that cannot go on, and say why; tried until it is so."""
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        while True:
+            kept = self.all().get(name)
+            if kept is None or not kept.record.is_active:
+                return
+            try:
+                await self._service.pause(name, reason)
+            except (Refused, KafkaError, OSError, TimeoutError) as error:
+                log.warning("subscription could not be paused", subscription=name, reason=str(error))
+                await backoff.wait()
+            else:
+                return
+
+
+class Publishing:
+    """What the publishers of a process share. `run` follows the subscriptions; `publisher` makes one for a shard."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        deciders: Mapping[str, Decider[Any]],
+        partitions: Mapping[str, int],
+        clock: Clock,
+        metrics: PublishMetrics,
+    ) -> None:
+        """Take the settings, aiokafka client options, the deciders, each kind's number of partitions, and so on."""
+        self._settings = settings
+        self._options = options
+        self._deciders = deciders
+        self._partitions = partitions
+        self._clock = clock
+        self._names = TopicNames(settings.topic_prefix)
+        self._share = Share(clock)
+        self._metrics = metrics
+        self._publishers: list[Publisher] = []
+        self.service = SubscriptionService(settings, options, deciders)
+        self.subscriptions = PausingSubscriptions(options, self._names, self.service)
+
+    async def run(self) -> None:
+        """Follow the subscriptions until the task is cancelled."""
+        await self.subscriptions.run()
+
+    def publisher(self, source: JournalSource, journal: JournalPartition) -> Publisher:
+        """Return the publisher beside a reading shard; its `run` is for the caller to start."""
+        kind, partition = source.kind, source.partition
+        logs = KafkaPublishLogs(
+            self._options,
+            self._names,
+            self._settings.app_id,
+            kind,
+            partition,
+            self._partitions[kind],
+            self._settings.compression,
+        )
+        publisher = Publisher(
+            source,
+            journal,
+            self._deciders[kind],
+            logs,
+            self.subscriptions,
+            self._clock,
+            self._share,
+            PartitionMetrics(self._metrics, kind, partition),
+        )
+        self._publishers = [*(each for each in self._publishers if each.phase != CLOSED), publisher]
+        return publisher
+
+    def problems(self) -> list[str]:
+        """Return why not all is published that could be; a subscription that is paused or behind is no reason."""
+        found = (self.subscriptions.problem, *(each.problem for each in self._publishers))
+        return [problem for problem in found if problem is not None]

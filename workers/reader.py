@@ -1,0 +1,385 @@
+"""The composition root of the role `read`: the app of the group that reads, its shards, and what rests on them.
+
+It runs alone, or as the child of a worker that decides (`annals.workers.reader_child`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from annals.agents.reading.event_handler import event_handler
+from annals.agents.writing.cancellation import is_task_cancelled
+from annals.topics.names import TopicNames
+from annals.workers.api.projection_routes import projection_routes
+from annals.workers.api.routes.subscriptions import SubscriptionRoutes
+from annals.workers.api.service import ApiService
+from annals.workers.app import create_app
+from annals.workers.clock import SystemClock
+from annals.workers.data_folder import READ_LOCK, DataFolder
+from annals.workers.kafka.admin.findings import missing_topics
+from annals.workers.kafka.admin.provisioning import (
+    BrokersUnreachableError,
+    NotPermittedError,
+    check_for_reading,
+    create,
+)
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.group.instances import leave_for
+from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
+from annals.workers.kafka.group.sources import Sources
+from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
+from annals.workers.process import (
+    CLAIM_LOOK_S,
+    CLAIM_WITHIN_S,
+    FIRST_RETRY_S,
+    LAST_RETRY_S,
+    REQUEST_TIMEOUT_MS,
+    STEADY_S,
+    STOP_SIGNALS,
+    CannotStartError,
+    Stop,
+    end,
+    listening,
+    stopped,
+)
+from annals.workers.projections.metrics import ProjectionMetrics
+from annals.workers.projections.wiring import ProjectionWiring
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.publishing.telemetry import PublishMetrics
+from annals.workers.publishing.wiring import Publishing
+from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told
+from annals.workers.reading.shards import CurrentShards, ReadingShards
+from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
+from annals.workers.reading.watch import ReadingWatch
+from annals.workers.registry import deciders
+from annals.workers.settings import READ, SettingsError, client_options, warnings
+from annals.workers.settings.connection import is_any_address
+from annals.workers.stores.rocks import StoreBudget
+from annals.workers.web.server import WebServer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.agents.reading.gathering.all_shards import AllShards
+    from annals.agents.reading.ports import Follower
+    from annals.agents.reading.projection_service import ProjectionService
+    from annals.agents.reading.row_answers import RowAnswers
+    from annals.agents.reading.shard import Shard
+    from annals.workers.api.routing import Route
+    from annals.workers.kafka.admin.provisioning import Report
+    from annals.workers.partitions import Actor
+    from annals.workers.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+GLOBAL_CACHE_BYTES: Final = 8 << 20  # of the store of global projections
+GC_THRESHOLDS: Final = (100_000, 20, 20)
+
+
+class Reader:
+    """The role `read` in one process."""
+
+    def __init__(self, settings: Settings, stop: Stop, *, is_child: bool, former_member: str | None = None) -> None:
+        """Take the settings and the process' end.
+
+        is_child: of a worker that decides, which makes the topics and warns of settings; former_member: the id in the
+        group of a child before, which ended by itself.
+        """
+        self._settings = settings
+        self._options: dict[str, Any] = {**client_options(settings), "request_timeout_ms": REQUEST_TIMEOUT_MS}
+        self._stop = stop
+        self._is_child = is_child
+        self._former_member = former_member
+        self._names = TopicNames(settings.topic_prefix)
+        self._group = self._names.reading_group(settings.app_id)
+        self._starting = "the worker is starting"
+        self._membership: Membership | None = None
+        self._watch: ReadingWatch | None = None
+        self.metrics = ReadingMetrics()
+        self.metrics.group_member.set_function(self._is_member)
+        self.shards = CurrentShards()
+        self.members = GroupMembers()
+        self.url: str | None = None
+        self._api: ApiService | None = None
+        self._projections: ProjectionWiring | None = None
+        self._projection_metrics = ProjectionMetrics(self.metrics.registry)
+        self._publishing: Publishing | None = None
+        self._publish_metrics = PublishMetrics(self.metrics.registry)
+
+    # What rests on the shards is put together in these four.
+
+    async def _start_api(self) -> int:
+        """Begin to serve the API; return its port. OSError: the address is taken, or not this machine's."""
+        if self._api is None:
+            try:
+                self._api = ApiService(
+                    self._settings, self.shards, self.members, self.metrics.registry, self._more_routes
+                )
+            except SettingsError as error:
+                raise CannotStartError(str(error)) from None
+        return await self._api.start()
+
+    async def _stop_api(self) -> None:
+        """End what `_start_api` began."""
+        if self._api is not None:
+            await self._api.stop()
+
+    def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
+        """Return the routes of projections, questions and subscriptions."""
+
+        def service() -> ProjectionService | None:
+            return None if self._projections is None else self._projections.service(shards)
+
+        def answers() -> RowAnswers | None:
+            return None if self._projections is None else self._projections.answers(shards)
+
+        administration = SubscriptionService(self._settings, self._options, deciders())
+        return (*projection_routes(shards, service, answers), *SubscriptionRoutes(administration).routes())
+
+    def _followers(self, kind: str) -> Sequence[Follower]:
+        """Return what follows the journals of a kind beside the event index and the states."""
+        return () if self._projections is None else self._projections.models.followers(kind)
+
+    def _beside(self, client: AIOKafkaClient, shard: Shard) -> Sequence[Actor]:
+        """Return what works beside a reading shard, on its partition: its publisher."""
+        if self._publishing is None:
+            return ()
+        journal = KafkaJournalPartition(client, self._names.events(shard.kind), shard.partition)
+        return (self._publishing.publisher(shard, journal),)
+
+    async def run(self, started: asyncio.Event) -> None:
+        """Run until the stop; set `started` when the folder and the address are this process'.
+
+        Raises:
+            CannotStartError: the data folder or the address cannot be used, topics are missing, or the group refuses
+                this worker for good.
+        """
+        folder = DataFolder(self._settings.data_dir, READ_LOCK)
+        try:
+            if not await self._stop.claims(folder):
+                return
+            port = await self._listen()
+            if port is None:
+                return
+            self.url = _url(self._settings, port)
+            started.set()
+            try:
+                await self._until_stopped()
+            finally:
+                await self._stop_api()
+        finally:
+            folder.release()
+
+    async def _listen(self) -> int | None:
+        """Start the API, waiting a moment for a worker that ends; None: this one is to stop before.
+
+        Raises:
+            CannotStartError: the address is taken, or not this machine's.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + CLAIM_WITHIN_S
+        while not self._stop.is_asked():
+            try:
+                return await self._start_api()
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE or loop.time() > deadline:
+                    raise CannotStartError(
+                        f"the API cannot listen on {self._settings.api_host}:{self._settings.api_port}: "
+                        f"{error.strerror}. Choose another port with --api-port or ANNALS_API_PORT (0: a free one)."
+                    ) from error
+            await self._stop.wait(CLAIM_LOOK_S)
+        return None
+
+    def reasons(self) -> list[str]:
+        """Return why this role is not ready; empty when it is."""
+        shards = self.shards.current
+        if shards is None or self._watch is None or self._membership is None:
+            return [self._starting]
+        problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
+        behind = [] if self._projections is None else self._projections.models.problems()
+        unpublished = [] if self._publishing is None else self._publishing.problems()
+        return [*problems, *self.members.differing(), *behind, *unpublished, *shards.partitions_here.not_ready()]
+
+    async def _until_stopped(self) -> None:
+        loop = asyncio.get_running_loop()
+        retry = FIRST_RETRY_S
+        while not self._stop.is_asked():
+            began = loop.time()
+            try:
+                counts = await self._partitions()
+                if counts is not None:
+                    await self._serve(counts)
+                    self._starting = "the worker is starting again"
+            except NotPermittedError as error:
+                self._cannot(str(error))
+            except (ConnectionError, KafkaError, asyncio.CancelledError) as error:
+                if is_task_cancelled():
+                    raise
+                servers = self._settings.bootstrap_servers
+                is_explained = isinstance(error, BrokersUnreachableError)
+                self._starting = str(error) if is_explained else f"no answer from the Kafka brokers at {servers}"
+                log.warning("waiting for the brokers", servers=servers, retry_s=retry, error=str(error))
+            if loop.time() - began > STEADY_S:
+                retry = FIRST_RETRY_S
+            await self._stop.wait(retry)
+            retry = min(2 * retry, LAST_RETRY_S)
+
+    async def _partitions(self) -> dict[str, int] | None:
+        """Check the journals; return each kind's number of partitions, or None while that is not known."""
+        looking = asyncio.create_task(self._look())
+        try:
+            if not await self._stop.first_of(looking):
+                return None
+            report = await looking
+        finally:
+            await end(looking)
+        if report.needed:
+            missing = missing_topics(report.needed, self._settings.topic_prefix)
+            self._cannot(f"{missing}. Create them with 'annals topics create'")
+            return None
+        if report.refusals:
+            self._cannot("\n".join(str(refusal) for refusal in report.refusals))
+            return None
+        return report.partitions
+
+    async def _look(self) -> Report:
+        report = await check_for_reading(self._settings)
+        if report.missing and self._settings.create_topics and not self._is_child:
+            log.info("topics created", topics=await create(self._settings))
+            report = await check_for_reading(self._settings)
+        return report
+
+    def _cannot(self, reason: str) -> None:
+        """Say what keeps this role from reading: alone it ends the process, beside `write` it is waited for."""
+        if not self._is_child:
+            raise CannotStartError(reason)
+        if reason != self._starting:
+            log.warning("waiting for what reading needs", reason=reason)
+        self._starting = reason
+
+    async def _serve(self, counts: dict[str, int]) -> None:
+        """Run the app until the stop, or until it cannot go on."""
+        known, sources = deciders(), Sources()
+        client = await connect(self._options, [self._names.events(kind) for kind in known])
+        if self._former_member is not None and self._settings.instance_id is None:
+            with suppress(KafkaError):  # then it leaves with its session
+                await leave_for(client, self._group, self._former_member)
+            self._former_member = None
+        budget = StoreBudget(GLOBAL_CACHE_BYTES, GLOBAL_CACHE_BYTES)
+        damages = ReadingShardMetrics(self.metrics, "location")
+        wiring = self._projections = ProjectionWiring(
+            self._settings, client, known, self.members, SystemClock(), budget, damages, self._projection_metrics
+        )
+        if self._settings.publish:
+            self._publishing = Publishing(
+                self._settings, self._options, known, counts, SystemClock(), self._publish_metrics
+            )
+        shards = ReadingShards(
+            self._settings,
+            client,
+            known,
+            counts,
+            sources,
+            self.metrics,
+            SystemClock(),
+            followers=self._followers,
+            ask_rows=wiring.models.ask_rows,
+            beside=partial(self._beside, client),
+        )
+        told = Told(url=self.url, projections=wiring.models.known(), publishes=self._settings.publish)
+        self._membership = Membership(self._group, self._settings.instance_id, READING_SESSION_TIMEOUT_MS)
+        handler = event_handler(shards.partitions_here.of)
+        app = create_app(
+            self._settings,
+            self._options,
+            self._membership,
+            sources,
+            shards.partitions_here,
+            {self._names.events(kind): (f"event_handler.{kind}", handler) for kind in known},
+            ReadingAssignor.of_one_reader(told, self.members),
+        )
+        self._watch = ReadingWatch(self._settings.bootstrap_servers, client, shards, sources, self.metrics)
+        self.shards.current = shards
+        watching = asyncio.create_task(self._watch.run(), name="watch")
+        everywhere = shards if self._api is None else self._api.shards
+        projecting = asyncio.create_task(wiring.work(shards, cast("Any", everywhere)).run(), name="projections")
+        followed = [] if self._publishing is None else [self._publishing.run()]
+        following = [asyncio.create_task(run, name="subscriptions") for run in followed]
+        starting = asyncio.create_task(app.start(), name="app")
+        try:
+            await self._stop.until_end_of(app, starting)
+        except CannotStartError as error:
+            self._cannot(str(error))
+        except (Exception, asyncio.CancelledError):
+            if is_task_cancelled():
+                raise
+            log.exception("the app ended")
+        finally:
+            await end(watching)
+            await end(projecting)
+            await wiring.jobs.close()
+            self._projections = None
+            await shards.partitions_here.suspend()
+            await end(starting)
+            await stopped(app)
+            self.shards.current = None
+            await shards.partitions_here.close()
+            await end(*following)
+            self._publishing = None
+            await client.close()
+
+    def _is_member(self) -> bool:
+        return self.shards.current is not None and self._membership is not None and self._membership.is_member
+
+
+def _url(settings: Settings, port: int) -> str | None:
+    """Return where others reach the API; None where they cannot."""
+    if settings.api_advertised_url is not None:
+        return settings.api_advertised_url
+    if is_any_address(settings.api_host):
+        return None
+    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    scheme = "http" if settings.api_certfile is None else "https"
+    return f"{scheme}://{host}:{port}"
+
+
+async def run_alone(settings: Settings) -> None:
+    """Be a worker that reads and does not decide, until SIGTERM, SIGINT or SIGHUP.
+
+    Raises:
+        CannotStartError: as `Reader.run`.
+    """
+    stop = Stop()
+    stop.hear(*STOP_SIGNALS)
+    for warning in warnings(settings):
+        log.warning(warning)
+    reader = Reader(settings, stop, is_child=False)
+    web = WebServer(settings.web_host, settings.web_port, reader.metrics, reader.reasons, role=READ)
+    address = await listening(web, settings)
+    started = asyncio.Event()
+    tune()
+    running = asyncio.create_task(reader.run(started))
+    try:
+        await stop.first_of(asyncio.create_task(started.wait()), running)
+        if started.is_set():
+            log.info("worker started", web=address, api=reader.url)
+        await running
+    finally:
+        await web.stop()
+    log.info("worker stopped")
+
+
+def tune() -> None:
+    """Have the garbage collector look at what is new alone, and seldom."""
+    gc.freeze()  # what the imports left is for ever; the collector need not look at it again
+    gc.set_threshold(*GC_THRESHOLDS)

@@ -1,0 +1,161 @@
+"""The child process of the role `read`, as its parent sees it: started, asked, started again, and ended with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from annals.agents.backoff import Backoff
+from annals.workers import channel, launcher
+from annals.workers.process import FIRST_RETRY_S, LAST_RETRY_S, STEADY_S, CannotStartError, end
+
+if TYPE_CHECKING:
+    from prometheus_client import Counter
+
+    from annals.workers.exposition import Family
+    from annals.workers.process import Stop
+    from annals.workers.settings import Settings
+
+log = structlog.get_logger(__name__)
+
+ANSWER_WITHIN_S: Final = 1.5  # an orchestrator's probe waits for longer
+STOP_WITHIN_S: Final = 10.0
+IGNORED: Final = f"{signal.SIGINT:d},{signal.SIGHUP:d}"  # for the whole foreground group: the parent asks the child
+PROGRAM: Final = ("-P", "-m", "annals.workers.reader_child")
+
+
+class ReaderProcess:
+    """The process that reads. A child that ends is started again."""
+
+    name: Final = "read"
+
+    def __init__(self, settings: Settings, stop: Stop, restarts: Counter) -> None:
+        """Take the settings, the parent's end, and what counts the child's restarts."""
+        self._settings = settings
+        self._stop = stop
+        self._restarts = restarts
+        self._reason = "the reading process is starting"
+        self._writer: asyncio.StreamWriter | None = None
+        self._waiting: list[asyncio.Future[channel.Answer]] = []
+        self._was_started = False
+        self._former_member: str | None = None
+        self.url: str | None = None
+        """Where the API of the child is reached."""
+        self.is_known = asyncio.Event()
+        """Set when the first child has started."""
+
+    async def answer(self) -> tuple[list[str], list[Family]]:
+        """Return why the child is not ready, and its metrics."""
+        if self._writer is None:
+            return [self._reason], []
+        waiting = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiting)
+        channel.send(self._writer, channel.Ask())
+        try:
+            answer = await asyncio.wait_for(waiting, ANSWER_WITHIN_S)
+        except (TimeoutError, EOFError):
+            return ["the reading process does not answer"], []
+        return answer.reasons, answer.families
+
+    async def run(self) -> None:
+        """Keep a child running until the parent is to stop.
+
+        Raises:
+            CannotStartError: the first child cannot start as the worker is set up, which ends the parent, too.
+        """
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        loop = asyncio.get_running_loop()
+        while not self._stop.is_asked():
+            began = loop.time()
+            try:
+                status: int | str = await self._one_child()
+            except OSError as error:  # no process could be started: memory or files have run out
+                status = error.strerror or str(error)
+            if self._stop.is_asked():
+                return
+            self._reason = f"the reading process ended with status {status}, and is started again"
+            log.error("the reading process ended; starting it again", status=status)
+            self._restarts.inc()
+            if loop.time() - began > STEADY_S:
+                backoff.reset()
+            waiting = asyncio.create_task(backoff.wait())
+            await self._stop.first_of(waiting)
+            await end(waiting)
+
+    async def _one_child(self) -> int:
+        """Start a child and wait for its end or the parent's; return its exit status."""
+        own, inherited = socket.socketpair()
+        with inherited:
+            # From the main thread, which lives as long as the process: the kernel ends a child with the thread that
+            # started it.
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", launcher.__file__, str(os.getpid()), "--ignore", IGNORED),
+                *(sys.executable, *PROGRAM, str(inherited.fileno())),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=[inherited.fileno()],
+            )
+        try:
+            channel.send_beginning(own, channel.Beginning(self._settings, self._former_member))
+            reader, self._writer = await asyncio.open_unix_connection(sock=own)
+            hearing = asyncio.create_task(self._hear(reader), name="reading process")
+            try:
+                if hearing in await self._stop.first_of(hearing):
+                    await hearing
+                else:
+                    channel.send(self._writer, channel.Stop())
+                    await asyncio.wait({asyncio.create_task(process.wait())}, timeout=STOP_WITHIN_S)
+            finally:
+                await end(hearing)
+        except OSError as error:  # it ended before it had read everything
+            log.debug("the reading process is gone", error=str(error))
+        finally:
+            status = await self._ended(process)
+        return status
+
+    async def _hear(self, reader: asyncio.StreamReader) -> None:
+        """Take what the child says until its end.
+
+        Raises:
+            CannotStartError: it cannot start as the worker is set up, and no child ever could.
+        """
+        while True:
+            try:
+                message = await channel.receive(reader, channel.FromChild)
+            except (EOFError, OSError):
+                return
+            if isinstance(message, channel.Started):
+                self.url, self._was_started = message.url, True
+                self.is_known.set()
+            elif isinstance(message, channel.Joined):
+                self._former_member = message.member_id
+            elif isinstance(message, channel.Refused):
+                if not self._was_started:
+                    raise CannotStartError(message.message)
+                log.error("the reading process cannot start", reason=message.message)
+                self._reason = message.message
+            else:
+                waiting, self._waiting = self._waiting, []
+                for each in waiting:
+                    if not each.done():
+                        each.set_result(message)
+
+    async def _ended(self, process: asyncio.subprocess.Process) -> int:
+        """End a child that has not ended yet; return its exit status."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+        waiting, self._waiting = self._waiting, []
+        for each in waiting:
+            if not each.done():
+                each.set_exception(EOFError())
+        if process.returncode is None:
+            with suppress(ProcessLookupError):
+                process.kill()
+        return await process.wait()

@@ -1,0 +1,146 @@
+"""What the members of the group that reads know of one another: each tells the leader, and the leader tells all.
+
+Both messages are JSON with a version. Members of them that a release does not know are ignored, so that later ones may
+add some; what one of them means never changes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Self
+
+import msgspec
+from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
+
+from annals.agents.reading.ports import Member
+from annals.workers.kafka.group.assignor import PROTOCOL_VERSION, BalancedAssignor, Owned
+from annals.workers.settings.values import web_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+VERSION: Final = 1
+JOURNALS: Final = "events."
+
+
+class Told(msgspec.Struct):
+    """What a member tells the leader: what it had, where its API is, and what it can do."""
+
+    version: int = 0
+    owned: Owned = {}
+    url: str | None = None
+    projections: dict[str, int] = {}
+    publishes: bool = True
+
+
+class Roll(msgspec.Struct):
+    """What the leader tells a member: which one it is, and all members."""
+
+    version: int = 0
+    me: str = ""
+    members: list[Member] = []
+
+
+def _nobody(member_id: str) -> None:
+    """Tell nobody of an assignment."""
+
+
+class GroupMembers:
+    """The group that reads, as of the last assignment (the `Members` port)."""
+
+    def __init__(self) -> None:
+        """Begin before the first assignment."""
+        self._roll = Roll()
+        self.on_joined: Callable[[str], None] = _nobody
+        """Called with this member's id at each assignment."""
+
+    @property
+    def me(self) -> Member | None:
+        """This process; None before its first assignment."""
+        return next((member for member in self._roll.members if member.id == self._roll.me), None)
+
+    def all(self) -> Sequence[Member]:
+        """Return all members, this process among them; empty before the first assignment."""
+        return self._roll.members
+
+    def owner(self, kind: str, partition: int) -> Member | None:
+        """Return who has a partition; None while nobody is known to."""
+        return next((member for member in self._roll.members if partition in member.partitions.get(kind, ())), None)
+
+    def assigned(self, data: bytes | None) -> None:
+        """Take what the leader told; what cannot be read tells nothing."""
+        try:
+            self._roll = msgspec.json.decode(data or b"{}", type=Roll)
+        except msgspec.DecodeError:
+            self._roll = Roll()
+        if self._roll.me:
+            self.on_joined(self._roll.me)
+
+    def differing(self) -> list[str]:
+        """Return a sentence for each member that publishes where this one does not, or the other way round."""
+        me = self.me
+        if me is None:
+            return []
+        return [
+            f"ANNALS_PUBLISH is {me.publishes:d} here and {other.publishes:d} at {other.url or other.id}: set it alike "
+            f"on all workers that read, or what is published depends on who has a partition"
+            for other in self._roll.members
+            if other.publishes != me.publishes
+        ]
+
+
+class ReadingAssignor(BalancedAssignor):
+    """Assigns as the write path does, under a name of its own, and tells each member of all."""
+
+    name: ClassVar[str] = "annals-reading"
+    told: ClassVar[Told]
+    members: ClassVar[GroupMembers]
+
+    @classmethod
+    def of_one_reader(cls, told: Told, members: GroupMembers) -> type[Self]:
+        """Return a class of one consumer's own.
+
+        told: what this member tells, but for its partitions; members: takes what the leader tells.
+        """
+        return type(cls.__name__, (cls,), {"owned": {}, "told": told, "members": members})
+
+    @classmethod
+    def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:
+        """Assign the partitions of all journals; the leader of the group calls it."""
+        assigned = cls.balanced_over(cluster, members)
+        everybody = [_member(name, assigned[name], data.user_data) for name, data in sorted(members.items())]
+        return {
+            name: ConsumerProtocolMemberAssignment(
+                PROTOCOL_VERSION, sorted(of.items()), msgspec.json.encode(Roll(VERSION, name, everybody))
+            )
+            for name, of in assigned.items()
+        }
+
+    @classmethod
+    def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
+        """Return this member's subscription, what it has, and what it tells."""
+        told = msgspec.structs.replace(cls.told, version=VERSION, owned=cls.owned)
+        return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, list(topics), msgspec.json.encode(told))
+
+    @classmethod
+    def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
+        """Remember what this member has, and who the others are."""
+        super().on_assignment(assignment)
+        cls.members.assigned(assignment.user_data)
+
+
+def _member(name: str, assigned: Owned, user_data: bytes | None) -> Member:
+    """Return a member by what it told; who tells nothing that can be read is one without an address."""
+    try:
+        told = msgspec.json.decode(user_data or b"{}", type=Told)
+    except msgspec.DecodeError:
+        told = Told()
+    partitions = {topic.rpartition(JOURNALS)[2]: partitions for topic, partitions in assigned.items()}
+    return Member(name, _address(told.url), partitions, told.projections, told.publishes)
+
+
+def _address(url: str | None) -> str | None:
+    """Return an address that others may be sent to; None for anything else."""
+    try:
+        return None if url is None else web_address(url)
+    except ValueError:
+        return None

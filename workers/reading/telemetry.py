@@ -1,0 +1,91 @@
+"""What a reading process tells about itself: metrics under constant names, which get the label `role` where served."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from annals.agents.reading.shard import Shard
+
+SHARD: Final = ("kind", "partition")
+
+
+class ReadingMetrics:
+    """All metrics of a reading process, in a registry of its own."""
+
+    def __init__(self) -> None:
+        """Declare every metric: what is not declared here does not exist."""
+        self.registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+
+        def gauge(name: str, help_: str, labels: Collection[str] = SHARD) -> Gauge:
+            return Gauge(name, help_, labels, registry=registry)
+
+        self.open = gauge("annals_reading_shard_open", "1 while a reading shard follows its journal")
+        self.position = gauge("annals_reading_offset", "journal offset below which a reading shard has read everything")
+        self.end = gauge("annals_reading_end_offset", "journal offset at which the journal ended when last asked")
+        self.lag = gauge("annals_reading_lag_seconds", "age of the oldest event that a reading shard has not read")
+        self.failed = gauge(
+            "annals_reading_failed_followers", "states and projections that stand at an event on which they failed"
+        )
+        self.store_bytes = gauge("annals_reading_store_bytes", "bytes of a reading shard's files")
+        self.breaks = Counter(
+            "annals_reading_chain_breaks_total",
+            "times that what a reading store has was not what the journal had",
+            ("kind",),
+            registry=registry,
+        )
+        self.damages = Counter(
+            "annals_reading_stores_damaged_total",
+            "reading stores that were damaged, set aside and are built anew",
+            ("kind",),
+            registry=registry,
+        )
+        self.ready = gauge("annals_ready", "1 while /health/ready answers 200", ())
+        self.broker_up = gauge("annals_broker_up", "1 while the brokers answer", ())
+        self.group_member = gauge("annals_group_member", "1 while the worker is a member of its consumer group", ())
+
+    def measure(self, shard: Shard) -> None:
+        """Set the gauges of a shard."""
+        status = shard.status()
+        labels = shard.kind, str(shard.partition)
+        self.open.labels(*labels).set(status.phase == "reading")
+        self.position.labels(*labels).set(status.offset)
+        self.end.labels(*labels).set(status.end)
+        self.lag.labels(*labels).set(status.lag_s)
+        self.failed.labels(*labels).set(shard.failed_followers)
+        self.store_bytes.labels(*labels).set(shard.store_bytes)
+
+    def forget(self, kind: str, partition: int) -> None:
+        """Remove the gauges of a shard that is somebody else's now."""
+        for each in (self.open, self.position, self.end, self.lag, self.failed, self.store_bytes):
+            try:
+                each.remove(kind, str(partition))
+            except KeyError:  # it was never set
+                continue
+
+
+class ReadingShardMetrics:
+    """What befalls one reading shard (the `ReadingTelemetry` port)."""
+
+    def __init__(self, metrics: ReadingMetrics, kind: str) -> None:
+        """Look every labelled metric up once: a series that begins with its first count has no increase yet."""
+        self._breaks = metrics.breaks.labels(kind)
+        self._damages = metrics.damages.labels(kind)
+
+    def damaged(self) -> None:
+        """Count a damaged store."""
+        self._damages.inc()
+
+    def chain_broken(self) -> None:
+        """Count a broken chain."""
+        self._breaks.inc()

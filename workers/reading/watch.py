@@ -1,0 +1,83 @@
+"""Looks at the journals every second: where they end, how far each reading shard is, and whether the brokers answer."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from annals.agents.writing.cancellation import is_task_cancelled
+from annals.workers.kafka.read.ranges import bounds
+
+if TYPE_CHECKING:
+    from aiokafka.client import AIOKafkaClient
+    from aiokafka.structs import TopicPartition
+
+    from annals.workers.kafka.group.sources import Sources
+    from annals.workers.reading.shards import ReadingShards
+    from annals.workers.reading.telemetry import ReadingMetrics
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_S: Final = 1.0
+PATIENCE_S: Final = 4.0
+HINTS_EVERY: Final = 5  # looks: the group's offsets are for those who look at its lag, and nobody else
+
+
+class ReadingWatch:
+    """Keeps the gauges of reading, and the brokers' part of its readiness, up to date."""
+
+    def __init__(
+        self, servers: str, client: AIOKafkaClient, shards: ReadingShards, sources: Sources, metrics: ReadingMetrics
+    ) -> None:
+        """Take how the brokers are called, a client that is connected to them, and what is measured."""
+        self._servers = servers
+        self._client = client
+        self._shards = shards
+        self._sources = sources
+        self._metrics = metrics
+        self._hinted: dict[TopicPartition, int] = {}
+        self.problem: str | None = None
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        looks = 0
+        while True:
+            await self._look()
+            self._shards.partitions_here.announce()
+            looks += 1
+            if looks % HINTS_EVERY == 0:
+                await self._commit_hints()
+            await asyncio.sleep(INTERVAL_S)
+
+    async def _look(self) -> None:
+        shards = {self._shards.where(shard): shard for shard in self._shards.all()}
+        try:
+            ends = await asyncio.wait_for(bounds(self._client, shards), PATIENCE_S)
+        except (KafkaError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            if is_task_cancelled():
+                raise
+            if self.problem is None:
+                log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace
+            self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
+        else:
+            if self.problem is not None:
+                log.info("the broker answers again", servers=self._servers)
+            self.problem = None
+            for where, shard in shards.items():
+                shard.note_end(ends[where][1])
+        self._metrics.broker_up.set(self.problem is None)
+        for shard in self._shards.all():
+            self._metrics.measure(shard)
+
+    async def _commit_hints(self) -> None:
+        offsets = {self._shards.where(shard): shard.status().offset for shard in self._shards.all()}
+        moved = {where: offset for where, offset in offsets.items() if self._hinted.get(where) != offset}
+        try:
+            await self._sources.commit(moved)
+        except (KafkaError, ValueError) as error:  # a rebalance is under way: the next look says it again
+            log.debug("offsets for lag tools were not committed", error=str(error))
+        else:
+            self._hinted.update(moved)

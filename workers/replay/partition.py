@@ -1,0 +1,127 @@
+"""One journal partition, verified from its beginning by the rule of every reader, and handed on from a position."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from annals.agents.reading.found import JournalEvent
+from annals.schemas.journal_reader import Counted, Foreign, Gap, GapError, RememberingReader, Void
+from annals.topics.carried import carried_headers
+from annals.topics.keys import keys_of
+from annals.workers.clock import SystemClock
+from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.replay.plan import HandlerFailedError, Step
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Sequence
+
+    from annals.workers.audit.chains import JournalId
+    from annals.workers.kafka.protocol.record_batches import Record
+    from annals.workers.replay.pace import Pace
+    from annals.workers.replay.plan import Selection
+    from annals.workers.replay.targets import Sink
+
+STEP_S: Final = 0.5  # of work that a kill can take back at most, where a handler is called
+
+
+class PartitionReplay:
+    """Replays one partition, and tells each step that is done.
+
+    What lies before the position is read, too: the chains are verified from their beginnings, and nothing that was kept
+    of them has to be believed.
+    """
+
+    def __init__(
+        self,
+        place: JournalId,
+        position: int,
+        selection: Selection,
+        sink: Sink,
+        pace: Pace,
+        tell: Callable[[Step], None],
+    ) -> None:
+        """Take the partition and from which offset on events are handed to the sink."""
+        self._place = place
+        self._position = position
+        self._selection = selection
+        self._sink = sink
+        self._pace = pace
+        self._tell = tell
+        self._key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
+        self._reader = RememberingReader(place.kind, keys_of(place.partition, place.partitions))
+        self._done = self._nothing(position)
+        self._lines: list[bytes] = []
+        self._clock = SystemClock()
+        self._told = self._clock.monotonic()
+
+    async def run(self, steps: AsyncIterable[Sequence[Record]], end: int) -> None:
+        """Replay records up to an end.
+
+        Raises:
+            GapError: events are missing.
+            HandlerFailedError: an event cannot be taken.
+            KafkaError: the brokers do not take one.
+        """
+        async for records in steps:
+            for record in records:
+                try:
+                    await self._replay(record)
+                except BaseException as error:
+                    if isinstance(error, HandlerFailedError):
+                        self._count(failures=error.failures)
+                    if self._sink.is_settled:  # else what is on its way may not arrive: it goes out once more
+                        self._tell_step()
+                    raise
+                if self._clock.monotonic() - self._told >= STEP_S:
+                    await self._settle()
+            await self._settle()
+        self._count(next_offset=end)
+        await self._settle()
+
+    async def _replay(self, record: Record) -> None:
+        offset, key, value, raw = record
+        is_due = offset >= self._position
+        if self._key is None or key == self._key:
+            read = self._reader.read(offset, key, value)
+            if type(read) is Gap:
+                raise GapError(read.describe(f"{self._place.topic}-{self._place.partition} offset {offset}"))
+            if not is_due:
+                return
+            if type(read) is Counted and self._selection.wants(read.event):
+                await self._pace.wait()
+                assert value is not None  # noqa: S101 - it counts
+                event = JournalEvent(offset, read.event, value, read.cid, _carried(raw))
+                taken = await self._sink.take(event, self._place.partition)
+                self._lines.append(taken.lines)
+                self._count(events=1, failures=taken.failures)
+            else:
+                self._count(passed_over=type(read) is Counted, void=type(read) is Void, foreign=type(read) is Foreign)
+        if is_due:
+            self._count(next_offset=offset + 1)
+
+    async def _settle(self) -> None:
+        await self._sink.settle()
+        self._tell_step()
+
+    def _tell_step(self) -> None:
+        self._tell(self._done._replace(lines=b"".join(self._lines)))
+        self._done, self._lines = self._nothing(self._done.next_offset), []
+        self._told = self._clock.monotonic()
+
+    def _nothing(self, next_offset: int) -> Step:
+        return Step(self._place.kind, self._place.partition, next_offset)
+
+    def _count(self, *, next_offset: int | None = None, **more: Any) -> None:
+        done = self._done
+        self._done = done._replace(
+            next_offset=done.next_offset if next_offset is None else next_offset,
+            **{name: getattr(done, name) + int(count) for name, count in more.items()},
+        )
+
+
+def _carried(raw: bytes) -> list[tuple[str, bytes]]:
+    """The headers that go with an event to a topic; what is no headers says nothing."""
+    try:
+        return carried_headers(headers_of(raw))
+    except ValueError:
+        return []

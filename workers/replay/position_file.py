@@ -1,0 +1,130 @@
+"""Where a replay goes on after a kill: its positions, and how much of its file they speak of.
+
+The file of positions is replaced whole, never changed. The file with the lines is cut to the length that is recorded
+before anything is appended: what a kill left behind that is made again, and nothing is doubled.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from annals.workers.replay.plan import Positions, ReplayError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from annals.workers.replay.plan import Plan
+    from annals.workers.settings import Settings
+
+FORMAT: Final = 1
+
+
+class Kept(msgspec.Struct, forbid_unknown_fields=True):
+    """What the file has. of: what was asked for, so that no other replay goes on from here; length: of the lines."""
+
+    format: int
+    of: dict[str, Any]
+    positions: Positions
+    length: int | None = None
+
+
+def asked_for(settings: Settings, plan: Plan) -> dict[str, Any]:
+    """Return what must be the same for a replay to be gone on with; retries and rate may differ."""
+    asked = {**plan.selection._asdict(), **plan.target._asdict(), "topic_prefix": settings.topic_prefix}
+    if plan.target.file is not None:
+        asked["file"] = str(Path(plan.target.file).absolute())
+    # As it comes back from the file, where a tuple is a list.
+    return msgspec.json.decode(msgspec.json.encode(asked), type=dict[str, Any])
+
+
+class PositionFile:
+    """Reads and replaces the file of positions."""
+
+    def __init__(self, path: Path, of: dict[str, Any]) -> None:
+        """Take the file, and what is asked for."""
+        self._path = path
+        self._of = of
+
+    def load(self) -> Kept | None:
+        """Return what was kept; None at the first run.
+
+        Raises:
+            ReplayError: it is no such file, or of another replay.
+        """
+        try:
+            kept = msgspec.json.decode(self._path.read_bytes(), type=Kept)
+        except FileNotFoundError:
+            return None
+        except msgspec.DecodeError as error:
+            raise ReplayError(f"{self._path} has no positions of a replay: {error}") from None
+        if kept.format != FORMAT:
+            raise ReplayError(f"{self._path} is of format {kept.format}, this release reads {FORMAT}")
+        if kept.of != self._of:
+            names = kept.of.keys() | self._of.keys()
+            differ = sorted(name for name in names if kept.of.get(name) != self._of.get(name))
+            raise ReplayError(
+                f"{self._path} is of another replay ({', '.join(differ)} differ): repeat its options, or name a "
+                "new file"
+            )
+        return kept
+
+    def save(self, positions: Positions, length: int | None) -> None:
+        """Replace the file."""
+        beside = self._path.with_name(self._path.name + ".new")
+        with beside.open("wb") as file:
+            file.write(msgspec.json.encode(Kept(FORMAT, self._of, positions, length)) + b"\n")
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self._path)
+
+
+class LineFile:
+    """The file that lines are appended to, by one replay at a time."""
+
+    def __init__(self, path: Path, length: int | None) -> None:
+        """Open it, cut to the length that was recorded; None: nothing was, and there must be nothing in it.
+
+        Raises:
+            ReplayError: another replay writes it, or it is not what was recorded.
+            OSError: it cannot be written.
+        """
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        try:
+            self._claim(path, length)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _claim(self, path: Path, length: int | None) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ReplayError(f"another replay writes to {path}") from None
+        there = self._file.seek(0, os.SEEK_END)
+        if length is None and there:
+            raise ReplayError(f"{path} has something in it: name another file, or the --state that it was written with")
+        if there < (length or 0):
+            raise ReplayError(f"{path} has {there} bytes and had {length}: remove it and its --state, and begin anew")
+        self._file.truncate(length or 0)
+        self._file.seek(0, os.SEEK_END)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, lines: bytes) -> None:
+        """Append lines; they are on disk after `settled`."""
+        self._file.write(lines)
+
+    def settled(self) -> int:
+        """Bring what was appended to the disk, and return the length."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()

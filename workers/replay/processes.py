@@ -1,0 +1,108 @@
+"""A replay by several processes: each has a share of the partitions, and tells its steps to the one that began it.
+
+What crosses between processes is names and positions, and the lines for a file, which only one may write. A handler is
+loaded by its name in each process. A process ends with its pipe, so that none is left however the parent ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import multiprocessing
+import os
+import signal
+import threading
+from multiprocessing import resource_tracker
+from multiprocessing.connection import Connection, wait
+from typing import TYPE_CHECKING, Final
+
+from aiokafka.errors import KafkaError
+
+from annals.schemas.journal_reader import GapError
+from annals.workers.kafka.protocol.record_batches import FormatError
+from annals.workers.kafka.read.ranges import RangeGoneError
+from annals.workers.registry import RegistrationError
+from annals.workers.replay.plan import HandlerFailedError, ReplayError, Step
+from annals.workers.replay.share import replay_share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from annals.workers.replay.plan import Plan
+    from annals.workers.replay.share import Part
+    from annals.workers.settings import Settings
+
+END_S: Final = 5.0  # for what is on its way to a target; then a process is ended
+
+
+def replay_in_processes(
+    settings: Settings, plan: Plan, shares: Sequence[Sequence[Part]], tell: Callable[[Step], None]
+) -> None:
+    """Replay each share in a process of its own.
+
+    Raises:
+        GapError, HandlerFailedError, ReplayError: as a share has it, or a process ended by itself.
+    """
+    context = multiprocessing.get_context("spawn")  # a fork would share the connections of whoever calls
+    # Started with the first process otherwise, it would let that one hear Ctrl-C again (it unblocks what it ignores).
+    resource_tracker.ensure_running()
+    working = {}
+    try:
+        for share in shares:
+            ours, theirs = context.Pipe()
+            process = context.Process(target=_work, args=(theirs, settings, plan, share), daemon=True)
+            heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for the parent
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, heard)
+            theirs.close()
+            working[ours] = process
+        _listen(list(working), tell)
+    finally:
+        for pipe in working:
+            pipe.close()
+        for process in working.values():
+            process.join(END_S)
+            process.terminate()
+            process.join()
+
+
+def _listen(pipes: list[Connection], tell: Callable[[Step], None]) -> None:
+    """Hear all shares to their ends; after a failure only what is there already."""
+    while pipes:
+        for pipe in wait(pipes):
+            assert isinstance(pipe, Connection)  # noqa: S101 - what went in comes out
+            try:
+                said = pipe.recv()
+            except (EOFError, OSError):
+                raise ReplayError("a process of the replay ended by itself: is there enough memory?") from None
+            if isinstance(said, Step):
+                tell(said)
+            elif said is None:
+                pipes.remove(pipe)
+            else:
+                raise said
+
+
+def _work(pipe: Connection, settings: Settings, plan: Plan, share: Sequence[Part]) -> None:
+    logging.getLogger().addHandler(logging.NullHandler())  # what is wrong is told to the parent
+    threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
+    try:
+        asyncio.run(replay_share(settings, plan, share, pipe.send))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return
+    except (GapError, HandlerFailedError, ReplayError) as error:
+        pipe.send(error)
+    except (FormatError, KafkaError, OSError, RangeGoneError, RegistrationError) as error:
+        pipe.send(ReplayError(f"{type(error).__name__}: {error}"))
+    else:
+        pipe.send(None)
+
+
+def _end_with(pipe: Connection) -> None:
+    """End this process when the parent is gone: nothing is replayed that nobody keeps the position of."""
+    try:
+        pipe.recv()
+    except (EOFError, OSError):
+        os._exit(1)

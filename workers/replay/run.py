@@ -1,0 +1,169 @@
+"""A replay from its plan to its statistics."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from annals.schemas.journal_reader import GapError
+from annals.workers.audit.journals import find_journals
+from annals.workers.audit.verify import cores
+from annals.workers.clock import SystemClock
+from annals.workers.replay.plan import HandlerFailedError, Positions, ReplayError, Step
+from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
+from annals.workers.replay.processes import replay_in_processes
+from annals.workers.replay.share import Part, replay_share
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from annals.workers.audit.journals import Journal
+    from annals.workers.replay.plan import Plan
+    from annals.workers.settings import Settings
+
+    Progress = Callable[[int, int], None]
+
+SAVE_S: Final = 0.5
+ALONE_OFFSETS: Final = 32_768  # starting processes takes as long as replaying this
+COUNTS: Final = ("events", "passed_over", "void", "foreign", "failures")
+
+
+class Statistics:
+    """What one run of a replay did. positions: the next offsets by kind and partition; None where none was read."""
+
+    def __init__(self, positions: Positions) -> None:
+        """Take the positions from which it goes."""
+        self.positions = positions
+        self.counts = dict.fromkeys(COUNTS, 0)
+        self.seconds = 0.0
+        self.stopped: str | None = None
+
+    def add(self, step: Step) -> None:
+        """Count a step."""
+        for name in COUNTS:
+            self.counts[name] += getattr(step, name)
+        self.positions[step.kind][step.partition] = step.next_offset
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the members that `--json` prints."""
+        rate = self.counts["events"] / self.seconds if self.seconds else 0.0
+        return {**self.counts, "seconds": round(self.seconds, 3), "rate": round(rate, 1), "positions": self.positions}
+
+
+def replay(
+    settings: Settings,
+    plan: Plan,
+    *,
+    first: Positions | None = None,
+    state: Path | None = None,
+    processes: int | None = None,
+    progress: Progress | None = None,
+) -> Statistics:
+    """Replay what is committed now. The statistics say in `stopped` what ended it before that: a gap, or a handler.
+
+    first: positions to begin at, where `state` has none yet. A rate holds for one process, so there is only one then.
+
+    Raises:
+        ReplayError: it cannot be done; the message says why.
+        MissingTopicError: a kind has no journal.
+        KafkaError: the brokers do not give or take what they should.
+    """
+    selection = plan.selection
+    key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
+    journals = asyncio.run(find_journals(settings, selection.kinds, key))
+    with ExitStack() as opened:
+        run = _Run(settings, plan, journals, first or {}, state, opened, progress)
+        parts = run.parts()
+        count = _processes(plan, journals, processes)
+        clock = SystemClock()
+        began = clock.monotonic()
+        try:
+            if count == 1:
+                asyncio.run(replay_share(settings, plan, parts, run.take))
+            else:
+                replay_in_processes(settings, plan, [parts[number::count] for number in range(count)], run.take)
+        except (GapError, HandlerFailedError) as error:
+            run.statistics.stopped = str(error)
+        finally:
+            run.statistics.seconds = clock.monotonic() - began
+            run.save()
+        return run.statistics
+
+
+def _processes(plan: Plan, journals: Sequence[Journal], wanted: int | None) -> int:
+    offsets = sum(journal.end - journal.start for journal in journals)
+    if plan.rate is not None or (wanted is None and offsets <= ALONE_OFFSETS):
+        return 1
+    return max(1, min(cores() if wanted is None else wanted, len(journals)))
+
+
+class _Run:
+    """Keeps the positions, and the file, of one run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        plan: Plan,
+        journals: Sequence[Journal],
+        first: Positions,
+        state: Path | None,
+        opened: ExitStack,
+        progress: Progress | None,
+    ) -> None:
+        self._kept = None if state is None else PositionFile(state, asked_for(settings, plan))
+        before = None if self._kept is None else self._kept.load()
+        self._journals = journals
+        self.statistics = Statistics(_filled(journals, first if before is None else before.positions))
+        self._lines: LineFile | None = None
+        if plan.target.file is not None:
+            length = None if before is None else before.length or 0
+            self._lines = opened.enter_context(LineFile(Path(plan.target.file), length))
+        self._progress = progress
+        self._clock = SystemClock()
+        self.save()  # from here on what is in the file is known to be of this replay
+
+    def parts(self) -> list[Part]:
+        found = []
+        for journal in self._journals:
+            place = journal.place
+            at = self.statistics.positions[place.kind][place.partition]
+            if at is not None and at > journal.end:
+                raise ReplayError(
+                    f"{place.topic}-{place.partition} ends at {journal.end}, before the position {at}: it is another "
+                    f"journal, or lost its end; begin anew with another --state"
+                )
+            found.append(Part(journal, journal.start if at is None else at))
+        return found
+
+    def take(self, step: Step) -> None:
+        if self._lines is not None:
+            self._lines.append(step.lines)
+        self.statistics.add(step)
+        if self._clock.monotonic() - self._saved >= SAVE_S:
+            self.save()
+            if self._progress is not None:
+                self._progress(*self._done())
+
+    def save(self) -> None:
+        length = None if self._lines is None else self._lines.settled()
+        if self._kept is not None:
+            self._kept.save(self.statistics.positions, length)
+        self._saved = self._clock.monotonic()
+
+    def _done(self) -> tuple[int, int]:
+        done = total = 0
+        for place, start, end in self._journals:
+            at = self.statistics.positions[place.kind][place.partition]
+            total += end - start
+            done += 0 if at is None else max(0, min(at, end) - start)
+        return done, total
+
+
+def _filled(journals: Sequence[Journal], known: Mapping[str, Sequence[int | None]]) -> Positions:
+    """Positions with a place for each partition of the journals."""
+    sizes = {journal.place.kind: journal.place.partitions for journal in journals}
+    return {
+        kind: [*known.get(kind, ())[:size], *[None] * (size - len(known.get(kind, ())))] for kind, size in sizes.items()
+    }
