@@ -39,7 +39,14 @@ PARTITIONS = 2
 WITHIN_S = 60
 NOW_MS = int(time.time() * 1000)
 NOTHING = encode_headers([])
-LIMITS = {"commands": 4_000, "events": 1_000, "outcomes": 4_000, "snapshots": 4_000, "dead-letters": 8_000}
+LIMITS = {
+    "commands": 4_000,
+    "events": 1_000,
+    "outcomes": 4_000,
+    "snapshots": 4_000,
+    "restore": 4_000,
+    "dead-letters": 8_000,
+}
 
 
 class Site:
@@ -53,7 +60,14 @@ class Site:
         self._logs: list[KafkaShardLog] = []
 
     def topics_of(self, partition: int) -> ShardTopics:
-        return ShardTopics(kind="person", partition=partition, names=self.names, limits=LIMITS, dead_partitions=1)
+        return ShardTopics(
+            kind="person",
+            partition=partition,
+            names=self.names,
+            limits=LIMITS,
+            dead_partitions=1,
+            has_restore_points=True,
+        )
 
     def log(self, partition: int = 0) -> KafkaShardLog:
         """A log of the shard, as one owner has it."""
@@ -304,6 +318,21 @@ async def test_the_outcomes_of_some_commands_are_found(site: Site) -> None:
 
     assert await until(lambda: of(b"c"), bool) == [OutcomeRecord(b"k", b"outcome", 0, 1)]
     assert await of(b"d") == []
+
+
+async def test_parts_of_restore_points_and_snapshots_are_written_with_the_rest_and_read_back(site: Site) -> None:
+    log = await site.owner()
+    assert log.has_restore_points
+    writes = filled(log, b"a")
+    writes.add_restore_part("heads/1", b"part")
+    assert not writes.add_snapshot(b"k", b"snapshot", NOW_MS)
+    await commit(log, writes, 1, 0)
+
+    async def read() -> list[Any]:
+        parts = [each async for step in log.restore_parts() for each in step]
+        return [parts, [each async for step in log.snapshots() for each in step]]
+
+    assert await until(read, all) == [[(b"heads/1", b"part")], [(b"k", b"snapshot")]]
 
 
 async def test_reading_from_an_offset_that_is_gone_stops(site: Site) -> None:

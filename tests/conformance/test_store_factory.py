@@ -91,8 +91,32 @@ async def test_a_damaged_store_makes_room_once_it_is_set_aside(place: Any) -> No
     await place.stores.close(again)
 
 
+async def test_a_store_beside_the_shards_own_is_another_one_and_gone_once_it_is_discarded(place: Any) -> None:
+    await filled(place.stores)
+    beside = await place.stores.open_beside()
+    assert (beside.position(), beside.aggregate(b"p-1")) == (START, None)
+    beside.apply(Changes({b"p-2": ADA}, {}, {}, Position(9, 8, HEAD)))
+    own = await place.stores.open()
+    assert (own.position(), own.aggregate(b"p-2")) == (SEVEN, None)
+    await place.stores.close(own)
+    await place.stores.discard(beside)
+    another = await place.stores.open_beside()
+    assert another.position() == START
+    await place.stores.discard(another)
+    again = await place.stores.open()
+    assert (again.position(), again.aggregate(b"p-1")) == (SEVEN, ADA)
+    await place.stores.close(again)
+
+
 async def test_what_the_machine_lacks_is_no_damage(place: Any) -> None:
     await filled(place.stores)
     place.withhold()
     with pytest.raises(StoreUnavailableError):
         await place.stores.open()
+
+
+async def test_nor_is_what_it_lacks_for_a_store_beside(place: Any) -> None:
+    await filled(place.stores)
+    place.withhold()
+    with pytest.raises(StoreUnavailableError):
+        await place.stores.open_beside()

@@ -39,6 +39,9 @@ class InMemory:
             "aborts": counts.aborts,
             "fences": counts.fences,
             "damages": counts.damages,
+            "restore_points": counts.restore_points,
+            "oversized": counts.oversized,
+            "restores": counts.restores,
             "hits": counts.hits,
             "misses": counts.misses,
             "cached_bytes": counts.cached_bytes,
@@ -67,6 +70,9 @@ class InPrometheus:
             "aborts": value("annals_transactions_uncertain_total", PERSON),
             "fences": value("annals_fenced_total", PERSON),
             "damages": value("annals_stores_damaged_total", PERSON),
+            "restore_points": value("annals_restore_points_total", PERSON),
+            "oversized": value("annals_snapshots_too_large_total", PERSON),
+            "restores": value("annals_restores_total", PERSON),
             "hits": value("annals_state_cache_hits_total", PERSON),
             "misses": value("annals_state_cache_misses_total", PERSON),
             "cached_bytes": value("annals_state_cache_bytes"),
@@ -88,11 +94,11 @@ def commit(telemetry: ShardTelemetry, statuses: dict[str, int], **more: Any) -> 
 
 
 def test_batches_are_counted_by_what_became_of_their_commands(place: Any) -> None:
-    commit(place.telemetry, {"accepted": 2, "rejected": 1}, events=3, forwarded=1)
+    commit(place.telemetry, {"accepted": 2, "rejected": 1}, events=3, forwarded=1, oversized=["p-1"])
     commit(place.telemetry, {"accepted": 1})
     found = place.read()
     assert (found["accepted"], found["rejected"], found["events"], found["forwarded"]) == (3, 1, 3, 1)
-    assert found["batches"] == 2
+    assert (found["batches"], found["oversized"]) == (2, 1)
 
 
 def test_folds_are_counted_and_their_last_position_is_kept(place: Any) -> None:
@@ -108,6 +114,14 @@ def test_faults_are_counted_each_by_its_name(place: Any) -> None:
             report()
     found = place.read()
     assert (found["aborts"], found["fences"], found["damages"]) == (1, 2, 3)
+
+
+def test_restore_points_are_counted_with_the_snapshots_that_they_lack(place: Any) -> None:
+    place.telemetry.restore_point(["p-1", "p-2"])
+    place.telemetry.restore_point([])
+    place.telemetry.restored()
+    found = place.read()
+    assert (found["restore_points"], found["oversized"], found["restores"]) == (2, 2, 1)
 
 
 def test_look_ups_add_up_and_the_size_is_the_last(place: Any) -> None:

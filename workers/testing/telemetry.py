@@ -19,8 +19,8 @@ def _ignore() -> None:
 class MemoryTelemetry:
     """Counts (the `ShardTelemetry` port).
 
-    statuses: outcomes by status; dead_letters: by reason; folded_records: what folds met, by its name; position and
-    end: of the last fold; on_commit: called after each batch.
+    statuses: outcomes by status; dead_letters: by reason; oversized: snapshots that were left out; folded_records: what
+    folds met, by its name; position and end: of the last fold; on_commit: called after each batch.
     """
 
     def __init__(self, on_commit: Callable[[], None] = _ignore) -> None:
@@ -44,6 +44,7 @@ class MemoryTelemetry:
         self.dead_letters.update(tally.dead_letters)
         self.events += tally.events
         self.forwarded += tally.forwarded
+        self.oversized += len(tally.oversized)
         self._on_commit()
 
     def folded(self, counts: Mapping[str, int], position: int, end: int) -> None:
@@ -69,7 +70,7 @@ class MemoryTelemetry:
         self.oversized += len(oversized)
 
     def restored(self) -> None:
-        """Count an opening from a restore point."""
+        """Count a shard that was opened from a restore point, and is folded in full."""
         self.restores += 1
 
     def cached(self, hits: int, misses: int, hot_bytes: int) -> None:
