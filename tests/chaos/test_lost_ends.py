@@ -1,5 +1,6 @@
 """What was acknowledged and is gone is a lost journal: the shard stops before anything hides it, and stays stopped."""
 
+import asyncio
 import json
 import subprocess
 import time
@@ -17,9 +18,9 @@ from chaos_records import Record
 from chaos_scenario import Scenario, assert_clean, delete_before
 from chaos_sender import Sender
 from chaos_workers import Worker, eventually
-from confluent_kafka import ConsumerGroupTopicPartitions, Producer
-from confluent_kafka import TopicPartition as OfGroup
+from confluent_kafka import Producer
 
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.tools.broker import Broker
 from processes import ENTRY_POINT, own_environment
 
@@ -241,10 +242,20 @@ def kept(scenario: Scenario) -> Path:
 
 def test_a_restored_journal_of_which_only_offsets_were_known_is_accepted_by_kept_heads(alone: Scenario) -> None:
     alone.workers[0].end()
-    heads, group = kept(alone), f"{alone.prefix}annals"
+    heads = kept(alone)
     restore(alone, alone.read().by_place["events.person", 0])
-    place = OfGroup(f"{alone.prefix}commands.person", 0, COUNT, "journal=40")  # as the release before wrote it
-    alone.admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, [place])])[group].result(30)
+
+    async def commit() -> None:
+        """Commit for the group as the release before did."""
+        topic = f"{alone.prefix}commands.person"
+        writer = TransactionalWriter({"bootstrap_servers": alone.bootstrap}, f"{topic}-before", [topic])
+        try:
+            await writer.fence()
+            await writer.commit({}, Offsets(f"{alone.prefix}annals", topic, 0, COUNT, "journal=40"), {})
+        finally:
+            await writer.close()
+
+    asyncio.run(commit())
     worker = alone.start("b")
     stops(worker, "ends at offset 20", "40", "annals journal accept person")
     worker.end()
