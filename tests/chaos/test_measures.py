@@ -239,13 +239,12 @@ class Case(NamedTuple):
 CASES = {
     "fence": Case(two_owners, {"duplicated"}),
     "fold proven": Case(foreign_store, {"void", "lost"}),
-    # of version 2 the harm is not met: dead letters and copies are looked for when the offset is not there
-    "transactional offset": Case(restart_after_what_has_no_outcome, {"duplicated"}, transactions=1),
+    "transactional offset": Case(restart_after_what_has_no_outcome, {"duplicated"}),
     "deduplication": Case(sent_again, {"duplicated", "wrong"}),
     "routing": Case(misplaced, {"foreign"}),
     "reader's rule": Case(losers_event, {"lost"}, frozenset({"void", "forked"})),
     "read_committed": Case(aborted_by_its_producer, {"invented"}),
-    "await of every answer": Case(refused_in_mid_transaction, {"lost"}, transactions=1),
+    "await of every answer": Case(refused_in_mid_transaction, {"lost"}),
     # of version 2 a second one has an epoch that is over, and ends nothing
     "EndTxn sent once": Case(answer_of_the_commit_lost, {"torn"}, transactions=1),
     # the stranger's event counts, and no command explains it: that the journal is written by workers alone is a matter
