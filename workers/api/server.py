@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from annals.workers.api.routing import Route
     from annals.workers.settings import Settings
 
+# A stream hears nothing from whom it tells; aiohttp itself closes connections that wait for a next request.
+LISTENING_S: Final = 3_600.0
 LONGEST_LINE: Final = 8 << 10  # of the request's first line, and of each header
 MOST_HEADERS: Final = 100
 SHUTDOWN_S: Final = 2.0
@@ -81,7 +83,7 @@ class ApiServer:
             settings.api_timeout_s,
             audit,
         )
-        self._connections = Connections(settings.api_connections) if connections is None else connections
+        self._connections = Connections(settings.api_connections, LISTENING_S) if connections is None else connections
         self._runner: web.ServerRunner | None = None
         self._listening: asyncio.Server | None = None
 
