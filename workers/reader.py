@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -26,7 +25,6 @@ from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
 from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import (
-    BrokersUnreachableError,
     NotPermittedError,
     check_for_reading,
     create,
@@ -49,6 +47,8 @@ from annals.workers.process import (
     end,
     listening,
     stopped,
+    tune,
+    why_unreachable,
 )
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.projections.wiring import ProjectionWiring
@@ -83,7 +83,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 GLOBAL_CACHE_BYTES: Final = 8 << 20  # of the store of global projections
-GC_THRESHOLDS: Final = (100_000, 20, 20)
 
 
 class Reader:
@@ -226,8 +225,7 @@ class Reader:
                 if is_task_cancelled():
                     raise
                 servers = self._settings.bootstrap_servers
-                is_explained = isinstance(error, BrokersUnreachableError)
-                self._starting = str(error) if is_explained else f"no answer from the Kafka brokers at {servers}"
+                self._starting = why_unreachable(error, servers)
                 log.warning("waiting for the brokers", servers=servers, retry_s=retry, error=str(error))
             if loop.time() - began > STEADY_S:
                 retry = FIRST_RETRY_S
@@ -377,9 +375,3 @@ async def run_alone(settings: Settings) -> None:
     finally:
         await web.stop()
     log.info("worker stopped")
-
-
-def tune() -> None:
-    """Have the garbage collector look at what is new alone, and seldom."""
-    gc.freeze()  # what the imports left is for ever; the collector need not look at it again
-    gc.set_threshold(*GC_THRESHOLDS)
