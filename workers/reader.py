@@ -29,7 +29,7 @@ from annals.workers.kafka.admin.provisioning import (
     check_for_reading,
     create,
 )
-from annals.workers.kafka.connections import connect
+from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
 from annals.workers.kafka.group.sources import Sources
@@ -219,7 +219,7 @@ class Reader:
                 if counts is not None:
                     await self._serve(counts)
                     self._starting = "the worker is starting again"
-            except NotPermittedError as error:
+            except (NotPermittedError, MissingTopicError) as error:
                 self._cannot(str(error))
             except (ConnectionError, KafkaError, asyncio.CancelledError) as error:
                 if is_task_cancelled():
@@ -267,8 +267,14 @@ class Reader:
 
     async def _serve(self, counts: dict[str, int]) -> None:
         """Run the app until the stop, or until it cannot go on."""
+        client = await connect(self._options, [self._names.events(kind) for kind in deciders()])
+        try:
+            await self._serve_by(client, counts)
+        finally:
+            await client.close()
+
+    async def _serve_by(self, client: AIOKafkaClient, counts: dict[str, int]) -> None:
         known, sources = deciders(), Sources()
-        client = await connect(self._options, [self._names.events(kind) for kind in known])
         if self._former_member is not None and self._settings.instance_id is None:
             with suppress(KafkaError):  # then it leaves with its session
                 await leave_for(client, self._group, self._former_member)
@@ -334,7 +340,6 @@ class Reader:
             await shards.partitions_here.close()
             await end(*following)
             self._publishing = None
-            await client.close()
 
     def _is_member(self) -> bool:
         return self.shards.current is not None and self._membership is not None and self._membership.is_member
