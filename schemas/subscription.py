@@ -14,7 +14,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from annals.schemas.data.validation import Validator
 from annals.schemas.progress import LIVE
 from annals.schemas.subscription_filters import filter_problems
-from annals.schemas.values.moments import issued_at_problem
+from annals.schemas.values.moments import moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -181,9 +181,10 @@ def _start_problems(start: Any) -> Iterator[Problem]:
         yield "start", 'must be "beginning", "now", {"time": …} or {"positions": …}'
     elif "time" in start:
         time = start["time"]
-        wrong = issued_at_problem(time) if isinstance(time, str) else "must be an RFC 3339 date-time"
-        if wrong is not None:
-            yield "start.time", wrong
+        try:
+            moment_of(time if isinstance(time, str) else "")
+        except ValueError as error:
+            yield "start.time", str(error)
     elif not isinstance(start["positions"], dict) or not start["positions"]:
         yield "start.positions", "must be an object: a list of offsets by kind"
     else:

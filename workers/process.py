@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
 from annals.workers.data_folder import UnusableFolderError
+from annals.workers.kafka.admin.provisioning import BrokersUnreachableError
 
 if TYPE_CHECKING:
     from annals.workers.app import AnnalsApp
@@ -26,6 +28,7 @@ CLAIM_WITHIN_S: Final = 10.0  # a lock, an address: a worker that ends needs abo
 CLAIM_LOOK_S: Final = 0.2
 STOP_WITHIN_S: Final = 15.0  # in which Faust stops its agents and the consumer leaves the group
 REQUEST_TIMEOUT_MS: Final = 15_000  # longer than a transaction may last, so that an answer that comes is not missed
+GC_THRESHOLDS: Final = (100_000, 20, 20)  # a batch makes tens of thousands of objects that live as long as it does
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -110,6 +113,18 @@ class Stop:
                 log.error("the app crashed; starting it again", reason=str(app.crash_reason))
         finally:
             await end(crashed, refused, *others)
+
+
+def tune() -> None:
+    """Have the garbage collector look at what is new alone, and seldom."""
+    gc.freeze()  # what the imports left is for ever; the collector need not look at it again
+    gc.set_threshold(*GC_THRESHOLDS)
+
+
+def why_unreachable(error: BaseException, servers: str) -> str:
+    """Return why the brokers gave no answer, as a reason of readiness."""
+    is_explained = isinstance(error, BrokersUnreachableError)
+    return str(error) if is_explained else f"no answer from the Kafka brokers at {servers}"
 
 
 async def listening(web: WebServer, settings: Settings) -> str:

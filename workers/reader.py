@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -26,12 +25,11 @@ from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
 from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import (
-    BrokersUnreachableError,
     NotPermittedError,
     check_for_reading,
     create,
 )
-from annals.workers.kafka.connections import connect
+from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
 from annals.workers.kafka.group.sources import Sources
@@ -49,6 +47,8 @@ from annals.workers.process import (
     end,
     listening,
     stopped,
+    tune,
+    why_unreachable,
 )
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.projections.wiring import ProjectionWiring
@@ -83,7 +83,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 GLOBAL_CACHE_BYTES: Final = 8 << 20  # of the store of global projections
-GC_THRESHOLDS: Final = (100_000, 20, 20)
 
 
 class Reader:
@@ -220,14 +219,13 @@ class Reader:
                 if counts is not None:
                     await self._serve(counts)
                     self._starting = "the worker is starting again"
-            except NotPermittedError as error:
+            except (NotPermittedError, MissingTopicError) as error:
                 self._cannot(str(error))
             except (ConnectionError, KafkaError, asyncio.CancelledError) as error:
                 if is_task_cancelled():
                     raise
                 servers = self._settings.bootstrap_servers
-                is_explained = isinstance(error, BrokersUnreachableError)
-                self._starting = str(error) if is_explained else f"no answer from the Kafka brokers at {servers}"
+                self._starting = why_unreachable(error, servers)
                 log.warning("waiting for the brokers", servers=servers, retry_s=retry, error=str(error))
             if loop.time() - began > STEADY_S:
                 retry = FIRST_RETRY_S
@@ -269,8 +267,14 @@ class Reader:
 
     async def _serve(self, counts: dict[str, int]) -> None:
         """Run the app until the stop, or until it cannot go on."""
+        client = await connect(self._options, [self._names.events(kind) for kind in deciders()])
+        try:
+            await self._serve_by(client, counts)
+        finally:
+            await client.close()
+
+    async def _serve_by(self, client: AIOKafkaClient, counts: dict[str, int]) -> None:
         known, sources = deciders(), Sources()
-        client = await connect(self._options, [self._names.events(kind) for kind in known])
         if self._former_member is not None and self._settings.instance_id is None:
             with suppress(KafkaError):  # then it leaves with its session
                 await leave_for(client, self._group, self._former_member)
@@ -336,7 +340,6 @@ class Reader:
             await shards.partitions_here.close()
             await end(*following)
             self._publishing = None
-            await client.close()
 
     def _is_member(self) -> bool:
         return self.shards.current is not None and self._membership is not None and self._membership.is_member
@@ -377,9 +380,3 @@ async def run_alone(settings: Settings) -> None:
     finally:
         await web.stop()
     log.info("worker stopped")
-
-
-def tune() -> None:
-    """Have the garbage collector look at what is new alone, and seldom."""
-    gc.freeze()  # what the imports left is for ever; the collector need not look at it again
-    gc.set_threshold(*GC_THRESHOLDS)

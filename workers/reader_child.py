@@ -17,8 +17,8 @@ import structlog
 from annals.workers import channel
 from annals.workers.exposition import families_of
 from annals.workers.logs import configure_logs
-from annals.workers.process import CannotStartError, Stop, end
-from annals.workers.reader import Reader, tune
+from annals.workers.process import CannotStartError, Stop, end, tune
+from annals.workers.reader import Reader
 from annals.workers.settings import READ
 
 if TYPE_CHECKING:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -16,7 +15,7 @@ from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import DataFolder
 from annals.workers.kafka.admin.findings import missing_topics
-from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, NotPermittedError, check, create
+from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create
 from annals.workers.kafka.group.membership import Membership
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.process import (
@@ -30,6 +29,8 @@ from annals.workers.process import (
     end,
     listening,
     stopped,
+    tune,
+    why_unreachable,
 )
 from annals.workers.reader_process import ReaderProcess
 from annals.workers.registry import deciders
@@ -46,8 +47,6 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 log = structlog.get_logger(__name__)
-
-GC_THRESHOLDS: Final = (100_000, 20, 20)  # a batch makes tens of thousands of objects that live as long as it does
 
 
 class Worker:
@@ -96,8 +95,7 @@ class Worker:
 
     async def _run(self) -> None:
         address = await listening(self._web, self._settings)
-        gc.freeze()  # what the imports left is for ever; the collector need not look at it again
-        gc.set_threshold(*GC_THRESHOLDS)
+        tune()
         reading = asyncio.create_task(self._read(address), name="reading")
         try:
             await self._until_stopped()
@@ -149,7 +147,6 @@ class Worker:
 
     async def _prepared(self, retry: float) -> tuple[dict[str, int], int] | None:
         """Check the topics; return their numbers of partitions, or None after having waited for the brokers."""
-        servers = self._settings.bootstrap_servers
         looking = asyncio.create_task(self._look())
         try:
             if not await self._stop.first_of(looking):
@@ -160,8 +157,8 @@ class Worker:
         except (ConnectionError, KafkaError, asyncio.CancelledError) as error:
             if is_task_cancelled():
                 raise
-            is_explained = isinstance(error, BrokersUnreachableError)
-            self._starting = str(error) if is_explained else f"no answer from the Kafka brokers at {servers}"
+            servers = self._settings.bootstrap_servers
+            self._starting = why_unreachable(error, servers)
             log.warning("waiting for the brokers", servers=servers, retry_s=retry, error=str(error))
             await self._stop.wait(retry)
             return None

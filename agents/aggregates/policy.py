@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, assert_never
 
-from msgspec import UNSET
+from msgspec import UNSET, field
 from msgspec.structs import replace
 
 from annals.agents.deciding.comparison import changes, matches, or_none
@@ -71,7 +71,7 @@ class Exemption(StatePart):
     """Who is not bound, from a moment on until just before another; `subject` is `person/p-1`."""
 
     subject: str
-    from_: str
+    from_: str = field(name="from")
     until: str
     granted_by: str
     revoked: bool = False

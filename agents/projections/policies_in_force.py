@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, get_args
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from annals.agents.projections.projection import Projection, Row, RowType, given_members
@@ -92,7 +92,12 @@ def _bound(row: Policy | None) -> set[tuple[str, str]]:
 
 def _targets(message: say.PolicyDrafted | say.PolicyRevised) -> list[tuple[str, str]]:
     targets = [] if message.targets is UNSET else message.targets
-    return sorted((target.scope, "" if target.id is UNSET else target.id) for target in targets)
+    return sorted({_target(each.scope, each.id) for each in targets})
+
+
+def _target(scope: str, name: str | UnsetType) -> tuple[str, str]:
+    """Return scope and id. Commands may give an id beside the scope `all`: it says nothing, since all are bound."""
+    return scope, "" if scope == "all" or name is UNSET else name
 
 
 def _changed(message: object, row: Policy) -> Policy:

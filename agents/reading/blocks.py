@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from annals.agents.reading.found import FoundEvent
 from annals.agents.reading.layout import CID, aggregate_of, decode_event
 from annals.agents.reading.ports import BrokenChainError
 from annals.schemas.chain import ForeignError, read_block
@@ -40,3 +41,8 @@ def event_in(kind: str, place: bytes, value: bytes | None) -> tuple[EventRow, di
     if event["version"] != version or event["aggregate_id"].encode() != key:
         raise BrokenChainError(f"{where}: it is {event['aggregate_id']!r} version {event['version']}")
     return row, event
+
+
+def event_of(kind: str, partition: int, offset: int, block: bytes) -> FoundEvent:
+    """Return an event that another worker found, its CID computed anew; ForeignError: its block is none."""
+    return FoundEvent(read_block(kind, block), block, cid_of(block), partition, offset)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -19,6 +20,7 @@ from annals.agents.reading.found import RowPage, ShardPosition
 from annals.agents.reading.gathered_rows import GatheredRows, gathered
 from annals.agents.reading.gathering.gather import Lag
 from annals.agents.reading.global_fold import GlobalFold, PartView, prefix_of
+from annals.agents.reading.open_store import OpenStore, is_fold_of
 from annals.agents.reading.ports import (
     BrokenChainError,
     NotReadyError,
@@ -29,7 +31,6 @@ from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader, find_tree
 from annals.agents.reading.shard import FIRST_RETRY_S, LAST_RETRY_S
 from annals.agents.reading.versions import newest
-from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import GapError
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class GlobalReader:
         self._log = structlog.get_logger(__name__)
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
         self._reader = RowReader(newest(projections), is_global=True)
-        self._store: ReadingStore | None = None
+        self._open_store = OpenStore(stores, "global projections", self._note_damage, self._log)
         self._fold: GlobalFold | None = None
         self._read_until: dict[Where, int] = {}
         self._gaps: dict[Where, str] = {}
@@ -91,9 +92,7 @@ class GlobalReader:
         self._changed = asyncio.Event()
         self._is_changed = False
         self._rebuilds: list[tuple[str, Where, str, int]] = []
-        self._asked = 0
-        self._unasked = asyncio.Event()
-        self._unasked.set()
+        self._damage: StoreDamagedError | None = None
 
     def follow(self) -> None:
         """Act on what the topic `projections` says now."""
@@ -157,12 +156,13 @@ class GlobalReader:
     async def _open(self) -> None:
         self._reason = "opening the store"
         bounds = await self._journals.bounds()
-        self._store = await self._stores.open()
-        fold = self._folding(self._store)
+        self._damage = None
+        store = self._open_store.store = await self._stores.open()
+        fold = self._folding(store)
         if not await self._is_of_these_journals(fold, bounds):
             self._log.warning("the store of global projections is not a fold of these journals; reading them anew")
-            self._store = await self._stores.renew(self._store)
-            fold = self._folding(self._store)
+            store = self._open_store.store = await self._stores.renew(store)
+            fold = self._folding(store)
         self._read_until = {where: max(bounds[where][0], each.position.offset) for where, each in fold.folds.items()}
         self._gaps = {}
         self._fold, self._reason = fold, ""
@@ -173,18 +173,14 @@ class GlobalReader:
 
     async def _is_of_these_journals(self, fold: GlobalFold, bounds: Mapping[Where, tuple[int, int]]) -> bool:
         for where, each in fold.folds.items():
-            position = each.position
-            if position.last_offset < 0:
-                continue
-            if position.offset > bounds[where][1]:
-                return False
-            record = await self._journals.record_at(where, position.last_offset)
-            if record is None or position.last_cid != (b"" if record.value is None else cid_of(record.value)):
+            if not await is_fold_of(each.position, bounds[where][1], partial(self._journals.record_at, where)):
                 return False
         return True
 
     async def _follow(self) -> None:
         while (fold := self._fold) is not None:
+            if self._damage is not None:
+                raise self._damage
             self._change(fold)
             is_moved = await self._read_on(fold)
             while fold.catch_up():
@@ -253,7 +249,7 @@ class GlobalReader:
             return rows, pages
 
         try:
-            rows, pages = await self._ask(ask)
+            rows, pages = await self._open_store.ask(ask, self._why_not)
         except VersionMissingError:
             return gathered(wheres, ["version_missing"] * len(wheres), 0)
         except NotReadyError as error:
@@ -266,18 +262,13 @@ class GlobalReader:
         is_end = limit is None or len(rows) <= limit
         return page._replace(rows=rows if is_end else rows[:limit], is_end=is_end)
 
-    async def _ask(self, question: Callable[[ReadView], T]) -> T:
-        if self._store is None or self._fold is None:
-            raise NotReadyError(f"global projections are not ready: {self._reason}")
-        self._asked += 1
-        self._unasked.clear()
-        try:
-            with self._store.view() as view:
-                return await asyncio.to_thread(question, view)
-        finally:
-            self._asked -= 1
-            if not self._asked:
-                self._unasked.set()
+    def _why_not(self) -> str:
+        return f"global projections are not ready: {self._reason}"
+
+    def _note_damage(self, error: StoreDamagedError) -> None:
+        """Have `run` act on damage that a question met."""
+        self._damage = error
+        self._changed.set()
 
     async def _store_failed(self, error: StoreError) -> None:
         await self._leave(f"the store cannot be used: {error}")
@@ -289,14 +280,7 @@ class GlobalReader:
     async def _leave(self, reason: str) -> None:
         """Close the store as soon as the questions to it are answered."""
         self._reason, self._fold = reason, None
-        store, self._store = self._store, None
-        if store is None:
-            return
-        await self._unasked.wait()
-        try:
-            await self._stores.close(store)
-        except StoreError as error:  # it can be folded anew
-            self._log.warning("the store of global projections could not be closed", reason=str(error))
+        await self._open_store.close()
 
 
 def _milliseconds(clock: Clock) -> int:

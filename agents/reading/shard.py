@@ -22,12 +22,12 @@ from annals.agents.reading.answers import Answers
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.layout import read_aggregate, read_position
+from annals.agents.reading.open_store import OpenStore, is_fold_of
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.record_queue import RecordQueue
 from annals.agents.reading.states import States
-from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import GapError
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import (
         Follower,
         JournalPartition,
-        ReadingStore,
         ReadingStores,
         ReadingTelemetry,
         ReadView,
@@ -92,14 +91,11 @@ class Shard(Answers):
         self._log = structlog.get_logger(__name__).bind(kind=decider.kind, partition=partition)
         self._telemetry = telemetry
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
-        self._store: ReadingStore | None = None
+        self._open_store = OpenStore(stores, f"{decider.kind}-{partition}", self._queue.fail, self._log)
         self._fold: ReadingFold | None = None
         self._phase, self._reason = OPENING, "not opened yet"
         self._end = self._end_at_opening = 0
         self._moved = asyncio.Event()
-        self._asked = 0
-        self._unasked = asyncio.Event()
-        self._unasked.set()
 
     def deliver(self, delivery: Delivery) -> None:
         """Take what a fetch brought."""
@@ -143,7 +139,7 @@ class Shard(Answers):
     @property
     def store_bytes(self) -> int:
         """The bytes of the store's files; 0 while it is closed."""
-        return 0 if self._store is None else self._store.size_bytes()
+        return 0 if self._open_store.store is None else self._open_store.store.size_bytes()
 
     @property
     def failed_followers(self) -> int:
@@ -179,7 +175,7 @@ class Shard(Answers):
         key = aggregate_id.encode()
 
         def is_there() -> bool:
-            return self._store is not None and read_aggregate(self._store, key).version >= version
+            return (store := self._open_store.store) is not None and read_aggregate(store, key).version >= version
 
         return await self._until(is_there, deadline)
 
@@ -221,23 +217,14 @@ class Shard(Answers):
         self._phase, self._reason = OPENING, "opening the store"
         start, self._end = await self._journal.bounds()
         self._end_at_opening = self._end
-        self._store = await self._stores.open()
-        if not await self._is_of_this_journal(self._store):
+        store = self._open_store.store = await self._stores.open()
+        if not await is_fold_of(read_position(store), self._end, self._journal.record_at):
             self._log.warning("the reading store is not a fold of this journal; reading it from the beginning")
-            self._store = await self._stores.renew(self._store)
-        self._fold = ReadingFold(self.kind, self.partition, self._partitions, self._store, self._followers)
+            store = self._open_store.store = await self._stores.renew(store)
+        self._fold = ReadingFold(self.kind, self.partition, self._partitions, store, self._followers)
         self._queue.begin(max(start, self._fold.position.offset))
         self._phase, self._reason = READING, ""
         self._tell_waiting()
-
-    async def _is_of_this_journal(self, store: ReadingStore) -> bool:
-        position = read_position(store)
-        if position.last_offset < 0:
-            return True
-        if position.offset > self._end:
-            return False
-        record = await self._journal.record_at(position.last_offset)
-        return record is not None and position.last_cid == (b"" if record.value is None else cid_of(record.value))
 
     async def _follow(self) -> None:
         fold = self._fold
@@ -304,29 +291,20 @@ class Shard(Answers):
         return offset if len(self._queue) else max(offset, self._source.decided_until(offset))
 
     async def _ask(self, question: Callable[[ReadView], T], *, in_thread: bool = True) -> T:
-        if self._store is None:
-            raise NotReadyError(f"{self.kind}-{self.partition} is {self._phase}: {self._reason}")
-        self._asked += 1
-        self._unasked.clear()
         try:
-            with self._store.view() as view:
-                return await asyncio.to_thread(question, view) if in_thread else question(view)
+            return await self._open_store.ask(question, self._why_not, in_thread=in_thread)
         except BrokenChainError:
             self._telemetry.chain_broken()
             raise
-        except StoreDamagedError as error:
-            self._queue.fail(error)
-            raise NotReadyError(f"{self.kind}-{self.partition}: the store is damaged and is built anew") from error
-        finally:
-            self._asked -= 1
-            if not self._asked:
-                self._unasked.set()
+
+    def _why_not(self) -> str:
+        return f"{self.kind}-{self.partition} is {self._phase}: {self._reason}"
 
     def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
-        if self._store is None:
-            raise NotReadyError(f"{self.kind}-{self.partition} is {self._phase}: {self._reason}")
+        if self._open_store.store is None:
+            raise NotReadyError(self._why_not())
         try:
-            self._store.apply(rows)
+            self._open_store.store.apply(rows)
         except StoreError as error:
             self._queue.fail(error)
             raise NotReadyError(f"{self.kind}-{self.partition}: the store cannot be written") from error
@@ -341,11 +319,4 @@ class Shard(Answers):
     async def _leave(self, reason: str) -> None:
         """Close the store as soon as the questions to it are answered."""
         self._phase, self._reason, self._fold = OPENING, reason, None
-        store, self._store = self._store, None
-        if store is None:
-            return
-        await self._unasked.wait()
-        try:
-            await self._stores.close(store)
-        except StoreError as error:  # it can be folded anew
-            self._log.warning("the reading store could not be closed", reason=str(error))
+        await self._open_store.close()

@@ -9,6 +9,7 @@ ISSUED_AT: Final = (
     r"(?:[Zz]|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
 )
 _ISSUED_AT: Final = re.compile(ISSUED_AT)
+_LEAP_SECOND: Final = re.compile(r"([Tt][0-9]{2}:[0-9]{2}):60")
 
 
 def recorded_at(moment: datetime) -> str:
@@ -30,3 +31,18 @@ def issued_at_problem(text: str) -> str | None:
     except ValueError:
         return "must be a day of the calendar"
     return None
+
+
+def moment_of(text: str) -> datetime:
+    """Return the moment of an RFC 3339 date-time in UTC, to the microsecond; a leap second is the second before it.
+
+    Raises:
+        ValueError: it is none, or not between the years 1 and 9999 of UTC.
+    """
+    problem = issued_at_problem(text)
+    if problem is not None:
+        raise ValueError(problem)
+    try:
+        return datetime.fromisoformat(_LEAP_SECOND.sub(r"\1:59", text).upper()).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise ValueError("must be a moment between the years 1 and 9999") from None

@@ -93,21 +93,29 @@ def answers_not_looked_at() -> None:
     """A batch that the broker refuses is taken for written, as aiokafka's own producer does."""
     from annals.workers.kafka.write.transaction import TransactionalWriter
 
-    produce, transact = TransactionalWriter._produce_to, TransactionalWriter._transact
+    ask, transact = TransactionalWriter._ask_to_produce, TransactionalWriter._transact
 
     async def transacting(writer: Any, producer: int, batches: Any, offsets: Any, expected: Any) -> Any:
         writer.expected = expected
         return await transact(writer, producer, batches, offsets, expected)
 
-    async def careless(writer: Any, producer: int, node: int, topics: Any) -> Any:
+    async def careless(writer: Any, node: int, topics: Any) -> Any:
+        throttle, answers = writer._brokers.throttle, []
+        throttle.note = answers.append
         try:
-            return await produce(writer, producer, node, topics)
+            return await ask(writer, node, topics)
         except KafkaError:
-            wheres = [(topic, partition) for topic, partitions in topics.items() for partition, _ in partitions]
-            return {where: writer.expected.get(where, 0) for where in wheres}
+            # what the broker took is where it says; of what it refused it says no offset
+            return {
+                (topic, partition): offset if offset >= 0 else writer.expected[topic, partition]
+                for topic, partitions, *_ in answers[-1].topics
+                for partition, _, offset, *_ in partitions
+            }
+        finally:
+            del throttle.note
 
     TransactionalWriter._transact = transacting
-    TransactionalWriter._produce_to = careless
+    TransactionalWriter._ask_to_produce = careless
 
 
 def end_sent_again() -> None:

@@ -264,7 +264,7 @@ def test_an_offset_behind_the_commands_end_stops_the_shard(begun: Scenario) -> N
     assert_clean(begun.until_answered())
 
 
-@pytest.mark.parametrize("roles", [("commands",), ("commands", "events", "outcomes", "snapshots")])
+@pytest.mark.parametrize("roles", [("commands",), ("commands", "events", "outcomes", "snapshots", "restore")])
 def test_partitions_that_were_added_are_refused(begun: Scenario, roles: tuple[str, ...]) -> None:
     added = [NewPartitions(f"{begun.prefix}{role}.person", PARTITIONS + 1) for role in roles]
     for future in begun.admin.create_partitions(added).values():

@@ -139,7 +139,7 @@ async def test_an_identity_that_cannot_be_read(deployment: Deployment) -> None:
 async def test_a_row_that_is_not_as_it_was_is_told_and_not_returned(deployment: Deployment) -> None:
     async with running(deployment.shard(), deployment.journal) as shard:
         assert await shard.until_offset(len(EVENTS), soon())
-        store = shard._store
+        store = shard._open_store.store
         assert store is not None
         ((key, value),) = list(
             store.range(b"e\x00\x00\x00\x03p-7" + bytes(8), b"e\x00\x00\x00\x03p-7" + bytes(7) + b"\2")

@@ -74,7 +74,7 @@ def policies(states: dict[str, Any], scope: str, name: str, at: str) -> list[tup
         if state.effective_until is not None and instant(at) >= instant(state.effective_until):
             continue
         targets = {target_of(text) for text in state.targets}
-        found += [(policy_id, "all") for scope_, _ in targets if scope_ == "all"]
+        found += [(policy_id, "all")] if any(scope_ == "all" for scope_, _ in targets) else []
         found += [(policy_id, scope) for scope_, id_ in targets if (scope_, id_) == (scope, name) and scope != "all"]
     return sorted(found)
 

@@ -18,6 +18,7 @@ from annals.workers.api.answers import json_answer
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routing import Answer, NoParameters, Route, Router, Scope
 from annals.workers.settings import Settings
+from annals.workers.web.connections import Connections
 from api_serving import Audit, serving
 
 WITHIN_S = 30
@@ -133,6 +134,34 @@ async def test_a_stream_that_breaks_off_does_not_look_whole():
     async with serving([route(broken)]) as api:
         with pytest.raises(Exception, match=r"ot enough data|closed|disconnected|payload|reset"):
             await api("GET", "/v1/x")
+
+
+@pytest.mark.parametrize("limits", [{"silent_s": 0.2}, {"most": 2}], ids=["silence", "number"])
+@pytest.mark.parametrize("is_stream", [True, False])
+async def test_who_is_being_answered_is_not_taken_for_silent(limits, is_stream):
+    begun, closed, calls = asyncio.Event(), asyncio.Event(), []
+
+    async def slow(call):
+        calls.append(call)
+
+        async def parts():
+            yield b"one, "
+            begun.set()
+            await closed.wait()
+            yield b"two"
+
+        return Answer(parts() if is_stream else b"".join([part async for part in parts()]), content_type="text/plain")
+
+    async with serving([route(slow)], connections=Connections(**limits)) as api, asyncio.timeout(WITHIN_S):
+        asking = asyncio.create_task(api("GET", "/v1/x"))
+        await begun.wait()
+        readers, writers = zip(*[await asyncio.open_connection("127.0.0.1", api.port) for _ in range(2)], strict=True)
+        await readers[0].read()  # silent later than the one that is answered, and closed before it
+        closed.set()
+        assert (await asking)[2] == b"one, two"
+        assert len(calls) == 1  # the client would ask again where a connection was closed
+        for writer in writers:
+            writer.close()
 
 
 async def test_too_many_requests_are_told_when_to_come_back():

@@ -164,6 +164,15 @@ async def test_rows_are_paged_by_an_opaque_cursor_and_refuse_what_is_not_theirs(
         body = await get(api, "/v1/projections/people_directory/rows?owner=person:p", 400)
         assert (body["code"], body["errors"][0]["path"]) == ("invalid_request", "owner")
         await get(api, "/v1/projections/people_directory/rows?limit=0", 400)
+        for name, wrong in (
+            ("people_directory", "name="),
+            ("organizations", "name=%20"),
+            ("workflow_board", "deadline_before=soon"),
+            ("workflow_board", "deadline_before=9999-12-31T23:59:60-00:01"),
+        ):
+            body = await get(api, f"/v1/projections/{name}/rows?{wrong}", 400)
+            assert body["errors"][0]["path"] == wrong.partition("=")[0]
+        await get(api, "/v1/projections/workflow_board/rows?deadline_before=2026-01-01T00:00:00%2B05:00")
         await get(api, "/v1/projections/nothing/rows", 404)
         await get(api, "/v1/projections/nothing", 404)
 

@@ -44,7 +44,7 @@ async def test_a_kept_state_is_folded_on_and_one_of_another_chain_or_release_is_
     async with reading(person=events) as (shards, _):
         shard = shards.of("person", "p-1")
         await shard.keep_snapshot("p-1")
-        store = shard._store  # type: ignore[attr-defined]
+        store = shard._open_store.store  # type: ignore[attr-defined]
         ((key, value),) = store.range(b"n", b"o")
         moved = key[:-8] + (2).to_bytes(8, "big")  # its head is that of version 4: it is not of this chain
         personal = {b"w" + moved[1:]: store.get(b"w" + key[1:])}

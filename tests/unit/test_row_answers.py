@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from annals.agents.ports import StoreDamagedError
 from annals.agents.projections import REGISTRY
 from annals.agents.reading.ports import VersionMissingError
 from annals.agents.reading.queries.rows import wanted_of
@@ -15,8 +16,8 @@ from projecting import GlobalStores, Journals, MemoryShards, global_reader, row_
 
 
 @asynccontextmanager
-async def answering(journals):
-    reader = global_reader(journals, GlobalStores())
+async def answering(journals, stores=None):
+    reader = global_reader(journals, stores or GlobalStores())
     task = asyncio.create_task(reader.run())
     shards = MemoryShards(journals)
     answers = row_answers(shards, reader)
@@ -130,3 +131,24 @@ def test_references_are_asked_with_a_colon_or_a_slash():
     for text in ("person:a/b", "person/a/b"):
         assert wanted_of(REGISTRY["documents"], {"owner": text})[0].value == "person/a/b"
     assert wanted_of(REGISTRY["documents"], {"owner": "person/a:b"})[0].value == "person/a:b"
+
+
+async def test_a_damaged_store_of_global_rows_that_a_question_meets_is_built_anew(monkeypatch):
+    def damaged():
+        raise StoreDamagedError("a block of it is damaged")
+
+    journals, stores = Journals(), GlobalStores()
+    journals.append("location", "l-1", location.LocationDefined(name="Here", location_type="logical"))
+    async with answering(journals, stores) as (answers, _):
+        assert ids(await answers.rows("locations", {"location_type": "logical"}, None, 10)) == ["l-1"]
+        first = stores.store
+        monkeypatch.setattr(first, "view", damaged)
+        found = await answers.rows("locations", {"location_type": "logical"}, None, 10)
+        assert {each.reason for each in found.missing} == {"global projections: the store is damaged and is built anew"}
+        await until(lambda: stores.store is not first)
+        async with asyncio.timeout(10):
+            while not (  # noqa: ASYNC110 - what is waited for tells nobody
+                found := await answers.rows("locations", {"location_type": "logical"}, None, 10)
+            ).rows:
+                await asyncio.sleep(0.01)
+        assert ids(found) == ["l-1"]

@@ -41,7 +41,11 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "filters[0].not.cel": [{"filters": [{"not": {"cel": "data.x ="}}]}],
     "filters[0].cel": [{"filters": [{"cel": "x" * 2_001}]}, {"filters": [{"cel": "unknown == 1"}]}],
     "start": [{"start": "later"}, {"start": None}, {"start": {"time": "2026-11-21T09:30:00Z", "positions": {}}}],
-    "start.time": [{"start": {"time": "yesterday"}}, {"start": {"time": 1}}],
+    "start.time": [
+        {"start": {"time": "yesterday"}},
+        {"start": {"time": 1}},
+        {"start": {"time": "0001-01-01T00:00:00+23:00"}},
+    ],
     "start.positions.person": [{"start": {"positions": {"person": each}}} for each in ([1, -1], [True], 7)],
     "schema_version": [{"schema_version": "oldest"}, {"schema_version": {"PersonRenamed": 1}, "payload": "block"}],
     "schema_version.PersonRenamed": [{"schema_version": {"PersonRenamed": each}} for each in (7, 0, "1")],

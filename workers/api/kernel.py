@@ -164,10 +164,9 @@ class Kernel:
 
     async def _handled(self, call: Call, route: Route) -> Answer:
         token = CALL.set(call)
+        limit = asyncio.timeout(None if route.is_stream else call.deadline - self._clock.monotonic())
         try:
-            if route.is_stream:
-                return await route.handler(call)
-            async with asyncio.timeout(call.deadline - self._clock.monotonic()) as limit:
+            async with limit:
                 return await route.handler(call)
         except TimeoutError:
             if not limit.expired():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import typing
-from datetime import UTC, datetime
+from datetime import datetime
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from urllib.parse import parse_qsl
@@ -16,7 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from annals.schemas.values.ids import LONGEST_ID, id_problem
-from annals.schemas.values.moments import issued_at_problem
+from annals.schemas.values.moments import issued_at_problem, moment_of
 from annals.workers.api.problems import InvalidMember, all_invalid, not_found
 from annals.workers.registry import deciders
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MOST_PARAMETERS: Final = 64
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
-_LEAP_SECOND: Final = re.compile(r"([Tt][0-9]{2}:[0-9]{2}):60")
 
 Kind = Annotated[str, Meta(description="A kind of aggregates.", extra={"is_kind": True})]
 Id = Annotated[
@@ -123,10 +122,7 @@ def moment(text: str) -> datetime:
     problem = issued_at_problem(text)
     if problem is not None:
         raise ValueError(f"{problem}; a + of the offset is written %2B")
-    try:
-        return datetime.fromisoformat(_LEAP_SECOND.sub(r"\1:59", text).upper()).astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise ValueError("must be a moment between the years 1 and 9999") from None
+    return moment_of(text)
 
 
 def bare(wanted: Any) -> tuple[Any, list[Meta]]:

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from annals.workers.api.routing import Route
     from annals.workers.settings import Settings
 
-# A stream hears nothing from whom it tells; aiohttp itself closes connections that wait for a next request.
-LISTENING_S: Final = 3_600.0
 LONGEST_LINE: Final = 8 << 10  # of the request's first line, and of each header
 MOST_HEADERS: Final = 100
 SHUTDOWN_S: Final = 2.0
@@ -75,6 +73,7 @@ class ApiServer:
         callers = BearerAuthenticator(sources) if sources else LoopbackAuthenticator()
         document = OpenApi(routes, is_open=not sources)
         self.router: Final = Router([*routes, *described_routes(document)])
+        self._connections = Connections(settings.api_connections) if connections is None else connections
         self._kernel = Kernel(
             self.router,
             [*authenticators, callers],
@@ -83,7 +82,6 @@ class ApiServer:
             settings.api_timeout_s,
             audit,
         )
-        self._connections = Connections(settings.api_connections, LISTENING_S) if connections is None else connections
         self._runner: web.ServerRunner | None = None
         self._listening: asyncio.Server | None = None
 
@@ -93,7 +91,7 @@ class ApiServer:
         Raises:
             OSError: the address is taken, or not this machine's.
         """
-        server = _Server(self._kernel.handle)
+        server = _Server(self._handle)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         loop = asyncio.get_running_loop()
@@ -105,6 +103,10 @@ class ApiServer:
             raise
         port: int = self._listening.sockets[0].getsockname()[1]
         return port
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        with self._connections.answering(request.transport):
+            return await self._kernel.handle(request)
 
     async def stop(self) -> None:
         """Close all connections; what is being answered has a moment to be."""

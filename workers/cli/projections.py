@@ -270,14 +270,12 @@ def _known(name: str) -> Projection[Any]:
 
 
 def _moment(text: str) -> str:
-    from datetime import datetime
+    from annals.schemas.values.moments import moment_of, recorded_at
 
-    from annals.schemas.values.moments import issued_at_problem, recorded_at
-
-    problem = issued_at_problem(text)
-    if problem is not None:
-        raise CannotAskError(f"--at {text!r} {problem}")
-    return recorded_at(datetime.fromisoformat(text.upper()))
+    try:
+        return recorded_at(moment_of(text))
+    except ValueError as error:
+        raise CannotAskError(f"--at {text!r} {error}") from None
 
 
 def _folded(settings: Settings, wanted: list[Projection[Any]], until: str | None) -> dict[str, list[dict[str, Any]]]:

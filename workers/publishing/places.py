@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from annals.agents.publishing.administration import Refused
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
 from annals.schemas.subscription import NOW
-from annals.schemas.values.moments import recorded_at
+from annals.schemas.values.moments import moment_of, recorded_at
 from annals.workers.kafka.connections import MissingTopicError, partitions_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds, read_range
@@ -144,9 +143,9 @@ class Places:
         return given
 
     async def _from_time(self, kinds: Sequence[str], text: str) -> Positions:
-        moment = datetime.fromisoformat(text.upper().replace(":60", ":59", 1) if ":60" in text else text.upper())
+        moment = moment_of(text)
         wanted = recorded_at(moment)
-        milliseconds = int(moment.astimezone(UTC).timestamp() * 1000)
+        milliseconds = int(moment.timestamp() * 1000)
         ends = await self.ends(kinds)
         near = await self._near(kinds, max(0, milliseconds))
         return {

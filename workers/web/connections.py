@@ -7,13 +7,15 @@ can open no store and reach no broker.
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 MOST_CONNECTIONS: Final = 128  # an orchestrator, a scraper and some people; beyond, the longest silent one makes room
-SILENT_S: Final = 75.0  # longer than most scrape intervals, so that a scraper keeps its connection
+# Beside what is being answered. Longer than most scrape intervals, so that a scraper keeps its connection.
+SILENT_S: Final = 75.0
 BACKLOG: Final = 16
 """Connections that the kernel holds: where files run out, asyncio logs a line for each of so many attempts a second."""
 
@@ -26,6 +28,7 @@ class Connections:
         self._most = most
         self._silent_s = silent_s
         self._heard: dict[asyncio.Transport, float] = {}
+        self._answering: set[asyncio.Transport] = set()
         self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -35,11 +38,24 @@ class Connections:
         """Return a protocol factory whose connections are counted here."""
         return lambda: _Guarded(make(), self)
 
+    @contextmanager
+    def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
+        """Count a connection as not silent while it waits for an answer, or hears one that is long."""
+        counted = cast("asyncio.Transport", transport)
+        self._answering.add(counted)
+        try:
+            yield
+        finally:
+            self._answering.discard(counted)
+            if counted in self._heard:
+                self.heard(counted)
+
     def heard(self, transport: asyncio.Transport) -> None:
         """Note that a connection was made, or said something."""
         is_new = self._heard.pop(transport, None) is None
         if is_new and len(self._heard) >= self._most:
-            next(iter(self._heard)).abort()
+            longest = next(iter(self._heard))
+            next((each for each in self._heard if each not in self._answering), longest).abort()
         loop = asyncio.get_running_loop()
         self._heard[transport] = loop.time()
         if self._timer is None:
@@ -55,6 +71,8 @@ class Connections:
     def _close_silent(self) -> None:
         loop = asyncio.get_running_loop()
         self._timer = None
+        for transport in self._answering & self._heard.keys():
+            self.heard(transport)
         for transport, heard in list(self._heard.items()):
             left_s = heard + self._silent_s - loop.time()
             if left_s > 0:

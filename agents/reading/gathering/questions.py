@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct, field
 
+from annals.agents.reading.blocks import event_of
 from annals.agents.reading.found import (
     EventFilter,
     EventPage,
@@ -31,8 +32,6 @@ from annals.agents.reading.ports import (
     UnreadableEventError,
     VersionMissingError,
 )
-from annals.schemas.chain import read_block
-from annals.schemas.cid import cid_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -372,7 +371,4 @@ def _received(asked: Asked, answer: Any) -> Any:
 
 
 def _events(asked: Asked, sent: Sequence[SentEvent]) -> list[FoundEvent]:
-    return [
-        FoundEvent(read_block(asked.kind, block), block, cid_of(block), asked.partition, offset)
-        for offset, block in ((event.offset, event.block) for event in sent)
-    ]
+    return [event_of(asked.kind, asked.partition, event.offset, event.block) for event in sent]

@@ -160,19 +160,20 @@ def _found(view: ReadView, place: Place, last: FoundEvent, folded: Any) -> Found
         head=last.cid,
         status=folded.status,
         recorded_at=event["recorded_at"],
-        state=_named(folded),
+        state=named(folded),
         position=position,
     )
 
 
-def _named(value: Any) -> Any:
+def named(value: Any) -> Any:
     """Return a state as JSON types, the members of its parts by name."""
     if isinstance(value, msgspec.Struct):
-        return {name: _named(getattr(value, name)) for name in value.__struct_fields__}
+        names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
+        return {said: named(getattr(value, name)) for name, said in names}
     if isinstance(value, dict):
-        return {name: _named(part) for name, part in value.items()}
+        return {name: named(part) for name, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_named(part) for part in value]
+        return [named(part) for part in value]
     if isinstance(value, set | frozenset):
-        return sorted(_named(part) for part in value)
+        return sorted(named(part) for part in value)
     return value

@@ -3,7 +3,7 @@
 import pytest
 
 from annals.schemas.values.ids import LONGEST_COMMAND_ID, id_problem
-from annals.schemas.values.moments import issued_at_problem
+from annals.schemas.values.moments import issued_at_problem, moment_of, recorded_at
 
 
 @pytest.mark.parametrize(
@@ -102,3 +102,23 @@ def test_any_other_form_is_none(text: str) -> None:
 @pytest.mark.parametrize("day", ["2026-02-29", "2026-04-31", "2026-13-01", "2026-00-01", "2026-01-00", "0000-01-01"])
 def test_a_day_that_there_is_not_is_none(day: str) -> None:
     assert issued_at_problem(f"{day}T00:00:00Z") == "must be a day of the calendar"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("2026-11-21T09:30:00Z", "2026-11-21T09:30:00.000000Z"),
+        ("2026-11-21t14:30:00.5+05:00", "2026-11-21T09:30:00.500000Z"),
+        ("2016-12-31T23:59:60Z", "2016-12-31T23:59:59.000000Z"),
+        ("2017-01-01T00:59:60.25+01:00", "2016-12-31T23:59:59.250000Z"),
+        ("9999-12-31T23:59:60Z", "9999-12-31T23:59:59.000000Z"),
+    ],
+)
+def test_a_date_time_is_a_moment_in_utc(text: str, moment: str) -> None:
+    assert recorded_at(moment_of(text)) == moment
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00:00+00:01", "9999-12-31T23:59:60-00:01", "yesterday", ""])
+def test_what_is_no_moment_in_utc_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        moment_of(text)

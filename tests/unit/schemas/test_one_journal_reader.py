@@ -27,8 +27,6 @@ ALLOWED = {
     "agents/writing/restore/restored.py": {"read_block", "ForeignError"},
     # Reads what counted already again, from the rows of a store.
     "agents/reading/blocks.py": {"read_block", "ForeignError"},
-    # Blocks that another worker found, which counted there: read again, with the CID made anew.
-    "agents/reading/gathering/questions.py": {"read_block"},
     # Looks for the first record of a time, whether it counts or not: the publisher reads what counts behind it.
     "workers/publishing/places.py": {"read_block", "ForeignError"},
     # Verification in bulk, proven equal to the rule by tests/properties/test_journal_readers.py.

@@ -15,6 +15,7 @@ from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expe
 from annals.agents.reading.gathering.gather import PartitionReason
 from annals.agents.reading.jobs import TooManyJobsError
 from annals.agents.reading.projection_service import ProjectionStatus
+from annals.agents.reading.queries.rows import wanted_of
 from annals.agents.reading.versions import TurnRefusedError
 from annals.workers.api.answers import json_answer
 from annals.workers.api.parameters import Limit, Version, Wait
@@ -210,6 +211,8 @@ class ProjectionRoutes:
         if wrong := [column for column in index if column not in allowed]:
             message = f"{name} is not found by this: by {', '.join(allowed)}"
             raise all_invalid([InvalidMember(column, message) for column in wrong])
+        for column, text in index.items():
+            _require_terms(self._projections[name][-1], column, text)
         query = _digest(name, index)
         after = None if asked.cursor is None else _key_in(asked.cursor, query)
         answer = await self._expecting(call, lambda: self._answers.rows(name, index, after, asked.limit))
@@ -309,6 +312,16 @@ def rows_parameters(projections: Mapping[str, Sequence[Projection[Any]]]) -> typ
     fields += [("limit", Limit, PAGE), ("cursor", Cursor | None, None)]
     fields += [("expect", Expect, msgspec.field(default_factory=list)), ("wait", Wait | None, None)]
     return msgspec.defstruct("RowsParameters", fields, frozen=True, kw_only=True)
+
+
+def _require_terms(projection: Projection[Any], column: str, text: str) -> None:
+    """Raise a Problem where a value leaves nothing to look for: all rows would be found by it."""
+    try:
+        terms = wanted_of(projection, {column: text})
+    except ValueError as error:
+        raise invalid(column, str(error)) from None
+    if not terms:
+        raise invalid(column, "has nothing to look for")
 
 
 def _has(answer: RowsAnswer, kind: str, partition: int, offset: int) -> bool:

@@ -9,10 +9,11 @@ from annals.agents.projections.locations import LOCATIONS, Location
 from annals.agents.projections.organization_members import ORGANIZATION_MEMBERS, Member
 from annals.agents.projections.organizations import Organization
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY, Person
-from annals.agents.projections.policies_in_force import Exemption, Policy
+from annals.agents.projections.policies_in_force import POLICIES_IN_FORCE, Exemption, Policy
 from annals.agents.projections.workflow_board import Board, BoardStep
 from annals.agents.testing.projections import given_events
-from annals.schemas.kinds import organization, person
+from annals.schemas.kinds import organization, person, policy
+from annals.schemas.values.refs import Ref
 
 
 def ids(rows):
@@ -54,6 +55,17 @@ def test_the_window_of_a_policy_is_half_open():
     assert questions.policies([row], "agent:a", "2026-01-01T00:00:00.000Z") == [row]
     assert questions.policies([row], "agent:a", "2026-02-01T00:00:00Z") == []
     assert questions.policies([row], "agent:b", "2026-01-05T00:00:00Z") == []
+
+
+def test_a_policy_for_all_binds_everybody_whatever_id_stands_beside_it():
+    everybody = [policy.Target(scope="all", id="p-2"), policy.Target(scope="role", id="r")]
+    drafted = policy.PolicyDrafted(
+        name="X", description="X", owner=Ref("person", "p-1"), enforcement="hard", targets=everybody
+    )
+    activated = policy.PolicyActivated(effective_from="2026-01-01T00:00:00Z")
+    rows = given_events("policy", "x", drafted, activated).project(POLICIES_IN_FORCE).rows()
+    found = questions.policies(rows.values(), "agent:a", "2026-01-01T00:00:00Z")
+    assert [(row.policy_id, row.scope, row.id) for row in found] == [("x", "all", "")]
 
 
 def test_steps_are_ready_or_overdue():

@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.aggregates.policy import Exemption
+from annals.agents.deciding.state import State, StatePart
 from annals.agents.reading.found import EventFilter
 from annals.agents.reading.layout import EVENTS, event_key, prefixed
 from annals.agents.reading.personal import StateParts
@@ -16,6 +18,7 @@ from annals.agents.reading.ports import (
     NotReadyError,
     UnreadableEventError,
 )
+from annals.agents.reading.queries.aggregates import named
 from annals.agents.reading.shard import Shard
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import chain
@@ -311,3 +314,21 @@ async def test_projections_of_a_shard_change_while_it_follows():
         here.follow([], ["people_directory/1"])
         await until(lambda: "people_directory/1" not in here.followers())
         assert not any(key.startswith((b"P", b"I")) for key in stores.store.rows)
+
+
+def subclasses(of):
+    return [each for direct in of.__subclasses__() for each in (direct, *subclasses(direct))]
+
+
+def test_the_members_of_states_have_the_names_that_the_wire_gives_them():
+    exemption = Exemption("person/p-1", "2026-01-01", "2026-02-01", "p-2")
+    assert named(exemption) == {
+        "subject": "person/p-1",
+        "from": "2026-01-01",
+        "until": "2026-02-01",
+        "granted_by": "p-2",
+        "revoked": False,
+    }
+    names = [name for part in (*subclasses(State), *subclasses(StatePart)) for name in part.__struct_encode_fields__]
+    assert names
+    assert [name for name in names if name.endswith("_")] == []

@@ -1,0 +1,77 @@
+"""A reading store while it is open: questions run on views of it, and it is closed behind the last of them."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from annals.agents.ports import StoreDamagedError, StoreError
+from annals.agents.reading.ports import NotReadyError
+from annals.schemas.cid import cid_of
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from annals.agents.ports import JournalRecord, Position
+    from annals.agents.reading.ports import ReadingStore, ReadingStores, ReadView
+
+T = TypeVar("T")
+
+
+class OpenStore:
+    """Holds a store, or none. name: whose it is, in messages."""
+
+    def __init__(
+        self, stores: ReadingStores, name: str, on_damage: Callable[[StoreDamagedError], None], log: Any
+    ) -> None:
+        """Take what closes stores, and who acts on the damage that a question meets."""
+        self._stores = stores
+        self._name = name
+        self._on_damage = on_damage
+        self._log = log
+        self._asked = 0
+        self._unasked = asyncio.Event()
+        self._unasked.set()
+        self.store: ReadingStore | None = None
+
+    async def ask(self, question: Callable[[ReadView], T], why_not: Callable[[], str], *, in_thread: bool = True) -> T:
+        """Answer a question. why_not: why there is no store.
+
+        Raises:
+            NotReadyError: there is no store, or it is damaged.
+        """
+        if self.store is None:
+            raise NotReadyError(why_not())
+        self._asked += 1
+        self._unasked.clear()
+        try:
+            with self.store.view() as view:
+                return await asyncio.to_thread(question, view) if in_thread else question(view)
+        except StoreDamagedError as error:
+            self._on_damage(error)
+            raise NotReadyError(f"{self._name}: the store is damaged and is built anew") from error
+        finally:
+            self._asked -= 1
+            if not self._asked:
+                self._unasked.set()
+
+    async def close(self) -> None:
+        """Close the store as soon as the questions to it are answered."""
+        store, self.store = self.store, None
+        if store is None:
+            return
+        await self._unasked.wait()
+        try:
+            await self._stores.close(store)
+        except StoreError as error:  # it can be folded anew
+            self._log.warning("the reading store could not be closed", reason=str(error))
+
+
+async def is_fold_of(position: Position, end: int, record_at: Callable[[int], Awaitable[JournalRecord | None]]) -> bool:
+    """Whether the last record of a store is in the journal where the store says. end: where the journal ends."""
+    if position.last_offset < 0:
+        return True
+    if position.offset > end:
+        return False
+    record = await record_at(position.last_offset)
+    return record is not None and position.last_cid == (b"" if record.value is None else cid_of(record.value))
