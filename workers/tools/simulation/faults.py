@@ -213,13 +213,17 @@ class Faults:
         self._world.model.groups[GROUP].committed.pop((self._world.names.commands(kind), partition), None)
 
     def _offset_back(self, fault: Fault) -> None:
-        """Somebody sets the group's offset back by hand: without this project's metadata."""
+        """Somebody sets the group's offset back by hand: without this project's metadata, and as Kafka's tool does it.
+
+        It sets no offset below the first that is left (ConsumerGroupCommand.checkOffsetsRange): what expired is told
+        as expired, and a person is asked.
+        """
         kind, partition = self._key(fault)
         commands = self._world.names.commands(kind), partition
-        offsets = self._world.model.groups[GROUP].committed
-        if commands in offsets and offsets[commands][0] <= self._world.model.logs[commands].end:
+        offsets, log = self._world.model.groups[GROUP].committed, self._world.model.logs[commands]
+        if commands in offsets and offsets[commands][0] <= log.end:
             self._world.lost_offsets.add((kind, partition))
-            offsets[commands] = int(offsets[commands][0] * fault.size), ""
+            offsets[commands] = max(log.start, int(offsets[commands][0] * fault.size)), ""
 
     def _offset_ahead(self, fault: Fault) -> None:
         """Somebody sets the group's offset beyond all commands; an operator deletes it when the shard says so."""
@@ -255,7 +259,8 @@ class Faults:
         elif events and key not in world.cut:
             world.strangers_cut.add(key)
         if events:
-            world.cut.setdefault(key, world.model.logs[journal].end)
+            world.last_cut[key] = world.model.logs[journal].end
+            world.cut.setdefault(key, world.last_cut[key])
 
     def _outcomes_cut(self, fault: Fault) -> None:
         """An unclean election takes the last answers; that they are decided is known by the group's offset."""

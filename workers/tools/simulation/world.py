@@ -57,6 +57,7 @@ class World:
         self.lost_offsets: set[tuple[str, int]] = set()
         self.lost_outcomes: set[tuple[str, int]] = set()
         self.cut: dict[tuple[str, int], int] = {}
+        self.last_cut: dict[tuple[str, int], int] = {}
         self.strangers_cut: set[tuple[str, int]] = set()  # of these: where nobody may have read what was cut off
         self.perhaps_cut: dict[tuple[str, int], int] = {}
         self.healed_at = 0.0
@@ -159,23 +160,26 @@ class World:
             if shard is None:
                 left.append(f"{kind}-{partition} has no owner")
             elif key in self.perhaps_cut and shard.phase is Phase.STOPPED and ACKNOWLEDGED in shard.reason:
-                self.cut.setdefault(key, self.perhaps_cut[key])
+                for cut in (self.cut, self.last_cut):
+                    cut.setdefault(key, self.perhaps_cut[key])
             elif key in self.lost_outcomes and shard.phase is Phase.STOPPED:
                 continue  # it may say so instead of going on
-            elif key in self.cut and self._has_left_alone(key):
+            elif key in self.cut and self._has_left_alone(key, self.cut[key]):
                 continue
             elif key in self.cut and key not in self.lost_offsets | self.strangers_cut:  # else nothing may tell of it
                 left.append(f"{kind}-{partition} went on behind a journal whose end was cut off")
+            elif shard.phase is Phase.STOPPED and key in self.cut and self._has_left_alone(key, self.last_cut[key]):
+                continue  # of the first cut nothing told, of a later one something did
             elif shard.phase is not Phase.OPEN:
                 left.append(f"{kind}-{partition} is {shard.phase.value}: {shard.reason}")
             elif shard.behind(log.end):
                 left.append(f"{kind}-{partition} is at {shard.next_offset} of {log.end}")
         return left or [f"{topic} is not stable" for (topic, _), log in self.model.logs.items() if log.stable < log.end]
 
-    def _has_left_alone(self, key: tuple[str, int]) -> bool:
+    def _has_left_alone(self, key: tuple[str, int], cut: int) -> bool:
         """Whether nothing was committed behind a cut: the shard has stopped, or had nothing to write."""
         log = self.model.logs[self.names.events(key[0]), key[1]]
-        behind = [entry for entry in log.entries if entry.base >= self.cut[key] and not entry.is_marker]
+        behind = [entry for entry in log.entries if entry.base >= cut and not entry.is_marker]
         return not any(entry.status is Status.COMMITTED for entry in behind)
 
     async def _time_out(self) -> None:
