@@ -275,7 +275,7 @@ class Publisher:
     ) -> None:
         try:
             await writer.commit(Writes(records, {**changes, LIVE: after}, after.position))
-        except TargetError as error:  # nothing was begun
+        except TargetError as error:  # nothing of it will be visible
             self._halt_all({error.name: str(error)})
             return
         self._committed_at = self._clock.monotonic()
@@ -296,7 +296,10 @@ class Publisher:
         known = self._subscriptions.all()
         if known is self._roster.known:
             return
-        progress = await writer.progress() if self._roster.unseen(known) else {}
+        unseen = self._roster.unseen(known)
+        progress = await writer.progress() if unseen else {}
+        for name in unseen:
+            self._logs.forget(name)
         changed = [name for name, kept in known.items() if self._roster.known.get(name) != kept]
         await self._catching.stop(changed)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
