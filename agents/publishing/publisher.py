@@ -201,6 +201,9 @@ class Publisher:
         if live is not None and live.cid != last:
             raise StoppedError(self._not_of_this_journal(live, f"the last event before it is {_shown(last)}"))
         self._is_first = live is None
+        begun = [name for name, kept in known.items() if self._source.kind in kept.record.begin]
+        if begun and not progress:  # whoever puts a subscription writes its progress with it
+            self._log.warning("progress is not there: subscriptions begin where they began", subscriptions=begun)
         self._live = Progress(end, last) if live is None else live
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from annals.workers.kafka.write.batches import RecordBatch
 
     Where = tuple[str, int]
+    Bases = Mapping[Where, Sequence[int]]
 
 log = structlog.get_logger(__name__)
 
@@ -125,14 +126,14 @@ class KafkaPublishLog:
         """Close the connections."""
         await self._writer.close()
 
-    def _checked(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> Callable[[Mapping[Where, Sequence[int]]], str]:
+    def _checked(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> Callable[[Bases], str]:
         """Return what looks where batches were put, as the journal's writer does, before the transaction is committed.
 
         Other journal partitions write to the same topics: a batch may be put anywhere behind what was written before.
         One below it says that the topic lost its end, or was made anew: what was acknowledged there is gone.
         """
 
-        def check(produced: Mapping[Where, Sequence[int]]) -> str:
+        def check(produced: Bases) -> str:
             for where, bases in produced.items():
                 for batch, base in zip(batches[where], bases, strict=True):
                     if base < (reached := self._reached.get(where, 0)):
