@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET
 
 from annals.agents.publishing.matching import expression_problems
-from annals.agents.publishing.records import version_problems
+from annals.agents.publishing.records import former_versions, stored_problems, version_problems
 from annals.schemas.subscription import BEGINNING, STREAM, Definition, Former, Record, parse
 
 if TYPE_CHECKING:
@@ -51,10 +51,9 @@ def definition_of(name: str, body: Mapping[str, Any], deciders: Mapping[str, Dec
         Refused: a member offends (422).
     """
     found = parse({"name": name, **body})
-    problems = found if isinstance(found, list) else _unknown(found, name, deciders)
-    if problems or isinstance(found, list):
-        message = f"{problems[0][0]}: {problems[0][1]}"
-        raise Refused(422, "invalid_subscription", message, problems)
+    if isinstance(found, list):
+        raise _invalid(found)
+    require_none(_unknown(found, name, deciders))
     if found.delivery not in DELIVERIES:
         what = "is not offered by this release, which has delivery stream"
         raise Refused(422, "delivery_not_supported", f"delivery: {found.delivery} {what}", [("delivery", what)])
@@ -72,17 +71,46 @@ def _unknown(definition: Definition, name: str, deciders: Mapping[str, Decider[A
     ]
     if wrong:
         return wrong
-    events = {
-        type_name: spec.schema_version
-        for kind in kinds_of(definition, deciders)
-        for type_name, spec in deciders[kind].events.items()
-    }
+    events = newest_versions(definition, deciders)
     wrong = [
         (f"types[{at}]", f"these kinds have no event {type_name!r}")
         for at, type_name in enumerate(definition.types)
         if type_name not in events
     ]
     return [*wrong, *version_problems(definition, events), *expression_problems(definition)]
+
+
+def newest_versions(definition: Definition, deciders: Mapping[str, Decider[Any]]) -> dict[str, int]:
+    """Return the version in which events are recorded today, by type, of the kinds of a definition."""
+    return {
+        type_name: spec.schema_version
+        for kind in kinds_of(definition, deciders)
+        for type_name, spec in deciders[kind].events.items()
+    }
+
+
+def require_stored(definition: Definition, stored: Mapping[str, int], deciders: Mapping[str, Decider[Any]]) -> None:
+    """Hold former versions that are asked for to what the journals have: the latest version by type.
+
+    Raises:
+        Refused: one cannot be had (422).
+    """
+    newest = newest_versions(definition, deciders)
+    require_none(stored_problems(former_versions(definition, newest), stored, newest))
+
+
+def require_none(problems: list[Problem]) -> None:
+    """Refuse a subscription of which members offend.
+
+    Raises:
+        Refused: there are any (422).
+    """
+    if problems:
+        raise _invalid(problems)
+
+
+def _invalid(problems: list[Problem]) -> Refused:
+    return Refused(422, "invalid_subscription", f"{problems[0][0]}: {problems[0][1]}", problems)
 
 
 def kinds_of(definition: Definition, deciders: Mapping[str, Decider[Any]]) -> list[str]:

@@ -201,6 +201,9 @@ class Publisher:
         if live is not None and live.cid != last:
             raise StoppedError(self._not_of_this_journal(live, f"the last event before it is {_shown(last)}"))
         self._is_first = live is None
+        begun = [name for name, kept in known.items() if self._source.kind in kept.record.begin]
+        if begun and not progress:  # whoever puts a subscription writes its progress with it
+            self._log.warning("progress is not there: subscriptions begin where they began", subscriptions=begun)
         self._live = Progress(end, last) if live is None else live
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
@@ -275,7 +278,7 @@ class Publisher:
     ) -> None:
         try:
             await writer.commit(Writes(records, {**changes, LIVE: after}, after.position))
-        except TargetError as error:  # nothing was begun
+        except TargetError as error:  # nothing of it will be visible
             self._halt_all({error.name: str(error)})
             return
         self._committed_at = self._clock.monotonic()
@@ -296,7 +299,10 @@ class Publisher:
         known = self._subscriptions.all()
         if known is self._roster.known:
             return
-        progress = await writer.progress() if self._roster.unseen(known) else {}
+        unseen = self._roster.unseen(known)
+        progress = await writer.progress() if unseen else {}
+        for name in unseen:
+            self._logs.forget(name)
         changed = [name for name, kept in known.items() if self._roster.known.get(name) != kept]
         await self._catching.stop(changed)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
