@@ -23,6 +23,7 @@ from annals.workers.api.service import ApiService
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
+from annals.workers.jobs.wiring import JobWiring
 from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import (
     NotPermittedError,
@@ -71,11 +72,13 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.reading.gathering.all_shards import AllShards
+    from annals.agents.reading.jobs import Jobs
     from annals.agents.reading.ports import Follower
     from annals.agents.reading.projection_service import ProjectionService
     from annals.agents.reading.row_answers import RowAnswers
     from annals.agents.reading.shard import Shard
     from annals.workers.api.routing import Route
+    from annals.workers.jobs.replays import Replays
     from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.partitions import Actor
     from annals.workers.settings import Settings
@@ -112,6 +115,7 @@ class Reader:
         self._api: ApiService | None = None
         self._projections: ProjectionWiring | None = None
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
+        self._jobs: JobWiring | None = None
         self._publishing: Publishing | None = None
         self._publish_metrics = PublishMetrics(self.metrics.registry)
 
@@ -134,7 +138,7 @@ class Reader:
             await self._api.stop()
 
     def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
-        """Return the routes of projections, questions and subscriptions."""
+        """Return the routes of projections, questions, jobs and subscriptions."""
 
         def service() -> ProjectionService | None:
             return None if self._projections is None else self._projections.service(shards)
@@ -142,8 +146,15 @@ class Reader:
         def answers() -> RowAnswers | None:
             return None if self._projections is None else self._projections.answers(shards)
 
+        def jobs() -> Jobs | None:
+            return None if self._jobs is None else self._jobs.jobs
+
+        def replays() -> Replays | None:
+            return None if self._jobs is None else self._jobs.replays
+
         administration = SubscriptionService(self._settings, self._options, deciders())
-        return (*projection_routes(shards, service, answers), *SubscriptionRoutes(administration).routes())
+        projected = projection_routes(shards, service, answers, jobs, replays)
+        return (*projected, *SubscriptionRoutes(administration).routes())
 
     def _followers(self, kind: str) -> Sequence[Follower]:
         """Return what follows the journals of a kind beside the event index and the states."""
@@ -317,6 +328,8 @@ class Reader:
         watching = asyncio.create_task(self._watch.run(), name="watch")
         everywhere = shards if self._api is None else self._api.shards
         projecting = asyncio.create_task(wiring.work(shards, cast("Any", everywhere)).run(), name="projections")
+        self._jobs = JobWiring(self._settings, self.members, wiring.service(cast("Any", everywhere)))
+        working = asyncio.create_task(self._jobs.run(), name="jobs")
         followed = [] if self._publishing is None else [self._publishing.run()]
         following = [asyncio.create_task(run, name="subscriptions") for run in followed]
         starting = asyncio.create_task(app.start(), name="app")
@@ -330,8 +343,9 @@ class Reader:
             log.exception("the app ended")
         finally:
             await end(watching)
+            await end(working)
+            self._jobs = None
             await end(projecting)
-            await wiring.jobs.close()
             self._projections = None
             await shards.partitions_here.suspend()
             await end(starting)

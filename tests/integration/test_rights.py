@@ -52,7 +52,7 @@ PROPERTIES = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS;User:root",
 }
-LATER = tuple(f"{PREFIX}{name}" for name in ("restore.", "audit", "projections", "subscriptions", "progress"))
+LATER = tuple(f"{PREFIX}{name}" for name in ("restore.", "audit", "projections", "subscriptions", "progress", "jobs"))
 ALL = rights(PREFIX, APP_ID, tuple(deciders()))
 PERSON = rights(PREFIX, APP_ID, ("person",))
 OPERATIONS = {
