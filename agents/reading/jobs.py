@@ -36,6 +36,7 @@ FIRST: Final = (KINDS[0], 0)
 LOOK_S: Final = 0.5
 BEAT_S: Final = 2.0
 SILENT_S: Final = 10.0
+TOO_SILENT_S: Final = 60.0  # of a worker that the group still counts: it hangs, or came back as another process
 CLOSE_S: Final = 5.0
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
@@ -118,13 +119,13 @@ class Jobs:
         self._clock = clock
         self._new_id = new_id
         self._running: dict[str, _Running] = {}
-        self._starting = 0
+        self._starting: set[str] = set()
         self._seen: dict[str, tuple[JobRecord, float]] = {}
         self._log = structlog.get_logger(__name__)
 
     def require_room(self) -> None:
         """Raise TooManyJobsError when no more jobs may run here."""
-        if len(self._running) + self._starting >= MOST_RUNNING:
+        if self._is_full():
             raise TooManyJobsError(f"{MOST_RUNNING} jobs are running; ask again when one has ended")
 
     async def start(self, kind: str, subject: str, request: dict[str, Any]) -> JobRecord:
@@ -135,10 +136,11 @@ class Jobs:
             NotReadyError: it may not have been recorded.
         """
         self.require_room()
-        self._starting += 1
+        job_id = self._new_id()
+        self._starting.add(job_id)
         try:
             record = JobRecord(
-                id=self._new_id(),
+                id=job_id,
                 kind=kind,
                 subject=subject,
                 status=RUNNING,
@@ -149,7 +151,7 @@ class Jobs:
             await self._records.change_all(lambda known: {**_too_many(known), record.id: record})
             self._begin(record)
         finally:
-            self._starting -= 1
+            self._starting.discard(job_id)
         return record
 
     async def get(self, job_id: str) -> JobRecord | None:
@@ -288,14 +290,21 @@ class Jobs:
             here[job_id].worker = record.worker
 
     async def _take_up(self) -> None:
-        """Begin the jobs that have lost their worker, where this process is the one to do it."""
+        """Begin the jobs that have lost their worker, where this process is the one to do it.
+
+        That is the owner of the first partition; and of a job that names this worker, which a process before it had
+        under the same id (a static member), this one.
+        """
         owner, me = self._members.owner(*FIRST), self._members.me
-        if owner is None or me is None or owner.id != me.id:
-            self._seen.clear()
+        if me is None:
             return
-        for record in list(self._records.records.values()):
-            is_full = len(self._running) + self._starting >= MOST_RUNNING
-            if record.is_running and record.id not in self._running and self._is_lost(record) and not is_full:
+        is_first = owner is not None and owner.id == me.id
+        here = self._running.keys() | self._starting
+        lost = [record for record in self._records.records.values() if record.is_running and record.id not in here]
+        self._seen = {record.id: self._seen[record.id] for record in lost if record.id in self._seen}
+        for record in lost:
+            is_mine = record.worker == me.id or (is_first and self._is_lost(record))
+            if is_mine and record.kind in self._works and not self._is_full():
                 await self._take_up_one(record)
 
     async def _take_up_one(self, record: JobRecord) -> None:
@@ -313,19 +322,18 @@ class Jobs:
 
     def _is_lost(self, record: JobRecord) -> bool:
         """Whether nobody is at a job: its worker gave it back, or has left the group and is silent."""
-        if record.kind not in self._works:
-            return False
         if record.worker is None:
             return True
-        me = self._me()
-        if record.worker != me and any(member.id == record.worker for member in self._members.all()):
-            return False
+        is_member = any(member.id == record.worker for member in self._members.all())
         seen, since = self._seen.get(record.id, (None, 0.0))
         now = self._clock.monotonic()
         if seen != record:
             self._seen[record.id] = (record, now)
             return False
-        return now - since >= SILENT_S
+        return now - since >= (TOO_SILENT_S if is_member else SILENT_S)
+
+    def _is_full(self) -> bool:
+        return len(self._running) + len(self._starting) >= MOST_RUNNING
 
     async def _change(self, job_id: str, change: Callable[[JobRecord], JobRecord]) -> JobRecord | None:
         def of_one(known: Mapping[str, JobRecord]) -> dict[str, JobRecord | None]:

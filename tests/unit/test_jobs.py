@@ -167,6 +167,25 @@ async def test_a_live_worker_that_the_group_lost_for_a_moment_keeps_its_job_unde
         assert (len(work.begun), group.records.records[job.id].takeovers) == (1, 0)
 
 
+async def test_a_static_member_takes_up_what_its_process_before_had_under_the_same_id(begun):
+    work = Counting()
+    async with begun(count=work) as group:
+        own = JobRecord(id="own", kind="count", subject="", status="running", started_at="", worker="b")
+        group.records.records = {"own": own}
+        await until(lambda: len(work.begun) == 1)
+        assert "own" in group.jobs["b"]._running
+
+
+async def test_a_member_that_is_silent_for_too_long_loses_its_job(begun, monkeypatch):
+    monkeypatch.setattr(module, "TOO_SILENT_S", 0.3)
+    work = Counting()
+    async with begun(count=work) as group:
+        group.members.append(Member("hung", None, {}, {}))
+        hung = JobRecord(id="h", kind="count", subject="", status="running", started_at="", worker="hung")
+        group.records.records = {"h": hung}
+        await until(lambda: group.records.records["h"].worker == "a")
+
+
 async def test_a_worker_whose_job_was_taken_up_meanwhile_ends_its_own_work(begun):
     work = Counting()
     async with begun(count=work) as group:
