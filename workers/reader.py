@@ -56,7 +56,7 @@ from annals.workers.projections.wiring import ProjectionWiring
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.publishing.wiring import Publishing
-from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told
+from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told, lasting_instance
 from annals.workers.reading.shards import CurrentShards, ReadingShards
 from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
 from annals.workers.reading.watch import ReadingWatch
@@ -286,7 +286,8 @@ class Reader:
 
     async def _serve_by(self, client: AIOKafkaClient, counts: dict[str, int]) -> None:
         known, sources = deciders(), Sources()
-        if self._former_member is not None and self._settings.instance_id is None:
+        instance_id = lasting_instance(self._settings)
+        if self._former_member is not None and instance_id is None:
             with suppress(KafkaError):  # then it leaves with its session
                 await leave_for(client, self._group, self._former_member)
             self._former_member = None
@@ -312,7 +313,7 @@ class Reader:
             beside=partial(self._beside, client),
         )
         told = Told(url=self.url, projections=wiring.models.known(), publishes=self._settings.publish)
-        self._membership = Membership(self._group, self._settings.instance_id, READING_SESSION_TIMEOUT_MS)
+        self._membership = Membership(self._group, instance_id, READING_SESSION_TIMEOUT_MS)
         handler = event_handler(shards.partitions_here.of)
         app = create_app(
             self._settings,
@@ -328,7 +329,8 @@ class Reader:
         watching = asyncio.create_task(self._watch.run(), name="watch")
         everywhere = shards if self._api is None else self._api.shards
         projecting = asyncio.create_task(wiring.work(shards, cast("Any", everywhere)).run(), name="projections")
-        self._jobs = JobWiring(self._settings, self.members, wiring.service(cast("Any", everywhere)))
+        service = wiring.service(cast("Any", everywhere))
+        self._jobs = JobWiring(self._settings, self.members, service, self.metrics)
         working = asyncio.create_task(self._jobs.run(), name="jobs")
         followed = [] if self._publishing is None else [self._publishing.run()]
         following = [asyncio.create_task(run, name="subscriptions") for run in followed]

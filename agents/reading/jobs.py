@@ -123,6 +123,11 @@ class Jobs:
         self._seen: dict[str, tuple[JobRecord, float]] = {}
         self._log = structlog.get_logger(__name__)
 
+    @property
+    def running(self) -> int:
+        """How many run in this process."""
+        return len(self._running)
+
     def require_room(self) -> None:
         """Raise TooManyJobsError when no more jobs may run here."""
         if self._is_full():

@@ -10,6 +10,8 @@ from annals.workers.kafka.write.compacted_topic import CompactedTopic
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from prometheus_client import Counter
+
 
 class _Form:
     what = "jobs"
@@ -21,6 +23,12 @@ class _Form:
 class JobTopic(CompactedTopic[JobRecord]):
     """What the topic says of each job."""
 
-    def __init__(self, options: Mapping[str, Any], topic: str) -> None:
-        """Take aiokafka client options, and the topic's name."""
+    def __init__(self, options: Mapping[str, Any], topic: str, invalid_records: Counter) -> None:
+        """Take aiokafka client options, the topic's name, and what counts records that are passed over."""
         super().__init__(options, topic, _Form())
+        self._invalid_records = invalid_records
+
+    def _passed_over(self) -> None:
+        """Count an invalid record."""
+        super()._passed_over()
+        self._invalid_records.inc()

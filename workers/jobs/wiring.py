@@ -16,17 +16,22 @@ from annals.workers.settings import client_options
 if TYPE_CHECKING:
     from annals.agents.reading.ports import Members
     from annals.agents.reading.projection_service import ProjectionService
+    from annals.workers.reading.telemetry import ReadingMetrics
     from annals.workers.settings import Settings
 
 
 class JobWiring:
     """Everything of jobs in one process."""
 
-    def __init__(self, settings: Settings, members: Members, projections: ProjectionService) -> None:
-        """Take the settings, the group, and who does the work on projections."""
-        self.topic: Final = JobTopic(client_options(settings), TopicNames(settings.topic_prefix).jobs)
+    def __init__(
+        self, settings: Settings, members: Members, projections: ProjectionService, metrics: ReadingMetrics
+    ) -> None:
+        """Take the settings, the group, who does the work on projections, and what is measured."""
+        topic = TopicNames(settings.topic_prefix).jobs
+        self.topic: Final = JobTopic(client_options(settings), topic, metrics.job_records_invalid)
         works = {REPLAY: ReplayWork(settings), **projections.works()}
         self.jobs: Final = Jobs(self.topic, members, works, SystemClock(), new_id)
+        metrics.jobs_running.set_function(lambda: self.jobs.running)
         self.replays: Final = Replays(settings, self.jobs)
 
     async def run(self) -> None:

@@ -190,7 +190,8 @@ class CompactedTopic(Generic[T]):
             while True:
                 records = (await consumer.getmany(partition, timeout_ms=POLL_MS)).get(partition, ())
                 for record in records:
-                    self.invalid += not self._note(known, record)
+                    if not self._note(known, record):
+                        self._passed_over()
                 self._read_until = await consumer.position(partition)
                 if self._read_until >= end and (known != self.records or not self.is_read):
                     self.records, self.is_read = dict(known), True
@@ -232,6 +233,10 @@ class CompactedTopic(Generic[T]):
             )
             return False
         return True
+
+    def _passed_over(self) -> None:
+        """Count an invalid record, which was met for the first time."""
+        self.invalid += 1
 
     async def _until_read(self, offset: int) -> None:
         """Wait until `run` has read an offset."""
