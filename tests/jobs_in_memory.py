@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 from annals.agents.reading.ports import NotReadyError
@@ -11,7 +12,7 @@ class JobRecordsInMemory:
     """Records that every worker sees at once."""
 
     def __init__(self):
-        self.records, self.is_read, self.is_away = {}, True, False
+        self.records, self.is_read, self.is_away, self.refreshed = {}, True, False, 0
 
     async def change_all(self, change):
         if self.is_away:
@@ -23,6 +24,8 @@ class JobRecordsInMemory:
     async def refresh(self):
         if self.is_away:
             raise NotReadyError("the topic of jobs cannot be read")
+        self.refreshed += 1
+        await asyncio.sleep(0.01)
 
 
 def numbered():

@@ -121,6 +121,8 @@ class Jobs:
         self._running: dict[str, _Running] = {}
         self._starting: set[str] = set()
         self._seen: dict[str, tuple[JobRecord, float]] = {}
+        self._refreshing = asyncio.Lock()
+        self._refreshed = -1.0
         self._log = structlog.get_logger(__name__)
 
     @property
@@ -166,7 +168,7 @@ class Jobs:
             NotReadyError: the jobs cannot be read.
         """
         if not self._records.is_read or job_id not in self._records.records:
-            await self._records.refresh()
+            await self._refresh()
         record = self._records.records.get(job_id)
         return None if record is None else self._as_it_stands(record)
 
@@ -177,7 +179,7 @@ class Jobs:
             NotReadyError: the jobs cannot be read.
         """
         if not self._records.is_read:
-            await self._records.refresh()
+            await self._refresh()
         found = sorted(self._records.records.values(), key=lambda record: record.id, reverse=True)
         return [self._as_it_stands(record) for record in found if kind in {None, record.kind}]
 
@@ -230,6 +232,15 @@ class Jobs:
         with suppress(NotReadyError, TimeoutError):
             async with asyncio.timeout(CLOSE_S):
                 await self._records.change_all(given_back)
+
+    async def _refresh(self) -> None:
+        """Return when what the topic had when this was called was read; those who wait share one reading."""
+        called = self._clock.monotonic()
+        async with self._refreshing:
+            if self._refreshed < called:
+                began = self._clock.monotonic()
+                await self._records.refresh()
+                self._refreshed = began
 
     def _begin(self, record: JobRecord) -> None:
         running = self._running[record.id] = _Running(record)

@@ -85,7 +85,7 @@ def test_replays_are_asked_for_told_cancelled_and_gone_on_with(
     monkeypatch.setenv("PYTHONPATH", registered(tmp_path))
     monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
     folder = tmp_path / "replays"
-    folder.mkdir()
+
     options = {"API_PORT": "0", "REPLAY_DIR": str(folder)}
     one_worker = crew.worker("one", {}, ROLES="write,read", **options).until_ready()
     two_worker = crew.worker("two", {}, ROLES="write,read", **options).until_ready()

@@ -231,6 +231,13 @@ async def test_no_more_run_than_may_and_the_oldest_are_forgotten(begun):
         assert f"a-{MOST_KEPT - 1:04}" in group.records.records
 
 
+async def test_those_who_ask_for_unknown_jobs_at_once_share_the_reading_of_the_topic(begun):
+    async with begun(count=Counting()) as group:
+        found = await asyncio.gather(*(group.jobs["a"].get(f"x-{number}") for number in range(50)))
+        assert found == [None] * 50
+        assert group.records.refreshed <= 2
+
+
 async def test_without_the_topic_nothing_is_begun_and_an_end_is_recorded_when_it_is_back(begun):
     async with begun(count=Counting(5)) as group:
         group.records.is_away = True

@@ -52,6 +52,7 @@ class ReplayWork:
         state, first = _state(plan, record.id), {**asked.positions, **told.positions}
         if state is not None:  # the file's own positions say what is in it, on this machine
             told, first = ReplayProgress(events=_lines(plan, state)), asked.positions
+            state.parent.mkdir(parents=True, exist_ok=True)
         cancelled, clock = threading.Event(), SystemClock()
         began = clock.monotonic()
 
