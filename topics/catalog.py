@@ -23,6 +23,7 @@ SUBSCRIBER_TOPIC_BYTES: Final = 9_437_184  # the JSON of the largest event, but 
 PROGRESS_TOPIC_BYTES: Final = 1_048_576
 SUBSCRIPTION_TOPIC_BYTES: Final = 1_048_576
 DELIVERY_TOPIC_BYTES: Final = 1_048_576
+JOB_TOPIC_BYTES: Final = 1_048_576
 SCHEMA_TOPIC_BYTES: Final = 1_048_576  # many times the largest
 
 # From two replicas on there are elections, and one that is unclean loses what only the old leader had.
@@ -191,6 +192,14 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         TopicSetting("min.cleanable.dirty.ratio", "0.1", Rule.SHOULD_EQUAL, "so that little is not compacted"),
         _limit(PROGRESS_TOPIC_BYTES, "the broker would refuse progress, and with it what was published"),
     ),
+    Role.JOBS: (
+        _policy("compact", Rule.MUST_EQUAL, "jobs that run would be forgotten"),
+        NO_BYTE_LIMIT,
+        TopicSetting(
+            "segment.bytes", str(4 << 20), Rule.SHOULD_EQUAL, "whoever changes a job reads what is not compacted"
+        ),
+        _limit(JOB_TOPIC_BYTES, "the broker would refuse a job"),
+    ),
 }
 
 VALUES: Final[dict[Role, str]] = {
@@ -208,6 +217,7 @@ VALUES: Final[dict[Role, str]] = {
     Role.PARKED: "as it was delivered last (for a delivery that is not there yet)",
     Role.DELIVERIES: "what is not settled (for a delivery that is not there yet)",
     Role.SUBSCRIPTIONS: "JSON: a subscription, and from which positions it holds",
+    Role.JOBS: "JSON: long work that somebody asked for, which worker runs it, and how far it is",
     Role.PROGRESS: "JSON: up to where a journal partition was published",
 }
 
@@ -217,6 +227,7 @@ SCHEMA_PARTITIONS: Final = 1
 AUDIT_PARTITIONS: Final = 1
 PROJECTION_PARTITIONS: Final = 1
 SUBSCRIPTION_PARTITIONS: Final = 1
+JOB_PARTITIONS: Final = 1
 
 KEYS: Final[dict[Role, str]] = {
     Role.RESTORE: "list, ids/<offset>, heads/<n> or voids",
@@ -225,6 +236,7 @@ KEYS: Final[dict[Role, str]] = {
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
     Role.AUDIT: "the request's id",
     Role.SUBSCRIPTIONS: "the name",
+    Role.JOBS: "the job's id",
     Role.PROGRESS: "live or a subscription's name, the events topic, the partition: live/events.person/0",
     Role.SUBSCRIBERS: "the aggregate id in UTF-8, or the member that the subscription names",
     Role.DELIVERIES: "kind and aggregate id, or a CID",
@@ -283,6 +295,7 @@ def catalogue(
     specs.append(spec(names.projections, Role.PROJECTIONS, None, PROJECTION_PARTITIONS))
     specs.append(spec(names.subscriptions, Role.SUBSCRIPTIONS, None, SUBSCRIPTION_PARTITIONS))
     specs.append(spec(names.progress, Role.PROGRESS, None))
+    specs.append(spec(names.jobs, Role.JOBS, None, JOB_PARTITIONS))
     for name in subscribers:
         specs.append(spec(names.subscribers(name), Role.SUBSCRIBERS, None))
         if with_deliveries:

@@ -96,6 +96,11 @@ class TopicNames:
         """Return the compacted topic of how far publishers are."""
         return f"{self.prefix}progress"
 
+    @property
+    def jobs(self) -> str:
+        """Return the compacted topic of long work that somebody asked for."""
+        return f"{self.prefix}jobs"
+
     def publishing_group(self, app_id: str, name: str | None = None) -> str:
         """Return the group whose offsets show how far publishing is, of what is live or of one that catches up."""
         return f"{self.group(app_id)}.publish" + ("" if name is None else f".{name}")

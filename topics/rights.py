@@ -40,13 +40,14 @@ WORKER, TOPICS_CREATE, TOPICS_CHECK = "annals worker", "annals topics create", "
 PUBLISHING, SUBSCRIPTIONS, SUBSCRIBER = "annals worker, role read: publishing", "annals subscriptions", "a subscriber"
 SEND, READERS = "annals send", "annals events, verify, schemas usage"
 MIGRATE = "annals schemas migrate"
+REPLAYS = "annals worker, role read: replays over HTTP"
 
 
 def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Right]]:
     """Return the rights by command: of a deployment's topic prefix and app id, for these kinds."""
     names = TopicNames(prefix)
     every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit, names.projections]
-    every += [names.subscriptions, names.progress]
+    every += [names.subscriptions, names.progress, names.jobs]
     return {
         WORKER: list(_worker(names, app_id, kinds)),
         TOPICS_CREATE: [_topic(name, CREATE, DESCRIBE, DESCRIBE_CONFIGS) for name in every],
@@ -70,6 +71,10 @@ def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Rig
         PUBLISHING: list(_publishing(names, app_id, kinds)),
         SUBSCRIPTIONS: list(_subscriptions(names, app_id, kinds)),
         SUBSCRIBER: [_topic(names.subscribers(SHOWN_NAME), READ)],
+        REPLAYS: [
+            *(_topic(names.events(kind), READ) for kind in kinds),
+            Right(Resource.TOPIC, f"{prefix}replays.", is_prefix=True, operations=(CREATE, WRITE, DESCRIBE)),
+        ],
         MIGRATE: [
             right
             for kind in kinds
@@ -90,8 +95,10 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
     yield _topic(names.dead_letters, WRITE, DESCRIBE_CONFIGS)
     yield _topic(names.schemas, READ, WRITE, DESCRIBE_CONFIGS)
     yield _topic(names.projections, READ, WRITE, DESCRIBE_CONFIGS)
-    changes = topic_transactional_id(names.projections)
-    yield Right(Resource.TRANSACTIONAL_ID, changes, is_prefix=False, operations=(WRITE,))
+    yield _topic(names.jobs, READ, WRITE, DESCRIBE_CONFIGS)
+    for changed in (names.projections, names.jobs):
+        changes = topic_transactional_id(changed)
+        yield Right(Resource.TRANSACTIONAL_ID, changes, is_prefix=False, operations=(WRITE,))
     yield _topic(names.audit, WRITE, DESCRIBE_CONFIGS)
     for group in (names.group(app_id), names.reading_group(app_id)):
         yield Right(Resource.GROUP, group, is_prefix=False, operations=(READ,))

@@ -22,6 +22,7 @@ class Role(StrEnum):
     DELIVERIES = "deliveries"
     SUBSCRIPTIONS = "subscriptions"
     PROGRESS = "progress"
+    JOBS = "jobs"
 
 
 # A shard is a partition of each: the five of a kind have the same number of partitions.

@@ -11,6 +11,7 @@ A map, in the order in which a reader needs it:
 - `annals.workers.client`: send commands, await outcomes, read events;
 - `annals.workers.audit` and `annals.workers.maintenance`: verify journals, count and migrate what is stored;
 - `annals.workers.replay`: the journals once more, to a handler, a topic or a file;
+- `annals.workers.jobs`: long work that was asked for over HTTP, which outlives its worker;
 - `annals.workers.memory` and `annals.workers.testing`: Kafka's log and a worker's ports in memory, for tests (users'
   too, as `annals.testing`) and simulated histories;
 - `annals.workers.settings` and `annals.workers.cli`: what an operator sets, and what an operator runs;

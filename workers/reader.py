@@ -24,6 +24,7 @@ from annals.workers.api.service import ApiService
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
+from annals.workers.jobs.wiring import JobWiring
 from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import (
     NotPermittedError,
@@ -57,7 +58,7 @@ from annals.workers.publishing.ack_sender import AckSender
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.publishing.wiring import Publishing
-from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told
+from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told, lasting_instance
 from annals.workers.reading.shards import CurrentShards, ReadingShards
 from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
 from annals.workers.reading.watch import ReadingWatch
@@ -73,11 +74,13 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.reading.gathering.all_shards import AllShards
+    from annals.agents.reading.jobs import Jobs
     from annals.agents.reading.ports import Follower
     from annals.agents.reading.projection_service import ProjectionService
     from annals.agents.reading.row_answers import RowAnswers
     from annals.agents.reading.shard import Shard
     from annals.workers.api.routing import Route
+    from annals.workers.jobs.replays import Replays
     from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.partitions import Actor
     from annals.workers.settings import Settings
@@ -114,6 +117,7 @@ class Reader:
         self._api: ApiService | None = None
         self._projections: ProjectionWiring | None = None
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
+        self._jobs: JobWiring | None = None
         self._publishing: Publishing | None = None
         self._acks = AckSender(
             self._options,
@@ -143,7 +147,7 @@ class Reader:
         await self._acks.stop()
 
     def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
-        """Return the routes of projections, questions and subscriptions."""
+        """Return the routes of projections, questions, jobs and subscriptions."""
 
         def service() -> ProjectionService | None:
             return None if self._projections is None else self._projections.service(shards)
@@ -151,9 +155,15 @@ class Reader:
         def answers() -> RowAnswers | None:
             return None if self._projections is None else self._projections.answers(shards)
 
+        def jobs() -> Jobs | None:
+            return None if self._jobs is None else self._jobs.jobs
+
+        def replays() -> Replays | None:
+            return None if self._jobs is None else self._jobs.replays
+
         administration = SubscriptionService(self._settings, self._options, deciders())
         return (
-            *projection_routes(shards, service, answers),
+            *projection_routes(shards, service, answers, jobs, replays),
             *SubscriptionRoutes(administration).routes(),
             *AckRoutes(self._acks, shards).routes(),
         )
@@ -288,7 +298,8 @@ class Reader:
 
     async def _serve_by(self, client: AIOKafkaClient, counts: dict[str, int]) -> None:
         known, sources = deciders(), Sources()
-        if self._former_member is not None and self._settings.instance_id is None:
+        instance_id = lasting_instance(self._settings)
+        if self._former_member is not None and instance_id is None:
             with suppress(KafkaError):  # then it leaves with its session
                 await leave_for(client, self._group, self._former_member)
             self._former_member = None
@@ -314,7 +325,7 @@ class Reader:
             beside=partial(self._beside, client),
         )
         told = Told(url=self.url, projections=wiring.models.known(), publishes=self._settings.publish)
-        self._membership = Membership(self._group, self._settings.instance_id, READING_SESSION_TIMEOUT_MS)
+        self._membership = Membership(self._group, instance_id, READING_SESSION_TIMEOUT_MS)
         handler = event_handler(shards.partitions_here.of)
         app = create_app(
             self._settings,
@@ -330,6 +341,9 @@ class Reader:
         watching = asyncio.create_task(self._watch.run(), name="watch")
         everywhere = shards if self._api is None else self._api.shards
         projecting = asyncio.create_task(wiring.work(shards, cast("Any", everywhere)).run(), name="projections")
+        service = wiring.service(cast("Any", everywhere))
+        self._jobs = JobWiring(self._settings, self.members, service, self.metrics)
+        working = asyncio.create_task(self._jobs.run(), name="jobs")
         followed = [] if self._publishing is None else [self._publishing.run()]
         following = [asyncio.create_task(run, name="subscriptions") for run in followed]
         starting = asyncio.create_task(app.start(), name="app")
@@ -343,8 +357,9 @@ class Reader:
             log.exception("the app ended")
         finally:
             await end(watching)
+            await end(working)
+            self._jobs = None
             await end(projecting)
-            await wiring.jobs.close()
             self._projections = None
             await shards.partitions_here.suspend()
             await end(starting)

@@ -25,13 +25,18 @@ if TYPE_CHECKING:
     from annals.agents.ports import Clock
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.gathered_rows import GatheredRows, RowSource
-    from annals.agents.reading.jobs import Job, Jobs
+    from annals.agents.reading.jobs import Work
     from annals.agents.reading.ports import Journals
     from annals.agents.reading.read_models import ReadModels, Records
     from annals.agents.reading.refold import Verified
+    from annals.schemas.job_record import JobRecord
     from annals.schemas.projection_record import ProjectionRecord
 
+    Report = Callable[[dict[str, Any]], None]
+
 POLL_S: Final = 0.2
+BEGUN_S: Final = 1.5  # in which all workers have read that rows are to be built anew
+REBUILD, VERIFY = "rebuild", "verify"
 ATTEMPTS: Final = 3
 CURRENT, STALE, FAILED, INCOMPLETE = "current", "stale", "failed", "incomplete"
 
@@ -74,10 +79,9 @@ class ProjectionService:
         deciders: Mapping[str, Decider[Any]],
         journals: Journals,
         partitions: Mapping[str, int],
-        jobs: Jobs,
         clock: Clock,
     ) -> None:
-        """Take the projections, their topic, where rows come from, the journals to verify them by, and the jobs."""
+        """Take the projections, their topic, where rows come from, and the journals to verify them by."""
         self._models = models
         self._topic = topic
         self._sources = sources
@@ -85,7 +89,6 @@ class ProjectionService:
         self._journals = journals
         self._partitions = partitions
         self._clock = clock
-        self.jobs: Final = jobs
 
     async def list(self) -> list[ProjectionStatus]:
         """Return where all projections stand."""
@@ -117,16 +120,19 @@ class ProjectionService:
             building,
         )
 
-    async def rebuild(self, name: str, aggregate: tuple[str, str] | None = None) -> Job:
-        """Have all rows, or those of one aggregate (its kind and id), built anew; the job ends when they are.
+    def works(self) -> dict[str, Work]:
+        """Return what jobs do: one waits until rows are built anew, the other compares them."""
+        return {REBUILD: self._until_rebuilt, VERIFY: self._verified}
+
+    async def rebuild(self, name: str, aggregate: tuple[str, str] | None = None) -> dict[str, Any]:
+        """Have all rows, or those of one aggregate (its kind and id), built anew; return what a job waits for.
 
         Raises:
             LookupError: there is no such projection, or it has nothing of this kind.
         """
-        projection = self._newest(name)
-        if aggregate is not None and aggregate[0] not in projection.wanted:
+        if aggregate is not None and aggregate[0] not in self._newest(name).wanted:
             raise LookupError(f"{name} has no rows of the kind {aggregate[0]!r}")
-        version = self._models.version_of(name)
+        version = self._models.version_of(self._newest(name).name)
 
         def change(record: ProjectionRecord | None) -> ProjectionRecord:
             known = record or turned_to(name, version, {}, None, self._now_ms())
@@ -134,36 +140,45 @@ class ProjectionService:
 
         await self._topic.change(name, change)
 
-        async def work() -> Any:
-            await asyncio.sleep(2 * POLL_S)
+        return {"projection": name, "version": version}
+
+    async def _until_rebuilt(self, record: JobRecord, report: Report) -> dict[str, Any]:
+        del report
+        projection = self._newest(str(record.request.get("projection")))
+        version = int(record.request.get("version", projection.version))
+        await asyncio.sleep(BEGUN_S)
+        page = await self._page(projection, version)
+        while page.missing or page.stale:
+            await asyncio.sleep(POLL_S)
             page = await self._page(projection, version)
-            while page.missing or page.stale:
-                await asyncio.sleep(POLL_S)
-                page = await self._page(projection, version)
-            return {"positions": page.positions}
+        return {"positions": page.positions}
 
-        return self.jobs.start("rebuild", name, work)
-
-    def verify(self, name: str) -> Job:
-        """Compare all rows with a fold of the journal; the job's result names what differs.
+    def verification(self, name: str) -> dict[str, Any]:
+        """Return what a job is asked for that compares all rows with a fold of the journal.
 
         Raises:
             LookupError: there is no such projection, or this release does not have the version that answers.
         """
+        self._answering(name)
+        return {"projection": name}
+
+    async def _verified(self, record: JobRecord, report: Report) -> Verified:
+        del report
+        projection = self._answering(str(record.request.get("projection")))
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._verify(projection)
+            except MovedBackError as error:
+                reason = error
+        raise reason
+
+    def _answering(self, name: str) -> Projection[Any]:
+        """Return the version that answers."""
         version = self._models.version_of(self._newest(name).name)
         projection = next((each for each in self._models.projections[name] if each.version == version), None)
         if projection is None:
             raise LookupError(f"this release does not have version {version} of {name!r}: it cannot fold it")
-
-        async def work() -> Verified:
-            for _ in range(ATTEMPTS):
-                try:
-                    return await self._verify(projection)
-                except MovedBackError as error:
-                    reason = error
-            raise reason
-
-        return self.jobs.start("verify", name, work)
+        return projection
 
     async def resume(self, name: str) -> ProjectionStatus:
         """Have what failed on an event try it again."""

@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.reading.gathered_rows import LocalRows
+from annals.agents.reading.jobs import Jobs
 from annals.agents.reading.ports import Member
 from annals.agents.reading.read_models import ReadModels
 from annals.agents.reading.versions import rebuilt, turned_to
@@ -27,6 +28,7 @@ from annals.workers.registry import projections
 from annals.workers.settings import Settings, client_options
 from annals.workers.stores.rocks import StoreBudget
 from following import Clock, Damages, until
+from jobs_in_memory import JobRecordsInMemory, numbered
 from projecting import BOTH, NEW, PARTITIONS, Group, Here, Journals, MemoryShards
 
 if TYPE_CHECKING:
@@ -115,9 +117,13 @@ async def test_a_global_projection_outlives_its_process_and_rows_are_folded_with
                 ["b", "f"],
                 {"location": [1, 1, 1]},
             )
-            job = wiring.service(MemoryShards(journals)).verify("locations")
-            await until(lambda job=job: job.status != "running")
-            assert (job.status, job.result.differences, job.result.rows) == ("done", [], 3)
+            service = wiring.service(MemoryShards(journals))
+            jobs = Jobs(JobRecordsInMemory(), Group(Member("me", None, {}, {})), service.works(), Clock(), numbered())
+            job = await jobs.start("verify", "locations", service.verification("locations"))
+            while job.status == "running":
+                await asyncio.sleep(0)
+                job = await jobs.get(job.id)
+            assert (job.status, job.result["differences"], job.result["rows"]) == ("done", [], 3)
         finally:
             await ended([task])
             await reader.close()

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.broker
 
 Answer = TypeVar("Answer")
 ANNALS = Path(sys.executable).with_name("annals")
-REPLICAS_WARNING = f"{5 * len(deciders()) + 6} topics: replicas is 1, wanted 3 or more: a lost disk loses events"
+REPLICAS_WARNING = f"{5 * len(deciders()) + 7} topics: replicas is 1, wanted 3 or more: a lost disk loses events"
 
 
 @pytest.fixture

@@ -52,7 +52,7 @@ PROPERTIES = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS;User:root",
 }
-LATER = tuple(f"{PREFIX}{name}" for name in ("restore.", "audit", "projections", "subscriptions", "progress"))
+LATER = tuple(f"{PREFIX}{name}" for name in ("restore.", "audit", "projections", "subscriptions", "progress", "jobs"))
 ALL = rights(PREFIX, APP_ID, tuple(deciders()))
 PERSON = rights(PREFIX, APP_ID, ("person",))
 OPERATIONS = {
@@ -167,7 +167,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) ->
         # by the user who may do that and nothing else
         created = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]), "topics", "create", "--json")
         assert (created.returncode, created.stderr) == (0, "")
-        assert len(json.loads(created.stdout)["created"]) == 5 * len(deciders()) + 6
+        assert len(json.loads(created.stdout)["created"]) == 5 * len(deciders()) + 7
         again = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]), "topics", "create")
         assert (again.returncode, again.stdout) == (0, "nothing to create: all topics exist\n")
         yield cluster
@@ -373,4 +373,4 @@ def test_what_one_may_not_see_is_not_called_missing(cluster: Cluster) -> None:
     for words in (("topics", "check"), ("topics", "create")):
         result = cluster.run(cluster.user("nobody", []), *words)
         assert (result.returncode, result.stdout) == (2, "")
-        assert "acl.audit and 40 more topics: the user may not see whether they exist" in result.stderr
+        assert "acl.audit and 41 more topics: the user may not see whether they exist" in result.stderr

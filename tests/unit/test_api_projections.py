@@ -1,7 +1,6 @@
 """The routes of projections and questions, over journals in memory."""
 
 import asyncio
-import itertools
 from contextlib import asynccontextmanager
 from urllib.parse import quote
 
@@ -18,10 +17,12 @@ from annals.agents.reading.read_models import ReadModels
 from annals.agents.reading.row_answers import RowAnswers
 from annals.schemas.kinds import agent, document, location, organization, person, workflow
 from annals.schemas.values.refs import OwnerRef, ReaderRef
+from annals.workers.api.routes.jobs import JobRoutes
 from annals.workers.api.routes.projections import Expecting, ProjectionRoutes
 from annals.workers.api.routes.questions import QuestionRoutes
 from api_serving import Audit, serving
 from following import Clock, until
+from jobs_in_memory import JobRecordsInMemory, numbered
 from projecting import PARTITIONS, VERSIONS, GlobalStores, Journals, MemoryShards, global_reader
 
 ME = Member("me", None, {}, {name: versions[-1].version for name, versions in VERSIONS.items()})
@@ -37,14 +38,14 @@ async def serving_projections(journals):
     models = ReadModels(VERSIONS, DECIDERS, topic, Group(ME), Clock())
     sources = {"local": LocalRows(shards), "global": reader}
     answers = RowAnswers(VERSIONS, sources, models.version_of, Clock())
-    numbers = itertools.count(1)
-    jobs = Jobs(Clock(), lambda: f"j-{next(numbers)}")
     partitions = dict.fromkeys(DECIDERS, PARTITIONS)
-    service = ProjectionService(models, topic, sources, DECIDERS, EveryJournal(journals), partitions, jobs, Clock())
+    service = ProjectionService(models, topic, sources, DECIDERS, EveryJournal(journals), partitions, Clock())
+    jobs = Jobs(JobRecordsInMemory(), Group(ME), service.works(), Clock(), numbered())
     expecting = Expecting(shards, tuple(DECIDERS))
     routes = [
-        *ProjectionRoutes(service, answers, expecting, VERSIONS).routes(),
+        *ProjectionRoutes(service, jobs, answers, expecting, VERSIONS).routes(),
         *QuestionRoutes(answers, expecting).routes(),
+        *JobRoutes(jobs, None).routes(),
     ]
     ends = {where: len(each) for where, each in journals.records_of.items() if where[0] in journals.kinds}
     await until(lambda: all(reader._read_until.get(where) == end for where, end in ends.items()))

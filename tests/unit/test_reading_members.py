@@ -7,7 +7,8 @@ import pytest
 
 from annals.agents.reading.ports import Member
 from annals.workers.kafka.group.assignor import BalancedAssignor
-from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told
+from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told, lasting_instance
+from annals.workers.settings import Settings
 
 TOPICS = ["t.events.person"]
 
@@ -98,3 +99,15 @@ def test_each_assignment_tells_the_members_own_id() -> None:
     known.on_joined = joined.append
     known.assigned(ReadingAssignor.assign(Cluster(), {"a": subscribed(None)})["a"].user_data)
     assert joined == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, "w-1"),
+        ({"api_port": 0}, None),
+        ({"api_port": 0, "api_advertised_url": "https://one.example"}, "w-1"),
+    ],
+)
+def test_a_worker_is_a_static_member_only_where_its_address_lasts(changes, expected):
+    assert lasting_instance(Settings(instance_id="w-1", **changes)) == expected

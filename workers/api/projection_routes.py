@@ -1,10 +1,11 @@
-"""The routes of projections and questions, which answer as soon as the process has its reading shards."""
+"""The routes of projections, questions and jobs, which answer as soon as the process has its reading shards."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
 from annals.agents.reading.ports import NotReadyError
+from annals.workers.api.routes.jobs import JobRoutes
 from annals.workers.api.routes.projections import Expecting, ProjectionRoutes
 from annals.workers.api.routes.questions import QuestionRoutes
 from annals.workers.registry import deciders, projections
@@ -31,17 +32,22 @@ class Late:
         """
         found = self._find()
         if found is None:
-            raise NotReadyError("projections are not read yet: the worker is starting")
+            raise NotReadyError("projections and jobs are not read yet: the worker is starting")
         return getattr(found, name)
 
 
 def projection_routes(
-    shards: AllShards, service: Callable[[], Any | None], answers: Callable[[], Any | None]
+    shards: AllShards,
+    service: Callable[[], Any | None],
+    answers: Callable[[], Any | None],
+    jobs: Callable[[], Any | None],
+    replays: Callable[[], Any | None],
 ) -> tuple[Route, ...]:
-    """Return the routes; service, answers: what they are asked of, None while the process has no shards."""
+    """Return the routes; service and the others: what they are asked of, None while the process has no shards."""
     expecting = Expecting(shards, tuple(deciders()))
-    asked = cast("Any", Late(answers))
+    asked, working = cast("Any", Late(answers)), cast("Any", Late(jobs))
     return (
-        *ProjectionRoutes(cast("Any", Late(service)), asked, expecting, projections()).routes(),
+        *ProjectionRoutes(cast("Any", Late(service)), working, asked, expecting, projections()).routes(),
         *QuestionRoutes(asked, expecting).routes(),
+        *JobRoutes(working, cast("Any", Late(replays))).routes(),
     )

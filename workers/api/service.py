@@ -115,7 +115,7 @@ def routes_over(shards: AllShards, sender: Sender, max_command_bytes: int) -> tu
 def described_of_all() -> tuple[Route, ...]:
     """Return the same routes over nothing, for those who describe them."""
     nothing = cast("Any", None)
-    projected = projection_routes(nothing, lambda: None, lambda: None)
+    projected = projection_routes(nothing, *[lambda: None] * 4)
     subscribed = (*SubscriptionRoutes(nothing).routes(), *AckRoutes(nothing, nothing).routes())
     return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed)
 

@@ -191,5 +191,5 @@ def _as_text(statistics: Statistics) -> str:
     )
 
 
-def _progress(done: int, total: int) -> None:
+def _progress(_: Statistics, done: int, total: int) -> None:
     click.echo(f"\rReplaying: {done:,} of {total:,} offsets ({100 * done // max(1, total)} %)", err=True, nl=False)

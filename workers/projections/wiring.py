@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reading.gathered_rows import LocalRows
 from annals.agents.reading.global_reader import GlobalReader
-from annals.agents.reading.jobs import Jobs
 from annals.agents.reading.projection_service import ProjectionService
 from annals.agents.reading.read_models import ReadModels
 from annals.agents.reading.row_answers import RowAnswers
 from annals.topics.names import TopicNames
-from annals.workers.clock import new_id
 from annals.workers.projections.journals import KafkaJournals
 from annals.workers.projections.topic import ProjectionTopic
 from annals.workers.projections.worker import ProjectionWork
@@ -73,7 +71,6 @@ class ProjectionWiring:
         self.topic: Final = ProjectionTopic(client_options(settings), names.projections)
         self.models: Final = ReadModels(known, deciders, self.topic, members, clock)
         self.global_reader: Final = self._global_reader(settings, client, names, known, budget, damages)
-        self.jobs: Final = Jobs(clock, new_id)
         self._metrics = metrics
 
     def sources(self, shards: Shards) -> dict[str, RowSource]:
@@ -88,9 +85,7 @@ class ProjectionWiring:
     def service(self, shards: Shards) -> ProjectionService:
         """Return who tells of projections and changes them."""
         sources, counts = self.sources(shards), self._journals.partitions
-        return ProjectionService(
-            self.models, self.topic, sources, self._deciders, self._journals, counts, self.jobs, self._clock
-        )
+        return ProjectionService(self.models, self.topic, sources, self._deciders, self._journals, counts, self._clock)
 
     def work(self, here: Here, shards: Shards) -> ProjectionWork:
         """Return what runs beside the shards of this process."""

@@ -6,9 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from aiokafka.errors import KafkaError
 
-from annals.workers.projections.topic import RecordBusyError
+from annals.agents.reading.ports import NotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,6 +64,6 @@ class ProjectionWork:
         while True:
             try:
                 await self._models.turn(self._sources)
-            except (KafkaError, OSError, TimeoutError, RecordBusyError) as error:
+            except NotReadyError as error:
                 self._log.warning("the topic of projections cannot be written", error=str(error))
             await asyncio.sleep(TURN_S)

@@ -18,6 +18,8 @@ from annals.workers.settings.values import web_address
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from annals.workers.settings import Settings
+
 VERSION: Final = 1
 JOURNALS: Final = "events."
 
@@ -126,6 +128,14 @@ class ReadingAssignor(BalancedAssignor):
         """Remember what this member has, and who the others are."""
         super().on_assignment(assignment)
         cls.members.assigned(assignment.user_data)
+
+
+def lasting_instance(settings: Settings) -> str | None:
+    """Return the id by which this process is a static member; None where its address is another after a restart.
+
+    The brokers take a static member back without a rebalance, so that nobody would be told the new address.
+    """
+    return None if settings.api_port == 0 and settings.api_advertised_url is None else settings.instance_id
 
 
 def _member(name: str, assigned: Owned, user_data: bytes | None) -> Member:

@@ -50,6 +50,12 @@ class ReadingMetrics:
             ("kind",),
             registry=registry,
         )
+        self.jobs_running = gauge("annals_jobs_running", "jobs that this process runs", ())
+        self.job_records_invalid = Counter(
+            "annals_job_records_invalid_total",
+            "records of the topic of jobs that were passed over",
+            registry=registry,
+        )
         self.ready = gauge("annals_ready", "1 while /health/ready answers 200", ())
         self.broker_up = gauge("annals_broker_up", "1 while the brokers answer", ())
         self.group_member = gauge("annals_group_member", "1 while the worker is a member of its consumer group", ())

@@ -32,16 +32,21 @@ if TYPE_CHECKING:
     from annals.workers.replay.share import Part
     from annals.workers.settings import Settings
 
+LOOK_S: Final = 0.2  # whether it is cancelled
 END_S: Final = 5.0  # for what is on its way to a target; then a process is ended
 
 
 def replay_in_processes(
-    settings: Settings, plan: Plan, shares: Sequence[Sequence[Part]], tell: Callable[[Step], None]
+    settings: Settings,
+    plan: Plan,
+    shares: Sequence[Sequence[Part]],
+    tell: Callable[[Step], None],
+    is_cancelled: Callable[[], bool] | None = None,
 ) -> None:
     """Replay each share in a process of its own.
 
     Raises:
-        GapError, HandlerFailedError, ReplayError: as a share has it, or a process ended by itself.
+        GapError, HandlerFailedError, ReplayError: as a share has it, a process ended by itself, or it is cancelled.
     """
     context = multiprocessing.get_context("spawn")  # a fork would share the connections of whoever calls
     # Started with the first process otherwise, it would let that one hear Ctrl-C again (it unblocks what it ignores).
@@ -58,7 +63,7 @@ def replay_in_processes(
                 signal.pthread_sigmask(signal.SIG_SETMASK, heard)
             theirs.close()
             working[ours] = process
-        _listen(list(working), tell)
+        _listen(list(working), tell, is_cancelled)
     finally:
         for pipe in working:
             pipe.close()
@@ -68,10 +73,12 @@ def replay_in_processes(
             process.join()
 
 
-def _listen(pipes: list[Connection], tell: Callable[[Step], None]) -> None:
+def _listen(pipes: list[Connection], tell: Callable[[Step], None], is_cancelled: Callable[[], bool] | None) -> None:
     """Hear all shares to their ends; after a failure only what is there already."""
     while pipes:
-        for pipe in wait(pipes):
+        if is_cancelled is not None and is_cancelled():
+            raise ReplayError("the replay is cancelled")
+        for pipe in wait(pipes, None if is_cancelled is None else LOOK_S):
             assert isinstance(pipe, Connection)  # noqa: S101 - what went in comes out
             try:
                 said = pipe.recv()

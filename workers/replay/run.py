@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from annals.workers.replay.plan import Plan
     from annals.workers.settings import Settings
 
-    Progress = Callable[[int, int], None]
+    Progress = Callable[["Statistics", int, int], None]  # offsets that were read, of how many
 
 SAVE_S: Final = 0.5
 ALONE_OFFSETS: Final = 32_768  # starting processes takes as long as replaying this
@@ -60,13 +60,15 @@ def replay(
     state: Path | None = None,
     processes: int | None = None,
     progress: Progress | None = None,
+    is_cancelled: Callable[[], bool] | None = None,
 ) -> Statistics:
     """Replay what is committed now. The statistics say in `stopped` what ended it before that: a gap, or a handler.
 
     first: positions to begin at, where `state` has none yet. A rate holds for one process, so there is only one then.
+    is_cancelled: asked again and again; all reading is done by other processes then, as the caller has more to do.
 
     Raises:
-        ReplayError: it cannot be done; the message says why.
+        ReplayError: it cannot be done, or is cancelled; the message says why.
         MissingTopicError: a kind has no journal.
         KafkaError: the brokers do not give or take what they should.
     """
@@ -80,10 +82,11 @@ def replay(
         clock = SystemClock()
         began = clock.monotonic()
         try:
-            if count == 1:
+            if count == 1 and is_cancelled is None:
                 asyncio.run(replay_share(settings, plan, parts, run.take))
             else:
-                replay_in_processes(settings, plan, [parts[number::count] for number in range(count)], run.take)
+                shares = [parts[number::count] for number in range(count)]
+                replay_in_processes(settings, plan, shares, run.take, is_cancelled)
         except (GapError, HandlerFailedError) as error:
             run.statistics.stopped = str(error)
         finally:
@@ -144,7 +147,7 @@ class _Run:
         if self._clock.monotonic() - self._saved >= SAVE_S:
             self.save()
             if self._progress is not None:
-                self._progress(*self._done())
+                self._progress(self.statistics, *self._done())
 
     def save(self) -> None:
         length = None if self._lines is None else self._lines.settled()

@@ -203,6 +203,14 @@ class Settings:
             group="reading",
         ),
     )
+    replay_dir: Path | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.folder),
+            "folder of the files that replays asked for over HTTP may write; unset: they may write none",
+            group="reading",
+        ),
+    )
     read_cache_bytes: int = field(
         default=32 << 20,
         metadata=meta(

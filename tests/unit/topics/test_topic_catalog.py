@@ -33,6 +33,7 @@ CONTRACT = {
         "segment.bytes": "4194304",
         "min.cleanable.dirty.ratio": "0.1",
     },
+    "jobs": {"cleanup.policy": "compact", "max.message.bytes": "1048576", "segment.bytes": "4194304"},
     "subscribers.billing": DELETE_7_DAYS | {"max.message.bytes": "9437184"},
     "acks.billing": DELETE_7_DAYS | {"max.message.bytes": "9437184"},
     "parked.billing": DELETE_7_DAYS | {"retention.ms": str(30 * DAY_MS), "max.message.bytes": "9437184"},
@@ -64,6 +65,7 @@ def test_each_kind_has_its_five_topics_and_all_share_the_dead_letters_and_the_sc
         "t.projections",
         "t.subscriptions",
         "t.progress",
+        "t.jobs",
     ]
 
 
@@ -86,6 +88,7 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
         "projections",
         "subscriptions",
         "progress",
+        "jobs",
         "subscribers.billing",
     ]
 

@@ -14,7 +14,7 @@ from annals.agents.reading.gathering.cursors import BadCursorError, open_text, s
 from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import PartitionReason
 from annals.agents.reading.jobs import TooManyJobsError
-from annals.agents.reading.projection_service import ProjectionStatus
+from annals.agents.reading.projection_service import REBUILD, VERIFY, ProjectionStatus
 from annals.agents.reading.queries.rows import wanted_of
 from annals.agents.reading.versions import TurnRefusedError
 from annals.workers.api.answers import json_answer
@@ -27,6 +27,7 @@ from annals.workers.api.problems import (
     not_found,
     timed_out,
 )
+from annals.workers.api.routes.jobs import JOBS, JobStatus, job_status, too_many
 from annals.workers.api.routing import NoParameters, Route, Scope
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.gathering.all_shards import AllShards
+    from annals.agents.reading.jobs import Jobs
     from annals.agents.reading.projection_service import ProjectionService
     from annals.agents.reading.row_answers import Answer as RowsAnswer
     from annals.agents.reading.row_answers import RowAnswers
@@ -71,12 +73,6 @@ class DropParameters(Struct, frozen=True):
     version: Version
 
 
-class JobParameters(Struct, frozen=True):
-    """A job."""
-
-    id: str
-
-
 class Projections(Struct, frozen=True):
     """Where all projections stand."""
 
@@ -91,18 +87,6 @@ class Rows(Struct, frozen=True):
     positions: dict[str, list[int | None]]
     missing: list[PartitionReason]
     stale: list[PartitionReason]
-
-
-class JobStatus(Struct, frozen=True):
-    """A piece of work, and what came of it."""
-
-    id: str
-    kind: str
-    subject: str
-    status: str
-    started_at: str
-    result: Any = None
-    error: str | None = None
 
 
 class Expecting:
@@ -151,12 +135,14 @@ class ProjectionRoutes:
     def __init__(
         self,
         service: ProjectionService,
+        jobs: Jobs,
         answers: RowAnswers,
         expecting: Expecting,
         projections: Mapping[str, Sequence[Projection[Any]]],
     ) -> None:
-        """Take what is asked, and the projections, whose parameters the route of rows has."""
+        """Take what is asked, the jobs, and the projections, whose parameters the route of rows has."""
         self._service = service
+        self._jobs = jobs
         self._answers = answers
         self._expecting = expecting
         self._projections = projections
@@ -189,7 +175,6 @@ class ProjectionRoutes:
             self._done("resume", "Have what failed on an event try it again.", One, self.resume),
             self._done("turn-back", "Turn to the previous version, within a day.", One, self.turn_back),
             self._done("drop", "Drop a version that does not answer any more.", DropParameters, self.drop),
-            Route("GET", "/v1/jobs/{id}", Scope.READ, "How a job stands.", JobParameters, JobStatus, self.job),
         )
 
     async def list(self, call: Call) -> Answer:
@@ -232,16 +217,16 @@ class ProjectionRoutes:
                 kinds = ", ".join(self._projections[name][-1].wanted)
                 raise invalid("aggregate", f"must be <kind>/<id>, of a kind that {name} has rows of: {kinds}")
             aggregate = (kind, aggregate_id)
-        return await self._begun(self._service.rebuild(name, aggregate))
+        return await self._begun(REBUILD, name, lambda: self._service.rebuild(name, aggregate))
 
     async def verify(self, call: Call) -> Answer:
         """Begin to compare."""
         name = self._known(call)
 
-        async def begin() -> Any:
-            return self._service.verify(name)
+        async def asked() -> dict[str, Any]:
+            return self._service.verification(name)
 
-        return await self._begun(begin())
+        return await self._begun(VERIFY, name, asked)
 
     async def resume(self, call: Call) -> Answer:
         """Have what failed go on."""
@@ -255,21 +240,15 @@ class ProjectionRoutes:
         """Drop a version."""
         return await self._turned(self._service.drop(self._known(call), call.parameters.version))
 
-    async def job(self, call: Call) -> Answer:
-        """Answer how a job stands."""
-        job = self._service.jobs.get(call.parameters.id)
-        if job is None:
-            raise not_found("this worker has no such job: jobs are known to the worker that runs them")
-        return json_answer(job)
-
-    async def _begun(self, beginning: Awaitable[Any]) -> Answer:
+    async def _begun(self, kind: str, name: str, ask: Callable[[], Awaitable[dict[str, Any]]]) -> Answer:
         try:
-            job = await beginning
+            self._jobs.require_room()
+            job = await self._jobs.start(kind, name, await ask())
         except TooManyJobsError as error:
-            raise Problem(429, "too_many_requests", str(error), headers={"retry-after": "5"}) from None
+            raise too_many(error) from None
         except LookupError as error:
             raise not_found(str(error)) from None
-        return json_answer(job, status=202, location=f"/v1/jobs/{job.id}")
+        return json_answer(job_status(job), status=202, location=f"{JOBS}/{job.id}")
 
     async def _turned(self, turning: Awaitable[ProjectionStatus]) -> Answer:
         try:

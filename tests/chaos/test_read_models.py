@@ -1,0 +1,250 @@
+"""Three workers of all roles, parents and children killed while commands run: every answer is what a fold has."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import urllib.error
+import urllib.request
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+import psutil
+import pytest
+from chaos_readings import Journals, story
+from chaos_workers import eventually
+
+from annals.agents.reading.jobs import DONE
+from annals.schemas.commands import command
+from annals.workers.client import CommandClient
+from annals.workers.projections.offline import fold_from_kafka
+from annals.workers.registry import projections
+from grouped import Group, GroupWorker, group
+from processes import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [pytest.mark.broker, pytest.mark.chaos]
+
+PARTITIONS = 3
+STORIES = 18
+NAMES = ("w0", "w1", "w2")
+ANSWERED_S = 120.0
+PORTS: dict[str, str] = {}
+
+
+@pytest.fixture
+def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
+    with group(bootstrap, topic_prefix, tmp_path, PARTITIONS) as made:
+        yield made
+
+
+class Sender:
+    """Sends stories in a thread; `told` counts the outcomes by status."""
+
+    def __init__(self, crew: Group) -> None:
+        self._crew = crew
+        self._lock = threading.Lock()
+        self.told: Counter[str] = Counter()
+        self.error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def until_done(self) -> None:
+        self._thread.join(2 * ANSWERED_S)
+        assert not self._thread.is_alive()
+        assert self.error is None, self.error
+
+    def _run(self) -> None:
+        try:
+            asyncio.run(self._send())
+        except BaseException as error:  # noqa: BLE001 - told by `until_done`
+            self.error = error
+
+    async def _send(self) -> None:
+        async with CommandClient(self._crew.settings, timeout_s=ANSWERED_S) as client:
+            for number in range(STORIES):
+                asks = [
+                    command(kind, name, message).with_id(f"c-{number}-{at}")
+                    for at, (kind, name, message) in enumerate(story(number))
+                ]
+                sent = [client.send(each.kind, {**each.envelope(), "correlation_id": f"s-{number}"}) for each in asks]
+                for outcome in await asyncio.gather(*sent):
+                    with self._lock:
+                        self.told[outcome.status] += 1
+
+
+class Api:
+    """The API of one worker."""
+
+    def __init__(self, worker: GroupWorker) -> None:
+        self._worker = worker
+        self._url = worker.logged("worker started")[0]["api"]
+
+    def __call__(self, path: str, method: str = "GET") -> tuple[int, Any]:
+        try:
+            with urllib.request.urlopen(urllib.request.Request(self._url + path, method=method), timeout=90) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read())
+        except OSError as error:
+            return 0, str(error)
+
+    def get(self, path: str) -> Any:
+        status, body = self(path)
+        assert status == 200, (path, body)
+        return body
+
+    def pages(self, path: str, member: str) -> list[Any]:
+        """All pages of a list, each of which rests on all partitions."""
+        found: list[Any] = []
+        following: str | None = path
+        while following is not None:
+            body = self.get(following)
+            assert (body.get("missing", []), body.get("stale", [])) == ([], []), (path, body["missing"], body["stale"])
+            found += body[member]
+            following = body["next"]
+        return found
+
+
+def start(crew: Group, name: str) -> GroupWorker:
+    """A worker of all roles; under the same instance id a new one takes the place of a killed one at once.
+
+    The group is not told of anything new of a static member: its API stays at one port.
+    """
+    port = PORTS.setdefault(name, str(free_port()))
+    return crew.worker(name, {}, ROLES="write,read", API_PORT=port, INSTANCE_ID=name)
+
+
+def kill_child(worker: GroupWorker) -> None:
+    for child in psutil.Process(worker.process.pid).children():
+        if "reader_child" in " ".join(child.cmdline()):
+            child.kill()
+            return
+    raise AssertionError("it has no reading process")
+
+
+def has_read_all(api: Api, journals: Journals) -> bool:
+    """Whether what this worker gathers rests on the ends of all journals."""
+    status, body = api("/v1/projections")
+    if status != 200:
+        return False
+    return all(
+        not each["missing"] and not each["stale"] and None not in offsets and has_all(offsets, journals.ends[kind])
+        for each in body["projections"]
+        for kind, offsets in each["positions"].items()
+    )
+
+
+def has_all(offsets: list[int], ends: list[int]) -> bool:
+    return all(offset >= end for offset, end in zip(offsets, ends, strict=True))
+
+
+def assert_index(api: Api, journals: Journals) -> None:
+    """Every index of events answers what the journals have."""
+    every = api.pages("/v1/events?limit=1000", "events")
+    by_partition: dict[tuple[str, int], list[Any]] = {where: [] for where in journals.events}
+    for event in every:
+        by_partition[event["kind"], event["partition"]].append(event)
+    assert by_partition == journals.events
+    for member in ("type", "correlation_id"):
+        for value in sorted({event[member] for event in every}):
+            found = api.pages(f"/v1/events?{urlencode({member: value, 'limit': 1000})}", "events")
+            wanted = {event["cid"] for event in every if event[member] == value}
+            assert len(found) == len(wanted), (member, value)
+            assert {event["cid"] for event in found} == wanted, (member, value)
+    for event in every[::17]:
+        assert api.get(f"/v1/events/{event['cid']}") == event
+        found = api.pages(f"/v1/events?command_id={quote(event['command_id'])}", "events")
+        assert {each["command_id"] for each in found} == {event["command_id"]}
+        assert event in found
+
+
+def assert_states(api: Api, journals: Journals) -> None:
+    """Every aggregate's state is what its decider folds, now and at a version before, and so is its history."""
+    for number, key in enumerate(sorted(journals.heads)):
+        kind, name = key
+        path, newest = f"/v1/aggregates/{kind}/{quote(name)}", len(journals.heads[key])
+        for version, query in ((newest, ""), (max(1, newest - 1), f"?version={max(1, newest - 1)}")):
+            wanted, found = journals.state(key, version), api.get(path + query)
+            assert {member: found[member] for member in wanted} == wanted, (key, version)
+        if number % 7 == 0:
+            history = api.pages(f"{path}/events?limit=1000", "events")
+            assert [event["cid"] for event in history] == journals.heads[key]
+    for kind in journals.ends:
+        listed = api.pages(f"/v1/aggregates/{kind}?limit=1000", "aggregates")
+        found = {(kind, each["aggregate_id"]): (each["version"], each["head"]) for each in listed}
+        assert found == {key: (len(heads), heads[-1]) for key, heads in journals.heads.items() if key[0] == kind}
+
+
+def assert_rows(api: Api, folded: dict[str, list[Any]]) -> None:
+    """Every row of every projection is one of a fold from Kafka, and none is missing."""
+    for name, rows in folded.items():
+        found = api.pages(f"/v1/projections/{name}/rows?limit=1000", "rows")
+        assert sorted(map(_text, found)) == sorted(map(_text, rows)), name
+        assert rows, name
+
+
+def _text(row: Any) -> str:
+    return json.dumps(row, sort_keys=True)
+
+
+def test_after_kills_of_parents_and_children_every_answer_is_that_of_a_fold(crew: Group) -> None:
+    workers = {name: start(crew, name) for name in NAMES[:1]}
+    workers["w0"].until_ready()  # it makes the topics
+    workers |= {name: start(crew, name) for name in NAMES[1:]}
+    for worker in workers.values():
+        worker.until_ready()
+    sender = Sender(crew)
+    sender.start()
+
+    def until_told(count: int) -> None:
+        eventually(lambda: sender.told.total() >= count or sender.error, f"{count} outcomes", ANSWERED_S)
+
+    each = len(story(0))
+    until_told(2 * each)
+    kill_child(workers["w1"])
+    until_told(4 * each)
+    workers["w0"].process.kill()
+    workers["w0"].process.wait(30)
+    workers["w0"] = start(crew, "w0")
+    until_told(7 * each)
+    kill_child(workers["w2"])
+    workers["w1"].process.kill()
+    workers["w1"].process.wait(30)
+    workers["w1"] = start(crew, "w1")
+    sender.until_done()
+    assert set(sender.told) == {"accepted"}, sender.told
+    for worker in workers.values():
+        worker.until_ready()
+
+    journals = Journals(crew.settings, PARTITIONS)
+    assert len(journals.all()) >= STORIES * each
+    newest = [versions[-1] for versions in projections().values()]
+    folded = asyncio.run(fold_from_kafka(crew.settings, newest))
+    apis = [Api(worker) for worker in workers.values()]
+    for api in apis:
+        eventually(
+            lambda api=api: has_read_all(api, journals),
+            "everything is read",
+            ANSWERED_S,
+            lambda api=api: f"{api('/v1/projections')}",
+        )
+        assert_rows(api, folded)
+        assert_index(api, journals)
+    assert_states(apis[0], journals)
+    status, job = apis[1](f"/v1/projections/{newest[0].name}/verify", "POST")
+    assert status == 202, job
+    job = eventually(lambda: _ended(apis[2].get(f"/v1/jobs/{job['id']}")), "verified")
+    assert (job["status"], job["result"]["differences"], job["result"]["unanswered"]) == (DONE, [], [])
+
+
+def _ended(job: Any) -> Any:
+    return None if job["status"] == "running" else job

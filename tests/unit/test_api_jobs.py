@@ -1,0 +1,155 @@
+"""The routes of replays and jobs: which targets HTTP may name, what is wrong with a body, pages, cancelling."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from annals.agents.reading.jobs import MOST_RUNNING, Jobs
+from annals.agents.reading.ports import Member
+from annals.workers.api.routes.jobs import JobRoutes
+from annals.workers.jobs.replays import Replays
+from annals.workers.settings import Settings
+from api_serving import Audit, serving
+from following import Clock
+from jobs_in_memory import JobRecordsInMemory, numbered
+
+FILE = {"target": {"file": "lines.jsonl"}}
+
+
+class Alone:
+    """A group of one."""
+
+    me = Member("me", None, {}, {})
+
+    def all(self):
+        return [self.me]
+
+    def owner(self, kind, partition):
+        return self.me
+
+
+class Waits:
+    """Work that never ends by itself."""
+
+    async def __call__(self, record, report):
+        report({"events": 3, "total": 7, "rate": 1.5, "positions": {"person": [3, None]}})
+        await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def replays(folder):
+    settings = Settings(api_port=0, replay_dir=folder)
+    jobs = Jobs(JobRecordsInMemory(), Alone(), {"replay": Waits(), "verify": Waits()}, Clock(), numbered())
+    try:
+        async with serving(JobRoutes(jobs, Replays(settings, jobs)).routes(), settings, audit=Audit()) as api:
+            yield api, jobs
+    finally:
+        await jobs.close()
+
+
+async def test_a_replay_is_begun_told_and_cancelled(tmp_path):
+    async with replays(tmp_path) as (api, jobs):
+        status, headers, body = await api("POST", "/v1/replays", json=FILE)
+        assert (status, headers["location"]) == (202, f"/v1/replays/{body['id']}")
+        assert (body["status"], body["events"], body["target"]) == ("running", 0, {"file": "lines.jsonl"})
+        await asyncio.sleep(0)
+        status, _, body = await api("GET", headers["location"])
+        assert (status, body["status"], body["events"], body["total"], body["rate"]) == (200, "running", 3, 7, 1.5)
+        assert (body["failures"], body["positions"], body["error"]) == (0, {"person": [3, None]}, None)
+        status, _, body = await api("DELETE", headers["location"])
+        assert (status, body["status"], body["events"]) == (202, "cancelled", 3)
+        assert (await api("DELETE", headers["location"]))[2] == body
+        assert jobs.running == 0
+        verified = await jobs.start("verify", "locations", {})
+        assert (await api("GET", f"/v1/replays/{verified.id}"))[0] == 404
+        assert (await api("DELETE", f"/v1/replays/{verified.id}"))[0] == 404
+        assert (await api("GET", f"/v1/jobs/{verified.id}"))[2]["kind"] == "verify"
+        assert (await api("DELETE", f"/v1/jobs/{verified.id}"))[2]["status"] == "cancelled"
+
+
+async def test_pages_are_the_newest_first(tmp_path):
+    async with replays(tmp_path) as (api, _):
+        made = [(await api("POST", "/v1/replays", json={"dry_run": True}))[2]["id"] for _ in range(5)]
+        found, path = [], "/v1/replays?limit=2"
+        while path is not None:
+            _, _, body = await api("GET", path)
+            found += [each["id"] for each in body["replays"]]
+            path = body["next"]
+        assert found == made[::-1]
+        assert [each["id"] for each in (await api("GET", "/v1/jobs"))[2]["jobs"]] == found
+        assert (await api("GET", "/v1/replays?cursor=x"))[2]["code"] == "bad_cursor"
+
+
+async def test_no_more_run_than_may(tmp_path):
+    async with replays(tmp_path) as (api, _):
+        for _ in range(MOST_RUNNING):
+            assert (await api("POST", "/v1/replays", json={"dry_run": True}))[0] == 202
+        status, headers, body = await api("POST", "/v1/replays", json={"dry_run": True})
+        assert (status, body["code"], headers["retry-after"]) == (429, "too_many_requests", "5")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"topic": "commands.person"},
+        {"topic": "events.person"},
+        {"topic": "replays."},
+        {"topic": "replays.Upper"},
+        {"topic": "x.replays.copy"},
+        {"topic": ["replays.copy"]},
+        {"file": "../outside"},
+        {"file": "/etc/passwd"},
+        {"file": "below/it"},
+        {"file": ".hidden"},
+        {"file": "link"},
+        {"file": "a\nb"},
+        {"file": ""},
+        {"handler": "os:system"},
+        {"handler": "unknown"},
+        {"file": "a", "topic": "replays.copy"},
+        {"webhook": "http://127.0.0.1/"},
+        {},
+    ],
+)
+async def test_http_names_no_code_no_path_and_no_other_topic(tmp_path, target):
+    (tmp_path / "link").symlink_to("/etc/passwd")
+    async with replays(tmp_path) as (api, jobs):
+        status, _, body = await api("POST", "/v1/replays", json={"target": target})
+        assert (status, body["code"]) == (403, "target_not_permitted")
+        assert jobs.running == 0
+
+
+async def test_without_a_folder_no_file_is_written():
+    async with replays(None) as (api, _):
+        assert (await api("POST", "/v1/replays", json=FILE))[2]["code"] == "target_not_permitted"
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        ({"target": None}, "target"),
+        ({"target": "replays.copy"}, "target"),
+        ({"kinds": ["cat"]}, "kinds[0]"),
+        ({"kinds": "person"}, "kinds"),
+        ({"aggregate": {"kind": "cat", "id": "p"}}, "aggregate.kind"),
+        ({"aggregate": {"kind": "person", "id": ""}}, "aggregate.id"),
+        ({"aggregate": {"kind": "person", "id": "p"}, "kinds": ["person"]}, "kinds"),
+        ({"since": "yesterday"}, "since"),
+        ({"positions": {"person": [-1]}}, "positions[...][0]"),
+        ({"positions": {"cat": [1]}}, "positions.cat"),
+        ({"rate": 0}, "rate"),
+        ({"rate": True}, "rate"),
+        ({"retries": -1}, "retries"),
+        ({"dry_run": "yes"}, "dry_run"),
+        ({"speed": 1}, ""),
+    ],
+)
+async def test_what_is_wrong_with_a_body_is_named(tmp_path, change, path):
+    async with replays(tmp_path) as (api, jobs):
+        status, _, body = await api("POST", "/v1/replays", json={**FILE, **change})
+        assert (status, body["code"]) == (400, "invalid_request"), body
+        assert path in [each["path"] for each in body["errors"]], body
+        assert jobs.running == 0
