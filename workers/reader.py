@@ -18,11 +18,13 @@ from annals.agents.reading.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
 from annals.workers.api.projection_routes import projection_routes
+from annals.workers.api.routes.dead_letters import DeadLetterRoutes
 from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.service import ApiService
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
+from annals.workers.dead_letters.service import DeadLetterService
 from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import (
     NotPermittedError,
@@ -134,7 +136,7 @@ class Reader:
             await self._api.stop()
 
     def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
-        """Return the routes of projections, questions and subscriptions."""
+        """Return the routes of projections, questions, subscriptions and dead letters."""
 
         def service() -> ProjectionService | None:
             return None if self._projections is None else self._projections.service(shards)
@@ -143,7 +145,12 @@ class Reader:
             return None if self._projections is None else self._projections.answers(shards)
 
         administration = SubscriptionService(self._settings, self._options, deciders())
-        return (*projection_routes(shards, service, answers), *SubscriptionRoutes(administration).routes())
+        letters = DeadLetterService(self._settings, self._options, deciders())
+        return (
+            *projection_routes(shards, service, answers),
+            *SubscriptionRoutes(administration).routes(),
+            *DeadLetterRoutes(letters).routes(),
+        )
 
     def _followers(self, kind: str) -> Sequence[Follower]:
         """Return what follows the journals of a kind beside the event index and the states."""

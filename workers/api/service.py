@@ -16,6 +16,7 @@ from annals.workers.api.projection_routes import projection_routes
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routes.commands import CommandRoutes
 from annals.workers.api.routes.correlations import CorrelationRoutes
+from annals.workers.api.routes.dead_letters import DeadLetterRoutes
 from annals.workers.api.routes.events import EventRoutes
 from annals.workers.api.routes.listed import ListRoutes
 from annals.workers.api.routes.schemas import schema_routes
@@ -116,7 +117,8 @@ def described_of_all() -> tuple[Route, ...]:
     nothing = cast("Any", None)
     projected = projection_routes(nothing, lambda: None, lambda: None)
     subscribed = SubscriptionRoutes(nothing).routes()
-    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed)
+    letters = DeadLetterRoutes(nothing).routes()
+    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed, *letters)
 
 
 def _peer_key(settings: Settings) -> bytes | None:
