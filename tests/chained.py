@@ -47,6 +47,8 @@ def sealed(
     causation_id: str | None = None,
     actor: str | None = "hr-service",
     traceparent: bytes | None = None,
+    type_name: str = "PersonRenamed",
+    schema_version: int = 1,
 ) -> Sealed:
     """An event as the worker writes it, whatever its place in a chain."""
     command = command_id or f"command-{version}"
@@ -56,8 +58,8 @@ def sealed(
         aggregate_id,
         version,
         previous,
-        "PersonRenamed",
-        1,
+        type_name,
+        schema_version,
         RECORDED_AT,
         command,
         command,
@@ -69,8 +71,8 @@ def sealed(
         kind,
         aggregate_id.encode(),
         version,
-        "PersonRenamed",
-        1,
+        type_name,
+        schema_version,
         RECORDED_AT,
         cid_text(cid),
         command,

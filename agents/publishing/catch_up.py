@@ -82,7 +82,7 @@ class CatchUp:
                 except FencedError:
                     self._telemetry.fenced()
                     await backoff.wait()
-                except TargetError as error:  # nothing was begun
+                except TargetError as error:  # nothing of it will be visible
                     self.halt = Halt(self.position, str(error))
                 except (JournalError, NotReadyError) as error:
                     self._telemetry.uncertain()

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 
 class TargetError(Exception):
-    """A subscription's topic is not there, or does not take a record; nothing was written. name: the subscription's."""
+    """A subscription's topic is not there, lost its end, or does not take a record. name: the subscription's.
+
+    Nothing of the transaction will ever be visible.
+    """
 
     def __init__(self, name: str, message: str) -> None:
         super().__init__(message)
@@ -63,7 +66,8 @@ class PublishLog(Protocol):
         Raises:
             FencedError: another writer has this id; nothing of this transaction will ever be visible.
             UncertainError: what became of it is not known; fence, then read the progress.
-            TargetError: a topic is not there, or does not take a record; nothing was begun.
+            TargetError: a topic is not there, lost its end, or does not take a record; nothing of it will be visible.
+            StoppedError: the topic of progress lost its end.
         """
 
     async def close(self) -> None:
@@ -78,6 +82,9 @@ class PublishLogs(Protocol):
 
     def catching_up(self, name: str) -> PublishLog:
         """Return the writer of one subscription that catches up."""
+
+    def forget(self, name: str) -> None:
+        """Forget how far the topic of a subscription reached: it is begun anew."""
 
 
 class Subscriptions(Protocol):

@@ -34,6 +34,7 @@ from annals.schemas.progress import LIVE, Progress
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
+    from annals.agents.publishing.delivering.making import DeliveryShards
     from annals.agents.publishing.ports import PublishLog, PublishLogs, PublishTelemetry, Subscriptions
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
@@ -66,6 +67,7 @@ class Publisher:
         clock: Clock,
         share: Share,
         telemetry: PublishTelemetry,
+        delivering: DeliveryShards | None = None,
     ) -> None:
         """Take the partition's reading shard, its writers, the subscriptions, and what all publishers share."""
         self._source = source
@@ -83,7 +85,7 @@ class Publisher:
         self._committed_at = 0.0
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
-        self._catching = CatchingUp(source, decider, logs, share, telemetry)
+        self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering)
         self._pausing: set[asyncio.Task[None]] = set()
         self._may_run = asyncio.Event()
         self._may_run.set()
@@ -201,6 +203,9 @@ class Publisher:
         if live is not None and live.cid != last:
             raise StoppedError(self._not_of_this_journal(live, f"the last event before it is {_shown(last)}"))
         self._is_first = live is None
+        begun = [name for name, kept in known.items() if self._source.kind in kept.record.begin]
+        if begun and not progress:  # whoever puts a subscription writes its progress with it
+            self._log.warning("progress is not there: subscriptions begin where they began", subscriptions=begun)
         self._live = Progress(end, last) if live is None else live
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
@@ -275,7 +280,7 @@ class Publisher:
     ) -> None:
         try:
             await writer.commit(Writes(records, {**changes, LIVE: after}, after.position))
-        except TargetError as error:  # nothing was begun
+        except TargetError as error:  # nothing of it will be visible
             self._halt_all({error.name: str(error)})
             return
         self._committed_at = self._clock.monotonic()
@@ -296,7 +301,10 @@ class Publisher:
         known = self._subscriptions.all()
         if known is self._roster.known:
             return
-        progress = await writer.progress() if self._roster.unseen(known) else {}
+        unseen = self._roster.unseen(known)
+        progress = await writer.progress() if unseen else {}
+        for name in unseen:
+            self._logs.forget(name)
         changed = [name for name, kept in known.items() if self._roster.known.get(name) != kept]
         await self._catching.stop(changed)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
@@ -316,6 +324,7 @@ class Publisher:
         ready = [
             each
             for each in self._roster.behind()
+            if not each.is_delivered
             if self._roster.own[each.name].position == self._live.position or self._catching.has_reached(each.name)
         ]
         if not ready:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import EventSpec
     from annals.agents.reading.found import JournalEvent
+    from annals.schemas.data.complaints import Problem
     from annals.schemas.subscription import Definition
     from annals.topics.headers import Header
 
@@ -36,10 +37,10 @@ class Outgoing(NamedTuple):
     headers: list[Header]
 
 
-def version_problems(definition: Definition, events: Mapping[str, int]) -> list[tuple[str, str]]:
-    """Return which versions cannot be had: of a type that no kind has, or not the newest, in which events are recorded.
+def version_problems(definition: Definition, events: Mapping[str, int]) -> list[Problem]:
+    """Return which versions cannot be had of any event: of a type that no kind has, or later than the newest.
 
-    events: the newest version by type, of the kinds that are wanted. Data are taken to later versions, never back.
+    events: the newest version by type, of the kinds that are wanted.
     """
     if definition.schema_version == NEWEST:
         return []
@@ -48,13 +49,31 @@ def version_problems(definition: Definition, events: Mapping[str, int]) -> list[
         newest = events.get(name)
         if newest is None:
             wrong.append((f"schema_version.{name}", "is no event type of these kinds"))
-        elif version != newest:
-            wrong.append(
-                (
-                    f"schema_version.{name}",
-                    f"version {version} cannot be had: {name} is recorded in version {newest}",
-                )
-            )
+        elif version > newest:
+            what = f"version {version} cannot be had: {name} is recorded in version {newest}"
+            wrong.append((f"schema_version.{name}", what))
+    return wrong
+
+
+def former_versions(definition: Definition, events: Mapping[str, int]) -> dict[str, int]:
+    """Return the versions that are asked for by type and are older than the newest: what is stored says if they can be.
+
+    Data are taken to later versions, never back.
+    """
+    if definition.schema_version == NEWEST:
+        return {}
+    return {name: version for name, version in definition.schema_version.items() if version < events.get(name, 0)}
+
+
+def stored_problems(former: Mapping[str, int], stored: Mapping[str, int], events: Mapping[str, int]) -> list[Problem]:
+    """Return which former versions cannot be had. stored: the latest version by type that the journals have."""
+    wrong = []
+    for name, version in former.items():
+        latest = stored.get(name, events[name])
+        if version < latest:
+            how = "stored" if name in stored else "recorded"
+            what = f"version {version} cannot be had: {name} is {how} in version {latest}, and data never go back"
+            wrong.append((f"schema_version.{name}", what))
     return wrong
 
 

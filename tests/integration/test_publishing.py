@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from annals.agents.aggregates import REGISTRY
@@ -30,11 +30,12 @@ from publishing import shown
 from reading_stores import Stores
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
     from annals.agents.publishing.publisher import Publisher
     from annals.workers.settings import Settings
+    from chained import Sealed
 
 pytestmark = [
     pytest.mark.broker,
@@ -60,6 +61,12 @@ class Site:
 
     async def record(self, events: Any) -> None:
         await write(self.bootstrap, self.names.events("person"), events)
+
+    async def record_in_transaction(self, event: Sealed) -> None:
+        """Write one event as a worker does: a marker takes the offset behind it."""
+        producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=self.names.prefix)
+        async with producer, producer.transaction():
+            await producer.send(self.names.events("person"), event.value, event.key, 0, headers=event.headers)
 
     @asynccontextmanager
     async def publishing(self) -> AsyncIterator[Publisher]:
@@ -177,6 +184,55 @@ async def test_killed_again_and_again_it_publishes_each_event_once(site: Site, m
         assert await site.received("all", 150) == shown(events)
 
 
+async def refused(asked: Awaitable[Any]) -> tuple[int, list[str]]:
+    with pytest.raises(Refused) as said:
+        await asked
+    return said.value.status, [path for path, _ in said.value.errors]
+
+
+async def test_a_former_version_can_be_asked_for_while_it_can_be_had_of_what_is_stored(site: Site) -> None:
+    member: dict[str, Any] = {"kind": "organization", "type_name": "MemberAdded"}
+    wish: dict[str, Any] = {"kinds": ["organization"], "schema_version": {"MemberAdded": 1}}
+    journal = site.names.events("organization")
+    assert await refused(site.service.put("empty", wish)) == (422, ["schema_version.MemberAdded"])
+    former = chain("o-1", 2, **member)
+    await write(site.bootstrap, journal, former)
+    made = await site.service.put("former", wish)
+    assert made.body["schema_version"] == {"MemberAdded": 1}
+    assert await refused(site.service.put("third", {"schema_version": {"MemberAdded": 3}})) == (
+        422,
+        ["schema_version.MemberAdded"],
+    )
+    await write(site.bootstrap, journal, chain("o-1", 1, former[-1], schema_version=2, **member))
+    assert await refused(site.service.put("late", wish)) == (422, ["schema_version.MemberAdded"])
+    assert (await site.service.put("newest", wish | {"schema_version": {"MemberAdded": 2}})).is_new
+    changed = await site.service.put("former", wish | {"owner": "x"}, made.etag)  # what it had, it keeps
+    assert changed.body["owner"] == "x"
+
+
+async def test_markers_are_not_lag_and_the_oldest_event_says_for_how_long(site: Site) -> None:
+    await site.service.put("all", {"kinds": ["person"]})
+    events = chain("p-1", 3)
+    for event in events[:2]:
+        await site.record_in_transaction(event)
+    behind = (await site.service.get("all")).body["lag"]
+    assert (behind["events"], behind["seconds"] > 3_600) == (2, True)  # they were recorded days ago
+    async with site.publishing():
+        assert await site.received("all", 2) == shown(events[:2])
+        await until_lag(site, "all", 0)
+    assert (await site.service.get("all")).body["lag"] == {"events": 0, "seconds": 0.0}
+    await site.record_in_transaction(events[2])
+    assert (await site.service.get("all")).body["lag"]["events"] == 1
+    page, is_end = await site.service.page(limit=1)
+    assert ([each.body["name"] for each in page], is_end) == (["all"], True)
+
+
+async def until_lag(site: Site, name: str, events: int) -> None:
+    async with asyncio.timeout(WITHIN_S):
+        while (await site.service.get(name)).body["lag"]["events"] != events:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.05)
+
+
 async def test_the_command_line_needs_no_worker(site: Site, tmp_path: Path) -> None:
     environment = own_environment(
         ANNALS_BOOTSTRAP_SERVERS=site.bootstrap, ANNALS_TOPIC_PREFIX=site.names.prefix, ANNALS_PARTITIONS="1"
@@ -199,3 +255,7 @@ async def test_the_command_line_needs_no_worker(site: Site, tmp_path: Path) -> N
     assert [each["name"] for each in json.loads(listed.stdout)["subscriptions"]] == ["billing"]
     assert (await asyncio.to_thread(annals, "delete", "billing")).returncode == 0
     assert (await asyncio.to_thread(annals, "show", "billing")).returncode == 1
+    environment["ANNALS_TOPIC_PREFIX"] = "none."
+    for words in (("list",), ("put", "billing", str(wish))):
+        nowhere = await asyncio.to_thread(annals, *words)
+        assert (nowhere.returncode, "annals topics create" in nowhere.stderr) == (2, True), nowhere.stderr

@@ -30,8 +30,9 @@ class Administration:
         self.kept: dict[str, Kept] = {}
         self.failure: Exception | None = None
 
-    async def all(self):
-        return [self._answered(kept) for _, kept in sorted(self.kept.items())]
+    async def page(self, after, limit):
+        found = [self._answered(kept) for name, kept in sorted(self.kept.items()) if name > after]
+        return found[:limit], len(found) <= limit
 
     async def get(self, name):
         return self._answered(self._there(name))
@@ -110,6 +111,25 @@ async def test_a_subscription_from_put_to_delete(api):
         status, _, problem = await api(method, path)
         assert (status, problem["code"]) == (404, "not_found")
     assert len(api.audit.entries) >= 7
+
+
+async def test_subscriptions_are_listed_page_by_page(api):
+    for name in ("c", "a", "b"):
+        assert (await api("PUT", f"/v1/subscriptions/{name}", **body()))[0] == 201
+    names, path = [], "/v1/subscriptions?limit=2"
+    while path:
+        status, _, page = await api("GET", path)
+        assert (status, len(page["subscriptions"])) in {(200, 2), (200, 1)}
+        names += [each["name"] for each in page["subscriptions"]]
+        path = page["next"]
+    assert names == ["a", "b", "c"]
+    for query, code in (
+        ("limit=0", "invalid_request"),
+        ("colour=red", "invalid_request"),
+        ("cursor=%2F", "bad_cursor"),
+    ):
+        status, _, problem = await api("GET", f"/v1/subscriptions?{query}")
+        assert (status, problem["code"]) == (400, code)
 
 
 @pytest.mark.parametrize(

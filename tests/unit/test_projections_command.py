@@ -87,7 +87,7 @@ def annals(tmp_path: Path, *words: str, **environment: str) -> subprocess.Comple
     [
         ("list", 0, "documents version 1: failed, 2 events behind"),
         ("status documents", 1, "document-0: documents/1 failed on DocumentCreated"),
-        ("status none", 2, "annals: 404: there is no such projection"),
+        ("status none", 1, "annals: 404: there is no such projection"),
         ("verify documents", 1, "documents: 1 rows, 1 events, 1 differences"),
         ("rebuild documents --aggregate document/d", 0, "documents: rebuilt"),
         ("turn-back documents", 2, "annals: 409: there is no previous version"),

@@ -195,3 +195,64 @@ async def test_a_topic_that_is_gone_pauses_its_subscription_and_no_other(monkeyp
             return "gone" in world.subscriptions.paused
 
         await eventually(is_paused)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+async def test_a_topic_that_lost_its_end_pauses_its_subscription_and_no_other(version):
+    world = World("cut", "other", version=version)
+    events = chain("p-1", 8)
+    world.journal.append(events[:4])
+    await world.subscribe("cut")
+    await world.subscribe("other")
+
+    async def is_paused():
+        return "cut" in world.subscriptions.paused
+
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "cut", 4))
+        world.model.logs["subscribers.cut", 0].truncate(0)
+        world.journal.append(events[4:6])
+        await eventually(is_paused)
+        await eventually(lambda: has(world, "other", 6))
+        assert len(await world.cids("cut")) < 4
+        assert "lost its end" in world.subscriptions.paused["cut"]
+        world.subscriptions.set("cut", definition={"status": "active"}, reason=None)  # somebody has looked after it
+        world.journal.append(events[6:])
+        await eventually(lambda: has(world, "other", 8))
+        await eventually(lambda: has(world, "cut", 4))
+    assert await world.cids("other") == shown(events)
+    assert await world.cids("cut") == shown(events[4:])
+
+
+async def test_a_subscription_that_begins_anew_may_have_a_new_topic():
+    world = World("one")
+    events = chain("p-1", 6)
+    world.journal.append(events[:3])
+    await world.subscribe("one")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "one", 3))
+        world.model.logs["subscribers.one", 0].truncate(0)
+        await world.write_progress("one", Progress(0, None, 2))
+        world.subscriptions.set("one", incarnation=2)
+        world.journal.append(events[3:])
+        await eventually(lambda: has(world, "one", 6))
+    assert world.subscriptions.paused == {}
+    assert await world.cids("one") == shown(events)
+
+
+async def test_progress_that_lost_its_end_stops_the_publisher():
+    world = World("one")
+    events = chain("p-1", 6)
+    world.journal.append(events[:3])
+    await world.subscribe("one")
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: has(world, "one", 3))
+        world.model.logs["progress", 0].truncate(0)
+        world.journal.append(events[3:])
+
+        async def is_stopped():
+            return publisher.phase == "stopped"
+
+        await eventually(is_stopped)
+        assert "progress-0 ends at offset" in publisher.reason
+    assert await world.cids("one") == shown(events[:3])

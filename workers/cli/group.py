@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, str]] = {
     "journal": "annals.workers.cli.journal:journal",
     "replay": "annals.workers.cli.replay:replay",
     "subscriptions": "annals.workers.cli.subscriptions:subscriptions",
+    "subscribe": "annals.workers.cli.subscribe:subscribe",
     "dead-letters": "annals.workers.cli.dead_letters:dead_letters",
     "demo": "annals.workers.cli.demo:demo",
     "simulate": "annals.workers.cli.simulate:simulate",

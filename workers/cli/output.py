@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import select
 import sys
 from typing import TYPE_CHECKING, Final
 
@@ -91,6 +92,13 @@ def print_line(line: bytes) -> None:
 def flush() -> None:
     """Let what was printed be seen; see `print_line`."""
     sys.stdout.flush()
+
+
+def is_reader_gone() -> bool:
+    """Whether nobody reads standard output any more: who waits for something to print finds out without printing."""
+    watching = select.poll()
+    watching.register(OUT, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in watching.poll(0))
 
 
 def print_nothing_more() -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 PAGE: Final = 1_000
+NOT_FOUND: Final = 404
 POLL_S: Final = 0.2
 
 
@@ -252,7 +253,10 @@ async def _ask(client: ApiClient, method: str, path: str) -> Any:
     try:
         return await client.ask(method, path)
     except ApiError as error:
-        raise CannotAskError(str(error)) from None
+        if error.status != NOT_FOUND:
+            raise CannotAskError(str(error)) from None
+        click.echo(f"annals: {error}", err=True)
+        raise click.exceptions.Exit(ANSWER_IS_NO) from None
 
 
 def _client(settings: Settings) -> ApiClient:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from annals.workers.publishing.service import Answered, SubscriptionService
     from annals.workers.settings import Settings
 
+SERVER_ERROR: Final = 500
 SETTINGS = takes_settings(CONNECTION | {"topics"})
 
 
@@ -32,7 +33,7 @@ def subscriptions() -> None:
 @SETTINGS
 def list_(settings: Settings, *, as_json: bool) -> int:
     """List all subscriptions with how far they are behind."""
-    found = _asked(settings, lambda service: service.all())
+    found, _ = _asked(settings, lambda service: service.page())
     if as_json:
         click.echo(orjson.dumps({"subscriptions": [each.body for each in found], "next": None}).decode())
     for each in () if as_json else found:
@@ -95,6 +96,7 @@ def delete(settings: Settings, name: str) -> int:
 
 def _asked(settings: Settings, ask: Callable[[SubscriptionService], Awaitable[Any]]) -> Any:
     from annals.agents.publishing.administration import Refused
+    from annals.workers.kafka.connections import MissingTopicError
     from annals.workers.publishing.service import SubscriptionService
     from annals.workers.registry import deciders
     from annals.workers.settings import client_options
@@ -110,7 +112,9 @@ def _asked(settings: Settings, ask: Callable[[SubscriptionService], Awaitable[An
         lines = [f"{path}: {message}" for path, message in refused.errors] or [str(refused)]
         for line in lines:
             click.echo(f"annals: {refused.code}: {line}", err=True)
-        raise click.exceptions.Exit(ANSWER_IS_NO) from refused
+        raise click.exceptions.Exit(COULD_NOT_ASK if refused.status >= SERVER_ERROR else ANSWER_IS_NO) from refused
+    except MissingTopicError as error:
+        raise CannotAskError(str(error)) from None
 
 
 def _print(found: Answered, *, as_json: bool) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
 from aiokafka.errors import KafkaError
 
-from annals.agents.ports import UnreachableError
+from annals.agents.ports import LostEndError, UnreachableError
 from annals.agents.publishing.ports import TargetError
 from annals.schemas.progress import decode_progress, encode_progress, name_of, progress_key
 from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIBER_TOPIC_BYTES
@@ -21,7 +21,7 @@ from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from annals.agents.publishing.ports import Writes
     from annals.agents.publishing.records import Outgoing
@@ -30,12 +30,22 @@ if TYPE_CHECKING:
     from annals.workers.kafka.write.batches import RecordBatch
 
     Where = tuple[str, int]
+    Bases = Mapping[Where, Sequence[int]]
 
 log = structlog.get_logger(__name__)
 
 TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
 LOOK_S: Final = 0.1
 NO_HEADERS: Final = encode_headers([])
+
+
+class PartitionLostEndError(LostEndError):
+    """A partition ends below what was acknowledged in it. where: the partition."""
+
+    def __init__(self, message: str, end: int, where: Where) -> None:
+        """Take the message, where it ends, and which partition it is."""
+        super().__init__(message, end)
+        self.where = where
 
 
 class KafkaPublishLog:
@@ -50,14 +60,19 @@ class KafkaPublishLog:
         group: str,
         name: str | None,
         codec: str,
+        reached: dict[Where, int],
     ) -> None:
-        """Take aiokafka client options, the journal partition, of how many it is one, and the group of its offsets."""
+        """Take aiokafka client options, the journal partition, of how many it is one, and the group of its offsets.
+
+        reached: of each partition that was written, the offset behind the last record: shared by a partition's writers.
+        """
         topic, partition = journal
         self._names = names
         self._journal = journal
         self._partitions = partitions
         self._group = group
         self._codec = codec
+        self._reached = reached
         self._writer = TransactionalWriter(options, publisher_id(topic, partition, name), [names.progress, topic])
         self._progress: Where | None = None
 
@@ -66,7 +81,7 @@ class KafkaPublishLog:
         try:
             await self._writer.fence()
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise _unreachable("the transaction coordinator", error) from error
+            raise unreachable("the transaction coordinator", error) from error
 
     async def progress(self, *, is_settled: bool = True) -> dict[str, Progress]:
         """Return the newest progress in this journal partition by name."""
@@ -87,7 +102,7 @@ class KafkaPublishLog:
                 except ValueError as error:  # whoever wrote it: nothing is known by it
                     log.warning("progress cannot be read", name=name, topic=where[0], reason=str(error))
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise _unreachable("progress", error) from error
+            raise unreachable("progress", error) from error
         return found
 
     async def commit(self, writes: Writes) -> None:
@@ -100,13 +115,51 @@ class KafkaPublishLog:
                 progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
             batches[await self._progress_partition()] = progress.batches
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise _unreachable("the brokers", error) from error
-        offsets = Offsets(self._group, *self._journal, writes.position, "")
-        await self._writer.commit(batches, offsets, {})
+            raise unreachable("the brokers", error) from error
+        offsets = Offsets(self._group, *self._journal, writes.position, self._checked(batches))
+        try:
+            await self._writer.commit(batches, offsets, {})
+        except LostEndError as error:
+            await self._after_lost_end(error, writes)
 
     async def close(self) -> None:
         """Close the connections."""
         await self._writer.close()
+
+    def _checked(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> Callable[[Bases], str]:
+        """Return what looks where batches were put, as the journal's writer does, before the transaction is committed.
+
+        Other journal partitions write to the same topics: a batch may be put anywhere behind what was written before.
+        One below it says that the topic lost its end, or was made anew: what was acknowledged there is gone.
+        """
+
+        def check(produced: Bases) -> str:
+            for where, bases in produced.items():
+                for batch, base in zip(batches[where], bases, strict=True):
+                    if base < (reached := self._reached.get(where, 0)):
+                        message = f"{where[0]}-{where[1]} ends at offset {base}, and it reached {reached} before"
+                        raise PartitionLostEndError(message, base, where)
+                    self._reached[where] = base + batch.count
+            return ""
+
+        return check
+
+    async def _after_lost_end(self, error: LostEndError, writes: Writes) -> NoReturn:
+        """Take the transaction back, and say whose topic it is; without progress nothing at all can be published.
+
+        Raises:
+            TargetError: it is a subscriber's topic.
+            StoppedError: it is the topic of progress.
+        """
+        if not isinstance(error, PartitionLostEndError):
+            raise error
+        await self.fence()
+        name = next((name for name in writes.records if self._names.subscribers(name) == error.where[0]), None)
+        if name is None:
+            raise error
+        self._reached[error.where] = error.end
+        message = f"{error}: it lost its end, or was made anew, and what was published there is gone"
+        raise TargetError(name, message) from error
 
     async def _batches(self, writes: Writes) -> dict[Where, Sequence[RecordBatch]]:
         batches: dict[Where, PartitionBatches] = {}
@@ -169,6 +222,7 @@ class KafkaPublishLogs:
         self._journal = (names.events(kind), partition)
         self._partitions = partitions
         self._codec = codec
+        self._reached: dict[Where, int] = {}
 
     def live(self) -> KafkaPublishLog:
         """Return the writer of what is live."""
@@ -178,10 +232,19 @@ class KafkaPublishLogs:
         """Return the writer of one subscription that catches up."""
         return self._log(name)
 
+    def forget(self, name: str) -> None:
+        """Forget how far the topic of a subscription reached: it is begun anew."""
+        topic = self._names.subscribers(name)
+        for where in [where for where in self._reached if where[0] == topic]:
+            del self._reached[where]
+
     def _log(self, name: str | None) -> KafkaPublishLog:
         group = self._names.publishing_group(self._app_id, name)
-        return KafkaPublishLog(self._options, self._names, self._journal, self._partitions, group, name, self._codec)
+        return KafkaPublishLog(
+            self._options, self._names, self._journal, self._partitions, group, name, self._codec, self._reached
+        )
 
 
-def _unreachable(what: str, error: Exception) -> UnreachableError:
+def unreachable(what: str, error: Exception) -> UnreachableError:
+    """Return what is raised where brokers do not answer."""
     return UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}")

@@ -3,25 +3,39 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.agents.publishing.administration import Refused
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
 from annals.schemas.subscription import NOW
 from annals.schemas.values.moments import moment_of, recorded_at
+from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import MissingTopicError, partitions_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.publishing.delivery_rows import count_rows
 from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.publishing.stored import latest_versions, unpublished
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
     from annals.schemas.subscription import Definition, Positions
     from annals.topics.names import TopicNames
+    from annals.workers.publishing.stored import Unpublished
+
+
+LOOK_BACK: Final = 10_000
+
+
+class Lag(NamedTuple):
+    """How far a subscription is behind: events, and the age of the oldest of them in seconds."""
+
+    events: int
+    seconds: float
 
 
 class Places:
@@ -33,11 +47,28 @@ class Places:
         self._names = names
         self._progress: dict[tuple[str, str, int], Progress] | None = None
         self._has_metadata = False
+        self._ends: Positions = {}
+        self._unpublished: dict[tuple[str, int, int], Unpublished] = {}
 
     async def has_topic(self, topic: str) -> bool:
         """Whether there is a topic."""
         await self._metadata()
         return bool(self._client.cluster.partitions_for_topic(topic))
+
+    async def require_topics(self, *topics: str) -> None:
+        """Hold the cluster to topics.
+
+        Raises:
+            MissingTopicError: one is not there.
+        """
+        await self._metadata()
+        for topic in topics:
+            partitions_of(self._client, topic)
+
+    async def unsettled(self, topic: str, incarnation: int) -> dict[str, int]:
+        """Return how many deliveries are not settled in all, in flight and parked."""
+        await self._metadata()
+        return await count_rows(self._client, topic, incarnation)
 
     async def partitions(self, kind: str) -> int:
         """Return how many partitions a kind's journal has.
@@ -53,7 +84,9 @@ class Places:
 
     async def ends(self, kinds: Sequence[str]) -> Positions:
         """Return where each partition ends, as far as it is committed."""
-        return await self._bounds(kinds, 1)
+        if missing := [kind for kind in kinds if kind not in self._ends]:
+            self._ends |= await self._bounds(missing, 1)
+        return {kind: self._ends[kind] for kind in kinds}
 
     async def begin(self, definition: Definition, kinds: Sequence[str]) -> Positions:
         """Return where a subscription begins.
@@ -99,6 +132,41 @@ class Places:
                 known = progress.get((name, topic, partition)) or progress.get((LIVE, topic, partition))
                 found[kind].append(0 if known is None else known.position)
         return found
+
+    async def lag(self, positions: Mapping[str, Sequence[int | None]]) -> Lag:
+        """Return what is not published behind positions; where nothing is known yet, nothing is behind."""
+        ends = await self.ends(list(positions))
+        events, since = 0, []
+        for kind, offsets in positions.items():
+            for partition, (offset, end) in enumerate(zip(offsets, ends[kind], strict=True)):
+                if offset is not None and offset < end:
+                    found = await self._unpublished_from(kind, partition, offset, end)
+                    events += found.events
+                    since += [] if found.since is None else [moment_of(found.since)]
+        seconds = max(0.0, (SystemClock().now() - min(since)).total_seconds()) if since else 0.0
+        return Lag(events, seconds)
+
+    async def latest_versions(self, begin: Positions, types: Collection[str]) -> dict[str, int]:
+        """Return the latest schema version of each of some event types that is stored behind positions.
+
+        Only the last LOOK_BACK offsets of each partition are looked at.
+        """
+        ends = await self.ends(list(begin))
+        found: dict[str, int] = {}
+        for kind, offsets in begin.items():
+            for partition, (first, end) in enumerate(zip(offsets, ends[kind], strict=True)):
+                where = (self._names.events(kind), partition)
+                start = max(first, end - LOOK_BACK)
+                stored = await latest_versions(self._client, kind, where, start, end, types)
+                found |= {name: max(version, found.get(name, 0)) for name, version in stored.items()}
+        return found
+
+    async def _unpublished_from(self, kind: str, partition: int, offset: int, end: int) -> Unpublished:
+        asked = (kind, partition, offset)  # what is live stands at one place in each partition
+        if asked not in self._unpublished:
+            where = (self._names.events(kind), partition)
+            self._unpublished[asked] = await unpublished(self._client, kind, where, offset, end)
+        return self._unpublished[asked]
 
     async def _metadata(self) -> None:
         if not self._has_metadata:

@@ -20,12 +20,16 @@ from annals.agents.publishing.administration import (
     deleted,
     etag_of,
     kinds_of,
+    newest_versions,
     pruned,
     put,
     require_etag,
+    require_stored,
     with_status,
 )
 from annals.agents.publishing.ports import Kept
+from annals.agents.publishing.records import former_versions
+from annals.schemas.subscription import STREAM
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect
 from annals.workers.publishing.places import Places
@@ -37,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from annals.agents.deciding.decider import Decider
-    from annals.schemas.subscription import Record
+    from annals.schemas.subscription import Definition, Positions, Record
     from annals.workers.settings import Settings
 
 ATTEMPTS: Final = 2
@@ -61,10 +65,11 @@ class SubscriptionService:
         self._deciders = deciders
         self._names = TopicNames(settings.topic_prefix)
 
-    async def all(self) -> list[Answered]:
-        """Return all that are not deleted, by name."""
+    async def page(self, after: str = "", limit: int | None = None) -> tuple[list[Answered], bool]:
+        """Return those that are not deleted by name, from behind one on, and whether there are no more."""
         async with self._places() as (places, known):
-            return [await self._answered(places, kept) for _, kept in sorted(known.items()) if _is_there(kept)]
+            wanted = [kept for name, kept in sorted(known.items()) if name > after and _is_there(kept)]
+            return [await self._answered(places, kept) for kept in wanted[:limit]], len(wanted[:limit]) == len(wanted)
 
     async def get(self, name: str) -> Answered:
         """Return one.
@@ -88,13 +93,33 @@ class SubscriptionService:
             require_etag(kept, if_match)
             kinds = kinds_of(definition, self._deciders)
             begin = await places.begin(definition, kinds)
+            await self._require_versions(places, definition, kept, begin)
             ends = await places.ends(list(self._deciders))
             has_topic = await places.has_topic(self._names.subscribers(name))
             made = put(kept, definition, begin, ends, has_topic=has_topic)
-            await create_missing(self._settings, name, await places.partitions(kinds[0]))
+            await create_missing(
+                self._settings,
+                name,
+                await places.partitions(kinds[0]),
+                with_deliveries=definition.delivery != STREAM,
+            )
             return made._replace(record=pruned(made.record, await places.passed(name, list(self._deciders))))
 
         return await self._change(change)
+
+    async def _require_versions(
+        self, places: Places, definition: Definition, kept: Kept | None, begin: Positions
+    ) -> None:
+        """Hold former schema versions that are asked for, and were not before, to what the journals have.
+
+        Raises:
+            Refused: one cannot be had (422).
+        """
+        was = None if kept is None else kept.record.definition.schema_version
+        former = former_versions(definition, newest_versions(definition, self._deciders))
+        if former and definition.schema_version != was:
+            stored = await places.latest_versions(begin, former)
+            require_stored(definition, stored, self._deciders)
 
     async def pause(self, name: str, reason: str | None = None) -> Answered:
         """Publish nothing more for one, until it is resumed; it goes on where it stopped."""
@@ -147,9 +172,11 @@ class SubscriptionService:
     async def _places(self) -> AsyncIterator[tuple[Places, dict[str, Kept]]]:
         client = await connect(self._options, [])
         try:
+            places = Places(client, self._names)
+            await places.require_topics(self._names.subscriptions, self._names.progress)
             where = (self._names.subscriptions, 0)
             found = await read_all(client, where, -1, await settled_end(client, where))
-            yield Places(client, self._names), {name: kept for name, kept in found.items() if kept is not None}
+            yield places, {name: kept for name, kept in found.items() if kept is not None}
         except (KafkaError, UnreachableError) as error:
             raise Refused(503, "not_ready", f"{type(error).__name__}: {error}") from error
         finally:
@@ -159,20 +186,22 @@ class SubscriptionService:
         record, name = kept.record, kept.record.definition.name
         kinds = kinds_of(record.definition, self._deciders)
         positions = await places.positions(name, kinds, record.incarnation)
-        ends = await places.ends(kinds)
-        lag = sum(
-            max(0, end - (end if position is None else position))
-            for kind in kinds
-            for end, position in zip(ends[kind], positions[kind], strict=True)
-        )
         body = {
             **msgspec.to_builtins(record.definition),
             "reason": record.reason,
             "positions": positions,
-            "lag": {"events": lag, "seconds": None},
-            "topics": [self._names.subscribers(name)],
+            "lag": (await places.lag(positions))._asdict(),
+            "deliveries": None,
+            "topics": self._topics(record.definition),
         }
+        if record.definition.delivery != STREAM:
+            body["deliveries"] = await places.unsettled(self._names.deliveries(name), record.incarnation)
         return Answered(body, etag_of(kept))
+
+    def _topics(self, definition: Definition) -> list[str]:
+        names, name = self._names, definition.name
+        more = [] if definition.delivery == STREAM else [names.acks(name), names.parked(name), names.deliveries(name)]
+        return [names.subscribers(name), *more]
 
 
 def _is_there(kept: Kept) -> bool:

@@ -16,7 +16,7 @@ from annals.schemas.subscription import Record, parse_record
 from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIPTION_TOPIC_BYTES
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
-from annals.workers.kafka.connections import MissingTopicError, connect
+from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
@@ -142,9 +142,15 @@ class SubscriptionsWriter:
         )
 
     async def begin(self) -> dict[str, Kept]:
-        """Become the only writer, and return all subscriptions."""
-        await self._writer.fence()
+        """Become the only writer, and return all subscriptions.
+
+        Raises:
+            MissingTopicError: there are no topics for them.
+        """
         client = await self._writer.connected()
+        for topic in (self._names.subscriptions, self._names.progress):
+            partitions_of(client, topic)
+        await self._writer.fence()
         found = await read_all(client, self._where, -1, await settled_end(client, self._where))
         return {name: kept for name, kept in found.items() if kept is not None}
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+from urllib.parse import urlencode
 
 from aiokafka.errors import KafkaError
 from msgspec import Struct
 
 from annals.agents.ports import JournalError
 from annals.agents.publishing.administration import Refused
-from annals.schemas.subscription import Definition, Retry, Webhook
+from annals.schemas.subscription import NAME, Definition, Retry, Webhook
 from annals.schemas.wire.strict_json import NotJsonError, parse_strict
 from annals.workers.api.answers import json_answer
+from annals.workers.api.parameters import Limit
 from annals.workers.api.problems import NOT_READY, InvalidMember, Problem, invalid, not_ready
-from annals.workers.api.routing import Answer, NoParameters, Route, Scope
+from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.kafka.connections import MissingTopicError
 
 if TYPE_CHECKING:
@@ -23,7 +26,16 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-PATH: Final = "/v1/subscriptions/{name}"
+ALL: Final = "/v1/subscriptions"
+PATH: Final = f"{ALL}/{{name}}"
+PAGE: Final = 100
+
+
+class ListParameters(Struct, frozen=True):
+    """How many, and from where on."""
+
+    limit: Limit = PAGE
+    cursor: str | None = None
 
 
 class One(Struct, frozen=True):
@@ -33,10 +45,21 @@ class One(Struct, frozen=True):
 
 
 class Lag(Struct, frozen=True):
-    """How far a subscription is behind."""
+    """How far a subscription is behind: events, and the age of the oldest of them.
+
+    More than 1,000 offsets in a partition are counted as so many events, transaction markers among them.
+    """
 
     events: int
-    seconds: float | None
+    seconds: float
+
+
+class Deliveries(Struct, frozen=True):
+    """What is not settled with a subscriber that answers: in all, in flight, parked."""
+
+    unsettled: int
+    in_flight: int
+    parked: int
 
 
 class Subscription(Struct, frozen=True):
@@ -60,11 +83,12 @@ class Subscription(Struct, frozen=True):
     reason: str | None
     positions: dict[str, list[int | None]]
     lag: Lag
+    deliveries: Deliveries | None
     topics: list[str]
 
 
 class Subscriptions(Struct, frozen=True):
-    """All subscriptions, by name."""
+    """Subscriptions by name. `next`: null: there are no more."""
 
     subscriptions: list[Subscription]
     next: str | None = None
@@ -89,8 +113,8 @@ class Answered(Protocol):
 class Administration(Protocol):
     """Administers subscriptions; each may raise `Refused`."""
 
-    async def all(self) -> Sequence[Answered]:
-        """Return all."""
+    async def page(self, after: str, limit: int) -> tuple[Sequence[Answered], bool]:
+        """Return some by name, from behind one on, and whether there are no more."""
 
     async def get(self, name: str) -> Answered:
         """Return one."""
@@ -118,7 +142,7 @@ class SubscriptionRoutes:
     def routes(self) -> tuple[Route, ...]:
         """Return them."""
         return (
-            Route("GET", "/v1/subscriptions", Scope.READ, "All subscriptions.", NoParameters, Subscriptions, self.list),
+            Route("GET", ALL, Scope.READ, "Subscriptions by name.", ListParameters, Subscriptions, self.list),
             Route("GET", PATH, Scope.READ, "A subscription, and how far it is.", One, Subscription, self.get),
             Route(
                 "PUT",
@@ -150,10 +174,14 @@ class SubscriptionRoutes:
         )
 
     async def list(self, call: Call) -> Answer:
-        """Answer all."""
-        del call
-        found = await _asked(self._administration.all())
-        return json_answer({"subscriptions": [each.body for each in found], "next": None})
+        """Answer a page of them."""
+        asked: ListParameters = call.parameters
+        if asked.cursor and not re.fullmatch(NAME, asked.cursor):
+            raise Problem(400, "bad_cursor", "the cursor is of another list")
+        found, is_end = await _asked(self._administration.page(asked.cursor or "", asked.limit))
+        bodies = [each.body for each in found]
+        query = urlencode({"limit": asked.limit, "cursor": bodies[-1]["name"] if bodies else ""})
+        return json_answer({"subscriptions": bodies, "next": None if is_end else f"{ALL}?{query}"})
 
     async def get(self, call: Call) -> Answer:
         """Answer one."""

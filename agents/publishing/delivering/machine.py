@@ -1,0 +1,334 @@
+"""The deliveries of one subscription in one journal partition: pure.
+
+    offered ──► waiting ──take──► in flight ──ack──► settled ──► the aggregate's next event is waiting
+                   ▲                 │  │ nack, or no answer in time; the last attempt:
+                   └─────────────────┘  └──► parked ──► waiting (replayed), settled (discarded)
+
+Whoever holds a `Deliveries` commits what `changes` says before it does anything else with it, and throws it away where
+what became of a commit is not known: the topic of rows says then what holds. A step, in this order:
+
+1. `answer` for each answer, so that one that has come goes before its time limit; then `expire`.
+2. `settling`, and `advance` for each of these rows: the next event that is wanted, if there is one.
+3. `offer` for the next events of the journal, until there is no room.
+4. `take`: what is delivered now. `changes`, `newly_parked`: what is written in the same transaction.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec import structs
+
+from annals.agents.publishing.delivering.back_off import back_off_ms
+from annals.schemas.ack import ACK, EXTEND, NACK
+from annals.schemas.delivery import DISCARDED, IN_FLIGHT, PARKED, WAITING, Row, row_key
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from annals.schemas.subscription import Retry
+
+TAKEN: Final = "taken"
+OTHER_ATTEMPT: Final = "other_attempt"
+NOT_OUTSTANDING: Final = "not_outstanding"
+RESULTS: Final = (TAKEN, OTHER_ATTEMPT, NOT_OUTSTANDING)
+
+NOT_ANSWERED: Final = "ack_timeout"
+NONE: Final = -1  # no later event of the aggregate is wanted
+
+
+class Wanted(NamedTuple):
+    """An event that the subscription wants. cid: in text form; offset: in the journal."""
+
+    aggregate_id: str
+    version: int
+    cid: str
+    type: str
+    offset: int
+
+
+class Answer(NamedTuple):
+    """What was answered to one attempt.
+
+    verdict: `ack`, `nack`, `park` or `extend`. counts: False for a `nack` that uses no attempt up, as of an endpoint
+    that asks to wait.
+    """
+
+    cid: str
+    attempt: int
+    verdict: str
+    reason: str | None = None
+    delay_ms: int | None = None
+    up_to: bool = False
+    counts: bool = True
+
+
+class Settled(NamedTuple):
+    """A row that is settled, and where its aggregate goes on.
+
+    later: the offset of the next event that is wanted; None if it is to be looked for: between the row's event and the
+    progress, by the order of versions.
+    """
+
+    row: Row
+    later: int | None
+
+
+class Numbers(NamedTuple):
+    """How many rows there are in all, in flight and parked."""
+
+    unsettled: int
+    in_flight: int
+    parked: int
+
+
+class Deliveries:
+    """The rows of one subscription in one journal partition. Times are milliseconds since 1970."""
+
+    def __init__(
+        self,
+        kind: str,
+        rows: Iterable[Row],
+        retry: Retry,
+        most_in_flight: int,
+        *,
+        ordered: bool = True,
+        incarnation: int = 1,
+    ) -> None:
+        """Take the rows as the topic has them, and what the subscription asks for."""
+        self._kind = kind
+        self._incarnation = incarnation
+        self._retry = retry
+        self._most = most_in_flight
+        self._ordered = ordered
+        self._rows: dict[str, Row] = {}
+        self._of_aggregate: dict[str, dict[str, None]] = {}  # the keys of an aggregate's rows, the oldest first
+        self._later: dict[str, int] = {}
+        self._timed: list[tuple[int, int, Row]] = []
+        self._ready: deque[Row] = deque()
+        self._settled: dict[str, Settled] = {}
+        self._changes: dict[str, Row | None] = {}
+        self._parked: list[Row] = []
+        self._sequence = self._in_flight = self._parked_count = 0
+        for row in sorted(rows, key=lambda each: each.offset):
+            self._put(row)
+            if row.state == DISCARDED:
+                self._settle(row)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def numbers(self) -> Numbers:
+        """How many rows there are."""
+        return Numbers(len(self._rows), self._in_flight, self._parked_count)
+
+    @property
+    def room(self) -> int:
+        """How many events more may be in flight."""
+        return self._most - self._in_flight - len(self._ready)
+
+    def rows(self) -> Iterable[Row]:
+        """Return the rows as they are now."""
+        return self._rows.values()
+
+    def next_due(self) -> int | None:
+        """Return when there is something to do, if nothing is answered until then; 0: at once; None: never."""
+        if self._settled or (self._ready and self._in_flight < self._most):
+            return 0
+        while self._timed and not self._holds(self._timed[0][2]):
+            heappop(self._timed)
+        return self._timed[0][0] if self._timed else None
+
+    def offer(self, wanted: Wanted, now: int) -> bool:
+        """Take the next wanted event of the journal; False: there is no room, and it must be offered again."""
+        key = f"{self._kind}/{wanted.aggregate_id}" if self._ordered else wanted.cid
+        if key in self._rows:
+            if self._later.get(key) == NONE:
+                self._later[key] = wanted.offset
+            return True
+        if self.room <= 0:
+            return False
+        row = self._row(wanted, now)
+        self._later[key] = NONE
+        self._write(row)
+        return True
+
+    def answer(self, aggregate_id: str, answer: Answer, now: int, draw: Callable[[], float]) -> str:
+        """Take an answer to a delivery; return what it was: one of `RESULTS`. draw: a number from 0 to below 1."""
+        row = self._outstanding(aggregate_id, answer.cid)
+        if row is None:
+            return NOT_OUTSTANDING
+        if row.attempt != answer.attempt:
+            return OTHER_ATTEMPT
+        if answer.verdict == ACK:
+            for each in self._up_to(row) if answer.up_to else [row]:
+                self._settle(each)
+            return TAKEN
+        if row.state != IN_FLIGHT:  # its time is up, and what is to become of it is settled
+            return NOT_OUTSTANDING
+        if answer.verdict == EXTEND:
+            due = now + (self._retry.ack_timeout_ms if answer.delay_ms is None else answer.delay_ms)
+            self._write(structs.replace(row, due=due))
+        elif answer.verdict == NACK:
+            self._again(row, now, draw, answer.reason or NACK, answer.delay_ms, counts=answer.counts)
+        else:
+            self._park(row, now, answer.reason or answer.verdict)
+        return TAKEN
+
+    def expire(self, now: int, draw: Callable[[], float]) -> int:
+        """Take back what was not answered in time, and make ready what is due; return how much was taken back."""
+        expired = 0
+        while self._timed and self._timed[0][0] <= now:
+            row = heappop(self._timed)[2]
+            if not self._holds(row):
+                continue
+            if row.state == WAITING:
+                self._ready.append(row)
+            else:
+                expired += 1
+                self._again(row, now, draw, NOT_ANSWERED, None)
+        return expired
+
+    def settling(self) -> list[Settled]:
+        """Return what is settled and has perhaps a later event that waits; `advance` is to be called for each."""
+        return list(self._settled.values())
+
+    def advance(self, settled: Settled, following: Wanted | None, now: int) -> None:
+        """Go on with an aggregate: with its next wanted event below the progress, or with nothing."""
+        key = row_key(settled.row)
+        del self._settled[key]
+        if following is None:
+            self._remove(settled.row)
+            return
+        self._later.pop(key, None)  # whether there are more is not known
+        self._write(self._row(following, now))
+
+    def take(self, now: int, most: int | None = None) -> list[Row]:
+        """Return what is to be delivered now, each with its attempt; it is in flight from now on."""
+        taken: list[Row] = []
+        while self._ready and self._in_flight < self._most and len(taken) != most:
+            row = self._ready.popleft()
+            if not self._holds(row):
+                continue
+            sent = structs.replace(
+                row,
+                state=IN_FLIGHT,
+                attempt=row.attempt + 1,
+                tries=row.tries + 1,
+                due=now + self._retry.ack_timeout_ms,
+                at=now,
+            )
+            self._write(sent)
+            taken.append(sent)
+        return taken
+
+    def newly_parked(self) -> list[Row]:
+        """Return what was parked since this was last asked."""
+        parked, self._parked = self._parked, []
+        return parked
+
+    def changes(self) -> dict[str, Row | None]:
+        """Return the rows that are others since this was last asked, by key; None: settled."""
+        changes, self._changes = self._changes, {}
+        return changes
+
+    def _row(self, wanted: Wanted, now: int) -> Row:
+        return Row(
+            self._kind,
+            wanted.aggregate_id,
+            wanted.version,
+            wanted.cid,
+            wanted.type,
+            wanted.offset,
+            self._ordered,
+            WAITING,
+            due=now,
+            at=now,
+            incarnation=self._incarnation,
+        )
+
+    def _outstanding(self, aggregate_id: str, cid: str) -> Row | None:
+        """Return the row of a CID that was delivered and is not parked."""
+        for key in self._of_aggregate.get(aggregate_id, ()):
+            row = self._rows[key]
+            if row.cid == cid:
+                is_so = row.attempt and row.state in (IN_FLIGHT, WAITING) and key not in self._settled
+                return row if is_so else None
+        return None
+
+    def _up_to(self, row: Row) -> list[Row]:
+        rows = (self._rows[key] for key in self._of_aggregate[row.aggregate_id])
+        return [
+            each for each in rows if each.version <= row.version and each.attempt and each.state in (IN_FLIGHT, WAITING)
+        ]
+
+    def _again(
+        self,
+        row: Row,
+        now: int,
+        draw: Callable[[], float],
+        reason: str,
+        delay_ms: int | None,
+        *,
+        counts: bool = True,
+    ) -> None:
+        tries = row.tries if counts else row.tries - 1
+        if tries >= self._retry.max_attempts:
+            self._park(row, now, reason)
+            return
+        delay = back_off_ms(self._retry, tries, draw()) if delay_ms is None else delay_ms
+        self._write(structs.replace(row, state=WAITING, tries=tries, due=now + delay, at=now, reason=reason))
+
+    def _park(self, row: Row, now: int, reason: str) -> None:
+        parked = structs.replace(row, state=PARKED, due=0, at=now, reason=reason)
+        self._write(parked)
+        self._parked.append(parked)
+
+    def _settle(self, row: Row) -> None:
+        key = row_key(row)
+        later = self._later.get(key)
+        if not row.ordered or later == NONE:
+            self._remove(row)
+            return
+        # Out of flight, and nobody may take or answer it any more; the row stays until it is known what follows.
+        self._count(row, -1)
+        self._rows[key] = waiting = structs.replace(row, state=DISCARDED)
+        self._settled[key] = Settled(waiting, later)
+
+    def _remove(self, row: Row) -> None:
+        key = row_key(row)
+        self._count(self._rows.pop(key), -1)
+        self._later.pop(key, None)
+        keys = self._of_aggregate[row.aggregate_id]
+        del keys[key]
+        if not keys:
+            del self._of_aggregate[row.aggregate_id]
+        self._changes[key] = None
+
+    def _write(self, row: Row) -> None:
+        self._put(row)
+        self._changes[row_key(row)] = row
+
+    def _put(self, row: Row) -> None:
+        key = row_key(row)
+        if (known := self._rows.get(key)) is not None:
+            self._count(known, -1)
+        self._rows[key] = row
+        self._of_aggregate.setdefault(row.aggregate_id, {})[key] = None
+        self._count(row, 1)
+        if row.state == WAITING and row.due <= row.at:
+            self._ready.append(row)
+        elif row.state in (WAITING, IN_FLIGHT):
+            self._sequence += 1
+            heappush(self._timed, (row.due, self._sequence, row))
+
+    def _count(self, row: Row, by: int) -> None:
+        self._in_flight += by * (row.state == IN_FLIGHT)
+        self._parked_count += by * (row.state == PARKED)
+
+    def _holds(self, row: Row) -> bool:
+        """Whether a row is still as it was when it was put in a queue."""
+        return self._rows.get(row_key(row)) is row

@@ -1,0 +1,151 @@
+"""What acknowledged delivery asks of the outside: its topics, where it sends to, and the journal it reads again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from annals.agents.reading.ports import JournalSource
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from annals.agents.publishing.delivering.machine import Numbers
+    from annals.agents.publishing.records import Outgoing
+    from annals.schemas.delivery import Row
+    from annals.schemas.progress import Progress
+    from annals.topics.headers import ReadHeaders
+
+
+class AckRecord(NamedTuple):
+    """A record of `acks.<name>` as it is there."""
+
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: ReadHeaders
+
+
+class AckRun(NamedTuple):
+    """Answers in the order of their offsets, where to go on, and whether there are no more at present."""
+
+    records: Sequence[AckRecord]
+    next_offset: int
+    is_end: bool
+
+
+class DeadAck(NamedTuple):
+    """An answer that cannot be used: it becomes a dead letter, `bad_ack`."""
+
+    record: AckRecord
+    message: str
+
+
+class DeliveryWrites(NamedTuple):
+    """One transaction of a subscription in a journal partition.
+
+    rows: by key; None: settled. records: to `subscribers.<name>`; parked: to `parked.<name>`; moved: answers that were
+    in a partition which their key does not belong to, copied to the right one; progress: with the offset of
+    `acks.<name>` that all of it rests on.
+    """
+
+    rows: Mapping[str, Row | None]
+    progress: Progress
+    records: Sequence[Outgoing] = ()
+    parked: Sequence[Outgoing] = ()
+    moved: Sequence[AckRecord] = ()
+    dead: Sequence[DeadAck] = ()
+
+
+class DeliveryLog(Protocol):
+    """The transactional writer of one subscription in one journal partition, and what it reads.
+
+    Whoever changes a row from outside (replays, discards) takes one of the same name: fence, read rows and progress,
+    `deliver`. The delivery shard is fenced by it, and opens again with what it finds.
+    """
+
+    async def fence(self) -> None:
+        """Become the only writer under this id; what another had under way ends here.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+    async def own_progress(self) -> Progress | None:
+        """Return how far the subscription is; None if nobody has written it.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+    async def rows(self) -> list[Row]:
+        """Return what is not settled in this journal partition, once no transaction is open.
+
+        Raises:
+            TargetError: the topic is not there.
+            UnreachableError: the brokers do not answer.
+        """
+
+    async def acks(self, offset: int, limit: int) -> AckRun:
+        """Return the answers that are there, from an offset on; it does not wait.
+
+        Raises:
+            TargetError: the topic is not there.
+            UnreachableError: the brokers do not answer.
+        """
+
+    async def deliver(self, writes: DeliveryWrites) -> None:
+        """Write it all in one transaction.
+
+        Raises:
+            FencedError: another writer has this id; nothing of this transaction will ever be visible.
+            UncertainError: what became of it is not known; fence, then read rows and progress.
+            TargetError: a topic is not there, or does not take a record; nothing was begun.
+        """
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+class Poster(Protocol):
+    """Sends deliveries by another way than a topic. The answer is given to `DeliveryShard.answered`, whenever."""
+
+    def post(self, row: Row, outgoing: Outgoing) -> None:
+        """Send one that is in flight from now on; the row names the attempt. Returns at once, and never fails."""
+
+
+class DeliverySource(JournalSource, Protocol):
+    """A journal partition as delivery reads it."""
+
+    async def offset_of(self, aggregate_id: str, version: int) -> int | None:
+        """Return where an aggregate's event of a version is; None if it is not there (yet)."""
+
+
+class DeliveryTelemetry(Protocol):
+    """What is counted of one subscription in one journal partition."""
+
+    def published(self, name: str, events: int) -> None:
+        """Count deliveries that were committed."""
+
+    def failed(self, name: str, expressions: int) -> None:
+        """Count events on which an expression failed."""
+
+    def lag(self, name: str, events: int) -> None:
+        """Say how many offsets a subscription is behind."""
+
+    def uncertain(self) -> None:
+        """Count a transaction whose end is not known."""
+
+    def fenced(self) -> None:
+        """Count a fence by another writer."""
+
+    def answers(self, name: str, results: Mapping[str, int]) -> None:
+        """Count answers by what they were: one of the machine's `RESULTS`, or `bad`."""
+
+    def redelivered(self, name: str, deliveries: int) -> None:
+        """Count deliveries that were not the first of their event."""
+
+    def parked(self, name: str, events: int) -> None:
+        """Count events that were parked."""
+
+    def unsettled(self, name: str, numbers: Numbers) -> None:
+        """Say how many rows there are."""

@@ -1,0 +1,185 @@
+"""What becomes of one delivery: answers, time limits, limits in flight, decisions on what is parked."""
+
+import pytest
+
+from annals.agents.publishing.delivering.back_off import back_off_ms
+from annals.agents.publishing.delivering.machine import (
+    NONE,
+    NOT_OUTSTANDING,
+    OTHER_ATTEMPT,
+    TAKEN,
+    Answer,
+    Deliveries,
+    Wanted,
+)
+from annals.schemas.delivery import IN_FLIGHT, PARKED, WAITING, decode_row, discarded, encode_row, replayed, row_key
+from annals.schemas.subscription import Retry
+
+RETRY = Retry(max_attempts=2, first_delay_ms=100, max_delay_ms=1_000, ack_timeout_ms=50)
+
+
+def half() -> float:
+    return 0.5
+
+
+def event(version: int = 1, aggregate: str = "a") -> Wanted:
+    return Wanted(aggregate, version, f"{aggregate}{version}", "Happened", version)
+
+
+def deliveries(*events: Wanted, most: int = 10, ordered: bool = True) -> Deliveries:
+    machine = Deliveries("person", [], RETRY, most, ordered=ordered)
+    for each in events:
+        assert machine.offer(each, 0)
+    return machine
+
+
+def taken(machine: Deliveries, now: int = 0) -> list[tuple[str, int]]:
+    machine.expire(now, half)
+    return [(row.cid, row.attempt) for row in machine.take(now)]
+
+
+def test_the_next_of_an_aggregate_waits_until_the_one_before_is_acknowledged():
+    machine = deliveries(event(1), event(2), event(1, "b"))
+    assert taken(machine) == [("a1", 1), ("b1", 1)]
+    assert machine.answer("a", Answer("a1", 1, "ack"), 1, half) == TAKEN
+    assert machine.answer("a", Answer("a1", 1, "ack"), 1, half) == NOT_OUTSTANDING
+    (settled,) = machine.settling()
+    assert settled.later == 2
+    machine.advance(settled, event(2), 1)
+    assert taken(machine, 1) == [("a2", 1)]
+    machine.answer("a", Answer("a2", 1, "ack"), 2, half)
+    (settled,) = machine.settling()
+    assert settled.later is None
+    machine.advance(settled, None, 2)
+    machine.answer("b", Answer("b1", 1, "ack"), 2, half)
+    assert machine.changes() == {"person/a": None, "person/b": None}
+    assert machine.numbers == (0, 0, 0)
+
+
+def test_what_is_not_answered_in_time_comes_again_and_is_parked_after_the_last_attempt():
+    machine = deliveries(event())
+    assert taken(machine) == [("a1", 1)]
+    assert machine.next_due() == 50
+    assert taken(machine, 50) == []
+    assert machine.next_due() == 100  # half of the first delay, from then on
+    assert taken(machine, 100) == [("a1", 2)]
+    assert machine.answer("a", Answer("a1", 1, "ack"), 101, half) == OTHER_ATTEMPT
+    assert taken(machine, 150) == []
+    (parked,) = machine.newly_parked()
+    assert (parked.state, parked.reason, parked.attempt) == (PARKED, "ack_timeout", 2)
+    assert machine.next_due() is None
+    assert machine.answer("a", Answer("a1", 2, "ack"), 151, half) == NOT_OUTSTANDING
+
+
+def test_an_answer_that_comes_late_but_before_the_next_attempt_settles():
+    machine = deliveries(event())
+    taken(machine)
+    taken(machine, 50)
+    assert machine.answer("a", Answer("a1", 1, "ack"), 60, half) == TAKEN
+    assert machine.changes() == {"person/a": None}
+    assert taken(machine, 1_000) == []
+
+
+@pytest.mark.parametrize(("delay", "due"), [(None, 60), (0, 10), (700, 710)])
+def test_a_nack_comes_again_when_it_asks_to(delay, due):
+    machine = deliveries(event())
+    taken(machine)
+    assert machine.answer("a", Answer("a1", 1, "nack", "busy", delay), 10, half) == TAKEN
+    assert machine.answer("a", Answer("a1", 1, "nack", "busy", delay), 10, half) == NOT_OUTSTANDING
+    assert due == 10 or taken(machine, due - 1) == []
+    assert taken(machine, due) == [("a1", 2)]
+
+
+def test_a_nack_that_does_not_count_uses_no_attempt_up():
+    machine = deliveries(event())
+    for attempt in range(1, 10):
+        assert taken(machine, attempt) == [("a1", attempt)]
+        machine.answer("a", Answer("a1", attempt, "nack", delay_ms=1, counts=False), attempt, half)
+    assert machine.numbers.parked == 0
+
+
+def test_parking_and_extending():
+    machine = deliveries(event(), event(1, "b"))
+    taken(machine)
+    assert machine.answer("a", Answer("a1", 1, "park", "poison"), 1, half) == TAKEN
+    assert [row.reason for row in machine.newly_parked()] == ["poison"]
+    assert machine.newly_parked() == []
+    assert machine.answer("b", Answer("b1", 1, "extend", delay_ms=500), 1, half) == TAKEN
+    assert machine.next_due() == 501
+
+
+def test_no_more_are_in_flight_than_may_be_and_those_that_wait_for_an_aggregate_need_no_room():
+    machine = deliveries(event(1), event(2), event(1, "b"), most=2)
+    assert not machine.offer(event(1, "c"), 0)
+    assert machine.offer(event(2, "b"), 0)
+    assert len(taken(machine)) == 2
+    machine.answer("a", Answer("a1", 1, "park"), 1, half)
+    assert machine.room == 1, "what is parked does not count"
+    assert machine.offer(event(1, "c"), 1)
+    assert taken(machine, 1) == [("c1", 1)]
+
+
+def test_without_order_each_event_is_on_its_own_and_an_answer_may_hold_up_to_it():
+    machine = deliveries(event(1), event(2), event(3), ordered=False)
+    assert [cid for cid, _ in taken(machine)] == ["a1", "a2", "a3"]
+    assert machine.answer("a", Answer("a2", 1, "ack", up_to=True), 1, half) == TAKEN
+    assert [row.cid for row in machine.rows()] == ["a3"]
+    assert machine.settling() == []
+
+
+def test_somebody_elses_cid_is_passed_over():
+    machine = deliveries(event())
+    taken(machine)
+    assert machine.answer("b", Answer("a1", 1, "ack"), 1, half) == NOT_OUTSTANDING
+    assert machine.answer("a", Answer("b1", 1, "ack"), 1, half) == NOT_OUTSTANDING
+    assert machine.numbers.in_flight == 1
+
+
+def test_rows_are_taken_up_as_they_were_written():
+    machine = deliveries(event(1), event(2), event(1, "b"))
+    taken(machine)
+    machine.answer("b", Answer("b1", 1, "nack", delay_ms=5), 1, half)
+    rows = machine.changes()
+    again = Deliveries("person", [row for row in rows.values() if row], RETRY, 10)
+    assert again.numbers == (2, 1, 0)
+    assert again.answer("a", Answer("a1", 1, "ack"), 2, half) == TAKEN
+    (settled,) = again.settling()
+    assert settled.later is None, "what came later is to be looked for"
+    again.advance(settled, event(2), 2)
+    assert taken(again, 6) == [("a2", 1), ("b1", 2)]
+
+
+def test_what_is_parked_is_replayed_with_further_attempts_or_discarded():
+    machine = deliveries(event(1), event(2), event(1, "b"))
+    taken(machine)
+    machine.answer("a", Answer("a1", 1, "park"), 1, half)
+    machine.answer("b", Answer("b1", 1, "park"), 1, half)
+    parked = {row.aggregate_id: row for row in machine.rows()}
+    replay, discard = replayed(parked["b"], 5, "ada"), discarded(parked["a"], 5, "ada", "of no use")
+    assert replay is not None
+    assert discard is not None
+    assert replayed(replay, 6) is None, "once is enough"
+    assert discarded(replay, 6, None, "too late") is None
+    again = Deliveries("person", [replay, discard], RETRY, 10)
+    (settled,) = again.settling()
+    again.advance(settled, event(2), 6)
+    assert taken(again, 6) == [("b1", 2), ("a2", 1)]
+    assert {row.tries for row in again.rows()} == {1}
+    assert {row.state for row in again.rows()} == {IN_FLIGHT}
+
+
+def test_full_jitter_draws_from_the_whole_range_up_to_a_limit():
+    assert [back_off_ms(RETRY, tries, 0.999) for tries in (1, 2, 3, 4, 5, 1_000)] == [99, 199, 399, 799, 999, 999]
+    assert back_off_ms(RETRY, 3, 0.0) == 0
+    assert NONE < 0
+
+
+def test_a_row_is_read_as_it_was_written_under_its_own_key_alone():
+    cid = "bafyr4iaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaae"
+    machine = deliveries(event()._replace(cid=cid), ordered=False)
+    (row,) = machine.rows()
+    assert row.state == WAITING
+    assert row_key(row) == cid
+    assert decode_row(cid.encode(), encode_row(row)) == row
+    with pytest.raises(ValueError, match="key"):
+        decode_row(b"person/a", encode_row(row))
