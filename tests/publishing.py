@@ -158,7 +158,8 @@ class World:
             for role in ("subscribers", "acks", "parked", "deliveries")
         }
         self.model = MemoryCluster(
-            {"progress": Topic(1), "events.person": Topic(1), "dead-letters": Topic(1), **topics}, transaction_version=version
+            {"progress": Topic(1), "events.person": Topic(1), "dead-letters": Topic(1), **topics},
+            transaction_version=version,
         )
         self.journal = Journal()
         self.stores = Stores()

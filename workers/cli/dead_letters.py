@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import orjson
 
-from annals.workers.cli.arguments import AS_JSON, KindType
+from annals.workers.cli.arguments import AS_JSON
+from annals.workers.cli.choosing import filters, takes_filters, takes_which
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
@@ -30,35 +31,8 @@ NOT_SHOWN: Final = "-"
 SETTINGS = takes_settings(CONNECTION | {"topics"})
 REASON: Final = click.option("--reason", help="Only those of this reason, as not_json.")
 OFFSETS: Final = click.argument("offsets", type=click.IntRange(0), nargs=-1, metavar="[OFFSET]...")
+FILTERS: Final = takes_filters("commands", "received")
 PARTITION: Final = click.option("--partition", type=click.IntRange(0), help="Of the topic dead-letters.")
-
-
-def _filters(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(
-        (
-            click.option("--kind", type=KindType(), help="Only commands to this kind."),
-            click.option("--type", "type_name", help="Only commands of this type."),
-            click.option("--aggregate", metavar="KIND/ID", help="Only commands to this aggregate."),
-            click.option("--since", metavar="RFC3339", help="Only what was received at this moment or later."),
-            click.option("--until", metavar="RFC3339", help="Only what was received before this moment."),
-        )
-    ):
-        command = option(command)
-    return command
-
-
-def _which(command: Callable[..., Any]) -> Callable[..., Any]:
-    for option in reversed(
-        (
-            OFFSETS,
-            PARTITION,
-            click.option("--all", "is_all", is_flag=True, help="All that are open, or all that the filters pass."),
-            click.option("--stop-at", type=click.IntRange(0), metavar="OFFSET", help="Only those before this offset."),
-            click.option("--by", default=None, metavar="NAME", help="Who does it, for the audit; default: the login."),
-        )
-    ):
-        command = option(command)
-    return _filters(command)
 
 
 @click.group("dead-letters", cls=Commands)
@@ -68,7 +42,7 @@ def dead_letters() -> None:
 
 @dead_letters.command("list")
 @REASON
-@_filters
+@FILTERS
 @click.option("--limit", type=click.IntRange(1, MOST), default=PAGE, show_default=True, help="At most so many.")
 @click.option("--cursor", metavar="TEXT", help="Where the page begins, as the page before says.")
 @AS_JSON
@@ -109,7 +83,10 @@ def show(settings: Settings, offset: int, partition: int | None, *, as_json: boo
 
 
 @dead_letters.command()
-@_which
+@OFFSETS
+@PARTITION
+@takes_which
+@FILTERS
 @REASON
 @AS_JSON
 @SETTINGS
@@ -123,7 +100,10 @@ def replay(settings: Settings, reason: str | None, *, as_json: bool, **which: An
 
 
 @dead_letters.command()
-@_which
+@OFFSETS
+@PARTITION
+@takes_which
+@FILTERS
 @click.option("--reason", "why", required=True, metavar="TEXT", help="Why; it is kept in the audit.")
 @click.option("--with-reason", "reason", help="Only those of this reason, as not_json.")
 @AS_JSON
@@ -138,7 +118,7 @@ def discard(settings: Settings, why: str, reason: str | None, *, as_json: bool, 
 
 @dead_letters.command()
 @REASON
-@_filters
+@FILTERS
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
 @SETTINGS
 def export(settings: Settings, reason: str | None, *, as_json: bool, **where: Any) -> int:  # noqa: ARG001 - it is JSON anyway
@@ -181,42 +161,10 @@ def _chosen(
     return _selection(**where)._replace(offsets=given, partition=partition, stop_at=stop_at)
 
 
-def _selection(
-    *,
-    reason: str | None,
-    kind: str | None,
-    type_name: str | None,
-    aggregate: str | None,
-    since: str | None,
-    until: str | None,
-) -> Selection:
+def _selection(*, reason: str | None, **where: Any) -> Selection:
     from annals.agents.dead_letters.selection import Selection
 
-    aggregate_id = None
-    if aggregate is not None:
-        named, slash, aggregate_id = aggregate.partition("/")
-        if not slash or kind not in {None, named}:
-            raise click.UsageError("--aggregate is KIND/ID, of the --kind if that is given")
-        kind = named
-    return Selection(
-        reason=reason,
-        kind=kind,
-        type=type_name,
-        aggregate_id=aggregate_id,
-        since=_moment("--since", since),
-        until=_moment("--until", until),
-    )
-
-
-def _moment(option: str, text: str | None) -> str | None:
-    from annals.schemas.values.moments import issued_at_problem, moment_of, recorded_at
-
-    if text is None:
-        return None
-    problem = issued_at_problem(text)
-    if problem is not None:
-        raise click.UsageError(f"{option} {text!r}: {problem}")
-    return recorded_at(moment_of(text))
+    return Selection(reason=reason, **filters(**where))
 
 
 def _place(cursor: str | None) -> tuple[int, int]:

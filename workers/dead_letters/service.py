@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -14,6 +13,7 @@ from annals.workers.dead_letters.reading import read_letters, read_settled
 from annals.workers.dead_letters.settling import Asked, Settling
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.read.shown import record_json
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
@@ -51,12 +51,7 @@ class Whole(NamedTuple):
         settled = self.settlement
         return {
             **self.letter._asdict(),
-            **_bytes("key", self.record.key),
-            **_bytes("value", self.record.value),
-            "headers": [
-                {"name": name.encode(errors="surrogateescape").decode(errors="replace"), **_bytes("value", value)}
-                for name, value in self.record.headers
-            ],
+            **record_json(self.record.key, self.record.value, self.record.headers),
             "settled": None
             if settled is None
             else {"action": settled.action, "by": settled.principal, "at": settled.at, "reason": settled.reason},
@@ -154,10 +149,3 @@ class DeadLetterService:
             yield client, await read_settled(client, self._names.audit)
         finally:
             await client.close()
-
-
-def _bytes(name: str, value: bytes | None) -> dict[str, str | None]:
-    try:
-        return {name: None if value is None else value.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": base64.b64encode(value or b"").decode()}

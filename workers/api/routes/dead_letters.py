@@ -252,11 +252,11 @@ class DeadLetterRoutes:
 
     async def replay(self, call: Call) -> Answer:
         """Send again."""
-        return await self._settle(call, REPLAY, _read(call.body, Replay))
+        return await self._settle(call, REPLAY, read_body(call.body, Replay))
 
     async def discard(self, call: Call) -> Answer:
         """Discard."""
-        return await self._settle(call, DISCARD, _read(call.body, Discard))
+        return await self._settle(call, DISCARD, read_body(call.body, Discard))
 
     async def _settle(self, call: Call, action: str, asked: Replay) -> Answer:
         done = await _answered(
@@ -306,8 +306,8 @@ def selection_of(asked: Replay) -> Selection:
         kind=where.kind if aggregate is None else aggregate.kind,
         type=where.type,
         aggregate_id=None if aggregate is None else aggregate.id,
-        since=_moment("where.since", where.since),
-        until=_moment("where.until", where.until),
+        since=moment_at("where.since", where.since),
+        until=moment_at("where.until", where.until),
         stop_at=asked.stop_at,
     )
 
@@ -337,14 +337,16 @@ def _next(asked: Listed, place: tuple[int, int] | None) -> str | None:
     return f"{PATH}?{urlencode({**given, 'cursor': f'{place[0]}-{place[1]}'})}"
 
 
-def _moment(path: str, text: str | None) -> str | None:
+def moment_at(path: str, text: str | None) -> str | None:
+    """Return a moment of a body as it is compared; Problem (400) if it is none."""
     try:
         return None if text is None else recorded_at(moment(text))
     except ValueError as error:
         raise invalid(path, str(error)) from None
 
 
-def _read(body: bytes, shape: type[T]) -> T:
+def read_body(body: bytes, shape: type[T]) -> T:
+    """Return what a body says; Problem (400) if it is not of this shape."""
     try:
         return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
