@@ -203,7 +203,7 @@ class World:
             Clock(),
             Share(Clock()),
             self.counts,
-            DeliveryShards(shard, REGISTRY["person"], logs.delivering, Clock(), self.counts, ["person"], 1),
+            DeliveryShards(shard, REGISTRY["person"], logs.delivering, Clock(), self.counts, ("person",), 1),
         )
         task = asyncio.create_task(publisher.run())
         try:

@@ -17,16 +17,14 @@ from aiokafka.errors import KafkaError
 from annals.agents.reading.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
-from annals.workers.api.kafka_audit import KafkaAudit
 from annals.workers.api.projection_routes import projection_routes
-from annals.workers.api.routes.dead_letters import DeadLetterRoutes
-from annals.workers.api.routes.parked import ParkedRoutes
+from annals.workers.api.routes.acks import AckRoutes
 from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.service import ApiService
+from annals.workers.api.set_aside import SetAside
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
-from annals.workers.dead_letters.service import DeadLetterService
 from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import (
     NotPermittedError,
@@ -56,7 +54,7 @@ from annals.workers.process import (
 )
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.projections.wiring import ProjectionWiring
-from annals.workers.publishing.parked import ParkedService
+from annals.workers.publishing.ack_sender import AckSender
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.publishing.wiring import Publishing
@@ -115,10 +113,14 @@ class Reader:
         self.members = GroupMembers()
         self.url: str | None = None
         self._api: ApiService | None = None
-        self._audit = KafkaAudit(self._options, self._names.audit)
         self._projections: ProjectionWiring | None = None
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._publishing: Publishing | None = None
+        self._acks = AckSender(
+        self._set_aside = SetAside(settings, self._options)
+            self._options, self._names, deciders(), lambda: self._publishing.subscriptions.all() if self._publishing
+            else {},
+        )
         self._publish_metrics = PublishMetrics(self.metrics.registry)
 
     # What rests on the shards is put together in these four.
@@ -138,10 +140,11 @@ class Reader:
         """End what `_start_api` began."""
         if self._api is not None:
             await self._api.stop()
-        await self._audit.stop()
+        await self._acks.stop()
+        await self._set_aside.stop()
 
     def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
-        """Return the routes of projections, questions, subscriptions, parked events and dead letters."""
+        """Return the routes of projections, questions and subscriptions."""
 
         def service() -> ProjectionService | None:
             return None if self._projections is None else self._projections.service(shards)
@@ -150,13 +153,11 @@ class Reader:
             return None if self._projections is None else self._projections.answers(shards)
 
         administration = SubscriptionService(self._settings, self._options, deciders())
-        letters = DeadLetterService(self._settings, self._options, deciders())
-        parked = ParkedService(self._settings, self._options, deciders())
         return (
             *projection_routes(shards, service, answers),
             *SubscriptionRoutes(administration).routes(),
-            *ParkedRoutes(parked, self._audit).routes(),
-            *DeadLetterRoutes(letters).routes(),
+            *AckRoutes(self._acks, shards).routes(),
+            *self._set_aside.routes(),
         )
 
     def _followers(self, kind: str) -> Sequence[Follower]:

@@ -6,6 +6,7 @@ import pytest
 
 from annals.schemas.cid import cid_text
 from annals.schemas.delivery import decode_row, discarded, encode_row, replayed
+from annals.schemas.subscription import Retry
 from annals.topics.names import publisher_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import connect
@@ -15,14 +16,11 @@ from annals.workers.publishing.delivery_rows import read_rows
 from chained import chain
 from publishing import World, eventually, shown
 
-QUICK = {"delivery": "acknowledged", "retry": {"max_attempts": 2, "first_delay_ms": 1, "max_delay_ms": 2}}
+RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
 
 
 def asked(**changed):
-    from annals.schemas.subscription import Retry
-
-    retry = {**QUICK["retry"], "ack_timeout_ms": 60_000, **changed.pop("retry", {})}
-    return {"delivery": "acknowledged", "retry": Retry(**retry), **changed}
+    return {"delivery": "acknowledged", "retry": RETRY, **changed}
 
 
 async def has(world, count, role="subscribers"):
@@ -38,7 +36,7 @@ async def answer(world, record, verdict="ack", **more):
 async def rows(world):
     where = ("deliveries.all", 0)
     client = await connect(world.options(), [where[0]])
-    return list((await read_rows(client, where)).values())
+    return list((await read_rows(client, where, is_settled=False)).values())
 
 
 async def nothing_is_left(world):
