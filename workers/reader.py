@@ -116,10 +116,12 @@ class Reader:
         self._projections: ProjectionWiring | None = None
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._publishing: Publishing | None = None
-        self._acks = AckSender(
         self._set_aside = SetAside(settings, self._options)
-            self._options, self._names, deciders(), lambda: self._publishing.subscriptions.all() if self._publishing
-            else {},
+        self._acks = AckSender(
+            self._options,
+            self._names,
+            deciders(),
+            lambda: self._publishing.subscriptions.all() if self._publishing else {},
         )
         self._publish_metrics = PublishMetrics(self.metrics.registry)
 
