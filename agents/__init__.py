@@ -11,6 +11,7 @@ A map, from the pure to the busy:
 - `annals.agents.writing`: the command handler and the shard, a partition's single writer: read these two first;
 - `annals.agents.reading`: followers of the journal, and what can be asked of them;
 - `annals.agents.publishing`: which events go to which subscriptions, and the publisher of a partition;
+- `annals.agents.dead_letters`: what is known of dead letters, and which are settled (pure);
 - `annals.agents.ports`: what these ask of the outside;
 - `annals.agents.testing`: the kit for those who write aggregates.
 """

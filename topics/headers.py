@@ -44,6 +44,16 @@ FROM_BLOCK: Final = frozenset(
     }
 )
 
+DEAD_LETTER_HEADERS: Final = (
+    "reason",
+    "message",
+    "source-topic",
+    "source-partition",
+    "source-offset",
+    "source-timestamp",
+)
+"""The last headers of a dead letter, in this order; before them are those that the command had."""
+
 LONGEST_MESSAGE_BYTES: Final = 500
 LONGEST_DECIMAL: Final = 19  # of a 64-bit offset
 KNOWN_TYPES: Final = 4096  # event types and versions of all kinds, many times over

@@ -109,6 +109,10 @@ class TopicNames:
         """Return the consumer group of an app id."""
         return f"{self.prefix}{app_id}"
 
+    def dead_letters_group(self, app_id: str) -> str:
+        """Return the group in whose name dead letters are settled; its offsets say nothing."""
+        return f"{self.group(app_id)}.dead-letters"
+
     def reading_group(self, app_id: str) -> str:
         """Return the consumer group of those who read the journals of an app id."""
         return f"{self.group(app_id)}.read"

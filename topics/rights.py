@@ -38,6 +38,7 @@ class Right(NamedTuple):
 
 WORKER, TOPICS_CREATE, TOPICS_CHECK = "annals worker", "annals topics create", "annals topics check"
 PUBLISHING, SUBSCRIPTIONS, SUBSCRIBER = "annals worker, role read: publishing", "annals subscriptions", "a subscriber"
+DEAD_LETTERS = "annals dead-letters, and its routes in a worker of role read"
 SEND, READERS = "annals send", "annals events, verify, schemas usage"
 MIGRATE = "annals schemas migrate"
 REPLAYS = "annals worker, role read: replays over HTTP"
@@ -75,6 +76,7 @@ def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Rig
             *(_topic(names.events(kind), READ) for kind in kinds),
             Right(Resource.TOPIC, f"{prefix}replays.", is_prefix=True, operations=(CREATE, WRITE, DESCRIBE)),
         ],
+        DEAD_LETTERS: list(_dead_letters(names, app_id, kinds)),
         MIGRATE: [
             right
             for kind in kinds
@@ -119,6 +121,16 @@ def _subscriptions(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iter
     created = (CREATE, DESCRIBE, DESCRIBE_CONFIGS)
     yield Right(Resource.TOPIC, f"{names.prefix}subscribers.", is_prefix=True, operations=created)
     yield from _kept(names, app_id)
+
+
+def _dead_letters(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
+    yield _topic(names.dead_letters, READ)
+    yield _topic(names.audit, READ, WRITE)
+    for kind in kinds:
+        yield _topic(names.commands(kind), WRITE)
+    settling = topic_transactional_id(names.dead_letters)
+    yield Right(Resource.TRANSACTIONAL_ID, settling, is_prefix=False, operations=(WRITE,))
+    yield Right(Resource.GROUP, names.dead_letters_group(app_id), is_prefix=False, operations=(READ,))
 
 
 def _kept(names: TopicNames, app_id: str) -> Iterator[Right]:

@@ -21,6 +21,7 @@ from annals.workers.api.projection_routes import projection_routes
 from annals.workers.api.routes.acks import AckRoutes
 from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.service import ApiService
+from annals.workers.api.set_aside import SetAside
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
@@ -119,6 +120,7 @@ class Reader:
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._jobs: JobWiring | None = None
         self._publishing: Publishing | None = None
+        self._set_aside = SetAside(settings, self._options)
         self._acks = AckSender(
             self._options,
             self._names,
@@ -145,6 +147,7 @@ class Reader:
         if self._api is not None:
             await self._api.stop()
         await self._acks.stop()
+        await self._set_aside.stop()
 
     def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
         """Return the routes of projections, questions, jobs and subscriptions."""
@@ -166,6 +169,7 @@ class Reader:
             *projection_routes(shards, service, answers, jobs, replays),
             *SubscriptionRoutes(administration).routes(),
             *AckRoutes(self._acks, shards).routes(),
+            *self._set_aside.routes(),
         )
 
     def _followers(self, kind: str) -> Sequence[Follower]:

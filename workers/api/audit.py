@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -17,6 +17,18 @@ class AuditEntry(Struct, frozen=True):
     at: str
     status: int | None
     code: str | None
+
+
+class Decision(AuditEntry, frozen=True):
+    """The record that somebody decides what becomes of parked events: written before it is done.
+
+    chosen: which events are meant, as it was asked for.
+    """
+
+    action: str
+    subscription: str
+    chosen: dict[str, Any]
+    reason: str | None
 
 
 class AuditLog(Protocol):

@@ -17,8 +17,10 @@ from annals.workers.api.routes.acks import AckRoutes
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routes.commands import CommandRoutes
 from annals.workers.api.routes.correlations import CorrelationRoutes
+from annals.workers.api.routes.dead_letters import DeadLetterRoutes
 from annals.workers.api.routes.events import EventRoutes
 from annals.workers.api.routes.listed import ListRoutes
+from annals.workers.api.routes.parked import ParkedRoutes
 from annals.workers.api.routes.schemas import schema_routes
 from annals.workers.api.routes.snapshots import SnapshotRoutes
 from annals.workers.api.routes.stats import StatsRoutes
@@ -117,7 +119,8 @@ def described_of_all() -> tuple[Route, ...]:
     nothing = cast("Any", None)
     projected = projection_routes(nothing, *[lambda: None] * 4)
     subscribed = (*SubscriptionRoutes(nothing).routes(), *AckRoutes(nothing, nothing).routes())
-    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed)
+    set_aside = (*ParkedRoutes(nothing, nothing).routes(), *DeadLetterRoutes(nothing).routes())
+    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed, *set_aside)
 
 
 def _peer_key(settings: Settings) -> bytes | None:

@@ -32,6 +32,8 @@ COMMANDS: Final[dict[str, str]] = {
     "replay": "annals.workers.cli.replay:replay",
     "subscriptions": "annals.workers.cli.subscriptions:subscriptions",
     "subscribe": "annals.workers.cli.subscribe:subscribe",
+    "parked": "annals.workers.cli.parked:parked",
+    "dead-letters": "annals.workers.cli.dead_letters:dead_letters",
     "demo": "annals.workers.cli.demo:demo",
     "simulate": "annals.workers.cli.simulate:simulate",
     "new": "annals.workers.cli.new:new",

@@ -1,0 +1,80 @@
+"""Which parked events somebody means, and how they are told (pure)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from annals.agents.publishing.delivering.records import moment_at
+from annals.schemas.delivery import PARKED
+from annals.schemas.values.moments import recorded_at
+
+if TYPE_CHECKING:
+    from annals.schemas.delivery import Row
+
+
+class Parked(NamedTuple):
+    """A parked event. offset: of its record in `parked.<name>`; None: that is not there any more."""
+
+    cid: str
+    kind: str
+    aggregate_id: str
+    version: int
+    type: str
+    reason: str | None
+    attempts: int
+    parked_at: str
+    partition: int
+    offset: int | None
+
+
+class Place(NamedTuple):
+    """Where a page begins. is_kept: number is an offset of `parked.<name>`; else it counts what that has no more."""
+
+    partition: int = 0
+    is_kept: int = 0
+    number: int = 0
+
+
+FIRST: Final = Place()
+
+
+class Choice(NamedTuple):
+    """Those that all of these hold of; None: whatever it is. since, until: of when it was parked."""
+
+    cids: frozenset[str] | None = None
+    kind: str | None = None
+    aggregate_id: str | None = None
+    type: str | None = None
+    reason: str | None = None
+    since: str | None = None
+    until: str | None = None
+
+    def has(self, row: Row) -> bool:
+        """Whether a row is parked, and meant."""
+        parked_at = recorded_at(moment_at(row.at))
+        return (
+            row.state == PARKED
+            and (self.cids is None or row.cid in self.cids)
+            and self.kind in {None, row.kind}
+            and self.aggregate_id in {None, row.aggregate_id}
+            and self.type in {None, row.type}
+            and self.reason in {None, row.reason}
+            and (self.since is None or parked_at >= self.since)
+            and (self.until is None or parked_at < self.until)
+        )
+
+
+def parked_of(row: Row, partition: int, offset: int | None) -> Parked:
+    """Return a parked row as it is told."""
+    return Parked(
+        row.cid,
+        row.kind,
+        row.aggregate_id,
+        row.version,
+        row.type,
+        row.reason,
+        row.attempt,
+        recorded_at(moment_at(row.at)),
+        partition,
+        offset,
+    )

@@ -1,0 +1,49 @@
+"""The record that some dead letters are settled: sent again or discarded, by whom and why."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta, Struct
+
+REPLAY: Final = "replay"
+DISCARD: Final = "discard"
+SETTLEMENT_KEY: Final = b"dead-letters"
+"""The key of settlements in the topic `audit`, whose other records have a request's id."""
+
+Action = Literal["replay", "discard"]
+Offset = Annotated[int, Meta(ge=0)]
+
+
+class Settlement(Struct, frozen=True):
+    """What one transaction settled. It begins with the members of every record of `audit`.
+
+    spans: of the partition, first and last offset; every dead letter in them is settled. count: how many that are.
+    """
+
+    request_id: str
+    principal: str
+    method: str
+    path: str
+    at: str
+    status: int | None
+    code: str | None
+    action: Action
+    partition: Offset
+    spans: list[tuple[Offset, Offset]]
+    count: Offset
+    reason: str | None = None
+
+
+_decode: Final = msgspec.json.Decoder(Settlement).decode
+
+
+def parse_settlement(key: bytes | None, value: bytes | None) -> Settlement | None:
+    """Return what a record of `audit` settles; None: nothing. ValueError if it should be a settlement and is none."""
+    if key != SETTLEMENT_KEY or value is None:
+        return None
+    found = _decode(value)
+    if any(last < first for first, last in found.spans):
+        raise ValueError("a span ends before it begins")
+    return found

@@ -1,0 +1,76 @@
+"""Options that say which of the records that were set aside are meant: dead letters and parked events."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from annals.workers.cli.arguments import KindType
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Command = Callable[..., Any]
+
+
+def takes_filters(what: str, when: str) -> Callable[[Command], Command]:
+    """Give a command the options of filters. what: is meant, in the plural; when: what --since and --until are of."""
+
+    def decorate(command: Command) -> Command:
+        for option in reversed(
+            (
+                click.option("--kind", type=KindType(), help=f"Only {what} of this kind of aggregates."),
+                click.option("--type", "type_name", help=f"Only {what} of this type."),
+                click.option("--aggregate", metavar="KIND/ID", help=f"Only {what} of this aggregate."),
+                click.option("--since", metavar="RFC3339", help=f"Only what was {when} at this moment or later."),
+                click.option("--until", metavar="RFC3339", help=f"Only what was {when} before this moment."),
+            )
+        ):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def takes_which(command: Command) -> Command:
+    """Give a command the options of one that decides: all, up to where, and who does it."""
+    for option in reversed(
+        (
+            click.option("--all", "is_all", is_flag=True, help="All that are open, or all that the filters pass."),
+            click.option("--stop-at", type=click.IntRange(0), metavar="OFFSET", help="Only those before this offset."),
+            click.option("--by", default=None, metavar="NAME", help="Who does it, for the audit; default: the login."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def filters(
+    *, kind: str | None, type_name: str | None, aggregate: str | None, since: str | None, until: str | None
+) -> dict[str, Any]:
+    """Return what the options of `takes_filters` say."""
+    aggregate_id = None
+    if aggregate is not None:
+        named, slash, aggregate_id = aggregate.partition("/")
+        if not slash or kind not in {None, named}:
+            raise click.UsageError("--aggregate is KIND/ID, of the --kind if that is given")
+        kind = named
+    return {
+        "kind": kind,
+        "type": type_name,
+        "aggregate_id": aggregate_id,
+        "since": _moment("--since", since),
+        "until": _moment("--until", until),
+    }
+
+
+def _moment(option: str, text: str | None) -> str | None:
+    from annals.schemas.values.moments import issued_at_problem, moment_of, recorded_at
+
+    if text is None:
+        return None
+    problem = issued_at_problem(text)
+    if problem is not None:
+        raise click.UsageError(f"{option} {text!r}: {problem}")
+    return recorded_at(moment_of(text))

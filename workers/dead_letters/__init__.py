@@ -1,0 +1,1 @@
+"""Dead letters on Kafka: listed, shown, sent again, discarded."""

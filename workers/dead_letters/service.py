@@ -1,0 +1,151 @@
+"""What the command line and the API ask of dead letters, straight on Kafka."""
+
+from __future__ import annotations
+
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from annals.agents.dead_letters.letter import describe
+from annals.agents.dead_letters.selection import Selection
+from annals.topics.names import TopicNames
+from annals.workers.clock import SystemClock, new_id
+from annals.workers.dead_letters.reading import read_letters, read_settled
+from annals.workers.dead_letters.settling import Asked, Settling
+from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.read.shown import record_json
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.agents.dead_letters.letter import DeadLetterRecord, Letter
+    from annals.agents.dead_letters.settled import Settled
+    from annals.schemas.settlement import Action, Settlement
+    from annals.workers.dead_letters.settling import Done
+    from annals.workers.settings import Settings
+
+    Place = tuple[int, int]  # partition and offset
+
+PAGE_READS_S: Final = 5.0  # after which a page is answered as it is: a filter may pass one of a million
+
+
+class Page(NamedTuple):
+    """Some dead letters. next: where the next page begins; None: there are no more. stop_at: behind all there were."""
+
+    letters: list[Letter]
+    next: Place | None
+    stop_at: int
+
+
+class Whole(NamedTuple):
+    """A dead letter with its bytes, and what settled it."""
+
+    letter: Letter
+    record: DeadLetterRecord
+    settlement: Settlement | None
+
+    def body(self) -> dict[str, Any]:
+        """Return it as JSON types: bytes that are no text are base64, and their member's name says so."""
+        settled = self.settlement
+        return {
+            **self.letter._asdict(),
+            **record_json(self.record.key, self.record.value, self.record.headers),
+            "settled": None
+            if settled is None
+            else {"action": settled.action, "by": settled.principal, "at": settled.at, "reason": settled.reason},
+        }
+
+
+class DeadLetterService:
+    """Lists, shows and settles dead letters."""
+
+    def __init__(self, settings: Settings, options: Mapping[str, Any], kinds: Iterable[str]) -> None:
+        """Take the settings, aiokafka client options and the kinds of aggregates."""
+        self._options = options
+        self._app_id = settings.app_id
+        self._names = TopicNames(settings.topic_prefix)
+        self._kinds = {self._names.commands(kind): kind for kind in kinds}
+
+    async def page(self, selection: Selection, begin: Place, limit: int) -> Page:
+        """Return the open ones from a place on; fewer than `limit` where much had to be read for them.
+
+        Raises:
+            MissingTopicError: a topic is missing.
+            JournalError, KafkaError: Kafka does not give what it has.
+        """
+        clock = SystemClock()
+        deadline = clock.monotonic() + PAGE_READS_S
+        found: list[Letter] = []
+        async with self._connected() as (client, settled), aclosing(self._read(client, selection, begin)) as records:
+            stop_at = max(end for _, end in (await self._bounds(client)).values())
+            async for record in records:
+                place = (record.partition, record.offset)
+                if len(found) == limit or clock.monotonic() > deadline:
+                    return Page(found, place, stop_at)
+                letter = describe(record, self._kinds)
+                if settled.of(*place) is None and selection.has(letter):
+                    found.append(letter)
+        return Page(found, None, stop_at)
+
+    async def get(self, partition: int, offset: int) -> Whole | None:
+        """Return one, open or settled; None: there is none."""
+        only = Selection(offsets=frozenset({offset}), partition=partition)
+        async with self._connected() as (client, settled), aclosing(self._read(client, only, (0, 0))) as records:
+            async for record in records:
+                return Whole(describe(record, self._kinds), record, settled.of(partition, offset))
+        return None
+
+    async def export(self, selection: Selection) -> AsyncGenerator[Whole, None]:
+        """Yield the open ones with their bytes."""
+        async with self._connected() as (client, settled), aclosing(self._read(client, selection, (0, 0))) as records:
+            async for record in records:
+                letter = describe(record, self._kinds)
+                if settled.of(record.partition, record.offset) is None and selection.has(letter):
+                    yield Whole(letter, record, None)
+
+    async def settle(
+        self,
+        action: Action,
+        selection: Selection,
+        principal: str,
+        path: str,
+        *,
+        reason: str | None = None,
+        request_id: str | None = None,
+    ) -> Done:
+        """Send again or discard what is open of a selection.
+
+        Raises: see `Settling.run`.
+        """
+        # An id of its own: a caller may give two requests the same, and counts would be those of both.
+        asked = Asked(action, selection, principal, f"{request_id or 'cli'}:{new_id()}", path, reason)
+        return await Settling(self._options, self._names, self._app_id, self._kinds).run(asked)
+
+    async def _read(
+        self, client: AIOKafkaClient, selection: Selection, begin: Place
+    ) -> AsyncGenerator[DeadLetterRecord, None]:
+        for partition, (first, last) in (await self._bounds(client)).items():
+            start, end = selection.bounds(partition, first, last)
+            if partition < begin[0]:
+                continue
+            if partition == begin[0]:
+                start = max(start, begin[1])
+            async with aclosing(read_letters(client, (self._names.dead_letters, partition), start, end)) as letters:
+                async for letter in letters:
+                    yield letter
+
+    async def _bounds(self, client: AIOKafkaClient) -> dict[int, Place]:
+        topic = self._names.dead_letters
+        wheres = [(topic, partition) for partition in range(partitions_of(client, topic))]
+        return {partition: found for (_, partition), found in sorted((await bounds(client, wheres)).items())}
+
+    @asynccontextmanager
+    async def _connected(self) -> AsyncIterator[tuple[AIOKafkaClient, Settled]]:
+        client = await connect(self._options, [])
+        try:
+            partitions_of(client, self._names.audit)
+            yield client, await read_settled(client, self._names.audit)
+        finally:
+            await client.close()

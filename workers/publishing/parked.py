@@ -1,0 +1,272 @@
+"""What is parked of a subscription, and what an administrator has become of it.
+
+The rows in `deliveries.<name>` say what is parked; `parked.<name>` has it as it was delivered last, in the order of
+parking, for as long as that topic keeps it. Whoever replays or discards takes the delivery shard's own transactional
+id, reads the rows again behind the fence and writes what is still parked as waiting, or as discarded. The shard is
+fenced by that, opens again, and goes on with the rows that it finds: so each decision is made once, by however many
+administrators and through whatever kills.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from aiokafka.errors import KafkaError
+
+from annals.agents.backoff import Backoff
+from annals.agents.ports import FencedError, UncertainError, UnreachableError
+from annals.agents.publishing.administration import Refused, kinds_of
+from annals.agents.publishing.delivering.choosing import FIRST, Place, parked_of
+from annals.agents.publishing.delivering.ports import DeliveryWrites
+from annals.agents.publishing.delivering.records import moment_at
+from annals.agents.publishing.ports import TargetError
+from annals.schemas.delivery import PARKED, discarded, replayed, row_key
+from annals.schemas.values.moments import recorded_at
+from annals.topics.headers import decimal_header
+from annals.topics.names import TopicNames
+from annals.workers.clock import SystemClock
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.ranges import bounds
+from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
+from annals.workers.publishing.delivery_rows import read_rows
+from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.publishing.subscriptions_topic import read_all
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.delivering.choosing import Choice, Parked
+    from annals.agents.publishing.ports import Kept
+    from annals.schemas.delivery import Row
+    from annals.workers.publishing.delivery_log import KafkaDeliveryLog
+    from annals.workers.settings import Settings
+
+    Decide = Callable[[Row, int], Row | None]
+    Attempt = tuple[str, int]  # CID and attempt: an event is parked once by each
+
+ROWS: Final = 1_000  # of one transaction
+ATTEMPTS: Final = 20
+FIRST_RETRY_S: Final = 0.05
+LAST_RETRY_S: Final = 2.0
+
+
+class Found(NamedTuple):
+    """A parked event, its place, and its record as it was delivered last, if that is still there."""
+
+    place: Place
+    parked: Parked
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: bytes | None = None
+
+
+class ParkedService:
+    """Lists what is parked, replays and discards it."""
+
+    def __init__(self, settings: Settings, options: Mapping[str, Any], deciders: Mapping[str, Decider[Any]]) -> None:
+        """Take the settings, aiokafka client options and the kinds that there are."""
+        self._settings = settings
+        self._options = options
+        self._deciders = deciders
+        self._names = TopicNames(settings.topic_prefix)
+
+    async def page(self, name: str, choice: Choice, begin: Place, limit: int) -> tuple[list[Parked], Place | None]:
+        """Return some parked events from a place on, and where the next page begins; None: there are no more.
+
+        Raises:
+            Refused: there is no such subscription (404).
+            JournalError, KafkaError: Kafka does not give what it has.
+        """
+        found: list[Parked] = []
+        async with aclosing(self.all(name, choice, begin)) as all_parked:
+            async for each in all_parked:
+                if len(found) == limit:
+                    return found, each.place
+                found.append(each.parked)
+        return found, None
+
+    async def all(self, name: str, choice: Choice, begin: Place = FIRST) -> AsyncGenerator[Found, None]:
+        """Yield parked events, those of a partition in the order in which they were parked."""
+        async with self._subscription(name) as (client, kept):
+            for partition in _partitions(client, self._names.deliveries(name)):
+                if partition < begin.partition:
+                    continue
+                start = begin if partition == begin.partition else Place(partition)
+                rows = await self._rows(client, name, partition, kept)
+                wanted = {_attempt_of(row): row for row in rows if choice.has(row)}
+                async with aclosing(self._of_partition(client, name, wanted, start)) as found:
+                    async for each in found:
+                        yield each
+
+    async def replay(self, name: str, choice: Choice, stop_at: int | None, by: str) -> int:
+        """Have what is parked delivered again; return how many events.
+
+        stop_at: only those whose record in `parked.<name>` is before this offset.
+
+        Raises:
+            Refused: there is no such subscription (404).
+            JournalError, KafkaError: it cannot be done now; what was done by then stays so.
+        """
+        return await self._decide(name, choice, stop_at, lambda row, now: replayed(row, now, by))
+
+    async def discard(self, name: str, choice: Choice, stop_at: int | None, by: str, reason: str) -> int:
+        """Give up what is parked, and let the next events of the aggregates go; see `replay`."""
+        return await self._decide(name, choice, stop_at, lambda row, now: discarded(row, now, by, reason))
+
+    async def _decide(self, name: str, choice: Choice, stop_at: int | None, decide: Decide) -> int:
+        async with self._subscription(name) as (client, kept):
+            kinds = kinds_of(kept.record.definition, self._deciders)
+            done = 0
+            for partition in _partitions(client, self._names.deliveries(name)):
+                later = await self._parked_from(client, name, partition, stop_at)
+                rows = await self._rows(client, name, partition, kept)
+                wanted = [row for row in rows if choice.has(row) and _attempt_of(row) not in later]
+                for kind in kinds:
+                    of_kind = {_attempt_of(row) for row in wanted if row.kind == kind}
+                    if of_kind:
+                        writer = self._writer(name, kind, partition)
+                        done += await _decide_in(writer, of_kind, decide)
+            return done
+
+    def _writer(self, name: str, kind: str, partition: int) -> KafkaDeliveryLog:
+        """Return a writer of the rows of one journal partition, by its delivery shard's transactional id."""
+        options, app_id, codec = self._options, self._settings.app_id, self._settings.compression
+        return KafkaDeliveryLogs(options, self._names, app_id, kind, partition, partition + 1, codec).delivering(name)
+
+    async def _of_partition(
+        self, client: AIOKafkaClient, name: str, wanted: Mapping[Attempt, Row], begin: Place
+    ) -> AsyncGenerator[Found, None]:
+        """Yield the wanted rows of a partition: first those whose records are there no more, then by their records."""
+        where = (self._names.parked(name), begin.partition)
+        if not begin.is_kept:
+            for number, row in enumerate(await self._expired(client, where, wanted)):
+                if number >= begin.number:
+                    place = Place(begin.partition, 0, number)
+                    yield Found(place, parked_of(row, begin.partition, None))
+        start = begin.number if begin.is_kept else -1
+        async for offset, key, value, section in records_until(client, where, start, await settled_end(client, where)):
+            parked = wanted.get(_attempt(section))
+            if parked is not None:
+                place = Place(begin.partition, 1, offset)
+                yield Found(place, parked_of(parked, begin.partition, offset), key, value, section)
+
+    async def _expired(
+        self, client: AIOKafkaClient, where: tuple[str, int], wanted: Mapping[Attempt, Row]
+    ) -> list[Row]:
+        """Return the rows that were parked before the first record that is still there."""
+        first, end = (await bounds(client, [where]))[where]
+        oldest = "9999"
+        async with aclosing(records_until(client, where, first, end)) as records:  # type: ignore[type-var]
+            async for *_, section in records:
+                oldest = _header(section, "parked-at") or ""
+                break
+        expired = [row for row in wanted.values() if recorded_at(moment_at(row.at)) < oldest]
+        return sorted(expired, key=lambda row: (row.at, row.cid))
+
+    async def _parked_from(
+        self, client: AIOKafkaClient, name: str, partition: int, stop_at: int | None
+    ) -> Collection[Attempt]:
+        if stop_at is None:
+            return ()
+        where = (self._names.parked(name), partition)
+        end = await settled_end(client, where)
+        if stop_at >= end:
+            return ()
+        return {_attempt(section) async for *_, section in records_until(client, where, stop_at, end)}
+
+    async def _rows(self, client: AIOKafkaClient, name: str, partition: int, kept: Kept) -> list[Row]:
+        rows = await read_rows(client, (self._names.deliveries(name), partition), is_settled=False)
+        return [row for row in rows.values() if row.incarnation == kept.record.incarnation]
+
+    @asynccontextmanager
+    async def _subscription(self, name: str) -> AsyncIterator[tuple[AIOKafkaClient, Kept]]:
+        client = await connect(self._options, [])
+        try:
+            where = (self._names.subscriptions, 0)
+            kept = (await read_all(client, where, -1, await settled_end(client, where))).get(name)
+            if kept is None or kept.record.is_deleted:
+                raise Refused(404, "not_found", f"there is no subscription {name!r}")
+            yield client, kept
+        except (KafkaError, UnreachableError) as error:
+            raise Refused(503, "not_ready", f"{type(error).__name__}: {error}") from error
+        finally:
+            await client.close()
+
+
+async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Decide) -> int:
+    """Decide about rows of one journal partition, as its only writer; return how many were decided here."""
+    backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+    count = len(wanted)
+    others: set[Attempt] = set()  # decided by somebody else
+    try:
+        for _ in range(ATTEMPTS):
+            under_way: set[Attempt] = set()
+            try:
+                await writer.fence()
+                rows = [row for row in await writer.rows() if _is_open(row, wanted)]
+                others |= wanted - set(map(_attempt_of, rows))
+                wanted -= others
+                for some in _chunks(rows):
+                    under_way = set(map(_attempt_of, some))
+                    await _write(writer, some, decide)
+                    wanted -= under_way
+            except FencedError:
+                await backoff.wait()
+            except UncertainError:
+                await writer.fence()  # then it is known which of these are decided: by that transaction, nobody else
+                wanted -= under_way - {_attempt_of(row) for row in await writer.rows() if row.state == PARKED}
+            if not wanted:
+                return count - len(others)
+        raise UnreachableError("others write the rows of this subscription all the time")
+    except TargetError as error:
+        raise UnreachableError(str(error)) from error
+    finally:
+        await writer.close()
+
+
+async def _write(writer: KafkaDeliveryLog, rows: list[Row], decide: Decide) -> None:
+    progress = await writer.own_progress()
+    if progress is None:
+        raise UnreachableError("the progress of the subscription is not there, and its rows are")
+    now = int(SystemClock().now().timestamp() * 1000)
+    await writer.deliver(DeliveryWrites({row_key(row): decide(row, now) for row in rows}, progress))
+
+
+def _partitions(client: AIOKafkaClient, topic: str) -> list[int]:
+    """Return the partitions of a topic; none where it is not there: a stream parks nothing."""
+    return sorted(client.cluster.partitions_for_topic(topic) or ())
+
+
+def _is_open(row: Row, wanted: Collection[Attempt]) -> bool:
+    return row.state == PARKED and _attempt_of(row) in wanted
+
+
+def _attempt_of(row: Row) -> Attempt:
+    return (row.cid, row.attempt)
+
+
+def _chunks(rows: list[Row]) -> Iterator[list[Row]]:
+    for begin in range(0, len(rows), ROWS):
+        yield rows[begin : begin + ROWS]
+
+
+def _attempt(section: bytes) -> Attempt:
+    """Return which event a record of `parked.<name>` is, and by which attempt; nothing that there is if it is none."""
+    try:
+        headers = headers_of(section)
+    except (ValueError, IndexError):
+        return ("", 0)
+    return ((dict(headers).get("ce_id") or b"").decode(errors="replace"), decimal_header(headers, "attempts") or 0)
+
+
+def _header(section: bytes, name: str) -> str | None:
+    try:
+        value = dict(headers_of(section)).get(name)
+    except (ValueError, IndexError):
+        return None
+    return None if value is None else value.decode(errors="replace")
