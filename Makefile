@@ -47,7 +47,7 @@ test: setup ## Run every test against a real broker, with branch coverage of at 
 	$(BIN)/coverage report
 
 test-examples: setup ## Run the examples in Python, JavaScript and Java against a real broker, with the test vectors
-	$(BIN)/pytest tests/functional/test_examples.py tests/functional/test_other_languages.py
+	$(BIN)/pytest tests/functional/test_examples.py tests/functional/test_other_languages.py tests/functional/test_subscriber_examples.py
 
 check: setup ## Format, lint, types, imports, current docs, unit and property tests, some histories
 	$(BIN)/ruff format --check .

@@ -4,7 +4,8 @@
 
 PLAN is JSON: {"kinds": […], "faults": [{"point": …, "action": …, "nth": 1}], "without": […], "session_ms": …,
 "fenced_patience_s": …, "store_breaks_at": …, "markers_s": …,
-"event_batch_bytes": …}. A fault
+"event_batch_bytes": …, "reads": true}. `reads` has the child process that reads
+started with the same kinds and sessions. A fault
 strikes when the point is passed for the nth time, in any shard: `kill` is SIGKILL, `stop` is SIGSTOP (until somebody
 sends SIGCONT), both to itself, so that the point is exact.
 """
@@ -15,6 +16,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 POINTS = ("before send", "between send and commit", "between commit and fold", "inside the fold", "after the fold")
@@ -153,6 +155,11 @@ def main() -> None:
     if session_ms := plan.get("session_ms"):
         transport.SESSION_TIMEOUT_MS = session_ms
         transport.HEARTBEAT_INTERVAL_MS = session_ms // 4
+    if plan.get("reads"):
+        from annals.workers import reader_process
+
+        child = str(Path(__file__).with_name("chaos_reader.py"))
+        reader_process.PROGRAM = ("-P", child, json.dumps({"kinds": kinds, "session_ms": session_ms}))
     if patience_s := plan.get("fenced_patience_s"):
         from annals.agents.writing import shard
 

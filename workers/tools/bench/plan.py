@@ -18,6 +18,7 @@ PARTS: Final = (
     "sizes",
     "scaling",
     "pause",
+    "subscribe",
     "domain",
     "size",
 )
@@ -48,6 +49,8 @@ class Plan:
     codecs: tuple[str, ...] = ("none", "lz4", "zstd")
     scaling_commands: int = 200_000
     workers: tuple[int, ...] = (1, 2, 4)
+    subscriber_topics: int = 10
+    idle_subscriptions: int = 100
     domain_rounds: int = 2_000
     seen_commands: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     """What a partition has seen, by which the cost of one more is measured."""
@@ -74,6 +77,8 @@ QUICK: Final = Plan(
     codecs=("none", "zstd"),
     scaling_commands=1_000,
     workers=(1, 2),
+    subscriber_topics=2,
+    idle_subscriptions=2,
     domain_rounds=5,
     seen_commands=(500, 2_000),
     seen_aggregates=(500, 2_000),

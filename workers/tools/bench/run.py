@@ -18,6 +18,7 @@ from annals.workers.tools.bench.parts.memory import measure_memory, measure_size
 from annals.workers.tools.bench.parts.restore import measure_restore
 from annals.workers.tools.bench.parts.scaling import measure_pause, measure_scaling
 from annals.workers.tools.bench.parts.size import measure_size
+from annals.workers.tools.bench.parts.subscribe import measure_subscribe
 from annals.workers.tools.bench.parts.takeover import measure_takeover
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
     "sizes": measure_sizes,
     "scaling": measure_scaling,
     "pause": measure_pause,
+    "subscribe": measure_subscribe,
     "domain": measure_domain,
     "size": measure_size,
 }

@@ -1,0 +1,195 @@
+"""What publishing to subscribers costs: behind a journal, live, beside idle subscriptions, and while one catches up."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.registry import deciders
+from annals.workers.settings import client_options
+from annals.workers.tools.bench.figures import Figure, Part, Runs, quantile
+from annals.workers.tools.bench.ground import KIND
+from annals.workers.tools.bench.load import Pacer, aggregate_ids, histories, preload
+from annals.workers.tools.bench.parts.drain import MICRO, drain
+from annals.workers.tools.bench.parts.latency import MS, SEEN_S
+from annals.workers.tools.bench.programs import BenchError, worker
+from annals.workers.tools.bench.watching import STILL_S, arrivals, event_command, tailing
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from annals.workers.tools.bench.ground import Ground, Site
+    from annals.workers.tools.bench.plan import Plan
+    from annals.workers.tools.bench.programs import Worker
+
+LOOK_S: Final = 0.05
+PUBLISHED: Final = "annals_published_total"
+READS: Final = ("--roles", "read", "--api-port", "0")
+FEW: Final = "00"  # how the ids of one in a hundred aggregates end
+LIVE, FILTERED, LATE = "all", "filtered", "late"
+ONE_PER_S, TEN_PER_S, FILTERED_PER_S = 30_000.0, 12_000.0, 50_000.0
+ADDED_MS: Final = (15.0, 40.0)  # p50 and p99
+IDLE_TIMES, SLOWED_TIMES = 1.1, 1.5
+
+METHOD: Final = """\
+A worker of the role `read` alone, one process that folds states and indexes and publishes, finds {events:,} events of
+{aggregates:,} aggregates in 4 partitions of `person` that subscriptions were put for before there were any. events/s:
+between the broker's first stamp and its last in the subscribers' topics; of ten, each gets every event. CPU: of the
+whole process, by event of the journal. Idle: beside one subscription that wants everything there are {idle} of a type
+that no event has. Added: at {rate}/s for {seconds:g} s behind {warm_up:g} s of warm-up, from an event readable in the
+journal until it is readable in the subscriber's topic, by one `read_committed` process; the deciding worker runs beside
+it. Filtered: one that wants one aggregate in a hundred is put on {backlog:,} events that the process has read already;
+from the request to its last event. Slowed: p99 of what is added while one from the beginning catches up with them.
+"""
+
+
+class Published(NamedTuple):
+    """What a process needed for a journal."""
+
+    per_second: float
+    cpu_us: float
+
+
+async def measure_subscribe(ground: Ground, plan: Plan) -> Part:
+    """Measure it, as many times as planned."""
+    runs = Runs()
+    nobody = {"kinds": [KIND], "types": ["PersonArchived"]}
+    idle: dict[str, dict[str, Any]] = {f"idle-{number}": nobody for number in range(plan.idle_subscriptions)}
+    for number in range(plan.runs):
+        ground.say(f"subscribe, run {number + 1} of {plan.runs}: one topic")
+        one = await _behind(ground, plan, [LIVE], {})
+        ground.say(f"subscribe, run {number + 1} of {plan.runs}: {plan.subscriber_topics} topics")
+        many = [f"{LIVE}-{each}" for each in range(plan.subscriber_topics)]
+        ten = await _behind(ground, plan, many, {})
+        ground.say(f"subscribe, run {number + 1} of {plan.runs}: {len(idle)} idle subscriptions")
+        beside = await _behind(ground, plan, [LIVE], idle)
+        ground.say(f"subscribe, run {number + 1} of {plan.runs}: live, and catching up")
+        runs.add(**await _live(ground, plan))
+        runs.add(one=one.per_second, one_cpu=one.cpu_us, ten=ten.per_second, ten_cpu=ten.cpu_us)
+        runs.add(idle=beside.per_second, idle_times=beside.cpu_us / one.cpu_us)
+    sizes = {"events": plan.drain_commands, "aggregates": plan.drain_aggregates, "backlog": plan.backlog_commands}
+    pace = {"rate": min(plan.rates), "seconds": plan.latency_s, "warm_up": plan.warm_up_s}
+    return Part(
+        name="subscribe",
+        title="Publishing to subscribers",
+        method=METHOD.format(**sizes, **pace, idle=plan.idle_subscriptions),
+        figures=_figures(runs.values, min(plan.rates)),
+    )
+
+
+def _figures(values: dict[str, list[float]], rate: int) -> list[Figure]:
+    p50, p99 = ADDED_MS
+    return [
+        Figure(name="one topic, events per second", unit="/s", values=values["one"], least=ONE_PER_S),
+        Figure(name="one topic, CPU per event", unit="µs", values=values["one_cpu"]),
+        Figure(name="ten topics, events per second", unit="/s", values=values["ten"], least=TEN_PER_S),
+        Figure(name="ten topics, CPU per event", unit="µs", values=values["ten_cpu"]),
+        Figure(name="beside idle ones, events per second", unit="/s", values=values["idle"]),
+        Figure(name="beside idle ones, times the CPU", unit="", values=values["idle_times"], most=IDLE_TIMES),
+        Figure(name=f"added at {rate}/s, p50", unit="ms", values=values["p50"], most=p50),
+        Figure(name=f"added at {rate}/s, p99", unit="ms", values=values["p99"], most=p99),
+        Figure(name="filtered, events per second", unit="/s", values=values["filtered"], least=FILTERED_PER_S),
+        Figure(name="slowed by a catch-up, p99", unit="ms", values=values["slowed"]),
+        Figure(name="slowed, times", unit="", values=values["slowed_times"], most=SLOWED_TIMES),
+    ]
+
+
+async def _behind(ground: Ground, plan: Plan, names: Sequence[str], idle: dict[str, dict[str, Any]]) -> Published:
+    """Publish a journal that is there, to subscriptions that want all of it, beside idle ones."""
+    events, wants_all = plan.drain_commands, {"kinds": [KIND]}
+    async with ground.site() as site:
+        for name, wish in {**dict.fromkeys(names, wants_all), **idle}.items():
+            await _put(site, name, wish)
+        async with _reading(site) as process:  # they are live, and what comes is not caught up with
+            await _until_live(site, names)
+            process.require_running()
+        await drain(site, await preload(site, histories(aggregate_ids(plan.drain_aggregates), events)))
+        async with _reading(site) as process:
+            before = process.usage()
+            await _until_published(process, names, events)
+            cpu_s = process.usage().cpu_s - before.cpu_s
+        seen = [await arrivals(site, site.names.subscribers(name)) for name in names]
+    if any(each.total != events for each in seen):
+        raise BenchError(f"of {events} events subscribers got {[each.total for each in seen]}")
+    took_ms = max(each.last_ms for each in seen) - min(each.first_ms for each in seen)
+    return Published(1_000 * events / max(1, took_ms), MICRO * cpu_s / events)
+
+
+async def _live(ground: Ground, plan: Plan) -> dict[str, float]:
+    """Measure what publishing adds at an even pace, a filtered catch-up, and what a whole one does to what is live."""
+    ids = aggregate_ids(plan.drain_aggregates)
+    async with ground.site() as site:
+        await drain(site, await preload(site, histories(ids, plan.backlog_commands)))
+        await _put(site, LIVE, {"kinds": [KIND], "start": "now"})
+        async with _reading(site) as process, worker(site) as deciding:
+            await deciding.until_ready()
+            await _until_live(site, [LIVE])
+            added = await _added(site, ids, plan)
+            few = sum(each.endswith(FEW) for each in ids)
+            wanted = plan.backlog_commands * few // len(ids)  # renamed in turns: as many of each
+            began = perf_counter()
+            await _put(site, FILTERED, {"kinds": [KIND], "filters": [{"suffix": {"subject": FEW}}]})
+            await _until_published(process, [FILTERED], wanted)
+            filtered = plan.backlog_commands / (perf_counter() - began)
+            await _put(site, LATE, {"kinds": [KIND]})
+            slowed = await _added(site, ids, plan)
+    p99 = quantile(added, 0.99)
+    found = {"p50": quantile(added, 0.50), "p99": p99, "filtered": filtered}
+    return {**found, "slowed": quantile(slowed, 0.99), "slowed_times": quantile(slowed, 0.99) / p99}
+
+
+async def _added(site: Site, ids: list[str], plan: Plan) -> list[float]:
+    """Return by how many ms events were later in the subscriber's topic than in the journal."""
+    journal, topic = site.names.events(KIND), site.names.subscribers(LIVE)
+    async with tailing(site, journal, event_command) as first, tailing(site, topic, event_command) as second:
+        for seconds in (plan.warm_up_s, plan.latency_s):
+            pacer = Pacer(site, min(plan.rates))
+            await pacer.run(ids, seconds)
+            await first.until_seen(pacer.sent_at, SEEN_S)
+            await second.until_seen(pacer.sent_at, SEEN_S)
+    return [MS * max(0.0, second.seen_at[each][1] - first.seen_at[each][1]) for each in pacer.sent_at]
+
+
+async def _put(site: Site, name: str, wish: dict[str, Any]) -> None:
+    await _service(site).put(name, wish)
+
+
+def _service(site: Site) -> SubscriptionService:
+    return SubscriptionService(site.settings, client_options(site.settings), deciders())
+
+
+@asynccontextmanager
+async def _reading(site: Site) -> AsyncIterator[Worker]:
+    """Run a worker that reads and publishes, from when it is ready."""
+    async with worker(site, *READS, data="reading") as process:
+        await process.until_ready()
+        yield process
+
+
+async def _until_live(site: Site, names: Sequence[str]) -> None:
+    """Wait until nothing is left to publish."""
+    service = _service(site)
+    deadline = perf_counter() + STILL_S
+    while [each for name in names if (each := (await service.get(name)).body["lag"]["events"])]:
+        if perf_counter() > deadline:
+            raise BenchError(f"{', '.join(names)} are not live within {STILL_S:.0f} s")
+        await asyncio.sleep(LOOK_S)
+
+
+async def _until_published(process: Worker, names: Sequence[str], events: int) -> None:
+    """Wait until so many events were published for each."""
+    before, moved_at = -1.0, perf_counter()
+    while True:
+        process.require_running()
+        samples = await process.metrics()
+        counts = [samples.total(PUBLISHED, subscription=name) for name in names]
+        if min(counts) >= events:
+            return
+        if sum(counts) > before:
+            before, moved_at = sum(counts), perf_counter()
+        if perf_counter() - moved_at > STILL_S:
+            raise BenchError(f"no progress for {STILL_S:.0f} s: {counts} of {events} published")
+        await asyncio.sleep(LOOK_S)
