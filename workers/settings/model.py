@@ -180,11 +180,9 @@ class Settings:
             values.text, "where commands that ask the API find one; any worker answers for all", group="asking"
         ),
     )
-    api_token_file: Path | None = field(
+    api_token: Secret | None = field(
         default=None,
-        metadata=meta(
-            values.optional(values.readable_file), "file that holds the bearer token of those commands", group="asking"
-        ),
+        metadata=meta(values.optional(values.secret), "the bearer token that they have", group="asking"),
     )
     api_timeout_s: int = field(
         default=30,
