@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from annals.agents.reading.found import ShardNumbers
 from annals.agents.reading.gathering.gather import why_behind
 from annals.agents.reading.kept_snapshots import KeptSnapshots
+from annals.agents.reading.layout import read_counts
 from annals.agents.reading.pace import Pace
 from annals.agents.reading.ports import VersionMissingError
 from annals.agents.reading.projecting import follower_name
@@ -158,7 +159,7 @@ class Answers(ABC):
     async def numbers(self) -> ShardNumbers:
         """Return what the partition has."""
         pace = self._pace.measure(self._clock.monotonic())
-        return ShardNumbers(*await self._ask(of_aggregates.numbers), *pace)
+        return ShardNumbers(*await self._ask(read_counts), *pace)
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int

@@ -182,7 +182,7 @@ class ReadingShard(Protocol):
     async def history(
         self, aggregate_id: str, *, first: int, last: int | None, descending: bool, limit: int | None
     ) -> list[FoundEvent]:
-        """Return an aggregate's events from one version to another, both inclusive."""
+        """Return an aggregate's events from one version to another, both inclusive; large ones fewer than the limit."""
 
     async def find(self, wanted: EventFilter, *, start: int | None, descending: bool, limit: int) -> EventPage:
         """Return events by type, correlation and so on. start: an offset (None: the first, descending: the last)."""

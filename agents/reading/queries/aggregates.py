@@ -85,15 +85,6 @@ def newest(
     return _found(view, place, found, folded), folded
 
 
-def numbers(view: ReadView) -> tuple[int, int, int]:
-    """Return how many events and aggregates there are, and the bytes of the events' blocks."""
-    events = count = size = 0
-    for _, value in view.range(AGGREGATES, after(AGGREGATES)):
-        row = decode_aggregate(value)
-        events, count, size = events + row.version, count + 1, size + row.block_bytes
-    return events, count, size
-
-
 def _after(states: States, place: Place, folded: Any, found: FoundEvent) -> Any:
     try:
         return states.after(folded, found.event)
