@@ -136,6 +136,8 @@ def _changed(message: object, at: str, row: Policy) -> Policy:
 
 def _ended(suspended: list[Suspension], at: str) -> list[Suspension]:
     """Return suspensions, the last one ended; one that was over at once was none."""
+    if not suspended:
+        return suspended
     *before, last = suspended
     return before if last.since == at else [*before, replace(last, until=at)]
 

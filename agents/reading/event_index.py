@@ -52,6 +52,8 @@ class EventIndex:
 
     def fold(self, events: Sequence[Counted[Any]], blocks: Sequence[bytes], rows: Overlay) -> None:
         """Add events and their blocks to all indexes. `last` of an aggregate's first event is its row before them."""
+        if not events:
+            return
         changes = rows.changes
         ends: dict[bytes, AggregateRow] = {}
         times: dict[int, tuple[str, str]] = {}

@@ -106,6 +106,8 @@ def plain(records: list[JournalRecord]) -> tuple[dict[bytes, bytes], list[Counte
         rows[block] = (min(known[:27], at) + max(known[27:], at)).encode()
         own = [each for each in counted if each.key == found.key]
         size = sum(len(rows[b"e" + text(each.key) + big(each.event["version"])]) - 44 for each in own)
+        sizes = sum(len(value) - 44 for key, value in rows.items() if key[:1] == b"e")
+        rows[b"q"] = big(len(counted)) + big(len({each.key for each in counted})) + big(sizes)
         times = own[0].event["recorded_at"] + at
         rows[b"a" + found.key] = big(event["version"]) + offset + big(size) + found.cid + times.encode()
         if event["data"] == {"name": 5}:
