@@ -127,6 +127,9 @@ class ReadingTelemetry(Protocol):
     def damaged(self) -> None:
         """Count a store that was damaged."""
 
+    def snapshot_left_out(self) -> None:
+        """Count a snapshot that was due and is too large."""
+
     def chain_broken(self) -> None:
         """Count that something read was not what the journal had."""
 

@@ -20,6 +20,7 @@ from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.queries import events as queries
 from annals.agents.reading.queries.aggregates import state
 from annals.agents.reading.queries.find import find
+from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.states import States
 from annals.schemas.chain import seal
 from annals.schemas.cid import cid_of
@@ -282,7 +283,7 @@ def test_histories_and_states_are_those_of_a_plain_fold(events: list[Sealed]) ->
     store = MemoryReadingStore()
     read(store, records, [])
     states = States(PERSON)
-    kept = KeptSnapshots(states.parts, states.version)
+    kept = KeptSnapshots("person", states.parts, states.version, RecentStates(0))
     counted = plain(records)[1]
     for key in {each.key for each in counted}:
         own = [each for each in counted if each.key == key]

@@ -10,7 +10,7 @@ import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON, IdType, KindType
-from annals.workers.cli.asking import PAGE, asks_api, connected, found, pages
+from annals.workers.cli.asking import PAGE, asked, asks_api, connected, found, pages
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.output import flush, print_line
@@ -24,7 +24,7 @@ ID = click.argument("aggregate_id", type=IdType(), metavar="ID")
 
 @click.group(cls=Commands)
 def snapshots() -> None:
-    """List, show, create or delete the snapshots of aggregates that the reading stores keep.
+    """List, show, create, count or delete the snapshots of aggregates that the reading stores keep.
 
     A worker's API is asked. Snapshots make nothing true: answers are the same without them, and a partition that moves
     or is rebuilt begins without any.
@@ -98,6 +98,28 @@ def delete(settings: Settings, kind: str, aggregate_id: str, version: int) -> in
     """Delete the snapshot of VERSION of the aggregate ID; exit status 1 if there is none."""
     found(settings, "DELETE", f"{_path(kind, aggregate_id)}/{version}")
     return DONE
+
+
+@snapshots.command()
+@asks_api()
+@AS_JSON
+def stats(settings: Settings, *, as_json: bool) -> int:
+    """Show by kind how many snapshots there are, their bytes and age, and how often they helped.
+
+    Exit status 1 if a partition did not answer: it is named, and the sums are without it.
+    """
+    answer = asked(settings, "GET", "/v1/stats")
+    sums = {kind: each["snapshots"] for kind, each in [*answer["kinds"].items(), ("total", answer["total"])]}
+    if as_json:
+        click.echo(orjson.dumps({"snapshots": sums, "missing": answer["missing"]}).decode())
+    else:
+        for kind, each in sums.items():
+            age = "-" if each["oldest_s"] is None else f"{each['oldest_s']:,.0f} s"
+            rate = "-" if each["hit_rate"] is None else f"{each['hit_rate']:.0%}"
+            click.echo(f"{kind:<13} {each['count']:>8,} {each['bytes']:>15,} bytes  oldest {age}  hit rate {rate}")
+        for each in answer["missing"]:
+            click.echo(f"not counted: {each['kind']}-{each['partition']}: {each['reason']}")
+    return ANSWER_IS_NO if answer["missing"] else DONE
 
 
 async def _newest_of_kind(settings: Settings, kind: str) -> list[dict[str, Any]]:

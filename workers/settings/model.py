@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from annals.workers.settings import values
 from annals.workers.settings.metadata import SettingMeta, meta
+from annals.workers.settings.snapshots import snapshots
 
 if TYPE_CHECKING:
     from annals.workers.settings.values import Secret
@@ -207,6 +208,24 @@ class Settings:
             values.whole_number(1 << 20, 2**40),
             "RocksDB's block cache of the reading stores, all partitions together",
             unit="bytes",
+            group="limits",
+        ),
+    )
+    read_state_cache_bytes: int = field(
+        default=16 << 20,
+        metadata=meta(
+            values.whole_number(0, 2**40),
+            "recently asked states of the role `read` in memory, all partitions together, 10 minutes at most",
+            unit="bytes",
+            group="limits",
+        ),
+    )
+    read_snapshots: str = field(
+        default="events=1000,keep=20",
+        metadata=meta(
+            snapshots,
+            "when reading stores keep snapshots, and how long: a policy of a kind or of all others, as "
+            "`events=1000,keep=20; workflow: bytes=100000,seconds=86400,keep_seconds=604800,largest=1000000`",
             group="limits",
         ),
     )

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
+from contextlib import AsyncExitStack, redirect_stderr, redirect_stdout
 
 import pytest
+from structlog.testing import capture_logs
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reading.gathering.all_shards import AllShards
@@ -13,22 +16,24 @@ from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routes.listed import ListRoutes
 from annals.workers.api.routes.snapshots import SnapshotRoutes
 from annals.workers.api.routes.stats import StatsRoutes
+from annals.workers.cli import main
 from api_serving import Audit, reading, serving
 from chained import chain
-from processes import ENTRY_POINT, own_environment
 
 
-async def annals(port: int, *words: str, **environment: str) -> tuple[int, str, str]:
-    """Run a command against the API of this process."""
-    process = await asyncio.create_subprocess_exec(
-        ENTRY_POINT,
-        *words,
-        env=own_environment(ANNALS_API_URL=f"http://127.0.0.1:{port}", **environment),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    out, errors = await process.communicate()
-    return process.returncode or 0, out.decode(), errors.decode()
+async def annals(monkeypatch: pytest.MonkeyPatch, port: int, *words: str) -> tuple[int, str, str]:
+    """Run a command against the API of this process, beside it."""
+    monkeypatch.setenv("ANNALS_API_URL", f"http://127.0.0.1:{port}")
+    out, errors = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+
+    def run() -> int:
+        with redirect_stdout(out), redirect_stderr(errors), pytest.raises(SystemExit) as ended:
+            main(list(words))
+        out.flush()
+        return int(str(ended.value.code))
+
+    status = await asyncio.to_thread(run)
+    return status, out.buffer.getvalue().decode(), errors.getvalue()  # type: ignore[attr-defined]
 
 
 class Alone:
@@ -43,9 +48,14 @@ class Alone:
         return None
 
 
-async def test_states_snapshots_events_and_statistics_are_told_by_the_command_line() -> None:
+async def test_states_snapshots_events_and_statistics_are_told_by_the_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     events = chain("p/1 ü", 5)
-    async with reading(**{kind: events if kind == "person" else [] for kind in REGISTRY}) as (shards, _):
+    async with (
+        AsyncExitStack() as stack,
+        reading(**{kind: events if kind == "person" else [] for kind in REGISTRY}) as (shards, _),
+    ):
         everywhere = AllShards(shards._reading, Alone(), None, REGISTRY)  # type: ignore[arg-type]
         routes = [
             *SnapshotRoutes(shards).routes(),
@@ -54,10 +64,11 @@ async def test_states_snapshots_events_and_statistics_are_told_by_the_command_li
             *ListRoutes(everywhere).routes(),
         ]
         async with serving(routes, audit=Audit()) as api:
+            stack.enter_context(capture_logs())  # those of the API, which go to standard output here
             who = "person", "p/1 ü"
 
             async def said(status: int, *words: str) -> str:
-                code, out, errors = await annals(api.port, *words)
+                code, out, errors = await annals(monkeypatch, api.port, *words)
                 assert code == status, (words, out, errors)
                 return out or errors
 
@@ -77,6 +88,9 @@ async def test_states_snapshots_events_and_statistics_are_told_by_the_command_li
             made = json.loads(await said(0, "snapshots", "create", *who, "--json"))
             assert (made["version"], set(made)) == (5, {"version", "head", "bytes", "created_at"})
             assert json.loads(await said(0, "snapshots", "list", *who, "--json")) == {"snapshots": [made]}
+            counted = json.loads(await said(0, "snapshots", "stats", "--json"))["snapshots"]["person"]
+            assert (counted["count"], counted["bytes"], counted["hit_rate"]) == (1, made["bytes"], 0.0)
+            assert "hit rate 0%" in await said(0, "snapshots", "stats")
             assert await said(0, "snapshots", "list", "person") == "p/1 ü  version 5\n"
             shown = json.loads(await said(0, "snapshots", "show", *who, "5", "--json"))
             assert (shown["state"], shown["head"]) == (now["state"], made["head"])
@@ -98,9 +112,12 @@ async def test_states_snapshots_events_and_statistics_are_told_by_the_command_li
 
 
 @pytest.mark.parametrize("words", ["state person p", "stats", "snapshots list person p", "events person p --api {}"])
-async def test_an_api_that_is_not_there_is_said_in_a_line_and_no_token_is_shown(words: str) -> None:
+async def test_an_api_that_is_not_there_is_said_in_a_line_and_no_token_is_shown(
+    monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.setenv("ANNALS_API_TOKEN", "very-secret")
     gone = "http://127.0.0.1:1"
-    status, out, errors = await annals(1, *words.format(gone).split(), ANNALS_API_TOKEN="very-secret")
+    status, out, errors = await annals(monkeypatch, 1, *words.format(gone).split())
     assert (status, out) == (2, "")
     assert errors.startswith(f"annals: no API answers at {gone}")
     assert errors.count("\n") == 1
