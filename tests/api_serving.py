@@ -10,6 +10,8 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.answers import BY_HAND
+from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.shard import Shard
 from annals.workers.api.local_shards import LocalShards
 from annals.workers.api.metrics import ApiMetrics
@@ -22,6 +24,7 @@ from following import Clock, Damages, Journal, running, soon
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from annals.agents.reading.snapshot_policy import SnapshotPolicy
     from annals.workers.api.routing import Route
     from chained import Sealed
 
@@ -96,13 +99,26 @@ async def serving(routes: Sequence[Route], settings: Settings | None = None, **o
 
 
 @asynccontextmanager
-async def reading(**events: Sequence[Sealed]) -> AsyncIterator[tuple[LocalShards, dict[str, Journal]]]:
+async def reading(
+    policy: SnapshotPolicy = BY_HAND, /, **events: Sequence[Sealed]
+) -> AsyncIterator[tuple[LocalShards, dict[str, Journal]]]:
     """Reading shards of kinds that have read these events."""
     async with AsyncExitStack() as stack:
         shards, journals = {}, {}
         for kind, sealed in events.items():
             journal = journals[kind] = Journal(sealed)
-            shard = Shard(REGISTRY[kind], 0, 1, Stores(), journal, journal, Clock(), Damages())
+            shard = Shard(
+                REGISTRY[kind],
+                0,
+                1,
+                Stores(),
+                journal,
+                journal,
+                Clock(),
+                Damages(),
+                policy=policy,
+                recent=RecentStates(1 << 20 if policy.is_active else 0),
+            )
             shards[kind] = await stack.enter_async_context(running(shard, journal))
             assert await shard.until_offset(len(sealed), soon())
         yield LocalShards(OneShardEach(shards)), journals

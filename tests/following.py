@@ -42,6 +42,10 @@ class Damages:
 
     count = 0
     breaks = 0
+    left_out = 0
+
+    def snapshot_left_out(self) -> None:
+        self.left_out += 1
 
     def chain_broken(self) -> None:
         self.breaks += 1

@@ -66,6 +66,7 @@ from annals.workers.reading.watch import ReadingWatch
 from annals.workers.registry import deciders
 from annals.workers.settings import READ, SettingsError, client_options, warnings
 from annals.workers.settings.connection import is_any_address
+from annals.workers.settings.snapshots import snapshot_policies
 from annals.workers.stores.rocks import StoreBudget
 from annals.workers.web.server import WebServer
 
@@ -134,6 +135,9 @@ class Reader:
     async def _start_api(self) -> int:
         """Begin to serve the API; return its port. OSError: the address is taken, or not this machine's."""
         if self._api is None:
+            unknown = sorted(snapshot_policies(self._settings.read_snapshots).keys() - {"", *deciders()})
+            if unknown:
+                raise CannotStartError(f"ANNALS_READ_SNAPSHOTS: there is no kind {', '.join(unknown)}")
             try:
                 self._api = ApiService(
                     self._settings, self.shards, self.members, self.metrics.registry, self._more_routes

@@ -1,5 +1,6 @@
-"""policies_in_force: a row for each target of a policy that was activated.
+"""policies_in_force: a row for each target of a policy that was activated, with the times at which it was not in force.
 
+It stays when the policy is suspended or revoked: at an earlier time it was in force.
 What a policy says before that is remembered in one row that is not listed; its key is the policy's id alone.
 """
 
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
-from annals.agents.projections.projection import Projection, Row, RowType, given_members
+from annals.agents.projections.projection import Projection, Row, RowType, given_members, moment
 from annals.schemas.kinds import policy as say
 from annals.schemas.values.refs import ref_text
 
@@ -28,8 +29,18 @@ class Exemption(RowType, kw_only=True):
     until: str
 
 
+class Suspension(RowType, kw_only=True):
+    """From when on a policy was suspended, and from when on no more."""
+
+    since: str
+    until: str | None = None
+
+
 class Policy(Row, kw_only=True):
-    """A policy at one of its targets; `id` is empty where the scope is all. targets: (scope, id) of all of them."""
+    """A policy at one of its targets; `id` is empty where the scope is all. targets: (scope, id) of all of them.
+
+    suspensions: how many there were; suspended: when. An exemption that was revoked ends then.
+    """
 
     scope: str = ""
     id: str = ""
@@ -40,17 +51,16 @@ class Policy(Row, kw_only=True):
     effective_from: str | None = None
     effective_until: str | None = None
     suspensions: int = 0
+    suspended: list[Suspension] = []
+    revoked_at: str | None = None
     exemptions: dict[str, Exemption] = {}
     targets: list[tuple[str, str]] = []
 
 
-IN_FORCE: Final = ("active", "suspended")
 STATUSES: Final[dict[type, str]] = {
     say.PolicySubmitted: "under_review",
     say.PolicyApproved: "approved",
     say.PolicyReturned: "draft",
-    say.PolicyResumed: "active",
-    say.PolicyRevoked: "revoked",
 }
 
 
@@ -75,7 +85,7 @@ def fold(event: Happened, rows: ProjectionRows[Policy]) -> None:
         given = given_members(message, "name", "enforcement")
         new = Policy(kind=event.kind, aggregate_id=at, policy_id=at, targets=_targets(message), **given)
     elif old:
-        new = _changed(message, old)
+        new = _changed(message, event.recorded_at, old)
     else:
         return
     before, after = _bound(old), _bound(new)
@@ -87,7 +97,7 @@ def fold(event: Happened, rows: ProjectionRows[Policy]) -> None:
 
 
 def _bound(row: Policy | None) -> set[tuple[str, str]]:
-    return set(row.targets) if row and row.status in IN_FORCE else set()
+    return set(row.targets) if row and row.effective_from is not None else set()
 
 
 def _targets(message: say.PolicyDrafted | say.PolicyRevised) -> list[tuple[str, str]]:
@@ -100,7 +110,7 @@ def _target(scope: str, name: str | UnsetType) -> tuple[str, str]:
     return scope, "" if scope == "all" or name is UNSET else name
 
 
-def _changed(message: object, row: Policy) -> Policy:
+def _changed(message: object, at: str, row: Policy) -> Policy:
     match message:
         case say.PolicyRevised():
             row = replace(row, **given_members(message, "name", "enforcement"))
@@ -109,20 +119,41 @@ def _changed(message: object, row: Policy) -> Policy:
             until = {"effective_until": None} | given_members(message, "effective_until")
             return replace(row, status="active", effective_from=message.effective_from, **until)
         case say.PolicySuspended():
-            return replace(row, status="suspended", suspensions=row.suspensions + 1)
+            suspended = [*row.suspended, Suspension(since=at)]
+            return replace(row, status="suspended", suspensions=row.suspensions + 1, suspended=suspended)
+        case say.PolicyResumed():
+            return replace(row, status="active", suspended=_ended(row.suspended, at))
+        case say.PolicyRevoked():
+            return replace(row, status="revoked", revoked_at=at)
         case say.ExemptionGranted():
             new = Exemption(subject=ref_text(message.subject), since=message.from_, until=message.until)
             return replace(row, exemptions={**row.exemptions, message.exemption_id: new})
         case say.ExemptionRevoked():
-            left = {name: exemption for name, exemption in row.exemptions.items() if name != message.exemption_id}
-            return replace(row, exemptions=left)
+            return replace(row, exemptions=_exempt_until(at, message.exemption_id, row.exemptions))
         case _:
             return replace(row, status=STATUSES.get(type(message), row.status))
 
 
+def _ended(suspended: list[Suspension], at: str) -> list[Suspension]:
+    """Return suspensions, the last one ended; one that was over at once was none."""
+    if not suspended:
+        return suspended
+    *before, last = suspended
+    return before if last.since == at else [*before, replace(last, until=at)]
+
+
+def _exempt_until(at: str, revoked: str, exemptions: dict[str, Exemption]) -> dict[str, Exemption]:
+    """Return exemptions without one from a time on: it ends then, and is gone if it had not begun."""
+    kept = dict(exemptions)
+    exemption = kept.pop(revoked, None)
+    if exemption is not None and moment(exemption.since) < moment(at):
+        kept[revoked] = replace(exemption, until=min(exemption.until, at, key=moment))
+    return kept
+
+
 POLICIES_IN_FORCE: Final = Projection(
     name="policies_in_force",
-    version=1,
+    version=2,
     wanted={"policy": frozenset(get_args(say.Event))},
     row=Policy,
     parameters=("scope", "id"),

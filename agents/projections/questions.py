@@ -45,14 +45,23 @@ def memberships(rows: Iterable[Any], person_id: str) -> list[Any]:
 def policies(rows: Iterable[Any], subject: str, at: str) -> list[Any]:
     """policies_in_force: which policies bind a subject (`kind:id`) at a time?
 
-    A policy binds by a target of the subject's kind and id, or of the scope `all`. Where a policy exempts the subject
+    A policy binds by a target of the subject's kind and id, or of the scope `all`, within its window, from when it was
+    suspended until it was resumed not, and not from when it was revoked. Where a policy exempts the subject
     at that time, its row is there too: `exemptions` says who is exempt.
     """
     kind, _, name = subject.partition(":")
     targets = {("all", ""), (kind, name)}
-    bound = (row for row in rows if row.status == "active" and (row.scope, row.id) in targets)
+    bound = (row for row in rows if (row.scope, row.id) in targets and _was_in_force(row, at))
     found = (row for row in bound if _is_within(at, row.effective_from, row.effective_until))
     return sorted(found, key=lambda row: (row.policy_id, row.scope))
+
+
+def _was_in_force(row: Any, at: str) -> bool:
+    """Whether a policy was neither suspended nor revoked at a time; its window is another matter."""
+    if row.status == "suspended" and not row.suspended:  # a row of version 1, without times
+        return False
+    is_revoked = row.revoked_at is not None and moment(row.revoked_at) <= moment(at)
+    return not is_revoked and not any(_is_within(at, each.since, each.until) for each in row.suspended)
 
 
 def _is_within(at: str, since: str, until: str | None) -> bool:

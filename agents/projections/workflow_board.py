@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from annals.agents.projections.projection import Projection, Row, RowType, given_members, moment, reference
 from annals.schemas.kinds import workflow as say
-from annals.schemas.values.moments import moment_of, recorded_at
+from annals.schemas.values.moments import exact
 from annals.schemas.values.refs import ref_text
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ WORKFLOW_BOARD: Final = Projection(
     fold=fold,
     values={
         "assignee": lambda assignee: [reference(assignee)],
-        "deadline_before": lambda time: [moment(recorded_at(moment_of(time)))],
+        "deadline_before": lambda time: [moment(exact(time))],
     },
     ranges=("deadline_before",),
 )

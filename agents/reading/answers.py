@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
 
 from annals.agents.reading.found import ShardNumbers
 from annals.agents.reading.gathering.gather import why_behind
 from annals.agents.reading.kept_snapshots import KeptSnapshots
+from annals.agents.reading.layout import read_counts
 from annals.agents.reading.pace import Pace
 from annals.agents.reading.ports import VersionMissingError
 from annals.agents.reading.projecting import follower_name
@@ -17,6 +19,8 @@ from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
 from annals.agents.reading.queries.find import find
 from annals.agents.reading.queries.run import last_before, run_from
+from annals.agents.reading.recent_states import RecentStates
+from annals.agents.reading.snapshot_policy import SnapshotPolicy
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
         KeptSnapshot,
         RowPage,
         ShardStatus,
+        SnapshotNumbers,
     )
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
@@ -43,16 +48,33 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+BY_HAND: Final = SnapshotPolicy()
+CLEANED_AT_ONCE: Final = 1_000
+COUNTED_S: Final = 10.0  # for so long what was counted is answered again
+
 
 class Answers(ABC):
     """The questions of the `ReadingShard` port."""
 
-    def __init__(self, place: Place, states: States, ask_rows: AskRows | None, clock: Clock) -> None:
-        """Take whose rows these are, how states and rows of projections are read, and the clock."""
+    def __init__(
+        self,
+        place: Place,
+        states: States,
+        ask_rows: AskRows | None,
+        clock: Clock,
+        policy: SnapshotPolicy = BY_HAND,
+        recent: RecentStates | None = None,
+    ) -> None:
+        """Take whose rows these are, how states and rows of projections are read, and the clock.
+
+        policy: when and how long snapshots are kept; recent: states in memory.
+        """
         self._place = place
         self._clock = clock
         self._states = states
-        self._kept = KeptSnapshots(states.parts, states.version)
+        self._policy = policy
+        self._kept = KeptSnapshots(place.kind, states.parts, states.version, recent or RecentStates(0))
+        self._counted: tuple[float, SnapshotNumbers] | None = None
         self._pace = Pace()
         self._ask_rows = ask_rows
 
@@ -144,7 +166,9 @@ class Answers(ABC):
         found = await self._ask(lambda view: of_aggregates.newest(view, self._place, self._states, self._kept, key))
         if found is None:
             return None
-        kept, rows = self._kept.rows_of(*found, recorded_at(self._clock.now()))
+        shown, folded = found
+        created_at = recorded_at(self._clock.now())
+        kept, rows = self._kept.rows_of(key, shown.version, shown.head, folded, created_at)
         self._write(rows)
         return kept
 
@@ -155,10 +179,24 @@ class Answers(ABC):
             self._write(rows)
         return bool(rows)
 
+    async def clean_snapshots(self) -> int:
+        """Remove the snapshots that the policy keeps no longer; return how many there were."""
+        keep, oldest = self._policy.keep, self._policy.oldest(self._clock.now())
+        if not keep and oldest is None:
+            return 0
+        rows = await self._ask(lambda view: self._kept.outdated(view, keep, oldest))
+        keys = iter(rows)
+        while some := list(islice(keys, CLEANED_AT_ONCE)):
+            self._write(dict.fromkeys(some))
+        return len(rows) // 2
+
     async def numbers(self) -> ShardNumbers:
         """Return what the partition has."""
-        pace = self._pace.measure(self._clock.monotonic())
-        return ShardNumbers(*await self._ask(of_aggregates.numbers), *pace)
+        now = self._clock.monotonic()
+        counts = await self._ask(read_counts, in_thread=False)
+        if self._counted is None or now - self._counted[0] > COUNTED_S:  # counting reads all snapshots
+            self._counted = now, await self._ask(self._kept.numbers)
+        return ShardNumbers(*counts, *self._pace.measure(now), self._counted[1])
 
     async def rows(
         self, projection: str, version: int, index: Mapping[str, str], *, after: bytes | None, limit: int

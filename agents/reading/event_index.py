@@ -14,6 +14,7 @@ from annals.agents.reading.layout import (
     CAUSATIONS,
     COMMANDS,
     CORRELATIONS,
+    COUNTS,
     EVENTS,
     HASH,
     HASHES,
@@ -24,8 +25,11 @@ from annals.agents.reading.layout import (
     TIMES_BLOCK,
     TYPES,
     AggregateRow,
+    Counts,
     encode_aggregate,
+    encode_counts,
     number,
+    read_counts,
 )
 
 if TYPE_CHECKING:
@@ -48,9 +52,13 @@ class EventIndex:
 
     def fold(self, events: Sequence[Counted[Any]], blocks: Sequence[bytes], rows: Overlay) -> None:
         """Add events and their blocks to all indexes. `last` of an aggregate's first event is its row before them."""
+        if not events:
+            return
         changes = rows.changes
         ends: dict[bytes, AggregateRow] = {}
         times: dict[int, tuple[str, str]] = {}
+        there = read_counts(rows)  # before any of these changes
+        size = beginnings = 0
         for counted, block in zip(events, blocks, strict=True):
             event, key, cid = counted.event, counted.key, counted.cid
             offset = number(counted.offset)
@@ -70,11 +78,14 @@ class EventIndex:
             at = event["recorded_at"]
             end = ends.get(key) or counted.last
             first_at = at if end is ABSENT else end.first_at
+            size, beginnings = size + len(block), beginnings + (end is ABSENT)
             ends[key] = AggregateRow(event["version"], counted.offset, end.block_bytes + len(block), cid, first_at, at)
             least, greatest = times.get(counted.offset // TIMES_BLOCK, (at, at))
             times[counted.offset // TIMES_BLOCK] = min(least, at), max(greatest, at)
         for key, end in ends.items():
             changes[AGGREGATES + key] = encode_aggregate(end)
+        counts = Counts(there.events + len(events), there.aggregates + beginnings, there.block_bytes + size)
+        changes[COUNTS] = encode_counts(counts)
         for block_number, span in times.items():
             _widen(rows, block_number, *span)
 

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         ReadingStore,
         ReadView,
     )
+    from annals.agents.reading.snapshot_keeper import SnapshotKeeper
     from annals.schemas.journal_reader import ChainEnd
 
 CATCH_UP_EVENTS: Final = 500
@@ -64,9 +65,19 @@ class ReadingFold:
     """
 
     def __init__(
-        self, kind: str, partition: int, partitions: int, store: ReadingStore, followers: Sequence[Follower]
+        self,
+        kind: str,
+        partition: int,
+        partitions: int,
+        store: ReadingStore,
+        followers: Sequence[Follower],
+        keeper: SnapshotKeeper | None = None,
     ) -> None:
-        """Go on where the store stands. A follower that is not of the version in the store begins anew."""
+        """Go on where the store stands. A follower that is not of the version in the store begins anew.
+
+        keeper: keeps snapshots; None: none are kept.
+        """
+        self._keeper = keeper
         self._kind = kind
         self._partition = partition
         self._store = store
@@ -193,6 +204,8 @@ class ReadingFold:
         for name, follower in self._followers.items():
             if offsets[name] == self.position.offset and name not in self.failed:
                 offsets[name] = self._hand(follower, counted, rows, position.offset)
+        if self._keeper is not None:
+            self._keeper.fold(counted, rows)
         rows.put(POSITION, encode_position(position))
         self._store.apply(rows.changes)
         self.position, self._offsets = position, offsets

@@ -83,6 +83,19 @@ class KeptSnapshot(Struct, frozen=True):
     created_at: str
 
 
+class SnapshotNumbers(Struct, frozen=True):
+    """The snapshots that a store keeps.
+
+    oldest_at: when the oldest was made. hits, misses: questions for former versions that began from one, or without.
+    """
+
+    count: int = 0
+    size_bytes: int = 0
+    oldest_at: str | None = None
+    hits: int = 0
+    misses: int = 0
+
+
 class ShardNumbers(Struct, frozen=True):
     """What a partition has, and how it was read in the last minute.
 
@@ -95,6 +108,7 @@ class ShardNumbers(Struct, frozen=True):
     events_per_second: float
     latency_mean_s: float
     latency_max_s: float
+    snapshots: SnapshotNumbers = SnapshotNumbers()
 
 
 class EventFilter(Struct, frozen=True):

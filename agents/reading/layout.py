@@ -1,6 +1,7 @@
 r"""Key spaces of a reading store, the same for every store, and versioned (`FORMAT`).
 
     \x01               the identity of the store
+    q                  what there is: events, aggregates, bytes of the events' blocks (8 each)
     p                  the shard's position: next offset (8), last offset (8, -1: none), CID of the record there (36)
     p <follower>       a follower's position: version (8), next offset (8)
     v <cid>            a void event
@@ -39,6 +40,7 @@ JOURNAL: Final = slice(-4, None)
 
 IDENTITY_KEY: Final = b"\x01"
 POSITION: Final = b"p"
+COUNTS: Final = b"q"
 VOIDS: Final = b"v"
 EVENTS: Final = b"e"
 OFFSETS: Final = b"o"
@@ -56,6 +58,7 @@ PERSONAL: Final = b"y"
 
 START: Final = Position(0, -1, b"")
 _AGGREGATE: Final = Struct(f">QQQ{CID}s{TIME}s{TIME}s")
+_COUNTS: Final = Struct(">QQQ")
 _VALUE_CID: Final = slice(NUMBER, NUMBER + CID)
 _VALUE_BLOCK: Final = NUMBER + CID
 
@@ -77,6 +80,14 @@ class AggregateRow(NamedTuple):
     head: bytes | None
     first_at: str
     last_at: str
+
+
+class Counts(NamedTuple):
+    """What a partition has."""
+
+    events: int
+    aggregates: int
+    block_bytes: int
 
 
 ABSENT: Final = AggregateRow(0, -1, 0, None, "", "")
@@ -168,6 +179,23 @@ def read_aggregate(view: ReadView, key: bytes) -> AggregateRow:
     """Return where an aggregate stands; version 0 where there is none."""
     value = view.get(AGGREGATES + key)
     return ABSENT if value is None else decode_aggregate(value)
+
+
+def read_counts(view: ReadView) -> Counts:
+    """Return what there is; of a store that has not counted yet, by counting."""
+    value = view.get(COUNTS)
+    if value is not None:
+        return Counts._make(_COUNTS.unpack(value))
+    events = aggregates = size = 0
+    for _, row in view.range(AGGREGATES, after(AGGREGATES)):
+        aggregate = decode_aggregate(row)
+        events, aggregates, size = events + aggregate.version, aggregates + 1, size + aggregate.block_bytes
+    return Counts(events, aggregates, size)
+
+
+def encode_counts(counts: Counts) -> bytes:
+    """Return what there is as a value."""
+    return _COUNTS.pack(*counts)
 
 
 def after(prefix: bytes) -> bytes:

@@ -127,6 +127,9 @@ class ReadingTelemetry(Protocol):
     def damaged(self) -> None:
         """Count a store that was damaged."""
 
+    def snapshot_left_out(self) -> None:
+        """Count a snapshot that was due and is too large."""
+
     def chain_broken(self) -> None:
         """Count that something read was not what the journal had."""
 
@@ -182,7 +185,7 @@ class ReadingShard(Protocol):
     async def history(
         self, aggregate_id: str, *, first: int, last: int | None, descending: bool, limit: int | None
     ) -> list[FoundEvent]:
-        """Return an aggregate's events from one version to another, both inclusive."""
+        """Return an aggregate's events from one version to another, both inclusive; large ones fewer than the limit."""
 
     async def find(self, wanted: EventFilter, *, start: int | None, descending: bool, limit: int) -> EventPage:
         """Return events by type, correlation and so on. start: an offset (None: the first, descending: the last)."""

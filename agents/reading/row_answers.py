@@ -23,18 +23,19 @@ if TYPE_CHECKING:
     from annals.agents.reading.gathering.gather import PartitionReason
 
 PAGE: Final = 1_000
-MOST_ROWS: Final = 10_000
+MOST_ROWS: Final = 100_000  # that are read for one answer
 ASKED_AT_ONCE: Final = 32
 
 
 class Answer(NamedTuple):
-    """Rows, and what they rest on. is_end: there are no more."""
+    """Rows, and what they rest on. is_truncated: not all rows that there are were looked at."""
 
     rows: list[dict[str, Any]]
     next_key: bytes | None
     positions: dict[str, list[int | None]]
     missing: list[PartitionReason]
     stale: list[PartitionReason]
+    is_truncated: bool = False
 
 
 class RowAnswers:
@@ -78,7 +79,7 @@ class RowAnswers:
         rows = [msgspec.convert(each.row, question.projection.row) for each in found.rows]
         answer = [msgspec.to_builtins(row) for row in question.answer(rows, given, self._now())]
         with_columns = await self._with_columns(question.projection, answer)
-        return Answer(with_columns, None, found.positions, found.missing, found.stale)
+        return Answer(with_columns, None, found.positions, found.missing, found.stale, not found.is_end)
 
     async def _page(
         self, projection: Projection[Any], index: Mapping[str, str], after: bytes | None, limit: int
@@ -95,13 +96,13 @@ class RowAnswers:
             (index,) = indexes
             return await source.tree(projection, self._version_of(projection.name), tree, index[tree])
         pages = [await self._every_page(projection, index) for index in indexes]
-        return joined(pages)
+        return joined(pages, is_end=all(page.is_end for page in pages))
 
     async def _every_page(self, projection: Projection[Any], index: Mapping[str, str]) -> GatheredRows:
         pages = [await self._page(projection, index, None, PAGE)]
         while not pages[-1].is_end and pages[-1].rows and sum(len(page.rows) for page in pages) < MOST_ROWS:
             pages.append(await self._page(projection, index, pages[-1].rows[-1].key, PAGE))
-        return joined(pages)
+        return joined(pages, is_end=pages[-1].is_end or not pages[-1].rows)
 
     async def _with_columns(self, projection: Projection[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         if projection.name == PEOPLE_DIRECTORY.name:
@@ -123,14 +124,14 @@ class RowAnswers:
 
     async def _owners(self, email: str, limit: asyncio.Semaphore) -> list[str]:
         async with limit:
-            found = await self._page(PEOPLE_DIRECTORY, {"email": email}, None, PAGE)
+            found = await self._every_page(PEOPLE_DIRECTORY, {"email": email})
         return [each.row["aggregate_id"] for each in found.rows]
 
     def _now(self) -> str:
         return recorded_at(self._clock.now())
 
 
-def joined(pages: Sequence[GatheredRows]) -> GatheredRows:
+def joined(pages: Sequence[GatheredRows], *, is_end: bool) -> GatheredRows:
     """Return the rows of several answers, each once, by key; of each partition the least position that any rests on."""
     rows = {each.key: each for page in pages for each in page.rows}
     positions = {
@@ -139,7 +140,7 @@ def joined(pages: Sequence[GatheredRows]) -> GatheredRows:
     }
     missing = list({(each.kind, each.partition): each for page in pages for each in page.missing}.values())
     stale = list({(each.kind, each.partition): each for page in pages for each in page.stale}.values())
-    return GatheredRows([rows[key] for key in sorted(rows)], pages[-1].is_end, positions, missing, stale)
+    return GatheredRows([rows[key] for key in sorted(rows)], is_end, positions, missing, stale)
 
 
 def _least(offsets: Iterable[int | None]) -> int | None:

@@ -18,7 +18,7 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError
-from annals.agents.reading.answers import Answers
+from annals.agents.reading.answers import BY_HAND, Answers
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.layout import read_aggregate, read_position
@@ -27,6 +27,7 @@ from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.record_queue import RecordQueue
+from annals.agents.reading.snapshot_keeper import SnapshotKeeper
 from annals.agents.reading.states import States
 from annals.schemas.journal_reader import GapError
 
@@ -43,12 +44,15 @@ if TYPE_CHECKING:
         ReadingTelemetry,
         ReadView,
     )
+    from annals.agents.reading.recent_states import RecentStates
+    from annals.agents.reading.snapshot_policy import SnapshotPolicy
 
 T = TypeVar("T")
 
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
 LOOK_S: Final = 0.05  # a position may move by markers alone, of which nothing tells; at first
+SWEEP_S: Final = 600.0  # between two times that former snapshots are removed
 SELDOM_S: Final = 1.0  # and after a while: hundreds of streams may wait where nothing happens
 
 OPENING: Final = "opening"
@@ -72,13 +76,17 @@ class Shard(Answers):
         telemetry: ReadingTelemetry,
         followers: Sequence[Follower] = (),
         ask_rows: AskRows | None = None,
+        policy: SnapshotPolicy = BY_HAND,
+        recent: RecentStates | None = None,
     ) -> None:
         """Take the kind's decider, which partition of how many this is, and what the shard asks of the outside.
 
-        followers: beside the event index and the states; ask_rows: the question to their rows.
+        followers: beside the event index and the states; ask_rows: the question to their rows; policy: of snapshots;
+        recent: states in memory, of all shards.
         """
         states = States(decider)
-        super().__init__(Place(decider.kind, partition), states, ask_rows, clock)
+        super().__init__(Place(decider.kind, partition), states, ask_rows, clock, policy, recent)
+        self._keeper = SnapshotKeeper(policy, self._kept, states, clock.now, self._left_out)
         self._partitions = partitions
         self._stores = stores
         self._journal = journal
@@ -208,6 +216,17 @@ class Shard(Answers):
                 await self._leave(f"{type(error).__name__}: {error}")
                 await backoff.wait()
 
+    async def sweep(self) -> None:
+        """Remove what the policy of snapshots keeps no longer, now and then, until the task is cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                removed = await self.clean_snapshots()
+            except (NotReadyError, StoreError):
+                continue
+            if removed:
+                self._log.info("former snapshots removed", snapshots=removed)
+
     async def close(self) -> None:
         """Close the store. `run` must have ended or been cancelled."""
         await self._leave("closed")
@@ -221,7 +240,7 @@ class Shard(Answers):
         if not await is_fold_of(read_position(store), self._end, self._journal.record_at):
             self._log.warning("the reading store is not a fold of this journal; reading it from the beginning")
             store = self._open_store.store = await self._stores.renew(store)
-        self._fold = ReadingFold(self.kind, self.partition, self._partitions, store, self._followers)
+        self._fold = ReadingFold(self.kind, self.partition, self._partitions, store, self._followers, self._keeper)
         self._queue.begin(max(start, self._fold.position.offset))
         self._phase, self._reason = READING, ""
         self._tell_waiting()
@@ -296,6 +315,13 @@ class Shard(Answers):
         except BrokenChainError:
             self._telemetry.chain_broken()
             raise
+
+    def _left_out(self, aggregate_id: str, size_bytes: int) -> None:
+        self._telemetry.snapshot_left_out()
+        self._log.warning(
+            "a snapshot is too large and left out", aggregate_id=aggregate_id, bytes=size_bytes,
+            limit=self._policy.largest,
+        )  # fmt: skip
 
     def _why_not(self) -> str:
         return f"{self.kind}-{self.partition} is {self._phase}: {self._reason}"

@@ -26,6 +26,7 @@ from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.queries.aggregates import aggregates
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.find import find
+from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.states import States
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from gathered import event
@@ -66,7 +67,7 @@ class Replica:
         if self.is_missing:
             raise NotReadyError("away")
         states = States(REGISTRY[self.kind])
-        kept = KeptSnapshots(states.parts, states.version)
+        kept = KeptSnapshots(self.kind, states.parts, states.version, RecentStates(0))
         return aggregates(self.store, states, kept, **wanted, behind=after, limit=limit)
 
 

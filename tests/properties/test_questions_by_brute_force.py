@@ -20,6 +20,7 @@ from projecting import GlobalStores, Journals, MemoryShards, global_reader, row_
 
 IDS = ("a", "b", "f", "p-1", "\u00c4")
 NOW = "2026-06-01T00:00:00Z"
+RECORDED = "2026-01-01T00:00:00Z"
 
 
 def states_of(data: st.DataObject, kind: str, journals: Journals) -> dict[str, Any]:
@@ -69,7 +70,8 @@ def memberships(states: dict[str, Any], person_id: str) -> list[str]:
 def policies(states: dict[str, Any], scope: str, name: str, at: str) -> list[tuple[str, str]]:
     found = []
     for policy_id, state in states.items():
-        if state.status != "active" or instant(at) < instant(state.effective_from):
+        is_over = state.status != "active" and instant(at) >= instant(RECORDED)  # all events were recorded then
+        if is_over or state.effective_from is None or instant(at) < instant(state.effective_from):
             continue
         if state.effective_until is not None and instant(at) >= instant(state.effective_until):
             continue

@@ -20,6 +20,7 @@ from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.queries import events as queries
 from annals.agents.reading.queries.aggregates import state
 from annals.agents.reading.queries.find import find
+from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.states import States
 from annals.schemas.chain import seal
 from annals.schemas.cid import cid_of
@@ -106,6 +107,8 @@ def plain(records: list[JournalRecord]) -> tuple[dict[bytes, bytes], list[Counte
         rows[block] = (min(known[:27], at) + max(known[27:], at)).encode()
         own = [each for each in counted if each.key == found.key]
         size = sum(len(rows[b"e" + text(each.key) + big(each.event["version"])]) - 44 for each in own)
+        sizes = sum(len(value) - 44 for key, value in rows.items() if key[:1] == b"e")
+        rows[b"q"] = big(len(counted)) + big(len({each.key for each in counted})) + big(sizes)
         times = own[0].event["recorded_at"] + at
         rows[b"a" + found.key] = big(event["version"]) + offset + big(size) + found.cid + times.encode()
         if event["data"] == {"name": 5}:
@@ -280,7 +283,7 @@ def test_histories_and_states_are_those_of_a_plain_fold(events: list[Sealed]) ->
     store = MemoryReadingStore()
     read(store, records, [])
     states = States(PERSON)
-    kept = KeptSnapshots(states.parts, states.version)
+    kept = KeptSnapshots("person", states.parts, states.version, RecentStates(0))
     counted = plain(records)[1]
     for key in {each.key for each in counted}:
         own = [each for each in counted if each.key == key]

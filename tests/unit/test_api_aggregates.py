@@ -37,6 +37,12 @@ async def test_a_state_is_answered_with_its_head_as_etag():
     ("path", "status", "code"),
     [
         (ADA + "?version=4", 404, "not_found"),
+        (ADA + f"?version={2**53 + 1}", 404, "not_found"),
+        (ADA + "?version=" + "9" * 400, 404, "not_found"),
+        (ADA + "?version=-1", 400, "invalid_request"),
+        (ADA + f"?expect_at_least={2**64}&wait=0", 504, "timeout"),
+        (f"/v1/aggregates/person/p-2/events?from={2**64}", 404, "not_found"),
+        (ADA + "?at=2026-11-21T09:30:00.1234559Z", 404, "not_found"),
         (ADA + "?at=2026-11-20T00:00:00Z", 404, "not_found"),
         ("/v1/aggregates/person/p-2", 404, "not_found"),
         ("/v1/aggregates/person/p-2/events", 404, "not_found"),
@@ -151,3 +157,24 @@ async def test_numbers_are_exact():
         _, _, page = await api("GET", ADA + "/events")
         assert json.dumps(page["events"][0]["data"], sort_keys=True) == json.dumps(data, sort_keys=True)
         assert REGISTRY["person"].kind == page["events"][0]["kind"]
+
+
+async def test_a_version_beyond_all_numbers_is_one_that_is_not_there():
+    async with aggregates_of(person=chain("p-1", 3)) as api:
+        assert (await api("GET", f"{ADA}/events?from={2**70}"))[2] == {"events": [], "next": None}
+        assert len((await api("GET", f"{ADA}/events?to={2**70}"))[2]["events"]) == 3
+        assert (await api("GET", f"{ADA}?at=2026-11-21T09:30:00.1234569Z"))[2]["version"] == 3
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+async def test_a_page_of_large_events_has_fewer_and_links_to_the_next(monkeypatch, order):
+    monkeypatch.setattr("annals.agents.reading.queries.events.PAGE_BYTES", 1_000)
+    events = chain("p-1", 9)
+    async with aggregates_of(person=events) as api:
+        versions, path = [], f"{ADA}/events?order={order}&from=2&to=8"
+        while path is not None:
+            status, _, body = await api("GET", path)
+            assert (status, 0 < len(body["events"]) < 5) == (200, True)
+            versions += [event["version"] for event in body["events"]]
+            path = body["next"]
+        assert versions == (list(range(2, 9)) if order == "asc" else list(range(8, 1, -1)))

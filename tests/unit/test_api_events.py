@@ -87,6 +87,9 @@ async def test_every_worker_answers_pages_over_all_partitions():
         ("actor=hr&type=PersonRenamed", [3]),
         ("since=2026-11-21T09:30:04Z", [4, 5]),
         ("until=2026-11-21T09:30:04Z", [0, 1, 2, 3]),
+        ("since=2026-11-21T09:30:04.0000001Z", [5]),
+        ("until=2026-11-21T09:30:04.0000001Z", [0, 1, 2, 3, 4]),
+        ("until=2016-12-31T23:59:60.999999999Z", []),
         ("kind=person&since=2026-11-21T10:30:02%2B01:00&until=2026-11-21T09:30:03.5Z", [2, 3]),
     ],
 )
@@ -118,6 +121,7 @@ async def test_events_are_filtered(query, found):
         ("expect=cat/p-1@1", 400, "invalid_request"),
         ("kind=cat", 404, "not_found"),
         ("expect=person/p-1@1&wait=0", 504, "timeout"),
+        (f"expect=person/p-1@{2**70}&wait=0", 504, "timeout"),
     ],
 )
 async def test_what_is_wrong_is_said(query, status, code):

@@ -237,6 +237,26 @@ async def test_what_is_no_http_is_a_problem(sent):
     assert json.loads(body)["type"] == "urn:annals:problem:invalid_request"
 
 
+@pytest.mark.parametrize(
+    ("sent", "host", "status"),
+    [
+        ("http://localhost:1/v1/openapi.json?", "example.org", b"200"),
+        ("HTTP://LOCALHOST/v1/openapi.json", "localhost", b"200"),
+        ("http://example.org/v1/openapi.json", "localhost", b"403"),
+        ("http://localhost/v1/nothing", "localhost", b"404"),
+        ("http://localhost?x", "localhost", b"404"),
+        ("http://localhost", "localhost", b"404"),
+    ],
+)
+async def test_a_whole_url_is_a_request_for_its_path_and_its_host_goes_before_the_header(sent, host, status):
+    async with serving([]) as api, asyncio.timeout(WITHIN_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        writer.write(f"GET {sent} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+    assert answer.split(b" ", 2)[1] == status, answer[:300]
+
+
 async def test_who_waits_to_be_told_to_send_its_body_is_told():
     async with serving([POST]) as api, asyncio.timeout(WITHIN_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", api.port)

@@ -3,11 +3,13 @@
 import asyncio
 import hashlib
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
 from aiohttp import web
+from prometheus_client import CollectorRegistry
 
 from annals.agents.reading.found import EventFilter, ShardStatus
 from annals.agents.reading.gathering.questions import (
@@ -31,7 +33,8 @@ from annals.agents.reading.ports import (
 from annals.schemas.cid import cid_text
 from annals.workers.api.forwarding import Caller, ForwardedRefusedError, Forwarding, MisdirectedError
 from annals.workers.api.peers import PATH, HttpPeers
-from annals.workers.settings import Settings
+from annals.workers.api.service import ApiService
+from annals.workers.settings import Settings, SettingsError
 from chained import chain
 from gathered import Deployment, event, id_in
 from gathered_serving import deployed, read_all
@@ -117,6 +120,14 @@ def test_without_authentication_nothing_is_sent_to_another_machine(url, with_aut
     assert (signer().refusal(url) is None) == with_authentication
     assert (signer(authenticates=False).refusal(url) is None) == without
     assert (signer(None, authenticates=False).refusal(url) is None) == without
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "reader.example"])
+def test_beyond_loopback_the_peer_key_is_needed(settings, host):
+    beyond = replace(settings, api_host=host)
+    with pytest.raises(SettingsError, match=f"ANNALS_API_HOST={host} is beyond loopback: set ANNALS_API_PEER_KEY_FILE"):
+        ApiService(beyond, None, None, CollectorRegistry())
+    ApiService(replace(settings, api_host="localhost"), None, None, CollectorRegistry())
 
 
 @pytest.fixture

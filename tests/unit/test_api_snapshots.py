@@ -71,6 +71,24 @@ async def test_statistics_are_by_kind_and_partition():
         assert (len(body["partitions"]), body["missing"]) == (2, [])
 
 
+async def test_statistics_are_counted_with_the_events_and_once_where_a_store_has_not_counted_yet():
+    events = [*chain("p-1", 3), *chain("p-2", 2)]
+    async with reading(person=events[:4]) as (shards, journals):
+        shard = shards.of("person", "p-1")
+        before = await shard.numbers()
+        assert (before.events, before.aggregates) == (4, 2)
+        store = shard._open_store.store  # type: ignore[attr-defined]
+        store.apply({b"a" + b"p-2": None} | {b"x": None})  # what is scanned is not what was counted
+        assert (await shard.numbers()).aggregates == 2
+        store.apply({b"q": None})
+        assert ((await shard.numbers()).events, (await shard.numbers()).aggregates) == (3, 1)
+        journals["person"].append(chain("p-3", 2))
+        assert await shard.until_version("p-3", 2, soon())
+        counted = await shard.numbers()
+        assert (counted.events, counted.aggregates) == (5, 2)
+        assert store.get(b"q") is not None
+
+
 async def test_a_partition_that_cannot_answer_is_missing():
     async with reading(person=[]) as (shards, _), serving(StatsRoutes(shards).routes()) as api:
         await shards.of("person", "p-1")._leave("gone")  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from annals.agents.projections import REGISTRY
 from annals.agents.reading.ports import VersionMissingError
 from annals.agents.reading.queries.rows import wanted_of
 from annals.schemas.kinds import location, organization, person, policy, workflow
-from annals.schemas.values.refs import OwnerRef
+from annals.schemas.values.refs import OwnerRef, Ref
 from following import until
 from projecting import GlobalStores, Journals, MemoryShards, global_reader, row_answers
 
@@ -152,3 +152,55 @@ async def test_a_damaged_store_of_global_rows_that_a_question_meets_is_built_ane
             ).rows:
                 await asyncio.sleep(0.01)
         assert ids(found) == ["l-1"]
+
+
+async def test_who_is_bound_at_a_time_is_told_by_what_held_then_and_not_by_what_holds_now():
+    journals = Journals()
+    target = policy.Target(scope="person", id="p-1")
+    drafted = policy.PolicyDrafted(
+        name="P", description="d", owner=OwnerRef(kind="person", id="p"), enforcement="hard", targets=[target]
+    )
+    exempted = policy.ExemptionGranted(
+        exemption_id="e", subject=Ref("person", "p-1"), from_="2026-01-05T00:00:00Z", until="2027-01-01T00:00:00Z",
+        granted_by="p", reason="r",
+    )  # fmt: skip
+    journals.append("policy", "x", drafted, policy.PolicySubmitted())
+    journals.append("policy", "x", policy.PolicyActivated(effective_from="2026-01-02T00:00:00.1234565Z"))
+    for day, message in (
+        ("04", exempted),
+        ("06", policy.PolicySuspended(reason="r")),
+        ("08", policy.PolicyResumed()),
+        ("09", policy.ExemptionRevoked(exemption_id="e", reason="r")),
+        ("10", policy.PolicyRevoked(reason="r")),
+    ):
+        journals.append("policy", "x", message, at=f"2026-01-{day}T00:00:00.000000Z")
+    journals.append("policy", "y", drafted, policy.PolicyRevoked(reason="never in force"))
+    async with answering(journals) as (answers, _):
+
+        async def bound(at: str) -> list[str]:
+            return ids(await answers.ask("policies", {"subject": "person:p-1", "at": at}))
+
+        assert await bound("2026-01-02T00:00:00.1234564Z") == []
+        assert await bound("2026-01-02T00:00:00.1234565Z") == ["x"]
+        assert await bound("2026-01-05T23:59:59.999999Z") == ["x"]
+        assert await bound("2026-01-06T00:00:00Z") == []
+        assert await bound("2026-01-07T00:00:00Z") == []
+        assert await bound("2026-01-08T00:00:00Z") == ["x"]
+        assert await bound("2026-01-09T23:59:59Z") == ["x"]
+        assert await bound("2026-01-10T00:00:00Z") == []
+        assert ids(await answers.ask("policies", {"subject": "person:p-1"})) == []
+        (row,) = (await answers.ask("policies", {"subject": "person:p-1", "at": "2026-01-08T00:00:00Z"})).rows
+        assert row["exemptions"]["e"]["until"] == "2026-01-09T00:00:00.000000Z"
+
+
+async def test_an_answer_of_more_rows_than_are_looked_at_says_so(monkeypatch):
+    journals = Journals()
+    for number in range(9):
+        journals.append("person", f"p-{number}", person.PersonRegistered(name="Ada", email="a@example.org"))
+    monkeypatch.setattr("annals.agents.reading.row_answers.PAGE", 2)
+    async with answering(journals) as (answers, _):
+        whole = await answers.ask("people", {"email": "a@example.org"})
+        assert (len(whole.rows), whole.is_truncated, len(whole.rows[0]["shared_with"])) == (9, False, 8)
+        monkeypatch.setattr("annals.agents.reading.row_answers.MOST_ROWS", 4)
+        part = await answers.ask("people", {"email": "a@example.org"})
+        assert (len(part.rows), part.is_truncated) == (4, True)

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from annals.workers.api.problems import FORBIDDEN, UNAUTHORIZED, Problem
 from annals.workers.api.routing import Principal, Scope
+from annals.workers.api.targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -71,17 +72,17 @@ class LoopbackAuthenticator:
             Problem: `Host`, `Origin` or `Sec-Fetch-Site` say that it comes from another site.
         """
         del read_body
-        check_same_site(request.headers)
+        check_same_site(request)
         return ANYBODY
 
 
-def check_same_site(headers: Mapping[str, str]) -> None:
+def check_same_site(request: BaseRequest) -> None:
     """Refuse what a browser sends for a page of another site.
 
     Raises:
         Problem: it does.
     """
-    host = headers.get("host", "")
+    headers, host = request.headers, target_of(request).host
     if not is_loopback(_host_of(f"//{host}")):
         raise Problem(403, FORBIDDEN, "without authentication `Host` must be a loopback name or address")
     origin = headers.get("origin")

@@ -20,6 +20,7 @@ import msgspec
 from annals.workers.api.authentication import check_same_site, is_loopback
 from annals.workers.api.problems import FORBIDDEN, Problem
 from annals.workers.api.routing import Principal
+from annals.workers.api.targets import target_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -149,11 +150,15 @@ class ForwardedAuthenticator:
         if not values:
             return None
         if not self._forwarding.has_secret:  # anybody can sign: a web page of another site, too
-            check_same_site(request.headers)
+            check_same_site(request)
         me = self._members.me
         try:
             caller = self._forwarding.verify(
-                ",".join(values), request.method, request.raw_path, await read_body(), None if me is None else me.id
+                ",".join(values),
+                request.method,
+                target_of(request).path,
+                await read_body(),
+                None if me is None else me.id,
             )
         except ForwardedRefusedError as error:
             raise Problem(403, FORBIDDEN, str(error)) from None

@@ -33,6 +33,7 @@ from annals.workers.api.problems import (
     timed_out,
 )
 from annals.workers.api.routing import CALL, Call, Match, Principal
+from annals.workers.api.targets import target_of
 from annals.workers.clock import SystemClock, new_id
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Kernel:
 
     def _match(self, request: web.BaseRequest) -> tuple[Match | None, Problem | None]:
         try:
-            return self._router.match(request.method, request.raw_path.partition("?")[0]), None
+            return self._router.match(request.method, target_of(request).path.partition("?")[0]), None
         except Problem as problem:
             return None, problem
 
@@ -121,7 +122,8 @@ class Kernel:
             raise problem or not_ready("no route")
         route = match.route
         check_scope(principal, route, match.values)
-        query = read_query(request.raw_path.partition("?")[2])
+        path = target_of(request).path
+        query = read_query(path.partition("?")[2])
         parameters = read_parameters(route.parameters, match.values, query)
         text = await body.read()
         if route.body is None and text:
@@ -129,7 +131,7 @@ class Kernel:
         wait_s = getattr(parameters, "wait", None) or 0.0
         now = self._clock.monotonic()
         deadline = now + self._timeout_s + wait_s
-        return Call(parameters, text, request.headers, request.raw_path, principal, request_id, now, deadline)
+        return Call(parameters, text, request.headers, path, principal, request_id, now, deadline)
 
     async def _principal(self, request: web.BaseRequest, body: Body) -> Principal:
         try:

@@ -9,22 +9,25 @@ import re
 import typing
 from datetime import datetime
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
 from msgspec import Meta
 
 from annals.schemas.values.ids import LONGEST_ID, id_problem
-from annals.schemas.values.moments import issued_at_problem, moment_of
+from annals.schemas.values.moments import bound_of, exact, issued_at_problem, moment_of
 from annals.workers.api.problems import InvalidMember, all_invalid, not_found
 from annals.workers.registry import deciders
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+
+T = TypeVar("T")
 
 MOST_PARAMETERS: Final = 64
-_INTEGER: Final = re.compile(r"-?[0-9]{1,19}", re.ASCII)
+GREATEST: Final = 2**63 - 1  # what a larger number is taken for: nothing has that many
+_INTEGER: Final = re.compile(r"(-?)([0-9]{1,4000})", re.ASCII)
 _NUMBER: Final = re.compile(r"[0-9]{1,6}(\.[0-9]{1,6})?", re.ASCII)
 
 Kind = Annotated[str, Meta(description="A kind of aggregates.", extra={"is_kind": True})]
@@ -32,9 +35,14 @@ Id = Annotated[
     str, Meta(min_length=1, max_length=LONGEST_ID, description="An id, percent-encoded.", extra={"is_id": True})
 ]
 Moment = Annotated[datetime, Meta(description="An RFC 3339 date-time.")]
+Bound = Annotated[datetime, Meta(description="An RFC 3339 date-time.", extra={"is_bound": True})]
+ExactMoment = Annotated[
+    str,
+    Meta(description="An RFC 3339 date-time.", extra={"is_exact": True}, extra_json_schema={"format": "date-time"}),
+]
 Limit = Annotated[int, Meta(ge=1, le=1000, description="At most so many.")]
 Wait = Annotated[float, Meta(ge=0, le=60, description="Seconds to wait.")]
-Version = Annotated[int, Meta(ge=1, le=2**53, description="A version of the aggregate.")]
+Version = Annotated[int, Meta(ge=1, description="A version of the aggregate.")]
 
 
 def read_query(raw: str) -> list[tuple[str, str]]:
@@ -101,14 +109,17 @@ def _value(wanted: Any, texts: list[str]) -> Any:
 
 def _single(wanted: Any, text: str) -> Any:
     base, metas = bare(wanted)
-    if any((meta.extra or {}).get("is_id") for meta in metas):
+    marks = {name for meta in metas for name in meta.extra or ()}
+    if "is_id" in marks:
         problem = id_problem(text)
         if problem is not None:
             raise ValueError(problem)
     if base is datetime:
-        return moment(text)
-    if base is int and not _INTEGER.fullmatch(text):
-        raise ValueError("must be a whole number")
+        return _time(bound_of if "is_bound" in marks else moment_of, text)
+    if "is_exact" in marks:
+        return _time(exact, text)
+    if base is int:
+        text = str(_whole_number(text))
     if base is float and not _NUMBER.fullmatch(text):
         raise ValueError("must be a number of seconds, such as 2.5")
     try:
@@ -117,12 +128,20 @@ def _single(wanted: Any, text: str) -> Any:
         raise ValueError(str(error).replace("`str`", "text").replace("`int`", "a whole number")) from None
 
 
-def moment(text: str) -> datetime:
-    """Return the moment of an RFC 3339 date-time, to the microsecond; ValueError if it is none."""
+def _whole_number(text: str) -> int:
+    form = _INTEGER.fullmatch(text)
+    if form is None:
+        raise ValueError("must be a whole number")
+    number = min(int(form[2]), GREATEST)
+    return -number if form[1] else number
+
+
+def _time(read: Callable[[str], T], text: str) -> T:
+    """Return what is read of an RFC 3339 date-time; ValueError if it is none."""
     problem = issued_at_problem(text)
     if problem is not None:
         raise ValueError(f"{problem}; a + of the offset is written %2B")
-    return moment_of(text)
+    return read(text)
 
 
 def bare(wanted: Any) -> tuple[Any, list[Meta]]:

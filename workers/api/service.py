@@ -8,6 +8,7 @@ import structlog
 
 from annals.agents.reading.gathering.all_shards import AllShards
 from annals.topics.names import TopicNames
+from annals.workers.api.authentication import is_loopback
 from annals.workers.api.forwarding import ForwardedAuthenticator, Forwarding
 from annals.workers.api.kafka_audit import KafkaAudit
 from annals.workers.api.metrics import ApiMetrics
@@ -60,10 +61,15 @@ class ApiService:
         more_routes: of other features, over all shards.
 
         Raises:
-            SettingsError: the API would serve strangers, or a file of the settings cannot be used.
+            SettingsError: the API would serve strangers or ask them, or a file of the settings cannot be used.
         """
         is_open = settings.api_tokens_file is None and settings.api_jwks_file is None
         key = _peer_key(settings)
+        if key is None and not is_open and not is_loopback(settings.api_host):
+            raise SettingsError(
+                f"ANNALS_API_HOST={settings.api_host} is beyond loopback: set ANNALS_API_PEER_KEY_FILE, a file of "
+                f"{LEAST_KEY_BYTES} bytes or more and the same on all workers, with which they ask each other"
+            )
         if key is None and not is_open:
             _logger.warning("no ANNALS_API_PEER_KEY_FILE: what other workers have cannot be asked for")
         forwarding = Forwarding(key, SystemClock().now, authenticates=not is_open)

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 import click
 
 from annals.workers.cli.arguments import AS_JSON
+from annals.workers.cli.asking import ask, asked, asks_api, connected
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
 from annals.workers.cli.output import flush, print_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from annals.agents.projections.projection import Projection
-    from annals.workers.client.api_client import ApiClient
     from annals.workers.settings import Settings
 
 PAGE: Final = 1_000
@@ -33,29 +30,12 @@ def projections() -> None:
     """Read models: list, status, rows and rebuild ask the API of a worker; query and show --at fold from Kafka."""
 
 
-def _asks_api(groups: frozenset[str] = ASKING) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a command the settings that say where the API is; `--api` is short for `--api-url`."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        def asking(settings: Settings, api: str | None, **arguments: Any) -> int:
-            asked = settings if api is None else replace(settings, api_url=api)
-            status: int = command(asked, **arguments)
-            return status
-
-        asking.__name__, asking.__doc__ = command.__name__, command.__doc__
-        asking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-        short = click.option("--api", metavar="URL", help="Where the API is; the same as --api-url.")
-        return takes_settings(groups)(short(asking))
-
-    return decorate
-
-
 @projections.command("list")
-@_asks_api()
+@asks_api()
 @AS_JSON
 def list_(settings: Settings, *, as_json: bool) -> int:
     """List the projections with version, status and lag."""
-    found = _asked(settings, "GET", "/v1/projections")["projections"]
+    found = asked(settings, "GET", "/v1/projections")["projections"]
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -66,11 +46,11 @@ def list_(settings: Settings, *, as_json: bool) -> int:
 
 @projections.command()
 @click.argument("name")
-@_asks_api()
+@asks_api()
 @AS_JSON
 def status(settings: Settings, name: str, *, as_json: bool) -> int:
     """Say where the projection NAME stands on each partition; exit status 1 if it is not current."""
-    found = _asked(settings, "GET", _path(name))
+    found = asked(settings, "GET", _path(name))
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -85,7 +65,7 @@ def status(settings: Settings, name: str, *, as_json: bool) -> int:
 @projections.command()
 @click.argument("name")
 @click.option("--aggregate", metavar="KIND/ID", help="Only the rows of this aggregate.")
-@_asks_api()
+@asks_api()
 @AS_JSON
 def rebuild(settings: Settings, name: str, aggregate: str | None, *, as_json: bool) -> int:
     """Build the rows of the projection NAME anew, and wait until that is done; meanwhile they are stale."""
@@ -97,7 +77,7 @@ def rebuild(settings: Settings, name: str, aggregate: str | None, *, as_json: bo
 
 @projections.command()
 @click.argument("name")
-@_asks_api()
+@asks_api()
 @AS_JSON
 def verify(settings: Settings, name: str, *, as_json: bool) -> int:
     """Compare all rows of the projection NAME with a fold of the journal; exit status 1 if any differs."""
@@ -118,33 +98,33 @@ def verify(settings: Settings, name: str, *, as_json: bool) -> int:
 @projections.command()
 @click.argument("name")
 @click.option("--version", type=click.IntRange(1), required=True, help="The version whose rows go.")
-@_asks_api()
+@asks_api()
 @AS_JSON
 def drop(settings: Settings, name: str, version: int, *, as_json: bool) -> int:
     """Drop a version of the projection NAME that does not answer any more, before its day is over."""
-    found = _asked(settings, "POST", f"{_path(name)}/drop?version={version}")
+    found = asked(settings, "POST", f"{_path(name)}/drop?version={version}")
     click.echo(json.dumps(found) if as_json else f"{name}: version {version} is dropped")
     return DONE
 
 
 @projections.command("turn-back")
 @click.argument("name")
-@_asks_api()
+@asks_api()
 @AS_JSON
 def turn_back(settings: Settings, name: str, *, as_json: bool) -> int:
     """Have the version before answer again; possible for a day after the projection NAME has turned."""
-    found = _asked(settings, "POST", f"{_path(name)}/turn-back")
+    found = asked(settings, "POST", f"{_path(name)}/turn-back")
     click.echo(json.dumps(found) if as_json else _line(found))
     return DONE
 
 
 @projections.command()
 @click.argument("name")
-@_asks_api()
+@asks_api()
 @AS_JSON
 def resume(settings: Settings, name: str, *, as_json: bool) -> int:
     """Have the projection NAME, which failed on an event, try it again."""
-    found = _asked(settings, "POST", f"{_path(name)}/resume")
+    found = asked(settings, "POST", f"{_path(name)}/resume")
     click.echo(json.dumps(found) if as_json else _line(found))
     return DONE
 
@@ -152,7 +132,7 @@ def resume(settings: Settings, name: str, *, as_json: bool) -> int:
 @projections.command()
 @click.argument("name")
 @click.option("--at", metavar="TIME", help="As it was at this time (RFC 3339): folded from Kafka, without a worker.")
-@_asks_api(ASKING | CONNECTION)
+@asks_api(ASKING | CONNECTION)
 def show(settings: Settings, name: str, at: str | None) -> int:
     """Print the rows of the projection NAME, a JSON line each."""
     if at is None:
@@ -210,23 +190,15 @@ def _line(found: dict[str, Any]) -> str:
     return f"{found['name']} version {found['version']}: {found['status']}, {lag['events']} events behind{beside}"
 
 
-def _asked(settings: Settings, method: str, path: str) -> Any:
-    async def ask() -> Any:
-        async with _client(settings) as client:
-            return await _ask(client, method, path)
-
-    return asyncio.run(ask())
-
-
 def _done(settings: Settings, path: str) -> Any:
     """Begin a job, and return it when it has ended."""
 
     async def work() -> Any:
-        async with _client(settings) as client:
-            job = await _ask(client, "POST", path)
+        async with connected(settings) as client:
+            job = await ask(client, "POST", path)
             while job["status"] == "running":
                 await asyncio.sleep(POLL_S)
-                job = await _ask(client, "GET", f"/v1/jobs/{quote(job['id'], safe='')}")
+                job = await ask(client, "GET", f"/v1/jobs/{quote(job['id'], safe='')}")
             if job["status"] != "done":
                 raise CannotAskError(str(job["error"]))
             return job
@@ -235,34 +207,16 @@ def _done(settings: Settings, path: str) -> Any:
 
 
 async def _print_rows(settings: Settings, name: str) -> None:
-    async with _client(settings) as client:
+    async with connected(settings) as client:
         path = f"{_path(name)}/rows?limit={PAGE}"
         while path:
-            page = await _ask(client, "GET", path)
+            page = await ask(client, "GET", path)
             for row in page["rows"]:
                 print_line(json.dumps(row, ensure_ascii=False).encode())
             for each in page["missing"]:
                 flush()
                 raise CannotAskError(f"rows of {each['kind']}-{each['partition']} are missing: {each['reason']}")
             path = page["next"]
-
-
-async def _ask(client: ApiClient, method: str, path: str) -> Any:
-    from annals.workers.client.api_client import ApiError
-
-    try:
-        return await client.ask(method, path)
-    except ApiError as error:
-        if error.status != NOT_FOUND:
-            raise CannotAskError(str(error)) from None
-        click.echo(f"annals: {error}", err=True)
-        raise click.exceptions.Exit(ANSWER_IS_NO) from None
-
-
-def _client(settings: Settings) -> ApiClient:
-    from annals.workers.client.api_client import ApiClient
-
-    return ApiClient(settings.api_url, settings.api_token_file)
 
 
 def _known(name: str) -> Projection[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,20 +21,18 @@ REPLAYS: Final = "replays."
 
 
 class MomentType(click.ParamType):
-    """A time with its offset, as a block has it."""
+    """A bound of times, RFC 3339."""
 
     name = "time"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the time in the form of `recorded_at`."""
-        from annals.schemas.values.moments import issued_at_problem, recorded_at
+        from annals.schemas.values.moments import bound_of, recorded_at
 
-        if (problem := issued_at_problem(value)) is not None:
-            self.fail(f"{value!r} {problem}", param, ctx)
         try:
-            return recorded_at(datetime.fromisoformat(value))
-        except (ValueError, OverflowError):  # a leap second, the year 0 or its like
-            self.fail(f"{value!r} is no time that can be compared", param, ctx)
+            return recorded_at(bound_of(value))
+        except ValueError as error:
+            self.fail(f"{value!r} {error}", param, ctx)
 
 
 class ReplayTopicType(click.ParamType):

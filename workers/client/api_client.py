@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import aiohttp
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from types import TracebackType
 
 PATIENCE_S: Final = 90.0  # the API's longest wait, and what answering takes
@@ -23,12 +22,11 @@ class ApiError(Exception):
 
 
 class ApiClient:
-    """A connection to the API of one worker; it answers for all. token_file: holds the bearer token."""
+    """A connection to the API of one worker; it answers for all."""
 
-    def __init__(self, url: str, token_file: Path | None = None) -> None:
-        """Take where it is."""
+    def __init__(self, url: str, token: str | None = None) -> None:
+        """Take where it is, and the bearer token."""
         self._url = url.rstrip("/")
-        token = "" if token_file is None else token_file.read_text(encoding="utf-8").strip()
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._session: aiohttp.ClientSession | None = None
 

@@ -9,7 +9,7 @@ from annals.agents.publishing.administration import Refused
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
 from annals.schemas.subscription import NOW
-from annals.schemas.values.moments import moment_of, recorded_at
+from annals.schemas.values.moments import bound_of, moment_of, recorded_at
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import MissingTopicError, partitions_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
@@ -211,7 +211,7 @@ class Places:
         return given
 
     async def _from_time(self, kinds: Sequence[str], text: str) -> Positions:
-        moment = moment_of(text)
+        moment = bound_of(text)
         wanted = recorded_at(moment)
         milliseconds = int(moment.timestamp() * 1000)
         ends = await self.ends(kinds)

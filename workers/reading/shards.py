@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.structs import TopicPartition
 
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.shard import READING, Shard
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.open_files import raise_limit, tables
 from annals.workers.partitions import Partitions
 from annals.workers.reading.telemetry import ReadingShardMetrics
+from annals.workers.settings.snapshots import snapshot_policies
 from annals.workers.stores.reading import ReadingStoreFolder, reading_identity
 from annals.workers.stores.rocks import StoreBudget
 
@@ -53,7 +55,7 @@ class ReadingActor:
 
     async def run(self) -> None:
         """Run all until cancelled."""
-        await asyncio.gather(self.shard.run(), *(actor.run() for actor in self._beside))
+        await asyncio.gather(self.shard.run(), self.shard.sweep(), *(actor.run() for actor in self._beside))
 
     async def suspend(self) -> None:
         """Suspend what works beside the shard, which itself writes nothing that anybody else could."""
@@ -103,6 +105,8 @@ class ReadingShards:
         self._followers = followers
         self._ask_rows = ask_rows
         self._beside = beside
+        self._policies = snapshot_policies(settings.read_snapshots)
+        self._recent = RecentStates(settings.read_state_cache_bytes)
         self._names = TopicNames(settings.topic_prefix)
         every = sum(counts[kind] for kind in deciders)
         files = raise_limit(every)
@@ -148,6 +152,8 @@ class ReadingShards:
             ReadingShardMetrics(self._metrics, kind),
             self._followers(kind),
             self._ask_rows,
+            self._policies.get(kind, self._policies[""]),
+            self._recent,
         )
         return ReadingActor(shard, self._beside(shard))
 

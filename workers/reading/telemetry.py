@@ -44,6 +44,12 @@ class ReadingMetrics:
             ("kind",),
             registry=registry,
         )
+        self.oversized = Counter(
+            "annals_reading_snapshots_too_large_total",
+            "snapshots of reading stores that were due, and left out since they are too large",
+            ("kind",),
+            registry=registry,
+        )
         self.damages = Counter(
             "annals_reading_stores_damaged_total",
             "reading stores that were damaged, set aside and are built anew",
@@ -87,10 +93,15 @@ class ReadingShardMetrics:
         """Look every labelled metric up once: a series that begins with its first count has no increase yet."""
         self._breaks = metrics.breaks.labels(kind)
         self._damages = metrics.damages.labels(kind)
+        self._oversized = metrics.oversized.labels(kind)
 
     def damaged(self) -> None:
         """Count a damaged store."""
         self._damages.inc()
+
+    def snapshot_left_out(self) -> None:
+        """Count a snapshot that is too large."""
+        self._oversized.inc()
 
     def chain_broken(self) -> None:
         """Count a broken chain."""

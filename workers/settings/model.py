@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from annals.workers.settings import values
 from annals.workers.settings.metadata import SettingMeta, meta
+from annals.workers.settings.snapshots import snapshots
 
 if TYPE_CHECKING:
     from annals.workers.settings.values import Secret
@@ -180,11 +181,9 @@ class Settings:
             values.text, "where commands that ask the API find one; any worker answers for all", group="asking"
         ),
     )
-    api_token_file: Path | None = field(
+    api_token: Secret | None = field(
         default=None,
-        metadata=meta(
-            values.optional(values.readable_file), "file that holds the bearer token of those commands", group="asking"
-        ),
+        metadata=meta(values.optional(values.secret), "the bearer token that they have", group="asking"),
     )
     api_timeout_s: int = field(
         default=30,
@@ -217,6 +216,24 @@ class Settings:
             values.whole_number(1 << 20, 2**40),
             "RocksDB's block cache of the reading stores, all partitions together",
             unit="bytes",
+            group="limits",
+        ),
+    )
+    read_state_cache_bytes: int = field(
+        default=16 << 20,
+        metadata=meta(
+            values.whole_number(0, 2**40),
+            "recently asked states of the role `read` in memory, all partitions together, 10 minutes at most",
+            unit="bytes",
+            group="limits",
+        ),
+    )
+    read_snapshots: str = field(
+        default="events=1000,keep=20",
+        metadata=meta(
+            snapshots,
+            "when reading stores keep snapshots, and how long: a policy of a kind or of all others, as "
+            "`events=1000,keep=20; workflow: bytes=100000,seconds=86400,keep_seconds=604800,largest=1000000`",
             group="limits",
         ),
     )

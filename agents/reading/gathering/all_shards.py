@@ -27,6 +27,7 @@ from annals.agents.reading.gathering.questions import (
     put,
 )
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.reading.queries.events import PAGE_BYTES
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
@@ -153,10 +154,13 @@ class RoutedShard:
     async def history(
         self, aggregate_id: str, *, first: int, last: int | None, descending: bool, limit: int | None
     ) -> list[FoundEvent]:
-        """Return an aggregate's events from one version to another, both inclusive; from elsewhere in parts."""
+        """Return an aggregate's events from one version to another, both inclusive; from elsewhere in parts.
+
+        With a limit there are fewer where they are large.
+        """
         found: list[FoundEvent] = []
         is_whole = False
-        while not is_whole:
+        while not is_whole and (limit is None or sum(len(each.block) for each in found) < PAGE_BYTES):
             left = None if limit is None else limit - len(found)
             part, is_whole = await self._ask(AskHistory(aggregate_id, first, last, descending, left))
             found += part

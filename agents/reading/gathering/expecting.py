@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from annals.agents.reading.gathering.all_shards import AllShards
 
 # A kind has no slash, a version no at sign: what is between may have both.
-_EXPECTED: Final = re.compile(r"([^/]+)/(.+)@([1-9][0-9]{0,17})", re.DOTALL)
+_EXPECTED: Final = re.compile(r"([^/]+)/(.+)@([1-9][0-9]{0,3999})", re.DOTALL)
 MOST_ID_CHARACTERS: Final = 256
+GREATEST: Final = 2**63 - 1  # what a larger version is taken for: no aggregate has that many
 
 
 class Expected(NamedTuple):
@@ -53,7 +54,7 @@ def parse_expected(text: str, kinds: Collection[str]) -> Expected:
         raise ValueError("must be <kind>/<aggregate id>@<version>, as person/p-1@3")
     if form[1] not in kinds:
         raise ValueError(f"there is no kind {form[1]!r}")
-    return Expected(form[1], form[2], int(form[3]))
+    return Expected(form[1], form[2], min(int(form[3]), GREATEST))
 
 
 async def until_folded(shards: AllShards, expected: Sequence[Expected], deadline: float) -> list[ExpectedAt]:

@@ -13,7 +13,16 @@ from annals.agents.reading.found import (
     FoundState,
     ShardPosition,
 )
-from annals.agents.reading.layout import AGGREGATES, STATES, after, decode_aggregate, read_aggregate, read_position
+from annals.agents.reading.layout import (
+    AGGREGATES,
+    STATES,
+    after,
+    decode_aggregate,
+    decode_event,
+    event_key,
+    read_aggregate,
+    read_position,
+)
 from annals.agents.reading.ports import UnreadableEventError
 from annals.agents.reading.queries.events import chain
 from annals.agents.reading.states import StateRow
@@ -62,6 +71,19 @@ def folded_at(
     Raises:
         UnreadableEventError: this release cannot fold one of the events.
     """
+    end = view.get(event_key(key, version))
+    recent = None if end is None else kept.recent(decode_event(end).cid)
+    if recent is not None:
+        (last,) = chain(view, place, key, version, version)
+        return last, recent
+    found, folded = _folded(view, place, states, kept, key, version)
+    kept.note(found.cid, folded)
+    return found, folded
+
+
+def _folded(
+    view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes, version: int
+) -> tuple[FoundEvent, Any]:
     known = states.read(view, key)
     if known.version > version:
         known = kept.nearest(view, key, version) or StateRow(0, states.initial)
@@ -83,15 +105,6 @@ def newest(
         return None
     found, folded = folded_at(view, place, states, kept, key, version)
     return _found(view, place, found, folded), folded
-
-
-def numbers(view: ReadView) -> tuple[int, int, int]:
-    """Return how many events and aggregates there are, and the bytes of the events' blocks."""
-    events = count = size = 0
-    for _, value in view.range(AGGREGATES, after(AGGREGATES)):
-        row = decode_aggregate(value)
-        events, count, size = events + row.version, count + 1, size + row.block_bytes
-    return events, count, size
 
 
 def _after(states: States, place: Place, folded: Any, found: FoundEvent) -> Any:

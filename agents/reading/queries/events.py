@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.agents.reading.blocks import event_in, name_of
 from annals.agents.reading.found import FoundEvent
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
     from annals.agents.reading.ports import ReadView
 
+PAGE_BYTES: Final = 8 << 20  # a page of large events has fewer
+
 
 class Place(NamedTuple):
     """Whose rows these are."""
@@ -39,8 +41,18 @@ class Place(NamedTuple):
 def history(
     view: ReadView, place: Place, key: bytes, first: int, last: int | None, *, descending: bool, limit: int | None
 ) -> list[FoundEvent]:
-    """Return an aggregate's events from one version to another, both inclusive."""
-    return list(islice(chain(view, place, key, first, last, descending=descending), limit))
+    """Return an aggregate's events from one version to another, both inclusive.
+
+    With a limit there are fewer where they are large: it ends behind the one with which it has `PAGE_BYTES`.
+    """
+    found: list[FoundEvent] = []
+    left = PAGE_BYTES
+    for event in islice(chain(view, place, key, first, last, descending=descending), limit):
+        found.append(event)
+        left -= len(event.block)
+        if limit is not None and left <= 0:
+            break
+    return found
 
 
 def chain(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heapq import merge
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from annals.agents.reading.found import EventPage, ShardPosition
 from annals.agents.reading.layout import (
@@ -25,7 +25,7 @@ from annals.agents.reading.layout import (
     prefixed,
     read_position,
 )
-from annals.agents.reading.queries.events import by_offset
+from annals.agents.reading.queries.events import PAGE_BYTES, by_offset
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
     from annals.agents.reading.found import EventFilter, FoundEvent
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
-
-
-PAGE_BYTES: Final = 8 << 20  # a page of large events has fewer
 
 
 def find(

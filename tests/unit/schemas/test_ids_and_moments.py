@@ -3,7 +3,7 @@
 import pytest
 
 from annals.schemas.values.ids import LONGEST_COMMAND_ID, id_problem
-from annals.schemas.values.moments import issued_at_problem, moment_of, recorded_at
+from annals.schemas.values.moments import bound_of, exact, issued_at_problem, moment_of, recorded_at
 
 
 @pytest.mark.parametrize(
@@ -122,3 +122,19 @@ def test_a_date_time_is_a_moment_in_utc(text: str, moment: str) -> None:
 def test_what_is_no_moment_in_utc_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         moment_of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "bound", "digits"),
+    [
+        ("2026-11-21T09:30:00Z", "2026-11-21T09:30:00.000000Z", "2026-11-21T09:30:00Z"),
+        ("2026-11-21T10:30:00.123456000+01:00", "2026-11-21T09:30:00.123456Z", "2026-11-21T09:30:00.123456Z"),
+        ("2026-11-21T09:30:00.1234560001Z", "2026-11-21T09:30:00.123457Z", "2026-11-21T09:30:00.1234560001Z"),
+        ("2026-12-31T23:59:59.9999999Z", "2027-01-01T00:00:00.000000Z", "2026-12-31T23:59:59.9999999Z"),
+        ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999Z", "9999-12-31T23:59:59.9999999Z"),
+        ("2016-12-31T23:59:60.5Z", "2016-12-31T23:59:59.500000Z", "2016-12-31T23:59:59.5Z"),
+    ],
+)
+def test_no_digit_of_a_time_is_lost_where_it_is_compared(text: str, bound: str, digits: str) -> None:
+    assert recorded_at(bound_of(text)) == bound
+    assert exact(text) == digits

@@ -93,14 +93,21 @@ class AggregateRoutes:
             return await self._car(shard, asked)
         is_down = asked.order == "desc"
         found = await shard.history(
-            asked.id, first=asked.first or 1, last=asked.last, descending=is_down, limit=asked.limit + 1
+            asked.id, first=asked.first or 1, last=asked.last, descending=is_down, limit=asked.limit
         )
         if not found and await shard.offset_of(asked.id, 1) is None:
             raise absent(shard, f"there is no {asked.kind} of this id")
         page = found[: asked.limit]
-        following = _next(asked, found[asked.limit].event["version"]) if len(found) > asked.limit else None
+        following = await self._following(shard, asked, page[-1].event["version"]) if page else None
         body = b'{"events":[%b],"next":%b}' % (b",".join(map(found_event_json, page)), encode(following))
         return Answer(body, headers={"vary": "accept"})
+
+    async def _following(self, shard: ReadingShard, asked: HistoryParameters, version: int) -> str | None:
+        """Return the page behind a version; None if there are no more events, between those that were asked for."""
+        if asked.order == "desc":
+            return _next(asked, version - 1) if version > (asked.first or 1) else None
+        is_last = asked.last is not None and version >= asked.last
+        return None if is_last or await shard.offset_of(asked.id, version + 1) is None else _next(asked, version + 1)
 
     async def _car(self, shard: ReadingShard, asked: HistoryParameters) -> Answer:
         first, last = asked.first or 1, asked.last

@@ -13,10 +13,10 @@ from msgspec import Meta, Struct
 from annals.agents.dead_letters.selection import Selection
 from annals.agents.ports import JournalError
 from annals.schemas.settlement import DISCARD, REPLAY
-from annals.schemas.values.moments import recorded_at
+from annals.schemas.values.moments import bound_of, recorded_at
 from annals.workers.api.answers import json_answer
 from annals.workers.api.gathered import BAD_CURSOR
-from annals.workers.api.parameters import Id, Kind, Limit, Moment, moment
+from annals.workers.api.parameters import Bound, Id, Kind, Limit
 from annals.workers.api.problems import Problem, invalid, not_found, not_ready
 from annals.workers.api.routing import Answer, NoParameters, Route, Scope
 from annals.workers.kafka.connections import MissingTopicError
@@ -45,8 +45,8 @@ class Listed(Struct, frozen=True):
     kind: Kind | None = None
     type: Id | None = None
     aggregate_id: Id | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Bound | None = None
+    until: Bound | None = None
     limit: Limit = PAGE
     cursor: str | None = None
 
@@ -340,7 +340,7 @@ def _next(asked: Listed, place: tuple[int, int] | None) -> str | None:
 def moment_at(path: str, text: str | None) -> str | None:
     """Return a moment of a body as it is compared; Problem (400) if it is none."""
     try:
-        return None if text is None else recorded_at(moment(text))
+        return None if text is None else recorded_at(bound_of(text))
     except ValueError as error:
         raise invalid(path, str(error)) from None
 

@@ -23,7 +23,7 @@ from annals.workers.api.gathered import (
     gathered_json,
     until_expected,
 )
-from annals.workers.api.parameters import Id, Kind, Limit, Moment, Wait
+from annals.workers.api.parameters import Bound, Id, Kind, Limit, Wait
 from annals.workers.api.problems import invalid, not_found, not_ready
 from annals.workers.api.routing import CALL, Answer, Route, Scope
 from annals.workers.api.shapes import Event, found_event_json
@@ -51,8 +51,8 @@ class EventsParameters(Struct, frozen=True):
     causation_id: Id | None = None
     command_id: Id | None = None
     actor: Id | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Bound | None = None
+    until: Bound | None = None
     order: Literal["asc", "desc"] = "asc"
     limit: Limit = PAGE
     cursor: str | None = None

@@ -18,7 +18,7 @@ from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import encode
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import GATHER_S, Gathering, bad_cursors_refused, gathered_json
-from annals.workers.api.parameters import Id, Kind, Limit, Moment
+from annals.workers.api.parameters import Bound, Id, Kind, Limit
 from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import CidText, RecordedAt
 
@@ -35,8 +35,8 @@ class ListParameters(Struct, frozen=True):
 
     kind: Kind
     status: Id | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Bound | None = None
+    until: Bound | None = None
     limit: Limit = PAGE
     cursor: str | None = None
 

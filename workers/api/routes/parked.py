@@ -19,7 +19,7 @@ from annals.schemas.values.moments import recorded_at
 from annals.workers.api.answers import json_answer
 from annals.workers.api.audit import Decision
 from annals.workers.api.gathered import BAD_CURSOR
-from annals.workers.api.parameters import Id, Kind, Limit, Moment
+from annals.workers.api.parameters import Bound, Id, Kind, Limit
 from annals.workers.api.problems import NOT_READY, Problem, invalid, not_found, not_ready
 from annals.workers.api.routes.dead_letters import LONGEST_REASON, OfAggregate, Wanted, moment_at, read_body
 from annals.workers.api.routing import Answer, Route, Scope
@@ -52,8 +52,8 @@ class Listed(Struct, frozen=True):
     type: Id | None = None
     aggregate_id: Id | None = None
     reason: str | None = None
-    since: Moment | None = None
-    until: Moment | None = None
+    since: Bound | None = None
+    until: Bound | None = None
     limit: Limit = PAGE
     cursor: str | None = None
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import msgspec
 from msgspec import Meta, Struct
 
 from annals.agents.reading.gathering.gather import PartitionReason
-from annals.schemas.values.moments import recorded_at
 from annals.workers.api.answers import json_answer
-from annals.workers.api.parameters import Id, Moment, Wait
+from annals.workers.api.parameters import ExactMoment, Id, Wait
 from annals.workers.api.routes.projections import Expect
 from annals.workers.api.routing import Route, Scope
 
@@ -54,7 +52,7 @@ class Policies(Waiting, frozen=True):
     """Which policies bind a subject at a time (now), how strictly, and who is exempt?"""
 
     subject: Reference
-    at: Moment | None = None
+    at: ExactMoment | None = None
 
 
 class Steps(Waiting, frozen=True):
@@ -102,12 +100,13 @@ PARAMETERS: Final[dict[str, type[Waiting]]] = {
 
 
 class Answered(Struct, frozen=True):
-    """The rows that answer, and what they rest on."""
+    """The rows that answer, and what they rest on. `truncated`: there are more rows than are looked at."""
 
     rows: list[dict[str, Any]]
     positions: dict[str, list[int | None]]
     missing: list[PartitionReason]
     stale: list[PartitionReason]
+    truncated: bool
 
 
 class QuestionRoutes:
@@ -124,14 +123,10 @@ class QuestionRoutes:
 
     def _route(self, name: str, parameters: type[Waiting]) -> Route:
         async def answer(call: Call) -> Answer:
-            given = {key: _plain(value) for key, value in msgspec.structs.asdict(call.parameters).items()}
+            given = msgspec.structs.asdict(call.parameters)
             found = await self._expecting(call, lambda: self._answers.ask(name, given))
-            return json_answer(Answered(found.rows, found.positions, found.missing, found.stale))
+            return json_answer(Answered(found.rows, found.positions, found.missing, found.stale, found.is_truncated))
 
         summary = (parameters.__doc__ or "").strip()
         path = f"/v1/questions/{name}"
         return Route("GET", path, Scope.READ, summary, parameters, Answered, answer, problems=(504,))
-
-
-def _plain(value: Any) -> Any:
-    return recorded_at(value) if isinstance(value, datetime) else value

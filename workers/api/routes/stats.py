@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 from msgspec import Meta, Struct
 
 from annals.agents.reading.ports import NotReadyError
+from annals.schemas.values.moments import moment_of
 from annals.workers.api.answers import json_answer
 from annals.workers.api.routing import Answer, NoParameters, Route, Scope
+from annals.workers.clock import SystemClock
 from annals.workers.registry import deciders
 
 if TYPE_CHECKING:
+    from annals.agents.reading.found import SnapshotNumbers
     from annals.agents.reading.ports import ReadingShard, Shards
     from annals.workers.api.routing import Call
 
@@ -26,6 +29,21 @@ class Latency(Struct, frozen=True):
     max_s: float
 
 
+class SnapshotStats(Struct, frozen=True):
+    """Snapshots that reading stores keep; `oldest_s`: the age of the oldest, null where there is none.
+
+    `hits`, `misses`: questions for former versions, since the stores were opened, that began from one, or without;
+    `hit_rate` is null before the first.
+    """
+
+    count: int
+    bytes: int
+    oldest_s: float | None
+    hits: int
+    misses: int
+    hit_rate: float | None
+
+
 class PartitionStats(Struct, frozen=True):
     """What one partition has. `bytes`: of all event blocks; `events_per_second`: read in the last minute."""
 
@@ -36,6 +54,7 @@ class PartitionStats(Struct, frozen=True):
     bytes: int
     events_per_second: float
     latency: Latency
+    snapshots: SnapshotStats
 
 
 class Totals(Struct, frozen=True):
@@ -45,6 +64,7 @@ class Totals(Struct, frozen=True):
     aggregates: int
     bytes: int
     events_per_second: float
+    snapshots: SnapshotStats
 
 
 class MissingPartition(Struct, frozen=True):
@@ -103,6 +123,7 @@ async def _asked(shard: ReadingShard) -> PartitionStats | MissingPartition:
         found.block_bytes,
         found.events_per_second,
         Latency(found.latency_mean_s, found.latency_max_s),
+        _snapshots(found.snapshots),
     )
 
 
@@ -112,4 +133,29 @@ def _sum(parts: list[PartitionStats]) -> Totals:
         sum(part.aggregates for part in parts),
         sum(part.bytes for part in parts),
         sum(part.events_per_second for part in parts),
+        _sum_of_snapshots([part.snapshots for part in parts]),
     )
+
+
+def _snapshots(found: SnapshotNumbers) -> SnapshotStats:
+    oldest_s = None
+    if found.oldest_at is not None:
+        oldest_s = max(0.0, (SystemClock().now() - moment_of(found.oldest_at)).total_seconds())
+    rate = _rate(found.hits, found.misses)
+    return SnapshotStats(found.count, found.size_bytes, oldest_s, found.hits, found.misses, rate)
+
+
+def _sum_of_snapshots(parts: list[SnapshotStats]) -> SnapshotStats:
+    hits, misses = sum(part.hits for part in parts), sum(part.misses for part in parts)
+    return SnapshotStats(
+        sum(part.count for part in parts),
+        sum(part.bytes for part in parts),
+        max((part.oldest_s for part in parts if part.oldest_s is not None), default=None),
+        hits,
+        misses,
+        _rate(hits, misses),
+    )
+
+
+def _rate(hits: int, misses: int) -> float | None:
+    return hits / (hits + misses) if hits + misses else None

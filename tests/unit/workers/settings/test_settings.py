@@ -335,7 +335,15 @@ def test_the_metadata_says_everything_that_the_reference_needs() -> None:
         assert meta.help
         assert meta.variable == f"ANNALS_{meta.name.upper()}"
         assert meta.option == f"--{meta.name.replace('_', '-')}"
-        assert meta.is_secret == (meta.name in {"sasl_password", "ssl_key_password", "schema_registry_password"})
+        assert meta.is_secret == (
+            meta.name
+            in {
+                "sasl_password",
+                "ssl_key_password",
+                "schema_registry_password",
+                "api_token",
+            }
+        )
         assert meta.is_switch == isinstance(meta.default, bool)
         if meta.default is not None:
             shown = str(int(meta.default) if isinstance(meta.default, bool) else meta.default)

@@ -1,0 +1,124 @@
+"""Commands that ask the API of a worker: states, snapshots, events and statistics."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+from contextlib import AsyncExitStack, redirect_stderr, redirect_stdout
+
+import pytest
+from structlog.testing import capture_logs
+
+from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.gathering.all_shards import AllShards
+from annals.workers.api.routes.aggregates import AggregateRoutes
+from annals.workers.api.routes.listed import ListRoutes
+from annals.workers.api.routes.snapshots import SnapshotRoutes
+from annals.workers.api.routes.stats import StatsRoutes
+from annals.workers.cli import main
+from api_serving import Audit, reading, serving
+from chained import chain
+
+
+async def annals(monkeypatch: pytest.MonkeyPatch, port: int, *words: str) -> tuple[int, str, str]:
+    """Run a command against the API of this process, beside it."""
+    monkeypatch.setenv("ANNALS_API_URL", f"http://127.0.0.1:{port}")
+    out, errors = io.TextIOWrapper(io.BytesIO(), "utf-8"), io.StringIO()
+
+    def run() -> int:
+        with redirect_stdout(out), redirect_stderr(errors), pytest.raises(SystemExit) as ended:
+            main(list(words))
+        out.flush()
+        return int(str(ended.value.code))
+
+    status = await asyncio.to_thread(run)
+    return status, out.buffer.getvalue().decode(), errors.getvalue()  # type: ignore[attr-defined]
+
+
+class Alone:
+    """A group of one."""
+
+    me = None
+
+    def all(self):
+        return []
+
+    def owner(self, kind, partition):
+        return None
+
+
+async def test_states_snapshots_events_and_statistics_are_told_by_the_command_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    events = chain("p/1 ü", 5)
+    async with (
+        AsyncExitStack() as stack,
+        reading(**{kind: events if kind == "person" else [] for kind in REGISTRY}) as (shards, _),
+    ):
+        everywhere = AllShards(shards._reading, Alone(), None, REGISTRY)  # type: ignore[arg-type]
+        routes = [
+            *SnapshotRoutes(shards).routes(),
+            *AggregateRoutes(shards).routes(),
+            *StatsRoutes(shards).routes(),
+            *ListRoutes(everywhere).routes(),
+        ]
+        async with serving(routes, audit=Audit()) as api:
+            stack.enter_context(capture_logs())  # those of the API, which go to standard output here
+            who = "person", "p/1 ü"
+
+            async def said(status: int, *words: str) -> str:
+                code, out, errors = await annals(monkeypatch, api.port, *words)
+                assert code == status, (words, out, errors)
+                return out or errors
+
+            now = json.loads(await said(0, "state", *who, "--json"))
+            assert (now["version"], now["state"]["name"]) == (5, "Ada 5")
+            assert json.loads(await said(0, "state", *who, "--version", "2", "--json"))["state"]["name"] == "Ada 2"
+            assert "version 5" in await said(0, "state", *who, "--at", "2026-11-21T09:30:01Z")
+            assert "404: there is no person" in await said(1, "state", *who, "--at", "2020-01-01T00:00:00Z")
+            assert "404: there is no person" in await said(1, "state", "person", "p-2")
+            assert "400: " in await said(2, "state", *who, "--at", "yesterday")
+            assert "exclude one another" in await said(
+                2, "state", *who, "--at", "2020-01-01T00:00:00Z", "--version", "1"
+            )
+
+            assert json.loads(await said(0, "snapshots", "list", *who, "--json")) == {"snapshots": []}
+            assert "no snapshot" in await said(1, "snapshots", "show", *who)
+            made = json.loads(await said(0, "snapshots", "create", *who, "--json"))
+            assert (made["version"], set(made)) == (5, {"version", "head", "bytes", "created_at"})
+            assert json.loads(await said(0, "snapshots", "list", *who, "--json")) == {"snapshots": [made]}
+            counted = json.loads(await said(0, "snapshots", "stats", "--json"))["snapshots"]["person"]
+            assert (counted["count"], counted["bytes"], counted["hit_rate"]) == (1, made["bytes"], 0.0)
+            assert "hit rate 0%" in await said(0, "snapshots", "stats")
+            assert await said(0, "snapshots", "list", "person") == "p/1 ü  version 5\n"
+            shown = json.loads(await said(0, "snapshots", "show", *who, "5", "--json"))
+            assert (shown["state"], shown["head"]) == (now["state"], made["head"])
+            assert "no snapshot of version 4" in await said(1, "snapshots", "show", *who, "4")
+            assert "404: " in await said(1, "snapshots", "delete", *who, "4")
+            await said(0, "snapshots", "delete", *who, "5")
+            assert "404: " in await said(1, "snapshots", "create", "person", "p-2")
+            assert "404: " in await said(1, "snapshots", "list", "person", "p-2")
+
+            url = f"http://127.0.0.1:{api.port}"
+            lines = [json.loads(line) for line in (await said(0, "events", *who, "--api", url)).splitlines()]
+            history = (await api("GET", "/v1/aggregates/person/p%2F1%20%C3%BC/events"))[2]["events"]
+            assert lines == history
+            assert "there is no event" in await said(1, "events", "person", "p-2", "--api-url", url)
+
+            stats = json.loads(await said(0, "stats", "--json"))
+            assert stats["total"]["events"] == 5
+            assert "person                   5 events" in await said(0, "stats")
+
+
+@pytest.mark.parametrize("words", ["state person p", "stats", "snapshots list person p", "events person p --api {}"])
+async def test_an_api_that_is_not_there_is_said_in_a_line_and_no_token_is_shown(
+    monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.setenv("ANNALS_API_TOKEN", "very-secret")
+    gone = "http://127.0.0.1:1"
+    status, out, errors = await annals(monkeypatch, 1, *words.format(gone).split())
+    assert (status, out) == (2, "")
+    assert errors.startswith(f"annals: no API answers at {gone}")
+    assert errors.count("\n") == 1
+    assert "very-secret" not in errors

@@ -1,0 +1,86 @@
+"""Commands that ask the API of a worker: their settings, the question, and what its failures are."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from annals.workers.cli.failures import ANSWER_IS_NO, CannotAskError
+from annals.workers.cli.options import ASKING, takes_settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from annals.workers.client.api_client import ApiClient
+    from annals.workers.settings import Settings
+
+PAGE: Final = 1_000
+NOT_FOUND: Final = 404
+
+
+def asks_api(groups: frozenset[str] = ASKING) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a command the settings that say where the API is; `--api` is short for `--api-url`."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        def asking(settings: Settings, api: str | None, **arguments: Any) -> int:
+            asked = settings if api is None else replace(settings, api_url=api)
+            status: int = command(asked, **arguments)
+            return status
+
+        asking.__name__, asking.__doc__ = command.__name__, command.__doc__
+        asking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
+        short = click.option("--api", metavar="URL", help="Where the API is; the same as --api-url.")
+        return takes_settings(groups)(short(asking))
+
+    return decorate
+
+
+def connected(settings: Settings) -> ApiClient:
+    """Return a client of the API that the settings name."""
+    from annals.workers.client.api_client import ApiClient
+
+    token = settings.api_token
+    return ApiClient(settings.api_url, None if token is None else token.reveal().strip())
+
+
+async def ask(client: ApiClient, method: str, path: str) -> Any:
+    """Return what the API answers; where there is none of what is asked for, say so and end with exit status 1.
+
+    Raises:
+        CannotAskError: it does not answer, or refuses.
+    """
+    from annals.workers.client.api_client import ApiError
+
+    try:
+        return await client.ask(method, path)
+    except ApiError as error:
+        if error.status != NOT_FOUND:
+            raise CannotAskError(str(error)) from None
+        click.echo(f"annals: {error}", err=True)
+        raise click.exceptions.Exit(ANSWER_IS_NO) from None
+
+
+async def pages(client: ApiClient, path: str) -> AsyncGenerator[Any, None]:
+    """Yield the pages of a list.
+
+    Raises:
+        CannotAskError: as `ask`.
+    """
+    following: str | None = path
+    while following is not None:
+        page = await ask(client, "GET", following)
+        yield page
+        following = page["next"]
+
+
+def asked(settings: Settings, method: str, path: str) -> Any:
+    """Return what the API answers to one question; see `ask`."""
+
+    async def answer() -> Any:
+        async with connected(settings) as client:
+            return await ask(client, method, path)
+
+    return asyncio.run(answer())

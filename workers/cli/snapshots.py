@@ -1,0 +1,148 @@
+"""`annals snapshots`: states that the reading stores keep, so that former versions are answered quickly."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import click
+import orjson
+
+from annals.workers.cli.arguments import AS_JSON, IdType, KindType
+from annals.workers.cli.asking import PAGE, asked, asks_api, connected, pages
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.groups import Commands
+from annals.workers.cli.output import flush, print_line
+
+if TYPE_CHECKING:
+    from annals.workers.settings import Settings
+
+KIND = click.argument("kind", type=KindType())
+ID = click.argument("aggregate_id", type=IdType(), metavar="ID")
+
+
+@click.group(cls=Commands)
+def snapshots() -> None:
+    """List, show, create, count or delete the snapshots of aggregates that the reading stores keep.
+
+    A worker's API is asked. Snapshots make nothing true: answers are the same without them, and a partition that moves
+    or is rebuilt begins without any.
+    """
+
+
+@snapshots.command("list")
+@KIND
+@click.argument("aggregate_id", type=IdType(), metavar="[ID]", required=False)
+@asks_api()
+@AS_JSON
+def list_(settings: Settings, kind: str, aggregate_id: str | None, *, as_json: bool) -> int:
+    """List the snapshots of the aggregate ID, or the newest one of each aggregate of KIND."""
+    if aggregate_id is None:
+        listed = asyncio.run(_newest_of_kind(settings, kind))
+    else:
+        listed = asked(settings, "GET", _path(kind, aggregate_id))["snapshots"]
+    if as_json:
+        click.echo(orjson.dumps({"snapshots": listed}).decode())
+    else:
+        for each in listed:
+            click.echo(
+                _line(each) if aggregate_id is not None else f"{each['aggregate_id']}  version {each['version']}"
+            )
+    return DONE
+
+
+@snapshots.command()
+@KIND
+@ID
+@click.argument("version", type=click.IntRange(1), required=False)
+@asks_api()
+@AS_JSON
+def show(settings: Settings, kind: str, aggregate_id: str, version: int | None, *, as_json: bool) -> int:
+    """Show a snapshot of the aggregate ID, the newest unless VERSION is given, and the state at its version."""
+    listed = asked(settings, "GET", _path(kind, aggregate_id))["snapshots"]
+    wanted = [each for each in listed if version in {None, each["version"]}]
+    if not wanted:
+        which = "" if version is None else f" of version {version}"
+        click.echo(f"annals: there is no snapshot{which} of {kind} {aggregate_id!r}", err=True)
+        return ANSWER_IS_NO
+    kept = wanted[-1]
+    state = asked(settings, "GET", f"{_aggregate(kind, aggregate_id)}?version={kept['version']}")["state"]
+    if as_json:
+        print_line(orjson.dumps({**kept, "state": state}))
+    else:
+        click.echo(_line(kept))
+        print_line(orjson.dumps(state, option=orjson.OPT_INDENT_2))
+    flush()
+    return DONE
+
+
+@snapshots.command()
+@KIND
+@ID
+@asks_api()
+@AS_JSON
+def create(settings: Settings, kind: str, aggregate_id: str, *, as_json: bool) -> int:
+    """Keep a snapshot of the aggregate ID as it is now."""
+    kept = asked(settings, "POST", _path(kind, aggregate_id))
+    click.echo(orjson.dumps(kept).decode() if as_json else _line(kept))
+    return DONE
+
+
+@snapshots.command()
+@KIND
+@ID
+@click.argument("version", type=click.IntRange(1))
+@asks_api()
+def delete(settings: Settings, kind: str, aggregate_id: str, version: int) -> int:
+    """Delete the snapshot of VERSION of the aggregate ID; exit status 1 if there is none."""
+    asked(settings, "DELETE", f"{_path(kind, aggregate_id)}/{version}")
+    return DONE
+
+
+@snapshots.command()
+@asks_api()
+@AS_JSON
+def stats(settings: Settings, *, as_json: bool) -> int:
+    """Show by kind how many snapshots there are, their bytes and age, and how often they helped.
+
+    Exit status 1 if a partition did not answer: it is named, and the sums are without it.
+    """
+    answer = asked(settings, "GET", "/v1/stats")
+    sums = {kind: each["snapshots"] for kind, each in [*answer["kinds"].items(), ("total", answer["total"])]}
+    if as_json:
+        click.echo(orjson.dumps({"snapshots": sums, "missing": answer["missing"]}).decode())
+    else:
+        for kind, each in sums.items():
+            age = "-" if each["oldest_s"] is None else f"{each['oldest_s']:,.0f} s"
+            rate = "-" if each["hit_rate"] is None else f"{each['hit_rate']:.0%}"
+            click.echo(f"{kind:<13} {each['count']:>8,} {each['bytes']:>15,} bytes  oldest {age}  hit rate {rate}")
+        for each in answer["missing"]:
+            click.echo(f"not counted: {each['kind']}-{each['partition']}: {each['reason']}")
+    return ANSWER_IS_NO if answer["missing"] else DONE
+
+
+async def _newest_of_kind(settings: Settings, kind: str) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = []
+    async with connected(settings) as client:
+        async for page in pages(client, f"/v1/aggregates/{kind}?limit={PAGE}"):
+            for each in page["missing"]:
+                raise CannotAskError(f"{each['kind']}-{each['partition']} does not answer: {each['reason']}")
+            listed += [
+                {"aggregate_id": each["aggregate_id"], "version": each["snapshot_version"]}
+                for each in page["aggregates"]
+                if each["snapshot_version"] is not None
+            ]
+    return listed
+
+
+def _aggregate(kind: str, aggregate_id: str) -> str:
+    return f"/v1/aggregates/{kind}/{quote(aggregate_id, safe='')}"
+
+
+def _path(kind: str, aggregate_id: str) -> str:
+    return f"{_aggregate(kind, aggregate_id)}/snapshots"
+
+
+def _line(kept: dict[str, Any]) -> str:
+    return f"version {kept['version']}  {kept['bytes']:,} bytes  created {kept['created_at']}  head {kept['head']}"
