@@ -1,6 +1,6 @@
 """The catalogue: every topic with its settings, from which provisioning, checks and the reference are made."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from annals.schemas.kinds import KINDS
@@ -23,6 +23,7 @@ SUBSCRIBER_TOPIC_BYTES: Final = 9_437_184  # the JSON of the largest event, but 
 PROGRESS_TOPIC_BYTES: Final = 1_048_576
 SUBSCRIPTION_TOPIC_BYTES: Final = 1_048_576
 DELIVERY_TOPIC_BYTES: Final = 1_048_576
+TIMER_TOPIC_BYTES: Final = 1_048_576
 SCHEMA_TOPIC_BYTES: Final = 1_048_576  # many times the largest
 
 # From two replicas on there are elections, and one that is unclean loses what only the old leader had.
@@ -191,6 +192,23 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         TopicSetting("min.cleanable.dirty.ratio", "0.1", Rule.SHOULD_EQUAL, "so that little is not compacted"),
         _limit(PROGRESS_TOPIC_BYTES, "the broker would refuse progress, and with it what was published"),
     ),
+    Role.TIMERS: (
+        _policy("compact", Rule.MUST_EQUAL, "timers and states would be forgotten"),
+        TopicSetting(
+            "delete.retention.ms",
+            str(7 * DAY_MS),
+            Rule.SHOULD_BE_AT_LEAST,
+            "a timer that has fired could come back to whoever reads it slowly",
+        ),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(TIMER_TOPIC_BYTES, "the broker would refuse a state, and its reaction would stop"),
+    ),
+    Role.REACTIONS: (
+        _policy("compact", Rule.MUST_EQUAL, "it would be forgotten which reactions run"),
+        NO_BYTE_LIMIT,
+        _limit(SUBSCRIPTION_TOPIC_BYTES, "the broker would refuse a record"),
+    ),
 }
 
 VALUES: Final[dict[Role, str]] = {
@@ -208,7 +226,9 @@ VALUES: Final[dict[Role, str]] = {
     Role.PARKED: "as it was delivered last (for a delivery that is not there yet)",
     Role.DELIVERIES: "what is not settled (for a delivery that is not there yet)",
     Role.SUBSCRIPTIONS: "JSON: a subscription, and from which positions it holds",
-    Role.PROGRESS: "JSON: up to where a journal partition was published",
+    Role.PROGRESS: "JSON: up to where a journal partition was published, or reacted to",
+    Role.TIMERS: "JSON: what a reaction keeps: the states of its processes, and the timers that have not fired",
+    Role.REACTIONS: "JSON: whether a reaction runs",
 }
 
 # Dead letters are few and are read in one order; one partition is enough.
@@ -217,6 +237,7 @@ SCHEMA_PARTITIONS: Final = 1
 AUDIT_PARTITIONS: Final = 1
 PROJECTION_PARTITIONS: Final = 1
 SUBSCRIPTION_PARTITIONS: Final = 1
+REACTION_PARTITIONS: Final = 1
 
 KEYS: Final[dict[Role, str]] = {
     Role.RESTORE: "list, ids/<offset>, heads/<n> or voids",
@@ -225,7 +246,9 @@ KEYS: Final[dict[Role, str]] = {
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
     Role.AUDIT: "the request's id",
     Role.SUBSCRIPTIONS: "the name",
-    Role.PROGRESS: "live or a subscription's name, the events topic, the partition: live/events.person/0",
+    Role.PROGRESS: "live, a subscription's name or reaction:<name>, the events topic, the partition: live/events.person/0",
+    Role.TIMERS: "JSON: state or timer, aggregate id, process key, the timer's name",
+    Role.REACTIONS: "the reaction's name",
     Role.SUBSCRIBERS: "the aggregate id in UTF-8, or the member that the subscription names",
     Role.DELIVERIES: "kind and aggregate id, or a CID",
 }
@@ -258,10 +281,11 @@ def catalogue(
     subscribers: Iterable[str] = (),
     *,
     with_deliveries: bool = False,
+    reactions: Mapping[str, str] | None = None,
 ) -> tuple[TopicSpec, ...]:
-    """Return every topic: the five of each kind, those that all share, and those of each subscriber.
+    """Return every topic: the five of each kind, those that all share, those of each subscriber and each reaction.
 
-    with_deliveries: of subscribers that acknowledge, too.
+    with_deliveries: of subscribers that acknowledge, too. reactions: the kind of each by name.
     """
     names = TopicNames(prefix)
 
@@ -283,6 +307,9 @@ def catalogue(
     specs.append(spec(names.projections, Role.PROJECTIONS, None, PROJECTION_PARTITIONS))
     specs.append(spec(names.subscriptions, Role.SUBSCRIPTIONS, None, SUBSCRIPTION_PARTITIONS))
     specs.append(spec(names.progress, Role.PROGRESS, None))
+    specs.append(spec(names.reactions, Role.REACTIONS, None, REACTION_PARTITIONS))
+    for name, kind in (reactions or {}).items():
+        specs.append(spec(names.timers(name), Role.TIMERS, kind))
     for name in subscribers:
         specs.append(spec(names.subscribers(name), Role.SUBSCRIBERS, None))
         if with_deliveries:

@@ -22,6 +22,8 @@ class Role(StrEnum):
     DELIVERIES = "deliveries"
     SUBSCRIPTIONS = "subscriptions"
     PROGRESS = "progress"
+    TIMERS = "timers"
+    REACTIONS = "reactions"
 
 
 # A shard is a partition of each: the five of a kind have the same number of partitions.
