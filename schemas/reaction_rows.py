@@ -33,13 +33,14 @@ class StateRow(Struct, frozen=True):
     state: Raw
 
 
-class TimerRow(Struct, frozen=True):
-    """A timer that has not fired. cause: the CID of the event that led to it."""
+class TimerRow(Struct, frozen=True, omit_defaults=True):
+    """A timer that has not fired. cause: the CID of the event that led to it. is_quiet: no command was sent by that."""
 
     version: int
     due: Moment
     cause: str
     correlation_id: str | None
+    is_quiet: bool = False
 
 
 class Control(Struct, frozen=True):

@@ -246,7 +246,9 @@ KEYS: Final[dict[Role, str]] = {
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
     Role.AUDIT: "the request's id",
     Role.SUBSCRIPTIONS: "the name",
-    Role.PROGRESS: "live, a subscription's name or reaction:<name>, the events topic, the partition: live/events.person/0",
+    Role.PROGRESS: (
+        "live, a subscription's name or reaction:<name>, the events topic, the partition: live/events.person/0"
+    ),
     Role.TIMERS: "JSON: state or timer, aggregate id, process key, the timer's name",
     Role.REACTIONS: "the reaction's name",
     Role.SUBSCRIBERS: "the aggregate id in UTF-8, or the member that the subscription names",

@@ -43,9 +43,7 @@ SEND, READERS = "annals send", "annals events, verify, schemas usage"
 MIGRATE = "annals schemas migrate"
 
 
-def rights(
-    prefix: str, app_id: str, kinds: Sequence[str], reactions: Sequence[str] = ()
-) -> dict[str, list[Right]]:
+def rights(prefix: str, app_id: str, kinds: Sequence[str], reactions: Sequence[str] = ()) -> dict[str, list[Right]]:
     """Return the rights by command: of a deployment's topic prefix and app id, for these kinds and reactions."""
     names = TopicNames(prefix)
     every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit, names.projections]

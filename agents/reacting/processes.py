@@ -15,7 +15,7 @@ from blake3 import blake3
 
 from annals.agents.defects import NO_DEFECTS, defect_of
 from annals.agents.reacting.ports import OutgoingCommand
-from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, TimerFired, process_key
+from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired, process_key
 from annals.schemas.cid import cid_text
 from annals.schemas.reaction_rows import ProcessId, StateRow, TimerRow, parse_row_key, state_key, timer_key
 
@@ -100,7 +100,7 @@ class Processes:
     def take(self, source: JournalEvent, *, is_quiet: bool, quiet_due: str = "") -> None:
         """React to an event, and before it to the timers of its process that were due when it was recorded.
 
-        is_quiet: commands are not sent; quiet_due: nor are those of timers up to this time.
+        is_quiet: commands are not sent; quiet_due: nor are those of timers up to this time that were set so.
 
         Raises:
             ReactionFailedError: it cannot be taken; nothing of it has changed.
@@ -170,7 +170,7 @@ class Processes:
         )
         stem = f"t:{_digest(self._reaction.name, process, name, timer.due)}"
         where = f"{self._reaction.kind} {process.aggregate_id!r}, timer {name!r} of {timer.due}"
-        is_silent = is_quiet or timer.due <= quiet_due
+        is_silent = is_quiet or (timer.is_quiet and timer.due <= quiet_due)
         self._react(process, occurred, None if is_silent else stem, (), where, fires=name)
         self.due_until = max(self.due_until, timer.due)
         self._changes = self._changes._replace(fired=self._changes.fired + 1)
@@ -192,7 +192,10 @@ class Processes:
             is_over, is_begun = reacted.state is None, reacted.state == begun
             encoded = None if is_over or is_begun else self._state_row(reacted.state)
             timers = [
-                (each.name, None if isinstance(each, CancelTimer) else self._timer_row(each, occurred))
+                (
+                    each.name,
+                    None if isinstance(each, CancelTimer) else self._timer_row(each, occurred, is_quiet=stem is None),
+                )
                 for each in reacted.timers
             ]
             commands = [] if stem is None else _commands(reacted.commands, occurred, stem, carried)
@@ -215,9 +218,9 @@ class Processes:
     def _state_row(self, state: Any) -> bytes:
         return _ENCODER.encode(StateRow(self._reaction.version, msgspec.Raw(_ENCODER.encode(state))))
 
-    def _timer_row(self, timer: Any, occurred: Occurred) -> TimerRow:
+    def _timer_row(self, timer: SetTimer, occurred: Occurred, *, is_quiet: bool) -> TimerRow:
         due = timer.due(occurred.recorded_at)
-        return TimerRow(self._reaction.version, due, occurred.cid, occurred.correlation_id)
+        return TimerRow(self._reaction.version, due, occurred.cid, occurred.correlation_id, is_quiet)
 
     def _set_state(self, process: ProcessId, state: Any, encoded: bytes | None = None) -> None:
         if state is None:

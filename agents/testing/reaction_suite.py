@@ -62,7 +62,7 @@ def reaction_laws_of(
         assert run(journal).rows == whole.rows, "the same events are kept otherwise the second time"  # noqa: S101
         assert cut.rows == whole.rows, "another cut of the events is kept otherwise"  # noqa: S101
         assert cut.commands == whole.commands, "another cut of the events sends other commands"  # noqa: S101
-        assert quiet.rows == whole.rows, "what is kept depends on whether commands are sent"  # noqa: S101
+        assert quiet.rows.keys() == whole.rows.keys(), "what is kept depends on whether commands are sent"  # noqa: S101
         assert not quiet.commands, "a quiet run sends commands"  # noqa: S101
         for each in whole.commands + whole.at(END_OF_TIME).commands:
             said = msgspec.json.decode(each.value)
