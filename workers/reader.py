@@ -18,6 +18,7 @@ from annals.agents.reading.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
 from annals.workers.api.projection_routes import projection_routes
+from annals.workers.api.routes.reactions import ReactionRoutes
 from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.service import ApiService
 from annals.workers.app import create_app
@@ -55,11 +56,14 @@ from annals.workers.projections.wiring import ProjectionWiring
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.publishing.wiring import Publishing
+from annals.workers.reacting.service import ReactionService
+from annals.workers.reacting.telemetry import ReactionMetrics
+from annals.workers.reacting.wiring import Reacting
 from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told
 from annals.workers.reading.shards import CurrentShards, ReadingShards
 from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
 from annals.workers.reading.watch import ReadingWatch
-from annals.workers.registry import deciders
+from annals.workers.registry import deciders, reactions
 from annals.workers.settings import READ, SettingsError, client_options, warnings
 from annals.workers.settings.connection import is_any_address
 from annals.workers.stores.rocks import StoreBudget
@@ -114,6 +118,8 @@ class Reader:
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._publishing: Publishing | None = None
         self._publish_metrics = PublishMetrics(self.metrics.registry)
+        self._reacting: Reacting | None = None
+        self._reaction_metrics = ReactionMetrics(self.metrics.registry)
 
     # What rests on the shards is put together in these four.
 
@@ -134,7 +140,7 @@ class Reader:
             await self._api.stop()
 
     def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
-        """Return the routes of projections, questions and subscriptions."""
+        """Return the routes of projections, questions, subscriptions and reactions."""
 
         def service() -> ProjectionService | None:
             return None if self._projections is None else self._projections.service(shards)
@@ -143,18 +149,23 @@ class Reader:
             return None if self._projections is None else self._projections.answers(shards)
 
         administration = SubscriptionService(self._settings, self._options, deciders())
-        return (*projection_routes(shards, service, answers), *SubscriptionRoutes(administration).routes())
+        processes = ReactionService(self._settings, self._options, reactions())
+        return (
+            *projection_routes(shards, service, answers),
+            *SubscriptionRoutes(administration).routes(),
+            *ReactionRoutes(processes).routes(),
+        )
 
     def _followers(self, kind: str) -> Sequence[Follower]:
         """Return what follows the journals of a kind beside the event index and the states."""
         return () if self._projections is None else self._projections.models.followers(kind)
 
     def _beside(self, client: AIOKafkaClient, shard: Shard) -> Sequence[Actor]:
-        """Return what works beside a reading shard, on its partition: its publisher."""
-        if self._publishing is None:
+        """Return what works beside a reading shard, on its partition: its publisher and its reactors."""
+        if self._publishing is None or self._reacting is None:
             return ()
         journal = KafkaJournalPartition(client, self._names.events(shard.kind), shard.partition)
-        return (self._publishing.publisher(shard, journal),)
+        return (self._publishing.publisher(shard, journal), *self._reacting.reactors(shard, journal))
 
     async def run(self, started: asyncio.Event) -> None:
         """Run until the stop; set `started` when the folder and the address are this process'.
@@ -207,7 +218,9 @@ class Reader:
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
         behind = [] if self._projections is None else self._projections.models.problems()
         unpublished = [] if self._publishing is None else self._publishing.problems()
-        return [*problems, *self.members.differing(), *behind, *unpublished, *shards.partitions_here.not_ready()]
+        unreacted = [] if self._reacting is None else self._reacting.problems()
+        beside = [*behind, *unpublished, *unreacted]
+        return [*problems, *self.members.differing(), *beside, *shards.partitions_here.not_ready()]
 
     async def _until_stopped(self) -> None:
         loop = asyncio.get_running_loop()
@@ -288,6 +301,9 @@ class Reader:
             self._publishing = Publishing(
                 self._settings, self._options, known, counts, SystemClock(), self._publish_metrics
             )
+            self._reacting = Reacting(
+                self._settings, self._options, known, reactions(), counts, SystemClock(), self._reaction_metrics
+            )
         shards = ReadingShards(
             self._settings,
             client,
@@ -317,8 +333,8 @@ class Reader:
         watching = asyncio.create_task(self._watch.run(), name="watch")
         everywhere = shards if self._api is None else self._api.shards
         projecting = asyncio.create_task(wiring.work(shards, cast("Any", everywhere)).run(), name="projections")
-        followed = [] if self._publishing is None else [self._publishing.run()]
-        following = [asyncio.create_task(run, name="subscriptions") for run in followed]
+        followed = [each.run() for each in (self._publishing, self._reacting) if each is not None]
+        following = [asyncio.create_task(run, name="subscriptions and reactions") for run in followed]
         starting = asyncio.create_task(app.start(), name="app")
         try:
             await self._stop.until_end_of(app, starting)
@@ -339,7 +355,7 @@ class Reader:
             self.shards.current = None
             await shards.partitions_here.close()
             await end(*following)
-            self._publishing = None
+            self._publishing = self._reacting = None
 
     def _is_member(self) -> bool:
         return self.shards.current is not None and self._membership is not None and self._membership.is_member

@@ -1,4 +1,4 @@
-"""The aggregates, projections and reactions that a worker serves, by the name under which this package asks for them."""
+"""The aggregates, projections and reactions that a worker serves, as this package asks for them."""
 
 from annals.agents.registered import GROUP, KIND, RegistrationError, deciders, projections, reactions, registration_of
 

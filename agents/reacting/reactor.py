@@ -2,7 +2,8 @@
 
     paused ──► opening ──► running ──► opening    fenced, uncertain, unreachable: all is read again
                   │           └──► paused          so says the topic `reactions`
-                  └────────────────► stopped       it failed, or is of an older version; tried again when told to
+                  ├────────────────► failed        it cannot take what occurred; tried again when it is resumed
+                  └────────────────► stopped       its progress is of a newer version, or of another journal
     any ──► closed
 
 One transaction holds the commands of a run of events and of the timers that fired, the rows of states and timers, and
@@ -54,6 +55,7 @@ LAST_RETRY_S: Final = 10.0
 PAUSED: Final = "paused"
 OPENING: Final = "opening"
 RUNNING: Final = "running"
+FAILED: Final = "failed"
 STOPPED: Final = "stopped"
 CLOSED: Final = "closed"
 
@@ -102,7 +104,7 @@ class Reactor:
 
     @property
     def problem(self) -> str | None:
-        """Why somebody has to look after it; None while it reacts, begins to, or is paused."""
+        """Why this process cannot run it; None while it reacts, begins to, is paused, or has failed by its own."""
         return f"{self._name} does not react: {self.reason}" if self.phase == STOPPED else None
 
     async def run(self) -> None:
@@ -125,8 +127,8 @@ class Reactor:
                         await self._wait()
                 continue
             except (StoppedError, ReactionFailedError, UnwritableError) as error:
-                self._become(STOPPED, str(error))
-                self._log.error("reaction stopped", reason=str(error))
+                self._become(STOPPED if isinstance(error, StoppedError) else FAILED, str(error))
+                self._log.error(f"reaction {self.phase}", reason=str(error))
                 await self._until_told(known)
                 continue
             except (JournalError, NotReadyError, BrokenChainError) as error:

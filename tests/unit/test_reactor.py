@@ -153,8 +153,9 @@ async def test_a_reaction_that_fails_stops_at_that_event_until_it_is_resumed():
         return world.reaction.react(state, event)
 
     async with world.shard() as shard, world.reactor(shard, react=failing) as reactor:
-        await eventually(lambda: is_in(reactor, "stopped"))
-        assert "person 'p-1' version 3, offset 2: ValueError at " in reactor.problem
+        await eventually(lambda: is_in(reactor, "failed"))
+        assert "person 'p-1' version 3, offset 2: ValueError at " in reactor.reason
+        assert reactor.problem is None
         assert await world.said() == ALL[:2]
         faults.clear()
         world.switches.set("counting", "active")

@@ -31,6 +31,7 @@ COMMANDS: Final[dict[str, str]] = {
     "journal": "annals.workers.cli.journal:journal",
     "replay": "annals.workers.cli.replay:replay",
     "subscriptions": "annals.workers.cli.subscriptions:subscriptions",
+    "reactions": "annals.workers.cli.reactions:reactions",
     "demo": "annals.workers.cli.demo:demo",
     "simulate": "annals.workers.cli.simulate:simulate",
     "new": "annals.workers.cli.new:new",

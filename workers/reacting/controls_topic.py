@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from annals.agents.ports import UnreachableError
 from annals.agents.reacting.ports import Kept
@@ -58,6 +58,7 @@ class FollowedControls:
         self._where = (names.reactions, 0)
         self._all: dict[str, Kept] = {}
         self._changed = asyncio.Event()
+        self._is_told = False
         self.problem: str | None = None
 
     def get(self, name: str) -> Kept | None:
@@ -76,8 +77,11 @@ class FollowedControls:
             try:
                 client = await connect(self._options, [self._where[0]])
                 await self._follow(client)
-            except MissingTopicError:
-                self.problem = None  # of a deployment that is older: none was ever resumed
+            except (MissingTopicError, TopicAuthorizationFailedError) as error:
+                # A deployment whose topics or rights are of an earlier release: nobody can have resumed any.
+                if not self._is_told:
+                    log.warning("no reaction runs", reason=f"{type(error).__name__}: {error}")
+                self._is_told, self.problem = True, None
                 await asyncio.sleep(RETRY_S)
             except (KafkaError, OSError, TimeoutError, AssertionError, UnreachableError) as error:
                 problem = f"{self._where[0]} cannot be read: {type(error).__name__}: {error}"

@@ -152,30 +152,30 @@ class SubscriptionRoutes:
     async def list(self, call: Call) -> Answer:
         """Answer all."""
         del call
-        found = await _asked(self._administration.all())
+        found = await asked(self._administration.all())
         return json_answer({"subscriptions": [each.body for each in found], "next": None})
 
     async def get(self, call: Call) -> Answer:
         """Answer one."""
-        return _answer(await _asked(self._administration.get(call.parameters.name)))
+        return _answer(await asked(self._administration.get(call.parameters.name)))
 
     async def put(self, call: Call) -> Answer:
         """Make one, or change it."""
         body, if_match = _read(call.body), call.headers.get("if-match")
-        return _answer(await _asked(self._administration.put(call.parameters.name, body, if_match)))
+        return _answer(await asked(self._administration.put(call.parameters.name, body, if_match)))
 
     async def delete(self, call: Call) -> Answer:
         """Delete one."""
-        await _asked(self._administration.delete(call.parameters.name, call.headers.get("if-match")))
+        await asked(self._administration.delete(call.parameters.name, call.headers.get("if-match")))
         return Answer(b"", 204)
 
     async def pause(self, call: Call) -> Answer:
         """Pause one."""
-        return _answer(await _asked(self._administration.pause(call.parameters.name)))
+        return _answer(await asked(self._administration.pause(call.parameters.name)))
 
     async def resume(self, call: Call) -> Answer:
         """Resume one."""
-        return _answer(await _asked(self._administration.resume(call.parameters.name)))
+        return _answer(await asked(self._administration.resume(call.parameters.name)))
 
     def _done(self, verb: str, summary: str, handler: Any) -> Route:
         path = f"{PATH}/{verb}"
@@ -200,7 +200,7 @@ def _read(body: bytes) -> dict[str, Any]:
     return value
 
 
-async def _asked(asking: Awaitable[T]) -> T:
+async def asked(asking: Awaitable[T]) -> T:
     """Return what is answered.
 
     Raises:
@@ -215,7 +215,7 @@ async def _asked(asking: Awaitable[T]) -> T:
         members: dict[str, Any] = {"errors": errors} if errors else {}
         raise Problem(refused.status, refused.code, str(refused), **members) from None
     except (MissingTopicError, JournalError, KafkaError, OSError) as error:
-        raise not_ready(f"subscriptions cannot be reached: {type(error).__name__}: {error}") from None
+        raise not_ready(f"the topics cannot be reached: {type(error).__name__}: {error}") from None
 
 
 def _answer(answered: Answered) -> Answer:
