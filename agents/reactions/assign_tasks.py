@@ -46,6 +46,8 @@ def react(state: Plan, event: Occurred) -> Reacted[Plan]:
             return _started(state, event, started, state.steps[step_id])
         case say.WorkflowCompleted() | say.WorkflowFailed() | say.WorkflowCancelled():
             return Reacted(None)
+        case say.DeadlineMissed(step_id=step_id) if step_id is UNSET:
+            return Reacted(None)
         case _:
             return Reacted(state)
 
@@ -89,6 +91,7 @@ ASSIGN_TASKS: Final = Reaction(
             say.StepAssigned,
             say.DeadlineSet,
             say.StepStarted,
+            say.DeadlineMissed,
             say.WorkflowCompleted,
             say.WorkflowFailed,
             say.WorkflowCancelled,

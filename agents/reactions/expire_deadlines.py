@@ -61,6 +61,8 @@ def react(state: Deadlines, event: Occurred) -> Reacted[Deadlines]:
             return Reacted(replace(state, running=state.running | {step_id}), timers=timers)
         case say.WorkflowCompleted() | say.WorkflowFailed() | say.WorkflowCancelled():
             return Reacted(None)
+        case say.DeadlineMissed(step_id=step_id) if step_id is UNSET:
+            return Reacted(None)
         case message:
             return _ended(state, getattr(message, "step_id", UNSET))
 

@@ -41,11 +41,12 @@ OTHERS = """## Everybody else
 | other readers of events | topic | `<prefix>events.<kind>` | Read; and Read on a group of their own |
 
 Nobody but workers should have Write on `<prefix>events.<kind>`, `<prefix>outcomes.<kind>` and
-`<prefix>snapshots.<kind>`. Only workers and `annals subscriptions` should have Write on `<prefix>subscriptions` and
-`<prefix>progress`, only workers and `annals reactions` on `<prefix>reactions`, only workers on `<prefix>timers.*`, `<prefix>subscribers.*`, `<prefix>parked.*` and `<prefix>deliveries.*`: a record in
-`<prefix>subscriptions` has all events copied, one in `<prefix>progress` loses or doubles them. Write on
-`<prefix>acks.<name>` is for that subscriber alone. What else is written to a journal changes nothing, since it does not
-count, but it raises an alarm.
+`<prefix>snapshots.<kind>`. Only workers and `annals subscriptions` should have Write on `<prefix>subscriptions`, only
+these and `annals reactions` on `<prefix>progress`, and `annals reactions` alone on `<prefix>reactions`; only workers on
+`<prefix>subscribers.*`, `<prefix>parked.*`, `<prefix>deliveries.*` and `<prefix>timers.*`: a record in
+`<prefix>subscriptions` has all events copied, one in `<prefix>progress` loses or doubles them, one in
+`<prefix>timers.*` sends commands at any time. Write on `<prefix>acks.<name>` is for that subscriber alone. What else is
+written to a journal changes nothing, since it does not count, but it raises an alarm.
 """
 
 

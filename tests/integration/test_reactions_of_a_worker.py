@@ -134,7 +134,7 @@ def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_on
 
     worker.until(lambda: [last(each) for each in ids[:5]] == ["StepCompleted"] * 5, "the steps are completed")
     worker.until(lambda: last(ids[5]) == "WorkflowFailed", "the step has failed, and its workflow")
-    worker.until(lambda: last("w-late") == "WorkflowFailed", "the deadline has come")
+    worker.until(lambda: last("w-late") == "DeadlineMissed", "the deadline has come")
     late = Counter(event["type"] for event in events(crew, "workflow", "w-late"))
     assert late["DeadlineMissed"] == 1
     assert all(

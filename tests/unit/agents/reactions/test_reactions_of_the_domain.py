@@ -64,7 +64,9 @@ def test_a_persons_step_is_nobodys_task():
 
 
 def test_a_workflow_that_ends_is_forgotten():
-    given_reaction(ASSIGN_TASKS).on("w-1", defined(), workflow.WorkflowCompleted()).then_over()
+    for reaction in (ASSIGN_TASKS, EXPIRE_DEADLINES):
+        for end in (workflow.WorkflowCompleted(), workflow.DeadlineMissed(deadline=NOON)):
+            given_reaction(reaction).on("w-1", defined(NOON), workflow.WorkflowStarted(), end).then_over()
 
 
 def test_a_task_that_is_done_completes_its_step():
