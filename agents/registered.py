@@ -1,7 +1,7 @@
-"""The aggregates and projections that there are: the project's own, and those that other distributions register.
+"""The aggregates, projections and reactions that there are: the project's own, and those that others register.
 
 An entry point of the group `annals.aggregates` names a kind and its decider, one of `annals.projections` a projection,
-or several versions of it; no fork of the project is needed.
+or several versions of it, one of `annals.reactions` a reaction; no fork of the project is needed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.deciding.decider import Decider
 from annals.agents.projections import REGISTRY as READ_MODELS
 from annals.agents.projections.projection import Projection
+from annals.agents.reactions import REGISTRY as OWN_REACTIONS
+from annals.agents.reactions.reaction import Reaction, problem_of
 from annals.schemas.json_schemas.wire_schemas import WIRE
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 GROUP: Final = "annals.aggregates"
 PROJECTIONS_GROUP: Final = "annals.projections"
+REACTIONS_GROUP: Final = "annals.reactions"
 KIND: Final = re.compile(r"[a-z][a-z0-9_-]{0,31}", re.ASCII)
 """What fits into the names of topics, the URNs of schemas and the types of CloudEvents."""
 PROJECTION_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}", re.ASCII)
@@ -74,6 +77,33 @@ def projections() -> dict[str, tuple[Projection[Any], ...]]:
         if point.name in found:
             raise RegistrationError(f"{where} registers a projection that exists already; choose another name")
         found[point.name] = _versions(loaded, point.name, where)
+    return found
+
+
+@cache
+def reactions() -> dict[str, Reaction[Any]]:
+    """Return all reactions by name.
+
+    Raises:
+        RegistrationError: an entry point cannot be loaded, is no reaction of its name that can be run, or its name
+            exists.
+    """
+    found: dict[str, Reaction[Any]] = dict(OWN_REACTIONS)
+    for point in entry_points(group=REACTIONS_GROUP):
+        where = f"entry point {point.name} = {point.value} of {REACTIONS_GROUP}"
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise RegistrationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+        if not isinstance(loaded, Reaction) or loaded.name != point.name:
+            raise RegistrationError(f"{where} is no reaction of the name {point.name!r}")
+        if problem := problem_of(loaded):
+            raise RegistrationError(f"{where}: {problem}")
+        if loaded.kind not in deciders():
+            raise RegistrationError(f"{where} wants events of a kind that does not exist: {loaded.kind}")
+        if point.name in found:
+            raise RegistrationError(f"{where} registers a reaction that exists already; choose another name")
+        found[point.name] = loaded
     return found
 
 

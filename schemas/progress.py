@@ -1,7 +1,7 @@
 """How far a publisher is: the records of the compacted topic `progress`.
 
 Key `live/<events topic>/<partition>`, or the subscription's name in the place of `live` while it is not published with
-the others: it catches up, is paused or deleted.
+the others: it catches up, is paused or deleted. That of a reaction is `reaction:<name>`.
 """
 
 from __future__ import annotations
@@ -21,12 +21,19 @@ class Progress(Struct, frozen=True):
 
     cid: None if there is none, or if it was not looked up. incarnation: of the subscription; 0 for what is live.
     acks: of one that is acknowledged, the next offset of its answers in this partition.
+
+    Of a reaction alone: its version, the offset below which no commands are sent (quiet_until), and up to when timers
+    have fired (fired) or fire without commands (quiet_due), both inclusive.
     """
 
     position: int
     cid: bytes | None = None
     incarnation: int = 0
     acks: int = 0
+    version: int = 0
+    quiet_until: int = 0
+    fired: str = ""
+    quiet_due: str = ""
 
 
 class _Value(Struct, omit_defaults=True):
@@ -34,6 +41,10 @@ class _Value(Struct, omit_defaults=True):
     cid: str | None
     incarnation: Annotated[int, Meta(ge=0)] = 0
     acks: Annotated[int, Meta(ge=0)] = 0
+    version: Annotated[int, Meta(ge=0)] = 0
+    quiet_until: Annotated[int, Meta(ge=0)] = 0
+    fired: str = ""
+    quiet_due: str = ""
 
 
 _DECODER: Final = msgspec.json.Decoder(_Value)
@@ -42,6 +53,11 @@ _DECODER: Final = msgspec.json.Decoder(_Value)
 def progress_key(name: str, events_topic: str, partition: int) -> bytes:
     """Return the key of a subscription's progress in a journal partition; name: `LIVE` for what is live."""
     return f"{name}/{events_topic}/{partition}".encode()
+
+
+def reaction_name(name: str) -> str:
+    """Return what stands for a reaction in the keys; no subscription has such a name."""
+    return f"reaction:{name}"
 
 
 def name_of(key: bytes | None, events_topic: str, partition: int) -> str | None:
@@ -53,7 +69,8 @@ def name_of(key: bytes | None, events_topic: str, partition: int) -> str | None:
 def encode_progress(progress: Progress) -> bytes:
     """Return a record's value."""
     cid = None if progress.cid is None else cid_text(progress.cid)
-    return msgspec.json.encode(_Value(progress.position, cid, progress.incarnation, progress.acks))
+    rest = progress.acks, progress.version, progress.quiet_until, progress.fired, progress.quiet_due
+    return msgspec.json.encode(_Value(progress.position, cid, progress.incarnation, *rest))
 
 
 def decode_progress(value: bytes) -> Progress:
@@ -64,4 +81,5 @@ def decode_progress(value: bytes) -> Progress:
     """
     found = _DECODER.decode(value)
     cid = None if found.cid is None else parse_cid(found.cid)
-    return Progress(found.position, cid, found.incarnation, found.acks)
+    rest = found.acks, found.version, found.quiet_until, found.fired, found.quiet_due
+    return Progress(found.position, cid, found.incarnation, *rest)

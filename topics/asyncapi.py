@@ -21,7 +21,18 @@ SPECIFICATION: Final = "3.0.0"
 SUBSCRIBER: Final = "name"
 """The parameter in `subscribers.{name}`."""
 
-INTERNAL: Final = frozenset({Role.SUBSCRIPTIONS, Role.PROGRESS, Role.JOBS, Role.ACKS, Role.PARKED, Role.DELIVERIES})
+INTERNAL: Final = frozenset(
+    {
+        Role.SUBSCRIPTIONS,
+        Role.PROGRESS,
+        Role.JOBS,
+        Role.ACKS,
+        Role.PARKED,
+        Role.DELIVERIES,
+        Role.TIMERS,
+        Role.REACTIONS,
+    }
+)
 """Roles of topics that workers keep for themselves, or that are not read and written yet: no part of the document."""
 
 _NUMBERS: Final = frozenset({"retention.ms", "retention.bytes", "max.message.bytes"})

@@ -1,6 +1,6 @@
 """The catalogue: every topic with its settings, from which provisioning, checks and the reference are made."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from annals.schemas.kinds import KINDS
@@ -24,6 +24,7 @@ PROGRESS_TOPIC_BYTES: Final = 1_048_576
 SUBSCRIPTION_TOPIC_BYTES: Final = 1_048_576
 DELIVERY_TOPIC_BYTES: Final = 1_048_576
 JOB_TOPIC_BYTES: Final = 1_048_576
+TIMER_TOPIC_BYTES: Final = 1_048_576
 SCHEMA_TOPIC_BYTES: Final = 1_048_576  # many times the largest
 
 # From two replicas on there are elections, and one that is unclean loses what only the old leader had.
@@ -200,6 +201,23 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         ),
         _limit(JOB_TOPIC_BYTES, "the broker would refuse a job"),
     ),
+    Role.TIMERS: (
+        _policy("compact", Rule.MUST_EQUAL, "timers and states would be forgotten"),
+        TopicSetting(
+            "delete.retention.ms",
+            str(7 * DAY_MS),
+            Rule.SHOULD_BE_AT_LEAST,
+            "a timer that has fired could come back to whoever reads it slowly",
+        ),
+        NO_BYTE_LIMIT,
+        STAMPED_BY_THE_BROKER,
+        _limit(TIMER_TOPIC_BYTES, "the broker would refuse a state, and its reaction would stop"),
+    ),
+    Role.REACTIONS: (
+        _policy("compact", Rule.MUST_EQUAL, "it would be forgotten which reactions run"),
+        NO_BYTE_LIMIT,
+        _limit(SUBSCRIPTION_TOPIC_BYTES, "the broker would refuse a record"),
+    ),
 }
 
 VALUES: Final[dict[Role, str]] = {
@@ -218,7 +236,9 @@ VALUES: Final[dict[Role, str]] = {
     Role.DELIVERIES: "what is not settled (for a delivery that is not there yet)",
     Role.SUBSCRIPTIONS: "JSON: a subscription, and from which positions it holds",
     Role.JOBS: "JSON: long work that somebody asked for, which worker runs it, and how far it is",
-    Role.PROGRESS: "JSON: up to where a journal partition was published",
+    Role.PROGRESS: "JSON: up to where a journal partition was published, or reacted to",
+    Role.TIMERS: "JSON: what a reaction keeps: the states of its processes, and the timers that have not fired",
+    Role.REACTIONS: "JSON: whether a reaction runs",
 }
 
 # Dead letters are few and are read in one order; one partition is enough.
@@ -228,6 +248,7 @@ AUDIT_PARTITIONS: Final = 1
 PROJECTION_PARTITIONS: Final = 1
 SUBSCRIPTION_PARTITIONS: Final = 1
 JOB_PARTITIONS: Final = 1
+REACTION_PARTITIONS: Final = 1
 
 KEYS: Final[dict[Role, str]] = {
     Role.RESTORE: "list, ids/<offset>, heads/<n> or voids",
@@ -237,7 +258,11 @@ KEYS: Final[dict[Role, str]] = {
     Role.AUDIT: "the request's id",
     Role.SUBSCRIPTIONS: "the name",
     Role.JOBS: "the job's id",
-    Role.PROGRESS: "live or a subscription's name, the events topic, the partition: live/events.person/0",
+    Role.PROGRESS: (
+        "live, a subscription's name or reaction:<name>, the events topic, the partition: live/events.person/0"
+    ),
+    Role.TIMERS: "JSON: state or timer, aggregate id, process key, the timer's name",
+    Role.REACTIONS: "the reaction's name",
     Role.SUBSCRIBERS: "the aggregate id in UTF-8, or the member that the subscription names",
     Role.DELIVERIES: "kind and aggregate id, or a CID",
 }
@@ -270,10 +295,11 @@ def catalogue(
     subscribers: Iterable[str] = (),
     *,
     with_deliveries: bool = False,
+    reactions: Mapping[str, str] | None = None,
 ) -> tuple[TopicSpec, ...]:
-    """Return every topic: the five of each kind, those that all share, and those of each subscriber.
+    """Return every topic: the five of each kind, those that all share, those of each subscriber and each reaction.
 
-    with_deliveries: of subscribers that acknowledge, too.
+    with_deliveries: of subscribers that acknowledge, too. reactions: the kind of each by name.
     """
     names = TopicNames(prefix)
 
@@ -296,6 +322,9 @@ def catalogue(
     specs.append(spec(names.subscriptions, Role.SUBSCRIPTIONS, None, SUBSCRIPTION_PARTITIONS))
     specs.append(spec(names.progress, Role.PROGRESS, None))
     specs.append(spec(names.jobs, Role.JOBS, None, JOB_PARTITIONS))
+    specs.append(spec(names.reactions, Role.REACTIONS, None, REACTION_PARTITIONS))
+    for name, kind in (reactions or {}).items():
+        specs.append(spec(names.timers(name), Role.TIMERS, kind))
     for name in subscribers:
         specs.append(spec(names.subscribers(name), Role.SUBSCRIBERS, None))
         if with_deliveries:

@@ -101,6 +101,19 @@ class TopicNames:
         """Return the compacted topic of long work that somebody asked for."""
         return f"{self.prefix}jobs"
 
+    def timers(self, reaction: str) -> str:
+        """Return the compacted topic of what a reaction keeps; ValueError if it cannot have that name."""
+        return f"{self.prefix}timers.{_subscriber(reaction)}"
+
+    @property
+    def reactions(self) -> str:
+        """Return the compacted topic that says which reactions run."""
+        return f"{self.prefix}reactions"
+
+    def reacting_group(self, app_id: str, reaction: str) -> str:
+        """Return the group whose offsets show how far a reaction is."""
+        return f"{self.group(app_id)}.react.{reaction}"
+
     def publishing_group(self, app_id: str, name: str | None = None) -> str:
         """Return the group whose offsets show how far publishing is, of what is live or of one that catches up."""
         return f"{self.group(app_id)}.publish" + ("" if name is None else f".{name}")
@@ -135,6 +148,11 @@ def topic_transactional_id(topic: str) -> str:
 def publisher_id(events_topic: str, partition: int, name: str | None = None) -> str:
     """Return the transactional id of a journal partition's publisher: of what is live, or of one that catches up."""
     return f"{transactional_id(events_topic, partition)}-publish" + ("" if name is None else f"-{name}")
+
+
+def reactor_id(events_topic: str, partition: int, reaction: str) -> str:
+    """Return the transactional id of a reaction in a journal partition."""
+    return f"{transactional_id(events_topic, partition)}-react-{reaction}"
 
 
 def _subscriber(name: str) -> str:

@@ -37,6 +37,7 @@ class Right(NamedTuple):
 
 
 WORKER, TOPICS_CREATE, TOPICS_CHECK = "annals worker", "annals topics create", "annals topics check"
+REACTING, REACTIONS = "annals worker, role read: reactions", "annals reactions"
 PUBLISHING, SUBSCRIPTIONS, SUBSCRIBER = "annals worker, role read: publishing", "annals subscriptions", "a subscriber"
 DEAD_LETTERS = "annals dead-letters, and its routes in a worker of role read"
 SEND, READERS = "annals send", "annals events, verify, schemas usage"
@@ -44,11 +45,12 @@ MIGRATE = "annals schemas migrate"
 REPLAYS = "annals worker, role read: replays over HTTP"
 
 
-def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Right]]:
-    """Return the rights by command: of a deployment's topic prefix and app id, for these kinds."""
+def rights(prefix: str, app_id: str, kinds: Sequence[str], reactions: Sequence[str] = ()) -> dict[str, list[Right]]:
+    """Return the rights by command: of a deployment's topic prefix and app id, for these kinds and reactions."""
     names = TopicNames(prefix)
     every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit, names.projections]
-    every += [names.subscriptions, names.progress, names.jobs]
+    every += [names.subscriptions, names.progress, names.jobs, names.reactions]
+    every += [names.timers(name) for name in reactions]
     return {
         WORKER: list(_worker(names, app_id, kinds)),
         TOPICS_CREATE: [_topic(name, CREATE, DESCRIBE, DESCRIBE_CONFIGS) for name in every],
@@ -71,6 +73,8 @@ def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Rig
         READERS: [_topic(names.events(kind), READ) for kind in kinds],
         PUBLISHING: list(_publishing(names, app_id, kinds)),
         SUBSCRIPTIONS: list(_subscriptions(names, app_id, kinds)),
+        REACTING: list(_reacting(names, app_id, kinds)),
+        REACTIONS: list(_reactions(names, app_id, kinds)),
         SUBSCRIBER: [_topic(names.subscribers(SHOWN_NAME), READ)],
         REPLAYS: [
             *(_topic(names.events(kind), READ) for kind in kinds),
@@ -131,6 +135,29 @@ def _dead_letters(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Itera
     settling = topic_transactional_id(names.dead_letters)
     yield Right(Resource.TRANSACTIONAL_ID, settling, is_prefix=False, operations=(WRITE,))
     yield Right(Resource.GROUP, names.dead_letters_group(app_id), is_prefix=False, operations=(READ,))
+
+
+def _reacting(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
+    for kind in kinds:
+        yield _topic(names.events(kind), READ)
+        yield _topic(names.commands(kind), WRITE)
+        journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
+        yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
+    yield Right(Resource.TOPIC, f"{names.prefix}timers.", is_prefix=True, operations=(READ, WRITE))
+    yield _topic(names.reactions, READ)
+    yield _topic(names.progress, READ, WRITE)
+    yield Right(Resource.GROUP, f"{names.group(app_id)}.react.", is_prefix=True, operations=(READ,))
+
+
+def _reactions(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
+    for kind in kinds:
+        yield _topic(names.events(kind), READ)
+    yield Right(Resource.TOPIC, f"{names.prefix}timers.", is_prefix=True, operations=(READ,))
+    yield _topic(names.reactions, READ, WRITE)
+    yield _topic(names.progress, READ, WRITE)
+    name = topic_transactional_id(names.reactions)
+    yield Right(Resource.TRANSACTIONAL_ID, name, is_prefix=False, operations=(WRITE,))
+    yield Right(Resource.GROUP, f"{names.group(app_id)}.react.", is_prefix=True, operations=(READ,))
 
 
 def _kept(names: TopicNames, app_id: str) -> Iterator[Right]:

@@ -23,6 +23,8 @@ class Role(StrEnum):
     SUBSCRIPTIONS = "subscriptions"
     PROGRESS = "progress"
     JOBS = "jobs"
+    TIMERS = "timers"
+    REACTIONS = "reactions"
 
 
 # A shard is a partition of each: the five of a kind have the same number of partitions.

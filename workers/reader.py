@@ -17,11 +17,6 @@ from aiokafka.errors import KafkaError
 from annals.agents.reading.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
-from annals.workers.api.projection_routes import projection_routes
-from annals.workers.api.routes.acks import AckRoutes
-from annals.workers.api.routes.subscriptions import SubscriptionRoutes
-from annals.workers.api.service import ApiService
-from annals.workers.api.set_aside import SetAside
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
@@ -55,34 +50,28 @@ from annals.workers.process import (
 )
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.projections.wiring import ProjectionWiring
-from annals.workers.publishing.ack_sender import AckSender
-from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.publishing.wiring import Publishing
+from annals.workers.reacting.telemetry import ReactionMetrics
+from annals.workers.reacting.wiring import Reacting
+from annals.workers.reader_api import Parts, ReaderApi
 from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told, lasting_instance
 from annals.workers.reading.shards import CurrentShards, ReadingShards
 from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
 from annals.workers.reading.watch import ReadingWatch
-from annals.workers.registry import deciders
-from annals.workers.settings import READ, SettingsError, client_options, warnings
-from annals.workers.settings.connection import is_any_address
-from annals.workers.settings.snapshots import snapshot_policies
+from annals.workers.registry import deciders, reactions
+from annals.workers.settings import READ, client_options, warnings
 from annals.workers.stores.rocks import StoreBudget
 from annals.workers.web.server import WebServer
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
-    from annals.agents.reading.gathering.all_shards import AllShards
-    from annals.agents.reading.jobs import Jobs
+    from annals.agents.deciding.decider import Decider
     from annals.agents.reading.ports import Follower
-    from annals.agents.reading.projection_service import ProjectionService
-    from annals.agents.reading.row_answers import RowAnswers
     from annals.agents.reading.shard import Shard
-    from annals.workers.api.routing import Route
-    from annals.workers.jobs.replays import Replays
     from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.partitions import Actor
     from annals.workers.settings import Settings
@@ -116,76 +105,24 @@ class Reader:
         self.shards = CurrentShards()
         self.members = GroupMembers()
         self.url: str | None = None
-        self._api: ApiService | None = None
-        self._projections: ProjectionWiring | None = None
+        self._parts = Parts()
+        self._api = ReaderApi(settings, self._options, self.shards, self.members, self.metrics.registry, self._parts)
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
-        self._jobs: JobWiring | None = None
-        self._publishing: Publishing | None = None
-        self._set_aside = SetAside(settings, self._options)
-        self._acks = AckSender(
-            self._options,
-            self._names,
-            deciders(),
-            lambda: self._publishing.subscriptions.all() if self._publishing else {},
-        )
         self._publish_metrics = PublishMetrics(self.metrics.registry)
-
-    # What rests on the shards is put together in these four.
-
-    async def _start_api(self) -> int:
-        """Begin to serve the API; return its port. OSError: the address is taken, or not this machine's."""
-        if self._api is None:
-            unknown = sorted(snapshot_policies(self._settings.read_snapshots).keys() - {"", *deciders()})
-            if unknown:
-                raise CannotStartError(f"ANNALS_READ_SNAPSHOTS: there is no kind {', '.join(unknown)}")
-            try:
-                self._api = ApiService(
-                    self._settings, self.shards, self.members, self.metrics.registry, self._more_routes
-                )
-            except SettingsError as error:
-                raise CannotStartError(str(error)) from None
-        return await self._api.start()
-
-    async def _stop_api(self) -> None:
-        """End what `_start_api` began."""
-        if self._api is not None:
-            await self._api.stop()
-        await self._acks.stop()
-        await self._set_aside.stop()
-
-    def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
-        """Return the routes of projections, questions, jobs and subscriptions."""
-
-        def service() -> ProjectionService | None:
-            return None if self._projections is None else self._projections.service(shards)
-
-        def answers() -> RowAnswers | None:
-            return None if self._projections is None else self._projections.answers(shards)
-
-        def jobs() -> Jobs | None:
-            return None if self._jobs is None else self._jobs.jobs
-
-        def replays() -> Replays | None:
-            return None if self._jobs is None else self._jobs.replays
-
-        administration = SubscriptionService(self._settings, self._options, deciders())
-        return (
-            *projection_routes(shards, service, answers, jobs, replays),
-            *SubscriptionRoutes(administration).routes(),
-            *AckRoutes(self._acks, shards).routes(),
-            *self._set_aside.routes(),
-        )
+        self._reaction_metrics = ReactionMetrics(self.metrics.registry)
 
     def _followers(self, kind: str) -> Sequence[Follower]:
         """Return what follows the journals of a kind beside the event index and the states."""
-        return () if self._projections is None else self._projections.models.followers(kind)
+        projections = self._parts.projections
+        return () if projections is None else projections.models.followers(kind)
 
     def _beside(self, client: AIOKafkaClient, shard: Shard) -> Sequence[Actor]:
-        """Return what works beside a reading shard, on its partition: its publisher."""
-        if self._publishing is None:
+        """Return what works beside a reading shard, on its partition: its publisher and its reactors."""
+        publishing, reacting = self._parts.publishing, self._parts.reacting
+        if publishing is None or reacting is None:
             return ()
         journal = KafkaJournalPartition(client, self._names.events(shard.kind), shard.partition)
-        return (self._publishing.publisher(shard, journal),)
+        return (publishing.publisher(shard, journal), *reacting.reactors(shard, journal))
 
     async def run(self, started: asyncio.Event) -> None:
         """Run until the stop; set `started` when the folder and the address are this process'.
@@ -198,20 +135,18 @@ class Reader:
         try:
             if not await self._stop.claims(folder):
                 return
-            port = await self._listen()
-            if port is None:
+            if not await self._listen():
                 return
-            self.url = _url(self._settings, port)
             started.set()
             try:
                 await self._until_stopped()
             finally:
-                await self._stop_api()
+                await self._api.stop()
         finally:
             folder.release()
 
-    async def _listen(self) -> int | None:
-        """Start the API, waiting a moment for a worker that ends; None: this one is to stop before.
+    async def _listen(self) -> bool:
+        """Start the API, waiting a moment for a worker that ends; False: this one is to stop before.
 
         Raises:
             CannotStartError: the address is taken, or not this machine's.
@@ -220,15 +155,17 @@ class Reader:
         deadline = loop.time() + CLAIM_WITHIN_S
         while not self._stop.is_asked():
             try:
-                return await self._start_api()
+                self.url = await self._api.start()
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or loop.time() > deadline:
                     raise CannotStartError(
                         f"the API cannot listen on {self._settings.api_host}:{self._settings.api_port}: "
                         f"{error.strerror}. Choose another port with --api-port or ANNALS_API_PORT (0: a free one)."
                     ) from error
+            else:
+                return True
             await self._stop.wait(CLAIM_LOOK_S)
-        return None
+        return False
 
     def reasons(self) -> list[str]:
         """Return why this role is not ready; empty when it is."""
@@ -236,9 +173,7 @@ class Reader:
         if shards is None or self._watch is None or self._membership is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        behind = [] if self._projections is None else self._projections.models.problems()
-        unpublished = [] if self._publishing is None else self._publishing.problems()
-        return [*problems, *self.members.differing(), *behind, *unpublished, *shards.partitions_here.not_ready()]
+        return [*problems, *self.members.differing(), *self._parts.problems(), *shards.partitions_here.not_ready()]
 
     async def _until_stopped(self) -> None:
         loop = asyncio.get_running_loop()
@@ -304,6 +239,24 @@ class Reader:
         finally:
             await client.close()
 
+    def _put_together(
+        self, client: AIOKafkaClient, known: Mapping[str, Decider[Any]], counts: dict[str, int]
+    ) -> ProjectionWiring:
+        """Make what rests on the shards; return what folds projections."""
+        budget = StoreBudget(GLOBAL_CACHE_BYTES, GLOBAL_CACHE_BYTES)
+        damages = ReadingShardMetrics(self.metrics, "location")
+        self._parts.projections = ProjectionWiring(
+            self._settings, client, known, self.members, SystemClock(), budget, damages, self._projection_metrics
+        )
+        if self._settings.publish:
+            self._parts.publishing = Publishing(
+                self._settings, self._options, known, counts, SystemClock(), self._publish_metrics
+            )
+            self._parts.reacting = Reacting(
+                self._settings, self._options, known, reactions(), counts, SystemClock(), self._reaction_metrics
+            )
+        return self._parts.projections
+
     async def _serve_by(self, client: AIOKafkaClient, counts: dict[str, int]) -> None:
         known, sources = deciders(), Sources()
         instance_id = lasting_instance(self._settings)
@@ -311,15 +264,7 @@ class Reader:
             with suppress(KafkaError):  # then it leaves with its session
                 await leave_for(client, self._group, self._former_member)
             self._former_member = None
-        budget = StoreBudget(GLOBAL_CACHE_BYTES, GLOBAL_CACHE_BYTES)
-        damages = ReadingShardMetrics(self.metrics, "location")
-        wiring = self._projections = ProjectionWiring(
-            self._settings, client, known, self.members, SystemClock(), budget, damages, self._projection_metrics
-        )
-        if self._settings.publish:
-            self._publishing = Publishing(
-                self._settings, self._options, known, counts, SystemClock(), self._publish_metrics
-            )
+        wiring = self._put_together(client, known, counts)
         shards = ReadingShards(
             self._settings,
             client,
@@ -347,13 +292,13 @@ class Reader:
         self._watch = ReadingWatch(self._settings.bootstrap_servers, client, shards, sources, self.metrics)
         self.shards.current = shards
         watching = asyncio.create_task(self._watch.run(), name="watch")
-        everywhere = shards if self._api is None else self._api.shards
+        everywhere = self._api.shards or shards
         projecting = asyncio.create_task(wiring.work(shards, cast("Any", everywhere)).run(), name="projections")
         service = wiring.service(cast("Any", everywhere))
-        self._jobs = JobWiring(self._settings, self.members, service, self.metrics)
-        working = asyncio.create_task(self._jobs.run(), name="jobs")
-        followed = [] if self._publishing is None else [self._publishing.run()]
-        following = [asyncio.create_task(run, name="subscriptions") for run in followed]
+        jobs = self._parts.jobs = JobWiring(self._settings, self.members, service, self.metrics)
+        working = asyncio.create_task(jobs.run(), name="jobs")
+        followed = [each.run() for each in (self._parts.publishing, self._parts.reacting) if each is not None]
+        following = [asyncio.create_task(run, name="subscriptions and reactions") for run in followed]
         starting = asyncio.create_task(app.start(), name="app")
         try:
             await self._stop.until_end_of(app, starting)
@@ -366,30 +311,19 @@ class Reader:
         finally:
             await end(watching)
             await end(working)
-            self._jobs = None
+            self._parts.jobs = None
             await end(projecting)
-            self._projections = None
+            self._parts.projections = None
             await shards.partitions_here.suspend()
             await end(starting)
             await stopped(app)
             self.shards.current = None
             await shards.partitions_here.close()
             await end(*following)
-            self._publishing = None
+            self._parts.publishing = self._parts.reacting = None
 
     def _is_member(self) -> bool:
         return self.shards.current is not None and self._membership is not None and self._membership.is_member
-
-
-def _url(settings: Settings, port: int) -> str | None:
-    """Return where others reach the API; None where they cannot."""
-    if settings.api_advertised_url is not None:
-        return settings.api_advertised_url
-    if is_any_address(settings.api_host):
-        return None
-    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
-    scheme = "http" if settings.api_certfile is None else "https"
-    return f"{scheme}://{host}:{port}"
 
 
 async def run_alone(settings: Settings) -> None:

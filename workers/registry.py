@@ -1,5 +1,5 @@
-"""The aggregates and projections that a worker serves, under the name by which this package asks for them."""
+"""The aggregates, projections and reactions that a worker serves, as this package asks for them."""
 
-from annals.agents.registered import GROUP, KIND, RegistrationError, deciders, projections, registration_of
+from annals.agents.registered import GROUP, KIND, RegistrationError, deciders, projections, reactions, registration_of
 
-__all__ = ["GROUP", "KIND", "RegistrationError", "deciders", "projections", "registration_of"]
+__all__ = ["GROUP", "KIND", "RegistrationError", "deciders", "projections", "reactions", "registration_of"]

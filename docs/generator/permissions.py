@@ -5,7 +5,7 @@ from __future__ import annotations
 from annals.topics.rights import Right, rights
 from generator.markdown import code, table
 
-PREFIX, APP_ID, KIND = "<prefix>", "<app id>", "<kind>"
+PREFIX, APP_ID, KIND, REACTION = "<prefix>", "<app id>", "<kind>", "<reaction>"
 INTRO = """# Permissions
 
 The least rights of each command at brokers with an authorizer (`kafka-acls.sh --add --allow-principal User:NAME
@@ -23,7 +23,7 @@ A worker with `ANNALS_CREATE_TOPICS=1` needs the rights of `annals topics create
 
 def page() -> str:
     """Return the page."""
-    found = rights("p.", "a", ["k"])
+    found = rights("p.", "a", ["k"], ["r"])
     parts = [INTRO]
     for command, needed in found.items():
         rows = [[each.resource.value, code(_name(each)), ", ".join(each.operations)] for each in needed]
@@ -41,17 +41,20 @@ OTHERS = """## Everybody else
 | other readers of events | topic | `<prefix>events.<kind>` | Read; and Read on a group of their own |
 
 Nobody but workers should have Write on `<prefix>events.<kind>`, `<prefix>outcomes.<kind>` and
-`<prefix>snapshots.<kind>`. Only workers and `annals subscriptions` should have Write on `<prefix>subscriptions` and
-`<prefix>progress`, only workers on `<prefix>subscribers.*`, `<prefix>parked.*` and `<prefix>deliveries.*`: a record in
-`<prefix>subscriptions` has all events copied, one in `<prefix>progress` loses or doubles them. Write on
-`<prefix>acks.<name>` is for that subscriber alone. What else is written to a journal changes nothing, since it does not
-count, but it raises an alarm.
+`<prefix>snapshots.<kind>`. Only workers and `annals subscriptions` should have Write on `<prefix>subscriptions`, only
+these and `annals reactions` on `<prefix>progress`, and `annals reactions` alone on `<prefix>reactions`; only workers on
+`<prefix>subscribers.*`, `<prefix>parked.*`, `<prefix>deliveries.*` and `<prefix>timers.*`: a record in
+`<prefix>subscriptions` has all events copied, one in `<prefix>progress` loses or doubles them, one in
+`<prefix>timers.*` sends commands at any time. Write on `<prefix>acks.<name>` is for that subscriber alone. What else is
+written to a journal changes nothing, since it does not count, but it raises an alarm.
 """
 
 
 def _name(right: Right) -> str:
     name = right.name.replace("p.", PREFIX, 1)
-    if name in {f"{PREFIX}a", f"{PREFIX}a.publish"}:
+    if name.endswith(".r"):
+        return name.removesuffix(".r") + f".{REACTION}"
+    if name in {f"{PREFIX}a", f"{PREFIX}a.publish", f"{PREFIX}a.react."}:
         name = name.replace(f"{PREFIX}a", f"{PREFIX}{APP_ID}")
     name = name.removesuffix(".k") + f".{KIND}" if name.endswith(".k") else name.replace(".k-", f".{KIND}-")
     return f"{name}*" if right.is_prefix else name

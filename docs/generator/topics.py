@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 SHOWN_KIND = "person"
 SHOWN_SUBSCRIBER = "name"
+SHOWN_REACTION = "a-reaction"
 INTRO = """# Topics
 
 Every name takes the prefix `ANNALS_TOPIC_PREFIX`. The five topics of a kind have the same number of partitions, and a
@@ -31,7 +32,12 @@ what breaks a *should* is said.
 
 def page() -> str:
     """Return the page."""
-    specs = catalogue(kinds=[SHOWN_KIND], subscribers=[SHOWN_SUBSCRIBER], with_deliveries=True)
+    specs = catalogue(
+        kinds=[SHOWN_KIND],
+        subscribers=[SHOWN_SUBSCRIBER],
+        with_deliveries=True,
+        reactions={SHOWN_REACTION: SHOWN_KIND},
+    )
     parts = [
         INTRO,
         table(
@@ -109,4 +115,8 @@ def _other_names() -> str:
 
 
 def _shown(name: str) -> str:
-    return name.replace(f".{SHOWN_KIND}", ".<kind>").replace(f".{SHOWN_SUBSCRIBER}", ".<name>")
+    return (
+        name.replace(f".{SHOWN_KIND}", ".<kind>")
+        .replace(f".{SHOWN_SUBSCRIBER}", ".<name>")
+        .replace(f".{SHOWN_REACTION}", ".<reaction>")
+    )

@@ -35,7 +35,7 @@ from annals.topics.rights import (
     Right,
     rights,
 )
-from annals.workers.registry import deciders
+from annals.workers.registry import deciders, reactions
 from annals.workers.tools.broker import Broker
 from processes import ENTRY_POINT, free_port, own_environment, running, until
 
@@ -53,7 +53,7 @@ PROPERTIES = {
     "super.users": "User:ANONYMOUS;User:root",
 }
 LATER = tuple(f"{PREFIX}{name}" for name in ("restore.", "audit", "projections", "subscriptions", "progress", "jobs"))
-ALL = rights(PREFIX, APP_ID, tuple(deciders()))
+ALL = rights(PREFIX, APP_ID, tuple(deciders()), tuple(reactions()))
 PERSON = rights(PREFIX, APP_ID, ("person",))
 OPERATIONS = {
     "Read": AclOperation.READ,

@@ -22,6 +22,7 @@ from annals.workers.api.routes.dead_letters import DeadLetterRoutes
 from annals.workers.api.routes.events import EventRoutes
 from annals.workers.api.routes.listed import ListRoutes
 from annals.workers.api.routes.parked import ParkedRoutes
+from annals.workers.api.routes.reactions import ReactionRoutes
 from annals.workers.api.routes.schemas import schema_routes
 from annals.workers.api.routes.snapshots import SnapshotRoutes
 from annals.workers.api.routes.stats import StatsRoutes
@@ -124,7 +125,11 @@ def described_of_all() -> tuple[Route, ...]:
     """Return the same routes over nothing, for those who describe them."""
     nothing = cast("Any", None)
     projected = projection_routes(nothing, *[lambda: None] * 4)
-    subscribed = (*SubscriptionRoutes(nothing).routes(), *AckRoutes(nothing, nothing).routes())
+    subscribed = (
+        *SubscriptionRoutes(nothing).routes(),
+        *AckRoutes(nothing, nothing).routes(),
+        *ReactionRoutes(nothing).routes(),
+    )
     set_aside = (*ParkedRoutes(nothing, nothing).routes(), *DeadLetterRoutes(nothing).routes())
     return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed, *set_aside)
 

@@ -37,6 +37,7 @@ COMMANDS: Final[dict[str, str]] = {
     "subscribe": "annals.workers.cli.subscribe:subscribe",
     "parked": "annals.workers.cli.parked:parked",
     "dead-letters": "annals.workers.cli.dead_letters:dead_letters",
+    "reactions": "annals.workers.cli.reactions:reactions",
     "demo": "annals.workers.cli.demo:demo",
     "simulate": "annals.workers.cli.simulate:simulate",
     "new": "annals.workers.cli.new:new",

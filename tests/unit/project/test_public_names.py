@@ -82,10 +82,12 @@ KIT = [
     "ShardStoppedError",
     "given",
     "given_events",
+    "given_reaction",
     "histories",
     "laws",
     "laws_of",
     "projection_laws_of",
+    "reaction_laws_of",
     "strategies",
     "workbench",
 ]
@@ -112,7 +114,7 @@ def seen_by_type_checkers(file: str) -> dict[str, str | None]:
     [
         ("__init__.py", annals, []),
         ("client.py", annals.client, []),
-        ("testing.py", annals.testing, ["given", "given_events"]),
+        ("testing.py", annals.testing, ["given", "given_events", "given_reaction"]),
     ],
 )
 def test_what_type_checkers_see_is_what_is_loaded(file, module, eager) -> None:

@@ -243,7 +243,7 @@ async def with_problems(asking: Awaitable[T]) -> T:
         members: dict[str, Any] = {"errors": errors} if errors else {}
         raise Problem(refused.status, refused.code, str(refused), **members) from None
     except (MissingTopicError, JournalError, KafkaError, OSError) as error:
-        raise not_ready(f"subscriptions cannot be reached: {type(error).__name__}: {error}") from None
+        raise not_ready(f"the topics cannot be reached: {type(error).__name__}: {error}") from None
 
 
 def _answer(answered: Answered) -> Answer:

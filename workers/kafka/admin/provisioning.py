@@ -19,7 +19,7 @@ from annals.workers.kafka.admin.cluster import (
 )
 from annals.workers.kafka.admin.findings import INTERNAL_TOPICS, Finding, Report, compare
 from annals.workers.kafka.admin.probes import probe
-from annals.workers.registry import deciders
+from annals.workers.registry import deciders, reactions
 from annals.workers.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -47,7 +47,13 @@ LOOK_S: Final = 0.05
 
 def specs(settings: Settings) -> tuple[TopicSpec, ...]:
     """Return the topics that these settings call for: of all kinds that are registered."""
-    return catalogue(settings.topic_prefix, settings.partitions, settings.replication_factor, kinds=tuple(deciders()))
+    return catalogue(
+        settings.topic_prefix,
+        settings.partitions,
+        settings.replication_factor,
+        kinds=tuple(deciders()),
+        reactions={name: reaction.kind for name, reaction in reactions().items()},
+    )
 
 
 async def check(settings: Settings, *, probes: bool = False, for_worker: bool = False) -> Report:

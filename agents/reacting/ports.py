@@ -1,0 +1,103 @@
+"""What reacting asks of the outside: where it writes, and which reactions run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from annals.schemas.progress import Progress
+    from annals.schemas.reaction_rows import Control
+    from annals.topics.headers import Header
+
+
+class Kept(NamedTuple):
+    """Whether a reaction runs, as the topic has it; offset: of the record."""
+
+    control: Control
+    offset: int
+
+
+class OutgoingCommand(NamedTuple):
+    """A command's record."""
+
+    kind: str
+    key: bytes
+    value: bytes
+    headers: Sequence[Header]
+
+
+class ReactionWrites(NamedTuple):
+    """One transaction: commands, rows by key (None: gone), and the progress that they bring."""
+
+    commands: Sequence[OutgoingCommand]
+    rows: Mapping[bytes, bytes | None]
+    progress: Progress
+
+
+class UnwritableError(Exception):
+    """A command cannot be written: its topic is not there, or does not take it. Nothing was begun."""
+
+
+class ReactionLog(Protocol):
+    """The transactional writer of one reaction in one journal partition."""
+
+    async def fence(self) -> None:
+        """Become the only writer under this id; what another had under way ends here.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+    async def progress(self) -> Progress | None:
+        """Return the newest progress, once no transaction is open; None if there is none.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+    def rows(self) -> AsyncIterator[tuple[bytes, bytes | None]]:
+        """Yield the rows' records of this partition, once no transaction is open, the oldest first (None: gone).
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+    async def commit(self, writes: ReactionWrites) -> None:
+        """Write it all in one transaction.
+
+        Raises:
+            FencedError: another writer has this id; nothing of this transaction will ever be visible.
+            UncertainError: what became of it is not known; fence, then read progress and rows.
+            UnwritableError: a command cannot be written; nothing was begun.
+        """
+
+    async def close(self) -> None:
+        """Close the connections."""
+
+
+class Controls(Protocol):
+    """Which reactions run, as this process has read it."""
+
+    def get(self, name: str) -> Kept | None:
+        """Return what is known of a reaction; None if nothing was ever said of it."""
+
+    async def until_changed(self, name: str, known: Kept | None) -> None:
+        """Wait until it is no longer what somebody knows."""
+
+
+class ReactionTelemetry(Protocol):
+    """What a reactor counts."""
+
+    def reacted(self, commands: int, fired: int) -> None:
+        """Count commands that were sent and timers that have fired, once committed."""
+
+    def standing(self, lag: int, timers: int) -> None:
+        """Say how many offsets it is behind, and how many timers are set."""
+
+    def running(self, *, is_so: bool) -> None:
+        """Say whether the reaction runs in the partition."""
+
+    def closed(self) -> None:
+        """Forget what was said of the partition: it may be somebody else's now."""

@@ -1,0 +1,292 @@
+"""The processes of one reaction in one journal partition: states, timers by due time, and what has changed. Pure.
+
+Everything here is thrown away and read again where it is not known whether a change was committed.
+"""
+
+from __future__ import annotations
+
+import heapq
+from base64 import b32encode
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+from annals.agents.defects import NO_DEFECTS, defect_of
+from annals.agents.reacting.ports import OutgoingCommand
+from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired, process_key
+from annals.schemas.cid import cid_text
+from annals.schemas.reaction_rows import ProcessId, StateRow, TimerRow, parse_row_key, state_key, timer_key
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.reading.found import JournalEvent
+    from annals.schemas.commands import NewCommand
+    from annals.topics.headers import Header
+
+STALE_ENTRIES: Final = 1_000  # of the due index: those of timers that were replaced or cancelled
+CLOUD_EVENT: Final = "ce_"  # how the names of those headers begin that would make a command a CloudEvent
+_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
+_STATE_ROW: Final = msgspec.json.Decoder(StateRow)
+_TIMER_ROW: Final = msgspec.json.Decoder(TimerRow)
+
+
+class ReactionFailedError(Exception):
+    """A reaction cannot take what occurred; the message names it."""
+
+
+class Changes(NamedTuple):
+    """What has changed since it was last asked for: rows to write, commands to send, and how many timers fired."""
+
+    rows: dict[bytes, bytes | None]
+    commands: list[OutgoingCommand]
+    fired: int
+
+
+class Processes:
+    """due_until: the latest due time of a timer that has fired."""
+
+    def __init__(self, reaction: Reaction[Any], decider: Decider[Any]) -> None:
+        """Begin with none."""
+        self._reaction = reaction
+        self._decider = decider
+        self._names = {message.__name__ for message in reaction.wanted}
+        self._states: dict[ProcessId, Any] = {}
+        self._timers: dict[ProcessId, dict[str, TimerRow]] = {}
+        self._by_due: list[tuple[str, ProcessId, str]] = []
+        self._count = 0
+        self._changes = Changes({}, [], 0)
+        self.due_until = ""
+
+    @property
+    def timers(self) -> int:
+        """How many timers are set."""
+        return self._count
+
+    @property
+    def command_bytes(self) -> int:
+        """How many bytes the commands have that are to be sent."""
+        return sum(len(each.value) for each in self._changes.commands)
+
+    def load(self, key: bytes, value: bytes) -> None:
+        """Take a row's record; one of another version says nothing.
+
+        Raises:
+            ValueError: it is no row.
+        """
+        process, timer = parse_row_key(key)
+        if timer is None:
+            state = _STATE_ROW.decode(value)
+            if state.version == self._reaction.version:
+                self._states[process] = msgspec.json.decode(state.state, type=self._reaction.state)
+        else:
+            row = _TIMER_ROW.decode(value)
+            if row.version == self._reaction.version:
+                self._keep_timer(process, timer, row)
+
+    def next_due(self) -> str | None:
+        """Return when the next timer fires; None if there is none."""
+        while self._by_due:
+            due, process, name = self._by_due[0]
+            timer = self._timers.get(process, {}).get(name)
+            if timer is not None and timer.due == due:
+                return due
+            heapq.heappop(self._by_due)
+        return None
+
+    def take(self, source: JournalEvent, *, is_quiet: bool, quiet_due: str = "") -> None:
+        """React to an event, and before it to the timers of its process that were due when it was recorded.
+
+        is_quiet: commands are not sent; quiet_due: nor are those of timers up to this time that were set so.
+
+        Raises:
+            ReactionFailedError: it cannot be taken; nothing of it has changed.
+        """
+        event = source.event
+        if event["type"] not in self._names:
+            return
+        where = f"{event['kind']} {event['aggregate_id']!r} version {event['version']}, offset {source.offset}"
+        try:
+            message = self._decider.read_event(event["type"], event["schema_version"], event["data"])
+            key = process_key(self._reaction, event["correlation_id"], event["data"])
+        except Exception as error:
+            raise ReactionFailedError(_failed(where, error)) from error
+        if key is None:
+            return
+        process = ProcessId(event["aggregate_id"], key)
+        while (name := self._first_due(process, event["recorded_at"])) is not None:
+            self._fire(process, name, is_quiet=is_quiet, quiet_due=quiet_due)
+        cid = cid_text(source.cid)
+        occurred = Occurred(
+            event["kind"],
+            event["aggregate_id"],
+            event["version"],
+            event["recorded_at"],
+            cid,
+            event["correlation_id"],
+            message,
+        )
+        self._react(process, occurred, None if is_quiet else cid, source.carried, where)
+
+    def fire(self, now: str, most: int, *, quiet_due: str = "") -> bool:
+        """Fire what is due, in the order of due times; return whether there may be more.
+
+        Raises:
+            ReactionFailedError: a timer's firing cannot be taken; nothing of it has changed.
+        """
+        for _ in range(most):
+            due = self.next_due()
+            if due is None or due > now:
+                return False
+            _, process, name = self._by_due[0]
+            self._fire(process, name, is_quiet=False, quiet_due=quiet_due)
+        return True
+
+    def changes(self) -> Changes:
+        """Return what has changed, and begin to note anew."""
+        found, self._changes = self._changes, Changes({}, [], 0)
+        return found
+
+    def _first_due(self, process: ProcessId, until: str) -> str | None:
+        timers = self._timers.get(process)
+        if not timers:
+            return None
+        due, name = min((timer.due, name) for name, timer in timers.items())
+        return name if due <= until else None
+
+    def _fire(self, process: ProcessId, name: str, *, is_quiet: bool, quiet_due: str) -> None:
+        timer = self._timers[process][name]
+        occurred = Occurred(
+            self._reaction.kind,
+            process.aggregate_id,
+            0,
+            timer.due,
+            timer.cause,
+            timer.correlation_id,
+            TimerFired(name, timer.due),
+        )
+        stem = f"t:{_digest(self._reaction.name, process, name, timer.due)}"
+        where = f"{self._reaction.kind} {process.aggregate_id!r}, timer {name!r} of {timer.due}"
+        is_silent = is_quiet or (timer.is_quiet and timer.due <= quiet_due)
+        self._react(process, occurred, None if is_silent else stem, (), where, fires=name)
+        self.due_until = max(self.due_until, timer.due)
+        self._changes = self._changes._replace(fired=self._changes.fired + 1)
+
+    def _react(
+        self,
+        process: ProcessId,
+        occurred: Occurred,
+        stem: str | None,
+        carried: Sequence[Header],
+        where: str,
+        fires: str | None = None,
+    ) -> None:
+        """React, and take it over as a whole. stem: how the ids of commands begin; None: none is sent."""
+        begun = self._reaction.state()
+        state = self._states.get(process, begun)
+        try:
+            reacted = Reacted(*self._reaction.react(state, occurred))
+            is_over, is_begun = reacted.state is None, reacted.state == begun
+            encoded = None if is_over or is_begun else self._state_row(reacted.state)
+            timers = [
+                (
+                    each.name,
+                    None if isinstance(each, CancelTimer) else self._timer_row(each, occurred, is_quiet=stem is None),
+                )
+                for each in reacted.timers
+            ]
+            commands = [] if stem is None else _commands(reacted.commands, occurred, stem, carried)
+        except NO_DEFECTS:
+            raise
+        except Exception as error:
+            raise ReactionFailedError(_failed(where, error)) from error
+        if fires is not None:
+            self._set_timer(process, fires, None)
+        if encoded is None:  # as it begins, a state needs no row
+            self._set_state(process, None)
+        elif reacted.state != state:
+            self._set_state(process, reacted.state, encoded)
+        if is_over:
+            self._cancel_all(process)
+        for name, row in timers:
+            self._set_timer(process, name, None if is_over else row)
+        self._changes.commands.extend(commands)
+
+    def _state_row(self, state: Any) -> bytes:
+        return _ENCODER.encode(StateRow(self._reaction.version, msgspec.Raw(_ENCODER.encode(state))))
+
+    def _timer_row(self, timer: SetTimer, occurred: Occurred, *, is_quiet: bool) -> TimerRow:
+        due = timer.due(occurred.recorded_at)
+        return TimerRow(self._reaction.version, due, occurred.cid, occurred.correlation_id, is_quiet)
+
+    def _set_state(self, process: ProcessId, state: Any, encoded: bytes | None = None) -> None:
+        if state is None:
+            if self._states.pop(process, None) is None:
+                return
+        else:
+            self._states[process] = state
+        self._changes.rows[state_key(process)] = encoded
+
+    def _set_timer(self, process: ProcessId, name: str, row: TimerRow | None) -> None:
+        was = self._forget_timer(process, name)
+        if row is not None:
+            self._keep_timer(process, name, row)
+        elif not was:
+            return
+        self._changes.rows[timer_key(process, name)] = None if row is None else _ENCODER.encode(row)
+
+    def _cancel_all(self, process: ProcessId) -> None:
+        for name in list(self._timers.get(process, ())):
+            self._set_timer(process, name, None)
+
+    def _keep_timer(self, process: ProcessId, name: str, row: TimerRow) -> None:
+        self._timers.setdefault(process, {})[name] = row
+        self._count += 1
+        heapq.heappush(self._by_due, (row.due, process, name))
+        if len(self._by_due) > 2 * self._count + STALE_ENTRIES:
+            self._by_due = [(row.due, each, at) for each, rows in self._timers.items() for at, row in rows.items()]
+            heapq.heapify(self._by_due)
+
+    def _forget_timer(self, process: ProcessId, name: str) -> bool:
+        timers = self._timers.get(process)
+        if timers is None or timers.pop(name, None) is None:
+            return False
+        if not timers:
+            del self._timers[process]
+        self._count -= 1
+        return True
+
+
+def _commands(
+    wanted: Sequence[NewCommand], occurred: Occurred, stem: str, carried: Sequence[Header]
+) -> list[OutgoingCommand]:
+    """Return the records of commands, with ids by which a reaction that is redone is a duplicate."""
+    found = []
+    traced = [header for header in carried if not header[0].startswith(CLOUD_EVENT)]
+    seen: Counter[tuple[str, str, str]] = Counter()
+    for each in wanted:
+        name = type(each.message).__name__
+        seen[each.kind, each.aggregate_id, name] += 1
+        number = seen[each.kind, each.aggregate_id, name]
+        said = msgspec.structs.replace(
+            each,
+            id=f"{stem}:{name}" + (f":{number}" if number > 1 else ""),
+            correlation_id=occurred.correlation_id,
+            causation_id=occurred.cid,
+        )
+        found.append(OutgoingCommand(said.kind, said.key(), said.value(), traced))
+    return found
+
+
+def _failed(where: str, error: Exception) -> str:
+    """Say what failed where, without any value: it may be personal."""
+    defect = defect_of(0, error)
+    return f"{where}: {defect.error} at {defect.raised_at}"
+
+
+def _digest(reaction: str, process: ProcessId, timer: str, due: str) -> str:
+    said = msgspec.json.encode((reaction, *process, timer, due))
+    return b32encode(blake3(said).digest()).decode().rstrip("=").lower()

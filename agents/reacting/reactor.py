@@ -1,0 +1,316 @@
+"""The reactor: one reaction in one journal partition.
+
+    paused ──► opening ──► running ──► opening    fenced, uncertain, unreachable: all is read again
+                  │           └──► paused          so says the topic `reactions`
+                  ├────────────────► failed        it cannot take what occurred; tried again when it is resumed
+                  └────────────────► stopped       its progress is of a newer version, or of another journal
+    any ──► closed
+
+One transaction holds the commands of a run of events and of the timers that fired, the rows of states and timers, and
+the progress. A step:
+
+1. Read the next run, and react to its events; the timers of a process that were due come before its event.
+2. Where the run reached what the reading shard has: fire what is due by the clock, in the order of due times.
+3. Commit. Whatever is uncertain then throws the rows away, and they are read again from their topic.
+
+Below `quiet_until` no command is sent: the reaction was not there yet, or another version has reacted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from msgspec.structs import replace
+
+from annals.agents.backoff import Backoff
+from annals.agents.ports import FencedError, JournalError, StoppedError
+from annals.agents.reacting.ports import ReactionWrites, UnwritableError
+from annals.agents.reacting.processes import Processes, ReactionFailedError
+from annals.agents.reading.ports import BrokenChainError, NotReadyError
+from annals.schemas.cid import cid_text
+from annals.schemas.progress import Progress
+from annals.schemas.reaction_rows import ACTIVE
+from annals.schemas.values.moments import moment_of, recorded_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import Clock
+    from annals.agents.reacting.ports import Controls, Kept, ReactionLog, ReactionTelemetry
+    from annals.agents.reactions.reaction import Reaction
+    from annals.agents.reading.ports import JournalPartition, JournalSource
+
+RUN_EVENTS: Final = 500
+RUN_TIMERS: Final = 500
+RUN_BYTES: Final = 16 << 20  # of commands in a transaction
+IDLE_COMMIT_S: Final = 5.0  # a position that moved without a change is written no more often
+LOOK_S: Final = 0.5
+FIRST_RETRY_S: Final = 0.1
+LAST_RETRY_S: Final = 10.0
+
+PAUSED: Final = "paused"
+OPENING: Final = "opening"
+RUNNING: Final = "running"
+FAILED: Final = "failed"
+STOPPED: Final = "stopped"
+CLOSED: Final = "closed"
+
+
+class Reactor:
+    """Runs one reaction in one journal partition. phase, reason: where it stands, and why it does not react."""
+
+    def __init__(
+        self,
+        reaction: Reaction[Any],
+        decider: Decider[Any],
+        source: JournalSource,
+        journal: JournalPartition,
+        log: Callable[[], ReactionLog],
+        controls: Controls,
+        clock: Clock,
+        telemetry: ReactionTelemetry,
+    ) -> None:
+        """Take the reaction, the partition's reading shard, what makes its writer, and what says whether it runs."""
+        self._reaction = reaction
+        self._decider = decider
+        self._source = source
+        self._journal = journal
+        self._make_log = log
+        self._controls = controls
+        self._clock = clock
+        self._telemetry = telemetry
+        self._name = f"{reaction.name} in {source.kind}-{source.partition}"
+        self._log = structlog.get_logger(__name__).bind(
+            reaction=reaction.name, kind=source.kind, partition=source.partition
+        )
+        self._writer: ReactionLog | None = None
+        self._processes = Processes(reaction, decider)
+        self._progress = Progress(0)
+        self._committed = 0
+        self._committed_at = 0.0
+        self._may_run = asyncio.Event()
+        self._may_run.set()
+        self._stepping = asyncio.Lock()
+        self.phase, self.reason = PAUSED, "nobody has resumed it yet"
+
+    @property
+    def position(self) -> int:
+        """The next offset that is reacted to."""
+        return self._progress.position
+
+    @property
+    def problem(self) -> str | None:
+        """Why this process cannot run it; None while it reacts, begins to, is paused, or has failed by its own."""
+        return f"{self._name} does not react: {self.reason}" if self.phase == STOPPED else None
+
+    async def run(self) -> None:
+        """React until the task is cancelled."""
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        while True:
+            known = self._controls.get(self._reaction.name)
+            if not _is_active(known):
+                await self._pause(known)
+                continue
+            try:
+                await self._may_run.wait()
+                await self._open()
+                while _is_active(self._controls.get(self._reaction.name)):
+                    await self._may_run.wait()
+                    async with self._stepping:
+                        has_moved = await self._step()
+                    backoff.reset()
+                    if not has_moved:
+                        await self._wait()
+                continue
+            except (StoppedError, ReactionFailedError, UnwritableError) as error:
+                self._become(STOPPED if isinstance(error, StoppedError) else FAILED, str(error))
+                self._log.error(f"reaction {self.phase}", reason=str(error))
+                await self._until_told(known)
+                continue
+            except (JournalError, NotReadyError, BrokenChainError) as error:
+                self._note(error)
+            except Exception as error:  # noqa: BLE001 - nothing may end the reactor unseen
+                self._log.exception("reactor failed")
+                self._note(error)
+            await backoff.wait()
+
+    async def suspend(self) -> None:
+        """Let the transaction under way end, and begin no other: the partition may move."""
+        self._may_run.clear()
+        async with self._stepping:
+            pass
+
+    def resume(self) -> None:
+        """Go on after `suspend`: the partition stayed."""
+        self._may_run.set()
+
+    async def close(self) -> None:
+        """Close the connections. `run` must have ended or been cancelled."""
+        await self._close_writer()
+        self._become(CLOSED, "")
+        self._telemetry.closed()
+
+    async def _pause(self, known: Kept | None) -> None:
+        reason = None if known is None else known.control.reason
+        self._become(PAUSED, reason or ("nobody has resumed it yet" if known is None else "it is paused"))
+        await self._close_writer()
+        await self._until_told(known)
+
+    async def _until_told(self, known: Kept | None) -> None:
+        """Wait until somebody pauses or resumes the reaction."""
+        await self._controls.until_changed(self._reaction.name, known)
+
+    async def _close_writer(self) -> None:
+        if self._writer is not None:
+            writer, self._writer = self._writer, None
+            await writer.close()
+
+    def _become(self, phase: str, reason: str) -> None:
+        self.phase, self.reason = phase, reason
+        self._telemetry.running(is_so=phase == RUNNING)
+
+    def _note(self, error: Exception) -> None:
+        self._become(OPENING, str(error) or type(error).__name__)
+        fenced = isinstance(error, FencedError)
+        self._log.warning("reactor opens again", reason=self.reason, fenced=fenced)
+
+    async def _open(self) -> None:
+        """Become the only one who runs this reaction here, and read where it goes on, and what it keeps.
+
+        Raises:
+            StoppedError: the progress is of a newer version, or not of this journal.
+        """
+        self._become(OPENING, "reading what it keeps")
+        await self._close_writer()
+        writer = self._writer = self._make_log()
+        await writer.fence()
+        _, end = await self._journal.bounds()
+        progress = await writer.progress() or Progress(0, version=self._reaction.version, quiet_until=end)
+        self._require_version(progress)
+        await self._reach(progress.position, end)
+        last = await self._source.last_before(progress.position)
+        if progress.position and progress.cid != last:
+            raise StoppedError(
+                f"{self._name}: reacted up to offset {progress.position}, behind event {_shown(progress.cid)}, and the "
+                f"last event before it is {_shown(last)}: this is another journal. Restore it; or delete the topics "
+                f"progress and timers.{self._reaction.name}, and resume the reaction, which then begins anew."
+            )
+        kept: dict[bytes, bytes] = {}
+        async for key, value in writer.rows():
+            kept.pop(key, None)
+            if value is not None:
+                kept[key] = value
+        self._processes, self._progress = Processes(self._reaction, self._decider), progress
+        self._committed, self._committed_at = progress.position, -IDLE_COMMIT_S
+        if progress.version < self._reaction.version:
+            await self._begin_version(writer, progress, kept)
+        else:
+            self._load(kept)
+        self._become(RUNNING, "")
+
+    def _load(self, kept: Mapping[bytes, bytes]) -> None:
+        for key, value in kept.items():
+            try:
+                self._processes.load(key, value)
+            except ValueError as error:  # whoever wrote it: nothing is known by it
+                self._log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
+
+    def _require_version(self, progress: Progress) -> None:
+        if progress.version > self._reaction.version:
+            raise StoppedError(
+                f"{self._name} was run in version {progress.version}, and this release has version "
+                f"{self._reaction.version}: run the newer release, or a newer version of the reaction"
+            )
+
+    async def _reach(self, position: int, end: int) -> None:
+        """Wait for the reading shard.
+
+        Raises:
+            StoppedError: the journal ends before the position.
+        """
+        if position > end:
+            raise StoppedError(
+                f"{self._name}: reacted up to offset {position}, and the journal ends at {end}: it lost its end, or "
+                f"was made anew. Restore it; or delete the topics progress and timers.{self._reaction.name}, and "
+                f"resume the reaction, which then begins anew."
+            )
+        while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
+            status = self._source.status()
+            self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}"
+
+    async def _begin_version(self, writer: ReactionLog, old: Progress, kept: Iterable[bytes]) -> None:
+        """Begin anew in this version: without commands up to where, and when, the old one came."""
+        version, quiet_until = self._reaction.version, max(old.position, old.quiet_until)
+        progress = Progress(0, version=version, quiet_until=quiet_until, quiet_due=max(old.fired, old.quiet_due))
+        await writer.commit(ReactionWrites((), dict.fromkeys(kept), progress))
+        self._progress, self._committed = progress, 0
+        self._log.info("reaction begins in a new version", version=version, quiet_until=quiet_until)
+
+    async def _step(self) -> bool:
+        """React to the next run and fire what is due; return whether there may be more to do at once."""
+        assert self._writer is not None  # noqa: S101 - `_open` came before
+        end = self._source.status().offset
+        failure, position, cid = await self._react()
+        has_reached = failure is None and position >= max(end, self._progress.quiet_until)
+        more_timers = has_reached and self._processes.fire(
+            recorded_at(self._clock.now().astimezone(UTC)), RUN_TIMERS, quiet_due=self._progress.quiet_due
+        )
+        changes = self._processes.changes()
+        has_moved = position > self._progress.position
+        fired = max(self._progress.fired, self._processes.due_until)
+        after = replace(self._progress, position=position, cid=cid, fired=fired)
+        is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
+        if changes.rows or changes.commands or changes.fired or (position > self._committed and is_due):
+            await self._writer.commit(ReactionWrites(changes.commands, changes.rows, after))
+            self._committed, self._committed_at = position, self._clock.monotonic()
+            self._telemetry.reacted(len(changes.commands), changes.fired)
+        self._progress = after
+        self._telemetry.standing(max(0, self._source.status().offset - position), self._processes.timers)
+        if failure is not None:
+            raise failure
+        return has_moved or more_timers
+
+    async def _react(self) -> tuple[ReactionFailedError | None, int, bytes | None]:
+        """React to the next run, up to an event that cannot be taken; return what failed, and where it came to."""
+        progress = self._progress
+        run = await self._source.events_from(progress.position, RUN_EVENTS)
+        cid = progress.cid
+        for event in run.events:
+            try:
+                is_quiet = event.offset < progress.quiet_until
+                self._processes.take(event, is_quiet=is_quiet, quiet_due=progress.quiet_due)
+            except ReactionFailedError as error:
+                return error, event.offset, cid
+            cid = event.cid
+            if self._processes.command_bytes > RUN_BYTES:
+                return None, event.offset + 1, cid
+        return None, max(progress.position, run.next_offset), cid
+
+    async def _wait(self) -> None:
+        """Wait until there is something to react to, a timer is due, or somebody pauses the reaction."""
+        timeout, due = LOOK_S, self._processes.next_due()
+        if due is not None:
+            left = moment_of(due) - self._clock.now()
+            timeout = min(LOOK_S, max(0.0, left.total_seconds()))
+        waiting: set[asyncio.Future[Any]] = {
+            asyncio.ensure_future(self._source.until_behind(self._progress.position)),
+            asyncio.ensure_future(self._until_told(self._controls.get(self._reaction.name))),
+        }
+        try:
+            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _is_active(kept: Kept | None) -> bool:
+    return kept is not None and kept.control.status == ACTIVE
+
+
+def _shown(cid: bytes | None) -> str:
+    return "none" if cid is None else cid_text(cid)

@@ -1,0 +1,74 @@
+"""What a reaction keeps: the records of the compacted topic `timers.<reaction>`, and of `reactions`.
+
+Keys of the former are JSON lists, `["state", aggregate id, process key]` and `["timer", …, name]`; of the latter the
+reaction's name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta, Raw, Struct
+
+STATE: Final = "state"
+TIMER: Final = "timer"
+ACTIVE: Final = "active"
+PAUSED: Final = "paused"
+
+Moment = Annotated[str, Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")]
+
+
+class ProcessId(NamedTuple):
+    """A process of a reaction: its aggregate, and what tells it apart from others of this aggregate."""
+
+    aggregate_id: str
+    key: str
+
+
+class StateRow(Struct, frozen=True):
+    """A process' state as the reaction of this version has it."""
+
+    version: int
+    state: Raw
+
+
+class TimerRow(Struct, frozen=True, omit_defaults=True):
+    """A timer that has not fired. cause: the CID of the event that led to it. is_quiet: no command was sent by that."""
+
+    version: int
+    due: Moment
+    cause: str
+    correlation_id: str | None
+    is_quiet: bool = False
+
+
+class Control(Struct, frozen=True):
+    """Whether a reaction runs. reason: why it was paused, if somebody said so."""
+
+    status: Literal["active", "paused"]
+    reason: str | None = None
+
+
+def state_key(process: ProcessId) -> bytes:
+    """Return the key of a state's record."""
+    return msgspec.json.encode((STATE, *process))
+
+
+def timer_key(process: ProcessId, name: str) -> bytes:
+    """Return the key of a timer's record."""
+    return msgspec.json.encode((TIMER, *process, name))
+
+
+def parse_row_key(key: bytes | None) -> tuple[ProcessId, str | None]:
+    """Return the process of a record, and the timer's name if it is one.
+
+    Raises:
+        ValueError: it is no key of a row.
+    """
+    match msgspec.json.decode(key or b"", type=list[str]):
+        case ["state", aggregate_id, process]:
+            return ProcessId(aggregate_id, process), None
+        case ["timer", aggregate_id, process, name]:
+            return ProcessId(aggregate_id, process), name
+    raise ValueError("it is the key neither of a state nor of a timer")

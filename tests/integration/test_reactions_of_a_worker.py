@@ -1,0 +1,149 @@
+"""Reactions on the broker: two kinds that drive one another, while the process that reacts is killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.request
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+
+from grouped import Group, GroupWorker, group
+from processes import ENTRY_POINT, own_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.broker
+
+REACTIONS = ("assign-tasks", "complete-steps", "fail-steps", "expire-deadlines")
+WORKFLOWS = 6
+
+
+@pytest.fixture
+def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
+    with group(bootstrap, topic_prefix, tmp_path, partitions=2) as made:
+        yield made
+
+
+def annals(crew: Group, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+    environment = own_environment(
+        ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers, ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix
+    )
+    return subprocess.run(
+        [ENTRY_POINT, *arguments],
+        input=said,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def send(crew: Group, *commands: tuple[str, str, str, dict[str, Any]]) -> None:
+    lines = [
+        json.dumps({"kind": kind, "aggregate_id": aggregate_id, "type": name, "data": data})
+        for kind, aggregate_id, name, data in commands
+    ]
+    done = annals(crew, "send", said="".join(f"{line}\n" for line in lines))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def events(crew: Group, kind: str, aggregate_id: str) -> list[dict[str, Any]]:
+    done = annals(crew, "events", kind, aggregate_id)
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def agent_commands(agent_id: str) -> list[tuple[str, str, str, dict[str, Any]]]:
+    return [
+        ("agent", agent_id, "DeployAgent", {"name": "a", "agent_type": "researcher", "owner_id": "p", "capacity": 50}),
+        ("agent", agent_id, "ConfigureModel", {"provider": "p", "model": "m"}),
+        ("agent", agent_id, "ActivateAgent", {}),
+    ]
+
+
+def workflow_commands(workflow_id: str, **more: Any) -> list[tuple[str, str, str, dict[str, Any]]]:
+    step = {"name": "S", "step_type": "agent", "assignee": {"kind": "agent", "id": "a-1"}}
+    plan = {"name": "W", "definition": "d", "owner": {"kind": "person", "id": "p"}, "steps": {"s": step}, **more}
+    return [
+        ("workflow", workflow_id, "DefineWorkflow", plan),
+        ("workflow", workflow_id, "StartWorkflow", {}),
+        ("workflow", workflow_id, "StartStep", {"step_id": "s"}),
+    ]
+
+
+def kill_child(worker: GroupWorker) -> None:
+    (child,) = psutil.Process(worker.process.pid).children()
+    child.kill()
+
+
+def asked(worker: GroupWorker, path: str, method: str = "GET") -> dict[str, Any]:
+    url = f"{worker.logged('worker started')[0]['api']}/v1/reactions{path}"
+    headers = {"content-type": "application/json"}
+    with urllib.request.urlopen(urllib.request.Request(url, headers=headers, method=method), timeout=60) as answer:
+        found: dict[str, Any] = json.loads(answer.read())
+        return found
+
+
+def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_once(crew: Group) -> None:
+    worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
+    send(crew, *agent_commands("a-1"), *workflow_commands("w-before"))
+    listed = json.loads(annals(crew, "reactions", "list", "--json").stdout)["reactions"]
+    assert [(each["name"], each["status"]) for each in listed] == [(name, "paused") for name in sorted(REACTIONS)]
+    for name in REACTIONS[1:]:
+        assert annals(crew, "reactions", "resume", name).returncode == 0
+    assert asked(worker, "/assign-tasks/resume", "POST")["status"] == "active"
+
+    soon = (datetime.now(UTC) + timedelta(seconds=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ids = [f"w-{number}" for number in range(WORKFLOWS)]
+    for workflow_id in ids[:3]:
+        send(crew, *workflow_commands(workflow_id))
+    send(crew, *workflow_commands("w-late", deadline=soon))
+    kill_child(worker)
+    for workflow_id in ids[3:]:
+        send(crew, *workflow_commands(workflow_id))
+
+    def tasks() -> list[dict[str, Any]]:
+        return [event for event in events(crew, "agent", "a-1") if event["type"] == "TaskAssigned"]
+
+    worker.until(lambda: len(tasks()) == WORKFLOWS + 1, "every step that started has its task")
+    by_workflow = {event["data"]["workflow_id"]: event for event in tasks()}
+    assert sorted(by_workflow) == sorted([*ids, "w-late"])
+    for workflow_id in ids:
+        started = events(crew, "workflow", workflow_id)[2]
+        task = by_workflow[workflow_id]
+        assert task["data"]["task_id"] == task["causation_id"] == started["cid"]
+        assert task["command_id"] == f"{started['cid']}:AssignTask"
+        assert task["correlation_id"] == started["correlation_id"]
+    task_ids = [by_workflow[workflow_id]["data"]["task_id"] for workflow_id in ids]
+    send(crew, *(("agent", "a-1", "StartTask", {"task_id": each}) for each in task_ids))
+    done = {"result": {"answer": 42}, "confidence": 0.9}
+    send(crew, *(("agent", "a-1", "CompleteTask", {"task_id": each, **done}) for each in task_ids[:3]))
+    kill_child(worker)
+    send(crew, *(("agent", "a-1", "CompleteTask", {"task_id": each, **done}) for each in task_ids[3:5]))
+    send(crew, ("agent", "a-1", "FailTask", {"task_id": task_ids[5], "error": "no", "retryable": False}))
+
+    def last(workflow_id: str) -> str:
+        return str(events(crew, "workflow", workflow_id)[-1]["type"])
+
+    worker.until(lambda: [last(each) for each in ids[:5]] == ["StepCompleted"] * 5, "the steps are completed")
+    worker.until(lambda: last(ids[5]) == "WorkflowFailed", "the step has failed, and its workflow")
+    worker.until(lambda: last("w-late") == "DeadlineMissed", "the deadline has come")
+    late = Counter(event["type"] for event in events(crew, "workflow", "w-late"))
+    assert late["DeadlineMissed"] == 1
+    assert all(
+        Counter(event["type"] for event in events(crew, "workflow", each))["StepCompleted"] == 1 for each in ids[:5]
+    )
+
+    status = asked(worker, "/expire-deadlines")
+    assert (status["status"], status["timers"]["pending"]) == ("active", 0)
+    assert json.loads(annals(crew, "reactions", "pause", "assign-tasks", "--json").stdout)["status"] == "paused"
+    assert annals(crew, "reactions", "status", "nothing").returncode == 1
+    assert "annals_reaction_commands_total" in worker.metrics()
+    assert worker.end() == 0

@@ -1,0 +1,125 @@
+"""What a reaction may ask for: ids, keys, timers, their order, and what it may not."""
+
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from annals.agents.reacting.processes import ReactionFailedError
+from annals.agents.reactions.reaction import (
+    Reacted,
+    Reaction,
+    TimerFired,
+    after,
+    at,
+    cancel,
+    problem_of,
+)
+from annals.schemas.commands import command
+from annals.schemas.kinds import person
+from annals.testing import given_reaction
+
+ADA = person.PersonRegistered(name="Ada")
+RENAME = command("person", "p-9", person.RenamePerson(name="A"))
+
+
+class Seen(msgspec.Struct, frozen=True):
+    count: int = 0
+
+
+def made(react, **changes):
+    return replace(
+        Reaction("r", 1, "person", frozenset({person.PersonRegistered, person.PersonRenamed}), Seen, react), **changes
+    )
+
+
+def test_commands_of_one_name_to_one_aggregate_are_numbered_from_the_second_on():
+    other = command("person", "p-8", person.RenamePerson(name="A"))
+    given = given_reaction(made(lambda state, _: Reacted(state, [RENAME, other, RENAME]))).on("p-1", ADA)
+    first, second, third = given.ids()
+    assert first == second
+    assert third == f"{first}:2"
+    assert first.endswith(":RenamePerson")
+    assert msgspec.json.decode(given.commands[0].value)["causation_id"] == first.removesuffix(":RenamePerson")
+    assert msgspec.json.decode(given.commands[0].value)["correlation_id"] == "c-1"
+
+
+def test_timers_fire_in_the_order_of_their_times_and_each_once():
+    fired = []
+
+    def react(state, event):
+        if isinstance(event.message, TimerFired):
+            fired.append(event.message.name)
+            return Reacted(state)
+        return Reacted(state, timers=[after("late", 20), at("early", "2026-01-01T00:00:10Z"), after("middle", 15)])
+
+    given = given_reaction(made(react)).on("p-1", ADA)
+    assert len(given.rows) == 3
+    given.at("2026-01-01T00:01:00Z").at("2026-01-01T00:00:00Z").at("2026-01-01T00:02:00Z")
+    assert fired == ["early", "middle", "late"]
+
+
+def test_a_timer_that_was_due_comes_before_the_event_that_was_recorded_later():
+    seen = []
+
+    def react(state, event):
+        seen.append(type(event.message).__name__)
+        return Reacted(state, timers=[after("t", 10)] if len(seen) == 1 else [cancel("t")])
+
+    given = given_reaction(made(react)).on("p-1", ADA)
+    given.on("p-1", person.PersonRenamed(name="B"), recorded="2026-01-01T00:00:11Z")
+    assert seen == ["PersonRegistered", "TimerFired", "PersonRenamed"]
+
+
+def test_a_timer_may_set_itself_again_and_its_command_has_another_id():
+    def react(state, event):
+        is_timer = isinstance(event.message, TimerFired)
+        return Reacted(state, [RENAME] if is_timer else [], [after("t", 10)])
+
+    given = given_reaction(made(react)).on("p-1", ADA).at("2026-01-01T00:00:10Z")
+    (first,) = given.ids()
+    (second,) = given.at("2026-01-01T00:00:20Z").ids()
+    assert first != second
+
+
+def test_a_process_that_is_over_takes_its_timers_along():
+    def react(state, event):
+        return Reacted(state, timers=[after("t", 10)]) if event.version == 1 else Reacted(None, timers=[after("u", 1)])
+
+    given = given_reaction(made(react)).on("p-1", ADA)
+    assert given.rows
+    given.on("p-1", person.PersonRenamed(name="B")).then_over()
+
+
+def test_processes_are_kept_apart_by_correlation_or_by_a_member():
+    def react(state, event):
+        return Reacted(Seen(state.count + 1))
+
+    given = given_reaction(made(react, key="correlation_id")).on("p-1", ADA)
+    assert len(given.on("p-1", person.PersonRenamed(name="B"), correlation_id="c-2").rows) == 2
+    by_name = given_reaction(made(react, key="data.name")).on("p-1", ADA, ADA)
+    assert len(by_name.on("p-1", person.PersonRenamed(name="B")).rows) == 2
+    assert given_reaction(made(react, key="data.locale")).on("p-1", ADA).rows == {}
+
+
+def test_what_fails_says_where_and_no_value():
+    def react(state, event):
+        raise ValueError("secret")
+
+    with pytest.raises(ReactionFailedError, match=r"person 'p-1' version 1, offset 0: ValueError at .*:\d+") as caught:
+        given_reaction(made(react)).on("p-1", ADA)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "R"}, "name"),
+        ({"version": 0}, "versions"),
+        ({"key": "person_id"}, "re-keyed stream"),
+        ({"key": "data.a.b"}, "re-keyed stream"),
+    ],
+)
+def test_a_reaction_that_cannot_be_run_is_refused(changes, said):
+    assert said in problem_of(made(lambda state, _: Reacted(state), **changes))
+    assert problem_of(made(lambda state, _: Reacted(state))) is None

@@ -1,0 +1,179 @@
+"""A reactor on a log in memory: each command once, each timer once, through the death of its process."""
+
+import pytest
+
+from chained import chain
+from publishing import eventually
+from reactors import ReactingWorld
+
+LATER = "2026-11-21T09:31:00.000000Z"
+EARLIER = "2026-11-21T09:29:00.000000Z"
+ALL = [f"event {number} of p-1" for number in range(1, 7)]
+TIMERS = [f"t{number} is timer {number} of p-1" for number in range(1, 7)]
+
+
+async def has(world, count):
+    return len(await world.said()) >= count
+
+
+async def test_each_event_is_reacted_to_once_and_each_timer_fires_once_in_the_order_of_their_times():
+    world = ReactingWorld()
+    events = chain("p-1", 6)
+    world.journal.append(events[:3])
+    await world.begin()
+    async with world.shard() as shard, world.reactor(shard):
+        await eventually(lambda: has(world, 3))
+        world.journal.append(events[3:])
+        await eventually(lambda: has(world, 6))
+        world.clock.at = LATER
+        await eventually(lambda: has(world, 12))
+        world.clock.at = EARLIER
+        world.journal.append(chain("p-2", 1))
+        await eventually(lambda: has(world, 13))
+        world.clock.at = LATER
+        await eventually(lambda: has(world, 14))
+    assert await world.said() == [*ALL, *TIMERS, "event 1 of p-2", "t1 is timer 1 of p-2"]
+    ids = [identity for _, identity in await world.sent()]
+    assert len(set(ids)) == 14
+
+
+@pytest.mark.parametrize("is_carried_out", [False, True])
+async def test_whatever_the_step_at_which_its_process_dies_every_command_is_sent_once(is_carried_out, monkeypatch):
+    """Killed at each request in turn; the next process goes on."""
+    monkeypatch.setattr("annals.agents.reacting.reactor.RUN_EVENTS", 2)
+    step = 0
+    while await killed_at(step, is_carried_out=is_carried_out):
+        step += 1
+    assert step > 20
+
+
+async def killed_at(step, *, is_carried_out):
+    """Kill the process at a request; return whether it had come so far."""
+    world = ReactingWorld()
+    events = chain("p-1", 6)
+    world.journal.append(events[:4])
+    await world.begin()
+    world.clock.at = LATER
+
+    async def is_over(count):
+        return world.network.died.is_set() or await has(world, count)
+
+    async with world.shard() as shard:
+        world.network.left, world.network.is_carried_out = step, is_carried_out
+        async with world.reactor(shard):
+            await eventually(lambda: is_over(8))
+        has_died = world.network.died.is_set()
+        world.network = type(world.network)()
+        async with world.reactor(shard):
+            await eventually(lambda: has(world, 8))
+            world.journal.append(events[4:])
+            await eventually(lambda: has(world, 12))
+    said = await world.said()
+    assert sorted(said) == sorted([*ALL, *TIMERS]), step
+    assert [each for each in said if each.startswith("event")] == ALL
+    assert [each for each in said if each.startswith("t")] == TIMERS
+    return has_died
+
+
+async def test_what_is_paused_neither_reacts_nor_fires_and_goes_on_where_it_stopped():
+    world = ReactingWorld()
+    events = chain("p-1", 6)
+    world.journal.append(events[:3])
+    async with world.shard() as shard, world.reactor(shard) as reactor:
+        assert reactor.phase == "paused"
+        assert reactor.problem is None
+        await world.begin()
+        await eventually(lambda: has(world, 3))
+        world.switches.set("counting", "paused")
+        await eventually(lambda: is_in(reactor, "paused"))
+        world.journal.append(events[3:])
+        world.clock.at = LATER
+        await shard.until_offset(6, world.clock.monotonic() + 30)
+        assert len(await world.said()) == 3
+        world.switches.set("counting", "active")
+        await eventually(lambda: has(world, 12))
+    assert await world.said() == [*ALL, *TIMERS]
+
+
+async def is_in(reactor, phase):
+    return reactor.phase == phase
+
+
+async def test_what_was_there_before_it_was_resumed_is_seen_and_sends_nothing():
+    world = ReactingWorld()
+    events = chain("p-1", 6)
+    world.journal.append(events[:4])
+    await world.begin(quiet_until=4)
+    async with world.shard() as shard, world.reactor(shard):
+        world.journal.append(events[4:])
+        await eventually(lambda: has(world, 2))
+        assert await world.said() == ALL[4:]
+        world.clock.at = LATER
+        await eventually(lambda: has(world, 8))
+    assert await world.said() == [*ALL[4:], *TIMERS]
+
+
+async def test_a_new_version_is_quiet_until_it_has_come_as_far_as_the_old_one():
+    world = ReactingWorld()
+    events = chain("p-1", 6)
+    world.journal.append(events[:3])
+    await world.begin()
+    async with world.shard() as shard:
+        async with world.reactor(shard):
+            await eventually(lambda: has(world, 3))
+            world.clock.at = LATER
+            await eventually(lambda: has(world, 6))
+        world.journal.append(events[3:])
+        async with world.reactor(shard, version=2):
+            await eventually(lambda: has(world, 9))
+            assert (await world.said())[6:9] == ALL[3:6]
+
+            async def has_caught_up():
+                progress = await world.progress()
+                return progress.version == 2 and progress.position == 6
+
+            await eventually(has_caught_up)
+            await eventually(lambda: has(world, 12))
+            assert await world.said() == [*ALL[:3], *TIMERS[:3], *ALL[3:], *TIMERS[3:]]
+        async with world.reactor(shard) as old:
+            await eventually(lambda: is_in(old, "stopped"))
+            assert "was run in version 2, and this release has version 1" in old.problem
+    assert (await world.progress()).version == 2
+
+
+async def test_a_reaction_that_fails_stops_at_that_event_until_it_is_resumed():
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", 4))
+    await world.begin()
+    faults = [True]
+
+    def failing(state, event):
+        if event.version == 3 and faults:
+            raise ValueError("no")
+        return world.reaction.react(state, event)
+
+    async with world.shard() as shard, world.reactor(shard, react=failing) as reactor:
+        await eventually(lambda: is_in(reactor, "failed"))
+        assert "person 'p-1' version 3, offset 2: ValueError at " in reactor.reason
+        assert reactor.problem is None
+        assert await world.said() == ALL[:2]
+        faults.clear()
+        world.switches.set("counting", "active")
+        await eventually(lambda: has(world, 4))
+    assert await world.said() == ALL[:4]
+
+
+async def test_another_journal_stops_it():
+    from annals.schemas.progress import Progress
+
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", 3))
+    await world.begin()
+    await world.write_progress("reaction:counting", Progress(2, b"\x01\x71\x1e\x20" + bytes(32), version=1))
+    async with world.shard() as shard, world.reactor(shard) as reactor:
+        await eventually(lambda: is_in(reactor, "stopped"))
+        assert "another journal" in reactor.problem
+    await world.write_progress("reaction:counting", Progress(20, version=1))
+    async with world.shard() as shard, world.reactor(shard) as reactor:
+        await eventually(lambda: is_in(reactor, "stopped"))
+        assert "ends at 3" in reactor.problem

@@ -1,0 +1,118 @@
+"""Reactions: process managers that send commands by events and by time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from msgspec import Struct
+
+from annals.workers.api.answers import json_answer
+from annals.workers.api.routes.subscriptions import with_problems
+from annals.workers.api.routing import Answer, NoParameters, Route, Scope
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Sequence
+
+    from annals.workers.api.routes.subscriptions import Answered
+    from annals.workers.api.routing import Call
+
+PATH: Final = "/v1/reactions/{name}"
+
+
+class One(Struct, frozen=True):
+    """A reaction."""
+
+    name: str
+
+
+class Lag(Struct, frozen=True):
+    """How far a reaction is behind."""
+
+    events: int
+
+
+class Timers(Struct, frozen=True):
+    """The timers that are set, and when the next one fires."""
+
+    pending: int
+    next_due: str | None
+
+
+class Reaction(Struct, frozen=True):
+    """A reaction and where it stands. reason: why it is paused; timers: where one alone is asked for."""
+
+    name: str
+    version: int
+    kind: str
+    status: str
+    reason: str | None
+    positions: dict[str, list[int | None]]
+    lag: Lag
+    timers: Timers | None = None
+
+
+class Reactions(Struct, frozen=True):
+    """All reactions, by name."""
+
+    reactions: list[Reaction]
+    next: str | None = None
+
+
+class Administration(Protocol):
+    """Administers reactions; each may raise `Refused`."""
+
+    async def all(self) -> Sequence[Answered]:
+        """Return all."""
+
+    async def get(self, name: str) -> Answered:
+        """Return one."""
+
+    async def pause(self, name: str) -> Answered:
+        """Have one neither react nor fire timers."""
+
+    async def resume(self, name: str) -> Answered:
+        """Have one react."""
+
+
+class ReactionRoutes:
+    """Routes of reactions."""
+
+    def __init__(self, administration: Administration) -> None:
+        """Take who administers them."""
+        self._administration = administration
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return them."""
+        return (
+            Route("GET", "/v1/reactions", Scope.READ, "All reactions.", NoParameters, Reactions, self.list),
+            Route("GET", PATH, Scope.READ, "A reaction, how far it is, and its timers.", One, Reaction, self.get),
+            self._done("pause", "Have a reaction neither react nor fire timers until it is resumed.", self.pause),
+            self._done("resume", "Have a reaction react, from where it stopped.", self.resume),
+        )
+
+    async def list(self, call: Call) -> Answer:
+        """Answer all."""
+        del call
+        found = await with_problems(self._administration.all())
+        return json_answer({"reactions": [each.body for each in found], "next": None})
+
+    async def get(self, call: Call) -> Answer:
+        """Answer one."""
+        return await _answer(self._administration.get(call.parameters.name))
+
+    async def pause(self, call: Call) -> Answer:
+        """Pause one."""
+        return await _answer(self._administration.pause(call.parameters.name))
+
+    async def resume(self, call: Call) -> Answer:
+        """Resume one."""
+        return await _answer(self._administration.resume(call.parameters.name))
+
+    def _done(self, verb: str, summary: str, handler: Any) -> Route:
+        path = f"{PATH}/{verb}"
+        return Route("POST", path, Scope.ADMIN, summary, One, Reaction, handler, is_administrative=True)
+
+
+async def _answer(asking: Awaitable[Answered]) -> Answer:
+    answered = await with_problems(asking)
+    return json_answer(answered.body, etag=answered.etag)

@@ -1,0 +1,157 @@
+"""The writer of one reaction in one journal partition (the `ReactionLog` port)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from annals.agents.ports import UnreachableError
+from annals.agents.reacting.ports import UnwritableError
+from annals.schemas.progress import decode_progress, encode_progress, name_of, progress_key, reaction_name
+from annals.schemas.reaction_rows import parse_row_key
+from annals.topics.catalog import COMMAND_TOPIC_BYTES, PROGRESS_TOPIC_BYTES, TIMER_TOPIC_BYTES
+from annals.topics.keys import partition_of
+from annals.topics.names import reactor_id
+from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.publishing.progress_topic import records_until, settled_end
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from annals.agents.reacting.ports import ReactionWrites
+    from annals.schemas.progress import Progress
+    from annals.topics.names import TopicNames
+
+    Where = tuple[str, int]
+
+log = structlog.get_logger(__name__)
+
+TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
+LOOK_S: Final = 0.1
+NO_HEADERS: Final = encode_headers([])
+_FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError)
+
+
+class KafkaReactionLog:
+    """One transactional writer, of its reaction's rows and progress, and of commands."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        reaction: str,
+        kind: str,
+        partition: int,
+        partitions: int,
+        app_id: str,
+    ) -> None:
+        """Take aiokafka client options, the reaction, and which partition of how many of its kind this is."""
+        self._names = names
+        self._reaction = reaction
+        self._journal = (names.events(kind), partition)
+        self._partitions = partitions
+        self._group = names.reacting_group(app_id, reaction)
+        identity = reactor_id(*self._journal, reaction)
+        self._writer = TransactionalWriter(options, identity, [names.progress, names.timers(reaction)])
+
+    async def fence(self) -> None:
+        """Become the only writer under this id."""
+        try:
+            await self._writer.fence()
+        except _FAILURES as error:
+            raise _unreachable("the transaction coordinator", error) from error
+
+    async def progress(self) -> Progress | None:
+        """Return the newest progress, once no transaction is open."""
+        found: Progress | None = None
+        async for key, value in self._settled(self._names.progress):
+            if name_of(key, *self._journal) != reaction_name(self._reaction):
+                continue
+            try:
+                found = None if value is None else decode_progress(value)
+            except ValueError as error:  # whoever wrote it: nothing is known by it
+                log.warning("progress cannot be read", reaction=self._reaction, reason=str(error))
+        return found
+
+    async def rows(self) -> AsyncIterator[tuple[bytes, bytes | None]]:
+        """Yield the rows' records of this partition, once no transaction is open."""
+        async for key, value in self._settled(self._names.timers(self._reaction)):
+            try:
+                process, _ = parse_row_key(key)
+            except ValueError as error:
+                log.warning("a row of the reaction is passed over", reaction=self._reaction, reason=str(error))
+                continue
+            is_here = partition_of(process.aggregate_id.encode(), self._partitions) == self._journal[1]
+            if key is not None and is_here:
+                yield key, value
+
+    async def commit(self, writes: ReactionWrites) -> None:
+        """Write it all in one transaction."""
+        batches: dict[Where, PartitionBatches] = {}
+        try:
+            for each in writes.commands:
+                topic = self._names.commands(each.kind)
+                count = await self._count(topic)
+                if not count:
+                    raise UnwritableError(f"a command of {each.kind} cannot be sent: there is no topic {topic}")
+                where = topic, partition_of(each.key, count)
+                headers = encode_headers(list(each.headers))
+                self._add(batches, where, COMMAND_TOPIC_BYTES, (each.key, each.value, NO_TIMESTAMP, headers))
+            rows = await self._where(self._names.timers(self._reaction))
+            for key, value in writes.rows.items():
+                self._add(batches, rows, TIMER_TOPIC_BYTES, (key, value, NO_TIMESTAMP, NO_HEADERS))
+            key = progress_key(reaction_name(self._reaction), *self._journal)
+            progress = encode_progress(writes.progress)
+            where = await self._where(self._names.progress)
+            self._add(batches, where, PROGRESS_TOPIC_BYTES, (key, progress, NO_TIMESTAMP, NO_HEADERS))
+        except _FAILURES as error:
+            raise _unreachable("the brokers", error) from error
+        offsets = Offsets(self._group, *self._journal, writes.progress.position, "")
+        await self._writer.commit({where: each.batches for where, each in batches.items()}, offsets, {})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._writer.close()
+
+    def _add(self, batches: dict[Where, PartitionBatches], where: Where, limit: int, record: Any) -> None:
+        if needed := batches.setdefault(where, PartitionBatches(limit)).add(*record):
+            raise UnwritableError(f"a record of {needed:,} bytes is more than {where[0]} takes: {limit:,} bytes")
+
+    async def _settled(self, topic: str) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
+        try:
+            client = await self._writer.connected()
+            where = await self._where(topic)
+            end = await settled_end(client, where)
+            async for _, key, value, _ in records_until(client, where, -1, end):
+                yield key, value
+        except _FAILURES as error:
+            raise _unreachable(topic, error) from error
+
+    async def _where(self, topic: str) -> Where:
+        count = await self._count(topic)
+        if not count:
+            raise UnreachableError(f"there is no topic {topic}: create it with `annals topics create`")
+        return topic, self._journal[1] % count
+
+    async def _count(self, topic: str) -> int:
+        """Return how many partitions a topic has; 0 if it is not there."""
+        client = await self._writer.connected()
+        if found := client.cluster.partitions_for_topic(topic):
+            return len(found)
+        client.add_topic(topic)
+        deadline = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
+        while asyncio.get_running_loop().time() < deadline:
+            await client.force_metadata_update()
+            if found := client.cluster.partitions_for_topic(topic):
+                return len(found)
+            await asyncio.sleep(LOOK_S)
+        return 0
+
+
+def _unreachable(what: str, error: Exception) -> UnreachableError:
+    return UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}")

@@ -1,0 +1,66 @@
+"""What reactors count (the `ReactionTelemetry` port)."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import Counter, Gauge
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+REACTION: Final = ("reaction",)
+PARTITION: Final = (*REACTION, "kind", "partition")
+
+
+class ReactionMetrics:
+    """The metrics of reactions of a process; declared once, in its registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        """Declare them."""
+        self.commands = Counter(
+            "annals_reaction_commands_total", "commands that reactions sent", REACTION, registry=registry
+        )
+        self.fired = Counter("annals_reaction_timers_fired_total", "timers that fired", REACTION, registry=registry)
+        self.lag = Gauge(
+            "annals_reaction_lag",
+            "offsets of a journal partition that are not reacted to",
+            PARTITION,
+            registry=registry,
+        )
+        self.timers = Gauge("annals_reaction_timers", "timers that are set", PARTITION, registry=registry)
+        self.up = Gauge("annals_reaction_up", "1 while a reaction runs in the partition", PARTITION, registry=registry)
+
+
+class ReactorMetrics:
+    """The metrics of one reaction in one journal partition; the gauges are there once it has run."""
+
+    def __init__(self, metrics: ReactionMetrics, reaction: str, kind: str, partition: int) -> None:
+        """Take which reaction and partition it is."""
+        self._metrics = metrics
+        self._reaction = reaction
+        self._labels = (reaction, kind, str(partition))
+        self._has_run = False
+
+    def reacted(self, commands: int, fired: int) -> None:
+        """Count commands that were sent and timers that have fired."""
+        self._metrics.commands.labels(self._reaction).inc(commands)
+        self._metrics.fired.labels(self._reaction).inc(fired)
+
+    def standing(self, lag: int, timers: int) -> None:
+        """Say how many offsets it is behind, and how many timers are set."""
+        self._metrics.lag.labels(*self._labels).set(lag)
+        self._metrics.timers.labels(*self._labels).set(timers)
+
+    def running(self, *, is_so: bool) -> None:
+        """Say whether the reaction runs in the partition."""
+        self._has_run = self._has_run or is_so
+        if self._has_run:
+            self._metrics.up.labels(*self._labels).set(is_so)
+
+    def closed(self) -> None:
+        """Forget the gauges of the partition: it may be somebody else's now."""
+        for gauge in (self._metrics.lag, self._metrics.timers, self._metrics.up):
+            with suppress(KeyError):  # it was never set
+                gauge.remove(*self._labels)

@@ -1,0 +1,152 @@
+"""What rests on the reading shards of a process, and the API over all of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from annals.topics.names import TopicNames
+from annals.workers.api.projection_routes import projection_routes
+from annals.workers.api.routes.acks import AckRoutes
+from annals.workers.api.routes.reactions import ReactionRoutes
+from annals.workers.api.routes.subscriptions import SubscriptionRoutes
+from annals.workers.api.service import ApiService
+from annals.workers.api.set_aside import SetAside
+from annals.workers.process import CannotStartError
+from annals.workers.publishing.ack_sender import AckSender
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.reacting.service import ReactionService
+from annals.workers.registry import deciders, reactions
+from annals.workers.settings import SettingsError
+from annals.workers.settings.connection import is_any_address
+from annals.workers.settings.snapshots import snapshot_policies
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from prometheus_client import CollectorRegistry
+
+    from annals.agents.reading.gathering.all_shards import AllShards
+    from annals.agents.reading.jobs import Jobs
+    from annals.agents.reading.projection_service import ProjectionService
+    from annals.agents.reading.row_answers import RowAnswers
+    from annals.workers.api.routing import Route
+    from annals.workers.jobs.replays import Replays
+    from annals.workers.jobs.wiring import JobWiring
+    from annals.workers.projections.wiring import ProjectionWiring
+    from annals.workers.publishing.wiring import Publishing
+    from annals.workers.reacting.wiring import Reacting
+    from annals.workers.reading.members import GroupMembers
+    from annals.workers.reading.shards import CurrentShards
+    from annals.workers.settings import Settings
+
+
+@dataclass(slots=True)
+class Parts:
+    """What rests on the shards, while there are any."""
+
+    projections: ProjectionWiring | None = None
+    jobs: JobWiring | None = None
+    publishing: Publishing | None = None
+    reacting: Reacting | None = None
+
+    def problems(self) -> list[str]:
+        """Return why not all of it works."""
+        behind = [] if self.projections is None else self.projections.models.problems()
+        running = [each for each in (self.publishing, self.reacting) if each is not None]
+        return [*behind, *(problem for each in running for problem in each.problems())]
+
+
+class ReaderApi:
+    """The API of a process that reads. It stays when the shards go, and says then that it is not ready."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        shards: CurrentShards,
+        members: GroupMembers,
+        registry: CollectorRegistry,
+        parts: Parts,
+    ) -> None:
+        """Take what it answers from; nothing is served yet."""
+        self._settings = settings
+        self._options = options
+        self._shards = shards
+        self._members = members
+        self._registry = registry
+        self._parts = parts
+        self._service: ApiService | None = None
+        self._set_aside = SetAside(settings, options)
+        self._acks = AckSender(
+            options,
+            TopicNames(settings.topic_prefix),
+            deciders(),
+            lambda: parts.publishing.subscriptions.all() if parts.publishing else {},
+        )
+
+    @property
+    def shards(self) -> AllShards | None:
+        """The shards of all workers; None before `start`."""
+        return None if self._service is None else self._service.shards
+
+    async def start(self) -> str | None:
+        """Begin to serve; return where others reach it, None where they cannot.
+
+        Raises:
+            CannotStartError: a setting is wrong.
+            OSError: the address is taken, or not this machine's.
+        """
+        if self._service is None:
+            unknown = sorted(snapshot_policies(self._settings.read_snapshots).keys() - {"", *deciders()})
+            if unknown:
+                raise CannotStartError(f"ANNALS_READ_SNAPSHOTS: there is no kind {', '.join(unknown)}")
+            try:
+                self._service = ApiService(self._settings, self._shards, self._members, self._registry, self._routes)
+            except SettingsError as error:
+                raise CannotStartError(str(error)) from None
+        return url_of(self._settings, await self._service.start())
+
+    async def stop(self) -> None:
+        """End what `start` began."""
+        if self._service is not None:
+            await self._service.stop()
+        await self._acks.stop()
+        await self._set_aside.stop()
+
+    def _routes(self, shards: AllShards) -> tuple[Route, ...]:
+        """Return the routes of projections, questions, jobs, subscriptions and reactions."""
+        parts = self._parts
+
+        def service() -> ProjectionService | None:
+            return None if parts.projections is None else parts.projections.service(shards)
+
+        def answers() -> RowAnswers | None:
+            return None if parts.projections is None else parts.projections.answers(shards)
+
+        def jobs() -> Jobs | None:
+            return None if parts.jobs is None else parts.jobs.jobs
+
+        def replays() -> Replays | None:
+            return None if parts.jobs is None else parts.jobs.replays
+
+        administration = SubscriptionService(self._settings, self._options, deciders())
+        processes = ReactionService(self._settings, self._options, reactions())
+        return (
+            *projection_routes(shards, service, answers, jobs, replays),
+            *SubscriptionRoutes(administration).routes(),
+            *AckRoutes(self._acks, shards).routes(),
+            *ReactionRoutes(processes).routes(),
+            *self._set_aside.routes(),
+        )
+
+
+def url_of(settings: Settings, port: int) -> str | None:
+    """Return where others reach the API; None where they cannot."""
+    if settings.api_advertised_url is not None:
+        return settings.api_advertised_url
+    if is_any_address(settings.api_host):
+        return None
+    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
+    scheme = "http" if settings.api_certfile is None else "https"
+    return f"{scheme}://{host}:{port}"
