@@ -34,18 +34,27 @@ class Acks:
         self.sent.append((name, aggregate_id, read_ack(value)))
 
 
+class OfKinds:
+    """The shards of some kinds, of those that are here."""
+
+    def __init__(self, shards):
+        self.shards = shards
+
+    def of_kinds(self, kinds):
+        return [shard for shard in self.shards.all() if shard.kind in kinds]
+
+
 @pytest.fixture
 async def asked():
     acks = Acks()
-    async with reading(person=ADA) as (shards, _):
-        async with serving(AckRoutes(acks, shards).routes()) as api:
+    async with reading(person=ADA) as (shards, _), serving(AckRoutes(acks, OfKinds(shards)).routes()) as api:
 
-            async def ask(path=PATH, **members):
-                body = {"cid": CID, "attempt": 2, "verdict": "ack", **members}
-                status, _, said = await api("POST", path, data=json.dumps(body), headers=HEADERS)
-                return status, said.get("code"), acks.sent
+        async def ask(path=PATH, **members):
+            body = {"cid": CID, "attempt": 2, "verdict": "ack", **members}
+            status, _, said = await api("POST", path, data=json.dumps(body), headers=HEADERS)
+            return status, said.get("code"), acks.sent
 
-            yield ask
+        yield ask
 
 
 async def test_an_answer_is_written_under_the_key_of_its_event(asked):
