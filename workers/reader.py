@@ -116,7 +116,7 @@ class Reader:
         self._projections: ProjectionWiring | None = None
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._publishing: Publishing | None = None
-        self._set_aside = SetAside(settings, self._options)
+        self._set_aside = SetAside(settings, self._options, self.metrics.registry)
         self._acks = AckSender(
             self._options,
             self._names,
@@ -136,6 +136,7 @@ class Reader:
                 )
             except SettingsError as error:
                 raise CannotStartError(str(error)) from None
+        self._set_aside.start()
         return await self._api.start()
 
     async def _stop_api(self) -> None:

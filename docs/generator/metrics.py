@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from annals.workers.api.metrics import ApiMetrics
+from annals.workers.dead_letters.watch import DeadLetterMetrics
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
@@ -40,6 +41,7 @@ def page() -> str:
         *_rows(ApiMetrics(CollectorRegistry())),
         *_rows(ProjectionMetrics(CollectorRegistry())),
         *_rows(PublishMetrics(CollectorRegistry())),
+        *_rows(DeadLetterMetrics(CollectorRegistry())),
     ]
     reading = [row for row in _rows(ReadingMetrics()) if row not in own]
     alerts = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]

@@ -17,7 +17,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
 from grouped import Group, GroupWorker, group
-from processes import ENTRY_POINT, own_environment
+from processes import ENTRY_POINT, free_port, own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -136,7 +136,7 @@ async def subscriber(crew: Group, worker: GroupWorker, checker: Checker) -> None
 
 
 def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_kill(crew: Group) -> None:
-    worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
+    worker = crew.worker("one", {}, ROLES="write,read", API_PORT=str(free_port())).until_ready()
     asked = {
         "name": "billing",
         "kinds": ["person"],

@@ -59,6 +59,12 @@ class PublishMetrics:
             (*SUBSCRIPTION, "kind", "partition", "state"),
             registry=registry,
         )
+        self.parked_oldest = Gauge(
+            "annals_parked_oldest_timestamp_seconds",
+            "when the oldest event that is parked was parked, in seconds since 1970; 0: nothing is parked",
+            (*SUBSCRIPTION, "kind", "partition"),
+            registry=registry,
+        )
         self.up = Gauge(
             "annals_publisher_up",
             "1 while the partition is published to subscribers",
@@ -124,6 +130,11 @@ class PartitionMetrics:
         for state, number in zip(STATES, (numbers.in_flight, numbers.parked, waiting), strict=True):
             self._metrics.unsettled.labels(name, *self._labels, state).set(number)
 
+    def parked_since(self, name: str, milliseconds: int | None) -> None:
+        """Say since when the oldest is parked."""
+        self._delivered.add(name)
+        self._metrics.parked_oldest.labels(name, *self._labels).set((milliseconds or 0) / 1000)
+
     def publishing(self, *, is_so: bool) -> None:
         """Say whether the partition is published."""
         self._metrics.up.labels(*self._labels).set(is_so)
@@ -143,5 +154,7 @@ class PartitionMetrics:
         for name in self._subscriptions:
             self._metrics.lag.remove(name, *self._labels)
         for name in self._delivered:
+            with suppress(KeyError):
+                self._metrics.parked_oldest.remove(name, *self._labels)
             for state in STATES:
                 self._metrics.unsettled.remove(name, *self._labels, state)
