@@ -223,7 +223,7 @@ KEYS: Final[dict[Role, str]] = {
     Role.DEAD_LETTERS: "as it was, or null",
     Role.PROJECTIONS: "the projection's name",
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
-    Role.AUDIT: "the request's id",
+    Role.AUDIT: "the request's id; dead-letters: which of these were settled",
     Role.SUBSCRIPTIONS: "the name",
     Role.PROGRESS: "live or a subscription's name, the events topic, the partition: live/events.person/0",
     Role.SUBSCRIBERS: "the aggregate id in UTF-8, or the member that the subscription names",

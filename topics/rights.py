@@ -39,6 +39,7 @@ class Right(NamedTuple):
 WORKER, TOPICS_CREATE, TOPICS_CHECK = "annals worker", "annals topics create", "annals topics check"
 PUBLISHING, SUBSCRIPTIONS, SUBSCRIBER = "annals worker, role read: publishing", "annals subscriptions", "a subscriber"
 DEAD_LETTERS = "annals dead-letters, and its routes in a worker of role read"
+PARKED = "annals parked, and its routes in a worker of role read"
 SEND, READERS = "annals send", "annals events, verify, schemas usage"
 MIGRATE = "annals schemas migrate"
 
@@ -71,6 +72,7 @@ def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Rig
         PUBLISHING: list(_publishing(names, app_id, kinds)),
         SUBSCRIPTIONS: list(_subscriptions(names, app_id, kinds)),
         SUBSCRIBER: [_topic(names.subscribers(SHOWN_NAME), READ)],
+        PARKED: list(_parked(names, app_id, kinds)),
         DEAD_LETTERS: list(_dead_letters(names, app_id, kinds)),
         MIGRATE: [
             right
@@ -124,6 +126,20 @@ def _dead_letters(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Itera
     settling = topic_transactional_id(names.dead_letters)
     yield Right(Resource.TRANSACTIONAL_ID, settling, is_prefix=False, operations=(WRITE,))
     yield Right(Resource.GROUP, names.dead_letters_group(app_id), is_prefix=False, operations=(READ,))
+
+
+def _parked(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
+    """What decides about parked events: the rights of a delivery shard, without those to deliver."""
+    yield Right(Resource.TOPIC, f"{names.prefix}parked.", is_prefix=True, operations=(READ,))
+    yield Right(Resource.TOPIC, f"{names.prefix}deliveries.", is_prefix=True, operations=(READ, WRITE))
+    yield _topic(names.audit, WRITE)
+    yield _topic(names.subscriptions, READ)
+    yield _topic(names.progress, READ, WRITE)
+    for kind in kinds:
+        yield _topic(names.events(kind), DESCRIBE)
+        journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
+        yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
+    yield Right(Resource.GROUP, names.publishing_group(app_id), is_prefix=True, operations=(READ,))
 
 
 def _kept(names: TopicNames, app_id: str) -> Iterator[Right]:

@@ -119,9 +119,8 @@ class PartitionMetrics:
             self._metrics.redelivered.labels(name).inc(deliveries)
 
     def parked(self, name: str, events: int) -> None:
-        """Count events that were parked."""
-        if events:
-            self._metrics.parked.labels(name).inc(events)
+        """Count events that were parked; none at first, so that the first of them is an increase."""
+        self._metrics.parked.labels(name).inc(events)
 
     def unsettled(self, name: str, numbers: Numbers) -> None:
         """Say how many rows there are."""

@@ -160,6 +160,7 @@ class DeliveryShard:
             pass
         self._machine = self._deliveries(rows)
         self._loader.clear()
+        self._telemetry.parked(self.subscribed.name, 0)
         self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
 
     async def _step(self) -> bool:
