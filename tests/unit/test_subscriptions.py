@@ -51,7 +51,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "schema_version.PersonRenamed": [{"schema_version": {"PersonRenamed": each}} for each in (7, 0, "1")],
     "schema_version.Nothing": [{"schema_version": {"Nothing": 1}}],
     "key": [{"key": "data."}, {"key": "name"}, {"key": "data.a.b"}],
-    "delivery": [{"delivery": "pigeon"}, {"delivery": "acknowledged"}],
+    "delivery": [{"delivery": "pigeon"}],
     "retry.max_attempts": [{"retry": {"max_attempts": 0}}],
     "retry.first_delay_ms": [{"retry": {"first_delay_ms": 2, "max_delay_ms": 1}}],
     "max_in_flight": [{"max_in_flight": 0}],
