@@ -113,6 +113,7 @@ class Counts:
         self.lags: dict[str, int] = {}
         self.results: Counter[str] = Counter()
         self.numbers: dict[str, tuple[int, ...]] = {}
+        self.since: dict[str, int | None] = {}
 
     def published(self, name: str, events: int) -> None:
         """What was written is read."""
@@ -146,6 +147,9 @@ class Counts:
 
     def unsettled(self, name: str, numbers: Any) -> None:
         self.numbers[name] = tuple(numbers)
+
+    def parked_since(self, name: str, milliseconds: int | None) -> None:
+        self.since[name] = milliseconds
 
 
 class World:

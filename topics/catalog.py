@@ -255,7 +255,7 @@ KEYS: Final[dict[Role, str]] = {
     Role.DEAD_LETTERS: "as it was, or null",
     Role.PROJECTIONS: "the projection's name",
     Role.SCHEMAS: "type and version, as ce_type: annals.person.PersonRegistered.v1",
-    Role.AUDIT: "the request's id",
+    Role.AUDIT: "the request's id; dead-letters: which of these were settled",
     Role.SUBSCRIPTIONS: "the name",
     Role.JOBS: "the job's id",
     Role.PROGRESS: (

@@ -40,6 +40,7 @@ WORKER, TOPICS_CREATE, TOPICS_CHECK = "annals worker", "annals topics create", "
 REACTING, REACTIONS = "annals worker, role read: reactions", "annals reactions"
 PUBLISHING, SUBSCRIPTIONS, SUBSCRIBER = "annals worker, role read: publishing", "annals subscriptions", "a subscriber"
 DEAD_LETTERS = "annals dead-letters, and its routes in a worker of role read"
+PARKED = "annals parked, and its routes in a worker of role read"
 SEND, READERS = "annals send", "annals events, verify, schemas usage"
 MIGRATE = "annals schemas migrate"
 REPLAYS = "annals worker, role read: replays over HTTP"
@@ -80,6 +81,7 @@ def rights(prefix: str, app_id: str, kinds: Sequence[str], reactions: Sequence[s
             *(_topic(names.events(kind), READ) for kind in kinds),
             Right(Resource.TOPIC, f"{prefix}replays.", is_prefix=True, operations=(CREATE, WRITE, DESCRIBE)),
         ],
+        PARKED: list(_parked(names, app_id, kinds)),
         DEAD_LETTERS: list(_dead_letters(names, app_id, kinds)),
         MIGRATE: [
             right
@@ -163,6 +165,20 @@ def _reactions(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator
     name = topic_transactional_id(names.reactions)
     yield Right(Resource.TRANSACTIONAL_ID, name, is_prefix=False, operations=(WRITE,))
     yield Right(Resource.GROUP, f"{names.group(app_id)}.react.", is_prefix=True, operations=(READ,))
+
+
+def _parked(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
+    """What decides about parked events: the rights of a delivery shard, without those to deliver."""
+    yield Right(Resource.TOPIC, f"{names.prefix}parked.", is_prefix=True, operations=(READ,))
+    yield Right(Resource.TOPIC, f"{names.prefix}deliveries.", is_prefix=True, operations=(READ, WRITE))
+    yield _topic(names.audit, WRITE)
+    yield _topic(names.subscriptions, READ)
+    yield _topic(names.progress, READ, WRITE)
+    for kind in kinds:
+        yield _topic(names.events(kind), DESCRIBE)
+        journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
+        yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
+    yield Right(Resource.GROUP, names.publishing_group(app_id), is_prefix=True, operations=(READ,))
 
 
 def _kept(names: TopicNames, app_id: str) -> Iterator[Right]:

@@ -77,7 +77,7 @@ class ReaderApi:
         self._registry = registry
         self._parts = parts
         self._service: ApiService | None = None
-        self._set_aside = SetAside(settings, options)
+        self._set_aside = SetAside(settings, options, registry)
         self._acks = AckSender(
             options,
             TopicNames(settings.topic_prefix),
@@ -105,6 +105,7 @@ class ReaderApi:
                 self._service = ApiService(self._settings, self._shards, self._members, self._registry, self._routes)
             except SettingsError as error:
                 raise CannotStartError(str(error)) from None
+        self._set_aside.start()
         return url_of(self._settings, await self._service.start())
 
     async def stop(self) -> None:

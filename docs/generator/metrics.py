@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from annals.workers.api.metrics import ApiMetrics
+from annals.workers.dead_letters.watch import DeadLetterMetrics
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.reacting.telemetry import ReactionMetrics
@@ -41,6 +42,7 @@ def page() -> str:
         *_rows(ApiMetrics(CollectorRegistry())),
         *_rows(ProjectionMetrics(CollectorRegistry())),
         *_rows(PublishMetrics(CollectorRegistry())),
+        *_rows(DeadLetterMetrics(CollectorRegistry())),
         *_rows(ReactionMetrics(CollectorRegistry())),
     ]
     reading = [row for row in _rows(ReadingMetrics()) if row not in own]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 from annals.topics.names import TopicNames
@@ -9,21 +10,26 @@ from annals.workers.api.kafka_audit import KafkaAudit
 from annals.workers.api.routes.dead_letters import DeadLetterRoutes
 from annals.workers.api.routes.parked import ParkedRoutes
 from annals.workers.dead_letters.service import DeadLetterService
+from annals.workers.dead_letters.watch import DeadLetterMetrics, DeadLetterWatch
 from annals.workers.publishing.parked import ParkedService
 from annals.workers.registry import deciders
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from prometheus_client import CollectorRegistry
+
     from annals.workers.api.routing import Route
     from annals.workers.settings import Settings
 
 
 class SetAside:
-    """Makes the routes, and has the connection that they record decisions by."""
+    """Makes the routes, has the connection that they record decisions by, and counts what is open."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any]) -> None:
-        """Take the settings and aiokafka client options."""
+    def __init__(self, settings: Settings, options: Mapping[str, Any], registry: CollectorRegistry) -> None:
+        """Take the settings, aiokafka client options, and where metrics are declared."""
+        self._watch = DeadLetterWatch(options, TopicNames(settings.topic_prefix), DeadLetterMetrics(registry))
+        self._watching: asyncio.Task[None] | None = None
         self._settings = settings
         self._options = options
         self._audit = KafkaAudit(options, TopicNames(settings.topic_prefix).audit)
@@ -34,6 +40,14 @@ class SetAside:
         parked = ParkedService(self._settings, self._options, deciders())
         return (*ParkedRoutes(parked, self._audit).routes(), *DeadLetterRoutes(letters).routes())
 
+    def start(self) -> None:
+        """Begin to count."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch.run(), name="dead letters")
+
     async def stop(self) -> None:
         """Disconnect."""
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self._audit.stop()

@@ -59,6 +59,12 @@ class PublishMetrics:
             (*SUBSCRIPTION, "kind", "partition", "state"),
             registry=registry,
         )
+        self.parked_oldest = Gauge(
+            "annals_parked_oldest_timestamp_seconds",
+            "when the oldest event that is parked was parked, in seconds since 1970; 0: nothing is parked",
+            (*SUBSCRIPTION, "kind", "partition"),
+            registry=registry,
+        )
         self.up = Gauge(
             "annals_publisher_up",
             "1 while the partition is published to subscribers",
@@ -113,9 +119,8 @@ class PartitionMetrics:
             self._metrics.redelivered.labels(name).inc(deliveries)
 
     def parked(self, name: str, events: int) -> None:
-        """Count events that were parked."""
-        if events:
-            self._metrics.parked.labels(name).inc(events)
+        """Count events that were parked; none at first, so that the first of them is an increase."""
+        self._metrics.parked.labels(name).inc(events)
 
     def unsettled(self, name: str, numbers: Numbers) -> None:
         """Say how many rows there are."""
@@ -123,6 +128,11 @@ class PartitionMetrics:
         waiting = numbers.unsettled - numbers.in_flight - numbers.parked
         for state, number in zip(STATES, (numbers.in_flight, numbers.parked, waiting), strict=True):
             self._metrics.unsettled.labels(name, *self._labels, state).set(number)
+
+    def parked_since(self, name: str, milliseconds: int | None) -> None:
+        """Say since when the oldest is parked."""
+        self._delivered.add(name)
+        self._metrics.parked_oldest.labels(name, *self._labels).set((milliseconds or 0) / 1000)
 
     def publishing(self, *, is_so: bool) -> None:
         """Say whether the partition is published."""
@@ -143,5 +153,7 @@ class PartitionMetrics:
         for name in self._subscriptions:
             self._metrics.lag.remove(name, *self._labels)
         for name in self._delivered:
+            with suppress(KeyError):
+                self._metrics.parked_oldest.remove(name, *self._labels)
             for state in STATES:
                 self._metrics.unsettled.remove(name, *self._labels, state)

@@ -111,6 +111,7 @@ class Deliveries:
         self._settled: dict[str, Settled] = {}
         self._changes: dict[str, Row | None] = {}
         self._parked: list[Row] = []
+        self._parked_at: list[tuple[int, int, Row]] = []  # a heap of what is parked, and perhaps no longer is
         self._sequence = self._in_flight = self._parked_count = 0
         for row in sorted(rows, key=lambda each: each.offset):
             self._put(row)
@@ -124,6 +125,13 @@ class Deliveries:
     def numbers(self) -> Numbers:
         """How many rows there are."""
         return Numbers(len(self._rows), self._in_flight, self._parked_count)
+
+    @property
+    def parked_since(self) -> int | None:
+        """Since when the oldest that is parked is parked; None: nothing is."""
+        while self._parked_at and not self._holds(self._parked_at[0][2]):
+            heappop(self._parked_at)
+        return self._parked_at[0][0] if self._parked_at else None
 
     @property
     def room(self) -> int:
@@ -324,6 +332,9 @@ class Deliveries:
         elif row.state in (WAITING, IN_FLIGHT):
             self._sequence += 1
             heappush(self._timed, (row.due, self._sequence, row))
+        elif row.state == PARKED:
+            self._sequence += 1
+            heappush(self._parked_at, (row.at, self._sequence, row))
 
     def _count(self, row: Row, by: int) -> None:
         self._in_flight += by * (row.state == IN_FLIGHT)

@@ -149,3 +149,6 @@ class DeliveryTelemetry(Protocol):
 
     def unsettled(self, name: str, numbers: Numbers) -> None:
         """Say how many rows there are."""
+
+    def parked_since(self, name: str, milliseconds: int | None) -> None:
+        """Say since when the oldest is parked; None: nothing is."""

@@ -161,6 +161,7 @@ class DeliveryShard:
             pass
         self._machine = self._deliveries(rows)
         self._loader.clear()
+        self._telemetry.parked(self.subscribed.name, 0)
         self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
 
     async def _step(self) -> bool:
@@ -255,6 +256,7 @@ class DeliveryShard:
         self._telemetry.redelivered(name, sum(row.attempt > 1 for row in sent))
         self._telemetry.parked(name, parked_count)
         self._telemetry.unsettled(name, self._machine.numbers)
+        self._telemetry.parked_since(name, self._machine.parked_since)
         self._telemetry.failed(name, self.subscribed.failures())
         self._telemetry.lag(name, max(0, self._source.status().offset - self._own.position))
 

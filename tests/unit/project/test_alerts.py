@@ -15,6 +15,7 @@ from annals.schemas.wire.dead_letter import REASONS
 from annals.workers.clock import SystemClock
 from annals.workers.decision_log import DecisionLog
 from annals.workers.projections.metrics import ProjectionMetrics
+from annals.workers.publishing.telemetry import PartitionMetrics, PublishMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.telemetry import Metrics, ShardMetrics
 from annals.workers.web.server import WebServer
@@ -69,6 +70,7 @@ def test_what_an_alert_waits_for_is_there_before_it_happens(
     name = re.search(r"annals_\w+", expression)[0]
     projections = CollectorRegistry()
     ProjectionMetrics(projections)
+    PartitionMetrics(PublishMetrics(projections), "person", 0).parked("billing", 0)  # as a delivery shard that opens
     reading = ReadingMetrics().registry
     text = (shard[0].text() + generate_latest(projections) + generate_latest(reading)).decode()
     found = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)

@@ -83,7 +83,7 @@ class Letters(Struct, frozen=True):
     stop_at: int
 
 
-class Header(Struct, frozen=True, omit_defaults=True):
+class RecordHeader(Struct, frozen=True, omit_defaults=True):
     """A header. `value_base64` instead of `value` where that is no text."""
 
     name: str
@@ -91,7 +91,7 @@ class Header(Struct, frozen=True, omit_defaults=True):
     value_base64: str | None = None
 
 
-class Settled(Struct, frozen=True):
+class DeadLetterSettled(Struct, frozen=True):
     """What became of a dead letter."""
 
     action: str
@@ -100,25 +100,25 @@ class Settled(Struct, frozen=True):
     reason: str | None
 
 
-class WholeLetter(Letter, frozen=True):
+class WholeDeadLetter(Letter, frozen=True):
     """A dead letter with its bytes: `key_base64` and `value_base64` instead of `key` and `value` that are no text."""
 
-    headers: list[Header]
-    settled: Settled | None
+    headers: list[RecordHeader]
+    settled: DeadLetterSettled | None
     key: str | None = None
     value: str | None = None
     key_base64: str | None = None
     value_base64: str | None = None
 
 
-class OfAggregate(Struct, frozen=True, forbid_unknown_fields=True):
+class AggregateNamed(Struct, frozen=True, forbid_unknown_fields=True):
     """An aggregate."""
 
     kind: str
     id: str
 
 
-class Wanted(Struct, frozen=True, forbid_unknown_fields=True):
+class WantedRecords(Struct, frozen=True, forbid_unknown_fields=True):
     """Those that all of these hold of."""
 
     reason: str | None = None
@@ -128,25 +128,25 @@ class Wanted(Struct, frozen=True, forbid_unknown_fields=True):
     until: str | None = None
 
 
-class Replay(Struct, frozen=True, forbid_unknown_fields=True):
+class DeadLetterReplay(Struct, frozen=True, forbid_unknown_fields=True):
     """Exactly one of `offsets` (of `partition`, 0), `aggregate` and `all`; `stop_at`: those before this offset."""
 
     offsets: Annotated[list[Offset], Meta(min_length=1, max_length=MOST_OFFSETS)] | None = None
     partition: Offset | None = None
-    aggregate: OfAggregate | None = None
+    aggregate: AggregateNamed | None = None
     all: bool = False
     stop_at: Offset | None = None
-    where: Wanted = Wanted()
+    where: WantedRecords = WantedRecords()
     reason: Why | None = None
 
 
-class Discard(Replay, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class DeadLetterDiscard(DeadLetterReplay, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The same, and why."""
 
     reason: Why
 
 
-class Accepted(Struct, frozen=True):
+class DeadLettersSettled(Struct, frozen=True):
     """How many this request has settled. `refused`: those that came from no topic of commands."""
 
     accepted: int
@@ -222,9 +222,9 @@ class DeadLetterRoutes:
         again = "Send the commands of dead letters again, under their own ids."
         return (
             Route("GET", PATH, Scope.READ, "Dead letters that are open.", Listed, Letters, self.list),
-            Route("GET", f"{PATH}/{{offset}}", Scope.READ, "A dead letter whole.", One, WholeLetter, self.get),
-            self._settles("replay", again, Replay, self.replay),
-            self._settles("discard", "Settle dead letters without sending anything.", Discard, self.discard),
+            Route("GET", f"{PATH}/{{offset}}", Scope.READ, "A dead letter whole.", One, WholeDeadLetter, self.get),
+            self._settles("replay", again, DeadLetterReplay, self.replay),
+            self._settles("discard", "Settle dead letters without sending anything.", DeadLetterDiscard, self.discard),
         )
 
     async def list(self, call: Call) -> Answer:
@@ -252,13 +252,13 @@ class DeadLetterRoutes:
 
     async def replay(self, call: Call) -> Answer:
         """Send again."""
-        return await self._settle(call, REPLAY, read_body(call.body, Replay))
+        return await self._settle(call, REPLAY, read_body(call.body, DeadLetterReplay))
 
     async def discard(self, call: Call) -> Answer:
-        """Discard."""
-        return await self._settle(call, DISCARD, read_body(call.body, Discard))
+        """DeadLetterDiscard."""
+        return await self._settle(call, DISCARD, read_body(call.body, DeadLetterDiscard))
 
-    async def _settle(self, call: Call, action: str, asked: Replay) -> Answer:
+    async def _settle(self, call: Call, action: str, asked: DeadLetterReplay) -> Answer:
         done = await _answered(
             self._letters.settle(
                 action,
@@ -269,7 +269,7 @@ class DeadLetterRoutes:
                 request_id=call.request_id,
             )
         )
-        return json_answer(Accepted(done.accepted, done.refused), status=202)
+        return json_answer(DeadLettersSettled(done.accepted, done.refused), status=202)
 
     def _settles(self, verb: str, summary: str, body: Any, handler: Any) -> Route:
         path = f"{PATH}/{verb}"
@@ -279,7 +279,7 @@ class DeadLetterRoutes:
             Scope.ADMIN,
             summary,
             NoParameters,
-            Accepted,
+            DeadLettersSettled,
             handler,
             body=body,
             status=202,
@@ -287,7 +287,7 @@ class DeadLetterRoutes:
         )
 
 
-def selection_of(asked: Replay) -> Selection:
+def selection_of(asked: DeadLetterReplay) -> Selection:
     """Return what a body means.
 
     Raises:

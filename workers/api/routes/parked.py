@@ -21,7 +21,7 @@ from annals.workers.api.audit import Decision
 from annals.workers.api.gathered import BAD_CURSOR
 from annals.workers.api.parameters import Bound, Id, Kind, Limit
 from annals.workers.api.problems import NOT_READY, Problem, invalid, not_found, not_ready
-from annals.workers.api.routes.dead_letters import LONGEST_REASON, OfAggregate, Wanted, moment_at, read_body
+from annals.workers.api.routes.dead_letters import LONGEST_REASON, AggregateNamed, WantedRecords, moment_at, read_body
 from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import CidText, RecordedAt
 from annals.workers.clock import SystemClock
@@ -93,24 +93,24 @@ class ParkedEvents(Struct, frozen=True):
     next: str | None
 
 
-class Replay(Struct, frozen=True, forbid_unknown_fields=True):
+class ParkedReplay(Struct, frozen=True, forbid_unknown_fields=True):
     """Exactly one of `cids`, `aggregate` and `all`. `stop_at`: those whose record is before this offset."""
 
     cids: Annotated[list[str], Meta(min_length=1, max_length=MOST_CIDS)] | None = None
-    aggregate: OfAggregate | None = None
+    aggregate: AggregateNamed | None = None
     all: bool = False
     stop_at: Offset | None = None
-    where: Wanted = Wanted()
+    where: WantedRecords = WantedRecords()
     reason: Why | None = None
 
 
-class Discard(Replay, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ParkedDiscard(ParkedReplay, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """The same, and why."""
 
     reason: Why
 
 
-class Accepted(Struct, frozen=True):
+class ParkedDecided(Struct, frozen=True):
     """How many events this request has decided about."""
 
     accepted: int
@@ -144,8 +144,8 @@ class ParkedRoutes:
         return (
             Route("GET", PATH, Scope.READ, "Parked events of a subscription.", Listed, ParkedEvents, self.list),
             Route("GET", f"{PATH}/{{cid}}", Scope.READ, "A parked event.", One, ParkedEvent, self.get),
-            self._decides("replay", again, Replay, self.replay),
-            self._decides("discard", discard, Discard, self.discard),
+            self._decides("replay", again, ParkedReplay, self.replay),
+            self._decides("discard", discard, ParkedDiscard, self.discard),
         )
 
     async def list(self, call: Call) -> Answer:
@@ -175,20 +175,20 @@ class ParkedRoutes:
 
     async def replay(self, call: Call) -> Answer:
         """Deliver again."""
-        asked = read_body(call.body, Replay)
+        asked = read_body(call.body, ParkedReplay)
         choice, by = choice_of(asked), call.principal.name
         await self._record(call, REPLAY, asked)
         return _accepted(await _answered(self._parked.replay(call.parameters.name, choice, asked.stop_at, by)))
 
     async def discard(self, call: Call) -> Answer:
         """Give up."""
-        asked = read_body(call.body, Discard)
+        asked = read_body(call.body, ParkedDiscard)
         choice, by = choice_of(asked), call.principal.name
         await self._record(call, DISCARD, asked)
         discarding = self._parked.discard(call.parameters.name, choice, asked.stop_at, by, asked.reason)
         return _accepted(await _answered(discarding))
 
-    async def _record(self, call: Call, action: str, asked: Replay) -> None:
+    async def _record(self, call: Call, action: str, asked: ParkedReplay) -> None:
         """Record who decides what and why, before it is done: a kill in the midst of it leaves that there."""
         await self._audit.write(
             Decision(
@@ -213,7 +213,7 @@ class ParkedRoutes:
             Scope.ADMIN,
             summary,
             OfSubscription,
-            Accepted,
+            ParkedDecided,
             handler,
             body=body,
             status=202,
@@ -221,7 +221,7 @@ class ParkedRoutes:
         )
 
 
-def choice_of(asked: Replay) -> Choice:
+def choice_of(asked: ParkedReplay) -> Choice:
     """Return what a body means.
 
     Raises:
@@ -275,7 +275,7 @@ def _next(asked: Listed, place: Place | None) -> str | None:
 
 
 def _accepted(count: int) -> Answer:
-    return json_answer(Accepted(count), status=202)
+    return json_answer(ParkedDecided(count), status=202)
 
 
 async def _answered(asking: Awaitable[T]) -> T:

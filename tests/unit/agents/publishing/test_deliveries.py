@@ -101,8 +101,10 @@ def test_a_nack_that_does_not_count_uses_no_attempt_up():
 def test_parking_and_extending():
     machine = deliveries(event(), event(1, "b"))
     taken(machine)
+    assert machine.parked_since is None
     assert machine.answer("a", Answer("a1", 1, "park", "poison"), 1, half) == TAKEN
     assert [row.reason for row in machine.newly_parked()] == ["poison"]
+    assert machine.parked_since == 1
     assert machine.newly_parked() == []
     assert machine.answer("b", Answer("b1", 1, "extend", delay_ms=500), 1, half) == TAKEN
     assert machine.next_due() == 501
