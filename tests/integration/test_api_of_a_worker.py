@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import subprocess
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from aiokafka.structs import TopicPartition
 
 from following import until
 from grouped import Group, group
+from processes import ENTRY_POINT, own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,6 +43,18 @@ def ask(url: str, body: Any = None, method: str = "GET", **headers: str) -> tupl
     except urllib.error.HTTPError as error:
         with error:
             return error.code, json.loads(error.read())
+
+
+def annals(crew: Group, api: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Run a command that asks the API or Kafka."""
+    environment = own_environment(
+        ANNALS_API_URL=api,
+        ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers,
+        ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix,
+    )
+    return subprocess.run(
+        [ENTRY_POINT, *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 async def audited(crew: Group, topic: str) -> list[dict[str, Any]]:
@@ -95,6 +109,20 @@ def test_a_worker_answers_over_http(crew: Group) -> None:
     assert (status, job["kind"]) == (202, "verify")
     asyncio.run(until(lambda: ask(f"{api}/v1/jobs/{job['id']}")[1]["status"] != "running"))
     assert ask(f"{api}/v1/jobs/{job['id']}")[1]["result"]["differences"] == []
+
+    for words in (
+        "state person a/1 --version 1",
+        "snapshots list person",
+        "stats",
+        "snapshots stats",
+        f"events person a/1 --api {api}",
+    ):
+        told = annals(crew, api, *words.split())
+        assert told.returncode == 0, told.stderr
+    from_api, from_kafka = told, annals(crew, api, "events", "person", "a/1")
+    assert [json.loads(line) for line in from_api.stdout.splitlines()] == [
+        json.loads(line) for line in from_kafka.stdout.splitlines()
+    ]
 
     status, kept = ask(f"{api}{ADA}/snapshots", method="POST", **{"x-request-id": "r-1"})
     assert (status, kept["version"]) == (201, 1)
