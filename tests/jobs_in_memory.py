@@ -9,14 +9,16 @@ from annals.agents.reading.ports import NotReadyError
 
 
 class JobRecordsInMemory:
-    """Records that every worker sees at once."""
+    """Records that every worker sees at once; unread: newer ones, which only a change sees."""
 
     def __init__(self):
+        self.unread = {}
         self.records, self.is_read, self.is_away, self.refreshed = {}, True, False, 0
 
     async def change_all(self, change):
         if self.is_away:
             raise NotReadyError("the topic of jobs cannot be changed")
+        self.records, self.unread = {**self.records, **self.unread}, {}
         changed = {key: record for key, record in change(self.records).items() if record != self.records.get(key)}
         self.records = {key: record for key, record in {**self.records, **changed}.items() if record is not None}
         return {key: record for key, record in changed.items() if record is not None}

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
+from msgspec.structs import replace
 
 from annals.agents.reading import jobs as module
 from annals.agents.reading.jobs import MOST_KEPT, MOST_RUNNING, MOST_TAKEOVERS, Jobs, TooManyJobsError
@@ -186,14 +187,41 @@ async def test_a_member_that_is_silent_for_too_long_loses_its_job(begun, monkeyp
         await until(lambda: group.records.records["h"].worker == "a")
 
 
+async def test_a_member_that_is_silent_for_a_moment_keeps_its_job(begun):
+    async with begun(count=Counting()) as group:
+        group.members.append(Member("slow", None, {}, {}))
+        slow = JobRecord(id="slow", kind="count", subject="", status="running", started_at="", worker="slow")
+        lost = JobRecord(id="z", kind="count", subject="", status="running", started_at="", worker="gone")
+        group.records.records = {"slow": slow, "z": lost}
+        await until(lambda: group.records.records["z"].worker == "a")  # which was as silent
+        assert group.records.records["slow"] == slow
+
+
+async def test_a_job_that_was_cancelled_a_moment_ago_is_not_taken_up(begun):
+    work = Counting()
+    async with begun(count=work) as group:
+        lost = JobRecord(id="z", kind="count", subject="", status="running", started_at="")
+        group.records.unread = {"z": replace(lost, status="cancelled")}
+        group.records.records = {"z": lost}
+        await until(lambda: group.status(lost) == "cancelled")
+        await until(lambda: group.jobs["a"].running == 0)
+        assert work.begun == []
+
+
+async def test_what_was_cancelled_a_moment_ago_is_not_done(begun):
+    async with begun(count=Counting(1)) as group:
+        job = await group.jobs["a"].start("count", "", {})
+        group.records.unread = {job.id: replace(job, status="cancelled")}
+        await until(lambda: group.jobs["a"].running == 0)
+        assert group.status(job) == "cancelled"
+
+
 async def test_a_worker_whose_job_was_taken_up_meanwhile_ends_its_own_work(begun):
     work = Counting()
     async with begun(count=work) as group:
         job = await group.jobs["b"].start("count", "", {})
         await until(lambda: work.begun)
         taken = {**group.records.records}
-        from msgspec.structs import replace
-
         taken[job.id] = replace(taken[job.id], worker="a")
         group.records.records = taken
         await until(lambda: work.ended == 1)
