@@ -18,6 +18,7 @@ from annals.workers.api.routes.commands import CommandRoutes
 from annals.workers.api.routes.correlations import CorrelationRoutes
 from annals.workers.api.routes.events import EventRoutes
 from annals.workers.api.routes.listed import ListRoutes
+from annals.workers.api.routes.reactions import ReactionRoutes
 from annals.workers.api.routes.schemas import schema_routes
 from annals.workers.api.routes.snapshots import SnapshotRoutes
 from annals.workers.api.routes.stats import StatsRoutes
@@ -115,8 +116,8 @@ def described_of_all() -> tuple[Route, ...]:
     """Return the same routes over nothing, for those who describe them."""
     nothing = cast("Any", None)
     projected = projection_routes(nothing, lambda: None, lambda: None)
-    subscribed = SubscriptionRoutes(nothing).routes()
-    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed)
+    beside = (*SubscriptionRoutes(nothing).routes(), *ReactionRoutes(nothing).routes())
+    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *beside)
 
 
 def _peer_key(settings: Settings) -> bytes | None:
