@@ -100,7 +100,7 @@ class Uncounted:
     def standing(self, lag: int, timers: int) -> None:
         """As above."""
 
-    def running(self, *, is_so: bool) -> None:
+    def running(self, *, is_so: bool | None) -> None:
         """Its phase says so."""
 
     def closed(self) -> None:

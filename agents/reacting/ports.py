@@ -96,8 +96,8 @@ class ReactionTelemetry(Protocol):
     def standing(self, lag: int, timers: int) -> None:
         """Say how many offsets it is behind, and how many timers are set."""
 
-    def running(self, *, is_so: bool) -> None:
-        """Say whether the reaction runs in the partition."""
+    def running(self, *, is_so: bool | None) -> None:
+        """Say whether the reaction runs in the partition; None: it is not to."""
 
     def closed(self) -> None:
         """Forget what was said of the partition: it may be somebody else's now."""

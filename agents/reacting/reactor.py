@@ -171,7 +171,7 @@ class Reactor:
 
     def _become(self, phase: str, reason: str) -> None:
         self.phase, self.reason = phase, reason
-        self._telemetry.running(is_so=phase == RUNNING)
+        self._telemetry.running(is_so=None if phase in {PAUSED, CLOSED} else phase == RUNNING)
 
     def _note(self, error: Exception) -> None:
         self._become(OPENING, str(error) or type(error).__name__)

@@ -18,14 +18,16 @@ from annals.topics.catalog import durability
 from annals.workers.kafka.admin import cluster, probes
 from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, NotPermittedError, check, create, specs
 from annals.workers.kafka.group.assignor import BalancedAssignor
-from annals.workers.registry import deciders
+from annals.workers.registry import deciders, reactions
 from annals.workers.settings import Settings, SettingsError
 
 pytestmark = pytest.mark.broker
 
 Answer = TypeVar("Answer")
 ANNALS = Path(sys.executable).with_name("annals")
-REPLICAS_WARNING = f"{5 * len(deciders()) + 7} topics: replicas is 1, wanted 3 or more: a lost disk loses events"
+REPLICAS_WARNING = (
+    f"{5 * len(deciders()) + 8 + len(reactions())} topics: replicas is 1, wanted 3 or more: a lost disk loses events"
+)
 
 
 @pytest.fixture

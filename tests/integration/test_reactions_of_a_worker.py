@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import subprocess
 import urllib.request
@@ -12,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from annals.schemas.cid import cid_text
+from annals.workers.client.history import history
 from grouped import Group, GroupWorker, group
 from processes import ENTRY_POINT, own_environment
 
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 REACTIONS = ("assign-tasks", "complete-steps", "fail-steps", "expire-deadlines")
-WORKFLOWS = 6
+WORKFLOWS = 4
 
 
 @pytest.fixture
@@ -56,8 +59,10 @@ def send(crew: Group, *commands: tuple[str, str, str, dict[str, Any]]) -> None:
 
 
 def events(crew: Group, kind: str, aggregate_id: str) -> list[dict[str, Any]]:
-    done = annals(crew, "events", kind, aggregate_id)
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    async def read() -> list[dict[str, Any]]:
+        return [{**each.event, "cid": cid_text(each.cid)} async for each in history(crew.settings, kind, aggregate_id)]
+
+    return asyncio.run(read())
 
 
 def agent_commands(agent_id: str) -> list[tuple[str, str, str, dict[str, Any]]]:
@@ -95,19 +100,17 @@ def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_on
     worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
     send(crew, *agent_commands("a-1"), *workflow_commands("w-before"))
     listed = json.loads(annals(crew, "reactions", "list", "--json").stdout)["reactions"]
-    assert [(each["name"], each["status"]) for each in listed] == [(name, "paused") for name in sorted(REACTIONS)]
+    assert {each["name"]: each["status"] for each in listed} == dict.fromkeys(REACTIONS, "paused")
     for name in REACTIONS[1:]:
         assert annals(crew, "reactions", "resume", name).returncode == 0
     assert asked(worker, "/assign-tasks/resume", "POST")["status"] == "active"
 
-    soon = (datetime.now(UTC) + timedelta(seconds=5)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    soon = (datetime.now(UTC) + timedelta(seconds=20)).strftime("%Y-%m-%dT%H:%M:%SZ")
     ids = [f"w-{number}" for number in range(WORKFLOWS)]
-    for workflow_id in ids[:3]:
-        send(crew, *workflow_commands(workflow_id))
-    send(crew, *workflow_commands("w-late", deadline=soon))
+    more = (each for workflow_id in ids[:2] for each in workflow_commands(workflow_id))
+    send(crew, *more, *workflow_commands("w-late", deadline=soon))
     kill_child(worker)
-    for workflow_id in ids[3:]:
-        send(crew, *workflow_commands(workflow_id))
+    send(crew, *(each for workflow_id in ids[2:] for each in workflow_commands(workflow_id)))
 
     def tasks() -> list[dict[str, Any]]:
         return [event for event in events(crew, "agent", "a-1") if event["type"] == "TaskAssigned"]
@@ -122,26 +125,25 @@ def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_on
         assert task["command_id"] == f"{started['cid']}:AssignTask"
         assert task["correlation_id"] == started["correlation_id"]
     task_ids = [by_workflow[workflow_id]["data"]["task_id"] for workflow_id in ids]
-    send(crew, *(("agent", "a-1", "StartTask", {"task_id": each}) for each in task_ids))
     done = {"result": {"answer": 42}, "confidence": 0.9}
-    send(crew, *(("agent", "a-1", "CompleteTask", {"task_id": each, **done}) for each in task_ids[:3]))
+    starts = [("agent", "a-1", "StartTask", {"task_id": each}) for each in task_ids]
+    ends = [("agent", "a-1", "CompleteTask", {"task_id": each, **done}) for each in task_ids[:3]]
+    send(crew, *starts, *ends[:2])
     kill_child(worker)
-    send(crew, *(("agent", "a-1", "CompleteTask", {"task_id": each, **done}) for each in task_ids[3:5]))
-    send(crew, ("agent", "a-1", "FailTask", {"task_id": task_ids[5], "error": "no", "retryable": False}))
+    send(crew, ends[2], ("agent", "a-1", "FailTask", {"task_id": task_ids[3], "error": "no", "retryable": False}))
 
     def last(workflow_id: str) -> str:
         return str(events(crew, "workflow", workflow_id)[-1]["type"])
 
-    worker.until(lambda: [last(each) for each in ids[:5]] == ["StepCompleted"] * 5, "the steps are completed")
-    worker.until(lambda: last(ids[5]) == "WorkflowFailed", "the step has failed, and its workflow")
+    worker.until(lambda: [last(each) for each in ids[:3]] == ["StepCompleted"] * 3, "the steps are completed")
+    worker.until(lambda: last(ids[3]) == "WorkflowFailed", "the step has failed, and its workflow")
     worker.until(lambda: last("w-late") == "DeadlineMissed", "the deadline has come")
     late = Counter(event["type"] for event in events(crew, "workflow", "w-late"))
     assert late["DeadlineMissed"] == 1
-    assert all(
-        Counter(event["type"] for event in events(crew, "workflow", each))["StepCompleted"] == 1 for each in ids[:5]
-    )
+    for workflow_id in ids[:3]:
+        assert [each["type"] for each in events(crew, "workflow", workflow_id)].count("StepCompleted") == 1
 
-    status = asked(worker, "/expire-deadlines")
+    status = json.loads(annals(crew, "reactions", "status", "expire-deadlines", "--json").stdout)
     assert (status["status"], status["timers"]["pending"]) == ("active", 0)
     assert json.loads(annals(crew, "reactions", "pause", "assign-tasks", "--json").stdout)["status"] == "paused"
     assert annals(crew, "reactions", "status", "nothing").returncode == 1

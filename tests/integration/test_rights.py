@@ -52,7 +52,10 @@ PROPERTIES = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "super.users": "User:ANONYMOUS;User:root",
 }
-LATER = tuple(f"{PREFIX}{name}" for name in ("restore.", "audit", "projections", "subscriptions", "progress", "jobs"))
+LATER = tuple(
+    f"{PREFIX}{name}"
+    for name in ("restore.", "audit", "projections", "subscriptions", "progress", "jobs", "reactions", "timers.")
+)
 ALL = rights(PREFIX, APP_ID, tuple(deciders()), tuple(reactions()))
 PERSON = rights(PREFIX, APP_ID, ("person",))
 OPERATIONS = {
@@ -167,7 +170,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) ->
         # by the user who may do that and nothing else
         created = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]), "topics", "create", "--json")
         assert (created.returncode, created.stderr) == (0, "")
-        assert len(json.loads(created.stdout)["created"]) == 5 * len(deciders()) + 7
+        assert len(json.loads(created.stdout)["created"]) == 5 * len(deciders()) + 8 + len(reactions())
         again = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]), "topics", "create")
         assert (again.returncode, again.stdout) == (0, "nothing to create: all topics exist\n")
         yield cluster

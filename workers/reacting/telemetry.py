@@ -30,18 +30,22 @@ class ReactionMetrics:
             registry=registry,
         )
         self.timers = Gauge("annals_reaction_timers", "timers that are set", PARTITION, registry=registry)
-        self.up = Gauge("annals_reaction_up", "1 while a reaction runs in the partition", PARTITION, registry=registry)
+        self.up = Gauge(
+            "annals_reaction_up",
+            "1 while a reaction that was resumed runs in the partition, 0 while it cannot",
+            PARTITION,
+            registry=registry,
+        )
 
 
 class ReactorMetrics:
-    """The metrics of one reaction in one journal partition; the gauges are there once it has run."""
+    """The metrics of one reaction in one journal partition; the gauges are there while it is to run."""
 
     def __init__(self, metrics: ReactionMetrics, reaction: str, kind: str, partition: int) -> None:
         """Take which reaction and partition it is."""
         self._metrics = metrics
         self._reaction = reaction
         self._labels = (reaction, kind, str(partition))
-        self._has_run = False
 
     def reacted(self, commands: int, fired: int) -> None:
         """Count commands that were sent and timers that have fired."""
@@ -53,10 +57,11 @@ class ReactorMetrics:
         self._metrics.lag.labels(*self._labels).set(lag)
         self._metrics.timers.labels(*self._labels).set(timers)
 
-    def running(self, *, is_so: bool) -> None:
-        """Say whether the reaction runs in the partition."""
-        self._has_run = self._has_run or is_so
-        if self._has_run:
+    def running(self, *, is_so: bool | None) -> None:
+        """Say whether the reaction runs in the partition; None: it is not to."""
+        if is_so is None:
+            self.closed()
+        else:
             self._metrics.up.labels(*self._labels).set(is_so)
 
     def closed(self) -> None:

@@ -66,6 +66,7 @@ def test_each_kind_has_its_five_topics_and_all_share_the_dead_letters_and_the_sc
         "t.subscriptions",
         "t.progress",
         "t.jobs",
+        "t.reactions",
     ]
 
 
@@ -75,7 +76,7 @@ def test_the_five_topics_of_a_kind_have_the_same_number_of_partitions() -> None:
 
 
 def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> None:
-    names = [spec.name for spec in catalogue(kinds=["ship"], subscribers=["billing"])]
+    names = [spec.name for spec in catalogue(kinds=["ship"], subscribers=["billing"], reactions={"sail": "ship"})]
     assert names == [
         "commands.ship",
         "events.ship",
@@ -89,6 +90,8 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
         "subscriptions",
         "progress",
         "jobs",
+        "reactions",
+        "timers.sail",
         "subscribers.billing",
     ]
 

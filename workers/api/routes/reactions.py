@@ -25,13 +25,13 @@ class One(Struct, frozen=True):
     name: str
 
 
-class Lag(Struct, frozen=True):
+class ReactionLag(Struct, frozen=True):
     """How far a reaction is behind."""
 
     events: int
 
 
-class Timers(Struct, frozen=True):
+class ReactionTimers(Struct, frozen=True):
     """The timers that are set, and when the next one fires."""
 
     pending: int
@@ -47,8 +47,8 @@ class Reaction(Struct, frozen=True):
     status: str
     reason: str | None
     positions: dict[str, list[int | None]]
-    lag: Lag
-    timers: Timers | None = None
+    lag: ReactionLag
+    timers: ReactionTimers | None = None
 
 
 class Reactions(Struct, frozen=True):
