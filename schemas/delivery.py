@@ -28,7 +28,7 @@ class Row(Struct, frozen=True, omit_defaults=True):
     delivered from `due` on, `in_flight` until it is answered or `due` has come, `parked` until somebody decides, or
     `discarded` by somebody: whoever delivers settles it. attempt: how often it was delivered; tries: how many of these
     count against `max_attempts`. at: since when it is in this state. Times are milliseconds since 1970. reason: of the
-    last answer or decision; by: whose decision it was.
+    last answer or decision; by: whose decision it was. incarnation: of the subscription.
     """
 
     kind: str
@@ -45,6 +45,7 @@ class Row(Struct, frozen=True, omit_defaults=True):
     at: _From0 = 0
     reason: str | None = None
     by: str | None = None
+    incarnation: Annotated[int, Meta(ge=1)] = 1
 
 
 _DECODER: Final = msgspec.json.Decoder(Row)

@@ -20,17 +20,20 @@ class Progress(Struct, frozen=True):
     """The next offset that is published, and the CID of the last event that counts before it.
 
     cid: None if there is none, or if it was not looked up. incarnation: of the subscription; 0 for what is live.
+    acks: of one that is acknowledged, the next offset of its answers in this partition.
     """
 
     position: int
     cid: bytes | None = None
     incarnation: int = 0
+    acks: int = 0
 
 
 class _Value(Struct, omit_defaults=True):
     position: Annotated[int, Meta(ge=0)]
     cid: str | None
     incarnation: Annotated[int, Meta(ge=0)] = 0
+    acks: Annotated[int, Meta(ge=0)] = 0
 
 
 _DECODER: Final = msgspec.json.Decoder(_Value)
@@ -50,7 +53,7 @@ def name_of(key: bytes | None, events_topic: str, partition: int) -> str | None:
 def encode_progress(progress: Progress) -> bytes:
     """Return a record's value."""
     cid = None if progress.cid is None else cid_text(progress.cid)
-    return msgspec.json.encode(_Value(progress.position, cid, progress.incarnation))
+    return msgspec.json.encode(_Value(progress.position, cid, progress.incarnation, progress.acks))
 
 
 def decode_progress(value: bytes) -> Progress:
@@ -60,4 +63,5 @@ def decode_progress(value: bytes) -> Progress:
         ValueError: it is none.
     """
     found = _DECODER.decode(value)
-    return Progress(found.position, None if found.cid is None else parse_cid(found.cid), found.incarnation)
+    cid = None if found.cid is None else parse_cid(found.cid)
+    return Progress(found.position, cid, found.incarnation, found.acks)

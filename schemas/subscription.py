@@ -30,6 +30,8 @@ NOW: Final = "now"
 NEWEST: Final = "newest"
 AGGREGATE_ID: Final = "aggregate_id"
 STREAM: Final = "stream"
+ACKNOWLEDGED: Final = "acknowledged"
+WEBHOOK: Final = "webhook"
 
 Positions = dict[str, list[int]]
 """kind -> the offset of each partition from which something holds."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.publisher import Publisher
 from annals.agents.publishing.share import Share
@@ -26,7 +28,7 @@ from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.memory.partition import Rules
-from annals.workers.publishing.log import KafkaPublishLogs
+from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from following import Clock, Damages, Journal, running
 from reading_stores import Stores
 
@@ -109,6 +111,8 @@ class Counts:
     def __init__(self) -> None:
         self.failures: dict[str, int] = {}
         self.lags: dict[str, int] = {}
+        self.results: Counter[str] = Counter()
+        self.numbers: dict[str, tuple[int, ...]] = {}
 
     def published(self, name: str, events: int) -> None:
         """What was written is read."""
@@ -131,14 +135,31 @@ class Counts:
     def closed(self) -> None:
         """Nothing is kept."""
 
+    def answers(self, name: str, results: Mapping[str, int]) -> None:
+        self.results.update(results)
+
+    def redelivered(self, name: str, deliveries: int) -> None:
+        """Seen in what was written."""
+
+    def parked(self, name: str, events: int) -> None:
+        """As above."""
+
+    def unsettled(self, name: str, numbers: Any) -> None:
+        self.numbers[name] = tuple(numbers)
+
 
 class World:
     """One partition's journal, its reading store and the cluster that subscribers read."""
 
     def __init__(self, *names: str, version: int = 2) -> None:
-        topics = {f"subscribers.{name}": Topic(1, Rules()) for name in names}
+        topics = {
+            f"{role}.{name}": Topic(1, Rules())
+            for name in names
+            for role in ("subscribers", "acks", "parked", "deliveries")
+        }
         self.model = MemoryCluster(
-            {"progress": Topic(1), "events.person": Topic(1), **topics}, transaction_version=version
+            {"progress": Topic(1), "events.person": Topic(1), "dead-letters": Topic(1), **topics},
+            transaction_version=version,
         )
         self.journal = Journal()
         self.stores = Stores()
@@ -172,7 +193,7 @@ class World:
     @asynccontextmanager
     async def publisher(self, shard: Shard) -> AsyncIterator[Publisher]:
         """A publisher in a process of its own: what it has open at its end stays open."""
-        logs = KafkaPublishLogs(self.options(self.network), NAMES, "annals", "person", 0, 1, "none")
+        logs = KafkaDeliveryLogs(self.options(self.network), NAMES, "annals", "person", 0, 1, "none")
         publisher = Publisher(
             shard,
             self.journal,
@@ -182,6 +203,7 @@ class World:
             Clock(),
             Share(Clock()),
             self.counts,
+            DeliveryShards(shard, REGISTRY["person"], logs.delivering, Clock(), self.counts, ("person",), 1),
         )
         task = asyncio.create_task(publisher.run())
         try:
@@ -195,9 +217,17 @@ class World:
             await asyncio.gather(*publisher._catching.tasks(), return_exceptions=True)
             await publisher.close()
 
-    async def received(self, name: str) -> list[tuple[bytes, bytes, dict[str, bytes]]]:
+    async def send(self, topic: str, key: bytes | None, value: bytes, headers: Any = ()) -> None:
+        writer = TransactionalWriter(self.options(), f"annals-test-{topic}", [topic])
+        await writer.fence()
+        batch = RecordBatch()
+        batch.fill([(key, value, NO_TIMESTAMP, encode_headers(headers))], 0, 1 << 20)
+        await writer.commit({(topic, 0): [batch]}, Offsets("g", topic, 0, 0, ""), {})
+        await writer.close()
+
+    async def received(self, name: str, role: str = "subscribers") -> list[tuple[bytes, bytes, dict[str, bytes]]]:
         """What a subscriber reads that takes committed records alone: key, value, headers."""
-        where = (f"subscribers.{name}", 0)
+        where = (f"{role}.{name}" if name else role, 0)
         client = await connect(self.options(), [where[0]])
         end = self.model.logs[where].stable
         found: list[tuple[bytes, bytes, dict[str, bytes]]] = []

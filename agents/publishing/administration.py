@@ -12,7 +12,7 @@ from msgspec import UNSET
 
 from annals.agents.publishing.matching import expression_problems
 from annals.agents.publishing.records import former_versions, stored_problems, version_problems
-from annals.schemas.subscription import BEGINNING, STREAM, Definition, Former, Record, parse
+from annals.schemas.subscription import ACKNOWLEDGED, BEGINNING, STREAM, Definition, Former, Record, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from annals.schemas.data.complaints import Problem
     from annals.schemas.subscription import Positions
 
-DELIVERIES: Final = frozenset({STREAM})
+DELIVERIES: Final = (STREAM, ACKNOWLEDGED)
 """Those that there are in this release."""
 
 
@@ -55,7 +55,7 @@ def definition_of(name: str, body: Mapping[str, Any], deciders: Mapping[str, Dec
         raise _invalid(found)
     require_none(_unknown(found, name, deciders))
     if found.delivery not in DELIVERIES:
-        what = "is not offered by this release, which has delivery stream"
+        what = f"is not offered by this release, which has {', '.join(DELIVERIES)}"
         raise Refused(422, "delivery_not_supported", f"delivery: {found.delivery} {what}", [("delivery", what)])
     return found
 
@@ -147,7 +147,7 @@ def put(kept: Kept | None, definition: Definition, begin: Positions, ends: Posit
     its topic is there.
 
     Raises:
-        Refused: its start cannot be another (409).
+        Refused: its start, or how it is delivered, cannot be another (409).
     """
     if kept is None:
         return Change(Record(_started(definition), 1, begin), begin, is_new=True)
@@ -163,6 +163,7 @@ def put(kept: Kept | None, definition: Definition, begin: Positions, ends: Posit
             if known.is_deleted
             else f"start: {definition.name} began already, and its start stays as it was",
         )
+    _require_same_rows(known.definition, definition)
     changed = msgspec.structs.replace(definition, start=was)
     former = [*known.former, Former(known.definition, ends)] if _judges_otherwise(known.definition, changed) else []
     record = msgspec.structs.replace(
@@ -174,6 +175,23 @@ def put(kept: Kept | None, definition: Definition, begin: Positions, ends: Posit
         reason=None if changed.status == "active" else known.reason,
     )
     return Change(record, {}, is_new=known.is_deleted)
+
+
+def _require_same_rows(was: Definition, wanted: Definition) -> None:
+    """Hold a change to the rows that there may be: what is not settled would be forgotten, or overtaken.
+
+    Raises:
+        Refused: 409.
+    """
+    if was.delivery == STREAM:
+        return
+    if wanted.delivery == STREAM:
+        what = f"delivery: {was.name} is {was.delivery}, and what is not settled would be forgotten: take another name"
+    elif wanted.ordered != was.ordered:
+        what = f"ordered: {was.name} began as it is, and what is not settled would be overtaken: take another name"
+    else:
+        return
+    raise Refused(409, "delivery_is_past", what)
 
 
 def with_status(record: Record, status: str, reason: str | None = None) -> Record:
@@ -189,6 +207,8 @@ def deleted(record: Record, positions: Positions) -> Record:
 
 def pruned(record: Record, passed: Positions) -> Record:
     """Return a record without those former definitions that nothing is judged by any more."""
+    if record.definition.delivery != STREAM:  # what is not settled may be of before any of them
+        return record
     former = [each for each in record.former if not _is_passed(each.until, passed)]
     return msgspec.structs.replace(record, former=former)
 

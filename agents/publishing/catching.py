@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.delivering.making import DeliveryShards
+    from annals.agents.publishing.delivering.shard import DeliveryShard
     from annals.agents.publishing.ports import PublishLogs, PublishTelemetry
     from annals.agents.publishing.selection import Halt, Subscribed
     from annals.agents.publishing.share import Share
@@ -28,14 +30,16 @@ class CatchingUp:
         logs: PublishLogs,
         share: Share,
         telemetry: PublishTelemetry,
+        delivering: DeliveryShards | None,
     ) -> None:
-        """Take what all of them need."""
+        """Take what all of them need; delivering: makes those whose subscribers answer."""
+        self._delivering = delivering
         self._source = source
         self._decider = decider
         self._logs = logs
         self._share = share
         self._telemetry = telemetry
-        self._running: dict[str, tuple[CatchUp, asyncio.Task[None]]] = {}
+        self._running: dict[str, tuple[CatchUp | DeliveryShard, asyncio.Task[None]]] = {}
         self._reached: set[str] = set()
 
     def look_after(self, behind: Mapping[Subscribed, Progress], live: Callable[[], int]) -> dict[str, tuple[Halt, int]]:
@@ -54,19 +58,17 @@ class CatchingUp:
         for subscribed, own in behind.items():
             name = subscribed.name
             is_begun = name in self._running or name in self._reached or name in halts
-            if not is_begun and own.position < live():
-                catch_up = CatchUp(
-                    subscribed,
-                    own,
-                    self._source,
-                    self._decider,
-                    self._logs.catching_up(name),
-                    live,
-                    self._share,
-                    self._telemetry,
-                )
-                self._running[name] = catch_up, asyncio.create_task(catch_up.run(), name=f"catch-up {name}")
+            if is_begun or not (subscribed.is_delivered or own.position < live()):
+                continue
+            if (made := self._made(subscribed, own, live)) is not None:
+                self._running[name] = made, asyncio.create_task(made.run(), name=f"catch-up {name}")
         return halts
+
+    def _made(self, subscribed: Subscribed, own: Progress, live: Callable[[], int]) -> CatchUp | DeliveryShard | None:
+        if subscribed.is_delivered:
+            return None if self._delivering is None else self._delivering.shard(subscribed, own)
+        log = self._logs.catching_up(subscribed.name)
+        return CatchUp(subscribed, own, self._source, self._decider, log, live, self._share, self._telemetry)
 
     def has_reached(self, name: str) -> bool:
         """Whether the rest of a subscription is one run."""

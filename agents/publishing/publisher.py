@@ -34,6 +34,7 @@ from annals.schemas.progress import LIVE, Progress
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
+    from annals.agents.publishing.delivering.making import DeliveryShards
     from annals.agents.publishing.ports import PublishLog, PublishLogs, PublishTelemetry, Subscriptions
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
@@ -66,6 +67,7 @@ class Publisher:
         clock: Clock,
         share: Share,
         telemetry: PublishTelemetry,
+        delivering: DeliveryShards | None = None,
     ) -> None:
         """Take the partition's reading shard, its writers, the subscriptions, and what all publishers share."""
         self._source = source
@@ -83,7 +85,7 @@ class Publisher:
         self._committed_at = 0.0
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
-        self._catching = CatchingUp(source, decider, logs, share, telemetry)
+        self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering)
         self._pausing: set[asyncio.Task[None]] = set()
         self._may_run = asyncio.Event()
         self._may_run.set()
@@ -322,6 +324,7 @@ class Publisher:
         ready = [
             each
             for each in self._roster.behind()
+            if not each.is_delivered
             if self._roster.own[each.name].position == self._live.position or self._catching.has_reached(each.name)
         ]
         if not ready:

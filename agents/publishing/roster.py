@@ -79,10 +79,10 @@ class Roster:
 
     def live(self) -> list[Subscribed]:
         """Return those that are published together."""
-        return [each for name, each in self._wanting() if name not in self.own and self.is_running(name)]
+        return [each for name, each in self._wanting() if self._is_live(name)]
 
     def behind(self) -> list[Subscribed]:
-        """Return those that are running and have a progress of their own."""
+        """Return those that are running and have a progress of their own: for good, where somebody answers."""
         return [each for name, each in self._wanting() if name in self.own and self.is_running(name)]
 
     def leaving(self, live: Progress) -> dict[str, Progress]:
@@ -90,8 +90,11 @@ class Roster:
         return {
             name: Progress(live.position, live.cid, kept.record.incarnation)
             for name, kept in self.known.items()
-            if name not in self.own and not self.is_running(name) and self._wants(name)
+            if name not in self.own and not self._is_live(name) and self._wants(name)
         }
+
+    def _is_live(self, name: str) -> bool:
+        return name not in self.own and self.is_running(name) and not self._subscribed[name].is_delivered
 
     def _wants(self, name: str) -> bool:
         return name not in self._subscribed or self._subscribed[name].is_wanting

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.records import VersionNotHadError, form_of
-from annals.schemas.subscription import NEWEST
+from annals.schemas.subscription import NEWEST, STREAM
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -33,7 +33,8 @@ class Judge(NamedTuple):
 class Subscribed:
     """A subscription in one journal partition: its definitions, each with the offsets that it holds for.
 
-    is_wanting: whether any of them wants events of this kind.
+    is_wanting: whether any of them wants events of this kind. is_delivered: whether its subscriber answers, so that it
+    is never published together with others.
     """
 
     def __init__(self, kept: Kept, kind: str, partition: int) -> None:
@@ -52,6 +53,7 @@ class Subscribed:
         self._current = _judge(kept.record.definition, kind)
         self._judges = [judge for judge in (*(each for _, each in self._former), self._current) if judge is not None]
         self.is_wanting = bool(self._judges)
+        self.is_delivered = kept.record.definition.delivery != STREAM
 
     def judge(self, offset: int) -> Judge | None:
         """Return what decides about an event; None if nothing of its kind is wanted there."""
@@ -113,7 +115,7 @@ def select(
             try:
                 outgoing = _outgoing(source, each, decider, forms)
             except (OverBudgetError, VersionNotHadError) as error:
-                halts[each.name] = Halt(source.offset, _reason(source, error))
+                halts[each.name] = Halt(source.offset, reason_of(source, error))
                 continue
             if outgoing is not None:
                 records.setdefault(each.name, []).append(outgoing)
@@ -139,7 +141,28 @@ def _outgoing(source: JournalEvent, each: Subscribed, decider: Decider[Any], for
     return form.outgoing(definition)
 
 
-def _reason(source: JournalEvent, error: Exception) -> str:
+def wanted(source: JournalEvent, each: Subscribed, decider: Decider[Any]) -> Outgoing | None:
+    """Return the record of one event; None if it is not wanted.
+
+    Raises:
+        OverBudgetError, VersionNotHadError: the subscription cannot go on; see `reason_of`.
+    """
+    return _outgoing(source, each, decider, {})
+
+
+def again(source: JournalEvent, each: Subscribed, decider: Decider[Any]) -> Outgoing:
+    """Return the record of an event that was wanted.
+
+    Raises:
+        VersionNotHadError: the subscription cannot go on.
+    """
+    judge = each.judge(source.offset)
+    definition = each.kept.record.definition if judge is None else judge.definition
+    return form_of(source, decider.events.get(source.event["type"]), definition).outgoing(definition)
+
+
+def reason_of(source: JournalEvent, error: Exception) -> str:
+    """Return why a subscription cannot go on at an event."""
     event = source.event
     return (
         f"{event['kind']} {event['aggregate_id']!r} version {event['version']}, offset {source.offset}: {error}. "

@@ -11,6 +11,8 @@ BAD_CLOUDEVENT: Final = "bad_cloudevent"
 TOO_LARGE: Final = "too_large"
 MISROUTED: Final = "misrouted"
 INTERNAL_ERROR: Final = "internal_error"
+BAD_ACK: Final = "bad_ack"
+"""Of what a subscriber sent to its `acks.<name>`: no command, and in none of the counts of these."""
 REASONS: Final = (
     NOT_JSON,
     NOT_AN_OBJECT,

@@ -147,7 +147,7 @@ def unsettled(machine: Deliveries) -> set[str]:
 @pytest.mark.parametrize("ordered", [True, False])
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 1 << 32))
-def test_no_event_is_forgotten_or_out_of_order_whatever_is_answered(ordered: bool, seed: int) -> None:
+def test_no_event_is_forgotten_or_out_of_order_whatever_is_answered(ordered, seed):
     world = World(seed, 40, ordered=ordered)
     for _ in range(200):
         world.now += world.random.randrange(40)

@@ -81,7 +81,7 @@ class KafkaPublishLog:
         try:
             await self._writer.fence()
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise _unreachable("the transaction coordinator", error) from error
+            raise unreachable("the transaction coordinator", error) from error
 
     async def progress(self, *, is_settled: bool = True) -> dict[str, Progress]:
         """Return the newest progress in this journal partition by name."""
@@ -102,7 +102,7 @@ class KafkaPublishLog:
                 except ValueError as error:  # whoever wrote it: nothing is known by it
                     log.warning("progress cannot be read", name=name, topic=where[0], reason=str(error))
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise _unreachable("progress", error) from error
+            raise unreachable("progress", error) from error
         return found
 
     async def commit(self, writes: Writes) -> None:
@@ -115,7 +115,7 @@ class KafkaPublishLog:
                 progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
             batches[await self._progress_partition()] = progress.batches
         except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise _unreachable("the brokers", error) from error
+            raise unreachable("the brokers", error) from error
         offsets = Offsets(self._group, *self._journal, writes.position, self._checked(batches))
         try:
             await self._writer.commit(batches, offsets, {})
@@ -245,5 +245,6 @@ class KafkaPublishLogs:
         )
 
 
-def _unreachable(what: str, error: Exception) -> UnreachableError:
+def unreachable(what: str, error: Exception) -> UnreachableError:
+    """Return what is raised where brokers do not answer."""
     return UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}")

@@ -14,6 +14,7 @@ from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import MissingTopicError, partitions_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.publishing.delivery_rows import count_rows
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.publishing.stored import latest_versions, unpublished
 
@@ -63,6 +64,11 @@ class Places:
         await self._metadata()
         for topic in topics:
             partitions_of(self._client, topic)
+
+    async def unsettled(self, topic: str, incarnation: int) -> dict[str, int]:
+        """Return how many deliveries are not settled in all, in flight and parked."""
+        await self._metadata()
+        return await count_rows(self._client, topic, incarnation)
 
     async def partitions(self, kind: str) -> int:
         """Return how many partitions a kind's journal has.

@@ -29,6 +29,7 @@ from annals.agents.publishing.administration import (
 )
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.records import former_versions
+from annals.schemas.subscription import STREAM
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect
 from annals.workers.publishing.places import Places
@@ -96,7 +97,12 @@ class SubscriptionService:
             ends = await places.ends(list(self._deciders))
             has_topic = await places.has_topic(self._names.subscribers(name))
             made = put(kept, definition, begin, ends, has_topic=has_topic)
-            await create_missing(self._settings, name, await places.partitions(kinds[0]))
+            await create_missing(
+                self._settings,
+                name,
+                await places.partitions(kinds[0]),
+                with_deliveries=definition.delivery != STREAM,
+            )
             return made._replace(record=pruned(made.record, await places.passed(name, list(self._deciders))))
 
         return await self._change(change)
@@ -185,9 +191,17 @@ class SubscriptionService:
             "reason": record.reason,
             "positions": positions,
             "lag": (await places.lag(positions))._asdict(),
-            "topics": [self._names.subscribers(name)],
+            "deliveries": None,
+            "topics": self._topics(record.definition),
         }
+        if record.definition.delivery != STREAM:
+            body["deliveries"] = await places.unsettled(self._names.deliveries(name), record.incarnation)
         return Answered(body, etag_of(kept))
+
+    def _topics(self, definition: Definition) -> list[str]:
+        names, name = self._names, definition.name
+        more = [] if definition.delivery == STREAM else [names.acks(name), names.parked(name), names.deliveries(name)]
+        return [names.subscribers(name), *more]
 
 
 def _is_there(kept: Kept) -> bool:

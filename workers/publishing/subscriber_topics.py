@@ -15,17 +15,25 @@ from annals.workers.kafka.admin.cluster import administration
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
+OF_SUBSCRIBERS: Final = (Role.SUBSCRIBERS, Role.ACKS, Role.PARKED, Role.DELIVERIES)
 NOT_PERMITTED: Final = frozenset({29, 31})  # TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED
 
 
-async def create_missing(settings: Settings, name: str, partitions: int) -> None:
-    """Create the topics of a subscriber that are missing.
+async def create_missing(settings: Settings, name: str, partitions: int, *, with_deliveries: bool = False) -> None:
+    """Create the topics of a subscriber that are missing; with_deliveries: of one that answers, too.
 
     Raises:
         Refused: the brokers do not permit it (403), or refuse it (503).
     """
-    specs = catalogue(settings.topic_prefix, partitions, settings.replication_factor, kinds=(), subscribers=(name,))
-    wanted = {spec.name: spec for spec in specs if spec.role is Role.SUBSCRIBERS}
+    specs = catalogue(
+        settings.topic_prefix,
+        partitions,
+        settings.replication_factor,
+        kinds=(),
+        subscribers=(name,),
+        with_deliveries=with_deliveries,
+    )
+    wanted = {spec.name: spec for spec in specs if spec.role in OF_SUBSCRIBERS}
     async with administration(settings) as admin:
         there = set(await admin.list_topics())
         topics = [

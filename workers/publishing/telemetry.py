@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Final
 from prometheus_client import Counter, Gauge
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from prometheus_client import CollectorRegistry
 
+    from annals.agents.publishing.delivering.machine import Numbers
+
 SUBSCRIPTION: Final = ("subscription",)
+STATES: Final = ("in_flight", "parked", "waiting")
 
 
 class PublishMetrics:
@@ -31,6 +36,27 @@ class PublishMetrics:
             "annals_publish_lag",
             "offsets of a journal partition that are not published to a subscription",
             (*SUBSCRIPTION, "kind", "partition"),
+            registry=registry,
+        )
+        self.answers = Counter(
+            "annals_delivery_answers_total",
+            "answers of subscribers, by what became of them: taken, other_attempt, not_outstanding, bad",
+            (*SUBSCRIPTION, "result"),
+            registry=registry,
+        )
+        self.redelivered = Counter(
+            "annals_redelivered_total",
+            "deliveries that were not the first of their event",
+            SUBSCRIPTION,
+            registry=registry,
+        )
+        self.parked = Counter(
+            "annals_parked_total", "events that were parked after their last attempt", SUBSCRIPTION, registry=registry
+        )
+        self.unsettled = Gauge(
+            "annals_unsettled",
+            "events delivered to a subscriber that are not settled, by state: in_flight, parked, waiting",
+            (*SUBSCRIPTION, "kind", "partition", "state"),
             registry=registry,
         )
         self.up = Gauge(
@@ -60,6 +86,7 @@ class PartitionMetrics:
         self._uncertain = metrics.uncertain.labels(kind)
         self._fences = metrics.fences.labels(kind)
         self._subscriptions: set[str] = set()
+        self._delivered: set[str] = set()
 
     def published(self, name: str, events: int) -> None:
         """Count events that were committed for a subscription."""
@@ -74,6 +101,28 @@ class PartitionMetrics:
         """Say how many offsets a subscription is behind."""
         self._subscriptions.add(name)
         self._metrics.lag.labels(name, *self._labels).set(events)
+
+    def answers(self, name: str, results: Mapping[str, int]) -> None:
+        """Count answers by what became of them."""
+        for result, number in results.items():
+            self._metrics.answers.labels(name, result).inc(number)
+
+    def redelivered(self, name: str, deliveries: int) -> None:
+        """Count deliveries that were not the first of their event."""
+        if deliveries:
+            self._metrics.redelivered.labels(name).inc(deliveries)
+
+    def parked(self, name: str, events: int) -> None:
+        """Count events that were parked."""
+        if events:
+            self._metrics.parked.labels(name).inc(events)
+
+    def unsettled(self, name: str, numbers: Numbers) -> None:
+        """Say how many rows there are."""
+        self._delivered.add(name)
+        waiting = numbers.unsettled - numbers.in_flight - numbers.parked
+        for state, number in zip(STATES, (numbers.in_flight, numbers.parked, waiting), strict=True):
+            self._metrics.unsettled.labels(name, *self._labels, state).set(number)
 
     def publishing(self, *, is_so: bool) -> None:
         """Say whether the partition is published."""
@@ -93,3 +142,6 @@ class PartitionMetrics:
             self._metrics.up.remove(*self._labels)
         for name in self._subscriptions:
             self._metrics.lag.remove(name, *self._labels)
+        for name in self._delivered:
+            for state in STATES:
+                self._metrics.unsettled.remove(name, *self._labels, state)

@@ -9,10 +9,11 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
 from annals.agents.publishing.administration import Refused
+from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
 from annals.topics.names import TopicNames
-from annals.workers.publishing.log import KafkaPublishLogs
+from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
 from annals.workers.publishing.telemetry import PartitionMetrics
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
-    from annals.agents.reading.ports import JournalPartition, JournalSource
+    from annals.agents.publishing.delivering.ports import DeliverySource
+    from annals.agents.reading.ports import JournalPartition
     from annals.workers.publishing.telemetry import PublishMetrics
     from annals.workers.settings import Settings
 
@@ -85,10 +87,10 @@ class Publishing:
         """Follow the subscriptions until the task is cancelled."""
         await self.subscriptions.run()
 
-    def publisher(self, source: JournalSource, journal: JournalPartition) -> Publisher:
+    def publisher(self, source: DeliverySource, journal: JournalPartition) -> Publisher:
         """Return the publisher beside a reading shard; its `run` is for the caller to start."""
         kind, partition = source.kind, source.partition
-        logs = KafkaPublishLogs(
+        logs = KafkaDeliveryLogs(
             self._options,
             self._names,
             self._settings.app_id,
@@ -96,6 +98,16 @@ class Publishing:
             partition,
             self._partitions[kind],
             self._settings.compression,
+        )
+        metrics = PartitionMetrics(self._metrics, kind, partition)
+        delivering = DeliveryShards(
+            source,
+            self._deciders[kind],
+            logs.delivering,
+            self._clock,
+            metrics,
+            list(self._deciders),
+            self._partitions[kind],
         )
         publisher = Publisher(
             source,
@@ -105,7 +117,8 @@ class Publishing:
             self.subscriptions,
             self._clock,
             self._share,
-            PartitionMetrics(self._metrics, kind, partition),
+            metrics,
+            delivering,
         )
         self._publishers = [*(each for each in self._publishers if each.phase != CLOSED), publisher]
         return publisher

@@ -88,10 +88,18 @@ class Deliveries:
     """The rows of one subscription in one journal partition. Times are milliseconds since 1970."""
 
     def __init__(
-        self, kind: str, rows: Iterable[Row], retry: Retry, most_in_flight: int, *, ordered: bool = True
+        self,
+        kind: str,
+        rows: Iterable[Row],
+        retry: Retry,
+        most_in_flight: int,
+        *,
+        ordered: bool = True,
+        incarnation: int = 1,
     ) -> None:
         """Take the rows as the topic has them, and what the subscription asks for."""
         self._kind = kind
+        self._incarnation = incarnation
         self._retry = retry
         self._most = most_in_flight
         self._ordered = ordered
@@ -198,10 +206,10 @@ class Deliveries:
         self._later.pop(key, None)  # whether there are more is not known
         self._write(self._row(following, now))
 
-    def take(self, now: int) -> list[Row]:
+    def take(self, now: int, most: int | None = None) -> list[Row]:
         """Return what is to be delivered now, each with its attempt; it is in flight from now on."""
-        taken = []
-        while self._ready and self._in_flight < self._most:
+        taken: list[Row] = []
+        while self._ready and self._in_flight < self._most and len(taken) != most:
             row = self._ready.popleft()
             if not self._holds(row):
                 continue
@@ -239,6 +247,7 @@ class Deliveries:
             WAITING,
             due=now,
             at=now,
+            incarnation=self._incarnation,
         )
 
     def _outstanding(self, aggregate_id: str, cid: str) -> Row | None:

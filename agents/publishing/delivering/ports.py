@@ -23,14 +23,14 @@ class AckRecord(NamedTuple):
     key: bytes | None
     value: bytes | None
     headers: ReadHeaders
-    timestamp_ms: int
 
 
 class AckRun(NamedTuple):
-    """Answers in the order of their offsets, and where to go on."""
+    """Answers in the order of their offsets, where to go on, and whether there are no more at present."""
 
     records: Sequence[AckRecord]
     next_offset: int
+    is_end: bool
 
 
 class DeadAck(NamedTuple):
@@ -59,8 +59,8 @@ class DeliveryWrites(NamedTuple):
 class DeliveryLog(Protocol):
     """The transactional writer of one subscription in one journal partition, and what it reads.
 
-    Whoever changes a row from outside (replays, discards) takes one of the same name: fence, read rows, commit. The
-    delivery shard is fenced by it, and opens again with what it finds.
+    Whoever changes a row from outside (replays, discards) takes one of the same name: fence, read rows and progress,
+    `deliver`. The delivery shard is fenced by it, and opens again with what it finds.
     """
 
     async def fence(self) -> None:
@@ -70,7 +70,7 @@ class DeliveryLog(Protocol):
             UnreachableError: the brokers do not answer.
         """
 
-    async def progress(self) -> Progress | None:
+    async def own_progress(self) -> Progress | None:
         """Return how far the subscription is; None if nobody has written it.
 
         Raises:
@@ -93,7 +93,7 @@ class DeliveryLog(Protocol):
             UnreachableError: the brokers do not answer.
         """
 
-    async def commit(self, writes: DeliveryWrites) -> None:
+    async def deliver(self, writes: DeliveryWrites) -> None:
         """Write it all in one transaction.
 
         Raises:

@@ -54,6 +54,14 @@ class Lag(Struct, frozen=True):
     seconds: float
 
 
+class Deliveries(Struct, frozen=True):
+    """What is not settled with a subscriber that answers: in all, in flight, parked."""
+
+    unsettled: int
+    in_flight: int
+    parked: int
+
+
 class Subscription(Struct, frozen=True):
     """What is asked for, where it stands, and its topics. reason: why it was paused, if nobody asked for it."""
 
@@ -75,6 +83,7 @@ class Subscription(Struct, frozen=True):
     reason: str | None
     positions: dict[str, list[int | None]]
     lag: Lag
+    deliveries: Deliveries | None
     topics: list[str]
 
 

@@ -1,0 +1,106 @@
+"""The events of deliveries: the next ones of the journal, the next one of an aggregate, and one that comes again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from annals.agents.ports import StoppedError
+from annals.agents.publishing.cel import OverBudgetError
+from annals.agents.publishing.delivering.machine import Wanted
+from annals.agents.publishing.records import VersionNotHadError
+from annals.agents.publishing.selection import again, reason_of, wanted
+from annals.schemas.cid import cid_text
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.delivering.machine import Settled
+    from annals.agents.publishing.delivering.ports import DeliverySource
+    from annals.agents.publishing.records import Outgoing
+    from annals.agents.publishing.selection import Subscribed
+    from annals.agents.reading.found import JournalEvent
+    from annals.schemas.delivery import Row
+
+RUN_EVENTS: Final = 500
+
+
+class WantedRun(NamedTuple):
+    """The wanted events of a run with their offsets; None: the subscription cannot go on there, for the reason."""
+
+    wanted: Sequence[tuple[int, Wanted | None]]
+    next_offset: int
+    reason: str = ""
+
+
+class MissingEventError(StoppedError):
+    """The event of a row is not where it was in the journal."""
+
+
+class Loader:
+    """Reads events again that a subscription wants. errors: for which it cannot go on."""
+
+    errors = (VersionNotHadError, OverBudgetError, MissingEventError)
+
+    def __init__(self, subscribed: Subscribed, source: DeliverySource, decider: Decider[Any]) -> None:
+        """Take the subscription and the journal."""
+        self._subscribed = subscribed
+        self._source = source
+        self._decider = decider
+        self._made: dict[int, Outgoing] = {}
+
+    def clear(self) -> None:
+        """Forget the records that were made on the way: they are written, or not needed yet."""
+        self._made.clear()
+
+    async def next_run(self, position: int) -> WantedRun:
+        """Return the next events of the journal."""
+        run = await self._source.events_from(position, RUN_EVENTS)
+        found: list[tuple[int, Wanted | None]] = []
+        for source in run.events:
+            try:
+                outgoing = wanted(source, self._subscribed, self._decider)
+            except (OverBudgetError, VersionNotHadError) as error:
+                found.append((source.offset, None))
+                return WantedRun(found, source.offset, reason_of(source, error))
+            if outgoing is not None:
+                self._made[source.offset] = outgoing
+                found.append((source.offset, _wanted(source)))
+        return WantedRun(found, run.next_offset)
+
+    async def following(self, settled: Settled, end: int) -> Wanted | None:
+        """Return the next event that an aggregate waits with, below the progress."""
+        if settled.later is not None:
+            return _wanted(await self._event(settled.later))
+        version = settled.row.version + 1
+        while (offset := await self._source.offset_of(settled.row.aggregate_id, version)) is not None and offset < end:
+            source = await self._event(offset)
+            if wanted(source, self._subscribed, self._decider) is not None:
+                return _wanted(source)
+            version += 1
+        return None
+
+    async def outgoing(self, row: Row) -> Outgoing:
+        """Return the record of a row's event.
+
+        Raises:
+            VersionNotHadError: the subscription cannot go on.
+            MissingEventError: as above: this is another journal.
+        """
+        if (made := self._made.get(row.offset)) is None:
+            source = await self._event(row.offset)
+            if cid_text(source.cid) != row.cid:
+                raise MissingEventError(f"offset {row.offset} has event {cid_text(source.cid)}, and not {row.cid}")
+            made = again(source, self._subscribed, self._decider)
+        return made
+
+    async def _event(self, offset: int) -> JournalEvent:
+        run = await self._source.events_from(offset, 1)
+        if not run.events or run.events[0].offset != offset:
+            raise MissingEventError(f"there is no event at offset {offset} of the journal")
+        return run.events[0]
+
+
+def _wanted(source: JournalEvent) -> Wanted:
+    event = source.event
+    return Wanted(event["aggregate_id"], event["version"], cid_text(source.cid), event["type"], source.offset)

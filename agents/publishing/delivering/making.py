@@ -1,0 +1,55 @@
+"""Makes the delivery shards of one journal partition."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from annals.agents.publishing.delivering.answers import Reader
+from annals.agents.publishing.delivering.shard import DeliveryShard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import Clock
+    from annals.agents.publishing.delivering.ports import DeliveryLog, DeliverySource, DeliveryTelemetry
+    from annals.agents.publishing.selection import Subscribed
+    from annals.schemas.progress import Progress
+
+
+class DeliveryShards:
+    """What the delivery shards of a journal partition share."""
+
+    def __init__(
+        self,
+        source: DeliverySource,
+        decider: Decider[Any],
+        log: Callable[[str], DeliveryLog],
+        clock: Clock,
+        telemetry: DeliveryTelemetry,
+        kinds: Sequence[str],
+        partitions: int,
+    ) -> None:
+        """Take the journal, what makes the writer of a subscription, all kinds, and how many partitions each has."""
+        self._source = source
+        self._decider = decider
+        self._log = log
+        self._clock = clock
+        self._telemetry = telemetry
+        self._kinds = kinds
+        self._partitions = partitions
+
+    def shard(self, subscribed: Subscribed, own: Progress) -> DeliveryShard:
+        """Return the delivery shard of a subscription; its `run` is for the caller to start."""
+        kind = self._source.kind
+        first = min(subscribed.kept.record.definition.kinds or self._kinds)
+        return DeliveryShard(
+            subscribed,
+            own,
+            self._source,
+            self._decider,
+            self._log(subscribed.name),
+            self._clock,
+            self._telemetry,
+            Reader(kind, self._source.partition, self._partitions, is_first_kind=kind == first),
+        )

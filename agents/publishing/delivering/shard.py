@@ -1,0 +1,278 @@
+"""A delivery shard: one subscription that answers, in one journal partition.
+
+It has a writer and a progress of its own, as one that catches up: where its subscriber is slow, its progress waits, and
+nobody else's. Each step is one transaction: what is delivered, the rows that it changes, the progress, and the offset
+of the answers that all of it rests on. What is not committed is thrown away and read anew.
+
+Somebody who replays or discards what is parked writes rows under the same transactional id. While there are rows, the
+shard commits at least once a second: so it sees soon that it was fenced, and opens with what it finds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter, deque
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+
+from annals.agents.backoff import Backoff
+from annals.agents.ports import FencedError, JournalError
+from annals.agents.publishing.delivering.answers import BAD, Answered, Reader
+from annals.agents.publishing.delivering.loading import Loader
+from annals.agents.publishing.delivering.machine import Deliveries
+from annals.agents.publishing.delivering.ports import DeadAck, DeliveryWrites
+from annals.agents.publishing.delivering.records import delivered, parked
+from annals.agents.publishing.ports import TargetError
+from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
+from annals.agents.reading.ports import NotReadyError
+from annals.schemas.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import Clock
+    from annals.agents.publishing.delivering.machine import Answer
+    from annals.agents.publishing.delivering.ports import (
+        AckRecord,
+        DeliveryLog,
+        DeliverySource,
+        DeliveryTelemetry,
+        Poster,
+    )
+    from annals.agents.publishing.records import Outgoing
+    from annals.agents.publishing.selection import Subscribed
+    from annals.schemas.delivery import Row
+
+log = structlog.get_logger(__name__)
+
+RUN_ACKS: Final = 2_000
+MOST_DELIVERED: Final = 500  # of one transaction
+IDLE_COMMIT_S: Final = 1.0
+FIRST_LOOK_S: Final = 0.02  # between two looks for answers, while some are waited for; doubled while there are none
+LAST_LOOK_S: Final = 0.25
+FIRST_RETRY_S: Final = 0.5
+LAST_RETRY_S: Final = 10.0
+
+
+class DeliveryShard:
+    """Delivers until `stop`. position: of its progress. halt: where the subscription could not go on."""
+
+    has_reached = False  # it never ends by being near the others, as a catch-up does
+
+    def __init__(
+        self,
+        subscribed: Subscribed,
+        begin: Progress,
+        source: DeliverySource,
+        decider: Decider[Any],
+        log: DeliveryLog,
+        clock: Clock,
+        telemetry: DeliveryTelemetry,
+        reader: Reader,
+        poster: Poster | None = None,
+        draw: Callable[[], float] = random.random,
+    ) -> None:
+        """Take the subscription, its progress as far as it is known, and so on; poster: where it is no topic."""
+        self.subscribed = subscribed
+        self.halt: Halt | None = None
+        self._own = begin
+        self._source = source
+        self._log = log
+        self._clock = clock
+        self._telemetry = telemetry
+        self._reader = reader
+        self._poster = poster
+        self._draw = draw
+        self._loader = Loader(subscribed, source, decider)
+        self._posted: deque[Answered] = deque()
+        self._is_answered = asyncio.Event()
+        self._is_stopping = False
+        self._look_s = FIRST_LOOK_S
+        self._committed_at, self._is_uncommitted = 0.0, False
+        self._machine = self._deliveries([])
+
+    @property
+    def position(self) -> int:
+        """The next offset of the journal that is looked at."""
+        return self._own.position
+
+    def stop(self) -> None:
+        """Begin no other transaction; `run` ends when the one under way has ended."""
+        self._is_stopping = True
+        self._is_answered.set()
+
+    def answered(self, aggregate_id: str, answer: Answer) -> None:
+        """Take an answer that came by another way than a topic; it is lost where this process ends before a commit."""
+        self._posted.append(Answered(aggregate_id, answer))
+        self._is_answered.set()
+
+    async def run(self) -> None:
+        """Deliver until `stop`, or the subscription cannot go on."""
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        name = self.subscribed.name
+        try:
+            while not self._is_done():
+                try:
+                    await self._open()
+                    while not self._is_done():
+                        if not await self._step():
+                            await self._wait()
+                        backoff.reset()
+                except FencedError:
+                    self._telemetry.fenced()
+                    await backoff.wait()
+                except TargetError as error:  # nothing was begun
+                    self.halt = Halt(self.position, str(error))
+                except (JournalError, NotReadyError) as error:
+                    self._telemetry.uncertain()
+                    log.warning("delivery begins again", subscription=name, reason=str(error))
+                    await backoff.wait()
+        finally:
+            await self._log.close()
+
+    def _is_done(self) -> bool:
+        return self._is_stopping or self.halt is not None
+
+    def _deliveries(self, rows: list[Row]) -> Deliveries:
+        definition = self.subscribed.kept.record.definition
+        return Deliveries(
+            self._source.kind,
+            rows,
+            definition.retry,
+            definition.max_in_flight,
+            ordered=definition.ordered,
+            incarnation=self._own.incarnation,
+        )
+
+    async def _open(self) -> None:
+        """Become the only one who delivers, and read what is not settled."""
+        await self._log.fence()
+        known = await self._log.own_progress()
+        if known is not None and known.incarnation == self._own.incarnation:
+            self._own = known
+        rows = [row for row in await self._log.rows() if row.incarnation == self._own.incarnation]
+        while not self._is_stopping and not await self._source.until_offset(
+            self._own.position, self._clock.monotonic() + IDLE_COMMIT_S
+        ):
+            pass
+        self._machine = self._deliveries(rows)
+        self._loader.clear()
+        self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
+
+    async def _step(self) -> bool:
+        """Do what there is to do; return whether there may be more at once."""
+        machine, now = self._machine, self._now()
+        run = await self._log.acks(self._own.acks, RUN_ACKS)
+        moved, dead = self._take_answers(list(run.records), now)
+        if run.is_end:  # else the answer to what seems to be late may be among those that are not read yet
+            machine.expire(now, self._draw)
+        try:
+            for settled in machine.settling():
+                machine.advance(settled, await self._loader.following(settled, self._own.position), now)
+            position = await self._offer(now)
+            sent, records = await self._records(now)
+            parked_rows = machine.newly_parked()
+            to_park = [parked(row, await self._loader.outgoing(row)) for row in parked_rows]
+        except self._loader.errors as error:
+            self.halt = Halt(self._own.position, f"{type(error).__name__}: {error}")
+            return False
+        rows = machine.changes()
+        after = Progress(position, None, self._own.incarnation, run.next_offset)
+        has_moved = after.position > self._own.position or after.acks > self._own.acks
+        self._is_uncommitted |= has_moved
+        is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
+        if rows or moved or dead or (is_due and (self._is_uncommitted or len(machine))):
+            topic_records = [] if self._poster is not None else records
+            await self._log.deliver(DeliveryWrites(rows, after, topic_records, to_park, moved, dead))
+            self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
+        self._own = after
+        self._loader.clear()
+        for row, record in zip(sent, records, strict=True):
+            if self._poster is not None:
+                self._poster.post(row, record)
+        self._tell(sent, len(parked_rows))
+        if rows or run.records:
+            self._look_s = FIRST_LOOK_S
+        return has_moved or bool(rows)
+
+    def _take_answers(self, records: list[AckRecord], now: int) -> tuple[list[AckRecord], list[DeadAck]]:
+        moved: list[AckRecord] = []
+        dead: list[DeadAck] = []
+        results: Counter[str] = Counter()
+        while self._posted:
+            results[self._answer(self._posted.popleft(), now)] += 1
+        for record in records:
+            found = self._reader.read(record)
+            if isinstance(found, Answered):
+                results[self._answer(found, now)] += 1
+            elif isinstance(found, DeadAck):
+                dead.append(found)
+                results[BAD] += 1
+            elif found is not None:
+                moved.append(found)
+        if results:
+            self._telemetry.answers(self.subscribed.name, results)
+        return moved, dead
+
+    def _answer(self, answered: Answered, now: int) -> str:
+        return self._machine.answer(answered.aggregate_id, answered.answer, now, self._draw)
+
+    async def _offer(self, now: int) -> int:
+        """Offer the next events; return how far that came. Where there is no room, the journal waits."""
+        if self._machine.room <= 0:
+            return self._own.position
+        run = await self._loader.next_run(self._own.position)
+        for offset, wanted in run.wanted:
+            if wanted is None:
+                self.halt = Halt(offset, run.reason)
+                return offset
+            if not self._machine.offer(wanted, now):
+                return offset
+        return run.next_offset
+
+    async def _records(self, now: int) -> tuple[list[Row], list[Outgoing]]:
+        """Take what is to be delivered now; what would make the transaction too large is taken in the next."""
+        rows: list[Row] = []
+        records: list[Outgoing] = []
+        size = 0
+        while len(rows) < MOST_DELIVERED and size < TRANSACTION_BYTES and (taken := self._machine.take(now, 1)):
+            record = delivered(taken[0], await self._loader.outgoing(taken[0]))
+            rows += taken
+            records.append(record)
+            size += RECORD_BYTES + len(record.value)
+        return rows, records
+
+    def _now(self) -> int:
+        return int(self._clock.now().timestamp() * 1000)
+
+    def _tell(self, sent: list[Row], parked_count: int) -> None:
+        name = self.subscribed.name
+        self._telemetry.published(name, len(sent))
+        self._telemetry.redelivered(name, sum(row.attempt > 1 for row in sent))
+        self._telemetry.parked(name, parked_count)
+        self._telemetry.unsettled(name, self._machine.numbers)
+        self._telemetry.failed(name, self.subscribed.failures())
+        self._telemetry.lag(name, max(0, self._source.status().offset - self._own.position))
+
+    async def _wait(self) -> None:
+        """Wait for an event, an answer, or the next time limit; answers in a topic are looked for now and then."""
+        due = self._machine.next_due()
+        look_s = self._look_s if self._machine.numbers.in_flight else IDLE_COMMIT_S
+        if due is not None:
+            look_s = min(look_s, max(0.0, (due - self._now()) / 1000))
+        self._look_s = min(2 * self._look_s, LAST_LOOK_S)
+        if self._posted:
+            return
+        self._is_answered.clear()
+        waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._is_answered.wait())]
+        if self._machine.room > 0:
+            waiting.append(asyncio.ensure_future(self._source.until_behind(self._own.position)))
+        try:
+            await asyncio.wait(waiting, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for each in waiting:
+                each.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)

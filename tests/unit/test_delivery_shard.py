@@ -1,0 +1,219 @@
+"""Acknowledged delivery on a log in memory: nothing forgotten, nothing overtaken, through the death of its process."""
+
+import json
+
+import pytest
+
+from annals.schemas.cid import cid_text
+from annals.schemas.delivery import decode_row, discarded, encode_row, replayed
+from annals.schemas.subscription import Retry
+from annals.topics.names import publisher_id
+from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.write.batches import RecordBatch
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.publishing.delivery_rows import read_rows
+from chained import chain
+from publishing import World, eventually, shown
+
+RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
+
+
+def asked(**changed):
+    return {"delivery": "acknowledged", "retry": RETRY, **changed}
+
+
+async def has(world, count, role="subscribers"):
+    return len(await world.received("all", role)) >= count
+
+
+async def answer(world, record, verdict="ack", **more):
+    key, _, headers = record
+    body = {"cid": headers["ce_id"].decode(), "attempt": int(headers.get("ce_redelivery", b"1")), "verdict": verdict}
+    await world.send("acks.all", key, json.dumps({**body, **more}).encode())
+
+
+async def rows(world):
+    where = ("deliveries.all", 0)
+    client = await connect(world.options(), [where[0]])
+    return list((await read_rows(client, where, is_settled=False)).values())
+
+
+async def nothing_is_left(world):
+    return not await rows(world)
+
+
+def attempts(records):
+    return [(headers["ce_id"].decode(), int(headers.get("ce_redelivery", b"1"))) for _, _, headers in records]
+
+
+async def test_the_next_of_an_aggregate_comes_when_the_one_before_is_acknowledged():
+    world = World("all")
+    ada, bob = chain("p-1", 2), chain("p-2", 1)
+    world.journal.append([*ada, *bob])
+    await world.subscribe("all", **asked())
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 2))
+        assert await world.cids("all") == shown([ada[0], *bob])
+        assert {row.state for row in await rows(world)} == {"in_flight"}
+        first, second = await world.received("all")
+        await answer(world, first)
+        await answer(world, first)  # twice is once
+        await eventually(lambda: has(world, 3))
+        await answer(world, second)
+        await answer(world, (await world.received("all"))[2])
+        await eventually(lambda: nothing_is_left(world))
+    assert await world.cids("all") == shown([ada[0], *bob, ada[1]])
+    assert world.counts.results["taken"] == 3
+    assert world.counts.results["not_outstanding"] == 1
+
+
+async def test_what_is_nacked_comes_again_with_its_attempt_and_is_parked_after_the_last():
+    world = World("all")
+    ada = chain("p-1", 2)
+    world.journal.append(ada)
+    await world.subscribe("all", **asked())
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 1))
+        await answer(world, (await world.received("all"))[0], "nack", reason="busy", delay_ms=0)
+        await eventually(lambda: has(world, 2))
+        first, again = await world.received("all")
+        assert again == (*first[:2], {**first[2], "ce_redelivery": b"2"})
+        await answer(world, first)  # to an older attempt
+        await answer(world, again, "nack", reason="broken")
+        await eventually(lambda: has(world, 1, "parked"))
+    ((key, value, headers),) = await world.received("all", "parked")
+    assert (key, value) == again[:2]
+    assert {name: headers[name] for name in ("reason", "attempts", "ce_redelivery")} == {
+        "reason": b"broken",
+        "attempts": b"2",
+        "ce_redelivery": b"2",
+    }
+    assert headers["parked-at"].endswith(b"Z")
+    assert world.counts.results["other_attempt"] == 1
+    assert len(await world.cids("all")) == 2, "the aggregate's next event waits"
+    assert world.counts.numbers["all"] == (1, 0, 1)
+
+
+async def decide(world, decision):
+    """What is parked is decided upon by somebody else, as an administrator does it."""
+    writer = TransactionalWriter(world.options(), publisher_id("events.person", 0, "all"), ["deliveries.all"])
+    await writer.fence()
+    for row in await rows(world):
+        changed = decision(row)
+        batch = RecordBatch()
+        key = f"{row.kind}/{row.aggregate_id}".encode()
+        batch.fill([(key, encode_row(changed), NO_TIMESTAMP, encode_headers([]))], 0, 1 << 20)
+        await writer.commit({("deliveries.all", 0): [batch]}, Offsets("g", "deliveries.all", 0, 0, ""), {})
+    await writer.close()
+
+
+@pytest.mark.parametrize("verdict", ["replay", "discard"])
+async def test_what_is_parked_is_replayed_or_discarded_by_its_row(verdict):
+    world = World("all")
+    ada = chain("p-1", 2)
+    world.journal.append(ada)
+    await world.subscribe("all", **asked())
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 1))
+        await answer(world, (await world.received("all"))[0], "park", reason="poison")
+        await eventually(lambda: has(world, 1, "parked"))
+        if verdict == "replay":
+            await decide(world, lambda row: replayed(row, 0, "ada"))
+        else:
+            await decide(world, lambda row: discarded(row, 0, "ada", "of no use"))
+        await eventually(lambda: has(world, 2))
+        await answer(world, (await world.received("all"))[1])
+        if verdict == "replay":
+            await eventually(lambda: has(world, 3))
+            await answer(world, (await world.received("all"))[2])
+        await eventually(lambda: nothing_is_left(world))
+    first, second = shown(ada)
+    expected = [(first, 1), (first, 2), (second, 1)] if verdict == "replay" else [(first, 1), (second, 1)]
+    assert attempts(await world.received("all")) == expected
+
+
+async def test_unreadable_answers_are_dead_letters_and_hold_nothing_up():
+    world = World("all")
+    world.journal.append(chain("p-1", 1))
+    await world.subscribe("all", **asked())
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 1))
+        await world.send("acks.all", b"p-1", b"{")
+        await world.send("acks.all", None, b"{}")
+        await world.send("acks.all", b"p-1", b'{"cid": "x", "verdict": "ack"}')
+        await answer(world, (await world.received("all"))[0])
+        await eventually(lambda: nothing_is_left(world))
+    dead = await world.received("", "dead-letters")
+    assert [headers["reason"] for _, _, headers in dead] == [b"bad_ack"] * 3
+    assert [headers["source-topic"] for _, _, headers in dead] == [b"acks.all"] * 3
+    assert world.counts.results["bad"] == 3
+
+
+async def test_a_stream_that_becomes_acknowledged_goes_on_where_it_was():
+    world = World("all")
+    ada, bob = chain("p-1", 2), chain("p-2", 2)
+    world.journal.append(ada)
+    await world.subscribe("all")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 2))
+        world.subscriptions.set("all", definition=asked())
+        world.journal.append(bob)
+        await eventually(lambda: has(world, 3))
+        await answer(world, (await world.received("all"))[2])
+        await eventually(lambda: has(world, 4))
+    assert await world.cids("all") == shown([*ada, *bob])
+
+
+@pytest.mark.parametrize("is_carried_out", [False, True])
+async def test_whatever_the_step_at_which_its_process_dies_nothing_is_forgotten(is_carried_out):
+    step = 0
+    while await killed_at(step, is_carried_out=is_carried_out):
+        step += 3
+    assert step > 20
+
+
+async def killed_at(step, *, is_carried_out):
+    """Kill the process at a request, while its subscriber answers; return whether it had come so far."""
+    world = World("all")
+    ada, bob = chain("p-1", 3), chain("p-2", 2)
+    world.journal.append([ada[0], bob[0], ada[1], bob[1], ada[2]])
+    await world.subscribe("all", **asked())
+    answered = 0
+
+    async def is_over():
+        nonlocal answered
+        if world.network.died.is_set():
+            return True
+        records = await world.received("all")
+        for record in records[answered:]:
+            await answer(world, record)
+        answered = len(records)
+        return answered >= 5 and await nothing_is_left(world)
+
+    world.network.left, world.network.is_carried_out = step, is_carried_out
+    async with world.shard() as shard:
+        async with world.publisher(shard):
+            await eventually(is_over)
+        has_died = world.network.died.is_set()
+        world.network = type(world.network)()
+        async with world.publisher(shard):
+            await eventually(is_over)
+    # Nothing was answered late: each came once, and those of an aggregate in their order.
+    cids = await world.cids("all")
+    for events in (ada, bob):
+        wanted = shown(events)
+        assert [cid for cid in cids if cid in wanted] == wanted, step
+    return has_died
+
+
+async def test_rows_of_the_topic_are_read_as_they_are_written():
+    world = World("all")
+    ada = chain("p-1", 1)
+    world.journal.append(ada)
+    await world.subscribe("all", **asked(ordered=False))
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 1))
+    (row,) = await rows(world)
+    assert decode_row(cid_text(ada[0].cid).encode(), encode_row(row)) == row
+    assert (row.state, row.attempt, row.ordered) == ("in_flight", 1, False)

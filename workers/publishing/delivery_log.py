@@ -1,0 +1,223 @@
+"""The writer of one subscription that answers, in one journal partition (the `DeliveryLog` port)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from aiokafka.errors import KafkaError
+
+from annals.agents.ports import LostEndError
+from annals.agents.publishing.delivering.ports import AckRecord, AckRun
+from annals.agents.publishing.ports import TargetError
+from annals.schemas.delivery import encode_row
+from annals.schemas.progress import encode_progress, progress_key
+from annals.schemas.wire.dead_letter import BAD_ACK
+from annals.topics.catalog import (
+    DEAD_LETTER_TOPIC_BYTES,
+    DELIVERY_TOPIC_BYTES,
+    PROGRESS_TOPIC_BYTES,
+    SUBSCRIBER_TOPIC_BYTES,
+)
+from annals.topics.encoded_headers import EncodedHeaders
+from annals.topics.headers import dead_letter_headers, forwarded_headers
+from annals.topics.keys import partition_of
+from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
+from annals.workers.clock import SystemClock
+from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.transaction import Offsets
+from annals.workers.publishing.delivery_rows import read_rows
+from annals.workers.publishing.log import (
+    NO_HEADERS,
+    KafkaPublishLog,
+    KafkaPublishLogs,
+    PartitionLostEndError,
+    unreachable,
+)
+from annals.workers.publishing.progress_topic import records_until
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from annals.agents.publishing.delivering.ports import DeliveryWrites
+    from annals.schemas.delivery import Row
+    from annals.schemas.progress import Progress
+    from annals.topics.names import TopicNames
+
+    Where = tuple[str, int]
+
+_FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError)
+
+
+class KafkaDeliveryLog(KafkaPublishLog):
+    """Reads and writes the topics of one subscription for one journal partition."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        journal: Where,
+        partitions: int,
+        group: str,
+        name: str,
+        codec: str,
+        reached: dict[Where, int],
+        kind: str,
+    ) -> None:
+        """Take what a writer needs, and the kind of the journal."""
+        super().__init__(options, names, journal, partitions, group, name, codec, reached)
+        self._name = name
+        self._kind = kind
+
+    async def own_progress(self) -> Progress | None:
+        """Return how far the subscription is; None if nobody has written it."""
+        return (await self.progress()).get(self._name)
+
+    async def rows(self) -> list[Row]:
+        """Return what is not settled in this journal partition."""
+        try:
+            where = await self._here(self._names.deliveries(self._name))
+            rows = await read_rows(await self._writer.connected(), where)
+        except _FAILURES as error:
+            raise unreachable("deliveries", error) from error
+        return [row for row in rows.values() if row.kind == self._kind]
+
+    async def acks(self, offset: int, limit: int) -> AckRun:
+        """Return the answers that are there, from an offset on."""
+        found: list[AckRecord] = []
+        try:
+            where = await self._here(self._names.acks(self._name))
+            client = await self._writer.connected()
+            end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
+            if end == offset:
+                return AckRun((), offset, is_end=True)
+            start = offset if offset < end else -1  # the topic was made anew
+            async for at, key, value, section in records_until(client, where, start, end):
+                count, begin = signed_at(section, 0)
+                found.append(AckRecord(at, key, value, EncodedHeaders(count, section[begin:])))
+                if len(found) == limit:
+                    return AckRun(found, at + 1, is_end=False)
+        except _FAILURES as error:
+            raise unreachable("acknowledgements", error) from error
+        return AckRun(found, end, is_end=True)
+
+    async def deliver(self, writes: DeliveryWrites) -> None:
+        """Write it all in one transaction."""
+        try:
+            batches = await self._delivery_batches(writes)
+        except _FAILURES as error:
+            raise unreachable("the brokers", error) from error
+        written = {where: each.batches for where, each in batches.items()}
+        offsets = Offsets(self._group, *self._journal, writes.progress.position, self._checked(written))
+        try:
+            await self._writer.commit(written, offsets, {})
+        except LostEndError as error:
+            await self._after_lost(error)
+
+    async def _delivery_batches(self, writes: DeliveryWrites) -> dict[Where, PartitionBatches]:
+        names, name = self._names, self._name
+        batches: dict[Where, PartitionBatches] = {}
+        for topic, records in ((names.subscribers(name), writes.records), (names.parked(name), writes.parked)):
+            for each in records:
+                self._add(batches, (topic, partition_of(each.key, await self._count(topic))), name, each)
+        if writes.rows:
+            rows = batches[await self._here(names.deliveries(name))] = PartitionBatches(DELIVERY_TOPIC_BYTES)
+            for key, row in writes.rows.items():
+                value = None if row is None else encode_row(row)
+                if rows.add(key.encode(), value, NO_TIMESTAMP, NO_HEADERS):
+                    raise TargetError(name, f"a row is more than {names.deliveries(name)} takes: {key[:200]}")
+        for record in writes.moved:
+            topic = names.acks(name)
+            where = topic, partition_of(record.key or b"", await self._count(topic))
+            moved = batches.setdefault(where, PartitionBatches(SUBSCRIBER_TOPIC_BYTES))
+            headers = forwarded_headers(record.headers, self._journal[1], record.offset)
+            moved.add(record.key, record.value, NO_TIMESTAMP, encode_headers(headers))
+        for record, message in writes.dead:
+            dead = batches.setdefault((names.dead_letters, 0), PartitionBatches(DEAD_LETTER_TOPIC_BYTES))
+            acks = names.acks(name), self._journal[1], record.offset
+            headers = dead_letter_headers(
+                record.headers, BAD_ACK, message, *acks, int(SystemClock().now().timestamp() * 1000)
+            )
+            dead.add(record.key, record.value, NO_TIMESTAMP, encode_headers(headers))
+        progress = batches[await self._progress_partition()] = PartitionBatches(PROGRESS_TOPIC_BYTES)
+        value = encode_progress(writes.progress)
+        progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
+        return batches
+
+    async def _count(self, topic: str) -> int:
+        """Return how many partitions a topic of the subscription has.
+
+        Raises:
+            TargetError: it is not there.
+        """
+        count = await self._partitions_of(topic)
+        if not count:
+            raise TargetError(self._name, f"the topic {topic} is not there: make it by putting the subscription again")
+        return count
+
+    async def _here(self, topic: str) -> Where:
+        """Return the partition that goes with the journal's.
+
+        Raises:
+            TargetError: it is not there.
+        """
+        if (count := await self._count(topic)) <= self._journal[1]:
+            raise TargetError(
+                self._name, f"{topic} has {count} partitions, and the journal more: add as many to the topic"
+            )
+        return topic, self._journal[1]
+
+    async def _after_lost(self, error: LostEndError) -> NoReturn:
+        """Take the transaction back, and say which topic of the subscription lost its end.
+
+        Raises:
+            TargetError: it is one of the subscription's.
+            StoppedError: it is the topic of progress, or of dead letters.
+        """
+        if not isinstance(error, PartitionLostEndError):
+            raise error
+        await self.fence()
+        if error.where[0] in (self._names.progress, self._names.dead_letters):
+            raise error
+        self._reached[error.where] = error.end
+        message = f"{error}: it lost its end, or was made anew, and what was written there is gone"
+        raise TargetError(self._name, message) from error
+
+
+class KafkaDeliveryLogs(KafkaPublishLogs):
+    """Makes the writers of one journal partition, those of subscriptions that answer among them."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        app_id: str,
+        kind: str,
+        partition: int,
+        partitions: int,
+        codec: str,
+    ) -> None:
+        """Take aiokafka client options, and which partition of how many of a kind this is."""
+        super().__init__(options, names, app_id, kind, partition, partitions, codec)
+        self._kind = kind
+
+    def delivering(self, name: str) -> KafkaDeliveryLog:
+        """Return the writer of one subscription that answers."""
+        return KafkaDeliveryLog(
+            self._options,
+            self._names,
+            self._journal,
+            self._partitions,
+            self._names.publishing_group(self._app_id, name),
+            name,
+            self._codec,
+            self._reached,
+            self._kind,
+        )
+
+    def forget(self, name: str) -> None:
+        """Forget how far the topics of a subscription reached: they are begun anew."""
+        super().forget(name)
+        topics = {self._names.acks(name), self._names.parked(name), self._names.deliveries(name)}
+        for where in [where for where in self._reached if where[0] in topics]:
+            del self._reached[where]
