@@ -5,6 +5,7 @@ A map, in the order in which a reader needs it:
 - `annals.workers.worker` and `annals.workers.app`: one process from its start to its exit, and its Faust app;
 - `annals.workers.writing`: the shards of a worker, wired to Kafka and RocksDB;
 - `annals.workers.publishing`: subscriptions in their topic, and the publishers wired to Kafka;
+- `annals.workers.webhooks`: deliveries over HTTP;
 - `annals.workers.kafka`: `group` (how batches come in), `write` (one transaction takes everything out), `read` (ranges
   and offsets), `admin` (topics), `protocol` (wire formats);
 - `annals.workers.stores`: the fold of the journal on disk, with its position in the same write;

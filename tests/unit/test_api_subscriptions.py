@@ -138,7 +138,7 @@ async def test_subscriptions_are_listed_page_by_page(api):
         ({"name": "another"}, "name"),
         ({"colour": "red"}, "colour"),
         ({"kinds": ["ship"]}, "kinds[0]"),
-        ({"delivery": "acknowledged"}, "delivery"),
+        ({"delivery": "pigeon"}, "delivery"),
     ],
 )
 async def test_a_member_that_offends_is_named(api, members, path):

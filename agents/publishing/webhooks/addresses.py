@@ -50,10 +50,7 @@ def is_in(address: IPv4Address | IPv6Address, networks: Iterable[Network]) -> bo
 
 def is_allowed(address: str, allowed: Sequence[Network]) -> bool:
     """Return whether the operator permits an address by a range, so that it may be used without TLS."""
-    try:
-        return is_in(ip_address(address), allowed)
-    except ValueError:
-        return False
+    return is_address(address) and is_in(ip_address(address), allowed)
 
 
 def url_problem(url: str, allowed: Sequence[Network]) -> str | None:
@@ -64,10 +61,26 @@ def url_problem(url: str, allowed: Sequence[Network]) -> str | None:
     host = (parts.hostname or "").removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return None if any(is_allowed(each, allowed) for each in ("127.0.0.1", "::1")) else "leads to this machine"
-    try:
-        ip_address(host)
-    except ValueError:
+    if not is_address(host):
         return None
     if parts.scheme == "http" and not is_allowed(host, allowed):
         return f"must be https: {host} is in no range of ANNALS_WEBHOOK_ALLOW"
     return refusal(host, allowed)
+
+
+def is_address(host: str) -> bool:
+    """Return whether a host is an address, and no name."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Return the ranges that a text names, with commas between them.
+
+    Raises:
+        ValueError: one is no range.
+    """
+    return tuple(ip_network(each.strip()) for each in text.split(",") if each.strip())

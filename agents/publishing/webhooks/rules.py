@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.agents.publishing.webhooks.addresses import url_problem
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class WebhookRules(NamedTuple):
-    """allowed: ranges beside the public ones. has_secret: whether a name is of a secret that can be read; None: none is."""
+    """allowed: ranges beside the public ones. has_secret: whether a name is of a secret that can be used."""
 
     allowed: Sequence[Network] = ()
     has_secret: Callable[[str], bool] | None = None
@@ -33,3 +33,6 @@ class WebhookRules(NamedTuple):
         ]
         url = url_problem(webhook.url, self.allowed)
         return [("webhook.url", url), *wrong] if url is not None else wrong
+
+
+NO_WEBHOOKS: Final = WebhookRules()
