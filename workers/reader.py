@@ -18,6 +18,7 @@ from annals.agents.reading.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
 from annals.workers.api.projection_routes import projection_routes
+from annals.workers.api.routes.acks import AckRoutes
 from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.service import ApiService
 from annals.workers.app import create_app
@@ -52,6 +53,7 @@ from annals.workers.process import (
 )
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.projections.wiring import ProjectionWiring
+from annals.workers.publishing.ack_sender import AckSender
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.publishing.wiring import Publishing
@@ -113,6 +115,12 @@ class Reader:
         self._projections: ProjectionWiring | None = None
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._publishing: Publishing | None = None
+        self._acks = AckSender(
+            self._options,
+            self._names,
+            deciders(),
+            lambda: self._publishing.subscriptions.all() if self._publishing else {},
+        )
         self._publish_metrics = PublishMetrics(self.metrics.registry)
 
     # What rests on the shards is put together in these four.
@@ -132,6 +140,7 @@ class Reader:
         """End what `_start_api` began."""
         if self._api is not None:
             await self._api.stop()
+        await self._acks.stop()
 
     def _more_routes(self, shards: AllShards) -> tuple[Route, ...]:
         """Return the routes of projections, questions and subscriptions."""
@@ -143,7 +152,11 @@ class Reader:
             return None if self._projections is None else self._projections.answers(shards)
 
         administration = SubscriptionService(self._settings, self._options, deciders())
-        return (*projection_routes(shards, service, answers), *SubscriptionRoutes(administration).routes())
+        return (
+            *projection_routes(shards, service, answers),
+            *SubscriptionRoutes(administration).routes(),
+            *AckRoutes(self._acks, shards).routes(),
+        )
 
     def _followers(self, kind: str) -> Sequence[Follower]:
         """Return what follows the journals of a kind beside the event index and the states."""

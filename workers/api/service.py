@@ -13,6 +13,7 @@ from annals.workers.api.kafka_audit import KafkaAudit
 from annals.workers.api.metrics import ApiMetrics
 from annals.workers.api.peers import HttpPeers, peer_routes
 from annals.workers.api.projection_routes import projection_routes
+from annals.workers.api.routes.acks import AckRoutes
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routes.commands import CommandRoutes
 from annals.workers.api.routes.correlations import CorrelationRoutes
@@ -115,7 +116,7 @@ def described_of_all() -> tuple[Route, ...]:
     """Return the same routes over nothing, for those who describe them."""
     nothing = cast("Any", None)
     projected = projection_routes(nothing, lambda: None, lambda: None)
-    subscribed = SubscriptionRoutes(nothing).routes()
+    subscribed = (*SubscriptionRoutes(nothing).routes(), *AckRoutes(nothing, nothing).routes())
     return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed)
 
 

@@ -178,40 +178,40 @@ class SubscriptionRoutes:
         asked: ListParameters = call.parameters
         if asked.cursor and not re.fullmatch(NAME, asked.cursor):
             raise Problem(400, "bad_cursor", "the cursor is of another list")
-        found, is_end = await _asked(self._administration.page(asked.cursor or "", asked.limit))
+        found, is_end = await with_problems(self._administration.page(asked.cursor or "", asked.limit))
         bodies = [each.body for each in found]
         query = urlencode({"limit": asked.limit, "cursor": bodies[-1]["name"] if bodies else ""})
         return json_answer({"subscriptions": bodies, "next": None if is_end else f"{ALL}?{query}"})
 
     async def get(self, call: Call) -> Answer:
         """Answer one."""
-        return _answer(await _asked(self._administration.get(call.parameters.name)))
+        return _answer(await with_problems(self._administration.get(call.parameters.name)))
 
     async def put(self, call: Call) -> Answer:
         """Make one, or change it."""
-        body, if_match = _read(call.body), call.headers.get("if-match")
-        return _answer(await _asked(self._administration.put(call.parameters.name, body, if_match)))
+        body, if_match = read_object(call.body, "invalid_subscription"), call.headers.get("if-match")
+        return _answer(await with_problems(self._administration.put(call.parameters.name, body, if_match)))
 
     async def delete(self, call: Call) -> Answer:
         """Delete one."""
-        await _asked(self._administration.delete(call.parameters.name, call.headers.get("if-match")))
+        await with_problems(self._administration.delete(call.parameters.name, call.headers.get("if-match")))
         return Answer(b"", 204)
 
     async def pause(self, call: Call) -> Answer:
         """Pause one."""
-        return _answer(await _asked(self._administration.pause(call.parameters.name)))
+        return _answer(await with_problems(self._administration.pause(call.parameters.name)))
 
     async def resume(self, call: Call) -> Answer:
         """Resume one."""
-        return _answer(await _asked(self._administration.resume(call.parameters.name)))
+        return _answer(await with_problems(self._administration.resume(call.parameters.name)))
 
     def _done(self, verb: str, summary: str, handler: Any) -> Route:
         path = f"{PATH}/{verb}"
         return Route("POST", path, Scope.ADMIN, summary, One, Subscription, handler, is_administrative=True)
 
 
-def _read(body: bytes) -> dict[str, Any]:
-    """Return what a body says.
+def read_object(body: bytes, code: str) -> dict[str, Any]:
+    """Return what a body says; code: of the problem where a member cannot be taken.
 
     Raises:
         Problem: it is no JSON object (400), or a member cannot be taken as it was sent (422).
@@ -224,11 +224,11 @@ def _read(body: bytes) -> dict[str, Any]:
         raise invalid("", "must be a JSON object")
     if faults:
         errors = [InvalidMember(path, message) for path, message in faults]
-        raise Problem(422, "invalid_subscription", f"{errors[0].path}: {errors[0].message}", errors=errors)
+        raise Problem(422, code, f"{errors[0].path}: {errors[0].message}", errors=errors)
     return value
 
 
-async def _asked(asking: Awaitable[T]) -> T:
+async def with_problems(asking: Awaitable[T]) -> T:
     """Return what is answered.
 
     Raises:

@@ -1,0 +1,107 @@
+"""Writes answers that came over HTTP to `acks.<name>` (the `Acks` port of the API)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import KafkaError
+
+from annals.agents.publishing.administration import Refused, kinds_of
+from annals.schemas.subscription import ACKNOWLEDGED
+from annals.topics.catalog import SUBSCRIBER_TOPIC_BYTES
+from annals.topics.keys import partition_of
+from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.publishing.progress_topic import settled_end
+from annals.workers.publishing.subscriptions_topic import read_all
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.ports import Kept
+    from annals.topics.names import TopicNames
+
+WITHIN_S: Final = 10.0
+
+
+class AckSender:
+    """Connects with the first answer. known: the subscriptions as this process follows them, where it does."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        deciders: Mapping[str, Decider[Any]],
+        known: Callable[[], Mapping[str, Kept]],
+    ) -> None:
+        """Take aiokafka client options, and the kinds that there are."""
+        self._options = options
+        self._names = names
+        self._deciders = deciders
+        self._known = known
+        self._producer: AIOKafkaProducer | None = None
+        self._partitions: dict[str, int] = {}
+        self._connecting = asyncio.Lock()
+
+    async def kinds(self, name: str) -> Sequence[str]:
+        """Return the kinds of a subscription that takes answers.
+
+        Raises:
+            Refused: there is none (404), or it takes none (409).
+        """
+        kept = self._known().get(name) or await self._read(name)
+        if kept is None or kept.record.is_deleted:
+            raise Refused(404, "not_found", f"there is no subscription {name!r}")
+        definition = kept.record.definition
+        if definition.delivery != ACKNOWLEDGED:
+            what = f"{name} has delivery {definition.delivery}, which takes no answers"
+            raise Refused(409, "not_acknowledged", what)
+        return kinds_of(definition, self._deciders)
+
+    async def send(self, name: str, aggregate_id: str, value: bytes) -> None:
+        """Return when all in-sync replicas have the answer.
+
+        Raises:
+            MissingTopicError: the topic is not there.
+            KafkaError: the brokers do not say that they have it.
+        """
+        topic, key = self._names.acks(name), aggregate_id.encode()
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                producer = await self._connected(topic)
+                await producer.send_and_wait(topic, value, key, partition=partition_of(key, self._partitions[topic]))
+        except TimeoutError as error:
+            raise KafkaError("the brokers do not say that they have the answer") from error
+
+    async def stop(self) -> None:
+        """Disconnect."""
+        if self._producer is not None:
+            producer, self._producer = self._producer, None
+            await producer.stop()
+
+    async def _connected(self, topic: str) -> AIOKafkaProducer:
+        async with self._connecting:
+            if topic not in self._partitions:  # a producer would wait for a missing topic, or create it
+                client = await connect(self._options, [])
+                try:
+                    self._partitions[topic] = partitions_of(client, topic)
+                finally:
+                    await client.close()
+            if self._producer is None:
+                producer = AIOKafkaProducer(
+                    **self._options, acks="all", enable_idempotence=True, max_request_size=SUBSCRIBER_TOPIC_BYTES
+                )
+                await producer.start()
+                self._producer = producer
+            return self._producer
+
+    async def _read(self, name: str) -> Kept | None:
+        """Return a subscription that was put a moment ago, or that this process does not follow."""
+        client = await connect(self._options, [self._names.subscriptions])
+        try:
+            where = (self._names.subscriptions, 0)
+            return (await read_all(client, where, -1, await settled_end(client, where))).get(name)
+        finally:
+            await client.close()
