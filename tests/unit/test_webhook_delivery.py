@@ -134,8 +134,16 @@ async def test_an_endpoint_that_asks_to_wait_is_waited_for_without_using_an_atte
 
 
 async def test_an_endpoint_that_is_gone_pauses_its_subscription(scene):
-    scene.world.journal.append(chain("p-1", 1))
+    scene.world.journal.append([event for at in range(50) for event in chain(f"p-{at}", 1)])
     scene.endpoint.answer = lambda _: 410
+    asked = []
+    pause = scene.world.subscriptions.pause
+
+    async def counted(name, reason):
+        asked.append(name)
+        await pause(name, reason)
+
+    scene.world.subscriptions.pause = counted
     await scene.subscribe()
 
     async def is_paused():
@@ -144,6 +152,8 @@ async def test_an_endpoint_that_is_gone_pauses_its_subscription(scene):
     async with scene.delivering():
         await eventually(is_paused)
     assert "http_410" in scene.world.subscriptions.paused["all"]
+    assert asked == ["all"], "once, for those who pause fence one another"
+    assert len(scene.endpoint.posted) <= 32, "those under way, and no others"
     assert not await parked(scene, 1)
 
 

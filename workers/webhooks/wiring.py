@@ -44,7 +44,7 @@ class Webhooks:
         self._clock = clock
         self._metrics = metrics
         self._pause = pause
-        self._pausing: set[asyncio.Task[None]] = set()
+        self._pausing: dict[str, asyncio.Task[None]] = {}
 
     def poster(self, definition: Definition) -> WebhookPoster | None:
         """Return what posts the deliveries of a subscription; None: it has no webhook."""
@@ -56,9 +56,11 @@ class Webhooks:
             await self._pause(name, reason)
 
         def begin_pause(reason: str) -> None:
+            if name in self._pausing:
+                return  # those that pause fence one another
             task = asyncio.create_task(pause(reason), name=f"pause {name}")
-            self._pausing.add(task)
-            task.add_done_callback(self._pausing.discard)
+            self._pausing[name] = task
+            task.add_done_callback(lambda _: self._pausing.pop(name, None))
 
         return WebhookPoster(
             name,
@@ -73,7 +75,8 @@ class Webhooks:
 
     async def close(self) -> None:
         """Close all connections."""
-        for task in self._pausing:
+        pausing = list(self._pausing.values())
+        for task in pausing:
             task.cancel()
-        await asyncio.gather(*self._pausing, return_exceptions=True)
+        await asyncio.gather(*pausing, return_exceptions=True)
         await self._sender.close()

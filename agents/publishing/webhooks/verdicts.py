@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 from annals.schemas.ack import ACK, NACK, PARK
 
 LONGEST_WAIT_MS: Final = 3_600_000  # an endpoint that asks for more is asked again after this
+GONE_MS: Final = 5_000  # until the subscription is paused; nothing more is posted meanwhile
 GONE: Final = 410
 TOO_MANY: Final = 429
 UNAVAILABLE: Final = 503
@@ -46,7 +47,7 @@ def of_status(status: int, retry_after: str | None, now: datetime) -> Verdict:
     if 200 <= status < 300:
         return Verdict(ACK)
     if status == GONE:
-        return Verdict(NACK, reason, 0, counts=False, pauses=True)
+        return Verdict(NACK, reason, GONE_MS, counts=False, pauses=True)
     if status in (TOO_MANY, UNAVAILABLE) and (wait_ms := retry_after_ms(retry_after, now)) is not None:
         return put_off(reason, wait_ms)
     if 400 <= status < 500 and status != TOO_MANY:

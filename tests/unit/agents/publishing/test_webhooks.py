@@ -36,7 +36,7 @@ HEADERS = [
         (301, None, failed("http_301")),
         (400, None, Verdict("park", "http_400")),
         (404, "7", Verdict("park", "http_404")),
-        (410, None, Verdict("nack", "http_410", 0, counts=False, pauses=True)),
+        (410, None, Verdict("nack", "http_410", 5_000, counts=False, pauses=True)),
         (429, "7", put_off("http_429", 7_000)),
         (429, None, failed("http_429")),
         (429, "soon", failed("http_429")),
