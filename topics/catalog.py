@@ -204,9 +204,9 @@ VALUES: Final[dict[Role, str]] = {
     Role.AUDIT: "JSON: an administrative call of the API: who, what, when, and what came of it",
     Role.PROJECTIONS: "JSON: which version of a projection answers, its positions, and what was asked of its rows",
     Role.SUBSCRIBERS: "CloudEvents 1.0, binary mode, JSON data",
-    Role.ACKS: "JSON acknowledgement (for a delivery that is not there yet)",
-    Role.PARKED: "as it was delivered last (for a delivery that is not there yet)",
-    Role.DELIVERIES: "what is not settled (for a delivery that is not there yet)",
+    Role.ACKS: "JSON: what a subscriber answers to a delivery",
+    Role.PARKED: "as it was delivered last; why it is here, in headers",
+    Role.DELIVERIES: "JSON: an event that is not settled with a subscriber; none: it is",
     Role.SUBSCRIPTIONS: "JSON: a subscription, and from which positions it holds",
     Role.PROGRESS: "JSON: up to where a journal partition was published",
 }

@@ -69,7 +69,7 @@ def rights(prefix: str, app_id: str, kinds: Sequence[str]) -> dict[str, list[Rig
         READERS: [_topic(names.events(kind), READ) for kind in kinds],
         PUBLISHING: list(_publishing(names, app_id, kinds)),
         SUBSCRIPTIONS: list(_subscriptions(names, app_id, kinds)),
-        SUBSCRIBER: [_topic(names.subscribers(SHOWN_NAME), READ)],
+        SUBSCRIBER: [_topic(names.subscribers(SHOWN_NAME), READ), _topic(names.acks(SHOWN_NAME), WRITE)],
         MIGRATE: [
             right
             for kind in kinds
@@ -102,7 +102,10 @@ def _publishing(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterato
         yield _topic(names.events(kind), READ)
         journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
         yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
-    yield Right(Resource.TOPIC, f"{names.prefix}subscribers.", is_prefix=True, operations=(WRITE,))
+    for role, operations in (("subscribers", (WRITE,)), ("parked", (WRITE,)), ("acks", (READ, WRITE))):
+        yield Right(Resource.TOPIC, f"{names.prefix}{role}.", is_prefix=True, operations=operations)
+    yield Right(Resource.TOPIC, f"{names.prefix}deliveries.", is_prefix=True, operations=(READ, WRITE))
+    yield _topic(names.dead_letters, WRITE)
     yield from _kept(names, app_id)
 
 
@@ -110,7 +113,9 @@ def _subscriptions(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iter
     for kind in kinds:
         yield _topic(names.events(kind), READ)
     created = (CREATE, DESCRIBE, DESCRIBE_CONFIGS)
-    yield Right(Resource.TOPIC, f"{names.prefix}subscribers.", is_prefix=True, operations=created)
+    for role in ("subscribers", "acks", "parked"):
+        yield Right(Resource.TOPIC, f"{names.prefix}{role}.", is_prefix=True, operations=created)
+    yield Right(Resource.TOPIC, f"{names.prefix}deliveries.", is_prefix=True, operations=(READ, *created))
     yield from _kept(names, app_id)
 
 

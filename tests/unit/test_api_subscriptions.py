@@ -138,7 +138,7 @@ async def test_subscriptions_are_listed_page_by_page(api):
         ({"name": "another"}, "name"),
         ({"colour": "red"}, "colour"),
         ({"kinds": ["ship"]}, "kinds[0]"),
-        ({"delivery": "pigeon"}, "delivery"),
+        ({"delivery": "carrier pigeon"}, "delivery"),
     ],
 )
 async def test_a_member_that_offends_is_named(api, members, path):
@@ -167,3 +167,13 @@ async def test_what_the_brokers_refuse_is_answered(api, failure, answer):
     api.administration.failure = failure
     status, _, problem = await api("PUT", PATH, **body(name="billing"))
     assert (status, problem["code"]) == answer
+
+
+@pytest.mark.parametrize("members", [{"delivery": "stream"}, {"delivery": "acknowledged", "ordered": False}])
+async def test_what_is_acknowledged_stays_so_and_keeps_its_order(api, members):
+    status, headers, _ = await api("PUT", PATH, **body(delivery="acknowledged"))
+    assert status == 201
+    request = body(**members)
+    request["headers"] = {**request["headers"], "if-match": headers["etag"]}
+    status, _, problem = await api("PUT", PATH, **request)
+    assert (status, problem["code"]) == (409, "delivery_is_past")
