@@ -15,6 +15,7 @@ from annals.schemas.data.validation import Validator
 from annals.schemas.progress import LIVE
 from annals.schemas.subscription_filters import filter_problems
 from annals.schemas.values.moments import moment_of
+from annals.schemas.webhook_url import url_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,14 +55,18 @@ class Retry(Struct, frozen=True, forbid_unknown_fields=True):
             yield "first_delay_ms", "must not be more than max_delay_ms"
 
 
-class Webhook(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where deliveries are posted to; `secrets` are names of files, never their content."""
+class Webhook(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Where deliveries are posted to; `secrets` are names of files, never their content.
+
+    content_mode: of the CloudEvents HTTP binding: one event in each request, or several in an array.
+    """
 
     url: Annotated[str, Meta(min_length=1, max_length=2_048)]
     secrets: Annotated[
         list[Annotated[str, Meta(pattern=r"^[a-z0-9-]{1,63}\Z", description="1 to 63 of a-z, 0-9 and '-'")]],
         Meta(min_length=1, max_length=2),
     ]
+    content_mode: Literal["binary", "batched"] = "binary"
 
 
 class Definition(Struct, frozen=True, forbid_unknown_fields=True):
@@ -164,16 +169,6 @@ def _whole(definition: Definition) -> Definition | list[Problem]:
 
 def _named(problems: list[Problem]) -> list[Problem]:
     return [(path.removeprefix("."), message) for path, message in problems]
-
-
-def url_problem(url: str) -> str | None:
-    """Return what keeps text from being a webhook's URL; where it leads is looked at when it is used."""
-    form = re.fullmatch(r"https://([^/?#\s\\]+)(?:[/?][^#\s\\]*)?", url, re.ASCII)
-    if form is None:
-        return "must be an absolute https URL without blanks and fragment"
-    if "@" in form[1]:
-        return "must have no user info"
-    return None
 
 
 def _start_problems(start: Any) -> Iterator[Problem]:

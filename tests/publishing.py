@@ -195,7 +195,7 @@ class World:
             yield shard
 
     @asynccontextmanager
-    async def publisher(self, shard: Shard) -> AsyncIterator[Publisher]:
+    async def publisher(self, shard: Shard, poster: Any = lambda _: None) -> AsyncIterator[Publisher]:
         """A publisher in a process of its own: what it has open at its end stays open."""
         logs = KafkaDeliveryLogs(self.options(self.network), NAMES, "annals", "person", 0, 1, "none")
         publisher = Publisher(
@@ -207,7 +207,7 @@ class World:
             Clock(),
             Share(Clock()),
             self.counts,
-            DeliveryShards(shard, REGISTRY["person"], logs.delivering, Clock(), self.counts, ("person",), 1),
+            DeliveryShards(shard, REGISTRY["person"], logs.delivering, Clock(), self.counts, ("person",), 1, poster),
         )
         task = asyncio.create_task(publisher.run())
         try:

@@ -7,6 +7,7 @@ A map, in the order in which a reader needs it:
 - `annals.workers.publishing`: subscriptions in their topic, and the publishers wired to Kafka;
 - `annals.workers.dead_letters`: commands that could not be decided: listed, sent again, discarded;
 - `annals.workers.reacting`: which reactions run, in their topic, and the reactors wired to Kafka;
+- `annals.workers.webhooks`: deliveries over HTTP;
 - `annals.workers.kafka`: `group` (how batches come in), `write` (one transaction takes everything out), `read` (ranges
   and offsets), `admin` (topics), `protocol` (wire formats);
 - `annals.workers.stores`: the fold of the journal on disk, with its position in the same write;

@@ -5,14 +5,15 @@ Whoever calls has read the topic to its end as its only writer, and asked the br
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec import UNSET
 
 from annals.agents.publishing.matching import expression_problems
 from annals.agents.publishing.records import former_versions, stored_problems, version_problems
-from annals.schemas.subscription import ACKNOWLEDGED, BEGINNING, STREAM, Definition, Former, Record, parse
+from annals.agents.publishing.webhooks.rules import NO_WEBHOOKS, WebhookRules
+from annals.schemas.subscription import BEGINNING, STREAM, Definition, Former, Record, parse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
     from annals.agents.publishing.ports import Kept
     from annals.schemas.data.complaints import Problem
     from annals.schemas.subscription import Positions
-
-DELIVERIES: Final = (STREAM, ACKNOWLEDGED)
-"""Those that there are in this release."""
 
 
 class Refused(Exception):  # noqa: N818 - an answer, no failure
@@ -44,7 +42,9 @@ class Change(NamedTuple):
     is_new: bool
 
 
-def definition_of(name: str, body: Mapping[str, Any], deciders: Mapping[str, Decider[Any]]) -> Definition:
+def definition_of(
+    name: str, body: Mapping[str, Any], deciders: Mapping[str, Decider[Any]], webhooks: WebhookRules = NO_WEBHOOKS
+) -> Definition:
     """Return what a body asks for.
 
     Raises:
@@ -53,10 +53,7 @@ def definition_of(name: str, body: Mapping[str, Any], deciders: Mapping[str, Dec
     found = parse({"name": name, **body})
     if isinstance(found, list):
         raise _invalid(found)
-    require_none(_unknown(found, name, deciders))
-    if found.delivery not in DELIVERIES:
-        what = f"is not offered by this release, which has {', '.join(DELIVERIES)}"
-        raise Refused(422, "delivery_not_supported", f"delivery: {found.delivery} {what}", [("delivery", what)])
+    require_none([*_unknown(found, name, deciders), *webhooks.problems(found.webhook)])
     return found
 
 

@@ -19,6 +19,7 @@ from annals.agents.publishing.administration import (
 )
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.ports import Kept
+from annals.agents.publishing.webhooks.rules import WebhookRules
 from annals.schemas.progress import Progress, decode_progress, encode_progress, name_of, progress_key
 from annals.schemas.subscription import UNSET, Definition, Record, parse, parse_record
 
@@ -58,7 +59,7 @@ BAD: dict[str, list[dict[str, Any]]] = {
     "webhook": [{"delivery": "webhook"}, {"webhook": {"url": "https://x/", "secrets": ["a"]}}],
     "webhook.url": [
         {"delivery": "webhook", "webhook": {"url": url, "secrets": ["a"]}}
-        for url in ("http://x/", "https://u@x/", "ftp://x/", "https:///x", "https://x/#f")
+        for url in ("http://x/", "https://u@x/", "ftp://x/", "https:///x", "https://x/#f", "https://127.0.0.1/")
     ],
     "webhook.secrets[0]": [{"delivery": "webhook", "webhook": {"url": "https://x/", "secrets": ["../a"]}}],
     "status": [{"status": "deleted"}],
@@ -68,9 +69,19 @@ BAD: dict[str, list[dict[str, Any]]] = {
 @pytest.mark.parametrize(("member", "body"), [(member, body) for member, bodies in BAD.items() for body in bodies])
 def test_a_bad_one_is_refused_with_the_member_named(member, body):
     with pytest.raises(Refused) as refused:
-        definition_of("billing", body, REGISTRY)
+        definition_of("billing", body, REGISTRY, WebhookRules((), lambda _: True))
     assert refused.value.status == 422
     assert [path for path, _ in refused.value.errors] == [member]
+
+
+@pytest.mark.parametrize(("has_secret", "member"), [(None, "webhook.secrets"), ("a".__eq__, "webhook.secrets[1]")])
+def test_a_webhook_needs_secrets_that_can_be_used(has_secret, member):
+    body = {"delivery": "webhook", "webhook": {"url": "https://x/", "secrets": ["a", "b"]}}
+    with pytest.raises(Refused) as refused:
+        definition_of("billing", body, REGISTRY, WebhookRules((), has_secret))
+    assert [path for path, _ in refused.value.errors] == [member]
+    found = definition_of("billing", body, REGISTRY, WebhookRules((), lambda _: True))
+    assert msgspec.to_builtins(found.webhook) == body["webhook"]
 
 
 def test_the_defaults():

@@ -36,6 +36,7 @@ from annals.workers.publishing.places import Places
 from annals.workers.publishing.progress_topic import settled_end
 from annals.workers.publishing.subscriber_topics import create_missing
 from annals.workers.publishing.subscriptions_topic import SubscriptionsWriter, read_all
+from annals.workers.webhooks.wiring import rules
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -64,6 +65,7 @@ class SubscriptionService:
         self._options = options
         self._deciders = deciders
         self._names = TopicNames(settings.topic_prefix)
+        self._webhooks = rules(settings)
 
     async def page(self, after: str = "", limit: int | None = None) -> tuple[list[Answered], bool]:
         """Return those that are not deleted by name, from behind one on, and whether there are no more."""
@@ -86,7 +88,7 @@ class SubscriptionService:
         Raises:
             Refused: 403, 409, 412, 422 or 503.
         """
-        definition = definition_of(name, body, self._deciders)
+        definition = definition_of(name, body, self._deciders, self._webhooks)
 
         async def change(places: Places, known: Mapping[str, Kept]) -> Change:
             kept = known.get(name)

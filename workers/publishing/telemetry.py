@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Gauge
 
+from annals.workers.webhooks.telemetry import WebhookMetrics
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -23,6 +25,7 @@ class PublishMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Declare them."""
+        self.webhooks = WebhookMetrics(registry)
         self.published = Counter(
             "annals_published_total", "events published to subscribers", SUBSCRIPTION, registry=registry
         )

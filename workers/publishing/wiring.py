@@ -17,6 +17,7 @@ from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
 from annals.workers.publishing.telemetry import PartitionMetrics
+from annals.workers.webhooks.wiring import Webhooks
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -82,10 +83,14 @@ class Publishing:
         self._publishers: list[Publisher] = []
         self.service = SubscriptionService(settings, options, deciders)
         self.subscriptions = PausingSubscriptions(options, self._names, self.service)
+        self._webhooks = Webhooks(settings, clock, metrics.webhooks, self.subscriptions.pause)
 
     async def run(self) -> None:
         """Follow the subscriptions until the task is cancelled."""
-        await self.subscriptions.run()
+        try:
+            await self.subscriptions.run()
+        finally:
+            await self._webhooks.close()
 
     def publisher(self, source: DeliverySource, journal: JournalPartition) -> Publisher:
         """Return the publisher beside a reading shard; its `run` is for the caller to start."""
@@ -108,6 +113,7 @@ class Publishing:
             metrics,
             list(self._deciders),
             self._partitions[kind],
+            self._webhooks.poster,
         )
         publisher = Publisher(
             source,

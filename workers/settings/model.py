@@ -210,6 +210,18 @@ class Settings:
             group="reading",
         ),
     )
+    webhook_secrets_dir: Path | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.folder),
+            "secrets of webhooks, a file each: its name is the secret's; unset: there are no webhooks",
+            group="reading",
+        ),
+    )
+    webhook_allow: str = field(
+        default="",
+        metadata=meta(values.networks, "ranges beside the public ones that webhooks may lead to", group="reading"),
+    )
     read_cache_bytes: int = field(
         default=32 << 20,
         metadata=meta(

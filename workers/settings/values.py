@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -133,6 +134,14 @@ def servers(value: str) -> str:
         if not HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= HIGHEST_PORT:
             raise ValueError("host:port, several with commas between them")
     return ",".join(entries)
+
+
+def networks(value: str) -> str:
+    """Take ranges of addresses, and return them with commas and without spaces."""
+    try:
+        return ",".join(str(ip_network(entry.strip())) for entry in value.split(",")) if value else ""
+    except ValueError:
+        raise ValueError("address/bits as 10.0.0.0/8, several with commas between them") from None
 
 
 def host(value: str) -> str:

@@ -12,9 +12,14 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
-    from annals.agents.publishing.delivering.ports import DeliveryLog, DeliverySource, DeliveryTelemetry
+    from annals.agents.publishing.delivering.ports import DeliveryLog, DeliverySource, DeliveryTelemetry, Poster
     from annals.agents.publishing.selection import Subscribed
     from annals.schemas.progress import Progress
+    from annals.schemas.subscription import Definition
+
+
+def _no_poster(_: Definition) -> Poster | None:
+    return None
 
 
 class DeliveryShards:
@@ -29,8 +34,12 @@ class DeliveryShards:
         telemetry: DeliveryTelemetry,
         kinds: Sequence[str],
         partitions: int,
+        poster: Callable[[Definition], Poster | None] = _no_poster,
     ) -> None:
-        """Take the journal, what makes the writer of a subscription, all kinds, and how many partitions each has."""
+        """Take the journal, what makes the writer of a subscription, all kinds, and their partitions.
+
+        poster: returns what posts the deliveries of a subscription; None: they go to its topic.
+        """
         self._source = source
         self._decider = decider
         self._log = log
@@ -38,6 +47,7 @@ class DeliveryShards:
         self._telemetry = telemetry
         self._kinds = kinds
         self._partitions = partitions
+        self._poster = poster
 
     def shard(self, subscribed: Subscribed, own: Progress) -> DeliveryShard:
         """Return the delivery shard of a subscription; its `run` is for the caller to start."""
@@ -52,4 +62,5 @@ class DeliveryShards:
             self._clock,
             self._telemetry,
             Reader(kind, self._source.partition, self._partitions, is_first_kind=kind == first),
+            self._poster(subscribed.kept.record.definition),
         )

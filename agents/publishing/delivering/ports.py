@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from annals.agents.reading.ports import JournalSource
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from annals.agents.publishing.delivering.machine import Numbers
+    from annals.agents.publishing.delivering.machine import Answer, Numbers
     from annals.agents.publishing.records import Outgoing
     from annals.schemas.delivery import Row
     from annals.schemas.progress import Progress
@@ -107,10 +107,19 @@ class DeliveryLog(Protocol):
 
 
 class Poster(Protocol):
-    """Sends deliveries by another way than a topic. The answer is given to `DeliveryShard.answered`, whenever."""
+    """Sends deliveries by another way than a topic."""
 
-    def post(self, row: Row, outgoing: Outgoing) -> None:
-        """Send one that is in flight from now on; the row names the attempt. Returns at once, and never fails."""
+    def opened(self, rows: Iterable[Row]) -> None:
+        """Take note of what is not settled, when a shard has read it."""
+
+    def post(self, row: Row, outgoing: Outgoing, answered: Callable[[str, Answer], None]) -> None:
+        """Send one that is in flight from now on; the row names the attempt. Returns at once, and never fails.
+
+        answered: takes the answer and its aggregate's id, whenever; it must come before the row is due, if at all.
+        """
+
+    async def close(self) -> None:
+        """Break off what is under way."""
 
 
 class DeliverySource(JournalSource, Protocol):

@@ -132,6 +132,8 @@ class DeliveryShard:
                     log.warning("delivery begins again", subscription=name, reason=str(error))
                     await backoff.wait()
         finally:
+            if self._poster is not None:
+                await self._poster.close()
             await self._log.close()
 
     def _is_done(self) -> bool:
@@ -160,6 +162,8 @@ class DeliveryShard:
         ):
             pass
         self._machine = self._deliveries(rows)
+        if self._poster is not None:
+            self._poster.opened(rows)
         self._loader.clear()
         self._telemetry.parked(self.subscribed.name, 0)
         self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
@@ -194,7 +198,7 @@ class DeliveryShard:
         self._loader.clear()
         for row, record in zip(sent, records, strict=True):
             if self._poster is not None:
-                self._poster.post(row, record)
+                self._poster.post(row, record, self.answered)
         self._tell(sent, len(parked_rows))
         if rows or run.records:
             self._look_s = FIRST_LOOK_S

@@ -1,0 +1,245 @@
+"""Webhooks on a log in memory, posted to a server on this machine: the answer decides what becomes of an event."""
+
+import asyncio
+import json
+from collections import Counter
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from test_delivery_shard import nothing_is_left, rows
+
+from annals.agents.publishing.webhooks.signatures import parse_secret, signature_headers
+from annals.schemas.delivery import WAITING
+from annals.schemas.subscription import Retry, Webhook
+from annals.workers.settings import Settings
+from annals.workers.webhooks.telemetry import WebhookMetrics
+from annals.workers.webhooks.wiring import Webhooks
+from chained import chain
+from endpoints import Endpoint
+from following import Clock
+from publishing import World, eventually, shown
+
+SECRETS = {"new": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "old": "A" * 40}
+RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=20_000)
+
+
+class Scene:
+    """A journal, a subscription with a webhook, and its endpoint."""
+
+    def __init__(self, folder, endpoint):
+        for name, secret in SECRETS.items():
+            (folder / name).write_text(secret)
+        self.settings = Settings(webhook_secrets_dir=folder, webhook_allow="127.0.0.0/8")
+        self.endpoint = endpoint
+        self.world = World("all")
+        self.registry = CollectorRegistry()
+        self.metrics = WebhookMetrics(self.registry)
+
+    async def subscribe(self, **changed):
+        webhook = Webhook(self.endpoint.url, ["new", "old"], changed.pop("content_mode", "binary"))
+        await self.world.subscribe("all", **{"delivery": "webhook", "retry": RETRY, "webhook": webhook, **changed})
+
+    @asynccontextmanager
+    async def delivering(self):
+        webhooks = Webhooks(self.settings, Clock(), self.metrics, self.world.subscriptions.pause)
+        try:
+            async with self.world.shard() as shard, self.world.publisher(shard, webhooks.poster):
+                yield
+        finally:
+            await webhooks.close()
+
+    async def settled(self):
+        await eventually(lambda: nothing_is_left(self.world))
+
+    async def are_posted(self, number):
+        async def are():
+            return len(self.endpoint.posted) >= number
+
+        await eventually(are)
+
+    def posts(self, result):
+        labels = {"subscription": "all", "result": result}
+        return self.registry.get_sample_value("annals_webhook_posts_total", labels) or 0
+
+
+@pytest.fixture
+async def scene(tmp_path):
+    async with Endpoint().serving() as endpoint:
+        yield Scene(tmp_path, endpoint)
+
+
+async def test_events_are_posted_signed_and_in_the_order_of_their_aggregate(scene):
+    ada, bob = chain("p-1", 3), chain("p-2", 2)
+    scene.world.journal.append([*ada, *bob])
+    await scene.subscribe()
+    async with scene.delivering():
+        await scene.are_posted(5)
+        await scene.settled()
+    cids = scene.endpoint.cids()
+    for events in (ada, bob):
+        assert [cid for cid in cids if cid in shown(events)] == shown(events)
+    assert await scene.world.cids("all") == []
+    posted = scene.endpoint.posted[0]
+    assert posted.headers["ce-id"] == posted.headers["webhook-id"]
+    assert posted.headers["content-type"] == "application/json"
+    assert "ce-redelivery" not in posted.headers
+    keys = [parse_secret(secret) for secret in SECRETS.values()]
+    sign = signature_headers(posted.cid, int(posted.headers["webhook-timestamp"]), posted.body, keys)
+    assert posted.headers["webhook-signature"] == sign["webhook-signature"]
+    assert scene.posts("ack") == 5
+
+
+async def test_what_fails_comes_again_and_is_parked_after_the_last_attempt(scene):
+    ada, bob = chain("p-1", 2), chain("p-2", 1)
+    scene.world.journal.append([*ada, *bob])
+    scene.endpoint.answer = lambda posted: 500 if posted.cid == shown(ada)[0] else 200
+    await scene.subscribe()
+    async with scene.delivering():
+        await eventually(lambda: parked(scene, 1))
+    ((_, _, headers),) = await scene.world.received("all", "parked")
+    assert (headers["reason"], headers["attempts"]) == (b"http_500", b"2")
+    of_first = [posted for posted in scene.endpoint.posted if posted.cid == shown(ada)[0]]
+    assert [posted.headers.get("ce-redelivery") for posted in of_first] == [None, "2"]
+    assert shown(ada)[1] not in scene.endpoint.cids(), "the aggregate's next event waits"
+    assert shown(bob)[0] in scene.endpoint.cids()
+
+
+async def parked(scene, number):
+    return len(await scene.world.received("all", "parked")) >= number
+
+
+async def test_an_event_that_is_refused_is_parked_at_once_and_holds_nobody_else_up(scene):
+    ada, bob = chain("p-1", 1), chain("p-2", 2)
+    scene.world.journal.append([*ada, *bob])
+    scene.endpoint.answer = lambda posted: 422 if posted.cid in shown(ada) else 202
+    await scene.subscribe(retry=Retry(max_attempts=5))
+    async with scene.delivering():
+        await eventually(lambda: parked(scene, 1))
+        await scene.are_posted(3)
+    assert Counter(scene.endpoint.cids()) == Counter(shown([*ada, *bob]))
+
+
+async def test_an_endpoint_that_asks_to_wait_is_waited_for_without_using_an_attempt_up(scene):
+    scene.world.journal.append(chain("p-1", 1))
+    answers = [web.Response(status=each, headers={"retry-after": "0"}) for each in (429, 503, 429, 503)]
+    scene.endpoint.answer = lambda _: answers.pop() if answers else 200
+    await scene.subscribe()
+    async with scene.delivering():
+        await scene.are_posted(5)
+        await scene.settled()
+    assert len(scene.endpoint.posted) == 5
+    assert not await parked(scene, 1)
+
+
+async def test_an_endpoint_that_is_gone_pauses_its_subscription(scene):
+    scene.world.journal.append([event for at in range(50) for event in chain(f"p-{at}", 1)])
+    scene.endpoint.answer = lambda _: 410
+    asked = []
+    pause = scene.world.subscriptions.pause
+
+    async def counted(name, reason):
+        asked.append(name)
+        await pause(name, reason)
+
+    scene.world.subscriptions.pause = counted
+    await scene.subscribe()
+
+    async def is_paused():
+        return "all" in scene.world.subscriptions.paused
+
+    async with scene.delivering():
+        await eventually(is_paused)
+    assert "http_410" in scene.world.subscriptions.paused["all"]
+    assert asked == ["all"], "once, for those who pause fence one another"
+    assert len(scene.endpoint.posted) <= 32, "those under way, and no others"
+    assert not await parked(scene, 1)
+
+
+async def test_the_circuit_opens_and_is_open_after_a_restart(scene):
+    scene.world.journal.append([event for at in range(30) for event in chain(f"p-{at}", 1)])
+    scene.endpoint.answer = lambda _: 500
+    await scene.subscribe(retry=Retry(max_attempts=100, first_delay_ms=1, max_delay_ms=1))
+
+    async def all_wait():
+        found = await rows(scene.world)
+        return len(found) == 30 and all((row.state, row.reason) == (WAITING, "circuit_open") for row in found)
+
+    async def is_done():
+        return await nothing_is_left(scene.world)
+
+    async with scene.delivering():
+        await scene.are_posted(12)
+
+        async def some_wait():
+            return any(row.reason == "circuit_open" for row in await rows(scene.world))
+
+        await eventually(some_wait)
+    before = len(scene.endpoint.posted)
+    async with scene.delivering():
+        await scene.are_posted(before + 1)
+        scene.endpoint.answer = lambda _: 200
+        await eventually(is_done)
+    assert not await parked(scene, 1)
+
+
+async def test_a_delivery_that_is_not_answered_in_time_comes_again_when_the_first_has_ended(scene):
+    scene.world.journal.append(chain("p-1", 2))
+    under_way, most = 0, 0
+
+    async def answer(_):
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        try:
+            if len(scene.endpoint.posted) == 1:
+                await asyncio.sleep(30)
+        finally:
+            under_way -= 1
+        return 200
+
+    scene.endpoint.answer = answer
+    await scene.subscribe(retry=Retry(max_attempts=3, first_delay_ms=1, max_delay_ms=1, ack_timeout_ms=500))
+    async with scene.delivering():
+        await scene.are_posted(3)
+        await scene.settled()
+    cids = scene.endpoint.cids()
+    assert cids[0] == cids[1] != cids[2]
+    assert most == 1
+
+
+async def test_batches_are_taken_apart_where_one_event_is_refused(scene):
+    events = [event for at in range(5) for event in chain(f"p-{at}", 1)]
+    bad = shown(events)[2]
+    scene.world.journal.append(events)
+
+    def answer(posted):
+        return 400 if bad in [each["id"] for each in json.loads(posted.body)] else 200
+
+    scene.endpoint.answer = answer
+    await scene.subscribe(content_mode="batched")
+    async with scene.delivering():
+        await eventually(lambda: parked(scene, 1))
+
+        async def the_rest_is_settled():
+            return len(await rows(scene.world)) == 1
+
+        await eventually(the_rest_is_settled)
+    first = scene.endpoint.posted[0]
+    assert first.headers["content-type"] == "application/cloudevents-batch+json"
+    ((_, _, headers),) = await scene.world.received("all", "parked")
+    assert headers["ce_id"].decode() == bad
+
+
+async def test_without_its_secret_nothing_is_sent_and_nothing_is_lost(scene, tmp_path):
+    (tmp_path / "old").rename(tmp_path / "away")
+    scene.world.journal.append(chain("p-1", 1))
+    await scene.subscribe()
+
+    async def waits():
+        return [row.reason for row in await rows(scene.world)] == ["secret_unusable"]
+
+    async with scene.delivering():
+        await eventually(waits)
+    assert not scene.endpoint.posted
