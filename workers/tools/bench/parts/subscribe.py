@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from annals.workers.tools.bench.plan import Plan
     from annals.workers.tools.bench.programs import Worker
 
-LOOK_S: Final = 0.05
+LOOK_S: Final = 0.5  # each look is parsed by a process that shares the cores with what is measured
 PUBLISHED: Final = "annals_published_total"
 READS: Final = ("--roles", "read", "--api-port", "0")
 FEW: Final = "00"  # how the ids of one in a hundred aggregates end
