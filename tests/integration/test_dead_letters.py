@@ -135,6 +135,8 @@ def test_dead_letters_are_settled_once(crew: Group) -> None:
     letters = open_letters(crew)
     assert len(letters) == MANY
     first, last = letters[0], letters[-1]
+    told = f'annals_dead_letters_open{{role="read"}} {float(MANY)}'
+    until(lambda: told in worker.metrics(), worker.process, worker.log, "they are counted")
     assert (first["reason"], first["kind"], first["source_topic"].endswith("commands.person")) == (
         "misrouted",
         "person",

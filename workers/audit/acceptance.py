@@ -31,7 +31,7 @@ from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -271,7 +271,7 @@ async def accept(settings: Settings, kind: str, comparison: Comparison) -> None:
         await writer.close()
 
 
-def kept_heads(lines: Sequence[Mapping[str, Any]], kind: str) -> list[KeptHead]:
+def kept_heads(lines: Iterable[Mapping[str, Any]], kind: str) -> list[KeptHead]:
     """Return the heads of a kind from outcomes as they were handed out.
 
     Raises:

@@ -74,7 +74,7 @@ def _heads(file: BinaryIO | None, kind: str) -> list[KeptHead]:
     if file is None:
         return []
     try:
-        return kept_heads([orjson.loads(line) for line in file if line.strip()], kind)
+        return kept_heads((orjson.loads(line) for line in file if line.strip()), kind)
     except ValueError as error:
         raise CannotAskError(f"{file.name}: {error}") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import click
@@ -14,12 +15,13 @@ from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from annals.workers.publishing.service import Answered, SubscriptionService
     from annals.workers.settings import Settings
 
 SERVER_ERROR: Final = 500
+PAGE: Final = 100
 SETTINGS = takes_settings(CONNECTION | {"topics"})
 
 
@@ -32,12 +34,17 @@ def subscriptions() -> None:
 @AS_JSON
 @SETTINGS
 def list_(settings: Settings, *, as_json: bool) -> int:
-    """List all subscriptions with how far they are behind."""
-    found, _ = _asked(settings, lambda service: service.page())
-    if as_json:
-        click.echo(orjson.dumps({"subscriptions": [each.body for each in found], "next": None}).decode())
-    for each in () if as_json else found:
-        click.echo(_line(each))
+    """List all subscriptions with how far they are behind; they are read and printed a page at a time."""
+    pages = _pages(settings)
+    if not as_json:
+        for each in pages:
+            click.echo(_line(each))
+        return DONE
+    before = '{"subscriptions":['
+    for each in pages:
+        click.echo(before + orjson.dumps(each.body).decode(), nl=False)
+        before = ","
+    click.echo((before if before != "," else "") + '],"next":null}')
     return DONE
 
 
@@ -92,6 +99,18 @@ def delete(settings: Settings, name: str) -> int:
     """Delete NAME. Its topic stays, and so does where it stopped: put again, it goes on from there."""
     _asked(settings, lambda service: service.delete(name))
     return DONE
+
+
+def _pages(settings: Settings) -> Iterator[Answered]:
+    after, is_end = "", False
+    while not is_end:
+        found, is_end = _asked(settings, partial(_page, after))
+        yield from found
+        after = found[-1].body["name"] if found else after
+
+
+def _page(after: str, service: SubscriptionService) -> Awaitable[tuple[list[Answered], bool]]:
+    return service.page(after, PAGE)
 
 
 def _asked(settings: Settings, ask: Callable[[SubscriptionService], Awaitable[Any]]) -> Any:
