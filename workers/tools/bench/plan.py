@@ -20,6 +20,7 @@ PARTS: Final = (
     "pause",
     "domain",
     "size",
+    "read",
 )
 """The names of the measurements, in the order of RESULTS.md."""
 
@@ -53,6 +54,13 @@ class Plan:
     """What a partition has seen, by which the cost of one more is measured."""
     seen_aggregates: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     seen_sample: int = 2_000
+    read_events: int = 1_000_000
+    """In the partition that is asked by type and time."""
+    read_chain: int = 1_000
+    read_members: int = 2_000
+    """As many as an organization may have: the largest state."""
+    read_fold_events: int = 200_000
+    read_samples: int = 1_000
 
 
 FULL: Final = Plan()
@@ -78,5 +86,10 @@ QUICK: Final = Plan(
     seen_commands=(500, 2_000),
     seen_aggregates=(500, 2_000),
     seen_sample=500,
+    read_events=3_000,
+    read_chain=50,
+    read_members=50,
+    read_fold_events=700,
+    read_samples=20,
 )
 """Enough to run through every line of the benchmarks in seconds; its figures say nothing."""
