@@ -46,7 +46,7 @@ MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
     "size": measure_size,
     "read": measure_read,
 }
-WITHOUT_BROKERS: Final = frozenset({"domain", "size", "read"})
+WITHOUT_BROKERS: Final = frozenset({"domain", "size"})
 
 
 async def measure(

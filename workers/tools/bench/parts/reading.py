@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from annals.workers.tools.bench.figures import Part
 from annals.workers.tools.bench.parts.reading_library import measure_library
+from annals.workers.tools.bench.parts.reading_served import measure_served
 
 if TYPE_CHECKING:
     from annals.workers.tools.bench.ground import Ground
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 
 async def measure_read(ground: Ground, plan: Plan) -> Part:
-    """Measure reading without Kafka."""
-    method, figures = await measure_library(ground, plan)
-    return Part(name="read", title="Reading", method=method, figures=figures)
+    """Measure reading without Kafka, then on a broker."""
+    alone, of_library = await measure_library(ground, plan)
+    served, of_worker = await measure_served(ground, plan)
+    return Part(name="read", title="Reading", method=f"{alone}\n{served}", figures=[*of_library, *of_worker])
