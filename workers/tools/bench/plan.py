@@ -61,6 +61,7 @@ class Plan:
     """As many as an organization may have: the largest state."""
     read_fold_events: int = 200_000
     read_samples: int = 1_000
+    read_rows: int = 100_000
     read_served_s: float = 10.0
 
 
@@ -92,6 +93,7 @@ QUICK: Final = Plan(
     read_members=50,
     read_fold_events=700,
     read_samples=20,
+    read_rows=500,
     read_served_s=1.0,
 )
 """Enough to run through every line of the benchmarks in seconds; its figures say nothing."""

@@ -15,7 +15,7 @@ from annals.schemas.values.moments import recorded_at
 from annals.workers.clock import SystemClock
 from annals.workers.tools.bench.figures import Figure, Runs, quantile
 from annals.workers.tools.bench.ground import KIND
-from annals.workers.tools.bench.load import Pacer, aggregate_ids, histories, preload
+from annals.workers.tools.bench.load import Pacer, aggregate_ids, email_of, histories, preload, register_with_email
 from annals.workers.tools.bench.parts.drain import drain, drained
 from annals.workers.tools.bench.programs import ANNALS, BenchError, program, worker
 from annals.workers.tools.bench.watching import event_command, tailing
@@ -43,10 +43,10 @@ On a broker: {commands:,} commands to {aggregates:,} aggregates of `person` are 
 worker of all roles; the part kept is the ratio of the two. Reading has caught up when every partition's answers rest on
 as many events as there are; its rate is that of all events by the time from the first command taken to then. Then the
 same worker answers: states over HTTP, {connections} connections that ask without pause, once reading is done; the
-question `people` by an e-mail address, {asked:,} times; then commands come at {rate}/s for {seconds:g} s, and a stream
-of `GET /v1/events?follow=1` is read in the same process as the journal is by a `read_committed` consumer: the lag is
-what an event is later in the one than in the other. Replay: `annals replay`, dry, verified and upcast, over 4
-partitions in two processes, its own figure.
+question `people` by an e-mail address over {rows:,} rows more, {asked:,} times; then commands come at {rate}/s for
+{seconds:g} s, and a stream of `GET /v1/events?follow=1` is read in the same process as the journal is by a
+`read_committed` consumer: the lag is what an event is later in the one than in the other. Replay: `annals replay`, dry,
+verified and upcast, over 4 partitions in two processes, its own figure.
 """
 
 
@@ -69,7 +69,10 @@ async def measure_served(ground: Ground, plan: Plan) -> tuple[str, list[Figure]]
                     await _until_read(session, commands, process)
                     caught_up = commands / (perf_counter() - began)
                     served = await _states_per_second(session, ids, plan.read_served_s)
-                    question = await _question_ms(session, ids, plan.read_samples)
+                    people = aggregate_ids(plan.read_rows, "found")
+                    await preload(site, map(register_with_email, people))
+                    await _until_read(session, commands + len(people), process)
+                    question = await _question_ms(session, people, plan.read_samples)
                     lag = await _lag_ms(site, session, ids, plan)
             rate = await _replayed(site)
         runs.add(
@@ -87,6 +90,7 @@ async def measure_served(ground: Ground, plan: Plan) -> tuple[str, list[Figure]]
         connections=CONNECTIONS,
         rate=LAG_RATE,
         asked=plan.read_samples,
+        rows=plan.read_rows,
         seconds=plan.latency_s,
     )
     return method, _figures(runs)
@@ -149,8 +153,9 @@ async def _states_per_second(session: aiohttp.ClientSession, ids: Sequence[str],
 
 async def _question_ms(session: aiohttp.ClientSession, ids: Sequence[str], times: int) -> list[float]:
     async def ask(number: int) -> None:
-        email = quote(f"{ids[number % len(ids)]}@example.org")
-        await _get(session, f"/v1/questions/people?email={email}")
+        email = quote(email_of(ids[number * len(ids) // times]))
+        if not (await _get(session, f"/v1/questions/people?email={email}"))["rows"]:
+            raise BenchError(f"nobody has {email}")
 
     return await _each_ms(ask, times)
 
