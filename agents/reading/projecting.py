@@ -35,7 +35,7 @@ HIDDEN: Final = b"\x00"
 
 def key_of(*texts: str) -> bytes:
     """Return a key, or the prefix of keys, of texts."""
-    return b"".join(text.encode().replace(b"\0", b"\0\xff") + END for text in texts)
+    return b"".join([text.encode().replace(b"\0", b"\0\xff") + END for text in texts])
 
 
 def texts_of(key: bytes) -> tuple[str, ...]:
@@ -117,33 +117,54 @@ class KeptRows(Generic[R]):
         self._projection = projection
         self._rows = rows
         self._decoder = msgspec.msgpack.Decoder(projection.row)
+        self._row_prefix, self._index_prefix = spaces_of(projection.name, projection.version)
+        self._put_indexes: dict[bytes, dict[str, list[str]]] = {}  # of rows of this batch: they are not read again
 
     def get(self, *key: str) -> R | None:
         """Return a row; None if there is none."""
-        value = self._rows.get(row_key(self._projection, key))
-        return None if value is None else self._decoder.decode(memoryview(value)[1:])
+        return self._read(self._row_prefix + key_of(*key))
 
     def put(self, row: R, *key: str) -> None:
         """Set a row and its index entries; entries that no longer hold go."""
-        old, new = self._entries(self.get(*key), key), self._entries(row, key)
-        for entry in sorted(old - new):
-            self._rows.delete(entry)
-        for entry in sorted(new - old):
-            self._rows.put(entry, b"")
+        encoded = key_of(*key)
+        place = self._row_prefix + encoded
+        old, new = self._known_indexes(place), self._indexes(row)
+        if old != new:
+            before, after_it = self._entries(old, encoded), self._entries(new, encoded)
+            for entry in sorted(before - after_it):
+                self._rows.delete(entry)
+            for entry in sorted(after_it - before):
+                self._rows.put(entry, b"")
+        self._put_indexes[place] = new
         flag = LISTED if self._projection.is_listed(row) else HIDDEN
-        self._rows.put(row_key(self._projection, key), flag + msgspec.msgpack.encode(row))
+        self._rows.put(place, flag + msgspec.msgpack.encode(row))
 
     def delete(self, *key: str) -> None:
         """Remove a row and its index entries."""
-        for entry in sorted(self._entries(self.get(*key), key)):
+        encoded = key_of(*key)
+        place = self._row_prefix + encoded
+        for entry in sorted(self._entries(self._known_indexes(place), encoded)):
             self._rows.delete(entry)
-        self._rows.delete(row_key(self._projection, key))
+        self._put_indexes[place] = {}
+        self._rows.delete(place)
 
-    def _entries(self, row: R | None, key: RowKey) -> set[bytes]:
+    def _read(self, place: bytes) -> R | None:
+        value = self._rows.get(place)
+        return None if value is None else self._decoder.decode(memoryview(value)[1:])
+
+    def _known_indexes(self, place: bytes) -> dict[str, list[str]]:
+        known = self._put_indexes.get(place)
+        return self._indexes(self._read(place)) if known is None else known
+
+    def _indexes(self, row: R | None) -> dict[str, list[str]]:
+        """Return the values of each index; most changes of a row leave them all as they are."""
         if row is None:
-            return set()
-        found = self._projection.indexes(row).items()
-        return {index_key(self._projection, index, value, key) for index, values in found for value in values}
+            return {}
+        return {index: list(values) for index, values in self._projection.indexes(row).items()}
+
+    def _entries(self, indexes: Mapping[str, Sequence[str]], key: bytes) -> set[bytes]:
+        prefix = self._index_prefix
+        return {prefix + key_of(index, value) + key for index, values in indexes.items() for value in values}
 
 
 class ProjectionFollower(Generic[R]):

@@ -29,13 +29,19 @@ def catches(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_stop_while_the_worker_is_being_loaded_ends_it_cleanly(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("words", "status"), [("worker", 0), ("broker --port 0", 0), ("demo", 130)], ids=["worker", "broker", "demo"]
+)
+def test_a_stop_while_a_command_is_being_loaded_ends_it_cleanly(
+    tmp_path: Path, words: str, status: int, number: signal.Signals
+) -> None:
+    """The demo is asked to end as by Ctrl-C."""
     log = tmp_path / "log"
     environment = own_environment(ANNALS_BOOTSTRAP_SERVERS="127.0.0.1:1", ANNALS_DATA_DIR=str(tmp_path / "data"))
-    with running([ENTRY_POINT, "worker"], environment, log) as process:
+    with running([ENTRY_POINT, *words.split()], environment, log) as process:
         until(lambda: catches(process, number), process, log, "it hears the signal")
         process.send_signal(number)
-        assert process.wait(60) == 0
+        assert process.wait(60) == status
     assert "Traceback" not in log.read_text()
 
 

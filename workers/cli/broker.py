@@ -8,15 +8,16 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from annals.workers.cli.failures import COULD_NOT_ASK, DONE
 from annals.workers.cli.output import OutputError
-from annals.workers.settings import default_cache_dir, load_settings
-from annals.workers.tools.broker import Broker
-from annals.workers.tools.broker.jars import silent
+from annals.workers.cli.stopping import end_at_once_on_signals
+
+if TYPE_CHECKING:
+    from annals.workers.tools.broker import Broker
 
 LOOK_SECONDS: Final = 0.2
 PORTS: Final = click.IntRange(0, 65535)
@@ -39,6 +40,11 @@ def broker(port: int, data_dir: str | None, advertised_port: int | None, cache_d
     that started it. Its data is there again at the next start with the same folder. Exit status 2 if Kafka cannot be
     started, or ends by itself.
     """
+    end_at_once_on_signals(signal.SIGINT)
+    from annals.workers.settings import default_cache_dir, load_settings
+    from annals.workers.tools.broker import Broker
+    from annals.workers.tools.broker.jars import silent
+
     settings = load_settings({"cache_dir": cache_dir})
     folder = Path(data_dir) if data_dir else settings.data_dir / "broker"
     server = Broker(
@@ -48,8 +54,8 @@ def broker(port: int, data_dir: str | None, advertised_port: int | None, cache_d
         cache_dir=settings.cache_dir or default_cache_dir(),
         progress=_progress if sys.stderr.isatty() else silent,
     )
-    _stop_on_signals_and_with_parent(server)
     try:
+        _stop_on_signals_and_with_parent(server)  # which may stop it before it returns
         server.start()
         click.echo(f"ready {server.bootstrap}")
         if sys.stderr.isatty():

@@ -30,14 +30,14 @@ def demo(data_dir: str | None, *, as_json: bool) -> int:
     It needs no Docker, no Java and nothing else that runs; the first time it fetches Kafka (45 MB). It takes about half
     a minute, and leaves neither a process nor, without --data-dir, a folder.
     """
-    from annals.workers.tools.demo.memory import NotOurFolderError
-    from annals.workers.tools.demo.run import run
-
     # However it is asked to end, it ends as after a Ctrl-C: in order, with nothing left. In a script's background job
     # that one is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    from annals.workers.tools.demo.memory import NotOurFolderError
+    from annals.workers.tools.demo.run import run
+
     try:
         found = run(_show(as_json=as_json), Path(data_dir) if data_dir else None)
     except NotOurFolderError as error:

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from annals.workers.cli.failures import DONE, CannotAskError
 from annals.workers.cli.options import EVERYTHING, takes_settings
+from annals.workers.cli.stopping import STOP_SIGNALS, end_at_once_on_signals
 
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
-
-STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGHUP)
 
 
 @click.command()
@@ -26,7 +24,7 @@ def worker(settings: Settings) -> int:
     Start as many as there are partitions at the most; partitions move by themselves. GET /health/ready answers 200 when
     every partition assigned to it is restored; GET /metrics is for Prometheus.
     """
-    _end_at_once_on_signals()  # the imports take a second; from `run` on the worker ends in order
+    end_at_once_on_signals()  # the imports take a second; from `run` on the worker ends in order
     from annals.workers.logs import configure_logs
     from annals.workers.process import CannotStartError
     from annals.workers.settings import WRITE
@@ -51,13 +49,3 @@ def worker(settings: Settings) -> int:
         for number in STOP_SIGNALS:  # it has ended, whoever asks once more
             signal.signal(number, signal.SIG_IGN)
     return DONE
-
-
-def _end_at_once_on_signals() -> None:
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP under nohup
-            signal.signal(number, _end_at_once)
-
-
-def _end_at_once(*_: object) -> None:
-    sys.exit(DONE)

@@ -33,6 +33,18 @@ def register(aggregate_id: str) -> Command:
     return _command("RegisterPerson", aggregate_id, {"name": f"Ada Lovelace of {aggregate_id}", "time_zone": "UTC"})
 
 
+def register_with_email(aggregate_id: str) -> Command:
+    """Return the same with an e-mail address by which the person is found."""
+    return _command(
+        "RegisterPerson", aggregate_id, {"name": f"Ada Lovelace of {aggregate_id}", "email": email_of(aggregate_id)}
+    )
+
+
+def email_of(aggregate_id: str) -> str:
+    """Return the e-mail address of a person."""
+    return f"{aggregate_id}@example.org"
+
+
 def rename(aggregate_id: str) -> Command:
     """Return a command that changes an aggregate, to a name that none had before: some 240 bytes, one event."""
     return _command("RenamePerson", aggregate_id, {"name": f"Ada King {next(_names)}", "reason": "married once more"})

@@ -21,6 +21,7 @@ PARTS: Final = (
     "subscribe",
     "domain",
     "size",
+    "read",
 )
 """The names of the measurements, in the order of RESULTS.md."""
 
@@ -56,6 +57,15 @@ class Plan:
     """What a partition has seen, by which the cost of one more is measured."""
     seen_aggregates: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     seen_sample: int = 2_000
+    read_events: int = 1_000_000
+    """In the partition that is asked by type and time."""
+    read_chain: int = 1_000
+    read_members: int = 2_000
+    """As many as an organization may have: the largest state."""
+    read_fold_events: int = 200_000
+    read_samples: int = 1_000
+    read_rows: int = 100_000
+    read_served_s: float = 10.0
 
 
 FULL: Final = Plan()
@@ -83,5 +93,12 @@ QUICK: Final = Plan(
     seen_commands=(500, 2_000),
     seen_aggregates=(500, 2_000),
     seen_sample=500,
+    read_events=3_000,
+    read_chain=50,
+    read_members=50,
+    read_fold_events=700,
+    read_samples=20,
+    read_rows=500,
+    read_served_s=1.0,
 )
 """Enough to run through every line of the benchmarks in seconds; its figures say nothing."""

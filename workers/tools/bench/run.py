@@ -15,6 +15,7 @@ from annals.workers.tools.bench.parts.drain import measure_backlog, measure_drai
 from annals.workers.tools.bench.parts.fold import measure_fold
 from annals.workers.tools.bench.parts.latency import measure_latency
 from annals.workers.tools.bench.parts.memory import measure_memory, measure_sizes
+from annals.workers.tools.bench.parts.reading import measure_read
 from annals.workers.tools.bench.parts.restore import measure_restore
 from annals.workers.tools.bench.parts.scaling import measure_pause, measure_scaling
 from annals.workers.tools.bench.parts.size import measure_size
@@ -45,6 +46,7 @@ MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
     "subscribe": measure_subscribe,
     "domain": measure_domain,
     "size": measure_size,
+    "read": measure_read,
 }
 WITHOUT_BROKERS: Final = frozenset({"domain", "size"})
 

@@ -10,15 +10,18 @@ from types import SimpleNamespace
 import psutil
 import pytest
 
+from annals.schemas.journal_reader import GapError
 from annals.schemas.kinds import KINDS
 from annals.workers.settings import Settings
 from annals.workers.tools.bench.ground import Ground, Site
 from annals.workers.tools.bench.load import aggregate_ids, histories
 from annals.workers.tools.bench.parts.domain import answer, case_of
 from annals.workers.tools.bench.parts.memory import journal_bytes, store_bytes
+from annals.workers.tools.bench.parts.reading_library import typical_journal
 from annals.workers.tools.bench.parts.scaling import longest_pause
 from annals.workers.tools.bench.plan import FULL, PARTS, QUICK
 from annals.workers.tools.bench.programs import BenchError, Samples, Worker, program, undisturbed
+from annals.workers.tools.bench.reading_model import ReadingModel
 from annals.workers.tools.bench.run import MEASURES
 from annals.workers.tools.bench.typical import STORIES
 from annals.workers.tools.bench.usage import usage_of
@@ -186,3 +189,20 @@ async def test_cleaning_up_is_not_left_half_done_when_it_is_cancelled():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert done == [True]
+
+
+def test_a_typical_journal_of_every_kind_is_folded_whole_with_its_projections(tmp_path):
+    for kind in KINDS:
+        model = ReadingModel(tmp_path / kind, kind, with_projections=True)
+        model.read(typical_journal(kind, 30))
+        assert model.fold.counts == {"events": 30}
+        assert model.status().stale == {}
+        model.close()
+
+
+def test_a_journal_with_a_gap_is_not_measured(tmp_path):
+    model = ReadingModel(tmp_path, "person")
+    records = typical_journal("person", 3)
+    with pytest.raises(GapError):
+        model.read([records[0], records[2]])
+    model.close()

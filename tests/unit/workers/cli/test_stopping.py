@@ -1,0 +1,28 @@
+"""The end of a process that is still being loaded."""
+
+import subprocess
+import sys
+
+import pytest
+
+# Whatever is raised in `__del__` is printed and forgotten: a stop that were an exception would be lost there.
+IN_A_FINALIZER = """
+import signal
+from annals.workers.cli.stopping import end_at_once_on_signals
+
+class Module:
+    def __del__(self):
+        signal.raise_signal(signal.Signals(int({number})))
+
+end_at_once_on_signals()
+module = Module()
+del module
+raise SystemExit(7)
+"""
+
+
+@pytest.mark.parametrize("number", [1, 15])
+def test_a_stop_is_heard_wherever_the_import_stands(number: int) -> None:
+    code = IN_A_FINALIZER.format(number=number)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
