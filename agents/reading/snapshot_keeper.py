@@ -41,12 +41,15 @@ class SnapshotKeeper:
         if not self._policy.is_active:
             return
         before: dict[bytes, Any] = {}
+        versions: dict[bytes, int] = {}
         for counted in events:
             before.setdefault(counted.key, counted.last)
+            versions[counted.key] = counted.event["version"]
         for key, last in before.items():
-            end = read_aggregate(rows, key)
-            if isinstance(last, AggregateRow) and self._policy.is_due(last, end):
-                self._keep(key, end, rows)
+            if isinstance(last, AggregateRow) and self._policy.may_be_due(last.version, versions[key]):
+                end = read_aggregate(rows, key)
+                if self._policy.is_due(last, end):
+                    self._keep(key, end, rows)
 
     def _keep(self, key: bytes, end: AggregateRow, rows: Overlay) -> None:
         version, state = self._states.read(rows, key)

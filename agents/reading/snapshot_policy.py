@@ -34,6 +34,10 @@ class SnapshotPolicy(Struct, frozen=True, kw_only=True):
         """Whether snapshots are kept without being asked for."""
         return bool(self.events or self.bytes or self.seconds)
 
+    def may_be_due(self, before: int, end: int) -> bool:
+        """Whether a snapshot may be due between two versions: the quick question, which answers nearly always."""
+        return bool(self.bytes or self.seconds) or _passes(self.events, before, end)
+
     def is_due(self, before: AggregateRow, end: AggregateRow) -> bool:
         """Whether a snapshot is due between two ends of an aggregate's chain."""
         if _passes(self.events, before.version, end.version) or _passes(
