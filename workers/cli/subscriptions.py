@@ -123,6 +123,9 @@ def _print(found: Answered, *, as_json: bool) -> int:
     else:
         click.echo(_line(found))
         click.echo(f"  etag {found.etag}; topics {', '.join(found.body['topics'])}")
+        if deliveries := found.body["deliveries"]:
+            numbers = "{unsettled} not settled, {in_flight} of them in flight, {parked} parked".format(**deliveries)
+            click.echo(f"  deliveries: {numbers}")
         for kind, offsets in found.body["positions"].items():
             click.echo(f"  {kind}: {' '.join('-' if each is None else str(each) for each in offsets)}")
     return DONE

@@ -26,7 +26,8 @@ class Answered(NamedTuple):
 class Reader:
     """Reads the answers in one partition of `acks.<name>` for one kind.
 
-    Several kinds read the same partition: only one of them moves what is misplaced, and tells of what is unreadable.
+    Several kinds read the same partition. tidies: whether this one moves what is misplaced, and tells of what cannot be
+    read.
     """
 
     def __init__(self, kind: str, partition: int, partitions: int, *, is_first_kind: bool) -> None:
@@ -34,7 +35,7 @@ class Reader:
         self._kind = kind
         self._partition = partition
         self._partitions = partitions
-        self._tidies = is_first_kind
+        self.tidies = is_first_kind
 
     def read(self, record: AckRecord) -> Answered | AckRecord | DeadAck | None:
         """Return an answer, a record to be moved, a dead letter, or None: it is for others."""
@@ -43,7 +44,7 @@ class Reader:
         if partition_of(record.key, self._partitions) != self._partition:
             if origin_of(record.headers) is not None:
                 return self._dead(record, "it is a copy, and its key does not belong to this partition either")
-            return record if self._tidies else None
+            return record if self.tidies else None
         try:
             aggregate_id = record.key.decode()
         except UnicodeDecodeError:
@@ -57,7 +58,7 @@ class Reader:
         return Answered(aggregate_id, answer_of(ack))
 
     def _dead(self, record: AckRecord, message: str) -> DeadAck | None:
-        return DeadAck(record, message) if self._tidies else None
+        return DeadAck(record, message) if self.tidies else None
 
 
 def answer_of(ack: Ack) -> Answer:

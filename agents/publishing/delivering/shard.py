@@ -53,6 +53,7 @@ MOST_DELIVERED: Final = 500  # of one transaction
 IDLE_COMMIT_S: Final = 1.0
 FIRST_LOOK_S: Final = 0.02  # between two looks for answers, while some are waited for; doubled while there are none
 LAST_LOOK_S: Final = 0.25
+QUIET_LOOK_S: Final = 10.0  # for answers that can only be to nothing
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
 
@@ -261,10 +262,14 @@ class DeliveryShard:
         self._telemetry.failed(name, self.subscribed.failures())
         self._telemetry.lag(name, max(0, self._source.status().offset - self._own.position))
 
+    def _idle_look_s(self) -> float:
+        """Return for how long nothing of this subscription needs to be looked at while nothing is in flight."""
+        return IDLE_COMMIT_S if len(self._machine) or self._reader.tidies else QUIET_LOOK_S
+
     async def _wait(self) -> None:
         """Wait for an event, an answer, or the next time limit; answers in a topic are looked for now and then."""
         due = self._machine.next_due()
-        look_s = self._look_s if self._machine.numbers.in_flight else IDLE_COMMIT_S
+        look_s = self._look_s if self._machine.numbers.in_flight else self._idle_look_s()
         if due is not None:
             look_s = min(look_s, max(0.0, (due - self._now()) / 1000))
         self._look_s = min(2 * self._look_s, LAST_LOOK_S)
