@@ -15,19 +15,19 @@ class WebhookMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         """Declare them."""
-        self._posts = Counter(
+        self.posts = Counter(
             "annals_webhook_posts_total",
             "requests to webhooks, by what came of them: ack, http_<status>, or why there was no answer",
             ("subscription", "result"),
             registry=registry,
         )
-        self._seconds = Histogram(
+        self.seconds = Histogram(
             "annals_webhook_seconds",
             "from the beginning of a request to a webhook to the end of its answer",
             ("subscription",),
             registry=registry,
         )
-        self._circuit = Gauge(
+        self.circuits = Gauge(
             "annals_webhook_circuit_open",
             "1 while a webhook's endpoint is left alone after failures in a row",
             ("subscription",),
@@ -36,9 +36,9 @@ class WebhookMetrics:
 
     def posted(self, name: str, result: str, seconds: float) -> None:
         """Count a request."""
-        self._posts.labels(name, result).inc()
-        self._seconds.labels(name).observe(seconds)
+        self.posts.labels(name, result).inc()
+        self.seconds.labels(name).observe(seconds)
 
     def circuit(self, name: str, *, is_open: bool) -> None:
         """Say whether the circuit is open."""
-        self._circuit.labels(name).set(is_open)
+        self.circuits.labels(name).set(is_open)

@@ -17,6 +17,7 @@ from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.telemetry import Metrics
+from annals.workers.webhooks.telemetry import WebhookMetrics
 
 ROOT = Path(__file__).parents[3]
 SCHEMA = json.loads((ROOT / "tests/schemas/compose-spec.json").read_text())
@@ -198,7 +199,7 @@ def test_prometheus_asks_every_worker() -> None:
 
 def test_every_alert_asks_for_metrics_and_labels_that_a_worker_has() -> None:
     families: list[object] = [Metrics(), ReadingMetrics()]
-    families += [each(CollectorRegistry()) for each in (ApiMetrics, ProjectionMetrics, PublishMetrics)]
+    families += [each(CollectorRegistry()) for each in (ApiMetrics, ProjectionMetrics, PublishMetrics, WebhookMetrics)]
     labels = {
         family.name + ("_total" if family.type == "counter" else ""): set(metric._labelnames)
         for metric in (metric for each in families for metric in vars(each).values())
