@@ -58,8 +58,8 @@ def test_the_page_works_as_it_is_written_and_so_does_the_scaffold(copy: Path) ->
     (copy / REGISTRY).write_text(registry.replace(last, f"{last}\n{imported}"))
     (commands,) = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
     run(commands, copy)
-    added = "agents/projections/name_list.py tests/unit/test_name_list.py"
+    added = "agents/projections/name_list.py tests/unit/agents/projections/test_name_list.py"
     files = f"{' '.join(name for name, _ in FILES)} {added}"
     run(f"ruff format --check {files} && ruff check {files} && mypy && lint-imports", copy)
-    run("pytest -q -p no:randomly tests/unit/test_name_list.py", copy)
+    run("pytest -q -p no:randomly tests/unit/agents/projections/test_name_list.py", copy)
     assert "## titles" in (copy / "docs/reference/projections.md").read_text()

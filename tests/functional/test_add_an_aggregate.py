@@ -34,7 +34,7 @@ IGNORED = shutil.ignore_patterns("__pycache__", ".*_cache")
 REGISTRY = "agents/aggregates/__init__.py"
 # The whole of `make check` but the tests of everything else, this one among them.
 TESTS = (
-    "tests/unit/test_vehicle.py tests/unit/agents/deciding/test_state_versions.py "
+    "tests/unit/agents/aggregates/test_vehicle.py tests/unit/agents/deciding/test_state_versions.py "
     "tests/unit/schemas/test_golden_events.py tests/unit/agents/test_published_schemas.py "
     "tests/unit/topics/test_asyncapi.py tests/unit/agents/deciding/test_machine.py "
     "tests/properties/test_aggregate_laws.py -k 'vehicle or golden or published or asyncapi or machine'"
@@ -91,7 +91,10 @@ def steps(target: str, copy: Path) -> list[str]:
     )
     lines = [line for line in planned.stdout.splitlines() if ".venv/bin" in line]
     lines = [re.sub(r"(bin/pytest) .*", rf"\1 {TESTS}", line) for line in lines]
-    return [re.sub(r"(bin/ruff .*) \.$", r"\1 schemas agents tests/unit/test_vehicle.py", line) for line in lines]
+    return [
+        re.sub(r"(bin/ruff .*) \.$", r"\1 schemas agents tests/unit/agents/aggregates/test_vehicle.py", line)
+        for line in lines
+    ]
 
 
 def register(copy: Path) -> None:
@@ -109,7 +112,7 @@ def test_the_page_leads_to_an_aggregate_that_passes_every_check(copy: Path) -> N
     assert [name for name, _ in FILES] == [
         "schemas/kinds/vehicle.py",
         "agents/aggregates/vehicle.py",
-        "tests/unit/test_vehicle.py",
+        "tests/unit/agents/aggregates/test_vehicle.py",
     ]
     before = sources(copy)
     for name, text in FILES:

@@ -47,11 +47,11 @@ def run(command: str, copy: Path, status: int = 0) -> str:
 def test_a_new_aggregate_passes_every_check(copy: Path) -> None:
     said = run("annals new aggregate parking_lot", copy)
     assert "wrote agents/aggregates/parking_lot.py" in said
-    files = "schemas/kinds/parking_lot.py agents/aggregates tests/unit/test_parking_lot.py"
+    files = "schemas/kinds/parking_lot.py agents/aggregates tests/unit/agents/aggregates/test_parking_lot.py"
     run(f"ruff format --check {files}", copy)
     run(f"ruff check {files}", copy)
     run("mypy", copy)
-    run("mypy --config-file tests/mypy.ini tests/unit/test_parking_lot.py", copy)
+    run("mypy --config-file tests/mypy.ini tests/unit/agents/aggregates/test_parking_lot.py", copy)
     run("lint-imports", copy)
     run("python docs/generate.py --check", copy)
     assert "0 differences" in run("annals schemas check", copy)
@@ -89,7 +89,9 @@ def test_a_new_version_is_read_through_its_upcaster_and_passes_the_checks(copy: 
         said = run(f"annals schemas new-version {kind} {name}", copy)
         assert f"wrote schemas/former/{kind}.py" in said
         assert f"{name}.{version + 1}" in said
-    files = "schemas/former agents/aggregates tests/unit/test_*_1.py tests/unit/test_*_2.py"
+    folder = "tests/unit/agents/aggregates"
+    written = f"{folder}/test_*_1.py {folder}/test_*_2.py"
+    files = f"schemas/former agents/aggregates {written}"
     run(f"ruff format --check {files}", copy)
     run(f"ruff check {files}", copy)
     run("mypy -p annals.schemas -p annals.agents", copy)
@@ -99,7 +101,7 @@ def test_a_new_version_is_read_through_its_upcaster_and_passes_the_checks(copy: 
     run("annals schemas export schemas/json", copy)
     schemas = "tests/unit/schemas"
     tests = f"{schemas}/test_golden_events.py {schemas}/test_former_versions.py tests/properties/test_upcasting.py"
-    run(f"pytest -q -p no:cacheprovider {tests} tests/unit/test_*_1.py tests/unit/test_*_2.py", copy)
+    run(f"pytest -q -p no:cacheprovider {tests} {written}", copy)
 
 
 def test_a_member_renamed_in_a_new_version_is_read_from_the_old_one(copy: Path) -> None:
@@ -115,10 +117,10 @@ def test_a_member_renamed_in_a_new_version_is_read_from_the_old_one(copy: Path) 
     ).replace("(RenamePerson):", "(RenamePerson, kw_only=True):", 1)
     schema.write_text(text[:begin] + changed)
     before = (copy / "tests/golden/events/person.json").read_text()
-    tests = "tests/unit/test_person_person_renamed_1.py tests/unit/schemas/test_golden_events.py"
+    tests = "tests/unit/agents/aggregates/test_person_person_renamed_1.py tests/unit/schemas/test_golden_events.py"
     run(f"pytest -q -p no:cacheprovider {tests} -k person", copy, status=1)
     former.write_text(former.read_text().replace("return {**data}", 'return {**data, "noted": False}'))
-    test = copy / "tests/unit/test_person_person_renamed_1.py"
+    test = copy / "tests/unit/agents/aggregates/test_person_person_renamed_1.py"
     newest = 'NEWEST = {**STORED, "noted": False}'
     test.write_text(re.sub(r"^NEWEST = .*$", newest, test.read_text(), flags=re.MULTILINE))
     run("python tests/golden/events.py person PersonRenamed.2", copy)

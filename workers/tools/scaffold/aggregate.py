@@ -20,7 +20,7 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,30}[a-z0-9]", re.ASCII)
 FILES: Final = {
     "messages.txt": "schemas/kinds/{kind}.py",
     "aggregate.txt": "agents/aggregates/{kind}.py",
-    "test.txt": "tests/unit/test_{kind}.py",
+    "test.txt": "tests/unit/agents/aggregates/test_{kind}.py",
 }
 
 

@@ -16,7 +16,7 @@ NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,61}[a-z0-9]", re.ASCII)
 REGISTRY: Final = "agents/projections/__init__.py"
 FILES: Final = {
     "projection.txt": "agents/projections/{name}.py",
-    "projection_test.txt": "tests/unit/test_{name}.py",
+    "projection_test.txt": "tests/unit/agents/projections/test_{name}.py",
 }
 TAKEN: Final = frozenset({"projection", "questions", "registry", "final", "row"})
 

@@ -54,7 +54,7 @@ from pathlib import Path
 from annals.agents.aggregates import REGISTRY
 from annals.schemas.canonical import decode
 
-GOLDEN = Path(__file__).parents[1] / "golden/events/{kind}.json"
+GOLDEN = Path(__file__).parents[3] / "golden/events/{kind}.json"
 # What the stored data below become: say it as the newest form has it.
 STORED = {data}
 NEWEST = {data}
@@ -77,7 +77,7 @@ def new_version(tree: Tree, decider: Decider[Any], name: str) -> int:
         CannotAskError: its test is there already; the checkout's tools fail.
     """
     version, snake = decider.events[name].schema_version, _snake(name)
-    test = f"tests/unit/test_{decider.kind}_{snake}_{version}.py"
+    test = f"tests/unit/agents/aggregates/test_{decider.kind}_{snake}_{version}.py"
     tree.refuse_taken(test)  # before anything is written
     tree.run("tests/golden/events.py")  # today's form is frozen before it becomes a former one
     _write_former(tree, decider, name, version)

@@ -43,7 +43,7 @@ def test_a_new_aggregate_has_its_three_files_and_its_registry_line(checkout: Pat
     assert json.loads(result.stdout)["files"] == [
         "schemas/kinds/parking_lot.py",
         "agents/aggregates/parking_lot.py",
-        "tests/unit/test_parking_lot.py",
+        "tests/unit/agents/aggregates/test_parking_lot.py",
         "agents/aggregates/__init__.py",
     ]
     registry = (checkout / "agents/aggregates/__init__.py").read_text()
@@ -88,7 +88,7 @@ def test_the_first_new_version_of_a_kind_makes_its_former_types_and_uses_them(ch
     aggregate = (checkout / "agents/aggregates/person.py").read_text()
     assert "from annals.schemas.former.person import UPCASTERS\n" in aggregate
     assert aggregate.count("upcasters=UPCASTERS") == 1
-    test = (checkout / "tests/unit/test_person_person_renamed_1.py").read_text()
+    test = (checkout / "tests/unit/agents/aggregates/test_person_person_renamed_1.py").read_text()
     assert "def test_person_renamed_of_version_1_is_read_in_the_newest_form() -> None:" in test
     for source in (former, aggregate, test):
         compile(source, "scaffold", "exec")
@@ -103,8 +103,8 @@ def test_a_further_version_is_put_behind_those_that_are_there(checkout: Path) ->
 
 
 def test_a_new_version_whose_test_is_there_is_refused_and_nothing_is_written(checkout: Path) -> None:
-    (checkout / "tests/unit").mkdir()
-    (checkout / "tests/unit/test_person_person_renamed_1.py").write_text("mine")
+    (checkout / "tests/unit/agents/aggregates").mkdir(parents=True)
+    (checkout / "tests/unit/agents/aggregates/test_person_person_renamed_1.py").write_text("mine")
     before = {file: file.read_bytes() for file in checkout.rglob("*.*")}
     with pytest.raises(CannotAskError, match=r"test_person_person_renamed_1\.py is there already"):
         run(new_version, "person", "PersonRenamed")
