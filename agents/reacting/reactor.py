@@ -253,9 +253,9 @@ class Reactor:
     async def _step(self) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
         assert self._writer is not None  # noqa: S101 - `_open` came before
-        end = self._source.status().offset
-        failure, position, cid = await self._react()
-        has_reached = failure is None and position >= max(end, self._progress.quiet_until)
+        failure, position, cid, is_all = await self._react()
+        # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
+        has_reached = is_all and self._source.status().reached
         more_timers = has_reached and self._processes.fire(
             recorded_at(self._clock.now().astimezone(UTC)), RUN_TIMERS, quiet_due=self._progress.quiet_due
         )
@@ -274,8 +274,11 @@ class Reactor:
             raise failure
         return has_moved or more_timers
 
-    async def _react(self) -> tuple[ReactionFailedError | None, int, bytes | None]:
-        """React to the next run, up to an event that cannot be taken; return what failed, and where it came to."""
+    async def _react(self) -> tuple[ReactionFailedError | None, int, bytes | None, bool]:
+        """React to the next run, up to an event that cannot be taken.
+
+        Returns what failed, where it came to, the CID of the last event before that, and whether it was all there is.
+        """
         progress = self._progress
         run = await self._source.events_from(progress.position, RUN_EVENTS)
         cid = progress.cid
@@ -284,11 +287,11 @@ class Reactor:
                 is_quiet = event.offset < progress.quiet_until
                 self._processes.take(event, is_quiet=is_quiet, quiet_due=progress.quiet_due)
             except ReactionFailedError as error:
-                return error, event.offset, cid
+                return error, event.offset, cid, False
             cid = event.cid
             if self._processes.command_bytes > RUN_BYTES:
-                return None, event.offset + 1, cid
-        return None, max(progress.position, run.next_offset), cid
+                return None, event.offset + 1, cid, False
+        return None, max(progress.position, run.next_offset), cid, len(run.events) < RUN_EVENTS
 
     async def _wait(self) -> None:
         """Wait until there is something to react to, a timer is due, or somebody pauses the reaction."""
