@@ -13,8 +13,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
 from annals.workers.api.metrics import ApiMetrics
+from annals.workers.dead_letters.watch import DeadLetterMetrics
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PublishMetrics
+from annals.workers.reacting.telemetry import ReactionMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.telemetry import Metrics
 from annals.workers.webhooks.telemetry import WebhookMetrics
@@ -199,7 +201,8 @@ def test_prometheus_asks_every_worker() -> None:
 
 def test_every_alert_asks_for_metrics_and_labels_that_a_worker_has() -> None:
     families: list[object] = [Metrics(), ReadingMetrics()]
-    families += [each(CollectorRegistry()) for each in (ApiMetrics, ProjectionMetrics, PublishMetrics, WebhookMetrics)]
+    beside = (ApiMetrics, DeadLetterMetrics, ProjectionMetrics, PublishMetrics, ReactionMetrics, WebhookMetrics)
+    families += [each(CollectorRegistry()) for each in beside]
     labels = {
         family.name + ("_total" if family.type == "counter" else ""): set(metric._labelnames)
         for metric in (metric for each in families for metric in vars(each).values())
