@@ -29,6 +29,8 @@ ALLOWED = {
     "agents/reading/blocks.py": {"read_block", "ForeignError"},
     # Looks for the first record of a time, whether it counts or not: the publisher reads what counts behind it.
     "workers/publishing/places.py": {"read_block", "ForeignError"},
+    # Asks what there may be, for an administrator: what waits, since when, and in which schema versions.
+    "workers/publishing/stored.py": {"read_block", "ForeignError"},
     # Verification in bulk, proven equal to the rule by tests/properties/test_journal_readers.py.
     "workers/audit/scan.py": {"read_record", "read_together", "ForeignError"},
     "workers/audit/chains.py": {"classify_link", "LinkStatus"},
@@ -40,18 +42,21 @@ COMPARES_LINKS = {
     "agents/reading/queries/events.py",  # of events that counted: whether they are kept as they were
     "workers/audit/scan.py",
     "workers/audit/chains.py",
+    "examples/subscriber.py",  # of what a subscription has: events that counted, and nothing else
     "schemas/projection_record.py",  # of versions of a projection
     "agents/reading/versions.py",  # the same
 }
 DECODES = {"schemas/chain.py", "schemas/bulk.py", "schemas/canonical.py"}
-# Two have nothing of this project on purpose. The auditor: test_auditor_example.py holds it to the rule. The checker of
-# histories: it judges what the journal's reader and writer did, and must not make their mistakes.
+# Some have nothing of this project on purpose. The auditor: test_auditor_example.py holds it to the rule. The checker of
+# histories: it judges what the journal's reader and writer did, and must not make their mistakes. What the benchmarks
+# measure against: it is what somebody writes who has not this project.
 INDEPENDENT = {"auditor.py", "checker.py"}
+BASELINES = "baselines"
 SOURCES = [
     path
     for folder in ("schemas", "topics", "agents", "workers", "examples")
     for path in sorted((ROOT / folder).rglob("*.py"))
-    if path.name not in INDEPENDENT
+    if path.name not in INDEPENDENT and path.parent.name != BASELINES
 ]
 
 

@@ -172,7 +172,7 @@ def test_another_number_than_the_setting_is_only_said() -> None:
 @pytest.mark.parametrize(("replicas", "loses"), [(1, "a lost disk loses events"), (2, "a lost disk can lose events")])
 def test_below_three_copies_a_lost_disk_is_warned_about_once(replicas: int, loses: str) -> None:
     report = compared(facts(replicas))
-    assert report.warnings == [Finding("17 topics", "replicas", str(replicas), "3 or more", loses)]
+    assert report.warnings == [Finding("18 topics", "replicas", str(replicas), "3 or more", loses)]
     assert report.is_good
 
 
@@ -201,7 +201,7 @@ def test_kafkas_own_topics_with_fewer_copies_than_ours_are_warned_about(
 
 def test_no_topics_at_all_is_all_missing_and_nothing_else() -> None:
     report = compared({})
-    assert len(report.missing) == 17
+    assert len(report.missing) == 18
     assert (report.refusals, report.warnings) == ([], [])
 
 
@@ -222,7 +222,7 @@ def test_a_report_is_json() -> None:
         ],
         "warnings": [
             {
-                "topic": "17 topics",
+                "topic": "18 topics",
                 "setting": "replicas",
                 "found": "1",
                 "wanted": "3 or more",
