@@ -106,7 +106,8 @@ async def _ask(
 ) -> tuple[int, str]:
     """Return the status and the beginning of the answer's text."""
     try:
-        async with session.request(method, url, data=None if body is None else json.dumps(body)) as answer:
+        data = None if body is None else json.dumps(body)
+        async with session.request(method, url, data=data, allow_redirects=False) as answer:
             text = (await answer.content.read(4 * SHOWN_CHARACTERS)).decode(errors="replace")[:SHOWN_CHARACTERS]
             status = answer.status
     except (aiohttp.ClientError, OSError, TimeoutError) as error:

@@ -112,9 +112,7 @@ def test_everything_imported_is_declared_where_it_is_needed() -> None:
         folders = [extra for folder, extra in NEEDED_BY.items() if (ROOT / folder) in {source, *source.parents}]
         allowed = CORE.union(*(EXTRAS[extra] for extra in folders))
         # mode comes with Faust, from the same authors and in step with it.
-        assert distribution in allowed | {"mode-streaming"}, (
-            f"{source.relative_to(ROOT)} imports {distribution}"
-        )
+        assert distribution in allowed | {"mode-streaming"}, f"{source.relative_to(ROOT)} imports {distribution}"
 
 
 def test_everything_declared_is_used() -> None:
