@@ -47,9 +47,9 @@ COMPARES_LINKS = {
     "agents/reading/versions.py",  # the same
 }
 DECODES = {"schemas/chain.py", "schemas/bulk.py", "schemas/canonical.py"}
-# Some have nothing of this project on purpose. The auditor: test_auditor_example.py holds it to the rule. The checker of
-# histories: it judges what the journal's reader and writer did, and must not make their mistakes. What the benchmarks
-# measure against: it is what somebody writes who has not this project.
+# Some have nothing of this project on purpose. The auditor: test_auditor_example.py holds it to the rule. The checker
+# of histories: it judges what the journal's reader and writer did, and must not make their mistakes. What the
+# benchmarks measure against: it is what somebody writes who has not this project.
 INDEPENDENT = {"auditor.py", "checker.py"}
 BASELINES = "baselines"
 SOURCES = [

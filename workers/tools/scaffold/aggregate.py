@@ -35,8 +35,7 @@ def new_aggregate(tree: Tree, kind: str) -> None:
     if not _taken().isdisjoint({kind, _camel(kind), kind.upper()}):
         raise CannotAskError(f"{kind!r} is a word of the code around an aggregate: choose another name")
     for name in FILES.values():
-        if tree.path(name.format(kind=kind)).exists():
-            raise CannotAskError(f"{name.format(kind=kind)} is there already: choose another name")
+        tree.refuse_taken(name.format(kind=kind))
     for template, name in FILES.items():
         tree.create(name.format(kind=kind), _written(template, kind))
     _register(tree, kind)

@@ -35,9 +35,13 @@ class Tree:
         return self.path(name).read_text(encoding="utf-8")
 
     def refuse_taken(self, name: str) -> None:
-        """CannotAskError if the file is there."""
-        if self.path(name).exists():
-            raise CannotAskError(f"{name} is there already: choose another name, or delete it")
+        """CannotAskError if the file is there, or a test elsewhere that has its name: pytest collects one of a name."""
+        taken = [name] if self.path(name).exists() else []
+        if name.startswith("tests/"):
+            namesakes = self.path("tests").rglob(self.path(name).name)
+            taken += sorted(str(each.relative_to(self.root)) for each in namesakes)
+        if taken:
+            raise CannotAskError(f"{taken[0]} is there already: choose another name, or delete it")
 
     def create(self, name: str, text: str) -> None:
         """Write a new file; CannotAskError if it is there."""
