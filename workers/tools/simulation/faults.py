@@ -15,7 +15,7 @@ from annals.workers.tools.simulation.plan import LONGEST_S, PARTITIONS
 from annals.workers.tools.simulation.process import GROUP
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from annals.workers.memory.partition import Entry
     from annals.workers.tools.simulation.disks import Key
@@ -271,9 +271,12 @@ class Faults:
             self._world.gone.setdefault((self._world.names.outcomes(key[0]), key[1]), []).extend(lost)
 
     def _cut_off(self, topic: str, partition: int, fault: Fault) -> list[Entry]:
-        """Cut a partition behind one of its last markers: what is before it is whole."""
+        """Cut a partition behind one of its last markers: what is before it is whole.
+
+        A transaction whose marker alone is cut off would be open for ever, on Kafka too: that is no history that heals.
+        """
         log = self._world.model.logs[topic, partition]
-        ends = [entry.end for entry in log.entries if entry.is_marker][-1 - MOST_CUT :]
+        ends = _whole_ends(log.entries)[-1 - MOST_CUT :]
         return log.truncate(ends[int(fault.size * (len(ends) - 1))]) if len(ends) > 1 else []
 
     # --- restore points ---
@@ -345,6 +348,19 @@ class Faults:
             log = model.logs[where]
             self._world.gone.setdefault(where, []).extend(entry for entry in log.entries if entry.end <= before)
             model.delete_records(where, before)
+
+
+def _whole_ends(entries: Sequence[Entry]) -> list[int]:
+    """Return the ends of markers behind which no transaction is open that has ended since."""
+    begun: dict[int, int] = {}  # of each producer, the first batch that its next marker is for
+    spans = []
+    for entry in entries:
+        if entry.is_marker:
+            spans.append((begun.pop(entry.producer_id, entry.base), entry.end))
+        elif entry.producer_id >= 0:
+            begun.setdefault(entry.producer_id, entry.base)
+    ends = [end for _, end in spans]
+    return [at for at in ends if not any(first < at < end for first, end in spans)]
 
 
 def _has_events(entry: Entry) -> bool:
