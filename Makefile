@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-examples check bench mutants chaos docs format clean
+.PHONY: help setup demo test test-examples lint check bench mutants chaos docs format clean
 
 # The oldest one that will do is asked for by name where plain python3 is older.
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -49,7 +49,7 @@ test: setup ## Run every test against a real broker, with branch coverage of at 
 test-examples: setup ## Run the examples in Python, JavaScript and Java against a real broker, with the test vectors
 	$(BIN)/pytest tests/functional/test_examples.py tests/functional/test_other_languages.py tests/functional/test_subscriber_examples.py
 
-check: setup ## Format, lint, types, imports, current docs, unit and property tests, some histories
+lint: setup ## Format, lint, types, imports, current docs and schemas
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -59,6 +59,8 @@ check: setup ## Format, lint, types, imports, current docs, unit and property te
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/annals schemas check
+
+check: lint ## What `lint` looks at, unit and property tests, some histories
 	$(BIN)/pytest tests/unit tests/properties tests/simulation -m 'not slow'
 
 mutants: setup ## Change the pure parts piece by piece, and see a test go red (MODULES="topics/keys.py" for some)

@@ -37,7 +37,7 @@ def started(result: subprocess.CompletedProcess[str]) -> list[int]:
 def test_ci_runs_what_the_readme_promises_in_this_order() -> None:
     text = RUN.read_text()
     assert text.startswith("#!/usr/bin/env bash\n")
-    assert re.findall(r"^make (\w+)$", text, re.MULTILINE) == ["setup", "check", "test", "demo"]
+    assert re.findall(r"^make (\w+)$", text, re.MULTILINE) == ["setup", "lint", "test", "demo"]
     assert "set -euo pipefail" in text
     assert os.access(RUN, os.X_OK)
     assert subprocess.run(["bash", "-n", RUN], check=False).returncode == 0
