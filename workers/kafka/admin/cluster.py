@@ -141,6 +141,10 @@ async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str
     configs = {}
     for response in await admin.describe_configs(resources):
         for code, message, _, name, entries, *_ in response.resources:
+            if for_code(code).retriable:  # of a new topic one broker knows sooner than another
+                raise BrokersUnreachableError(
+                    f"{name}: {for_code(code).__name__} by one of the brokers; ask again later"
+                )
             if code:
                 raise NotPermittedError(
                     f"{name}: its settings cannot be read ({message or for_code(code).__name__}): the user needs "

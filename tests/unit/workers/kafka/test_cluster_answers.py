@@ -56,6 +56,12 @@ async def test_settings_that_may_not_be_read_are_no_settings_that_differ() -> No
         await topic_facts(admin, Settings(), ["t"])
 
 
+async def test_a_new_topic_that_one_broker_does_not_know_yet_is_no_refusal() -> None:
+    admin = Admin([topic("t")], [(3, None, 2, "t", [])])
+    with pytest.raises(BrokersUnreachableError, match="t: UnknownTopicOrPartitionError"):
+        await topic_facts(admin, Settings(), ["t"])
+
+
 async def test_kafkas_own_topics_are_known_without_their_settings() -> None:
     facts = await topic_facts(
         Admin([topic("__transaction_state"), topic("other")]), Settings(), ["__transaction_state"]
