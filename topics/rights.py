@@ -150,8 +150,8 @@ def _reacting(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[
         yield _topic(names.commands(kind), WRITE)
         journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
         yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
-    yield Right(Resource.TOPIC, f"{names.prefix}timers.", is_prefix=True, operations=(READ, WRITE))
-    yield _topic(names.reactions, READ)
+    yield Right(Resource.TOPIC, f"{names.prefix}timers.", is_prefix=True, operations=(READ, WRITE, DESCRIBE_CONFIGS))
+    yield _topic(names.reactions, READ, DESCRIBE_CONFIGS)
     yield _topic(names.progress, READ, WRITE)
     yield Right(Resource.GROUP, f"{names.group(app_id)}.react.", is_prefix=True, operations=(READ,))
 

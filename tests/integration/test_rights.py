@@ -24,8 +24,10 @@ from confluent_kafka.admin import (
 
 from annals.topics.keys import partition_of
 from annals.topics.rights import (
+    DEAD_LETTERS,
     MIGRATE,
     PUBLISHING,
+    REACTING,
     READERS,
     SEND,
     TOPICS_CHECK,
@@ -180,7 +182,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) ->
 def worker(cluster: Cluster) -> Iterator[int]:
     """A worker with the rights of one, and the port of its health."""
     port, log = free_port(), cluster.folder / "worker"
-    environment = cluster.user("worker", [*ALL[WORKER], *ALL[PUBLISHING]]) | {
+    environment = cluster.user("worker", [*ALL[WORKER], *ALL[PUBLISHING], *ALL[REACTING], *ALL[DEAD_LETTERS]]) | {
         "ANNALS_DATA_DIR": str(cluster.folder / "data"),
         "ANNALS_WEB_PORT": str(port),
         "ANNALS_SNAPSHOT_EVERY": "1",
@@ -318,7 +320,7 @@ def test_topics_are_checked_with_the_rights_of_a_check(cluster: Cluster) -> None
 
 def test_what_a_worker_may_not_try_is_not_tried_and_a_worker_starts(cluster: Cluster) -> None:
     """Goes red when what the user may not do is taken for what the brokers cannot do."""
-    environment = cluster.user("worker-too", [*ALL[WORKER], *ALL[PUBLISHING]])
+    environment = cluster.user("worker-too", [*ALL[WORKER], *ALL[PUBLISHING], *ALL[REACTING]])
     result = cluster.run(environment, "topics", "check", "--json")
     found = json.loads(result.stdout)
     assert (result.returncode, found["ok"], found["refusals"]) == (0, True, [])
@@ -376,4 +378,4 @@ def test_what_one_may_not_see_is_not_called_missing(cluster: Cluster) -> None:
     for words in (("topics", "check"), ("topics", "create")):
         result = cluster.run(cluster.user("nobody", []), *words)
         assert (result.returncode, result.stdout) == (2, "")
-        assert "acl.audit and 41 more topics: the user may not see whether they exist" in result.stderr
+        assert "acl.audit and 46 more topics: the user may not see whether they exist" in result.stderr
