@@ -120,5 +120,5 @@ def test_a_stock_table_counts_events_twice_after_a_kill(bootstrap: str, topic_pr
     # The changelog has all of the counts, the group none of the offsets: the table and its position are two writes.
     again = run(is_killed=False)
     assert again.returncode == 0, again.stderr[-2000:]
-    # Faust hands the last count to its producer in a task of its own: the kill may come before that, whatever is flushed.
+    # Faust hands the last count to its producer in a task of its own: the kill may come before that.
     assert 2 * EVENTS - 1 <= int(again.stdout) <= 2 * EVENTS
