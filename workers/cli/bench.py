@@ -41,8 +41,8 @@ def bench(
 ) -> int:
     """Measure what this project promises, beside baselines in the same run; without PARTS all of it.
 
-    It starts a broker of its own on a free port, and removes what it has made. All of it takes half an hour; what else
-    the machine does meanwhile is measured too.
+    It starts a broker of its own on a free port, and removes what it has made. All of it takes more than half an hour;
+    what else the machine does meanwhile is measured too.
     """
     from annals.workers.tools.bench.machine import describe
     from annals.workers.tools.bench.page import write_page

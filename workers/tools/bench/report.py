@@ -16,7 +16,7 @@ SMALL: Final = 1
 HEAD: Final = """\
 # Results
 
-Written by `make bench` (`annals bench --write bench`); to make it again takes about half an hour on an idle
+Written by `make bench` (`annals bench --write bench`); to make it again takes more than half an hour on an idle
 machine. Each figure is the median of its runs, with the least and the most beside it. A target is held to the
 median.
 """
