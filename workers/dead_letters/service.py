@@ -9,7 +9,7 @@ from annals.agents.dead_letters.letter import describe
 from annals.agents.dead_letters.selection import Selection
 from annals.topics.names import TopicNames
 from annals.workers.clock import SystemClock, new_id
-from annals.workers.dead_letters.reading import read_letters, read_settled
+from annals.workers.dead_letters.reading import SettledTopic, read_letters
 from annals.workers.dead_letters.settling import Asked, Settling
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.ranges import bounds
@@ -59,7 +59,7 @@ class Whole(NamedTuple):
 
 
 class DeadLetterService:
-    """Lists, shows and settles dead letters."""
+    """Lists, shows and settles dead letters. settled: what it has read of that; to be read on by others, too."""
 
     def __init__(self, settings: Settings, options: Mapping[str, Any], kinds: Iterable[str]) -> None:
         """Take the settings, aiokafka client options and the kinds of aggregates."""
@@ -67,6 +67,7 @@ class DeadLetterService:
         self._app_id = settings.app_id
         self._names = TopicNames(settings.topic_prefix)
         self._kinds = {self._names.commands(kind): kind for kind in kinds}
+        self.settled: Final = SettledTopic(self._names.audit)
 
     async def page(self, selection: Selection, begin: Place, limit: int) -> Page:
         """Return the open ones from a place on; fewer than `limit` where much had to be read for them.
@@ -145,7 +146,6 @@ class DeadLetterService:
     async def _connected(self) -> AsyncIterator[tuple[AIOKafkaClient, Settled]]:
         client = await connect(self._options, [])
         try:
-            partitions_of(client, self._names.audit)
-            yield client, await read_settled(client, self._names.audit)
+            yield client, await self.settled.read(client)
         finally:
             await client.close()

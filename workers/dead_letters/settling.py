@@ -25,7 +25,7 @@ from annals.topics.catalog import COMMAND_TOPIC_BYTES
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.clock import SystemClock
-from annals.workers.dead_letters.reading import read_letters, read_settled
+from annals.workers.dead_letters.reading import SettledTopic, read_letters
 from annals.workers.kafka.connections import partitions_of
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.write.batches import PartitionBatches
@@ -105,6 +105,8 @@ class Settling:
         self._writer = TransactionalWriter(options, topic_transactional_id(names.dead_letters), [])
         self._next: dict[int, int] = {}  # by partition, the first letter that is not known to be settled
         self._refused: set[tuple[int, int]] = set()
+        # Its own, and not what somebody keeps: only what was read behind the fence decides what is sent.
+        self._settled = SettledTopic(names.audit)
 
     async def run(self, asked: Asked) -> Done:
         """Settle it all; what comes meanwhile is not taken along.
@@ -142,7 +144,7 @@ class Settling:
 
     async def _attempt(self, client: AIOKafkaClient, ends: Mapping[int, int], asked: Asked) -> Done:
         await self._writer.fence()
-        settled = await read_settled(client, self._names.audit)
+        settled = await self._settled.read(client)
         counts = {topic: partitions_of(client, topic) for topic in self._kinds if _is_there(client, topic)}
         accepted = settled.count_of(asked.request_id)
         for partition, end in ends.items():
