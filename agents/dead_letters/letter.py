@@ -79,8 +79,14 @@ def describe(record: DeadLetterRecord, kinds: Mapping[str, str]) -> Letter:
         source,
         decimal_header(record.headers, "source-partition"),
         decimal_header(record.headers, "source-offset"),
-        _moment(decimal_header(record.headers, "source-timestamp")),
+        _moment(received_ms(record.headers)),
     )
+
+
+def received_ms(headers: ReadHeaders) -> int | None:
+    """Return when the command of a dead letter was received, in milliseconds; None if no moment is said."""
+    milliseconds = decimal_header(headers, "source-timestamp")
+    return None if milliseconds is None or milliseconds > LATEST_MS else milliseconds
 
 
 def send_again(record: DeadLetterRecord, letter: Letter, partitions: Mapping[str, int]) -> Again | None:
@@ -145,6 +151,4 @@ def _text(value: bytes | None) -> str:
 
 
 def _moment(milliseconds: int | None) -> str | None:
-    if milliseconds is None or milliseconds > LATEST_MS:
-        return None
-    return recorded_at(datetime.fromtimestamp(milliseconds / 1000, UTC))
+    return None if milliseconds is None else recorded_at(datetime.fromtimestamp(milliseconds / 1000, UTC))

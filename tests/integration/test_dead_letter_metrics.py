@@ -130,6 +130,13 @@ async def test_no_record_is_read_twice(scene: Scene) -> None:
     }  # of markers, too, none is asked for twice
 
 
+async def test_a_moment_that_no_number_holds_is_none(scene: Scene) -> None:
+    async with scene.transaction() as producer:
+        headers = [("source-timestamp", b"9" * 19)]
+        await producer.send(scene.names.dead_letters, b"x", partition=0, headers=headers)
+    assert await scene.numbers() == (1, 0)
+
+
 async def test_listing_reads_what_is_settled_on_from_where_the_metrics_are(scene: Scene) -> None:
     audit = (scene.names.audit, 0)
     await scene.write_letters(0, 1, 2)

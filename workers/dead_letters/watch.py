@@ -13,8 +13,8 @@ import structlog
 from aiokafka.errors import KafkaError
 from prometheus_client import Gauge
 
+from annals.agents.dead_letters.letter import received_ms
 from annals.agents.ports import JournalError
-from annals.topics.headers import decimal_header
 from annals.workers.dead_letters.reading import read_letters
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 from annals.workers.kafka.protocol.record_batches import FormatError
@@ -148,8 +148,7 @@ class DeadLetterWatch:
             partition, start = where[1], letters.begin(where[1], first, end)
             async with aclosing(read_letters(client, where, start, end)) as records:
                 async for each in records:
-                    received = decimal_header(each.headers, "source-timestamp") or 0
-                    letters.add(partition, each.offset, received)
+                    letters.add(partition, each.offset, received_ms(each.headers) or 0)
             letters.reach(partition, end)
         letters.drop_settled()
         return letters
