@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from annals.schemas.values.moments import recorded_at
 from annals.topics.headers import DEAD_LETTER_HEADERS, ORIGIN_OFFSET, ORIGIN_PARTITION, decimal_header
@@ -32,11 +33,8 @@ class DeadLetterRecord(NamedTuple):
     headers: ReadHeaders
 
 
-class Letter(NamedTuple):
-    """What is known of a dead letter; None where it does not say.
-
-    kind: of the aggregate, by the topic that it was sent to. at: when the command was received, RFC 3339.
-    """
+class Letter(Struct, frozen=True):
+    """A dead letter. null: its bytes do not say. `at`: when the command was received."""
 
     partition: int
     offset: int
@@ -63,7 +61,7 @@ class Again(NamedTuple):
 
 
 def describe(record: DeadLetterRecord, kinds: Mapping[str, str]) -> Letter:
-    """Return what is known of a dead letter. kinds: of aggregates, by the topic of their commands."""
+    """Return what is known of a dead letter. kinds: of aggregates, by the topic of their commands that it came from."""
     headers = dict(record.headers)
     source = _text(headers.get("source-topic"))
     command_id, type_name, aggregate_id = _command_members(record, headers)

@@ -55,7 +55,9 @@ def list_(
     page = _run(settings, lambda service: service.page(selection, begin, limit))
     following = None if page.next is None else f"{page.next[0]}-{page.next[1]}"
     if as_json:
-        letters = [each._asdict() for each in page.letters]
+        from msgspec.structs import asdict
+
+        letters = list(map(asdict, page.letters))
         click.echo(orjson.dumps({"dead_letters": letters, "next": following, "stop_at": page.stop_at}).decode())
         return DONE
     for each in page.letters:

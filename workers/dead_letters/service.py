@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from msgspec.structs import asdict
+
 from annals.agents.dead_letters.letter import describe
 from annals.agents.dead_letters.selection import Selection
 from annals.topics.names import TopicNames
@@ -50,7 +52,7 @@ class Whole(NamedTuple):
         """Return it as JSON types: bytes that are no text are base64, and their member's name says so."""
         settled = self.settlement
         return {
-            **self.letter._asdict(),
+            **asdict(self.letter),
             **record_json(self.record.key, self.record.value, self.record.headers),
             "settled": None
             if settled is None

@@ -10,6 +10,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 from msgspec import Meta, Struct
 
+from annals.agents.dead_letters.letter import Letter
 from annals.agents.dead_letters.selection import Selection
 from annals.agents.ports import JournalError
 from annals.schemas.settlement import DISCARD, REPLAY
@@ -56,23 +57,6 @@ class One(Struct, frozen=True):
 
     offset: Offset
     partition: Offset = 0
-
-
-class Letter(Struct, frozen=True):
-    """A dead letter. null: its bytes do not say. `at`: when the command was received."""
-
-    partition: int
-    offset: int
-    reason: str
-    message: str
-    kind: str | None
-    aggregate_id: str | None
-    command_id: str | None
-    type: str | None
-    source_topic: str
-    source_partition: int | None
-    source_offset: int | None
-    at: str | None
 
 
 class Letters(Struct, frozen=True):
@@ -157,7 +141,7 @@ class Page(Protocol):
     """Some dead letters. next: partition and offset where the next page begins."""
 
     @property
-    def letters(self) -> list[Any]:
+    def letters(self) -> list[Letter]:
         """They."""
 
     @property
@@ -239,8 +223,7 @@ class DeadLetterRoutes:
             until=None if asked.until is None else recorded_at(asked.until),
         )
         page = await _answered(self._letters.page(selection, place_of(asked.cursor), asked.limit))
-        letters = [Letter(**each._asdict()) for each in page.letters]
-        return json_answer(Letters(letters, _next(asked, page.next), page.stop_at))
+        return json_answer(Letters(page.letters, _next(asked, page.next), page.stop_at))
 
     async def get(self, call: Call) -> Answer:
         """Answer one."""
