@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
-from urllib.parse import quote, urlencode
+from urllib.parse import quote
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -18,10 +18,22 @@ from annals.schemas.settlement import DISCARD, REPLAY
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.answers import json_answer
 from annals.workers.api.audit import Decision
-from annals.workers.api.gathered import BAD_CURSOR
+from annals.workers.api.choosing import (
+    PAGE,
+    AggregateNamed,
+    Offset,
+    WantedRecords,
+    Why,
+    body_filters,
+    decides,
+    listed_filters,
+    next_page,
+    place_of,
+    read_body,
+    require_one,
+)
 from annals.workers.api.parameters import Bound, Id, Kind, Limit
 from annals.workers.api.problems import NOT_READY, Problem, invalid, not_found, not_ready
-from annals.workers.api.routes.dead_letters import LONGEST_REASON, AggregateNamed, WantedRecords, moment_at, read_body
 from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import CidText, RecordedAt
 from annals.workers.clock import SystemClock
@@ -36,12 +48,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATH: Final = "/v1/subscriptions/{name}/parked"
-PAGE: Final = 100
 MOST_CIDS: Final = 10_000
 _CURSOR: Final = re.compile(r"([0-9]{1,9})-([01])-([0-9]{1,18})", re.ASCII)
-
-Why = Annotated[str, Meta(min_length=1, max_length=LONGEST_REASON)]
-Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 class Listed(Struct, frozen=True):
@@ -144,25 +152,19 @@ class ParkedRoutes:
         return (
             Route("GET", PATH, Scope.READ, "Parked events of a subscription.", Listed, ParkedEvents, self.list),
             Route("GET", f"{PATH}/{{cid}}", Scope.READ, "A parked event.", One, ParkedEvent, self.get),
-            self._decides("replay", again, ParkedReplay, self.replay),
-            self._decides("discard", discard, ParkedDiscard, self.discard),
+            decides(f"{PATH}/replay", again, OfSubscription, ParkedReplay, ParkedDecided, self.replay),
+            decides(f"{PATH}/discard", discard, OfSubscription, ParkedDiscard, ParkedDecided, self.discard),
         )
 
     async def list(self, call: Call) -> Answer:
         """Answer a page."""
         asked: Listed = call.parameters
-        choice = Choice(
-            kind=asked.kind,
-            aggregate_id=asked.aggregate_id,
-            type=asked.type,
-            reason=asked.reason,
-            since=None if asked.since is None else recorded_at(asked.since),
-            until=None if asked.until is None else recorded_at(asked.until),
-        )
-        begin = place_of(asked.cursor)
+        choice = Choice(**listed_filters(asked))
+        begin = FIRST if asked.cursor is None else Place(*place_of(asked.cursor, _CURSOR))
         found, following = await _answered(self._parked.page(asked.name, choice, begin, asked.limit))
         events = [ParkedEvent(**each._asdict()) for each in found]
-        return json_answer(ParkedEvents(events, _next(asked, following)))
+        path = PATH.replace("{name}", quote(asked.name, safe=""))
+        return json_answer(ParkedEvents(events, next_page(path, asked, following)))
 
     async def get(self, call: Call) -> Answer:
         """Answer one."""
@@ -206,20 +208,6 @@ class ParkedRoutes:
             )
         )
 
-    def _decides(self, verb: str, summary: str, body: Any, handler: Any) -> Route:
-        return Route(
-            "POST",
-            f"{PATH}/{verb}",
-            Scope.ADMIN,
-            summary,
-            OfSubscription,
-            ParkedDecided,
-            handler,
-            body=body,
-            status=202,
-            is_administrative=True,
-        )
-
 
 def choice_of(asked: ParkedReplay) -> Choice:
     """Return what a body means.
@@ -227,51 +215,14 @@ def choice_of(asked: ParkedReplay) -> Choice:
     Raises:
         Problem: it names none, or in several ways, or what cannot be (400).
     """
-    if sum([asked.cids is not None, asked.aggregate is not None, asked.all]) != 1:
-        raise invalid("", "must have exactly one of cids, aggregate and all: true")
+    require_one(asked, "cids")
     for number, cid in enumerate(asked.cids or ()):
         try:
             parse_cid(cid)
         except ValueError as error:
             raise invalid(f"cids[{number}]", str(error)) from None
-    where, aggregate = asked.where, asked.aggregate
-    if aggregate is not None and where.kind not in {None, aggregate.kind}:
-        raise invalid("where.kind", "is not the kind of the aggregate")
-    return Choice(
-        cids=None if asked.cids is None else frozenset(asked.cids),
-        kind=where.kind if aggregate is None else aggregate.kind,
-        aggregate_id=None if aggregate is None else aggregate.id,
-        type=where.type,
-        reason=where.reason,
-        since=moment_at("where.since", where.since),
-        until=moment_at("where.until", where.until),
-    )
-
-
-def place_of(cursor: str | None) -> Place:
-    """Return what a cursor says.
-
-    Raises:
-        Problem: it is none (400).
-    """
-    if cursor is None:
-        return FIRST
-    match = _CURSOR.fullmatch(cursor)
-    if match is None:
-        raise Problem(400, BAD_CURSOR, "cursor: is none that a page gave")
-    return Place(int(match[1]), int(match[2]), int(match[3]))
-
-
-def _next(asked: Listed, place: Place | None) -> str | None:
-    if place is None:
-        return None
-    given: dict[str, Any] = {}
-    for name in ("kind", "type", "aggregate_id", "reason", "since", "until", "limit"):
-        value = getattr(asked, name)
-        if value is not None:
-            given[name] = recorded_at(value) if name in {"since", "until"} else value
-    query = urlencode({**given, "cursor": "-".join(map(str, place))})
-    return f"{PATH.replace('{name}', quote(asked.name, safe=''))}?{query}"
+    cids = None if asked.cids is None else frozenset(asked.cids)
+    return Choice(cids=cids, **body_filters(asked.where, asked.aggregate))
 
 
 def _accepted(count: int) -> Answer:
