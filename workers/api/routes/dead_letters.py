@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
-from aiokafka.errors import KafkaError
 from msgspec import Meta, Struct
 
 from annals.agents.dead_letters.letter import Letter
 from annals.agents.dead_letters.selection import Selection
-from annals.agents.ports import JournalError
 from annals.schemas.settlement import DISCARD, REPLAY
 from annals.workers.api.answers import json_answer
 from annals.workers.api.choosing import (
@@ -28,17 +26,14 @@ from annals.workers.api.choosing import (
     require_one,
 )
 from annals.workers.api.parameters import Bound, Id, Kind, Limit
-from annals.workers.api.problems import not_found, not_ready
+from annals.workers.api.problems import not_found
+from annals.workers.api.routes.subscriptions import with_problems
 from annals.workers.api.routing import Answer, NoParameters, Route, Scope
-from annals.workers.kafka.connections import MissingTopicError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
-
     from annals.workers.api.routing import Call
 
-T = TypeVar("T")
-
+ASKED: Final = "dead letters"
 PATH: Final = "/v1/dead-letters"
 MOST_OFFSETS: Final = 10_000
 _CURSOR: Final = re.compile(r"([0-9]{1,9})-([0-9]{1,18})", re.ASCII)
@@ -205,13 +200,13 @@ class DeadLetterRoutes:
         asked: Listed = call.parameters
         partition, offset = (0, 0) if asked.cursor is None else place_of(asked.cursor, _CURSOR)
         selection = Selection(**listed_filters(asked))
-        page = await _answered(self._letters.page(selection, (partition, offset), asked.limit))
+        page = await with_problems(self._letters.page(selection, (partition, offset), asked.limit), ASKED)
         return json_answer(Letters(page.letters, next_page(PATH, asked, page.next), page.stop_at))
 
     async def get(self, call: Call) -> Answer:
         """Answer one."""
         asked: One = call.parameters
-        found = await _answered(self._letters.get(asked.partition, asked.offset))
+        found = await with_problems(self._letters.get(asked.partition, asked.offset), ASKED)
         if found is None:
             raise not_found(f"there is no dead letter at offset {asked.offset} of partition {asked.partition}")
         return json_answer(found.body())
@@ -225,7 +220,7 @@ class DeadLetterRoutes:
         return await self._settle(call, DISCARD, read_body(call.body, DeadLetterDiscard))
 
     async def _settle(self, call: Call, action: str, asked: DeadLetterReplay) -> Answer:
-        done = await _answered(
+        done = await with_problems(
             self._letters.settle(
                 action,
                 selection_of(asked),
@@ -233,7 +228,8 @@ class DeadLetterRoutes:
                 call.path,
                 reason=asked.reason,
                 request_id=call.request_id,
-            )
+            ),
+            ASKED,
         )
         return json_answer(DeadLettersSettled(done.accepted, done.refused), status=202)
 
@@ -251,10 +247,3 @@ def selection_of(asked: DeadLetterReplay) -> Selection:
         stop_at=asked.stop_at,
         **body_filters(asked.where, asked.aggregate),
     )
-
-
-async def _answered(asking: Awaitable[T]) -> T:
-    try:
-        return await asking
-    except (MissingTopicError, JournalError, KafkaError, OSError) as error:
-        raise not_ready(f"dead letters cannot be reached: {type(error).__name__}: {error}") from None

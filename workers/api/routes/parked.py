@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from urllib.parse import quote
 
 import msgspec
-from aiokafka.errors import KafkaError
 from msgspec import Meta, Struct
 
-from annals.agents.ports import JournalError
-from annals.agents.publishing.administration import Refused
 from annals.agents.publishing.delivering.choosing import FIRST, Choice, Place
 from annals.schemas.cid import parse_cid
 from annals.schemas.settlement import DISCARD, REPLAY
@@ -33,20 +30,19 @@ from annals.workers.api.choosing import (
     require_one,
 )
 from annals.workers.api.parameters import Bound, Id, Kind, Limit
-from annals.workers.api.problems import NOT_READY, Problem, invalid, not_found, not_ready
+from annals.workers.api.problems import invalid, not_found
+from annals.workers.api.routes.subscriptions import with_problems
 from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import CidText, RecordedAt
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.connections import MissingTopicError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Sequence
 
     from annals.workers.api.audit import AuditLog
     from annals.workers.api.routing import Call
 
-T = TypeVar("T")
-
+ASKED: Final = "parked events"
 PATH: Final = "/v1/subscriptions/{name}/parked"
 MOST_CIDS: Final = 10_000
 _CURSOR: Final = re.compile(r"([0-9]{1,9})-([01])-([0-9]{1,18})", re.ASCII)
@@ -161,7 +157,7 @@ class ParkedRoutes:
         asked: Listed = call.parameters
         choice = Choice(**listed_filters(asked))
         begin = FIRST if asked.cursor is None else Place(*place_of(asked.cursor, _CURSOR))
-        found, following = await _answered(self._parked.page(asked.name, choice, begin, asked.limit))
+        found, following = await with_problems(self._parked.page(asked.name, choice, begin, asked.limit), ASKED)
         events = [ParkedEvent(**each._asdict()) for each in found]
         path = PATH.replace("{name}", quote(asked.name, safe=""))
         return json_answer(ParkedEvents(events, next_page(path, asked, following)))
@@ -170,7 +166,7 @@ class ParkedRoutes:
         """Answer one."""
         asked: One = call.parameters
         choice = Choice(cids=frozenset({asked.cid}))
-        found, _ = await _answered(self._parked.page(asked.name, choice, FIRST, 1))
+        found, _ = await with_problems(self._parked.page(asked.name, choice, FIRST, 1), ASKED)
         if not found:
             raise not_found(f"no event of this CID is parked of {asked.name}")
         return json_answer(ParkedEvent(**found[0]._asdict()))
@@ -180,7 +176,8 @@ class ParkedRoutes:
         asked = read_body(call.body, ParkedReplay)
         choice, by = choice_of(asked), call.principal.name
         await self._record(call, REPLAY, asked)
-        return _accepted(await _answered(self._parked.replay(call.parameters.name, choice, asked.stop_at, by)))
+        replaying = self._parked.replay(call.parameters.name, choice, asked.stop_at, by)
+        return _accepted(await with_problems(replaying, ASKED))
 
     async def discard(self, call: Call) -> Answer:
         """Give up."""
@@ -188,7 +185,7 @@ class ParkedRoutes:
         choice, by = choice_of(asked), call.principal.name
         await self._record(call, DISCARD, asked)
         discarding = self._parked.discard(call.parameters.name, choice, asked.stop_at, by, asked.reason)
-        return _accepted(await _answered(discarding))
+        return _accepted(await with_problems(discarding, ASKED))
 
     async def _record(self, call: Call, action: str, asked: ParkedReplay) -> None:
         """Record who decides what and why, before it is done: a kill in the midst of it leaves that there."""
@@ -227,14 +224,3 @@ def choice_of(asked: ParkedReplay) -> Choice:
 
 def _accepted(count: int) -> Answer:
     return json_answer(ParkedDecided(count), status=202)
-
-
-async def _answered(asking: Awaitable[T]) -> T:
-    try:
-        return await asking
-    except Refused as refused:
-        if refused.code == NOT_READY:
-            raise not_ready(str(refused)) from None
-        raise Problem(refused.status, refused.code, str(refused)) from None
-    except (MissingTopicError, JournalError, KafkaError, OSError) as error:
-        raise not_ready(f"parked events cannot be reached: {type(error).__name__}: {error}") from None
