@@ -178,9 +178,9 @@ def _decide(
 
 async def _record(settings: Settings, name: str, action: str, by: str, chosen: dict[str, Any], why: str | None) -> None:
     """Record who decides what and why, before it is done."""
+    from annals.schemas.audit import Decision
     from annals.schemas.values.moments import recorded_at
     from annals.topics.names import TopicNames
-    from annals.workers.api.audit import Decision
     from annals.workers.api.kafka_audit import KafkaAudit
     from annals.workers.clock import SystemClock, new_id
     from annals.workers.settings import client_options

@@ -10,11 +10,11 @@ import msgspec
 from msgspec import Meta, Struct
 
 from annals.agents.publishing.delivering.choosing import FIRST, Choice, Place
+from annals.schemas.audit import Decision
 from annals.schemas.cid import parse_cid
 from annals.schemas.settlement import DISCARD, REPLAY
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.answers import json_answer
-from annals.workers.api.audit import Decision
 from annals.workers.api.choosing import (
     PAGE,
     AggregateNamed,
