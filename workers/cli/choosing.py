@@ -66,11 +66,9 @@ def filters(
 
 
 def _moment(option: str, text: str | None) -> str | None:
-    from annals.schemas.values.moments import issued_at_problem, moment_of, recorded_at
+    from annals.schemas.values.moments import bound_of, recorded_at
 
-    if text is None:
-        return None
-    problem = issued_at_problem(text)
-    if problem is not None:
-        raise click.UsageError(f"{option} {text!r}: {problem}")
-    return recorded_at(moment_of(text))
+    try:
+        return None if text is None else recorded_at(bound_of(text))
+    except ValueError as error:
+        raise click.UsageError(f"{option} {text!r}: {error}") from None
