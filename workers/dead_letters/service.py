@@ -87,8 +87,8 @@ class DeadLetterService:
                 place = (record.partition, record.offset)
                 if len(found) == limit or clock.monotonic() > deadline:
                     return Page(found, place, stop_at)
-                letter = describe(record, self._kinds)
-                if settled.of(*place) is None and selection.has(letter):
+                letter = selection.open_letter(record, settled, self._kinds)
+                if letter is not None:
                     found.append(letter)
         return Page(found, None, stop_at)
 
@@ -104,8 +104,8 @@ class DeadLetterService:
         """Yield the open ones with their bytes."""
         async with self._connected() as (client, settled), aclosing(self._read(client, selection, (0, 0))) as records:
             async for record in records:
-                letter = describe(record, self._kinds)
-                if settled.of(record.partition, record.offset) is None and selection.has(letter):
+                letter = selection.open_letter(record, settled, self._kinds)
+                if letter is not None:
                     yield Whole(letter, record, None)
 
     async def settle(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from annals.agents.backoff import Backoff
-from annals.agents.dead_letters.letter import describe, send_again
+from annals.agents.dead_letters.letter import send_again
 from annals.agents.dead_letters.settled import Spans
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.schemas.settlement import REPLAY, SETTLEMENT_KEY, Settlement
@@ -162,8 +162,8 @@ class Settling:
     def _take(
         self, batch: _Batch, record: DeadLetterRecord, settled: Settled, counts: Mapping[str, int], asked: Asked
     ) -> None:
-        letter = describe(record, self._kinds)
-        if not asked.selection.has(letter) or settled.of(record.partition, record.offset) is not None:
+        letter = asked.selection.open_letter(record, settled, self._kinds)
+        if letter is None:
             batch.spans.part()
             return
         command = send_again(record, letter, counts) if asked.action == REPLAY else None

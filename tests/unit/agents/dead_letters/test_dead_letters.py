@@ -109,6 +109,17 @@ def test_who_settled_first_has_settled():
     assert (settled.count_of("r"), settled.count_of("t")) == (4, 0)
 
 
+def test_an_open_letter_is_described_and_none_that_is_settled_or_not_meant(monkeypatch):
+    settled = Settled()
+    settled.add(settlement((3, 5)))
+    meant = Selection(kind="person", stop_at=8)
+    assert meant.open_letter(record(), settled, KINDS) == describe(record(), KINDS)
+    assert meant.open_letter(record(topic="x.commands.agent"), settled, KINDS) is None
+    monkeypatch.setattr("annals.agents.dead_letters.selection.describe", None)  # it is not looked into
+    assert meant.open_letter(record(offset=4), settled, KINDS) is None
+    assert meant.open_letter(record(offset=8), settled, KINDS) is None
+
+
 def test_spans_are_parted_by_what_is_passed_over_and_not_by_markers():
     spans = Spans()
     for offset in (0, 2, 4, None, 7, 9):
