@@ -14,7 +14,7 @@ from annals.agents.ports import UnreachableError
 from annals.schemas.settlement import parse_settlement
 from annals.workers.kafka.connections import partitions_of
 from annals.workers.kafka.protocol.record_batches import headers_of
-from annals.workers.kafka.read.ranges import RangeGoneError, read_range
+from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
 if TYPE_CHECKING:
@@ -67,6 +67,17 @@ class SettledTopic:
             return
         if settlement is not None:
             self._settled.add(settlement)
+
+
+async def letter_bounds(client: AIOKafkaClient, topic: str) -> dict[int, tuple[int, int]]:
+    """Return by partition, in their order, the first offset of dead letters and the one behind the last.
+
+    Raises:
+        MissingTopicError: there is no such topic.
+        KafkaError: a leader does not answer.
+    """
+    wheres = [(topic, partition) for partition in range(partitions_of(client, topic))]
+    return {partition: found for (_, partition), found in sorted((await bounds(client, wheres)).items())}
 
 
 async def read_letters(

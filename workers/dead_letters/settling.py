@@ -25,9 +25,8 @@ from annals.topics.catalog import COMMAND_TOPIC_BYTES
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.clock import SystemClock
-from annals.workers.dead_letters.reading import SettledTopic, read_letters
+from annals.workers.dead_letters.reading import SettledTopic, letter_bounds, read_letters
 from annals.workers.kafka.connections import partitions_of
-from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 
@@ -134,11 +133,10 @@ class Settling:
             await self._writer.close()
 
     async def _ends(self, client: AIOKafkaClient, selection: Selection) -> dict[int, int]:
-        topic = self._names.dead_letters
-        wheres = [(topic, partition) for partition in range(partitions_of(client, topic))]
-        partitions_of(client, self._names.audit)
         ends = {}
-        for (_, partition), (first, end) in (await bounds(client, wheres)).items():
+        found = await letter_bounds(client, self._names.dead_letters)
+        partitions_of(client, self._names.audit)
+        for partition, (first, end) in found.items():
             self._next[partition], ends[partition] = selection.bounds(partition, first, end)
         return ends
 

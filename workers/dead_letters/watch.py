@@ -15,10 +15,9 @@ from prometheus_client import Gauge
 
 from annals.agents.dead_letters.letter import received_ms
 from annals.agents.ports import JournalError
-from annals.workers.dead_letters.reading import read_letters
-from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+from annals.workers.dead_letters.reading import letter_bounds, read_letters
+from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.protocol.record_batches import FormatError
-from annals.workers.kafka.read.ranges import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -143,10 +142,9 @@ class DeadLetterWatch:
         if self._open is None or self._open.settled is not settled:
             self._open = OpenLetters(settled)
         letters = self._open
-        wheres = [(topic, partition) for partition in range(partitions_of(client, topic))]
-        for where, (first, end) in (await bounds(client, wheres)).items():
-            partition, start = where[1], letters.begin(where[1], first, end)
-            async with aclosing(read_letters(client, where, start, end)) as records:
+        for partition, (first, end) in (await letter_bounds(client, topic)).items():
+            start = letters.begin(partition, first, end)
+            async with aclosing(read_letters(client, (topic, partition), start, end)) as records:
                 async for each in records:
                     letters.add(partition, each.offset, received_ms(each.headers) or 0)
             letters.reach(partition, end)
