@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from annals.agents.publishing.delivering.choosing import FIRST, Choice
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
+from annals.workers.publishing import parked as service
+from annals.workers.registry import deciders
 from grouped import Group, GroupWorker, group
 from processes import ENTRY_POINT, own_environment
 
@@ -129,7 +132,7 @@ def parked(crew: Group, *filters: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group) -> None:
+def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
     asked = {"name": "billing", "kinds": ["person"], "delivery": "acknowledged"}
     assert call(worker, "PUT", "/v1/subscriptions/billing", asked)[0] == 201
@@ -188,5 +191,10 @@ def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group) -> No
         expected = [(1, 1), (1, 2), (2, 1)] if subject in replayed else [(1, 1), (2, 1)]
         assert subscriber.seen[subject] == expected
     assert parked(crew) == []
+    # Of what was decided long ago nothing is read.
+    monkeypatch.setattr(service, "records_until", None)
+    options = {"bootstrap_servers": crew.settings.bootstrap_servers}
+    asked_here = service.ParkedService(crew.settings, options, deciders()).page("billing", Choice(), FIRST, 20)
+    assert asyncio.run(asked_here) == ([], None)
     assert end(begin(crew, "parked", "replay", "billing", "--all"))[0] == 1
     assert worker.end() == 0
