@@ -9,6 +9,7 @@ from annals.topics.names import TopicNames
 from annals.workers.api.kafka_audit import KafkaAudit
 from annals.workers.api.routes.dead_letters import DeadLetterRoutes
 from annals.workers.api.routes.parked import ParkedRoutes
+from annals.workers.clock import SystemClock
 from annals.workers.dead_letters.service import DeadLetterService
 from annals.workers.dead_letters.watch import DeadLetterMetrics, DeadLetterWatch
 from annals.workers.publishing.parked import ParkedService
@@ -37,7 +38,10 @@ class SetAside:
 
     def routes(self) -> tuple[Route, ...]:
         """Return them."""
-        return (*ParkedRoutes(self._parked, self._audit).routes(), *DeadLetterRoutes(self._letters).routes())
+        return (
+            *ParkedRoutes(self._parked, self._audit, SystemClock()).routes(),
+            *DeadLetterRoutes(self._letters).routes(),
+        )
 
     def start(self) -> None:
         """Begin to count."""

@@ -34,11 +34,11 @@ from annals.workers.api.problems import invalid, not_found
 from annals.workers.api.routes.subscriptions import with_problems
 from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import CidText, RecordedAt
-from annals.workers.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from annals.agents.ports import Clock
     from annals.workers.api.audit import AuditLog
     from annals.workers.api.routing import Call
 
@@ -136,10 +136,11 @@ class Parked(Protocol):
 class ParkedRoutes:
     """Routes of parked events."""
 
-    def __init__(self, parked: Parked, audit: AuditLog) -> None:
+    def __init__(self, parked: Parked, audit: AuditLog, clock: Clock) -> None:
         """Take who has them, and where decisions are recorded."""
         self._parked = parked
         self._audit = audit
+        self._clock = clock
 
     def routes(self) -> tuple[Route, ...]:
         """Return them."""
@@ -195,7 +196,7 @@ class ParkedRoutes:
                 call.principal.name,
                 "POST",
                 call.path,
-                recorded_at(SystemClock().now()),
+                recorded_at(self._clock.now()),
                 None,
                 None,
                 action,
