@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
+
+from annals.schemas.audit import AuditEntry
 
 REPLAY: Final = "replay"
 DISCARD: Final = "discard"
@@ -16,19 +18,12 @@ Action = Literal["replay", "discard"]
 Offset = Annotated[int, Meta(ge=0)]
 
 
-class Settlement(Struct, frozen=True):
-    """What one transaction settled. It begins with the members of every record of `audit`.
+class Settlement(AuditEntry, frozen=True):
+    """What one transaction settled.
 
     spans: of the partition, first and last offset; every dead letter in them is settled. count: how many that are.
     """
 
-    request_id: str
-    principal: str
-    method: str
-    path: str
-    at: str
-    status: int | None
-    code: str | None
     action: Action
     partition: Offset
     spans: list[tuple[Offset, Offset]]

@@ -75,6 +75,17 @@ class GroupWorker:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
             return str(answer.read(), "utf-8")
 
+    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        """Ask the API; status and body."""
+        url = self.logged("worker started")[0]["api"] + path
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, {"content-type": "application/json"} if data else {}, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.loads(answer.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            return error.code, json.loads(error.read())
+
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)
         return self.until_over()
@@ -120,6 +131,18 @@ class Group:
         log = self.folder / f"{name}.log"
         process = self._stack.enter_context(running(command, environment, log))
         return GroupWorker(process, port, log)
+
+    def annals(self, *arguments: str) -> subprocess.Popen[str]:
+        """Begin a command, with pipes."""
+        environment = own_environment(
+            ANNALS_BOOTSTRAP_SERVERS=self.settings.bootstrap_servers,
+            ANNALS_TOPIC_PREFIX=self.settings.topic_prefix,
+            ANNALS_APP_ID=self.settings.app_id,
+        )
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [ENTRY_POINT, *arguments], env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True
+        )
 
     def members(self) -> int:
         """How many members the broker counts."""

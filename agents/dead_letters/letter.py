@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
+from msgspec import Struct
 
 from annals.schemas.values.moments import recorded_at
 from annals.topics.headers import DEAD_LETTER_HEADERS, ORIGIN_OFFSET, ORIGIN_PARTITION, decimal_header
@@ -32,11 +33,8 @@ class DeadLetterRecord(NamedTuple):
     headers: ReadHeaders
 
 
-class Letter(NamedTuple):
-    """What is known of a dead letter; None where it does not say.
-
-    kind: of the aggregate, by the topic that it was sent to. at: when the command was received, RFC 3339.
-    """
+class Letter(Struct, frozen=True):
+    """A dead letter. null: its bytes do not say. `at`: when the command was received."""
 
     partition: int
     offset: int
@@ -63,7 +61,7 @@ class Again(NamedTuple):
 
 
 def describe(record: DeadLetterRecord, kinds: Mapping[str, str]) -> Letter:
-    """Return what is known of a dead letter. kinds: of aggregates, by the topic of their commands."""
+    """Return what is known of a dead letter. kinds: of aggregates, by the topic of their commands that it came from."""
     headers = dict(record.headers)
     source = _text(headers.get("source-topic"))
     command_id, type_name, aggregate_id = _command_members(record, headers)
@@ -79,8 +77,14 @@ def describe(record: DeadLetterRecord, kinds: Mapping[str, str]) -> Letter:
         source,
         decimal_header(record.headers, "source-partition"),
         decimal_header(record.headers, "source-offset"),
-        _moment(decimal_header(record.headers, "source-timestamp")),
+        _moment(received_ms(record.headers)),
     )
+
+
+def received_ms(headers: ReadHeaders) -> int | None:
+    """Return when the command of a dead letter was received, in milliseconds; None if no moment is said."""
+    milliseconds = decimal_header(headers, "source-timestamp")
+    return None if milliseconds is None or milliseconds > LATEST_MS else milliseconds
 
 
 def send_again(record: DeadLetterRecord, letter: Letter, partitions: Mapping[str, int]) -> Again | None:
@@ -145,6 +149,4 @@ def _text(value: bytes | None) -> str:
 
 
 def _moment(milliseconds: int | None) -> str | None:
-    if milliseconds is None or milliseconds > LATEST_MS:
-        return None
-    return recorded_at(datetime.fromtimestamp(milliseconds / 1000, UTC))
+    return None if milliseconds is None else recorded_at(datetime.fromtimestamp(milliseconds / 1000, UTC))

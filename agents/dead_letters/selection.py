@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from annals.agents.dead_letters.letter import describe
+
 if TYPE_CHECKING:
-    from annals.agents.dead_letters.letter import Letter
+    from collections.abc import Mapping
+
+    from annals.agents.dead_letters.letter import DeadLetterRecord, Letter
+    from annals.agents.dead_letters.settled import Settled
 
 
 class Selection(NamedTuple):
@@ -24,6 +29,17 @@ class Selection(NamedTuple):
     since: str | None = None
     until: str | None = None
     stop_at: int | None = None
+
+    def open_letter(self, record: DeadLetterRecord, settled: Settled, kinds: Mapping[str, str]) -> Letter | None:
+        """Return a dead letter that is open and meant; None if it is not. kinds: as `describe` takes them.
+
+        Most of a topic is settled as a rule: the bytes of those are not looked into.
+        """
+        place = (record.partition, record.offset)
+        if settled.of(*place) is not None or not self.may_have(*place):
+            return None
+        letter = describe(record, kinds)
+        return letter if self.has(letter) else None
 
     def has(self, letter: Letter) -> bool:
         """Whether a dead letter is meant."""

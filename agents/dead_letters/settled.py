@@ -10,12 +10,16 @@ if TYPE_CHECKING:
 
 
 class Settled:
-    """The settlements that there are, in their order: the first that has an offset settled it."""
+    """The settlements that there are, in their order: the first that has an offset settled it.
+
+    settlements: how many were taken.
+    """
 
     def __init__(self) -> None:
         """Begin with none."""
         self._spans: dict[int, list[tuple[int, int, Settlement]]] = {}
         self._counts: dict[str, int] = {}
+        self.settlements = 0
 
     def add(self, settlement: Settlement) -> None:
         """Take the next one; what is settled already stays as it was settled."""
@@ -23,6 +27,7 @@ class Settled:
         for first, last in settlement.spans:
             for begin, end in self._open_parts(settlement.partition, first, last):
                 spans.insert(bisect_right(spans, begin, key=_first), (begin, end, settlement))
+        self.settlements += 1
         request = settlement.request_id
         self._counts[request] = self._counts.get(request, 0) + settlement.count
 

@@ -6,8 +6,6 @@ import asyncio
 import json
 import random
 import subprocess
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -33,18 +31,6 @@ PEOPLE, RENAMES, PARTITIONS = 10, 4, 2
 def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
     with group(bootstrap, topic_prefix, tmp_path, partitions=PARTITIONS) as made:
         yield made
-
-
-def call(worker: GroupWorker, method: str, path: str, body: Any = None) -> tuple[int, dict[str, Any]]:
-    url = worker.logged("worker started")[0]["api"] + path
-    headers = {"content-type": "application/json"}
-    data = None if body is None else json.dumps(body).encode()
-    try:
-        request = urllib.request.Request(url, data, headers, method=method)
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.loads(answer.read() or b"{}")
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
 
 
 def send(crew: Group) -> None:
@@ -144,7 +130,7 @@ def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_ki
         "delivery": "acknowledged",
         "retry": {"max_attempts": 50, "first_delay_ms": 20, "max_delay_ms": 200, "ack_timeout_ms": 1_500},
     }
-    status, made = call(worker, "PUT", "/v1/subscriptions/billing", asked)
+    status, made = worker.call("PUT", "/v1/subscriptions/billing", asked)
     assert (status, made["status"], made["delivery"]) == (201, "active", "acknowledged")
     prefix = crew.settings.topic_prefix
     assert made["topics"] == [f"{prefix}{role}.billing" for role in ("subscribers", "acks", "parked", "deliveries")]
@@ -155,7 +141,7 @@ def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_ki
     worker.until(lambda: worker.health() == [], "it reads again")
 
     def deliveries() -> dict[str, int]:
-        shown: dict[str, int] = call(worker, "GET", "/v1/subscriptions/billing")[1]["deliveries"]
+        shown: dict[str, int] = worker.call("GET", "/v1/subscriptions/billing")[1]["deliveries"]
         return shown
 
     worker.until(lambda: deliveries() == {"unsettled": 0, "in_flight": 0, "parked": 0}, "all is settled")
@@ -174,16 +160,16 @@ def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_ki
 
     # Over HTTP: one is parked, with its reason, and others get their errors.
     asked["name"] = "audit"
-    assert call(worker, "PUT", "/v1/subscriptions/audit", {**asked, "max_in_flight": 1})[0] == 201
+    assert worker.call("PUT", "/v1/subscriptions/audit", {**asked, "max_in_flight": 1})[0] == 201
     cid = asyncio.run(first_of(crew, "audit"))["ce_id"]
     path = "/v1/subscriptions/audit/acks"
     body = {"cid": cid, "attempt": 1, "verdict": "park", "reason": "poison"}
-    assert call(worker, "POST", path, body) == (202, {"accepted": 1})
+    assert worker.call("POST", path, body) == (202, {"accepted": 1})
     parked = asyncio.run(first_of(crew, "audit", "parked"))
     assert (parked["ce_id"], parked["reason"], parked["attempts"]) == (cid, "poison", "1")
-    assert call(worker, "POST", path, {**body, "verdict": "maybe"})[0] == 422
-    assert call(worker, "POST", "/v1/subscriptions/none/acks", body)[0] == 404
-    assert call(worker, "POST", path, {**body, "cid": cid[:-4] + "aaaa"})[0] in (404, 422)
+    assert worker.call("POST", path, {**body, "verdict": "maybe"})[0] == 422
+    assert worker.call("POST", "/v1/subscriptions/none/acks", body)[0] == 404
+    assert worker.call("POST", path, {**body, "cid": cid[:-4] + "aaaa"})[0] in (404, 422)
     assert worker.end() == 0
 
 

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import urllib.error
-import urllib.request
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +12,11 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
-from grouped import Group, GroupWorker, group
-from processes import ENTRY_POINT, own_environment, until
+from grouped import Group, group
+from processes import until
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -36,18 +34,6 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
         yield made
 
 
-def annals(crew: Group, *arguments: str) -> subprocess.Popen[str]:
-    """Begin a command."""
-    environment = own_environment(
-        ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers,
-        ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix,
-        ANNALS_APP_ID=crew.settings.app_id,
-    )
-    return subprocess.Popen(
-        [ENTRY_POINT, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
 def said(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Return exit status and standard output of a command."""
     out, problems = process.communicate(timeout=120)
@@ -57,20 +43,8 @@ def said(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 def run(crew: Group, *arguments: str) -> tuple[int, Any]:
     """Run a command that prints one JSON document."""
-    status, out = said(annals(crew, "dead-letters", *arguments, "--json"))
+    status, out = said(crew.annals("dead-letters", *arguments, "--json"))
     return status, json.loads(out)
-
-
-def call(worker: GroupWorker, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    """Ask the API."""
-    url = worker.logged("worker started")[0]["api"] + path
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"} if data else {}, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
 
 
 def misrouted(number: int) -> tuple[bytes, bytes, int]:
@@ -149,22 +123,22 @@ def test_dead_letters_are_settled_once(crew: Group) -> None:
 
     status, shown = run(crew, "show", str(first["offset"]))
     assert (status, json.loads(shown["value"])["id"], shown["settled"]) == (0, first["command_id"], None)
-    assert call(worker, "GET", f"/v1/dead-letters/{first['offset']}") == (200, shown)
-    assert call(worker, "GET", f"/v1/dead-letters/{last['offset'] + 1_000}")[0] == 404
-    status, page = call(worker, "GET", "/v1/dead-letters?limit=2&reason=misrouted")
+    assert worker.call("GET", f"/v1/dead-letters/{first['offset']}") == (200, shown)
+    assert worker.call("GET", f"/v1/dead-letters/{last['offset'] + 1_000}")[0] == 404
+    status, page = worker.call("GET", "/v1/dead-letters?limit=2&reason=misrouted")
     assert (status, page["dead_letters"][0]) == (200, first)
-    assert call(worker, "GET", page["next"])[1]["dead_letters"][0]["offset"] > page["dead_letters"][1]["offset"]
-    assert call(worker, "POST", "/v1/dead-letters/discard", {"all": True})[0] == 400
-    assert call(worker, "POST", "/v1/dead-letters/replay", {"all": True, "offsets": [1]})[0] == 400
+    assert worker.call("GET", page["next"])[1]["dead_letters"][0]["offset"] > page["dead_letters"][1]["offset"]
+    assert worker.call("POST", "/v1/dead-letters/discard", {"all": True})[0] == 400
+    assert worker.call("POST", "/v1/dead-letters/replay", {"all": True, "offsets": [1]})[0] == 400
 
     stop_at = str(last["offset"])
     discarding = {"offsets": [first["offset"]], "reason": "sent by mistake"}
-    assert call(worker, "POST", "/v1/dead-letters/discard", discarding) == (202, {"accepted": 1, "refused": 0})
-    assert call(worker, "POST", "/v1/dead-letters/discard", discarding) == (202, {"accepted": 0, "refused": 0})
-    settled = call(worker, "GET", f"/v1/dead-letters/{first['offset']}")[1]["settled"]
+    assert worker.call("POST", "/v1/dead-letters/discard", discarding) == (202, {"accepted": 1, "refused": 0})
+    assert worker.call("POST", "/v1/dead-letters/discard", discarding) == (202, {"accepted": 0, "refused": 0})
+    settled = worker.call("GET", f"/v1/dead-letters/{first['offset']}")[1]["settled"]
     assert (settled["action"], settled["reason"]) == ("discard", "sent by mistake")
 
-    both = [annals(crew, "dead-letters", "replay", "--all", "--stop-at", stop_at, "--json") for _ in range(2)]
+    both = [crew.annals("dead-letters", "replay", "--all", "--stop-at", stop_at, "--json") for _ in range(2)]
     accepted = [json.loads(said(each)[1])["accepted"] for each in both]
     assert sum(accepted) == MANY - 2
     assert [each["offset"] for each in open_letters(crew)] == [last["offset"]]
@@ -174,7 +148,7 @@ def test_dead_letters_are_settled_once(crew: Group) -> None:
     assert len(answered) == MANY - 2
     assert not {first["command_id"], last["command_id"]} & set(answered)
 
-    exported = said(annals(crew, "dead-letters", "export"))[1].splitlines()
+    exported = said(crew.annals("dead-letters", "export"))[1].splitlines()
     assert [json.loads(line)["offset"] for line in exported] == [last["offset"]]
     assert run(crew, "replay", str(last["offset"]))[0] == 0
     assert run(crew, "replay", str(last["offset"]))[0] == 1

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import urllib.error
-import urllib.request
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from annals.agents.publishing.delivering.choosing import FIRST, Choice
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
-from grouped import Group, GroupWorker, group
-from processes import ENTRY_POINT, own_environment
+from annals.workers.publishing import parked as service
+from annals.workers.registry import deciders
+from grouped import Group, group
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
@@ -34,27 +34,6 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
         yield made
 
 
-def call(worker: GroupWorker, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-    url = worker.logged("worker started")[0]["api"] + path
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json"} if data else {}, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-
-
-def begin(crew: Group, *arguments: str) -> subprocess.Popen[str]:
-    environment = own_environment(
-        ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers,
-        ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix,
-        ANNALS_APP_ID=crew.settings.app_id,
-    )
-    pipe = subprocess.PIPE
-    return subprocess.Popen([ENTRY_POINT, *arguments], env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
-
-
 def end(process: subprocess.Popen[str], given: str = "") -> tuple[int, str]:
     out, problems = process.communicate(given, timeout=120)
     assert process.returncode in {0, 1}, problems
@@ -68,7 +47,7 @@ def send(crew: Group) -> None:
         for number, kind in enumerate(("RegisterPerson", "RenamePerson"))
         for person in range(PEOPLE)
     ]
-    status, out = end(begin(crew, "send"), "".join(json.dumps(command) + "\n" for command in commands))
+    status, out = end(crew.annals("send"), "".join(json.dumps(command) + "\n" for command in commands))
     assert status == 0, out
 
 
@@ -120,7 +99,7 @@ def parked(crew: Group, *filters: str) -> list[dict[str, Any]]:
     cursor = "0-0-0"
     while cursor:
         page_of = ("--limit", "20", "--cursor", cursor, "--json")
-        status, out = end(begin(crew, "parked", "list", "billing", *page_of, *filters))
+        status, out = end(crew.annals("parked", "list", "billing", *page_of, *filters))
         page = json.loads(out)
         assert status == 0
         assert len(page["parked"]) <= 20
@@ -129,19 +108,19 @@ def parked(crew: Group, *filters: str) -> list[dict[str, Any]]:
     return found
 
 
-def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group) -> None:
+def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
     asked = {"name": "billing", "kinds": ["person"], "delivery": "acknowledged"}
-    assert call(worker, "PUT", "/v1/subscriptions/billing", asked)[0] == 201
-    assert call(worker, "GET", PATH) == (200, {"parked": [], "next": None})
-    assert call(worker, "GET", "/v1/subscriptions/none/parked")[0] == 404
+    assert worker.call("PUT", "/v1/subscriptions/billing", asked)[0] == 201
+    assert worker.call("GET", PATH) == (200, {"parked": [], "next": None})
+    assert worker.call("GET", "/v1/subscriptions/none/parked")[0] == 404
     send(crew)
 
     subscriber = Subscriber(crew)
     even = lambda subject, version: int(subject[2:]) % 2 == 0 and version == 1  # noqa: E731
     asyncio.run(subscriber.run(even, subscriber.has((1, 1))))
     half = PEOPLE // 2
-    counts = lambda: call(worker, "GET", "/v1/subscriptions/billing")[1]["deliveries"]  # noqa: E731
+    counts = lambda: worker.call("GET", "/v1/subscriptions/billing")[1]["deliveries"]  # noqa: E731
     worker.until(lambda: counts() == {"unsettled": half, "in_flight": 0, "parked": half}, "the poisoned are parked")
 
     rows = parked(crew)
@@ -150,26 +129,26 @@ def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group) -> No
     first = rows[0]
     assert (first["kind"], first["version"], first["type"], first["attempts"]) == ("person", 1, "PersonRegistered", 1)
     assert first["reason"] == "poison"
-    status, page = call(worker, "GET", f"{PATH}?limit=2")
+    status, page = worker.call("GET", f"{PATH}?limit=2")
     assert (status, page["parked"]) == (200, rows[:2])
-    assert call(worker, "GET", page["next"])[1]["parked"] == rows[2:4]
-    assert call(worker, "GET", f"{PATH}/{first['cid']}") == (200, first)
+    assert worker.call("GET", page["next"])[1]["parked"] == rows[2:4]
+    assert worker.call("GET", f"{PATH}/{first['cid']}") == (200, first)
     assert parked(crew, "--aggregate", f"person/{first['aggregate_id']}") == [first]
     assert parked(crew, "--type", "PersonRenamed") == []
-    shown = json.loads(end(begin(crew, "parked", "show", "billing", first["cid"], "--json"))[1])
+    shown = json.loads(end(crew.annals("parked", "show", "billing", first["cid"], "--json"))[1])
     assert json.loads(shown["value"])["name"] == "Ada 0"
-    assert len(end(begin(crew, "parked", "export", "billing"))[1].splitlines()) == half
+    assert len(end(crew.annals("parked", "export", "billing"))[1].splitlines()) == half
     for body in ({}, {"all": True, "cids": [first["cid"]]}, {"cids": ["nothing"]}, {"all": True, "stop_at": -1}):
-        assert call(worker, "POST", f"{PATH}/replay", body)[0] == 400
-    assert call(worker, "POST", f"{PATH}/discard", {"all": True})[0] == 400
+        assert worker.call("POST", f"{PATH}/replay", body)[0] == 400
+    assert worker.call("POST", f"{PATH}/discard", {"all": True})[0] == 400
     stopped = {"all": True, "stop_at": 0}
-    assert call(worker, "POST", f"{PATH}/replay", stopped) == (202, {"accepted": 0})
+    assert worker.call("POST", f"{PATH}/replay", stopped) == (202, {"accepted": 0})
 
     # Two are given up, and what waited behind them goes; the others are replayed by two administrators at once.
     given_up = [row["cid"] for row in rows[:2]]
     discarding = {"cids": given_up, "reason": "sent twice by mistake"}
-    assert call(worker, "POST", f"{PATH}/discard", discarding) == (202, {"accepted": 2})
-    both = [begin(crew, "parked", "replay", "billing", "--all", "--json") for _ in range(2)]
+    assert worker.call("POST", f"{PATH}/discard", discarding) == (202, {"accepted": 2})
+    both = [crew.annals("parked", "replay", "billing", "--all", "--json") for _ in range(2)]
     assert sum(json.loads(end(each)[1])["accepted"] for each in both) == half - 2
     replayed = {row["aggregate_id"] for row in rows[2:]}
     asyncio.run(
@@ -188,5 +167,10 @@ def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group) -> No
         expected = [(1, 1), (1, 2), (2, 1)] if subject in replayed else [(1, 1), (2, 1)]
         assert subscriber.seen[subject] == expected
     assert parked(crew) == []
-    assert end(begin(crew, "parked", "replay", "billing", "--all"))[0] == 1
+    # Of what was decided long ago nothing is read.
+    monkeypatch.setattr(service, "records_until", None)
+    options = {"bootstrap_servers": crew.settings.bootstrap_servers}
+    asked_here = service.ParkedService(crew.settings, options, deciders()).page("billing", Choice(), FIRST, 20)
+    assert asyncio.run(asked_here) == ([], None)
+    assert end(crew.annals("parked", "replay", "billing", "--all"))[0] == 1
     assert worker.end() == 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from test_acknowledged_delivery import PEOPLE, RENAMES, call, send
+from test_acknowledged_delivery import PEOPLE, RENAMES, send
 
 from annals.agents.publishing.webhooks.signatures import parse_secret, signature_headers
 from endpoints import Endpoint, Posted
@@ -111,10 +111,10 @@ def test_every_event_is_taken_in_order_through_kills(crew: Group, receiver: Rece
         "webhook.url": {"url": "http://10.0.0.1/", "secrets": ["billing"]},
         "webhook.secrets[0]": {"url": receiver.endpoint.url, "secrets": ["unknown"]},
     }.items():
-        status, problem = call(worker, "PUT", "/v1/subscriptions/hook", {**asked, "webhook": webhook})
+        status, problem = worker.call("PUT", "/v1/subscriptions/hook", {**asked, "webhook": webhook})
         assert (status, problem["code"]) == (422, "invalid_subscription")
         assert [error["path"] for error in problem["errors"]] == [member]
-    status, made = call(worker, "PUT", "/v1/subscriptions/hook", asked)
+    status, made = worker.call("PUT", "/v1/subscriptions/hook", asked)
     assert (status, made["webhook"]) == (201, asked["webhook"]), made
 
     send(crew)
@@ -126,7 +126,7 @@ def test_every_event_is_taken_in_order_through_kills(crew: Group, receiver: Rece
     worker.until(lambda: worker.health() == [], "it reads again")
 
     def deliveries() -> dict[str, int]:
-        shown: dict[str, int] = call(worker, "GET", "/v1/subscriptions/hook")[1].get("deliveries", {})
+        shown: dict[str, int] = worker.call("GET", "/v1/subscriptions/hook")[1].get("deliveries", {})
         return shown
 
     worker.until(lambda: deliveries() == {"unsettled": 0, "in_flight": 0, "parked": 0}, "all is settled")
@@ -137,10 +137,10 @@ def test_every_event_is_taken_in_order_through_kills(crew: Group, receiver: Rece
 
     receiver.endpoint.answer = lambda _: 410
     (person,) = [{"kind": "person", "type": "RenamePerson", "aggregate_id": "p-0", "data": {"name": "Ada of 410"}}]
-    assert call(worker, "POST", "/v1/commands", person)[0] in (200, 202)
+    assert worker.call("POST", "/v1/commands", person)[0] in (200, 202)
 
     def reason() -> str:
-        shown = call(worker, "GET", "/v1/subscriptions/hook")[1]
+        shown = worker.call("GET", "/v1/subscriptions/hook")[1]
         return str(shown.get("reason")) if shown.get("status") == "paused" else ""
 
     assert "410" in worker.until(reason, "it is paused")

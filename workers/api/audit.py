@@ -1,34 +1,11 @@
-"""The record of administrative calls: who asked for what, when, and what came of it."""
+"""The record of administrative calls, as the API keeps it."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from msgspec import Struct
-
-
-class AuditEntry(Struct, frozen=True):
-    """One record. There are two of a call: before it is done, `status` null, and after it."""
-
-    request_id: str
-    principal: str
-    method: str
-    path: str
-    at: str
-    status: int | None
-    code: str | None
-
-
-class Decision(AuditEntry, frozen=True):
-    """The record that somebody decides what becomes of parked events: written before it is done.
-
-    chosen: which events are meant, as it was asked for.
-    """
-
-    action: str
-    subscription: str
-    chosen: dict[str, Any]
-    reason: str | None
+if TYPE_CHECKING:
+    from annals.schemas.audit import AuditEntry
 
 
 class AuditLog(Protocol):

@@ -15,7 +15,7 @@ from annals.workers.kafka.connections import MissingTopicError, connect, partiti
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from annals.workers.api.audit import AuditEntry
+    from annals.schemas.audit import AuditEntry
 
 WITHIN_S: Final = 10.0
 PARTITION: Final = 0

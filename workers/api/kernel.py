@@ -16,9 +16,9 @@ from annals.agents.reading.ports import (
     NotReadyError,
     UnreadableEventError,
 )
+from annals.schemas.audit import AuditEntry
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.answers import problem_response, respond
-from annals.workers.api.audit import AuditEntry
 from annals.workers.api.authentication import check_scope, unauthorized
 from annals.workers.api.bodies import Body
 from annals.workers.api.forwarding import HEADER as FORWARDED

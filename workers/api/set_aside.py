@@ -9,6 +9,7 @@ from annals.topics.names import TopicNames
 from annals.workers.api.kafka_audit import KafkaAudit
 from annals.workers.api.routes.dead_letters import DeadLetterRoutes
 from annals.workers.api.routes.parked import ParkedRoutes
+from annals.workers.clock import SystemClock
 from annals.workers.dead_letters.service import DeadLetterService
 from annals.workers.dead_letters.watch import DeadLetterMetrics, DeadLetterWatch
 from annals.workers.publishing.parked import ParkedService
@@ -28,17 +29,19 @@ class SetAside:
 
     def __init__(self, settings: Settings, options: Mapping[str, Any], registry: CollectorRegistry) -> None:
         """Take the settings, aiokafka client options, and where metrics are declared."""
-        self._watch = DeadLetterWatch(options, TopicNames(settings.topic_prefix), DeadLetterMetrics(registry))
+        names = TopicNames(settings.topic_prefix)
+        self._letters = DeadLetterService(settings, options, deciders())
+        self._parked = ParkedService(settings, options, deciders())
+        self._audit = KafkaAudit(options, names.audit)
+        self._watch = DeadLetterWatch(options, names, DeadLetterMetrics(registry), self._letters.settled)
         self._watching: asyncio.Task[None] | None = None
-        self._settings = settings
-        self._options = options
-        self._audit = KafkaAudit(options, TopicNames(settings.topic_prefix).audit)
 
     def routes(self) -> tuple[Route, ...]:
         """Return them."""
-        letters = DeadLetterService(self._settings, self._options, deciders())
-        parked = ParkedService(self._settings, self._options, deciders())
-        return (*ParkedRoutes(parked, self._audit).routes(), *DeadLetterRoutes(letters).routes())
+        return (
+            *ParkedRoutes(self._parked, self._audit, SystemClock()).routes(),
+            *DeadLetterRoutes(self._letters).routes(),
+        )
 
     def start(self) -> None:
         """Begin to count."""

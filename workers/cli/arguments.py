@@ -12,6 +12,7 @@ from annals.workers.cli.groups import meant
 
 MOST_SECONDS: Final = 1_000_000  # eleven days
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
+AS_LINES: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
 
 
 class KindType(click.ParamType):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from annals.workers.cli.arguments import KindType
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Command = Callable[..., Any]
+
+PAGE: Final = 100
+MOST: Final = 1_000
+NOT_SHOWN: Final = "-"
+LIMIT: Final = click.option(
+    "--limit", type=click.IntRange(1, MOST), default=PAGE, show_default=True, help="At most so many."
+)
+CURSOR: Final = click.option("--cursor", metavar="TEXT", help="Where the page begins, as the page before says.")
+WHY: Final = click.option("--reason", "why", required=True, metavar="TEXT", help="Why; it is kept in the audit.")
 
 
 def takes_filters(what: str, when: str) -> Callable[[Command], Command]:
@@ -31,6 +40,11 @@ def takes_filters(what: str, when: str) -> Callable[[Command], Command]:
         return command
 
     return decorate
+
+
+def takes_reason(option: str, example: str) -> Callable[[Command], Command]:
+    """Give a command the option of the reason that is wanted."""
+    return click.option(option, "reason", help=f"Only those of this reason, as {example}.")
 
 
 def takes_which(command: Command) -> Command:
@@ -65,12 +79,24 @@ def filters(
     }
 
 
-def _moment(option: str, text: str | None) -> str | None:
-    from annals.schemas.values.moments import issued_at_problem, moment_of, recorded_at
+def require_one(what: str, named: Sequence[Any], aggregate: str | None, *, is_all: bool) -> None:
+    """Raise a UsageError where not exactly one says which are meant. what: is named, in the plural."""
+    if (bool(named) + (aggregate is not None) + is_all) != 1:
+        raise click.UsageError(f"name {what}, or --aggregate KIND/ID, or --all")
 
-    if text is None:
-        return None
-    problem = issued_at_problem(text)
-    if problem is not None:
-        raise click.UsageError(f"{option} {text!r}: {problem}")
-    return recorded_at(moment_of(text))
+
+def place_of(cursor: str, count: int) -> list[int]:
+    """Return the numbers of a cursor; UsageError if they are not so many."""
+    numbers = cursor.split("-")
+    if len(numbers) != count or not all(each.isdecimal() for each in numbers):
+        raise click.UsageError(f"--cursor {cursor!r} is none that a page gave")
+    return list(map(int, numbers))
+
+
+def _moment(option: str, text: str | None) -> str | None:
+    from annals.schemas.values.moments import bound_of, recorded_at
+
+    try:
+        return None if text is None else recorded_at(bound_of(text))
+    except ValueError as error:
+        raise click.UsageError(f"{option} {text!r}: {error}") from None

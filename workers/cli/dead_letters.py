@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import orjson
 
-from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.choosing import filters, takes_filters, takes_which
+from annals.workers.cli.arguments import AS_JSON, AS_LINES
+from annals.workers.cli.choosing import (
+    CURSOR,
+    LIMIT,
+    NOT_SHOWN,
+    WHY,
+    filters,
+    place_of,
+    require_one,
+    takes_filters,
+    takes_reason,
+    takes_which,
+)
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
@@ -25,11 +36,10 @@ if TYPE_CHECKING:
     from annals.workers.dead_letters.service import DeadLetterService
     from annals.workers.settings import Settings
 
-PAGE: Final = 100
-MOST: Final = 1_000
-NOT_SHOWN: Final = "-"
+PLACES: Final = 2  # numbers of a cursor
 SETTINGS = takes_settings(CONNECTION | {"topics"})
-REASON: Final = click.option("--reason", help="Only those of this reason, as not_json.")
+REASON: Final = takes_reason("--reason", "not_json")
+WITH_REASON: Final = takes_reason("--with-reason", "not_json")
 OFFSETS: Final = click.argument("offsets", type=click.IntRange(0), nargs=-1, metavar="[OFFSET]...")
 FILTERS: Final = takes_filters("commands", "received")
 PARTITION: Final = click.option("--partition", type=click.IntRange(0), help="Of the topic dead-letters.")
@@ -43,19 +53,22 @@ def dead_letters() -> None:
 @dead_letters.command("list")
 @REASON
 @FILTERS
-@click.option("--limit", type=click.IntRange(1, MOST), default=PAGE, show_default=True, help="At most so many.")
-@click.option("--cursor", metavar="TEXT", help="Where the page begins, as the page before says.")
+@LIMIT
+@CURSOR
 @AS_JSON
 @SETTINGS
 def list_(
     settings: Settings, reason: str | None, limit: int, cursor: str | None, *, as_json: bool, **where: Any
 ) -> int:
     """List the dead letters that are open, oldest first, a page at a time."""
-    selection, begin = _selection(reason=reason, **where), _place(cursor)
-    page = _run(settings, lambda service: service.page(selection, begin, limit))
+    selection = _selection(reason=reason, **where)
+    partition, offset = place_of(cursor, PLACES) if cursor else (0, 0)
+    page = _run(settings, lambda service: service.page(selection, (partition, offset), limit))
     following = None if page.next is None else f"{page.next[0]}-{page.next[1]}"
     if as_json:
-        letters = [each._asdict() for each in page.letters]
+        from msgspec.structs import asdict
+
+        letters = list(map(asdict, page.letters))
         click.echo(orjson.dumps({"dead_letters": letters, "next": following, "stop_at": page.stop_at}).decode())
         return DONE
     for each in page.letters:
@@ -104,8 +117,8 @@ def replay(settings: Settings, reason: str | None, *, as_json: bool, **which: An
 @PARTITION
 @takes_which
 @FILTERS
-@click.option("--reason", "why", required=True, metavar="TEXT", help="Why; it is kept in the audit.")
-@click.option("--with-reason", "reason", help="Only those of this reason, as not_json.")
+@WHY
+@WITH_REASON
 @AS_JSON
 @SETTINGS
 def discard(settings: Settings, why: str, reason: str | None, *, as_json: bool, **which: Any) -> int:
@@ -119,7 +132,7 @@ def discard(settings: Settings, why: str, reason: str | None, *, as_json: bool, 
 @dead_letters.command()
 @REASON
 @FILTERS
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
+@AS_LINES
 @SETTINGS
 def export(settings: Settings, reason: str | None, *, as_json: bool, **where: Any) -> int:  # noqa: ARG001 - it is JSON anyway
     """Print the dead letters that are open with their bytes, a JSON line each."""
@@ -153,8 +166,7 @@ def _settle(
 def _chosen(
     offsets: tuple[int, ...], partition: int | None, stop_at: int | None, *, is_all: bool, **where: Any
 ) -> Selection:
-    if (bool(offsets) + (where["aggregate"] is not None) + is_all) != 1:
-        raise click.UsageError("name OFFSETs, or --aggregate KIND/ID, or --all")
+    require_one("OFFSETs", offsets, where["aggregate"], is_all=is_all)
     if offsets and partition is None:
         partition = 0
     given = frozenset(offsets) if offsets else None
@@ -165,13 +177,6 @@ def _selection(*, reason: str | None, **where: Any) -> Selection:
     from annals.agents.dead_letters.selection import Selection
 
     return Selection(reason=reason, **filters(**where))
-
-
-def _place(cursor: str | None) -> tuple[int, int]:
-    partition, _, offset = (cursor or "0-0").partition("-")
-    if not (partition.isdigit() and offset.isdigit()):
-        raise click.UsageError(f"--cursor {cursor!r} is none that a page gave")
-    return int(partition), int(offset)
 
 
 def _run(settings: Settings, ask: Callable[[DeadLetterService], Coroutine[Any, Any, Any]]) -> Any:

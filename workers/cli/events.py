@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import click
 
-from annals.workers.cli.arguments import IdType, KindType
+from annals.workers.cli.arguments import AS_LINES, IdType, KindType
 from annals.workers.cli.asking import NOT_FOUND, PAGE, connected
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("kind", type=KindType())
 @click.argument("aggregate_id", type=IdType(), metavar="ID")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
+@AS_LINES
 @click.option("--api", metavar="URL", help="Ask the API of a worker there instead of Kafka; the same as --api-url.")
 @takes_settings(CONNECTION | ASKING)
 def events(settings: Settings, kind: str, aggregate_id: str, *, api: str | None, as_json: bool) -> int:  # noqa: ARG001 - it is JSON anyway

@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 import orjson
 
-from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.choosing import filters, takes_filters, takes_which
+from annals.workers.cli.arguments import AS_JSON, AS_LINES
+from annals.workers.cli.choosing import (
+    CURSOR,
+    LIMIT,
+    NOT_SHOWN,
+    WHY,
+    filters,
+    place_of,
+    require_one,
+    takes_filters,
+    takes_reason,
+    takes_which,
+)
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
@@ -24,13 +35,11 @@ if TYPE_CHECKING:
     from annals.workers.publishing.parked import Found, ParkedService
     from annals.workers.settings import Settings
 
-PAGE: Final = 100
-MOST: Final = 1_000
 PLACES: Final = 3  # numbers of a cursor
-NOT_SHOWN: Final = "-"
 SETTINGS = takes_settings(CONNECTION | {"topics"})
 NAME: Final = click.argument("name")
-REASON: Final = click.option("--reason", help="Only those of this reason, as ack_timeout.")
+REASON: Final = takes_reason("--reason", "ack_timeout")
+WITH_REASON: Final = takes_reason("--with-reason", "ack_timeout")
 FILTERS: Final = takes_filters("events", "parked")
 CIDS: Final = click.argument("cids", nargs=-1, metavar="[CID]...")
 
@@ -44,8 +53,8 @@ def parked() -> None:
 @NAME
 @REASON
 @FILTERS
-@click.option("--limit", type=click.IntRange(1, MOST), default=PAGE, show_default=True, help="At most so many.")
-@click.option("--cursor", metavar="TEXT", help="Where the page begins, as the page before says.")
+@LIMIT
+@CURSOR
 @AS_JSON
 @SETTINGS
 def list_(
@@ -111,8 +120,8 @@ def replay(settings: Settings, name: str, reason: str | None, *, as_json: bool, 
 @CIDS
 @takes_which
 @FILTERS
-@click.option("--reason", "why", required=True, metavar="TEXT", help="Why; it is kept in the audit.")
-@click.option("--with-reason", "reason", help="Only those of this reason, as ack_timeout.")
+@WHY
+@WITH_REASON
 @AS_JSON
 @SETTINGS
 def discard(settings: Settings, name: str, why: str, reason: str | None, *, as_json: bool, **which: Any) -> int:
@@ -127,7 +136,7 @@ def discard(settings: Settings, name: str, why: str, reason: str | None, *, as_j
 @NAME
 @REASON
 @FILTERS
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
+@AS_LINES
 @SETTINGS
 def export(settings: Settings, name: str, reason: str | None, *, as_json: bool, **where: Any) -> int:  # noqa: ARG001 - it is JSON anyway
     """Print what is parked of the subscription NAME as it was delivered last, a JSON line each."""
@@ -156,8 +165,7 @@ def _decide(
 ) -> int:
     by, stop_at = which.pop("by") or getpass.getuser(), which.pop("stop_at")
     cids, is_all = which.pop("cids"), which.pop("is_all")
-    if (bool(cids) + (which["aggregate"] is not None) + is_all) != 1:
-        raise click.UsageError("name CIDs, or --aggregate KIND/ID, or --all")
+    require_one("CIDs", cids, which["aggregate"], is_all=is_all)
     choice = _choice(reason=reason, **which)
     if cids:
         choice = choice._replace(cids=_choice_of(cids).cids)
@@ -178,9 +186,9 @@ def _decide(
 
 async def _record(settings: Settings, name: str, action: str, by: str, chosen: dict[str, Any], why: str | None) -> None:
     """Record who decides what and why, before it is done."""
+    from annals.schemas.audit import Decision
     from annals.schemas.values.moments import recorded_at
     from annals.topics.names import TopicNames
-    from annals.workers.api.audit import Decision
     from annals.workers.api.kafka_audit import KafkaAudit
     from annals.workers.clock import SystemClock, new_id
     from annals.workers.settings import client_options
@@ -214,12 +222,7 @@ def _choice_of(cids: tuple[str, ...]) -> Choice:
 def _place(cursor: str | None) -> Place:
     from annals.agents.publishing.delivering.choosing import FIRST, Place
 
-    if cursor is None:
-        return FIRST
-    numbers = cursor.split("-")
-    if len(numbers) != PLACES or not all(each.isdigit() for each in numbers):
-        raise click.UsageError(f"--cursor {cursor!r} is none that a page gave")
-    return Place(*map(int, numbers))
+    return FIRST if cursor is None else Place(*place_of(cursor, PLACES))
 
 
 def _whole(found: Found) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from annals.workers.cli.arguments import SecondsType
+from annals.workers.cli.arguments import AS_LINES, SecondsType
 from annals.workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
 from annals.workers.cli.files import opened, read, require_end
 from annals.workers.cli.options import CONNECTION, takes_settings
@@ -34,7 +34,7 @@ STANDARD_INPUT: Final = 0
     metavar="SECONDS",
     help="How long each outcome is waited for.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
+@AS_LINES
 @takes_settings(CONNECTION | {"limits"})
 def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int:  # noqa: ARG001 - it is JSON anyway
     """Send the commands of FILE, or of standard input, and print each outcome as a JSON line, in input order.

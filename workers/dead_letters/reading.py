@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
@@ -11,8 +12,9 @@ from annals.agents.dead_letters.letter import DeadLetterRecord
 from annals.agents.dead_letters.settled import Settled
 from annals.agents.ports import UnreachableError
 from annals.schemas.settlement import parse_settlement
+from annals.workers.kafka.connections import partitions_of
 from annals.workers.kafka.protocol.record_batches import headers_of
-from annals.workers.kafka.read.ranges import RangeGoneError, read_range
+from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
 if TYPE_CHECKING:
@@ -28,23 +30,54 @@ NO_HEADERS: Final[ReadHeaders] = ()
 log = structlog.get_logger(__name__)
 
 
-async def read_settled(client: AIOKafkaClient, topic: str) -> Settled:
-    """Return what is settled, transactions that are under way included.
+class SettledTopic:
+    """What is settled, as far as `audit` was read: that is kept for ever, so each reading goes on where one ended."""
 
-    Raises:
-        UnreachableError, KafkaError: it cannot be read to its end.
-    """
-    settled = Settled()
-    where = (topic, 0)
-    async for offset, key, value, _ in records_until(client, where, -1, await settled_end(client, where)):
+    def __init__(self, topic: str) -> None:
+        """Take the topic; nothing of it is read yet."""
+        self._where = (topic, 0)
+        self._settled = Settled()
+        self._next = 0
+        self._reading = asyncio.Lock()
+
+    async def read(self, client: AIOKafkaClient) -> Settled:
+        """Return what is settled, transactions that are under way included; another object if the topic was made anew.
+
+        Raises:
+            MissingTopicError: there is no such topic.
+            UnreachableError, KafkaError: it cannot be read to its end; what was read by then is kept.
+        """
+        partitions_of(client, self._where[0])
+        async with self._reading:
+            end = await settled_end(client, self._where)
+            if end < self._next:
+                self._settled, self._next = Settled(), 0
+            if self._next < end:
+                async for offset, key, value, _ in records_until(client, self._where, self._next, end):
+                    self._take(offset, key, value)
+                self._next = end
+            return self._settled
+
+    def _take(self, offset: int, key: bytes | None, value: bytes | None) -> None:
+        self._next = offset + 1
         try:
             settlement = parse_settlement(key, value)
         except ValueError as error:
             log.warning("a record of audit is passed over", offset=offset, problem=str(error))
-            continue
+            return
         if settlement is not None:
-            settled.add(settlement)
-    return settled
+            self._settled.add(settlement)
+
+
+async def letter_bounds(client: AIOKafkaClient, topic: str) -> dict[int, tuple[int, int]]:
+    """Return by partition, in their order, the first offset of dead letters and the one behind the last.
+
+    Raises:
+        MissingTopicError: there is no such topic.
+        KafkaError: a leader does not answer.
+    """
+    wheres = [(topic, partition) for partition in range(partitions_of(client, topic))]
+    return {partition: found for (_, partition), found in sorted((await bounds(client, wheres)).items())}
 
 
 async def read_letters(

@@ -5,14 +5,15 @@ from __future__ import annotations
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from msgspec.structs import asdict
+
 from annals.agents.dead_letters.letter import describe
 from annals.agents.dead_letters.selection import Selection
 from annals.topics.names import TopicNames
 from annals.workers.clock import SystemClock, new_id
-from annals.workers.dead_letters.reading import read_letters, read_settled
+from annals.workers.dead_letters.reading import SettledTopic, letter_bounds, read_letters
 from annals.workers.dead_letters.settling import Asked, Settling
-from annals.workers.kafka.connections import connect, partitions_of
-from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.shown import record_json
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
     Place = tuple[int, int]  # partition and offset
+    Bounds = Mapping[int, tuple[int, int]]
 
 PAGE_READS_S: Final = 5.0  # after which a page is answered as it is: a filter may pass one of a million
 
@@ -50,7 +52,7 @@ class Whole(NamedTuple):
         """Return it as JSON types: bytes that are no text are base64, and their member's name says so."""
         settled = self.settlement
         return {
-            **self.letter._asdict(),
+            **asdict(self.letter),
             **record_json(self.record.key, self.record.value, self.record.headers),
             "settled": None
             if settled is None
@@ -59,7 +61,7 @@ class Whole(NamedTuple):
 
 
 class DeadLetterService:
-    """Lists, shows and settles dead letters."""
+    """Lists, shows and settles dead letters. settled: what it has read of that; to be read on by others, too."""
 
     def __init__(self, settings: Settings, options: Mapping[str, Any], kinds: Iterable[str]) -> None:
         """Take the settings, aiokafka client options and the kinds of aggregates."""
@@ -67,6 +69,7 @@ class DeadLetterService:
         self._app_id = settings.app_id
         self._names = TopicNames(settings.topic_prefix)
         self._kinds = {self._names.commands(kind): kind for kind in kinds}
+        self.settled: Final = SettledTopic(self._names.audit)
 
     async def page(self, selection: Selection, begin: Place, limit: int) -> Page:
         """Return the open ones from a place on; fewer than `limit` where much had to be read for them.
@@ -78,31 +81,30 @@ class DeadLetterService:
         clock = SystemClock()
         deadline = clock.monotonic() + PAGE_READS_S
         found: list[Letter] = []
-        async with self._connected() as (client, settled), aclosing(self._read(client, selection, begin)) as records:
-            stop_at = max(end for _, end in (await self._bounds(client)).values())
+        async with self._letters(selection, begin) as (records, settled, bounds):
+            stop_at = max(end for _, end in bounds.values())
             async for record in records:
-                place = (record.partition, record.offset)
                 if len(found) == limit or clock.monotonic() > deadline:
-                    return Page(found, place, stop_at)
-                letter = describe(record, self._kinds)
-                if settled.of(*place) is None and selection.has(letter):
+                    return Page(found, (record.partition, record.offset), stop_at)
+                letter = selection.open_letter(record, settled, self._kinds)
+                if letter is not None:
                     found.append(letter)
         return Page(found, None, stop_at)
 
     async def get(self, partition: int, offset: int) -> Whole | None:
         """Return one, open or settled; None: there is none."""
         only = Selection(offsets=frozenset({offset}), partition=partition)
-        async with self._connected() as (client, settled), aclosing(self._read(client, only, (0, 0))) as records:
+        async with self._letters(only) as (records, settled, _):
             async for record in records:
                 return Whole(describe(record, self._kinds), record, settled.of(partition, offset))
         return None
 
     async def export(self, selection: Selection) -> AsyncGenerator[Whole, None]:
         """Yield the open ones with their bytes."""
-        async with self._connected() as (client, settled), aclosing(self._read(client, selection, (0, 0))) as records:
+        async with self._letters(selection) as (records, settled, _):
             async for record in records:
-                letter = describe(record, self._kinds)
-                if settled.of(record.partition, record.offset) is None and selection.has(letter):
+                letter = selection.open_letter(record, settled, self._kinds)
+                if letter is not None:
                     yield Whole(letter, record, None)
 
     async def settle(
@@ -124,9 +126,9 @@ class DeadLetterService:
         return await Settling(self._options, self._names, self._app_id, self._kinds).run(asked)
 
     async def _read(
-        self, client: AIOKafkaClient, selection: Selection, begin: Place
+        self, client: AIOKafkaClient, selection: Selection, bounds: Bounds, begin: Place
     ) -> AsyncGenerator[DeadLetterRecord, None]:
-        for partition, (first, last) in (await self._bounds(client)).items():
+        for partition, (first, last) in bounds.items():
             start, end = selection.bounds(partition, first, last)
             if partition < begin[0]:
                 continue
@@ -136,16 +138,16 @@ class DeadLetterService:
                 async for letter in letters:
                     yield letter
 
-    async def _bounds(self, client: AIOKafkaClient) -> dict[int, Place]:
-        topic = self._names.dead_letters
-        wheres = [(topic, partition) for partition in range(partitions_of(client, topic))]
-        return {partition: found for (_, partition), found in sorted((await bounds(client, wheres)).items())}
-
     @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[tuple[AIOKafkaClient, Settled]]:
+    async def _letters(
+        self, selection: Selection, begin: Place = (0, 0)
+    ) -> AsyncIterator[tuple[AsyncGenerator[DeadLetterRecord, None], Settled, Bounds]]:
+        """Give the letters that a selection may have, from a place on, what is settled, and the topic's bounds."""
         client = await connect(self._options, [])
         try:
-            partitions_of(client, self._names.audit)
-            yield client, await read_settled(client, self._names.audit)
+            settled = await self.settled.read(client)
+            bounds = await letter_bounds(client, self._names.dead_letters)
+            async with aclosing(self._read(client, selection, bounds, begin)) as records:
+                yield records, settled, bounds
         finally:
             await client.close()

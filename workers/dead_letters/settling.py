@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from annals.agents.backoff import Backoff
-from annals.agents.dead_letters.letter import describe, send_again
+from annals.agents.dead_letters.letter import send_again
 from annals.agents.dead_letters.settled import Spans
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.schemas.settlement import REPLAY, SETTLEMENT_KEY, Settlement
@@ -25,9 +25,8 @@ from annals.topics.catalog import COMMAND_TOPIC_BYTES
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.clock import SystemClock
-from annals.workers.dead_letters.reading import read_letters, read_settled
+from annals.workers.dead_letters.reading import SettledTopic, letter_bounds, read_letters
 from annals.workers.kafka.connections import partitions_of
-from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 
@@ -105,6 +104,8 @@ class Settling:
         self._writer = TransactionalWriter(options, topic_transactional_id(names.dead_letters), [])
         self._next: dict[int, int] = {}  # by partition, the first letter that is not known to be settled
         self._refused: set[tuple[int, int]] = set()
+        # Its own, and not what somebody keeps: only what was read behind the fence decides what is sent.
+        self._settled = SettledTopic(names.audit)
 
     async def run(self, asked: Asked) -> Done:
         """Settle it all; what comes meanwhile is not taken along.
@@ -132,17 +133,16 @@ class Settling:
             await self._writer.close()
 
     async def _ends(self, client: AIOKafkaClient, selection: Selection) -> dict[int, int]:
-        topic = self._names.dead_letters
-        wheres = [(topic, partition) for partition in range(partitions_of(client, topic))]
-        partitions_of(client, self._names.audit)
         ends = {}
-        for (_, partition), (first, end) in (await bounds(client, wheres)).items():
+        found = await letter_bounds(client, self._names.dead_letters)
+        partitions_of(client, self._names.audit)
+        for partition, (first, end) in found.items():
             self._next[partition], ends[partition] = selection.bounds(partition, first, end)
         return ends
 
     async def _attempt(self, client: AIOKafkaClient, ends: Mapping[int, int], asked: Asked) -> Done:
         await self._writer.fence()
-        settled = await read_settled(client, self._names.audit)
+        settled = await self._settled.read(client)
         counts = {topic: partitions_of(client, topic) for topic in self._kinds if _is_there(client, topic)}
         accepted = settled.count_of(asked.request_id)
         for partition, end in ends.items():
@@ -160,8 +160,8 @@ class Settling:
     def _take(
         self, batch: _Batch, record: DeadLetterRecord, settled: Settled, counts: Mapping[str, int], asked: Asked
     ) -> None:
-        letter = describe(record, self._kinds)
-        if not asked.selection.has(letter) or settled.of(record.partition, record.offset) is not None:
+        letter = asked.selection.open_letter(record, settled, self._kinds)
+        if letter is None:
             batch.spans.part()
             return
         command = send_again(record, letter, counts) if asked.action == REPLAY else None

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import asyncio
 from array import array
+from bisect import bisect_left
 from contextlib import aclosing
+from itertools import compress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from aiokafka.errors import KafkaError
 from prometheus_client import Gauge
 
-from annals.agents.dead_letters.settled import Settled
+from annals.agents.dead_letters.letter import received_ms
 from annals.agents.ports import JournalError
-from annals.topics.headers import decimal_header
-from annals.workers.dead_letters.reading import read_letters, read_settled
-from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+from annals.workers.dead_letters.reading import letter_bounds, read_letters
+from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.protocol.record_batches import FormatError
-from annals.workers.kafka.read.ranges import bounds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
     from prometheus_client import CollectorRegistry
 
+    from annals.agents.dead_letters.settled import Settled
     from annals.topics.names import TopicNames
+    from annals.workers.dead_letters.reading import SettledTopic
 
 LOOK_S: Final = 15.0
 FAILURES: Final = (MissingTopicError, JournalError, KafkaError, FormatError, OSError, TimeoutError)
@@ -33,41 +35,51 @@ log = structlog.get_logger(__name__)
 
 
 class OpenLetters:
-    """What is open: offset and time of each letter, 16 bytes, and what is settled."""
+    """What is open: offset and time of each letter, 16 bytes; and how far the partitions were read."""
 
-    def __init__(self) -> None:
-        """Begin with none."""
+    def __init__(self, settled: Settled) -> None:
+        """Take what is settled; no letter is read yet."""
+        self.settled: Final = settled
+        self._settlements = settled.settlements
         self._offsets: dict[int, array[int]] = {}
         self._times: dict[int, array[int]] = {}
-        self.settled = Settled()
+        self._next: dict[int, int] = {}
 
-    def next_offset(self, partition: int) -> int:
-        """Return behind which offset letters are not known yet."""
-        offsets = self._offsets.get(partition)
-        return offsets[-1] + 1 if offsets else 0
+    def begin(self, partition: int, first: int, end: int) -> int:
+        """Return where what is new begins; forget what the topic no longer has: all, where it was made anew."""
+        if self._next.get(partition, 0) > end:
+            self._next[partition], gone = 0, None
+        else:
+            gone = bisect_left(self._offsets.get(partition, ()), first)
+        for kept in (self._offsets, self._times):
+            del kept.setdefault(partition, array("q"))[:gone]
+        return max(first, self._next.get(partition, 0))
 
     def add(self, partition: int, offset: int, milliseconds: int) -> None:
         """Take the next letter; milliseconds: when its command was received."""
-        self._offsets.setdefault(partition, array("q")).append(offset)
-        self._times.setdefault(partition, array("q")).append(milliseconds)
+        self._next[partition] = offset + 1
+        if self.settled.of(partition, offset) is None:
+            self._offsets[partition].append(offset)
+            self._times[partition].append(milliseconds)
 
-    def forget_before(self, partition: int, first: int, end: int) -> None:
-        """Forget what the topic no longer has; all, where it was made anew."""
-        offsets = self._offsets.get(partition)
-        if not offsets:
+    def reach(self, partition: int, end: int) -> None:
+        """Say that a partition was read to its end."""
+        self._next[partition] = end
+
+    def drop_settled(self) -> None:
+        """Forget those that were settled since they were taken."""
+        if self._settlements == self.settled.settlements:
             return
-        gone = len(offsets) if offsets[-1] >= end else sum(offset < first for offset in offsets)
-        del offsets[:gone], self._times[partition][:gone]
+        for partition, offsets in self._offsets.items():
+            is_open = [self.settled.of(partition, offset) is None for offset in offsets]
+            for kept in (self._offsets, self._times):
+                kept[partition] = array("q", compress(kept[partition], is_open))
+        self._settlements = self.settled.settlements
 
     def numbers(self) -> tuple[int, int | None]:
         """Return how many are open, and the time of the oldest, in milliseconds; None without any."""
-        times = [
-            milliseconds
-            for partition, offsets in self._offsets.items()
-            for offset, milliseconds in zip(offsets, self._times[partition], strict=True)
-            if self.settled.of(partition, offset) is None
-        ]
-        return len(times), min(times, default=None)
+        times = [each for each in self._times.values() if each]
+        return sum(map(len, times)), min(map(min, times), default=None)
 
 
 class DeadLetterMetrics:
@@ -88,13 +100,16 @@ class DeadLetterMetrics:
 
 
 class DeadLetterWatch:
-    """Follows the topics, and sets the metrics."""
+    """Follows the topics, each record read once, and sets the metrics."""
 
-    def __init__(self, options: Mapping[str, Any], names: TopicNames, metrics: DeadLetterMetrics) -> None:
-        """Take aiokafka client options, and what is set."""
+    def __init__(
+        self, options: Mapping[str, Any], names: TopicNames, metrics: DeadLetterMetrics, settled: SettledTopic
+    ) -> None:
+        """Take aiokafka client options, what is set, and what is read of the settlements."""
         self._options = options
         self._names = names
-        self._open = OpenLetters()
+        self._settled = settled
+        self._open: OpenLetters | None = None
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -115,22 +130,23 @@ class DeadLetterWatch:
         """Read what is new, and set the metrics."""
         client = await connect(self._options, [])
         try:
-            await self._read(client)
+            count, oldest = (await self._read(client)).numbers()
         finally:
             await client.close()
-        count, oldest = self._open.numbers()
         self._metrics.count.set(count)
         self._metrics.oldest.set(0 if oldest is None else oldest / 1000)
 
-    async def _read(self, client: AIOKafkaClient) -> None:
+    async def _read(self, client: AIOKafkaClient) -> OpenLetters:
         topic = self._names.dead_letters
-        partitions_of(client, self._names.audit)
-        wheres = [(topic, partition) for partition in range(partitions_of(client, topic))]
-        for where, (first, end) in (await bounds(client, wheres)).items():
-            self._open.forget_before(where[1], first, end)
-            start = max(first, self._open.next_offset(where[1]))
-            async with aclosing(read_letters(client, where, start, end)) as letters:
-                async for each in letters:
-                    received = decimal_header(each.headers, "source-timestamp") or 0
-                    self._open.add(where[1], each.offset, received)
-        self._open.settled = await read_settled(client, self._names.audit)
+        settled = await self._settled.read(client)
+        if self._open is None or self._open.settled is not settled:
+            self._open = OpenLetters(settled)
+        letters = self._open
+        for partition, (first, end) in (await letter_bounds(client, topic)).items():
+            start = letters.begin(partition, first, end)
+            async with aclosing(read_letters(client, (topic, partition), start, end)) as records:
+                async for each in records:
+                    letters.add(partition, each.offset, received_ms(each.headers) or 0)
+            letters.reach(partition, end)
+        letters.drop_settled()
+        return letters

@@ -141,19 +141,29 @@ class ParkedService:
     async def _of_partition(
         self, client: AIOKafkaClient, name: str, wanted: Mapping[Attempt, Row], begin: Place
     ) -> AsyncGenerator[Found, None]:
-        """Yield the wanted rows of a partition: first those whose records are there no more, then by their records."""
+        """Yield the wanted rows of a partition: first those whose records are there no more, then by their records.
+
+        No more is read than they need: mostly that is nothing, and the topic has 30 days of what was decided long ago.
+        """
         where = (self._names.parked(name), begin.partition)
-        if not begin.is_kept:
+        left = set(wanted)
+        if left and not begin.is_kept:
             for number, row in enumerate(await self._expired(client, where, wanted)):
+                left.discard(_attempt_of(row))
                 if number >= begin.number:
-                    place = Place(begin.partition, 0, number)
-                    yield Found(place, parked_of(row, begin.partition, None))
+                    yield Found(Place(begin.partition, 0, number), parked_of(row, begin.partition, None))
+        if not left:
+            return
         start = begin.number if begin.is_kept else -1
-        async for offset, key, value, section in records_until(client, where, start, await settled_end(client, where)):
-            parked = wanted.get(_attempt(section))
-            if parked is not None:
-                place = Place(begin.partition, 1, offset)
-                yield Found(place, parked_of(parked, begin.partition, offset), key, value, section)
+        async with aclosing(records_until(client, where, start, await settled_end(client, where))) as records:
+            async for offset, key, value, section in records:
+                attempt = _attempt(section)
+                if attempt in left:
+                    left.discard(attempt)
+                    place = Place(begin.partition, 1, offset)
+                    yield Found(place, parked_of(wanted[attempt], begin.partition, offset), key, value, section)
+                if not left:
+                    return
 
     async def _expired(
         self, client: AIOKafkaClient, where: tuple[str, int], wanted: Mapping[Attempt, Row]
@@ -161,7 +171,7 @@ class ParkedService:
         """Return the rows that were parked before the first record that is still there."""
         first, end = (await bounds(client, [where]))[where]
         oldest = "9999"
-        async with aclosing(records_until(client, where, first, end)) as records:  # type: ignore[type-var]
+        async with aclosing(records_until(client, where, first, end)) as records:
             async for *_, section in records:
                 oldest = _header(section, "parked-at") or ""
                 break

@@ -11,7 +11,7 @@ from annals.workers.kafka.read.offsets import HIGH_WATERMARK
 from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from aiokafka.client import AIOKafkaClient
 
@@ -39,7 +39,7 @@ async def settled_end(client: AIOKafkaClient, where: Where) -> int:
     return end
 
 
-async def records_until(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncIterator[Record]:
+async def records_until(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncGenerator[Record, None]:
     """Yield the committed records from an offset (-1: the first that is there) to below the end."""
     try:
         start = max(start, (await bounds(client, [where]))[where][0])

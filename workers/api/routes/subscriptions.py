@@ -228,8 +228,8 @@ def read_object(body: bytes, code: str) -> dict[str, Any]:
     return value
 
 
-async def with_problems(asking: Awaitable[T]) -> T:
-    """Return what is answered.
+async def with_problems(asking: Awaitable[T], what: str = "the topics") -> T:
+    """Return what is answered. what: is asked for, as a message names it where it cannot be reached.
 
     Raises:
         Problem: it is refused, or the brokers do not answer (503).
@@ -243,7 +243,7 @@ async def with_problems(asking: Awaitable[T]) -> T:
         members: dict[str, Any] = {"errors": errors} if errors else {}
         raise Problem(refused.status, refused.code, str(refused), **members) from None
     except (MissingTopicError, JournalError, KafkaError, OSError) as error:
-        raise not_ready(f"the topics cannot be reached: {type(error).__name__}: {error}") from None
+        raise not_ready(f"{what} cannot be reached: {type(error).__name__}: {error}") from None
 
 
 def _answer(answered: Answered) -> Answer:

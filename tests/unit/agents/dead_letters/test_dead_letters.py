@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from msgspec.structs import astuple
 
 from annals.agents.dead_letters.letter import DeadLetterRecord, describe, send_again
 from annals.agents.dead_letters.selection import Selection
@@ -21,7 +22,7 @@ def record(value=COMMAND, key=b"p-1", headers=(), topic="x.commands.person", off
 
 def test_headers_and_bytes_say_what_it_is():
     letter = describe(record(), KINDS)
-    assert letter == (
+    assert astuple(letter) == (
         *(0, 7, "misrouted", "why", "person", "p-1", "c-1", "RegisterPerson"),
         *("x.commands.person", 3, 41, "1970-01-01T00:00:01.000000Z"),
     )
@@ -106,6 +107,17 @@ def test_who_settled_first_has_settled():
     assert set(found) - replayed == {0, 1, 6, 7, 8, 10, 11, 12}
     assert settled.of(1, 4) is None
     assert (settled.count_of("r"), settled.count_of("t")) == (4, 0)
+
+
+def test_an_open_letter_is_described_and_none_that_is_settled_or_not_meant(monkeypatch):
+    settled = Settled()
+    settled.add(settlement((3, 5)))
+    meant = Selection(kind="person", stop_at=8)
+    assert meant.open_letter(record(), settled, KINDS) == describe(record(), KINDS)
+    assert meant.open_letter(record(topic="x.commands.agent"), settled, KINDS) is None
+    monkeypatch.setattr("annals.agents.dead_letters.selection.describe", None)  # it is not looked into
+    assert meant.open_letter(record(offset=4), settled, KINDS) is None
+    assert meant.open_letter(record(offset=8), settled, KINDS) is None
 
 
 def test_spans_are_parted_by_what_is_passed_over_and_not_by_markers():
