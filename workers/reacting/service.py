@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from aiokafka.errors import KafkaError
 
-from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.agents.publishing.administration import Refused
 from annals.schemas.progress import Progress, decode_progress, name_of, reaction_name
 from annals.schemas.reaction_rows import ACTIVE, PAUSED, Control, TimerRow, parse_row_key
 from annals.topics.names import TopicNames
-from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import bounds
-from annals.workers.publishing.places import Places
+from annals.workers.publishing.followed_topic import Answered, changed_by
+from annals.workers.publishing.places import Places, connected
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.reacting.controls_topic import ControlsWriter, read_controls
 
@@ -28,16 +25,7 @@ if TYPE_CHECKING:
     from annals.agents.reactions.reaction import Reaction
     from annals.workers.settings import Settings
 
-ATTEMPTS: Final = 2
 NEVER_RESUMED: Final = "nobody has resumed it yet"
-
-
-class Answered(NamedTuple):
-    """A reaction as it is answered. etag: of the record that says whether it runs; 0: there is none."""
-
-    body: dict[str, Any]
-    etag: str
-    is_new: bool = False
 
 
 class ReactionService:
@@ -52,7 +40,7 @@ class ReactionService:
 
     async def all(self) -> list[Answered]:
         """Return all, by name."""
-        async with self._connected() as client:
+        async with connected(self._options) as client:
             controls = await self._controls(client)
             return [
                 await self._answered(client, reaction, controls.get(name))
@@ -66,7 +54,7 @@ class ReactionService:
             Refused: there is none (404).
         """
         reaction = self._known(name)
-        async with self._connected() as client:
+        async with connected(self._options) as client:
             answered = await self._answered(client, reaction, (await self._controls(client)).get(name))
             return answered._replace(body={**answered.body, "timers": await self._timers(client, reaction)})
 
@@ -85,20 +73,15 @@ class ReactionService:
 
     async def _set(self, reaction: Reaction[Any], control: Control) -> Answered:
         """Write it as the only writer, and answer with the record as it is read back."""
-        for attempt in range(ATTEMPTS):
-            writer = ControlsWriter(self._options, self._names, self._settings.app_id, reaction.name)
-            try:
-                await writer.begin()
-                client = await writer.client()
-                begins = await self._begins(client, reaction) if control.status == ACTIVE else {}
-                await writer.commit(control, begins, self._names.events(reaction.kind))
-                return await self._answered(client, reaction, (await self._controls(client)).get(reaction.name))
-            except (FencedError, UncertainError, UnreachableError) as error:
-                if attempt == ATTEMPTS - 1:
-                    raise Refused(503, "not_ready", f"the change may not have been made: {error}") from error
-            finally:
-                await writer.close()
-        raise AssertionError  # the last attempt returns or raises
+
+        async def made_by(writer: ControlsWriter) -> Answered:
+            client = await writer.fence()
+            begins = await self._begins(client, reaction) if control.status == ACTIVE else {}
+            await writer.commit(control, begins, self._names.events(reaction.kind))
+            return await self._answered(client, reaction, (await self._controls(client)).get(reaction.name))
+
+        app_id = self._settings.app_id
+        return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, reaction.name), made_by)
 
     async def _begins(self, client: AIOKafkaClient, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return where it begins in the partitions in which it never ran: quiet up to their ends."""
@@ -166,13 +149,3 @@ class ReactionService:
         for where, (_, end) in found.items():
             async for _, key, value, _ in records_until(client, where, -1, end):
                 yield key, value
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AIOKafkaClient]:
-        client = await connect(self._options, [])
-        try:
-            yield client
-        except (KafkaError, UnreachableError) as error:
-            raise Refused(503, "not_ready", f"{type(error).__name__}: {error}") from error
-        finally:
-            await client.close()
