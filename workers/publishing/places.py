@@ -140,6 +140,13 @@ class Places:
                 found[kind].append(None if known is None else known.position)
         return found
 
+    async def progress_of(self, name: str, kind: str) -> dict[int, Progress]:
+        """Return the progress under a name by partition of a kind's journal, as far as there is any."""
+        count, topic = await self.partitions(kind), self._names.events(kind)
+        progress = await self._all_progress() if await self.has_topic(self._names.progress) else {}
+        keys = {partition: (name, topic, partition) for partition in range(count)}
+        return {partition: progress[key] for partition, key in keys.items() if key in progress}
+
     async def passed(self, name: str, kinds: Sequence[str]) -> Positions:
         """Return how far a subscription is for certain, 0 where nothing is known yet."""
         progress = await self._all_progress()

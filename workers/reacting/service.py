@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from annals.agents.publishing.administration import Refused
-from annals.schemas.progress import Progress, decode_progress, name_of, reaction_name
+from annals.schemas.progress import Progress, reaction_name
 from annals.schemas.reaction_rows import ACTIVE, PAUSED, Control, TimerRow, parse_row_key
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.ranges import bounds
@@ -41,9 +41,10 @@ class ReactionService:
     async def all(self) -> list[Answered]:
         """Return all, by name."""
         async with connected(self._options) as client:
-            controls = await self._controls(client)
+            places = Places(client, self._names)
+            controls = await self._controls(client, places)
             return [
-                await self._answered(client, reaction, controls.get(name))
+                await self._answered(places, reaction, controls.get(name))
                 for name, reaction in sorted(self._reactions.items())
             ]
 
@@ -55,8 +56,10 @@ class ReactionService:
         """
         reaction = self._known(name)
         async with connected(self._options) as client:
-            answered = await self._answered(client, reaction, (await self._controls(client)).get(name))
-            return answered._replace(body={**answered.body, "timers": await self._timers(client, reaction)})
+            places = Places(client, self._names)
+            controls = await self._controls(client, places)
+            answered = await self._answered(places, reaction, controls.get(name))
+            return answered._replace(body={**answered.body, "timers": await self._timers(client, places, reaction)})
 
     async def pause(self, name: str, reason: str | None = None) -> Answered:
         """Have one neither react nor fire timers until it is resumed; it goes on where it stopped."""
@@ -76,26 +79,28 @@ class ReactionService:
 
         async def made_by(writer: ControlsWriter) -> Answered:
             client = await writer.fence()
-            begins = await self._begins(client, reaction) if control.status == ACTIVE else {}
+            begins = await self._begins(Places(client, self._names), reaction) if control.status == ACTIVE else {}
             await writer.commit(control, begins, self._names.events(reaction.kind))
-            return await self._answered(client, reaction, (await self._controls(client)).get(reaction.name))
+            places = Places(client, self._names)
+            controls = await self._controls(client, places)
+            return await self._answered(places, reaction, controls.get(reaction.name))
 
         app_id = self._settings.app_id
         return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, reaction.name), made_by)
 
-    async def _begins(self, client: AIOKafkaClient, reaction: Reaction[Any]) -> dict[int, Progress]:
+    async def _begins(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return where it begins in the partitions in which it never ran: quiet up to their ends."""
-        known = await self._progress(client, reaction)
-        ends = (await Places(client, self._names).ends([reaction.kind]))[reaction.kind]
+        known = await places.progress_of(reaction_name(reaction.name), reaction.kind)
+        ends = (await places.ends([reaction.kind]))[reaction.kind]
         return {
             partition: Progress(0, version=reaction.version, quiet_until=end)
             for partition, end in enumerate(ends)
             if partition not in known
         }
 
-    async def _answered(self, client: AIOKafkaClient, reaction: Reaction[Any], kept: Kept | None) -> Answered:
-        progress = await self._progress(client, reaction)
-        ends = (await Places(client, self._names).ends([reaction.kind]))[reaction.kind]
+    async def _answered(self, places: Places, reaction: Reaction[Any], kept: Kept | None) -> Answered:
+        progress = await places.progress_of(reaction_name(reaction.name), reaction.kind)
+        ends = (await places.ends([reaction.kind]))[reaction.kind]
         positions = [progress[at].position if at in progress else None for at in range(len(ends))]
         behind = [end - position for end, position in zip(ends, positions, strict=True) if position is not None]
         control = Control(PAUSED, NEVER_RESUMED) if kept is None else kept.control
@@ -110,29 +115,15 @@ class ReactionService:
         }
         return Answered(body, "0" if kept is None else str(kept.offset))
 
-    async def _controls(self, client: AIOKafkaClient) -> dict[str, Kept | None]:
+    async def _controls(self, client: AIOKafkaClient, places: Places) -> dict[str, Kept | None]:
         where = (self._names.reactions, 0)
-        if not await Places(client, self._names).has_topic(where[0]):
+        if not await places.has_topic(where[0]):
             return {}
         return await read_controls(client, where, -1, await settled_end(client, where))
 
-    async def _progress(self, client: AIOKafkaClient, reaction: Reaction[Any]) -> dict[int, Progress]:
-        """Return how far it is by partition."""
-        topic = self._names.events(reaction.kind)
-        found: dict[int, Progress] = {}
-        count = await Places(client, self._names).partitions(reaction.kind)
-        async for key, value in self._records(client, self._names.progress):
-            for partition in range(count):
-                if name_of(key, topic, partition) != reaction_name(reaction.name):
-                    continue
-                found.pop(partition, None)
-                if value is not None:
-                    found[partition] = decode_progress(value)
-        return found
-
-    async def _timers(self, client: AIOKafkaClient, reaction: Reaction[Any]) -> dict[str, Any]:
+    async def _timers(self, client: AIOKafkaClient, places: Places, reaction: Reaction[Any]) -> dict[str, Any]:
         due: dict[bytes, str] = {}
-        async for key, value in self._records(client, self._names.timers(reaction.name)):
+        async for key, value in self._rows(client, places, self._names.timers(reaction.name)):
             if key is None or parse_row_key(key)[1] is None:
                 continue
             due.pop(key, None)
@@ -140,9 +131,11 @@ class ReactionService:
                 due[key] = msgspec.json.decode(value, type=TimerRow).due
         return {"pending": len(due), "next_due": min(due.values(), default=None)}
 
-    async def _records(self, client: AIOKafkaClient, topic: str) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
+    async def _rows(
+        self, client: AIOKafkaClient, places: Places, topic: str
+    ) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
         """Yield the committed records of a topic; none where it is not there."""
-        if not await Places(client, self._names).has_topic(topic):
+        if not await places.has_topic(topic):
             return
         partitions = client.cluster.partitions_for_topic(topic) or ()
         found = await bounds(client, [(topic, partition) for partition in sorted(partitions)])
