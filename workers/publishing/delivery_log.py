@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn
-
-from aiokafka.errors import KafkaError
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from annals.agents.ports import LostEndError
 from annals.agents.publishing.delivering.ports import AckRecord, AckRun
@@ -25,6 +23,7 @@ from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets
 from annals.workers.publishing.delivery_rows import read_rows
 from annals.workers.publishing.log import (
@@ -32,7 +31,6 @@ from annals.workers.publishing.log import (
     KafkaPublishLog,
     KafkaPublishLogs,
     PartitionLostEndError,
-    unreachable,
 )
 from annals.workers.publishing.progress_topic import records_until
 
@@ -45,8 +43,6 @@ if TYPE_CHECKING:
     from annals.topics.names import TopicNames
 
     Where = tuple[str, int]
-
-_FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError)
 
 
 class KafkaDeliveryLog(KafkaPublishLog):
@@ -75,17 +71,15 @@ class KafkaDeliveryLog(KafkaPublishLog):
 
     async def rows(self) -> list[Row]:
         """Return what is not settled in this journal partition."""
-        try:
+        with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
             rows = await read_rows(await self._writer.connected(), where)
-        except _FAILURES as error:
-            raise unreachable("deliveries", error) from error
         return [row for row in rows.values() if row.kind == self._kind]
 
     async def acks(self, offset: int, limit: int) -> AckRun:
         """Return the answers that are there, from an offset on."""
         found: list[AckRecord] = []
-        try:
+        with reaching("acknowledgements"):
             where = await self._here(self._names.acks(self._name))
             client = await self._writer.connected()
             end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
@@ -97,16 +91,12 @@ class KafkaDeliveryLog(KafkaPublishLog):
                 found.append(AckRecord(at, key, value, EncodedHeaders(count, section[begin:])))
                 if len(found) == limit:
                     return AckRun(found, at + 1, is_end=False)
-        except _FAILURES as error:
-            raise unreachable("acknowledgements", error) from error
         return AckRun(found, end, is_end=True)
 
     async def deliver(self, writes: DeliveryWrites) -> None:
         """Write it all in one transaction."""
-        try:
+        with reaching("the brokers"):
             batches = await self._delivery_batches(writes)
-        except _FAILURES as error:
-            raise unreachable("the brokers", error) from error
         written = {where: each.batches for where, each in batches.items()}
         offsets = Offsets(self._group, *self._journal, writes.progress.position, self._checked(written))
         try:

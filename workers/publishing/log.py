@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from annals.agents.ports import LostEndError, UnreachableError
 from annals.agents.publishing.ports import TargetError
@@ -15,8 +13,10 @@ from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.topics.names import publisher_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.connections import partitions_soon
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
-LOOK_S: Final = 0.1
 NO_HEADERS: Final = encode_headers([])
 
 
@@ -78,15 +76,13 @@ class KafkaPublishLog:
 
     async def fence(self) -> None:
         """Become the only writer under this id."""
-        try:
+        with reaching("the transaction coordinator"):
             await self._writer.fence()
-        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise unreachable("the transaction coordinator", error) from error
 
     async def progress(self, *, is_settled: bool = True) -> dict[str, Progress]:
         """Return the newest progress in this journal partition by name."""
         found: dict[str, Progress] = {}
-        try:
+        with reaching("progress"):
             client = await self._writer.connected()
             where = await self._progress_partition()
             end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
@@ -101,21 +97,17 @@ class KafkaPublishLog:
                     found[name] = decode_progress(value)
                 except ValueError as error:  # whoever wrote it: nothing is known by it
                     log.warning("progress cannot be read", name=name, topic=where[0], reason=str(error))
-        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise unreachable("progress", error) from error
         return found
 
     async def commit(self, writes: Writes) -> None:
         """Write it all in one transaction."""
-        try:
+        with reaching("the brokers"):
             batches = await self._batches(writes)
             progress = PartitionBatches(PROGRESS_TOPIC_BYTES, self._codec)
             for name, each in writes.progress.items():
                 value = None if each is None else encode_progress(each)
                 progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
             batches[await self._progress_partition()] = progress.batches
-        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise unreachable("the brokers", error) from error
         offsets = Offsets(self._group, *self._journal, writes.position, self._checked(batches))
         try:
             await self._writer.commit(batches, offsets, {})
@@ -189,17 +181,7 @@ class KafkaPublishLog:
 
     async def _partitions_of(self, topic: str) -> int:
         """Return how many partitions a topic has; 0 if it is not there."""
-        client = await self._writer.connected()
-        if found := client.cluster.partitions_for_topic(topic):
-            return len(found)
-        client.add_topic(topic)
-        deadline = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
-        while asyncio.get_running_loop().time() < deadline:
-            await client.force_metadata_update()
-            if found := client.cluster.partitions_for_topic(topic):
-                return len(found)
-            await asyncio.sleep(LOOK_S)
-        return 0
+        return await partitions_soon(await self._writer.connected(), topic)
 
 
 class KafkaPublishLogs:
@@ -243,8 +225,3 @@ class KafkaPublishLogs:
         return KafkaPublishLog(
             self._options, self._names, self._journal, self._partitions, group, name, self._codec, self._reached
         )
-
-
-def unreachable(what: str, error: Exception) -> UnreachableError:
-    """Return what is raised where brokers do not answer."""
-    return UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}")
