@@ -27,10 +27,11 @@ from annals.agents.publishing.delivering.records import delivered, parked
 from annals.agents.publishing.ports import TargetError
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
@@ -278,12 +279,7 @@ class DeliveryShard:
         if self._posted:
             return
         self._is_answered.clear()
-        waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._is_answered.wait())]
+        awaited: list[Coroutine[Any, Any, object]] = [self._is_answered.wait()]
         if self._machine.room > 0:
-            waiting.append(asyncio.ensure_future(self._source.until_behind(self._own.position)))
-        try:
-            await asyncio.wait(waiting, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waiting:
-                each.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            awaited.append(self._source.until_behind(self._own.position))
+        await first_of(*awaited, timeout_s=look_s)
