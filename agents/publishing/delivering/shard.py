@@ -19,13 +19,15 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError
+from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.answers import BAD, Answered, Reader
 from annals.agents.publishing.delivering.loading import Loader
 from annals.agents.publishing.delivering.machine import Deliveries
 from annals.agents.publishing.delivering.ports import DeadAck, DeliveryWrites
 from annals.agents.publishing.delivering.records import delivered, parked
 from annals.agents.publishing.ports import TargetError
-from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
+from annals.agents.publishing.records import VersionNotHadError
+from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
@@ -232,12 +234,14 @@ class DeliveryShard:
         if self._machine.room <= 0:
             return self._own.position
         run = await self._loader.next_run(self._own.position)
-        for offset, wanted in run.wanted:
-            if wanted is None:
-                self.halt = Halt(offset, run.reason)
-                return offset
-            if not self._machine.offer(wanted, now):
-                return offset
+        for source in run.events:  # one by one: the record of what finds no room would be made in vain
+            try:
+                wanted = self._loader.wanted(source)
+            except (OverBudgetError, VersionNotHadError) as error:
+                self.halt = Halt(source.offset, reason_of(source, error))
+                return source.offset
+            if wanted is not None and not self._machine.offer(wanted, now):
+                return source.offset
         return run.next_offset
 
     async def _records(self, now: int) -> tuple[list[Row], list[Outgoing]]:
