@@ -108,8 +108,9 @@ class KafkaDeliveryLog(KafkaPublishLog):
         names, name = self._names, self._name
         batches: dict[Where, PartitionBatches] = {}
         for topic, records in ((names.subscribers(name), writes.records), (names.parked(name), writes.parked)):
+            count = await self._count(topic) if records else 0
             for each in records:
-                self._add(batches, (topic, partition_of(each.key, await self._count(topic))), name, each)
+                self._add(batches, (topic, partition_of(each.key, count)), name, each)
         if writes.rows:
             rows = batches[await self._here(names.deliveries(name))] = PartitionBatches(DELIVERY_TOPIC_BYTES)
             for key, row in writes.rows.items():
