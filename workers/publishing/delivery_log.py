@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from annals.agents.ports import LostEndError
 from annals.agents.publishing.delivering.ports import AckRecord, AckRun
@@ -30,7 +30,6 @@ from annals.workers.publishing.log import (
     NO_HEADERS,
     KafkaPublishLog,
     KafkaPublishLogs,
-    PartitionLostEndError,
 )
 from annals.workers.publishing.progress_topic import records_until
 
@@ -102,7 +101,8 @@ class KafkaDeliveryLog(KafkaPublishLog):
         try:
             await self._writer.commit(written, offsets, {})
         except LostEndError as error:
-            await self._after_lost(error)
+            of_all = (self._names.progress, self._names.dead_letters)
+            await self._after_lost_end(error, lambda topic: None if topic in of_all else self._name, "written")
 
     async def _delivery_batches(self, writes: DeliveryWrites) -> dict[Where, PartitionBatches]:
         names, name = self._names, self._name
@@ -158,39 +158,9 @@ class KafkaDeliveryLog(KafkaPublishLog):
             )
         return topic, self._journal[1]
 
-    async def _after_lost(self, error: LostEndError) -> NoReturn:
-        """Take the transaction back, and say which topic of the subscription lost its end.
-
-        Raises:
-            TargetError: it is one of the subscription's.
-            StoppedError: it is the topic of progress, or of dead letters.
-        """
-        if not isinstance(error, PartitionLostEndError):
-            raise error
-        await self.fence()
-        if error.where[0] in (self._names.progress, self._names.dead_letters):
-            raise error
-        self._reached[error.where] = error.end
-        message = f"{error}: it lost its end, or was made anew, and what was written there is gone"
-        raise TargetError(self._name, message) from error
-
 
 class KafkaDeliveryLogs(KafkaPublishLogs):
     """Makes the writers of one journal partition, those of subscriptions that answer among them."""
-
-    def __init__(
-        self,
-        options: Mapping[str, Any],
-        names: TopicNames,
-        app_id: str,
-        kind: str,
-        partition: int,
-        partitions: int,
-        codec: str,
-    ) -> None:
-        """Take aiokafka client options, and which partition of how many of a kind this is."""
-        super().__init__(options, names, app_id, kind, partition, partitions, codec)
-        self._kind = kind
 
     def delivering(self, name: str) -> KafkaDeliveryLog:
         """Return the writer of one subscription that answers."""

@@ -112,7 +112,8 @@ class KafkaPublishLog:
         try:
             await self._writer.commit(batches, offsets, {})
         except LostEndError as error:
-            await self._after_lost_end(error, writes)
+            owners = {self._names.subscribers(name): name for name in writes.records}
+            await self._after_lost_end(error, owners.get, "published")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -136,21 +137,23 @@ class KafkaPublishLog:
 
         return check
 
-    async def _after_lost_end(self, error: LostEndError, writes: Writes) -> NoReturn:
+    async def _after_lost_end(self, error: LostEndError, owner_of: Callable[[str], str | None], done: str) -> NoReturn:
         """Take the transaction back, and say whose topic it is; without progress nothing at all can be published.
 
+        owner_of: returns the subscription of a topic, None if it is of all. done: what was done to what is gone.
+
         Raises:
-            TargetError: it is a subscriber's topic.
-            StoppedError: it is the topic of progress.
+            TargetError: it is a subscription's topic.
+            StoppedError: it is the topic of progress, or another one of all.
         """
         if not isinstance(error, PartitionLostEndError):
             raise error
         await self.fence()
-        name = next((name for name in writes.records if self._names.subscribers(name) == error.where[0]), None)
+        name = owner_of(error.where[0])
         if name is None:
             raise error
         self._reached[error.where] = error.end
-        message = f"{error}: it lost its end, or was made anew, and what was published there is gone"
+        message = f"{error}: it lost its end, or was made anew, and what was {done} there is gone"
         raise TargetError(name, message) from error
 
     async def _batches(self, writes: Writes) -> dict[Where, Sequence[RecordBatch]]:
@@ -201,6 +204,7 @@ class KafkaPublishLogs:
         self._options = options
         self._names = names
         self._app_id = app_id
+        self._kind = kind
         self._journal = (names.events(kind), partition)
         self._partitions = partitions
         self._codec = codec
