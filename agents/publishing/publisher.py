@@ -28,6 +28,7 @@ from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.selection import TRANSACTION_BYTES, select
 from annals.agents.reading.found import JournalRun
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
+from annals.agents.waiting import first_of
 from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
 
@@ -383,16 +384,12 @@ class Publisher:
 
     async def _wait(self) -> None:
         """Wait until there is something to do, or a position is to be written."""
-        waiting: set[asyncio.Future[Any]] = {
-            asyncio.ensure_future(self._source.until_behind(self._live.position)),
-            asyncio.ensure_future(self._subscriptions.until_changed(self._roster.known)),
-        }
-        try:
-            await asyncio.wait({*waiting, *self._catching.tasks()}, timeout=LOOK_S, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waiting:
-                each.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+        await first_of(
+            self._source.until_behind(self._live.position),
+            self._subscriptions.until_changed(self._roster.known),
+            timeout_s=LOOK_S,
+            tasks=self._catching.tasks(),
+        )
 
 
 def _shown(cid: bytes | None) -> str:

@@ -47,7 +47,7 @@ class Changes(NamedTuple):
 
 
 class Processes:
-    """due_until: the latest due time of a timer that has fired."""
+    """due_until: the latest due time of a timer that has fired. command_bytes: of the commands that are to be sent."""
 
     def __init__(self, reaction: Reaction[Any], decider: Decider[Any]) -> None:
         """Begin with none."""
@@ -59,17 +59,13 @@ class Processes:
         self._by_due: list[tuple[str, ProcessId, str]] = []
         self._count = 0
         self._changes = Changes({}, [], 0)
+        self.command_bytes = 0
         self.due_until = ""
 
     @property
     def timers(self) -> int:
         """How many timers are set."""
         return self._count
-
-    @property
-    def command_bytes(self) -> int:
-        """How many bytes the commands have that are to be sent."""
-        return sum(len(each.value) for each in self._changes.commands)
 
     def load(self, key: bytes, value: bytes) -> None:
         """Take a row's record; one of another version says nothing.
@@ -147,7 +143,7 @@ class Processes:
 
     def changes(self) -> Changes:
         """Return what has changed, and begin to note anew."""
-        found, self._changes = self._changes, Changes({}, [], 0)
+        found, self._changes, self.command_bytes = self._changes, Changes({}, [], 0), 0
         return found
 
     def _first_due(self, process: ProcessId, until: str) -> str | None:
@@ -189,8 +185,9 @@ class Processes:
         state = self._states.get(process, begun)
         try:
             reacted = Reacted(*self._reaction.react(state, occurred))
-            is_over, is_begun = reacted.state is None, reacted.state == begun
-            encoded = None if is_over or is_begun else self._state_row(reacted.state)
+            is_over = reacted.state is None
+            is_kept = not is_over and reacted.state != begun  # as it begins, a state needs no row
+            encoded = self._state_row(reacted.state) if is_kept and reacted.state != state else None
             timers = [
                 (
                     each.name,
@@ -205,15 +202,16 @@ class Processes:
             raise ReactionFailedError(_failed(where, error)) from error
         if fires is not None:
             self._set_timer(process, fires, None)
-        if encoded is None:  # as it begins, a state needs no row
+        if not is_kept:
             self._set_state(process, None)
-        elif reacted.state != state:
+        elif encoded is not None:
             self._set_state(process, reacted.state, encoded)
         if is_over:
             self._cancel_all(process)
         for name, row in timers:
             self._set_timer(process, name, None if is_over else row)
         self._changes.commands.extend(commands)
+        self.command_bytes += sum(len(each.value) for each in commands)
 
     def _state_row(self, state: Any) -> bytes:
         return _ENCODER.encode(StateRow(self._reaction.version, msgspec.Raw(_ENCODER.encode(state))))

@@ -30,6 +30,7 @@ from annals.agents.ports import FencedError, JournalError, StoppedError
 from annals.agents.reacting.ports import ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import Processes, ReactionFailedError
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
+from annals.agents.waiting import first_of
 from annals.schemas.cid import cid_text
 from annals.schemas.progress import Progress
 from annals.schemas.reaction_rows import ACTIVE
@@ -299,16 +300,11 @@ class Reactor:
         if due is not None:
             left = moment_of(due) - self._clock.now()
             timeout = min(LOOK_S, max(0.0, left.total_seconds()))
-        waiting: set[asyncio.Future[Any]] = {
-            asyncio.ensure_future(self._source.until_behind(self._progress.position)),
-            asyncio.ensure_future(self._until_told(self._controls.get(self._reaction.name))),
-        }
-        try:
-            await asyncio.wait(waiting, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waiting:
-                each.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+        await first_of(
+            self._source.until_behind(self._progress.position),
+            self._until_told(self._controls.get(self._reaction.name)),
+            timeout_s=timeout,
+        )
 
 
 def _is_active(kept: Kept | None) -> bool:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
-from annals.agents.reactions.reaction import Occurred, Reacted, Reaction
+from annals.agents.reactions.reaction import Nothing, Occurred, Reacted, Reaction
 from annals.schemas.canonical import encode
 from annals.schemas.commands import command
 from annals.schemas.kinds.agent import TaskCompleted
 from annals.schemas.kinds.workflow import CompleteStep
 
 OUTPUT_BYTES: Final = 4 * 1024  # a step takes less than a task, whose event has the whole
-
-
-class Nothing(Struct, frozen=True):
-    """All that is needed is in the event."""
 
 
 def react(state: Nothing, event: Occurred) -> Reacted[Nothing]:

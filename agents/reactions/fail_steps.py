@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
-from annals.agents.reactions.reaction import Occurred, Reacted, Reaction
+from annals.agents.reactions.reaction import Nothing, Occurred, Reacted, Reaction
 from annals.schemas.commands import command
 from annals.schemas.kinds.agent import TaskFailed
 from annals.schemas.kinds.workflow import FailStep
-
-
-class Nothing(Struct, frozen=True):
-    """All that is needed is in the event."""
 
 
 def react(state: Nothing, event: Occurred) -> Reacted[Nothing]:

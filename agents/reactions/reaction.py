@@ -25,6 +25,10 @@ CORRELATION_ID: Final = "correlation_id"
 _MEMBER: Final = re.compile(r"data\.[a-z][a-z0-9_]{0,62}", re.ASCII)
 
 
+class Nothing(Struct, frozen=True):
+    """The state of a reaction that keeps none: all that it needs is in the event."""
+
+
 class TimerFired(Struct, frozen=True):
     """The time of a timer has come. due: as it was set, in the form of `recorded_at`."""
 

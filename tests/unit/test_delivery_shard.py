@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from annals.agents.publishing import selection
 from annals.schemas.cid import cid_text
 from annals.schemas.delivery import decode_row, discarded, encode_row, replayed
 from annals.schemas.subscription import Retry
@@ -66,6 +67,24 @@ async def test_the_next_of_an_aggregate_comes_when_the_one_before_is_acknowledge
     assert await world.cids("all") == shown([ada[0], *bob, ada[1]])
     assert world.counts.results["taken"] == 3
     assert world.counts.results["not_outstanding"] == 1
+
+
+async def test_records_are_made_of_no_more_events_than_there_is_room_for(monkeypatch):
+    made = []
+
+    def wanted(source, *more):
+        made.append(source.offset)
+        return selection.wanted(source, *more)
+
+    monkeypatch.setattr("annals.agents.publishing.delivering.loading.wanted", wanted)
+    world = World("all")
+    world.journal.append([event for number in range(50) for event in chain(f"p-{number}", 1)])
+    await world.subscribe("all", **asked(max_in_flight=1))
+    async with world.shard() as shard, world.publisher(shard):
+        for count in range(1, 5):
+            await eventually(lambda count=count: has(world, count))
+            await answer(world, (await world.received("all"))[-1])
+    assert len(made) <= 10
 
 
 async def test_what_is_nacked_comes_again_with_its_attempt_and_is_parked_after_the_last():

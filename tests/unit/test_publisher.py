@@ -183,7 +183,7 @@ async def test_progress_of_another_journal_stops_the_publisher():
 
 
 async def test_a_topic_that_is_gone_pauses_its_subscription_and_no_other(monkeypatch):
-    monkeypatch.setattr("annals.workers.publishing.log.TOPIC_WITHIN_S", 0.05)
+    monkeypatch.setattr("annals.workers.kafka.connections.TOPIC_WITHIN_S", 0.05)
     world = World("other")
     world.journal.append(chain("p-1", 3))
     await world.subscribe("gone")

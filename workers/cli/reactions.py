@@ -9,14 +9,15 @@ import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from annals.workers.reacting.service import Answered, ReactionService
+    from annals.workers.publishing.followed_topic import Answered
+    from annals.workers.reacting.service import ReactionService
     from annals.workers.settings import Settings
 
 SETTINGS = takes_settings(CONNECTION | {"topics"})
@@ -73,6 +74,7 @@ def resume(settings: Settings, name: str, *, as_json: bool) -> int:
 
 def _asked(settings: Settings, ask: Callable[[ReactionService], Awaitable[Any]]) -> Any:
     from annals.agents.publishing.administration import Refused
+    from annals.workers.kafka.connections import MissingTopicError
     from annals.workers.reacting.service import ReactionService
     from annals.workers.registry import reactions as registered
     from annals.workers.settings import client_options
@@ -87,6 +89,8 @@ def _asked(settings: Settings, ask: Callable[[ReactionService], Awaitable[Any]])
     except Refused as refused:
         click.echo(f"annals: {refused.code}: {refused}", err=True)
         raise click.exceptions.Exit(ANSWER_IS_NO) from refused
+    except MissingTopicError as error:
+        raise CannotAskError(str(error)) from None
 
 
 def _print(found: Answered, *, as_json: bool) -> int:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 CLUSTER: Final = "cluster"
 """The connection option that names a cluster in memory (`annals.workers.memory.client`)."""
 
+TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
+LOOK_S: Final = 0.1
+
 _STOPPING: Final[set[asyncio.Task[None]]] = set()  # an event loop by itself holds its tasks weakly
 
 
@@ -76,3 +79,17 @@ def partitions_of(client: AIOKafkaClient, topic: str) -> int:
     if not partitions:
         raise MissingTopicError(f"there is no topic {topic}: create it with `annals topics create`")
     return len(partitions)
+
+
+async def partitions_soon(client: AIOKafkaClient, topic: str) -> int:
+    """Return the number of partitions of a topic that may have been made a moment ago; 0: it is not there."""
+    if found := client.cluster.partitions_for_topic(topic):
+        return len(found)
+    client.add_topic(topic)
+    deadline = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
+    while asyncio.get_running_loop().time() < deadline:
+        await client.force_metadata_update()
+        if found := client.cluster.partitions_for_topic(topic):
+            return len(found)
+        await asyncio.sleep(LOOK_S)
+    return 0

@@ -13,8 +13,7 @@ from annals.schemas.subscription import ACKNOWLEDGED
 from annals.topics.catalog import SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.workers.kafka.connections import connect, partitions_of
-from annals.workers.publishing.progress_topic import settled_end
-from annals.workers.publishing.subscriptions_topic import read_all
+from annals.workers.publishing.subscriptions_topic import read_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -101,7 +100,6 @@ class AckSender:
         """Return a subscription that was put a moment ago, or that this process does not follow."""
         client = await connect(self._options, [self._names.subscriptions])
         try:
-            where = (self._names.subscriptions, 0)
-            return (await read_all(client, where, -1, await settled_end(client, where))).get(name)
+            return (await read_known(client, self._names)).get(name)
         finally:
             await client.close()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NoReturn
-
-from aiokafka.errors import KafkaError
+from typing import TYPE_CHECKING, Any
 
 from annals.agents.ports import LostEndError
 from annals.agents.publishing.delivering.ports import AckRecord, AckRun
@@ -25,14 +23,13 @@ from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets
 from annals.workers.publishing.delivery_rows import read_rows
 from annals.workers.publishing.log import (
     NO_HEADERS,
     KafkaPublishLog,
     KafkaPublishLogs,
-    PartitionLostEndError,
-    unreachable,
 )
 from annals.workers.publishing.progress_topic import records_until
 
@@ -45,8 +42,6 @@ if TYPE_CHECKING:
     from annals.topics.names import TopicNames
 
     Where = tuple[str, int]
-
-_FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError)
 
 
 class KafkaDeliveryLog(KafkaPublishLog):
@@ -75,17 +70,15 @@ class KafkaDeliveryLog(KafkaPublishLog):
 
     async def rows(self) -> list[Row]:
         """Return what is not settled in this journal partition."""
-        try:
+        with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
             rows = await read_rows(await self._writer.connected(), where)
-        except _FAILURES as error:
-            raise unreachable("deliveries", error) from error
         return [row for row in rows.values() if row.kind == self._kind]
 
     async def acks(self, offset: int, limit: int) -> AckRun:
         """Return the answers that are there, from an offset on."""
         found: list[AckRecord] = []
-        try:
+        with reaching("acknowledgements"):
             where = await self._here(self._names.acks(self._name))
             client = await self._writer.connected()
             end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
@@ -97,29 +90,27 @@ class KafkaDeliveryLog(KafkaPublishLog):
                 found.append(AckRecord(at, key, value, EncodedHeaders(count, section[begin:])))
                 if len(found) == limit:
                     return AckRun(found, at + 1, is_end=False)
-        except _FAILURES as error:
-            raise unreachable("acknowledgements", error) from error
         return AckRun(found, end, is_end=True)
 
     async def deliver(self, writes: DeliveryWrites) -> None:
         """Write it all in one transaction."""
-        try:
+        with reaching("the brokers"):
             batches = await self._delivery_batches(writes)
-        except _FAILURES as error:
-            raise unreachable("the brokers", error) from error
         written = {where: each.batches for where, each in batches.items()}
         offsets = Offsets(self._group, *self._journal, writes.progress.position, self._checked(written))
         try:
             await self._writer.commit(written, offsets, {})
         except LostEndError as error:
-            await self._after_lost(error)
+            of_all = (self._names.progress, self._names.dead_letters)
+            await self._after_lost_end(error, lambda topic: None if topic in of_all else self._name, "written")
 
     async def _delivery_batches(self, writes: DeliveryWrites) -> dict[Where, PartitionBatches]:
         names, name = self._names, self._name
         batches: dict[Where, PartitionBatches] = {}
         for topic, records in ((names.subscribers(name), writes.records), (names.parked(name), writes.parked)):
+            count = await self._count(topic) if records else 0
             for each in records:
-                self._add(batches, (topic, partition_of(each.key, await self._count(topic))), name, each)
+                self._add(batches, (topic, partition_of(each.key, count)), name, each)
         if writes.rows:
             rows = batches[await self._here(names.deliveries(name))] = PartitionBatches(DELIVERY_TOPIC_BYTES)
             for key, row in writes.rows.items():
@@ -167,39 +158,9 @@ class KafkaDeliveryLog(KafkaPublishLog):
             )
         return topic, self._journal[1]
 
-    async def _after_lost(self, error: LostEndError) -> NoReturn:
-        """Take the transaction back, and say which topic of the subscription lost its end.
-
-        Raises:
-            TargetError: it is one of the subscription's.
-            StoppedError: it is the topic of progress, or of dead letters.
-        """
-        if not isinstance(error, PartitionLostEndError):
-            raise error
-        await self.fence()
-        if error.where[0] in (self._names.progress, self._names.dead_letters):
-            raise error
-        self._reached[error.where] = error.end
-        message = f"{error}: it lost its end, or was made anew, and what was written there is gone"
-        raise TargetError(self._name, message) from error
-
 
 class KafkaDeliveryLogs(KafkaPublishLogs):
     """Makes the writers of one journal partition, those of subscriptions that answer among them."""
-
-    def __init__(
-        self,
-        options: Mapping[str, Any],
-        names: TopicNames,
-        app_id: str,
-        kind: str,
-        partition: int,
-        partitions: int,
-        codec: str,
-    ) -> None:
-        """Take aiokafka client options, and which partition of how many of a kind this is."""
-        super().__init__(options, names, app_id, kind, partition, partitions, codec)
-        self._kind = kind
 
     def delivering(self, name: str) -> KafkaDeliveryLog:
         """Return the writer of one subscription that answers."""

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from annals.agents.ports import LostEndError, UnreachableError
 from annals.agents.publishing.ports import TargetError
@@ -15,8 +13,10 @@ from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.topics.names import publisher_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.connections import partitions_soon
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
-LOOK_S: Final = 0.1
 NO_HEADERS: Final = encode_headers([])
 
 
@@ -78,15 +76,13 @@ class KafkaPublishLog:
 
     async def fence(self) -> None:
         """Become the only writer under this id."""
-        try:
+        with reaching("the transaction coordinator"):
             await self._writer.fence()
-        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise unreachable("the transaction coordinator", error) from error
 
     async def progress(self, *, is_settled: bool = True) -> dict[str, Progress]:
         """Return the newest progress in this journal partition by name."""
         found: dict[str, Progress] = {}
-        try:
+        with reaching("progress"):
             client = await self._writer.connected()
             where = await self._progress_partition()
             end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
@@ -101,26 +97,23 @@ class KafkaPublishLog:
                     found[name] = decode_progress(value)
                 except ValueError as error:  # whoever wrote it: nothing is known by it
                     log.warning("progress cannot be read", name=name, topic=where[0], reason=str(error))
-        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise unreachable("progress", error) from error
         return found
 
     async def commit(self, writes: Writes) -> None:
         """Write it all in one transaction."""
-        try:
+        with reaching("the brokers"):
             batches = await self._batches(writes)
             progress = PartitionBatches(PROGRESS_TOPIC_BYTES, self._codec)
             for name, each in writes.progress.items():
                 value = None if each is None else encode_progress(each)
                 progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
             batches[await self._progress_partition()] = progress.batches
-        except (KafkaError, OSError, TimeoutError, AssertionError) as error:
-            raise unreachable("the brokers", error) from error
         offsets = Offsets(self._group, *self._journal, writes.position, self._checked(batches))
         try:
             await self._writer.commit(batches, offsets, {})
         except LostEndError as error:
-            await self._after_lost_end(error, writes)
+            owners = {self._names.subscribers(name): name for name in writes.records}
+            await self._after_lost_end(error, owners.get, "published")
 
     async def close(self) -> None:
         """Close the connections."""
@@ -144,21 +137,23 @@ class KafkaPublishLog:
 
         return check
 
-    async def _after_lost_end(self, error: LostEndError, writes: Writes) -> NoReturn:
+    async def _after_lost_end(self, error: LostEndError, owner_of: Callable[[str], str | None], done: str) -> NoReturn:
         """Take the transaction back, and say whose topic it is; without progress nothing at all can be published.
 
+        owner_of: returns the subscription of a topic, None if it is of all. done: what was done to what is gone.
+
         Raises:
-            TargetError: it is a subscriber's topic.
-            StoppedError: it is the topic of progress.
+            TargetError: it is a subscription's topic.
+            StoppedError: it is the topic of progress, or another one of all.
         """
         if not isinstance(error, PartitionLostEndError):
             raise error
         await self.fence()
-        name = next((name for name in writes.records if self._names.subscribers(name) == error.where[0]), None)
+        name = owner_of(error.where[0])
         if name is None:
             raise error
         self._reached[error.where] = error.end
-        message = f"{error}: it lost its end, or was made anew, and what was published there is gone"
+        message = f"{error}: it lost its end, or was made anew, and what was {done} there is gone"
         raise TargetError(name, message) from error
 
     async def _batches(self, writes: Writes) -> dict[Where, Sequence[RecordBatch]]:
@@ -189,17 +184,7 @@ class KafkaPublishLog:
 
     async def _partitions_of(self, topic: str) -> int:
         """Return how many partitions a topic has; 0 if it is not there."""
-        client = await self._writer.connected()
-        if found := client.cluster.partitions_for_topic(topic):
-            return len(found)
-        client.add_topic(topic)
-        deadline = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
-        while asyncio.get_running_loop().time() < deadline:
-            await client.force_metadata_update()
-            if found := client.cluster.partitions_for_topic(topic):
-                return len(found)
-            await asyncio.sleep(LOOK_S)
-        return 0
+        return await partitions_soon(await self._writer.connected(), topic)
 
 
 class KafkaPublishLogs:
@@ -219,6 +204,7 @@ class KafkaPublishLogs:
         self._options = options
         self._names = names
         self._app_id = app_id
+        self._kind = kind
         self._journal = (names.events(kind), partition)
         self._partitions = partitions
         self._codec = codec
@@ -243,8 +229,3 @@ class KafkaPublishLogs:
         return KafkaPublishLog(
             self._options, self._names, self._journal, self._partitions, group, name, self._codec, self._reached
         )
-
-
-def unreachable(what: str, error: Exception) -> UnreachableError:
-    """Return what is raised where brokers do not answer."""
-    return UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Final, NamedTuple
+from contextlib import aclosing, asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from aiokafka.errors import KafkaError
+
+from annals.agents.ports import UnreachableError
 from annals.agents.publishing.administration import Refused
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
 from annals.schemas.subscription import NOW
 from annals.schemas.values.moments import bound_of, moment_of, recorded_at
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.connections import MissingTopicError, partitions_of
+from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.publishing.delivery_rows import count_rows
@@ -19,7 +22,7 @@ from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.publishing.stored import latest_versions, unpublished
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -29,6 +32,22 @@ if TYPE_CHECKING:
 
 
 LOOK_BACK: Final = 10_000
+
+
+@asynccontextmanager
+async def connected(options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaClient]:
+    """Connect for one request.
+
+    Raises:
+        Refused: the brokers do not answer meanwhile (503).
+    """
+    client = await connect(options, [])
+    try:
+        yield client
+    except (KafkaError, UnreachableError) as error:
+        raise Refused(503, "not_ready", f"{type(error).__name__}: {error}") from error
+    finally:
+        await client.close()
 
 
 class Lag(NamedTuple):
@@ -120,6 +139,13 @@ class Places:
                 known = own if own and own.incarnation == incarnation else progress.get((LIVE, topic, partition))
                 found[kind].append(None if known is None else known.position)
         return found
+
+    async def progress_of(self, name: str, kind: str) -> dict[int, Progress]:
+        """Return the progress under a name by partition of a kind's journal, as far as there is any."""
+        count, topic = await self.partitions(kind), self._names.events(kind)
+        progress = await self._all_progress() if await self.has_topic(self._names.progress) else {}
+        keys = {partition: (name, topic, partition) for partition in range(count)}
+        return {partition: progress[key] for partition, key in keys.items() if key in progress}
 
     async def passed(self, name: str, kinds: Sequence[str]) -> Positions:
         """Return how far a subscription is for certain, 0 where nothing is known yet."""

@@ -7,12 +7,10 @@ overwrite each other. Whoever is fenced meanwhile tries once more.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from aiokafka.errors import KafkaError
 
-from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.agents.publishing.administration import (
     Change,
     Refused,
@@ -31,11 +29,10 @@ from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.records import former_versions
 from annals.schemas.subscription import STREAM
 from annals.topics.names import TopicNames
-from annals.workers.kafka.connections import connect
-from annals.workers.publishing.places import Places
-from annals.workers.publishing.progress_topic import settled_end
+from annals.workers.publishing.followed_topic import Answered, changed_by
+from annals.workers.publishing.places import Places, connected
 from annals.workers.publishing.subscriber_topics import create_missing
-from annals.workers.publishing.subscriptions_topic import SubscriptionsWriter, read_all
+from annals.workers.publishing.subscriptions_topic import SubscriptionsWriter, read_known
 from annals.workers.webhooks.wiring import rules
 
 if TYPE_CHECKING:
@@ -44,16 +41,6 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.schemas.subscription import Definition, Positions, Record
     from annals.workers.settings import Settings
-
-ATTEMPTS: Final = 2
-
-
-class Answered(NamedTuple):
-    """A subscription as it is answered. etag: without quotes; is_new: it was made by this request."""
-
-    body: dict[str, Any]
-    etag: str
-    is_new: bool = False
 
 
 class SubscriptionService:
@@ -148,41 +135,24 @@ class SubscriptionService:
 
     async def _change(self, change: Callable[[Places, Mapping[str, Kept]], Awaitable[Change]]) -> Answered:
         """Make a change as the only writer, and answer with the record as it is read back."""
-        for attempt in range(ATTEMPTS):
-            writer = SubscriptionsWriter(
-                self._options, self._names, self._names.publishing_group(self._settings.app_id)
-            )
-            try:
-                known = await writer.begin()
-                places = Places(await writer.client(), self._names)
-                made = await change(places, known)
-                await writer.commit(made.record, made.begins)
-                name = made.record.definition.name
-                where = (self._names.subscriptions, 0)
-                client = await writer.client()
-                kept = (await read_all(client, where, -1, await settled_end(client, where)))[name]
-                answered = await self._answered(Places(client, self._names), kept or Kept(made.record, -1))
-                return answered._replace(is_new=made.is_new)
-            except (FencedError, UncertainError, UnreachableError) as error:
-                if attempt == ATTEMPTS - 1:
-                    raise Refused(503, "not_ready", f"the change may not have been made: {error}") from error
-            finally:
-                await writer.close()
-        raise AssertionError  # the last attempt returns or raises
+
+        async def made_by(writer: SubscriptionsWriter) -> Answered:
+            client = await writer.fence()
+            made = await change(Places(client, self._names), await read_known(client, self._names))
+            await writer.commit(made.record, made.begins)
+            kept = (await read_known(client, self._names)).get(made.record.definition.name)
+            answered = await self._answered(Places(client, self._names), kept or Kept(made.record, -1))
+            return answered._replace(is_new=made.is_new)
+
+        group = self._names.publishing_group(self._settings.app_id)
+        return await changed_by(lambda: SubscriptionsWriter(self._options, self._names, group), made_by)
 
     @asynccontextmanager
     async def _places(self) -> AsyncIterator[tuple[Places, dict[str, Kept]]]:
-        client = await connect(self._options, [])
-        try:
+        async with connected(self._options) as client:
             places = Places(client, self._names)
             await places.require_topics(self._names.subscriptions, self._names.progress)
-            where = (self._names.subscriptions, 0)
-            found = await read_all(client, where, -1, await settled_end(client, where))
-            yield places, {name: kept for name, kept in found.items() if kept is not None}
-        except (KafkaError, UnreachableError) as error:
-            raise Refused(503, "not_ready", f"{type(error).__name__}: {error}") from error
-        finally:
-            await client.close()
+            yield places, await read_known(client, self._names)
 
     async def _answered(self, places: Places, kept: Kept) -> Answered:
         record, name = kept.record, kept.record.definition.name

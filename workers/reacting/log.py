@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiokafka.errors import KafkaError
 
 from annals.agents.ports import UnreachableError
 from annals.agents.reacting.ports import UnwritableError
@@ -16,7 +14,9 @@ from annals.topics.catalog import COMMAND_TOPIC_BYTES, PROGRESS_TOPIC_BYTES, TIM
 from annals.topics.keys import partition_of
 from annals.topics.names import reactor_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.connections import partitions_soon
 from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
-LOOK_S: Final = 0.1
 NO_HEADERS: Final = encode_headers([])
-_FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError)
 
 
 class KafkaReactionLog:
@@ -61,10 +58,8 @@ class KafkaReactionLog:
 
     async def fence(self) -> None:
         """Become the only writer under this id."""
-        try:
+        with reaching("the transaction coordinator"):
             await self._writer.fence()
-        except _FAILURES as error:
-            raise _unreachable("the transaction coordinator", error) from error
 
     async def progress(self) -> Progress | None:
         """Return the newest progress, once no transaction is open."""
@@ -93,7 +88,7 @@ class KafkaReactionLog:
     async def commit(self, writes: ReactionWrites) -> None:
         """Write it all in one transaction."""
         batches: dict[Where, PartitionBatches] = {}
-        try:
+        with reaching("the brokers"):
             for each in writes.commands:
                 topic = self._names.commands(each.kind)
                 count = await self._count(topic)
@@ -109,8 +104,6 @@ class KafkaReactionLog:
             progress = encode_progress(writes.progress)
             where = await self._where(self._names.progress)
             self._add(batches, where, PROGRESS_TOPIC_BYTES, (key, progress, NO_TIMESTAMP, NO_HEADERS))
-        except _FAILURES as error:
-            raise _unreachable("the brokers", error) from error
         offsets = Offsets(self._group, *self._journal, writes.progress.position, "")
         await self._writer.commit({where: each.batches for where, each in batches.items()}, offsets, {})
 
@@ -123,14 +116,12 @@ class KafkaReactionLog:
             raise UnwritableError(f"a record of {needed:,} bytes is more than {where[0]} takes: {limit:,} bytes")
 
     async def _settled(self, topic: str) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
-        try:
+        with reaching(topic):
             client = await self._writer.connected()
             where = await self._where(topic)
             end = await settled_end(client, where)
             async for _, key, value, _ in records_until(client, where, -1, end):
                 yield key, value
-        except _FAILURES as error:
-            raise _unreachable(topic, error) from error
 
     async def _where(self, topic: str) -> Where:
         count = await self._count(topic)
@@ -140,18 +131,4 @@ class KafkaReactionLog:
 
     async def _count(self, topic: str) -> int:
         """Return how many partitions a topic has; 0 if it is not there."""
-        client = await self._writer.connected()
-        if found := client.cluster.partitions_for_topic(topic):
-            return len(found)
-        client.add_topic(topic)
-        deadline = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
-        while asyncio.get_running_loop().time() < deadline:
-            await client.force_metadata_update()
-            if found := client.cluster.partitions_for_topic(topic):
-                return len(found)
-            await asyncio.sleep(LOOK_S)
-        return 0
-
-
-def _unreachable(what: str, error: Exception) -> UnreachableError:
-    return UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}")
+        return await partitions_soon(await self._writer.connected(), topic)

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from aiokafka.errors import KafkaError
 
-from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.agents.publishing.administration import Refused
-from annals.schemas.progress import Progress, decode_progress, name_of, reaction_name
+from annals.schemas.progress import Progress, reaction_name
 from annals.schemas.reaction_rows import ACTIVE, PAUSED, Control, TimerRow, parse_row_key
 from annals.topics.names import TopicNames
-from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import bounds
-from annals.workers.publishing.places import Places
+from annals.workers.publishing.followed_topic import Answered, changed_by
+from annals.workers.publishing.places import Places, connected
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.reacting.controls_topic import ControlsWriter, read_controls
 
@@ -28,16 +25,7 @@ if TYPE_CHECKING:
     from annals.agents.reactions.reaction import Reaction
     from annals.workers.settings import Settings
 
-ATTEMPTS: Final = 2
 NEVER_RESUMED: Final = "nobody has resumed it yet"
-
-
-class Answered(NamedTuple):
-    """A reaction as it is answered. etag: of the record that says whether it runs; 0: there is none."""
-
-    body: dict[str, Any]
-    etag: str
-    is_new: bool = False
 
 
 class ReactionService:
@@ -52,10 +40,11 @@ class ReactionService:
 
     async def all(self) -> list[Answered]:
         """Return all, by name."""
-        async with self._connected() as client:
-            controls = await self._controls(client)
+        async with connected(self._options) as client:
+            places = Places(client, self._names)
+            controls = await self._controls(client, places)
             return [
-                await self._answered(client, reaction, controls.get(name))
+                await self._answered(places, reaction, controls.get(name))
                 for name, reaction in sorted(self._reactions.items())
             ]
 
@@ -66,9 +55,11 @@ class ReactionService:
             Refused: there is none (404).
         """
         reaction = self._known(name)
-        async with self._connected() as client:
-            answered = await self._answered(client, reaction, (await self._controls(client)).get(name))
-            return answered._replace(body={**answered.body, "timers": await self._timers(client, reaction)})
+        async with connected(self._options) as client:
+            places = Places(client, self._names)
+            controls = await self._controls(client, places)
+            answered = await self._answered(places, reaction, controls.get(name))
+            return answered._replace(body={**answered.body, "timers": await self._timers(client, places, reaction)})
 
     async def pause(self, name: str, reason: str | None = None) -> Answered:
         """Have one neither react nor fire timers until it is resumed; it goes on where it stopped."""
@@ -85,34 +76,31 @@ class ReactionService:
 
     async def _set(self, reaction: Reaction[Any], control: Control) -> Answered:
         """Write it as the only writer, and answer with the record as it is read back."""
-        for attempt in range(ATTEMPTS):
-            writer = ControlsWriter(self._options, self._names, self._settings.app_id, reaction.name)
-            try:
-                await writer.begin()
-                client = await writer.client()
-                begins = await self._begins(client, reaction) if control.status == ACTIVE else {}
-                await writer.commit(control, begins, self._names.events(reaction.kind))
-                return await self._answered(client, reaction, (await self._controls(client)).get(reaction.name))
-            except (FencedError, UncertainError, UnreachableError) as error:
-                if attempt == ATTEMPTS - 1:
-                    raise Refused(503, "not_ready", f"the change may not have been made: {error}") from error
-            finally:
-                await writer.close()
-        raise AssertionError  # the last attempt returns or raises
 
-    async def _begins(self, client: AIOKafkaClient, reaction: Reaction[Any]) -> dict[int, Progress]:
+        async def made_by(writer: ControlsWriter) -> Answered:
+            client = await writer.fence()
+            begins = await self._begins(Places(client, self._names), reaction) if control.status == ACTIVE else {}
+            await writer.commit(control, begins, self._names.events(reaction.kind))
+            places = Places(client, self._names)
+            controls = await self._controls(client, places)
+            return await self._answered(places, reaction, controls.get(reaction.name))
+
+        app_id = self._settings.app_id
+        return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, reaction.name), made_by)
+
+    async def _begins(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return where it begins in the partitions in which it never ran: quiet up to their ends."""
-        known = await self._progress(client, reaction)
-        ends = (await Places(client, self._names).ends([reaction.kind]))[reaction.kind]
+        known = await places.progress_of(reaction_name(reaction.name), reaction.kind)
+        ends = (await places.ends([reaction.kind]))[reaction.kind]
         return {
             partition: Progress(0, version=reaction.version, quiet_until=end)
             for partition, end in enumerate(ends)
             if partition not in known
         }
 
-    async def _answered(self, client: AIOKafkaClient, reaction: Reaction[Any], kept: Kept | None) -> Answered:
-        progress = await self._progress(client, reaction)
-        ends = (await Places(client, self._names).ends([reaction.kind]))[reaction.kind]
+    async def _answered(self, places: Places, reaction: Reaction[Any], kept: Kept | None) -> Answered:
+        progress = await places.progress_of(reaction_name(reaction.name), reaction.kind)
+        ends = (await places.ends([reaction.kind]))[reaction.kind]
         positions = [progress[at].position if at in progress else None for at in range(len(ends))]
         behind = [end - position for end, position in zip(ends, positions, strict=True) if position is not None]
         control = Control(PAUSED, NEVER_RESUMED) if kept is None else kept.control
@@ -127,29 +115,15 @@ class ReactionService:
         }
         return Answered(body, "0" if kept is None else str(kept.offset))
 
-    async def _controls(self, client: AIOKafkaClient) -> dict[str, Kept | None]:
+    async def _controls(self, client: AIOKafkaClient, places: Places) -> dict[str, Kept | None]:
         where = (self._names.reactions, 0)
-        if not await Places(client, self._names).has_topic(where[0]):
+        if not await places.has_topic(where[0]):
             return {}
         return await read_controls(client, where, -1, await settled_end(client, where))
 
-    async def _progress(self, client: AIOKafkaClient, reaction: Reaction[Any]) -> dict[int, Progress]:
-        """Return how far it is by partition."""
-        topic = self._names.events(reaction.kind)
-        found: dict[int, Progress] = {}
-        count = await Places(client, self._names).partitions(reaction.kind)
-        async for key, value in self._records(client, self._names.progress):
-            for partition in range(count):
-                if name_of(key, topic, partition) != reaction_name(reaction.name):
-                    continue
-                found.pop(partition, None)
-                if value is not None:
-                    found[partition] = decode_progress(value)
-        return found
-
-    async def _timers(self, client: AIOKafkaClient, reaction: Reaction[Any]) -> dict[str, Any]:
+    async def _timers(self, client: AIOKafkaClient, places: Places, reaction: Reaction[Any]) -> dict[str, Any]:
         due: dict[bytes, str] = {}
-        async for key, value in self._records(client, self._names.timers(reaction.name)):
+        async for key, value in self._rows(client, places, self._names.timers(reaction.name)):
             if key is None or parse_row_key(key)[1] is None:
                 continue
             due.pop(key, None)
@@ -157,22 +131,14 @@ class ReactionService:
                 due[key] = msgspec.json.decode(value, type=TimerRow).due
         return {"pending": len(due), "next_due": min(due.values(), default=None)}
 
-    async def _records(self, client: AIOKafkaClient, topic: str) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
+    async def _rows(
+        self, client: AIOKafkaClient, places: Places, topic: str
+    ) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
         """Yield the committed records of a topic; none where it is not there."""
-        if not await Places(client, self._names).has_topic(topic):
+        if not await places.has_topic(topic):
             return
         partitions = client.cluster.partitions_for_topic(topic) or ()
         found = await bounds(client, [(topic, partition) for partition in sorted(partitions)])
         for where, (_, end) in found.items():
             async for _, key, value, _ in records_until(client, where, -1, end):
                 yield key, value
-
-    @asynccontextmanager
-    async def _connected(self) -> AsyncIterator[AIOKafkaClient]:
-        client = await connect(self._options, [])
-        try:
-            yield client
-        except (KafkaError, UnreachableError) as error:
-            raise Refused(503, "not_ready", f"{type(error).__name__}: {error}") from error
-        finally:
-            await client.close()

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.ports import StoppedError
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.machine import Wanted
 from annals.agents.publishing.records import VersionNotHadError
-from annals.agents.publishing.selection import again, reason_of, wanted
+from annals.agents.publishing.selection import again, wanted
 from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.delivering.machine import Settled
     from annals.agents.publishing.delivering.ports import DeliverySource
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
-    from annals.agents.reading.found import JournalEvent
+    from annals.agents.reading.found import JournalEvent, JournalRun
     from annals.schemas.delivery import Row
 
 RUN_EVENTS: Final = 500
-
-
-class WantedRun(NamedTuple):
-    """The wanted events of a run with their offsets; None: the subscription cannot go on there, for the reason."""
-
-    wanted: Sequence[tuple[int, Wanted | None]]
-    next_offset: int
-    reason: str = ""
 
 
 class MissingEventError(StoppedError):
@@ -53,20 +43,21 @@ class Loader:
         """Forget the records that were made on the way: they are written, or not needed yet."""
         self._made.clear()
 
-    async def next_run(self, position: int) -> WantedRun:
-        """Return the next events of the journal."""
-        run = await self._source.events_from(position, RUN_EVENTS)
-        found: list[tuple[int, Wanted | None]] = []
-        for source in run.events:
-            try:
-                outgoing = wanted(source, self._subscribed, self._decider)
-            except (OverBudgetError, VersionNotHadError) as error:
-                found.append((source.offset, None))
-                return WantedRun(found, source.offset, reason_of(source, error))
-            if outgoing is not None:
-                self._made[source.offset] = outgoing
-                found.append((source.offset, _wanted(source)))
-        return WantedRun(found, run.next_offset)
+    async def next_run(self, position: int) -> JournalRun:
+        """Return the next events of the journal, wanted or not."""
+        return await self._source.events_from(position, RUN_EVENTS)
+
+    def wanted(self, source: JournalEvent) -> Wanted | None:
+        """Return an event that the subscription wants, and keep its record until `clear`; None if it does not.
+
+        Raises:
+            OverBudgetError, VersionNotHadError: the subscription cannot go on; see `reason_of`.
+        """
+        outgoing = wanted(source, self._subscribed, self._decider)
+        if outgoing is None:
+            return None
+        self._made[source.offset] = outgoing
+        return _wanted(source)
 
     async def following(self, settled: Settled, end: int) -> Wanted | None:
         """Return the next event that an aggregate waits with, below the progress."""

@@ -152,7 +152,7 @@ class Deliveries:
 
     def offer(self, wanted: Wanted, now: int) -> bool:
         """Take the next wanted event of the journal; False: there is no room, and it must be offered again."""
-        key = f"{self._kind}/{wanted.aggregate_id}" if self._ordered else wanted.cid
+        key = self._key(wanted.aggregate_id, wanted.cid)
         if key in self._rows:
             if self._later.get(key) == NONE:
                 self._later[key] = wanted.offset
@@ -186,9 +186,8 @@ class Deliveries:
             self._park(row, now, answer.reason or answer.verdict)
         return TAKEN
 
-    def expire(self, now: int, draw: Callable[[], float]) -> int:
-        """Take back what was not answered in time, and make ready what is due; return how much was taken back."""
-        expired = 0
+    def expire(self, now: int, draw: Callable[[], float]) -> None:
+        """Take back what was not answered in time, and make ready what is due."""
         while self._timed and self._timed[0][0] <= now:
             row = heappop(self._timed)[2]
             if not self._holds(row):
@@ -196,9 +195,7 @@ class Deliveries:
             if row.state == WAITING:
                 self._ready.append(row)
             else:
-                expired += 1
                 self._again(row, now, draw, NOT_ANSWERED, None)
-        return expired
 
     def settling(self) -> list[Settled]:
         """Return what is settled and has perhaps a later event that waits; `advance` is to be called for each."""
@@ -260,12 +257,15 @@ class Deliveries:
 
     def _outstanding(self, aggregate_id: str, cid: str) -> Row | None:
         """Return the row of a CID that was delivered and is not parked."""
-        for key in self._of_aggregate.get(aggregate_id, ()):
-            row = self._rows[key]
-            if row.cid == cid:
-                is_so = row.attempt and row.state in (IN_FLIGHT, WAITING) and key not in self._settled
-                return row if is_so else None
-        return None
+        key = self._key(aggregate_id, cid)
+        row = self._rows.get(key)
+        if row is None or (row.aggregate_id, row.cid) != (aggregate_id, cid):
+            return None
+        return row if row.attempt and row.state in (IN_FLIGHT, WAITING) and key not in self._settled else None
+
+    def _key(self, aggregate_id: str, cid: str) -> str:
+        """Return the key that the row of an event has."""
+        return f"{self._kind}/{aggregate_id}" if self._ordered else cid
 
     def _up_to(self, row: Row) -> list[Row]:
         rows = (self._rows[key] for key in self._of_aggregate[row.aggregate_id])

@@ -19,18 +19,21 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError
+from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.answers import BAD, Answered, Reader
 from annals.agents.publishing.delivering.loading import Loader
 from annals.agents.publishing.delivering.machine import Deliveries
 from annals.agents.publishing.delivering.ports import DeadAck, DeliveryWrites
 from annals.agents.publishing.delivering.records import delivered, parked
 from annals.agents.publishing.ports import TargetError
-from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
+from annals.agents.publishing.records import VersionNotHadError
+from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
@@ -231,12 +234,14 @@ class DeliveryShard:
         if self._machine.room <= 0:
             return self._own.position
         run = await self._loader.next_run(self._own.position)
-        for offset, wanted in run.wanted:
-            if wanted is None:
-                self.halt = Halt(offset, run.reason)
-                return offset
-            if not self._machine.offer(wanted, now):
-                return offset
+        for source in run.events:  # one by one: the record of what finds no room would be made in vain
+            try:
+                wanted = self._loader.wanted(source)
+            except (OverBudgetError, VersionNotHadError) as error:
+                self.halt = Halt(source.offset, reason_of(source, error))
+                return source.offset
+            if wanted is not None and not self._machine.offer(wanted, now):
+                return source.offset
         return run.next_offset
 
     async def _records(self, now: int) -> tuple[list[Row], list[Outgoing]]:
@@ -278,12 +283,7 @@ class DeliveryShard:
         if self._posted:
             return
         self._is_answered.clear()
-        waiting: list[asyncio.Future[Any]] = [asyncio.ensure_future(self._is_answered.wait())]
+        awaited: list[Coroutine[Any, Any, object]] = [self._is_answered.wait()]
         if self._machine.room > 0:
-            waiting.append(asyncio.ensure_future(self._source.until_behind(self._own.position)))
-        try:
-            await asyncio.wait(waiting, timeout=look_s, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for each in waiting:
-                each.cancel()
-            await asyncio.gather(*waiting, return_exceptions=True)
+            awaited.append(self._source.until_behind(self._own.position))
+        await first_of(*awaited, timeout_s=look_s)

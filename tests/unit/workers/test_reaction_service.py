@@ -1,0 +1,73 @@
+"""Reactions as they are shown, paused and resumed, and followed by others: on a log in memory."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from annals.schemas.progress import Progress
+from annals.workers.kafka.connections import MissingTopicError
+from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.publishing import places
+from annals.workers.reacting.controls_topic import FollowedControls
+from annals.workers.reacting.service import NEVER_RESUMED, ReactionService
+from annals.workers.settings import Settings
+from publishing import NAMES, World, eventually
+from reactors import COUNTING
+
+REACTIONS = {name: replace(COUNTING, name=name) for name in ("counting", "other", "third")}
+
+
+class Administered(World):
+    """A cluster with topics, and what administers the reactions in it."""
+
+    def __init__(self, *topics):
+        super().__init__()
+        self.model = MemoryCluster({name: Topic(1) for name in (*topics, "events.person")}, transaction_version=2)
+        self.service = ReactionService(Settings(), self.options(), REACTIONS)
+
+
+async def test_the_progress_is_read_once_for_all_reactions(monkeypatch):
+    """Goes red when each reaction that is listed has the whole topic of progress read again."""
+    world, read = Administered("progress", "reactions"), []
+
+    def records_until(client, where, *more):
+        read.append(where)
+        return reading(client, where, *more)
+
+    reading = places.records_until
+    monkeypatch.setattr(places, "records_until", records_until)
+    await world.write_progress("reaction:other", Progress(0, version=1))
+    found = {each.body["name"]: each.body["positions"]["person"] for each in await world.service.all()}
+    assert found == {"counting": [None], "other": [0], "third": [None]}
+    assert read == [("progress", 0)]
+
+
+async def test_what_is_resumed_and_paused_is_answered_and_followed():
+    world = Administered("progress", "reactions", "timers.counting")
+    followed = FollowedControls(world.options(), NAMES)
+    following = asyncio.create_task(followed.run())
+    shown = await world.service.get("counting")
+    assert (shown.body["status"], shown.body["reason"], shown.etag) == ("paused", NEVER_RESUMED, "0")
+    resumed = await world.service.resume("counting")
+    assert (resumed.body["status"], resumed.body["positions"]) == ("active", {"person": [0]})
+
+    async def is_said(status):
+        kept = followed.get("counting")
+        return kept is not None and kept.control.status == status
+
+    await eventually(lambda: is_said("active"))
+    paused = await world.service.pause("counting", "for a while")
+    assert (paused.body["status"], paused.body["reason"]) == ("paused", "for a while")
+    await eventually(lambda: is_said("paused"))
+    assert followed.get("other") is None
+    assert followed.problem is None
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+@pytest.mark.parametrize("topic", ["reactions", "progress"])
+async def test_without_its_topics_no_reaction_is_resumed_and_the_missing_one_is_named(topic):
+    world = Administered(*({"reactions", "progress"} - {topic}))
+    with pytest.raises(MissingTopicError, match=f"^there is no topic {topic}: "):
+        await asyncio.wait_for(world.service.resume("counting"), 10)

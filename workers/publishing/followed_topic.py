@@ -1,0 +1,207 @@
+"""A compacted topic of one partition that every process follows, and one administrator at a time writes.
+
+A change fences the other writers of the topic, and is one transaction with the progress of what begins by it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+
+from aiokafka.errors import KafkaError
+
+from annals.agents.ports import FencedError, UncertainError, UnreachableError
+from annals.agents.publishing.administration import Refused
+from annals.schemas.progress import encode_progress, progress_key
+from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIPTION_TOPIC_BYTES
+from annals.topics.names import topic_transactional_id
+from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.publishing.progress_topic import records_until, settled_end
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.schemas.progress import Progress
+    from annals.topics.names import TopicNames
+
+    Where = tuple[str, int]
+
+T = TypeVar("T")
+W = TypeVar("W", bound="FollowedTopicWriter")
+
+RETRY_S: Final = 1.0
+ATTEMPTS: Final = 2
+NO_HEADERS: Final = encode_headers([])
+
+
+class Answered(NamedTuple):
+    """What a record of the topic is about, as it is answered.
+
+    etag: of the record, without quotes; 0: there is none. is_new: it was made by this request.
+    """
+
+    body: dict[str, Any]
+    etag: str
+    is_new: bool = False
+
+
+async def read_newest(
+    client: AIOKafkaClient, where: Where, start: int, end: int, parse: Callable[[bytes | None, bytes, int], T | None]
+) -> dict[str, T | None]:
+    """Return the newest valid record of each key between two offsets; None for one that is gone.
+
+    parse: takes key, value and offset; None: the record says nothing, others may be able to write here.
+    """
+    found: dict[str, T | None] = {}
+    async for offset, key, value, _ in records_until(client, where, start, end):
+        name = (key or b"").decode(errors="replace")
+        if value is None:
+            found[name] = None
+        elif (record := parse(key, value, offset)) is not None:
+            found[name] = record
+    return found
+
+
+class FollowedTopic(Generic[T]):
+    """What the topic says, read again and again. problem: why that is not known; None while it is."""
+
+    problem: str | None = None
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        topic: str,
+        read: Callable[[AIOKafkaClient, Where, int, int], Awaitable[Mapping[str, T | None]]],
+        look_s: float,
+    ) -> None:
+        """Take aiokafka client options, what reads the topic between two offsets, and how often it is looked at."""
+        self._options = options
+        self._where = (topic, 0)
+        self._read = read
+        self._look_s = look_s
+        self._all: Mapping[str, T] = {}
+        self._changed = asyncio.Event()
+        self._is_read = asyncio.Event()
+
+    def all(self) -> Mapping[str, T]:
+        """Return the records by name; another mapping when something has changed."""
+        return self._all
+
+    async def until_read(self) -> None:
+        """Wait until all that there are were read once."""
+        await self._is_read.wait()
+
+    async def run(self) -> None:
+        """Follow the topic until the task is cancelled."""
+        while True:
+            client: AIOKafkaClient | None = None
+            try:
+                client = await connect(self._options, [self._where[0]])
+                await self._follow(client)
+            except (MissingTopicError, KafkaError, OSError, TimeoutError, AssertionError, UnreachableError) as error:
+                self._failed(error)
+                await asyncio.sleep(RETRY_S)
+            finally:
+                if client is not None:
+                    await client.close()
+
+    def _failed(self, error: Exception) -> None:
+        problem = f"{self._where[0]} cannot be read: {type(error).__name__}: {error}"
+        if problem != self.problem:
+            self._tell(problem)
+        self.problem = problem
+
+    def _tell(self, problem: str) -> None:
+        """Log why the topic cannot be read."""
+        raise NotImplementedError
+
+    async def _follow(self, client: AIOKafkaClient) -> None:
+        position = -1
+        end = await settled_end(client, self._where)
+        while True:
+            if position < end:
+                found = await self._read(client, self._where, position, end)
+                kept = {} if position < 0 else dict(self._all)
+                for name, each in found.items():
+                    if each is None:
+                        kept.pop(name, None)
+                    else:
+                        kept[name] = each
+                if kept != self._all:
+                    self._all = kept
+                    self._changed.set()
+                    self._changed = asyncio.Event()
+                position = end
+                self.problem = None
+                self._is_read.set()
+            await asyncio.sleep(self._look_s)
+            end = (await list_offsets(client, LAST_STABLE, LAST, [self._where]))[self._where]
+
+
+class FollowedTopicWriter:
+    """One writing of the topic: fence, then commit."""
+
+    def __init__(self, options: Mapping[str, Any], names: TopicNames, topic: str, group: str) -> None:
+        """Take aiokafka client options, the topic, and the group that the transaction names."""
+        self._names = names
+        self._group = group
+        self._where = (topic, 0)
+        self._writer = TransactionalWriter(options, topic_transactional_id(topic), [topic, names.progress])
+
+    async def fence(self) -> AIOKafkaClient:
+        """Become the only writer, and return the connected client.
+
+        Raises:
+            MissingTopicError: the topic is not there, or that of progress.
+        """
+        client = await self._writer.connected()
+        for topic in (self._where[0], self._names.progress):
+            partitions_of(client, topic)
+        await self._writer.fence()
+        return client
+
+    async def commit_with(self, key: bytes, value: bytes, begins: Iterable[tuple[str, str, int, Progress]]) -> None:
+        """Write a record, and the progress of what begins, in one transaction.
+
+        begins: who begins, in which events topic and in which partition of it, and where.
+        """
+        client = await self._writer.connected()
+        count = partitions_of(client, self._names.progress)
+        record = PartitionBatches(SUBSCRIPTION_TOPIC_BYTES)
+        record.add(key, value, NO_TIMESTAMP, NO_HEADERS)
+        batches = {self._where: record}
+        for name, events_topic, partition, progress in begins:
+            where = (self._names.progress, partition % count)
+            records = batches.setdefault(where, PartitionBatches(PROGRESS_TOPIC_BYTES))
+            key = progress_key(name, events_topic, partition)
+            records.add(key, encode_progress(progress), NO_TIMESTAMP, NO_HEADERS)
+        offsets = Offsets(self._group, *self._where, 0, "")
+        await self._writer.commit({where: each.batches for where, each in batches.items()}, offsets, {})
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._writer.close()
+
+
+async def changed_by(make: Callable[[], W], change: Callable[[W], Awaitable[T]]) -> T:
+    """Return what a change made as the only writer; whoever is fenced meanwhile tries once more.
+
+    Raises:
+        Refused: it may not have been made (503).
+    """
+    for attempt in range(ATTEMPTS):
+        writer = make()
+        try:
+            return await change(writer)
+        except (FencedError, UncertainError, UnreachableError) as error:
+            if attempt == ATTEMPTS - 1:
+                raise Refused(503, "not_ready", f"the change may not have been made: {error}") from error
+        finally:
+            await writer.close()
+    raise AssertionError  # the last attempt returns or raises
