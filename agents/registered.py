@@ -20,6 +20,7 @@ from annals.agents.reactions.reaction import Reaction, problem_of
 from annals.schemas.json_schemas.wire_schemas import WIRE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from importlib.metadata import EntryPoint
 
 GROUP: Final = "annals.aggregates"
@@ -42,19 +43,14 @@ def deciders() -> dict[str, Decider[Any]]:
         RegistrationError: an entry point cannot be loaded, is no decider of its name, or its kind is none or exists.
     """
     found: dict[str, Decider[Any]] = dict(REGISTRY)
-    for point in entry_points(group=GROUP):
-        where = f"entry point {point.name} = {point.value} of {GROUP}"
-        try:
-            decider = point.load()
-        except Exception as error:
-            raise RegistrationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-        if not KIND.fullmatch(point.name) or point.name == WIRE:
+    for name, decider, where in _loaded(GROUP):
+        if not KIND.fullmatch(name) or name == WIRE:
             raise RegistrationError(f"{where}: a kind is 1 to 32 of a-z 0-9 _ - (a letter first), and not {WIRE!r}")
-        if not isinstance(decider, Decider) or decider.kind != point.name:
-            raise RegistrationError(f"{where} is no decider of the kind {point.name!r}")
-        if point.name in found:
+        if not isinstance(decider, Decider) or decider.kind != name:
+            raise RegistrationError(f"{where} is no decider of the kind {name!r}")
+        if name in found:
             raise RegistrationError(f"{where} registers a kind that exists already; choose another name")
-        found[point.name] = decider
+        found[name] = decider
     return found
 
 
@@ -66,17 +62,12 @@ def projections() -> dict[str, tuple[Projection[Any], ...]]:
         RegistrationError: an entry point cannot be loaded, is no projection of its name, or its name is none or exists.
     """
     found: dict[str, tuple[Projection[Any], ...]] = {name: (projection,) for name, projection in READ_MODELS.items()}
-    for point in entry_points(group=PROJECTIONS_GROUP):
-        where = f"entry point {point.name} = {point.value} of {PROJECTIONS_GROUP}"
-        try:
-            loaded = point.load()
-        except Exception as error:
-            raise RegistrationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-        if not PROJECTION_NAME.fullmatch(point.name):
+    for name, loaded, where in _loaded(PROJECTIONS_GROUP):
+        if not PROJECTION_NAME.fullmatch(name):
             raise RegistrationError(f"{where}: a projection's name is 1 to 63 of a-z 0-9 _, a letter first")
-        if point.name in found:
+        if name in found:
             raise RegistrationError(f"{where} registers a projection that exists already; choose another name")
-        found[point.name] = _versions(loaded, point.name, where)
+        found[name] = _versions(loaded, name, where)
     return found
 
 
@@ -89,22 +80,28 @@ def reactions() -> dict[str, Reaction[Any]]:
             exists.
     """
     found: dict[str, Reaction[Any]] = dict(OWN_REACTIONS)
-    for point in entry_points(group=REACTIONS_GROUP):
-        where = f"entry point {point.name} = {point.value} of {REACTIONS_GROUP}"
-        try:
-            loaded = point.load()
-        except Exception as error:
-            raise RegistrationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
-        if not isinstance(loaded, Reaction) or loaded.name != point.name:
-            raise RegistrationError(f"{where} is no reaction of the name {point.name!r}")
+    for name, loaded, where in _loaded(REACTIONS_GROUP):
+        if not isinstance(loaded, Reaction) or loaded.name != name:
+            raise RegistrationError(f"{where} is no reaction of the name {name!r}")
         if problem := problem_of(loaded):
             raise RegistrationError(f"{where}: {problem}")
         if loaded.kind not in deciders():
             raise RegistrationError(f"{where} wants events of a kind that does not exist: {loaded.kind}")
-        if point.name in found:
+        if name in found:
             raise RegistrationError(f"{where} registers a reaction that exists already; choose another name")
-        found[point.name] = loaded
+        found[name] = loaded
     return found
+
+
+def _loaded(group: str) -> Iterator[tuple[str, Any, str]]:
+    """Yield name, object and place of each entry point of a group."""
+    for point in entry_points(group=group):
+        where = f"entry point {point.name} = {point.value} of {group}"
+        try:
+            loaded = point.load()
+        except Exception as error:
+            raise RegistrationError(f"{where} cannot be loaded: {type(error).__name__}: {error}") from error
+        yield point.name, loaded, where
 
 
 def _versions(loaded: object, name: str, where: str) -> tuple[Projection[Any], ...]:
