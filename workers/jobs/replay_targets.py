@@ -7,7 +7,6 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.admin import NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.replays import TargetNotPermittedError, TopicNotPermittedError
@@ -15,6 +14,7 @@ from annals.topics.catalog import SETTINGS, durability
 from annals.topics.names import TopicNames
 from annals.topics.spec import Role
 from annals.workers.kafka.admin.cluster import administration
+from annals.workers.kafka.admin.creation import create_topics
 from annals.workers.replay.plan import Target
 from annals.workers.replay.targets import GROUP
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 REPLAYS: Final = "replays."
 FILE_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}", re.ASCII)
-NOT_PERMITTED: Final = frozenset({29, 31})  # TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED
 MAY: Final = (
     'a replay over HTTP goes to {"handler": an entry point of annals.replay_handlers}, {"topic": "replays.<name>"} or '
     '{"file": a name in ANNALS_REPLAY_DIR}'
@@ -73,10 +72,9 @@ async def create_missing(settings: Settings, name: str) -> None:
         if topic in await admin.list_topics():
             return
         configs = {setting.name: setting.value for setting in kept}
-        response = await admin.create_topics([NewTopic(topic, settings.partitions, replicas, topic_configs=configs)])
-    for _, code, message in response.topic_errors:
-        if code in NOT_PERMITTED:
+        wanted = NewTopic(topic, settings.partitions, replicas, topic_configs=configs)
+        _, refusals = await create_topics(admin, [wanted])
+    for refusal in refusals:
+        if refusal.is_of_rights:
             raise TopicNotPermittedError(f"the worker may not create {topic}: create it for it")
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise NotReadyError(f"{topic} could not be created: {message or error.__name__}")
+        raise NotReadyError(str(refusal))

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.admin import NewTopic
-from aiokafka.errors import TopicAlreadyExistsError, for_code
 
 from annals.agents.publishing.administration import Refused
 from annals.topics.catalog import catalogue
 from annals.topics.spec import Role
 from annals.workers.kafka.admin.cluster import administration
+from annals.workers.kafka.admin.creation import create_topics
 
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 OF_SUBSCRIBERS: Final = (Role.SUBSCRIBERS, Role.ACKS, Role.PARKED, Role.DELIVERIES)
-NOT_PERMITTED: Final = frozenset({29, 31})  # TOPIC_AUTHORIZATION_FAILED, CLUSTER_AUTHORIZATION_FAILED
 
 
 async def create_missing(settings: Settings, name: str, partitions: int, *, with_deliveries: bool = False) -> None:
@@ -43,11 +42,9 @@ async def create_missing(settings: Settings, name: str, partitions: int, *, with
         ]
         if not topics:
             return
-        response = await admin.create_topics(topics)
-    refused = [name for name, code, *_ in response.topic_errors if code in NOT_PERMITTED]
+        _, refusals = await create_topics(admin, topics)
+    refused = [each.topic for each in refusals if each.is_of_rights]
     if refused:
         raise Refused(403, "topic_not_permitted", f"the worker may not create {', '.join(refused)}: create them for it")
-    for topic, code, message in response.topic_errors:
-        error = for_code(code)
-        if code and error is not TopicAlreadyExistsError:
-            raise Refused(503, "not_ready", f"{topic} could not be created: {message or error.__name__}")
+    for refusal in refusals:
+        raise Refused(503, "not_ready", str(refusal))

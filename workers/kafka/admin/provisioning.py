@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from aiokafka.admin import NewTopic
-from aiokafka.errors import InvalidReplicationFactorError, TopicAlreadyExistsError, for_code
+from aiokafka.errors import InvalidReplicationFactorError
 
 from annals.topics.catalog import catalogue
 from annals.topics.spec import NEEDED_TO_READ, NEEDED_TO_WRITE, Role
@@ -17,6 +17,7 @@ from annals.workers.kafka.admin.cluster import (
     administration,
     topic_facts,
 )
+from annals.workers.kafka.admin.creation import create_topics
 from annals.workers.kafka.admin.findings import INTERNAL_TOPICS, Finding, Report, compare
 from annals.workers.kafka.admin.probes import probe
 from annals.workers.registry import deciders, reactions
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from aiokafka.admin import AIOKafkaAdminClient
 
     from annals.topics.spec import TopicSpec
+    from annals.workers.kafka.admin.creation import Refusal
     from annals.workers.settings import Settings
 
 __all__ = [
@@ -116,8 +118,9 @@ async def create(settings: Settings) -> list[str]:
             NewTopic(spec.name, _partitions(spec, wanted, facts), spec.replication_factor, topic_configs=spec.config)
             for spec in missing
         ]
-        response = await admin.create_topics(topics)
-        created = [name for name, code, message in response.topic_errors if _was_created(name, code, message, settings)]
+        created, refusals = await create_topics(admin, topics)
+        for refusal in refusals:
+            raise _why_not(refusal, settings)
         await _await_visible(admin, settings, names)
         return created
 
@@ -129,15 +132,12 @@ def _partitions(spec: TopicSpec, wanted: tuple[TopicSpec, ...], facts: Mapping[s
     return facts[siblings[0].name].partitions if siblings else spec.partitions
 
 
-def _was_created(name: str, code: int, message: str | None, settings: Settings) -> bool:
-    error = for_code(code)
-    if error is TopicAlreadyExistsError:
-        return False
-    if error is InvalidReplicationFactorError:
-        raise SettingsError(f"ANNALS_REPLICATION_FACTOR: {settings.replication_factor} is more than there are brokers")
-    if code:
-        raise NotPermittedError(f"{name} could not be created: {message or error.__name__}")
-    return True
+def _why_not(refusal: Refusal, settings: Settings) -> Exception:
+    if refusal.error is InvalidReplicationFactorError:
+        return SettingsError(f"ANNALS_REPLICATION_FACTOR: {settings.replication_factor} is more than there are brokers")
+    if refusal.error.retriable:  # of the cluster's state, and no answer to the wish
+        return BrokersUnreachableError(f"{refusal}; ask again later")
+    return NotPermittedError(str(refusal))
 
 
 async def _await_visible(admin: AIOKafkaAdminClient, settings: Settings, names: list[str]) -> None:

@@ -11,6 +11,8 @@ from aiokafka.errors import ClusterAuthorizationFailedError, NodeNotReadyError
 from annals.workers.kafka import diagnosis
 from annals.workers.kafka.admin import cluster
 from annals.workers.kafka.admin.cluster import BrokersUnreachableError, NotPermittedError, administration, topic_facts
+from annals.workers.kafka.admin.creation import create_topics
+from annals.workers.kafka.admin.provisioning import _why_not as why_not
 from annals.workers.settings import Settings
 
 
@@ -60,6 +62,39 @@ async def test_a_new_topic_that_one_broker_does_not_know_yet_is_no_refusal() -> 
     admin = Admin([topic("t")], [(3, None, 2, "t", [])])
     with pytest.raises(BrokersUnreachableError, match="t: UnknownTopicOrPartitionError"):
         await topic_facts(admin, Settings(), ["t"])
+
+
+class Creating:
+    """Answers the wish for topics as it was made to."""
+
+    def __init__(self, *answers: tuple[str, int, str | None]) -> None:
+        self.answers = answers
+
+    async def create_topics(self, topics: list[Any]) -> Any:
+        assert len(topics) == len(self.answers)
+        return SimpleNamespace(topic_errors=self.answers)
+
+
+async def test_what_is_not_created_says_whether_it_is_of_rights_of_the_wish_or_of_the_moment() -> None:
+    answers = (
+        ("new", 0, None),
+        ("there", 36, "exists"),
+        ("kept", 29, None),
+        ("odd", 40, "no such setting"),
+        ("now", 41, None),
+    )
+    made, refusals = await create_topics(Creating(*answers), [None] * 5)
+    assert made == ["new"]
+    assert [(str(each), each.is_of_rights) for each in refusals] == [
+        ("kept could not be created: TopicAuthorizationFailedError", True),
+        ("odd could not be created: no such setting", False),
+        ("now could not be created: NotControllerError", False),
+    ]
+    assert [type(why_not(each, Settings())) for each in refusals] == [
+        NotPermittedError,
+        NotPermittedError,
+        BrokersUnreachableError,
+    ]
 
 
 async def test_kafkas_own_topics_are_known_without_their_settings() -> None:
