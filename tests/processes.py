@@ -1,6 +1,7 @@
 """Processes of `annals` for tests: started, waited for by their progress, and ended whatever happens."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -15,13 +16,22 @@ from typing import Any
 ENTRY_POINT = Path(sys.executable).with_name("annals")
 WITHIN_S = 120.0
 LOOK_S = 0.2
+GIVEN: set[int] = set()
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, below those that the system gives to outgoing connections.
+
+    Each process of the test run chooses among its own: what one of them is about to listen on, no other is given.
+    """
+    mine = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 4
+    while True:
+        port = secrets.choice(range(12_000 + 5_000 * mine, 17_000 + 5_000 * mine))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            if port not in GIVEN:
+                GIVEN.add(port)
+                return port
 
 
 def own_environment(**settings: str) -> dict[str, str]:
