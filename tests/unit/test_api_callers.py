@@ -257,8 +257,8 @@ def test_an_actor_that_is_no_id_may_do_nothing(jwks):
         '{"keys": []}',
         '{"keys": {}}',
         '{"keys": [1]}',
-        json.dumps({"keys": [KEY.as_dict(private=True)]}),
-        json.dumps({"keys": [OctKey.generate_key(256).as_dict(private=True)]}),
+        pytest.param(json.dumps({"keys": [KEY.as_dict(private=True)]}), id="a private key"),
+        pytest.param(json.dumps({"keys": [OctKey.generate_key(256).as_dict(private=True)]}), id="a secret"),
     ],
 )
 def test_a_file_that_is_no_set_of_public_keys_is_refused(tmp_path, text):
