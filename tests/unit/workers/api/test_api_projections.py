@@ -6,7 +6,6 @@ from urllib.parse import quote
 
 import msgspec
 import pytest
-from test_projection_versions import Group, Topic
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.reading.gathered_rows import LocalRows
@@ -23,7 +22,7 @@ from annals.workers.api.routes.questions import QuestionRoutes
 from api_serving import Audit, serving
 from following import Clock, until
 from jobs_in_memory import JobRecordsInMemory, numbered
-from projecting import PARTITIONS, VERSIONS, GlobalStores, Journals, MemoryShards, global_reader
+from projecting import PARTITIONS, VERSIONS, GlobalStores, Group, Journals, MemoryShards, Topic, global_reader
 
 ME = Member("me", None, {}, {name: versions[-1].version for name, versions in VERSIONS.items()})
 OWNER = OwnerRef(kind="person", id="p")

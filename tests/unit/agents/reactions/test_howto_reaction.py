@@ -7,7 +7,7 @@ from annals.agents.reactions.reaction import problem_of
 from annals.schemas.kinds.document import ArchiveDocument, DocumentCreated, DocumentSubmitted
 from annals.schemas.values.refs import OwnerRef
 
-PAGE = Path(__file__).parents[2] / "docs/how-to/write-a-reaction.md"
+PAGE = Path(__file__).parents[4] / "docs/how-to/write-a-reaction.md"
 CREATED = DocumentCreated(
     title="Notes",
     document_type="note",
