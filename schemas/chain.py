@@ -53,6 +53,7 @@ class ForeignError(ValueError):
 
 
 def seal(
+    *,
     kind: str,
     aggregate_id: str,
     version: int,

@@ -35,20 +35,20 @@ def event(
     """The next event of an aggregate, recorded at a second."""
     at = (START + timedelta(seconds=second)).isoformat(timespec="microseconds").replace("+00:00", "Z")
     version = after.version + 1 if after else 1
-    of = (
-        kind,
-        aggregate_id,
-        version,
-        after and after.cid,
-        type_,
-        1,
-        at,
-        command_id,
-        correlation_id,
-        causation_id,
-        actor,
+    block, cid = seal(
+        kind=kind,
+        aggregate_id=aggregate_id,
+        version=version,
+        previous=after and after.cid,
+        type=type_,
+        schema_version=1,
+        recorded_at=at,
+        command_id=command_id,
+        correlation_id=correlation_id,
+        causation_id=causation_id,
+        actor=actor,
+        data={"name": "Ada"},
     )
-    block, cid = seal(*of, {"name": "Ada"})
     return Sealed(aggregate_id.encode(), block, [], version, cid)
 
 

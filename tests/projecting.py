@@ -62,8 +62,19 @@ class Journals:
                 msgspec.to_builtins(message),
             )
             block, cid = seal(
-                kind, aggregate_id, version + 1, head, name, number, at, f"c-{version}", "k", None, None, data
-            )  # fmt: skip
+                kind=kind,
+                aggregate_id=aggregate_id,
+                version=version + 1,
+                previous=head,
+                type=name,
+                schema_version=number,
+                recorded_at=at,
+                command_id=f"c-{version}",
+                correlation_id="k",
+                causation_id=None,
+                actor=None,
+                data=data,
+            )
             self._ends[kind, aggregate_id] = version + 1, cid
             partition.append(JournalRecord(len(partition), aggregate_id.encode(), block))
 

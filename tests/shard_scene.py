@@ -189,8 +189,9 @@ class WatchedLog:
     ) -> bytes:
         """Write an event into the journal, and return its CID."""
         block, cid = seal(
-            "person", aggregate_id, version, previous, type_, 1, "2026-11-21T09:30:00.000000Z", command_id, command_id,
-            None, None, {"name": name},
+            kind="person", aggregate_id=aggregate_id, version=version, previous=previous, type=type_, schema_version=1,
+            recorded_at="2026-11-21T09:30:00.000000Z", command_id=command_id, correlation_id=command_id,
+            causation_id=None, actor=None, data={"name": name},
         )  # fmt: skip
         self.write(self._topics.events, aggregate_id.encode(), block)
         return cid

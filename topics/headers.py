@@ -78,6 +78,7 @@ _known_type_headers: Final = lru_cache(KNOWN_TYPES)(_type_headers)
 
 
 def event_headers(
+    *,
     kind: str,
     key: bytes,
     version: int,
@@ -122,17 +123,17 @@ def event_headers(
 def block_headers(event: Mapping[str, Any], cid: bytes) -> list[Header]:
     """Return the headers that a block (decoded) with this binary CID calls for; a trace is no part of them."""
     return event_headers(
-        event["kind"],
-        event["aggregate_id"].encode(),
-        event["version"],
-        event["type"],
-        event["schema_version"],
-        event["recorded_at"],
-        cid_text(cid),
-        event["command_id"],
-        event["correlation_id"],
-        event["causation_id"],
-        event["actor"],
+        kind=event["kind"],
+        key=event["aggregate_id"].encode(),
+        version=event["version"],
+        type_name=event["type"],
+        schema_version=event["schema_version"],
+        recorded_at=event["recorded_at"],
+        cid=cid_text(cid),
+        command_id=event["command_id"],
+        correlation_id=event["correlation_id"],
+        causation_id=event["causation_id"],
+        actor=event["actor"],
     )
 
 

@@ -113,6 +113,7 @@ def _actor(actor: str) -> bytes:
 
 
 def encoded_event_headers(
+    *,
     kind: str,
     key: bytes,
     version: int,

@@ -90,17 +90,17 @@ class Form:
         self.data = data
         self.schema_version = version
         self.headers = event_headers(
-            event["kind"],
-            self.key,
-            event["version"],
-            event["type"],
-            version,
-            event["recorded_at"],
-            cid_text(source.cid),
-            event["command_id"],
-            event["correlation_id"],
-            event["causation_id"],
-            event["actor"],
+            kind=event["kind"],
+            key=self.key,
+            version=event["version"],
+            type_name=event["type"],
+            schema_version=version,
+            recorded_at=event["recorded_at"],
+            cid=cid_text(source.cid),
+            command_id=event["command_id"],
+            correlation_id=event["correlation_id"],
+            causation_id=event["causation_id"],
+            actor=event["actor"],
         )
         if event["previous"] is not None:
             self.headers.append(("ce_previous", cid_text(event["previous"]).encode()))

@@ -59,18 +59,18 @@ def block_of(decider: Decider[Any], each: Published, data: dict[str, Any]) -> tu
     creations = {event.__name__ for row in decider.machine.rows.values() if row.is_creation for event in row.events}
     is_first = each.name in creations
     return seal(
-        decider.kind,
-        "golden-1",
-        1 if is_first else 2,
-        None if is_first else PREVIOUS,
-        each.name,
-        each.version,
-        "2026-11-21T09:30:00.123456Z",
-        "command-1",
-        "correlation-1",
-        None if is_first else "causation-1",
-        None if is_first else "golden",
-        data,
+        kind=decider.kind,
+        aggregate_id="golden-1",
+        version=1 if is_first else 2,
+        previous=None if is_first else PREVIOUS,
+        type=each.name,
+        schema_version=each.version,
+        recorded_at="2026-11-21T09:30:00.123456Z",
+        command_id="command-1",
+        correlation_id="correlation-1",
+        causation_id=None if is_first else "causation-1",
+        actor=None if is_first else "golden",
+        data=data,
     )
 
 

@@ -36,8 +36,20 @@ def chain(*events: tuple[str, int, dict[str, Any]]) -> list[Sealed]:
     for version, (name, schema_version, data) in enumerate(events, 1):
         previous = made[-1].cid if made else None
         at = "2026-11-21T09:30:00.123456Z"
-        of = ("agent", "a-1", version, previous, name, schema_version, at, f"c-{version}", "c", None, None, data)
-        block, cid = seal(*of)
+        block, cid = seal(
+            kind="agent",
+            aggregate_id="a-1",
+            version=version,
+            previous=previous,
+            type=name,
+            schema_version=schema_version,
+            recorded_at=at,
+            command_id=f"c-{version}",
+            correlation_id="c",
+            causation_id=None,
+            actor=None,
+            data=data,
+        )
         made.append(Sealed(b"a-1", block, [], version, cid))
     return made
 

@@ -20,18 +20,18 @@ def chains(draw: st.DrawFn) -> list[bytes]:
     previous = None
     for version, data in enumerate(draw(st.lists(DATA, min_size=2, max_size=6)), 1):
         block, previous = seal(
-            "person",
-            "p-1",
-            version,
-            previous,
-            "PersonRenamed",
-            1,
-            f"2026-11-21T09:30:00.{version:06}Z",
-            f"c-{version}",
-            draw(NAMES),
-            draw(st.none() | NAMES),
-            None,
-            data,
+            kind="person",
+            aggregate_id="p-1",
+            version=version,
+            previous=previous,
+            type="PersonRenamed",
+            schema_version=1,
+            recorded_at=f"2026-11-21T09:30:00.{version:06}Z",
+            command_id=f"c-{version}",
+            correlation_id=draw(NAMES),
+            causation_id=draw(st.none() | NAMES),
+            actor=None,
+            data=data,
         )
         blocks.append(block)
     return blocks

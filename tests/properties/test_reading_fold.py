@@ -235,8 +235,21 @@ def test_what_is_found_is_what_a_scan_finds(events: list[Sealed], data: st.DataO
 def recorded(number: int, second: int) -> JournalRecord:
     """The first event of an aggregate of its own, recorded at a second; blocks of times have few of them."""
     name, at = f"t-{number}", f"2026-11-21T09:30:{second:02}.000000Z"
-    of = ("person", name, 1, None, "PersonRenamed", 1, at, "c", "c", None, None, {"name": "Ada"})
-    return JournalRecord(number * 700, name.encode(), seal(*of)[0])
+    block, _ = seal(
+        kind="person",
+        aggregate_id=name,
+        version=1,
+        previous=None,
+        type="PersonRenamed",
+        schema_version=1,
+        recorded_at=at,
+        command_id="c",
+        correlation_id="c",
+        causation_id=None,
+        actor=None,
+        data={"name": "Ada"},
+    )
+    return JournalRecord(number * 700, name.encode(), block)
 
 
 def moment(second: int | None) -> datetime | None:

@@ -20,18 +20,18 @@ CIDS = st.binary(min_size=1, max_size=9).map(cid_of)
 TIMES = st.sampled_from(["2026-11-21T09:30:00.123456Z", "2024-02-29T23:59:59.000000Z"])
 EVENTS = st.builds(
     seal,
-    st.just("person"),
-    st.text(max_size=9),
-    st.integers(1, 2**63),
-    st.none() | CIDS,
-    st.text(max_size=9),
-    st.integers(1, 9),
-    TIMES,
-    st.text(max_size=9),
-    st.text(max_size=9),
-    st.none() | st.text(max_size=9),
-    st.none() | st.text(max_size=9),
-    st.dictionaries(st.text(max_size=9), JSON, max_size=3),
+    kind=st.just("person"),
+    aggregate_id=st.text(max_size=9),
+    version=st.integers(1, 2**63),
+    previous=st.none() | CIDS,
+    type=st.text(max_size=9),
+    schema_version=st.integers(1, 9),
+    recorded_at=TIMES,
+    command_id=st.text(max_size=9),
+    correlation_id=st.text(max_size=9),
+    causation_id=st.none() | st.text(max_size=9),
+    actor=st.none() | st.text(max_size=9),
+    data=st.dictionaries(st.text(max_size=9), JSON, max_size=3),
 ).map(lambda sealed: sealed[0])
 
 
@@ -104,7 +104,20 @@ def test_what_alone_is_foreign_is_never_read_together(
 
 
 def test_another_kind_is_left_to_be_read_alone() -> None:
-    block, _ = seal("person", "p-1", 1, None, "T", 1, "2026-11-21T09:30:00.123456Z", "c", "c", None, None, {})
+    block, _ = seal(
+        kind="person",
+        aggregate_id="p-1",
+        version=1,
+        previous=None,
+        type="T",
+        schema_version=1,
+        recorded_at="2026-11-21T09:30:00.123456Z",
+        command_id="c",
+        correlation_id="c",
+        causation_id=None,
+        actor=None,
+        data={},
+    )
     assert read_together("person", [block]) is not None
     assert read_together("organization", [block]) is None
 
@@ -114,6 +127,19 @@ def test_what_nests_deeper_than_one_library_writes_is_left_to_be_read_alone() ->
     for _ in range(300):
         deep = [deep]
     said = {"deep": deep}
-    block, _ = seal("person", "p-1", 1, None, "T", 1, "2026-11-21T09:30:00.123456Z", "c", "c", None, None, said)
+    block, _ = seal(
+        kind="person",
+        aggregate_id="p-1",
+        version=1,
+        previous=None,
+        type="T",
+        schema_version=1,
+        recorded_at="2026-11-21T09:30:00.123456Z",
+        command_id="c",
+        correlation_id="c",
+        causation_id=None,
+        actor=None,
+        data=said,
+    )
     assert read_together("person", [block]) is None
     assert one_by_one([block]) is not None

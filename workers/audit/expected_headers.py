@@ -113,7 +113,19 @@ def _template(
 ) -> bytes:
     """Return the headers with a place for each value that is an event's own, in the order of the headers."""
     causation, actor = (None if length == _NONE else "" for length in (causation_length, actor_length))
-    written = event_headers(kind, b"", 1, type_name, schema_version, "", "", "", "", causation, actor)
+    written = event_headers(
+        kind=kind,
+        key=b"",
+        version=1,
+        type_name=type_name,
+        schema_version=schema_version,
+        recorded_at="",
+        cid="",
+        command_id="",
+        correlation_id="",
+        causation_id=causation,
+        actor=actor,
+    )
     lengths = {
         "ce_id": CID_TEXT_CHARACTERS,
         "ce_subject": key_length,

@@ -31,7 +31,20 @@ def block(
     version: int, previous: bytes | None, command_id: str, aggregate_id: str = ONE, kind: str = "workflow"
 ) -> tuple[bytes, bytes]:
     time = f"2026-11-21T09:30:00.{version:06}Z"
-    return seal(kind, aggregate_id, version, previous, "StepFailed", 1, time, command_id, command_id, None, None, {})
+    return seal(
+        kind=kind,
+        aggregate_id=aggregate_id,
+        version=version,
+        previous=previous,
+        type="StepFailed",
+        schema_version=1,
+        recorded_at=time,
+        command_id=command_id,
+        correlation_id=command_id,
+        causation_id=None,
+        actor=None,
+        data={},
+    )
 
 
 def chain(*command_ids: str, aggregate_id: str = ONE) -> list[bytes]:

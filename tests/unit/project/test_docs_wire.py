@@ -39,13 +39,39 @@ def test_the_outcome_that_it_shows_is_one() -> None:
 def test_the_members_of_a_block_are_those_of_the_table() -> None:
     members = set(re.findall(r"^\| `(\w+)` \|", section("Event block"), re.MULTILINE))
     recorded_at = "2026-11-21T09:30:00.000000Z"
-    block, _ = seal("person", "p-1", 1, None, "PersonRegistered", 1, recorded_at, "c", "c", None, None, {"name": "Ada"})
+    block, _ = seal(
+        kind="person",
+        aggregate_id="p-1",
+        version=1,
+        previous=None,
+        type="PersonRegistered",
+        schema_version=1,
+        recorded_at=recorded_at,
+        command_id="c",
+        correlation_id="c",
+        causation_id=None,
+        actor=None,
+        data={"name": "Ada"},
+    )
     assert set(read_block("person", block)) == members
     assert len(members) == 12
 
 
 def test_the_text_of_a_cid_begins_as_it_says() -> None:
-    _, cid = seal("person", "p-1", 1, None, "T", 1, "2026-11-21T09:30:00.000000Z", "c", "c", None, None, {})
+    _, cid = seal(
+        kind="person",
+        aggregate_id="p-1",
+        version=1,
+        previous=None,
+        type="T",
+        schema_version=1,
+        recorded_at="2026-11-21T09:30:00.000000Z",
+        command_id="c",
+        correlation_id="c",
+        causation_id=None,
+        actor=None,
+        data={},
+    )
     assert cid_text(cid).startswith("bafyr4i")
     assert "`bafyr4i…`" in PAGE
 

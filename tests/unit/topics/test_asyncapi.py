@@ -137,19 +137,19 @@ def test_a_command_fits_the_payload_of_its_message_only() -> None:
 def test_an_events_headers_are_those_that_are_written() -> None:
     message = DOCUMENT["components"]["messages"]["person.PersonRegistered.v1"]
     written = event_headers(
-        "person",
-        b"p-1",
-        1,
-        "PersonRegistered",
-        1,
-        "2026-01-01T00:00:00.000000Z",
-        "bafyr4i",
-        "c-1",
-        "c-1",
-        "x",
-        "y",
-        b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-        b"a=b",
+        kind="person",
+        key=b"p-1",
+        version=1,
+        type_name="PersonRegistered",
+        schema_version=1,
+        recorded_at="2026-01-01T00:00:00.000000Z",
+        cid="bafyr4i",
+        command_id="c-1",
+        correlation_id="c-1",
+        causation_id="x",
+        actor="y",
+        traceparent=b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        tracestate=b"a=b",
     )
     headers = {name: value.decode() for name, value in written}
     shared, own = message["headers"]["allOf"]

@@ -35,19 +35,19 @@ EVENT = {
 def headers_of(event: dict, **changes: object) -> list[tuple[str, bytes]]:
     values = event | changes
     return event_headers(
-        values["kind"],
-        values["aggregate_id"].encode(),
-        values["version"],
-        values["type"],
-        values["schema_version"],
-        values["recorded_at"],
-        cid_text(CID),
-        values["command_id"],
-        values["correlation_id"],
-        values["causation_id"],
-        values["actor"],
-        values.get("traceparent"),
-        values.get("tracestate"),
+        kind=values["kind"],
+        key=values["aggregate_id"].encode(),
+        version=values["version"],
+        type_name=values["type"],
+        schema_version=values["schema_version"],
+        recorded_at=values["recorded_at"],
+        cid=cid_text(CID),
+        command_id=values["command_id"],
+        correlation_id=values["correlation_id"],
+        causation_id=values["causation_id"],
+        actor=values["actor"],
+        traceparent=values.get("traceparent"),
+        tracestate=values.get("tracestate"),
     )
 
 

@@ -78,18 +78,18 @@ class JournalMaker:
         for event in events:
             aggregate.version += 1
             block, aggregate.head = seal(
-                decider.kind,
-                aggregate_id,
-                aggregate.version,
-                aggregate.head,
-                decider.event_name(event),
-                decider.schema_version(event),
-                recorded_at(now),
-                command_id,
-                command_id,
-                None,
-                ACTOR,
-                decider.event_data(event),
+                kind=decider.kind,
+                aggregate_id=aggregate_id,
+                version=aggregate.version,
+                previous=aggregate.head,
+                type=decider.event_name(event),
+                schema_version=decider.schema_version(event),
+                recorded_at=recorded_at(now),
+                command_id=command_id,
+                correlation_id=command_id,
+                causation_id=None,
+                actor=ACTOR,
+                data=decider.event_data(event),
             )
             aggregate.state = decider.evolve(aggregate.state, event)
             records.append(JournalRecord(self.end, aggregate_id.encode(), block))

@@ -16,7 +16,20 @@ LATER, EARLIER = "2026-11-21T09:30:00.000000Z", "2026-11-21T08:00:00.000000Z"
 def record(version: int, previous: bytes | None, recorded_at: str) -> tuple[JournalRecord, bytes]:
     name = "PersonRegistered" if version == 1 else "PersonRenamed"
     command, data = f"c-{version}", {"name": f"Ada {version}"}
-    block, cid = seal("person", "p-1", version, previous, name, 1, recorded_at, command, command, None, None, data)
+    block, cid = seal(
+        kind="person",
+        aggregate_id="p-1",
+        version=version,
+        previous=previous,
+        type=name,
+        schema_version=1,
+        recorded_at=recorded_at,
+        command_id=command,
+        correlation_id=command,
+        causation_id=None,
+        actor=None,
+        data=data,
+    )
     return JournalRecord(version - 1, b"p-1", block), cid
 
 

@@ -20,7 +20,20 @@ LATER = {"urn:annals:schema:person:PersonRegistered:2": "0.9.0"}
 
 def record(type_name: str, version: int, data: dict[str, Any]) -> Any:
     at = "2026-11-21T09:30:00.123456Z"
-    block, cid = seal("person", "p-1", 1, None, type_name, version, at, "c-1", "c-1", None, None, data)
+    block, cid = seal(
+        kind="person",
+        aggregate_id="p-1",
+        version=1,
+        previous=None,
+        type=type_name,
+        schema_version=version,
+        recorded_at=at,
+        command_id="c-1",
+        correlation_id="c-1",
+        causation_id=None,
+        actor=None,
+        data=data,
+    )
     return SimpleNamespace(offset=7, key=b"p-1", value=block, cid=cid_text(cid))
 
 

@@ -54,18 +54,18 @@ class Topics:
     def _append(self, offset: int, command_id: str) -> None:
         version = len(self.cids) + 1
         block, cid = seal(
-            "person",
-            "p-1",
-            version,
-            self.cids[-1] if self.cids else None,
-            "PersonRegistered" if version == 1 else "PersonRenamed",
-            1,
-            "2026-11-21T09:30:00.000000Z",
-            command_id,
-            command_id,
-            None,
-            None,
-            {"name": f"Ada {version}"},
+            kind="person",
+            aggregate_id="p-1",
+            version=version,
+            previous=self.cids[-1] if self.cids else None,
+            type="PersonRegistered" if version == 1 else "PersonRenamed",
+            schema_version=1,
+            recorded_at="2026-11-21T09:30:00.000000Z",
+            command_id=command_id,
+            correlation_id=command_id,
+            causation_id=None,
+            actor=None,
+            data={"name": f"Ada {version}"},
         )
         self.cids.append(cid)
         self.journal.append(JournalRecord(offset, b"p-1", block))
@@ -190,8 +190,9 @@ async def test_one_without_events_is_void_if_its_aggregate_never_stood_so(topics
 
 async def test_what_counts_for_nobody_is_on_no_chain(topics: Topics) -> None:
     loser, cid = seal(
-        "person", "p-1", 2, topics.cids[0], "PersonRenamed", 1, "2026-11-21T09:30:00.000000Z", "c-5", "c-5", None, None,
-        {"name": "Loser"},
+        kind="person", aggregate_id="p-1", version=2, previous=topics.cids[0], type="PersonRenamed", schema_version=1,
+        recorded_at="2026-11-21T09:30:00.000000Z", command_id="c-5", correlation_id="c-5", causation_id=None,
+        actor=None, data={"name": "Loser"},
     )  # fmt: skip
     topics.add(4, loser)
     topics.add(5, b"no block at all")

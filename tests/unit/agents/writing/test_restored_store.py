@@ -23,8 +23,9 @@ class Journal:
         head = None
         for version, command in enumerate(commands, 1):
             block, head = seal(
-                "person", "p-1", version, head, "PersonRenamed", 1, "2026-01-01T00:00:00.000000Z", command, command,
-                None, None, {},
+                kind="person", aggregate_id="p-1", version=version, previous=head, type="PersonRenamed",
+                schema_version=1, recorded_at="2026-01-01T00:00:00.000000Z", command_id=command, correlation_id=command,
+                causation_id=None, actor=None, data={},
             )  # fmt: skip
             self.records.append(JournalRecord(version - 1, KEY, block))
             self.cids.append(head)

@@ -167,8 +167,20 @@ def test_a_handler_that_fails_for_good_stops_it_at_the_event_that_is_named() -> 
 
 
 def test_a_handler_gets_an_event_in_its_newest_version() -> None:
-    at = ("agent", "a-1", 1, None, "ModelConfigured", 1, RECORDED_AT, "c-1", "c", None, None)
-    block, cid = seal(*at, {"model": "anthropic/claude"})
+    block, cid = seal(
+        kind="agent",
+        aggregate_id="a-1",
+        version=1,
+        previous=None,
+        type="ModelConfigured",
+        schema_version=1,
+        recorded_at=RECORDED_AT,
+        command_id="c-1",
+        correlation_id="c",
+        causation_id=None,
+        actor=None,
+        data={"model": "anthropic/claude"},
+    )
     seen: list[dict[str, Any]] = []
     done = Replayed([Sealed(b"a-1", block, [], 1, cid)], handler(seen.append), place=PERSON._replace(kind="agent"))
     assert done.total("events") == 1

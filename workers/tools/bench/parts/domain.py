@@ -104,18 +104,18 @@ def answer(case: Case) -> None:
     for event in decider.decide(command, state, case.now, "this-one"):
         version += 1
         _, head = seal(
-            decider.kind,
-            "this-one",
-            version,
-            head,
-            decider.event_name(event),
-            decider.schema_version(event),
-            case.recorded_at,
-            case.command_id,
-            case.command_id,
-            None,
-            None,
-            decider.event_data(event),
+            kind=decider.kind,
+            aggregate_id="this-one",
+            version=version,
+            previous=head,
+            type=decider.event_name(event),
+            schema_version=decider.schema_version(event),
+            recorded_at=case.recorded_at,
+            command_id=case.command_id,
+            correlation_id=case.command_id,
+            causation_id=None,
+            actor=None,
+            data=decider.event_data(event),
         )
         state = decider.evolve(state, event)
 
