@@ -75,9 +75,9 @@ def _install_packages() -> None:
         home = _node_home()
         path = f"{home / 'bin'}{os.pathsep}{os.environ.get('PATH', '')}"
         npm = home / "lib/node_modules/npm/bin/npm-cli.js"
-        # No package may run a program of its own: what they need is in them.
+        # The machine's certificates, as the Makefile has uv take them. No package may run a program of its own.
         result = _run(
-            [home / "bin/node", npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+            [home / "bin/node", "--use-system-ca", npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
             cwd=JAVASCRIPT,
             env={**os.environ, "PATH": path},
         )
