@@ -58,7 +58,9 @@ class Journal:
     """A journal partition (the `JournalPartition` port), and the source of its records (`CommandSource`)."""
 
     def __init__(self, events: Sequence[Sealed] = ()) -> None:
-        self.records = [Fetched(offset, event.key, event.value) for offset, event in enumerate(events)]
+        self.records: list[Fetched | None] = [
+            Fetched(offset, event.key, event.value) for offset, event in enumerate(events)
+        ]  # None: a transaction's marker, which nobody is told of
         self.shard: Shard | None = None
         self.generation = 0
         self.paused = self.resumed = 0
@@ -67,7 +69,8 @@ class Journal:
         return 0, len(self.records)
 
     async def record_at(self, offset: int) -> JournalRecord | None:
-        return JournalRecord(*self.records[offset][:3]) if offset < len(self.records) else None
+        record = self.records[offset] if offset < len(self.records) else None
+        return None if record is None else JournalRecord(*record[:3])
 
     def deliver_from(self, offset: int) -> None:
         self.generation += 1
@@ -78,11 +81,18 @@ class Journal:
         self.records += fetched
         self._deliver(fetched)
 
-    def _deliver(self, records: list[Fetched]) -> None:
-        if self.shard is not None and records:
-            self.shard.deliver(Delivery("events.person", 0, self.generation, records))
+    def mark(self) -> None:
+        """End a transaction, as whoever writes a real journal does behind each."""
+        self.records.append(None)
+
+    def _deliver(self, records: Sequence[Fetched | None]) -> None:
+        fetched = [record for record in records if record is not None]
+        if self.shard is not None and fetched:
+            self.shard.deliver(Delivery("events.person", 0, self.generation, fetched))
 
     def decided_until(self, next_offset: int) -> int:
+        while next_offset < len(self.records) and self.records[next_offset] is None:
+            next_offset += 1
         return next_offset
 
     def pause(self) -> None:

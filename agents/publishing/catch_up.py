@@ -15,6 +15,7 @@ from annals.agents.ports import FencedError, JournalError
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.selection import TRANSACTION_BYTES, Halt, select
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ log = structlog.get_logger(__name__)
 RUN_EVENTS: Final = 500
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
+LOOK_S: Final = 1.0
 
 
 class CatchUp:
@@ -62,11 +64,11 @@ class CatchUp:
         self._live = live
         self._share = share
         self._telemetry = telemetry
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
 
     def stop(self) -> None:
         """Begin no other transaction; `run` ends when the one under way has ended."""
-        self._is_stopping = True
+        self._stopping.set()
 
     async def run(self) -> None:
         """Publish until the live publisher is near, the subscription cannot go on, or `stop`."""
@@ -77,7 +79,8 @@ class CatchUp:
                 try:
                     await self._fence()
                     while not self._is_done():
-                        await self._step()
+                        if not await self._step():
+                            await self._wait()
                         backoff.reset()
                 except FencedError:
                     self._telemetry.fenced()
@@ -92,7 +95,7 @@ class CatchUp:
             await self._log.close()
 
     def _is_done(self) -> bool:
-        return self._is_stopping or self.has_reached or self.halt is not None
+        return self._stopping.is_set() or self.has_reached or self.halt is not None
 
     async def _fence(self) -> None:
         await self._log.fence()
@@ -101,12 +104,19 @@ class CatchUp:
         if known is not None and known.incarnation == self._begin.incarnation:
             self.position = known.position
 
-    async def _step(self) -> None:
+    async def _wait(self) -> None:
+        """Wait for the reading shard: a store that is read anew has less than was published from the one before it."""
+        await first_of(self._source.until_behind(self.position), self._stopping.wait(), timeout_s=LOOK_S)
+
+    async def _step(self) -> bool:
+        """Publish the next run; return whether there was any."""
         async with self._share.turn():
             run = await self._source.events_from(self.position, RUN_EVENTS)
             if run.next_offset >= self._live():
                 self.has_reached = True
-                return
+                return True
+            if run.next_offset <= self.position:
+                return False
             name = self.subscribed.name
             selected = select(run.events, [(self.subscribed, self.position)], self._decider, TRANSACTION_BYTES)
             halt = selected.halts.get(name)
@@ -120,3 +130,4 @@ class CatchUp:
             self._telemetry.failed(name, self.subscribed.failures())
             self._telemetry.lag(name, self._source.status().offset - position)
         await asyncio.sleep(0)
+        return True

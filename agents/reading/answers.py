@@ -136,7 +136,8 @@ class Answers(ABC):
 
     async def events_from(self, offset: int, limit: int) -> JournalRun:
         """Return the next events that count, from an offset on."""
-        return await self._ask(lambda view: run_from(view, self._place, offset, limit))
+        read = self._offset()  # before the view is made: what is below it is in the view
+        return await self._ask(lambda view: run_from(view, self._place, offset, limit, read))
 
     async def last_before(self, offset: int) -> bytes | None:
         """Return the CID of the last event that counts below an offset; None if there is none."""

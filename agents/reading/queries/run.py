@@ -36,13 +36,16 @@ def encode_carried(headers: Sequence[tuple[str, bytes]]) -> bytes:
     return msgspec.msgpack.encode(headers)
 
 
-def run_from(view: ReadView, place: Place, offset: int, limit: int) -> JournalRun:
+def run_from(view: ReadView, place: Place, offset: int, limit: int, read: int) -> JournalRun:
     """Return the next events that count, at most `limit`, and where to go on.
+
+    read: the offset below which everything was read when the view was made. It may be behind the store's position by
+    the markers that stand behind the last event: whoever goes on from here must not wait for them.
 
     Raises:
         BrokenChainError: a row is not the event that it should be.
     """
-    end = read_position(view).offset
+    end = max(read_position(view).offset, read)
     if offset >= end:
         return JournalRun([], offset)
     found = list(islice(view.range(offset_key(offset), after(OFFSETS)), limit))

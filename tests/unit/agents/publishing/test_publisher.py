@@ -1,8 +1,11 @@
 """A publisher on a log in memory: each event that counts once and in order, through the death of its process."""
 
+import asyncio
+
 import orjson
 import pytest
 
+from annals.agents.reading.found import JournalRun
 from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
 from chained import chain
@@ -26,6 +29,51 @@ async def test_a_subscription_from_the_beginning_gets_every_event_once():
     assert headers["ce_previous"].decode() == cid_text(ada[0].cid)
     assert headers["ce_type"] == b"annals.person.PersonRenamed.v1"
     assert "ce_previous" not in (await world.received("all"))[0][2]
+
+
+async def test_a_subscription_is_live_though_only_a_marker_stands_behind_the_last_event():
+    """A quiet journal ends with its last transaction's marker, and what is live begins behind that."""
+    world = World("all")
+    world.journal.append(chain("p-1", 2))
+    world.journal.mark()
+    await world.subscribe("all")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "all", 2))
+        await eventually(lambda: is_without_its_own(world, "all"))
+        assert await progress_of(world) == {"live": 3}
+
+
+async def test_what_is_behind_a_store_that_is_read_anew_waits_and_writes_nothing(monkeypatch):
+    """A store that was set aside has less than was published from it: nothing moves, and nothing is committed."""
+    world = World("all")
+    world.journal.append(chain("p-1", 3))
+    await world.subscribe("all")
+    asked = asyncio.Event()
+
+    async def nothing_yet(offset, limit):
+        asked.set()
+        return JournalRun([], offset)
+
+    async with world.shard() as shard, world.publisher(shard):
+        with monkeypatch.context() as patched:
+            patched.setattr(shard, "events_from", nothing_yet)
+            async with asyncio.timeout(30):
+                await asked.wait()
+            written = world.model.logs["progress", 0].stable
+            for _ in range(1_000):
+                await asyncio.sleep(0)
+            assert world.model.logs["progress", 0].stable == written
+        await eventually(lambda: has(world, "all", 3))
+
+
+async def is_without_its_own(world, name):
+    return name not in await progress_of(world)
+
+
+async def progress_of(world):
+    """The positions that are written, by name."""
+    found = {key.split(b"/")[0].decode(): value for key, value, _ in await world.received("", "progress")}
+    return {name: orjson.loads(value)["position"] for name, value in found.items() if value}
 
 
 async def has(world, name, count):

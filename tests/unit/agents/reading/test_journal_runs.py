@@ -38,6 +38,22 @@ async def test_runs_have_each_event_that_counts_once_and_in_order():
         assert await here.last_before(10) == bob[3].cid
 
 
+async def test_a_run_to_the_end_ends_behind_the_markers_that_stand_there():
+    ada = chain("p-1", 3)
+    journal = Journal(ada[:2])
+    journal.mark()
+    async with running(shard(journal, Stores()), journal) as here:
+        assert await here.until_offset(3, soon())
+        assert here.status().offset == 3
+        for offset, limit, expected in ((0, 1, (1, 1)), (0, 2, (2, 2)), (0, 3, (2, 3)), (2, 1, (0, 3)), (3, 1, (0, 3))):
+            part = await here.events_from(offset, limit)
+            assert (len(part.events), part.next_offset) == expected, (offset, limit)
+        journal.append(ada[2:])
+        assert await here.until_offset(4, soon())
+        part = await here.events_from(3, 1)
+        assert ([event.cid for event in part.events], part.next_offset) == ([ada[2].cid], 4)
+
+
 async def test_a_run_ends_early_where_its_blocks_are_large(monkeypatch):
     monkeypatch.setattr(run, "RUN_BYTES", 300)
     journal = Journal(chain("p-1", 5))
