@@ -14,7 +14,7 @@ _NUMBER: Final = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*", re.ASCII)
 
 
 def url_problem(url: str) -> str | None:
-    """Return what keeps text from being a webhook's URL."""
+    """Return what is wrong with a webhook's URL, as the end of a sentence (`must …`); None: nothing."""
     form = _URL.fullmatch(url)
     if form is None or "\\" in url:
         return "must be an absolute https URL in printable ASCII"
@@ -24,6 +24,7 @@ def url_problem(url: str) -> str | None:
 
 
 def _authority_problem(authority: str) -> str | None:
+    """Return what is wrong with `host[:port]`, the part between `https://` and the path; None: nothing."""
     if "@" in authority:
         return "must have no user info"
     host, colon, port = authority.rpartition(":")

@@ -116,7 +116,7 @@ class ReaderProcess:
         except OSError as error:  # it ended before it had read everything
             log.debug("the reading process is gone", error=str(error))
         finally:
-            status = await self._ended(process)
+            status = await self._kill(process)
         return status
 
     async def _hear(self, reader: asyncio.StreamReader) -> None:
@@ -146,8 +146,8 @@ class ReaderProcess:
                     if not each.done():
                         each.set_result(message)
 
-    async def _ended(self, process: asyncio.subprocess.Process) -> int:
-        """End a child that has not ended yet; return its exit status."""
+    async def _kill(self, process: asyncio.subprocess.Process) -> int:
+        """Close the channel to a child, fail the questions that wait for it, kill it if it runs; return its status."""
         if self._writer is not None:
             self._writer.close()
             self._writer = None

@@ -25,7 +25,7 @@ class Settled:
         """Take the next one; what is settled already stays as it was settled."""
         spans = self._spans.setdefault(settlement.partition, [])
         for first, last in settlement.spans:
-            for begin, end in self._open_parts(settlement.partition, first, last):
+            for begin, end in self._unsettled_in(settlement.partition, first, last):
                 spans.insert(bisect_right(spans, begin, key=_first), (begin, end, settlement))
         self.settlements += 1
         request = settlement.request_id
@@ -41,8 +41,8 @@ class Settled:
         """Return how many a request settled."""
         return self._counts.get(request_id, 0)
 
-    def _open_parts(self, partition: int, first: int, last: int) -> list[tuple[int, int]]:
-        """Return what of a span no span before it has."""
+    def _unsettled_in(self, partition: int, first: int, last: int) -> list[tuple[int, int]]:
+        """Return the spans of offsets from first to last that no earlier settlement has."""
         spans = self._spans.get(partition, [])
         parts, begin = [], first
         for at in range(max(0, bisect_right(spans, first, key=_first) - 1), len(spans)):

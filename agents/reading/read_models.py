@@ -146,11 +146,11 @@ class ReadModels:
                 plan = self._plan(shard.kind, shard.followers())
                 shard.follow(plan.followers, plan.dropped)
                 for name, version in self._versions(shard.kind, "local"):
-                    self._rebuild(name, where, here.partitions(shard.kind), shard.rebuild, version)
+                    self._ask_rebuilds(name, version, where, here.partitions(shard.kind), shard.rebuild)
                 self._applied[where] = (shard, state)
         if global_reader is not None and self._applied.get(("", 0)) != (global_reader, state):
             global_reader.follow()
-            self._rebuild_globally(global_reader, here)
+            self._ask_global_rebuilds(global_reader, here)
             self._applied["", 0] = (global_reader, state)
         for name, record in records.items():
             if name in self.projections and record.resumes > self._resumes.setdefault(name, record.resumes):
@@ -208,20 +208,25 @@ class ReadModels:
             if each.version in kept_versions(self._topic.records.get(name), versions, now_ms)
         ]
 
-    def _rebuild(
+    def _ask_rebuilds(
         self,
         name: str,
-        where: tuple[str, int],
+        version: int,
+        shard: tuple[str, int],
         partitions: int,
         rebuild: Callable[[str, str, int], None],
-        version: int,
     ) -> None:
+        """Ask a shard for the rebuilds of single aggregates that the projection's record lists in its partition.
+
+        shard: kind and partition; partitions: of the kind; rebuild: the shard's.
+        """
         record = self._topic.records.get(name)
         for each in () if record is None else record.aggregates:
-            if (each.kind, partition_of(each.aggregate_id.encode(), partitions)) == where:
+            if (each.kind, partition_of(each.aggregate_id.encode(), partitions)) == shard:
                 rebuild(follower_name(name, version), each.aggregate_id, each.number)
 
-    def _rebuild_globally(self, reader: GlobalReader, here: Here) -> None:
+    def _ask_global_rebuilds(self, reader: GlobalReader, here: Here) -> None:
+        """Ask the global reader for the listed rebuilds of all projections of scope `global`."""
         every = [each for versions in self.projections.values() for each in versions if each.scope == "global"]
         for kind in sorted({kind for each in every for kind in each.wanted}):
             for name, version in self._versions(kind, "global"):

@@ -96,7 +96,7 @@ class ReplayStatus(Struct, frozen=True, kw_only=True):
 
 
 def problems(request: ReplayRequest, kinds: Collection[str]) -> Iterator[tuple[str, str]]:
-    """Yield what is wrong with a request, and where."""
+    """Yield a member's path and a message for each fault of a request. kinds: those that there are."""
     known = f"there are the kinds {', '.join(kinds)}"
     yield from ((f"kinds[{number}]", known) for number, kind in enumerate(request.kinds) if kind not in kinds)
     yield from ((f"positions.{kind}"[:200], known) for kind in request.positions if kind not in kinds)

@@ -51,8 +51,8 @@ async def newest_outcome(
 ) -> OutcomeRecord | None:
     """Return the newest outcome that the journal, folded into `store`, bears out; None if there is none.
 
-    At most starts that is the last one in the topic, told by one or two look-ups in the store. The journal is read only
-    for an outcome without events on an aggregate that has changed since.
+    Usually that is the last record of the topic, found by one or two look-ups in the store. The journal is read again
+    only for an outcome without events whose aggregate has changed since.
     """
     passed = 0
     async for step in journal.newest_outcomes(seen):
@@ -70,7 +70,7 @@ async def newest_outcome(
                 break
             else:
                 passed += 1
-        chains = await _chains(journal, place, seen, older)
+        chains = await _chains_at_claims(journal, place, seen, older)
         for claim in older:
             if _stood(claim, chains[claim.key]) and await _names_its_command(journal, claim, seen):
                 believed = claim.record
@@ -164,13 +164,15 @@ async def borne_out(
         answer = False if claim is None else _is_borne_out(claim, store)
         if claim is not None and answer is not False:
             (believed if answer else older).append(claim)
-    chains = await _chains(journal, place, seen, older)
+    chains = await _chains_at_claims(journal, place, seen, older)
     believed += [claim for claim in older if _stood(claim, chains[claim.key])]
     return [(claim.record, claim.outcome) for claim in believed]
 
 
-async def _chains(journal: LogReader, place: ShardId, seen: LogState, claims: Iterable[_Claim]) -> dict[bytes, Chain]:
-    """Return what the chains have at the versions of these claims, and behind, by the rule of every reader."""
+async def _chains_at_claims(
+    journal: LogReader, place: ShardId, seen: LogState, claims: Iterable[_Claim]
+) -> dict[bytes, Chain]:
+    """Return, by key, the events that count at each claim's version and at the next one, read from the journal."""
     chains: dict[bytes, Chain] = {}
     wanted: dict[bytes, set[int]] = {}
     for claim in claims:

@@ -203,11 +203,12 @@ class Shard:
             self._command_queue.put(delivery)
 
     async def run(self) -> None:
-        """Open and serve until cancelled or stopped. Every failure leads back to the fence."""
+        """Open and serve until cancelled or stopped. After a failure it opens again, from the fence on."""
         with self._behind:
-            await self._run()
+            await self._open_and_serve()
 
-    async def _run(self) -> None:
+    async def _open_and_serve(self) -> None:
+        """Return only where an operator must act: after a StoppedError, or when two deployments fence each other."""
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:

@@ -147,8 +147,8 @@ async def _compare(
     missing = [
         Missing(head.aggregate_id, cid_text(head.cid), None, "a kept head") for head in mine if head.cid not in found
     ]
-    promised, reached = await _promised(settings, client, outcomes, chains)
-    missing += promised
+    missing_by_outcomes, reached = await _missing_by_outcomes(settings, client, outcomes, chains)
+    missing += missing_by_outcomes
     until = max(known.journal_end or 0, reached if known.journal_end is None else 0)
     lost = []
     if known.last is not None and known.last.cid not in found:
@@ -191,12 +191,12 @@ async def _events(
     return last, found
 
 
-async def _promised(
+async def _missing_by_outcomes(
     settings: Settings, client: AIOKafkaClient, where: tuple[str, int], chains: Chains
 ) -> tuple[list[Missing], int]:
-    """Return what outcomes say that the chains do not have, and up to where the journal reached by the outcomes.
+    """Return the events that accepted outcomes name and the chains lack, and the largest `journal-offset` in outcomes.
 
-    An outcome that speaks of a version that a chain has is not looked at closer: where chains are whole, it has it.
+    Of versions below a chain's head none is compared: a chain without a gap has an event for each.
     """
     start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
     end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]

@@ -24,7 +24,10 @@ WHY: Final = click.option("--reason", "why", required=True, metavar="TEXT", help
 
 
 def takes_filters(what: str, when: str) -> Callable[[Command], Command]:
-    """Give a command the options of filters. what: is meant, in the plural; when: what --since and --until are of."""
+    """Return a decorator that adds --kind, --type, --aggregate, --since and --until.
+
+    For the help texts: what is chosen, in the plural (`events`), and what happened to it at these times (`parked`).
+    """
 
     def decorate(command: Command) -> Command:
         for option in reversed(
@@ -43,12 +46,12 @@ def takes_filters(what: str, when: str) -> Callable[[Command], Command]:
 
 
 def takes_reason(option: str, example: str) -> Callable[[Command], Command]:
-    """Give a command the option of the reason that is wanted."""
+    """Return a decorator that adds an option to choose by reason. example: a reason, for the help text."""
     return click.option(option, "reason", help=f"Only those of this reason, as {example}.")
 
 
 def takes_which(command: Command) -> Command:
-    """Give a command the options of one that decides: all, up to where, and who does it."""
+    """Add --all, --stop-at and --by to a command that replays or discards what is chosen."""
     for option in reversed(
         (
             click.option("--all", "is_all", is_flag=True, help="All that are open, or all that the filters pass."),

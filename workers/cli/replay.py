@@ -41,7 +41,7 @@ class ReplayTopicType(click.ParamType):
     name = "topic"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name behind `replays.`."""
+        """Return NAME of `replays.NAME`; a usage error for any other topic."""
         from annals.topics.names import TopicNames
 
         name = str(value).removeprefix(REPLAYS)
@@ -61,7 +61,7 @@ class PositionsType(click.ParamType):
     name = "positions"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Positions:
-        """Return them."""
+        """Return the offsets by kind; a usage error for other JSON, an unknown kind or a negative offset."""
         import msgspec
 
         from annals.workers.registry import deciders

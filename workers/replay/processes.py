@@ -55,7 +55,7 @@ def replay_in_processes(
     try:
         for share in shares:
             ours, theirs = context.Pipe()
-            process = context.Process(target=_work, args=(theirs, settings, plan, share), daemon=True)
+            process = context.Process(target=_replay_in_child, args=(theirs, settings, plan, share), daemon=True)
             heard = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # Ctrl-C is for the parent
             try:
                 process.start()
@@ -74,7 +74,7 @@ def replay_in_processes(
 
 
 def _listen(pipes: list[Connection], tell: Callable[[Step], None], is_cancelled: Callable[[], bool] | None) -> None:
-    """Hear all shares to their ends; after a failure only what is there already."""
+    """Pass on each share's steps until all have ended; raise the first failure, or that of a cancelled replay."""
     while pipes:
         if is_cancelled is not None and is_cancelled():
             raise ReplayError("the replay is cancelled")
@@ -92,7 +92,8 @@ def _listen(pipes: list[Connection], tell: Callable[[Step], None], is_cancelled:
                 raise said
 
 
-def _work(pipe: Connection, settings: Settings, plan: Plan, share: Sequence[Part]) -> None:
+def _replay_in_child(pipe: Connection, settings: Settings, plan: Plan, share: Sequence[Part]) -> None:
+    """Replay a share in a child process. Sends each step, then the exception that ended it, or None for success."""
     logging.getLogger().addHandler(logging.NullHandler())  # what is wrong is told to the parent
     threading.Thread(target=_end_with, args=(pipe,), daemon=True).start()
     try:

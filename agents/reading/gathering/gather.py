@@ -57,13 +57,14 @@ async def gather(
     follower: str | None = None,
     is_enough: Callable[[T], bool] | None = None,
 ) -> Gathered[T]:
-    """Ask shards, all at once, until a deadline (of the event loop's clock).
+    """Ask all shards at once, and wait for their answers until a deadline (of the event loop's clock).
 
-    is_enough: whether one answer makes those of the others needless. follower: whose rows the answers are of, besides
-    the event index; where it is behind, the partition is stale.
+    A shard that is not ready, or has not answered by then, is among `missing`. Any other error of a shard is raised.
+    is_enough: whether one answer suffices; the others are then not waited for. follower: the fold whose rows the
+    answers come from, beside the event index; where it is behind, the partition is `stale`.
 
     Raises:
-        BrokenChainError: what one of them read is not what the journal had.
+        BrokenChainError: a shard's store does not have what the journal had.
     """
     loop = asyncio.get_running_loop()
     tasks: dict[asyncio.Future[T], ReadingShard] = {asyncio.ensure_future(ask(shard)): shard for shard in shards}
@@ -73,7 +74,7 @@ async def gather(
         while pending and (left := deadline - loop.time()) > 0:
             done, pending = await asyncio.wait(pending, timeout=left, return_when=first)
             if any(not isinstance(task.exception(), NotReadyError | None) for task in done):
-                break  # nothing is answered then; one that is not ready is no reason to leave the others
+                break  # `_gathered` raises it; a shard that is only not ready ends nothing
             if is_enough and any(task.exception() is None and is_enough(task.result()) for task in done):
                 break
         return _gathered(tasks, follower)

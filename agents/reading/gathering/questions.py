@@ -309,7 +309,7 @@ def read_answer(asked: Asked, reply: Reply) -> Any:
 
 def _sent(question: Question, answer: Any) -> Any:
     if isinstance(question, AskHistory):
-        return _part(question, answer[0])
+        return _history_part(question, answer[0])
     if isinstance(answer, FoundEvent):
         return SentEvent(answer.offset, answer.block)
     if isinstance(answer, EventPage):
@@ -318,8 +318,8 @@ def _sent(question: Question, answer: Any) -> Any:
     return answer
 
 
-def _part(question: AskHistory, found: Sequence[FoundEvent]) -> SentHistory:
-    """Return as many events as fit into one reply, one at least."""
+def _history_part(question: AskHistory, found: Sequence[FoundEvent]) -> SentHistory:
+    """Return as many events as fit into one reply, at least one; the asker asks for the rest (`is_whole`)."""
     sent: list[SentEvent] = []
     left = PART_BYTES
     for event in found:
@@ -327,6 +327,7 @@ def _part(question: AskHistory, found: Sequence[FoundEvent]) -> SentHistory:
         if sent and left < 0:
             return SentHistory(sent, is_whole=False)
         sent.append(SentEvent(event.offset, event.block))
+    # `answer` reads at most PART_EVENTS: with so many there may be more, if more were asked for
     was_cut = len(sent) == PART_EVENTS and (question.limit is None or question.limit > PART_EVENTS)
     return SentHistory(sent, is_whole=not was_cut)
 

@@ -109,9 +109,12 @@ class GroupConsumer(Service):
         self.started_consumer().subscribe(topics=set(topics), listener=RebalanceListener(self, self._sources))
 
     async def fetch(self) -> dict[TopicPartition, list[Any]]:
-        """Return what has been fetched of the open partitions, waiting up to a second for something.
+        """Return the records fetched from the open partitions; wait up to a second for the first one.
 
-        A partition without any record: its offset is not in the topic any more.
+        A partition with an empty list: the topic does not have its position any more, and its shard opens again.
+
+        Raises:
+            RuntimeError: a task of aiokafka has ended, or the consumer was not started.
         """
         consumer = self.started_consumer()
         self._require_alive(consumer)

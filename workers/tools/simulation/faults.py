@@ -178,14 +178,14 @@ class Faults:
         log.mark(STRAY_PRODUCER + fault.where, 0, commits=fault.size < 0.5)
 
     def _stray_record(self, fault: Fault) -> None:
-        """Somebody writes to the journal what is no event."""
+        """Another program writes a record that is no event (foreign) to the journal."""
         kind, partition = self._key(fault)
         if (kind, partition) in self._world.cut:
             return
         self._world.append(self._world.names.events(kind), partition, b"a0", NO_BLOCK + b"%d" % fault.where)
 
     def _stranger(self, fault: Fault) -> None:
-        """Somebody writes an event of version 1 that is sealed as it should be: void, but for an absent aggregate."""
+        """Another program writes a well-formed event of version 1: void unless the aggregate is absent."""
         kind, partition = self._key(fault)
         if (kind, partition) in self._world.cut:
             return
