@@ -193,9 +193,8 @@ class Publisher:
         await self._writer.fence()
         known = self._subscriptions.all()
         # A catch-up that died may have left a transaction open, which holds the reading of progress up.
-        for name in await self._writer.progress(is_settled=False):
-            if name in known and known[name].record.is_active:
-                await self._fence_catch_up(name)
+        begun_here = await self._writer.progress(is_settled=False)
+        await self._catching.fence(name for name in begun_here if name in known and known[name].record.is_active)
         progress = await self._writer.progress()
         _, end = await self._journal.bounds()
         live = progress.get(LIVE)
@@ -330,8 +329,7 @@ class Publisher:
         ]
         if not ready:
             return {}
-        for each in ready:
-            await self._fence_catch_up(each.name)
+        await self._catching.fence(each.name for each in ready)
         progress = await writer.progress()
         joining: dict[Subscribed, list[JournalEvent]] = {}
         for each in ready:
@@ -347,14 +345,6 @@ class Publisher:
                 continue
             joining[each] = [event for event in run.events if event.offset < self._live.position]
         return joining
-
-    async def _fence_catch_up(self, name: str) -> None:
-        """End what a catch-up of a subscription has under way, whoever began it."""
-        former = self._logs.catching_up(name)
-        try:
-            await former.fence()
-        finally:
-            await former.close()
 
     async def _next(self, *, reads: bool) -> JournalRun:
         """Return the next run; where nobody wants any of it, the events in it are passed over unread."""
