@@ -84,6 +84,7 @@ class Publisher:
         self._live = Progress(0)
         self._is_first = self._is_uncommitted = False
         self._committed_at = 0.0
+        self._told_lag, self._told_at = -1, 0.0
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
         self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering)
@@ -210,6 +211,7 @@ class Publisher:
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
         self._committed_at = -IDLE_COMMIT_S
+        self._told_lag = -1
         self._become(PUBLISHING, "")
 
     async def _reach(self, position: int, end: int) -> None:
@@ -367,8 +369,13 @@ class Publisher:
 
     def _tell(self, live: list[Subscribed], joining: dict[Subscribed, list[JournalEvent]]) -> None:
         lag = max(0, self._source.status().offset - self._live.position)
+        now = self._clock.monotonic()
+        is_told = lag == self._told_lag and now - self._told_at < LOOK_S  # of many, and mostly there is none
+        if not is_told:
+            self._told_lag, self._told_at = lag, now
         for each in (*live, *joining):
-            self._telemetry.lag(each.name, lag)
+            if not is_told:
+                self._telemetry.lag(each.name, lag)
             if failures := each.failures():
                 self._telemetry.failed(each.name, failures)
 

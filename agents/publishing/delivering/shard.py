@@ -21,9 +21,9 @@ from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.answers import BAD, Answered, Reader
-from annals.agents.publishing.delivering.loading import Loader
+from annals.agents.publishing.delivering.loading import Loader, take_up
 from annals.agents.publishing.delivering.machine import Deliveries
-from annals.agents.publishing.delivering.ports import ROWS_A_TURN, DeadAck, DeliveryWrites
+from annals.agents.publishing.delivering.ports import DeadAck, DeliveryWrites
 from annals.agents.publishing.delivering.records import delivered, parked
 from annals.agents.publishing.ports import TargetError
 from annals.agents.publishing.records import VersionNotHadError
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
         DeliverySource,
         DeliveryTelemetry,
         Poster,
-        Unsettled,
     )
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
@@ -167,20 +166,12 @@ class DeliveryShard:
             self._own.position, self._clock.monotonic() + IDLE_COMMIT_S
         ):
             pass
-        self._machine = await self._taken_up(unsettled)
+        machine = self._deliveries()
+        await take_up(machine, unsettled, None if self._poster is None else self._poster.opened)
+        self._machine = machine
         self._loader.clear()
         self._telemetry.parked(self.subscribed.name, 0)
         self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
-
-    async def _taken_up(self, unsettled: Unsettled) -> Deliveries:
-        machine = self._deliveries()
-        async for rows in in_turns(unsettled.rows, ROWS_A_TURN):
-            machine.take_up(rows)
-            if self._poster is not None:
-                self._poster.opened(rows)
-        async for keys in in_turns(unsettled.parked.items(), ROWS_A_TURN):
-            machine.take_up_parked(keys)
-        return machine
 
     async def _step(self) -> bool:
         """Do what there is to do; return whether there may be more at once."""
