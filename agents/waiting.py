@@ -1,12 +1,15 @@
-"""Waiting for the first of several things."""
+"""Waiting for the first of several things, and working in pieces."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from itertools import islice
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
+
+T = TypeVar("T")
 
 
 async def first_of(
@@ -23,3 +26,33 @@ async def first_of(
         for each in waiting:
             each.cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def in_turns(items: Iterable[T], most: int) -> AsyncGenerator[list[T], None]:
+    """Yield items in lists of at most so many; between two of them whatever else the event loop has to do is done."""
+    rest = iter(items)
+    while some := list(islice(rest, most)):
+        yield some
+        await asyncio.sleep(0)
+
+
+async def all_of(calls: Iterable[Callable[[], Awaitable[object]]], most: int) -> None:
+    """Make calls, at most so many of them at once; return when all have ended.
+
+    The first that fails has none begin after it, and is raised when those under way have ended.
+    """
+    waiting = iter(calls)
+    failures: list[Exception] = []
+
+    async def work() -> None:
+        for call in waiting:
+            if failures:
+                return
+            try:
+                await call()
+            except Exception as error:  # noqa: BLE001 - it is raised below
+                failures.append(error)
+
+    await asyncio.gather(*(work() for _ in range(most)))
+    if failures:
+        raise failures[0]

@@ -6,6 +6,7 @@ has no row is settled up to the subscription's progress. A row that settles leav
 
 from __future__ import annotations
 
+from sys import intern
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -21,7 +22,7 @@ DISCARDED: Final = "discarded"
 _From0 = Annotated[int, Meta(ge=0)]
 
 
-class Row(Struct, frozen=True, omit_defaults=True):
+class Row(Struct, frozen=True, omit_defaults=True, gc=False):
     """One event that is not settled.
 
     offset: of the event in the journal. ordered: later events of its aggregate wait for it. state: `waiting` to be
@@ -68,6 +69,10 @@ def decode_row(key: bytes | None, value: bytes) -> Row:
         ValueError: it is none: others may be able to write here.
     """
     row = _DECODER.decode(value)
+    msgspec.structs.force_setattr(row, "kind", intern(row.kind))  # many rows have few of these between them
+    msgspec.structs.force_setattr(row, "type", intern(row.type))
+    if row.reason is not None:
+        msgspec.structs.force_setattr(row, "reason", intern(row.reason))
     parse_cid(row.cid)
     if row_key(row).encode() != key:
         raise ValueError("it is not what its key says")

@@ -197,7 +197,7 @@ class World:
     @asynccontextmanager
     async def publisher(self, shard: Shard, poster: Any = lambda _: None) -> AsyncIterator[Publisher]:
         """A publisher in a process of its own: what it has open at its end stays open."""
-        logs = KafkaDeliveryLogs(self.options(self.network), NAMES, "annals", "person", 0, 1, "none")
+        logs = self.logs(self.network)
         publisher = Publisher(
             shard,
             self.journal,
@@ -220,6 +220,9 @@ class World:
                 each.cancel()
             await asyncio.gather(*publisher._catching.tasks(), return_exceptions=True)
             await publisher.close()
+
+    def logs(self, network: Direct | None = None) -> KafkaDeliveryLogs:
+        return KafkaDeliveryLogs(self.options(network), NAMES, "annals", "person", 0, 1, "none")
 
     async def send(self, topic: str, key: bytes | None, value: bytes, headers: Any = ()) -> None:
         writer = TransactionalWriter(self.options(), f"annals-test-{topic}", [topic])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.publishing.catch_up import CatchUp
+from annals.agents.waiting import all_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.delivering.making import DeliveryShards
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
     from annals.agents.publishing.share import Share
     from annals.agents.reading.ports import JournalSource
     from annals.schemas.progress import Progress
+
+
+FENCED_AT_ONCE: Final = 8  # each connects to the brokers for it
 
 
 class CatchingUp:
@@ -69,6 +74,22 @@ class CatchingUp:
             return None if self._delivering is None else self._delivering.shard(subscribed, own)
         log = self._logs.catching_up(subscribed.name)
         return CatchUp(subscribed, own, self._source, self._decider, log, live, self._share, self._telemetry)
+
+    async def fence(self, names: Iterable[str]) -> None:
+        """End what subscriptions have under way, whoever began it; return when it has ended for all of them.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+        async def fence_one(name: str) -> None:
+            former = self._logs.catching_up(name)
+            try:
+                await former.fence()
+            finally:
+                await former.close()
+
+        await all_of((partial(fence_one, name) for name in names), FENCED_AT_ONCE)
 
     def has_reached(self, name: str) -> bool:
         """Whether the rest of a subscription is one run."""

@@ -84,6 +84,7 @@ class Publisher:
         self._live = Progress(0)
         self._is_first = self._is_uncommitted = False
         self._committed_at = 0.0
+        self._told_lag, self._told_at = -1, 0.0
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
         self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering)
@@ -193,9 +194,8 @@ class Publisher:
         await self._writer.fence()
         known = self._subscriptions.all()
         # A catch-up that died may have left a transaction open, which holds the reading of progress up.
-        for name in await self._writer.progress(is_settled=False):
-            if name in known and known[name].record.is_active:
-                await self._fence_catch_up(name)
+        begun_here = await self._writer.progress(is_settled=False)
+        await self._catching.fence(name for name in begun_here if name in known and known[name].record.is_active)
         progress = await self._writer.progress()
         _, end = await self._journal.bounds()
         live = progress.get(LIVE)
@@ -211,6 +211,7 @@ class Publisher:
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
         self._committed_at = -IDLE_COMMIT_S
+        self._told_lag = -1
         self._become(PUBLISHING, "")
 
     async def _reach(self, position: int, end: int) -> None:
@@ -330,8 +331,7 @@ class Publisher:
         ]
         if not ready:
             return {}
-        for each in ready:
-            await self._fence_catch_up(each.name)
+        await self._catching.fence(each.name for each in ready)
         progress = await writer.progress()
         joining: dict[Subscribed, list[JournalEvent]] = {}
         for each in ready:
@@ -347,14 +347,6 @@ class Publisher:
                 continue
             joining[each] = [event for event in run.events if event.offset < self._live.position]
         return joining
-
-    async def _fence_catch_up(self, name: str) -> None:
-        """End what a catch-up of a subscription has under way, whoever began it."""
-        former = self._logs.catching_up(name)
-        try:
-            await former.fence()
-        finally:
-            await former.close()
 
     async def _next(self, *, reads: bool) -> JournalRun:
         """Return the next run; where nobody wants any of it, the events in it are passed over unread."""
@@ -377,8 +369,13 @@ class Publisher:
 
     def _tell(self, live: list[Subscribed], joining: dict[Subscribed, list[JournalEvent]]) -> None:
         lag = max(0, self._source.status().offset - self._live.position)
+        now = self._clock.monotonic()
+        is_told = lag == self._told_lag and now - self._told_at < LOOK_S  # of many, and mostly there is none
+        if not is_told:
+            self._told_lag, self._told_at = lag, now
         for each in (*live, *joining):
-            self._telemetry.lag(each.name, lag)
+            if not is_told:
+                self._telemetry.lag(each.name, lag)
             if failures := each.failures():
                 self._telemetry.failed(each.name, failures)
 

@@ -52,6 +52,7 @@ class Subscribed:
         ]
         self._current = _judge(kept.record.definition, kind)
         self._judges = [judge for judge in (*(each for _, each in self._former), self._current) if judge is not None]
+        self._expressions = [each for judge in self._judges for each in judge.matcher.expressions]
         self.is_wanting = bool(self._judges)
         self.is_delivered = kept.record.definition.delivery != STREAM
 
@@ -65,10 +66,13 @@ class Subscribed:
     def failures(self) -> int:
         """Return on how many events an expression failed since this was last asked."""
         found = 0
-        for judge in self._judges:
-            for expression in judge.matcher.expressions:
-                found, expression.failures = found + expression.failures, 0
+        for expression in self._expressions:
+            found, expression.failures = found + expression.failures, 0
         return found
+
+    def may_want(self, type_name: str) -> bool:
+        """Whether any of its definitions may want events of a type."""
+        return any(judge.matcher.wants_type(type_name) for judge in self._judges)
 
 
 def _judge(definition: Definition, kind: str) -> Judge | None:
@@ -106,10 +110,14 @@ def select(
     records: dict[str, list[Outgoing]] = {}
     halts: dict[str, Halt] = {}
     size, last = 0, None
+    of_type: dict[str, list[tuple[Subscribed, int]]] = {}  # asked once: most want few types, and a run has few
     for source in events:
         last = source.cid
         forms: dict[Any, Form] = {}
-        for each, first in subscribed:
+        type_name = source.event["type"]
+        if (asking := of_type.get(type_name)) is None:
+            asking = of_type[type_name] = [each for each in subscribed if each[0].may_want(type_name)]
+        for each, first in asking:
             if source.offset < first or each.name in halts:
                 continue
             try:

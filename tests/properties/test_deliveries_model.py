@@ -71,7 +71,7 @@ class World:
             aggregate, answer = self.answers.pop(self.random.randrange(len(self.answers)))
             before = unsettled(machine)
             machine.answer(aggregate, answer, self.now, self.random.random)
-            gone = before - unsettled(machine)
+            gone = {cid for cid in before - unsettled(machine) if not self.is_parked(cid)}
             assert not gone or self.checker.attempts[answer.cid] == answer.attempt, "an older attempt settles nothing"
             settled |= gone
         machine.expire(self.now, self.random.random)
@@ -112,6 +112,9 @@ class World:
             self.answers += [(row.aggregate_id, Answer(row.cid, row.attempt, "ack")) for row in taken]
         else:
             self.react(taken)
+
+    def is_parked(self, cid: str) -> bool:
+        return any(self.machine.is_parked(each.aggregate_id, cid) for each in self.journal if each.cid == cid)
 
     def react(self, taken: list[Row]) -> None:
         for row in taken:

@@ -112,7 +112,8 @@ class MemoryClient:
         del node, group
         prepared = request.prepare(VERSIONS)
         answer = await self._network.ask(prepared, self._server.answer)
-        if prepared.API_KEY == FETCH and _is_empty(answer):  # as long as a broker waits for something to come
+        if prepared.API_KEY == FETCH and prepared.max_wait_time and _is_empty(answer):
+            # As long as a broker waits for something to come.
             await asyncio.sleep(prepared.max_wait_time / 1000)
             answer = await self._network.ask(prepared, self._server.answer)
         return answer

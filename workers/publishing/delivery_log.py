@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from annals.agents.ports import LostEndError
+from annals.agents.ports import LostEndError, UnreachableError
 from annals.agents.publishing.delivering.ports import AckRecord, AckRun
 from annals.agents.publishing.ports import TargetError
 from annals.schemas.delivery import encode_row
@@ -21,25 +21,27 @@ from annals.topics.headers import dead_letter_headers, forwarded_headers
 from annals.topics.keys import partition_of
 from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_next
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets
-from annals.workers.publishing.delivery_rows import read_rows
+from annals.workers.publishing.delivery_rows import read_rows, read_unsettled
 from annals.workers.publishing.log import (
     NO_HEADERS,
     KafkaPublishLog,
     KafkaPublishLogs,
 )
-from annals.workers.publishing.progress_topic import records_until
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from annals.agents.publishing.delivering.ports import DeliveryWrites
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.agents.publishing.delivering.ports import DeliveryWrites, Unsettled
     from annals.schemas.delivery import Row
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.ranges import Next
 
     Where = tuple[str, int]
 
@@ -68,29 +70,41 @@ class KafkaDeliveryLog(KafkaPublishLog):
         """Return how far the subscription is; None if nobody has written it."""
         return (await self.progress()).get(self._name)
 
-    async def rows(self) -> list[Row]:
+    async def unsettled(self, incarnation: int) -> Unsettled:
         """Return what is not settled in this journal partition."""
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
-            rows = await read_rows(await self._writer.connected(), where)
-        return [row for row in rows.values() if row.kind == self._kind]
+            return await read_unsettled(await self._writer.connected(), where, self._kind, incarnation)
+
+    async def rows(self, keep: Callable[[Row], bool]) -> list[Row]:
+        """Return those rows of this journal partition that are to be kept, once no transaction is open.
+
+        Raises:
+            TargetError: the topic is not there.
+            UnreachableError: the brokers do not answer.
+        """
+
+        def kept(row: Row) -> Row | None:
+            return row if row.kind == self._kind and keep(row) else None
+
+        with reaching("deliveries"):
+            where = await self._here(self._names.deliveries(self._name))
+            return list((await read_rows(await self._writer.connected(), where, kept)).values())
 
     async def acks(self, offset: int, limit: int) -> AckRun:
-        """Return the answers that are there, from an offset on."""
-        found: list[AckRecord] = []
+        """Return the answers that are there, from an offset on: mostly by one request."""
         with reaching("acknowledgements"):
             where = await self._here(self._names.acks(self._name))
             client = await self._writer.connected()
-            end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
-            if end == offset:
-                return AckRun((), offset, is_end=True)
-            start = offset if offset < end else -1  # the topic was made anew
-            async for at, key, value, section in records_until(client, where, start, end):
-                count, begin = signed_at(section, 0)
-                found.append(AckRecord(at, key, value, EncodedHeaders(count, section[begin:])))
-                if len(found) == limit:
-                    return AckRun(found, at + 1, is_end=False)
-        return AckRun(found, end, is_end=True)
+            try:
+                run = await _acks_from(client, where, offset, limit)
+            except RangeGoneError as error:
+                raise UnreachableError(str(error)) from error
+        found = []
+        for at, key, value, section in run.records:
+            count, begin = signed_at(section, 0)
+            found.append(AckRecord(at, key, value, EncodedHeaders(count, section[begin:])))
+        return AckRun(found, run.next_offset, is_end=run.is_end)
 
     async def deliver(self, writes: DeliveryWrites) -> None:
         """Write it all in one transaction."""
@@ -157,6 +171,14 @@ class KafkaDeliveryLog(KafkaPublishLog):
                 self._name, f"{topic} has {count} partitions, and the journal more: add as many to the topic"
             )
         return topic, self._journal[1]
+
+
+async def _acks_from(client: AIOKafkaClient, where: Where, offset: int, limit: int) -> Next:
+    try:
+        return await read_next(client, where, offset, limit)
+    except RangeGoneError:  # the topic was made anew, or does not keep any longer what is so old
+        first, end = (await bounds(client, [where]))[where]
+        return await read_next(client, where, offset if offset == end else first, limit)
 
 
 class KafkaDeliveryLogs(KafkaPublishLogs):

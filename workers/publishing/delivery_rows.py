@@ -2,47 +2,112 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from typing import TYPE_CHECKING
+from heapq import merge
+from operator import attrgetter
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import structlog
 
+from annals.agents.publishing.delivering.ports import ROWS_A_TURN, Unsettled
+from annals.agents.waiting import in_turns
 from annals.schemas.delivery import IN_FLIGHT, PARKED, decode_row
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
     from aiokafka.client import AIOKafkaClient
 
     from annals.schemas.delivery import Row
 
     Where = tuple[str, int]
 
+T = TypeVar("T")
+
 log = structlog.get_logger(__name__)
 
 
-async def read_rows(client: AIOKafkaClient, where: Where, *, is_settled: bool = True) -> dict[bytes, Row]:
-    """Return the rows of a partition of `deliveries.<name>` by key, of all kinds.
+class Kept(Generic[T]):
+    """What is kept of each row: of all that come under a key, the newest."""
 
-    is_settled: wait until no transaction that has begun is open; else what is committed before the first of them.
+    def __init__(self, keep: Callable[[Row], T | None]) -> None:
+        """Take what returns that; None: nothing."""
+        self._keep = keep
+        self.rows: dict[bytes, T] = {}
+
+    def put(self, key: bytes, row: Row | None) -> None:
+        """Take the next record; None: it is settled."""
+        kept = None if row is None else self._keep(row)
+        if kept is None:
+            self.rows.pop(key, None)
+        else:
+            self.rows[key] = kept
+
+
+async def records_of(
+    client: AIOKafkaClient, where: Where, *, is_settled: bool
+) -> AsyncGenerator[tuple[bytes, Row | None], None]:
+    """Yield the records of a partition of `deliveries.<name>`, of all kinds: key and row, None where it is settled.
+
+    After each ROWS_A_TURN whatever else the event loop has to do is done. is_settled: wait until no transaction that
+    has begun is open; else what is committed before the first of them.
     """
-    found: dict[bytes, Row] = {}
     end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
+    number = 0
     async for _, key, value, _ in records_until(client, where, -1, end):
+        number += 1
+        if number % ROWS_A_TURN == 0:
+            await asyncio.sleep(0)
         if value is None:
-            found.pop(key or b"", None)
+            yield key or b"", None
             continue
         try:
-            found[key or b""] = decode_row(key, value)
+            row = decode_row(key, value)
         except ValueError as error:  # whoever wrote it: nothing is known by it
             log.warning("a record of deliveries is passed over", topic=where[0], reason=str(error))
-    return found
+            continue
+        yield key or b"", row
+
+
+async def read_rows(
+    client: AIOKafkaClient, where: Where, keep: Callable[[Row], T | None], *, is_settled: bool = True
+) -> dict[bytes, T]:
+    """Return what is kept of the rows of a partition by key; see `records_of`."""
+    kept = Kept(keep)
+    async for key, row in records_of(client, where, is_settled=is_settled):
+        kept.put(key, row)
+    return kept.rows
+
+
+async def read_unsettled(client: AIOKafkaClient, where: Where, kind: str, incarnation: int) -> Unsettled:
+    """Return what is not settled in one journal partition."""
+
+    def is_ours(row: Row) -> bool:
+        return row.kind == kind and row.incarnation == incarnation
+
+    rows = Kept(lambda row: row if is_ours(row) and row.state != PARKED else None)
+    parked = Kept(lambda row: row.at if is_ours(row) and row.state == PARKED else None)
+    async for key, row in records_of(client, where, is_settled=True):
+        rows.put(key, row)
+        parked.put(key, row)
+    # Sorted in runs, which are merged while they are taken up: a sort of all would be one long turn.
+    by_offset = attrgetter("offset")
+    runs = [sorted(some, key=by_offset) async for some in in_turns(rows.rows.values(), ROWS_A_TURN)]
+    return Unsettled(merge(*runs, key=by_offset), parked.rows)
 
 
 async def count_rows(client: AIOKafkaClient, topic: str, incarnation: int) -> dict[str, int]:
     """Return how many events are not settled in all, in flight and parked; nothing where the topic is not there."""
     counts: Counter[str] = Counter()
     for partition in sorted(client.cluster.partitions_for_topic(topic) or ()):
-        rows = (await read_rows(client, (topic, partition), is_settled=False)).values()
-        counts.update(row.state for row in rows if row.incarnation == incarnation)
+        states = await read_rows(
+            client,
+            (topic, partition),
+            lambda row: row.state if row.incarnation == incarnation else None,
+            is_settled=False,
+        )
+        counts.update(states.values())
     return {"unsettled": counts.total(), "in_flight": counts[IN_FLIGHT], "parked": counts[PARKED]}

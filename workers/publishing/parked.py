@@ -18,9 +18,10 @@ from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.agents.publishing.administration import Refused, kinds_of
 from annals.agents.publishing.delivering.choosing import FIRST, Place, parked_of
-from annals.agents.publishing.delivering.ports import DeliveryWrites
+from annals.agents.publishing.delivering.ports import ROWS_A_TURN, DeliveryWrites
 from annals.agents.publishing.delivering.records import moment_at
 from annals.agents.publishing.ports import TargetError
+from annals.agents.waiting import in_turns
 from annals.schemas.delivery import PARKED, discarded, replayed, row_key
 from annals.schemas.values.moments import recorded_at
 from annals.topics.headers import decimal_header
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.delivering.choosing import Choice, Parked
     from annals.agents.publishing.ports import Kept
     from annals.schemas.delivery import Row
+    from annals.schemas.progress import Progress
     from annals.workers.publishing.delivery_log import KafkaDeliveryLog
     from annals.workers.settings import Settings
 
@@ -97,8 +99,7 @@ class ParkedService:
                 if partition < begin.partition:
                     continue
                 start = begin if partition == begin.partition else Place(partition)
-                rows = await self._rows(client, name, partition, kept)
-                wanted = {_attempt_of(row): row for row in rows if choice.has(row)}
+                wanted = await self._rows(client, name, partition, kept, choice)
                 async with aclosing(self._of_partition(client, name, wanted, start)) as found:
                     async for each in found:
                         yield each
@@ -124,10 +125,14 @@ class ParkedService:
             done = 0
             for partition in _partitions(client, self._names.deliveries(name)):
                 later = await self._parked_from(client, name, partition, stop_at)
-                rows = await self._rows(client, name, partition, kept)
-                wanted = [row for row in rows if choice.has(row) and _attempt_of(row) not in later]
-                for kind in kinds:
-                    of_kind = {_attempt_of(row) for row in wanted if row.kind == kind}
+                wanted: dict[str, set[Attempt]] = {kind: set() for kind in kinds}
+                rows = await self._rows(client, name, partition, kept, choice)
+                async for some in in_turns(rows.items(), ROWS_A_TURN):
+                    for attempt, row in some:
+                        if attempt not in later and row.kind in wanted:
+                            wanted[row.kind].add(attempt)
+                del rows  # they are read again behind the fence
+                for kind, of_kind in wanted.items():
                     if of_kind:
                         writer = self._writer(name, kind, partition)
                         done += await _decide_in(writer, of_kind, decide)
@@ -139,30 +144,29 @@ class ParkedService:
         return KafkaDeliveryLogs(options, self._names, app_id, kind, partition, partition + 1, codec).delivering(name)
 
     async def _of_partition(
-        self, client: AIOKafkaClient, name: str, wanted: Mapping[Attempt, Row], begin: Place
+        self, client: AIOKafkaClient, name: str, wanted: dict[Attempt, Row], begin: Place
     ) -> AsyncGenerator[Found, None]:
         """Yield the wanted rows of a partition: first those whose records are there no more, then by their records.
 
         No more is read than they need: mostly that is nothing, and the topic has 30 days of what was decided long ago.
+        wanted: what is yielded is taken out of it.
         """
         where = (self._names.parked(name), begin.partition)
-        left = set(wanted)
-        if left and not begin.is_kept:
+        if wanted and not begin.is_kept:
             for number, row in enumerate(await self._expired(client, where, wanted)):
-                left.discard(_attempt_of(row))
+                wanted.pop(_attempt_of(row), None)
                 if number >= begin.number:
                     yield Found(Place(begin.partition, 0, number), parked_of(row, begin.partition, None))
-        if not left:
+        if not wanted:
             return
         start = begin.number if begin.is_kept else -1
         async with aclosing(records_until(client, where, start, await settled_end(client, where))) as records:
             async for offset, key, value, section in records:
                 attempt = _attempt(section)
-                if attempt in left:
-                    left.discard(attempt)
+                if (meant := wanted.pop(attempt, None)) is not None:
                     place = Place(begin.partition, 1, offset)
-                    yield Found(place, parked_of(wanted[attempt], begin.partition, offset), key, value, section)
-                if not left:
+                    yield Found(place, parked_of(meant, begin.partition, offset), key, value, section)
+                if not wanted:
                     return
 
     async def _expired(
@@ -175,7 +179,9 @@ class ParkedService:
             async for *_, section in records:
                 oldest = _header(section, "parked-at") or ""
                 break
-        expired = [row for row in wanted.values() if recorded_at(moment_at(row.at)) < oldest]
+        expired: list[Row] = []
+        async for some in in_turns(wanted.values(), ROWS_A_TURN):
+            expired += [row for row in some if recorded_at(moment_at(row.at)) < oldest]
         return sorted(expired, key=lambda row: (row.at, row.cid))
 
     async def _parked_from(
@@ -189,9 +195,20 @@ class ParkedService:
             return ()
         return {_attempt(section) async for *_, section in records_until(client, where, stop_at, end)}
 
-    async def _rows(self, client: AIOKafkaClient, name: str, partition: int, kept: Kept) -> list[Row]:
-        rows = await read_rows(client, (self._names.deliveries(name), partition), is_settled=False)
-        return [row for row in rows.values() if row.incarnation == kept.record.incarnation]
+    async def _rows(
+        self, client: AIOKafkaClient, name: str, partition: int, kept: Kept, choice: Choice
+    ) -> dict[Attempt, Row]:
+        """Return the parked rows of a partition that are meant; no others are in memory meanwhile."""
+
+        def meant(row: Row) -> Row | None:
+            return row if row.incarnation == kept.record.incarnation and choice.has(row) else None
+
+        where = (self._names.deliveries(name), partition)
+        rows = await read_rows(client, where, meant, is_settled=False)
+        found: dict[Attempt, Row] = {}
+        async for some in in_turns(rows.values(), ROWS_A_TURN):
+            found |= {_attempt_of(row): row for row in some}
+        return found
 
     @asynccontextmanager
     async def _subscription(self, name: str) -> AsyncIterator[tuple[AIOKafkaClient, Kept]]:
@@ -218,18 +235,20 @@ async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Dec
             under_way: set[Attempt] = set()
             try:
                 await writer.fence()
-                rows = [row for row in await writer.rows() if _is_open(row, wanted)]
+                rows = await _still_parked(writer, wanted)
                 others |= wanted - set(map(_attempt_of, rows))
                 wanted -= others
+                # Nobody else writes it from the fence on, and each of these transactions leaves it as it is.
+                progress = await writer.own_progress() if rows else None
                 for some in _chunks(rows):
                     under_way = set(map(_attempt_of, some))
-                    await _write(writer, some, decide)
+                    await _write(writer, some, decide, progress)
                     wanted -= under_way
             except FencedError:
                 await backoff.wait()
             except UncertainError:
                 await writer.fence()  # then it is known which of these are decided: by that transaction, nobody else
-                wanted -= under_way - {_attempt_of(row) for row in await writer.rows() if row.state == PARKED}
+                wanted -= under_way - set(map(_attempt_of, await _still_parked(writer, under_way)))
             if not wanted:
                 return count - len(others)
         raise UnreachableError("others write the rows of this subscription all the time")
@@ -239,8 +258,11 @@ async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Dec
         await writer.close()
 
 
-async def _write(writer: KafkaDeliveryLog, rows: list[Row], decide: Decide) -> None:
-    progress = await writer.own_progress()
+async def _still_parked(writer: KafkaDeliveryLog, attempts: Collection[Attempt]) -> list[Row]:
+    return await writer.rows(lambda row: _is_open(row, attempts))
+
+
+async def _write(writer: KafkaDeliveryLog, rows: list[Row], decide: Decide, progress: Progress | None) -> None:
     if progress is None:
         raise UnreachableError("the progress of the subscription is not there, and its rows are")
     now = int(SystemClock().now().timestamp() * 1000)

@@ -51,7 +51,6 @@ class Choice(NamedTuple):
 
     def has(self, row: Row) -> bool:
         """Whether a row is parked, and meant."""
-        parked_at = recorded_at(moment_at(row.at))
         return (
             row.state == PARKED
             and (self.cids is None or row.cid in self.cids)
@@ -59,8 +58,8 @@ class Choice(NamedTuple):
             and self.aggregate_id in {None, row.aggregate_id}
             and self.type in {None, row.type}
             and self.reason in {None, row.reason}
-            and (self.since is None or parked_at >= self.since)
-            and (self.until is None or parked_at < self.until)
+            and (self.since is None or recorded_at(moment_at(row.at)) >= self.since)
+            and (self.until is None or recorded_at(moment_at(row.at)) < self.until)
         )
 
 

@@ -7,20 +7,37 @@ from typing import TYPE_CHECKING, Any, Final
 from annals.agents.ports import StoppedError
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.machine import Wanted
+from annals.agents.publishing.delivering.ports import ROWS_A_TURN
 from annals.agents.publishing.records import VersionNotHadError
 from annals.agents.publishing.selection import again, wanted
+from annals.agents.waiting import in_turns
 from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from annals.agents.deciding.decider import Decider
-    from annals.agents.publishing.delivering.machine import Settled
-    from annals.agents.publishing.delivering.ports import DeliverySource
+    from annals.agents.publishing.delivering.machine import Deliveries, Settled
+    from annals.agents.publishing.delivering.ports import DeliverySource, Unsettled
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.reading.found import JournalEvent, JournalRun
     from annals.schemas.delivery import Row
 
 RUN_EVENTS: Final = 500
+
+
+async def take_up(machine: Deliveries, unsettled: Unsettled, note: Callable[[list[Row]], None] | None = None) -> None:
+    """Give a machine what is not settled, no more than ROWS_A_TURN in one turn of the event loop; note: takes it too.
+
+    What is parked is not noted.
+    """
+    async for rows in in_turns(unsettled.rows, ROWS_A_TURN):
+        machine.take_up(rows)
+        if note is not None:
+            note(rows)
+    async for keys in in_turns(unsettled.parked.items(), ROWS_A_TURN):
+        machine.take_up_parked(keys)
 
 
 class MissingEventError(StoppedError):

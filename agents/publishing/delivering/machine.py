@@ -11,12 +11,17 @@ what became of a commit is not known: the topic of rows says then what holds. A 
 2. `settling`, and `advance` for each of these rows: the next event that is wanted, if there is one.
 3. `offer` for the next events of the journal, until there is no room.
 4. `take`: what is delivered now. `changes`, `newly_parked`: what is written in the same transaction.
+
+What is parked is decided about by others, in the topic of rows, and comes back with another `Deliveries`. So nothing is
+kept of it here but its key, by which later events of its aggregate are passed over.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from heapq import heappop, heappush
+from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from msgspec import structs
@@ -104,34 +109,30 @@ class Deliveries:
         self._most = most_in_flight
         self._ordered = ordered
         self._rows: dict[str, Row] = {}
-        self._of_aggregate: dict[str, dict[str, None]] = {}  # the keys of an aggregate's rows, the oldest first
+        self._of_aggregate: dict[str, dict[str, None]] = {}  # where an aggregate may have several: their keys
         self._later: dict[str, int] = {}
         self._timed: list[tuple[int, int, Row]] = []
         self._ready: deque[Row] = deque()
         self._settled: dict[str, Settled] = {}
         self._changes: dict[str, Row | None] = {}
         self._parked: list[Row] = []
-        self._parked_at: list[tuple[int, int, Row]] = []  # a heap of what is parked, and perhaps no longer is
-        self._sequence = self._in_flight = self._parked_count = 0
-        for row in sorted(rows, key=lambda each: each.offset):
-            self._put(row)
-            if row.state == DISCARDED:
-                self._settle(row)
+        self._parked_keys: set[bytes] = set()
+        self._parked_since: int | None = None
+        self._sequence = self._in_flight = 0
+        self.take_up(sorted(rows, key=attrgetter("offset")))
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._rows) + len(self._parked_keys)
 
     @property
     def numbers(self) -> Numbers:
         """How many rows there are."""
-        return Numbers(len(self._rows), self._in_flight, self._parked_count)
+        return Numbers(len(self), self._in_flight, len(self._parked_keys))
 
     @property
     def parked_since(self) -> int | None:
         """Since when the oldest that is parked is parked; None: nothing is."""
-        while self._parked_at and not self._holds(self._parked_at[0][2]):
-            heappop(self._parked_at)
-        return self._parked_at[0][0] if self._parked_at else None
+        return self._parked_since
 
     @property
     def room(self) -> int:
@@ -139,8 +140,27 @@ class Deliveries:
         return self._most - self._in_flight - len(self._ready)
 
     def rows(self) -> Iterable[Row]:
-        """Return the rows as they are now."""
+        """Return the rows as they are now, without what is parked."""
         return self._rows.values()
+
+    def take_up(self, rows: Iterable[Row]) -> None:
+        """Take rows as the topic has them, in the order of their offsets: all of them, before anything else."""
+        for row in rows:
+            if row.state == PARKED:
+                self._note_parked(row_key(row).encode(), row.at)
+                continue
+            self._put(row)
+            if row.state == DISCARDED:
+                self._settle(row)
+
+    def take_up_parked(self, parked: Iterable[tuple[bytes, int]]) -> None:
+        """Take the keys of rows that are parked, and since when, as `take_up` does."""
+        for key, at in parked:
+            self._note_parked(key, at)
+
+    def is_parked(self, aggregate_id: str, cid: str) -> bool:
+        """Whether the row that an event has is parked."""
+        return self._key(aggregate_id, cid).encode() in self._parked_keys
 
     def next_due(self) -> int | None:
         """Return when there is something to do, if nothing is answered until then; 0: at once; None: never."""
@@ -156,6 +176,8 @@ class Deliveries:
         if key in self._rows:
             if self._later.get(key) == NONE:
                 self._later[key] = wanted.offset
+            return True
+        if self._parked_keys and key.encode() in self._parked_keys:
             return True
         if self.room <= 0:
             return False
@@ -186,10 +208,12 @@ class Deliveries:
             self._park(row, now, answer.reason or answer.verdict)
         return TAKEN
 
-    def expire(self, now: int, draw: Callable[[], float]) -> None:
-        """Take back what was not answered in time, and make ready what is due."""
-        while self._timed and self._timed[0][0] <= now:
+    def expire(self, now: int, draw: Callable[[], float], most: int | None = None) -> None:
+        """Take back what was not answered in time, and make ready what is due; most: of them, the others later."""
+        expired = 0
+        while self._timed and self._timed[0][0] <= now and expired != most:
             row = heappop(self._timed)[2]
+            expired += 1
             if not self._holds(row):
                 continue
             if row.state == WAITING:
@@ -197,9 +221,12 @@ class Deliveries:
             else:
                 self._again(row, now, draw, NOT_ANSWERED, None)
 
-    def settling(self) -> list[Settled]:
-        """Return what is settled and has perhaps a later event that waits; `advance` is to be called for each."""
-        return list(self._settled.values())
+    def settling(self, most: int | None = None) -> list[Settled]:
+        """Return what is settled and has perhaps a later event that waits; `advance` is to be called for each.
+
+        most: of them; the others are returned again.
+        """
+        return list(islice(self._settled.values(), most))
 
     def advance(self, settled: Settled, following: Wanted | None, now: int) -> None:
         """Go on with an aggregate: with its next wanted event below the progress, or with nothing."""
@@ -268,6 +295,8 @@ class Deliveries:
         return f"{self._kind}/{aggregate_id}" if self._ordered else cid
 
     def _up_to(self, row: Row) -> list[Row]:
+        if row.ordered:  # it is the only one of its aggregate
+            return [row]
         rows = (self._rows[key] for key in self._of_aggregate[row.aggregate_id])
         return [
             each for each in rows if each.version <= row.version and each.attempt and each.state in (IN_FLIGHT, WAITING)
@@ -292,8 +321,14 @@ class Deliveries:
 
     def _park(self, row: Row, now: int, reason: str) -> None:
         parked = structs.replace(row, state=PARKED, due=0, at=now, reason=reason)
-        self._write(parked)
+        self._remove(row)
+        self._changes[row_key(row)] = parked
         self._parked.append(parked)
+        self._note_parked(row_key(row).encode(), now)
+
+    def _note_parked(self, key: bytes, at: int) -> None:
+        self._parked_keys.add(key)
+        self._parked_since = at if self._parked_since is None else min(self._parked_since, at)
 
     def _settle(self, row: Row) -> None:
         key = row_key(row)
@@ -303,17 +338,19 @@ class Deliveries:
             return
         # Out of flight, and nobody may take or answer it any more; the row stays until it is known what follows.
         self._count(row, -1)
-        self._rows[key] = waiting = structs.replace(row, state=DISCARDED)
+        waiting = row if row.state == DISCARDED else structs.replace(row, state=DISCARDED)
+        self._rows[key] = waiting
         self._settled[key] = Settled(waiting, later)
 
     def _remove(self, row: Row) -> None:
         key = row_key(row)
         self._count(self._rows.pop(key), -1)
         self._later.pop(key, None)
-        keys = self._of_aggregate[row.aggregate_id]
-        del keys[key]
-        if not keys:
-            del self._of_aggregate[row.aggregate_id]
+        if not row.ordered:
+            keys = self._of_aggregate[row.aggregate_id]
+            del keys[key]
+            if not keys:
+                del self._of_aggregate[row.aggregate_id]
         self._changes[key] = None
 
     def _write(self, row: Row) -> None:
@@ -325,20 +362,17 @@ class Deliveries:
         if (known := self._rows.get(key)) is not None:
             self._count(known, -1)
         self._rows[key] = row
-        self._of_aggregate.setdefault(row.aggregate_id, {})[key] = None
+        if not row.ordered:
+            self._of_aggregate.setdefault(row.aggregate_id, {})[key] = None
         self._count(row, 1)
         if row.state == WAITING and row.due <= row.at:
             self._ready.append(row)
         elif row.state in (WAITING, IN_FLIGHT):
             self._sequence += 1
             heappush(self._timed, (row.due, self._sequence, row))
-        elif row.state == PARKED:
-            self._sequence += 1
-            heappush(self._parked_at, (row.at, self._sequence, row))
 
     def _count(self, row: Row, by: int) -> None:
         self._in_flight += by * (row.state == IN_FLIGHT)
-        self._parked_count += by * (row.state == PARKED)
 
     def _holds(self, row: Row) -> bool:
         """Whether a row is still as it was when it was put in a queue."""

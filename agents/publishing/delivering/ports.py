@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from annals.agents.reading.ports import JournalSource
 
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from annals.schemas.delivery import Row
     from annals.schemas.progress import Progress
     from annals.topics.headers import ReadHeaders
+
+
+ROWS_A_TURN: Final = 1_000  # some milliseconds: heartbeats and everybody else on the event loop wait meanwhile
 
 
 class AckRecord(NamedTuple):
@@ -56,6 +59,16 @@ class DeliveryWrites(NamedTuple):
     dead: Sequence[DeadAck] = ()
 
 
+class Unsettled(NamedTuple):
+    """What is not settled in a journal partition. rows: by offset, each once, without what is parked.
+
+    parked: since when, in milliseconds since 1970, by the key of the row: nothing else of them is kept in memory.
+    """
+
+    rows: Iterable[Row]
+    parked: Mapping[bytes, int]
+
+
 class DeliveryLog(Protocol):
     """The transactional writer of one subscription in one journal partition, and what it reads.
 
@@ -77,8 +90,10 @@ class DeliveryLog(Protocol):
             UnreachableError: the brokers do not answer.
         """
 
-    async def rows(self) -> list[Row]:
+    async def unsettled(self, incarnation: int) -> Unsettled:
         """Return what is not settled in this journal partition, once no transaction is open.
+
+        However many rows there are, no more than `ROWS_A_TURN` are looked at in one turn of the event loop.
 
         Raises:
             TargetError: the topic is not there.
@@ -110,7 +125,7 @@ class Poster(Protocol):
     """Sends deliveries by another way than a topic."""
 
     def opened(self, rows: Iterable[Row]) -> None:
-        """Take note of what is not settled, when a shard has read it."""
+        """Take note of what is not settled and not parked, when a shard has read it: in as many parts as it likes."""
 
     def post(self, row: Row, outgoing: Outgoing, answered: Callable[[str, Answer], None]) -> None:
         """Send one that is in flight from now on; the row names the attempt. Returns at once, and never fails.

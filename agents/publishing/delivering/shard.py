@@ -21,7 +21,7 @@ from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.answers import BAD, Answered, Reader
-from annals.agents.publishing.delivering.loading import Loader
+from annals.agents.publishing.delivering.loading import Loader, take_up
 from annals.agents.publishing.delivering.machine import Deliveries
 from annals.agents.publishing.delivering.ports import DeadAck, DeliveryWrites
 from annals.agents.publishing.delivering.records import delivered, parked
@@ -29,7 +29,7 @@ from annals.agents.publishing.ports import TargetError
 from annals.agents.publishing.records import VersionNotHadError
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
 from annals.agents.reading.ports import NotReadyError
-from annals.agents.waiting import first_of
+from annals.agents.waiting import first_of, in_turns
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RUN_ACKS: Final = 2_000
+MOST_SETTLED: Final = 2_000  # of one transaction, and so many time limits
+SETTLED_A_TURN: Final = 200  # of the event loop: each is looked up in the store
 MOST_DELIVERED: Final = 500  # of one transaction
 IDLE_COMMIT_S: Final = 1.0
 FIRST_LOOK_S: Final = 0.02  # between two looks for answers, while some are waited for; doubled while there are none
@@ -96,7 +98,7 @@ class DeliveryShard:
         self._is_stopping = False
         self._look_s = FIRST_LOOK_S
         self._committed_at, self._is_uncommitted = 0.0, False
-        self._machine = self._deliveries([])
+        self._machine = self._deliveries()
 
     @property
     def position(self) -> int:
@@ -142,11 +144,11 @@ class DeliveryShard:
     def _is_done(self) -> bool:
         return self._is_stopping or self.halt is not None
 
-    def _deliveries(self, rows: list[Row]) -> Deliveries:
+    def _deliveries(self) -> Deliveries:
         definition = self.subscribed.kept.record.definition
         return Deliveries(
             self._source.kind,
-            rows,
+            (),
             definition.retry,
             definition.max_in_flight,
             ordered=definition.ordered,
@@ -159,14 +161,14 @@ class DeliveryShard:
         known = await self._log.own_progress()
         if known is not None and known.incarnation == self._own.incarnation:
             self._own = known
-        rows = [row for row in await self._log.rows() if row.incarnation == self._own.incarnation]
+        unsettled = await self._log.unsettled(self._own.incarnation)
         while not self._is_stopping and not await self._source.until_offset(
             self._own.position, self._clock.monotonic() + IDLE_COMMIT_S
         ):
             pass
-        self._machine = self._deliveries(rows)
-        if self._poster is not None:
-            self._poster.opened(rows)
+        machine = self._deliveries()
+        await take_up(machine, unsettled, None if self._poster is None else self._poster.opened)
+        self._machine = machine
         self._loader.clear()
         self._telemetry.parked(self.subscribed.name, 0)
         self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
@@ -177,10 +179,11 @@ class DeliveryShard:
         run = await self._log.acks(self._own.acks, RUN_ACKS)
         moved, dead = self._take_answers(list(run.records), now)
         if run.is_end:  # else the answer to what seems to be late may be among those that are not read yet
-            machine.expire(now, self._draw)
+            machine.expire(now, self._draw, MOST_SETTLED)
         try:
-            for settled in machine.settling():
-                machine.advance(settled, await self._loader.following(settled, self._own.position), now)
+            async for some in in_turns(machine.settling(MOST_SETTLED), SETTLED_A_TURN):
+                for settled in some:
+                    machine.advance(settled, await self._loader.following(settled, self._own.position), now)
             position = await self._offer(now)
             sent, records = await self._records(now)
             parked_rows = machine.newly_parked()

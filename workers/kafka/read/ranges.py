@@ -39,12 +39,24 @@ class RangeGoneError(Exception):
     """A range that was there is there no longer: the topic was cut or made anew while it was read."""
 
 
+class Next(NamedTuple):
+    """What one fetch brought: the committed records, where to go on, and whether there was no more at the time."""
+
+    records: list[Record]
+    next_offset: int
+    is_end: bool
+
+
 class _Part(NamedTuple):
-    """What one fetch brought: the batches, and which transactions in them were aborted (producer, first offset)."""
+    """What one fetch brought: the batches, and which transactions in them were aborted (producer, first offset).
+
+    stable: the last stable offset at the time.
+    """
 
     batches: list[Batch]
     aborted: list[tuple[int, int]]
     size: int
+    stable: int
 
 
 async def bounds(
@@ -115,6 +127,25 @@ async def read_range(
             fetching.cancel()
 
 
+async def read_next(client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:
+    """Return the committed records that are there from an offset on, by one request that does not wait for others.
+
+    most: records; what else the fetch brought is brought again.
+
+    Raises:
+        KafkaError, RangeGoneError, FormatError: as `read_range`.
+    """
+    part = await _fetch(client, where, start, FETCH_BYTES, wait_ms=0)
+    records: list[Record] = []
+    for batch in _committed(part, start, part.stable):
+        for record in batch:
+            records.append(record)
+            if len(records) == most:
+                return Next(records, record[0] + 1, is_end=record[0] + 1 >= part.stable)
+    next_offset = max(start, part.batches[-1].next_offset) if part.batches else start
+    return Next(records, next_offset, is_end=next_offset >= part.stable)
+
+
 async def _require_end(client: AIOKafkaClient, where: Where, end: int) -> None:
     """Wait for nothing that an unclean election took since the end was asked for: it never comes."""
     there = (await bounds(client, [where]))[where][1]
@@ -122,7 +153,9 @@ async def _require_end(client: AIOKafkaClient, where: Where, end: int) -> None:
         raise RangeGoneError(f"{where[0]}-{where[1]} ends at {there} and reached {end} when its end was asked for")
 
 
-async def _fetch(client: AIOKafkaClient, where: Where, position: int, limit: int) -> _Part:
+async def _fetch(
+    client: AIOKafkaClient, where: Where, position: int, limit: int, wait_ms: int = FETCH_WAIT_MS
+) -> _Part:
     topic, partition = where
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
     while True:
@@ -130,7 +163,7 @@ async def _fetch(client: AIOKafkaClient, where: Where, position: int, limit: int
             leader = client.cluster.leader_for_partition(TopicPartition(topic, partition))
             if leader is None or leader < 0:
                 raise LeaderNotAvailableError(f"{topic}-{partition} has no leader at present")
-            request = FetchRequest(FETCH_WAIT_MS, 1, limit, LAST_STABLE, [(topic, [(partition, position, limit)])])
+            request = FetchRequest(wait_ms, 1, limit, LAST_STABLE, [(topic, [(partition, position, limit)])])
             answer = await client.send(leader, request)
             (((_, ((_, code, *rest),)),),) = (answer.topics,)
             if code:
@@ -147,7 +180,7 @@ async def _fetch(client: AIOKafkaClient, where: Where, position: int, limit: int
 def _part(members: Sequence[Any], version: int) -> _Part:
     data = members[-1] or b""
     aborted = members[-3] if version >= PREFERRED_REPLICA_VERSION else members[-2]
-    return _Part(batches_of(data), sorted(aborted or [], key=lambda each: each[1]), len(data))
+    return _Part(batches_of(data), sorted(aborted or [], key=lambda each: each[1]), len(data), members[1])
 
 
 def _steps(batches: Iterable[Iterable[Record]]) -> Iterator[list[Record]]:

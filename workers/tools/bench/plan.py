@@ -52,6 +52,7 @@ class Plan:
     workers: tuple[int, ...] = (1, 2, 4)
     subscriber_topics: int = 10
     idle_subscriptions: int = 100
+    unsettled_rows: int = 100_000
     domain_rounds: int = 2_000
     seen_commands: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     """What a partition has seen, by which the cost of one more is measured."""
@@ -89,6 +90,7 @@ QUICK: Final = Plan(
     workers=(1, 2),
     subscriber_topics=2,
     idle_subscriptions=2,
+    unsettled_rows=2_500,
     domain_rounds=5,
     seen_commands=(500, 2_000),
     seen_aggregates=(500, 2_000),

@@ -156,7 +156,8 @@ def test_what_is_parked_is_replayed_with_further_attempts_or_discarded():
     taken(machine)
     machine.answer("a", Answer("a1", 1, "park"), 1, half)
     machine.answer("b", Answer("b1", 1, "park"), 1, half)
-    parked = {row.aggregate_id: row for row in machine.rows()}
+    parked = {row.aggregate_id: row for row in machine.newly_parked()}
+    assert machine.numbers == (2, 0, 2)
     replay, discard = replayed(parked["b"], 5, "ada"), discarded(parked["a"], 5, "ada", "of no use")
     assert replay is not None
     assert discard is not None

@@ -37,7 +37,7 @@ async def answer(world, record, verdict="ack", **more):
 async def rows(world):
     where = ("deliveries.all", 0)
     client = await connect(world.options(), [where[0]])
-    return list((await read_rows(client, where, is_settled=False)).values())
+    return list((await read_rows(client, where, lambda row: row, is_settled=False)).values())
 
 
 async def nothing_is_left(world):

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from annals.schemas.delivery import PARKED, WAITING
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.registry import deciders
 from annals.workers.settings import client_options
@@ -15,6 +16,7 @@ from annals.workers.tools.bench.ground import KIND
 from annals.workers.tools.bench.load import Pacer, aggregate_ids, histories, preload
 from annals.workers.tools.bench.parts.drain import MICRO, drain
 from annals.workers.tools.bench.parts.latency import MS, SEEN_S
+from annals.workers.tools.bench.parts.unsettled import taken_over
 from annals.workers.tools.bench.programs import BenchError, worker
 from annals.workers.tools.bench.watching import STILL_S, arrivals, event_command, tailing
 
@@ -33,6 +35,7 @@ LIVE, FILTERED, LATE = "all", "filtered", "late"
 ONE_PER_S, TEN_PER_S, FILTERED_PER_S = 30_000.0, 12_000.0, 50_000.0
 ADDED_MS: Final = (15.0, 40.0)  # p50 and p99
 IDLE_TIMES, SLOWED_TIMES = 1.1, 1.5
+TAKEN_OVER_S, PIECE_MS = 5.0, 100.0
 
 METHOD: Final = """\
 A worker of the role `read` alone, one process that folds states and indexes and publishes, finds {events:,} events of
@@ -43,6 +46,10 @@ that no event has. Added: at {rate}/s for {seconds:g} s behind {warm_up:g} s of 
 journal until it is readable in the subscriber's topic, by one `read_committed` process; the deciding worker runs beside
 it. Filtered: one that wants one aggregate in a hundred is put on {backlog:,} events that the process has read already;
 from the request to its last event. Slowed: p99 of what is added while one from the beginning catches up with them.
+Taken over: in this process, what a delivery shard does before its first step where {rows:,} rows of as many aggregates
+are parked, or waiting for their next attempt: fence, read progress and rows, and take them up. Longest piece: for how
+long the event loop's thread computed at most before others had their turn. Memory of a row: what Python's allocators
+hold of a second takeover.
 """
 
 
@@ -68,6 +75,8 @@ async def measure_subscribe(ground: Ground, plan: Plan) -> Part:
         beside = await _behind(ground, plan, [LIVE], idle)
         ground.say(f"subscribe, run {number + 1} of {plan.runs}: live, and catching up")
         runs.add(**await _live(ground, plan))
+        ground.say(f"subscribe, run {number + 1} of {plan.runs}: {plan.unsettled_rows:,} unsettled rows")
+        runs.add(**await _unsettled(ground, plan))
         runs.add(one=one.per_second, one_cpu=one.cpu_us, ten=ten.per_second, ten_cpu=ten.cpu_us)
         runs.add(idle=beside.per_second, idle_times=beside.cpu_us / one.cpu_us)
     sizes = {"events": plan.drain_commands, "aggregates": plan.drain_aggregates, "backlog": plan.backlog_commands}
@@ -75,7 +84,7 @@ async def measure_subscribe(ground: Ground, plan: Plan) -> Part:
     return Part(
         name="subscribe",
         title="Publishing to subscribers",
-        method=METHOD.format(**sizes, **pace, idle=plan.idle_subscriptions),
+        method=METHOD.format(**sizes, **pace, idle=plan.idle_subscriptions, rows=plan.unsettled_rows),
         figures=_figures(runs.values, min(plan.rates)),
     )
 
@@ -94,6 +103,12 @@ def _figures(values: dict[str, list[float]], rate: int) -> list[Figure]:
         Figure(name="filtered, events per second", unit="/s", values=values["filtered"], least=FILTERED_PER_S),
         Figure(name="slowed by a catch-up, p99", unit="ms", values=values["slowed"]),
         Figure(name="slowed, times", unit="", values=values["slowed_times"], most=SLOWED_TIMES),
+        Figure(name="parked rows taken over", unit="s", values=values["parked_s"], most=TAKEN_OVER_S),
+        Figure(name="parked rows taken over, longest piece", unit="ms", values=values["parked_ms"], most=PIECE_MS),
+        Figure(name="parked rows, memory of each", unit="B", values=values["parked_bytes"]),
+        Figure(name="waiting rows taken over", unit="s", values=values["waiting_s"], most=TAKEN_OVER_S),
+        Figure(name="waiting rows taken over, longest piece", unit="ms", values=values["waiting_ms"], most=PIECE_MS),
+        Figure(name="waiting rows, memory of each", unit="B", values=values["waiting_bytes"]),
     ]
 
 
@@ -139,6 +154,17 @@ async def _live(ground: Ground, plan: Plan) -> dict[str, float]:
     p99 = quantile(added, 0.99)
     found = {"p50": quantile(added, 0.50), "p99": p99, "filtered": filtered}
     return {**found, "slowed": quantile(slowed, 0.99), "slowed_times": quantile(slowed, 0.99) / p99}
+
+
+async def _unsettled(ground: Ground, plan: Plan) -> dict[str, float]:
+    """Measure takeovers of what is parked, and of what waits."""
+    found: dict[str, float] = {}
+    async with ground.site() as site:
+        for state in (PARKED, WAITING):
+            await _put(site, state, {"kinds": [KIND], "delivery": "acknowledged"})
+            took = await taken_over(site, state, state, plan.unsettled_rows)
+            found |= {f"{state}_s": took.seconds, f"{state}_ms": took.held_ms, f"{state}_bytes": took.row_bytes}
+    return found
 
 
 async def _added(site: Site, ids: list[str], plan: Plan) -> list[float]:

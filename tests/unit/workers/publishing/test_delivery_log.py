@@ -1,0 +1,73 @@
+"""Answers of subscribers as their topic has them: by one request, and from where there are any."""
+
+import pytest
+
+from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.write.batches import RecordBatch
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from publishing import Mortal, World
+
+
+@pytest.fixture
+def world():
+    return World("all")
+
+
+@pytest.fixture
+async def asked(world):
+    """A log that is connected, and the network that counts its requests."""
+    network = Mortal()
+    log = world.logs(network).delivering("all")
+    await log.acks(0, 10)
+    yield log, network
+    await log.close()
+
+
+async def send(world, *values, is_committed=True):
+    writer = TransactionalWriter(world.options(), "annals-test-acks", ["acks.all"])
+    await writer.fence()
+    for value in values:
+        batch = RecordBatch()
+        batch.fill([(b"p-1", value, NO_TIMESTAMP, encode_headers([("a", b"b")]))], 0, 1 << 20)
+        if is_committed:
+            await writer.commit({("acks.all", 0): [batch]}, Offsets("g", "acks.all", 0, 0, ""), {})
+    await writer.close()
+
+
+async def test_answers_are_had_by_one_request_whether_there_are_any_or_not(world, asked):
+    log, network = asked
+    before = network.asked
+    run = await log.acks(0, 10)
+    assert (list(run.records), run.next_offset, run.is_end) == ([], 0, True)
+    assert network.asked - before == 1
+    await send(world, b"1", b"2")
+    before = network.asked
+    run = await log.acks(0, 10)
+    assert network.asked - before == 1
+    assert [(each.offset, each.key, each.value, list(each.headers)) for each in run.records] == [
+        (0, b"p-1", b"1", [("a", b"b")]),
+        (2, b"p-1", b"2", [("a", b"b")]),
+    ]
+    assert run.is_end
+    assert run.next_offset == world.model.logs["acks.all", 0].stable, "markers are passed over"
+    before = network.asked
+    assert (await log.acks(run.next_offset, 10)).next_offset == run.next_offset
+    assert network.asked - before == 1
+
+
+async def test_no_more_answers_are_given_than_asked_for_and_the_rest_next_time(world, asked):
+    log, _ = asked
+    await send(world, b"1", b"2", b"3")
+    run = await log.acks(0, 2)
+    assert [each.value for each in run.records] == [b"1", b"2"]
+    assert not run.is_end
+    run = await log.acks(run.next_offset, 2)
+    assert [each.value for each in run.records] == [b"3"]
+    assert run.is_end
+
+
+async def test_answers_are_read_from_the_first_where_the_topic_was_made_anew_or_expired(world, asked):
+    log, _ = asked
+    await send(world, b"1", b"2", b"3")
+    run = await log.acks(1_000, 10)
+    assert [each.value for each in run.records] == [b"1", b"2", b"3"]
