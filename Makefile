@@ -47,7 +47,7 @@ test: setup ## Run every test against a real broker in two processes (TEST_PROCE
 	$(BIN)/coverage report
 
 test-examples: setup ## Run the examples in Python, JavaScript and Java against a real broker, with the test vectors
-	$(BIN)/pytest tests/functional/test_examples.py tests/functional/test_other_languages.py tests/functional/test_subscriber_examples.py
+	$(BIN)/pytest tests/functional/test_examples.py tests/functional/test_other_languages.py tests/functional/test_subscriber_examples.py tests/functional/test_answering_subscribers.py
 
 lint: setup ## Format, lint, types, imports, current docs and schemas
 	$(BIN)/ruff format --check .

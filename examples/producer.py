@@ -5,8 +5,9 @@ Needs a worker (`annals broker`, `annals topics create`, `annals worker`), and t
     python examples/producer.py [PERSON_ID]
 
 Two rules are all there is to it. A wish has one id for ever: without an answer it is sent again *under the same id*,
-and happens once. And it says which version it was made for: when somebody was faster, nothing happens, and the producer
-looks again.
+and happens once. And it says for which version and head it was made: when somebody was faster, nothing happens, and the
+producer looks again (`version_conflict`). Where the version is the one that was seen and the head is not, the history
+is another one (`head_conflict`): that is no race, and for a person to look at.
 """
 
 from __future__ import annotations
@@ -47,19 +48,19 @@ async def carry_out(client: CommandClient, wish: NewCommand) -> Outcome:
     return await client.send(wish.kind, wish.envelope())
 
 
-async def change(client: CommandClient, person_id: str, message: Message, seen: int) -> Outcome:
-    """Change a person at the version that was seen; when somebody was faster, at the version that is there now.
+async def change(client: CommandClient, person_id: str, message: Message, seen: Outcome) -> Outcome:
+    """Change a person as it was seen; when somebody was faster, as it is now, which the rejection says.
 
     Here the wish is the same at any version. Where it is not, read the aggregate again before you wish again.
     """
     while True:
         # A new attempt is a new wish: the old one was answered, by a rejection.
-        wish = command("person", person_id, message).with_id(new_id()).by("example-producer").expecting(seen)
-        outcome = await carry_out(client, wish)
+        wish = command("person", person_id, message).with_id(new_id()).by("example-producer")
+        outcome = await carry_out(client, wish.expecting(seen.version, seen.head))
         show(outcome)
         if outcome.status != REJECTED or outcome.error is None or outcome.error.code != VERSION_CONFLICT:
             return outcome
-        seen = outcome.error.details["actual"]
+        seen = outcome
 
 
 def show(outcome: Outcome) -> None:
@@ -76,8 +77,8 @@ async def main(person_id: str) -> None:
         registered = await carry_out(client, register)
         show(registered)
         show(await carry_out(client, register))  # as if the answer had been lost: a duplicate, the same event
-        await change(client, person_id, RenamePerson(name="Ada King"), registered.version)
-        last = await change(client, person_id, AddEmail(email="ada@example.org"), registered.version)
+        await change(client, person_id, RenamePerson(name="Ada King"), registered)
+        last = await change(client, person_id, AddEmail(email="ada@example.org"), registered)
         print(f"keep the head, it proves all before it: {last.head}")
 
 

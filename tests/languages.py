@@ -38,13 +38,23 @@ Result = subprocess.CompletedProcess[str]
 
 def node(*arguments: Any, **how: Any) -> Result:
     """Run a JavaScript program in the examples' folder, with what its lock says."""
+    return _run(node_command(*arguments), **{"cwd": JAVASCRIPT, **how})
+
+
+def node_command(*arguments: Any) -> list[str]:
+    """The same as a command, to be run in the examples' folder."""
     _install_packages()
-    return _run([_node_home() / "bin/node", *arguments], **{"cwd": JAVASCRIPT, **how})
+    return [str(word) for word in (_node_home() / "bin/node", *arguments)]
 
 
 def java(main: str, *arguments: Any, classes: Path, **how: Any) -> Result:
     """Run a Java program that `compile_java` compiled."""
-    return _run([JAVA, *JVM, "-cp", _class_path(classes), main, *arguments], **how)
+    return _run(java_command(main, *arguments, classes=classes), **how)
+
+
+def java_command(main: str, *arguments: Any, classes: Path) -> list[str]:
+    """The same as a command."""
+    return [str(word) for word in (JAVA, *JVM, "-cp", _class_path(classes), main, *arguments)]
 
 
 def compile_java(classes: Path) -> None:

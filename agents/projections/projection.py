@@ -20,6 +20,8 @@ RowKey = tuple[str, ...]
 class RowType(Struct, frozen=True, kw_only=True):
     """What rows and their parts are: immutable, encoded by the names of their columns."""
 
+    __test__ = False  # a projection may be a testbed: pytest collects what is called Test…, wherever it is imported
+
 
 class Row(RowType, kw_only=True):
     """One row: the kind and id of the aggregate that it tells of, then the columns of its projection."""

@@ -48,13 +48,13 @@ export async function stableEnds (consumer, topic) {
   return found.get(topic)
 }
 
-// Yields [partition, record] from the given offsets on; to the given ends, or for ever without them.
-export async function * committed (consumer, topic, positions, ends) {
+// Yields [partition, record] from the given offsets on; to the given ends, or without them until the signal is aborted.
+export async function * committed (consumer, topic, positions, ends, signal) {
   consumer.topics.track(topic)
   const next = [...positions]
   const transactions = next.map(() => new Transactions())
   const isOpen = (partition) => ends === undefined || next[partition] < ends[partition]
-  while (next.some((_, partition) => isOpen(partition))) {
+  while (!signal?.aborted && next.some((_, partition) => isOpen(partition))) {
     const { topics } = await consumer.metadata({ topics: [topic] })
     const { id, partitions } = topics.get(topic)
     const wanted = Map.groupBy(next.keys().filter(isOpen), (partition) => partitions[partition].leader)

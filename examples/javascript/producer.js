@@ -3,7 +3,9 @@
 //     node producer.js KIND < commands.jsonl
 //
 // Takes one JSON command a line, sends each under its own id, and prints the outcomes as they come. A command without an
-// answer is sent again under the same id: it happens once. Exits with 1 if any was rejected.
+// answer is sent again under the same id: it happens once. A line without an id is a new wish: it is given one, and unless it
+// says otherwise it is for the version and head that the last outcome of its aggregate had; when somebody was faster it is
+// rejected, with version_conflict. Exits with 1 if any was rejected.
 
 import { randomUUID } from 'node:crypto'
 import { createInterface } from 'node:readline'
@@ -28,6 +30,7 @@ const { topics } = await producer.metadata({ topics: [commands] })
 const partitions = topics.get(commands).partitionsCount
 
 const waiting = new Map() // command id: what to do with its outcome
+const seen = new Map() // aggregate id: its last outcome, which has the version and head of then
 
 async function readOutcomes (positions) {
   for await (const [, record] of committed(consumer, outcomes, positions)) {
@@ -51,6 +54,19 @@ async function send (text, { id, aggregate_id: aggregateId }) {
   throw new Error(`no outcome of command ${id}: does a worker run?`)
 }
 
+// Returns the line as it is sent, and its id. What is added stands in front: written again by JavaScript, 52.0 would be 52.
+function wish (line, command) {
+  if (command.id !== undefined) return { id: command.id, text: line }
+  const id = randomUUID()
+  const added = { id }
+  const last = seen.get(command.aggregate_id)
+  if (last !== undefined && command.expected_version === undefined && command.expected_head === undefined) {
+    added.expected_version = last.version
+    if (last.head !== null) added.expected_head = last.head
+  }
+  return { id, text: line.replace('{', `${JSON.stringify(added).slice(0, -1)}, `) }
+}
+
 function after (milliseconds) {
   return new Promise((resolve) => setTimeout(resolve, milliseconds).unref())
 }
@@ -63,11 +79,10 @@ reading.catch((error) => {
 })
 let rejected = 0
 for await (const line of createInterface({ input: process.stdin })) {
-  // The line is sent as it is: written again by JavaScript, 52.0 would be 52. Only the id is added where there is none.
   const command = JSON.parse(line)
-  const id = command.id ?? randomUUID()
-  const text = command.id === undefined ? line.replace('{', `{"id": "${id}", `) : line
+  const { id, text } = wish(line, command)
   const outcome = await send(text, { ...command, id })
+  seen.set(command.aggregate_id, outcome)
   rejected += outcome.status === 'rejected'
   console.log(JSON.stringify(outcome))
 }

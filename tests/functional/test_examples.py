@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from processes import annals, worker_on_topics_of_its_own
+from whole_topics import commands_of
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -43,6 +44,14 @@ def test_a_consumer_reads_and_an_auditor_proves_what_a_producer_brought_about(en
     assert lines[3].startswith("p-7 version 2: rejected version_conflict: ")
     assert lines[4] == "p-7 version 3: accepted EmailAdded"
     head = lines[5].rsplit(" ", 1)[1]
+    sent = commands_of("person", environment)
+    assert sent[0]["id"] == sent[1]["id"]
+    assert len({each["id"] for each in sent}) == 4
+    assert [each["expected_version"] for each in sent] == [0, 0, 1, 1, 2]
+    heads = [each.get("expected_head") for each in sent]
+    assert heads[:2] == [None, None]
+    assert heads[2] == heads[3] != heads[4]
+    assert all(heads[2:])
 
     consumed = run("consumer.py", environment=environment)
     assert consumed.returncode == 0, consumed.stdout + consumed.stderr

@@ -15,6 +15,7 @@ from annals.workers.tools.broker.jars import locked_jars
 from chained import chain
 from languages import CODEC, ROOT, compile_java, java, node
 from processes import annals, worker_on_topics_of_its_own
+from whole_topics import commands_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -153,6 +154,29 @@ def test_each_command_has_its_outcome_and_each_chain_is_proven(
     # A whole float is a whole float, in the command as in the event.
     told = json.loads(annals("events", "location", "l-1", environment=environment).stdout.splitlines()[0])
     assert '"latitude": 52.0' in json.dumps(told["data"])
+
+
+@pytest.mark.broker
+def test_a_new_wish_has_an_id_and_is_for_what_was_seen(produce: Run, environment: dict[str, str]) -> None:
+    def wish(type_name: str, name: str, **more: Any) -> str:
+        data = {"name": name, "location_type": "physical", **PLACE} if type_name == "DefineLocation" else {"name": name}
+        return json.dumps({"type": type_name, "aggregate_id": "l-1", "data": data, **more})
+
+    lines = [
+        wish("DefineLocation", "Berlin", expected_version=0),
+        wish("RenameLocation", "Potsdam"),
+        wish("RenameLocation", "Spandau", expected_version=1),
+        wish("RenameLocation", "Teltow"),
+    ]
+    produced = produce("location", environment=environment, input="\n".join(lines) + "\n")
+    assert produced.returncode == 1, produced.stdout + produced.stderr
+    outcomes = [json.loads(line) for line in lines_of(produced)]
+    assert [outcome["status"] for outcome in outcomes] == ["accepted", "accepted", "rejected", "accepted"]
+    assert outcomes[2]["error"]["code"] == "version_conflict"
+    sent = commands_of("location", environment)
+    assert [each["id"] for each in sent] == [outcome["command_id"] for outcome in outcomes]
+    expected = [(each["expected_version"], each.get("expected_head")) for each in sent]
+    assert expected == [(0, None), (1, outcomes[0]["head"]), (1, None), (2, outcomes[1]["head"])]
 
 
 @pytest.mark.broker

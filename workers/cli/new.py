@@ -1,4 +1,4 @@
-"""`annals new aggregate` and `annals new projection`: the beginning of one in a checkout."""
+"""`annals new aggregate`, `annals new projection` and `annals new reaction`: the beginning of one in a checkout."""
 
 from __future__ import annotations
 
@@ -10,6 +10,14 @@ import click
 from annals.workers.cli.arguments import AS_JSON
 from annals.workers.cli.failures import DONE
 from annals.workers.cli.groups import Commands
+
+
+def _tell(what: str, name: str, files: list[str], *, as_json: bool) -> int:
+    if as_json:
+        click.echo(json.dumps({what: name, "files": files}))
+    else:
+        click.echo("\n".join([*(f"wrote {file}" for file in files), "now change it, and run `make check`"]))
+    return DONE
 
 
 @click.group(cls=Commands)
@@ -30,11 +38,7 @@ def aggregate(name: str, *, as_json: bool) -> int:
 
     tree = Tree(Path.cwd())
     new_aggregate(tree, name)
-    if as_json:
-        click.echo(json.dumps({"kind": name, "files": tree.written}))
-    else:
-        click.echo("\n".join([*(f"wrote {file}" for file in tree.written), "now change it, and run `make check`"]))
-    return DONE
+    return _tell("kind", name, tree.written, as_json=as_json)
 
 
 @new.command()
@@ -50,8 +54,20 @@ def projection(name: str, *, as_json: bool) -> int:
 
     tree = Tree(Path.cwd())
     new_projection(tree, name)
-    if as_json:
-        click.echo(json.dumps({"projection": name, "files": tree.written}))
-    else:
-        click.echo("\n".join([*(f"wrote {file}" for file in tree.written), "now change it, and run `make check`"]))
-    return DONE
+    return _tell("projection", name, tree.written, as_json=as_json)
+
+
+@new.command()
+@click.argument("name")
+@AS_JSON
+def reaction(name: str, *, as_json: bool) -> int:
+    """Write the reaction NAME: its process manager, its test and its registry line.
+
+    What it writes passes `make check`: a document that stays a draft is archived. Change it from there.
+    """
+    from annals.workers.tools.scaffold.reaction import new_reaction
+    from annals.workers.tools.scaffold.tree import Tree
+
+    tree = Tree(Path.cwd())
+    new_reaction(tree, name)
+    return _tell("reaction", name, tree.written, as_json=as_json)

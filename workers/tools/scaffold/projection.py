@@ -18,7 +18,7 @@ FILES: Final = {
     "projection.txt": "agents/projections/{name}.py",
     "projection_test.txt": "tests/unit/agents/projections/test_{name}.py",
 }
-TAKEN: Final = frozenset({"projection", "questions", "registry", "final", "row"})
+TAKEN: Final = frozenset({"projection", "questions", "registry", "final", "row", "type_checking"})
 
 
 def new_projection(tree: Tree, name: str) -> None:

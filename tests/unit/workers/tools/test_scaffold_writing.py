@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -14,9 +16,11 @@ import pytest
 from click.testing import CliRunner
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reactions.reaction import problem_of
 from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.new import new
 from annals.workers.cli.versions import new_version
+from annals.workers.tools.scaffold.reaction import TAKEN
 from annals.workers.tools.scaffold.tree import Tree
 from processes import own_environment
 
@@ -26,7 +30,7 @@ ROOT = Path(__file__).parents[4]
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The files that the scaffolds read; what they would run is only noted."""
-    for name in ("agents/aggregates", "schemas/former", "tests/golden"):
+    for name in ("agents/aggregates", "agents/projections", "agents/reactions", "schemas/former", "tests/golden"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     monkeypatch.chdir(tmp_path)
@@ -134,6 +138,25 @@ def test_an_aggregate_that_is_called_as_pytest_calls_tests_is_none(checkout: Pat
     (flat / "test_aggregate.py").write_text(
         aggregate.replace("from annals.schemas.kinds import testbed as say", "import test_messages as say")
     )
+    assert collected_nothing(flat)
+
+
+def test_a_projection_that_is_called_as_pytest_calls_tests_is_none(checkout: Path) -> None:
+    """Goes red when its row is collected wherever a test imports it."""
+    run(new, "projection", "testbed")
+    flat = checkout / "flat"
+    flat.mkdir()
+    (flat / "test_projection.py").write_text((checkout / "agents/projections/testbed.py").read_text())
+    assert collected_nothing(flat)
+
+
+@pytest.mark.parametrize("name", ["registry", "type_checking", "projection"])
+def test_a_projections_name_that_its_registry_uses_is_refused(checkout: Path, name: str) -> None:
+    with pytest.raises(CannotAskError, match="is no name of a projection"):
+        run(new, "projection", name)
+
+
+def collected_nothing(flat: Path) -> bool:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", flat, flat],
         cwd=flat,
@@ -143,4 +166,64 @@ def test_an_aggregate_that_is_called_as_pytest_calls_tests_is_none(checkout: Pat
         timeout=60,
         check=False,
     )
-    assert done.returncode == 5, done.stdout  # nothing was collected
+    assert done.returncode == 5, done.stdout
+    return True
+
+
+def test_a_new_reaction_has_its_two_files_and_its_registry_line(checkout: Path) -> None:
+    result = run(new, "reaction", "archive-drafts-2", "--json")
+    assert json.loads(result.stdout) == {
+        "reaction": "archive-drafts-2",
+        "files": [
+            "agents/reactions/archive_drafts_2.py",
+            "tests/unit/agents/reactions/test_archive_drafts_2.py",
+            "agents/reactions/__init__.py",
+        ],
+    }
+    registry = (checkout / "agents/reactions/__init__.py").read_text()
+    assert "from annals.agents.reactions.archive_drafts_2 import ARCHIVE_DRAFTS_2\n" in registry
+    assert registry.endswith('    "archive-drafts-2": ARCHIVE_DRAFTS_2,\n}\n')
+    names: dict[str, Any] = {"__name__": "annals.agents.reactions.archive_drafts_2"}
+    for file in ("agents/reactions/archive_drafts_2.py", "tests/unit/agents/reactions/test_archive_drafts_2.py"):
+        assert not re.search(r"<\w+>", (checkout / file).read_text())
+        compile((checkout / file).read_text(), file, "exec")
+    exec((checkout / "agents/reactions/archive_drafts_2.py").read_text(), names)
+    assert problem_of(names["ARCHIVE_DRAFTS_2"]) is None
+    assert names["ARCHIVE_DRAFTS_2"].name == "archive-drafts-2"
+    assert "now change it" in run(new, "reaction", "second").stdout
+    with pytest.raises(CannotAskError, match=r"agents/reactions/second\.py is there already"):
+        run(new, "reaction", "second")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        *[
+            (name, "is no name of a reaction")
+            for name in ("Lot", "1st", "class", "a_b", "a--b", "a-", "../x", "x" * 64)
+        ],
+        *[(name, "is no name of a reaction") for name in ("reaction", "registry", "type-checking", "created")],
+        *[(name, "already") for name in ("assign-tasks", "reactions-of-the-domain")],
+    ],
+)
+def test_a_reactions_name_that_is_none_or_taken_is_refused_and_nothing_is_written(
+    checkout: Path, name: str, why: str
+) -> None:
+    taken = (
+        checkout / "tests/unit/workers/test_reactions_of_the_domain.py"
+    )  # a test file's name is the repository's only
+    taken.parent.mkdir(parents=True)
+    taken.touch()
+    before = {file: file.read_bytes() for file in checkout.rglob("*.*")}
+    with pytest.raises(CannotAskError, match=why):
+        run(new, "reaction", name)
+    assert {file: file.read_bytes() for file in checkout.rglob("*.*")} == before
+
+
+def test_no_constant_around_a_reaction_has_the_name_that_one_would_have(checkout: Path) -> None:
+    """Goes red when a template or the registry calls something by a name that a reaction may still have."""
+    run(new, "reaction", "placeholder")
+    for file in checkout.glob("**/*placeholder.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Name) and node.id.isupper() and node.id != "PLACEHOLDER":
+                assert node.id.lower().replace("_", "-") in TAKEN
