@@ -54,9 +54,11 @@ async def subscribe(api: ApiClient, settings: Settings, folder: Path, show: Show
     """
     is_new = await _put(api)
     plan = await _plan(settings, model)
-    begins = "from the beginning on" if is_new else "from where it was"
-    what = f": agents, documents and workflows, {begins}, each event until it is acknowledged"
-    show.line("ok", (f"$ annals subscriptions put {NAME}", ""), (what, "dim"))
+    show.line(
+        "ok",
+        (f"$ annals subscriptions put {NAME}: ", ""),
+        ("agents, documents and workflows, until acknowledged" if is_new else "it goes on where it was", "dim"),
+    )
     async with subscriber(settings, folder, NAME) as office:
         # In a run that goes on where it was interrupted it may have been replayed, and taken, before.
         parked = None if model in office.books.models else await _park(api, office, plan, model, show)
@@ -64,20 +66,24 @@ async def subscribe(api: ApiClient, settings: Settings, folder: Path, show: Show
         await _replay(api)
         await office.until(lambda: _is_settled(api, office, plan), "not every event was taken")
         _check(office, plan)
-        attempt = office.attempts[plan.poison.cid]
-    show.line(
-        "ok",
-        (f"$ annals parked replay {NAME}: ", ""),
-        (f"acknowledged at delivery {attempt}", "green"),
-        (f", and then the {len(plan.waiting)} that waited, in their order", ""),
-    )
+    delivery = office.attempts.get(plan.poison.cid)
+    if parked is not None:
+        expect(
+            delivery is not None and delivery > parked["attempts"], f"{plan.poison} was replayed, and not sent again"
+        )
+        show.line(
+            "ok",
+            (f"$ annals parked replay {NAME}: ", ""),
+            (f"acknowledged at delivery {delivery}", "green"),
+            (f", and then the {len(plan.waiting)} that waited, in their order", ""),
+        )
     counted = f"{len(plan.wanted)} events in the journals, {len(plan.wanted)} taken: "
     show.line("ok", (counted, ""), ("each settled once, none forgotten, none overtaken", "green"))
     return {
         "events": len(plan.wanted),
         "parked": parked,
         "waited": len(plan.waiting),
-        "delivery": attempt,
+        "delivery": delivery,
         "unsettled": 0,
     }
 
