@@ -35,8 +35,8 @@ class Reactions:
         self._api = api
         self._is_first = is_first
 
-    async def resume(self, reaction: Reaction) -> None:
-        """Have it react from now on, as `annals reactions resume` does.
+    async def resume(self, reaction: Reaction) -> bool:
+        """Have it react from now on, as `annals reactions resume` does; return False if it does already.
 
         Raises:
             DifferedError: it ran before anybody had resumed it, or does not run now.
@@ -47,9 +47,11 @@ class Reactions:
             not self._is_first or before["status"] == PAUSED,
             f"{reaction.name} should be paused until it is resumed: {before}",
         )
-        if before["status"] != ACTIVE:
-            after = await asked(self._api, "POST", f"{path}/resume")
-            expect(after["status"] == ACTIVE, f"{reaction.name} was resumed, and does not run: {after}")
+        if before["status"] == ACTIVE:
+            return False
+        after = await asked(self._api, "POST", f"{path}/resume")
+        expect(after["status"] == ACTIVE, f"{reaction.name} was resumed, and does not run: {after}")
+        return True
 
     async def until(self, kind: str, aggregate_id: str, version: int) -> dict[str, Any]:
         """Return the event with which an aggregate has come to a version, once it is there.

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 from annals.workers import launcher
+from annals.workers.data_folder import READ_LOCK, DataFolder
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.settings import environment_without_settings, load_settings
 from annals.workers.tools.broker import Broker
@@ -49,6 +50,7 @@ class WorkerProcess:
     def __init__(self, name: str, settings: Settings, folder: Path, roles: str) -> None:
         """Start it. Its stores and its log are in the folder. roles: `WRITE` or `WRITE_AND_READ`."""
         self.name = name
+        self._reading = DataFolder(folder / name, READ_LOCK) if roles == WRITE_AND_READ else None
         self._log = folder / f"{name}.log"
         arguments = [
             *(*ANNALS, "worker", "--bootstrap-servers", settings.bootstrap_servers),
@@ -103,6 +105,8 @@ class WorkerProcess:
         """Kill it as a power failure would (SIGKILL)."""
         self._process.kill()
         self._process.wait()
+        if self._reading is not None:
+            self._wait_for(self._reading)
 
     def stop(self) -> None:
         """Stop it in order (SIGTERM), or kill it when it does not stop."""
@@ -112,6 +116,13 @@ class WorkerProcess:
             self._process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def _wait_for(self, reading: DataFolder) -> None:
+        """Wait for the process that reads: the kernel ends it with its parent, a moment later than that."""
+        deadline = time.monotonic() + STOP_S
+        while not reading.claim() and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+        reading.release()
 
     def _ask(self, path: str) -> tuple[int, str]:
         if self._address is None:

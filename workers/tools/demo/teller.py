@@ -149,8 +149,7 @@ class Teller:
     async def resume(self, *reactions: Reaction) -> None:
         """Have reactions react from now on; each does nothing until somebody resumes it."""
         for each in reactions:
-            await self._reactions.resume(each)
-            if not self.is_telling_again:
+            if await self._reactions.resume(each):
                 says = f"{each.reacts_to} will lead to {each.sends}"
                 self._show.line("ok", (f"$ annals reactions resume {each.name}: ", ""), (says, "dim"))
 

@@ -93,8 +93,10 @@ class InMemoryReactions(Reactions):
     def __init__(self, client: InMemory) -> None:
         self._client = client
 
-    async def resume(self, reaction: Reaction) -> None:
+    async def resume(self, reaction: Reaction) -> bool:
+        is_new = reaction.name not in self._client.running
         self._client.running.setdefault(reaction.name, given_reaction(REGISTRY[reaction.name]))
+        return is_new
 
     async def until(self, kind: str, aggregate_id: str, version: int) -> dict[str, Any]:
         event = self._client.bench.events(kind, aggregate_id)[version - 1]
