@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 def demo(data_dir: str | None, *, as_json: bool) -> int:
     """Start a Kafka broker and two workers on free ports, tell a story, prove it, and clean up.
 
-    A lab opens, people join it, an agent is hired and does research. Some wishes are refused on purpose (✗), one
-    command is sent twice, two come at once, a worker is killed with commands in its hands, and a copy of the journal is
-    tampered with. All of it is checked while it is told: exit status 1, and what differed, if anything was not as it
-    should be.
+    A lab opens, people join it, an agent is hired and does research, which reactions hand on. Some wishes are refused
+    on purpose (✗), one command is sent twice, questions are asked over HTTP, a subscriber parks an event and takes it
+    when it is replayed, two commands come at once, a worker is killed with commands in its hands, and a copy of the
+    journal is tampered with. All of it is checked while it is told: exit status 1, and what differed, if anything was
+    not as it should be.
 
-    It needs no Docker, no Java and nothing else that runs; the first time it fetches Kafka (45 MB). It takes about half
+    It needs no Docker, no Java and nothing else that runs; the first time it fetches Kafka (45 MB). It takes less than
     a minute, and leaves neither a process nor, without --data-dir, a folder.
     """
     # However it is asked to end, it ends as after a Ctrl-C: in order, with nothing left. In a script's background job

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import aiohttp
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 PATIENCE_S: Final = 90.0  # the API's longest wait, and what answering takes
@@ -43,20 +44,20 @@ class ApiClient:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(self, method: str, path: str) -> Any:
-        """Return what the API answers.
+    async def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """Return what the API answers; body: what the request has, as JSON types.
 
         Raises:
             ApiError: it does not answer, or with a problem.
         """
         assert self._session is not None  # noqa: S101 - begun
         try:
-            async with self._session.request(method, self._url + path, allow_redirects=False) as answer:
-                body = await answer.json(content_type=None)
+            async with self._session.request(method, self._url + path, json=body, allow_redirects=False) as answer:
+                answered = await answer.json(content_type=None)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise ApiError(f"no API answers at {self._url} ({reason}): set ANNALS_API_URL or --api") from error
         if answer.status >= 400:
-            detail = body.get("detail") if isinstance(body, dict) else None
+            detail = answered.get("detail") if isinstance(answered, dict) else None
             raise ApiError(f"{answer.status}: {detail or 'the API refuses'}", answer.status)
-        return body
+        return answered

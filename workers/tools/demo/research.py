@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.schemas.cid import cid_text
-from annals.schemas.commands import command
 from annals.schemas.kinds import agent, workflow
 from annals.schemas.values.refs import ActorRef, OwnerRef
+from annals.workers.tools.demo.reacting import ASSIGN_TASKS, COMPLETE_STEPS
 
 if TYPE_CHECKING:
     from annals.workers.tools.demo.teller import Teller
@@ -31,34 +31,22 @@ RESULTS: Final[dict[str, Any]] = {
 async def research(teller: Teller, workflow_id: str, agent_id: str, *, owner: str, approver: str) -> None:
     """Tell it from the question to the approved answer.
 
-    Reactions have no ids of their own: they take the CID of the event that caused them, so that whoever reacts twice to
-    one event causes nothing twice.
+    What joins workflow and agent is told by nobody here: the project's reactions send it. Its ids are the CIDs of the
+    events that caused it, so that whoever reacts twice to one event causes nothing twice.
     """
+    await teller.resume(ASSIGN_TASKS, COMPLETE_STEPS)
     await teller.tell("workflow", workflow_id, _plan(agent_id, owner, approver))
     await teller.tell("workflow", workflow_id, workflow.StartWorkflow())
     await teller.refuse("workflow", workflow_id, workflow.StartStep(step_id="approve"), "dependencies_open")
     started = await teller.event(await teller.tell("workflow", workflow_id, workflow.StartStep(step_id="search")))
+    await teller.reaction(ASSIGN_TASKS, started, agent_id)
 
     task_id = cid_text(started.cid)
-    task = agent.AssignTask(
-        task_id=task_id,
-        task_type="search",
-        needs=["web_search"],
-        workflow_id=workflow_id,
-        step_id="search",
-        attempt=started.data["attempt"],
-        input={"question": PARAMETERS["question"]},
-    )
-    await teller.send(command("agent", agent_id, task).caused_by(started), "caused by StepStarted")
     await teller.tell("agent", agent_id, agent.StartTask(task_id=task_id))
     completed = agent.CompleteTask(task_id=task_id, result=FOUND, confidence=0.9, input_tokens=900, output_tokens=120)
     ended = await teller.event(await teller.tell("agent", agent_id, completed))
+    await teller.reaction(COMPLETE_STEPS, ended, workflow_id)
 
-    data = ended.data
-    done = workflow.CompleteStep(
-        step_id=data["step_id"], attempt=data["attempt"], output=data["result"], confidence=data["confidence"]
-    )
-    await teller.send(command("workflow", data["workflow_id"], done).caused_by(ended), "caused by TaskCompleted")
     await teller.tell("workflow", workflow_id, workflow.StartStep(step_id="approve"))
     decision = workflow.DecideStep(step_id="approve", approver_id=approver, approved=True)
     await teller.tell("workflow", workflow_id, decision)

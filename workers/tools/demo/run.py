@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 from annals.schemas.cid import cid_text
 from annals.schemas.kinds import KINDS
 from annals.workers.client import CommandClient, NoAnswerError
+from annals.workers.client.api_client import ApiClient
 from annals.workers.client.history import history
 from annals.workers.tools.demo.memory import Memory, remember
 from annals.workers.tools.demo.proofs import caught, each_once, journal, kept_heads, tampered_copy, whole_journal
-from annals.workers.tools.demo.sequel import sequel
+from annals.workers.tools.demo.reacting import Reactions
+from annals.workers.tools.demo.reading import read
+from annals.workers.tools.demo.sequel import model_of, sequel
 from annals.workers.tools.demo.stage import Stage
-from annals.workers.tools.demo.story import ADA, ADA_TWICE, STORY
+from annals.workers.tools.demo.story import ADA, ADA_TWICE, STORY, research_id
+from annals.workers.tools.demo.subscribing import subscribe
 from annals.workers.tools.demo.teller import DifferedError, Teller, short
 from annals.workers.tools.demo.trials import conflict, counted_statuses, flood
 
@@ -87,7 +91,7 @@ class _Run:
         with show.waiting("Starting two workers"):
             stage.start_workers(WORKERS)
         shared = " and ".join(f"{len(worker.person_partitions())} (pid {worker.pid})" for worker in stage.workers)
-        self._stands(began, "two workers", f"share the partitions of each kind: {shared}")
+        self._stands(began, "two workers", f"share the partitions of each kind: {shared}, which also reads")
 
     def _stands(self, began: float | None, what: str, how: str) -> None:
         took = "" if began is None else f" ({perf_counter() - began:.1f} s)"
@@ -99,8 +103,11 @@ class _Run:
 
     async def _tell(self) -> None:
         settings, show = self._stage.settings, self._show
-        async with CommandClient(settings, timeout_s=ANSWER_S) as client:
-            await self._tell_story(client)
+        api_url = self._stage.workers[-1].api_url
+        async with CommandClient(settings, timeout_s=ANSWER_S) as client, ApiClient(api_url) as api:
+            await self._tell_story(client, api)
+            await self._show_reading(api)
+            await self._show_subscriber(api)
             await self._show_conflict(client)
             guests = await self._kill_worker(client)
         await self._show_chain()
@@ -121,14 +128,16 @@ class _Run:
             )
         self._found["kept_heads"] = len(self._before.heads)
 
-    async def _tell_story(self, client: CommandClient) -> None:
-        teller = Teller(client, self._stage.settings, self._show, self._before, chapter=1)
+    async def _tell_story(self, client: CommandClient, api: ApiClient) -> None:
+        reactions = Reactions(api, is_first=self._before.begun == 0)
+        settings, show, before = self._stage.settings, self._show, self._before
+        teller = Teller(client, reactions, settings, show, before, chapter=1)
         for scene in STORY:
             await self._tell_scene(teller, scene)
         self._answers = teller.answers
         told = [teller]
         if self._number > 1:
-            teller = Teller(client, self._stage.settings, self._show, self._before, chapter=self._number)
+            teller = Teller(client, reactions, settings, show, before, chapter=self._number)
             await self._tell_scene(teller, sequel(self._number))
             told.append(teller)
         for each in told:
@@ -137,6 +146,7 @@ class _Run:
             }
         self._found["story"] = dict(told[0].statuses)
         self._found["sequel"] = dict(told[1].statuses) if len(told) > 1 else None
+        self._found["reactions"] = [each for teller in told for each in teller.reacted]
 
     async def _tell_scene(self, teller: Teller, scene: Scene) -> None:
         before = teller.statuses.total()
@@ -147,6 +157,15 @@ class _Run:
         if teller.is_telling_again:
             count = teller.statuses.total() - before
             self._show.line("same", (f"{count} commands, {count} duplicates", "cyan"), (": the CIDs of then", "dim"))
+
+    async def _show_reading(self, api: ApiClient) -> None:
+        self._scene("What people ask", "Whoever reads answers over HTTP, and not before it has what was expected.")
+        self._found["reading"] = await read(api, self._show, self._versions, research_id(self._number))
+
+    async def _show_subscriber(self, api: ApiClient) -> None:
+        self._scene("A subscriber answers", "What it cannot take is parked, and holds up its own aggregate alone.")
+        stage, model = self._stage, model_of(self._number)
+        self._found["subscriber"] = await subscribe(api, stage.settings, stage.folder, self._show, model)
 
     async def _show_conflict(self, client: CommandClient) -> None:
         self._scene("Two at once", "Two clerks saw the same version of the lab, and both change its capacity.")

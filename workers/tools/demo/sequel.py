@@ -8,12 +8,17 @@ from annals.schemas.canonical import encode
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.kinds import agent, document, organization, person, policy
 from annals.workers.tools.demo.research import RESULTS, research
-from annals.workers.tools.demo.story import ADA, GRACE, INSTITUTE, REPORT, RULES, SCOUT, Scene
+from annals.workers.tools.demo.story import ADA, GRACE, INSTITUTE, MODEL, REPORT, RULES, SCOUT, Scene, research_id
 
 if TYPE_CHECKING:
     from annals.workers.tools.demo.teller import Teller
 
 NAMES: Final = ("Ada Lovelace", "Ada King", "Ada Byron")  # each run has the next one
+
+
+def model_of(run: int) -> str:
+    """Return which model the agent has from a run on."""
+    return MODEL if run == 1 else f"Large {run}"
 
 
 def sequel(run: int) -> Scene:
@@ -25,8 +30,8 @@ def sequel(run: int) -> Scene:
         await teller.tell("organization", INSTITUTE, organization.UpdateProfile(website=website))
         await teller.tell("policy", RULES, policy.SuspendPolicy(reason="under discussion"))
         await teller.tell("policy", RULES, policy.ResumePolicy())
-        await teller.tell("agent", SCOUT, agent.ConfigureModel(provider="acme", model=f"Large {run}"))
-        await research(teller, f"research-{run}", SCOUT, owner=ADA, approver=GRACE)
+        await teller.tell("agent", SCOUT, agent.ConfigureModel(provider="acme", model=model_of(run)))
+        await research(teller, research_id(run), SCOUT, owner=ADA, approver=GRACE)
         await _new_edition(teller, run)
 
     meaning = "The same chains go on: a new name, a newer model, more research, a new edition of the report."

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 from annals.workers import launcher
+from annals.workers.data_folder import READ_LOCK, DataFolder
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.settings import environment_without_settings, load_settings
 from annals.workers.tools.broker import Broker
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 ANNALS: Final = ("-c", "from annals.workers.cli import main; main()")
 LOOK_S: Final = 0.1
 READY_S: Final = 60.0
+WRITE: Final = "write"
+WRITE_AND_READ: Final = "write,read"
 PARTITIONS: Final = 2  # of each kind: one for each worker; more take longer to open and show nothing more
 STOP_S: Final = 20.0
 OPEN: Final = re.compile(r'^annals_shard_open\{kind="person",partition="(\d+)"\} 1\.0$', re.MULTILINE)
@@ -44,13 +47,15 @@ OPEN: Final = re.compile(r'^annals_shard_open\{kind="person",partition="(\d+)"\}
 class WorkerProcess:
     """One process of `annals worker`, which ends with this one however that ends."""
 
-    def __init__(self, name: str, settings: Settings, folder: Path) -> None:
-        """Start it. Its stores and its log are in the folder."""
+    def __init__(self, name: str, settings: Settings, folder: Path, roles: str) -> None:
+        """Start it. Its stores and its log are in the folder. roles: `WRITE` or `WRITE_AND_READ`."""
         self.name = name
+        self._reading = DataFolder(folder / name, READ_LOCK) if roles == WRITE_AND_READ else None
         self._log = folder / f"{name}.log"
         arguments = [
             *(*ANNALS, "worker", "--bootstrap-servers", settings.bootstrap_servers),
-            *("--roles", "write", "--data-dir", str(folder / name), "--web-port", "0", "--log-format", "json"),
+            *("--roles", roles, "--data-dir", str(folder / name), "--log-format", "json"),
+            *("--web-port", "0", "--api-port", "0"),
         ]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(  # noqa: S603 - our own program
@@ -65,12 +70,24 @@ class WorkerProcess:
         self._address: tuple[str, int] | None = None
 
     @property
+    def api_url(self) -> str:
+        """Where its API is reached.
+
+        Raises:
+            DifferedError: its log names none.
+        """
+        url = self._logged("api")
+        if url is None:
+            raise DifferedError(f"the log of {self.name} does not say where its API is")
+        return url
+
+    @property
     def pid(self) -> int:
         """Its process id."""
         return self._process.pid
 
     def is_ready(self) -> bool:
-        """Whether it takes the commands of all partitions that it is assigned.
+        """Whether it takes the commands of all partitions that it is assigned, and answers questions if it is to.
 
         Raises:
             DifferedError: it has ended; the message has its last words.
@@ -88,6 +105,8 @@ class WorkerProcess:
         """Kill it as a power failure would (SIGKILL)."""
         self._process.kill()
         self._process.wait()
+        if self._reading is not None:
+            self._wait_for(self._reading)
 
     def stop(self) -> None:
         """Stop it in order (SIGTERM), or kill it when it does not stop."""
@@ -98,11 +117,20 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def _wait_for(self, reading: DataFolder) -> None:
+        """Wait for the process that reads: the kernel ends it with its parent, a moment later than that."""
+        deadline = time.monotonic() + STOP_S
+        while not reading.claim() and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+        reading.release()
+
     def _ask(self, path: str) -> tuple[int, str]:
         if self._address is None:
-            self._address = self._logged_address()
-        if self._address is None:
-            return 0, ""
+            web = self._logged("web")
+            if web is None:
+                return 0, ""
+            found = urlsplit(web)
+            self._address = found.hostname or "", found.port or 0
         connection = HTTPConnection(*self._address, timeout=5)
         try:
             connection.request("GET", path)
@@ -113,11 +141,11 @@ class WorkerProcess:
         finally:
             connection.close()
 
-    def _logged_address(self) -> tuple[str, int] | None:
+    def _logged(self, address: str) -> str | None:
+        """Return an address that the worker logs once it has started."""
         for line in self._log.read_text(errors="replace").splitlines():
             with suppress(ValueError, KeyError, TypeError):
-                found = urlsplit(json.loads(line)["web"])
-                return found.hostname or "", found.port or 0
+                return str(json.loads(line)[address])
         return None
 
 
@@ -153,11 +181,15 @@ class Stage:
     def start_workers(self, count: int) -> None:
         """Start workers, and return when each one answers for some partitions of persons, and together for all.
 
+        The last one has the role `read` as well: the first is killed, and a session that ends in silence would be
+        waited for by those who ask.
+
         Raises:
             DifferedError: one ended, or it took too long.
         """
         for number in range(1, count + 1):
-            self.workers.append(WorkerProcess(f"worker-{number}", self.settings, self.folder))
+            roles = WRITE_AND_READ if number == count else WRITE
+            self.workers.append(WorkerProcess(f"worker-{number}", self.settings, self.folder, roles))
         self._until(self._are_all_assigned, "the workers were not ready")
 
     def _are_all_assigned(self) -> bool:

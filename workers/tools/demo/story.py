@@ -27,8 +27,14 @@ RULES: Final = "ai-rules"
 SCOUT: Final = "scout"
 REPORT: Final = "report"
 
+MODEL: Final = "Large 1"  # of the agent, when it is hired
 ADA_EMAIL: Final = "ada@institute.example"
 OWNER: Final = OwnerRef(kind="organization", id=INSTITUTE)
+
+
+def research_id(run: int) -> str:
+    """Return which workflow is that of a run."""
+    return f"research-{run}"
 
 
 class Scene(NamedTuple):
@@ -94,14 +100,14 @@ async def hire(teller: Teller) -> None:
     deploy = agent.DeployAgent(name="scout", agent_type="researcher", owner_id=ADA, capacity=2)
     await teller.tell("agent", SCOUT, deploy)
     await teller.refuse("agent", SCOUT, agent.ActivateAgent(), "model_missing")
-    await teller.tell("agent", SCOUT, agent.ConfigureModel(provider="acme", model="Large 1", temperature=0.2))
+    await teller.tell("agent", SCOUT, agent.ConfigureModel(provider="acme", model=MODEL, temperature=0.2))
     await teller.tell("agent", SCOUT, agent.GrantCapability(capability="web_search"))
     await teller.tell("agent", SCOUT, agent.ActivateAgent())
 
 
 async def do_research(teller: Teller) -> None:
     """The agent works, and a person approves."""
-    await research(teller, "research-1", SCOUT, owner=ADA, approver=GRACE)
+    await research(teller, research_id(1), SCOUT, owner=ADA, approver=GRACE)
 
 
 async def publish(teller: Teller) -> None:
@@ -136,7 +142,7 @@ STORY: Final = (
     Scene("An agent is hired", "An agent without a model cannot work.", hire),
     Scene(
         "It does research",
-        "Events of one aggregate become commands to another: workflow → agent → workflow.",
+        "Reactions make events of one aggregate commands to another: workflow → agent → workflow.",
         do_research,
     ),
     Scene("The report is out", "The same command twice is one event.", publish),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.schemas.cid import cid_text
 from annals.schemas.commands import NewCommand, command
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from annals.workers.client import CommandClient
     from annals.workers.settings import Settings
     from annals.workers.tools.demo.memory import Memory
+    from annals.workers.tools.demo.reacting import Reaction, Reactions
     from annals.workers.tools.demo.show import Show
 
 ACTOR: Final = "annals-demo"
@@ -52,9 +53,18 @@ class Teller:
     and must be answered `duplicate` with the CIDs of then. What was refused is left out: it is not remembered.
     """
 
-    def __init__(self, client: CommandClient, settings: Settings, show: Show, memory: Memory, chapter: int) -> None:
-        """Take who sends, where events are read, who shows it, what the folder remembers, and the part's number."""
+    def __init__(
+        self,
+        client: CommandClient,
+        reactions: Reactions,
+        settings: Settings,
+        show: Show,
+        memory: Memory,
+        chapter: int,
+    ) -> None:
+        """Take who sends and who reacts, where events are read, who shows it, what is remembered, the part's number."""
         self._client = client
+        self._reactions = reactions
         self._settings = settings
         self._show = show
         self._memory = memory
@@ -67,6 +77,8 @@ class Teller:
         """By aggregate (`person/p-1`): the last version and CID that outcomes told of."""
         self.answers: dict[str, str] = {}
         self.statuses: Counter[str] = Counter()
+        self.reacted: list[dict[str, Any]] = []
+        """What reactions led to, as JSON types."""
 
     async def tell(self, kind: str, aggregate_id: str, message: Message, comment: str = "") -> Outcome:
         """Send a command that leads to one event."""
@@ -134,6 +146,39 @@ class Teller:
         if not self.is_telling_again:
             self._line("same", new, f"duplicate: v{repeated.events[0].version}", "the same id again: the same event")
 
+    async def resume(self, *reactions: Reaction) -> None:
+        """Have reactions react from now on; each does nothing until somebody resumes it."""
+        for each in reactions:
+            if await self._reactions.resume(each):
+                says = f"{each.reacts_to} will lead to {each.sends}"
+                self._show.line("ok", (f"$ annals reactions resume {each.name}: ", ""), (says, "dim"))
+
+    async def reaction(self, reaction: Reaction, cause: RecordedEvent, aggregate_id: str) -> None:
+        """Wait for what a reaction leads to: the next event of an aggregate, which nothing here has sent.
+
+        Raises:
+            DifferedError: it does not come, or something else than the event caused it.
+        """
+        name = f"{reaction.kind}/{aggregate_id}"
+        event = await self._reactions.until(reaction.kind, aggregate_id, self.versions[name][0] + 1)
+        caused, command_id = cid_text(cause.cid), f"{cid_text(cause.cid)}:{reaction.sends}"
+        expect(
+            (event["causation_id"], event["command_id"]) == (caused, command_id),
+            f"{reaction.name} should react to {cause.type} {caused} with {reaction.sends}: {event}",
+        )
+        then = self._memory.answers.get(command_id, event["cid"])
+        expect(event["cid"] == then, f"{reaction.name} led to {event['cid']}, and then to {then}")
+        self.versions[name] = (event["version"], event["cid"])
+        self.answers[command_id] = event["cid"]
+        wanted = ("kind", "aggregate_id", "version", "type", "cid", "causation_id")
+        self.reacted.append({"reaction": reaction.name} | {member: event[member] for member in wanted})
+        if not self.is_telling_again:
+            comment = f"by {reaction.name}, caused by {short(caused)}"
+            says = f"{event['type']} v{event['version']}"
+            self._told(
+                "ok", reaction.sends, f"{reaction.kind} {aggregate_id}", says, f"{short(event['cid'])} {comment}"
+            )
+
     async def event(self, outcome: Outcome) -> RecordedEvent:
         """Return the event that a command led to, as a reader of the journal sees it."""
         async with aclosing(history(self._settings, outcome.kind, outcome.aggregate_id)) as events:
@@ -156,7 +201,8 @@ class Teller:
         return new.with_id(f"demo-{self._chapter}.{what}.{self._numbers[what]}")
 
     def _line(self, mark: str, new: NewCommand, says: str, comment: str) -> None:
+        self._told(mark, type(new.message).__name__, f"{new.kind} {new.aggregate_id}", says, comment)
+
+    def _told(self, mark: str, name: str, whose: str, says: str, comment: str) -> None:
         style = {"ok": "green", "no": "yellow", "same": "cyan"}[mark]
-        name = type(new.message).__name__
-        whose = f"{new.kind} {new.aggregate_id}"
         self._show.line(mark, (f"{name:<21}", ""), (f"{whose:<23}", "dim"), (f"{says:<26}", style), (comment, "dim"))

@@ -8,17 +8,23 @@ import signal
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pytest
+from msgspec import structs
 
+from annals.agents.reactions import REGISTRY
+from annals.agents.reading.found import JournalEvent
+from annals.agents.testing.reactions import GivenReaction, given_reaction
 from annals.agents.testing.workbench import Workbench
 from annals.schemas.canonical import encode
 from annals.schemas.cid import cid_text
 from annals.schemas.kinds import KINDS, person
+from annals.schemas.outcome import ACCEPTED
 from annals.workers.cli import main
 from annals.workers.settings import environment_without_settings, load_settings
 from annals.workers.tools.demo import memory as memories
 from annals.workers.tools.demo import run as runs
 from annals.workers.tools.demo.memory import Memory, NotOurFolderError, recall, remember
 from annals.workers.tools.demo.proofs import each_once
+from annals.workers.tools.demo.reacting import ASSIGN_TASKS, Reaction, Reactions
 from annals.workers.tools.demo.sequel import sequel
 from annals.workers.tools.demo.show import Plain, Show
 from annals.workers.tools.demo.story import STORY
@@ -59,12 +65,42 @@ class InMemory:
     def __init__(self) -> None:
         self.bench = Workbench()
         self.told: list[tuple[str, str, str, str]] = []  # kind, type, status, rule
+        self.running: dict[str, GivenReaction] = {}
 
     async def send(self, kind: str, envelope: dict[str, Any]) -> Outcome:
         outcome = self.bench.send(self.Sent(kind, envelope))
         rule = outcome.error.details.get("rule", "") if outcome.error else ""
         self.told.append((kind, envelope["type"], outcome.status, rule))
+        if outcome.status == ACCEPTED:
+            await self.react(kind, outcome)
         return outcome
+
+    async def react(self, kind: str, outcome: Outcome) -> None:
+        """Have those reactions that were resumed see the events, and send what they send."""
+        recorded = self.bench.events(kind, outcome.aggregate_id)[outcome.version - len(outcome.events) :]
+        events = [JournalEvent(each.version, structs.asdict(each), b"", each.cid, ()) for each in recorded]
+        for reaction in self.running.values():
+            if reaction.reaction.kind == kind:
+                reaction.take(events)
+                sent, reaction.commands = reaction.commands, []
+                for each in sent:
+                    await self.send(each.kind, json.loads(each.value))
+
+
+class InMemoryReactions(Reactions):
+    """The project's own reactions, without a worker."""
+
+    def __init__(self, client: InMemory) -> None:
+        self._client = client
+
+    async def resume(self, reaction: Reaction) -> bool:
+        is_new = reaction.name not in self._client.running
+        self._client.running.setdefault(reaction.name, given_reaction(REGISTRY[reaction.name]))
+        return is_new
+
+    async def until(self, kind: str, aggregate_id: str, version: int) -> dict[str, Any]:
+        event = self._client.bench.events(kind, aggregate_id)[version - 1]
+        return structs.asdict(event) | {"cid": cid_text(event.cid)}
 
 
 class InMemoryTeller(Teller):
@@ -76,7 +112,8 @@ class InMemoryTeller(Teller):
 
 
 def teller(client: InMemory, memory: Memory | None = None, chapter: int = 1, show: Show | None = None) -> Teller:
-    return InMemoryTeller(client, load_settings(environment={}), show or Show(), memory or Memory(), chapter)
+    settings = load_settings(environment={})
+    return InMemoryTeller(client, InMemoryReactions(client), settings, show or Show(), memory or Memory(), chapter)
 
 
 def tell_story(client: InMemory, memory: Memory | None = None) -> Teller:
@@ -127,6 +164,36 @@ def test_a_journal_that_has_lost_the_story_differs() -> None:
     first = tell_story(InMemory())
     with pytest.raises(DifferedError, match="DefineLocation of location lab should be duplicate"):
         tell_story(InMemory(), Memory(1, 1, first.versions, first.answers))
+
+
+def test_what_joins_workflow_and_agent_is_sent_by_reactions_alone() -> None:
+    client = InMemory()
+    telling = tell_story(client)
+    assert [(each["reaction"], each["type"]) for each in telling.reacted] == [
+        ("assign-tasks", "TaskAssigned"),
+        ("complete-steps", "StepCompleted"),
+    ]
+    for each in telling.reacted:
+        event = client.bench.events(each["kind"], each["aggregate_id"])[each["version"] - 1]
+        cause = next(
+            cause
+            for kind, aggregate_id in (("workflow", "research-1"), ("agent", "scout"))
+            for cause in client.bench.events(kind, aggregate_id)
+            if cid_text(cause.cid) == each["causation_id"]
+        )
+        assert cause.type == {"assign-tasks": "StepStarted", "complete-steps": "TaskCompleted"}[each["reaction"]]
+        assert (event.causation_id, event.actor) == (each["causation_id"], None)
+
+
+def test_what_a_reaction_leads_to_must_be_caused_by_its_event() -> None:
+    client = InMemory()
+    telling = teller(client)
+    for scene in STORY[:4]:
+        asyncio.run(scene.tell(telling))
+    other = client.bench.events("agent", "scout")[0]
+    telling.versions["agent/scout"] = (3, "")
+    with pytest.raises(DifferedError, match="assign-tasks should react to AgentDeployed"):
+        asyncio.run(telling.reaction(ASSIGN_TASKS, other, "scout"))
 
 
 def test_an_interrupted_story_goes_on_where_it_was() -> None:
