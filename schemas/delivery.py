@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from annals.schemas.cid import parse_cid
+from annals.schemas.depth import decoded
 
 WAITING: Final = "waiting"
 IN_FLIGHT: Final = "in_flight"
@@ -67,7 +68,7 @@ def decode_row(key: bytes | None, value: bytes) -> Row:
     Raises:
         ValueError: it is none: others may be able to write here.
     """
-    row = _DECODER.decode(value)
+    row = decoded(_DECODER.decode, value)
     parse_cid(row.cid)
     if row_key(row).encode() != key:
         raise ValueError("it is not what its key says")

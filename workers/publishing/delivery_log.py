@@ -21,6 +21,7 @@ from annals.topics.headers import dead_letter_headers, forwarded_headers
 from annals.topics.keys import partition_of
 from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
 from annals.workers.clock import SystemClock
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from annals.schemas.delivery import Row
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
 
     Where = tuple[str, int]
 
@@ -58,9 +60,10 @@ class KafkaDeliveryLog(KafkaPublishLog):
         codec: str,
         reached: dict[Where, int],
         kind: str,
+        invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
         """Take what a writer needs, and the kind of the journal."""
-        super().__init__(options, names, journal, partitions, group, name, codec, reached)
+        super().__init__(options, names, journal, partitions, group, name, codec, reached, invalid)
         self._name = name
         self._kind = kind
 
@@ -72,7 +75,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
         """Return what is not settled in this journal partition."""
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
-            rows = await read_rows(await self._writer.connected(), where)
+            rows = await read_rows(await self._writer.connected(), where, invalid=self._invalid)
         return [row for row in rows.values() if row.kind == self._kind]
 
     async def acks(self, offset: int, limit: int) -> AckRun:
@@ -164,6 +167,7 @@ class KafkaDeliveryLogs(KafkaPublishLogs):
 
     def delivering(self, name: str) -> KafkaDeliveryLog:
         """Return the writer of one subscription that answers."""
+        self._invalid.expect(self._names.deliveries(name))
         return KafkaDeliveryLog(
             self._options,
             self._names,
@@ -174,6 +178,7 @@ class KafkaDeliveryLogs(KafkaPublishLogs):
             self._codec,
             self._reached,
             self._kind,
+            self._invalid,
         )
 
     def forget(self, name: str) -> None:

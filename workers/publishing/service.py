@@ -79,10 +79,10 @@ class SubscriptionService:
 
         async def change(places: Places, known: Mapping[str, Kept]) -> Change:
             kept = known.get(name)
-            require_etag(kept, if_match)
             kinds = kinds_of(definition, self._deciders)
             begin = await places.begin(definition, kinds)
             await self._require_versions(places, definition, kept, begin)
+            require_etag(kept, if_match)
             ends = await places.ends(list(self._deciders))
             has_topic = await places.has_topic(self._names.subscribers(name))
             made = put(kept, definition, begin, ends, has_topic=has_topic)

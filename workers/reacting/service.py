@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from annals.agents.publishing.administration import Refused
+from annals.schemas.depth import decoded
 from annals.schemas.progress import Progress, reaction_name
-from annals.schemas.reaction_rows import ACTIVE, PAUSED, Control, TimerRow, parse_row_key
+from annals.schemas.reaction_rows import ACTIVE, PAUSED, TIMER_ROWS, Control, parse_row_key
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.followed_topic import Answered, changed_by
@@ -124,11 +123,16 @@ class ReactionService:
     async def _timers(self, client: AIOKafkaClient, places: Places, reaction: Reaction[Any]) -> dict[str, Any]:
         due: dict[bytes, str] = {}
         async for key, value in self._rows(client, places, self._names.timers(reaction.name)):
-            if key is None or parse_row_key(key)[1] is None:
+            try:
+                if key is None or parse_row_key(key)[1] is None:
+                    continue
+                moment = None if value is None else decoded(TIMER_ROWS.decode, value).due
+            except ValueError:  # others may be able to write here; the workers say so
                 continue
-            due.pop(key, None)
-            if value is not None:
-                due[key] = msgspec.json.decode(value, type=TimerRow).due
+            if moment is None:
+                due.pop(key, None)
+            else:
+                due[key] = moment
         return {"pending": len(due), "next_due": min(due.values(), default=None)}
 
     async def _rows(
