@@ -127,17 +127,19 @@ class KafkaPublishLog:
     def _checked(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> Callable[[Bases], str]:
         """Return what looks where batches were put, as the journal's writer does, before the transaction is committed.
 
-        Other journal partitions write to the same topics: a batch may be put anywhere behind what was written before.
-        One below it says that the topic lost its end, or was made anew: what was acknowledged there is gone.
+        Others write to the same topics: a batch may be put anywhere behind what was acknowledged before it was sent,
+        and answers to two writers come in any order. One below says that the topic lost its end, or was made anew: what
+        was acknowledged there is gone.
         """
+        before = {where: self._reached.get(where, 0) for where in batches}
 
         def check(produced: Bases) -> str:
             for where, bases in produced.items():
                 for batch, base in zip(batches[where], bases, strict=True):
-                    if base < (reached := self._reached.get(where, 0)):
-                        message = f"{where[0]}-{where[1]} ends at offset {base}, and it reached {reached} before"
+                    if base < before[where]:
+                        message = f"{where[0]}-{where[1]} ends at offset {base}, and it reached {before[where]} before"
                         raise PartitionLostEndError(message, base, where)
-                    self._reached[where] = base + batch.count
+                    self._reached[where] = max(self._reached.get(where, 0), base + batch.count)
             return ""
 
         return check

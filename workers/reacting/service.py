@@ -101,7 +101,7 @@ class ReactionService:
         progress = await places.progress_of(reaction_name(reaction.name), reaction.kind)
         ends = (await places.ends([reaction.kind]))[reaction.kind]
         positions = [progress[at].position if at in progress else None for at in range(len(ends))]
-        behind = [end - position for end, position in zip(ends, positions, strict=True) if position is not None]
+        lag = await places.lag({reaction.kind: positions})
         control = Control(PAUSED, NEVER_RESUMED) if kept is None else kept.control
         body = {
             "name": reaction.name,
@@ -110,7 +110,7 @@ class ReactionService:
             "status": control.status,
             "reason": control.reason,
             "positions": {reaction.kind: positions},
-            "lag": {"events": sum(max(0, each) for each in behind)},
+            "lag": {"events": lag.events},
         }
         return Answered(body, "0" if kept is None else str(kept.offset))
 
