@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.publishing.administration import Refused
@@ -36,6 +37,7 @@ class ReactionService:
         self._options = options
         self._reactions = reactions
         self._names = TopicNames(settings.topic_prefix)
+        self._one_changes = asyncio.Lock()  # or requests to one worker would fence one another
 
     async def all(self) -> list[Answered]:
         """Return all, by name."""
@@ -85,7 +87,8 @@ class ReactionService:
             return await self._answered(places, reaction, controls.get(reaction.name))
 
         app_id = self._settings.app_id
-        return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, reaction.name), made_by)
+        async with self._one_changes:
+            return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, reaction.name), made_by)
 
     async def _begins(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return where it begins in the partitions in which it never ran: quiet up to their ends."""
