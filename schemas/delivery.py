@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from annals.schemas.cid import parse_cid
+from annals.schemas.depth import decoded
 
 WAITING: Final = "waiting"
 IN_FLIGHT: Final = "in_flight"
@@ -68,7 +69,7 @@ def decode_row(key: bytes | None, value: bytes) -> Row:
     Raises:
         ValueError: it is none: others may be able to write here.
     """
-    row = _DECODER.decode(value)
+    row = decoded(_DECODER.decode, value)
     msgspec.structs.force_setattr(row, "kind", intern(row.kind))  # many rows have few of these between them
     msgspec.structs.force_setattr(row, "type", intern(row.type))
     if row.reason is not None:

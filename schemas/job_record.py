@@ -11,6 +11,8 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta, Struct
 
+from annals.schemas.depth import decoded
+
 MOST_BYTES: Final = 262_144
 
 RUNNING: Final = "running"
@@ -68,10 +70,7 @@ def decode_job(key: bytes | None, value: bytes) -> JobRecord:
     """
     if len(value) > MOST_BYTES:
         raise ValueError(f"it has {len(value)} bytes, more than {MOST_BYTES}")
-    try:
-        record = _decoder.decode(value)
-    except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from error
+    record = decoded(_decoder.decode, value)
     if key != record.id.encode():
         raise ValueError("its key is not the job's id")
     return record

@@ -8,6 +8,7 @@ import orjson
 from msgspec import Struct
 
 from annals.schemas.cid import cid_text
+from annals.schemas.depth import decoded
 
 ACCEPTED: Final = "accepted"
 REJECTED: Final = "rejected"
@@ -216,6 +217,6 @@ def decode_outcome(value: bytes) -> Outcome:
         ValueError: it is none; the message says where.
     """
     try:
-        return _DECODER.decode(value)
+        return decoded(_DECODER.decode, value)
     except ValueError as error:
         raise ValueError(f"no outcome: {error}") from None

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from annals.schemas.cid import cid_text, parse_cid
+from annals.schemas.depth import decoded
 
 LIVE: Final = "live"
 
@@ -79,7 +80,7 @@ def decode_progress(value: bytes) -> Progress:
     Raises:
         ValueError: it is none.
     """
-    found = _DECODER.decode(value)
+    found = decoded(_DECODER.decode, value)
     cid = None if found.cid is None else parse_cid(found.cid)
     rest = found.acks, found.version, found.quiet_until, found.fired, found.quiet_due
     return Progress(found.position, cid, found.incarnation, *rest)

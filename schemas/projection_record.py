@@ -10,6 +10,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from annals.schemas.depth import decoded
+
 MOST_BYTES: Final = 262_144
 MOST_AGGREGATES: Final = 100
 
@@ -67,10 +69,7 @@ def decode_record(key: bytes | None, value: bytes) -> ProjectionRecord:
     """
     if len(value) > MOST_BYTES:
         raise ValueError(f"it has {len(value)} bytes, more than {MOST_BYTES}")
-    try:
-        record = _decoder.decode(value)
-    except msgspec.DecodeError as error:
-        raise ValueError(str(error)) from error
+    record = decoded(_decoder.decode, value)
     if key != record.name.encode():
         raise ValueError("its key is not the projection's name")
     if record.previous == record.version:

@@ -11,6 +11,8 @@ from typing import Annotated, Final, Literal, NamedTuple
 import msgspec
 from msgspec import Meta, Raw, Struct
 
+from annals.schemas.depth import decoded
+
 STATE: Final = "state"
 TIMER: Final = "timer"
 ACTIVE: Final = "active"
@@ -50,6 +52,11 @@ class Control(Struct, frozen=True):
     reason: str | None = None
 
 
+_KEYS: Final = msgspec.json.Decoder(list[str])
+STATE_ROWS: Final = msgspec.json.Decoder(StateRow)
+TIMER_ROWS: Final = msgspec.json.Decoder(TimerRow)
+
+
 def state_key(process: ProcessId) -> bytes:
     """Return the key of a state's record."""
     return msgspec.json.encode((STATE, *process))
@@ -66,9 +73,23 @@ def parse_row_key(key: bytes | None) -> tuple[ProcessId, str | None]:
     Raises:
         ValueError: it is no key of a row.
     """
-    match msgspec.json.decode(key or b"", type=list[str]):
+    match decoded(_KEYS.decode, key or b""):
         case ["state", aggregate_id, process]:
             return ProcessId(aggregate_id, process), None
         case ["timer", aggregate_id, process, name]:
             return ProcessId(aggregate_id, process), name
     raise ValueError("it is the key neither of a state nor of a timer")
+
+
+def process_of(key: bytes | None, value: bytes | None) -> ProcessId:
+    """Return the process of a record, and hold the record to what a row is; value: None: it is gone.
+
+    Raises:
+        ValueError: it is no row: others may be able to write here.
+    """
+    process, timer = parse_row_key(key)
+    if value is not None and timer is None:
+        decoded(STATE_ROWS.decode, value)
+    elif value is not None:
+        decoded(TIMER_ROWS.decode, value)
+    return process

@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from annals.schemas.audit import AuditEntry
+from annals.schemas.depth import decoded
 
 REPLAY: Final = "replay"
 DISCARD: Final = "discard"
@@ -38,7 +39,7 @@ def parse_settlement(key: bytes | None, value: bytes | None) -> Settlement | Non
     """Return what a record of `audit` settles; None: nothing. ValueError if it should be a settlement and is none."""
     if key != SETTLEMENT_KEY or value is None:
         return None
-    found = _decode(value)
+    found = decoded(_decode, value)
     if any(last < first for first, last in found.spans):
         raise ValueError("a span ends before it begins")
     return found

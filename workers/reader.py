@@ -106,7 +106,7 @@ class Reader:
         self.members = GroupMembers()
         self.url: str | None = None
         self._parts = Parts()
-        self._api = ReaderApi(settings, self._options, self.shards, self.members, self.metrics.registry, self._parts)
+        self._api = ReaderApi(settings, self._options, self.shards, self.members, self.metrics, self._parts)
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._publish_metrics = PublishMetrics(self.metrics.registry)
         self._reaction_metrics = ReactionMetrics(self.metrics.registry)
@@ -250,10 +250,23 @@ class Reader:
         )
         if self._settings.publish:
             self._parts.publishing = Publishing(
-                self._settings, self._options, known, counts, SystemClock(), self._publish_metrics
+                self._settings,
+                self._options,
+                known,
+                counts,
+                SystemClock(),
+                self._publish_metrics,
+                self.metrics.invalid_records,
             )
             self._parts.reacting = Reacting(
-                self._settings, self._options, known, reactions(), counts, SystemClock(), self._reaction_metrics
+                self._settings,
+                self._options,
+                known,
+                reactions(),
+                counts,
+                SystemClock(),
+                self._reaction_metrics,
+                self.metrics.invalid_records,
             )
         return self._parts.projections
 

@@ -24,8 +24,6 @@ from annals.workers.settings.snapshots import snapshot_policies
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from prometheus_client import CollectorRegistry
-
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.jobs import Jobs
     from annals.agents.reading.projection_service import ProjectionService
@@ -38,6 +36,7 @@ if TYPE_CHECKING:
     from annals.workers.reacting.wiring import Reacting
     from annals.workers.reading.members import GroupMembers
     from annals.workers.reading.shards import CurrentShards
+    from annals.workers.reading.telemetry import ReadingMetrics
     from annals.workers.settings import Settings
 
 
@@ -66,7 +65,7 @@ class ReaderApi:
         options: Mapping[str, Any],
         shards: CurrentShards,
         members: GroupMembers,
-        registry: CollectorRegistry,
+        metrics: ReadingMetrics,
         parts: Parts,
     ) -> None:
         """Take what it answers from; nothing is served yet."""
@@ -74,10 +73,10 @@ class ReaderApi:
         self._options = options
         self._shards = shards
         self._members = members
-        self._registry = registry
+        self._registry = metrics.registry
         self._parts = parts
         self._service: ApiService | None = None
-        self._set_aside = SetAside(settings, options, registry)
+        self._set_aside = SetAside(settings, options, metrics.registry, metrics.invalid_records)
         self._acks = AckSender(
             options,
             TopicNames(settings.topic_prefix),

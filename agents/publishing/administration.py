@@ -111,8 +111,8 @@ def _invalid(problems: list[Problem]) -> Refused:
 
 
 def kinds_of(definition: Definition, deciders: Mapping[str, Decider[Any]]) -> list[str]:
-    """Return the kinds that a definition names; none: all."""
-    return list(definition.kinds) or list(deciders)
+    """Return the kinds that a definition names, of those that this release has; it names none: all."""
+    return [kind for kind in definition.kinds if kind in deciders] if definition.kinds else list(deciders)
 
 
 def require_etag(kept: Kept | None, if_match: str | None) -> None:

@@ -80,12 +80,13 @@ def stored_problems(former: Mapping[str, int], stored: Mapping[str, int], events
 class Form:
     """An event in the form that some definitions share: its version, attributes and value, made once for all of them.
 
-    attributes: as a CloudEvents client reads them, without `ce_`.
+    attributes: as a CloudEvents client reads them, without `ce_`, the content type among them.
     """
 
-    def __init__(self, source: JournalEvent, version: int, data: dict[str, Any]) -> None:
+    def __init__(self, source: JournalEvent, version: int, data: dict[str, Any], content_type: Header = JSON) -> None:
         """Take the event, and its data in a version."""
         event = source.event
+        self._content_type = content_type
         self.key: bytes = event["aggregate_id"].encode()
         self.data = data
         self.schema_version = version
@@ -116,6 +117,7 @@ class Form:
             self._attributes = {
                 name.removeprefix(PREFIX): value.decode() for name, value in self.headers if name.startswith(PREFIX)
             }
+            self._attributes["datacontenttype"] = self._content_type[1].decode()
         return self._attributes
 
     def outgoing(self, definition: Definition) -> Outgoing:
@@ -156,7 +158,7 @@ def form_of(source: JournalEvent, spec: EventSpec | None, definition: Definition
     event = source.event
     stored = event["schema_version"]
     if definition.payload == "block":
-        return Form(source, stored, event["data"])
+        return Form(source, stored, event["data"], CONTENT_TYPE)
     pinned = None if definition.schema_version == NEWEST else definition.schema_version.get(event["type"])
     newest = stored if spec is None else spec.schema_version
     wanted = newest if pinned is None else pinned

@@ -17,7 +17,17 @@ from annals.agents.defects import NO_DEFECTS, defect_of
 from annals.agents.reacting.ports import OutgoingCommand
 from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired, process_key
 from annals.schemas.cid import cid_text
-from annals.schemas.reaction_rows import ProcessId, StateRow, TimerRow, parse_row_key, state_key, timer_key
+from annals.schemas.depth import decoded
+from annals.schemas.reaction_rows import (
+    STATE_ROWS,
+    TIMER_ROWS,
+    ProcessId,
+    StateRow,
+    TimerRow,
+    parse_row_key,
+    state_key,
+    timer_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,8 +40,6 @@ if TYPE_CHECKING:
 STALE_ENTRIES: Final = 1_000  # of the due index: those of timers that were replaced or cancelled
 CLOUD_EVENT: Final = "ce_"  # how the names of those headers begin that would make a command a CloudEvent
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
-_STATE_ROW: Final = msgspec.json.Decoder(StateRow)
-_TIMER_ROW: Final = msgspec.json.Decoder(TimerRow)
 
 
 class ReactionFailedError(Exception):
@@ -53,6 +61,7 @@ class Processes:
         """Begin with none."""
         self._reaction = reaction
         self._decider = decider
+        self._state = msgspec.json.Decoder(reaction.state)
         self._names = {message.__name__ for message in reaction.wanted}
         self._states: dict[ProcessId, Any] = {}
         self._timers: dict[ProcessId, dict[str, TimerRow]] = {}
@@ -75,11 +84,11 @@ class Processes:
         """
         process, timer = parse_row_key(key)
         if timer is None:
-            state = _STATE_ROW.decode(value)
+            state = decoded(STATE_ROWS.decode, value)
             if state.version == self._reaction.version:
-                self._states[process] = msgspec.json.decode(state.state, type=self._reaction.state)
+                self._states[process] = decoded(self._state.decode, state.state)
         else:
-            row = _TIMER_ROW.decode(value)
+            row = decoded(TIMER_ROWS.decode, value)
             if row.version == self._reaction.version:
                 self._keep_timer(process, timer, row)
 

@@ -10,6 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from annals.workers.api.metrics import ApiMetrics
 from annals.workers.dead_letters.watch import DeadLetterMetrics
+from annals.workers.kafka.read.invalid_records import InvalidRecords
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.reacting.telemetry import ReactionMetrics
@@ -45,7 +46,8 @@ def page() -> str:
         *_rows(DeadLetterMetrics(CollectorRegistry())),
         *_rows(ReactionMetrics(CollectorRegistry())),
     ]
-    reading = [row for row in _rows(ReadingMetrics()) if row not in own]
+    declared = [*_rows(ReadingMetrics()), *_rows(InvalidRecords(CollectorRegistry()))]
+    reading = [row for row in declared if row not in own]
     alerts = [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
     columns = ["metric", "type", "labels", "what"]
     parts = [INTRO, table(columns, own), READING, table(columns, reading), ALERTING]

@@ -9,18 +9,20 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 from urllib.parse import urlencode
 
-import msgspec
 from msgspec import Meta, Struct
 
 from annals.schemas.values.moments import bound_of, recorded_at
+from annals.schemas.wire.strict_json import NotJsonError, parse_strict
 from annals.workers.api.gathered import BAD_CURSOR
-from annals.workers.api.problems import Problem, invalid
+from annals.workers.api.problems import InvalidMember, Problem, all_invalid, invalid
 from annals.workers.api.routing import Route, Scope
 
 if TYPE_CHECKING:
     import re
 
-T = TypeVar("T")
+    from annals.schemas.data.validation import Validator
+
+T = TypeVar("T", bound=Struct)
 
 PAGE: Final = 100
 LONGEST_REASON: Final = 500
@@ -97,15 +99,18 @@ def body_filters(where: WantedRecords, aggregate: AggregateNamed | None) -> dict
     }
 
 
-def read_body(body: bytes, shape: type[T]) -> T:
-    """Return what a body says; Problem (400) if it is not of this shape."""
+def read_body(body: bytes, shape: Validator[T]) -> T:
+    """Return what a body says; Problem (400) with each member that offends if it is not of this shape."""
     try:
-        return msgspec.json.decode(body, type=shape)
-    except msgspec.ValidationError as error:
-        text, _, at = str(error).partition(" - at `$")
-        raise invalid(at.strip("`."), text) from None
-    except msgspec.DecodeError as error:
-        raise invalid("", f"not JSON: {error}") from None
+        value, faults = parse_strict(body)
+    except NotJsonError as error:
+        raise invalid("", str(error)) from None
+    if not isinstance(value, dict):
+        raise invalid("", "must be a JSON object")
+    found = list(faults) or shape.parse(value, "")
+    if isinstance(found, list):
+        raise all_invalid([InvalidMember(path.removeprefix("."), message) for path, message in found])
+    return found
 
 
 def decides(

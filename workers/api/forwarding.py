@@ -8,7 +8,6 @@ claims.
 
 from __future__ import annotations
 
-import binascii
 import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from hashlib import sha256
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from annals.schemas.depth import decoded
 from annals.workers.api.authentication import check_same_site, is_loopback
 from annals.workers.api.problems import FORBIDDEN, Problem
 from annals.workers.api.routing import Principal
@@ -59,6 +59,9 @@ class Claims(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     principal: str
     scopes: tuple[str, ...]
     time: int
+
+
+_CLAIMS: Final = msgspec.json.Decoder(Claims)
 
 
 class Forwarding:
@@ -115,8 +118,8 @@ class Forwarding:
         if not value.isascii() or not hmac.compare_digest(_base64(self._mac(method, path_query, body, encoded)), mac):
             raise ForwardedRefusedError("the header annals-forwarded does not verify")
         try:
-            claims = msgspec.json.decode(urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)), type=Claims)
-        except (msgspec.MsgspecError, binascii.Error, ValueError):
+            claims = decoded(_CLAIMS.decode, urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)))
+        except ValueError:  # that of base64 among others
             raise ForwardedRefusedError("the header annals-forwarded cannot be read") from None
         if abs(self._milliseconds() - claims.time) > AHEAD_OR_BEHIND_MS:
             raise ForwardedRefusedError("the header annals-forwarded is of another time: are the clocks right?")

@@ -11,6 +11,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OctKey
 
+from annals.schemas.depth import decoded
 from annals.schemas.values.ids import id_problem
 from annals.workers.api.routing import Principal
 from annals.workers.api.tokens import SCOPE
@@ -88,7 +89,7 @@ def _candidates(keys: KeySet, token: str) -> list[KeySet]:
 def jwt_header(token: str) -> Mapping[str, Any]:
     """Return what a token says of itself, unproved; ValueError if that cannot be read."""
     part = token.partition(".")[0]
-    header = json.loads(urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    header = decoded(json.loads, urlsafe_b64decode(part + "=" * (-len(part) % 4)))
     if not isinstance(header, dict):
         raise ValueError("no object")  # noqa: TRY004 - one error for all that is wrong
     return header

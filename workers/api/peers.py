@@ -24,6 +24,7 @@ from annals.agents.reading.gathering.questions import (
     reply_to,
 )
 from annals.agents.reading.ports import NotReadyError
+from annals.schemas.depth import decoded
 from annals.workers.api.forwarding import HEADER, Caller
 from annals.workers.api.problems import FORBIDDEN, Problem, invalid
 from annals.workers.api.routing import CALL, JSON, Answer, NoParameters, Route, Scope
@@ -45,6 +46,7 @@ OWN: Final = Caller("annals", (Scope.READ.value,))  # what a worker asks for its
 OK: Final = 200
 REFUSED: Final = 403
 MISDIRECTED: Final = 421
+_ASKED: Final = msgspec.json.Decoder(Asked)
 
 
 class HttpPeers:
@@ -150,8 +152,8 @@ def peer_routes(reading: Reading) -> tuple[Route, ...]:
         if not call.principal.is_forwarded:
             raise Problem(403, FORBIDDEN, f"this is for workers of the group, which send the header {HEADER}")
         try:
-            asked = msgspec.json.decode(call.body, type=Asked)
-        except msgspec.MsgspecError as error:
+            asked = decoded(_ASKED.decode, call.body)
+        except ValueError as error:
             raise invalid("", f"this is no question to a shard: {error}") from None
         within_s = max(0.0, min(LONGEST_S, asked.within_s) - ON_THE_WAY_S)
         deadline = asyncio.get_running_loop().time() + within_s

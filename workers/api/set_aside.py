@@ -21,16 +21,20 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from annals.workers.api.routing import Route
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.settings import Settings
 
 
 class SetAside:
     """Makes the routes, has the connection that they record decisions by, and counts what is open."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any], registry: CollectorRegistry) -> None:
-        """Take the settings, aiokafka client options, and where metrics are declared."""
+    def __init__(
+        self, settings: Settings, options: Mapping[str, Any], registry: CollectorRegistry, invalid: InvalidRecords
+    ) -> None:
+        """Take the settings, aiokafka client options, where metrics are declared, and what notes invalid records."""
         names = TopicNames(settings.topic_prefix)
-        self._letters = DeadLetterService(settings, options, deciders())
+        invalid.expect(names.audit)
+        self._letters = DeadLetterService(settings, options, deciders(), invalid)
         self._parked = ParkedService(settings, options, deciders())
         self._audit = KafkaAudit(options, names.audit)
         self._watch = DeadLetterWatch(options, names, DeadLetterMetrics(registry), self._letters.settled)

@@ -17,6 +17,14 @@ ANSWER_IS_NO: Final = 1
 COULD_NOT_ASK: Final = 2
 
 
+SERVER_ERROR: Final = 500
+
+
+def status_of(http_status: int) -> int:
+    """Return the exit status of a command that was refused: an API that cannot answer now has not said no."""
+    return COULD_NOT_ASK if http_status >= SERVER_ERROR else ANSWER_IS_NO
+
+
 class CannotAskError(Exception):
     """A command could not do its work for a reason that the operator can change; the message says which."""
 

@@ -23,7 +23,7 @@ from annals.workers.cli.choosing import (
     takes_reason,
     takes_which,
 )
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError, status_of
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
 from annals.workers.cli.output import flush, print_line
@@ -250,9 +250,7 @@ def _run(settings: Settings, ask: Callable[[ParkedService], Coroutine[Any, Any, 
     try:
         return asyncio.run(answer())
     except Refused as refused:
-        if refused.status == 503:
-            raise CannotAskError(str(refused)) from None
         click.echo(f"annals: {refused.code}: {refused}", err=True)
-        raise click.exceptions.Exit(ANSWER_IS_NO) from refused
+        raise click.exceptions.Exit(status_of(refused.status)) from refused
     except (FormatError, JournalError, MissingTopicError, NotReadyError) as error:
         raise CannotAskError(str(error)) from None

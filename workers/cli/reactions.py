@@ -9,7 +9,7 @@ import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.failures import DONE, CannotAskError, status_of
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
 
@@ -88,7 +88,7 @@ def _asked(settings: Settings, ask: Callable[[ReactionService], Awaitable[Any]])
         return asyncio.run(answer())
     except Refused as refused:
         click.echo(f"annals: {refused.code}: {refused}", err=True)
-        raise click.exceptions.Exit(ANSWER_IS_NO) from refused
+        raise click.exceptions.Exit(status_of(refused.status)) from refused
     except MissingTopicError as error:
         raise CannotAskError(str(error)) from None
 

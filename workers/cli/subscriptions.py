@@ -10,7 +10,7 @@ import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
+from annals.workers.cli.failures import DONE, CannotAskError, status_of
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from annals.workers.publishing.service import SubscriptionService
     from annals.workers.settings import Settings
 
-SERVER_ERROR: Final = 500
 PAGE: Final = 100
 SETTINGS = takes_settings(CONNECTION | {"topics"})
 
@@ -132,7 +131,7 @@ def _asked(settings: Settings, ask: Callable[[SubscriptionService], Awaitable[An
         lines = [f"{path}: {message}" for path, message in refused.errors] or [str(refused)]
         for line in lines:
             click.echo(f"annals: {refused.code}: {line}", err=True)
-        raise click.exceptions.Exit(COULD_NOT_ASK if refused.status >= SERVER_ERROR else ANSWER_IS_NO) from refused
+        raise click.exceptions.Exit(status_of(refused.status)) from refused
     except MissingTopicError as error:
         raise CannotAskError(str(error)) from None
 

@@ -6,14 +6,14 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-import structlog
-
 from annals.agents.dead_letters.letter import DeadLetterRecord
 from annals.agents.dead_letters.settled import Settled
 from annals.agents.ports import UnreachableError
 from annals.schemas.settlement import parse_settlement
 from annals.workers.kafka.connections import partitions_of
 from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
+from annals.workers.kafka.read.last_record import LastRecord
 from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
@@ -23,21 +23,26 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.topics.headers import ReadHeaders
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
 
     Where = tuple[str, int]
 
 NO_HEADERS: Final[ReadHeaders] = ()
-log = structlog.get_logger(__name__)
 
 
 class SettledTopic:
-    """What is settled, as far as `audit` was read: that is kept for ever, so each reading goes on where one ended."""
+    """What is settled, as far as `audit` was read: that is kept for ever, so each reading goes on where one ended.
 
-    def __init__(self, topic: str) -> None:
-        """Take the topic; nothing of it is read yet."""
+    Each begins at the last record that is known: where that is another one, the topic was made anew meanwhile.
+    """
+
+    def __init__(self, topic: str, invalid: InvalidRecords = PASSED_OVER) -> None:
+        """Take the topic, and what takes note of records that are none; nothing of it is read yet."""
         self._where = (topic, 0)
+        self._invalid = invalid
         self._settled = Settled()
         self._next = 0
+        self._last: LastRecord | None = None
         self._reading = asyncio.Lock()
 
     async def read(self, client: AIOKafkaClient) -> Settled:
@@ -50,8 +55,10 @@ class SettledTopic:
         partitions_of(client, self._where[0])
         async with self._reading:
             end = await settled_end(client, self._where)
-            if end < self._next:
-                self._settled, self._next = Settled(), 0
+            if self._last is None:
+                self._next = 0
+            elif end < self._next or not await self._last.is_there(client, self._where):
+                self._settled, self._next, self._last = Settled(), 0, None
             if self._next < end:
                 async for offset, key, value, _ in records_until(client, self._where, self._next, end):
                     self._take(offset, key, value)
@@ -59,11 +66,11 @@ class SettledTopic:
             return self._settled
 
     def _take(self, offset: int, key: bytes | None, value: bytes | None) -> None:
-        self._next = offset + 1
+        self._next, self._last = offset + 1, LastRecord.of(offset, key, value)
         try:
             settlement = parse_settlement(key, value)
         except ValueError as error:
-            log.warning("a record of audit is passed over", offset=offset, problem=str(error))
+            self._invalid.note(self._where, offset, str(error))
             return
         if settlement is not None:
             self._settled.add(settlement)

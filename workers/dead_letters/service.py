@@ -14,6 +14,7 @@ from annals.workers.clock import SystemClock, new_id
 from annals.workers.dead_letters.reading import SettledTopic, letter_bounds, read_letters
 from annals.workers.dead_letters.settling import Asked, Settling
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.shown import record_json
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from annals.agents.dead_letters.settled import Settled
     from annals.schemas.settlement import Action, Settlement
     from annals.workers.dead_letters.settling import Done
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.settings import Settings
 
     Place = tuple[int, int]  # partition and offset
@@ -63,13 +65,19 @@ class Whole(NamedTuple):
 class DeadLetterService:
     """Lists, shows and settles dead letters. settled: what it has read of that; to be read on by others, too."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any], kinds: Iterable[str]) -> None:
-        """Take the settings, aiokafka client options and the kinds of aggregates."""
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        kinds: Iterable[str],
+        invalid: InvalidRecords = PASSED_OVER,
+    ) -> None:
+        """Take the settings, aiokafka client options, the kinds of aggregates, and what notes invalid records."""
         self._options = options
         self._app_id = settings.app_id
         self._names = TopicNames(settings.topic_prefix)
         self._kinds = {self._names.commands(kind): kind for kind in kinds}
-        self.settled: Final = SettledTopic(self._names.audit)
+        self.settled: Final = SettledTopic(self._names.audit, invalid)
 
     async def page(self, selection: Selection, begin: Place, limit: int) -> Page:
         """Return the open ones from a place on; fewer than `limit` where much had to be read for them.

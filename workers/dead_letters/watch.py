@@ -18,6 +18,7 @@ from annals.agents.ports import JournalError
 from annals.workers.dead_letters.reading import letter_bounds, read_letters
 from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.protocol.record_batches import FormatError
+from annals.workers.kafka.read.last_record import LastRecord
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,12 +49,17 @@ class OpenLetters:
     def begin(self, partition: int, first: int, end: int) -> int:
         """Return where what is new begins; forget what the topic no longer has: all, where it was made anew."""
         if self._next.get(partition, 0) > end:
-            self._next[partition], gone = 0, None
-        else:
-            gone = bisect_left(self._offsets.get(partition, ()), first)
+            self.forget(partition)
+        gone = bisect_left(self._offsets.get(partition, ()), first)
         for kept in (self._offsets, self._times):
             del kept.setdefault(partition, array("q"))[:gone]
         return max(first, self._next.get(partition, 0))
+
+    def forget(self, partition: int) -> None:
+        """Forget all of a partition: the topic was made anew."""
+        self._next[partition] = 0
+        for kept in (self._offsets, self._times):
+            kept[partition] = array("q")
 
     def add(self, partition: int, offset: int, milliseconds: int) -> None:
         """Take the next letter; milliseconds: when its command was received."""
@@ -110,6 +116,7 @@ class DeadLetterWatch:
         self._names = names
         self._settled = settled
         self._open: OpenLetters | None = None
+        self._last: dict[int, LastRecord] = {}
         self._metrics = metrics
 
     async def run(self) -> None:
@@ -143,10 +150,14 @@ class DeadLetterWatch:
             self._open = OpenLetters(settled)
         letters = self._open
         for partition, (first, end) in (await letter_bounds(client, topic)).items():
+            last = self._last.get(partition)
+            if last is not None and not await last.is_there(client, (topic, partition)):
+                letters.forget(partition)
             start = letters.begin(partition, first, end)
             async with aclosing(read_letters(client, (topic, partition), start, end)) as records:
                 async for each in records:
                     letters.add(partition, each.offset, received_ms(each.headers) or 0)
+                    self._last[partition] = LastRecord.of(each.offset, each.key, each.value)
             letters.reach(partition, end)
         letters.drop_settled()
         return letters

@@ -21,6 +21,7 @@ from annals.topics.headers import dead_letter_headers, forwarded_headers
 from annals.topics.keys import partition_of
 from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
 from annals.workers.clock import SystemClock
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_next
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from annals.schemas.delivery import Row
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.kafka.read.ranges import Next
 
     Where = tuple[str, int]
@@ -60,9 +62,10 @@ class KafkaDeliveryLog(KafkaPublishLog):
         codec: str,
         reached: dict[Where, int],
         kind: str,
+        invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
         """Take what a writer needs, and the kind of the journal."""
-        super().__init__(options, names, journal, partitions, group, name, codec, reached)
+        super().__init__(options, names, journal, partitions, group, name, codec, reached, invalid)
         self._name = name
         self._kind = kind
 
@@ -74,7 +77,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
         """Return what is not settled in this journal partition."""
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
-            return await read_unsettled(await self._writer.connected(), where, self._kind, incarnation)
+            return await read_unsettled(await self._writer.connected(), where, self._kind, incarnation, self._invalid)
 
     async def rows(self, keep: Callable[[Row], bool]) -> list[Row]:
         """Return those rows of this journal partition that are to be kept, once no transaction is open.
@@ -89,7 +92,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
 
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
-            return list((await read_rows(await self._writer.connected(), where, kept)).values())
+            return list((await read_rows(await self._writer.connected(), where, kept, invalid=self._invalid)).values())
 
     async def acks(self, offset: int, limit: int) -> AckRun:
         """Return the answers that are there, from an offset on: mostly by one request."""
@@ -186,6 +189,7 @@ class KafkaDeliveryLogs(KafkaPublishLogs):
 
     def delivering(self, name: str) -> KafkaDeliveryLog:
         """Return the writer of one subscription that answers."""
+        self._invalid.expect(self._names.deliveries(name))
         return KafkaDeliveryLog(
             self._options,
             self._names,
@@ -196,6 +200,7 @@ class KafkaDeliveryLogs(KafkaPublishLogs):
             self._codec,
             self._reached,
             self._kind,
+            self._invalid,
         )
 
     def forget(self, name: str) -> None:

@@ -8,11 +8,10 @@ from heapq import merge
 from operator import attrgetter
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import structlog
-
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN, Unsettled
 from annals.agents.waiting import in_turns
 from annals.schemas.delivery import IN_FLIGHT, PARKED, decode_row
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
@@ -22,12 +21,11 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.schemas.delivery import Row
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
 
     Where = tuple[str, int]
 
 T = TypeVar("T")
-
-log = structlog.get_logger(__name__)
 
 
 class Kept(Generic[T]):
@@ -48,16 +46,16 @@ class Kept(Generic[T]):
 
 
 async def records_of(
-    client: AIOKafkaClient, where: Where, *, is_settled: bool
+    client: AIOKafkaClient, where: Where, *, is_settled: bool, invalid: InvalidRecords = PASSED_OVER
 ) -> AsyncGenerator[tuple[bytes, Row | None], None]:
     """Yield the records of a partition of `deliveries.<name>`, of all kinds: key and row, None where it is settled.
 
     After each ROWS_A_TURN whatever else the event loop has to do is done. is_settled: wait until no transaction that
-    has begun is open; else what is committed before the first of them.
+    has begun is open; else what is committed before the first of them. invalid: takes note of records that are none.
     """
     end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
     number = 0
-    async for _, key, value, _ in records_until(client, where, -1, end):
+    async for offset, key, value, _ in records_until(client, where, -1, end):
         number += 1
         if number % ROWS_A_TURN == 0:
             await asyncio.sleep(0)
@@ -67,22 +65,29 @@ async def records_of(
         try:
             row = decode_row(key, value)
         except ValueError as error:  # whoever wrote it: nothing is known by it
-            log.warning("a record of deliveries is passed over", topic=where[0], reason=str(error))
+            invalid.note(where, offset, str(error))
             continue
         yield key or b"", row
 
 
 async def read_rows(
-    client: AIOKafkaClient, where: Where, keep: Callable[[Row], T | None], *, is_settled: bool = True
+    client: AIOKafkaClient,
+    where: Where,
+    keep: Callable[[Row], T | None],
+    *,
+    is_settled: bool = True,
+    invalid: InvalidRecords = PASSED_OVER,
 ) -> dict[bytes, T]:
     """Return what is kept of the rows of a partition by key; see `records_of`."""
     kept = Kept(keep)
-    async for key, row in records_of(client, where, is_settled=is_settled):
+    async for key, row in records_of(client, where, is_settled=is_settled, invalid=invalid):
         kept.put(key, row)
     return kept.rows
 
 
-async def read_unsettled(client: AIOKafkaClient, where: Where, kind: str, incarnation: int) -> Unsettled:
+async def read_unsettled(
+    client: AIOKafkaClient, where: Where, kind: str, incarnation: int, invalid: InvalidRecords = PASSED_OVER
+) -> Unsettled:
     """Return what is not settled in one journal partition."""
 
     def is_ours(row: Row) -> bool:
@@ -90,7 +95,7 @@ async def read_unsettled(client: AIOKafkaClient, where: Where, kind: str, incarn
 
     rows = Kept(lambda row: row if is_ours(row) and row.state != PARKED else None)
     parked = Kept(lambda row: row.at if is_ours(row) and row.state == PARKED else None)
-    async for key, row in records_of(client, where, is_settled=True):
+    async for key, row in records_of(client, where, is_settled=True, invalid=invalid):
         rows.put(key, row)
         parked.put(key, row)
     # Sorted in runs, which are merged while they are taken up: a sort of all would be one long turn.

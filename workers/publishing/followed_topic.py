@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
 
     Where = tuple[str, int]
 
@@ -52,19 +53,28 @@ class Answered(NamedTuple):
 
 
 async def read_newest(
-    client: AIOKafkaClient, where: Where, start: int, end: int, parse: Callable[[bytes | None, bytes, int], T | None]
+    client: AIOKafkaClient,
+    where: Where,
+    start: int,
+    end: int,
+    parse: Callable[[bytes | None, bytes, int], T],
+    invalid: InvalidRecords,
 ) -> dict[str, T | None]:
     """Return the newest valid record of each key between two offsets; None for one that is gone.
 
-    parse: takes key, value and offset; None: the record says nothing, others may be able to write here.
+    parse: takes key, value and offset; ValueError: the record says nothing, others may be able to write here. invalid:
+    takes note of those.
     """
     found: dict[str, T | None] = {}
     async for offset, key, value, _ in records_until(client, where, start, end):
         name = (key or b"").decode(errors="replace")
         if value is None:
             found[name] = None
-        elif (record := parse(key, value, offset)) is not None:
-            found[name] = record
+            continue
+        try:
+            found[name] = parse(key, value, offset)
+        except ValueError as error:
+            invalid.note(where, offset, str(error))
     return found
 
 

@@ -14,6 +14,7 @@ from annals.topics.keys import partition_of
 from annals.topics.names import publisher_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import partitions_soon
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.records import Outgoing
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.kafka.write.batches import RecordBatch
 
     Where = tuple[str, int]
@@ -59,10 +61,12 @@ class KafkaPublishLog:
         name: str | None,
         codec: str,
         reached: dict[Where, int],
+        invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
         """Take aiokafka client options, the journal partition, of how many it is one, and the group of its offsets.
 
         reached: of each partition that was written, the offset behind the last record: shared by a partition's writers.
+        invalid: takes note of records that are none.
         """
         topic, partition = journal
         self._names = names
@@ -71,6 +75,7 @@ class KafkaPublishLog:
         self._group = group
         self._codec = codec
         self._reached = reached
+        self._invalid = invalid
         self._writer = TransactionalWriter(options, publisher_id(topic, partition, name), [names.progress, topic])
         self._progress: Where | None = None
 
@@ -86,7 +91,7 @@ class KafkaPublishLog:
             client = await self._writer.connected()
             where = await self._progress_partition()
             end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
-            async for _, key, value, _ in records_until(client, where, -1, end):
+            async for offset, key, value, _ in records_until(client, where, -1, end):
                 name = name_of(key, *self._journal)
                 if name is None:
                     continue
@@ -96,7 +101,7 @@ class KafkaPublishLog:
                 try:
                     found[name] = decode_progress(value)
                 except ValueError as error:  # whoever wrote it: nothing is known by it
-                    log.warning("progress cannot be read", name=name, topic=where[0], reason=str(error))
+                    self._invalid.note(where, offset, str(error))
         return found
 
     async def commit(self, writes: Writes) -> None:
@@ -122,17 +127,19 @@ class KafkaPublishLog:
     def _checked(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> Callable[[Bases], str]:
         """Return what looks where batches were put, as the journal's writer does, before the transaction is committed.
 
-        Other journal partitions write to the same topics: a batch may be put anywhere behind what was written before.
-        One below it says that the topic lost its end, or was made anew: what was acknowledged there is gone.
+        Others write to the same topics: a batch may be put anywhere behind what was acknowledged before it was sent,
+        and answers to two writers come in any order. One below says that the topic lost its end, or was made anew: what
+        was acknowledged there is gone.
         """
+        before = {where: self._reached.get(where, 0) for where in batches}
 
         def check(produced: Bases) -> str:
             for where, bases in produced.items():
                 for batch, base in zip(batches[where], bases, strict=True):
-                    if base < (reached := self._reached.get(where, 0)):
-                        message = f"{where[0]}-{where[1]} ends at offset {base}, and it reached {reached} before"
+                    if base < before[where]:
+                        message = f"{where[0]}-{where[1]} ends at offset {base}, and it reached {before[where]} before"
                         raise PartitionLostEndError(message, base, where)
-                    self._reached[where] = base + batch.count
+                    self._reached[where] = max(self._reached.get(where, 0), base + batch.count)
             return ""
 
         return check
@@ -199,8 +206,9 @@ class KafkaPublishLogs:
         partition: int,
         partitions: int,
         codec: str,
+        invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
-        """Take aiokafka client options, and which partition of how many of a kind this is."""
+        """Take aiokafka client options, which partition of how many of a kind this is, and so on."""
         self._options = options
         self._names = names
         self._app_id = app_id
@@ -209,6 +217,7 @@ class KafkaPublishLogs:
         self._partitions = partitions
         self._codec = codec
         self._reached: dict[Where, int] = {}
+        self._invalid = invalid
 
     def live(self) -> KafkaPublishLog:
         """Return the writer of what is live."""
@@ -227,5 +236,13 @@ class KafkaPublishLogs:
     def _log(self, name: str | None) -> KafkaPublishLog:
         group = self._names.publishing_group(self._app_id, name)
         return KafkaPublishLog(
-            self._options, self._names, self._journal, self._partitions, group, name, self._codec, self._reached
+            self._options,
+            self._names,
+            self._journal,
+            self._partitions,
+            group,
+            name,
+            self._codec,
+            self._reached,
+            self._invalid,
         )

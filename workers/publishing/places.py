@@ -281,10 +281,11 @@ class Places:
                 events, _, number = rest.rpartition("/")
                 if not number.isdecimal() or name_of(key, events, int(number)) is None:
                     continue
-                found.pop((name, events, int(number)), None)
-                if value is not None:
-                    try:
-                        found[name, events, int(number)] = decode_progress(value)
-                    except ValueError:  # whoever wrote it: nothing is known by it
-                        continue
+                if value is None:
+                    found.pop((name, events, int(number)), None)
+                    continue
+                try:
+                    found[name, events, int(number)] = decode_progress(value)
+                except ValueError:  # whoever wrote it: nothing is known by it; the workers say so
+                    continue
         return found

@@ -6,6 +6,7 @@ overwrite each other. Whoever is fenced meanwhile tries once more.
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,7 @@ class SubscriptionService:
         self._options = options
         self._deciders = deciders
         self._names = TopicNames(settings.topic_prefix)
+        self._one_changes = asyncio.Lock()  # or requests to one worker would fence one another
         self._webhooks = rules(settings)
 
     async def page(self, after: str = "", limit: int | None = None) -> tuple[list[Answered], bool]:
@@ -79,10 +81,10 @@ class SubscriptionService:
 
         async def change(places: Places, known: Mapping[str, Kept]) -> Change:
             kept = known.get(name)
-            require_etag(kept, if_match)
             kinds = kinds_of(definition, self._deciders)
             begin = await places.begin(definition, kinds)
             await self._require_versions(places, definition, kept, begin)
+            require_etag(kept, if_match)
             ends = await places.ends(list(self._deciders))
             has_topic = await places.has_topic(self._names.subscribers(name))
             made = put(kept, definition, begin, ends, has_topic=has_topic)
@@ -145,7 +147,8 @@ class SubscriptionService:
             return answered._replace(is_new=made.is_new)
 
         group = self._names.publishing_group(self._settings.app_id)
-        return await changed_by(lambda: SubscriptionsWriter(self._options, self._names, group), made_by)
+        async with self._one_changes:
+            return await changed_by(lambda: SubscriptionsWriter(self._options, self._names, group), made_by)
 
     @asynccontextmanager
     async def _places(self) -> AsyncIterator[tuple[Places, dict[str, Kept]]]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import structlog
 
 from annals.agents.publishing.ports import Kept
+from annals.schemas.depth import decoded
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Record, parse_record
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.followed_topic import FollowedTopic, FollowedTopicWriter, read_newest
 from annals.workers.publishing.progress_topic import settled_end
 
@@ -20,35 +23,36 @@ if TYPE_CHECKING:
 
     from annals.schemas.subscription import Positions
     from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
 
 log = structlog.get_logger(__name__)
 
 LOOK_S: Final = 0.1
 
 
-def subscription_of(key: bytes | None, value: bytes) -> Record | None:
-    """Return the subscription that a record says; None where it says none: others may be able to write here."""
-    try:
-        body = msgspec.json.decode(value)
-        found = parse_record(body) if isinstance(body, dict) else [("", "must be an object")]
-    except ValueError as error:
-        found = [("", str(error))]
-    if isinstance(found, Record) and found.definition.name.encode() != key:
-        found = [("definition.name", "is not the record's key")]
-    if isinstance(found, Record):
+def subscription_of(key: bytes | None, value: bytes) -> Record:
+    """Return the subscription that a record says.
+
+    Raises:
+        ValueError: it says none: others may be able to write here.
+    """
+    body = decoded(msgspec.json.decode, value)
+    found = parse_record(body) if isinstance(body, dict) else [("record", "must be an object")]
+    if isinstance(found, Record) and found.definition.name.encode() == key:
         return found
-    log.warning("a record of subscriptions is passed over", key=(key or b"").decode(errors="replace"), problem=found[0])
-    return None
+    path, message = ("definition.name", "is not the record's key") if isinstance(found, Record) else found[0]
+    raise ValueError(f"{path}: {message}")
 
 
-def _kept(key: bytes | None, value: bytes, offset: int) -> Kept | None:
-    record = subscription_of(key, value)
-    return None if record is None else Kept(record, offset)
+def _kept(key: bytes | None, value: bytes, offset: int) -> Kept:
+    return Kept(subscription_of(key, value), offset)
 
 
-async def read_all(client: AIOKafkaClient, where: tuple[str, int], start: int, end: int) -> dict[str, Kept | None]:
+async def read_all(
+    client: AIOKafkaClient, where: tuple[str, int], start: int, end: int, invalid: InvalidRecords = PASSED_OVER
+) -> dict[str, Kept | None]:
     """Return the newest valid record of each name between two offsets; None for one that is gone."""
-    return await read_newest(client, where, start, end, _kept)
+    return await read_newest(client, where, start, end, _kept, invalid)
 
 
 async def read_known(client: AIOKafkaClient, names: TopicNames) -> dict[str, Kept]:
@@ -63,9 +67,10 @@ class FollowedSubscriptions(FollowedTopic[Kept]):
 
     problem: str | None = "the subscriptions are not read yet"
 
-    def __init__(self, options: Mapping[str, Any], names: TopicNames) -> None:
-        """Take aiokafka client options."""
-        super().__init__(options, names.subscriptions, read_all, LOOK_S)
+    def __init__(self, options: Mapping[str, Any], names: TopicNames, invalid: InvalidRecords = PASSED_OVER) -> None:
+        """Take aiokafka client options, and what takes note of records that are none."""
+        invalid.expect(names.subscriptions)
+        super().__init__(options, names.subscriptions, partial(read_all, invalid=invalid), LOOK_S)
 
     async def until_changed(self, known: Mapping[str, Kept]) -> None:
         """Wait until they are no longer what somebody knows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -13,6 +14,7 @@ from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
 from annals.topics.names import TopicNames
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
@@ -25,7 +27,9 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
     from annals.agents.publishing.delivering.ports import DeliverySource
+    from annals.agents.publishing.ports import Kept
     from annals.agents.reading.ports import JournalPartition
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.publishing.telemetry import PublishMetrics
     from annals.workers.settings import Settings
 
@@ -38,25 +42,38 @@ LAST_RETRY_S: Final = 30.0
 class PausingSubscriptions(FollowedSubscriptions):
     """The subscriptions as publishers see them (the `Subscriptions` port)."""
 
-    def __init__(self, options: Mapping[str, Any], names: TopicNames, service: SubscriptionService) -> None:
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        service: SubscriptionService,
+        invalid: InvalidRecords = PASSED_OVER,
+    ) -> None:
         """Take also who pauses one that cannot go on."""
-        super().__init__(options, names)
+        super().__init__(options, names, invalid)
         self._service = service
+        self._one_pauses = asyncio.Lock()
 
     async def pause(self, name: str, reason: str) -> None:
-        """Have a subscription paused that cannot go on, and say why; tried until it is so."""
+        """Have a subscription paused that cannot go on, and say why; tried until it is so.
+
+        All partitions of this process may find out at once: one pauses it, or they would fence one another.
+        """
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
-        while True:
-            kept = self.all().get(name)
-            if kept is None or not kept.record.is_active:
-                return
-            try:
-                await self._service.pause(name, reason)
-            except (Refused, KafkaError, OSError, TimeoutError) as error:
-                log.warning("subscription could not be paused", subscription=name, reason=str(error))
-                await backoff.wait()
-            else:
-                return
+        async with self._one_pauses:
+            while (kept := self.all().get(name)) is not None and kept.record.is_active:
+                try:
+                    await self._service.pause(name, reason)
+                except (Refused, KafkaError, OSError, TimeoutError) as error:
+                    log.warning("subscription could not be paused", subscription=name, reason=str(error))
+                    await backoff.wait()
+                else:
+                    await self._until_other(name, kept)
+
+    async def _until_other(self, name: str, kept: Kept) -> None:
+        """Wait until what is written is read."""
+        while (known := self.all()).get(name) == kept:
+            await self.until_changed(known)
 
 
 class Publishing:
@@ -70,6 +87,7 @@ class Publishing:
         partitions: Mapping[str, int],
         clock: Clock,
         metrics: PublishMetrics,
+        invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
         """Take the settings, aiokafka client options, the deciders, each kind's number of partitions, and so on."""
         self._settings = settings
@@ -80,9 +98,11 @@ class Publishing:
         self._names = TopicNames(settings.topic_prefix)
         self._share = Share(clock)
         self._metrics = metrics
+        self._invalid = invalid
+        invalid.expect(self._names.progress)
         self._publishers: list[Publisher] = []
         self.service = SubscriptionService(settings, options, deciders)
-        self.subscriptions = PausingSubscriptions(options, self._names, self.service)
+        self.subscriptions = PausingSubscriptions(options, self._names, self.service, invalid)
         self._webhooks = Webhooks(settings, clock, metrics.webhooks, self.subscriptions.pause)
 
     async def run(self) -> None:
@@ -103,6 +123,7 @@ class Publishing:
             partition,
             self._partitions[kind],
             self._settings.compression,
+            self._invalid,
         )
         metrics = PartitionMetrics(self._metrics, kind, partition)
         delivering = DeliveryShards(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -9,9 +10,11 @@ import structlog
 from aiokafka.errors import TopicAuthorizationFailedError
 
 from annals.agents.reacting.ports import Kept
+from annals.schemas.depth import decoded
 from annals.schemas.progress import reaction_name
 from annals.schemas.reaction_rows import Control
 from annals.workers.kafka.connections import MissingTopicError
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.followed_topic import FollowedTopic, FollowedTopicWriter, read_newest
 
 if TYPE_CHECKING:
@@ -21,32 +24,33 @@ if TYPE_CHECKING:
 
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
 
 log = structlog.get_logger(__name__)
 
 LOOK_S: Final = 0.2
+_CONTROL: Final = msgspec.json.Decoder(Control)
 
 
-def _kept(key: bytes | None, value: bytes, offset: int) -> Kept | None:
-    try:
-        return Kept(msgspec.json.decode(value, type=Control), offset)
-    except ValueError as error:  # others may be able to write here
-        name = (key or b"").decode(errors="replace")
-        log.warning("a record of reactions is passed over", key=name, reason=str(error))
-        return None
+def _kept(key: bytes | None, value: bytes, offset: int) -> Kept:
+    del key  # any: a release may have reactions that another does not know
+    return Kept(decoded(_CONTROL.decode, value), offset)
 
 
-async def read_controls(client: AIOKafkaClient, where: tuple[str, int], start: int, end: int) -> dict[str, Kept | None]:
+async def read_controls(
+    client: AIOKafkaClient, where: tuple[str, int], start: int, end: int, invalid: InvalidRecords = PASSED_OVER
+) -> dict[str, Kept | None]:
     """Return the newest valid record of each reaction between two offsets; None for one that is gone."""
-    return await read_newest(client, where, start, end, _kept)
+    return await read_newest(client, where, start, end, _kept, invalid)
 
 
 class FollowedControls(FollowedTopic[Kept]):
     """Which reactions run, read again and again."""
 
-    def __init__(self, options: Mapping[str, Any], names: TopicNames) -> None:
-        """Take aiokafka client options."""
-        super().__init__(options, names.reactions, read_controls, LOOK_S)
+    def __init__(self, options: Mapping[str, Any], names: TopicNames, invalid: InvalidRecords = PASSED_OVER) -> None:
+        """Take aiokafka client options, and what takes note of records that are none."""
+        invalid.expect(names.reactions)
+        super().__init__(options, names.reactions, partial(read_controls, invalid=invalid), LOOK_S)
         self._is_told = False
 
     def get(self, name: str) -> Kept | None:

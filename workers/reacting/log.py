@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-
 from annals.agents.ports import UnreachableError
 from annals.agents.reacting.ports import UnwritableError
 from annals.schemas.progress import decode_progress, encode_progress, name_of, progress_key, reaction_name
-from annals.schemas.reaction_rows import parse_row_key
+from annals.schemas.reaction_rows import process_of
 from annals.topics.catalog import COMMAND_TOPIC_BYTES, PROGRESS_TOPIC_BYTES, TIMER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.topics.names import reactor_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import partitions_soon
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
@@ -26,10 +25,9 @@ if TYPE_CHECKING:
     from annals.agents.reacting.ports import ReactionWrites
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
 
     Where = tuple[str, int]
-
-log = structlog.get_logger(__name__)
 
 NO_HEADERS: Final = encode_headers([])
 
@@ -46,12 +44,14 @@ class KafkaReactionLog:
         partition: int,
         partitions: int,
         app_id: str,
+        invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
-        """Take aiokafka client options, the reaction, and which partition of how many of its kind this is."""
+        """Take aiokafka client options, the reaction, which partition of how many of its kind this is, and so on."""
         self._names = names
         self._reaction = reaction
         self._journal = (names.events(kind), partition)
         self._partitions = partitions
+        self._invalid = invalid
         self._group = names.reacting_group(app_id, reaction)
         identity = reactor_id(*self._journal, reaction)
         self._writer = TransactionalWriter(options, identity, [names.progress, names.timers(reaction)])
@@ -64,22 +64,22 @@ class KafkaReactionLog:
     async def progress(self) -> Progress | None:
         """Return the newest progress, once no transaction is open."""
         found: Progress | None = None
-        async for key, value in self._settled(self._names.progress):
+        async for place, key, value in self._settled(self._names.progress):
             if name_of(key, *self._journal) != reaction_name(self._reaction):
                 continue
             try:
                 found = None if value is None else decode_progress(value)
             except ValueError as error:  # whoever wrote it: nothing is known by it
-                log.warning("progress cannot be read", reaction=self._reaction, reason=str(error))
+                self._invalid.note(*place, str(error))
         return found
 
     async def rows(self) -> AsyncIterator[tuple[bytes, bytes | None]]:
         """Yield the rows' records of this partition, once no transaction is open."""
-        async for key, value in self._settled(self._names.timers(self._reaction)):
+        async for place, key, value in self._settled(self._names.timers(self._reaction)):
             try:
-                process, _ = parse_row_key(key)
+                process = process_of(key, value)
             except ValueError as error:
-                log.warning("a row of the reaction is passed over", reaction=self._reaction, reason=str(error))
+                self._invalid.note(*place, str(error))
                 continue
             is_here = partition_of(process.aggregate_id.encode(), self._partitions) == self._journal[1]
             if key is not None and is_here:
@@ -115,13 +115,14 @@ class KafkaReactionLog:
         if needed := batches.setdefault(where, PartitionBatches(limit)).add(*record):
             raise UnwritableError(f"a record of {needed:,} bytes is more than {where[0]} takes: {limit:,} bytes")
 
-    async def _settled(self, topic: str) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
+    async def _settled(self, topic: str) -> AsyncIterator[tuple[tuple[Where, int], bytes | None, bytes | None]]:
+        """Yield the records of a topic's partition that goes with the journal's: partition and offset, key, value."""
         with reaching(topic):
             client = await self._writer.connected()
             where = await self._where(topic)
             end = await settled_end(client, where)
-            async for _, key, value, _ in records_until(client, where, -1, end):
-                yield key, value
+            async for offset, key, value, _ in records_until(client, where, -1, end):
+                yield (where, offset), key, value
 
     async def _where(self, topic: str) -> Where:
         count = await self._count(topic)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
-
 from annals.agents.publishing.administration import Refused
+from annals.schemas.depth import decoded
 from annals.schemas.progress import Progress, reaction_name
-from annals.schemas.reaction_rows import ACTIVE, PAUSED, Control, TimerRow, parse_row_key
+from annals.schemas.reaction_rows import ACTIVE, PAUSED, TIMER_ROWS, Control, parse_row_key
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.followed_topic import Answered, changed_by
@@ -37,6 +37,7 @@ class ReactionService:
         self._options = options
         self._reactions = reactions
         self._names = TopicNames(settings.topic_prefix)
+        self._one_changes = asyncio.Lock()  # or requests to one worker would fence one another
 
     async def all(self) -> list[Answered]:
         """Return all, by name."""
@@ -86,7 +87,8 @@ class ReactionService:
             return await self._answered(places, reaction, controls.get(reaction.name))
 
         app_id = self._settings.app_id
-        return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, reaction.name), made_by)
+        async with self._one_changes:
+            return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, reaction.name), made_by)
 
     async def _begins(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return where it begins in the partitions in which it never ran: quiet up to their ends."""
@@ -102,7 +104,7 @@ class ReactionService:
         progress = await places.progress_of(reaction_name(reaction.name), reaction.kind)
         ends = (await places.ends([reaction.kind]))[reaction.kind]
         positions = [progress[at].position if at in progress else None for at in range(len(ends))]
-        behind = [end - position for end, position in zip(ends, positions, strict=True) if position is not None]
+        lag = await places.lag({reaction.kind: positions})
         control = Control(PAUSED, NEVER_RESUMED) if kept is None else kept.control
         body = {
             "name": reaction.name,
@@ -111,7 +113,7 @@ class ReactionService:
             "status": control.status,
             "reason": control.reason,
             "positions": {reaction.kind: positions},
-            "lag": {"events": sum(max(0, each) for each in behind)},
+            "lag": {"events": lag.events},
         }
         return Answered(body, "0" if kept is None else str(kept.offset))
 
@@ -124,11 +126,16 @@ class ReactionService:
     async def _timers(self, client: AIOKafkaClient, places: Places, reaction: Reaction[Any]) -> dict[str, Any]:
         due: dict[bytes, str] = {}
         async for key, value in self._rows(client, places, self._names.timers(reaction.name)):
-            if key is None or parse_row_key(key)[1] is None:
+            try:
+                if key is None or parse_row_key(key)[1] is None:
+                    continue
+                moment = None if value is None else decoded(TIMER_ROWS.decode, value).due
+            except ValueError:  # others may be able to write here; the workers say so
                 continue
-            due.pop(key, None)
-            if value is not None:
-                due[key] = msgspec.json.decode(value, type=TimerRow).due
+            if moment is None:
+                due.pop(key, None)
+            else:
+                due[key] = moment
         return {"pending": len(due), "next_due": min(due.values(), default=None)}
 
     async def _rows(

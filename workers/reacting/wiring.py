@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from annals.agents.reacting.reactor import CLOSED, Reactor
 from annals.topics.names import TopicNames
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.reacting.controls_topic import FollowedControls
 from annals.workers.reacting.log import KafkaReactionLog
 from annals.workers.reacting.telemetry import ReactorMetrics
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from annals.agents.ports import Clock
     from annals.agents.reactions.reaction import Reaction
     from annals.agents.reading.ports import JournalPartition, JournalSource
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.reacting.telemetry import ReactionMetrics
     from annals.workers.settings import Settings
 
@@ -34,6 +36,7 @@ class Reacting:
         partitions: Mapping[str, int],
         clock: Clock,
         metrics: ReactionMetrics,
+        invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
         """Take the settings, aiokafka client options, what there is, each kind's number of partitions, and so on."""
         self._settings = settings
@@ -43,8 +46,9 @@ class Reacting:
         self._partitions = partitions
         self._clock = clock
         self._metrics = metrics
+        self._invalid = invalid
         self._names = TopicNames(settings.topic_prefix)
-        self._controls = FollowedControls(options, self._names)
+        self._controls = FollowedControls(options, self._names, invalid)
         self._reactors: list[Reactor] = []
 
     async def run(self) -> None:
@@ -68,6 +72,7 @@ class Reacting:
 
     def _reactor(self, reaction: Reaction[Any], source: JournalSource, journal: JournalPartition) -> Reactor:
         kind, number = source.kind, source.partition
+        self._invalid.expect(self._names.timers(reaction.name))
         log = partial(
             KafkaReactionLog,
             self._options,
@@ -77,6 +82,7 @@ class Reacting:
             number,
             self._partitions[kind],
             self._settings.app_id,
+            self._invalid,
         )
         metrics = ReactorMetrics(self._metrics, reaction.name, kind, number)
         return Reactor(reaction, self._deciders[kind], source, journal, log, self._controls, self._clock, metrics)

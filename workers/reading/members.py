@@ -12,6 +12,7 @@ import msgspec
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from annals.agents.reading.ports import Member
+from annals.schemas.depth import decoded
 from annals.workers.kafka.group.assignor import PROTOCOL_VERSION, BalancedAssignor, Owned
 from annals.workers.settings.values import web_address
 
@@ -40,6 +41,10 @@ class Roll(msgspec.Struct):
     version: int = 0
     me: str = ""
     members: list[Member] = []
+
+
+_TOLD: Final = msgspec.json.Decoder(Told)
+_ROLL: Final = msgspec.json.Decoder(Roll)
 
 
 def _nobody(member_id: str) -> None:
@@ -71,8 +76,8 @@ class GroupMembers:
     def assigned(self, data: bytes | None) -> None:
         """Take what the leader told; what cannot be read tells nothing."""
         try:
-            self._roll = msgspec.json.decode(data or b"{}", type=Roll)
-        except msgspec.DecodeError:
+            self._roll = decoded(_ROLL.decode, data or b"{}")
+        except ValueError:
             self._roll = Roll()
         if self._roll.me:
             self.on_joined(self._roll.me)
@@ -141,8 +146,8 @@ def lasting_instance(settings: Settings) -> str | None:
 def _member(name: str, assigned: Owned, user_data: bytes | None) -> Member:
     """Return a member by what it told; who tells nothing that can be read is one without an address."""
     try:
-        told = msgspec.json.decode(user_data or b"{}", type=Told)
-    except msgspec.DecodeError:
+        told = decoded(_TOLD.decode, user_data or b"{}")
+    except ValueError:
         told = Told()
     partitions = {topic.rpartition(JOURNALS)[2]: partitions for topic, partitions in assigned.items()}
     return Member(name, _address(told.url), partitions, told.projections, told.publishes)

@@ -9,6 +9,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from annals.workers.kafka.read.invalid_records import InvalidRecords
+
 if TYPE_CHECKING:
     from collections.abc import Collection
 
@@ -62,6 +64,7 @@ class ReadingMetrics:
             "records of the topic of jobs that were passed over",
             registry=registry,
         )
+        self.invalid_records = InvalidRecords(registry)
         self.ready = gauge("annals_ready", "1 while /health/ready answers 200", ())
         self.broker_up = gauge("annals_broker_up", "1 while the brokers answer", ())
         self.group_member = gauge("annals_group_member", "1 while the worker is a member of its consumer group", ())

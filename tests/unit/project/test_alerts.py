@@ -71,7 +71,9 @@ def test_what_an_alert_waits_for_is_there_before_it_happens(
     projections = CollectorRegistry()
     ProjectionMetrics(projections)
     PartitionMetrics(PublishMetrics(projections), "person", 0).parked("billing", 0)  # as a delivery shard that opens
-    reading = ReadingMetrics().registry
+    read_metrics = ReadingMetrics()
+    read_metrics.invalid_records.expect("subscriptions")  # as whoever follows it
+    reading = read_metrics.registry
     text = (shard[0].text() + generate_latest(projections) + generate_latest(reading)).decode()
     found = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)
     assert {count for _, count in found} == {"0.0"}, f"{name} begins with its first count: that is no increase"

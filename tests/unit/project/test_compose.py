@@ -14,6 +14,7 @@ from prometheus_client.metrics import MetricWrapperBase
 
 from annals.workers.api.metrics import ApiMetrics
 from annals.workers.dead_letters.watch import DeadLetterMetrics
+from annals.workers.kafka.read.invalid_records import InvalidRecords
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.reacting.telemetry import ReactionMetrics
@@ -201,7 +202,15 @@ def test_prometheus_asks_every_worker() -> None:
 
 def test_every_alert_asks_for_metrics_and_labels_that_a_worker_has() -> None:
     families: list[object] = [Metrics(), ReadingMetrics()]
-    beside = (ApiMetrics, DeadLetterMetrics, ProjectionMetrics, PublishMetrics, ReactionMetrics, WebhookMetrics)
+    beside = (
+        ApiMetrics,
+        DeadLetterMetrics,
+        InvalidRecords,
+        ProjectionMetrics,
+        PublishMetrics,
+        ReactionMetrics,
+        WebhookMetrics,
+    )
     families += [each(CollectorRegistry()) for each in beside]
     labels = {
         family.name + ("_total" if family.type == "counter" else ""): set(metric._labelnames)

@@ -12,6 +12,7 @@ from annals.workers.publishing import places
 from annals.workers.reacting.controls_topic import FollowedControls
 from annals.workers.reacting.service import NEVER_RESUMED, ReactionService
 from annals.workers.settings import Settings
+from chained import chain
 from publishing import NAMES, World, eventually
 from reactors import COUNTING
 
@@ -41,6 +42,17 @@ async def test_the_progress_is_read_once_for_all_reactions(monkeypatch):
     found = {each.body["name"]: each.body["positions"]["person"] for each in await world.service.all()}
     assert found == {"counting": [None], "other": [0], "third": [None]}
     assert read == [("progress", 0)]
+
+
+async def test_one_that_is_up_to_date_is_no_event_behind_whatever_marks_the_ends_of_transactions():
+    world = Administered("progress", "reactions")
+    for name in ("p-1", "p-2"):
+        (event,) = chain(name, 1)
+        await world.send("events.person", event.key, event.value)  # a marker is behind it
+    await world.write_progress("reaction:other", Progress(3, version=1))
+    await world.write_progress("reaction:third", Progress(1, version=1))
+    lags = {each.body["name"]: each.body["lag"] for each in await world.service.all()}
+    assert lags == {"counting": {"events": 0}, "other": {"events": 0}, "third": {"events": 1}}
 
 
 async def test_what_is_resumed_and_paused_is_answered_and_followed():

@@ -9,6 +9,7 @@ from msgspec import Meta, Struct
 
 from annals.agents.dead_letters.letter import Letter
 from annals.agents.dead_letters.selection import Selection
+from annals.schemas.data.validation import Validator
 from annals.schemas.settlement import DISCARD, REPLAY
 from annals.workers.api.answers import json_answer
 from annals.workers.api.choosing import (
@@ -113,6 +114,10 @@ class DeadLetterDiscard(DeadLetterReplay, frozen=True, forbid_unknown_fields=Tru
     reason: Why
 
 
+REPLAYS: Final = Validator(DeadLetterReplay)
+DISCARDS: Final = Validator(DeadLetterDiscard)
+
+
 class DeadLettersSettled(Struct, frozen=True):
     """How many this request has settled. `refused`: those that came from no topic of commands."""
 
@@ -213,11 +218,11 @@ class DeadLetterRoutes:
 
     async def replay(self, call: Call) -> Answer:
         """Send again."""
-        return await self._settle(call, REPLAY, read_body(call.body, DeadLetterReplay))
+        return await self._settle(call, REPLAY, read_body(call.body, REPLAYS))
 
     async def discard(self, call: Call) -> Answer:
         """Settle without sending anything."""
-        return await self._settle(call, DISCARD, read_body(call.body, DeadLetterDiscard))
+        return await self._settle(call, DISCARD, read_body(call.body, DISCARDS))
 
     async def _settle(self, call: Call, action: str, asked: DeadLetterReplay) -> Answer:
         done = await with_problems(

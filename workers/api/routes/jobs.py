@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 
-import msgspec
 from msgspec import Meta, Struct
 
 from annals.agents.reading.gathering.cursors import BadCursorError, open_text, seal_text
@@ -18,10 +17,11 @@ from annals.agents.reading.replays import (
     problems,
     status_of,
 )
-from annals.schemas.wire.strict_json import NotJsonError, parse_strict
+from annals.schemas.data.validation import Validator
 from annals.workers.api.answers import json_answer
+from annals.workers.api.choosing import read_body
 from annals.workers.api.parameters import Limit
-from annals.workers.api.problems import TOO_MANY_REQUESTS, InvalidMember, Problem, all_invalid, invalid, not_found
+from annals.workers.api.problems import TOO_MANY_REQUESTS, InvalidMember, Problem, all_invalid, not_found
 from annals.workers.api.routing import NoParameters, Route, Scope
 from annals.workers.registry import deciders
 
@@ -36,6 +36,7 @@ TARGET_NOT_PERMITTED: Final = "target_not_permitted"
 TOPIC_NOT_PERMITTED: Final = "topic_not_permitted"
 JOBS: Final = "/v1/jobs"
 REPLAYS: Final = "/v1/replays"
+_REQUESTS: Final = Validator(ReplayRequest)
 
 Cursor = Annotated[str, Meta(description="Where a page before this one ended.")]
 
@@ -212,17 +213,7 @@ def _read(body: bytes) -> ReplayRequest:
     Raises:
         Problem: it is no JSON object, or a member is wrong.
     """
-    try:
-        value, faults = parse_strict(body)
-    except NotJsonError as error:
-        raise invalid("", str(error)) from None
-    if faults:
-        raise all_invalid([InvalidMember(path, message) for path, message in faults])
-    try:
-        request = msgspec.convert(value, ReplayRequest)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `$")
-        raise invalid(path.strip(".`"), message) from None
+    request = read_body(body, _REQUESTS)
     wrong = [InvalidMember(path, message) for path, message in problems(request, tuple(deciders()))]
     if wrong:
         raise all_invalid(wrong)

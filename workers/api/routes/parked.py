@@ -12,6 +12,7 @@ from msgspec import Meta, Struct
 from annals.agents.publishing.delivering.choosing import FIRST, Choice, Place
 from annals.schemas.audit import Decision
 from annals.schemas.cid import parse_cid
+from annals.schemas.data.validation import Validator
 from annals.schemas.settlement import DISCARD, REPLAY
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.answers import json_answer
@@ -114,6 +115,10 @@ class ParkedDiscard(ParkedReplay, frozen=True, forbid_unknown_fields=True, kw_on
     reason: Why
 
 
+REPLAYS: Final = Validator(ParkedReplay)
+DISCARDS: Final = Validator(ParkedDiscard)
+
+
 class ParkedDecided(Struct, frozen=True):
     """How many events this request has decided about."""
 
@@ -174,7 +179,7 @@ class ParkedRoutes:
 
     async def replay(self, call: Call) -> Answer:
         """Deliver again."""
-        asked = read_body(call.body, ParkedReplay)
+        asked = read_body(call.body, REPLAYS)
         choice, by = choice_of(asked), call.principal.name
         await self._record(call, REPLAY, asked)
         replaying = self._parked.replay(call.parameters.name, choice, asked.stop_at, by)
@@ -182,7 +187,7 @@ class ParkedRoutes:
 
     async def discard(self, call: Call) -> Answer:
         """Give up."""
-        asked = read_body(call.body, ParkedDiscard)
+        asked = read_body(call.body, DISCARDS)
         choice, by = choice_of(asked), call.principal.name
         await self._record(call, DISCARD, asked)
         discarding = self._parked.discard(call.parameters.name, choice, asked.stop_at, by, asked.reason)

@@ -12,6 +12,8 @@ import msgspec
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
+from annals.schemas.depth import decoded
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
@@ -30,6 +32,10 @@ class MemberData(msgspec.Struct):
 
     version: int = 0
     owned: Owned = {}
+
+
+_MEMBER_DATA: Final = msgspec.json.Decoder(MemberData)
+_OWNED: Final = msgspec.json.Decoder(Owned)
 
 
 class Member(NamedTuple):
@@ -121,7 +127,7 @@ class BalancedAssignor(AbstractPartitionAssignor):
 def _owned(user_data: bytes | None) -> Owned:
     """Return what a member had; nothing where it does not say, or says what cannot be read."""
     try:
-        data = msgspec.json.decode(user_data or b"{}", type=MemberData)
-        return data.owned if data.version else msgspec.json.decode(user_data or b"{}", type=Owned)
-    except msgspec.DecodeError:
+        data = decoded(_MEMBER_DATA.decode, user_data or b"{}")
+        return data.owned if data.version else decoded(_OWNED.decode, user_data or b"{}")
+    except ValueError:
         return {}

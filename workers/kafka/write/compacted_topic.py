@@ -190,7 +190,12 @@ class CompactedTopic(Generic[T]):
             while True:
                 records = (await consumer.getmany(partition, timeout_ms=POLL_MS)).get(partition, ())
                 for record in records:
-                    if not self._note(known, record):
+                    if (problem := self._note(known, record)) is not None:
+                        self._log.warning(
+                            f"a record of the topic of {self._form.what} is invalid",
+                            offset=record.offset,
+                            reason=problem,
+                        )
                         self._passed_over()
                 self._read_until = await consumer.position(partition)
                 if self._read_until >= end and (known != self.records or not self.is_read):
@@ -212,27 +217,26 @@ class CompactedTopic(Generic[T]):
             await client.close()
 
     async def _consumer(self) -> tuple[AIOKafkaConsumer, TopicPartition]:
-        consumer = reading_consumer(**self._options, isolation_level="read_committed", enable_auto_commit=False)
+        consumer = reading_consumer(
+            **self._options, isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
+        )
         await consumer.start()
         partition = TopicPartition(self._topic, 0)
         consumer.assign([partition])
         await consumer.seek_to_beginning(partition)
         return consumer, partition
 
-    def _note(self, known: dict[str, T], record: Any) -> bool:
-        """Take a record, as from a stranger; False for one that is passed over."""
+    def _note(self, known: dict[str, T], record: Any) -> str | None:
+        """Take a record, as from a stranger; return what is wrong with one that is passed over."""
         key = (record.key or b"").decode(errors="replace")
         if record.value is None:
             known.pop(key, None)
-            return True
+            return None
         try:
             known[key] = self._form.decode(record.key, record.value)
         except ValueError as error:
-            self._log.warning(
-                f"a record of the topic of {self._form.what} is invalid", offset=record.offset, reason=str(error)
-            )
-            return False
-        return True
+            return str(error)
+        return None
 
     def _passed_over(self) -> None:
         """Count an invalid record, which was met for the first time."""

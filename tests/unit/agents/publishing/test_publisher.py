@@ -174,6 +174,24 @@ async def test_an_expression_that_fails_does_not_match_and_is_counted():
     assert world.counts.failures == {"one": 1}
 
 
+@pytest.mark.parametrize("dialect", ["exact", "cel"])
+async def test_the_content_type_is_an_attribute_as_any_other(dialect):
+    """CloudEvents' `datacontenttype`, which the Kafka binding puts into a header of another name."""
+    wanted = "application/vnd.ipld.dag-cbor"
+    test = {"cel": f"event.datacontenttype == '{wanted}'"}
+    if dialect == "exact":
+        test = {"exact": {"datacontenttype": wanted}}
+    world = World("data", "block")
+    world.journal.append(chain("p-1", 2))
+    await world.subscribe("data", filters=[{"not": test}])
+    await world.subscribe("block", filters=[test], payload="block")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "data", 2))
+        await eventually(lambda: has(world, "block", 2))
+    types = {name: (await world.received(name))[0][2]["content-type"] for name in ("data", "block")}
+    assert types == {"data": b"application/json", "block": wanted.encode()}
+
+
 async def reached(publisher, position):
     return publisher.position >= position
 

@@ -106,6 +106,17 @@ async def test_a_token_says_who_asks_and_what_is_allowed(tokens):
         assert (await api("GET", "/v1/openapi.json", headers=bearer("r")))[2]["components"]["securitySchemes"]
 
 
+async def test_a_web_token_that_is_nested_too_deeply_is_nobodys(tmp_path):
+    """Goes red when whoever sends one, without any right, is answered 500."""
+    keys = tmp_path / "keys.json"
+    keys.write_text(json.dumps({"keys": [ECKey.generate_key("P-256", private=False).as_dict(private=False)]}))
+    keys.chmod(0o600)
+    deep = urlsafe_b64encode(b'{"a":' * 1_100).decode().rstrip("=")
+    async with serving(routes(), Settings(api_port=0, api_jwks_file=keys)) as api:
+        status, _, body = await api("GET", "/v1/read", headers=bearer(f"{deep}.e30.e30"))
+        assert (status, body["type"]) == (401, "urn:annals:problem:unauthorized")
+
+
 async def test_a_token_that_is_no_text_is_nobodys(tokens):
     async with serving(routes(), Settings(api_port=0, api_tokens_file=tokens)) as api, asyncio.timeout(30):
         reader, writer = await asyncio.open_connection("127.0.0.1", api.port)

@@ -138,13 +138,13 @@ async def test_without_a_folder_no_file_is_written():
         ({"aggregate": {"kind": "person", "id": ""}}, "aggregate.id"),
         ({"aggregate": {"kind": "person", "id": "p"}, "kinds": ["person"]}, "kinds"),
         ({"since": "yesterday"}, "since"),
-        ({"positions": {"person": [-1]}}, "positions[...][0]"),
+        ({"positions": {"person": [-1]}}, "positions.person[0]"),
         ({"positions": {"cat": [1]}}, "positions.cat"),
         ({"rate": 0}, "rate"),
         ({"rate": True}, "rate"),
         ({"retries": -1}, "retries"),
         ({"dry_run": "yes"}, "dry_run"),
-        ({"speed": 1}, ""),
+        ({"speed": 1}, "speed"),
     ],
 )
 async def test_what_is_wrong_with_a_body_is_named(tmp_path, change, path):

@@ -1,0 +1,53 @@
+"""The last record that a reader has seen of a partition, by which a topic that was made anew is told.
+
+Offsets alone do not tell: a new topic may have grown longer than the old one was.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Final, NamedTuple, Self
+
+from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
+
+if TYPE_CHECKING:
+    from aiokafka.client import AIOKafkaClient
+
+    Where = tuple[str, int]
+
+FEW_BYTES: Final = 1_024  # a fetch has a whole batch at least
+
+
+class LastRecord(NamedTuple):
+    """Which one it was: its offset, and a hash of key and value."""
+
+    offset: int
+    digest: bytes
+
+    @classmethod
+    def of(cls, offset: int, key: bytes | None, value: bytes | None) -> Self:
+        """Return what is remembered of a record."""
+        digest = blake2b(repr((key, value is None)).encode())
+        digest.update(value or b"")
+        return cls(offset, digest.digest())
+
+    async def is_there(self, client: AIOKafkaClient, where: Where) -> bool:
+        """Whether the partition still has it, or has its end behind it and no longer what was at its offset.
+
+        Raises:
+            KafkaError: the leader does not answer.
+        """
+        first, end = (await bounds(client, [where]))[where]
+        if first > self.offset:  # its front was deleted: a topic that was made anew begins at 0
+            return True
+        if end <= self.offset:
+            return False
+        try:
+            async with aclosing(read_range(client, where, self.offset, self.offset + 1, FEW_BYTES)) as steps:
+                async for records in steps:
+                    for offset, key, value, _ in records:
+                        return LastRecord.of(offset, key, value) == self
+        except RangeGoneError:
+            return False
+        return False
