@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
+from yarl import URL
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -51,7 +52,9 @@ class ApiClient:
         """
         assert self._session is not None  # noqa: S101 - begun
         try:
-            async with self._session.request(method, self._url + path, allow_redirects=False) as answer:
+            # As it stands: an id of dots, which a URL may not be cleaned of, is a segment like any other.
+            url = URL(self._url + path, encoded=True)
+            async with self._session.request(method, url, allow_redirects=False) as answer:
                 body = await answer.json(content_type=None)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__
