@@ -245,7 +245,8 @@ def _known(name: str) -> Projection[Any]:
     from annals.workers.registry import projections as registered
 
     if name not in registered():
-        raise CannotAskError(f"there is no projection {name!r}: there are {', '.join(registered())}")
+        click.echo(f"annals: there is no projection {name!r}: there are {', '.join(registered())}", err=True)
+        raise click.exceptions.Exit(ANSWER_IS_NO)
     return registered()[name][-1]
 
 

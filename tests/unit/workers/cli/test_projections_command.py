@@ -93,6 +93,7 @@ def annals(tmp_path: Path, *words: str, **environment: str) -> subprocess.Comple
         ("turn-back documents", 2, "annals: 409: there is no previous version"),
         ("show documents", 0, '{"a": 1}\n{"a": 2}'),
         ("show documents --json", 0, '[{"a": 1}, {"a": 2}]\n'),
+        ("show none --at 2026-11-21T09:30:00Z", 1, "annals: there is no projection 'none'"),
         ("show documents --at yesterday", 2, "must be an RFC 3339 date-time"),
         ("show documents --at 9999-12-31T23:59:60-00:01", 2, "must be a moment between the years 1 and 9999"),
         ("query SELECT", 2, "the statement names no projection: there are people_directory"),
