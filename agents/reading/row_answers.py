@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
+from annals.agents.projections.asked_columns import with_overdue, with_sharers
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
-from annals.agents.projections.questions import overdue
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD
 from annals.agents.reading.asking import QUESTIONS
 from annals.agents.reading.gathered_rows import GatheredRows
@@ -108,8 +108,7 @@ class RowAnswers:
         if projection.name == PEOPLE_DIRECTORY.name:
             return await self._with_others(rows)
         if projection.name == WORKFLOW_BOARD.name:
-            now = self._now()
-            return [row | {"overdue": overdue(msgspec.convert(row, WORKFLOW_BOARD.row), now)} for row in rows]
+            return with_overdue(rows, self._now())
         return rows
 
     async def _with_others(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -117,10 +116,7 @@ class RowAnswers:
         emails = sorted({email for row in rows for email in row["emails"]})
         limit = asyncio.Semaphore(ASKED_AT_ONCE)
         owners = dict(zip(emails, await asyncio.gather(*(self._owners(email, limit) for email in emails)), strict=True))
-        sharers = [{one for email in row["emails"] for one in owners[email]} for row in rows]
-        return [
-            row | {"shared_with": sorted(ids - {row["aggregate_id"]})} for row, ids in zip(rows, sharers, strict=True)
-        ]
+        return with_sharers(rows, owners)
 
     async def _owners(self, email: str, limit: asyncio.Semaphore) -> list[str]:
         async with limit:

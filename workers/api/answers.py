@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from annals.schemas.dag_json import encode
+from annals.workers.api.preferences import weights_of
 from annals.workers.api.problems import PROBLEM_JSON, Problem
 from annals.workers.api.routing import Answer
 
@@ -47,6 +48,9 @@ def problem_response(problem: Problem, request_id: str) -> web.Response:
 async def respond(request: web.BaseRequest, call: Call, answer: Answer) -> web.StreamResponse:
     """Send an answer, or `304` where the caller has it."""
     headers = {"cache-control": "no-cache", **answer.headers, REQUEST_ID: call.request_id}
+    is_compressible = isinstance(answer.body, bytes) and len(answer.body) >= LEAST_COMPRESSED
+    if is_compressible:
+        headers["vary"] = ", ".join(filter(None, (headers.get("vary"), "accept-encoding")))
     if answer.etag is not None:
         headers["etag"] = f'"{answer.etag}"'
         if answer.status == 200 and _has(request.headers.get("if-none-match", ""), answer.etag):
@@ -54,11 +58,9 @@ async def respond(request: web.BaseRequest, call: Call, answer: Answer) -> web.S
     if not isinstance(answer.body, bytes):
         return await _streamed(request, answer, headers)
     body = answer.body
-    if len(body) >= LEAST_COMPRESSED:
-        headers["vary"] = "accept-encoding"
-        if _takes_gzip(request.headers.get("accept-encoding", "")):
-            body = await _compressed(body)
-            headers["content-encoding"] = "gzip"
+    if is_compressible and _takes_gzip(request.headers.get("accept-encoding", "")):
+        body = await _compressed(body)
+        headers["content-encoding"] = "gzip"
     if body or answer.status != 204:
         headers["content-type"] = answer.content_type
     return web.Response(body=body, status=answer.status, headers=headers)
@@ -105,8 +107,5 @@ def _has(header: str, etag: str) -> bool:
 
 
 def _takes_gzip(header: str) -> bool:
-    for entry in header.lower().split(","):
-        coding, _, weight = entry.partition(";")
-        if coding.strip() in {"gzip", "*"}:
-            return weight.replace(" ", "") not in {"q=0", "q=0.0", "q=0.00", "q=0.000"}
-    return False
+    weights = weights_of(header)
+    return weights.get("gzip", weights.get("*", 0.0)) > 0.0

@@ -125,7 +125,8 @@ def _single(wanted: Any, text: str) -> Any:
     try:
         return msgspec.convert(text, wanted, strict=False)
     except msgspec.ValidationError as error:
-        raise ValueError(str(error).replace("`str`", "text").replace("`int`", "a whole number")) from None
+        message = str(error).replace("`str`", "text").replace("`int`", "a whole number").replace("`float`", "a number")
+        raise ValueError(message) from None
 
 
 def _whole_number(text: str) -> int:

@@ -17,6 +17,8 @@ from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
 from annals.workers.cli.output import flush, print_line
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from annals.agents.projections.projection import Projection
     from annals.workers.settings import Settings
 
@@ -133,13 +135,16 @@ def resume(settings: Settings, name: str, *, as_json: bool) -> int:
 @click.argument("name")
 @click.option("--at", metavar="TIME", help="As it was at this time (RFC 3339): folded from Kafka, without a worker.")
 @asks_api(ASKING | CONNECTION)
-def show(settings: Settings, name: str, at: str | None) -> int:
-    """Print the rows of the projection NAME, a JSON line each."""
-    if at is None:
+@AS_JSON
+def show(settings: Settings, name: str, at: str | None, *, as_json: bool) -> int:
+    """Print the rows of the projection NAME, a JSON line each; with --json one array."""
+    if as_json:
+        rows = asyncio.run(_all_rows(settings, name)) if at is None else _rows_at(settings, name, at)
+        print_line(json.dumps(rows, ensure_ascii=False).encode())
+    elif at is None:
         asyncio.run(_print_rows(settings, name))
     else:
-        for row in _folded(settings, [_known(name)], _moment(at))[name]:
-            print_line(json.dumps(row, ensure_ascii=False).encode())
+        _print_lines(_rows_at(settings, name, at))
     flush()
     return DONE
 
@@ -207,23 +212,41 @@ def _done(settings: Settings, path: str) -> Any:
 
 
 async def _print_rows(settings: Settings, name: str) -> None:
+    async for rows in _row_pages(settings, name):
+        _print_lines(rows)
+
+
+async def _all_rows(settings: Settings, name: str) -> list[dict[str, Any]]:
+    return [row async for rows in _row_pages(settings, name) for row in rows]
+
+
+async def _row_pages(settings: Settings, name: str) -> AsyncGenerator[list[dict[str, Any]], None]:
     async with connected(settings) as client:
         path = f"{_path(name)}/rows?limit={PAGE}"
         while path:
             page = await ask(client, "GET", path)
-            for row in page["rows"]:
-                print_line(json.dumps(row, ensure_ascii=False).encode())
+            yield page["rows"]
             for each in page["missing"]:
                 flush()
                 raise CannotAskError(f"rows of {each['kind']}-{each['partition']} are missing: {each['reason']}")
             path = page["next"]
 
 
+def _rows_at(settings: Settings, name: str, at: str) -> list[dict[str, Any]]:
+    return _folded(settings, [_known(name)], _moment(at))[name]
+
+
+def _print_lines(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        print_line(json.dumps(row, ensure_ascii=False).encode())
+
+
 def _known(name: str) -> Projection[Any]:
     from annals.workers.registry import projections as registered
 
     if name not in registered():
-        raise CannotAskError(f"there is no projection {name!r}: there are {', '.join(registered())}")
+        click.echo(f"annals: there is no projection {name!r}: there are {', '.join(registered())}", err=True)
+        raise click.exceptions.Exit(ANSWER_IS_NO)
     return registered()[name][-1]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
+from yarl import URL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,7 +53,9 @@ class ApiClient:
         """
         assert self._session is not None  # noqa: S101 - begun
         try:
-            async with self._session.request(method, self._url + path, json=body, allow_redirects=False) as answer:
+            # As it stands: an id of dots, which a URL may not be cleaned of, is a segment like any other.
+            url = URL(self._url + path, encoded=True)
+            async with self._session.request(method, url, json=body, allow_redirects=False) as answer:
                 answered = await answer.json(content_type=None)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             reason = str(error) or type(error).__name__

@@ -11,8 +11,9 @@ from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import encode
 from annals.workers.api.car import CAR, car_of
 from annals.workers.api.parameters import Id, Kind, Limit, Moment, Version, Wait
+from annals.workers.api.preferences import weights_of
 from annals.workers.api.problems import InvalidMember, all_invalid, not_found, not_ready, timed_out
-from annals.workers.api.routing import Answer, Route, Scope
+from annals.workers.api.routing import JSON, Answer, Route, Scope
 from annals.workers.api.shapes import AggregateState, Events, found_event_json
 
 if TYPE_CHECKING:
@@ -135,8 +136,9 @@ def absent(shard: ReadingShard, detail: str) -> Exception:
 
 
 def accepts_car(header: str) -> bool:
-    """Whether a CAR is asked for by name."""
-    return any(entry.partition(";")[0].strip().lower() == CAR for entry in header.split(","))
+    """Whether a CAR is asked for by name, and JSON is not preferred to it."""
+    weights = weights_of(header)
+    return 0.0 < weights.get(CAR, 0.0) >= weights.get(JSON, 0.0)
 
 
 def aggregate_path(kind: str, aggregate_id: str) -> str:

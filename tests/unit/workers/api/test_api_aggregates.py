@@ -137,6 +137,27 @@ async def test_events_come_as_a_car():
 
 
 @pytest.mark.parametrize(
+    ("accept", "wanted"),
+    [
+        ("*/*", "application/json"),
+        ("application/vnd.ipld.car;q=0", "application/json"),
+        ("application/vnd.ipld.car; q=0.000, */*", "application/json"),
+        ("application/json, application/vnd.ipld.car;q=0.9", "application/json"),
+        ("application/json;q=0.5, Application/VND.ipld.car; version=1; q=0.9", "application/vnd.ipld.car"),
+        ("application/json, application/vnd.ipld.car", "application/vnd.ipld.car"),
+    ],
+)
+async def test_a_car_is_for_who_prefers_one_and_caches_are_told(accept, wanted):
+    async with aggregates_of(person=chain("p-1", 9)) as api:
+        headers = {"accept": accept, "accept-encoding": "gzip"}
+        status, given, _ = await api("GET", ADA + "/events", headers=headers)
+        assert (status, given["content-type"]) == (200, wanted)
+        varies = {"accept", "accept-encoding"} if wanted == "application/json" else {"accept"}
+        assert set(given["vary"].split(", ")) == varies
+        assert "content-encoding" in given or wanted != "application/json"
+
+
+@pytest.mark.parametrize(
     "aggregate_id",
     ["a/b", "..", ".", "a%2Fb", "a b", "a+b", "ä/ö?#&=%", "a\u2028b", "💡", "a;b", "//", "%", "\\", "{id}"],
 )

@@ -118,7 +118,9 @@ async def test_large_answers_are_compressed_for_who_takes_that():
     async with serving([route(large)]) as api:
         _, headers, body = await api("GET", "/v1/x", headers={"accept-encoding": "br, gzip;q=0.5"})
         assert (headers["content-encoding"], headers["vary"], body) == ("gzip", "accept-encoding", {"text": "x" * 5000})
-        for refused in ("identity", "gzip;q=0", "br"):
+        _, headers, _ = await api("GET", "/v1/x", headers={"accept-encoding": "*;q=0, gzip"})
+        assert headers["content-encoding"] == "gzip"
+        for refused in ("identity", "gzip;q=0", "br", "*, gzip;q=0", "gzip; Q=0.000"):
             _, headers, _ = await api("GET", "/v1/x", headers={"accept-encoding": refused})
             assert "content-encoding" not in headers
 

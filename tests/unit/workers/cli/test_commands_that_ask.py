@@ -111,6 +111,19 @@ async def test_states_snapshots_events_and_statistics_are_told_by_the_command_li
             assert "person                   5 events" in await said(0, "stats")
 
 
+@pytest.mark.parametrize("aggregate_id", ["..", ".", "%2F", "a+b/c"])
+async def test_an_id_is_asked_for_as_it_is(monkeypatch: pytest.MonkeyPatch, aggregate_id: str) -> None:
+    events = chain(aggregate_id, 2)
+    async with AsyncExitStack() as stack, reading(person=events) as (shards, _):
+        routes = [*SnapshotRoutes(shards).routes(), *AggregateRoutes(shards).routes()]
+        async with serving(routes, audit=Audit()) as api:
+            stack.enter_context(capture_logs())
+            url = f"http://127.0.0.1:{api.port}"
+            for words in (["state"], ["snapshots", "create"], ["snapshots", "list"], ["events", "--api", url]):
+                status, out, errors = await annals(monkeypatch, api.port, *words, "person", aggregate_id)
+                assert (status, bool(out), errors) == (0, True, ""), words
+
+
 @pytest.mark.parametrize("words", ["state person p", "stats", "snapshots list person p", "events person p --api {}"])
 async def test_an_api_that_is_not_there_is_said_in_a_line_and_no_token_is_shown(
     monkeypatch: pytest.MonkeyPatch, words: str

@@ -1,0 +1,43 @@
+"""Columns that no fold can keep, since they hang on other partitions or on the time: found when rows are asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
+from annals.agents.projections.questions import overdue
+from annals.agents.projections.workflow_board import WORKFLOW_BOARD
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from annals.agents.projections.projection import Projection
+
+
+def with_asked_columns(
+    projection: Projection[Any], rows: Sequence[Mapping[str, Any]], now: str
+) -> list[dict[str, Any]]:
+    """Return all rows of a projection with the columns that are found from all of them, and from the time."""
+    if projection.name == PEOPLE_DIRECTORY.name:
+        owners: dict[str, list[str]] = {}
+        for row in rows:
+            for email in row["emails"]:
+                owners.setdefault(email, []).append(row["aggregate_id"])
+        return with_sharers(rows, owners)
+    return with_overdue(rows, now) if projection.name == WORKFLOW_BOARD.name else [dict(row) for row in rows]
+
+
+def with_sharers(rows: Iterable[Mapping[str, Any]], owners: Mapping[str, Iterable[str]]) -> list[dict[str, Any]]:
+    """Return people with the ids of others who have one of their addresses; owners: address -> ids."""
+    return [dict(row) | {"shared_with": _others(row, owners)} for row in rows]
+
+
+def with_overdue(rows: Iterable[Mapping[str, Any]], now: str) -> list[dict[str, Any]]:
+    """Return workflows with the steps that are overdue at a time."""
+    return [dict(row) | {"overdue": overdue(msgspec.convert(row, WORKFLOW_BOARD.row), now)} for row in rows]
+
+
+def _others(row: Mapping[str, Any], owners: Mapping[str, Iterable[str]]) -> list[str]:
+    return sorted({one for email in row["emails"] for one in owners[email]} - {row["aggregate_id"]})
