@@ -5,7 +5,7 @@ Others can write to the topic. A record counts only if its CID is the one that i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from annals.agents.ports import StaleStateError, UnreachableError
 from annals.schemas.cid import cid_of, cid_text
@@ -32,6 +32,14 @@ class Partition(Protocol):
     @property
     def partitions(self) -> int:
         """Of how many."""
+
+
+class PartitionId(NamedTuple):
+    """The same as data."""
+
+    kind: str
+    partition: int
+    partitions: int
 
 
 class RestoreTopics(Protocol):

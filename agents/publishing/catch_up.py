@@ -14,7 +14,8 @@ from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.selection import TRANSACTION_BYTES, Halt, select
-from annals.agents.reading.ports import NotReadyError
+from annals.agents.reading.ports import NotIndexedError, NotReadyError
+from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RUN_EVENTS: Final = 500
+LOOK_S: Final = 1.0
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
 
@@ -77,7 +79,10 @@ class CatchUp:
                 try:
                     await self._fence()
                     while not self._is_done():
-                        await self._step()
+                        try:
+                            await self._step()
+                        except NotIndexedError:  # what it is to publish next: nothing is wrong
+                            await first_of(self._source.until_behind(self.position), timeout_s=LOOK_S)
                         backoff.reset()
                 except FencedError:
                     self._telemetry.fenced()

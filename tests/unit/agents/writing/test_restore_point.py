@@ -2,6 +2,10 @@
 
 import pytest
 
+from annals.agents.ports import Position, Stored
+from annals.agents.writing.decision_plan import ShardId
+from annals.agents.writing.restore.attempt import Attempt
+from annals.agents.writing.restore.collecting import Changed
 from annals.schemas.canonical import encode
 from annals.schemas.cid import cid_of
 from annals.schemas.restore_point import (
@@ -107,3 +111,34 @@ def test_what_is_no_list_is_refused(value: bytes) -> None:
 def test_what_is_no_part_is_refused(decode, value: bytes) -> None:
     with pytest.raises(RestorePointError):
         decode(value)
+
+
+class Written:
+    """What an attempt writes."""
+
+    def __init__(self) -> None:
+        self.parts: dict[str, bytes] = {}
+
+    def add_restore_part(self, key: str, value: bytes) -> None:
+        self.parts[key] = value
+
+
+class Known:
+    """A working set of one aggregate that has not changed."""
+
+    def stored(self, key: bytes) -> Stored | None:
+        return Stored(3, OTHER, "2026-11-21T09:30:00.000000Z", b"") if key == b"p-1" else None
+
+    def voids(self) -> dict[bytes, tuple[bytes, bytes]]:
+        return {}
+
+
+def test_what_a_release_before_wrote_gets_the_ends_of_chains() -> None:
+    (name, value), *_ = encode_heads(7, {b"p-1": Head(3, CID)})
+    changed = Changed()
+    changed.parts, changed.heads = {name: cid_of(value)}, {name: value}
+    written, place = Written(), ShardId("person", "commands.person", 0, 1)
+    cid = Attempt(changed, place, 9, 1_000).write(written, Known(), Position(41, 39, CID))  # type: ignore[arg-type]
+    assert decode_heads(written.parts[name]) == {b"p-1": Head(3, CID, OTHER)}
+    assert cid == cid_of(written.parts["list"])
+    assert decode_list(written.parts["list"]).parts == {name: cid_of(written.parts[name])}
