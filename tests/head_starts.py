@@ -43,8 +43,8 @@ class HeldJournal(Journal):
         self._asked_from = offset
         super().deliver_from(offset)
 
-    def _deliver(self, records: list[Any]) -> None:
-        let = [each for each in records if self.held_at is None or each.offset < self.held_at]
+    def _deliver(self, records: Sequence[Any]) -> None:
+        let = [each for each in records if each and (self.held_at is None or each.offset < self.held_at)]
         if let:
             self._asked_from = let[-1].offset + 1
         super()._deliver(let)

@@ -104,7 +104,7 @@ async def test_runs_are_the_same_from_wherever_it_begins(events: list[Sealed], d
     await fold.read(len(records))
     where = queries.Place("person", 0)
     for offset in range(begin, len(records) + 1):
-        assert run_from(store, where, offset, 3) == run_from(whole, where, offset, 3)
+        assert run_from(store, where, offset, 3, 0) == run_from(whole, where, offset, 3, 0)
         assert placed_from(store, offset, 3) == placed_from(whole, offset, 3)
         assert last_before(store, offset) in {None, last_before(whole, offset)}
     last = last_before(store, len(records))

@@ -52,7 +52,8 @@ class AheadAnswers:
             NotIndexedError: they are older than what this knows.
         """
         self._require_known(offset)
-        return await self._ask(lambda view: run_from(view, self._place, offset, limit))
+        read = self.fold.read_until  # before the view is made: what is below it is in the view
+        return await self._ask(lambda view: run_from(view, self._place, offset, limit, read))
 
     async def event_at(self, offset: int) -> JournalEvent | None:
         """Return the event at an offset; None if none is there. Whether it counts, the caller knows by its CID."""
