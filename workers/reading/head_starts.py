@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.folding.restore_points import PartitionId
 from annals.agents.reading.ahead.head_start import USUAL, HeadStart
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from annals.agents.reading.shard import Shard
     from annals.workers.reading.telemetry import ReadingMetrics
     from annals.workers.settings import Settings
+
+
+OPENINGS: Final = 2  # at once: each has the links of some ten thousand events in memory
 
 
 class HeadStarts:
@@ -43,6 +47,7 @@ class HeadStarts:
         self._metrics = metrics
         self._names = TopicNames(settings.topic_prefix)
         self._made: dict[tuple[str, int], HeadStart] = {}
+        self._openings = asyncio.Semaphore(OPENINGS)
         events = settings.restore_point_events
         self._policy = USUAL._replace(least_saved=min(USUAL.least_saved, events), margin=min(USUAL.margin, events))
 
@@ -60,6 +65,7 @@ class HeadStarts:
             self._clock,
             HeadStartMetrics(self._metrics, kind),
             self._policy,
+            self._openings,
         )
         return made
 

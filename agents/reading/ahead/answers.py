@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from annals.agents.reading.found import JournalEvent
@@ -42,8 +43,8 @@ class AheadAnswers:
         self.failure: StoreDamagedError | None = None
 
     async def close(self) -> None:
-        """Remove the store as soon as the questions to it are answered."""
-        await self._open_store.close()
+        """Remove the store as soon as the questions to it are answered, also where this is cancelled meanwhile."""
+        await asyncio.shield(self._open_store.close())
 
     async def events_from(self, offset: int, limit: int) -> JournalRun:
         """Return the next events that count, from an offset on.

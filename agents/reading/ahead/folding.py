@@ -15,11 +15,14 @@ from annals.agents.reading.ahead.unwinding import Unwinding
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.layout import (
     AGGREGATES,
+    COUNTS,
     POSITION,
     VOIDS,
     AggregateRow,
+    Counts,
     after,
     encode_aggregate,
+    encode_counts,
     encode_position,
     read_aggregate,
 )
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 STEP: Final = 500  # records that are folded before others have their turn
 SEEDED: Final = 5_000  # rows that are written at once
+NONE: Final = Counts(0, 0, 0)
 
 
 def _nobody() -> None:
@@ -70,7 +74,8 @@ class AheadFold:
             unwinding.take(records)
         ends = await self._seed({name: each for name, each in parts.items() if name.startswith(HEADS)}, unwinding)
         self._store.apply({VOIDS + cid: b"" for cid in voids})
-        self._store.apply({POSITION: encode_position(Position(self.begin, -1, b""))})
+        # Without numbers the first batch would count all aggregates. Nobody asks this store for them.
+        self._store.apply({POSITION: encode_position(Position(self.begin, -1, b"")), COUNTS: encode_counts(NONE)})
         self._fold = ReadingFold(self._place.kind, self._place.partition, self._place.partitions, self._store, ())
         await self.read(found.position)
         self._require(ends, len(voids))

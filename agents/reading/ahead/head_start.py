@@ -89,8 +89,13 @@ class HeadStart:
         clock: Clock,
         telemetry: HeadStartTelemetry,
         policy: HeadStartPolicy = USUAL,
+        openings: asyncio.Semaphore | None = None,
     ) -> None:
-        """Take the shard, which partition it is of, and what a head start asks of the outside."""
+        """Take the shard, which partition it is of, and what a head start asks of the outside.
+
+        openings: of all that open in a process, so that they have something to answer one after the other.
+        """
+        self._openings = openings or asyncio.Semaphore(1)
         self._shard = shard
         self._place = place
         self._journal = journal
@@ -196,6 +201,7 @@ class HeadStart:
             while True:
                 left = deadline - self._clock.monotonic()
                 if self._ahead is None:
+                    self._asked.set()  # once more: a shard that opens tells nobody
                     step = self._clock.monotonic() + min(left, LOOK_S)
                     if await self._shard.until_offset(offset, step) and self._ahead is None:
                         return True
@@ -211,6 +217,7 @@ class HeadStart:
         with self._asking(offset):
             while True:
                 if self._ahead is None:
+                    self._asked.set()
                     if await _is_first(self._shard.until_behind(offset), self._moved.wait()):
                         return
                 elif offset >= self._ahead.fold.begin and self._ahead.fold.position > offset:
@@ -251,7 +258,6 @@ class HeadStart:
     @contextmanager
     def _asking(self, offset: int) -> Iterator[None]:
         self._waiting[offset] += 1
-        self._asked.set()
         try:
             yield
         finally:
@@ -265,12 +271,10 @@ class HeadStart:
         return status.phase == READING and any(offset >= least for offset in self._waiting)
 
     async def _until_wanted(self) -> None:
+        self._asked.clear()
         while not self._is_wanted():
+            await self._asked.wait()
             self._asked.clear()
-            if self._waiting:  # a shard that opens tells nobody
-                await first_of(self._asked.wait(), timeout_s=LOOK_S)
-            else:
-                await self._asked.wait()
 
     async def _go(self) -> None:
         """Begin at a restore point, and go on until the shard has come as far.
@@ -279,23 +283,15 @@ class HeadStart:
             RestorePointError: none is of use.
             _DifferenceError: the shard has found other events.
         """
-        cid = await self._point.named()
-        if cid is None:
-            raise RestorePointError("none has been made")
-        _, end = await self._journal.bounds()
-        found = await read_list(self._point, self._place, None, cid, end)
-        begin = self._begin(found.position)
-        store = await self._stores.open_beside()
-        fold = AheadFold(self._place, store, self._journal, begin)
-        place = Place(self.kind, self.partition)
-        ahead = AheadAnswers(place, store, self._stores, self._journal, fold, self._log)
+        async with self._openings:
+            ahead = await self._opened(tuple(self._waiting)) if self._is_wanted() else None
+        if ahead is None:
+            return
+        fold = ahead.fold
         try:
-            await fold.open(found, self._point)
-            self._end = self._end_at_opening = end
             self._ahead = ahead
             self._tell()
             self._telemetry.begun()
-            self._log.info("head start", begin=begin, restore_point=found.position, end=end)
             await self._until_met(ahead)
             self._log.info("the shard has come as far as the head start, and found the same", offset=fold.read_until)
         finally:
@@ -303,14 +299,36 @@ class HeadStart:
             self._tell()
             await ahead.close()
 
-    def _begin(self, position: int) -> int:
+    async def _opened(self, asked: tuple[int, ...]) -> AheadAnswers:
+        cid = await self._point.named()
+        if cid is None:
+            raise RestorePointError("none has been made")
+        _, end = await self._journal.bounds()
+        found = await read_list(self._point, self._place, None, cid, end)
+        begin = self._begin(found.position, asked)
+        store = await self._stores.open_beside()
+        fold = AheadFold(self._place, store, self._journal, begin)
+        place = Place(self.kind, self.partition)
+        ahead = AheadAnswers(place, store, self._stores, self._journal, fold, self._log)
+        try:
+            await fold.open(found, self._point)
+        except BaseException:
+            await ahead.close()
+            raise
+        self._end = self._end_at_opening = end
+        self._log.info("head start", begin=begin, restore_point=found.position, end=end)
+        return ahead
+
+    def _begin(self, position: int, asked: tuple[int, ...]) -> int:
         """Return from where on the journal is read; position: of the restore point.
+
+        asked: what was asked for when it was begun; who asks may look elsewhere just now.
 
         Raises:
             RestorePointError: those who wait are too far before it, or it saves too little.
         """
         policy = self._policy
-        wanted = [offset for offset in (*self._waiting, *self._expected) if offset >= position - policy.most]
+        wanted = [offset for offset in (*asked, *self._waiting, *self._expected) if offset >= position - policy.most]
         if not wanted:
             raise RestorePointError(f"it is at offset {position}, far behind what is to be published next")
         begin = max(0, min(position, *wanted) - policy.margin)
