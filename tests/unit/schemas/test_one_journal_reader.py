@@ -43,6 +43,7 @@ COMPARES_LINKS = {
     "workers/audit/scan.py",
     "workers/audit/chains.py",
     "examples/subscriber.py",  # of what a subscription has: events that counted, and nothing else
+    "workers/tools/demo/subscriber.py",  # the same
     "schemas/projection_record.py",  # of versions of a projection
     "agents/reading/versions.py",  # the same
 }
