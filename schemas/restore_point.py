@@ -3,7 +3,8 @@
 The records of `restore.<kind>`, by their keys; each value is canonical DAG-CBOR, named by its CID:
 
     ids/<offset>        commands that have events: 8 bytes of BLAKE3 and 5 bytes of the first event's offset each
-    heads/<n>[/<part>]  aggregates whose id's BLAKE3 begins with these 12 bits: id, version, CID of the snapshot
+    heads/<n>[/<part>]  aggregates whose id's BLAKE3 begins with these 12 bits: id, version, CID of the snapshot; and
+                        beside them in the same order, `ends`: the CIDs of their last events
     voids[/<part>]      void events: CID, record key, command id
     list                where it stands in the journal, and the CIDs of the records above
 
@@ -34,7 +35,9 @@ COUNT_BYTES: Final = 4
 HASH_BYTES: Final = 8
 OFFSET_BYTES: Final = 5
 BUCKET_BITS: Final = 12
-ENTRY_BYTES: Final = 64  # of DAG-CBOR around the ids of an entry: an upper bound
+ENTRY_BYTES: Final = 110  # of DAG-CBOR around the ids of an entry, with its end: an upper bound
+ENDS: Final = "ends"
+_WITH_ENDS: Final = b"\xa2\x64ends"  # canonical: the shorter key is the first one
 
 
 class RestorePointError(ValueError):
@@ -42,10 +45,14 @@ class RestorePointError(ValueError):
 
 
 class Head(NamedTuple):
-    """Where an aggregate stood: its version, and the CID of its snapshot; None where that was too large to write."""
+    """Where an aggregate stood: its version, and the CID of its snapshot; None where that was too large to write.
+
+    end: the CID of its last event; None where the release that wrote it did not say.
+    """
 
     version: int
     snapshot: bytes | None
+    end: bytes | None = None
 
 
 class RestoreList(NamedTuple):
@@ -113,8 +120,16 @@ def decode_list(value: bytes) -> RestoreList:
 
 def encode_heads(bucket: int, heads: Mapping[bytes, Head]) -> Iterator[tuple[str, bytes]]:
     """Yield the records of a bucket, key and value: one, or as many as its size takes."""
-    entries = [[key.decode(), head.version, head.snapshot] for key, head in sorted(heads.items())]
-    yield from _split(f"{HEADS}{bucket}", "heads", entries, [len(key) for key in sorted(heads)])
+    ordered = sorted(heads.items())
+    entries = [[key.decode(), head.version, head.snapshot] for key, head in ordered]
+    ends = [head.end for _, head in ordered]
+    beside = {ENDS: ends} if any(end is not None for end in ends) else {}
+    yield from _split(f"{HEADS}{bucket}", "heads", entries, [len(key) for key, _ in ordered], beside)
+
+
+def has_ends(value: bytes) -> bool:
+    """Whether a record `heads/<n>` says where the chains of its aggregates end."""
+    return value.startswith(_WITH_ENDS)
 
 
 def decode_heads(value: bytes) -> dict[bytes, Head]:
@@ -123,10 +138,15 @@ def decode_heads(value: bytes) -> dict[bytes, Head]:
     Raises:
         RestorePointError: it is none.
     """
+    entries, ends = _entries(value, "heads", 3), _members(value).get(ENDS)
+    if ends is None:
+        ends = [None] * len(entries)
+    elif type(ends) is not list or len(ends) != len(entries):
+        raise RestorePointError("no heads: an end for each is wanted")
     try:
         return {
-            key.encode(): Head(version, _link_or_none(snapshot))
-            for key, version, snapshot in _entries(value, "heads", 3)
+            key.encode(): Head(version, _link_or_none(snapshot), _link_or_none(end))
+            for (key, version, snapshot), end in zip(entries, ends, strict=True)
         }
     except AttributeError:
         raise RestorePointError("no heads: an id is no text") from None
@@ -193,15 +213,25 @@ def decode_ids(value: bytes) -> Ids:
     return Ids(hashes, offsets)
 
 
-def _split(name: str, member: str, entries: list[Any], sizes: list[int]) -> Iterator[tuple[str, bytes]]:
-    """Yield records of at most `PART_BYTES`; from the second one on the key has a number."""
+def _split(
+    name: str, member: str, entries: list[Any], sizes: list[int], beside: Mapping[str, list[Any]] | None = None
+) -> Iterator[tuple[str, bytes]]:
+    """Yield records of at most `PART_BYTES`; from the second one on the key has a number.
+
+    beside: other members, with something for each entry.
+    """
+    members = {member: entries, **(beside or {})}
+
+    def record(first: int, last: int | None) -> bytes:
+        return encode({name: each[first:last] for name, each in members.items()})
+
     start = part = size = 0
     for index, entry in enumerate(sizes):
         size += entry + ENTRY_BYTES
         if size > PART_BYTES and index > start:
-            yield _name(name, part), encode({member: entries[start:index]})
+            yield _name(name, part), record(start, index)
             start, part, size = index, part + 1, entry + ENTRY_BYTES
-    yield _name(name, part), encode({member: entries[start:]})
+    yield _name(name, part), record(start, None)
 
 
 def _name(name: str, part: int) -> str:

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annals.agents.ports import Delivery, JournalRecord
+from annals.agents.reading.ports import FollowedRecord
+from annals.topics.carried import carried_headers
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -71,6 +73,9 @@ class Journal:
     async def record_at(self, offset: int) -> JournalRecord | None:
         record = self.records[offset] if offset < len(self.records) else None
         return None if record is None else JournalRecord(*record[:3])
+
+    async def followed(self, start: int, end: int) -> AsyncIterator[list[FollowedRecord]]:
+        yield [FollowedRecord(*record[:3], carried_headers(record.headers)) for record in self.records[start:end]]
 
     def deliver_from(self, offset: int) -> None:
         self.generation += 1

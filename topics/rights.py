@@ -115,12 +115,15 @@ def _worker(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Ri
 def _publishing(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
     for kind in kinds:
         yield _topic(names.events(kind), READ)
+        yield _topic(names.commands(kind), DESCRIBE)  # of which the group's offset names the restore point
+        yield _topic(names.restore(kind), READ)
         journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
         yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
     for role, operations in (("subscribers", (WRITE,)), ("parked", (WRITE,)), ("acks", (READ, WRITE))):
         yield Right(Resource.TOPIC, f"{names.prefix}{role}.", is_prefix=True, operations=operations)
     yield Right(Resource.TOPIC, f"{names.prefix}deliveries.", is_prefix=True, operations=(READ, WRITE))
     yield _topic(names.dead_letters, WRITE)
+    yield Right(Resource.GROUP, names.group(app_id), is_prefix=False, operations=(DESCRIBE,))
     yield from _kept(names, app_id)
 
 

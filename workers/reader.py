@@ -55,6 +55,7 @@ from annals.workers.publishing.wiring import Publishing
 from annals.workers.reacting.telemetry import ReactionMetrics
 from annals.workers.reacting.wiring import Reacting
 from annals.workers.reader_api import Parts, ReaderApi
+from annals.workers.reading.head_starts import HeadStarts
 from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told, lasting_instance
 from annals.workers.reading.shards import CurrentShards, ReadingShards
 from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.reading.ahead.ports import BesideStores
     from annals.agents.reading.ports import Follower
     from annals.agents.reading.shard import Shard
     from annals.workers.kafka.admin.provisioning import Report
@@ -116,13 +118,14 @@ class Reader:
         projections = self._parts.projections
         return () if projections is None else projections.models.followers(kind)
 
-    def _beside(self, client: AIOKafkaClient, shard: Shard) -> Sequence[Actor]:
-        """Return what works beside a reading shard, on its partition: its publisher and its reactors."""
-        publishing, reacting = self._parts.publishing, self._parts.reacting
-        if publishing is None or reacting is None:
+    def _beside(self, client: AIOKafkaClient, shard: Shard, stores: BesideStores) -> Sequence[Actor]:
+        """Return what works beside a reading shard, on its partition: its publisher and reactors, from a head start."""
+        publishing, reacting, head_starts = self._parts.publishing, self._parts.reacting, self._parts.head_starts
+        if publishing is None or reacting is None or head_starts is None:
             return ()
         journal = KafkaJournalPartition(client, self._names.events(shard.kind), shard.partition)
-        return (publishing.publisher(shard, journal), *reacting.reactors(shard, journal))
+        source = head_starts.before(shard, stores)
+        return (source, publishing.publisher(source, journal), *reacting.reactors(source, journal))
 
     async def run(self, started: asyncio.Event) -> None:
         """Run until the stop; set `started` when the folder and the address are this process'.
@@ -258,6 +261,9 @@ class Reader:
                 self._publish_metrics,
                 self.metrics.invalid_records,
             )
+            self._parts.head_starts = HeadStarts(
+                self._settings, client, self._options, counts, SystemClock(), self.metrics
+            )
             self._parts.reacting = Reacting(
                 self._settings,
                 self._options,
@@ -333,7 +339,7 @@ class Reader:
             self.shards.current = None
             await shards.partitions_here.close()
             await end(*following)
-            self._parts.publishing = self._parts.reacting = None
+            self._parts.publishing = self._parts.reacting = self._parts.head_starts = None
 
     def _is_member(self) -> bool:
         return self.shards.current is not None and self._membership is not None and self._membership.is_member

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from annals.workers.projections.wiring import ProjectionWiring
     from annals.workers.publishing.wiring import Publishing
     from annals.workers.reacting.wiring import Reacting
+    from annals.workers.reading.head_starts import HeadStarts
     from annals.workers.reading.members import GroupMembers
     from annals.workers.reading.shards import CurrentShards
     from annals.workers.reading.telemetry import ReadingMetrics
@@ -48,11 +49,12 @@ class Parts:
     jobs: JobWiring | None = None
     publishing: Publishing | None = None
     reacting: Reacting | None = None
+    head_starts: HeadStarts | None = None
 
     def problems(self) -> list[str]:
         """Return why not all of it works."""
         behind = [] if self.projections is None else self.projections.models.problems()
-        running = [each for each in (self.publishing, self.reacting) if each is not None]
+        running = [each for each in (self.publishing, self.reacting, self.head_starts) if each is not None]
         return [*behind, *(problem for each in running for problem in each.problems())]
 
 

@@ -14,7 +14,7 @@ from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.selection import TRANSACTION_BYTES, Halt, select
-from annals.agents.reading.ports import NotReadyError
+from annals.agents.reading.ports import NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
 
@@ -79,7 +79,11 @@ class CatchUp:
                 try:
                     await self._fence()
                     while not self._is_done():
-                        if not await self._step():
+                        try:
+                            has_moved = await self._step()
+                        except NotIndexedError:  # what it is to publish next: nothing is wrong
+                            has_moved = False
+                        if not has_moved:
                             await self._wait()
                         backoff.reset()
                 except FencedError:

@@ -199,6 +199,9 @@ class Publisher:
         progress = await self._writer.progress()
         _, end = await self._journal.bounds()
         live = progress.get(LIVE)
+        self._source.expect(
+            each.position for name, each in progress.items() if name in known and known[name].record.is_active
+        )
         await self._reach(end if live is None else live.position, end)
         last = await self._source.last_before(end if live is None else live.position)
         if live is not None and live.cid != last:

@@ -18,13 +18,13 @@ from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
 from annals.agents.reading.queries.find import find
-from annals.agents.reading.queries.run import last_before, run_from
+from annals.agents.reading.queries.run import last_before, placed_from, run_from
 from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.snapshot_policy import SnapshotPolicy
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
 
     from annals.agents.ports import Clock
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         FoundAggregate,
         FoundEvent,
         FoundState,
+        JournalEvent,
         JournalRun,
         KeptSnapshot,
         RowPage,
@@ -88,6 +89,15 @@ class Answers(ABC):
         """The journal partition."""
         return self._place.partition
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the journal is known up to where it was read: a shard reads it from the beginning."""
+        return True
+
+    def expect(self, offsets: Iterable[int]) -> None:
+        """Take from where the journal is going to be read on."""
+        del offsets  # a shard reads all of it
+
     @abstractmethod
     def status(self) -> ShardStatus:
         """Return where the shard stands."""
@@ -138,6 +148,15 @@ class Answers(ABC):
         """Return the next events that count, from an offset on."""
         read = self._offset()  # before the view is made: what is below it is in the view
         return await self._ask(lambda view: run_from(view, self._place, offset, limit, read))
+
+    async def event_at(self, offset: int) -> JournalEvent | None:
+        """Return the event that counts at an offset; None if there is none."""
+        run = await self.events_from(offset, 1)
+        return run.events[0] if run.events and run.events[0].offset == offset else None
+
+    async def placed(self, offset: int, limit: int) -> list[tuple[int, bytes]]:
+        """Return where the next events that count are, from an offset on, and their CIDs."""
+        return await self._ask(lambda view: placed_from(view, offset, limit))
 
     async def last_before(self, offset: int) -> bytes | None:
         """Return the CID of the last event that counts below an offset; None if there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from annals.agents.ports import StoreDamagedError, StoreError
 from annals.agents.reading.ports import NotReadyError
@@ -13,17 +13,22 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from annals.agents.ports import JournalRecord, Position
-    from annals.agents.reading.ports import ReadingStore, ReadingStores, ReadView
+    from annals.agents.reading.ports import ReadingStore, ReadView
 
 T = TypeVar("T")
+
+
+class Closes(Protocol):
+    """What closes a store."""
+
+    async def close(self, store: ReadingStore) -> None:
+        """Close it."""
 
 
 class OpenStore:
     """Holds a store, or none. name: whose it is, in messages."""
 
-    def __init__(
-        self, stores: ReadingStores, name: str, on_damage: Callable[[StoreDamagedError], None], log: Any
-    ) -> None:
+    def __init__(self, stores: Closes, name: str, on_damage: Callable[[StoreDamagedError], None], log: Any) -> None:
         """Take what closes stores, and who acts on the damage that a question meets."""
         self._stores = stores
         self._name = name

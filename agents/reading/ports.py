@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
     from datetime import datetime
 
@@ -49,6 +49,10 @@ class UnreadableEventError(Exception):
 
 class NotReadyError(Exception):
     """The shard's store is not open; the message says why. Ask again later."""
+
+
+class NotIndexedError(NotReadyError):
+    """What is asked for is older than what has been read: the journal is still read from the beginning. Ask later."""
 
 
 class VersionMissingError(LookupError):
@@ -228,6 +232,9 @@ class JournalSource(Protocol):
     @property
     def partition(self) -> int: ...
     def status(self) -> ShardStatus: ...
+    def expect(self, offsets: Iterable[int]) -> None:
+        """Take from where the journal is going to be read on."""
+
     async def until_offset(self, offset: int, deadline: float) -> bool:
         """Wait until everything below an offset is read; False when it did not come. deadline: monotonic seconds."""
 

@@ -11,6 +11,7 @@ only one that writes to the store; questions run on views, long ones in threads,
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import structlog
@@ -33,6 +34,7 @@ from annals.schemas.journal_reader import GapError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock, CommandSource, Delivery
@@ -78,11 +80,12 @@ class Shard(Answers):
         ask_rows: AskRows | None = None,
         policy: SnapshotPolicy = BY_HAND,
         recent: RecentStates | None = None,
+        turns: asyncio.Semaphore | None = None,
     ) -> None:
         """Take the kind's decider, which partition of how many this is, and what the shard asks of the outside.
 
         followers: beside the event index and the states; ask_rows: the question to their rows; policy: of snapshots;
-        recent: states in memory, of all shards.
+        recent: states in memory, of all shards; turns: of those shards of a process that only index.
         """
         states = States(decider)
         super().__init__(Place(decider.kind, partition), states, ask_rows, clock, policy, recent)
@@ -92,6 +95,7 @@ class Shard(Answers):
         self._journal = journal
         self._source = source
         self._followers: tuple[Follower, ...] = (states, *followers)
+        self._turns = turns
         self._dropped: set[str] = set()
         self._rebuilds: list[tuple[str, str, int]] = []
         self._is_changed = False
@@ -250,15 +254,26 @@ class Shard(Answers):
         while fold is not None:
             age_s, records = self._age_s(), self._queue.take()
             self._change_followers(fold)
-            try:
-                fold.apply(records)
-                if records:
-                    self._pace.note(self._clock.monotonic(), len(records), age_s)
-            finally:
-                self._tell_waiting()
-            if not fold.catch_up() and not records:
+            async with self._turn():
+                try:
+                    fold.apply(records)
+                    if records:
+                        self._pace.note(self._clock.monotonic(), len(records), age_s)
+                finally:
+                    self._tell_waiting()
+                is_behind = fold.catch_up()
+            if not is_behind and not records:
                 await self._queue.wait()
             await asyncio.sleep(0)  # questions and other shards have their turn
+
+    def _turn(self) -> AbstractAsyncContextManager[Any]:
+        """Return what to hold while a batch is folded.
+
+        Of the shards that have not come to where the journal ended, one at a time goes on: each batch takes some
+        milliseconds, and what publishes and answers would else have its turn behind all of them.
+        """
+        is_indexing = self._offset() < self._end_at_opening
+        return nullcontext() if self._turns is None or not is_indexing else self._turns
 
     def _tell_waiting(self) -> None:
         self._moved.set()

@@ -94,7 +94,7 @@ class Deployment:
             for topic in ("restore.person", "snapshots.person"):
                 for key, value in (await self.records(topic))[-50:]:
                     said = decode(value)
-                    said |= {"parts": {}} if "parts" in said else {"heads": []} if "heads" in said else {}
+                    said |= {"parts": {}} if "parts" in said else {"heads": [], "ends": []} if "heads" in said else {}
                     if "state" in said:
                         said["state"] = said["state"].replace(b"Ada", b"Eve").replace(b"Bea", b"Eve")
                     await producer.send_and_wait(f"{self.prefix}{topic}", encode(said), key, partition=0)

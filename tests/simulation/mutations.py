@@ -278,7 +278,7 @@ def cid_of_a_snapshot(patch: pytest.MonkeyPatch) -> None:
 
 def cid_of_a_part(patch: pytest.MonkeyPatch) -> None:
     """A list and its parts count whatever their CIDs are."""
-    patch.setattr("annals.agents.writing.restore.reading.cid_of", lambda value: _Whatever())
+    patch.setattr("annals.agents.folding.restore_points.cid_of", lambda value: _Whatever())
 
 
 def what_changes_meanwhile(patch: pytest.MonkeyPatch) -> None:

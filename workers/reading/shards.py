@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Delivery
+    from annals.agents.reading.ahead.ports import BesideStores
     from annals.agents.reading.answers import AskRows
     from annals.agents.reading.ports import Follower, ReadingShard
     from annals.workers.clock import SystemClock
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
     Followers = Callable[[str], Sequence[Follower]]  # of a kind
-    Beside = Callable[[Shard], Sequence[Actor]]
+    Beside = Callable[[Shard, BesideStores], Sequence[Actor]]
 
 WRITE_BUFFER_BYTES: Final = 32 << 20
 
@@ -93,7 +94,7 @@ class ReadingShards:
         """Take the settings, a client that all shards ask, the deciders, each kind's number of partitions, and so on.
 
         followers: of a kind, beside the event index and the states; ask_rows: the question to their rows; beside: what
-        works beside a shard, on its partition.
+        works beside a shard, on its partition, given also what opens stores beside the shard's.
         """
         self._settings = settings
         self._client = client
@@ -107,6 +108,7 @@ class ReadingShards:
         self._beside = beside
         self._policies = snapshot_policies(settings.read_snapshots)
         self._recent = RecentStates(settings.read_state_cache_bytes)
+        self._turns = asyncio.Semaphore(1)
         self._names = TopicNames(settings.topic_prefix)
         every = sum(counts[kind] for kind in deciders)
         files = raise_limit(every)
@@ -154,8 +156,9 @@ class ReadingShards:
             self._ask_rows,
             self._policies.get(kind, self._policies[""]),
             self._recent,
+            self._turns,
         )
-        return ReadingActor(shard, self._beside(shard))
+        return ReadingActor(shard, self._beside(shard, stores))
 
     def closed(self, key: Key, actor: ReadingActor) -> None:
         """Forget the gauges of a partition that is somebody else's now."""

@@ -58,6 +58,18 @@ class ReadingMetrics:
             ("kind",),
             registry=registry,
         )
+        self.head_starts = Counter(
+            "annals_reading_head_starts_total",
+            "times that a partition was published from a restore point, before its journal was read",
+            ("kind",),
+            registry=registry,
+        )
+        self.head_start_differences = Counter(
+            "annals_reading_head_start_differences_total",
+            "times that the journal had other events than a restore point led to",
+            ("kind",),
+            registry=registry,
+        )
         self.jobs_running = gauge("annals_jobs_running", "jobs that this process runs", ())
         self.job_records_invalid = Counter(
             "annals_job_records_invalid_total",
@@ -109,3 +121,20 @@ class ReadingShardMetrics:
     def chain_broken(self) -> None:
         """Count a broken chain."""
         self._breaks.inc()
+
+
+class HeadStartMetrics:
+    """What is counted of head starts (the `HeadStartTelemetry` port)."""
+
+    def __init__(self, metrics: ReadingMetrics, kind: str) -> None:
+        """Look every labelled metric up once."""
+        self._begun = metrics.head_starts.labels(kind)
+        self._differed = metrics.head_start_differences.labels(kind)
+
+    def begun(self) -> None:
+        """Count one that answers."""
+        self._begun.inc()
+
+    def differed(self) -> None:
+        """Count one that did not have the same events as the journal."""
+        self._differed.inc()

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rocksdict import WriteBatch
 
 from annals.agents.reading.layout import FORMAT, read_position
+from annals.workers.stores.beside import database_beside, discard
 from annals.workers.stores.failures import store_error
 from annals.workers.stores.folders import set_aside
 from annals.workers.stores.rocks import Database, Identity, open_database, renew_database
@@ -157,7 +158,7 @@ def reading_identity(kind: str, partition: int, partitions: int, journal: str) -
 
 
 class ReadingStoreFolder:
-    """Opens one reading shard's store (the `ReadingStores` port)."""
+    """Opens one reading shard's store (the ports `ReadingStores` and `BesideStores`)."""
 
     def __init__(self, root: Path, identity: Identity, budget: StoreBudget, compression: str) -> None:
         """Take the group's data folder, what the store is a fold of, and the memory that all stores share."""
@@ -183,6 +184,14 @@ class ReadingStoreFolder:
         folder = Path(damage.folder) if damage.folder else self._folder
         if folder is not None:
             await set_aside(folder)
+
+    async def open_beside(self) -> RocksReadingStore:
+        """Begin an empty store beside the shard's own, which is never opened again."""
+        return await database_beside(RocksReadingStore, self._root, self._identity, self._budget, self._compression)
+
+    async def discard(self, store: Any) -> None:
+        """Close one that is beside, and remove it."""
+        await discard(store)
 
     async def close(self, store: Any) -> None:
         """Close the store; RocksDB flushes what is in memory."""

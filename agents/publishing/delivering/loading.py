@@ -77,7 +77,11 @@ class Loader:
         return _wanted(source)
 
     async def following(self, settled: Settled, end: int) -> Wanted | None:
-        """Return the next event that an aggregate waits with, below the progress."""
+        """Return the next event that an aggregate waits with, below the progress.
+
+        Raises:
+            NotIndexedError: what may come next is not known yet.
+        """
         if settled.later is not None:
             return _wanted(await self._event(settled.later))
         version = settled.row.version + 1
@@ -103,10 +107,10 @@ class Loader:
         return made
 
     async def _event(self, offset: int) -> JournalEvent:
-        run = await self._source.events_from(offset, 1)
-        if not run.events or run.events[0].offset != offset:
+        event = await self._source.event_at(offset)
+        if event is None:
             raise MissingEventError(f"there is no event at offset {offset} of the journal")
-        return run.events[0]
+        return event
 
 
 def _wanted(source: JournalEvent) -> Wanted:

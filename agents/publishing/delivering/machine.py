@@ -8,7 +8,8 @@ Whoever holds a `Deliveries` commits what `changes` says before it does anything
 what became of a commit is not known: the topic of rows says then what holds. A step, in this order:
 
 1. `answer` for each answer, so that one that has come goes before its time limit; then `expire`.
-2. `settling`, and `advance` for each of these rows: the next event that is wanted, if there is one.
+2. `settling`, and `advance` for each of these rows: the next event that is wanted, if there is one; `defer` where that
+   is not known yet.
 3. `offer` for the next events of the journal, until there is no room.
 4. `take`: what is delivered now. `changes`, `newly_parked`: what is written in the same transaction.
 
@@ -114,6 +115,7 @@ class Deliveries:
         self._timed: list[tuple[int, int, Row]] = []
         self._ready: deque[Row] = deque()
         self._settled: dict[str, Settled] = {}
+        self._deferred: set[str] = set()  # those of the settled whose later events are not known yet
         self._changes: dict[str, Row | None] = {}
         self._parked: list[Row] = []
         self._parked_keys: set[bytes] = set()
@@ -164,7 +166,7 @@ class Deliveries:
 
     def next_due(self) -> int | None:
         """Return when there is something to do, if nothing is answered until then; 0: at once; None: never."""
-        if self._settled or (self._ready and self._in_flight < self._most):
+        if len(self._settled) > len(self._deferred) or (self._ready and self._in_flight < self._most):
             return 0
         while self._timed and not self._holds(self._timed[0][2]):
             heappop(self._timed)
@@ -221,17 +223,26 @@ class Deliveries:
             else:
                 self._again(row, now, draw, NOT_ANSWERED, None)
 
-    def settling(self, most: int | None = None) -> list[Settled]:
-        """Return what is settled and has perhaps a later event that waits; `advance` is to be called for each.
+    def settling(self, most: int | None = None, *, again: bool = True) -> list[Settled]:
+        """Return what is settled and has perhaps a later event that waits; `advance` or `defer` is called for each.
 
-        most: of them; the others are returned again.
+        most: of them; the others are returned again. again: also what was deferred.
         """
-        return list(islice(self._settled.values(), most))
+        found = (settled for key, settled in self._settled.items() if again or key not in self._deferred)
+        return list(islice(found, most))
+
+    def defer(self, settled: Settled) -> None:
+        """Leave an aggregate as it is: what comes next is not known yet. The row says that its event is settled."""
+        key = row_key(settled.row)
+        if key not in self._deferred:
+            self._deferred.add(key)
+            self._changes[key] = settled.row
 
     def advance(self, settled: Settled, following: Wanted | None, now: int) -> None:
         """Go on with an aggregate: with its next wanted event below the progress, or with nothing."""
         key = row_key(settled.row)
         del self._settled[key]
+        self._deferred.discard(key)
         if following is None:
             self._remove(settled.row)
             return

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from annals.agents.publishing.delivering.machine import Answer, Numbers
     from annals.agents.publishing.records import Outgoing
+    from annals.agents.reading.found import JournalEvent
     from annals.schemas.delivery import Row
     from annals.schemas.progress import Progress
     from annals.topics.headers import ReadHeaders
@@ -138,7 +139,18 @@ class Poster(Protocol):
 
 
 class DeliverySource(JournalSource, Protocol):
-    """A journal partition as delivery reads it."""
+    """A journal partition as delivery reads it.
+
+    is_whole: whether it knows all of the journal up to where it is. While it does not, `offset_of` raises
+    NotIndexedError for what may be there and is not known.
+    """
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether nothing is left out."""
+
+    async def event_at(self, offset: int) -> JournalEvent | None:
+        """Return the event at an offset; None if none is there. Whether it counts, the caller knows by its CID."""
 
     async def offset_of(self, aggregate_id: str, version: int) -> int | None:
         """Return where an aggregate's event of a version is; None if it is not there (yet)."""

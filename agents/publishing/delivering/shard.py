@@ -28,7 +28,7 @@ from annals.agents.publishing.delivering.records import delivered, parked
 from annals.agents.publishing.ports import TargetError
 from annals.agents.publishing.records import VersionNotHadError
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
-from annals.agents.reading.ports import NotReadyError
+from annals.agents.reading.ports import NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of, in_turns
 from annals.schemas.progress import Progress
 
@@ -181,9 +181,15 @@ class DeliveryShard:
         if run.is_end:  # else the answer to what seems to be late may be among those that are not read yet
             machine.expire(now, self._draw, MOST_SETTLED)
         try:
-            async for some in in_turns(machine.settling(MOST_SETTLED), SETTLED_A_TURN):
+            settling = machine.settling(MOST_SETTLED, again=self._source.is_whole)
+            async for some in in_turns(settling, SETTLED_A_TURN):
                 for settled in some:
-                    machine.advance(settled, await self._loader.following(settled, self._own.position), now)
+                    try:
+                        following = await self._loader.following(settled, self._own.position)
+                    except NotIndexedError:
+                        machine.defer(settled)
+                    else:
+                        machine.advance(settled, following, now)
             position = await self._offer(now)
             sent, records = await self._records(now)
             parked_rows = machine.newly_parked()

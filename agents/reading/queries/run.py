@@ -67,6 +67,16 @@ def run_from(view: ReadView, place: Place, offset: int, limit: int, read: int) -
     return JournalRun(events, last + 1 if len(found) == limit else end)
 
 
+def placed_from(view: ReadView, offset: int, limit: int) -> list[tuple[int, bytes]]:
+    """Return where the next events that count are, from an offset on, and their CIDs as the rows have them."""
+    found = list(islice(view.range(offset_key(offset), after(OFFSETS)), limit))
+    rows = view.get_many([EVENTS + where for _, where in found])
+    return [
+        (offset_in(key), b"" if row is None else decode_event(row).cid)
+        for (key, _), row in zip(found, rows, strict=True)
+    ]
+
+
 def last_before(view: ReadView, offset: int) -> bytes | None:
     """Return the CID of the last event that counts below an offset; None if there is none."""
     for _, where in view.range(OFFSETS, offset_key(offset), reverse=True):

@@ -18,6 +18,7 @@ from annals.schemas.restore_point import (
     encode_ids,
     encode_list,
     encode_voids,
+    has_ends,
 )
 from annals.schemas.snapshot import Snapshot, encode_snapshot
 from annals.topics.wire import NO_TIMESTAMP
@@ -51,8 +52,10 @@ class Attempt:
         for name in changed.heads:
             self._names.setdefault(int(name.split("/")[1]), []).append(name)
         self._buckets: dict[int, dict[bytes, Head]] = {}
-        self._unwritten: set[int] = set()
+        # What a release before wrote does not say where chains end, which a reading shard needs.
+        self._unwritten = {int(name.split("/")[1]) for name, value in changed.heads.items() if not has_ends(value)}
         self._rounds = 2 * len(changed.aggregates) // slice_ + SPARE_ROUNDS + len(changed.heads) // SPARE_ROUNDS
+        self._rounds += len(self._unwritten)
 
     def write(self, writes: Writes, working_set: WorkingSet, position: Position) -> bytes | None:
         """Add what is next to a transaction; return the CID of the list if it is complete with that.
@@ -66,7 +69,7 @@ class Attempt:
         self._write_snapshots(writes, working_set, is_last=is_last)
         if self.changed.aggregates:
             return None
-        room = self._write_heads(writes, ROUND_BYTES, is_last=is_last)
+        room = self._write_heads(writes, working_set, ROUND_BYTES, is_last=is_last)
         room = self._write_ids(writes, room, is_last=is_last)
         if self._unwritten or (len(self.changed.hashes) > SEGMENT_IDS and not is_last):
             return None
@@ -110,7 +113,7 @@ class Attempt:
                 self.oversized.append(key.decode())
                 cid = None
             bucket = bucket_of(key)
-            self._heads(bucket)[key] = Head(stored.version, cid)
+            self._heads(bucket)[key] = Head(stored.version, cid, stored.head)
             self._unwritten.add(bucket)
             size += len(snapshot)
             if size > SNAPSHOT_BYTES and not is_last:
@@ -125,14 +128,22 @@ class Attempt:
             self._buckets[bucket] = heads
         return self._buckets[bucket]
 
-    def _write_heads(self, writes: Writes, room: int, *, is_last: bool) -> int:
+    def _heads_with_ends(self, bucket: int, working_set: WorkingSet) -> dict[bytes, Head]:
+        heads = self._heads(bucket)
+        for key, head in heads.items():
+            if head.end is None and (stored := working_set.stored(key)) is not None and stored.version == head.version:
+                heads[key] = head._replace(end=stored.head)
+        return heads
+
+    def _write_heads(self, writes: Writes, working_set: WorkingSet, room: int, *, is_last: bool) -> int:
         for bucket in sorted(self._unwritten):
             if room <= 0 and not is_last:
                 break
+            heads = self._heads_with_ends(bucket, working_set)
             for name in self._names.get(bucket, ()):
                 self._parts.pop(name, None)
             self._names[bucket] = []
-            for name, value in encode_heads(bucket, self._buckets[bucket]):
+            for name, value in encode_heads(bucket, heads):
                 room -= self._write_part(writes, name, value)
                 self._names[bucket].append(name)
             self._unwritten.discard(bucket)

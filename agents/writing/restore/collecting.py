@@ -10,8 +10,8 @@ import asyncio
 from array import array
 from typing import TYPE_CHECKING, Final
 
+from annals.agents.folding.restore_points import read_parts
 from annals.agents.ports import command_key
-from annals.agents.writing.restore.reading import read_parts
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.cid import cid_of
 from annals.schemas.restore_point import (

@@ -14,10 +14,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from annals.agents.folding.restore_points import read_list
 from annals.agents.ports import StaleStateError, UnreachableError
 from annals.agents.writing.restore.attempt import Attempt
 from annals.agents.writing.restore.collecting import Changed, collect
-from annals.agents.writing.restore.reading import read_list
 from annals.schemas.cid import cid_text, is_cid
 from annals.schemas.restore_point import RestorePointError
 

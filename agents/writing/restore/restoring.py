@@ -10,9 +10,9 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.folding.fold import Fold
+from annals.agents.folding.restore_points import read_list, read_parts
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import Changes, Position, StaleStateError, StoppedError, Stored, StoreError, UnreachableError
-from annals.agents.writing.restore.reading import read_list, read_parts
 from annals.agents.writing.restore.restored import KnownIds, RestoredStore
 from annals.schemas.cid import cid_of
 from annals.schemas.restore_point import (

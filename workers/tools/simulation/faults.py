@@ -295,7 +295,7 @@ class Faults:
         records = [record for entry in log.entries if not entry.is_marker for record in entry.records()]
         for record in records[-1 - int(fault.size * len(records)) :][:3]:
             value = decode(record.value or b"")
-            for name in ("heads", "voids"):
+            for name in ("heads", "ends", "voids"):
                 if name in value:
                     value[name] = []
             if "ids" in value:

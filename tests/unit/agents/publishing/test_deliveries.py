@@ -12,7 +12,17 @@ from annals.agents.publishing.delivering.machine import (
     Deliveries,
     Wanted,
 )
-from annals.schemas.delivery import IN_FLIGHT, PARKED, WAITING, decode_row, discarded, encode_row, replayed, row_key
+from annals.schemas.delivery import (
+    DISCARDED,
+    IN_FLIGHT,
+    PARKED,
+    WAITING,
+    decode_row,
+    discarded,
+    encode_row,
+    replayed,
+    row_key,
+)
 from annals.schemas.subscription import Retry
 
 RETRY = Retry(max_attempts=2, first_delay_ms=100, max_delay_ms=1_000, ack_timeout_ms=50)
@@ -54,6 +64,31 @@ def test_the_next_of_an_aggregate_waits_until_the_one_before_is_acknowledged():
     machine.answer("b", Answer("b1", 1, "ack"), 2, half)
     assert machine.changes() == {"person/a": None, "person/b": None}
     assert machine.numbers == (0, 0, 0)
+
+
+def test_what_follows_may_not_be_known_yet():
+    """Its row says that the event is settled, and nobody is woken for it; a later owner goes on there."""
+    known = deliveries(event(1), event(1, "b"))
+    taken(known)
+    machine = Deliveries("person", known.rows(), RETRY, 10)
+    assert machine.answer("a", Answer("a1", 1, "ack"), 1, half) == TAKEN
+    (settled,) = machine.settling()
+    machine.defer(settled)
+    machine.defer(settled)
+    assert {key: row.state for key, row in machine.changes().items() if row is not None} == {"person/a": DISCARDED}
+    assert machine.settling(again=False) == []
+    assert machine.next_due() == 50
+    assert machine.offer(event(3), 2)
+    assert machine.numbers == (2, 1, 0)
+    assert machine.answer("a", Answer("a1", 1, "ack"), 2, half) == NOT_OUTSTANDING
+    later = Deliveries("person", [row for row in machine.rows() if row.aggregate_id == "a"], RETRY, 10)
+    for each in (machine, later):
+        (again,) = each.settling()
+        assert (again.row.cid, again.later) == ("a1", None)
+        each.advance(again, event(2), 3)
+        assert each.settling() == []
+        assert taken(each, 3) == [("a2", 1)]
+    assert machine.next_due() == 50
 
 
 def test_what_is_not_answered_in_time_comes_again_and_is_parked_after_the_last_attempt():

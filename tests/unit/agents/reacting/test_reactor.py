@@ -1,10 +1,15 @@
 """A reactor on a log in memory: each command once, each timer once, through the death of its process."""
 
+import asyncio
+
 import pytest
 
 from chained import chain
+from following import soon, until
+from head_starts import HeldJournal, Point, head_start
 from publishing import eventually
 from reactors import ReactingWorld
+from reading_stores import Stores
 
 LATER = "2026-11-21T09:31:00.000000Z"
 EARLIER = "2026-11-21T09:29:00.000000Z"
@@ -177,3 +182,61 @@ async def test_another_journal_stops_it():
     async with world.shard() as shard, world.reactor(shard) as reactor:
         await eventually(lambda: is_in(reactor, "stopped"))
         assert "ends at 3" in reactor.problem
+
+
+async def test_a_new_owner_reacts_from_a_restore_point_before_its_shard_has_read_anything():
+    world = ReactingWorld()
+    world.journal = HeldJournal()
+    events = chain("p-1", 6)
+    world.journal.append(events[:3])
+    await world.begin()
+    async with world.shard() as shard, world.reactor(shard):
+        await eventually(lambda: has(world, 3))
+
+        async def is_written():
+            return (await world.progress()).position == 3
+
+        await eventually(is_written)
+    world.stores, world.journal.held_at = Stores(), 0
+    world.journal.append(events[3:])
+    world.clock.at = LATER
+    async with (
+        world.shard() as shard,
+        head_start(shard, world.journal, Point(world.journal.records, 5), margin=1) as ahead,
+        world.reactor(ahead),
+    ):
+        await eventually(lambda: has(world, 12))
+        assert shard.status().offset == 0
+        world.journal.release()
+        await until(lambda: ahead.is_whole)
+        world.journal.append(chain("p-2", 1))
+        await eventually(lambda: has(world, 14))
+    assert sorted(await world.said()) == sorted([*ALL, *TIMERS, "event 1 of p-2", "t1 is timer 1 of p-2"])
+    ids = [identity for _, identity in await world.sent()]
+    assert len(set(ids)) == 14
+
+
+async def test_one_whose_progress_is_before_the_head_start_fires_no_timer_before_its_events():
+    """It waits for the shard: the end of what the shard has is not the end of the journal."""
+    world = ReactingWorld()
+    world.journal = HeldJournal()
+    events = chain("p-1", 6)
+    world.journal.append(events)
+    await world.begin()
+    world.clock.at = LATER
+    world.journal.held_at = 2
+    async with (
+        world.shard() as shard,
+        head_start(shard, world.journal, Point(world.journal.records, 6)) as ahead,
+        world.reactor(ahead),
+    ):
+        waiting = asyncio.create_task(ahead.until_offset(6, soon()))
+        await until(lambda: not ahead.is_whole)
+        world.journal.release(4)
+        assert await shard.until_offset(4, soon())
+        world.journal.release()
+        await eventually(lambda: has(world, 12))
+        assert await waiting
+    said = await world.said()
+    assert [each for each in said if each.startswith("event")] == ALL
+    assert [each for each in said if each.startswith("t")] == TIMERS

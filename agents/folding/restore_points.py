@@ -5,24 +5,57 @@ Others can write to the topic. A record counts only if its CID is the one that i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from annals.agents.ports import StaleStateError, UnreachableError
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.restore_point import LIST, RestorePointError, decode_list
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
-    from annals.agents.ports import LogRecovery
-    from annals.agents.writing.decision_plan import ShardId
+    from annals.agents.ports import JournalRecord, KeyAndValue
     from annals.schemas.restore_point import RestoreList
 
 
+class Partition(Protocol):
+    """Which of how many partitions of a kind it is."""
+
+    @property
+    def kind(self) -> str:
+        """The kind."""
+
+    @property
+    def partition(self) -> int:
+        """Which partition."""
+
+    @property
+    def partitions(self) -> int:
+        """Of how many."""
+
+
+class PartitionId(NamedTuple):
+    """The same as data."""
+
+    kind: str
+    partition: int
+    partitions: int
+
+
+class RestoreTopics(Protocol):
+    """What a restore point is read from."""
+
+    def restore_parts(self) -> AsyncIterator[list[KeyAndValue]]:
+        """Yield key and value of what is in the partition of `restore`, whoever wrote it."""
+
+    async def event_at(self, offset: int) -> JournalRecord | None:
+        """Return the journal's committed record at an offset below the last stable one."""
+
+
 async def read_list(
-    journal: LogRecovery, place: ShardId, state_version: int, cid: bytes, journal_end: int
+    journal: RestoreTopics, place: Partition, state_version: int | None, cid: bytes, journal_end: int
 ) -> RestoreList:
-    """Return the list that the committed offset names.
+    """Return the list that the committed offset names. state_version: None for who asks for no states.
 
     Raises:
         RestorePointError: it is not there, or of no use for this journal or this release.
@@ -40,7 +73,7 @@ async def read_list(
     found = decode_list(value)
     if (found.kind, found.partition, found.partitions) != (place.kind, place.partition, place.partitions):
         raise RestorePointError("it is of another partition")
-    if found.state_version != state_version:
+    if state_version is not None and found.state_version != state_version:
         raise RestorePointError(f"its states are of layout {found.state_version}, and this release has {state_version}")
     there = await journal.event_at(found.last_offset) if found.last_offset < journal_end else None
     if there is None or there.value is None or cid_of(there.value) != found.last_cid:
@@ -48,7 +81,7 @@ async def read_list(
     return found
 
 
-async def read_parts(journal: LogRecovery, wanted: Mapping[str, bytes]) -> dict[str, bytes]:
+async def read_parts(journal: RestoreTopics, wanted: Mapping[str, bytes]) -> dict[str, bytes]:
     """Return the parts that a list names, by their keys.
 
     Raises:

@@ -1,0 +1,119 @@
+"""What a head start asks of Kafka: the journal in ranges, and the restore point that the committed offset names."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final
+
+from annals.agents.ports import UnreachableError
+from annals.agents.reading.ports import FollowedRecord
+from annals.topics.carried import CARRIED, carried_headers
+from annals.topics.group_metadata import decode_metadata
+from annals.workers.kafka.connections import MissingTopicError, connect
+from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
+from annals.workers.kafka.read.offsets import committed
+from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.kafka.write.failures import expiring, reaching
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.agents.ports import JournalRecord, KeyAndValue
+    from annals.topics.headers import Header
+    from annals.topics.names import TopicNames
+
+_CARRIED: Final = [name.encode() for name in CARRIED]
+
+
+class KafkaRangedJournal:
+    """A journal partition (the `RangedJournal` port)."""
+
+    def __init__(self, client: AIOKafkaClient, topic: str, partition: int) -> None:
+        """Take a client, which may serve many partitions, and which partition this is."""
+        self._client = client
+        self._where = (topic, partition)
+        self._single = KafkaJournalPartition(client, topic, partition)
+
+    async def bounds(self) -> tuple[int, int]:
+        """Return the first offset that is still there, and the last stable one."""
+        with reaching("the journal"):
+            return await self._single.bounds()
+
+    async def record_at(self, offset: int) -> JournalRecord | None:
+        """Return the committed record at an offset; None if there is none."""
+        with reaching("the journal"), expiring():
+            return await self._single.record_at(offset)
+
+    async def followed(self, start: int, end: int) -> AsyncIterator[Sequence[FollowedRecord]]:
+        """Yield the committed records from `start` to below `end`, which is at most the last stable offset."""
+        with reaching("the journal"), expiring():
+            async with aclosing(read_range(self._client, self._where, start, end)) as steps:
+                async for records in steps:
+                    yield [FollowedRecord(offset, key, value, _carried(raw)) for offset, key, value, raw in records]
+
+
+class KafkaRestorePoint:
+    """The restore point of a partition (the `NamedRestorePoint` port)."""
+
+    def __init__(
+        self,
+        client: AIOKafkaClient,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        app_id: str,
+        kind: str,
+        partition: int,
+        *,
+        is_used: bool,
+    ) -> None:
+        """Take a client for offsets and the journal, aiokafka client options, and whose restore point it is.
+
+        is_used: False where restore points are switched off.
+        """
+        self._is_used = is_used
+        self._client = client
+        self._options = options
+        self._group = names.group(app_id)
+        self._commands = (names.commands(kind), partition)
+        self._restore = (names.restore(kind), partition)
+        self._journal = KafkaRangedJournal(client, names.events(kind), partition)
+
+    async def named(self) -> bytes | None:
+        """Return the CID of the list that the committed offset of those who write names; None if it names none."""
+        if not self._is_used:
+            return None
+        with reaching("the offset of those who write"):
+            found = await committed(self._client, self._group, self._commands)
+        return None if found is None else decode_metadata(found[1]).restore
+
+    async def restore_parts(self) -> AsyncIterator[list[KeyAndValue]]:
+        """Yield key and value of what is in the partition of `restore`, whoever wrote it."""
+        with reaching(self._restore[0]), expiring():
+            try:
+                client = await connect(self._options, [self._restore[0]])
+            except MissingTopicError as error:
+                raise UnreachableError(str(error)) from error
+            try:
+                start, end = (await bounds(client, [self._restore]))[self._restore]
+                async with aclosing(read_range(client, self._restore, start, end)) as steps:
+                    async for records in steps:
+                        yield [(key, value) for _, key, value, _ in records]
+            finally:
+                await client.close()
+
+    async def event_at(self, offset: int) -> JournalRecord | None:
+        """Return the journal's committed record at an offset below the last stable one."""
+        return await self._journal.record_at(offset)
+
+
+def _carried(raw: bytes) -> Sequence[Header]:
+    """Return the headers that are carried to subscribers; most records have none, and are not taken apart."""
+    if not any(name in raw for name in _CARRIED):
+        return ()
+    try:
+        return carried_headers(headers_of(raw))
+    except (ValueError, IndexError):  # a stranger's
+        return ()
