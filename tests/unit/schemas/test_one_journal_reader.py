@@ -27,6 +27,10 @@ ALLOWED = {
     "agents/writing/restore/restored.py": {"read_block", "ForeignError"},
     # Reads what counted already again, from the rows of a store.
     "agents/reading/blocks.py": {"read_block", "ForeignError"},
+    # Follows links back from ends that a restore point names, and judges none: the rule is applied to all of it again.
+    "agents/reading/ahead/unwinding.py": {"read_record", "ForeignError"},
+    # Reads the one record that a delivery's row names by offset and CID, of which the row says that it counts.
+    "agents/reading/ahead/answers.py": {"read_record", "ForeignError"},
     # Looks for the first record of a time, whether it counts or not: the publisher reads what counts behind it.
     "workers/publishing/places.py": {"read_block", "ForeignError"},
     # Asks what there may be, for an administrator: what waits, since when, and in which schema versions.
