@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -52,15 +53,16 @@ class PausingSubscriptions(FollowedSubscriptions):
         """Take also who pauses one that cannot go on."""
         super().__init__(options, names, invalid)
         self._service = service
-        self._one_pauses = asyncio.Lock()
+        self._pausing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def pause(self, name: str, reason: str) -> None:
         """Have a subscription paused that cannot go on, and say why; tried until it is so.
 
-        All partitions of this process may find out at once: one pauses it, or they would fence one another.
+        All partitions of this process may find out at once: one of them pauses it, and the others see that it is so.
+        Another subscription does not wait for that: the service makes changes one after another.
         """
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
-        async with self._one_pauses:
+        async with self._pausing[name]:
             while (kept := self.all().get(name)) is not None and kept.record.is_active:
                 try:
                     await self._service.pause(name, reason)

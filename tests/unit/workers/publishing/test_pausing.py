@@ -1,0 +1,74 @@
+"""Pausing subscriptions that cannot go on: once for all partitions, and each for itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+from annals.agents.publishing.administration import Refused
+from annals.agents.publishing.ports import Kept
+from annals.schemas.subscription import Definition, Record
+from annals.topics.names import TopicNames
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.publishing.wiring import PausingSubscriptions
+
+
+class Service(SubscriptionService):
+    """Pauses what is known to `followed`; one of its own is refused for ever."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.followed: Followed | None = None
+
+    async def pause(self, name: str, reason: str | None = None):
+        self.asked.append(name)
+        await asyncio.sleep(0)
+        if name == "refused":
+            raise Refused(503, "not_ready", "not now")
+        self.followed.put(name, "paused")
+
+
+class Followed(PausingSubscriptions):
+    """Those that a topic would have."""
+
+    def __init__(self, service: Service, *names: str) -> None:
+        super().__init__({}, TopicNames(""), service)
+        self.known: dict[str, Kept] = {}
+        self.changed = asyncio.Event()
+        for name in names:
+            self.put(name, "active")
+
+    def put(self, name: str, status: str) -> None:
+        self.known = {**self.known, name: Kept(Record(Definition(name, status=status), 1, {}), len(self.known))}
+        self.changed.set()
+
+    def all(self):
+        return self.known
+
+    async def until_changed(self, known) -> None:
+        while self.known is known:
+            self.changed.clear()
+            await self.changed.wait()
+
+
+def followed(*names: str) -> tuple[Followed, Service]:
+    service = Service()
+    service.followed = Followed(service, *names)
+    return service.followed, service
+
+
+async def test_of_all_partitions_that_find_out_at_once_one_pauses():
+    subscriptions, service = followed("bad")
+    await asyncio.wait_for(asyncio.gather(*(subscriptions.pause("bad", "it fails") for _ in range(5))), 30)
+    assert service.asked == ["bad"]
+
+
+async def test_one_that_cannot_be_paused_now_holds_up_no_other():
+    subscriptions, service = followed("refused", "bad")
+    tries = asyncio.create_task(subscriptions.pause("refused", "it fails"))
+    try:
+        await asyncio.wait_for(subscriptions.pause("bad", "it fails"), 30)
+        assert (service.asked[0], service.asked.count("bad")) == ("refused", 1)
+        assert not tries.done()
+    finally:
+        tries.cancel()
+        await asyncio.gather(tries, return_exceptions=True)
