@@ -3,47 +3,20 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from processes import own_environment
+from project_copy import ROOT, project_copy, run  # noqa: F401 - the fixture `copy`
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
+if TYPE_CHECKING:
+    from pathlib import Path
+
 PAGE = (ROOT / "docs/how-to/write-a-reaction.md").read_text()
 FILES = re.findall(r"^```python\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-PARTS = (
-    *("schemas", "topics", "agents", "workers", "src", "docs", "deploy", "tests"),
-    *("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile"),
-)
 REGISTRY = "agents/reactions/__init__.py"
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    for part in PARTS:
-        source, target = ROOT / part, tmp_path / part
-        if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", ".*_cache"))
-        else:
-            shutil.copy2(source, target)
-    return tmp_path
-
-
-def run(command: str, copy: Path, status: int = 0) -> str:
-    """A command with the copy's packages in the place of the installed ones; what it said."""
-    environment = {name: value for name, value in own_environment().items() if not name.startswith("COVERAGE_")}
-    environment |= {"PYTHONPATH": str(copy / "src"), "PATH": f"{BIN}:{environment['PATH']}"}
-    words = ["bash", "-euo", "pipefail", "-c", command.replace(".venv/bin", str(BIN))]
-    done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == status, f"{command}\n{done.stdout[-4000:]}{done.stderr[-3000:]}"
-    return done.stdout + done.stderr
 
 
 def test_the_page_works_as_it_is_written_and_so_does_the_scaffold(copy: Path) -> None:
