@@ -9,6 +9,7 @@ from annals.schemas.bulk import Columns, read_together
 from annals.schemas.canonical import encode
 from annals.schemas.chain import ForeignError, read_block, seal
 from annals.schemas.cid import cid_of
+from chained import sealed
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -104,20 +105,7 @@ def test_what_alone_is_foreign_is_never_read_together(
 
 
 def test_another_kind_is_left_to_be_read_alone() -> None:
-    block, _ = seal(
-        kind="person",
-        aggregate_id="p-1",
-        version=1,
-        previous=None,
-        type="T",
-        schema_version=1,
-        recorded_at="2026-11-21T09:30:00.123456Z",
-        command_id="c",
-        correlation_id="c",
-        causation_id=None,
-        actor=None,
-        data={},
-    )
+    block = sealed("p-1", 1, None, data={}).value
     assert read_together("person", [block]) is not None
     assert read_together("organization", [block]) is None
 
@@ -126,20 +114,6 @@ def test_what_nests_deeper_than_one_library_writes_is_left_to_be_read_alone() ->
     deep: Any = 1
     for _ in range(300):
         deep = [deep]
-    said = {"deep": deep}
-    block, _ = seal(
-        kind="person",
-        aggregate_id="p-1",
-        version=1,
-        previous=None,
-        type="T",
-        schema_version=1,
-        recorded_at="2026-11-21T09:30:00.123456Z",
-        command_id="c",
-        correlation_id="c",
-        causation_id=None,
-        actor=None,
-        data=said,
-    )
+    block = sealed("p-1", 1, None, data={"deep": deep}).value
     assert read_together("person", [block]) is None
     assert one_by_one([block]) is not None

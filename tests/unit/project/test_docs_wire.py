@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from annals.schemas import outcome
-from annals.schemas.chain import read_block, seal
+from annals.schemas.chain import read_block
 from annals.schemas.cid import cid_text
 from annals.schemas.envelope import Command
 from annals.schemas.outcome import decode_outcome
 from annals.schemas.wire.reading import read_command
 from annals.topics.keys import partition_of
+from chained import sealed
 
 PAGE = (Path(__file__).parents[3] / "docs/reference/wire.md").read_text()
 COMMAND, OUTCOME = (json.loads(body) for body in re.findall(r"^```json\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
@@ -38,41 +39,13 @@ def test_the_outcome_that_it_shows_is_one() -> None:
 
 def test_the_members_of_a_block_are_those_of_the_table() -> None:
     members = set(re.findall(r"^\| `(\w+)` \|", section("Event block"), re.MULTILINE))
-    recorded_at = "2026-11-21T09:30:00.000000Z"
-    block, _ = seal(
-        kind="person",
-        aggregate_id="p-1",
-        version=1,
-        previous=None,
-        type="PersonRegistered",
-        schema_version=1,
-        recorded_at=recorded_at,
-        command_id="c",
-        correlation_id="c",
-        causation_id=None,
-        actor=None,
-        data={"name": "Ada"},
-    )
+    block = sealed("p-1", 1, None).value
     assert set(read_block("person", block)) == members
     assert len(members) == 12
 
 
 def test_the_text_of_a_cid_begins_as_it_says() -> None:
-    _, cid = seal(
-        kind="person",
-        aggregate_id="p-1",
-        version=1,
-        previous=None,
-        type="T",
-        schema_version=1,
-        recorded_at="2026-11-21T09:30:00.000000Z",
-        command_id="c",
-        correlation_id="c",
-        causation_id=None,
-        actor=None,
-        data={},
-    )
-    assert cid_text(cid).startswith("bafyr4i")
+    assert cid_text(sealed("p-1", 1, None).cid).startswith("bafyr4i")
     assert "`bafyr4i…`" in PAGE
 
 
