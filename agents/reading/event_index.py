@@ -11,6 +11,7 @@ from annals.agents.reading.layout import (
     ABSENT,
     ACTORS,
     AGGREGATES,
+    BLOCK_TIMES,
     CAUSATIONS,
     COMMANDS,
     CORRELATIONS,
@@ -21,9 +22,10 @@ from annals.agents.reading.layout import (
     LENGTH,
     NUMBER,
     OFFSETS,
+    STRETCH_TIMES,
     TIME,
-    TIMES,
     TIMES_BLOCK,
+    TIMES_STRETCH,
     TYPES,
     AggregateRow,
     Counts,
@@ -111,8 +113,14 @@ class EventIndex:
             changes[AGGREGATES + key] = encode_aggregate(end)
         counts = Counts(there.events + len(events), there.aggregates + beginnings, there.block_bytes + size)
         changes[COUNTS] = encode_counts(counts)
-        for block_number, span in times.items():
-            _widen(rows, block_number, *span)
+        stretches: dict[int, tuple[str, str]] = {}
+        for block_number, (least, greatest) in times.items():
+            _widen(rows, BLOCK_TIMES + number(block_number), least, greatest)
+            stretch = block_number * TIMES_BLOCK // TIMES_STRETCH
+            span = stretches.get(stretch, (least, greatest))
+            stretches[stretch] = min(span[0], least), max(span[1], greatest)
+        for stretch, span in stretches.items():
+            _widen(rows, STRETCH_TIMES + number(stretch), *span)
 
 
 def _text(text: str) -> bytes:
@@ -120,8 +128,7 @@ def _text(text: str) -> bytes:
     return len(encoded).to_bytes(LENGTH, "big") + encoded
 
 
-def _widen(rows: Rows, block_number: int, least: str, greatest: str) -> None:
-    key = TIMES + number(block_number)
+def _widen(rows: Rows, key: bytes, least: str, greatest: str) -> None:
     value = rows.get(key)
     if value is not None:
         known = value.decode()

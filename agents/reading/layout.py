@@ -10,8 +10,9 @@ r"""Key spaces of a reading store, the same for every store, and versioned (`FOR
     a <id>             an aggregate: version, offset of its last event, bytes of its blocks (8 each), head (36),
                        first_at and last_at (27 each)
     t <type> <offset>  events by type; r: by correlation id, k: by causation id, c: by command id, u: by actor. No value
-    m <block>          1,000 offsets: least and greatest recorded_at (27 each)
+    m <stretch>        10,000 offsets: least and greatest recorded_at (27 each); i <block>: 100 offsets
     h <hash> <offset>  events by the first 8 bytes of their CID's digest. No value
+    n <id> <version>   a snapshot that is kept, its impersonal part; w: its personal part (`annals.agents.reading.kept_snapshots`)
     P, I               rows of projections and their indexes (`annals.agents.reading.projecting`)
     x <offset>         headers that are carried to subscribers (MessagePack), where an event has any
     s <id>             a state: version (8), its impersonal part; y <id>: its personal part
@@ -29,12 +30,13 @@ from annals.agents.ports import Position
 if TYPE_CHECKING:
     from annals.agents.reading.ports import ReadView
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 NUMBER: Final = 8
 CID: Final = 36
 TIME: Final = 27
 LENGTH: Final = 4
-TIMES_BLOCK: Final = 1_000
+TIMES_STRETCH: Final = 10_000  # a whole number of blocks
+TIMES_BLOCK: Final = 100
 HASH: Final = slice(4, 12)
 JOURNAL: Final = slice(-4, None)
 
@@ -46,7 +48,8 @@ EVENTS: Final = b"e"
 OFFSETS: Final = b"o"
 AGGREGATES: Final = b"a"
 TYPES: Final = b"t"
-TIMES: Final = b"m"
+STRETCH_TIMES: Final = b"m"
+BLOCK_TIMES: Final = b"i"
 CORRELATIONS: Final = b"r"
 CAUSATIONS: Final = b"k"
 COMMANDS: Final = b"c"

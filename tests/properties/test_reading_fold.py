@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
@@ -25,12 +25,17 @@ from annals.agents.reading.states import States
 from annals.schemas.chain import seal
 from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader, Void
+from annals.schemas.values.moments import recorded_at
 from annals.topics.keys import keys_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import Sealed, chain, sealed
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
 PERSON = REGISTRY["person"]
 PARTITIONS = 2
+NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NAMES = ("p-1", "p-2", "p-3", "\u00c4", "A\u0308", "", "p-1\x00")
 PLACE = queries.Place("person", 0)
 
@@ -101,10 +106,10 @@ def plain(records: list[JournalRecord]) -> tuple[dict[bytes, bytes], list[Counte
             rows[b"k" + text(event["causation_id"]) + offset] = b""
         if event["actor"] is not None:
             rows[b"u" + text(event["actor"]) + offset] = b""
-        block = b"m" + big(record.offset // 1000)
-        known = rows.get(block, event["recorded_at"].encode() * 2).decode()
         at = event["recorded_at"]
-        rows[block] = (min(known[:27], at) + max(known[27:], at)).encode()
+        for block in (b"m" + big(record.offset // 10_000), b"i" + big(record.offset // 100)):
+            known = rows.get(block, at.encode() * 2).decode()
+            rows[block] = (min(known[:27], at) + max(known[27:], at)).encode()
         own = [each for each in counted if each.key == found.key]
         size = sum(len(rows[b"e" + text(each.key) + big(each.event["version"])]) - 44 for each in own)
         sizes = sum(len(value) - 44 for key, value in rows.items() if key[:1] == b"e")
@@ -232,9 +237,9 @@ def test_what_is_found_is_what_a_scan_finds(events: list[Sealed], data: st.DataO
     assert (again.events, again.next_offset, again.is_end) == ([], start, True)
 
 
-def recorded(number: int, second: int) -> JournalRecord:
-    """The first event of an aggregate of its own, recorded at a second; blocks of times have few of them."""
-    name, at = f"t-{number}", f"2026-11-21T09:30:{second:02}.000000Z"
+def recorded(number: int, second: int, apart: int) -> JournalRecord:
+    """The first event of an aggregate of its own, recorded at a second, so many offsets from the one before."""
+    name, at = f"t-{number}", recorded_at(NOON + timedelta(seconds=second))
     block, _ = seal(
         kind="person",
         aggregate_id=name,
@@ -249,11 +254,11 @@ def recorded(number: int, second: int) -> JournalRecord:
         actor=None,
         data={"name": "Ada"},
     )
-    return JournalRecord(number * 700, name.encode(), block)
+    return JournalRecord(number * apart, name.encode(), block)
 
 
 def moment(second: int | None) -> datetime | None:
-    return None if second is None else datetime(2026, 11, 21, 9, 30, second, tzinfo=UTC)
+    return None if second is None else NOON + timedelta(seconds=second)
 
 
 SECONDS = st.integers(0, 59)
@@ -265,19 +270,17 @@ SECONDS = st.integers(0, 59)
     until=st.none() | SECONDS,
     descending=st.booleans(),
     limit=st.integers(1, 4),
+    apart=st.sampled_from([3, 70, 700, 7_000]),
 )
 def test_times_may_run_back_and_nothing_is_missed(
-    *, seconds: list[int], since: int | None, until: int | None, descending: bool, limit: int
+    *, seconds: list[int], since: int | None, until: int | None, descending: bool, limit: int, apart: int
 ) -> None:
     store = MemoryReadingStore()
     folding = ReadingFold("person", 0, 1, store, [])
-    folding.apply([recorded(number, second) for number, second in enumerate(seconds)])
-    moments = [
-        None if second is None else datetime(2026, 11, 21, 9, 30, second, tzinfo=UTC) for second in (since, until)
-    ]
-    wanted = EventFilter(since=moments[0], until=moments[1])
+    folding.apply([recorded(number, second, apart) for number, second in enumerate(seconds)])
+    wanted = EventFilter(since=moment(since), until=moment(until))
     expected = [
-        number * 700
+        number * apart
         for number, second in enumerate(seconds)
         if (since is None or second >= since) and (until is None or second < until)
     ]
@@ -288,6 +291,39 @@ def test_times_may_run_back_and_nothing_is_missed(
         found += [event.offset for event in page.events]
         start, is_end = page.next_offset, page.is_end
     assert found == (expected[::-1] if descending else expected)
+
+
+class Looked:
+    """A view that counts the rows that it gave."""
+
+    def __init__(self, store: MemoryReadingStore) -> None:
+        self._store = store
+        self.rows = 0
+
+    def get(self, key: bytes) -> bytes | None:
+        self.rows += 1
+        return self._store.get(key)
+
+    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return [self.get(key) for key in keys]
+
+    def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
+        for row in self._store.range(first, last, reverse=reverse):
+            self.rows += 1
+            yield row
+
+
+@pytest.mark.parametrize("descending", [False, True])
+def test_a_page_of_a_time_looks_at_little_more_than_what_it_gives(*, descending: bool) -> None:
+    store = MemoryReadingStore()
+    events = 3_000  # of 300,000 offsets, each a second later: 30 stretches, 3,000 blocks
+    ReadingFold("person", 0, 1, store, []).apply([recorded(number, number, 100) for number in range(events)])
+    view = Looked(store)
+    wanted = EventFilter(since=moment(2_000), until=moment(2_500))
+    page = find(view, PLACE, wanted, start=None, descending=descending, limit=10)
+    first = 2_499 if descending else 2_000
+    assert [event.offset for event in page.events] == [100 * (first + (-n if descending else n)) for n in range(10)]
+    assert view.rows < 30 + 100 + 4 * 12 + 10  # stretches, blocks of one, what is read of each event, the position
 
 
 @given(JOURNALS)

@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 from annals.agents.reading.found import EventPage, ShardPosition
 from annals.agents.reading.layout import (
     ACTORS,
+    BLOCK_TIMES,
     CAUSATIONS,
     COMMANDS,
     CORRELATIONS,
     EVENTS,
     JOURNAL,
     OFFSETS,
+    STRETCH_TIMES,
     TIME,
-    TIMES,
     TIMES_BLOCK,
+    TIMES_STRETCH,
     TYPES,
     after,
     decode_event,
@@ -119,20 +121,35 @@ def _prefixes(wanted: EventFilter) -> list[bytes]:
 
 def _spans(
     view: ReadView, first: int, last: int, times: tuple[str | None, str | None], *, descending: bool
-) -> list[tuple[int, int]]:
-    """Return the offsets between two in whose blocks something of the wanted times was recorded."""
-    since, until = times
+) -> Iterator[tuple[int, int]]:
+    """Yield the offsets between two in whose blocks something of the wanted times was recorded, as they are asked for.
+
+    Stretches are looked at first: whoever asks for a time far from where the page begins passes over most blocks
+    unseen.
+    """
     if first >= last:
-        return []
-    if since is None and until is None:
-        return [(first, last)]
-    spans: list[tuple[int, int]] = []
-    for key, value in view.range(TIMES + number(first // TIMES_BLOCK), TIMES + number(last // TIMES_BLOCK + 1)):
+        return
+    if times == (None, None):
+        yield first, last
+        return
+    for start, stop in _within(view, STRETCH_TIMES, TIMES_STRETCH, (first, last), times, descending=descending):
+        yield from _within(view, BLOCK_TIMES, TIMES_BLOCK, (start, stop), times, descending=descending)
+
+
+def _within(
+    view: ReadView,
+    space: bytes,
+    size: int,
+    offsets: tuple[int, int],
+    times: tuple[str | None, str | None],
+    *,
+    descending: bool,
+) -> Iterator[tuple[int, int]]:
+    """Yield the parts of some offsets, each of one row of a space of times, that have something of the wanted times."""
+    (first, last), (since, until) = offsets, times
+    rows = view.range(space + number(first // size), space + number((last - 1) // size + 1), reverse=descending)
+    for key, value in rows:
         least, greatest = value[:TIME].decode(), value[TIME:].decode()
         if (since is None or greatest >= since) and (until is None or least < until):
-            start = offset_in(key) * TIMES_BLOCK
-            span = max(start, first), min(start + TIMES_BLOCK, last)
-            if spans and spans[-1][1] == span[0]:
-                span = spans.pop()[0], span[1]
-            spans.append(span)
-    return spans[::-1] if descending else spans
+            start = offset_in(key) * size
+            yield max(start, first), min(start + size, last)

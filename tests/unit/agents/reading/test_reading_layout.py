@@ -1,0 +1,20 @@
+"""The key spaces of a reading store: no two of them begin alike, wherever they are named."""
+
+from __future__ import annotations
+
+from annals.agents.reading import global_fold, kept_snapshots, layout, projecting
+
+SPACES = [
+    *(getattr(layout, name) for name in vars(layout) if name.isupper()),
+    kept_snapshots.SNAPSHOTS,
+    kept_snapshots.PERSONAL,
+    projecting.ROWS,
+    projecting.INDEXES,
+    global_fold.PARTITIONS,
+]
+
+
+def test_no_two_key_spaces_begin_alike() -> None:
+    prefixes = [space for space in SPACES if isinstance(space, bytes)]
+    assert len(prefixes) > 20
+    assert len({space[:1] for space in prefixes}) == len(prefixes)
