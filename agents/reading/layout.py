@@ -12,7 +12,7 @@ r"""Key spaces of a reading store, the same for every store, and versioned (`FOR
     t <type> <offset>  events by type; r: by correlation id, k: by causation id, c: by command id, u: by actor. No value
     m <stretch>        10,000 offsets: least and greatest recorded_at (27 each); i <block>: 100 offsets
     h <hash> <offset>  events by the first 8 bytes of their CID's digest. No value
-    n <id> <version>   a snapshot that is kept, its impersonal part; w: its personal part (`annals.agents.reading.kept_snapshots`)
+    n <id> <version>   a snapshot that is kept, its impersonal part; w: its personal part
     P, I               rows of projections and their indexes (`annals.agents.reading.projecting`)
     x <offset>         headers that are carried to subscribers (MessagePack), where an event has any
     s <id>             a state: version (8), its impersonal part; y <id>: its personal part

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from annals.agents.ports import UnreachableError
 from annals.agents.reading.ports import FollowedRecord
-from annals.topics.carried import CARRIED, carried_headers
 from annals.topics.group_metadata import decode_metadata
 from annals.workers.kafka.connections import MissingTopicError, connect
-from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.carried import carried_of
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.kafka.read.offsets import committed
 from annals.workers.kafka.read.ranges import bounds, read_range
@@ -22,10 +21,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.ports import JournalRecord, KeyAndValue
-    from annals.topics.headers import Header
     from annals.topics.names import TopicNames
-
-_CARRIED: Final = [name.encode() for name in CARRIED]
 
 
 class KafkaRangedJournal:
@@ -52,7 +48,7 @@ class KafkaRangedJournal:
         with reaching("the journal"), expiring():
             async with aclosing(read_range(self._client, self._where, start, end)) as steps:
                 async for records in steps:
-                    yield [FollowedRecord(offset, key, value, _carried(raw)) for offset, key, value, raw in records]
+                    yield [FollowedRecord(offset, key, value, carried_of(raw)) for offset, key, value, raw in records]
 
 
 class KafkaRestorePoint:
@@ -107,13 +103,3 @@ class KafkaRestorePoint:
     async def event_at(self, offset: int) -> JournalRecord | None:
         """Return the journal's committed record at an offset below the last stable one."""
         return await self._journal.record_at(offset)
-
-
-def _carried(raw: bytes) -> Sequence[Header]:
-    """Return the headers that are carried to subscribers; most records have none, and are not taken apart."""
-    if not any(name in raw for name in _CARRIED):
-        return ()
-    try:
-        return carried_headers(headers_of(raw))
-    except (ValueError, IndexError):  # a stranger's
-        return ()

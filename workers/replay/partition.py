@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from annals.agents.reading.found import JournalEvent
 from annals.schemas.journal_reader import Counted, Foreign, Gap, GapError, RememberingReader, Void
-from annals.topics.carried import carried_headers
 from annals.topics.keys import keys_of
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.carried import carried_of
 from annals.workers.replay.plan import HandlerFailedError, Step
 
 if TYPE_CHECKING:
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from annals.workers.replay.targets import Sink
 
 STEP_S: Final = 0.5  # of work that a kill can take back at most, where a handler is called
+
+
+class Counts(Struct):
+    """What a partition met since its last step."""
+
+    events: int = 0
+    passed_over: int = 0
+    void: int = 0
+    foreign: int = 0
+    failures: int = 0
 
 
 class PartitionReplay:
@@ -49,7 +60,8 @@ class PartitionReplay:
         self._tell = tell
         self._key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
         self._reader = RememberingReader(place.kind, keys_of(place.partition, place.partitions))
-        self._done = self._nothing(position)
+        self._next_offset = position
+        self._counts = Counts()
         self._lines: list[bytes] = []
         self._clock = SystemClock()
         self._told = self._clock.monotonic()
@@ -68,14 +80,14 @@ class PartitionReplay:
                     await self._replay(record)
                 except BaseException as error:
                     if isinstance(error, HandlerFailedError):
-                        self._count(failures=error.failures)
+                        self._counts.failures += error.failures
                     if self._sink.is_settled:  # else what is on its way may not arrive: it goes out once more
                         self._tell_step()
                     raise
                 if self._clock.monotonic() - self._told >= STEP_S:
                     await self._settle()
             await self._settle()
-        self._count(next_offset=end)
+        self._next_offset = end
         await self._settle()
 
     async def _replay(self, record: Record) -> None:
@@ -90,38 +102,36 @@ class PartitionReplay:
             if type(read) is Counted and self._selection.wants(read.event):
                 await self._pace.wait()
                 assert value is not None  # noqa: S101 - it counts
-                event = JournalEvent(offset, read.event, value, read.cid, _carried(raw))
+                event = JournalEvent(offset, read.event, value, read.cid, carried_of(raw))
                 taken = await self._sink.take(event, self._place.partition)
                 self._lines.append(taken.lines)
-                self._count(events=1, failures=taken.failures)
+                self._counts.events += 1
+                self._counts.failures += taken.failures
             else:
-                self._count(passed_over=type(read) is Counted, void=type(read) is Void, foreign=type(read) is Foreign)
+                self._counts.passed_over += type(read) is Counted
+                self._counts.void += type(read) is Void
+                self._counts.foreign += type(read) is Foreign
         if is_due:
-            self._count(next_offset=offset + 1)
+            self._next_offset = offset + 1
 
     async def _settle(self) -> None:
         await self._sink.settle()
         self._tell_step()
 
     def _tell_step(self) -> None:
-        self._tell(self._done._replace(lines=b"".join(self._lines)))
-        self._done, self._lines = self._nothing(self._done.next_offset), []
-        self._told = self._clock.monotonic()
-
-    def _nothing(self, next_offset: int) -> Step:
-        return Step(self._place.kind, self._place.partition, next_offset)
-
-    def _count(self, *, next_offset: int | None = None, **more: Any) -> None:
-        done = self._done
-        self._done = done._replace(
-            next_offset=done.next_offset if next_offset is None else next_offset,
-            **{name: getattr(done, name) + int(count) for name, count in more.items()},
+        counts = self._counts
+        self._tell(
+            Step(
+                self._place.kind,
+                self._place.partition,
+                self._next_offset,
+                counts.events,
+                counts.passed_over,
+                counts.void,
+                counts.foreign,
+                counts.failures,
+                b"".join(self._lines),
+            )
         )
-
-
-def _carried(raw: bytes) -> list[tuple[str, bytes]]:
-    """The headers that go with an event to a topic; what is no headers says nothing."""
-    try:
-        return carried_headers(headers_of(raw))
-    except ValueError:
-        return []
+        self._counts, self._lines = Counts(), []
+        self._told = self._clock.monotonic()

@@ -156,8 +156,15 @@ def headers_of(raw: bytes) -> list[tuple[str, bytes | None]]:
     """Decode the headers of a record. A name's bytes that are not UTF-8 become surrogates (PEP 383).
 
     Raises:
-        ValueError, IndexError: they are not whole, or more than are read.
+        ValueError: they are not whole, or more than are read.
     """
+    try:
+        return _headers_of(raw)
+    except IndexError as error:
+        raise ValueError("headers end in the middle") from error
+
+
+def _headers_of(raw: bytes) -> list[tuple[str, bytes | None]]:
     count, at = signed_at(raw, 0)
     if count > MOST_HEADERS:
         raise ValueError(f"more than {MOST_HEADERS} headers")

@@ -9,7 +9,8 @@ from annals.schemas.cid import cid_of, cid_text
 from annals.topics.headers import event_headers, outcome_headers
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
-from annals.workers.kafka.protocol.record_batches import batches_of
+from annals.workers.kafka.protocol.record_batches import batches_of, headers_of
+from annals.workers.kafka.read.carried import carried_of
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, CODECS, PartitionBatches, RecordBatch
 from annals.workers.kafka.write.journal import KafkaWrites, ShardTopics
 
@@ -147,3 +148,10 @@ def test_a_snapshot_that_is_too_large_leaves_no_empty_batch_behind():
     assert writes.add_snapshot(b"p-2", bytes(1_000), -1) > 1_000
     ((_, (batch,)),) = writes.by_partition().items()
     assert batch.count == 1
+
+
+@pytest.mark.parametrize("raw", [b"", b"\x02", b"\x02\x80", b"\x04\x02a\x01", b"\x02\x02a\x80"])
+def test_headers_that_are_cut_off_are_no_headers(raw: bytes) -> None:
+    with pytest.raises(ValueError, match="headers"):
+        headers_of(raw)
+    assert carried_of(raw + b"traceparent") == ()
