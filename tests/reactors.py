@@ -76,6 +76,8 @@ class TimeOfDay:
 class Switches:
     """Which reactions run (the `Controls` port)."""
 
+    problem: str | None = None
+
     def __init__(self) -> None:
         self._all: dict[str, Kept] = {}
         self._changed = asyncio.Event()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from annals.agents.ports import StoppedError
+from annals.agents.ports import StoppedError, UnreachableError
 from annals.agents.reading.found import JournalEvent, JournalRun, ShardStatus
 from annals.schemas.journal_reader import Counted, Foreign, Gap, RememberingReader, Void
 from annals.topics.keys import keys_of
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import FollowedRecord
 
 LOOK_S: Final = 0.2  # between two looks at where the journal ends
+WITHIN_S: Final = 5.0  # in which brokers that may be far away answer: a rebalance here waits no longer for them
 COUNTED, VOID, FOREIGN, GAP = "counted", "void", "foreign", "gap"
 STATUS: Final = {Counted: COUNTED, Void: VOID, Foreign: FOREIGN, Gap: GAP}
 
@@ -147,6 +148,18 @@ class ForeignJournal:
         """Read some; return whether there was more."""
         if self._gap is not None:
             return False
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                records = await self._fetch()
+        except TimeoutError as error:
+            raise UnreachableError(f"{self._name}: nothing was answered within {WITHIN_S:.0f} s") from error
+        if records is None:
+            return False
+        self._judge(records)
+        return True
+
+    async def _fetch(self) -> Sequence[FollowedRecord] | None:
+        """Return the next records, which may be none; None where the journal ends."""
         if self._steps is None:
             start, self._end = await self._journal.bounds()
             if self._end < self._next:
@@ -156,7 +169,7 @@ class ForeignJournal:
                     f"{self._name} was read up to offset {reached} and ends at {end}: it lost its end, or was made anew"
                 )
             if self._next >= self._end:
-                return False
+                return None
             self._until = self._end
             self._steps = aiter(self._journal.followed(max(start, self._next), self._until))
         steps, self._steps = self._steps, None  # what fails or is cancelled is begun again from what was read
@@ -164,10 +177,9 @@ class ForeignJournal:
             records = await anext(steps)
         except StopAsyncIteration:
             self._next = max(self._next, self._until)  # markers alone were behind the last record
-            return True
-        self._judge(records)
+            return ()
         self._steps = steps
-        return True
+        return records
 
     def _judge(self, records: Sequence[FollowedRecord]) -> None:
         found: Counter[str] = Counter()

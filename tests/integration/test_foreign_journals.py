@@ -118,9 +118,8 @@ class Deployment:
 
 
 @pytest.fixture
-def both(
-    bootstrap: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[Deployment, Deployment]]:
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where a distribution with the two reactions is installed, for all processes of the test."""
     site = tmp_path / "site"
     (site / "annals_crossing-1.dist-info").mkdir(parents=True)
     (site / "crossing.py").write_text(REACTIONS)
@@ -131,6 +130,12 @@ def both(
         "[annals.reactions]\nfollow-east = crossing:EAST\nfollow-west = crossing:WEST\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(site))
+    return site
+
+
+@pytest.fixture
+def both(bootstrap: str, topic_prefix: str, tmp_path: Path, site: Path) -> Iterator[tuple[Deployment, Deployment]]:
+    del site
     prefixes = f"{topic_prefix}e.", f"{topic_prefix}w."
     with (
         group(bootstrap, prefixes[0], tmp_path / "east", partitions=3) as east,
@@ -194,3 +199,30 @@ def test_each_event_of_another_deployment_is_reacted_to_once_and_none_goes_round
     status = json.loads(east.annals("reactions", "status", "follow-west", "--json"))
     assert status["lag"] == {"events": 0}
     assert [worker.end() for worker in (of_east, of_west, second)] == [0, 0, 0]
+
+
+def test_a_journal_in_another_cluster_is_reacted_to(
+    bootstrap: str, topic_prefix: str, tmp_path: Path, cache_dir: Path | None, site: Path
+) -> None:
+    del site
+    with (
+        Broker(tmp_path / "other", cache_dir=cache_dir) as other,
+        group(other.bootstrap, "", tmp_path / "east", partitions=3) as east,
+        group(bootstrap, topic_prefix, tmp_path / "west", partitions=2) as west,
+    ):
+        there = Deployment("east", "west", east, f'"\nbootstrap_servers = "{bootstrap}')
+        here = Deployment("west", "east", west, f'"\nbootstrap_servers = "{other.bootstrap}')
+        east_worker = east.worker("one", ROLES="write").until_ready()
+        worker = here.worker("one").until_ready()
+        here.annals("reactions", "resume", here.follows)
+        people = [f"p-{number}" for number in range(10)]
+        there.send("RegisterPerson", people, name="Ada")
+        worker.until(lambda: all(here.events(people).values()), "each event there has led to one here")
+        kill_child(worker)
+        there.send("RenamePerson", people, name="Ada Lovelace")
+        worker.until(
+            lambda: all(len(events) == 2 for events in here.events(people).values()),
+            "also after its process was killed",
+        )
+        assert len(here.records("commands.person")) == 2 * len(people)
+        assert worker.end() == east_worker.end() == 0

@@ -88,7 +88,7 @@ class ReactionService:
             client = await writer.fence()
             is_active = control.status == ACTIVE
             begins = await self._begins(Places(client, self._names), reaction) if is_active else {}
-            await writer.commit(control, begins, self._topic(reaction))
+            await writer.commit(control, begins, self._topic(reaction) if begins else "")
             places = Places(client, self._names)
             controls = await self._controls(client, places)
             return await self._answered(places, reaction, controls.get(reaction.name))

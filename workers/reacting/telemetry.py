@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Gauge
 
+from annals.agents.reacting.foreign import COUNTED, FOREIGN, GAP, VOID
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 REACTION: Final = ("reaction",)
 PARTITION: Final = (*REACTION, "kind", "partition")
 DEPLOYMENT: Final = (*REACTION, "deployment")
+STATUSES: Final = (COUNTED, VOID, FOREIGN, GAP)
 
 
 class ReactionMetrics:
@@ -60,6 +63,10 @@ class ReactorMetrics:
     ) -> None:
         """Take which reaction and partition it is, and of which other deployment."""
         self._deployment = deployment
+        if deployment is not None:  # what happens once is seen
+            for status in STATUSES:
+                metrics.foreign.labels(reaction, deployment, status)
+            metrics.come_round.labels(reaction, deployment)
         self._metrics = metrics
         self._reaction = reaction
         self._labels = (reaction, kind, str(partition))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import CLOSED, Reactor
@@ -14,7 +14,6 @@ from annals.workers.reacting.foreign import ForeignReactors
 from annals.workers.reacting.log import JournalOfAnother, KafkaReactionLog
 from annals.workers.reacting.telemetry import ReactorMetrics
 from annals.workers.reading.restore_point import KafkaRangedJournal
-from annals.workers.settings import foreign_deployments
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,7 +26,10 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import JournalPartition, JournalSource
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.reacting.telemetry import ReactionMetrics
-    from annals.workers.settings import Settings
+    from annals.workers.settings import ForeignDeployment, Settings
+
+
+NO_OTHERS: Final[Mapping[str, ForeignDeployment]] = {}
 
 
 class Reacting:
@@ -43,8 +45,12 @@ class Reacting:
         clock: Clock,
         metrics: ReactionMetrics,
         invalid: InvalidRecords = PASSED_OVER,
+        foreign: Mapping[str, ForeignDeployment] = NO_OTHERS,
     ) -> None:
-        """Take the settings, aiokafka client options, what there is, each kind's number of partitions, and so on."""
+        """Take the settings, aiokafka client options, what there is, each kind's number of partitions, and so on.
+
+        foreign: the other deployments that are known, by id.
+        """
         self._settings = settings
         self._options = options
         self._deciders = deciders
@@ -55,7 +61,7 @@ class Reacting:
         self._invalid = invalid
         self._names = TopicNames(settings.topic_prefix)
         self._controls = FollowedControls(options, self._names, invalid)
-        self._foreign = foreign_deployments(settings)
+        self._foreign = foreign
         self._reactors: list[Reactor] = []
         self._foreign_reactors: list[ForeignReactors] = []
 

@@ -14,22 +14,26 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.schemas.wire.via import DEPLOYMENT
 from annals.workers.settings.connection import client_options
 from annals.workers.settings.files import UnreadableError, read_whole
 from annals.workers.settings.metadata import ENVIRONMENT_PREFIX
-from annals.workers.settings.model import Settings, SettingsError, settings_metadata
+from annals.workers.settings.model import SettingsError, settings_metadata
 from annals.workers.settings.sources import LARGEST_FILE_BYTES
 from annals.workers.settings.sources import load_settings as load_one
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from annals.workers.settings.model import Settings
+
 VARIABLE: Final = "ANNALS_FOREIGN_JOURNALS_FILE"
 PREFIX: Final = "topic_prefix"
 SERVERS: Final = "bootstrap_servers"
+CONNECTING: Final = ("bootstrap_servers", "security_protocol", "sasl_", "ssl_")  # how such options of clients begin
 _WHERE: Final = re.compile(r" \(option --[a-z-]+\)")
 _CONNECTION: Final = [meta for meta in settings_metadata() if meta.group == "connection" or meta.name == SERVERS]
 MEMBERS: Final = frozenset(
@@ -37,19 +41,19 @@ MEMBERS: Final = frozenset(
 )
 
 
-class ForeignDeployment(NamedTuple):
-    """Where another deployment's journals are. own: what connects to its cluster; None: it is in this one's."""
+@dataclass(frozen=True, slots=True)
+class ForeignDeployment:
+    """Where another deployment's journals are. connection: to its cluster; None: it is in this one's."""
 
     topic_prefix: str
-    own: Settings | None
+    connection: Mapping[str, Any] | None = field(repr=False)
 
     def options(self, ours: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options of aiokafka clients for it; ours: those for this deployment.
-
-        Raises:
-            SettingsError: the TLS files do not hold what they should.
-        """
-        return dict(ours) if self.own is None else {**ours, **client_options(self.own)}
+        """Return the options of aiokafka clients for it; ours: those for this deployment."""
+        if self.connection is None:
+            return dict(ours)
+        others = {name: value for name, value in ours.items() if not name.startswith(CONNECTING)}
+        return {**others, **self.connection}
 
 
 def load_settings(
@@ -116,10 +120,9 @@ def _deployment(name: str, table: object, ours: Settings, problems: list[str]) -
         return None
     try:
         read = load_one(table, {})
-        if SERVERS in table:
-            client_options(read)  # its certificates are looked at now
+        connection = client_options(read) if SERVERS in table else None
     except SettingsError as error:
         said = (_WHERE.sub("", problem).removeprefix(ENVIRONMENT_PREFIX) for problem in error.problems)
         problems += [f"{where}: {problem}" for problem in said]
         return None
-    return ForeignDeployment(read.topic_prefix, read if SERVERS in table else None)
+    return ForeignDeployment(read.topic_prefix, connection)

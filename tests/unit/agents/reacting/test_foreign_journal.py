@@ -1,8 +1,10 @@
 """Another deployment's journal as input: judged as it comes, each event reacted to once, none that has come round."""
 
+import asyncio
+
 import pytest
 
-from annals.agents.ports import StoppedError
+from annals.agents.ports import StoppedError, UnreachableError
 from chained import chain, sealed
 from following import soon, until
 from publishing import eventually
@@ -176,3 +178,22 @@ async def test_a_newer_version_that_has_run_is_named_in_readiness():
 
 async def is_of_version(world, version):
     return any(f'"version":{version}'.encode() in value for _, value in await world.committed("progress"))
+
+
+async def test_brokers_that_do_not_answer_hold_nothing_up(monkeypatch):
+    """A rebalance waits for the step under way."""
+    monkeypatch.setattr("annals.agents.reacting.foreign.WITHIN_S", 0.01)
+    world = ForeignWorld()
+    world.append(chain("p-1", 3))
+    source, answers = world.source(), asyncio.Event()
+    bounds = world.journal.bounds
+
+    async def waiting():
+        await answers.wait()
+        return await bounds()
+
+    world.journal.bounds = waiting
+    with pytest.raises(UnreachableError, match=r"^person-0 of there: nothing was answered within "):
+        await source.events_from(0, 10)
+    answers.set()
+    assert len((await source.events_from(0, 10)).events) == 3
