@@ -16,6 +16,7 @@ from annals.workers.client.history import history
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.settings import client_options
+from annals.workers.tools.broker import Broker
 from grouped import Group, GroupWorker, group
 from processes import ENTRY_POINT, own_environment
 
@@ -57,13 +58,13 @@ EAST, WEST = following("east"), following("west")
 class Deployment:
     """One of the two: its id, its workers, and the settings that tell it of the other."""
 
-    def __init__(self, name: str, other: str, crew: Group, prefix_of_other: str) -> None:
+    def __init__(self, name: str, other: str, crew: Group, where: str) -> None:
         self.name = name
         self.crew = crew
         self.follows = f"follow-{other}"
         crew.folder.mkdir(exist_ok=True)
         file = crew.folder / "foreign.toml"
-        file.write_text(f'[{other}]\ntopic_prefix = "{prefix_of_other}"\n')
+        file.write_text(f"[{other}]\n{where}\n")
         self.settings = {"DEPLOYMENT": name, "FOREIGN_JOURNALS_FILE": str(file)}
 
     def worker(self, name: str) -> GroupWorker:
@@ -141,7 +142,10 @@ def both(bootstrap: str, topic_prefix: str, tmp_path: Path, site: Path) -> Itera
         group(bootstrap, prefixes[0], tmp_path / "east", partitions=3) as east,
         group(bootstrap, prefixes[1], tmp_path / "west", partitions=2) as west,
     ):
-        yield Deployment("east", "west", east, prefixes[1]), Deployment("west", "east", west, prefixes[0])
+        yield (
+            Deployment("east", "west", east, f'topic_prefix = "{prefixes[1]}"'),
+            Deployment("west", "east", west, f'topic_prefix = "{prefixes[0]}"'),
+        )
 
 
 def kill_child(worker: GroupWorker) -> None:
@@ -210,8 +214,8 @@ def test_a_journal_in_another_cluster_is_reacted_to(
         group(other.bootstrap, "", tmp_path / "east", partitions=3) as east,
         group(bootstrap, topic_prefix, tmp_path / "west", partitions=2) as west,
     ):
-        there = Deployment("east", "west", east, f'"\nbootstrap_servers = "{bootstrap}')
-        here = Deployment("west", "east", west, f'"\nbootstrap_servers = "{other.bootstrap}')
+        there = Deployment("east", "west", east, f'bootstrap_servers = "{bootstrap}"')
+        here = Deployment("west", "east", west, f'bootstrap_servers = "{other.bootstrap}"')
         east_worker = east.worker("one", ROLES="write").until_ready()
         worker = here.worker("one").until_ready()
         here.annals("reactions", "resume", here.follows)

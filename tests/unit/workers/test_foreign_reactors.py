@@ -104,9 +104,12 @@ async def test_until_it_is_resumed_nothing_is_connected_to(tmp_path, monkeypatch
     world = Crossing(tmp_path)
     async with world.reacting(monkeypatch, 0):
         asked = []
-        monkeypatch.setattr(
-            "annals.workers.reacting.foreign.connect", lambda *args: asked.append(args) or connect(*args)
-        )
+
+        def connecting(*wanted):
+            asked.append(wanted)
+            return connect(*wanted)
+
+        monkeypatch.setattr("annals.workers.reacting.foreign.connect", connecting)
         for _ in range(20):
             await asyncio.sleep(0)
         assert not asked
