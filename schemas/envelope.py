@@ -16,7 +16,7 @@ class Command(Struct, frozen=True, gc=False):
 
     Where the rest of the envelope is not, `errors` names each offending member as (path, message) and `type` and `data`
     may be None; without errors neither is. Whether `data` fits the type is for the decider. `expected_head` is a
-    binary CID; `traceparent` and `tracestate` are the headers' valid values.
+    binary CID; `traceparent`, `tracestate` and `via` (`annals-via`) are the headers' valid values.
     """
 
     id: str
@@ -31,6 +31,7 @@ class Command(Struct, frozen=True, gc=False):
     actor: str | None = None
     traceparent: bytes | None = None
     tracestate: bytes | None = None
+    via: bytes | None = None
     errors: tuple[tuple[str, str], ...] = ()
 
 

@@ -1,7 +1,8 @@
 """How far a publisher is: the records of the compacted topic `progress`.
 
 Key `live/<events topic>/<partition>`, or the subscription's name in the place of `live` while it is not published with
-the others: it catches up, is paused or deleted. That of a reaction is `reaction:<name>`.
+the others: it catches up, is paused or deleted. That of a reaction is `reaction:<name>`; to the events of another
+deployment `reaction:<name>@<deployment>`, with topic and partition of the journal there.
 """
 
 from __future__ import annotations
@@ -56,9 +57,9 @@ def progress_key(name: str, events_topic: str, partition: int) -> bytes:
     return f"{name}/{events_topic}/{partition}".encode()
 
 
-def reaction_name(name: str) -> str:
+def reaction_name(name: str, deployment: str | None = None) -> str:
     """Return what stands for a reaction in the keys; no subscription has such a name."""
-    return f"reaction:{name}"
+    return f"reaction:{name}" if deployment is None else f"reaction:{name}@{deployment}"
 
 
 def name_of(key: bytes | None, events_topic: str, partition: int) -> str | None:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Raw, Struct
 
 from annals.schemas.depth import decoded
+from annals.schemas.wire.via import VIA
 
 STATE: Final = "state"
 TIMER: Final = "timer"
@@ -19,6 +20,8 @@ ACTIVE: Final = "active"
 PAUSED: Final = "paused"
 
 Moment = Annotated[str, Meta(pattern=r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z\Z")]
+
+Via = Annotated[str, Meta(pattern=rf"\A(?:{VIA})?\Z")]
 
 
 class ProcessId(NamedTuple):
@@ -36,13 +39,18 @@ class StateRow(Struct, frozen=True):
 
 
 class TimerRow(Struct, frozen=True, omit_defaults=True):
-    """A timer that has not fired. cause: the CID of the event that led to it. is_quiet: no command was sent by that."""
+    """A timer that has not fired.
+
+    cause: the CID of the event that led to it. is_quiet: no command was sent by that. via: the deployments that the
+    event came through, with the one whose it is.
+    """
 
     version: int
     due: Moment
     cause: str
     correlation_id: str | None
     is_quiet: bool = False
+    via: Via = ""
 
 
 class Control(Struct, frozen=True):

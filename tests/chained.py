@@ -47,6 +47,7 @@ def sealed(
     causation_id: str | None = None,
     actor: str | None = "hr-service",
     traceparent: bytes | None = None,
+    via: bytes | None = None,
     type_name: str = "PersonRenamed",
     schema_version: int = 1,
 ) -> Sealed:
@@ -80,6 +81,7 @@ def sealed(
         causation_id=causation_id,
         actor=actor,
         traceparent=traceparent,
+        via=via,
     )
     return Sealed(aggregate_id.encode(), block, list(headers), version, cid)
 

@@ -75,7 +75,8 @@ class Journal:
         return None if record is None else JournalRecord(*record[:3])
 
     async def followed(self, start: int, end: int) -> AsyncIterator[list[FollowedRecord]]:
-        yield [FollowedRecord(*record[:3], carried_headers(record.headers)) for record in self.records[start:end]]
+        there = [record for record in self.records[start:end] if record is not None]
+        yield [FollowedRecord(*record[:3], carried_headers(record.headers)) for record in there]
 
     def deliver_from(self, offset: int) -> None:
         self.generation += 1

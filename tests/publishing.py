@@ -179,11 +179,11 @@ class World:
         await self.write_progress(name, Progress(begin, None, 1))
         self.subscriptions.set(name, definition=definition, begin={"person": [begin]})
 
-    async def write_progress(self, name: str, progress: Progress) -> None:
+    async def write_progress(self, name: str, progress: Progress, journal: tuple[str, int] = EVENTS) -> None:
         writer = TransactionalWriter(self.options(), "annals-subscriptions", ["progress"])
         await writer.fence()
         batch = RecordBatch()
-        record = progress_key(name, *EVENTS), encode_progress(progress), NO_TIMESTAMP, encode_headers([])
+        record = progress_key(name, *journal), encode_progress(progress), NO_TIMESTAMP, encode_headers([])
         batch.fill([record], 0, 1 << 20)
         await writer.commit({("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, ""), {})
         await writer.close()

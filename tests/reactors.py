@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.ports import Kept
 from annals.agents.reacting.reactor import Reactor
 from annals.agents.reactions.reaction import Occurred, Reacted, Reaction, TimerFired, after
@@ -23,13 +25,15 @@ from annals.schemas.reaction_rows import Control
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import read_range
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.reacting.log import KafkaReactionLog
+from annals.workers.reacting.log import JournalOfAnother, KafkaReactionLog
+from following import Fetched
 from publishing import NAMES, World
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
 
     from annals.agents.reading.shard import Shard
+    from chained import Sealed
 
 EVENTS_AT = "2026-11-21T09:30:00.123456Z"
 """When the events of `chained` were recorded."""
@@ -72,6 +76,8 @@ class TimeOfDay:
 class Switches:
     """Which reactions run (the `Controls` port)."""
 
+    problem: str | None = None
+
     def __init__(self) -> None:
         self._all: dict[str, Kept] = {}
         self._changed = asyncio.Event()
@@ -92,7 +98,17 @@ class Switches:
 
 
 class Uncounted:
-    """Counts nothing (the `ReactionTelemetry` port)."""
+    """Counts what is not seen in what was written (the `ReactionTelemetry` and `ForeignTelemetry` ports)."""
+
+    def __init__(self) -> None:
+        self.rounds = 0
+        self.status: Counter[str] = Counter()
+
+    def come_round(self, events: int) -> None:
+        self.rounds += events
+
+    def judged(self, status: str, records: int) -> None:
+        self.status[status] += records
 
     def reacted(self, commands: int, fired: int) -> None:
         """Seen in what was written."""
@@ -159,3 +175,56 @@ class ReactingWorld(World):
         async for records in read_range(client, (topic, 0), 0, self.model.logs[topic, 0].stable):
             found += [(key or b"", value or b"") for _, key, value, _ in records]
         return found
+
+
+THERE = "there.events.person"
+"""The journal of another deployment, of the id `there`."""
+
+
+class ForeignWorld(ReactingWorld):
+    """Another deployment's journal partition, and the cluster of the one that reacts to it, whose id is `here`."""
+
+    def __init__(self) -> None:
+        super().__init__(replace(COUNTING, deployment="there"))
+        self.counted = Uncounted()
+
+    def append(self, events: Sequence[Sealed]) -> None:
+        """Record events there, with their headers."""
+        begin = len(self.journal.records)
+        self.journal.records += [
+            Fetched(at, each.key, each.value, each.headers) for at, each in enumerate(events, begin)
+        ]
+
+    def source(self) -> ForeignJournal:
+        return ForeignJournal("there", "person", 0, 1, self.journal, self.clock, self.counted)
+
+    @asynccontextmanager
+    async def reacting(self, **changed: Any) -> AsyncIterator[Reactor]:
+        """A reactor in a process of its own: what it has open at its end stays open."""
+        reaction = replace(self.reaction, **changed)
+        other = JournalOfAnother("there", THERE)
+        where = reaction.name, "person", 0, 1, "annals"
+        log = partial(KafkaReactionLog, self.options(self.network), NAMES, *where, other=other)
+        decider = REGISTRY["person"]
+        reactor = Reactor(
+            reaction, decider, self.source(), self.journal, log, self.switches, self.clock, self.counted, "here"
+        )
+        task = asyncio.create_task(reactor.run())
+        try:
+            yield reactor
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await reactor.close()
+
+    async def begin(self, quiet_until: int = 0) -> None:
+        """As a reaction is resumed for the first time."""
+        await self.write_progress(
+            "reaction:counting@there", Progress(0, version=1, quiet_until=quiet_until), (THERE, 0)
+        )
+        self.switches.set(self.reaction.name, "active")
+
+    async def through(self) -> list[bytes | None]:
+        """Which deployments each command names that its cause came through."""
+        return [headers.get("annals-via") for _, _, headers in await self.received("", "commands.person")]

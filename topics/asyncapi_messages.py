@@ -30,6 +30,7 @@ _TRACE: Final[Json] = {
     "traceparent": {"type": "string", "description": "W3C Trace Context"},
     "tracestate": {"type": "string", "description": "W3C Trace Context"},
 }
+_VIA: Final[Json] = {"type": "string", "description": "the deployments that it came through, with commas between"}
 _ORIGIN: Final[Json] = {"origin-partition": _DECIMAL, "origin-offset": _DECIMAL}
 _PROJECTION: Final[Json] = {
     "type": "object",
@@ -82,7 +83,7 @@ def reference(*steps: str) -> Json:
 def headers_of_all() -> Json:
     """The headers that many messages have, to be referred to."""
     names = ("ce_id", "ce_type", "ce_source", "ce_dataschema", "ce_subject", "ce_time", "ce_sequence")
-    optional = {"ce_commandcausationid": _TEXT, "ce_actor": _TEXT, **_TRACE}
+    optional = {"ce_commandcausationid": _TEXT, "ce_actor": _TEXT, **_TRACE, "ce_annalsvia": _VIA}
     event = {"content-type": {"const": DAG_CBOR}, "ce_specversion": {"const": "1.0"}, **dict.fromkeys(names, _TEXT)}
     event |= {"ce_sequence": {"type": "string", "pattern": "^[0-9]{20}$"}}
     event |= dict.fromkeys(("ce_partitionkey", "ce_correlationid", "ce_causationid"), _TEXT)
@@ -91,7 +92,7 @@ def headers_of_all() -> Json:
     dead_letter = dict.fromkeys(("reason", "message", "source-topic"), _TEXT)
     dead_letter |= dict.fromkeys(("source-partition", "source-offset", "source-timestamp"), _DECIMAL)
     return {
-        "CommandHeaders": _headers({}, {**_ORIGIN, **_TRACE}),
+        "CommandHeaders": _headers({}, {**_ORIGIN, **_TRACE, "annals-via": _VIA}),
         "EventHeaders": _headers(event, optional),
         "OutcomeHeaders": _headers(outcome, {"journal-offset": _DECIMAL, **_ORIGIN, **_TRACE}),
         "SubscriptionHeaders": _headers(subscription, {"ce_previous": _TEXT, **optional}),

@@ -3,15 +3,13 @@
 They are carried from the command to the journal, and from there to subscribers, one of each and only if valid.
 """
 
-import re
 from typing import Final
 
 from annals.schemas.wire.trace_context import trace_context
-from annals.topics.headers import TRACEPARENT, TRACESTATE, Header, ReadHeaders
+from annals.schemas.wire.via import is_via
+from annals.topics.headers import EVENT_VIA, TRACEPARENT, TRACESTATE, Header, ReadHeaders
 
-ANNALS_VIA: Final = "ce_annalsvia"
-CARRIED: Final = frozenset({TRACEPARENT, TRACESTATE, ANNALS_VIA})
-_VIA: Final = re.compile(rb"[a-z0-9-]{1,64}(?:,[a-z0-9-]{1,64}){0,7}")
+CARRIED: Final = frozenset({TRACEPARENT, TRACESTATE, EVENT_VIA})
 
 
 def carried_headers(headers: ReadHeaders) -> list[Header]:
@@ -20,10 +18,10 @@ def carried_headers(headers: ReadHeaders) -> list[Header]:
     if not found:
         return []
     traceparent, tracestate = trace_context(found)
-    via = dict(found).get(ANNALS_VIA)
+    via = dict(found).get(EVENT_VIA)
     values = {
         TRACEPARENT: traceparent,
         TRACESTATE: tracestate,
-        ANNALS_VIA: via if via is not None and _VIA.fullmatch(via) else None,
+        EVENT_VIA: via if is_via(via) else None,
     }
     return [(name, value) for name, value in values.items() if value is not None]

@@ -23,6 +23,7 @@ ORIGIN_PARTITION: Final = "origin-partition"
 ORIGIN_OFFSET: Final = "origin-offset"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
+EVENT_VIA: Final = "ce_annalsvia"
 
 # The names whose values the block decides: exactly these are compared with it.
 FROM_BLOCK: Final = frozenset(
@@ -92,6 +93,7 @@ def event_headers(
     actor: str | None,
     traceparent: bytes | None = None,
     tracestate: bytes | None = None,
+    via: bytes | None = None,
 ) -> list[Header]:
     """Return the headers of an event: `key` is the aggregate id in UTF-8, `cid` is text, the rest as in the block."""
     ce_type, ce_source, ce_dataschema = type_headers(kind, type_name, schema_version)
@@ -117,11 +119,13 @@ def event_headers(
         headers.append((TRACEPARENT, traceparent))
     if tracestate is not None:
         headers.append((TRACESTATE, tracestate))
+    if via is not None:
+        headers.append((EVENT_VIA, via))
     return headers
 
 
 def block_headers(event: Mapping[str, Any], cid: bytes) -> list[Header]:
-    """Return the headers that a block (decoded) with this binary CID calls for; a trace is no part of them."""
+    """Return the headers that a block (decoded) with this binary CID calls for; what is carried is no part of them."""
     return event_headers(
         kind=event["kind"],
         key=event["aggregate_id"].encode(),
@@ -145,7 +149,8 @@ def header_differences(headers: ReadHeaders, event: Mapping[str, Any], cid: byte
     """
     wanted = block_headers(event, cid)
     count = len(wanted)
-    # As this project writes them: in this order, and after them at most the trace. One comparison instead of many.
+    # As this project writes them: in this order, and after them at most what is carried. One comparison
+    # instead of many.
     if list(headers[:count]) == wanted and (len(headers) == count or FROM_BLOCK.isdisjoint(dict(headers[count:]))):
         return []
     return _differences(headers, dict(wanted))

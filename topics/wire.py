@@ -8,7 +8,15 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Final
 
-from annals.topics.headers import CONTENT_TYPE, KNOWN_TYPES, SPEC_VERSION, TRACEPARENT, TRACESTATE, type_headers
+from annals.topics.headers import (
+    CONTENT_TYPE,
+    EVENT_VIA,
+    KNOWN_TYPES,
+    SPEC_VERSION,
+    TRACEPARENT,
+    TRACESTATE,
+    type_headers,
+)
 
 NO_TIMESTAMP: Final = -1
 """What a record has whose time is the broker's to say. One that names its own is refused by a broker whose clock is an
@@ -82,7 +90,7 @@ _COMMAND_CAUSATION: Final = "ce_commandcausationid"
 _ACTOR: Final = "ce_actor"
 _KNOWN_ACTORS: Final = 1 << 10
 _ALWAYS: Final = 12
-_COUNTS: Final = tuple(varint(_ALWAYS + more) for more in range(5))
+_COUNTS: Final = tuple(varint(_ALWAYS + more) for more in range(6))
 
 
 @lru_cache(maxsize=KNOWN_TYPES)
@@ -127,6 +135,7 @@ def encoded_event_headers(
     actor: str | None,
     traceparent: bytes | None = None,
     tracestate: bytes | None = None,
+    via: bytes | None = None,
 ) -> bytes:
     """Return what `encode_headers` makes of `topics.headers.event_headers`; ids, the CID and the time as UTF-8."""
     more, rest = 0, b""
@@ -141,6 +150,9 @@ def encoded_event_headers(
     if tracestate is not None:
         more += 1
         rest += _header(TRACESTATE, tracestate)
+    if via is not None:
+        more += 1
+        rest += _header(EVENT_VIA, via)
     size = VARINTS[len(key)]  # ids are bounded far below the table's end
     return _event_form(kind, type_name, schema_version) % (
         _COUNTS[more],

@@ -61,7 +61,7 @@ from annals.workers.reading.shards import CurrentShards, ReadingShards
 from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
 from annals.workers.reading.watch import ReadingWatch
 from annals.workers.registry import deciders, reactions
-from annals.workers.settings import READ, client_options, warnings
+from annals.workers.settings import READ, client_options, foreign_deployments, warnings
 from annals.workers.stores.rocks import StoreBudget
 from annals.workers.web.server import WebServer
 
@@ -94,6 +94,7 @@ class Reader:
         """
         self._settings = settings
         self._options: dict[str, Any] = {**client_options(settings), "request_timeout_ms": REQUEST_TIMEOUT_MS}
+        self._foreign = foreign_deployments(settings)
         self._stop = stop
         self._is_child = is_child
         self._former_member = former_member
@@ -273,6 +274,7 @@ class Reader:
                 SystemClock(),
                 self._reaction_metrics,
                 self.metrics.invalid_records,
+                self._foreign,
             )
         return self._parts.projections
 

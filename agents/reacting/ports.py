@@ -87,11 +87,21 @@ class Controls(Protocol):
         """Wait until it is no longer what somebody knows."""
 
 
+class ForeignTelemetry(Protocol):
+    """What is counted of another deployment's journal."""
+
+    def judged(self, status: str, records: int) -> None:
+        """Count records by what they are by the rule of every reader: counted, void, foreign, gap."""
+
+
 class ReactionTelemetry(Protocol):
     """What a reactor counts."""
 
     def reacted(self, commands: int, fired: int) -> None:
         """Count commands that were sent and timers that have fired, once committed."""
+
+    def come_round(self, events: int) -> None:
+        """Count events of another deployment that were passed over, since they have come through this one."""
 
     def standing(self, lag: int, timers: int) -> None:
         """Say how many offsets it is behind, and how many timers are set."""

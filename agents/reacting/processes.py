@@ -28,6 +28,8 @@ from annals.schemas.reaction_rows import (
     state_key,
     timer_key,
 )
+from annals.schemas.wire.via import ANNALS_VIA, has_come_round, via_with
+from annals.topics.headers import EVENT_VIA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,19 +49,24 @@ class ReactionFailedError(Exception):
 
 
 class Changes(NamedTuple):
-    """What has changed since it was last asked for: rows to write, commands to send, and how many timers fired."""
+    """What has changed since it was last asked for: rows to write, commands to send, and how many timers fired.
+
+    come_round: events of another deployment that were passed over, since they have come through this one.
+    """
 
     rows: dict[bytes, bytes | None]
     commands: list[OutgoingCommand]
-    fired: int
+    fired: int = 0
+    come_round: int = 0
 
 
 class Processes:
     """due_until: the latest due time of a timer that has fired. command_bytes: of the commands that are to be sent."""
 
-    def __init__(self, reaction: Reaction[Any], decider: Decider[Any]) -> None:
-        """Begin with none."""
+    def __init__(self, reaction: Reaction[Any], decider: Decider[Any], here: str | None = None) -> None:
+        """Begin with none. here: this deployment's id; a reaction to events of another one needs it."""
         self._reaction = reaction
+        self._here = here
         self._decider = decider
         self._state = msgspec.json.Decoder(reaction.state)
         self._names = {message.__name__ for message in reaction.wanted}
@@ -67,7 +74,7 @@ class Processes:
         self._timers: dict[ProcessId, dict[str, TimerRow]] = {}
         self._by_due: list[tuple[str, ProcessId, str]] = []
         self._count = 0
-        self._changes = Changes({}, [], 0)
+        self._changes = Changes({}, [])
         self.command_bytes = 0
         self.due_until = ""
 
@@ -113,6 +120,9 @@ class Processes:
         event = source.event
         if event["type"] not in self._names:
             return
+        if self._has_come_round(source.carried):
+            self._changes = self._changes._replace(come_round=self._changes.come_round + 1)
+            return
         where = f"{event['kind']} {event['aggregate_id']!r} version {event['version']}, offset {source.offset}"
         try:
             message = self._decider.read_event(event["type"], event["schema_version"], event["data"])
@@ -133,8 +143,9 @@ class Processes:
             cid,
             event["correlation_id"],
             message,
+            self._reaction.deployment,
         )
-        self._react(process, occurred, None if is_quiet else cid, source.carried, where)
+        self._react(process, occurred, None if is_quiet else cid, self._carried(source.carried), where)
 
     def fire(self, now: str, most: int, *, quiet_due: str = "") -> bool:
         """Fire what is due, in the order of due times; return whether there may be more.
@@ -152,7 +163,7 @@ class Processes:
 
     def changes(self) -> Changes:
         """Return what has changed, and begin to note anew."""
-        found, self._changes, self.command_bytes = self._changes, Changes({}, [], 0), 0
+        found, self._changes, self.command_bytes = self._changes, Changes({}, []), 0
         return found
 
     def _first_due(self, process: ProcessId, until: str) -> str | None:
@@ -172,11 +183,13 @@ class Processes:
             timer.cause,
             timer.correlation_id,
             TimerFired(name, timer.due),
+            self._reaction.deployment,
         )
         stem = f"t:{_digest(self._reaction.name, process, name, timer.due)}"
         where = f"{self._reaction.kind} {process.aggregate_id!r}, timer {name!r} of {timer.due}"
         is_silent = is_quiet or (timer.is_quiet and timer.due <= quiet_due)
-        self._react(process, occurred, None if is_silent else stem, (), where, fires=name)
+        carried = [(ANNALS_VIA, timer.via.encode())] if timer.via else []
+        self._react(process, occurred, None if is_silent else stem, carried, where, fires=name)
         self.due_until = max(self.due_until, timer.due)
         self._changes = self._changes._replace(fired=self._changes.fired + 1)
 
@@ -189,7 +202,10 @@ class Processes:
         where: str,
         fires: str | None = None,
     ) -> None:
-        """React, and take it over as a whole. stem: how the ids of commands begin; None: none is sent."""
+        """React, and take it over as a whole.
+
+        stem: how the ids of commands begin; None: none is sent. carried: the headers that they have.
+        """
         begun = self._reaction.state()
         state = self._states.get(process, begun)
         try:
@@ -200,7 +216,9 @@ class Processes:
             timers = [
                 (
                     each.name,
-                    None if isinstance(each, CancelTimer) else self._timer_row(each, occurred, is_quiet=stem is None),
+                    None
+                    if isinstance(each, CancelTimer)
+                    else self._timer_row(each, occurred, carried, is_quiet=stem is None),
                 )
                 for each in reacted.timers
             ]
@@ -225,9 +243,30 @@ class Processes:
     def _state_row(self, state: Any) -> bytes:
         return _ENCODER.encode(StateRow(self._reaction.version, msgspec.Raw(_ENCODER.encode(state))))
 
-    def _timer_row(self, timer: SetTimer, occurred: Occurred, *, is_quiet: bool) -> TimerRow:
+    def _has_come_round(self, carried: Sequence[Header]) -> bool:
+        """Whether an event of another deployment is to be passed over, or deployments would drive one another for ever.
+
+        Raises:
+            ReactionFailedError: it is not known which deployment this is.
+        """
+        if self._reaction.deployment is None:
+            return False
+        if self._here is None:
+            raise ReactionFailedError(f"{self._reaction.name}: this deployment has no id: set ANNALS_DEPLOYMENT")
+        return has_come_round(dict(carried).get(EVENT_VIA), self._here)
+
+    def _carried(self, carried: Sequence[Header]) -> list[Header]:
+        """Return the headers of commands that an event leads to: its trace, and what deployments it came through."""
+        via = dict(carried).get(EVENT_VIA)
+        if self._reaction.deployment is not None:
+            via = via_with(via, self._reaction.deployment)
+        headers = [header for header in carried if not header[0].startswith(CLOUD_EVENT)]
+        return headers if via is None else [*headers, (ANNALS_VIA, via)]
+
+    def _timer_row(self, timer: SetTimer, occurred: Occurred, carried: Sequence[Header], *, is_quiet: bool) -> TimerRow:
+        via = dict(carried).get(ANNALS_VIA, b"").decode()
         due = timer.due(occurred.recorded_at)
-        return TimerRow(self._reaction.version, due, occurred.cid, occurred.correlation_id, is_quiet)
+        return TimerRow(self._reaction.version, due, occurred.cid, occurred.correlation_id, is_quiet, via)
 
     def _set_state(self, process: ProcessId, state: Any, encoded: bytes | None = None) -> None:
         if state is None:
@@ -272,7 +311,6 @@ def _commands(
 ) -> list[OutgoingCommand]:
     """Return the records of commands, with ids by which a reaction that is redone is a duplicate."""
     found = []
-    traced = [header for header in carried if not header[0].startswith(CLOUD_EVENT)]
     seen: Counter[tuple[str, str, str]] = Counter()
     for each in wanted:
         name = type(each.message).__name__
@@ -284,7 +322,7 @@ def _commands(
             correlation_id=occurred.correlation_id,
             causation_id=occurred.cid,
         )
-        found.append(OutgoingCommand(said.kind, said.key(), said.value(), traced))
+        found.append(OutgoingCommand(said.kind, said.key(), said.value(), carried))
     return found
 
 

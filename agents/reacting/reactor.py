@@ -61,6 +61,10 @@ STOPPED: Final = "stopped"
 CLOSED: Final = "closed"
 
 
+class NewerVersionError(StoppedError):
+    """A newer version of the reaction has run here than this release has."""
+
+
 class Reactor:
     """Runs one reaction in one journal partition. phase, reason: where it stands, and why it does not react."""
 
@@ -74,8 +78,12 @@ class Reactor:
         controls: Controls,
         clock: Clock,
         telemetry: ReactionTelemetry,
+        here: str | None = None,
     ) -> None:
-        """Take the reaction, the partition's reading shard, what makes its writer, and what says whether it runs."""
+        """Take the reaction, the partition's reading shard, what makes its writer, and what says whether it runs.
+
+        source: for a reaction to events of another deployment, what judges its journal. here: this deployment's id.
+        """
         self._reaction = reaction
         self._decider = decider
         self._source = source
@@ -84,12 +92,16 @@ class Reactor:
         self._controls = controls
         self._clock = clock
         self._telemetry = telemetry
-        self._name = f"{reaction.name} in {source.kind}-{source.partition}"
+        self._here = here
+        of_deployment = {} if reaction.deployment is None else {"deployment": reaction.deployment}
+        whose = f" of {reaction.deployment}" if of_deployment else ""
+        self._name = f"{reaction.name} in {source.kind}-{source.partition}{whose}"
         self._log = structlog.get_logger(__name__).bind(
-            reaction=reaction.name, kind=source.kind, partition=source.partition
+            reaction=reaction.name, kind=source.kind, partition=source.partition, **of_deployment
         )
+        self._is_ours_to_mend = reaction.deployment is None
         self._writer: ReactionLog | None = None
-        self._processes = Processes(reaction, decider)
+        self._processes = Processes(reaction, decider, here)
         self._progress = Progress(0)
         self._committed = 0
         self._committed_at = 0.0
@@ -105,8 +117,12 @@ class Reactor:
 
     @property
     def problem(self) -> str | None:
-        """Why this process cannot run it; None while it reacts, begins to, is paused, or has failed by its own."""
-        return f"{self._name} does not react: {self.reason}" if self.phase == STOPPED else None
+        """Why this process cannot run it; None while it reacts, begins to, is paused, or has failed by its own.
+
+        What is wrong with another deployment's journal is no reason for this one not to be ready.
+        """
+        is_told = self.phase == STOPPED and self._is_ours_to_mend
+        return f"{self._name} does not react: {self.reason}" if is_told else None
 
     async def run(self) -> None:
         """React until the task is cancelled."""
@@ -128,6 +144,7 @@ class Reactor:
                         await self._wait()
                 continue
             except (StoppedError, ReactionFailedError, UnwritableError) as error:
+                self._is_ours_to_mend = self._reaction.deployment is None or isinstance(error, NewerVersionError)
                 self._become(STOPPED if isinstance(error, StoppedError) else FAILED, str(error))
                 self._log.error(f"reaction {self.phase}", reason=str(error))
                 await self._until_told(known)
@@ -205,7 +222,7 @@ class Reactor:
             kept.pop(key, None)
             if value is not None:
                 kept[key] = value
-        self._processes, self._progress = Processes(self._reaction, self._decider), progress
+        self._processes, self._progress = Processes(self._reaction, self._decider, self._here), progress
         self._committed, self._committed_at = progress.position, -IDLE_COMMIT_S
         if progress.version < self._reaction.version:
             await self._begin_version(writer, progress, kept)
@@ -222,7 +239,7 @@ class Reactor:
 
     def _require_version(self, progress: Progress) -> None:
         if progress.version > self._reaction.version:
-            raise StoppedError(
+            raise NewerVersionError(
                 f"{self._name} was run in version {progress.version}, and this release has version "
                 f"{self._reaction.version}: run the newer release, or a newer version of the reaction"
             )
@@ -269,6 +286,7 @@ class Reactor:
             await self._writer.commit(ReactionWrites(changes.commands, changes.rows, after))
             self._committed, self._committed_at = position, self._clock.monotonic()
             self._telemetry.reacted(len(changes.commands), changes.fired)
+        self._telemetry.come_round(changes.come_round)
         self._progress = after
         self._telemetry.standing(max(0, self._source.status().offset - position), self._processes.timers)
         if failure is not None:

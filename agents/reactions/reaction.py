@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 from msgspec import Struct
 
 from annals.schemas.values.moments import moment_of, recorded_at
+from annals.schemas.wire.via import DEPLOYMENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,7 +41,7 @@ class Occurred(NamedTuple):
     """What a reaction is handed: a counted event in its newest form, or the firing of one of its timers.
 
     cid: of the event as text; of a timer's firing, of the event that led to it. recorded_at: of a timer, when it was
-    due.
+    due. deployment: whose event it is; None: of this one.
     """
 
     kind: str
@@ -50,6 +51,7 @@ class Occurred(NamedTuple):
     cid: str
     correlation_id: str | None
     message: Message | TimerFired
+    deployment: str | None = None
 
 
 class SetTimer(Struct, frozen=True):
@@ -117,6 +119,7 @@ class Reaction(Generic[S]):
         key: what tells the processes of one aggregate apart: nothing (`aggregate_id`), `correlation_id`, or a member of
             the events (`data.task_id`); an event without it is passed over. A process over several aggregates would
             need a re-keyed stream, which there is not yet.
+        deployment: whose events it reacts to, by the deployment's id; None: to those of this one.
     """
 
     name: str
@@ -126,6 +129,7 @@ class Reaction(Generic[S]):
     state: type[S]
     react: Callable[[S, Occurred], Reacted[S]]
     key: str = AGGREGATE_ID
+    deployment: str | None = None
 
 
 def problem_of(reaction: Reaction[Any]) -> str | None:
@@ -134,6 +138,8 @@ def problem_of(reaction: Reaction[Any]) -> str | None:
         return "a reaction's name is 1 to 63 of a-z 0-9 -, a letter first"
     if reaction.version < 1:
         return "versions are numbers from 1"
+    if reaction.deployment is not None and not DEPLOYMENT.fullmatch(reaction.deployment):
+        return f"its deployment {reaction.deployment!r} is not 1 to 64 of a-z, 0-9 and '-'"
     if reaction.key in {AGGREGATE_ID, CORRELATION_ID} or _MEMBER.fullmatch(reaction.key):
         return None
     return (

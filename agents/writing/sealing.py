@@ -78,6 +78,7 @@ def sealed_events(setting: Setting, now: Moment, planned: PlannedCommand) -> Seq
             actor=actor,
             traceparent=command.traceparent,
             tracestate=command.tracestate,
+            via=command.via,
         )
         records.append((key, block, ms, headers))
         sealed_events.append((head, name))

@@ -83,6 +83,7 @@ def _headers() -> str:
         causation_id="c-1",
         actor="hr-service",
         **trace,
+        via=b"hr,payroll",
     )
     outcome = outcome_headers("c-2", 17, 42, (b"3", b"5"), **trace)
     dead = dead_letter_headers([], "not_json", "unexpected character", "commands.person", 1, 17, 1795253400000)

@@ -10,6 +10,8 @@ from annals.schemas.values.moments import issued_at_problem
 from annals.schemas.wire.dead_letter import NO_AGGREGATE_ID, NO_ID, DeadLetter
 from annals.schemas.wire.strict_json import MOST_INTEGER, Fault
 
+Trace = tuple[bytes | None, bytes | None, bytes | None]  # traceparent, tracestate, annals-via
+
 MEMBERS: Final = (
     "id",
     "type",
@@ -28,13 +30,13 @@ _SAME: Final = {name: name for name in MEMBERS}
 def command_of(
     values: Mapping[str, Any],
     faults: Sequence[Fault],
-    trace: tuple[bytes | None, bytes | None],
+    trace: Trace,
     names: Mapping[str, str] = _SAME,
 ) -> Command | DeadLetter:
     """Return the command with all its errors, or a dead letter where nobody could be answered.
 
     `values` has the members under their names here (null or absent: not given), `faults` is what is known to be wrong
-    already, `trace` the traceparent and tracestate, `names` what the sender calls the members.
+    already, `trace` what is carried from its headers, `names` what the sender calls the members.
     """
     for name, longest, reason in (("id", LONGEST_COMMAND_ID, NO_ID), ("aggregate_id", LONGEST_ID, NO_AGGREGATE_ID)):
         problem = _id_problem(values.get(name), longest)

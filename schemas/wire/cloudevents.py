@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from annals.schemas.envelope import Command
-from annals.schemas.wire.attributes import command_of
+from annals.schemas.wire.attributes import Trace, command_of
 from annals.schemas.wire.dead_letter import BAD_CLOUDEVENT, NOT_AN_OBJECT, NOT_JSON, DeadLetter
 from annals.schemas.wire.strict_json import Fault, Flaw, NotJsonError, parse_strict
 
 Headers = Sequence[tuple[str, bytes | None]]
-Trace = tuple[bytes | None, bytes | None]
 
 SPECVERSION: Final = "1.0"
 NAMES: Final = {

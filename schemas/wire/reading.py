@@ -20,19 +20,19 @@ from annals.schemas.envelope import ANY, EXISTS, Command, ExpectedVersion
 from annals.schemas.outcome import MOST_FOUND
 from annals.schemas.values.ids import LONGEST_COMMAND_ID, LONGEST_ID, id_problem
 from annals.schemas.values.moments import issued_at_problem
-from annals.schemas.wire.attributes import MEMBERS, command_of
+from annals.schemas.wire.attributes import MEMBERS, Trace, command_of
 from annals.schemas.wire.cloudevents import read_cloudevent
 from annals.schemas.wire.dead_letter import KEY_MISMATCH, NOT_AN_OBJECT, NOT_JSON, TOO_LARGE, DeadLetter
 from annals.schemas.wire.strict_json import DEEPEST, MOST_INTEGER, NotJsonError, is_deep, join, nesting, parse_strict
 from annals.schemas.wire.trace_context import trace_context
+from annals.schemas.wire.via import via_of
 
 MOST_KEY_AND_HEADER_BYTES: Final = 65_536
 FORWARDING: Final = ("origin-partition", "origin-offset")
 """The last headers of a command that a worker forwarded; its key is then what the worker made of `aggregate_id`."""
 LONGEST_ORIGIN: Final = 19  # digits of a 64-bit offset
 
-Trace = tuple[bytes | None, bytes | None]
-_NO_TRACE: Final[Trace] = (None, None)
+_NO_TRACE: Final[Trace] = (None, None, None)
 _UNKNOWN: Final = f"is not a member here; the members are {', '.join(MEMBERS)}"
 
 _MEMBERS: Final = frozenset(MEMBERS)
@@ -113,7 +113,7 @@ def read_command(
 
 
 def _read(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> Command | DeadLetter:
-    trace = trace_context(headers) if headers else _NO_TRACE
+    trace = (*trace_context(headers), via_of(headers)) if headers else _NO_TRACE
     command = read_cloudevent(value, headers, trace) if headers else None
     if command is None and value is not None:
         command = _read_surely(value, trace)
@@ -321,8 +321,7 @@ def _read_surely(value: bytes, trace: Trace) -> Command | None:
         head,
         causation_id or None,
         actor or None,
-        trace[0],
-        trace[1],
+        *trace,
     )
 
 

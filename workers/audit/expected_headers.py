@@ -11,7 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.schemas.cid import CID_TEXT_CHARACTERS, cid_text
-from annals.topics.headers import LONGEST_KNOWN, TRACEPARENT, TRACESTATE, event_headers, header_differences
+from annals.topics.carried import CARRIED
+from annals.topics.headers import LONGEST_KNOWN, event_headers, header_differences
 from annals.topics.wire import varint
 from annals.workers.kafka.protocol.record_batches import headers_of
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from annals.schemas.bulk import Columns
     from annals.topics.headers import ReadHeaders
 
-_TRACES: Final = frozenset({TRACEPARENT, TRACESTATE})
 _TEMPLATES: Final = 4096  # types by lengths of ids: few of them, unless somebody's ids are of every length
 _TIME_CHARACTERS: Final = 27
 _SEQUENCE_CHARACTERS: Final = 20
@@ -89,14 +89,14 @@ def _encoded(text: str | None) -> bytes | None:
 
 
 def _only_adds_a_trace(headers: bytes, expected: bytes) -> bool:
-    """Whether the headers begin as expected, but for their number, and go on with a trace."""
+    """Whether the headers begin as expected, but for their number, and go on with what is carried."""
     if not headers.startswith(expected[1:], 1):
         return False
-    more = (headers[0] - expected[0]) >> 1  # both are zigzag, and one byte: there are at most 16 of them
-    if headers[0] != expected[0] + 2 * more or not 1 <= more <= len(_TRACES):
+    more = (headers[0] - expected[0]) >> 1  # both are zigzag, and one byte: there are at most 17 of them
+    if headers[0] != expected[0] + 2 * more or not 1 <= more <= len(CARRIED):
         return False
     try:
-        return _TRACES.issuperset(name for name, _ in headers_of(varint(more) + headers[len(expected) :]))
+        return CARRIED.issuperset(name for name, _ in headers_of(varint(more) + headers[len(expected) :]))
     except (ValueError, IndexError):
         return False
 

@@ -110,4 +110,6 @@ def _print(found: Answered, *, as_json: bool) -> int:
 def _line(found: Answered) -> str:
     body = found.body
     reason = f": {body['reason']}" if body["reason"] else ""
-    return f"{body['name']}  version {body['version']}  {body['status']}  {body['lag']['events']} behind{reason}"
+    behind = "?" if body["lag"]["events"] is None else body["lag"]["events"]
+    whose = f"  to events of {body['deployment']}" if body["deployment"] else ""
+    return f"{body['name']}  version {body['version']}  {body['status']}  {behind} behind{whose}{reason}"

@@ -140,12 +140,12 @@ class Places:
                 found[kind].append(None if known is None else known.position)
         return found
 
-    async def progress_of(self, name: str, kind: str) -> dict[int, Progress]:
-        """Return the progress under a name by partition of a kind's journal, as far as there is any."""
-        count, topic = await self.partitions(kind), self._names.events(kind)
+    async def progress_of(self, name: str, topic: str) -> dict[int, Progress]:
+        """Return the progress under a name by partition of a journal, as far as there is any."""
         progress = await self._all_progress() if await self.has_topic(self._names.progress) else {}
-        keys = {partition: (name, topic, partition) for partition in range(count)}
-        return {partition: progress[key] for partition, key in keys.items() if key in progress}
+        return {
+            partition: found for (whose, where, partition), found in progress.items() if (whose, where) == (name, topic)
+        }
 
     async def passed(self, name: str, kinds: Sequence[str]) -> Positions:
         """Return how far a subscription is for certain, 0 where nothing is known yet."""

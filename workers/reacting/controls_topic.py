@@ -78,12 +78,15 @@ class FollowedControls(FollowedTopic[Kept]):
 class ControlsWriter(FollowedTopicWriter):
     """One writing of the topic: fence, write, commit."""
 
-    def __init__(self, options: Mapping[str, Any], names: TopicNames, app_id: str, name: str) -> None:
-        """Take aiokafka client options, and the reaction's name."""
+    def __init__(
+        self, options: Mapping[str, Any], names: TopicNames, app_id: str, name: str, deployment: str | None = None
+    ) -> None:
+        """Take aiokafka client options, the reaction's name, and to whose events it reacts."""
         super().__init__(options, names, names.reactions, names.reacting_group(app_id, name))
         self._name = name
+        self._progress_name = reaction_name(name, deployment)
 
     async def commit(self, control: Control, begins: Mapping[int, Progress], events_topic: str) -> None:
         """Write whether it runs, and the progress of the partitions in which it begins, in one transaction."""
-        progress = ((reaction_name(self._name), events_topic, partition, each) for partition, each in begins.items())
+        progress = ((self._progress_name, events_topic, partition, each) for partition, each in begins.items())
         await self.commit_with(self._name.encode(), msgspec.json.encode(control), progress)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.ports import UnreachableError
 from annals.agents.reacting.ports import UnwritableError
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
 NO_HEADERS: Final = encode_headers([])
 
 
+class JournalOfAnother(NamedTuple):
+    """Another deployment's journal that is reacted to: whose, and its topic there."""
+
+    deployment: str
+    topic: str
+
+
 class KafkaReactionLog:
     """One transactional writer, of its reaction's rows and progress, and of commands."""
 
@@ -45,15 +52,22 @@ class KafkaReactionLog:
         partitions: int,
         app_id: str,
         invalid: InvalidRecords = PASSED_OVER,
+        other: JournalOfAnother | None = None,
     ) -> None:
-        """Take aiokafka client options, the reaction, which partition of how many of its kind this is, and so on."""
+        """Take aiokafka client options, the reaction, which partition of how many of its kind this is, and so on.
+
+        other: whose journal it is, if it is not this deployment's; partition and their number are of that one.
+        """
         self._names = names
         self._reaction = reaction
-        self._journal = (names.events(kind), partition)
+        self._progress_name = reaction_name(reaction, None if other is None else other.deployment)
+        self._journal = (names.events(kind) if other is None else other.topic, partition)
+        self._is_here = other is None
         self._partitions = partitions
         self._invalid = invalid
         self._group = names.reacting_group(app_id, reaction)
-        identity = reactor_id(*self._journal, reaction)
+        # Of this deployment's topic: others may react to the same journal, in the same cluster.
+        identity = reactor_id(names.events(kind), partition, reaction)
         self._writer = TransactionalWriter(options, identity, [names.progress, names.timers(reaction)])
 
     async def fence(self) -> None:
@@ -65,7 +79,7 @@ class KafkaReactionLog:
         """Return the newest progress, once no transaction is open."""
         found: Progress | None = None
         async for place, key, value in self._settled(self._names.progress):
-            if name_of(key, *self._journal) != reaction_name(self._reaction):
+            if name_of(key, *self._journal) != self._progress_name:
                 continue
             try:
                 found = None if value is None else decode_progress(value)
@@ -100,11 +114,13 @@ class KafkaReactionLog:
             rows = await self._where(self._names.timers(self._reaction))
             for key, value in writes.rows.items():
                 self._add(batches, rows, TIMER_TOPIC_BYTES, (key, value, NO_TIMESTAMP, NO_HEADERS))
-            key = progress_key(reaction_name(self._reaction), *self._journal)
+            key = progress_key(self._progress_name, *self._journal)
             progress = encode_progress(writes.progress)
             where = await self._where(self._names.progress)
             self._add(batches, where, PROGRESS_TOPIC_BYTES, (key, progress, NO_TIMESTAMP, NO_HEADERS))
-        offsets = Offsets(self._group, *self._journal, writes.progress.position, "")
+        # A hint for tools that show lags. Another's journal may be in another cluster: then the offset says nothing.
+        hint = (*self._journal, writes.progress.position) if self._is_here else (*where, 0)
+        offsets = Offsets(self._group, *hint, "")
         await self._writer.commit({where: each.batches for where, each in batches.items()}, offsets, {})
 
     async def close(self) -> None:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.errors import KafkaError
 
 from annals.agents.publishing.administration import Refused
 from annals.schemas.depth import decoded
 from annals.schemas.progress import Progress, reaction_name
 from annals.schemas.reaction_rows import ACTIVE, PAUSED, TIMER_ROWS, Control, parse_row_key
 from annals.topics.names import TopicNames
+from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.followed_topic import Answered, changed_by
 from annals.workers.publishing.places import Places, connected
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.reacting.controls_topic import ControlsWriter, read_controls
+from annals.workers.settings import foreign_deployments
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -23,7 +28,7 @@ if TYPE_CHECKING:
 
     from annals.agents.reacting.ports import Kept
     from annals.agents.reactions.reaction import Reaction
-    from annals.workers.settings import Settings
+    from annals.workers.settings import ForeignDeployment, Settings
 
 NEVER_RESUMED: Final = "nobody has resumed it yet"
 
@@ -37,6 +42,7 @@ class ReactionService:
         self._options = options
         self._reactions = reactions
         self._names = TopicNames(settings.topic_prefix)
+        self._foreign = foreign_deployments(settings)
         self._one_changes = asyncio.Lock()  # or requests to one worker would fence one another
 
     async def all(self) -> list[Answered]:
@@ -80,20 +86,27 @@ class ReactionService:
 
         async def made_by(writer: ControlsWriter) -> Answered:
             client = await writer.fence()
-            begins = await self._begins(Places(client, self._names), reaction) if control.status == ACTIVE else {}
-            await writer.commit(control, begins, self._names.events(reaction.kind))
+            is_active = control.status == ACTIVE
+            begins = await self._begins(Places(client, self._names), reaction) if is_active else {}
+            await writer.commit(control, begins, self._topic(reaction) if begins else "")
             places = Places(client, self._names)
             controls = await self._controls(client, places)
             return await self._answered(places, reaction, controls.get(reaction.name))
 
         app_id = self._settings.app_id
         async with self._one_changes:
-            return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, reaction.name), made_by)
+            names = reaction.name, reaction.deployment
+            return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, *names), made_by)
 
     async def _begins(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
-        """Return where it begins in the partitions in which it never ran: quiet up to their ends."""
-        known = await places.progress_of(reaction_name(reaction.name), reaction.kind)
-        ends = (await places.ends([reaction.kind]))[reaction.kind]
+        """Return where it begins in the partitions in which it never ran: quiet up to their ends.
+
+        Raises:
+            Refused: the deployment to whose events it reacts is not known, or does not answer (503).
+        """
+        known = await self._progress(places, reaction)
+        async with self._journals(places, reaction) as journals:
+            ends = (await journals.ends([reaction.kind]))[reaction.kind]
         return {
             partition: Progress(0, version=reaction.version, quiet_until=end)
             for partition, end in enumerate(ends)
@@ -101,21 +114,69 @@ class ReactionService:
         }
 
     async def _answered(self, places: Places, reaction: Reaction[Any], kept: Kept | None) -> Answered:
-        progress = await places.progress_of(reaction_name(reaction.name), reaction.kind)
-        ends = (await places.ends([reaction.kind]))[reaction.kind]
-        positions = [progress[at].position if at in progress else None for at in range(len(ends))]
-        lag = await places.lag({reaction.kind: positions})
+        is_known = reaction.deployment is None or reaction.deployment in self._foreign
+        progress = await self._progress(places, reaction) if is_known else {}
+        known = {at: each.position for at, each in progress.items()}
+        count, behind, problem = max(known, default=-1) + 1, None, None
+        try:
+            async with self._journals(places, reaction) as journals:
+                count = await journals.partitions(reaction.kind)
+                lag = await journals.lag({reaction.kind: [known.get(at) for at in range(count)]})
+                behind = lag.events
+        except Refused as refused:
+            if reaction.deployment is None:
+                raise
+            problem = str(refused)  # of another deployment; the others are shown all the same
+        positions = [known.get(at) for at in range(count)]
         control = Control(PAUSED, NEVER_RESUMED) if kept is None else kept.control
         body = {
             "name": reaction.name,
             "version": reaction.version,
             "kind": reaction.kind,
+            "deployment": reaction.deployment,
             "status": control.status,
-            "reason": control.reason,
+            "reason": control.reason or problem,
             "positions": {reaction.kind: positions},
-            "lag": {"events": lag.events},
+            "lag": {"events": behind},
         }
         return Answered(body, "0" if kept is None else str(kept.offset))
+
+    async def _progress(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
+        """Return its progress by partition of the journal; places: of this deployment."""
+        name = reaction_name(reaction.name, reaction.deployment)
+        return await places.progress_of(name, self._topic(reaction))
+
+    def _topic(self, reaction: Reaction[Any]) -> str:
+        """Return the journal that it reacts to, which may be another deployment's.
+
+        Raises:
+            Refused: that deployment is not known here (503).
+        """
+        if reaction.deployment is None:
+            return self._names.events(reaction.kind)
+        return TopicNames(self._other(reaction.deployment).topic_prefix).events(reaction.kind)
+
+    def _other(self, deployment: str) -> ForeignDeployment:
+        if deployment not in self._foreign:
+            raise Refused(503, "not_ready", f"ANNALS_FOREIGN_JOURNALS_FILE names no deployment {deployment!r}")
+        return self._foreign[deployment]
+
+    @asynccontextmanager
+    async def _journals(self, places: Places, reaction: Reaction[Any]) -> AsyncIterator[Places]:
+        """Return the places of the deployment to whose events it reacts.
+
+        Raises:
+            Refused: it is not known, or does not answer (503).
+        """
+        if reaction.deployment is None:
+            yield places
+            return
+        other = self._other(reaction.deployment)
+        try:
+            async with connected(other.options(self._options)) as client:
+                yield Places(client, TopicNames(other.topic_prefix))
+        except (KafkaError, MissingTopicError) as error:
+            raise Refused(503, "not_ready", f"deployment {reaction.deployment}: {error}") from error
 
     async def _controls(self, client: AIOKafkaClient, places: Places) -> dict[str, Kept | None]:
         where = (self._names.reactions, 0)

@@ -7,11 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Gauge
 
+from annals.agents.reacting.foreign import COUNTED, FOREIGN, GAP, VOID
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 REACTION: Final = ("reaction",)
 PARTITION: Final = (*REACTION, "kind", "partition")
+DEPLOYMENT: Final = (*REACTION, "deployment")
+STATUSES: Final = (COUNTED, VOID, FOREIGN, GAP)
 
 
 class ReactionMetrics:
@@ -23,6 +27,19 @@ class ReactionMetrics:
             "annals_reaction_commands_total", "commands that reactions sent", REACTION, registry=registry
         )
         self.fired = Counter("annals_reaction_timers_fired_total", "timers that fired", REACTION, registry=registry)
+        self.foreign = Counter(
+            "annals_reaction_foreign_records_total",
+            "records of another deployment's journal behind what was reacted to, by the rule of every reader: counted, "
+            "void, foreign, gap",
+            (*DEPLOYMENT, "status"),
+            registry=registry,
+        )
+        self.come_round = Counter(
+            "annals_reaction_foreign_loops_total",
+            "events of another deployment that were passed over: they came through this one, or through eight",
+            DEPLOYMENT,
+            registry=registry,
+        )
         self.lag = Gauge(
             "annals_reaction_lag",
             "offsets of a journal partition that are not reacted to",
@@ -41,8 +58,15 @@ class ReactionMetrics:
 class ReactorMetrics:
     """The metrics of one reaction in one journal partition; the gauges are there while it is to run."""
 
-    def __init__(self, metrics: ReactionMetrics, reaction: str, kind: str, partition: int) -> None:
-        """Take which reaction and partition it is."""
+    def __init__(
+        self, metrics: ReactionMetrics, reaction: str, kind: str, partition: int, deployment: str | None = None
+    ) -> None:
+        """Take which reaction and partition it is, and of which other deployment."""
+        self._deployment = deployment
+        if deployment is not None:  # what happens once is seen
+            for status in STATUSES:
+                metrics.foreign.labels(reaction, deployment, status)
+            metrics.come_round.labels(reaction, deployment)
         self._metrics = metrics
         self._reaction = reaction
         self._labels = (reaction, kind, str(partition))
@@ -51,6 +75,16 @@ class ReactorMetrics:
         """Count commands that were sent and timers that have fired."""
         self._metrics.commands.labels(self._reaction).inc(commands)
         self._metrics.fired.labels(self._reaction).inc(fired)
+
+    def judged(self, status: str, records: int) -> None:
+        """Count records of another deployment's journal by what they are."""
+        if self._deployment is not None:
+            self._metrics.foreign.labels(self._reaction, self._deployment, status).inc(records)
+
+    def come_round(self, events: int) -> None:
+        """Count events of another deployment that were passed over, since they have come through this one."""
+        if self._deployment is not None:
+            self._metrics.come_round.labels(self._reaction, self._deployment).inc(events)
 
     def standing(self, lag: int, timers: int) -> None:
         """Say how many offsets it is behind, and how many timers are set."""

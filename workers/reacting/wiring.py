@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import CLOSED, Reactor
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.reacting.controls_topic import FollowedControls
-from annals.workers.reacting.log import KafkaReactionLog
+from annals.workers.reacting.foreign import ForeignReactors
+from annals.workers.reacting.log import JournalOfAnother, KafkaReactionLog
 from annals.workers.reacting.telemetry import ReactorMetrics
+from annals.workers.reading.restore_point import KafkaRangedJournal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
@@ -21,7 +26,10 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import JournalPartition, JournalSource
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.reacting.telemetry import ReactionMetrics
-    from annals.workers.settings import Settings
+    from annals.workers.settings import ForeignDeployment, Settings
+
+
+NO_OTHERS: Final[Mapping[str, ForeignDeployment]] = {}
 
 
 class Reacting:
@@ -37,8 +45,12 @@ class Reacting:
         clock: Clock,
         metrics: ReactionMetrics,
         invalid: InvalidRecords = PASSED_OVER,
+        foreign: Mapping[str, ForeignDeployment] = NO_OTHERS,
     ) -> None:
-        """Take the settings, aiokafka client options, what there is, each kind's number of partitions, and so on."""
+        """Take the settings, aiokafka client options, what there is, each kind's number of partitions, and so on.
+
+        foreign: the other deployments that are known, by id.
+        """
         self._settings = settings
         self._options = options
         self._deciders = deciders
@@ -49,25 +61,34 @@ class Reacting:
         self._invalid = invalid
         self._names = TopicNames(settings.topic_prefix)
         self._controls = FollowedControls(options, self._names, invalid)
+        self._foreign = foreign
         self._reactors: list[Reactor] = []
+        self._foreign_reactors: list[ForeignReactors] = []
 
     async def run(self) -> None:
         """Follow which reactions run until the task is cancelled."""
         await self._controls.run()
 
-    def reactors(self, source: JournalSource, journal: JournalPartition) -> Sequence[Reactor]:
+    def reactors(self, source: JournalSource, journal: JournalPartition) -> Sequence[Reactor | ForeignReactors]:
         """Return the reactors beside a reading shard; their `run` is for the caller to start."""
-        made = [
-            self._reactor(reaction, source, journal)
-            for reaction in self._reactions.values()
-            if reaction.kind == source.kind
-        ]
+        wanted = [reaction for reaction in self._reactions.values() if reaction.kind == source.kind]
+        made = [self._reactor(reaction, source, journal) for reaction in wanted if reaction.deployment is None]
         self._reactors = [*(each for each in self._reactors if each.phase != CLOSED), *made]
-        return made
+        foreign = [
+            self._to_another(reaction, reaction.deployment, source.partition)
+            for reaction in wanted
+            if reaction.deployment is not None
+        ]
+        self._foreign_reactors = [*(each for each in self._foreign_reactors if not each.is_closed), *foreign]
+        return [*made, *foreign]
 
     def problems(self) -> list[str]:
         """Return why not all is reacted to that should be; a reaction that is paused or behind is no reason."""
-        found = (self._controls.problem, *(each.problem for each in self._reactors))
+        found = (
+            self._controls.problem,
+            *(each.problem for each in self._reactors),
+            *(each.problem for each in self._foreign_reactors),
+        )
         return [problem for problem in found if problem is not None]
 
     def _reactor(self, reaction: Reaction[Any], source: JournalSource, journal: JournalPartition) -> Reactor:
@@ -86,3 +107,41 @@ class Reacting:
         )
         metrics = ReactorMetrics(self._metrics, reaction.name, kind, number)
         return Reactor(reaction, self._deciders[kind], source, journal, log, self._controls, self._clock, metrics)
+
+    def _to_another(self, reaction: Reaction[Any], deployment: str, partition: int) -> ForeignReactors:
+        """Return what runs a reaction to another deployment's events beside a partition of ours."""
+        self._invalid.expect(self._names.timers(reaction.name))
+        other = self._foreign.get(deployment)
+        topic = "" if other is None else TopicNames(other.topic_prefix).events(reaction.kind)
+        return ForeignReactors(
+            reaction,
+            partition,
+            self._partitions[reaction.kind],
+            topic,
+            None if other is None else other.options(self._options),
+            partial(self._foreign_reactor, reaction, JournalOfAnother(deployment, topic)),
+            self._controls,
+            ReactorMetrics(self._metrics, reaction.name, reaction.kind, partition, deployment),
+        )
+
+    def _foreign_reactor(
+        self, reaction: Reaction[Any], other: JournalOfAnother, client: AIOKafkaClient, partition: int, count: int
+    ) -> Reactor:
+        kind = reaction.kind
+        journal = KafkaRangedJournal(client, other.topic, partition)
+        metrics = ReactorMetrics(self._metrics, reaction.name, kind, partition, other.deployment)
+        log = partial(
+            KafkaReactionLog,
+            self._options,
+            self._names,
+            reaction.name,
+            kind,
+            partition,
+            count,
+            self._settings.app_id,
+            self._invalid,
+            other,
+        )
+        source = ForeignJournal(other.deployment, kind, partition, count, journal, self._clock, metrics)
+        here = self._settings.deployment
+        return Reactor(reaction, self._deciders[kind], source, journal, log, self._controls, self._clock, metrics, here)

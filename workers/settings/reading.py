@@ -133,6 +133,14 @@ class ReadingSettings:
             group="reading",
         ),
     )
+    foreign_journals_file: Path | None = field(
+        default=None,
+        metadata=meta(
+            values.optional(values.readable_file),
+            "other deployments whose events reactions want, a TOML table each; unset: there are none",
+            group="reading",
+        ),
+    )
     replay_dir: Path | None = field(
         default=None,
         metadata=meta(

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from annals.schemas.wire.via import DEPLOYMENT
 from annals.topics.names import LONGEST_PREFIX, TopicNames
 from annals.workers.settings.files import UnreadableError, path_of, regular_file
 
@@ -21,7 +22,6 @@ FALSE: Final = frozenset({"0", "false", "no", "off"})
 HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.%a-z0-9]+\]", re.ASCII)
 WEB_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})|[0-9A-Fa-f:.]+", re.ASCII)
 KAFKA_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
-DEPLOYMENT: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
 HIGHEST_PORT: Final = 65535
 
 

@@ -16,6 +16,7 @@ from annals.workers.clock import SystemClock
 from annals.workers.decision_log import DecisionLog
 from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PartitionMetrics, PublishMetrics
+from annals.workers.reacting.telemetry import ReactionMetrics, ReactorMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.telemetry import Metrics, ShardMetrics
 from annals.workers.web.server import WebServer
@@ -71,6 +72,7 @@ def test_what_an_alert_waits_for_is_there_before_it_happens(
     projections = CollectorRegistry()
     ProjectionMetrics(projections)
     PartitionMetrics(PublishMetrics(projections), "person", 0).parked("billing", 0)  # as a delivery shard that opens
+    ReactorMetrics(ReactionMetrics(projections), "welcome", "person", 0, "hr")
     read_metrics = ReadingMetrics()
     read_metrics.invalid_records.expect("subscriptions")  # as whoever follows it
     reading = read_metrics.registry

@@ -150,6 +150,7 @@ def test_an_events_headers_are_those_that_are_written() -> None:
         actor="y",
         traceparent=b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
         tracestate=b"a=b",
+        via=b"hr",
     )
     headers = {name: value.decode() for name, value in written}
     shared, own = message["headers"]["allOf"]

@@ -26,9 +26,9 @@ class One(Struct, frozen=True):
 
 
 class ReactionLag(Struct, frozen=True):
-    """How far a reaction is behind."""
+    """How far a reaction is behind; null where that cannot be asked: the journal is another deployment's."""
 
-    events: int
+    events: int | None
 
 
 class ReactionTimers(Struct, frozen=True):
@@ -39,7 +39,11 @@ class ReactionTimers(Struct, frozen=True):
 
 
 class Reaction(Struct, frozen=True):
-    """A reaction and where it stands. reason: why it is paused; timers: where one alone is asked for."""
+    """A reaction and where it stands.
+
+    reason: why it is paused, or how far it is behind is not known; timers: where one alone is asked for. deployment: to
+    whose events it reacts, null: to those of this one.
+    """
 
     name: str
     version: int
@@ -49,6 +53,7 @@ class Reaction(Struct, frozen=True):
     positions: dict[str, list[int | None]]
     lag: ReactionLag
     timers: ReactionTimers | None = None
+    deployment: str | None = None
 
 
 class Reactions(Struct, frozen=True):

@@ -17,6 +17,7 @@ from annals.agents.reactions.reaction import (
 )
 from annals.schemas.commands import command
 from annals.schemas.kinds import person
+from annals.schemas.reaction_rows import TIMER_ROWS
 from annals.testing import given_reaction
 
 ADA = person.PersonRegistered(name="Ada")
@@ -118,8 +119,51 @@ def test_what_fails_says_where_and_no_value():
         ({"version": 0}, "versions"),
         ({"key": "person_id"}, "re-keyed stream"),
         ({"key": "data.a.b"}, "re-keyed stream"),
+        ({"deployment": "HR"}, "deployment"),
+        ({"deployment": ""}, "deployment"),
     ],
 )
 def test_a_reaction_that_cannot_be_run_is_refused(changes, said):
     assert said in problem_of(made(lambda state, _: Reacted(state), **changes))
     assert problem_of(made(lambda state, _: Reacted(state))) is None
+
+
+def told(state, event):
+    """Say by each event and each firing; a timer by each event."""
+    return Reacted(state, [RENAME], [] if isinstance(event.message, TimerFired) else [after("later", 10)])
+
+
+@pytest.mark.parametrize("deployment", [None, "hr"])
+@pytest.mark.parametrize("before", [[], ["payroll", "sales"]])
+def test_commands_name_the_deployments_that_their_cause_came_through_also_by_a_timer(deployment, before):
+    through = [*before, *([] if deployment is None else [deployment])]
+    given = given_reaction(made(told, deployment=deployment)).on("p-1", ADA, via=before).then_via(*through)
+    given.at("2026-01-01T00:01:00Z").then(RENAME).then_via(*through)
+
+
+def test_an_event_of_another_deployment_that_has_come_round_is_passed_over():
+    given = given_reaction(made(told, deployment="hr"))
+    for via in (["here"], ["payroll", "here"], list("abcdefgh")):
+        given.on("p-1", ADA, via=via).then().then_passed_over(1).then_over()
+    given.on("p-1", ADA, via=list("abcdefg")).then(RENAME).then_passed_over(0).then_via(*"abcdefg", "hr")
+    own = given_reaction(made(told)).on("p-1", ADA, via=["here"])
+    own.then(RENAME).then_via("here")
+
+
+def test_a_reaction_knows_whose_event_it_is_handed():
+    seen = []
+
+    def react(state, event):
+        seen.append(event.deployment)
+        return told(state, event)
+
+    given_reaction(made(react, deployment="hr")).on("p-1", ADA).at("2026-01-01T00:01:00Z")
+    given_reaction(made(react)).on("p-1", ADA)
+    assert seen == ["hr", "hr", None]
+
+
+@pytest.mark.parametrize("via", ["HR", "hr,", ",".join(["x"] * 9), "hr\n"])
+def test_a_timers_row_with_another_list_of_deployments_is_none(via):
+    row = {"version": 1, "due": "2026-01-01T00:00:00.000000Z", "cause": "c", "correlation_id": None, "via": via}
+    with pytest.raises(msgspec.ValidationError):
+        TIMER_ROWS.decode(msgspec.json.encode(row))

@@ -80,6 +80,23 @@ async def test_an_outcome_says_where_the_journal_will_end_and_what_its_command_w
     assert "origin-partition" not in plain
 
 
+async def test_the_deployments_that_a_command_came_through_are_carried_to_its_events_alone() -> None:
+    scene = Scene()
+    said = {"id": "c", "type": "RegisterPerson", "aggregate_id": "p-1", "data": {"name": "Ada"}}
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    headers = [("traceparent", trace), ("annals-via", b"hr,payroll")]
+    scene.log.write((TOPIC, 0), b"p-1", orjson.dumps(said), headers)
+    wrong = said | {"id": "d", "aggregate_id": "p-2"}
+    scene.log.write((TOPIC, 0), b"p-2", orjson.dumps(wrong), [("annals-via", b"HR")])
+    async with running(scene):
+        assert await scene.answered(2) == ["accepted", "accepted"]
+    event, without = (dict(record.headers) for record in scene.log.records(("events.person", 0)))
+    assert (event["ce_annalsvia"], event["traceparent"]) == (b"hr,payroll", trace)
+    assert "ce_annalsvia" not in without
+    for record in scene.log.records(("outcomes.person", 0)):
+        assert not {"annals-via", "ce_annalsvia"} & dict(record.headers).keys()
+
+
 async def test_after_a_failure_that_nobody_knows_the_store_is_closed_and_opened_again(monkeypatch) -> None:
     scene = Scene()
     apply, failures = MemoryStore.apply, [OSError("no space left on device")]

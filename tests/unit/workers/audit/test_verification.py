@@ -211,6 +211,8 @@ def test_an_event_without_any_header_is_named() -> None:
         {"command_id": "100 %b"},
         {"traceparent": b"00-0a-0b-01"},
         {"actor": None, "causation_id": "cause", "traceparent": b""},
+        {"via": b"hr,payroll"},
+        {"traceparent": b"00-0a-0b-01", "via": b"hr"},
     ],
 )
 def test_headers_that_may_be_there_are_no_difference(how: dict[str, object]) -> None:

@@ -64,10 +64,18 @@ def test_a_varint_is_zigzag_in_base_128(number):
 
 
 @given(
-    IDS, st.integers(1, 10**9), st.integers(1, 99), IDS, IDS, st.none() | IDS, st.none() | IDS, st.none() | st.binary()
+    IDS,
+    st.integers(1, 10**9),
+    st.integers(1, 99),
+    IDS,
+    IDS,
+    st.none() | IDS,
+    st.none() | IDS,
+    st.none() | st.binary(),
+    st.none() | st.binary(),
 )
 def test_encoded_event_headers_are_the_event_headers(
-    key, version, schema, command, correlation, causation, actor, trace
+    key, version, schema, command, correlation, causation, actor, trace, via
 ):
     cid = cid_text(cid_of(key.encode()))
     time = "2026-11-21T03:50:27.123456Z"
@@ -84,6 +92,8 @@ def test_encoded_event_headers_are_the_event_headers(
         causation_id=causation,
         actor=actor,
         traceparent=trace,
+        tracestate=trace,
+        via=via,
     )
     encoded = encoded_event_headers(
         kind="person",
@@ -98,6 +108,8 @@ def test_encoded_event_headers_are_the_event_headers(
         causation_id=causation,
         actor=actor,
         traceparent=trace,
+        tracestate=trace,
+        via=via,
     )
     assert encoded == encode_headers(plain)
 
