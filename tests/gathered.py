@@ -175,6 +175,10 @@ class Worker:
             return self.believed[kind, partition]
         return next((worker.me for worker in self.deployment.workers if (kind, partition) in worker.shards), None)
 
+    def standbys(self, kind: str, partition: int) -> list[Member]:
+        del kind, partition
+        return []
+
 
 class InProcess:
     """Asks other workers without HTTP (the `Peers` port)."""

@@ -265,7 +265,8 @@ class Member(Struct, frozen=True):
     """A member of the group that reads, as its leader told it at the last assignment.
 
     url: where its API listens; None when it tells none. partitions: kind -> partitions that it has. projections: name
-    -> the newest version that its release knows. publishes: whether it publishes (`ANNALS_PUBLISH`).
+    -> the newest version that its release knows. publishes: whether it publishes (`ANNALS_PUBLISH`). standby: kind ->
+    partitions of others that it follows, to take them over.
     """
 
     id: str
@@ -273,6 +274,7 @@ class Member(Struct, frozen=True):
     partitions: dict[str, list[int]]
     projections: dict[str, int]
     publishes: bool = True
+    standby: dict[str, list[int]] = {}
 
 
 class Members(Protocol):
@@ -287,6 +289,9 @@ class Members(Protocol):
 
     def owner(self, kind: str, partition: int) -> Member | None:
         """Return who has a partition; None while nobody is known to."""
+
+    def standbys(self, kind: str, partition: int) -> Sequence[Member]:
+        """Return who is a standby of a partition; empty while nobody is known to."""
 
 
 class Shards(Protocol):
