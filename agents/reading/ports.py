@@ -254,8 +254,11 @@ class Reading(Protocol):
     def shard(self, kind: str, partition: int) -> ReadingShard | None:
         """Return a shard; None if it is not here."""
 
+    def standby(self, kind: str, partition: int) -> ReadingShard | None:
+        """Return the standby of a partition that another worker has; None if there is none here."""
+
     def all(self) -> Sequence[ReadingShard]:
-        """Return the shards that are here."""
+        """Return the shards that are here, standbys not among them."""
 
     def partitions(self, kind: str) -> int:
         """Return how many partitions a kind has: of its topic, never of who is there."""
