@@ -57,10 +57,10 @@ async def ask_in_turn(owner: Ask, standbys: Sequence[Ask], deadline: float) -> T
             await asyncio.wait({asking, standing})
         return _better(asking, standing)
     finally:
-        pending = [each for each in (asking, standing) if each is not None and not each.done()]
-        for each in pending:
+        asked = [asking] if standing is None else [asking, standing]
+        for each in asked:
             each.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await asyncio.gather(*asked, return_exceptions=True)
 
 
 async def until_any(asks: Sequence[Ask], deadline: float) -> tuple[Told | None, int | None]:
