@@ -288,7 +288,9 @@ class Shard:
         self._working_set = opened.working_set
         self._behind.opened(lambda: self._commits.journal_end)
         self._begin()
-        self._log.info("shard open", next_command=self.next_offset, journal_end=self._commits.journal_end)
+        self._log.info(
+            "shard open", next_command=self.next_offset, journal_end=opened.journal_end, folded=opened.folded
+        )
 
     def _begin(self) -> None:
         """Take commands, unless a rebalance began meanwhile: then `resume` does, with the positions of that time."""
