@@ -26,10 +26,10 @@ LOOK_S: Final = 0.5
 
 METHOD: Final = """\
 Two workers with `ANNALS_STANDBY_REPLICAS=1` share 4 partitions of each kind, and decide {events:,} commands to
-{aggregates:,} aggregates, without restore points. When each has folded what the other decided, commands come at {rate}/s, and
-one of the two is killed with SIGKILL. Seconds: from the other one's log line `shards assigned` until, in the last
-partition that it took over, the event of a command that was sent after the kill can be read. Offsets: that it had
-to fold before, in the partition with the most. Every command that was sent has its event in the end.
+{aggregates:,} aggregates, without restore points. When each has folded what the other decided, commands come at
+{rate}/s, and one of the two is killed with SIGKILL. Seconds: from the other one's log line `shards assigned` until,
+in the last partition that it took over, the event of a command that was sent after the kill can be read. Offsets:
+that it had to fold before, in the partition with the most. Every command that was sent has its event in the end.
 """
 
 
