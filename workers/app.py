@@ -105,7 +105,7 @@ def create_app(
     """
     app = AnnalsApp(
         consumer_options=options,
-        assignor=assignor or BalancedAssignor.of_one_consumer(),
+        assignor=assignor or BalancedAssignor.of_one_consumer(settings.standby_replicas),
         membership=membership,
         sources=sources,
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),

@@ -132,6 +132,7 @@ class Partitions(Generic[A]):
         store before anything is opened: a standby becomes an owner, or the other way round, in one folder.
         """
         wanted = {(self._kinds[tp.topic], tp.partition) for tp in assigned if tp.topic in self._kinds}
+        log.info(self._assigned, shards=[_named(key) for key in sorted(wanted)])
         standing = self._standing(standby, wanted)
         async with self._changing:
             await asyncio.gather(
@@ -148,7 +149,6 @@ class Partitions(Generic[A]):
         if self._too_few_files:
             log.error(self._too_few, reason=self._too_few_files)
         self.is_assigned = True
-        log.info(self._assigned, shards=[_named(key) for key in sorted(wanted)])
 
     def not_ready(self) -> list[str]:
         """Return why this member is not ready, a reason per actor; empty when it is."""
