@@ -57,6 +57,9 @@ class OneShardEach:
     def all(self):
         return list(self.shards.values())
 
+    def standby(self, kind, partition):
+        return None
+
     def partitions(self, kind):
         return 1
 

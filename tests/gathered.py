@@ -108,6 +108,8 @@ class Deployment:
         for worker in self.workers:
             for key in list(worker.shards):
                 await worker.lose(key)
+            for key in list(worker.standing):
+                await worker.leave(key)
 
 
 class Worker:
@@ -118,43 +120,62 @@ class Worker:
         self.name = name
         self.url: str | None = None
         self.shards: dict[tuple[str, int], Shard] = {}
-        self.tasks: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self.standing: dict[tuple[str, int], Shard] = {}
+        self.tasks: dict[Any, asyncio.Task[None]] = {}
         self.stores: dict[tuple[str, int], Stores] = {}
         self.believed: dict[tuple[str, int], Member] = {}
 
     def take(self, key: tuple[str, int]) -> Shard:
-        kind, partition = key
         journal = self.deployment.journals[key]
-        shard = Shard(
-            REGISTRY[kind],
-            partition,
-            self.deployment.partitions[kind],
-            self.stores.setdefault(key, Stores()),
-            journal,
-            journal,
-            Clock(),
-            Damages(),
-        )
-        journal.shard = self.shards[key] = shard
+        shard = journal.shard = self.shards[key] = self._shard(key, journal)
         self.tasks[key] = asyncio.create_task(shard.run())
         return shard
 
+    def follow(self, key: tuple[str, int]) -> Shard:
+        """Be a standby of another worker's partition, which reads what there is now, and more when it is to go on."""
+        journal = Journal()
+        journal.records = self.deployment.journals[key].records
+        shard = journal.shard = self.standing[key] = self._shard(key, journal)
+        shard.stand_by()
+        self.tasks["standby", key] = asyncio.create_task(shard.run())
+        return shard
+
+    def _shard(self, key: tuple[str, int], journal: Journal) -> Shard:
+        kind, partition = key
+        stores, count = self.stores.setdefault(key, Stores()), self.deployment.partitions[kind]
+        return Shard(REGISTRY[kind], partition, count, stores, journal, journal, Clock(), Damages())
+
+    async def leave(self, key: tuple[str, int]) -> None:
+        """Be a standby no more."""
+        await self._end(self.standing.pop(key), self.tasks.pop(("standby", key)))
+
     async def lose(self, key: tuple[str, int]) -> None:
-        shard = self.shards.pop(key)
-        task = self.tasks.pop(key)
+        await self._end(self.shards.pop(key), self.tasks.pop(key))
+
+    async def _end(self, shard: Shard, task: asyncio.Task[None]) -> None:
         task.cancel()
         await asyncio.wait({task})
         await shard.close()
 
     async def read(self) -> None:
         """Wait until everything is read that is in the journals."""
-        for key, shard in self.shards.items():
+        await self._read([*self.shards.items(), *self.standing.items()])
+
+    async def read_owned(self) -> None:
+        """Wait until everything is read by who has it; standbys may be behind."""
+        await self._read(list(self.shards.items()))
+
+    async def _read(self, shards: list[tuple[tuple[str, int], Shard]]) -> None:
+        for key, shard in shards:
             end = len(self.deployment.journals[key].records)
             assert await shard.until_offset(end, asyncio.get_running_loop().time() + 30)
 
     # Reading
     def shard(self, kind: str, partition: int) -> Shard | None:
         return self.shards.get((kind, partition))
+
+    def standby(self, kind: str, partition: int) -> Shard | None:
+        return self.standing.get((kind, partition))
 
     def all(self) -> Any:
         return list(self.shards.values())
@@ -175,18 +196,31 @@ class Worker:
             return self.believed[kind, partition]
         return next((worker.me for worker in self.deployment.workers if (kind, partition) in worker.shards), None)
 
+    def standbys(self, kind: str, partition: int) -> list[Member]:
+        return [worker.me for worker in self.deployment.workers if (kind, partition) in worker.standing]
+
 
 class InProcess:
     """Asks other workers without HTTP (the `Peers` port)."""
 
     def __init__(self, deployment: Deployment) -> None:
         self.deployment = deployment
+        self.frozen: set[str] = set()
+        """Workers that take questions and answer none."""
+        self.asked: list[tuple[str, bool]] = []
+        """Which workers were asked, and whether as standbys."""
 
-    async def ask(self, member: Member, kind: str, partition: int, question: Any, deadline: float) -> Any:
+    async def ask(
+        self, member: Member, kind: str, partition: int, question: Any, deadline: float, *, standby: bool = False
+    ) -> Any:
         from annals.agents.reading.gathering.questions import put
 
+        self.asked.append((member.id, standby))
+        if member.id in self.frozen:
+            await asyncio.sleep(max(0.0, deadline - asyncio.get_running_loop().time()))
+            raise NotReadyError(f"{member.id} does not answer in time")
         (worker,) = (worker for worker in self.deployment.workers if worker.name == member.id)
-        shard = worker.shard(kind, partition)
+        shard = worker.standby(kind, partition) if standby else worker.shard(kind, partition)
         if shard is None:
             raise NotReadyError("it has lost it")
         return shard.status(), await put(shard, question, deadline)

@@ -105,7 +105,7 @@ def create_app(
     """
     app = AnnalsApp(
         consumer_options=options,
-        assignor=assignor or BalancedAssignor.of_one_consumer(),
+        assignor=assignor or BalancedAssignor.of_one_consumer(settings.standby_replicas),
         membership=membership,
         sources=sources,
         broker=";".join(f"kafka://{server}" for server in settings.bootstrap_servers.split(",")),
@@ -127,8 +127,8 @@ def create_app(
     async def on_revoked(sender: AnnalsApp, revoked: set[Any], **_: Any) -> None:  # noqa: ARG001 - Faust's signature
         await partitions.on_partitions_revoked(revoked)
 
-    async def on_assigned(sender: AnnalsApp, assigned: set[Any], **_: Any) -> None:  # noqa: ARG001 - Faust's signature
-        await partitions.on_partitions_assigned(assigned)
+    async def on_assigned(sender: AnnalsApp, assigned: set[Any], **_: Any) -> None:
+        await partitions.on_partitions_assigned(assigned, sender.group_assignor.standby)
 
     app.on_partitions_revoked.connect(on_revoked, weak=False)
     app.on_partitions_assigned.connect(on_assigned, weak=False)

@@ -57,7 +57,7 @@ from annals.workers.reacting.wiring import Reacting
 from annals.workers.reader_api import Parts, ReaderApi
 from annals.workers.reading.head_starts import HeadStarts
 from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told, lasting_instance
-from annals.workers.reading.shards import CurrentShards, ReadingShards
+from annals.workers.reading.shards import CurrentShards, FollowedHere, ReadingShards
 from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
 from annals.workers.reading.watch import ReadingWatch
 from annals.workers.registry import deciders, reactions
@@ -289,6 +289,7 @@ class Reader:
         shards = ReadingShards(
             self._settings,
             client,
+            self._options,
             known,
             counts,
             sources,
@@ -298,7 +299,12 @@ class Reader:
             ask_rows=wiring.models.ask_rows,
             beside=partial(self._beside, client),
         )
-        told = Told(url=self.url, projections=wiring.models.known(), publishes=self._settings.publish)
+        told = Told(
+            url=self.url,
+            projections=wiring.models.known(),
+            publishes=self._settings.publish,
+            standby_replicas=self._settings.standby_replicas,
+        )
         self._membership = Membership(self._group, instance_id, READING_SESSION_TIMEOUT_MS)
         handler = event_handler(shards.partitions_here.of)
         app = create_app(
@@ -314,7 +320,9 @@ class Reader:
         self.shards.current = shards
         watching = asyncio.create_task(self._watch.run(), name="watch")
         everywhere = self._api.shards or shards
-        projecting = asyncio.create_task(wiring.work(shards, cast("Any", everywhere)).run(), name="projections")
+        projecting = asyncio.create_task(
+            wiring.work(FollowedHere(shards), cast("Any", everywhere)).run(), name="projections"
+        )
         service = wiring.service(cast("Any", everywhere))
         jobs = self._parts.jobs = JobWiring(self._settings, self.members, service, self.metrics)
         working = asyncio.create_task(jobs.run(), name="jobs")

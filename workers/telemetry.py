@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -88,6 +89,8 @@ class Metrics:
         self.restore_end = gauge("annals_restore_end_offset", "journal offset at which restoring ends")
         self.open = gauge("annals_shard_open", "1 while the shard takes commands")
         self.store_bytes = gauge("annals_store_bytes", "bytes of the shard's files")
+        self.standby_open = gauge("annals_standby_open", "1 while this standby of the partition follows its journal")
+        self.standby_lag = gauge("annals_standby_lag", "offsets of the journal that this standby has not folded yet")
         self.left: set[tuple[str, str]] = set()  # kind and partition of shards that are not here any more
         self.hits = counter("annals_state_cache_hits_total", "aggregates found in memory")
         self.misses = counter("annals_state_cache_misses_total", "aggregates read from the store")
@@ -115,6 +118,12 @@ class Metrics:
                     gauge.remove(*labels)
                 except KeyError:  # it was never set
                     continue
+
+    def forget_standby(self, kind: str, partition: str) -> None:
+        """Forget the gauges of a standby that is not here any more."""
+        for gauge in (self.standby_open, self.standby_lag):
+            with suppress(KeyError):  # it was never set
+                gauge.remove(kind, partition)
 
     def text(self) -> bytes:
         """Return all metrics in Prometheus' text format."""
@@ -215,3 +224,26 @@ class ShardMetrics:
         """Leave the gauges of a shard that is not here any more to `Metrics.sweep`, which knows whether it can be."""
         self._metrics.open.labels(*self._labels).set(0)
         self._metrics.left.add(self._labels)
+
+
+class StandbyMetrics:
+    """The metrics of one standby (the `StandbyTelemetry` port)."""
+
+    def __init__(self, metrics: Metrics, kind: str, decisions: DecisionLog) -> None:
+        """Look every labelled metric up once."""
+        self._decisions = decisions
+        self._void = metrics.void.labels(kind)
+        self._foreign = metrics.foreign.labels(kind)
+        self._damages = metrics.damages.labels(kind)
+
+    def folded(self, counts: Mapping[str, int], position: int) -> None:
+        """Count what does not count: whoever takes the store over does not meet it again."""
+        if counts.get("void"):
+            self._void.inc(counts["void"])
+        if counts.get("foreign"):
+            self._foreign.inc(counts["foreign"])
+        self._decisions.folded(counts, position)
+
+    def damaged(self) -> None:
+        """Count a damaged store."""
+        self._damages.inc()

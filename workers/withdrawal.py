@@ -21,7 +21,8 @@ from annals.workers.kafka.group.instances import group_members
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from annals.workers.writing.shards import Shards, Stores
+    from annals.workers.writing.shard_stores import Stores
+    from annals.workers.writing.shards import Shards
 
 log = structlog.get_logger(__name__)
 

@@ -249,7 +249,7 @@ class Worker:
             await shards.partitions.suspend()
             await end(starting)
             await stopped(app)
-            await shards.partitions.close()
+            await shards.close()
             self._shards = None
 
     def _is_member(self) -> bool:

@@ -37,6 +37,7 @@ from annals.agents.ports.recovery import (
     KeyAndValue,
     LogRecovery,
     OutcomeRecord,
+    StandbyLog,
 )
 from annals.agents.ports.store import (
     LENGTH,
@@ -53,6 +54,7 @@ from annals.agents.ports.store import (
 )
 from annals.agents.ports.telemetry import (
     ShardTelemetry,
+    StandbyTelemetry,
 )
 from annals.agents.ports.writer import (
     LogWriter,
@@ -93,6 +95,8 @@ __all__ = [
     "ShardStore",
     "ShardTelemetry",
     "StaleStateError",
+    "StandbyLog",
+    "StandbyTelemetry",
     "StoppedError",
     "StoreDamagedError",
     "StoreError",

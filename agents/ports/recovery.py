@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from annals.agents.ports.reader import LogReader
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 
     from annals.agents.ports.commands import CommandRecord, Headers
-    from annals.agents.ports.reader import LogState
+    from annals.agents.ports.reader import JournalRecord, LogState
 
 
 class OutcomeRecord(NamedTuple):
@@ -65,3 +65,13 @@ class LogRecovery(LogReader, Protocol):
     def outcomes_of(self, commands: Collection[tuple[bytes, bytes]]) -> AsyncIterator[OutcomeRecord]: ...
     def restore_parts(self) -> AsyncIterator[list[KeyAndValue]]: ...
     def snapshots(self) -> AsyncIterator[list[KeyAndValue]]: ...
+
+
+class StandbyLog(LogRecovery, Protocol):
+    """A shard's topics as a standby needs them. It is nobody's writer: where they stand can change at any time.
+
+    until_moved: wait until the journal's last stable offset is another than the one given, and return it.
+    """
+
+    def read(self, start: int, end: int) -> AsyncGenerator[list[JournalRecord], None]: ...
+    async def until_moved(self, offset: int) -> int: ...

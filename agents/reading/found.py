@@ -24,7 +24,8 @@ class ShardStatus(Struct, frozen=True):
 
     phase: opening, reading, stopped or closed; reason: why it is not reading. end: where the journal ended when it was
     last asked; reached: whether it has read up to the end that the journal had when it was opened. lag_s: the age of
-    the oldest event that was not read, 0 when there is none. stale: follower name -> why its rows are behind.
+    the oldest event that was not read, 0 when there is none. stale: follower name -> why its rows are behind. standby:
+    whether it follows a partition that another worker has.
     """
 
     kind: str
@@ -36,6 +37,7 @@ class ShardStatus(Struct, frozen=True):
     reached: bool
     lag_s: float
     stale: dict[str, str]
+    standby: bool = False
 
 
 class FoundEvent(Struct, frozen=True):

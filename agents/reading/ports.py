@@ -254,8 +254,11 @@ class Reading(Protocol):
     def shard(self, kind: str, partition: int) -> ReadingShard | None:
         """Return a shard; None if it is not here."""
 
+    def standby(self, kind: str, partition: int) -> ReadingShard | None:
+        """Return the standby of a partition that another worker has; None if there is none here."""
+
     def all(self) -> Sequence[ReadingShard]:
-        """Return the shards that are here."""
+        """Return the shards that are here, standbys not among them."""
 
     def partitions(self, kind: str) -> int:
         """Return how many partitions a kind has: of its topic, never of who is there."""
@@ -265,7 +268,8 @@ class Member(Struct, frozen=True):
     """A member of the group that reads, as its leader told it at the last assignment.
 
     url: where its API listens; None when it tells none. partitions: kind -> partitions that it has. projections: name
-    -> the newest version that its release knows. publishes: whether it publishes (`ANNALS_PUBLISH`).
+    -> the newest version that its release knows. publishes: whether it publishes (`ANNALS_PUBLISH`). standby: kind ->
+    partitions of others that it follows, to take them over.
     """
 
     id: str
@@ -273,6 +277,7 @@ class Member(Struct, frozen=True):
     partitions: dict[str, list[int]]
     projections: dict[str, int]
     publishes: bool = True
+    standby: dict[str, list[int]] = {}
 
 
 class Members(Protocol):
@@ -287,6 +292,9 @@ class Members(Protocol):
 
     def owner(self, kind: str, partition: int) -> Member | None:
         """Return who has a partition; None while nobody is known to."""
+
+    def standbys(self, kind: str, partition: int) -> Sequence[Member]:
+        """Return who is a standby of a partition; empty while nobody is known to."""
 
 
 class Shards(Protocol):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import structlog
 
 from annals.agents.reading.gathered_rows import VERSION_MISSING
+from annals.agents.reading.gathering.gather import STANDBY
 from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries.rows import RowReader
 from annals.agents.reading.versions import (
@@ -177,6 +178,9 @@ class ReadModels:
         if page.missing or (record is None and page.stale):
             return False
         former = None if record is None else await source.rows(new, record.version, {}, None, 1)
+        answered = [page] if former is None else [page, former]
+        if any(each.reason.startswith(STANDBY) for found in answered for each in found.stale):
+            return False  # how far the owner is, which answers from then on, is not known
         if not has_reached(None if former is None else _known_positions(former), page.positions):
             return False
         now_ms = self._now_ms()

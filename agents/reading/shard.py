@@ -4,6 +4,8 @@
                   └──► stopped           a gap in the journal, or partitions were added; what was read is still answered
     any ──► closed
 
+A standby follows a partition that another worker has, and answers while that one does not; then it takes over.
+
 A store is believed if its last record is in the journal where the store says; any other is built anew. `run` is the
 only one that writes to the store; questions run on views, long ones in threads, and the store is closed behind them.
 """
@@ -56,6 +58,7 @@ LAST_RETRY_S: Final = 10.0
 LOOK_S: Final = 0.05  # a position may move by markers alone, of which nothing tells; at first
 SWEEP_S: Final = 600.0  # between two times that former snapshots are removed
 SELDOM_S: Final = 1.0  # and after a while: hundreds of streams may wait where nothing happens
+NOT_ASKED: Final = 2**63  # where the journal ended when the partition was taken over, until that is known
 
 OPENING: Final = "opening"
 READING: Final = "reading"
@@ -107,6 +110,7 @@ class Shard(Answers):
         self._fold: ReadingFold | None = None
         self._phase, self._reason = OPENING, "not opened yet"
         self._end = self._end_at_opening = 0
+        self._is_standby = False
         self._moved = asyncio.Event()
 
     def deliver(self, delivery: Delivery) -> None:
@@ -142,11 +146,28 @@ class Shard(Answers):
     def note_end(self, end: int) -> None:
         """Take where the journal ends now."""
         self._end = end
+        if self._end_at_opening == NOT_ASKED:
+            self._end_at_opening = end
 
     def go_on(self) -> None:
         """Have the source deliver again, from where the shard stands: a rebalance left the partition here."""
         if self._fold is not None and self._phase == READING:
             self._queue.begin(self._fold.position.offset)
+
+    def stand_by(self) -> None:
+        """Follow a partition that another worker has, from where the shard stands."""
+        self._is_standby = True
+        self.go_on()
+
+    def take_over(self) -> None:
+        """Have the partition from now on, where the shard stands.
+
+        How far behind it is nobody knows before the journal's end is noted: as at an opening, it has not reached it.
+        """
+        self._is_standby = False
+        if self._fold is not None:
+            self._end_at_opening = NOT_ASKED
+        self.go_on()
 
     @property
     def store_bytes(self) -> int:
@@ -171,6 +192,7 @@ class Shard(Answers):
             reached=self._fold is not None and offset >= self._end_at_opening,
             lag_s=self._age_s(),
             stale={} if self._fold is None else dict(self._fold.stale),
+            standby=self._is_standby,
         )
 
     async def until_offset(self, offset: int, deadline: float) -> bool:

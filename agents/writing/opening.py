@@ -42,12 +42,13 @@ STABLE_POLL_S: Final = 0.5
 class Opened(NamedTuple):
     """What a shard begins to serve with.
 
-    journal_end: where the journal ends; next_offset: the first command that is not decided; committed: the group's
-    offset, 0 where this project did not commit it.
+    journal_end: where the journal ends; folded: by how many offsets the store was behind it; next_offset: the first
+    command that is not decided; committed: the group's offset, 0 where this project did not commit it.
     """
 
     working_set: WorkingSet
     journal_end: int
+    folded: int
     next_offset: int
     committed: int
 
@@ -81,6 +82,7 @@ class Opening:
         self._policy = policy
         self._restoring = Restoring(decider, place, journal, stores, releases, tell)
         self._passed_over = ""
+        self._folded_from = 0
         self._may_restore = policy.events > 0
         self.behind = Behind(
             decider, place, journal, self, policy, clock, telemetry, releases, background, wake, command_bytes
@@ -125,7 +127,8 @@ class Opening:
         unsure_until = seen.unsure_until if is_complete else seen.commands_stable
         self._answers.begin(next_offset, unsure_until)
         self._acknowledged.be_unsure(unsure_until)  # this one's commits would seem complete to the next one that opens
-        return Opened(working_set, seen.journal_end, next_offset, seen.committed or 0 if is_ours else 0)
+        behind = seen.journal_end - self._folded_from
+        return Opened(working_set, seen.journal_end, behind, next_offset, seen.committed or 0 if is_ours else 0)
 
     async def close_store(self) -> None:
         """Close the store, if it is open."""
@@ -204,6 +207,7 @@ class Opening:
         working_set = WorkingSet(self._decider, store, self._aggregate_cache)
         fold = Fold(self._decider, working_set, place.partition, place.partitions, self._releases)
         self._tell(f"folding the journal{self._passed_over}")
+        self._folded_from = store.position().offset
         try:
             async for records in self._journal.read(store.position().offset, seen.journal_end):
                 if fold.last is None:  # the first event may be one more of a command that is known

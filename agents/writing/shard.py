@@ -282,13 +282,13 @@ class Shard:
     async def _open(self) -> None:
         self._leave(Phase.OPENING, "becoming the journal's only writer")
         await self._journal.fence()
-        opened = await self._opening.open()
-        self._commits.journal_end, self._commits.next_offset = opened.journal_end, opened.committed
-        self.next_offset = opened.next_offset
-        self._working_set = opened.working_set
+        start = await self._opening.open()
+        self._commits.journal_end, self._commits.next_offset = start.journal_end, start.committed
+        self.next_offset = start.next_offset
+        self._working_set = start.working_set
         self._behind.opened(lambda: self._commits.journal_end)
         self._begin()
-        self._log.info("shard open", next_command=self.next_offset, journal_end=self._commits.journal_end)
+        self._log.info("shard open", next_command=self.next_offset, journal_end=start.journal_end, folded=start.folded)
 
     def _begin(self) -> None:
         """Take commands, unless a rebalance began meanwhile: then `resume` does, with the positions of that time."""

@@ -19,6 +19,12 @@ are percent-encoded. Parameters that are unknown, repeated or wrong are 400 with
 is a path with query, or null. `x-request-id` is taken from the request, or made; it is in the answer, in the log and
 in `instance` of a problem.
 
+With `ANNALS_STANDBY_REPLICAS` a standby answers for a partition while its owner does not, or has not read its journal
+yet; it may be behind. Answers over partitions name it in `stale`, with the reason `standby`. Answers about one
+aggregate have `stale: [{kind, partition, reason}]` and `position` then, which says up to where it has read; a CAR has
+the header `annals-stale`. What a standby has not read is waited for with `expect` and `expect_at_least`, and is missing
+behind a cursor. Snapshots are kept and removed by owners alone.
+
 Errors are [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) problems (`application/problem+json`), their `type`
 `urn:annals:problem:<code>`:
 """

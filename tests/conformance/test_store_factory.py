@@ -10,7 +10,7 @@ import pytest
 from annals.agents.ports import Changes, Position, Stored, StoreDamagedError, StoreUnavailableError
 from annals.testing import MemoryStores
 from annals.workers.stores.rocks import StoreBudget, identity_of
-from annals.workers.writing.shards import Stores
+from annals.workers.writing.shard_stores import Stores
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -55,7 +55,7 @@ async def test_what_speaks_of_no_command_here_is_left_out(bootstrap: str, topic_
 async def test_they_come_newest_first_each_once_in_growing_steps(
     bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.workers.kafka.write.journal.TAIL_OFFSETS", 2)
+    monkeypatch.setattr("annals.workers.kafka.write.recovery.TAIL_OFFSETS", 2)
     async with outcomes(bootstrap, topic_prefix, *[[("command-offset", b"1")]] * 20) as (shard, seen):
         steps = [[record.value for record in step] async for step in shard.newest_outcomes(seen)]
     assert [len(step) for step in steps] == [2, 16, 2]
@@ -65,7 +65,7 @@ async def test_they_come_newest_first_each_once_in_growing_steps(
 async def test_what_one_step_holds_is_bounded_in_bytes(
     bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("annals.workers.kafka.write.journal.STEP_BYTES", 1_000)
+    monkeypatch.setattr("annals.workers.kafka.write.recovery.STEP_BYTES", 1_000)
     async with outcomes(bootstrap, topic_prefix, *[[("command-offset", b"1")]] * 20) as (shard, seen):
         steps = [[record.value for record in step] async for step in shard.newest_outcomes(seen)]
     assert max(map(len, steps)) == 3

@@ -119,4 +119,5 @@ def test_what_a_later_release_adds_is_ignored_and_what_an_earlier_one_said_is_un
 
 
 def test_what_members_say_has_a_version():
-    assert BalancedAssignor.of_one_consumer().metadata(["a"]).user_data == b'{"version":1,"owned":{}}'
+    said = BalancedAssignor.of_one_consumer().metadata(["a"]).user_data
+    assert said == b'{"version":1,"owned":{},"standby":{},"standby_replicas":0}'

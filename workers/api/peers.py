@@ -26,6 +26,7 @@ from annals.agents.reading.gathering.questions import (
 from annals.agents.reading.ports import NotReadyError
 from annals.schemas.depth import decoded
 from annals.workers.api.forwarding import HEADER, Caller
+from annals.workers.api.forwarding import MISDIRECTED as MISDIRECTED_REQUEST
 from annals.workers.api.problems import FORBIDDEN, Problem, invalid
 from annals.workers.api.routing import CALL, JSON, Answer, NoParameters, Route, Scope
 
@@ -65,9 +66,16 @@ class HttpPeers:
             await session.close()
 
     async def ask(
-        self, member: Member, kind: str, partition: int, question: Question, deadline: float
+        self,
+        member: Member,
+        kind: str,
+        partition: int,
+        question: Question,
+        deadline: float,
+        *,
+        standby: bool = False,
     ) -> tuple[ShardStatus, Any]:
-        """Return where the shard of another worker stood, and its answer.
+        """Return where the shard of another worker stood, and its answer. standby: it is asked as a standby.
 
         Raises:
             NotHereError: it does not have the partition, or is not the member that it was taken for.
@@ -83,14 +91,14 @@ class HttpPeers:
         within_s = min(LONGEST_S, deadline - asyncio.get_running_loop().time())
         if within_s <= 0:
             raise NotReadyError(f"{name} was not asked: there was no time left")
-        asked = Asked(kind, partition, question, within_s)
+        asked = Asked(kind, partition, question, within_s, standby)
         try:
             status, body = await self._post(member, msgspec.json.encode(asked), within_s)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             why = "in time" if isinstance(error, TimeoutError) else f"({type(error).__name__})"
             raise NotReadyError(f"{name} does not answer {why}") from error
         if status == MISDIRECTED:
-            raise NotHereError(f"{name} is another one by now")
+            raise NotHereError(f"{name} is another one by now, or has neither it nor a standby of it")
         if status == REFUSED:
             raise NotReadyError(f"{name} refuses to answer: are its peer key and its clock the same?")
         if status != OK:
@@ -157,7 +165,11 @@ def peer_routes(reading: Reading) -> tuple[Route, ...]:
             raise invalid("", f"this is no question to a shard: {error}") from None
         within_s = max(0.0, min(LONGEST_S, asked.within_s) - ON_THE_WAY_S)
         deadline = asyncio.get_running_loop().time() + within_s
-        body = await reply_to(reading.shard(asked.kind, asked.partition), asked, deadline)
+        owned, standby = reading.shard(asked.kind, asked.partition), reading.standby(asked.kind, asked.partition)
+        if owned is None and standby is None:
+            raise Problem(421, MISDIRECTED_REQUEST, f"{asked.kind}-{asked.partition} is neither here nor followed here")
+        # A standby answers as one alone; where it has taken over since the asker looked, that is more than was asked.
+        body = await reply_to(standby or owned if asked.standby else owned, asked, deadline)
         return Answer(body, content_type=CONTENT_TYPE)
 
     return (

@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from annals.workers.kafka.write.batches import HEADER, TRANSACTIONAL, RecordBatch
+from annals.workers.kafka.write.batches import HEADER, TRANSACTIONAL, RecordBatch, checksummed
 from annals.workers.memory.codes import Code
 from annals.workers.memory.coordinator import Coordinator, Identity
 from annals.workers.memory.offsets import GroupOffsets
@@ -124,7 +124,7 @@ class MemoryCluster:
         data = batch.build(-1, -1, -1)
         fields = list(HEADER.unpack_from(data))
         fields[ATTRIBUTES] &= ~TRANSACTIONAL
-        code, offset = self.produce(None, partition, HEADER.pack(*fields) + data[HEADER.size :], adds=False)
+        code, offset = self.produce(None, partition, checksummed(HEADER.pack(*fields), data[HEADER.size :]), adds=False)
         if code:
             raise ValueError(f"{partition[0]}-{partition[1]} does not take the record: {code.name}")
         return offset

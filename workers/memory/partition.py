@@ -11,7 +11,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.workers.kafka.protocol.record_batches import batches_of, headers_of
-from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, HEADER, NO_LEADER_EPOCH, TRANSACTIONAL
+from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, HEADER, NO_LEADER_EPOCH, TRANSACTIONAL, checksummed
 from annals.workers.memory.codes import Code
 from annals.workers.memory.producers import Producers
 
@@ -204,4 +204,5 @@ def _marker(base: int, producer_id: int, epoch: int, *, commits: bool) -> bytes:
     body = bytes([len(record) << 1]) + record
     length = BATCH_HEADER_BYTES - 12 + len(body)
     attributes = TRANSACTIONAL | CONTROL
-    return HEADER.pack(base, length, NO_LEADER_EPOCH, 2, 0, attributes, 0, 0, 0, producer_id, epoch, -1, 1) + body
+    head = HEADER.pack(base, length, NO_LEADER_EPOCH, 2, 0, attributes, 0, 0, 0, producer_id, epoch, -1, 1)
+    return checksummed(head, body)

@@ -70,5 +70,6 @@ class HeadStarts:
         return made
 
     def problems(self) -> list[str]:
-        """Return why partitions that somebody waits for are not published yet."""
-        return [problem for each in self._made.values() if (problem := each.problem) is not None]
+        """Return why partitions that somebody waits for are not published yet; of standbys' others do it."""
+        made = [each for each in self._made.values() if not each.status().standby]
+        return [problem for each in made if (problem := each.problem) is not None]

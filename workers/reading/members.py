@@ -26,21 +26,28 @@ JOURNALS: Final = "events."
 
 
 class Told(msgspec.Struct):
-    """What a member tells the leader: what it had, where its API is, and what it can do."""
+    """What a member tells the leader: what it had, where its API is, and what it can do.
+
+    standby, standby_replicas: what it was a standby of, and how many standbys of each partition it wishes; 0: it is
+    none itself.
+    """
 
     version: int = 0
     owned: Owned = {}
     url: str | None = None
     projections: dict[str, int] = {}
     publishes: bool = True
+    standby: Owned = {}
+    standby_replicas: int = 0
 
 
 class Roll(msgspec.Struct):
-    """What the leader tells a member: which one it is, and all members."""
+    """What the leader tells a member: which one it is, all members, and what it is a standby of, by topic."""
 
     version: int = 0
     me: str = ""
     members: list[Member] = []
+    standby: Owned = {}
 
 
 _TOLD: Final = msgspec.json.Decoder(Told)
@@ -72,6 +79,10 @@ class GroupMembers:
     def owner(self, kind: str, partition: int) -> Member | None:
         """Return who has a partition; None while nobody is known to."""
         return next((member for member in self._roll.members if partition in member.partitions.get(kind, ())), None)
+
+    def standbys(self, kind: str, partition: int) -> list[Member]:
+        """Return who is a standby of a partition; empty while nobody is known to."""
+        return [member for member in self._roll.members if partition in member.standby.get(kind, ())]
 
     def assigned(self, data: bytes | None) -> None:
         """Take what the leader told; what cannot be read tells nothing."""
@@ -108,24 +119,28 @@ class ReadingAssignor(BalancedAssignor):
 
         told: what this member tells, but for its partitions; members: takes what the leader tells.
         """
-        return type(cls.__name__, (cls,), {"owned": {}, "told": told, "members": members})
+        return type(cls.__name__, (cls,), {"owned": {}, "standby": {}, "told": told, "members": members})
 
     @classmethod
     def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Assign the partitions of all journals; the leader of the group calls it."""
-        assigned = cls.balanced_over(cluster, members)
-        everybody = [_member(name, assigned[name], data.user_data) for name, data in sorted(members.items())]
+        owned, standby = cls.shared_over(cluster, members)
+        everybody = [
+            _member(name, owned[name], standby[name], data.user_data) for name, data in sorted(members.items())
+        ]
         return {
             name: ConsumerProtocolMemberAssignment(
-                PROTOCOL_VERSION, sorted(of.items()), msgspec.json.encode(Roll(VERSION, name, everybody))
+                PROTOCOL_VERSION,
+                sorted(mine.items()),
+                msgspec.json.encode(Roll(VERSION, name, everybody, standby[name])),
             )
-            for name, of in assigned.items()
+            for name, mine in owned.items()
         }
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Return this member's subscription, what it has, and what it tells."""
-        told = msgspec.structs.replace(cls.told, version=VERSION, owned=cls.owned)
+        told = msgspec.structs.replace(cls.told, version=VERSION, owned=cls.owned, standby=cls.standby)
         return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, list(topics), msgspec.json.encode(told))
 
     @classmethod
@@ -143,14 +158,17 @@ def lasting_instance(settings: Settings) -> str | None:
     return None if settings.api_port == 0 and settings.api_advertised_url is None else settings.instance_id
 
 
-def _member(name: str, assigned: Owned, user_data: bytes | None) -> Member:
+def _member(name: str, owned: Owned, standby: Owned, user_data: bytes | None) -> Member:
     """Return a member by what it told; who tells nothing that can be read is one without an address."""
     try:
         told = decoded(_TOLD.decode, user_data or b"{}")
     except ValueError:
         told = Told()
-    partitions = {topic.rpartition(JOURNALS)[2]: partitions for topic, partitions in assigned.items()}
-    return Member(name, _address(told.url), partitions, told.projections, told.publishes)
+    return Member(name, _address(told.url), _by_kind(owned), told.projections, told.publishes, _by_kind(standby))
+
+
+def _by_kind(owned: Owned) -> dict[str, list[int]]:
+    return {topic.rpartition(JOURNALS)[2]: partitions for topic, partitions in owned.items()}
 
 
 def _address(url: str | None) -> str | None:

@@ -1,11 +1,13 @@
-"""The wiring of the reading shards: one for each journal partition that this process has."""
+"""The wiring of the reading shards: one for each journal partition that this process has, or is a standby of."""
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from annals.agents.reading.ports import NotReadyError
@@ -14,14 +16,16 @@ from annals.agents.reading.shard import READING, Shard
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.open_files import raise_limit, tables
-from annals.workers.partitions import Partitions
+from annals.workers.partitions import NO_STANDBYS, Partitions
+from annals.workers.reading.followed import EitherSource, FollowedPartition
+from annals.workers.reading.standby_consumer import StandbyConsumer
 from annals.workers.reading.telemetry import ReadingShardMetrics
 from annals.workers.settings.snapshots import snapshot_policies
 from annals.workers.stores.reading import ReadingStoreFolder, reading_identity
 from annals.workers.stores.rocks import StoreBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -37,26 +41,29 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
     Followers = Callable[[str], Sequence[Follower]]  # of a kind
+    Left = dict[Key, FollowedPartition]
     Beside = Callable[[Shard, BesideStores], Sequence[Actor]]
 
 WRITE_BUFFER_BYTES: Final = 32 << 20
 
 
 class ReadingActor:
-    """A reading shard, and what works beside it on the same partition."""
+    """A reading shard of a partition that this process has, and what works beside it on the same partition."""
 
-    def __init__(self, shard: Shard, beside: Sequence[Actor]) -> None:
-        """Take the shard and the other actors, which end before it does."""
-        self.shard: Final = shard
+    def __init__(self, followed: FollowedPartition, beside: Sequence[Actor], left: Left) -> None:
+        """Take what follows the journal, the other actors, and where the shard is left when the partition goes."""
+        self.shard: Final = followed.shard
+        self._followed = followed
         self._beside = beside
+        self._left = left
 
     def deliver(self, delivery: Delivery) -> None:
         """Take what a fetch brought."""
         self.shard.deliver(delivery)
 
     async def run(self) -> None:
-        """Run all until cancelled."""
-        await asyncio.gather(self.shard.run(), self.shard.sweep(), *(actor.run() for actor in self._beside))
+        """Run what works beside the shard until cancelled."""
+        await asyncio.gather(self._look(), *(actor.run() for actor in self._beside))
 
     async def suspend(self) -> None:
         """Suspend what works beside the shard, which itself writes nothing that anybody else could."""
@@ -69,9 +76,102 @@ class ReadingActor:
             actor.resume()
 
     async def close(self) -> None:
-        """Close all, the shard last."""
+        """Close what works beside the shard, and leave the shard: this process may be a standby from now on."""
         await asyncio.gather(*(actor.close() for actor in self._beside))
-        await self.shard.close()
+        self._left[self.shard.kind, self.shard.partition] = self._followed
+
+    async def _look(self) -> None:
+        """Ask at once where the journal ends: who takes over has read it before that is known, or is behind."""
+        with suppress(KafkaError, OSError, TimeoutError):  # then the watch asks, a second later
+            await self.shard.look()
+
+
+class StandbyActor:
+    """A reading shard of a partition that another worker has. It runs by itself, through all rebalances."""
+
+    def __init__(self, followed: FollowedPartition, left: Left) -> None:
+        """Take what follows the journal, and where the shard is left when this process is no standby any more."""
+        self.followed: Final = followed
+        self._left = left
+
+    async def run(self) -> None:
+        """Do nothing: the shard runs, and nothing works beside it."""
+
+    async def suspend(self) -> None:
+        """Go on: nobody takes it from here what it follows."""
+
+    def resume(self) -> None:
+        """Go on."""
+
+    async def close(self) -> None:
+        """Leave the shard: this process may have the partition from now on."""
+        self._left[self.followed.shard.kind, self.followed.shard.partition] = self.followed
+
+
+class ReadingPartitions(Partitions[ReadingActor]):
+    """The partitions of a member: a shard that it keeps as an owner or as a standby stays open while it becomes so."""
+
+    def __init__(self, kinds: Mapping[str, str], shards: ReadingShards, files: int) -> None:
+        """Take each topic's kind, what makes the actors, and how many files may be open."""
+        super().__init__(kinds, shards, files, "reading shards", shards.standing)
+        self._shards = shards
+
+    async def on_partitions_assigned(
+        self, assigned: Iterable[TopicPartition], standby: Mapping[str, Iterable[int]] = NO_STANDBYS
+    ) -> None:
+        """Take over, stand by, open, and close what is neither this process's nor followed any more."""
+        await super().on_partitions_assigned(assigned, standby)
+        await self._shards.settle()
+
+    async def close(self) -> None:
+        """Close all."""
+        await super().close()
+        await self._shards.settle()
+        await self._shards.standing.consumer.close()
+
+
+class StandingShards:
+    """The standbys of a process (the `StandbyWiring` of its partitions)."""
+
+    def __init__(self, shards: ReadingShards, options: Mapping[str, Any], metrics: ReadingMetrics) -> None:
+        """Take what makes shards, aiokafka client options, and the metrics of reading."""
+        self._shards = shards
+        self._metrics = metrics
+        self._followed: dict[Key, FollowedPartition] = {}
+        self.consumer: Final = StandbyConsumer(options, self._deliver, self._go_on)
+
+    def get(self, key: Key) -> Shard | None:
+        """Return a standby; None if it is not here."""
+        followed = self._followed.get(key)
+        return None if followed is None else followed.shard
+
+    def all(self) -> list[Shard]:
+        """Return the standbys that are here, in order."""
+        return [self._followed[key].shard for key in sorted(self._followed)]
+
+    def open(self, key: Key) -> StandbyActor:
+        """Return the actor of a standby."""
+        followed, is_new = self._shards.followed(key)
+        if is_new:
+            followed.start(is_standby=True)
+        else:
+            followed.stand_by()
+        self._followed[key] = followed
+        return StandbyActor(followed, self._shards.left)
+
+    def closed(self, key: Key, actor: StandbyActor) -> None:
+        """Take that this process is no standby of a partition any more."""
+        del actor, self._followed[key]
+        self._metrics.forget_standby(*key)
+
+    def _deliver(self, delivery: Delivery) -> None:
+        shard = self.get(self._shards.key_of(delivery.topic, delivery.partition))
+        if shard is not None:  # else it is the owner's by now
+            shard.deliver(delivery)
+
+    def _go_on(self) -> None:
+        for shard in self.all():
+            shard.go_on()
 
 
 class ReadingShards:
@@ -81,6 +181,7 @@ class ReadingShards:
         self,
         settings: Settings,
         client: AIOKafkaClient,
+        options: Mapping[str, Any],
         deciders: Mapping[str, Decider[Any]],
         counts: Mapping[str, int],
         sources: Sources,
@@ -91,10 +192,11 @@ class ReadingShards:
         ask_rows: AskRows | None,
         beside: Beside,
     ) -> None:
-        """Take the settings, a client that all shards ask, the deciders, each kind's number of partitions, and so on.
+        """Take the settings, a client that all shards ask, aiokafka client options, the deciders, and so on.
 
-        followers: of a kind, beside the event index and the states; ask_rows: the question to their rows; beside: what
-        works beside a shard, on its partition, given also what opens stores beside the shard's.
+        counts: each kind's number of partitions; followers: of a kind, beside the event index and the states; ask_rows:
+        the question to their rows; beside: what works beside a shard, on its partition, given also what opens stores
+        beside the shard's.
         """
         self._settings = settings
         self._client = client
@@ -113,16 +215,22 @@ class ReadingShards:
         every = sum(counts[kind] for kind in deciders)
         files = raise_limit(every)
         self._budget = StoreBudget(settings.read_cache_bytes, WRITE_BUFFER_BYTES, tables(files, every))
-        kinds = {self._names.events(kind): kind for kind in deciders}
-        self.partitions_here: Final[Partitions[ReadingActor]] = Partitions(kinds, self, files, "reading shards")
+        self._kinds = {self._names.events(kind): kind for kind in deciders}
+        self.left: Final[Left] = {}
+        self.standing: Final = StandingShards(self, options, metrics)
+        self.partitions_here: Final = ReadingPartitions(self._kinds, self, files)
 
     def shard(self, kind: str, partition: int) -> Shard | None:
         """Return a shard; None if it is not here."""
         actor = self.partitions_here.get((kind, partition))
         return None if actor is None else actor.shard
 
+    def standby(self, kind: str, partition: int) -> Shard | None:
+        """Return the standby of a partition that another worker has; None if there is none here."""
+        return self.standing.get((kind, partition))
+
     def all(self) -> Sequence[Shard]:
-        """Return the shards that are here."""
+        """Return the shards that are here, standbys not among them."""
         return [actor.shard for actor in self.partitions_here.all()]
 
     def partitions(self, kind: str) -> int:
@@ -133,8 +241,30 @@ class ReadingShards:
         """Return the journal partition of a shard."""
         return TopicPartition(self._names.events(shard.kind), shard.partition)
 
+    def key_of(self, topic: str, partition: int) -> Key:
+        """Return the kind and partition of a journal partition."""
+        return self._kinds[topic], partition
+
     def open(self, key: Key) -> ReadingActor:
         """Return the actor of a partition."""
+        followed, is_new = self.followed(key)
+        if is_new:
+            followed.start(is_standby=False)
+        else:
+            followed.take_over()
+        return ReadingActor(followed, self._beside(followed.shard, followed.stores), self.left)
+
+    async def settle(self) -> None:
+        """Close the shards that neither owners nor standbys have taken, and fetch what the standbys follow."""
+        left = [self.left.pop(key) for key in list(self.left)]
+        await asyncio.gather(*(followed.close() for followed in left))
+        self.standing.consumer.follow(map(self.where, self.standing.all()))
+
+    def followed(self, key: Key) -> tuple[FollowedPartition, bool]:
+        """Return what follows a partition, and whether it is a new one: else it runs, as it was left a moment ago."""
+        return (self.left.pop(key), False) if key in self.left else (self._new(key), True)
+
+    def _new(self, key: Key) -> FollowedPartition:
         kind, partition = key
         settings, topic, count = self._settings, self._names.events(kind), self._counts[kind]
         stores = ReadingStoreFolder(
@@ -143,13 +273,16 @@ class ReadingShards:
             self._budget,
             settings.store_compression,
         )
+        source = EitherSource(
+            self._sources.source(topic, partition), self.standing.consumer.sources.source(topic, partition)
+        )
         shard = Shard(
             self._deciders[kind],
             partition,
             count,
             stores,
             KafkaJournalPartition(self._client, topic, partition),
-            self._sources.source(topic, partition),
+            source,
             self._clock,
             ReadingShardMetrics(self._metrics, kind),
             self._followers(kind),
@@ -158,7 +291,7 @@ class ReadingShards:
             self._recent,
             self._turns,
         )
-        return ReadingActor(shard, self._beside(shard, stores))
+        return FollowedPartition(shard, source, stores)
 
     def closed(self, key: Key, actor: ReadingActor) -> None:
         """Forget the gauges of a partition that is somebody else's now."""
@@ -172,6 +305,22 @@ class ReadingShards:
         return None if status.phase == READING else f"{kind}-{partition} is {status.phase}: {status.reason}"
 
 
+class FollowedHere:
+    """All that follows journals in this process, for those who say which projections are folded."""
+
+    def __init__(self, shards: ReadingShards) -> None:
+        """Take the shards."""
+        self._shards = shards
+
+    def all(self) -> Sequence[Shard]:
+        """Return owners' shards and standbys."""
+        return [*self._shards.all(), *self._shards.standing.all()]
+
+    def partitions(self, kind: str) -> int:
+        """Return how many partitions a kind has."""
+        return self._shards.partitions(kind)
+
+
 class CurrentShards:
     """The reading shards of the present membership (the `Reading` port), of which there are none before the first."""
 
@@ -183,8 +332,12 @@ class CurrentShards:
         """Return a shard; None if it is not here."""
         return None if self.current is None else self.current.shard(kind, partition)
 
+    def standby(self, kind: str, partition: int) -> ReadingShard | None:
+        """Return the standby of a partition that another worker has; None if there is none here."""
+        return None if self.current is None else self.current.standby(kind, partition)
+
     def all(self) -> Sequence[ReadingShard]:
-        """Return the shards that are here."""
+        """Return the shards that are here, standbys not among them."""
         return () if self.current is None else self.current.all()
 
     def partitions(self, kind: str) -> int:

@@ -40,6 +40,12 @@ class ReadingMetrics:
             "annals_reading_failed_followers", "states and projections that stand at an event on which they failed"
         )
         self.store_bytes = gauge("annals_reading_store_bytes", "bytes of a reading shard's files")
+        self.standby_open = gauge(
+            "annals_read_standby_open", "1 while a standby of another worker's partition follows its journal"
+        )
+        self.standby_lag = gauge(
+            "annals_read_standby_lag", "journal offsets that a standby of another worker's partition has not read"
+        )
         self.breaks = Counter(
             "annals_reading_chain_breaks_total",
             "times that what a reading store has was not what the journal had",
@@ -92,9 +98,24 @@ class ReadingMetrics:
         self.failed.labels(*labels).set(shard.failed_followers)
         self.store_bytes.labels(*labels).set(shard.store_bytes)
 
+    def measure_standby(self, shard: Shard) -> None:
+        """Set the gauges of a standby."""
+        status = shard.status()
+        labels = shard.kind, str(shard.partition)
+        self.standby_open.labels(*labels).set(status.phase == "reading")
+        self.standby_lag.labels(*labels).set(status.end - status.offset)
+
     def forget(self, kind: str, partition: int) -> None:
         """Remove the gauges of a shard that is somebody else's now."""
-        for each in (self.open, self.position, self.end, self.lag, self.failed, self.store_bytes):
+        gauges = (self.open, self.position, self.end, self.lag, self.failed, self.store_bytes)
+        self._remove(gauges, kind, partition)
+
+    def forget_standby(self, kind: str, partition: int) -> None:
+        """Remove the gauges of a standby that is none any more."""
+        self._remove((self.standby_open, self.standby_lag), kind, partition)
+
+    def _remove(self, gauges: Collection[Gauge], kind: str, partition: int) -> None:
+        for each in gauges:
             try:
                 each.remove(kind, str(partition))
             except KeyError:  # it was never set

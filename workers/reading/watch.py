@@ -53,7 +53,8 @@ class ReadingWatch:
             await asyncio.sleep(INTERVAL_S)
 
     async def _look(self) -> None:
-        shards = {self._shards.where(shard): shard for shard in self._shards.all()}
+        followed = [*self._shards.all(), *self._shards.standing.all()]
+        shards = {self._shards.where(shard): shard for shard in followed}
         try:
             ends = await asyncio.wait_for(bounds(self._client, shards), PATIENCE_S)
         except (KafkaError, OSError, TimeoutError, asyncio.CancelledError) as error:
@@ -71,6 +72,8 @@ class ReadingWatch:
         self._metrics.broker_up.set(self.problem is None)
         for shard in self._shards.all():
             self._metrics.measure(shard)
+        for shard in self._shards.standing.all():
+            self._metrics.measure_standby(shard)
 
     async def _commit_hints(self) -> None:
         offsets = {self._shards.where(shard): shard.status().offset for shard in self._shards.all()}

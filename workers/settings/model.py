@@ -173,6 +173,14 @@ class Settings(ReadingSettings):
         default=600,
         metadata=meta(values.whole_number(1, 604_800), "or after so long, if there are any events", unit="s"),
     )
+    standby_replicas: int = field(
+        default=0,
+        metadata=meta(
+            values.whole_number(0, 5),
+            "standbys of each partition, kept by other workers to take it over at once: the most that any worker "
+            "wishes; a worker with 0 keeps none",
+        ),
+    )
     snapshot_every: int = field(
         default=100,
         metadata=meta(

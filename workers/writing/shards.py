@@ -4,108 +4,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.folding.working_set import AggregateCache
-from annals.agents.ports import StoreUnavailableError
 from annals.agents.writing.batch import Limits, ShardId
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.losses import NOTHING
 from annals.agents.writing.restore.making import LEAST_SAVED, RestorePolicy
 from annals.agents.writing.shard import Phase, Shard
-from annals.topics.catalog import (
-    COMMAND_TOPIC_BYTES,
-    DEAD_LETTER_TOPIC_BYTES,
-    EVENT_TOPIC_BYTES,
-    OUTCOME_TOPIC_BYTES,
-    RESTORE_TOPIC_BYTES,
-    SNAPSHOT_TOPIC_BYTES,
-)
+from annals.topics.catalog import EVENT_TOPIC_BYTES
 from annals.topics.names import TopicNames, transactional_id
 from annals.workers.decision_log import DecisionLog
 from annals.workers.kafka.write.journal import KafkaShardLog, ShardTopics
 from annals.workers.open_files import raise_limit, tables
 from annals.workers.partitions import Partitions
-from annals.workers.stores.beside import discard, open_beside
-from annals.workers.stores.folders import set_aside
-from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
+from annals.workers.stores.rocks import RocksStore, StoreBudget
 from annals.workers.telemetry import ShardMetrics
+from annals.workers.writing.shard_stores import LIMITS, Stores, stores_of
+from annals.workers.writing.standbys import Standbys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from annals.agents.deciding.decider import Decider
-    from annals.agents.ports import StoreDamagedError
     from annals.agents.writing.losses import Known
     from annals.workers.clock import SystemClock
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.partitions import Key
     from annals.workers.settings import Settings
-    from annals.workers.stores.rocks import Identity
     from annals.workers.telemetry import Metrics
 
 BEHIND: Final = 1  # shards that read their journals beside their commands, for restore points or behind one
 FOLDING: Final = 4  # shards that fold at once: each holds a fetch and a batch of decoded events in memory
 WRITE_BUFFER_BYTES: Final = 32 << 20
-LIMITS: Final = {
-    "commands": COMMAND_TOPIC_BYTES,
-    "events": EVENT_TOPIC_BYTES,
-    "outcomes": OUTCOME_TOPIC_BYTES,
-    "snapshots": SNAPSHOT_TOPIC_BYTES,
-    "restore": RESTORE_TOPIC_BYTES,
-    "dead-letters": DEAD_LETTER_TOPIC_BYTES,
-}
-
-
-class Stores:
-    """Opens the store of one shard (the `StoreFactory` port)."""
-
-    def __init__(self, root: Path, identity: Identity, budget: StoreBudget, compression: str) -> None:
-        """Take the data folder, what the store is a fold of, and the memory that all stores share."""
-        self._root = root
-        self._identity = identity
-        self._budget = budget
-        self._compression = compression
-        self._folder: Path | None = None
-        self.failing_since: float | None = None
-        self.failure = ""
-        """Why the store cannot be opened, while that is so."""
-
-    async def open(self) -> RocksStore:
-        """Open the store, or begin one."""
-        try:
-            store = await open_store(self._root, self._identity, self._budget, self._compression)
-        except StoreUnavailableError as error:  # of this machine; a damaged store is folded anew
-            if self.failing_since is None:
-                self.failing_since = time.monotonic()
-            self.failure = str(error)
-            raise
-        self.failing_since = None
-        self._folder = store.folder
-        return store
-
-    async def renew(self, store: Any) -> RocksStore:
-        """Begin the store anew."""
-        return await renew_store(store, self._identity, self._budget, self._compression)
-
-    async def set_aside(self, damage: StoreDamagedError) -> None:
-        """Make room for another store."""
-        folder = Path(damage.folder) if damage.folder else self._folder
-        if folder is not None:
-            await set_aside(folder)
-
-    async def open_beside(self) -> RocksStore:
-        """Begin an empty store beside the shard's own."""
-        return await open_beside(self._root, self._identity, self._budget, self._compression)
-
-    async def discard(self, store: Any) -> None:
-        """Close a store that was opened beside, and remove it."""
-        await discard(store)
-
-    async def close(self, store: Any) -> None:
-        """Close the store; RocksDB flushes what is in memory."""
-        await asyncio.to_thread(store.close)
 
 
 class Shards:
@@ -151,7 +82,18 @@ class Shards:
         self._telemetry: dict[Key, ShardMetrics] = {}
         self._known: dict[Key, Known] = {}  # of journals whose shards were here before
         kinds = {self._names.commands(kind): kind for kind in deciders}
-        self.partitions: Final[Partitions[Shard]] = Partitions(kinds, self, files, "shards")
+        self._standbys = Standbys(
+            settings,
+            options,
+            deciders,
+            partitions,
+            dead_partitions,
+            metrics,
+            clock,
+            releases,
+            tables(files, all_shards),
+        )
+        self.partitions: Final[Partitions[Shard]] = Partitions(kinds, self, files, "shards", self._standbys)
 
     def all(self) -> list[Shard]:
         """Return the shards that are here, in order."""
@@ -177,8 +119,14 @@ class Shards:
             store = shard.store
             if isinstance(store, RocksStore):
                 self._metrics.store_bytes.labels(*labels).set(store.size_bytes())
+        self._standbys.measure(self.partitions.standbys())
         self._metrics.connections.set(len(shards))
         self._metrics.turns.set(self._concurrency_limit.rule.most)
+
+    async def close(self) -> None:
+        """Close all shards and standbys, and what they share."""
+        await self.partitions.close()
+        await self._standbys.close()
 
     def problem(self, key: Key, actor: Shard) -> str | None:
         """Return why a shard takes no commands, or takes them slowly."""
@@ -215,9 +163,7 @@ class Shards:
             names.group(settings.app_id),
             settings.compression,
         )
-        identity = identity_of(kind, partition, partitions, decider.state_version, names.events(kind))
-        root = Path(settings.data_dir) / names.group(settings.app_id)
-        stores = self._stores[key] = Stores(root, identity, self._budget, settings.store_compression)
+        stores = self._stores[key] = stores_of(place, decider.state_version, settings, names, self._budget)
         telemetry = self._telemetry[key] = ShardMetrics(
             self._metrics, place, self._clock, DecisionLog(place, settings.max_command_bytes)
         )

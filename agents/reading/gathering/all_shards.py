@@ -1,15 +1,19 @@
 """All reading shards of a deployment, wherever they are: a partition that is not here is asked for at its owner.
 
-A key's partition comes from the number of the topic's partitions, never from who is there.
+Where the owner does not answer, a standby of the partition is asked, and the shard's status says so. A key's partition
+comes from the number of the topic's partitions, never from who is there.
 """
 
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from annals.agents.reading.found import ShardStatus
+from annals.agents.reading.gathering.owner_first import LOOK_S, Told, ask_in_turn, until_any
 from annals.agents.reading.gathering.questions import (
+    OF_OWNERS,
     AskAggregates,
     AskByCid,
     AskDropSnapshot,
@@ -31,7 +35,7 @@ from annals.agents.reading.queries.events import PAGE_BYTES
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
     from annals.agents.reading.found import (
@@ -49,10 +53,12 @@ if TYPE_CHECKING:
         Member,
         Members,
         Reading,
+        ReadingShard,
     )
 
+    Asking = Callable[[Question, float], Awaitable[Told]]
+
 ANSWER_S: Final = 10.0  # for questions that have no deadline of their own
-LOOK_S: Final = 0.1  # how often it is looked who has a partition now
 MOVE_S: Final = 1.0  # how long a partition may have no owner before the question is given up
 ELSEWHERE: Final = "elsewhere"
 
@@ -65,9 +71,16 @@ class Peers(Protocol):
     """Asks other workers."""
 
     async def ask(
-        self, member: Member, kind: str, partition: int, question: Question, deadline: float
+        self,
+        member: Member,
+        kind: str,
+        partition: int,
+        question: Question,
+        deadline: float,
+        *,
+        standby: bool = False,
     ) -> tuple[ShardStatus, Any]:
-        """Return where the shard of another worker stood, and its answer.
+        """Return where the shard of another worker stood, and its answer. standby: it is asked as a standby.
 
         Raises:
             NotHereError: it does not have the partition, or is not the member that it was taken for.
@@ -121,6 +134,7 @@ class RoutedShard:
         self._status = ShardStatus(
             kind, partition, ELSEWHERE, "not asked yet", offset=0, end=0, reached=False, lag_s=0.0, stale={}
         )
+        self._satisfied: Asking | None = None
 
     def status(self) -> ShardStatus:
         """Return where the shard stood before its last answer."""
@@ -215,45 +229,59 @@ class RoutedShard:
         return found
 
     async def _ask(self, question: Question, deadline: float | None = None) -> Any:
-        """Put a question to who has the partition; where it has moved meanwhile, to who has it then.
+        """Put a question to who has the partition, or to a standby; where it has moved, to who has it then.
 
         Raises:
-            NotReadyError: nobody has it, or who has it does not answer.
+            NotReadyError: nobody has it, or nobody who has it answers.
         """
         now = asyncio.get_running_loop().time
         end = now() + ANSWER_S if deadline is None else deadline
         patience = min(end, now() + MOVE_S)
         while True:
             try:
-                return await self._ask_owner(question, end)
+                self._status, answer = await self._ask_one(question, end)
             except NotHereError:
                 if now() >= patience:
                     raise
                 await asyncio.sleep(min(LOOK_S, max(0.0, patience - now())))
+            else:
+                return answer
+
+    async def _ask_one(self, question: Question, deadline: float) -> Told:
+        if self._satisfied is not None:
+            try:
+                return await self._satisfied(question, deadline)
+            except NotReadyError:
+                self._satisfied = None
+        owner, standbys = partial(self._ask_owner, question), self._standbys(question)
+        return await ask_in_turn(owner, [partial(ask, question) for ask in standbys], deadline)
 
     async def _wait(self, question: Question, deadline: float) -> bool:
-        now = asyncio.get_running_loop().time
-        while True:
-            try:
-                if await self._ask_owner(question, deadline):
-                    return True
-            except NotReadyError:
-                pass
-            left = deadline - now()
-            if left <= 0:
-                return False
-            await asyncio.sleep(min(LOOK_S, left))
+        """Wait until a shard says that it has come; who says so is asked what follows, as another may be behind."""
+        self._satisfied = None
+        asks: list[Asking] = [self._ask_owner, *self._standbys(question)]
+        told, who = await until_any([partial(ask, question) for ask in asks], deadline)
+        if told is not None:
+            self._status = told.status
+        if who is not None and len(asks) > 1:
+            self._satisfied = asks[who]
+        return who is not None
 
-    async def _ask_owner(self, question: Question, deadline: float) -> Any:
+    def _standbys(self, question: Question) -> list[Asking]:
+        """Return who is asked where the owner does not answer: the standby that is here first."""
+        if isinstance(question, OF_OWNERS):
+            return []
+        reading, members = self._shards.reading, self._shards.members
+        here = reading.standby(self.kind, self.partition)
+        me = members.me
+        others = [each for each in members.standbys(self.kind, self.partition) if me is None or each.id != me.id]
+        asked: list[Asking] = [] if here is None else [partial(self._ask_here, here)]
+        return asked + [partial(self._ask_there, member, standby=True) for member in others]
+
+    async def _ask_owner(self, question: Question, deadline: float) -> Told:
         local = self._shards.reading.shard(self.kind, self.partition)
         if local is not None:
-            self._status = local.status()
-            try:
-                return await put(local, question, deadline)
-            except NotReadyError as error:
-                if self._shards.reading.shard(self.kind, self.partition) is local:
-                    raise
-                raise NotHereError(f"{self.kind}-{self.partition} has gone to another worker") from error
+            return await self._ask_here(local, question, deadline)
         owner = self._shards.members.owner(self.kind, self.partition)
         me = self._shards.members.me
         name = f"{self.kind}-{self.partition}"
@@ -263,5 +291,18 @@ class RoutedShard:
             )
         if me is not None and owner.id == me.id:
             raise NotHereError(f"{name}: this worker is about to open it")
-        self._status, answer = await self._shards.peers.ask(owner, self.kind, self.partition, question, deadline)
-        return answer
+        return await self._ask_there(owner, question, deadline)
+
+    async def _ask_here(self, shard: ReadingShard, question: Question, deadline: float) -> Told:
+        status = self._status = shard.status()
+        try:
+            return Told(status, await put(shard, question, deadline))
+        except NotReadyError as error:
+            reading = self._shards.reading
+            if shard in {reading.shard(self.kind, self.partition), reading.standby(self.kind, self.partition)}:
+                raise
+            raise NotHereError(f"{self.kind}-{self.partition} has gone to another worker") from error
+
+    async def _ask_there(self, member: Member, question: Question, deadline: float, *, standby: bool = False) -> Told:
+        ask = partial(self._shards.peers.ask, standby=True) if standby else self._shards.peers.ask
+        return Told(*await ask(member, self.kind, self.partition, question, deadline))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         FoundEvent,
     )
     from annals.agents.reading.gathering.cursors import Key
+    from annals.agents.reading.gathering.expecting import ExpectedAt
     from annals.agents.reading.gathering.gather import PartitionReason
     from annals.agents.reading.gathering.merging import Merged
     from annals.agents.reading.ports import ReadingShard
@@ -53,21 +54,31 @@ class Followed(NamedTuple):
 
 
 async def read_events(
-    shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cursor, limit: int, wait_s: float, deadline: float
+    shards: Sequence[ReadingShard],
+    wanted: EventFilter,
+    cursor: Cursor,
+    limit: int,
+    wait_s: float,
+    deadline: float,
+    expected: Sequence[ExpectedAt] = (),
 ) -> EventsFound:
     """Return the next page of events.
 
     wait_s: how long a partition that was not yet read up to the cursor is waited for, before it is missing; deadline:
-    when all of them are, of the event loop's clock. What is missing keeps its place in the cursor.
+    when all of them are, of the event loop's clock. What is missing keeps its place in the cursor. expected: where
+    events are that must have been read, too.
 
     Raises:
         BadCursorError: the cursor is of a journal that was made anew.
         BrokenChainError: what was read is not what the journal had.
     """
     until = min(deadline, asyncio.get_running_loop().time() + wait_s)
+    least: dict[Key, int] = {}
+    for kind, partition, offset in expected:
+        least[kind, partition] = max(offset + 1, least.get((kind, partition), 0))
 
     async def ask(shard: ReadingShard) -> EventPage:
-        return await _page(shard, wanted, cursor, limit, until)
+        return await _page(shard, wanted, cursor, limit, until, least.get((shard.kind, shard.partition), 0))
 
     found = await gather(shards, ask, deadline)
     merged = merge(found.answers, limit, descending=cursor.descending)
@@ -79,18 +90,27 @@ async def read_events(
     return EventsFound(merged.events, moved, is_end, positions, found.missing, found.stale, found.lag)
 
 
-async def _page(shard: ReadingShard, wanted: EventFilter, cursor: Cursor, limit: int, until: float) -> EventPage:
+async def _page(
+    shard: ReadingShard, wanted: EventFilter, cursor: Cursor, limit: int, until: float, least: int
+) -> EventPage:
+    """Return a page of who has read so far; whoever answers may be another one each time.
+
+    Raises:
+        NotReadyError: nobody has read up to the cursor, or to the offset `least`, in time.
+    """
+    now = asyncio.get_running_loop().time
     place = cursor.places[shard.kind, shard.partition]
-    page = await shard.find(wanted, start=place.offset, descending=cursor.descending, limit=limit)
-    _require_journal(shard, place, page)
     # Upwards, everything below the place was read by whoever gave the cursor; downwards, the place, too.
-    needed = 0 if place.offset is None else place.offset + cursor.descending
-    if page.position.offset < needed:
-        if not await shard.until_offset(needed, until):
-            raise NotReadyError(f"read up to offset {page.position.offset} only, and the cursor is at {needed}")
+    needed = max(least, 0 if place.offset is None else place.offset + cursor.descending)
+    is_asked_again = False
+    while True:
         page = await shard.find(wanted, start=place.offset, descending=cursor.descending, limit=limit)
         _require_journal(shard, place, page)
-    return page
+        if page.position.offset >= needed:
+            return page
+        if (is_asked_again and now() >= until) or not await shard.until_offset(needed, until):
+            raise NotReadyError(f"read up to offset {page.position.offset} only, and the cursor is at {needed}")
+        is_asked_again = True
 
 
 def _require_journal(shard: ReadingShard, place: Place, page: EventPage) -> None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 STOPPED: Final = "stopped"
+STANDBY: Final = "standby"
 NO_ANSWER: Final = "no answer in time"
 
 
@@ -109,7 +110,14 @@ def _gathered(tasks: dict[asyncio.Future[T], ReadingShard], follower: str | None
 
 
 def why_behind(status: ShardStatus, follower: str | None) -> str | None:
-    """Return why what a shard answers is old; None if it is not."""
+    """Return why what a shard answers is old, or may be; None if it is not."""
+    why = _why_behind(status, follower)
+    if status.standby:
+        return STANDBY if why is None else f"{STANDBY}: {why}"
+    return why
+
+
+def _why_behind(status: ShardStatus, follower: str | None) -> str | None:
     if status.phase == STOPPED:
         return status.reason
     if not status.reached:

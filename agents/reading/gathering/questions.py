@@ -186,12 +186,16 @@ class SentHistory(Struct, frozen=True):
 
 
 class Asked(Struct, frozen=True):
-    """A question to the shard of a kind and partition; within_s: how long the asker waits."""
+    """A question to the shard of a kind and partition; within_s: how long the asker waits.
+
+    standby: a standby is asked, since the owner does not answer.
+    """
 
     kind: str
     partition: int
     question: Question
     within_s: float
+    standby: bool = False
 
 
 class Reply(Struct, frozen=True):
@@ -206,6 +210,9 @@ class Reply(Struct, frozen=True):
     failure: str | None = None
     message: str = ""
 
+
+OF_OWNERS: Final = (AskStatus, AskKeepSnapshot, AskDropSnapshot, AskNumbers)
+"""What a standby is not asked: it writes nothing for others, and tells of the partition as no owner would."""
 
 PART_EVENTS: Final = 1_000
 PART_BYTES: Final = 8 << 20

@@ -7,6 +7,7 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct, field
 
+from annals.agents.reading.gathering.gather import why_behind
 from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import encode
 from annals.workers.api.car import CAR, car_of
@@ -14,7 +15,7 @@ from annals.workers.api.parameters import Id, Kind, Limit, Moment, Version, Wait
 from annals.workers.api.preferences import weights_of
 from annals.workers.api.problems import InvalidMember, all_invalid, not_found, not_ready, timed_out
 from annals.workers.api.routing import JSON, Answer, Route, Scope
-from annals.workers.api.shapes import AggregateState, Events, found_event_json
+from annals.workers.api.shapes import AggregateState, Events, found_event_json, stale_members
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import FoundState
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 EXPECT_WAIT_S: Final = 10.0
 PAGE: Final = 100
+STALE: Final = "annals-stale"  # of an answer that has no members
 
 
 class StateParameters(Struct, frozen=True):
@@ -84,7 +86,10 @@ class AggregateRoutes:
         found = await shard.state(asked.id, version=asked.version, at=asked.at)
         if found is None:
             raise absent(shard, f"there is no {asked.kind} of this id, version or time")
-        return Answer(encode(_document(found)), etag=cid_text(found.head))
+        is_newest = asked.version is None and asked.at is None
+        if is_newest and found.version < (asked.expect_at_least or 0):  # another one answers than had it
+            raise not_ready(f"{shard.kind}-{shard.partition} is answered for by one that is behind")
+        return Answer(encode(stale_members(shard.status()) | _document(found)), etag=cid_text(found.head))
 
     async def events(self, call: Call) -> Answer:
         """Answer a page of events, or a CAR."""
@@ -96,11 +101,13 @@ class AggregateRoutes:
         found = await shard.history(
             asked.id, first=asked.first or 1, last=asked.last, descending=is_down, limit=asked.limit
         )
+        stale = stale_members(shard.status())  # of who answered this: what follows may be another's answer
         if not found and await shard.offset_of(asked.id, 1) is None:
             raise absent(shard, f"there is no {asked.kind} of this id")
         page = found[: asked.limit]
         following = await self._following(shard, asked, page[-1].event["version"]) if page else None
-        body = b'{"events":[%b],"next":%b}' % (b",".join(map(found_event_json, page)), encode(following))
+        rest = encode({"next": following} | stale)[1:-1]
+        body = b'{"events":[%b],%b}' % (b",".join(map(found_event_json, page)), rest)
         return Answer(body, headers={"vary": "accept"})
 
     async def _following(self, shard: ReadingShard, asked: HistoryParameters, version: int) -> str | None:
@@ -116,8 +123,12 @@ class AggregateRoutes:
         if not newest:
             raise absent(shard, f"there is no event of a {asked.kind} of this id between these versions")
         root = newest[0]
+        status = shard.status()
         body = car_of(shard, asked.id, first, root)
-        return Answer(body, content_type=CAR, etag=f"{cid_text(root.cid)}.{first}.car", headers={"vary": "accept"})
+        headers = {"vary": "accept"}
+        if status.standby:
+            headers[STALE] = f"{why_behind(status, None)}; partition={status.partition}; offset={status.offset}"
+        return Answer(body, content_type=CAR, etag=f"{cid_text(root.cid)}.{first}.car", headers=headers)
 
 
 async def _until(shard: ReadingShard, asked: StateParameters, call: Call) -> None:
@@ -132,7 +143,11 @@ async def _until(shard: ReadingShard, asked: StateParameters, call: Call) -> Non
 
 def absent(shard: ReadingShard, detail: str) -> Exception:
     """Return 404, or 503 while the shard has not read what there was when it was opened."""
-    return not_found(detail) if shard.status().reached else not_ready(f"{shard.kind}-{shard.partition} is being read")
+    status = shard.status()
+    if not status.reached:
+        return not_ready(f"{shard.kind}-{shard.partition} is being read")
+    by = f", says a standby, which has read up to offset {status.offset}" if status.standby else ""
+    return not_found(f"{detail}{by}")
 
 
 def accepts_car(header: str) -> bool:

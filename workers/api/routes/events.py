@@ -110,15 +110,15 @@ class EventRoutes:
             if asked.order == "desc":
                 raise invalid("order", "a stream goes on as events come: asc")
             text = call.headers.get(LAST_EVENT_ID) or text
-        await until_expected(self._shards, asked.expect, asked.wait, call)
+        expected = await until_expected(self._shards, asked.expect, asked.wait, call)
         with bad_cursors_refused():
             cursor = self._cursor(text, kinds, descending=asked.order == "desc")
             if asked.follow:
                 return await self._stream(call, kinds, cursor, is_new=text is None)
             wait_s = CURSOR_WAIT_S if asked.wait is None else asked.wait
-            page = await read_events(
-                self._shards.of_kinds(kinds), wanted(asked), cursor, asked.limit, wait_s, _now() + wait_s + GATHER_S
-            )
+            deadline = _now() + wait_s + GATHER_S
+            shards = self._shards.of_kinds(kinds)
+            page = await read_events(shards, wanted(asked), cursor, asked.limit, wait_s, deadline, expected)
             behind = encode(page.cursor)
         following = None if page.is_end else _path(asked, behind)
         body = gathered_json(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 
 from annals.schemas.cid import cid_text
 from annals.workers.api.answers import json_answer
@@ -12,7 +12,7 @@ from annals.workers.api.parameters import Id, Kind, Version
 from annals.workers.api.problems import not_found
 from annals.workers.api.routes.aggregates import absent
 from annals.workers.api.routing import Answer, Route, Scope
-from annals.workers.api.shapes import CidText, RecordedAt
+from annals.workers.api.shapes import CidText, Position, RecordedAt, Stale, stale_members
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import KeptSnapshot
@@ -45,9 +45,14 @@ class Snapshot(Struct, frozen=True):
 
 
 class Snapshots(Struct, frozen=True):
-    """An aggregate's kept states, the newest last."""
+    """An aggregate's kept states, the newest last.
+
+    `stale`, `position`: there where a standby answers, which keeps snapshots of its own.
+    """
 
     snapshots: list[Snapshot]
+    stale: Stale = UNSET
+    position: Position | UnsetType = UNSET
 
 
 class SnapshotRoutes:
@@ -91,9 +96,10 @@ class SnapshotRoutes:
         asked: OfAggregate = call.parameters
         shard = self._shards.of(asked.kind, asked.id)
         found = await shard.snapshots(asked.id)
+        stale = stale_members(shard.status())
         if not found and await shard.offset_of(asked.id, 1) is None:
             raise absent(shard, f"there is no {asked.kind} of this id")
-        return json_answer(Snapshots([_shown(kept) for kept in found]))
+        return json_answer(Snapshots([_shown(kept) for kept in found], **stale))
 
     async def keep(self, call: Call) -> Answer:
         """Keep one."""

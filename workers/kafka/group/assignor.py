@@ -1,133 +1,125 @@
-"""Which worker gets which shards: evenly per kind and in all, moving as few as that allows.
-
-aiokafka's round robin moves most partitions when a worker joins, and its sticky assignor balances only the total, so
-that one worker can end up with all shards of the busy kind.
-"""
+"""The assignor: what members tell the leader, what the leader answers, and who owns what and stands by for it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Self
 
 import msgspec
 from aiokafka.coordinator.assignors.abstract import AbstractPartitionAssignor
 from aiokafka.coordinator.protocol import ConsumerProtocolMemberAssignment, ConsumerProtocolMemberMetadata
 
 from annals.schemas.depth import decoded
+from annals.workers.kafka.group.sharing import Member, Owned, balanced, standbys
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
-Owned = dict[str, list[int]]  # topic -> partitions
+__all__ = ["PROTOCOL_VERSION", "BalancedAssignor", "Member", "MemberData", "Owned", "Shared", "balanced", "standbys"]
 
 PROTOCOL_VERSION: Final = 0
 MEMBER_VERSION: Final = 1
+ANSWER_VERSION: Final = 1
 
 
 class MemberData(msgspec.Struct):
     """What a member tells the leader, in JSON, beside its topics.
 
     Members of it that a reader does not know are ignored, so that later releases may add some; what one of them means
-    never changes. Releases before version 1 sent `owned` alone, without a name.
+    never changes. Releases before version 1 sent `owned` alone, without a name; those before standbys neither tell of
+    any nor keep one.
     """
 
     version: int = 0
     owned: Owned = {}
+    standby: Owned = {}
+    standby_replicas: int = 0
+
+
+class Answer(msgspec.Struct):
+    """What the leader tells a member, in JSON, beside what it owns: what it is a standby of."""
+
+    version: int = 0
+    standby: Owned = {}
+
+
+class Shared(NamedTuple):
+    """Who owns what, and who is a standby of what."""
+
+    owned: dict[str, Owned]
+    standby: dict[str, Owned]
 
 
 _MEMBER_DATA: Final = msgspec.json.Decoder(MemberData)
 _OWNED: Final = msgspec.json.Decoder(Owned)
-
-
-class Member(NamedTuple):
-    """A member of the group: what it subscribes to, and what it had before."""
-
-    topics: Collection[str]
-    owned: Owned
-
-
-def balanced(partitions: Mapping[str, Iterable[int]], members: Mapping[str, Member]) -> dict[str, Owned]:
-    """Assign all partitions of the topics, each to a member that subscribes to its topic.
-
-    Returns a member's partitions by topic. Of each topic no subscriber has over one more than another, and, where all
-    subscribe to the same, none in all; a member keeps what it had as far as that allows. The same input gives the same
-    answer on every worker.
-    """
-    load = dict.fromkeys(sorted(members), 0)
-    assigned: dict[str, Owned] = {name: {} for name in load}
-    for topic in sorted(partitions):
-        subscribers = [name for name in load if topic in members[name].topics]
-        if not subscribers:
-            continue
-        shares = _shares(
-            set(partitions[topic]), {name: members[name].owned.get(topic, ()) for name in subscribers}, load
-        )
-        for name, share in shares.items():
-            load[name] += len(share)
-            if share:
-                assigned[name][topic] = sorted(share)
-    return assigned
-
-
-def _shares(free: set[int], owned: Mapping[str, Iterable[int]], load: Mapping[str, int]) -> dict[str, list[int]]:
-    """Divide the partitions of one topic among those who may have them."""
-    each, extra = divmod(len(free), len(owned))
-    had = {name: sorted(free.intersection(before)) for name, before in owned.items()}
-    favoured = sorted(owned, key=lambda name: (load[name], -len(had[name]), name))[:extra]
-    quota = {name: each + (name in favoured) for name in owned}
-    shares: dict[str, list[int]] = {name: [] for name in owned}
-    for name, before in had.items():
-        for partition in before:
-            if partition in free and len(shares[name]) < quota[name]:
-                shares[name].append(partition)
-                free.discard(partition)
-    for partition in sorted(free):
-        name = next(name for name in owned if len(shares[name]) < quota[name])
-        shares[name].append(partition)
-    return shares
+_ANSWER: Final = msgspec.json.Decoder(Answer)
 
 
 class BalancedAssignor(AbstractPartitionAssignor):
-    """The group protocol's side of `balanced`: members tell the leader what they had in their metadata."""
+    """The group protocol's side of `sharing`: members tell the leader what they have, and it tells them the standbys.
+
+    owned, standby: what this consumer owns, and is a standby of, as of its last assignment.
+    """
 
     name: ClassVar[str] = "annals-balanced"
     owned: ClassVar[Owned] = {}
+    standby: ClassVar[Owned] = {}
+    standby_replicas: ClassVar[int] = 0
 
     @classmethod
-    def of_one_consumer(cls) -> type[BalancedAssignor]:
-        """Return a class of its own: aiokafka takes classes, and what a member had is that member's alone."""
-        return type(cls.__name__, (cls,), {"owned": {}})
+    def of_one_consumer(cls, standby_replicas: int = 0) -> type[Self]:
+        """Return a class of its own: aiokafka takes classes, and what a member had is that member's alone.
+
+        standby_replicas: how many standbys of each partition this member wishes; 0: it is none itself.
+        """
+        return type(cls.__name__, (cls,), {"owned": {}, "standby": {}, "standby_replicas": standby_replicas})
 
     @classmethod
     def assign(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, ConsumerProtocolMemberAssignment]:
         """Assign the partitions of all subscribed topics; the leader of the group calls it."""
+        shared = cls.shared_over(cluster, members)
         return {
-            member: ConsumerProtocolMemberAssignment(PROTOCOL_VERSION, sorted(of.items()), b"")
-            for member, of in cls.balanced_over(cluster, members).items()
+            name: ConsumerProtocolMemberAssignment(
+                PROTOCOL_VERSION,
+                sorted(owned.items()),
+                msgspec.json.encode(Answer(ANSWER_VERSION, shared.standby[name])),
+            )
+            for name, owned in shared.owned.items()
         }
 
     @classmethod
-    def balanced_over(cls, cluster: Any, members: Mapping[str, Any]) -> dict[str, Owned]:
-        """Return who gets which partitions, by what the members told."""
-        told = {name: Member(frozenset(data.subscription), _owned(data.user_data)) for name, data in members.items()}
+    def shared_over(cls, cluster: Any, members: Mapping[str, Any]) -> Shared:
+        """Return who gets which partitions and who stands by for which, by what the members told."""
+        told = {name: _told(data) for name, data in members.items()}
         topics = {topic for member in told.values() for topic in member.topics}
-        return balanced({topic: cluster.partitions_for_topic(topic) or () for topic in topics}, told)
+        partitions = {topic: cluster.partitions_for_topic(topic) or () for topic in topics}
+        owned = balanced(partitions, told)
+        return Shared(owned, standbys(partitions, owned, told))
 
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Return this member's subscription, and what it has."""
-        data = msgspec.json.encode(MemberData(MEMBER_VERSION, cls.owned))
+        data = msgspec.json.encode(MemberData(MEMBER_VERSION, cls.owned, cls.standby, cls.standby_replicas))
         return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, list(topics), data)
 
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Remember what this member has."""
+        """Remember what this member has, and what it is a standby of: nothing by the answer of an older release."""
         cls.owned = {topic: list(partitions) for topic, partitions in assignment.assignment}
+        try:
+            answer = decoded(_ANSWER.decode, assignment.user_data or b"{}")
+        except ValueError:
+            answer = Answer()
+        cls.standby = answer.standby
 
 
-def _owned(user_data: bytes | None) -> Owned:
-    """Return what a member had; nothing where it does not say, or says what cannot be read."""
+def _told(data: Any) -> Member:
+    """Return a member by what it told; nothing but its topics where it does not say, or says what cannot be read."""
+    topics, text = frozenset(data.subscription), data.user_data or b"{}"
     try:
-        data = decoded(_MEMBER_DATA.decode, user_data or b"{}")
-        return data.owned if data.version else decoded(_OWNED.decode, user_data or b"{}")
+        told = decoded(_MEMBER_DATA.decode, text)
+        owned = told.owned if told.version else decoded(_OWNED.decode, text)
     except ValueError:
-        return {}
+        return Member(topics, {})
+    if not told.version:
+        return Member(topics, owned)
+    return Member(topics, owned, told.standby, max(0, told.standby_replicas))

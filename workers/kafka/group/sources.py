@@ -67,6 +67,11 @@ class Sources:
         """Take the consumer that the partitions are assigned to."""
         self._consumer = consumer
 
+    def detach(self) -> None:
+        """Take that the consumer is gone; another one may be attached."""
+        self._consumer = None
+        self.open.clear()
+
     def refresh(self) -> None:
         """Have the consumer ask now which topics and partitions there are."""
         if self._consumer is not None:

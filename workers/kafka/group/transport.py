@@ -26,7 +26,7 @@ from annals.workers.kafka.group.header_names import reading_consumer, undressed
 from annals.workers.kafka.group.membership import REBALANCE_TIMEOUT_MS, SESSION_TIMEOUT_MS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Iterable, Mapping
+    from collections.abc import Awaitable, Collection, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from aiokafka import AIOKafkaConsumer
@@ -116,28 +116,11 @@ class GroupConsumer(Service):
         Raises:
             RuntimeError: a task of aiokafka has ended, or the consumer was not started.
         """
-        consumer = self.started_consumer()
-        self._require_alive(consumer)
-        fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own driver does: the public call looks at all partitions
-        with self.polling():
-            try:
-                fetched: dict[TopicPartition, list[Any]] = await fetcher.fetched_records(
-                    self._sources.open, timeout=FETCH_TIMEOUT_S, max_records=FETCH_RECORDS
-                )
-            except OffsetOutOfRangeError as error:
-                return {partition: [] for partition in error.args[0]}
-        return fetched
-
-    def _require_alive(self, consumer: AIOKafkaConsumer) -> None:
-        """Raise what ended one of aiokafka's own tasks: without it nothing would be fetched, and nothing said."""
-        for task in (consumer._fetcher._fetch_task, consumer._client._sync_task):  # noqa: SLF001 - it tells nobody
-            if task.done() and not consumer._closed:  # noqa: SLF001
-                raise RuntimeError(f"aiokafka's task {task.get_coro().__qualname__} ended: {_reason(task)}")
+        return await fetched_by(self.started_consumer(), self._sources.open)
 
     def polling(self) -> AbstractContextManager[None]:
         """Return a context that counts as polling: whoever does not poll for long has to leave the group."""
-        polling: AbstractContextManager[None] = self.started_consumer()._subscription.fetch_context()  # noqa: SLF001
-        return polling
+        return _polling(self.started_consumer())
 
     def assignment(self) -> Any:
         """Return the partitions that are assigned now."""
@@ -162,6 +145,40 @@ class GroupConsumer(Service):
 
     def close(self) -> None:
         """Close nothing early: `on_stop` leaves the group in order."""
+
+
+async def fetched_by(
+    consumer: AIOKafkaConsumer, partitions: Collection[TopicPartition]
+) -> dict[TopicPartition, list[Any]]:
+    """Return the records that a consumer fetched from partitions; wait up to a second for the first one.
+
+    A partition with an empty list: the topic does not have its position any more, and its shard opens again.
+
+    Raises:
+        RuntimeError: a task of aiokafka has ended.
+    """
+    _require_alive(consumer)
+    fetcher = consumer._fetcher  # noqa: SLF001 - as Faust's own driver does: the public call looks at all partitions
+    with _polling(consumer):
+        try:
+            fetched: dict[TopicPartition, list[Any]] = await fetcher.fetched_records(
+                partitions, timeout=FETCH_TIMEOUT_S, max_records=FETCH_RECORDS
+            )
+        except OffsetOutOfRangeError as error:
+            return {partition: [] for partition in error.args[0]}
+    return fetched
+
+
+def _require_alive(consumer: AIOKafkaConsumer) -> None:
+    """Raise what ended one of aiokafka's own tasks: without it nothing would be fetched, and nothing said."""
+    for task in (consumer._fetcher._fetch_task, consumer._client._sync_task):  # noqa: SLF001 - it tells nobody
+        if task.done() and not consumer._closed:  # noqa: SLF001
+            raise RuntimeError(f"aiokafka's task {task.get_coro().__qualname__} ended: {_reason(task)}")
+
+
+def _polling(consumer: AIOKafkaConsumer) -> AbstractContextManager[None]:
+    polling: AbstractContextManager[None] = consumer._subscription.fetch_context()  # noqa: SLF001
+    return polling
 
 
 def _reason(task: asyncio.Task[None]) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from struct import Struct
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from aiokafka.record.util import calc_crc32c
+
 from annals.topics.wire import signed_at
 from annals.workers.kafka.protocol.unpacking import MOST_HEADERS, OversizedError, unpack
 
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 _HEADER: Final = Struct(">qiibIhiqqqhii")
 _LENGTH_AT: Final = 12  # the batch's length counts from behind itself
+_CHECKED_AT: Final = 21  # the checksum is of everything behind itself
 _MARKER: Final = Struct(">hh")  # version and type of a control record's key
 _ABORT: Final = 0
 _MAGIC: Final = 2
@@ -33,6 +36,10 @@ MOST_UNREAD: Final = 1_000  # records of a batch that is too large to be read: t
 
 class FormatError(Exception):
     """A record batch is not of the format that this reads; the message says which it is."""
+
+
+class ChecksumError(FormatError):
+    """A record batch is not what its writer sent; the message says which it is."""
 
 
 class Batch(NamedTuple):
@@ -78,20 +85,25 @@ class Batch(NamedTuple):
             yield (self.base_offset + number + 1, None, None, NO_HEADERS)
 
 
-def batches_of(data: bytes) -> list[Batch]:
+def batches_of(data: bytes, *, is_checked: bool = False) -> list[Batch]:
     """Return the whole batches in a fetch; what is cut off at its end is left out.
+
+    is_checked: whether the checksums must be right.
 
     Raises:
         FormatError: a batch is of another format.
+        ChecksumError: a batch is damaged.
     """
     batches, at = [], 0
     while at + _HEADER.size <= len(data):
-        base, length, _, magic, _, attributes, last, _, _, producer, _, _, count = _HEADER.unpack_from(data, at)
+        base, length, _, magic, checksum, attributes, last, _, _, producer, _, _, count = _HEADER.unpack_from(data, at)
         end = at + _LENGTH_AT + length
         if end > len(data):
             break
         if magic != _MAGIC:
             raise FormatError(f"the record batch at offset {base} has format {magic}: only {_MAGIC} is read")
+        if is_checked and calc_crc32c(memoryview(data)[at + _CHECKED_AT : end].tobytes()) != checksum:
+            raise ChecksumError(f"the record batch at offset {base} is damaged: its checksum is not {checksum:#010x}")
         body = data[at + _HEADER.size : end]
         batches.append(Batch(base, base + last + 1, producer, attributes, count, body))
         at = end

@@ -92,21 +92,31 @@ async def _wait_for_leader(client: AIOKafkaClient, error: Exception, deadline: f
 
 
 async def read_range(
-    client: AIOKafkaClient, where: Where, start: int, end: int, most_bytes: int = FETCH_BYTES
+    client: AIOKafkaClient,
+    where: Where,
+    start: int,
+    end: int,
+    most_bytes: int = FETCH_BYTES,
+    *,
+    is_checked: bool = False,
 ) -> AsyncGenerator[list[Record], None]:
     """Yield the committed records with offsets from `start` to below `end`, in steps of at most one fetch.
 
     Headers are as they stand (`annals.workers.kafka.protocol.record_batches`). `end` is at most the last stable offset.
     While one fetch is worked on, the next one is on its way. A fetch that unpacks to more than STEP_BYTES comes in
-    several steps. Checksums of batches are not checked: who reads so checks what is inside.
+    several steps. Checksums of batches are checked where `is_checked`; who reads otherwise checks what is inside.
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
         RangeGoneError: `start` is not in the partition, or `end` is not any more.
-        FormatError: a record batch is of another format.
+        FormatError: a record batch is of another format, or damaged where that is checked.
     """
     position = start
-    fetching = asyncio.create_task(_fetch(client, where, position, most_bytes)) if start < end else None
+
+    def fetch(most: int) -> asyncio.Task[_Part]:
+        return asyncio.create_task(_fetch(client, where, position, most, is_checked=is_checked))
+
+    fetching = fetch(most_bytes) if start < end else None
     try:
         while fetching is not None:
             part = await fetching
@@ -118,7 +128,7 @@ async def read_range(
             fetching = None
             if position < end:
                 needed = part.size * (end - position) // max(1, position - begin) + LEAST_BYTES
-                fetching = asyncio.create_task(_fetch(client, where, position, min(most_bytes, needed)))
+                fetching = fetch(min(most_bytes, needed))
                 await asyncio.sleep(0)  # the request goes out before the work begins
             for records in _steps(_committed(part, begin, end)):
                 yield records
@@ -154,7 +164,13 @@ async def _require_end(client: AIOKafkaClient, where: Where, end: int) -> None:
 
 
 async def _fetch(
-    client: AIOKafkaClient, where: Where, position: int, limit: int, wait_ms: int = FETCH_WAIT_MS
+    client: AIOKafkaClient,
+    where: Where,
+    position: int,
+    limit: int,
+    wait_ms: int = FETCH_WAIT_MS,
+    *,
+    is_checked: bool = False,
 ) -> _Part:
     topic, partition = where
     deadline = asyncio.get_running_loop().time() + PATIENCE_S
@@ -168,7 +184,7 @@ async def _fetch(
             (((_, ((_, code, *rest),)),),) = (answer.topics,)
             if code:
                 raise for_code(code)(f"{topic}-{partition}")
-            return _part(rest, answer.API_VERSION)
+            return _part(rest, answer.API_VERSION, is_checked=is_checked)
         except OffsetOutOfRangeError as error:
             raise RangeGoneError(
                 f"{topic}-{partition} has no offset {position} any more: it was cut or made anew while it was read"
@@ -177,10 +193,12 @@ async def _fetch(
             await _wait_for_leader(client, error, deadline)
 
 
-def _part(members: Sequence[Any], version: int) -> _Part:
+def _part(members: Sequence[Any], version: int, *, is_checked: bool) -> _Part:
     data = members[-1] or b""
     aborted = members[-3] if version >= PREFERRED_REPLICA_VERSION else members[-2]
-    return _Part(batches_of(data), sorted(aborted or [], key=lambda each: each[1]), len(data), members[1])
+    return _Part(
+        batches_of(data, is_checked=is_checked), sorted(aborted or [], key=lambda each: each[1]), len(data), members[1]
+    )
 
 
 def _steps(batches: Iterable[Iterable[Record]]) -> Iterator[list[Record]]:

@@ -127,8 +127,13 @@ class RecordBatch:
             sequence,
             self.count,
         )
-        checksum: int = calc_crc32c(head[AFTER_CRC:] + records)
-        return b"".join((head[:CRC_AT], checksum.to_bytes(4, "big"), head[AFTER_CRC:], records))
+        return checksummed(head, records)
+
+
+def checksummed(head: bytes, records: bytes) -> bytes:
+    """Return a batch of a header and what follows it, with the right checksum."""
+    checksum: int = calc_crc32c(head[AFTER_CRC:] + records)
+    return b"".join((head[:CRC_AT], checksum.to_bytes(4, "big"), head[AFTER_CRC:], records))
 
 
 class PartitionBatches:

@@ -2,74 +2,30 @@
 
 from __future__ import annotations
 
-from collections import deque
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
-import structlog
-from aiokafka.errors import TopicAuthorizationFailedError
-
-from annals.agents.ports import JournalRecord, LogState, OutcomeRecord, StoppedError
+from annals.agents.ports import StoppedError
 from annals.agents.writing.losses import lost_record
-from annals.topics.group_metadata import NOTHING_KNOWN, RecordAt, decode_metadata, digest_of
-from annals.topics.headers import COMMAND_OFFSET, JOURNAL_OFFSET, decimal_header
+from annals.topics.group_metadata import RecordAt, digest_of
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
-from annals.workers.kafka.connections import connect
-from annals.workers.kafka.read.forwarded_commands import copies_of, letters_of
-from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
-from annals.workers.kafka.read.ranges import RangeGoneError, read_range
 from annals.workers.kafka.write.batches import PartitionBatches, measured
-from annals.workers.kafka.write.committed_records import read_partition
-from annals.workers.kafka.write.failures import expiring, reaching
+from annals.workers.kafka.write.failures import reaching
+from annals.workers.kafka.write.recovery import KafkaRecovery, ShardTopics
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from annals.agents.ports import CommandRecord, CopyRecord, DeadLetterRecord, KeyAndValue, Record, Writes
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.agents.ports import Record, Writes
     from annals.topics.group_metadata import GroupMetadata
 
     Where = tuple[str, int]
 
-log = structlog.get_logger(__name__)
+__all__ = ["KafkaShardLog", "KafkaWrites", "ShardTopics"]
 
-TAIL_OFFSETS: Final = 64  # how far from the end outcomes are looked for first; eightfold each time, up to the next
-STEP_OFFSETS: Final = 32_768
-STEP_BYTES: Final = 16 << 20
-OUTCOME_BYTES: Final = 300  # of one in memory, beside its key and value
 NO_HEADERS: Final = encode_headers([])
-
-
-class ShardTopics:
-    """The names and limits of one shard's topics."""
-
-    def __init__(
-        self,
-        *,
-        kind: str,
-        partition: int,
-        names: Any,
-        limits: Mapping[str, int],
-        dead_partitions: int,
-        has_restore_points: bool = False,
-    ) -> None:
-        """Take the topics' names and the `max.message.bytes` of events, outcomes, commands, dead-letters.
-
-        has_restore_points: whether there is a topic for them.
-        """
-        self.partition = partition
-        self.commands: Where = (names.commands(kind), partition)
-        self.events: Where = (names.events(kind), partition)
-        self.outcomes: Where = (names.outcomes(kind), partition)
-        self.snapshots: Where = (names.snapshots(kind), partition)
-        self.restore: Where | None = (names.restore(kind), partition) if has_restore_points else None
-        self.dead: Where = (names.dead_letters, partition % dead_partitions)
-        self.limits = limits
-
-    def all(self) -> list[str]:
-        """Return the topics whose leaders a writer must know."""
-        more = [] if self.restore is None else [self.restore[0]]
-        return [self.commands[0], self.events[0], self.outcomes[0], self.snapshots[0], self.dead[0], *more]
 
 
 class KafkaWrites:
@@ -145,16 +101,14 @@ class KafkaWrites:
         return {where: batches.batches for where, batches in all_of.items() if batches.count}
 
 
-class KafkaShardLog:
+class KafkaShardLog(KafkaRecovery):
     """Fence, look, read and write one shard's topics."""
 
     def __init__(
         self, options: Mapping[str, Any], topics: ShardTopics, transactional_id: str, group: str, codec: str
     ) -> None:
         """Take aiokafka client options, the shard's topics, its transactional id, group and codec."""
-        self._options = options
-        self._topics = topics
-        self._group = group
+        super().__init__(options, topics, group)
         self._codec = codec
         self._writer = TransactionalWriter(options, transactional_id, topics.all())
 
@@ -163,195 +117,8 @@ class KafkaShardLog:
         with reaching("the transaction coordinator"):
             await self._writer.fence()
 
-    async def look(self) -> LogState:
-        """Ask Kafka where everything stands. Call it after `fence`: only then nothing of it can change any more."""
-        with reaching("the journal"):
-            return await self._look()
-
-    async def _look(self) -> LogState:
-        topics = self._topics
-        client = await self._writer.connected()  # no connections of its own: a worker opens dozens of shards at once
-        asked = [topics.events, topics.outcomes, topics.commands]
-        ends = await list_offsets(client, HIGH_WATERMARK, LAST, asked)
-        stable = await list_offsets(client, LAST_STABLE, LAST, asked)
-        starts = await list_offsets(client, HIGH_WATERMARK, FIRST, asked)
-        group = await committed(client, self._group, topics.commands)
-        known = decode_metadata(group[1]) if group else NOTHING_KNOWN
-        return LogState(
-            committed=group[0] if group else None,
-            committed_journal_end=known.journal_end,
-            commands_start=starts[topics.commands],
-            commands_stable=stable[topics.commands],
-            commands_end=ends[topics.commands],
-            outcomes_start=starts[topics.outcomes],
-            outcomes_stable=stable[topics.outcomes],
-            outcomes_end=ends[topics.outcomes],
-            journal_start=starts[topics.events],
-            journal_stable=stable[topics.events],
-            journal_end=ends[topics.events],
-            last_event=known.last,
-            accepted_until=known.accepted_until,
-            last_command=known.command,
-            last_outcome=known.outcome,
-            unsure_until=known.unsure_until,
-            others=known.others,
-            restore=known.restore,
-        )
-
-    async def read(self, start: int, end: int) -> AsyncIterator[list[JournalRecord]]:
-        """Yield the journal's committed records from `start` until the position has reached `end`, in steps.
-
-        Raises:
-            StoppedError: the journal does not reach from `start` to `end`.
-        """
-        with reaching("the journal"):
-            async for records in read_partition(self._options, self._topics.events, start, end):
-                yield [JournalRecord(record.offset, record.key, record.value) for record in records]
-
-    async def newest_outcomes(self, seen: LogState) -> AsyncIterator[list[OutcomeRecord]]:
-        """Yield what is in `outcomes` and speaks of commands that are there, newest first, from its end backwards.
-
-        Whatever names no command that could be read is left out: others can write here, a topic can be made anew.
-        """
-        stop, reach = seen.outcomes_stable, TAIL_OFFSETS
-        while stop > seen.outcomes_start:
-            begin = max(seen.outcomes_start, stop - reach)
-            found: deque[tuple[int, OutcomeRecord]] = deque()
-            size = 0
-            try:
-                with reaching("outcomes"):
-                    async for records in read_partition(self._options, self._topics.outcomes, begin, stop):
-                        for record in records:
-                            offset = decimal_header(record.headers, COMMAND_OFFSET)
-                            if offset is not None and offset < seen.commands_stable:
-                                end = decimal_header(record.headers, JOURNAL_OFFSET)
-                                found.append((record.offset, OutcomeRecord(record.key, record.value, offset, end)))
-                                size += _size(found[-1])
-                            while size > STEP_BYTES and len(found) > 1:  # those before are left to the next step
-                                size -= _size(found.popleft())
-                                begin = found[0][0]
-            except StoppedError:  # expired since `look`: the journal was folded meanwhile
-                return
-            if found:
-                yield [outcome for _, outcome in reversed(found)]
-            stop, reach = begin, min(8 * (stop - begin), STEP_OFFSETS)
-
-    async def command_at(self, offset: int) -> CommandRecord | None:
-        """Return the command at an offset below the last stable one; None if there is none (any more)."""
-        found: CommandRecord | None = None
-        with reaching("commands"):
-            try:
-                async for records in read_partition(self._options, self._topics.commands, offset, offset + 1):
-                    for record in records:
-                        found = record
-            except StoppedError:  # expired since `look`
-                return None
-        return found
-
-    async def read_commands(self, start: int, stop: int) -> AsyncIterator[Sequence[CommandRecord]]:
-        """Yield the committed commands from `start` to below `stop`, in steps."""
-        with reaching("commands"), expiring():
-            async for records in read_partition(self._options, self._topics.commands, start, stop):
-                yield records
-
-    async def command_digest(self, offset: int) -> str | None:
-        """Return the digest of the command at an offset below the last stable one; None if there is none (any more)."""
-        with reaching("commands"):
-            record = await self._record_at(self._topics.commands, offset)
-            return None if record is None else digest_of(record[2])
-
-    async def outcome_digest(self, offset: int) -> str | None:
-        """Return the digest of the outcome at an offset below the last stable one; None if there is none (any more)."""
-        with reaching("outcomes"):
-            record = await self._record_at(self._topics.outcomes, offset)
-            return None if record is None else digest_of(record[2])
-
-    async def event_at(self, offset: int) -> JournalRecord | None:
-        """Return the journal's committed record at an offset below the last stable one; None if there is none."""
-        with reaching("the journal"):
-            record = await self._record_at(self._topics.events, offset)
-            return None if record is None else JournalRecord(*record[:3])
-
-    async def _record_at(self, where: Where, offset: int) -> tuple[int, bytes | None, bytes | None, Any] | None:
-        """Read one record by the connection that is there: an opening shard asks for several."""
-        try:
-            async with aclosing(read_range(await self._writer.connected(), where, offset, offset + 1, 1)) as steps:
-                async for records in steps:
-                    for record in records:
-                        return record
-        except RangeGoneError:  # expired since `look`
-            return None
-        return None
-
-    async def copies(self, tell: Callable[[str], None]) -> AsyncIterator[list[CopyRecord]]:
-        """Yield what calls itself a copy of one of these commands, newest first in each of the other partitions.
-
-        tell: is told what is waited for.
-        """
-        with reaching("commands"), expiring():
-            async for copies in copies_of(self._options, self._topics.commands, tell):
-                yield copies
-
-    async def dead_letters(self) -> AsyncIterator[list[DeadLetterRecord]]:
-        """Yield what calls itself a dead letter of one of these commands; nothing without the right to read them."""
-        with reaching("dead letters"), expiring():
-            where = self._topics.dead
-            try:
-                start, end = await self._reach(where)
-                async for records in read_partition(self._options, where, start, end):
-                    yield letters_of(records, self._topics.commands)
-            except TopicAuthorizationFailedError:
-                log.warning("dead letters may not be read: those of commands that are decided again come twice")
-
-    async def outcomes_of(self, commands: Collection[tuple[bytes, bytes]]) -> AsyncIterator[OutcomeRecord]:
-        """Yield what calls itself an outcome of these commands (aggregate id, command id, in UTF-8), oldest first."""
-        with reaching("outcomes"), expiring():
-            where = self._topics.outcomes
-            start, end = await self._reach(where)
-            async for records in read_partition(self._options, where, start, end):
-                for record in records:
-                    command_id = dict(record.headers).get("command-id") or b""
-                    offset = decimal_header(record.headers, COMMAND_OFFSET)
-                    if offset is not None and (record.key or b"", command_id) in commands:
-                        end_then = decimal_header(record.headers, JOURNAL_OFFSET)
-                        yield OutcomeRecord(record.key, record.value, offset, end_then)
-
-    async def _reach(self, where: Where) -> tuple[int, int]:
-        """Return the first and the last stable offset of a partition."""
-        client = await connect(self._options, [where[0]])
-        try:
-            start = await list_offsets(client, HIGH_WATERMARK, FIRST, [where])
-            end = await list_offsets(client, LAST_STABLE, LAST, [where])
-        finally:
-            await client.close()
-        return start[where], end[where]
-
-    @property
-    def has_restore_points(self) -> bool:
-        """Whether there is a topic for restore points."""
-        return self._topics.restore is not None
-
-    async def restore_parts(self) -> AsyncIterator[list[KeyAndValue]]:
-        """Yield key and value of what is in the shard's partition of restore points."""
-        if self._topics.restore is not None:
-            async for records in self._compacted(self._topics.restore):
-                yield records
-
-    async def snapshots(self) -> AsyncIterator[list[KeyAndValue]]:
-        """Yield key and value of what is in the shard's partition of snapshots."""
-        async for records in self._compacted(self._topics.snapshots):
-            yield records
-
-    async def _compacted(self, where: Where) -> AsyncIterator[list[KeyAndValue]]:
-        with reaching(where[0]), expiring():
-            start, end = await self._reach(where)
-            client = await connect(self._options, [where[0]])
-            try:
-                async with aclosing(read_range(client, where, start, end)) as steps:
-                    async for records in steps:
-                        yield [(key, value) for _, key, value, _ in records]
-            finally:
-                await client.close()
+    async def _connected(self) -> AIOKafkaClient:
+        return await self._writer.connected()
 
     def writes(self) -> KafkaWrites:
         """Return an empty transaction's records."""
@@ -393,7 +160,3 @@ class KafkaShardLog:
     async def close(self) -> None:
         """Close the connections."""
         await self._writer.close()
-
-
-def _size(found: tuple[int, OutcomeRecord]) -> int:
-    return OUTCOME_BYTES + len(found[1].key or b"") + len(found[1].value or b"")

@@ -10,6 +10,7 @@ PARTS: Final = (
     "backlog",
     "latency",
     "takeover",
+    "standby",
     "fold",
     "restore",
     "verify",

@@ -19,6 +19,7 @@ from annals.workers.tools.bench.parts.reading import measure_read
 from annals.workers.tools.bench.parts.restore import measure_restore
 from annals.workers.tools.bench.parts.scaling import measure_pause, measure_scaling
 from annals.workers.tools.bench.parts.size import measure_size
+from annals.workers.tools.bench.parts.standby import measure_standby
 from annals.workers.tools.bench.parts.subscribe import measure_subscribe
 from annals.workers.tools.bench.parts.takeover import measure_takeover
 
@@ -35,6 +36,7 @@ MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
     "backlog": measure_backlog,
     "latency": measure_latency,
     "takeover": measure_takeover,
+    "standby": measure_standby,
     "fold": measure_fold,
     "restore": measure_restore,
     "verify": measure_verify,

@@ -25,7 +25,8 @@ from annals.workers.registry import deciders
 from annals.workers.stores.rocks import RocksStore, StoreBudget
 from annals.workers.tools.bench.ground import KIND
 from annals.workers.tools.bench.load import ACTOR
-from annals.workers.writing.shards import LIMITS, WRITE_BUFFER_BYTES
+from annals.workers.writing.shard_stores import LIMITS
+from annals.workers.writing.shards import WRITE_BUFFER_BYTES
 
 if TYPE_CHECKING:
     from pathlib import Path

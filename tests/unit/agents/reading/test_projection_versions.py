@@ -5,6 +5,7 @@ import pytest
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.reading.gathered_rows import LocalRows
+from annals.agents.reading.gathering.gather import PartitionReason
 from annals.agents.reading.read_models import ReadModels
 from annals.agents.reading.refold import verify
 from annals.agents.reading.versions import (
@@ -90,6 +91,29 @@ async def test_a_release_without_the_old_version_answers_with_its_rows_as_they_w
     page = await LocalRows(shards).rows(TWO, 1, {"name": "ada"}, None, 9)
     assert [each.row["name"] for each in page.rows] == ["Ada a"]
     assert [each.reason for each in page.stale] == ["people_directory version 1 is at offset 1 of 2"]
+    assert await new.turn({"local": LocalRows(shards)}) == ["people_directory"]
+
+
+class ByStandbys:
+    """Rows of which a partition is answered by a standby (the `RowSource` port)."""
+
+    def __init__(self, source):
+        self.source = source
+
+    async def rows(self, *asked):
+        page = await self.source.rows(*asked)
+        return page._replace(stale=[PartitionReason("person", 0, "standby")])
+
+
+async def test_nobody_turns_by_what_a_standby_has_read():
+    made = journals("a")
+    shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 2))
+    topic.records["people_directory"] = ProjectionRecord(name="people_directory", version=1, switched_ms=0)
+    new = ReadModels(NEW, DECIDERS, topic, group, Clock())
+    new.apply(Here(shards))
+    for shard in shards.here.values():
+        shard.read(made)
+    assert await new.turn({"local": ByStandbys(LocalRows(shards))}) == []
     assert await new.turn({"local": LocalRows(shards)}) == ["people_directory"]
 
 

@@ -47,6 +47,9 @@ class Alone:
     def owner(self, kind, partition):
         return None
 
+    def standbys(self, kind, partition):
+        return []
+
 
 async def test_states_snapshots_events_and_statistics_are_told_by_the_command_line(
     monkeypatch: pytest.MonkeyPatch,

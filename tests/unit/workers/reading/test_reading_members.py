@@ -23,9 +23,9 @@ class Subscribed(NamedTuple):
     user_data: bytes
 
 
-def subscribed(url: str | None, *, publishes: bool = True, **projections: int) -> Subscribed:
+def subscribed(url: str | None, *, publishes: bool = True, wish: int = 0, **projections: int) -> Subscribed:
     assignor = ReadingAssignor.of_one_reader(
-        Told(url=url, publishes=publishes, projections=projections), GroupMembers()
+        Told(url=url, publishes=publishes, projections=projections, standby_replicas=wish), GroupMembers()
     )
     return Subscribed(TOPICS, assignor.metadata(TOPICS).user_data)
 
@@ -52,6 +52,44 @@ def test_every_member_knows_all_and_who_has_which_partition() -> None:
     assert owner.id == "a"
     assert known.owner("person", 3) is None
     assert known.owner("lamp", 0) is None
+
+
+def test_every_member_knows_who_stands_by_for_which_partition() -> None:
+    members = {"a": subscribed("http://a:1", wish=1), "b": subscribed("http://b:2", wish=1), "c": subscribed(None)}
+    known = roll_of("c", members)
+    for partition in range(3):
+        owner = known.owner("person", partition)
+        standing = known.standbys("person", partition)
+        assert owner is not None
+        assert len(standing) == 1
+        assert owner.id != standing[0].id
+        assert standing[0].id in "ab"
+    assert known.standbys("person", 3) == known.standbys("lamp", 0) == []
+
+
+def test_a_reader_knows_and_tells_what_it_stands_by_for() -> None:
+    members = {"a": subscribed("http://a:1", wish=1), "b": subscribed("http://b:2", wish=1)}
+    known = GroupMembers()
+    reader = ReadingAssignor.of_one_reader(Told(standby_replicas=1), known)
+    reader.on_assignment(ReadingAssignor.assign(Cluster(), members)["a"])
+    assert (reader.owned, reader.standby) == ({TOPICS[0]: [0, 1]}, {TOPICS[0]: [2]})
+    assert known.me is not None
+    assert known.me.standby == {"person": [2]}
+    told = json.loads(reader.metadata(TOPICS).user_data)
+    assert (told["standby"], told["standby_replicas"]) == ({TOPICS[0]: [2]}, 1)
+
+
+def test_a_roll_of_an_earlier_release_names_no_standbys() -> None:
+    assigned = ReadingAssignor.assign(Cluster(), {"a": subscribed("http://a:1")})["a"]
+    roll = json.loads(assigned.user_data)
+    del roll["standby"]
+    for member in roll["members"]:
+        del member["standby"]
+    assigned.user_data = json.dumps(roll).encode()
+    known = GroupMembers()
+    reader = ReadingAssignor.of_one_reader(Told(standby_replicas=1), known)
+    reader.on_assignment(assigned)
+    assert (reader.standby, known.standbys("person", 0)) == ({}, [])
 
 
 def test_before_an_assignment_nobody_is_known() -> None:

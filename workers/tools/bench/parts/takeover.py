@@ -59,7 +59,7 @@ async def _takeover(site: Site) -> float:
             victim.kill()
             killed = perf_counter()
             try:
-                answered = await _until_answered(tail, pacer, lost, killed)
+                answered = await until_answered(tail, pacer, lost, killed)
             finally:
                 pacer.stop()
                 await sending
@@ -86,7 +86,7 @@ async def until_shared(site: Site, workers: list[Worker]) -> None:
         raise BenchError("the workers did not share the partitions") from None
 
 
-async def _until_answered(tail: Tail, pacer: Pacer, lost: set[int], killed: float) -> float:
+async def until_answered(tail: Tail, pacer: Pacer, lost: set[int], killed: float) -> float:
     """Wait for an answer to a command sent after the kill, in each lost partition; return when the last one came."""
     first: dict[int, float] = {}
     looked: set[bytes] = set()
