@@ -1,10 +1,15 @@
 """Answers that are as large as their topic takes, or larger unpacked: they hold nobody up, and none is lost unseen."""
 
+import asyncio
 import json
+from collections import Counter
 
 import pytest
 
+from annals.agents.publishing.delivering.answers import Reader
 from annals.agents.publishing.delivering.ports import AckRecord, DeliveryWrites
+from annals.agents.publishing.delivering.shard import ANSWER_BYTES_A_TURN
+from annals.schemas.ack import LARGEST_BYTES
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Retry
 from annals.topics.catalog import DEAD_LETTER_TOPIC_BYTES, SUBSCRIBER_TOPIC_BYTES
@@ -44,6 +49,7 @@ async def send(world, value, key=b"p-1", headers=(), codec="none"):
     ("sent", "is_whole"),
     [
         ({"value": b"{" * 1_000}, True),
+        ({"value": b"{}".ljust(LARGEST_BYTES + 1)}, True),
         ({"value": b"[" * (1 << 20)}, True),
         ({"value": b"{", "headers": [("h", bytes(60_000))]}, True),
         ({"value": b"{" * LARGEST}, False),
@@ -105,3 +111,40 @@ async def test_a_misplaced_answer_that_is_too_large_with_its_origin_is_a_dead_le
         assert dead == []
         ((_, there, _, headers, _),) = moved
         assert (there, [name for name, _ in headers]) == (key, ["h", "origin-partition", "origin-offset"])
+
+
+async def test_no_turn_of_the_event_loop_looks_at_more_than_some_bytes_of_answers(monkeypatch):
+    """Goes red when a fetch of answers that take long to read is one turn: heartbeats wait meanwhile."""
+    turn, looked_at = 0, Counter()
+    loop = asyncio.get_running_loop()
+
+    def begin_turn():
+        nonlocal turn
+        turn += 1
+        loop.call_soon(begin_turn)
+
+    def read(self, record):
+        looked_at[turn] += len(record.value)
+        return original(self, record)
+
+    original = Reader.read
+    monkeypatch.setattr(Reader, "read", read)
+    world = world_of()
+    answers = [(b"p-1", b"[" * LARGEST_BYTES, NO_TIMESTAMP, encode_headers([]))] * 40
+    writer = TransactionalWriter(world.options(), "annals-test-acks", ["acks.all"])
+    await writer.fence()
+    batch = RecordBatch()
+    assert batch.fill(answers, 0, 1 << 30) == len(answers)
+    await writer.commit({("acks.all", 0): [batch]}, Offsets("g", "acks.all", 0, 0, ""), {})
+    await writer.close()
+    world.journal.append(chain("p-1", 1))
+    await world.subscribe("all", **ASKED)
+    loop.call_soon(begin_turn)
+    async with world.shard() as shard, world.publisher(shard):
+
+        async def are_read():
+            return len(await world.received("", "dead-letters")) == len(answers)
+
+        await eventually(are_read)
+    assert looked_at.total() == len(answers) * LARGEST_BYTES
+    assert max(looked_at.values()) <= ANSWER_BYTES_A_TURN

@@ -17,6 +17,7 @@ from annals.agents.publishing.administration import (
     require_etag,
     with_status,
 )
+from annals.agents.publishing.cel import Expression, OverBudgetError
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.webhooks.rules import WebhookRules
@@ -252,3 +253,13 @@ def test_progress_is_found_by_its_key():
         assert name_of(other, "events.person", 3) is None
     with pytest.raises(ValueError, match="position"):
         decode_progress(b'{"position": -1, "cid": null}')
+
+
+def test_an_expression_that_takes_long_for_all_its_few_iterations_is_over_its_budget(monkeypatch):
+    """Goes red when a search in a long text, some hundred times, holds everything up for each event."""
+    expression = Expression("data.name.contains('a')")
+    attributes, data = {"type": "PersonRenamed"}, {"name": "Ada"}
+    assert expression.matches(attributes, data)
+    monkeypatch.setattr("annals.agents.publishing.cel.thread_time", iter([0.0, 2.0]).__next__)
+    with pytest.raises(OverBudgetError, match=r"2\.0 s of the processor"):
+        expression.matches(attributes, data)
