@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-PARTITIONS, PEOPLE, LATE, WITHIN_S = 2, 10, 4, 240
+PARTITIONS, PEOPLE, LATE = 2, 10, 4
 PATH = "/v1/subscriptions/billing"
 POINTS = ("at once", "half are decided", "the first is delivered again")
 WHY = "sent twice by mistake"
