@@ -20,6 +20,7 @@ NACK: Final = "nack"
 PARK: Final = "park"
 EXTEND: Final = "extend"
 
+LARGEST_BYTES: Final = 16 << 10  # of the JSON: many times what its members can take
 MOST_DELAY_MS: Final = 86_400_000
 
 
@@ -57,6 +58,8 @@ def parse_ack(body: Mapping[str, Any]) -> Ack | list[Problem]:
 
 def read_ack(value: bytes) -> Ack | list[Problem]:
     """Return the answer that a record says, or what is wrong with it."""
+    if len(value) > LARGEST_BYTES:
+        return [("", f"must be at most {LARGEST_BYTES:,} bytes")]
     try:
         body, faults = parse_strict(value)
     except NotJsonError as error:

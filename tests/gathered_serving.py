@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from annals.agents.reading.gathering.all_shards import AllShards
 from annals.workers.api.forwarding import ForwardedAuthenticator, Forwarding
 from annals.workers.api.peers import HttpPeers, peer_routes
+from annals.workers.api.routes.acks import AckRoutes
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routes.correlations import CorrelationRoutes
 from annals.workers.api.routes.events import EventRoutes
@@ -17,7 +18,7 @@ from api_serving import serving
 from gathered import Deployment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterable
 
     from annals.workers.settings import Settings
     from api_serving import Api
@@ -26,6 +27,20 @@ if TYPE_CHECKING:
 
 def now() -> datetime:
     return datetime.now(UTC)
+
+
+class Acks:
+    """Subscriptions of all kinds, whose answers go nowhere (the `Acks` port of the API)."""
+
+    def __init__(self, kinds: Iterable[str]) -> None:
+        self._kinds = list(kinds)
+
+    async def kinds(self, name: str) -> list[str]:
+        del name
+        return self._kinds
+
+    async def send(self, name: str, aggregate_id: str, value: bytes) -> None:
+        """It is taken."""
 
 
 @asynccontextmanager
@@ -40,6 +55,7 @@ async def served(worker: Worker, settings: Settings | None = None, key: bytes | 
         *EventRoutes(shards).routes(),
         *ListRoutes(shards).routes(),
         *CorrelationRoutes(shards).routes(),
+        *AckRoutes(Acks(worker.deployment.partitions), shards).routes(),
         *peer_routes(worker),
     ]
     try:

@@ -115,6 +115,13 @@ def kinds_of(definition: Definition, deciders: Mapping[str, Decider[Any]]) -> li
     return [kind for kind in definition.kinds if kind in deciders] if definition.kinds else list(deciders)
 
 
+def all_kinds_of(record: Record, deciders: Mapping[str, Decider[Any]]) -> list[str]:
+    """Return the kinds of which something may not be settled: those that are named, and those that were before."""
+    definitions = (record.definition, *(former.definition for former in record.former))
+    named = {kind for definition in definitions for kind in kinds_of(definition, deciders)}
+    return [kind for kind in deciders if kind in named]
+
+
 def require_etag(kept: Kept | None, if_match: str | None) -> None:
     """Hold a request to the record that it replaces.
 
@@ -137,11 +144,13 @@ def etag_of(kept: Kept) -> str:
     return str(kept.offset)
 
 
-def put(kept: Kept | None, definition: Definition, begin: Positions, ends: Positions, *, has_topic: bool) -> Change:
+def put(
+    kept: Kept | None, definition: Definition, begin: Positions, ends: Positions, passed: Positions, *, has_topic: bool
+) -> Change:
     """Return the record of a subscription that is put.
 
-    begin: the resolved start of one that begins; ends: where the partitions of all kinds end now. has_topic: whether
-    its topic is there.
+    begin: the resolved start of one that begins; ends: where the partitions of all kinds end now; passed: how far it is
+    for certain. has_topic: whether its topic is there.
 
     Raises:
         Refused: its start, or how it is delivered, cannot be another (409).
@@ -162,16 +171,29 @@ def put(kept: Kept | None, definition: Definition, begin: Positions, ends: Posit
         )
     _require_same_rows(known.definition, definition)
     changed = msgspec.structs.replace(definition, start=was)
-    former = [*known.former, Former(known.definition, ends)] if _judges_otherwise(known.definition, changed) else []
+    former = known.former
+    if _judges_otherwise(known.definition, changed):
+        former = [*former, Former(known.definition, ends)]
+    if _has_stopped(known):  # else the event at which it could not go on would be judged as before, for ever
+        former = [Former(each.definition, _least(each.until, passed)) for each in former]
     record = msgspec.structs.replace(
         known,
         definition=changed,
-        former=former or known.former,
+        former=former,
         is_deleted=False,
         positions=None,
         reason=None if changed.status == "active" else known.reason,
     )
     return Change(record, {}, is_new=known.is_deleted)
+
+
+def _has_stopped(record: Record) -> bool:
+    """Whether a subscription is not asked for at present, or could not go on."""
+    return record.is_deleted or (record.definition.status == "paused" and record.reason is not None)
+
+
+def _least(until: Positions, passed: Positions) -> Positions:
+    return {kind: list(map(min, offsets, passed.get(kind, offsets))) for kind, offsets in until.items()}
 
 
 def _require_same_rows(was: Definition, wanted: Definition) -> None:
@@ -203,9 +225,10 @@ def deleted(record: Record, positions: Positions) -> Record:
 
 
 def pruned(record: Record, passed: Positions) -> Record:
-    """Return a record without those former definitions that nothing is judged by any more."""
-    if record.definition.delivery != STREAM:  # what is not settled may be of before any of them
-        return record
+    """Return a record without those former definitions that nothing is judged by any more.
+
+    passed: below these offsets all is published, and settled where a subscriber answers.
+    """
     former = [each for each in record.former if not _is_passed(each.until, passed)]
     return msgspec.structs.replace(record, former=former)
 

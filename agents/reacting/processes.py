@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from annals.topics.headers import Header
 
 STALE_ENTRIES: Final = 1_000  # of the due index: those of timers that were replaced or cancelled
+MOST_SET_MEANWHILE: Final = 1_000  # while timers fire before an event: one that sets itself again at once never ends
 CLOUD_EVENT: Final = "ce_"  # how the names of those headers begin that would make a command a CloudEvent
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
@@ -115,7 +116,7 @@ class Processes:
         is_quiet: commands are not sent; quiet_due: nor are those of timers up to this time that were set so.
 
         Raises:
-            ReactionFailedError: it cannot be taken; nothing of it has changed.
+            ReactionFailedError: it cannot be taken; nothing of it has changed, but for timers that fired before it.
         """
         event = source.event
         if event["type"] not in self._names:
@@ -132,7 +133,11 @@ class Processes:
         if key is None:
             return
         process = ProcessId(event["aggregate_id"], key)
+        fired, most = 0, MOST_SET_MEANWHILE + len(self._timers.get(process, ()))
         while (name := self._first_due(process, event["recorded_at"])) is not None:
+            if fired == most:
+                raise ReactionFailedError(f"{where}: {fired:,} timers fired before it, and more are due: without end?")
+            fired += 1
             self._fire(process, name, is_quiet=is_quiet, quiet_due=quiet_due)
         cid = cid_text(source.cid)
         occurred = Occurred(

@@ -147,10 +147,9 @@ def _answer(name: str, asked: Asked, body: bytes) -> tuple[ShardStatus, Any]:
 
 
 def _caller() -> Caller:
+    """Return in whose name is asked; what they may do was checked here: who answers a subscription may not read."""
     call = CALL.get(None)
-    if call is None:
-        return OWN
-    return Caller(call.principal.name, tuple(sorted(call.principal.scopes)))
+    return OWN if call is None else OWN._replace(principal=call.principal.name)
 
 
 def peer_routes(reading: Reading) -> tuple[Route, ...]:

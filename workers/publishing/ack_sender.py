@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
-from annals.agents.publishing.administration import Refused, kinds_of
+from annals.agents.publishing.administration import Refused, all_kinds_of
 from annals.schemas.subscription import ACKNOWLEDGED
 from annals.topics.catalog import SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
@@ -57,7 +57,7 @@ class AckSender:
         if definition.delivery != ACKNOWLEDGED:
             what = f"{name} has delivery {definition.delivery}, which takes no answers"
             raise Refused(409, "not_acknowledged", what)
-        return kinds_of(definition, self._deciders)
+        return all_kinds_of(kept.record, self._deciders)
 
     async def send(self, name: str, aggregate_id: str, value: bytes) -> None:
         """Return when all in-sync replicas have the answer.

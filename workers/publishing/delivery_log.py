@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.ports import LostEndError, UnreachableError
-from annals.agents.publishing.delivering.ports import AckRecord, AckRun
+from annals.agents.publishing.delivering.ports import AckRecord, AckRun, DeadAck
 from annals.agents.publishing.ports import TargetError
 from annals.schemas.delivery import encode_row
 from annals.schemas.progress import encode_progress, progress_key
@@ -23,7 +23,7 @@ from annals.topics.wire import NO_TIMESTAMP, encode_headers, signed_at
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_next
-from annals.workers.kafka.write.batches import PartitionBatches
+from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, PartitionBatches, measured
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets
 from annals.workers.publishing.delivery_rows import read_rows, read_unsettled
@@ -46,6 +46,10 @@ if TYPE_CHECKING:
     from annals.workers.kafka.read.ranges import Next
 
     Where = tuple[str, int]
+
+
+KEPT_BYTES: Final = 1 << 20  # of a dead letter that is cut
+KEPT_KEY_BYTES: Final = 64 << 10
 
 
 class KafkaDeliveryLog(KafkaPublishLog):
@@ -124,33 +128,47 @@ class KafkaDeliveryLog(KafkaPublishLog):
     async def _delivery_batches(self, writes: DeliveryWrites) -> dict[Where, PartitionBatches]:
         names, name = self._names, self._name
         batches: dict[Where, PartitionBatches] = {}
-        for topic, records in ((names.subscribers(name), writes.records), (names.parked(name), writes.parked)):
-            count = await self._count(topic) if records else 0
-            for each in records:
-                self._add(batches, (topic, partition_of(each.key, count)), name, each)
+        count = await self._count(names.subscribers(name)) if writes.records else 0
+        for each in writes.records:
+            self._add(batches, (names.subscribers(name), partition_of(each.key, count)), name, each)
+        for each in writes.parked:  # beside its row, whatever its key: there it is looked for
+            self._add(batches, await self._here(names.parked(name)), name, each)
         if writes.rows:
             rows = batches[await self._here(names.deliveries(name))] = PartitionBatches(DELIVERY_TOPIC_BYTES)
             for key, row in writes.rows.items():
                 value = None if row is None else encode_row(row)
                 if rows.add(key.encode(), value, NO_TIMESTAMP, NO_HEADERS):
                     raise TargetError(name, f"a row is more than {names.deliveries(name)} takes: {key[:200]}")
+        dead = list(writes.dead)
         for record in writes.moved:
             topic = names.acks(name)
             where = topic, partition_of(record.key or b"", await self._count(topic))
+            headers = encode_headers(forwarded_headers(record.headers, self._journal[1], record.offset))
+            if BATCH_HEADER_BYTES + measured(record.key, record.value, 0, headers) > SUBSCRIBER_TOPIC_BYTES:
+                dead.append(DeadAck(record, f"with its origin it is larger than {topic} takes"))
+                continue
             moved = batches.setdefault(where, PartitionBatches(SUBSCRIBER_TOPIC_BYTES))
-            headers = forwarded_headers(record.headers, self._journal[1], record.offset)
-            moved.add(record.key, record.value, NO_TIMESTAMP, encode_headers(headers))
-        for record, message in writes.dead:
-            dead = batches.setdefault((names.dead_letters, 0), PartitionBatches(DEAD_LETTER_TOPIC_BYTES))
-            acks = names.acks(name), self._journal[1], record.offset
-            headers = dead_letter_headers(
-                record.headers, BAD_ACK, message, *acks, int(SystemClock().now().timestamp() * 1000)
-            )
-            dead.add(record.key, record.value, NO_TIMESTAMP, encode_headers(headers))
+            moved.add(record.key, record.value, NO_TIMESTAMP, headers)
+        for letter in dead:
+            letters = batches.setdefault((names.dead_letters, 0), PartitionBatches(DEAD_LETTER_TOPIC_BYTES))
+            self._add_letter(letters, letter)
         progress = batches[await self._progress_partition()] = PartitionBatches(PROGRESS_TOPIC_BYTES)
         value = encode_progress(writes.progress)
         progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
         return batches
+
+    def _add_letter(self, letters: PartitionBatches, dead: DeadAck) -> None:
+        """Add a dead letter; of one that is more than the topic takes, what it takes for certain."""
+        record, message = dead
+        acks = self._names.acks(self._name), self._journal[1], record.offset
+        now_ms = int(SystemClock().now().timestamp() * 1000)
+        headers = dead_letter_headers(record.headers, BAD_ACK, message, *acks, now_ms)
+        if letters.add(record.key, record.value, NO_TIMESTAMP, encode_headers(headers)):
+            # As large as its own topic takes, or larger unpacked: the topic of dead letters has no room for why, too.
+            key = record.key if len(record.key or b"") <= KEPT_KEY_BYTES else None
+            value = None if record.value is None else record.value[:KEPT_BYTES]
+            headers = dead_letter_headers((), BAD_ACK, f"{message}; it is too large, and was cut", *acks, now_ms)
+            letters.add(key, value, NO_TIMESTAMP, encode_headers(headers))
 
     async def _count(self, topic: str) -> int:
         """Return how many partitions a topic of the subscription has.

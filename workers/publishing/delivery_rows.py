@@ -104,6 +104,20 @@ async def read_unsettled(
     return Unsettled(merge(*runs, key=by_offset), parked.rows)
 
 
+async def first_unsettled(client: AIOKafkaClient, topic: str, incarnation: int) -> dict[tuple[str, int], int]:
+    """Return the least journal offset that is not settled, by kind and partition; none where the topic is not there."""
+    found: dict[tuple[str, int], int] = {}
+    for partition in sorted(client.cluster.partitions_for_topic(topic) or ()):
+        rows = await read_rows(
+            client,
+            (topic, partition),
+            lambda row: (row.kind, row.offset) if row.incarnation == incarnation else None,
+        )
+        for kind, offset in rows.values():
+            found[kind, partition] = min(offset, found.get((kind, partition), offset))
+    return found
+
+
 async def count_rows(client: AIOKafkaClient, topic: str, incarnation: int) -> dict[str, int]:
     """Return how many events are not settled in all, in flight and parked; nothing where the topic is not there."""
     counts: Counter[str] = Counter()

@@ -180,11 +180,15 @@ class FollowedTopicWriter:
         """Write a record, and the progress of what begins, in one transaction.
 
         begins: who begins, in which events topic and in which partition of it, and where.
+
+        Raises:
+            Refused: the topic does not take so large a record (422); nothing was begun.
         """
         client = await self._writer.connected()
         count = partitions_of(client, self._names.progress)
         record = PartitionBatches(SUBSCRIPTION_TOPIC_BYTES)
-        record.add(key, value, NO_TIMESTAMP, NO_HEADERS)
+        if needed := record.add(key, value, NO_TIMESTAMP, NO_HEADERS):
+            raise Refused(422, "too_large", f"a record of {needed:,} bytes is more than {self._where[0]} takes")
         batches = {self._where: record}
         for name, events_topic, partition, progress in begins:
             where = (self._names.progress, partition % count)

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
-from annals.agents.publishing.administration import Refused, kinds_of
+from annals.agents.publishing.administration import Refused, all_kinds_of
 from annals.agents.publishing.delivering.choosing import FIRST, Place, parked_of
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN, DeliveryWrites
 from annals.agents.publishing.delivering.records import moment_at
@@ -121,7 +121,7 @@ class ParkedService:
 
     async def _decide(self, name: str, choice: Choice, stop_at: int | None, decide: Decide) -> int:
         async with self._subscription(name) as (client, kept):
-            kinds = kinds_of(kept.record.definition, self._deciders)
+            kinds = all_kinds_of(kept.record, self._deciders)
             done = 0
             for partition in _partitions(client, self._names.deliveries(name)):
                 later = await self._parked_from(client, name, partition, stop_at)

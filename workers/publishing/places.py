@@ -11,13 +11,13 @@ from annals.agents.ports import UnreachableError
 from annals.agents.publishing.administration import Refused
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
-from annals.schemas.subscription import NOW
+from annals.schemas.subscription import NOW, STREAM
 from annals.schemas.values.moments import bound_of, moment_of, recorded_at
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds, read_range
-from annals.workers.publishing.delivery_rows import count_rows
+from annals.workers.publishing.delivery_rows import count_rows, first_unsettled
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.publishing.stored import latest_versions, unpublished
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
-    from annals.schemas.subscription import Definition, Positions
+    from annals.schemas.subscription import Definition, Positions, Record
     from annals.topics.names import TopicNames
     from annals.workers.publishing.stored import Unpublished
 
@@ -158,6 +158,25 @@ class Places:
                 known = progress.get((name, topic, partition)) or progress.get((LIVE, topic, partition))
                 found[kind].append(0 if known is None else known.position)
         return found
+
+    async def settled(self, name: str, passed: Positions, record: Record) -> Positions:
+        """Return below which offsets nothing is left to do for a subscription; passed: how far it is, asked before."""
+        if record.definition.delivery == STREAM:
+            return passed
+        await self._metadata()
+        first = await first_unsettled(self._client, self._names.deliveries(name), record.incarnation)
+        return {
+            kind: [min(offset, first.get((kind, partition), offset)) for partition, offset in enumerate(offsets)]
+            for kind, offsets in passed.items()
+        }
+
+    async def answered_until(self, name: str) -> list[int]:
+        """Return where the answers to what was delivered under a name before end, by partition; none: no topic."""
+        await self._metadata()
+        topic = self._names.acks(name)
+        wheres = [(topic, each) for each in sorted(self._client.cluster.partitions_for_topic(topic) or ())]
+        found = await bounds(self._client, wheres)
+        return [found[where][1] for where in wheres]
 
     async def lag(self, positions: Mapping[str, Sequence[int | None]]) -> Lag:
         """Return what is not published behind positions; where nothing is known yet, nothing is behind."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from annals.agents.ports import UncertainError
 from annals.agents.publishing.administration import (
     Change,
     Refused,
@@ -29,6 +30,7 @@ from annals.agents.publishing.administration import (
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.records import former_versions
 from annals.schemas.subscription import STREAM
+from annals.topics.catalog import SUBSCRIPTION_TOPIC_BYTES
 from annals.topics.names import TopicNames
 from annals.workers.publishing.followed_topic import Answered, changed_by
 from annals.workers.publishing.places import Places, connected
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.schemas.subscription import Definition, Positions, Record
     from annals.workers.settings import Settings
+
+
+ROOM_BYTES: Final = 64 << 10  # of a record
 
 
 class SubscriptionService:
@@ -87,14 +92,17 @@ class SubscriptionService:
             require_etag(kept, if_match)
             ends = await places.ends(list(self._deciders))
             has_topic = await places.has_topic(self._names.subscribers(name))
-            made = put(kept, definition, begin, ends, has_topic=has_topic)
+            passed = await places.passed(name, list(self._deciders))
+            made = put(kept, definition, begin, ends, passed, has_topic=has_topic)
+            record = pruned(made.record, await places.settled(name, passed, made.record))
+            _require_room(record)
             await create_missing(
                 self._settings,
                 name,
                 await places.partitions(kinds[0]),
                 with_deliveries=definition.delivery != STREAM,
             )
-            return made._replace(record=pruned(made.record, await places.passed(name, list(self._deciders))))
+            return made._replace(record=record)
 
         return await self._change(change)
 
@@ -137,12 +145,24 @@ class SubscriptionService:
 
     async def _change(self, change: Callable[[Places, Mapping[str, Kept]], Awaitable[Change]]) -> Answered:
         """Make a change as the only writer, and answer with the record as it is read back."""
+        uncertain: list[Change] = []
 
         async def made_by(writer: SubscriptionsWriter) -> Answered:
             client = await writer.fence()
-            made = await change(Places(client, self._names), await read_known(client, self._names))
-            await writer.commit(made.record, made.begins)
-            kept = (await read_known(client, self._names)).get(made.record.definition.name)
+            known = await read_known(client, self._names)
+            if uncertain and _is_made(uncertain[-1], known):
+                made = uncertain[-1]
+            else:
+                places = Places(client, self._names)
+                made = await change(places, known)
+                acks = await places.answered_until(made.record.definition.name) if made.begins else []
+                try:
+                    await writer.commit(made.record, made.begins, acks)
+                except UncertainError:  # its result may be there
+                    uncertain.append(made)
+                    raise
+                known = await read_known(client, self._names)
+            kept = known.get(made.record.definition.name)
             answered = await self._answered(Places(client, self._names), kept or Kept(made.record, -1))
             return answered._replace(is_new=made.is_new)
 
@@ -177,6 +197,25 @@ class SubscriptionService:
         names, name = self._names, definition.name
         more = [] if definition.delivery == STREAM else [names.acks(name), names.parked(name), names.deliveries(name)]
         return [names.subscribers(name), *more]
+
+
+def _is_made(change: Change, known: Mapping[str, Kept]) -> bool:
+    kept = known.get(change.record.definition.name)
+    return kept is not None and kept.record == change.record
+
+
+def _require_room(record: Record) -> None:
+    """Hold a record to what the topic takes, with room for why it is paused and where it was deleted.
+
+    Raises:
+        Refused: it is too large (422).
+    """
+    most = SUBSCRIPTION_TOPIC_BYTES - ROOM_BYTES
+    if (needed := len(msgspec.json.encode(record))) > most:
+        what = f"filters: {record.definition.name} would be a record of {needed:,} bytes, and {most:,} are taken"
+        if record.former:
+            what += f", {len(record.former)} former definitions among them: until what they judge is settled"
+        raise Refused(422, "invalid_subscription", what, [("filters", "are too large")])
 
 
 def _is_there(kept: Kept) -> bool:

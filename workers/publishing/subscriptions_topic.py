@@ -17,7 +17,7 @@ from annals.workers.publishing.followed_topic import FollowedTopic, FollowedTopi
 from annals.workers.publishing.progress_topic import settled_end
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -88,11 +88,20 @@ class SubscriptionsWriter(FollowedTopicWriter):
         """Take aiokafka client options, and the group that the transaction names."""
         super().__init__(options, names, names.subscriptions, group)
 
-    async def commit(self, record: Record, begins: Positions) -> None:
-        """Write a record, and the progress of what begins, in one transaction."""
+    async def commit(self, record: Record, begins: Positions, acks: Sequence[int] = ()) -> None:
+        """Write a record, and the progress of what begins, in one transaction.
+
+        acks: where the answers under its name end, by partition: they are to nothing that will be delivered.
+        """
         name = record.definition.name
+        answered = dict(enumerate(acks))
         progress = (
-            (name, self._names.events(kind), partition, Progress(offset, None, record.incarnation))
+            (
+                name,
+                self._names.events(kind),
+                partition,
+                Progress(offset, None, record.incarnation, answered.get(partition, 0)),
+            )
             for kind, offsets in begins.items()
             for partition, offset in enumerate(offsets)
         )

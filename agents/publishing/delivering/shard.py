@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RUN_ACKS: Final = 2_000
+ANSWER_BYTES_A_TURN: Final = 32 << 10  # of the event loop: JSON that takes the longest to read is some 50 ms of it
 MOST_SETTLED: Final = 2_000  # of one transaction, and so many time limits
 SETTLED_A_TURN: Final = 200  # of the event loop: each is looked up in the store
 MOST_DELIVERED: Final = 500  # of one transaction
@@ -177,7 +178,7 @@ class DeliveryShard:
         """Do what there is to do; return whether there may be more at once."""
         machine, now = self._machine, self._now()
         run = await self._log.acks(self._own.acks, RUN_ACKS)
-        moved, dead = self._take_answers(list(run.records), now)
+        moved, dead = await self._take_answers(list(run.records), now)
         if run.is_end:  # else the answer to what seems to be late may be among those that are not read yet
             machine.expire(now, self._draw, MOST_SETTLED)
         try:
@@ -216,13 +217,18 @@ class DeliveryShard:
             self._look_s = FIRST_LOOK_S
         return has_moved or bool(rows)
 
-    def _take_answers(self, records: list[AckRecord], now: int) -> tuple[list[AckRecord], list[DeadAck]]:
+    async def _take_answers(self, records: list[AckRecord], now: int) -> tuple[list[AckRecord], list[DeadAck]]:
         moved: list[AckRecord] = []
         dead: list[DeadAck] = []
         results: Counter[str] = Counter()
         while self._posted:
             results[self._answer(self._posted.popleft(), now)] += 1
+        looked_at = 0
         for record in records:
+            looked_at += len(record.value or b"")
+            if looked_at > ANSWER_BYTES_A_TURN:
+                looked_at = len(record.value or b"")
+                await asyncio.sleep(0)
             found = self._reader.read(record)
             if isinstance(found, Answered):
                 results[self._answer(found, now)] += 1

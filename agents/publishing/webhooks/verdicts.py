@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 from annals.schemas.ack import ACK, NACK, PARK
 
+LEAST_WAIT_MS: Final = 1_000  # it uses no attempt up: asked for none, an event would come again and again at once
 LONGEST_WAIT_MS: Final = 3_600_000  # an endpoint that asks for more is asked again after this
 GONE_MS: Final = 5_000  # until the subscription is paused; nothing more is posted meanwhile
 GONE: Final = 410
@@ -56,7 +57,7 @@ def of_status(status: int, retry_after: str | None, now: datetime) -> Verdict:
 
 
 def retry_after_ms(text: str | None, now: datetime) -> int | None:
-    """Return how long `Retry-After` asks to wait, at most `LONGEST_WAIT_MS`; None if it cannot be read."""
+    """Return how long `Retry-After` asks to wait, LEAST_WAIT_MS to LONGEST_WAIT_MS; None if it cannot be read."""
     stripped = (text or "").strip()
     if stripped.isascii() and stripped.isdigit():
         # int() refuses thousands of digits, and all that is longer than this is too long anyway
@@ -67,4 +68,4 @@ def retry_after_ms(text: str | None, now: datetime) -> int | None:
             wait_ms = int((moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds() * 1_000)
         except (ValueError, OverflowError):
             return None
-    return min(max(wait_ms, 0), LONGEST_WAIT_MS)
+    return min(max(wait_ms, LEAST_WAIT_MS), LONGEST_WAIT_MS)

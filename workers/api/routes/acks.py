@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from annals.agents.reading.gathering.gather import gather
-from annals.schemas.ack import Ack, parse_ack
+from annals.schemas.ack import LARGEST_BYTES, Ack, parse_ack
 from annals.schemas.cid import parse_cid
 from annals.workers.api.answers import json_answer
 from annals.workers.api.gathered import GATHER_S
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from annals.agents.reading.found import FoundEvent
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.workers.api.routing import Call
-
-BODY_BYTES: Final = 16 << 10
 
 
 class Answering(Struct, frozen=True):
@@ -71,7 +69,7 @@ class AckRoutes:
                 body=Ack,
                 status=202,
                 problems=(409, 422),
-                most_body_bytes=BODY_BYTES,
+                most_body_bytes=LARGEST_BYTES,
             ),
         )
 

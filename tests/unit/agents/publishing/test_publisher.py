@@ -5,9 +5,11 @@ import asyncio
 import orjson
 import pytest
 
+from annals.agents.publishing.administration import put
 from annals.agents.reading.found import JournalRun
 from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
+from annals.schemas.subscription import Definition
 from chained import chain
 from publishing import World, eventually, shown
 
@@ -322,3 +324,25 @@ async def test_progress_that_lost_its_end_stops_the_publisher():
         await eventually(is_stopped)
         assert "progress-0 ends at offset" in publisher.reason
     assert await world.cids("one") == shown(events[:3])
+
+
+async def test_a_subscription_that_could_not_go_on_goes_on_by_its_changed_definition():
+    """Goes red when the event at which it stopped is judged by the definition that stopped there, for ever."""
+    nested = "data.l.all(a, data.l.all(b, data.l.all(c, data.l.all(d, a + b + c + d >= 0))))"
+    world = World("one", "other")
+    events = [*chain("p-1", 1), *chain("p-2", 1, data={"l": list(range(40))}), *chain("p-3", 1)]
+    world.journal.append(events)
+    await world.subscribe("one", filters=[{"any": [{"cel": nested}, {"exact": {"subject": "p-1"}}]}])
+    await world.subscribe("other")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "other", 3))
+
+        async def is_paused():
+            return "one" in world.subscriptions.paused
+
+        await eventually(is_paused)
+        kept = world.subscriptions.all()["one"]
+        made = put(kept, Definition("one"), {}, {"person": [3]}, {"person": [1]}, has_topic=True)
+        world.subscriptions.set("one", definition={"filters": [], "status": "active"}, former=made.record.former)
+        await eventually(lambda: has(world, "one", 3))
+    assert await world.cids("one") == shown(events)

@@ -17,11 +17,12 @@ from annals.agents.publishing.administration import (
     require_etag,
     with_status,
 )
+from annals.agents.publishing.cel import Expression, OverBudgetError
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.webhooks.rules import WebhookRules
 from annals.schemas.progress import Progress, decode_progress, encode_progress, name_of, progress_key
-from annals.schemas.subscription import UNSET, Definition, Record, parse, parse_record
+from annals.schemas.subscription import UNSET, Definition, Former, Record, parse, parse_record
 
 ENDS = {"person": [9, 9]}
 BEGIN = {"person": [0, 0]}
@@ -157,7 +158,7 @@ def test_whatever_is_in_the_topic_is_a_record_or_is_told_apart(body):
 
 
 def test_a_record_is_read_as_it_was_written():
-    made = put(None, Definition("a", start="now"), BEGIN, ENDS, has_topic=False)
+    made = put(None, Definition("a", start="now"), BEGIN, ENDS, {}, has_topic=False)
     assert parse_record(msgspec.json.decode(msgspec.json.encode(made.record))) == made.record
     assert (made.is_new, made.begins, made.record.incarnation) == (True, BEGIN, 1)
 
@@ -167,28 +168,47 @@ def kept(**changed):
 
 
 def test_a_change_says_up_to_where_the_former_definition_holds():
-    made = put(kept(), Definition("a", types=["PersonRenamed"]), {}, ENDS, has_topic=True)
+    made = put(kept(), Definition("a", types=["PersonRenamed"]), {}, ENDS, {}, has_topic=True)
     assert [each.until for each in made.record.former] == [ENDS]
     assert (made.is_new, made.begins, made.record.definition.start) == (False, {}, "beginning")
-    again = put(Kept(made.record, 18), Definition("a", types=["PersonRenamed"], owner="x"), {}, ENDS, has_topic=True)
+    again = put(
+        Kept(made.record, 18), Definition("a", types=["PersonRenamed"], owner="x"), {}, ENDS, {}, has_topic=True
+    )
     assert again.record.former == made.record.former
     assert pruned(again.record, {"person": [9, 8]}).former == made.record.former
     assert pruned(again.record, {"person": [9, 9]}).former == []
 
 
+@pytest.mark.parametrize("changed", [{"reason": "over its budget"}, {"is_deleted": True, "positions": BEGIN}])
+def test_a_change_of_one_that_could_not_go_on_or_was_deleted_holds_from_where_it_is(changed):
+    """Goes red when the event that stopped it is judged by what stopped there, whatever it is changed to."""
+    was = Definition("a", types=["PersonRenamed"], start="beginning", status="paused")
+    former = [Former(Definition("a"), {"person": [8, 8]})]
+    stopped = Kept(Record(was, 1, BEGIN, former, **changed), 17)
+    made = put(stopped, Definition("a"), {}, ENDS, {"person": [9, 3]}, has_topic=True)
+    assert [each.until for each in made.record.former] == [{"person": [8, 3]}, {"person": [9, 3]}]
+    assert [each.definition for each in made.record.former] == [Definition("a"), was]
+
+
+def test_a_change_of_one_that_somebody_paused_holds_from_the_ends():
+    paused = Kept(Record(Definition("a", start="beginning", status="paused"), 1, BEGIN), 17)
+    made = put(paused, Definition("a", types=["PersonRenamed"]), {}, ENDS, {"person": [0, 3]}, has_topic=True)
+    assert [each.until for each in made.record.former] == [ENDS]
+
+
 def test_a_start_that_is_past_is_refused():
     for known in (kept(), kept(is_deleted=True, positions=BEGIN)):
         with pytest.raises(Refused) as refused:
-            put(known, Definition("a", start="now"), BEGIN, ENDS, has_topic=True)
+            put(known, Definition("a", start="now"), BEGIN, ENDS, {}, has_topic=True)
         assert (refused.value.status, refused.value.code) == (409, "start_is_past")
-    assert put(kept(), Definition("a", start="beginning"), BEGIN, ENDS, has_topic=True).record.former == []
+    assert put(kept(), Definition("a", start="beginning"), BEGIN, ENDS, {}, has_topic=True).record.former == []
 
 
 def test_a_deleted_name_goes_on_or_begins_anew_when_its_topic_is_gone():
     gone = Kept(deleted(kept().record, ENDS), 18)
-    on = put(gone, Definition("a"), BEGIN, ENDS, has_topic=True)
+    on = put(gone, Definition("a"), BEGIN, ENDS, {}, has_topic=True)
     assert (on.is_new, on.begins, on.record.incarnation, on.record.is_deleted) == (True, {}, 1, False)
-    anew = put(gone, Definition("a", start="now"), ENDS, ENDS, has_topic=False)
+    anew = put(gone, Definition("a", start="now"), ENDS, ENDS, {}, has_topic=False)
     assert (anew.is_new, anew.begins, anew.record.incarnation) == (True, ENDS, 2)
 
 
@@ -233,3 +253,13 @@ def test_progress_is_found_by_its_key():
         assert name_of(other, "events.person", 3) is None
     with pytest.raises(ValueError, match="position"):
         decode_progress(b'{"position": -1, "cid": null}')
+
+
+def test_an_expression_that_takes_long_for_all_its_few_iterations_is_over_its_budget(monkeypatch):
+    """Goes red when a search in a long text, some hundred times, holds everything up for each event."""
+    expression = Expression("data.name.contains('a')")
+    attributes, data = {"type": "PersonRenamed"}, {"name": "Ada"}
+    assert expression.matches(attributes, data)
+    monkeypatch.setattr("annals.agents.publishing.cel.thread_time", iter([0.0, 2.0]).__next__)
+    with pytest.raises(OverBudgetError, match=r"2\.0 s of the processor"):
+        expression.matches(attributes, data)

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from annals.agents.reactions.reaction import Reacted, after
 from chained import chain
 from following import soon, until
 from head_starts import HeldJournal, Point, head_start
@@ -166,6 +167,20 @@ async def test_a_reaction_that_fails_stops_at_that_event_until_it_is_resumed():
         world.switches.set("counting", "active")
         await eventually(lambda: has(world, 4))
     assert await world.said() == ALL[:4]
+
+
+async def test_a_timer_that_sets_itself_again_for_the_same_time_fails_its_reaction_and_holds_nothing_else_up():
+    """Goes red when the event behind it is waited for in one turn of the event loop, for ever."""
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", 2))
+    await world.begin()
+
+    def again(state, event):
+        return Reacted(state, [], [after("again", 0)])
+
+    async with world.shard() as shard, world.reactor(shard, react=again) as reactor:
+        await eventually(lambda: is_in(reactor, "failed"))
+        assert reactor.reason.startswith("person 'p-1' version 2, offset 1: 1,001 timers fired before it")
 
 
 async def test_another_journal_stops_it():

@@ -176,6 +176,25 @@ async def test_a_caller_with_a_token_is_answered_by_all_workers_and_no_header_of
         assert (await apis[0]("POST", PATH, data=asked, headers=signed))[0] == 200
 
 
+async def test_who_may_answer_a_subscription_and_read_nothing_answers_at_any_worker(settings):
+    """Goes red when the worker that has the event is asked for it in the name of one who may not read."""
+    tokens = settings.api_tokens_file
+    tokens.write_text(f"{hashlib.sha256(TOKEN.encode()).hexdigest()} billing acks:billing\n")
+    bearer = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
+    async with deployed(PEOPLE, *HALVES, settings=settings, key=KEY) as (deployment, apis):
+        events = [event("person", id_in(partition, 2)) for partition in range(2)]
+        deployment.append("person", events)
+        await read_all(deployment)
+        for api in apis:
+            for made in events:
+                answer = msgspec.json.encode({"cid": cid_text(made.cid), "attempt": 1, "verdict": "ack"})
+                for name, expected in (("billing", 202), ("audit", 403)):
+                    path = f"/v1/subscriptions/{name}/acks"
+                    status, _, body = await api("POST", path, data=answer, headers=bearer)
+                    assert status == expected, body
+            assert (await api("GET", "/v1/events", headers=bearer))[0] == 403
+
+
 async def test_what_was_passed_on_is_not_passed_on_again(settings):
     async with deployed(PEOPLE, *HALVES, settings=settings, key=KEY) as (deployment, apis):
         deployment.append("person", [event("person", id_in(1, 2))])

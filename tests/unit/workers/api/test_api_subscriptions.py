@@ -43,7 +43,7 @@ class Administration:
         definition = definition_of(name, body, REGISTRY)
         kept = self.kept.get(name)
         require_etag(kept, if_match)
-        made = put(kept, definition, {"person": [0]}, {"person": [3]}, has_topic=True)
+        made = put(kept, definition, {"person": [0]}, {"person": [3]}, {}, has_topic=True)
         return self._write(name, made.record)._replace(is_new=made.is_new)
 
     async def pause(self, name):

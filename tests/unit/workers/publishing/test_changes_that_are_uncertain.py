@@ -1,0 +1,133 @@
+"""A change of a subscription is made as it is answered: whole, once, and with what it needs of former definitions."""
+
+import pytest
+
+from annals.agents.aggregates import REGISTRY
+from annals.agents.ports import UncertainError
+from annals.agents.publishing.administration import Refused
+from annals.schemas.delivery import PARKED, Row, encode_row, row_key
+from annals.schemas.progress import Progress, encode_progress, progress_key
+from annals.topics.names import TopicNames
+from annals.workers.kafka.connections import connect
+from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.publishing import service as services
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.publishing.subscriptions_topic import SubscriptionsWriter, read_known
+from annals.workers.settings import Settings
+from chained import chain
+from publishing import World, shown
+
+LARGE = [{"exact": {f"a{number}{each}": "x" * 1_000 for number in range(20)}} for each in range(15)]  # 300 kB
+
+
+@pytest.fixture
+def world(monkeypatch):
+    async def nothing(*_, **__):
+        """The topics are there."""
+
+    monkeypatch.setattr(services, "create_missing", nothing)
+    made = World()
+    roles = ("subscribers", "acks", "parked", "deliveries")
+    topics = ["subscriptions", "progress", *(f"{role}.all" for role in roles), *(f"events.{kind}" for kind in REGISTRY)]
+    made.model = MemoryCluster({name: Topic(1) for name in topics}, transaction_version=2)
+    return made
+
+
+def service_of(world):
+    return SubscriptionService(Settings(), world.options(), REGISTRY)
+
+
+async def known(world):
+    client = await connect(world.options(), [])
+    try:
+        return (await read_known(client, TopicNames("")))["all"].record
+    finally:
+        await client.close()
+
+
+def uncertain_once(monkeypatch):
+    """Have the first commit be carried out, and its answer lost."""
+    commit, lost = SubscriptionsWriter.commit, []
+
+    async def committed(self, *what):
+        await commit(self, *what)
+        if not lost:
+            lost.append(True)
+            raise UncertainError("the answer was lost")
+
+    monkeypatch.setattr(SubscriptionsWriter, "commit", committed)
+
+
+async def test_a_change_whose_answer_was_lost_is_answered_as_made(world, monkeypatch):
+    """Goes red when it is tried again against its own result: 412 to a PUT, 404 to a DELETE."""
+    asked = {"kinds": ["person"], "start": "now"}
+    uncertain_once(monkeypatch)
+    made = await service_of(world).put("all", asked)
+    assert (made.is_new, made.body["status"]) == (True, "active")
+    with monkeypatch.context() as patched:
+        uncertain_once(patched)
+        changed = await service_of(world).put("all", {"kinds": ["person"], "owner": "ada"}, made.etag)
+    assert (changed.is_new, changed.body["owner"]) == (False, "ada")
+    assert changed.etag != made.etag
+    with monkeypatch.context() as patched:
+        uncertain_once(patched)
+        await service_of(world).delete("all", changed.etag)
+    assert (await known(world)).is_deleted
+
+
+async def test_what_the_topic_does_not_take_is_refused_and_nothing_is_changed(world):
+    """Goes red when a change that was not written is answered as made."""
+    service = service_of(world)
+    with pytest.raises(Refused) as refused:
+        await service.put("all", {"filters": LARGE * 4})
+    assert (refused.value.status, refused.value.code) == (422, "invalid_subscription")
+    with pytest.raises(Refused) as refused:
+        await service.get("all")
+    assert refused.value.status == 404
+    made = await service.put("all", {"filters": LARGE})
+    assert made.is_new
+    # What it says when it is paused has its place all the same.
+    assert (await service.pause("all", "x" * 2_000)).body["status"] == "paused"
+
+
+async def test_a_former_definition_is_kept_for_what_is_not_settled_and_no_longer(world):
+    """Goes red when each change of a subscription that answers leaves one, until the topic takes no other."""
+    service = service_of(world)
+    asked = {"kinds": ["person"], "delivery": "acknowledged", "start": "beginning"}
+    etag = (await service.put("all", asked)).etag
+    (event,) = chain("p-1", 1)
+    row = Row("person", "p-1", 1, shown([event])[0], "PersonRenamed", 0, ordered=True, state=PARKED, attempt=1)
+    world.model.append(("events.person", 0), event.key, event.value)
+
+    async def changed(number):
+        nonlocal etag
+        answered = await service.put("all", {**asked, "types": [], "filters": [{"prefix": {"id": str(number)}}]}, etag)
+        etag = answered.etag
+        return (await known(world)).former
+
+    assert len(await changed(0)) == 1, "nothing is published yet"
+    done = encode_progress(Progress(1, None, 1))
+    world.model.append(("progress", 0), progress_key("all", "events.person", 0), done)
+    world.model.append(("deliveries.all", 0), row_key(row).encode(), encode_row(row))
+    assert len(await changed(1)) == 2, "an event of before is not settled"
+    world.model.append(("deliveries.all", 0), row_key(row).encode(), None)
+    assert len(await changed(2)) == 0
+    for number in range(9):
+        assert len(await changed(3 + number)) == 0
+
+
+async def test_a_name_that_begins_anew_takes_no_answers_of_before(world):
+    """Goes red when the answers to what was delivered under the name before settle what is delivered now."""
+    service = service_of(world)
+    asked = {"kinds": ["person"], "delivery": "acknowledged"}
+    await service.put("all", asked)
+    for _ in range(3):
+        world.model.append(("acks.all", 0), b"p-1", b"{}")
+    await service.delete("all")
+    del world.model.topics["subscribers.all"], world.model.logs["subscribers.all", 0]
+    again = await service.put("all", {**asked, "start": "beginning"})
+    assert again.is_new
+    client = await connect(world.options(), [])
+    places = services.Places(client, TopicNames(""))
+    assert (await places.progress_of("all", "person"))[0] == Progress(0, None, 2, 3)
+    await client.close()
