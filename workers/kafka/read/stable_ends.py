@@ -6,6 +6,7 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from aiokafka.errors import KafkaError
 
 from annals.agents.writing.cancellation import is_task_cancelled
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     Where = tuple[str, int]
+
+log = structlog.get_logger(__name__)
 
 INTERVAL_S: Final = 1.0  # what was written within it is folded by whoever takes the partition over
 FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError)
@@ -85,6 +88,8 @@ class StableEnds:
             except asyncio.CancelledError:  # aiokafka's own, of a connection that broke
                 if is_task_cancelled():
                     raise
+            except Exception:  # all standbys would wait for good, and nothing would say so
+                log.exception("the ends of journals could not be asked for")
             self._looked.set()
             self._looked = asyncio.Event()
 

@@ -123,6 +123,24 @@ async def test_what_is_in_an_open_transaction_is_not_folded_yet():
         await scene.until_warm()
 
 
+async def test_it_goes_on_behind_what_nobody_foresaw_of_a_look_at_the_ends(monkeypatch):
+    scene = Scene()
+    failures = [RuntimeError("a defect of a library"), OSError("a connection broke")]
+    ask = scene.ends._ask
+
+    async def failing():
+        if failures:
+            raise failures.pop()
+        await ask()
+
+    monkeypatch.setattr(scene.ends, "_ask", failing)
+    async with scene.running():
+        await scene.until_phase(StandbyPhase.FOLLOWING)
+        scene.log.append()
+        await scene.until_warm()
+    assert not failures
+
+
 async def test_void_and_foreign_records_are_counted_and_kept():
     scene = Scene()
     scene.log.append()

@@ -9,7 +9,7 @@ from annals.schemas.cid import cid_of, cid_text
 from annals.topics.headers import event_headers, outcome_headers
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
-from annals.workers.kafka.protocol.record_batches import batches_of, headers_of
+from annals.workers.kafka.protocol.record_batches import ChecksumError, batches_of, headers_of
 from annals.workers.kafka.read.carried import carried_of
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, CODECS, PartitionBatches, RecordBatch
 from annals.workers.kafka.write.journal import KafkaWrites, ShardTopics
@@ -167,3 +167,14 @@ def test_headers_that_are_cut_off_are_no_headers(raw: bytes) -> None:
     with pytest.raises(ValueError, match="headers"):
         headers_of(raw)
     assert carried_of(raw + b"traceparent") == ()
+
+
+def test_a_batch_that_was_damaged_is_named_where_checksums_are_checked():
+    ours = RecordBatch("none")
+    ours.fill([(b"key", b"value", 1, encode_headers([]))], 0, 1 << 20)
+    data = ours.build(1, 0, 0)
+    assert batches_of(data, is_checked=True) == batches_of(data)
+    damaged = data[:-3] + bytes([data[-3] ^ 1]) + data[-2:]
+    assert len(batches_of(damaged)) == 1
+    with pytest.raises(ChecksumError, match="the record batch at offset 0 is damaged"):
+        batches_of(damaged, is_checked=True)
