@@ -130,7 +130,8 @@ class CommandRoutes:
 
     def _read(self, call: Call) -> Sendable:
         try:
-            return from_line(call.body, deciders(), self._max_command_bytes, new_id, call.principal.actor)
+            actor = call.principal.actor
+            return from_line(call.body, deciders(), self._max_command_bytes, new_id, actor, what="the body")
         except NotSendableError as error:
             if error.reason == TOO_LARGE:
                 raise Problem(413, TOO_LARGE_PROBLEM, str(error)) from None

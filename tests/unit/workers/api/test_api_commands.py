@@ -40,6 +40,13 @@ async def test_a_command_is_accepted_when_the_broker_has_it():
     assert json.loads(broker.sent[0].value) == {name: value for name, value in COMMAND.items() if name != "kind"}
 
 
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"a line"'])
+async def test_a_body_that_is_no_object_is_called_a_body(body):
+    status, _, problem = await post(Broker(), body)
+    assert (status, problem["code"]) == (400, "invalid_request")
+    assert problem["detail"].startswith('the body is a JSON object: {"kind": …')
+
+
 async def test_a_command_without_id_gets_one():
     broker = Broker()
     _, _, body = await post(broker, {name: value for name, value in COMMAND.items() if name != "id"})
