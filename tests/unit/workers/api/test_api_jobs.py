@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from annals.agents.reading.gathering.cursors import seal_text
 from annals.agents.reading.jobs import MOST_RUNNING, Jobs
 from annals.agents.reading.ports import Member
 from annals.workers.api.routes.jobs import JobRoutes
@@ -92,7 +93,12 @@ async def test_pages_are_the_newest_first(tmp_path):
             path = body["next"]
         assert found == made[::-1]
         assert [each["id"] for each in (await api("GET", "/v1/jobs"))[2]["jobs"]] == found
-        assert (await api("GET", "/v1/replays?cursor=x"))[2]["code"] == "bad_cursor"
+        _, _, body = await api("GET", "/v1/jobs?limit=2")
+        of_others = [body["next"].partition("cursor=")[2], seal_text(b"\x01\x00"), seal_text(b"j-0001"), "x", ""]
+        for cursor in of_others:
+            status, _, problem = await api("GET", f"/v1/replays?cursor={cursor}")
+            assert (status, problem["code"]) == (400, "bad_cursor"), cursor
+        assert len((await api("GET", body["next"]))[2]["jobs"]) == 2
 
 
 async def test_no_more_run_than_may(tmp_path):
