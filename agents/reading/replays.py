@@ -29,6 +29,15 @@ class TopicNotPermittedError(Exception):
     """The worker may not create the topic of a replay; the message names it."""
 
 
+class WrongPositionsError(Exception):
+    """Positions that the journals do not have; problems: a member's path and a message for each."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        """Take what is wrong."""
+        super().__init__("; ".join(" ".join(problem) for problem in problems))
+        self.problems = problems
+
+
 class ReplayedAggregate(Struct, frozen=True, forbid_unknown_fields=True):
     """The one aggregate whose events are replayed."""
 
@@ -41,8 +50,8 @@ class ReplayRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     target: `{"handler": name}` of the entry points `annals.replay_handlers`, `{"topic": "replays.<name>"}` or
     `{"file": name}` in ANNALS_REPLAY_DIR; not needed for a dry run, which verifies and counts. since, until: RFC 3339,
-    from the one to below the other. positions: offsets to begin at. retries: of each event that a handler fails on.
-    rate: events per second at most.
+    from the one to below the other. positions: offsets to begin at by kind, one for each partition (null: its
+    beginning). retries: of each event that a handler fails on. rate: events per second at most.
     """
 
     target: dict[str, Any] | None = None

@@ -196,7 +196,11 @@ class Shard(Answers):
         )
 
     async def until_offset(self, offset: int, deadline: float) -> bool:
-        """Wait until everything below an offset is read; False when it did not come."""
+        """Wait until everything below an offset is read; False when it did not come.
+
+        Raises:
+            NotReadyError: the shard was closed meanwhile.
+        """
         return await self._until(lambda: self._fold is not None and self._offset() >= offset, deadline)
 
     async def until_behind(self, offset: int) -> None:
@@ -205,7 +209,11 @@ class Shard(Answers):
             await self._moved.wait()
 
     async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
-        """Wait until an aggregate has a version; False when it did not come."""
+        """Wait until an aggregate has a version; False when it did not come.
+
+        Raises:
+            NotReadyError: the shard was closed meanwhile.
+        """
         key = aggregate_id.encode()
 
         def is_there() -> bool:
@@ -257,6 +265,7 @@ class Shard(Answers):
         """Close the store. `run` must have ended or been cancelled."""
         await self._leave("closed")
         self._phase = CLOSED
+        self._tell_waiting()
 
     async def _open(self) -> None:
         self._phase, self._reason = OPENING, "opening the store"
@@ -323,6 +332,8 @@ class Shard(Answers):
     async def _until(self, is_so: Callable[[], bool], deadline: float) -> bool:
         look_s = LOOK_S
         while not is_so():
+            if self._phase == CLOSED:  # another worker may have the partition, and wait for it there
+                raise NotReadyError(self._why_not())
             left = deadline - self._clock.monotonic()
             if left <= 0:
                 return False

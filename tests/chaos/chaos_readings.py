@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import heapq
 from collections import defaultdict
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -87,6 +89,21 @@ class Journals:
 
     def all(self) -> list[dict[str, Any]]:
         return [event for events in self.events.values() for event in events]
+
+    def found(self, **asked: str) -> list[dict[str, Any]]:
+        """What is asked for, merged by time, kind and partition; since and until: `recorded_at`, compared as text."""
+        since, until = asked.pop("since", ""), asked.pop("until", "~")
+        wanted = (
+            [
+                event
+                for event in events
+                if since <= event["recorded_at"] < until
+                and all(event[member] == value for member, value in asked.items())
+            ]
+            for events in self.events.values()
+        )
+        place = itemgetter("recorded_at", "kind", "partition")
+        return list(heapq.merge(*wanted, key=place))  # of the partitions' next events always the least
 
     async def _read(self) -> None:
         async with AIOKafkaConsumer(

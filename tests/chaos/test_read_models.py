@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import threading
 import urllib.error
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
@@ -34,6 +35,7 @@ PARTITIONS = 3
 STORIES = 18
 NAMES = ("w0", "w1", "w2")
 ANSWERED_S = 120.0
+FILTERS = ("type", "correlation_id", "causation_id", "command_id", "actor")
 PORTS: dict[str, str] = {}
 
 
@@ -41,6 +43,12 @@ PORTS: dict[str, str] = {}
 def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
     with group(bootstrap, topic_prefix, tmp_path, PARTITIONS) as made:
         yield made
+
+
+def origin(number: int, at: int) -> dict[str, str | None]:
+    """Where the command at a place of a story comes from."""
+    causation_id = None if at == 0 else f"c-{number}-{at // 2}"
+    return {"correlation_id": f"s-{number}", "causation_id": causation_id, "actor": f"clerk {at % 5}/é"}
 
 
 class Sender:
@@ -74,7 +82,9 @@ class Sender:
                     command(kind, name, message).with_id(f"c-{number}-{at}")
                     for at, (kind, name, message) in enumerate(story(number))
                 ]
-                sent = [client.send(each.kind, {**each.envelope(), "correlation_id": f"s-{number}"}) for each in asks]
+                sent = [
+                    client.send(each.kind, {**each.envelope(), **origin(number, at)}) for at, each in enumerate(asks)
+                ]
                 for outcome in await asyncio.gather(*sent):
                     with self._lock:
                         self.told[outcome.status] += 1
@@ -148,23 +158,46 @@ def has_all(offsets: list[int], ends: list[int]) -> bool:
 
 
 def assert_index(api: Api, journals: Journals) -> None:
-    """Every index of events answers what the journals have."""
-    every = api.pages("/v1/events?limit=1000", "events")
-    by_partition: dict[tuple[str, int], list[Any]] = {where: [] for where in journals.events}
-    for event in every:
-        by_partition[event["kind"], event["partition"]].append(event)
-    assert by_partition == journals.events
-    for member in ("type", "correlation_id"):
-        for value in sorted({event[member] for event in every}):
-            found = api.pages(f"/v1/events?{urlencode({member: value, 'limit': 1000})}", "events")
-            wanted = {event["cid"] for event in every if event[member] == value}
-            assert len(found) == len(wanted), (member, value)
-            assert {event["cid"] for event in found} == wanted, (member, value)
-    for event in every[::17]:
+    """Every index of events answers what the journals have, in the order of the contract."""
+    every = journals.found()
+    assert api.pages("/v1/events?limit=1000", "events") == every
+    for member in FILTERS:
+        values = sorted({event[member] for event in every if event[member] is not None})
+        assert len(values) > 1, member
+        for value in spread(values):
+            assert_found(api, journals, {member: value})
+    times = sorted({event["recorded_at"] for event in every})
+    for since, until in itertools.combinations(spread(times, 4), 2):
+        assert_found(api, journals, {"since": since, "until": until})
+    assert_found(api, journals, {"since": times[-1]})
+    assert_found(api, journals, {"until": times[0]})
+    for event in spread(every):
         assert api.get(f"/v1/events/{event['cid']}") == event
-        found = api.pages(f"/v1/events?command_id={quote(event['command_id'])}", "events")
-        assert {each["command_id"] for each in found} == {event["command_id"]}
-        assert event in found
+        assert_found(api, journals, {member: event[member] for member in FILTERS if event[member] is not None})
+        assert_found(api, journals, {"kind": event["kind"], "actor": event["actor"], "since": event["recorded_at"]})
+
+
+def assert_found(api: Api, journals: Journals, asked: dict[str, str]) -> None:
+    """By pages of several sizes, and downwards: there each partition's own order is what is promised."""
+    wanted = journals.found(**asked)
+    for limit in (1000, 40):
+        query = urlencode({**asked, "limit": limit})
+        assert api.pages(f"/v1/events?{query}", "events") == wanted, asked
+    down = api.pages(f"/v1/events?{urlencode({**asked, 'order': 'desc', 'limit': 1000})}", "events")
+    assert by_partition(down[::-1]) == by_partition(wanted), asked
+
+
+def by_partition(events: list[Any]) -> dict[tuple[str, int], list[Any]]:
+    found: dict[tuple[str, int], list[Any]] = defaultdict(list)
+    for event in events:
+        found[event["kind"], event["partition"]].append(event)
+    return found
+
+
+def spread(values: list[Any], count: int = 12) -> list[Any]:
+    """Some of a list, from its first to its last."""
+    count = min(count, len(values))
+    return [values[number * (len(values) - 1) // max(1, count - 1)] for number in range(count)]
 
 
 def assert_states(api: Api, journals: Journals) -> None:

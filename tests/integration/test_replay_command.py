@@ -193,5 +193,11 @@ def test_a_replay_reaches_a_handler_and_a_topic_and_stops_at_a_gap(
     gap = annals("replay", "--kind", "person", "--dry-run", environment=environment)
     assert gap.returncode == 1
     assert "gap in the chain of person 'p-9'" in gap.stderr
-    beyond = annals("replay", "--kind", "person", "--dry-run", "--from", '{"person": [99999]}', environment=environment)
-    assert (beyond.returncode, "before the position 99999" in beyond.stderr) == (2, True)
+    for first, said in (
+        ([99999, None], "positions.person[0] must not be behind the end of"),
+        ([None], "positions.person must have 2 offsets"),
+        ([0, 0, 0], "positions.person must have 2 offsets"),
+    ):
+        given = json.dumps({"person": first})
+        refused = annals("replay", "--kind", "person", "--dry-run", "--from", given, environment=environment)
+        assert (refused.returncode, said in refused.stderr) == (2, True), refused.stderr

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from aiokafka.admin import AIOKafkaAdminClient
 
 from grouped import Group, GroupWorker, group
 
@@ -72,3 +74,29 @@ def test_each_answers_for_both_and_for_a_killed_one_too(crew: Group) -> None:
     seen = [each["cid"] for each in first["events"][:3] + rest["events"]]
     assert len(seen) == len(set(seen)) == 2 * count
     assert one.end() == 0
+
+
+async def delete(bootstrap: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+    finally:
+        await admin.close()
+
+
+def test_a_journal_that_is_deleted_is_named_and_one_that_is_made_anew_is_read(crew: Group) -> None:
+    """Goes red where the group looks for topics by itself alone: it does so every five minutes."""
+    one = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
+    two = crew.worker("two", {}, ROLES="read", API_PORT="0").until_ready()
+    count = len(crew.answers())
+    for worker in (one, two):
+        worker.until(lambda worker=worker: whole(worker, count), "all partitions answer")
+    topic = f"{crew.settings.topic_prefix}events.person"
+    asyncio.run(delete(crew.settings.bootstrap_servers, topic))
+    two.until(lambda: any(f"{topic} are gone" in reason for reason in two.health() or []), "the topic is named")
+    with crew.annals("topics", "create", "--partitions", str(PARTITIONS)) as making:
+        assert making.wait(60) == 0
+    for worker in (one, two):
+        worker.until(lambda worker=worker: whole(worker, 0), "the new journal is read, which has nothing")
+    two.until(lambda: two.health() == [], "it is ready again")

@@ -15,8 +15,12 @@ from annals.schemas.dag_json import encode
 from annals.workers.api.preferences import weights_of
 from annals.workers.api.problems import PROBLEM_JSON, Problem
 from annals.workers.api.routing import Answer
+from annals.workers.api.shapes import found_event_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.agents.reading.found import FoundEvent
     from annals.workers.api.routing import Call
 
 LEAST_COMPRESSED: Final = 1_400  # what fits into one packet is not made smaller
@@ -31,6 +35,13 @@ def json_answer(value: Any, *, status: int = 200, etag: str | None = None, **hea
     """Return a struct or JSON types as an answer."""
     body = msgspec.json.encode(value) if isinstance(value, msgspec.Struct) else encode(value)
     return Answer(body, status, etag=etag, headers={name.replace("_", "-"): text for name, text in headers.items()})
+
+
+async def events_json(events: Sequence[FoundEvent]) -> list[bytes]:
+    """Return events as `annals events` prints them; many or large ones are written by a thread."""
+    if sum(len(found.block) for found in events) < COMPRESSED_AT_ONCE:
+        return [found_event_json(found) for found in events]
+    return await asyncio.to_thread(lambda: [found_event_json(found) for found in events])
 
 
 def problem_response(problem: Problem, request_id: str) -> web.Response:

@@ -36,6 +36,9 @@ class Authenticator(Protocol):
 class Tokens(Protocol):
     """Knows bearer tokens."""
 
+    async def refresh(self) -> None:
+        """Learn what has changed, if that was not looked at for some seconds."""
+
     def find(self, token: str) -> Principal | None:
         """Return whose token this is; None: it is none of these, or not valid now."""
 
@@ -56,6 +59,7 @@ class BearerAuthenticator:
         scheme, _, token = given[0].partition(" ")
         if len(given) == 1 and scheme.lower() == BEARER:
             for source in self._sources:
+                await source.refresh()
                 found = source.find(token.strip())
                 if found is not None:
                     return found

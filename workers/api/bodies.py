@@ -50,7 +50,7 @@ class Body:
                 f"the body did not come within {BODY_TIMEOUT_S:.0f} s",
                 is_last=True,
             ) from None
-        if body and request.headers.get("content-encoding", "identity").lower() != "identity":
+        if body and any(each.lower() != "identity" for each in request.headers.getall("content-encoding", [])):
             raise Problem(415, UNSUPPORTED_MEDIA_TYPE, "a body is sent as it is, without content-encoding")
         if body and request.content_type != JSON:
             raise Problem(415, UNSUPPORTED_MEDIA_TYPE, f"a body needs content-type: {JSON}")

@@ -47,6 +47,10 @@ class JwksFile:
             claims["aud"] = {"essential": True, "value": audience}
         self._claims = jwt.JWTClaimsRegistry(now=_now, leeway=LEEWAY_S, **claims)
 
+    async def refresh(self) -> None:
+        """Return when the file was looked at within the last seconds."""
+        await self._file.refresh()
+
     def find(self, token: str) -> Principal | None:
         """Return who a token speaks of; None: it is none, or does not hold now."""
         if token.count(".") != 2 or len(token) > LONGEST:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from importlib import metadata
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -44,12 +45,14 @@ class OpenApi:
         self._routes = [route for route in routes if route.is_described]
         self._is_open = is_open
         self._text: bytes | None = None
+        self._making = Lock()
 
     def text(self) -> bytes:
-        """Return the description; made once."""
-        if self._text is None:
-            self._text = encode(self.document())
-        return self._text
+        """Return the description; made once, which takes too long for an event loop."""
+        with self._making:
+            if self._text is None:
+                self._text = encode(self.document())
+            return self._text
 
     def document(self) -> dict[str, Any]:
         """Return the description as JSON types."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 PATH: Final = "/peer/v1/shards"
 CONTENT_TYPE: Final = "application/msgpack"
 REPLY_BYTES: Final = 32 << 20  # a page is cut at 8 MiB, and one event is at most 4
+READ_AT_ONCE: Final = 64 << 10  # more is read by a thread: each event is decoded, and its CID computed
 CONNECT_S: Final = 2.0
 LONGEST_S: Final = 60.0
 ON_THE_WAY_S: Final = 0.5  # how long before the asker's deadline an answer is sent, at most
@@ -103,7 +104,9 @@ class HttpPeers:
             raise NotReadyError(f"{name} refuses to answer: are its peer key and its clock the same?")
         if status != OK:
             raise NotReadyError(f"{name} answers with status {status}")
-        return _answer(name, asked, body)
+        if len(body) < READ_AT_ONCE:
+            return _answer(name, asked, body)
+        return await asyncio.to_thread(_answer, name, asked, body)
 
     async def _post(self, member: Member, body: bytes, within_s: float) -> tuple[int, bytes]:
         url = (member.url or "").rstrip("/") + PATH

@@ -8,7 +8,6 @@ import ssl
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from annals.workers.api.answers import problem_response
 from annals.workers.api.authentication import BearerAuthenticator, LoopbackAuthenticator, is_loopback
@@ -19,9 +18,11 @@ from annals.workers.api.problems import INTERNAL_ERROR, INVALID_REQUEST, Problem
 from annals.workers.api.rates import RateLimit
 from annals.workers.api.routes.described import described_routes
 from annals.workers.api.routing import Router
+from annals.workers.api.targets import target_sent
 from annals.workers.api.tokens import TokensFile
 from annals.workers.settings import SettingsError
 from annals.workers.web.connections import Connections
+from annals.workers.web.protocol import HttpProtocol, UnknownMethodError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +92,7 @@ class ApiServer:
         Raises:
             OSError: the address is taken, or not this machine's.
         """
-        server = _Server(self._handle)
+        server = _Server(self._handle, self.router)
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         loop = asyncio.get_running_loop()
@@ -119,12 +120,14 @@ class ApiServer:
 class _Server(web.Server):
     """Makes protocols that answer what is no HTTP with a problem, too."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, router: Router) -> None:
         super().__init__(handle)
+        self._router = router
 
-    def __call__(self) -> RequestHandler:
+    def __call__(self) -> HttpProtocol:
         return _Protocol(
             self,
+            self._router,
             loop=asyncio.get_running_loop(),
             access_log=cast("Any", None),
             logger=_SILENT,
@@ -135,10 +138,14 @@ class _Server(web.Server):
         )
 
 
-class _Protocol(RequestHandler):
+class _Protocol(HttpProtocol):
     """aiohttp's protocol, its own errors as problems."""
 
-    __slots__ = ()
+    __slots__ = ("_router",)
+
+    def __init__(self, manager: web.Server, router: Router, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._router = router
 
     def handle_error(
         self,
@@ -148,17 +155,23 @@ class _Protocol(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Return a problem; the connection is closed behind it."""
-        del exc, message
+        del message
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun")
-        code, detail = (
-            (INTERNAL_ERROR, "this request failed by a defect")
-            if status >= 500
-            else (INVALID_REQUEST, f"this is not HTTP, or a line of it is longer than {LONGEST_LINE} bytes")
-        )
-        response = problem_response(Problem(status, code, detail), request_id_of(request))
+        response = problem_response(self._problem_of(status, exc), request_id_of(request))
         response.force_close()
         return response
+
+    def _problem_of(self, status: int, error: BaseException | None) -> Problem:
+        if status >= 500:
+            return Problem(status, INTERNAL_ERROR, "this request failed by a defect")
+        if isinstance(error, UnknownMethodError):
+            try:
+                self._router.match(error.method, target_sent(error.target).path.partition("?")[0])
+            except Problem as problem:  # no route is of such a method
+                return problem
+        detail = f"this is not HTTP, or a line of it is longer than {LONGEST_LINE} bytes"
+        return Problem(status, INVALID_REQUEST, detail)
 
 
 def _tokens(settings: Settings) -> list[Tokens]:

@@ -19,10 +19,14 @@ class Target(NamedTuple):
 
 def target_of(request: BaseRequest) -> Target:
     """Return a request's target. The host of a whole URL goes before the header `Host`."""
-    sent = request.raw_path
+    return target_sent(request.raw_path, request.headers.get("host", ""))
+
+
+def target_sent(sent: str, host: str = "") -> Target:
+    """Return the target of a request's first line; host: of its header."""
     scheme = next((each for each in SCHEMES if sent[: len(each)].lower() == each), None)
     if scheme is None:
-        return Target(request.headers.get("host", ""), sent)
+        return Target(host, sent)
     rest = sent[len(scheme) :]
     end = min((at for at in map(rest.find, "/?") if at >= 0), default=len(rest))
     path = rest[end:]

@@ -29,6 +29,10 @@ class TokensFile:
         """
         self._file = WatchedFile("ANNALS_API_TOKENS_FILE", path, parse)
 
+    async def refresh(self) -> None:
+        """Return when the file was looked at within the last seconds."""
+        await self._file.refresh()
+
     def find(self, token: str) -> Principal | None:
         """Return whose token this is; None: nobody's. Takes as long for any token."""
         digest = sha256(token.encode("utf-8", "surrogateescape")).digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import stat
 import time
@@ -40,15 +41,27 @@ class WatchedFile(Generic[T]):
         except (OSError, ValueError) as error:
             raise SettingsError(f"{variable}={path}: {_reason(error)}") from None
         self._looked = time.monotonic()
+        self._looking = asyncio.Lock()
 
     @property
     def value(self) -> T:
-        """What the file says, as it was at most some seconds ago."""
-        now = time.monotonic()
-        if now - self._looked >= LOOK_S:
-            self._looked = now
-            self._look()
+        """What the file said when it was looked at last."""
         return self._value
+
+    async def refresh(self) -> None:
+        """Return when the file was looked at within the last seconds.
+
+        It is read by a thread: to make out what a large one says takes longer than the event loop may be held.
+        """
+        if self._is_new():
+            return
+        async with self._looking:  # who comes meanwhile must not be judged by what the file no longer says
+            if not self._is_new():
+                await asyncio.to_thread(self._look)
+                self._looked = time.monotonic()
+
+    def _is_new(self) -> bool:
+        return time.monotonic() - self._looked < LOOK_S
 
     def _look(self) -> None:
         try:

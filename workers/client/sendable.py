@@ -45,11 +45,16 @@ class Sendable(NamedTuple):
 
 
 def from_line(
-    line: bytes, kinds: Collection[str], max_command_bytes: int, new_id: NewId, actor: str | None = None
+    line: bytes,
+    kinds: Collection[str],
+    max_command_bytes: int,
+    new_id: NewId,
+    actor: str | None = None,
+    what: str = "a line",
 ) -> Sendable:
     """Return the command of a line ``{"kind": …, <command>}``; without an `id` it gets a new one.
 
-    actor: becomes the command's, whatever the line says; None: what the line says.
+    actor: becomes the command's, whatever the line says; None: what the line says. what: the line is to its sender.
 
     Raises:
         NotSendableError: it is no such line, names no kind of `kinds`, or would be a dead letter.
@@ -65,7 +70,7 @@ def from_line(
             found = read_command(None, value, (), max_command_bytes)
             if not isinstance(found, DeadLetter):
                 return Sendable(kind, found.id, found.aggregate_id.encode(), value)
-    members = _members(line)
+    members = _members(line, what)
     kind = _kind(members, kinds)
     rest = [(name, text) for name, text in members if name != "kind"]
     if all(text == "null" for name, text in rest if name == "id"):
@@ -97,7 +102,7 @@ def _checked(kind: str, value: bytes, max_command_bytes: int) -> Sendable:
     return Sendable(kind, found.id, found.aggregate_id.encode(), value)
 
 
-def _members(line: bytes) -> list[tuple[str, str]]:
+def _members(line: bytes, what: str) -> list[tuple[str, str]]:
     """Return the members of a line's object, in their order, each as its name and its text."""
     try:
         found = take_apart(line.decode(), _scan)
@@ -106,7 +111,7 @@ def _members(line: bytes) -> list[tuple[str, str]]:
     except json.JSONDecodeError as error:
         raise NotSendableError(f"not JSON: {error}") from None
     if found is None:
-        raise NotSendableError('a line is a JSON object: {"kind": …, "type": …, "aggregate_id": …, "data": …}')
+        raise NotSendableError(f'{what} is a JSON object: {{"kind": …, "type": …, "aggregate_id": …, "data": …}}')
     return [(name, text) for name, text, _ in found]
 
 

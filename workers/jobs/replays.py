@@ -13,21 +13,28 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from annals.agents.reading.ports import NotReadyError
-from annals.agents.reading.replays import REPLAY, ReplayProgress, ReplayRequest, progress_of
+from annals.agents.reading.replays import REPLAY, ReplayProgress, ReplayRequest, WrongPositionsError, progress_of
 from annals.schemas.values.moments import moment_of, recorded_at
+from annals.workers.audit.journals import find_journals
 from annals.workers.clock import SystemClock
 from annals.workers.jobs.replay_targets import create_missing, permitted_target
+from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.registry import deciders
 from annals.workers.replay.plan import Plan, ReplayError, Selection
+from annals.workers.replay.positions import problems_of
 from annals.workers.replay.run import COUNTS, replay
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable, Iterable, Sequence
 
     from annals.agents.reading.jobs import Jobs
     from annals.schemas.job_record import JobRecord
+    from annals.workers.audit.journals import Journal
+    from annals.workers.replay.plan import Positions
     from annals.workers.replay.run import Statistics
     from annals.workers.settings import Settings
+
+    FindJournals = Callable[[Settings, Iterable[str], bytes | None], Awaitable[Sequence[Journal]]]
 
 COUNTED_BYTES: Final = 1 << 20
 
@@ -77,28 +84,38 @@ class ReplayWork:
 class Replays:
     """Begins replays."""
 
-    def __init__(self, settings: Settings, jobs: Jobs) -> None:
-        """Take the settings and the jobs."""
+    def __init__(self, settings: Settings, jobs: Jobs, find: FindJournals = find_journals) -> None:
+        """Take the settings, the jobs, and what finds the journals' partitions and ends."""
         self._settings = settings
         self._jobs = jobs
+        self._find = find
 
     async def start(self, request: ReplayRequest) -> JobRecord:
         """Begin a replay here.
 
         Raises:
             TargetNotPermittedError, TopicNotPermittedError: it may not go there.
+            WrongPositionsError: the journals do not have what it is to begin at.
             TooManyJobsError: as many jobs run as may at once.
             NotReadyError: the brokers do not answer.
         """
         plan = plan_of(request, self._settings)
         self._jobs.require_room()
-        if plan.target.topic is not None:
-            try:
+        try:
+            if request.positions:
+                await self._require_there(request.positions, plan.selection)
+            if plan.target.topic is not None:
                 await create_missing(self._settings, plan.target.topic)
-            except (KafkaError, OSError, TimeoutError) as error:
-                raise NotReadyError(f"the brokers cannot be asked: {error}") from error
+        except (KafkaError, MissingTopicError, OSError, TimeoutError) as error:
+            raise NotReadyError(f"the brokers cannot be asked: {error}") from error
         to = "".join(f"to {name} {where}" for name, where in (request.target or {}).items())
         return await self._jobs.start(REPLAY, "dry run" if request.dry_run else to, msgspec.to_builtins(request))
+
+    async def _require_there(self, positions: Positions, selection: Selection) -> None:
+        key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
+        problems = problems_of(positions, await self._find(self._settings, selection.kinds, key))
+        if problems:
+            raise WrongPositionsError(problems)
 
 
 def plan_of(request: ReplayRequest, settings: Settings) -> Plan:

@@ -237,6 +237,10 @@ class ReadingShards:
         """Return how many partitions a kind has."""
         return self._counts[kind]
 
+    def journals(self) -> list[str]:
+        """Return the topics of all journals."""
+        return [self._names.events(kind) for kind in self._deciders]
+
     def where(self, shard: Shard) -> TopicPartition:
         """Return the journal partition of a shard."""
         return TopicPartition(self._names.events(shard.kind), shard.partition)

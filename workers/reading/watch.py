@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S: Final = 1.0
 PATIENCE_S: Final = 4.0
+RESTORE: Final = "Restore them from a copy; until then nothing of them is answered."
 HINTS_EVERY: Final = 5  # looks: the group's offsets are for those who look at its lag, and nobody else
 
 
@@ -39,7 +40,10 @@ class ReadingWatch:
         self._sources = sources
         self._metrics = metrics
         self._hinted: dict[TopicPartition, int] = {}
+        self._gone: set[str] = set()
         self.problem: str | None = None
+        self.gone: list[str] = []
+        """Which journals are gone, with what to do."""
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -53,10 +57,8 @@ class ReadingWatch:
             await asyncio.sleep(INTERVAL_S)
 
     async def _look(self) -> None:
-        followed = [*self._shards.all(), *self._shards.standing.all()]
-        shards = {self._shards.where(shard): shard for shard in followed}
         try:
-            ends = await asyncio.wait_for(bounds(self._client, shards), PATIENCE_S)
+            await asyncio.wait_for(self._measure(), PATIENCE_S)
         except (KafkaError, OSError, TimeoutError, asyncio.CancelledError) as error:
             if is_task_cancelled():
                 raise
@@ -67,13 +69,35 @@ class ReadingWatch:
             if self.problem is not None:
                 log.info("the broker answers again", servers=self._servers)
             self.problem = None
-            for where, shard in shards.items():
-                shard.note_end(ends[where][1])
         self._metrics.broker_up.set(self.problem is None)
         for shard in self._shards.all():
             self._metrics.measure(shard)
         for shard in self._shards.standing.all():
             self._metrics.measure_standby(shard)
+
+    async def _measure(self) -> None:
+        await self._client.force_metadata_update()
+        there = self._client.cluster.partitions_for_topic
+        self._note_gone({topic for topic in self._shards.journals() if not there(topic)})
+        followed = [*self._shards.all(), *self._shards.standing.all()]
+        shards = {self._shards.where(shard): shard for shard in followed}
+        shards = {where: shard for where, shard in shards.items() if where.topic not in self._gone}
+        ends = await bounds(self._client, shards)
+        for where, shard in shards.items():
+            shard.note_end(ends[where][1])
+
+    def _note_gone(self, gone: set[str]) -> None:
+        """Keep the journals that are gone in readiness, and have the group see one that is back.
+
+        The group assigns no partition of a topic that is gone, and by itself asks every five minutes which there are.
+        """
+        if back := self._gone - gone:
+            log.warning("topics are there again", topics=sorted(back))
+            self._sources.refresh()
+        if new := gone - self._gone:
+            log.error("topics are gone", topics=sorted(new))
+        self._gone = gone
+        self.gone = [f"the topics {', '.join(sorted(gone))} are gone: they were deleted. {RESTORE}"] if gone else []
 
     async def _commit_hints(self) -> None:
         offsets = {self._shards.where(shard): shard.status().offset for shard in self._shards.all()}

@@ -13,11 +13,12 @@ from annals.workers.audit.verify import cores
 from annals.workers.clock import SystemClock
 from annals.workers.replay.plan import HandlerFailedError, Positions, ReplayError, Step
 from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
+from annals.workers.replay.positions import filled, problems_of
 from annals.workers.replay.processes import replay_in_processes
 from annals.workers.replay.share import Part, replay_share
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from annals.workers.audit.journals import Journal
     from annals.workers.replay.plan import Plan
@@ -75,6 +76,9 @@ def replay(
     selection = plan.selection
     key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
     journals = asyncio.run(find_journals(settings, selection.kinds, key))
+    problems = problems_of(first or {}, journals)
+    if problems:
+        raise ReplayError("; ".join(" ".join(problem) for problem in problems))
     with ExitStack() as opened:
         run = _Run(settings, plan, journals, first or {}, state, opened, progress)
         parts = run.parts()
@@ -118,7 +122,7 @@ class _Run:
         self._kept = None if state is None else PositionFile(state, asked_for(settings, plan))
         before = None if self._kept is None else self._kept.load()
         self._journals = journals
-        self.statistics = Statistics(_filled(journals, first if before is None else before.positions))
+        self.statistics = Statistics(filled(journals, first if before is None else before.positions))
         self._lines: LineFile | None = None
         if plan.target.file is not None:
             length = None if before is None else before.length or 0
@@ -162,11 +166,3 @@ class _Run:
             total += end - start
             done += 0 if at is None else max(0, min(at, end) - start)
         return done, total
-
-
-def _filled(journals: Sequence[Journal], known: Mapping[str, Sequence[int | None]]) -> Positions:
-    """Positions with a place for each partition of the journals."""
-    sizes = {journal.place.kind: journal.place.partitions for journal in journals}
-    return {
-        kind: [*known.get(kind, ())[:size], *[None] * (size - len(known.get(kind, ())))] for kind, size in sizes.items()
-    }

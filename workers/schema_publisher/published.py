@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.deciding.state_layouts import layout
-from annals.agents.message_schemas import message_schemas, versions
+from annals.agents.message_schemas import message_schemas, message_urns, versions
 from annals.schemas.json_schemas.wire_schemas import WIRE, wire_schemas
 from annals.topics.asyncapi import SUBSCRIBER, asyncapi
 from annals.topics.catalog import catalogue
@@ -35,12 +35,24 @@ def published(registry: Mapping[str, Decider[Any]] = REGISTRY) -> Iterator[Messa
     yield from message_schemas(registry)
 
 
+def urns(registry: Mapping[str, Decider[Any]] = REGISTRY) -> Iterator[str]:
+    """The names of every schema, in the order of `published`."""
+    yield from (schema.urn for schema in wire_schemas())
+    yield from message_urns(registry)
+
+
 def find(name: str, registry: Mapping[str, Decider[Any]] = REGISTRY) -> MessageSchema | None:
     """The schema of this URN, None if there is none."""
     parts = URN.fullmatch(name)
     if parts is None:
         return None
     return next((schema for schema in _named(parts["kind"], parts["name"], registry) if schema.urn == name), None)
+
+
+def text_of(name: str, registry: Mapping[str, Decider[Any]] = REGISTRY) -> bytes | None:
+    """The schema of this URN as its file has it, None if there is none; it takes too long for an event loop."""
+    found = find(name, registry)
+    return None if found is None else as_text(found.schema).encode()
 
 
 def newest(kind: str, name: str, registry: Mapping[str, Decider[Any]] = REGISTRY) -> MessageSchema | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Final
 
 from aiohttp import web
 
 from annals.workers.registry import deciders
-from annals.workers.schema_publisher.published import as_text, find
+from annals.workers.schema_publisher.published import text_of
 
 PATH: Final = "/v1/schemas/{urn}"
 CONTENT_TYPE: Final = "application/schema+json"
@@ -18,9 +19,7 @@ KEPT: Final = "public, max-age=86400"
 async def schema(request: web.Request) -> web.Response:
     """Answer with the schema, or 404."""
     name = request.match_info["urn"]
-    found = find(name, deciders())
-    if found is None:
+    text = await asyncio.to_thread(text_of, name, deciders())
+    if text is None:
         return web.json_response({"error": f"this release knows no schema {name}"}, status=404)
-    return web.Response(
-        text=as_text(found.schema), content_type=CONTENT_TYPE, charset="utf-8", headers={"cache-control": KEPT}
-    )
+    return web.Response(body=text, content_type=CONTENT_TYPE, charset="utf-8", headers={"cache-control": KEPT})

@@ -14,6 +14,7 @@ from annals.workers.exposition import as_text, families_of
 from annals.workers.settings import ROLES, WRITE
 from annals.workers.web import schemas
 from annals.workers.web.connections import BACKLOG, Connections
+from annals.workers.web.protocol import HttpProtocol, UnknownMethodError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -95,8 +96,8 @@ class WebServer:
         await self._runner.setup()
         assert self._runner.server is not None  # noqa: S101 - `setup` made it
         # not by aiohttp's own site: it takes connections without a bound
-        factory = self._connections.guard(self._runner.server)
-        loop = asyncio.get_running_loop()
+        server, loop = self._runner.server, asyncio.get_running_loop()
+        factory = self._connections.guard(lambda: _Protocol(server, app.router, loop=loop, access_log=None))
         self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG)
         port: int = self._listening.sockets[0].getsockname()[1]
         return port
@@ -134,3 +135,42 @@ class WebServer:
         self._metrics.ready.set(not (self._reasons() or reasons))
         own = families_of(self._metrics.registry, None if self._role == WRITE else self._role)
         return web.Response(body=as_text(own, families), headers={"content-type": PROMETHEUS})
+
+
+class _Protocol(HttpProtocol):
+    """aiohttp's protocol; a method that it does not know is answered as every other wrong one."""
+
+    __slots__ = ("_router",)
+
+    def __init__(self, manager: web.Server, router: web.UrlDispatcher, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._router = router
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return `404` or `405` where nothing but the method is wrong; the connection is closed behind it."""
+        if not isinstance(exc, UnknownMethodError):
+            return super().handle_error(request, status, exc, message)
+        allowed = _methods(self._router, exc.target.partition("?")[0])
+        response = (
+            web.Response(status=405, text="405: Method Not Allowed", headers={"allow": ",".join(allowed)})
+            if allowed
+            else web.Response(status=404, text="404: Not Found")
+        )
+        response.force_close()
+        return response
+
+
+def _methods(router: web.UrlDispatcher, path: str) -> list[str]:
+    """Return the methods that a path has; none: there is no such path."""
+    return sorted({route.method for resource in router.resources() if _is_of(resource, path) for route in resource})
+
+
+def _is_of(resource: web.AbstractResource, path: str) -> bool:
+    about = resource.get_info()
+    return about["pattern"].fullmatch(path) is not None if "pattern" in about else about.get("path") == path

@@ -10,12 +10,13 @@ from msgspec import Struct, field
 from annals.agents.reading.gathering.gather import why_behind
 from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import encode
+from annals.workers.api.answers import events_json
 from annals.workers.api.car import CAR, car_of
 from annals.workers.api.parameters import Id, Kind, Limit, Moment, Version, Wait
 from annals.workers.api.preferences import weights_of
 from annals.workers.api.problems import InvalidMember, all_invalid, not_found, not_ready, timed_out
 from annals.workers.api.routing import JSON, Answer, Route, Scope
-from annals.workers.api.shapes import AggregateState, Events, found_event_json, stale_members
+from annals.workers.api.shapes import AggregateState, Events, stale_members
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import FoundState
@@ -107,7 +108,7 @@ class AggregateRoutes:
         page = found[: asked.limit]
         following = await self._following(shard, asked, page[-1].event["version"]) if page else None
         rest = encode({"next": following} | stale)[1:-1]
-        body = b'{"events":[%b],%b}' % (b",".join(map(found_event_json, page)), rest)
+        body = b'{"events":[%b],%b}' % (b",".join(await events_json(page)), rest)
         return Answer(body, headers={"vary": "accept"})
 
     async def _following(self, shard: ReadingShard, asked: HistoryParameters, version: int) -> str | None:

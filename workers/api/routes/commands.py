@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 CONFLICTS: Final = frozenset({"version_conflict", "head_conflict"})
 DELIVERY_S: Final = 10.0
 BESIDE_COMMAND_BYTES: Final = 1 << 20
+READ_AT_ONCE: Final = 8 << 10  # more is read by a thread: to go over a megabyte of small values takes seconds
 
 
 class CommandParameters(Struct, frozen=True):
@@ -113,7 +114,10 @@ class CommandRoutes:
 
     async def send(self, call: Call) -> Answer:
         """Send a command."""
-        command = self._read(call)
+        if len(call.body) < READ_AT_ONCE:
+            command = self._read(call)
+        else:
+            command = await asyncio.to_thread(self._read, call)
         try:
             pending = await self._sender.submit(command)
         except NotSendableError as error:
@@ -130,7 +134,8 @@ class CommandRoutes:
 
     def _read(self, call: Call) -> Sendable:
         try:
-            return from_line(call.body, deciders(), self._max_command_bytes, new_id, call.principal.actor)
+            actor = call.principal.actor
+            return from_line(call.body, deciders(), self._max_command_bytes, new_id, actor, what="the body")
         except NotSendableError as error:
             if error.reason == TOO_LARGE:
                 raise Problem(413, TOO_LARGE_PROBLEM, str(error)) from None

@@ -70,7 +70,7 @@ def described_routes(document: OpenApi) -> tuple[Route, ...]:
 
     async def openapi(call: Call) -> Answer:
         del call
-        text = document.text()
+        text = await asyncio.to_thread(document.text)
         return Answer(text, etag=cid_text(cid_of(text)))
 
     return (

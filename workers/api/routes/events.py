@@ -15,6 +15,7 @@ from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.gather import gather
 from annals.schemas.cid import parse_cid
 from annals.schemas.values.moments import recorded_at
+from annals.workers.api.answers import events_json
 from annals.workers.api.gathered import (
     GATHER_S,
     Expectation,
@@ -122,7 +123,7 @@ class EventRoutes:
             behind = encode(page.cursor)
         following = None if page.is_end else _path(asked, behind)
         body = gathered_json(
-            b"events", map(found_event_json, page.events), page.positions, page.missing, page.stale, page.lag,
+            b"events", await events_json(page.events), page.positions, page.missing, page.stale, page.lag,
             next=following, cursor=behind,
         )  # fmt: skip
         return Answer(body)

@@ -14,6 +14,7 @@ from annals.agents.reading.replays import (
     ReplayStatus,
     TargetNotPermittedError,
     TopicNotPermittedError,
+    WrongPositionsError,
     problems,
     status_of,
 )
@@ -143,6 +144,8 @@ class JobRoutes:
             raise Problem(403, TARGET_NOT_PERMITTED, str(error)) from None
         except TopicNotPermittedError as error:
             raise Problem(403, TOPIC_NOT_PERMITTED, str(error)) from None
+        except WrongPositionsError as error:
+            raise all_invalid([InvalidMember(path, message) for path, message in error.problems]) from None
         except TooManyJobsError as error:
             raise too_many(error) from None
         return json_answer(status_of(record), status=202, location=f"{REPLAYS}/{record.id}")
@@ -164,12 +167,12 @@ class JobRoutes:
         asked = call.parameters
         found = await self._jobs.all(kind)
         if asked.cursor is not None:
-            after = _id_in(asked.cursor)
+            after = _id_in(asked.cursor, path)
             found = [record for record in found if record.id < after]
         page = found[: asked.limit]
         if len(page) == len(found):
             return page, None
-        return page, f"{path}?limit={asked.limit}&cursor={seal_text(page[-1].id.encode())}"
+        return page, f"{path}?limit={asked.limit}&cursor={seal_text(f'{path} {page[-1].id}'.encode())}"
 
     async def _found(self, call: Call, kind: str | None) -> JobRecord:
         record = await self._jobs.get(call.parameters.id)
@@ -220,8 +223,12 @@ def _read(body: bytes) -> ReplayRequest:
     return request
 
 
-def _id_in(cursor: str) -> str:
+def _id_in(cursor: str, path: str) -> str:
+    """Return the id that a page of a list ended with; Problem (400) for the cursor of another list."""
     try:
-        return open_text(cursor).decode(errors="replace")
+        text = open_text(cursor).decode(errors="replace")
     except BadCursorError as error:
         raise Problem(400, "bad_cursor", str(error)) from None
+    if not text.startswith(f"{path} "):
+        raise Problem(400, "bad_cursor", "the cursor is of another list")
+    return text.removeprefix(f"{path} ")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+import asyncio
+from typing import Final
 
 from msgspec import Struct
 
@@ -10,7 +11,7 @@ from annals.workers.api.answers import json_answer
 from annals.workers.api.problems import not_found
 from annals.workers.api.routing import Answer, Call, NoParameters, Route, Scope
 from annals.workers.registry import deciders
-from annals.workers.schema_publisher.published import as_text, find, published
+from annals.workers.schema_publisher.published import text_of, urns
 
 CONTENT_TYPE: Final = "application/schema+json; charset=utf-8"
 # A published version does not change; one that is unknown may come with the next release.
@@ -48,12 +49,11 @@ def schema_routes() -> tuple[Route, ...]:
 
 async def _all(call: Call) -> Answer:
     del call
-    return json_answer(Schemas([schema.urn for schema in published(deciders())]))
+    return json_answer(Schemas(list(urns(deciders()))))
 
 
 async def _one(call: Call) -> Answer:
-    found: Any = find(call.parameters.urn, deciders())
-    if found is None:
+    text = await asyncio.to_thread(text_of, call.parameters.urn, deciders())
+    if text is None:
         raise not_found("this release knows no schema of this name")
-    text = as_text(found.schema).encode()
     return Answer(text, content_type=CONTENT_TYPE, headers={"cache-control": KEPT})

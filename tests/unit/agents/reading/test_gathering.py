@@ -82,6 +82,20 @@ async def test_a_partition_that_moves_is_asked_for_at_its_new_owner():
         assert await waited
 
 
+async def test_who_waits_goes_on_to_wait_at_the_new_owner():
+    async with two_workers() as (deployment, *everywhere):
+        shards = [at.shard("person", 1) for at in everywhere]
+        waited = [asyncio.create_task(shard.until_version(id_in(1, 2), 2, soon())) for shard in shards]
+        waited += [asyncio.create_task(shard.until_offset(2, soon())) for shard in shards]
+        await asyncio.sleep(0.01)  # they wait at the shard that goes
+        await deployment.workers[1].lose(("person", 1))
+        deployment.workers[0].take(("person", 1))
+        await deployment.workers[0].read()
+        first = event("person", id_in(1, 2), second=1)
+        deployment.append("person", [event("person", id_in(1, 2), first)])
+        assert await asyncio.gather(*waited) == [True] * 4
+
+
 async def test_a_reader_that_is_behind_the_cursor_is_waited_for_and_then_missing():
     async with two_workers() as (deployment, at_a, _):
         page = await page_of(at_a)

@@ -1,5 +1,6 @@
 """A reading shard: it follows a journal, answers, waits, and stops where events are missing."""
 
+import asyncio
 import time
 from copy import copy
 from datetime import UTC, datetime
@@ -103,6 +104,19 @@ async def test_what_does_not_come_is_said_at_the_deadline():
         assert await here.until_offset(1, soon())
         assert not await here.until_offset(2, time.monotonic())
         assert not await here.until_version("p-1", 2, time.monotonic() + 0.01)
+
+
+async def test_who_waits_for_a_shard_that_is_closed_is_told_at_once():
+    journal = Journal(chain("p-1", 1))
+    async with running(shard(journal, Stores()), journal) as here:
+        assert await here.until_offset(1, soon())
+        waiting = [asyncio.create_task(here.until_offset(2, soon()))]
+        waiting += [asyncio.create_task(here.until_version("p-1", 2, soon()))]
+        await asyncio.sleep(0)
+    for found in await asyncio.gather(*waiting, return_exceptions=True):
+        assert isinstance(found, NotReadyError)
+    with pytest.raises(NotReadyError, match="person-0 is closed"):
+        await here.until_offset(1, soon())
 
 
 async def test_before_it_is_open_it_is_not_ready():

@@ -4,6 +4,7 @@ import asyncio
 import hmac
 import json
 import socket
+import threading
 import time
 from base64 import urlsafe_b64encode
 from hashlib import sha256
@@ -138,16 +139,41 @@ def no_wait(monkeypatch):
     monkeypatch.setattr(watched, "LOOK_S", 0.0)
 
 
-def test_a_changed_file_is_read_again(tokens, no_wait):
+async def test_a_changed_file_is_read_again(tokens, no_wait):
     known = TokensFile(tokens)
     assert known.find("r").name == "reader"
     tokens.write_text(line("r2", "reader", "read"))
+    await known.refresh()
     assert known.find("r") is None
     assert known.find("r2").name == "reader"
     tokens.write_text("nonsense")
+    await known.refresh()
     assert known.find("r2").name == "reader"
     tokens.unlink()
+    await known.refresh()
     assert known.find("r2").name == "reader"
+
+
+async def test_a_changed_file_is_read_by_a_thread_and_nobody_is_judged_by_what_it_said_before(tokens, monkeypatch):
+    reading, threads = threading.Event(), []
+
+    def read(text):
+        threads.append(threading.current_thread())
+        assert len(threads) == 1 or reading.wait(30)
+        return text
+
+    file = watched.WatchedFile("ANNALS_API_TOKENS_FILE", tokens, read)
+    monkeypatch.setattr(watched, "LOOK_S", 0.0)
+    tokens.write_text("new")
+    asking = [asyncio.create_task(file.refresh()) for _ in range(3)]
+    await asyncio.sleep(0)  # the loop is not held
+    monkeypatch.setattr(watched, "LOOK_S", 3600.0)
+    assert not any(each.done() for each in asking)
+    reading.set()
+    await asyncio.gather(*asking)
+    assert file.value == "new"
+    assert len(threads) == 2
+    assert threading.main_thread() is not threads[1]
 
 
 def test_a_file_is_looked_at_within_ten_seconds():

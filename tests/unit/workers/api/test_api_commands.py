@@ -1,13 +1,15 @@
 """`POST /v1/commands`: what is sent, and what is answered."""
 
 import json
+import threading
 
 import pytest
 
 from annals.schemas import outcome
+from annals.workers.api.routes import commands
 from annals.workers.api.routes.commands import CommandRoutes
 from annals.workers.api.routing import Principal
-from annals.workers.client.sendable import NotSendableError
+from annals.workers.client.sendable import NotSendableError, from_line
 from api_commands import Broker
 from api_serving import serving
 
@@ -38,6 +40,29 @@ async def test_a_command_is_accepted_when_the_broker_has_it():
     status, _, body = await post(broker)
     assert (status, body) == (202, {"command_id": "c-1"})
     assert json.loads(broker.sent[0].value) == {name: value for name, value in COMMAND.items() if name != "kind"}
+
+
+@pytest.mark.parametrize("body", [b"[]", b"1", b"null", b'"a line"'])
+async def test_a_body_that_is_no_object_is_called_a_body(body):
+    status, _, problem = await post(Broker(), body)
+    assert (status, problem["code"]) == (400, "invalid_request")
+    assert problem["detail"].startswith('the body is a JSON object: {"kind": …')
+
+
+@pytest.mark.parametrize("values", [1, 5_000])
+async def test_a_large_body_is_read_by_a_thread_and_sent_as_it_is(monkeypatch, values):
+    threads = []
+
+    def noted(*args, **options):
+        threads.append(threading.current_thread())
+        return from_line(*args, **options)
+
+    monkeypatch.setattr(commands, "from_line", noted)
+    broker, command = Broker(), {**COMMAND, "data": {"name": "Ada", "x": [1] * values}}
+    status, _, body = await post(broker, command)
+    assert (status, body) == (202, {"command_id": "c-1"})
+    assert json.loads(broker.sent[0].value)["data"] == command["data"]
+    assert [thread is threading.main_thread() for thread in threads] == [values == 1]
 
 
 async def test_a_command_without_id_gets_one():

@@ -7,9 +7,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from annals.agents.reading.gathering.cursors import seal_text
 from annals.agents.reading.jobs import MOST_RUNNING, Jobs
 from annals.agents.reading.ports import Member
 from annals.workers.api.routes.jobs import JobRoutes
+from annals.workers.audit.chains import JournalId
+from annals.workers.audit.journals import Journal
 from annals.workers.jobs.replays import Replays
 from annals.workers.settings import Settings
 from api_serving import Audit, serving
@@ -39,12 +42,22 @@ class Waits:
         await asyncio.Event().wait()
 
 
+async def found(settings, kinds, key):
+    """Three partitions each, which end at 10, 11 and 12; with a key the second one alone."""
+    partitions = range(3) if key is None else [1]
+    return [
+        Journal(JournalId(kind, f"events.{kind}", partition, 3), 0, 10 + partition)
+        for kind in kinds
+        for partition in partitions
+    ]
+
+
 @asynccontextmanager
 async def replays(folder):
     settings = Settings(api_port=0, replay_dir=folder)
     jobs = Jobs(JobRecordsInMemory(), Alone(), {"replay": Waits(), "verify": Waits()}, Clock(), numbered())
     try:
-        async with serving(JobRoutes(jobs, Replays(settings, jobs)).routes(), settings, audit=Audit()) as api:
+        async with serving(JobRoutes(jobs, Replays(settings, jobs, found)).routes(), settings, audit=Audit()) as api:
             yield api, jobs
     finally:
         await jobs.close()
@@ -80,7 +93,12 @@ async def test_pages_are_the_newest_first(tmp_path):
             path = body["next"]
         assert found == made[::-1]
         assert [each["id"] for each in (await api("GET", "/v1/jobs"))[2]["jobs"]] == found
-        assert (await api("GET", "/v1/replays?cursor=x"))[2]["code"] == "bad_cursor"
+        _, _, body = await api("GET", "/v1/jobs?limit=2")
+        of_others = [body["next"].partition("cursor=")[2], seal_text(b"\x01\x00"), seal_text(b"j-0001"), "x", ""]
+        for cursor in of_others:
+            status, _, problem = await api("GET", f"/v1/replays?cursor={cursor}")
+            assert (status, problem["code"]) == (400, "bad_cursor"), cursor
+        assert len((await api("GET", body["next"]))[2]["jobs"]) == 2
 
 
 async def test_no_more_run_than_may(tmp_path):
@@ -140,6 +158,16 @@ async def test_without_a_folder_no_file_is_written():
         ({"since": "yesterday"}, "since"),
         ({"positions": {"person": [-1]}}, "positions.person[0]"),
         ({"positions": {"cat": [1]}}, "positions.cat"),
+        ({"positions": {"person": []}}, "positions.person"),
+        ({"positions": {"person": [1, 1]}}, "positions.person"),
+        ({"positions": {"person": [1, 1, 1, 1]}}, "positions.person"),
+        ({"positions": {"person": [None] * 4}}, "positions.person"),
+        ({"positions": {"person": [11, None, 12]}}, "positions.person[0]"),
+        ({"positions": {"person": [10, 12, 2**63 - 1]}}, "positions.person[2]"),
+        ({"positions": {"person": [1, 1, 1], "agent": [0, 0, 13]}}, "positions.agent[2]"),
+        ({"positions": {"agent": [1, 1, 1]}, "kinds": ["person"]}, "positions.agent"),
+        ({"positions": {"agent": [1, 1, 1]}, "aggregate": {"kind": "person", "id": "p"}}, "positions.agent"),
+        ({"positions": {"person": [1, 12, 1]}, "aggregate": {"kind": "person", "id": "p"}}, "positions.person[1]"),
         ({"rate": 0}, "rate"),
         ({"rate": True}, "rate"),
         ({"retries": -1}, "retries"),
@@ -153,3 +181,9 @@ async def test_what_is_wrong_with_a_body_is_named(tmp_path, change, path):
         assert (status, body["code"]) == (400, "invalid_request"), body
         assert path in [each["path"] for each in body["errors"]], body
         assert jobs.running == 0
+
+
+@pytest.mark.parametrize("positions", [{}, {"person": [10, 11, 12]}, {"person": [None] * 3, "agent": [0, None, 12]}])
+async def test_positions_up_to_the_ends_of_the_journals_are_taken(tmp_path, positions):
+    async with replays(tmp_path) as (api, _):
+        assert (await api("POST", "/v1/replays", json={**FILE, "positions": positions}))[0] == 202

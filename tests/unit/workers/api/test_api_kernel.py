@@ -4,9 +4,11 @@ import asyncio
 import gzip
 import io
 import json
+import threading
 
 import pytest
 from msgspec import Struct
+from multidict import CIMultiDict
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from annals.agents.reading.ports import (
@@ -15,6 +17,7 @@ from annals.agents.reading.ports import (
     UnreadableEventError,
 )
 from annals.workers.api.answers import json_answer
+from annals.workers.api.openapi import OpenApi
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routing import Answer, NoParameters, Route, Router, Scope
 from annals.workers.settings import Settings
@@ -28,8 +31,12 @@ class Said(Struct):
     text: str
 
 
-def route(handler, method="GET", path="/v1/x", **options):
-    return Route(method, path, Scope.READ, "x", NoParameters, Said, handler, **options)
+class Named(Struct):
+    name: str
+
+
+def route(handler, method="GET", path="/v1/x", parameters=NoParameters, **options):
+    return Route(method, path, Scope.READ, "x", parameters, Said, handler, **options)
 
 
 def failing(error):
@@ -98,8 +105,9 @@ async def test_bodies_are_json_and_bounded():
             status, _, problem = await api("POST", "/v1/x", data=b"{}", headers={"content-type": wrong})
             assert (status, problem["type"]) == (415, "urn:annals:problem:unsupported_media_type")
         packed = gzip.compress(b"{}")
-        status, _, _ = await api("POST", "/v1/x", data=packed, headers={**json_type, "content-encoding": "gzip"})
-        assert status == 415
+        for codings in (["gzip"], ["identity", "gzip"], ["identity, gzip"], ["GZIP"], ["br"]):
+            headers = CIMultiDict([*json_type.items(), *(("content-encoding", coding) for coding in codings)])
+            assert (await api("POST", "/v1/x", data=packed, headers=headers))[0] == 415, codings
         status, _, problem = await api("POST", "/v1/x", data=io.BytesIO(b"x" * (1 << 20 | 1)), headers=json_type)
         assert (status, problem["type"]) == (413, "urn:annals:problem:too_large")
 
@@ -239,6 +247,44 @@ async def test_what_is_no_http_is_a_problem(sent):
     assert json.loads(body)["type"] == "urn:annals:problem:invalid_request"
 
 
+async def sent_raw(api, sent):
+    """What is answered to bytes until the server closes: the status, the headers of the first answer, and the rest."""
+    async with asyncio.timeout(WITHIN_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+        writer.write(sent)
+        answer = await reader.read()
+        writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    status, *lines = head.decode().split("\r\n")
+    headers = dict(line.lower().split(": ", 1) for line in lines)
+    return int(status.split(" ")[1]), headers, body
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["FOO", "get", "GETX", "G", "PATCH", "PURGE", "TRACE", "PROPFIND", "!#$%&'*+.^_`|~0-9", "M" * 100, "OPTIONS"],
+)
+async def test_a_method_that_a_path_does_not_have_is_405_whatever_its_name(method):
+    rest = b" HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n"
+    async with serving([POST, route(echo, path="/v1/y/{name}", parameters=Named)]) as api:
+        for path, status, allowed in (
+            ("/v1/x", 405, "post"),
+            ("/v1/x?a=b", 405, "post"),
+            ("http://localhost/v1/y/%2Fz", 405, "get, head"),
+            ("/v1/nothing", 404, None),
+            ("/v1/x%ff", 400, None),
+        ):
+            found, headers, body = await sent_raw(api, f"{method} {path}".encode() + rest)
+            assert (found, headers.get("allow"), json.loads(body)["status"]) == (status, allowed, status), path
+            assert headers["content-type"] == "application/problem+json"
+
+
+async def test_a_line_that_is_none_of_a_request_is_no_wrong_method():
+    async with serving([POST]) as api:
+        for line in (b"FOO", b"FOO /v1/x", b"FOO /v1/x HTTP/9.9", b"F@O /v1/x HTTP/1.1", b"FOO  HTTP/1.1"):
+            assert (await sent_raw(api, line + b"\r\nhost: localhost\r\n\r\n"))[0] == 400, line
+
+
 @pytest.mark.parametrize(
     ("sent", "host", "status"),
     [
@@ -270,6 +316,21 @@ async def test_who_waits_to_be_told_to_send_its_body_is_told():
         writer.write(b"{}")
         assert (await reader.read()).endswith(b'{"text":"{}"}')
         writer.close()
+
+
+async def test_the_description_is_made_once_and_by_a_thread(monkeypatch):
+    made = []
+
+    def document(self):
+        made.append(threading.current_thread())
+        return {}
+
+    monkeypatch.setattr(OpenApi, "document", document)
+    async with serving([POST]) as api:
+        found = await asyncio.gather(*(api("GET", "/v1/openapi.json") for _ in range(5)))
+    assert [(status, body) for status, _, body in found] == [(200, {})] * 5
+    assert len(made) == 1
+    assert made[0] is not threading.main_thread()
 
 
 async def test_the_description_is_valid_and_its_page_needs_nothing_from_elsewhere():

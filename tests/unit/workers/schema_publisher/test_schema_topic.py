@@ -13,7 +13,7 @@ from annals.schemas.json_schemas.json_schema import MessageSchema
 from annals.topics.headers import type_headers
 from annals.topics.schemas import release_of, schema_headers, schema_key
 from annals.workers.schema_publisher import topic
-from annals.workers.schema_publisher.published import published
+from annals.workers.schema_publisher.published import published, urns
 from annals.workers.schema_publisher.topic import Kept, changes, is_later
 
 ADDED = MessageSchema("person", "event", "EmailAdded", 1, {"$id": "urn", "type": "object"})
@@ -27,6 +27,10 @@ def test_the_key_of_an_event_is_its_ce_type() -> None:
 def test_every_schema_has_a_key_of_its_own() -> None:
     keys = [schema_key(each.kind, each.name, each.version) for each in published()]
     assert len(set(keys)) == len(keys) > 150
+
+
+def test_the_names_of_all_are_known_without_making_them() -> None:
+    assert list(urns()) == [schema.urn for schema in published()]
 
 
 def test_the_headers_say_what_it_is_and_who_published_it_first() -> None:

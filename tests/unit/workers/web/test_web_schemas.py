@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -14,6 +15,7 @@ from annals.workers.web.server import WebServer
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+WITHIN_S = 20.0
 NAME = "urn:annals:schema:person:PersonRegistered:1"
 
 
@@ -49,3 +51,29 @@ async def test_what_there_is_not_is_not_found(schemas_at: str, name: str) -> Non
     async with aiohttp.ClientSession() as client, client.get(schemas_at + name) as answer:
         assert answer.status == 404
         assert "knows no schema" in (await answer.json())["error"]
+
+
+@pytest.mark.parametrize(
+    ("line", "status", "allowed"),
+    [
+        ("FOO /health/ready?role=read HTTP/1.1", 405, "GET,HEAD"),
+        ("foo /metrics HTTP/1.0", 405, "GET,HEAD"),
+        (f"FOO /v1/schemas/{NAME} HTTP/1.1", 405, "GET,HEAD"),
+        ("DELETE /health/live HTTP/1.1", 405, "GET,HEAD"),
+        ("FOO /health HTTP/1.1", 404, None),
+        ("FOO /v1/schemas/a/b HTTP/1.1", 404, None),
+        ("FOO", 400, None),
+    ],
+)
+async def test_a_method_that_a_path_does_not_have_is_405(
+    schemas_at: str, line: str, status: int, allowed: str | None
+) -> None:
+    port = int(schemas_at.split(":")[2].partition("/")[0])
+    async with asyncio.timeout(WITHIN_S):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(f"{line}\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
+        head = (await reader.read()).partition(b"\r\n\r\n")[0].decode()
+        writer.close()
+    first, *rest = head.split("\r\n")
+    headers = {name.lower(): value for name, _, value in (each.partition(": ") for each in rest)}
+    assert (first.split(" ")[1], headers.get("allow")) == (str(status), allowed)
