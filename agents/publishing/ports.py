@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from annals.agents.publishing.records import Outgoing
     from annals.schemas.progress import Progress
@@ -55,6 +55,15 @@ class PublishLog(Protocol):
         """Return the newest progress in this journal partition by name, `LIVE` among them.
 
         is_settled: wait until no transaction that has begun is open; else what is committed before the first of them.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+    async def answers_end(self, names: Collection[str]) -> dict[str, int]:
+        """Return where the answers to subscriptions end in this partition: of all by one request to each broker.
+
+        One whose topic is not there is not in it.
 
         Raises:
             UnreachableError: the brokers do not answer.

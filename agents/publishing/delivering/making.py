@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.publishing.delivering.answers import Reader
+from annals.agents.publishing.delivering.machine import Numbers
 from annals.agents.publishing.delivering.shard import DeliveryShard
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from annals.agents.publishing.selection import Subscribed
     from annals.schemas.progress import Progress
     from annals.schemas.subscription import Definition
+
+
+NOTHING: Final = Numbers(0, 0, 0)
 
 
 def _no_poster(_: Definition) -> Poster | None:
@@ -49,8 +53,17 @@ class DeliveryShards:
         self._partitions = partitions
         self._poster = poster
 
-    def shard(self, subscribed: Subscribed, own: Progress) -> DeliveryShard:
-        """Return the delivery shard of a subscription; its `run` is for the caller to start."""
+    def tell_rest(self, name: str) -> None:
+        """Have it told that nothing of a subscription is unsettled."""
+        self._telemetry.parked(name, 0)
+        self._telemetry.unsettled(name, NOTHING)
+        self._telemetry.parked_since(name, None)
+
+    def shard(self, subscribed: Subscribed, own: Progress, live: Callable[[], int]) -> DeliveryShard:
+        """Return the delivery shard of a subscription; its `run` is for the caller to start.
+
+        live: tells where what is live stands.
+        """
         kind = self._source.kind
         first = min(subscribed.kept.record.definition.kinds or self._kinds)
         return DeliveryShard(
@@ -59,6 +72,7 @@ class DeliveryShards:
             self._source,
             self._decider,
             self._log(subscribed.name),
+            live,
             self._clock,
             self._telemetry,
             Reader(kind, self._source.partition, self._partitions, is_first_kind=kind == first),

@@ -84,6 +84,7 @@ async def has(world, name, count):
 async def test_whatever_the_step_at_which_its_process_dies_nothing_is_lost_or_doubled(is_carried_out, monkeypatch):
     """Killed at each request in turn, catch-up and hand-over included; the next process goes on."""
     monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 2)
+    monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 2)
     step = 0
     while await killed_at(step, is_carried_out=is_carried_out):
