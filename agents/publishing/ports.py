@@ -108,8 +108,8 @@ class Subscriptions(Protocol):
     async def until_read(self) -> None:
         """Wait until all that there are were read once."""
 
-    async def pause(self, name: str, reason: str) -> None:
-        """Have a subscription paused that cannot go on, and say why."""
+    async def pause(self, name: str, reason: str, partition: str) -> None:
+        """Have a subscription paused that cannot go on, and log why: once for all partitions that find it out."""
 
 
 class PublishTelemetry(Protocol):

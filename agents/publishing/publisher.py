@@ -360,8 +360,8 @@ class Publisher:
         """Publish nothing more for subscriptions that cannot go on, and have them paused for all to see."""
         for name, reason in reasons.items():
             self._roster.halt(name)
-            self._log.error("subscription cannot go on and is paused", subscription=name, reason=reason)
-            task = asyncio.create_task(self._subscriptions.pause(name, reason), name=f"pause {name}")
+            pausing = self._subscriptions.pause(name, reason, self._name)
+            task = asyncio.create_task(pausing, name=f"pause {name}")
             self._pausing.add(task)
             task.add_done_callback(self._pausing.discard)
 
