@@ -109,7 +109,7 @@ class PausingSubscriptions(FollowedSubscriptions):
 
 
 async def _say(name: str, found: _Found) -> None:
-    """Log once what a subscription cannot go on with, when no other partition has found it for a while, or at the end."""
+    """Log once why a subscription cannot go on: when no other partition has found it for a while, or at the end."""
     count = 0
     try:
         while count < len(found.partitions):

@@ -323,3 +323,21 @@ async def test_progress_that_lost_its_end_stops_the_publisher():
         await eventually(is_stopped)
         assert "progress-0 ends at offset" in publisher.reason
     assert await world.cids("one") == shown(events[:3])
+
+
+async def test_a_selective_catch_up_commits_what_is_enough_for_a_transaction_and_not_each_run(monkeypatch):
+    monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 10)
+    monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 10)
+    world = World("all", "few")
+    events = [event for number in range(500) for event in chain(f"p-{number}", 1)]
+    world.journal.append(events)
+    await world.subscribe("all")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "all", 500))
+        await eventually(lambda: is_without_its_own(world, "all"))
+        before = len(await world.received("", "progress"))
+        await world.subscribe("few", filters=({"suffix": {"subject": "00"}},))
+        await eventually(lambda: is_without_its_own(world, "few"))
+        committed = len(await world.received("", "progress")) - before
+    assert await world.cids("few") == shown([event for event in events if event.key.endswith(b"00")])
+    assert committed <= 8, "500 events were 50 runs"
