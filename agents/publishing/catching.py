@@ -74,7 +74,7 @@ class CatchingUp:
 
     def _made(self, subscribed: Subscribed, own: Progress, live: Callable[[], int]) -> CatchUp | DeliveryShard | None:
         if subscribed.is_delivered:
-            return None if self._delivering is None else self._delivering.shard(subscribed, own, live)
+            return None if self._delivering is None else self._delivering.shard(subscribed, own)
         log = self._logs.catching_up(subscribed.name)
         return CatchUp(subscribed, own, self._source, self._decider, log, live, self._share, self._telemetry)
 

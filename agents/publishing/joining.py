@@ -37,7 +37,10 @@ log = structlog.get_logger(__name__)
 
 
 class Joining:
-    """Finds who joins what is live, who comes to rest with it, and whom an answer wakes."""
+    """Finds who joins what is live, who comes to rest with it, and whom an answer wakes.
+
+    is_looking: whether there is more of the journal to look at for those that come to rest.
+    """
 
     def __init__(self, source: JournalSource, decider: Decider[Any], catching: CatchingUp, clock: Clock) -> None:
         """Take the journal and those that catch up or deliver."""
@@ -46,6 +49,8 @@ class Joining:
         self._catching = catching
         self._clock = clock
         self._looked_at = -ANSWERS_LOOK_S
+        self._reached: dict[Subscribed, Progress] = {}
+        self.is_looking = False
 
     async def joining(self, writer: PublishLog, roster: Roster, live: int) -> dict[Subscribed, list[JournalEvent]]:
         """Return those that become live now, each with the events between its progress and what is live."""
@@ -67,25 +72,49 @@ class Joining:
                 own = roster.own[each.name] = known
             if own.position > live:
                 continue
-            if (events := await self._between(own.position, live)) is None:
+            run = await self._source.events_from(own.position, RUN_EVENTS)
+            if run.next_offset < live:
                 self._catching.forget(each.name)  # what is live has moved on meanwhile
-            else:
-                joining[each] = events
+                continue
+            joining[each] = [event for event in run.events if event.offset < live]
         return joining
 
     async def resting(self, roster: Roster, live: int) -> dict[Subscribed, Progress]:
-        """Return those whose delivery has ended since nothing is left to do, with the progress of their rest."""
+        """Return those whose delivery has ended since nothing was to do, with the progress that is to be written.
+
+        It is one at rest where nothing comes up to what is live; not at rest, where something does: its delivery goes
+        on there. The journal between is read once for all of them, some runs in each step: more than what is live moves
+        on in it. Those that are nearest come first, and those that are furthest with them.
+        """
         ended = self._catching.at_rest()
+        known, self._reached, self.is_looking = self._reached, {}, False
+        if not ended:
+            return {}
+        looked_at = {each: known.get(each) or ended[each.name] for each in roster.behind() if each.name in ended}
         found: dict[Subscribed, Progress] = {}
-        for each in roster.behind() if ended else ():
-            if (own := ended.get(each.name)) is None:
-                continue
-            events = await self._between(own.position, live)
-            if events is None or wanted(select(events, [(each, own.position)], self._decider), each.name):
-                self._catching.forget(each.name)  # it delivers again
-            else:
-                found[each] = msgspec.structs.replace(own, is_resting=True, cid=None)
-        return found
+        for nearest in (max, max, min, min):
+            far = {each: own for each, own in looked_at.items() if own.position < live}
+            if not far:
+                break
+            begin = nearest(own.position for own in far.values())
+            run = await self._source.events_from(begin, RUN_EVENTS)
+            until = min(run.next_offset, live)
+            here = {each: own for each, own in far.items() if begin <= own.position < until}
+            selected = select(
+                [event for event in run.events if event.offset < live],
+                [(each, own.position) for each, own in here.items()],
+                self._decider,
+            )
+            self.is_looking |= bool(here)
+            for each, own in here.items():
+                if wanted(selected, each.name):
+                    found[each] = looked_at.pop(each)
+                else:
+                    looked_at[each] = msgspec.structs.replace(own, position=until, cid=None)
+        at_rest = {each: own for each, own in looked_at.items() if own.position >= live}
+        self._reached = {each: own for each, own in looked_at.items() if each not in at_rest}
+        self.is_looking &= bool(self._reached)
+        return found | {each: msgspec.structs.replace(own, is_resting=True) for each, own in at_rest.items()}
 
     async def answered(self, writer: PublishLog, roster: Roster) -> set[str]:
         """Return those at rest in whose topic there are answers, late or misplaced ones: now and then, none else."""
@@ -100,13 +129,6 @@ class Joining:
             return set()
         # Where it is less, the topic was made anew, and what is in it was never read.
         return {name for name, end in ends.items() if end != roster.resting[name].acks}
-
-    async def _between(self, position: int, live: int) -> list[JournalEvent] | None:
-        """Return the events between a progress and what is live; None: that is more than a run."""
-        if position >= live:
-            return []
-        run = await self._source.events_from(position, RUN_EVENTS)
-        return None if run.next_offset < live else [event for event in run.events if event.offset < live]
 
 
 def wanted(selected: Selected, name: str) -> bool:

@@ -21,6 +21,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from msgspec import structs
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
@@ -264,14 +265,13 @@ class Publisher:
         run = await self._next(reads=bool(live or joining or resting or at_rest))
         firsts = [(each, position) for each in (*live, *joining)]
         firsts += [(each, self._roster.resting[each.name].position) for each in at_rest]
-        firsts += [(each, own.position) for each, own in resting.items()]
+        firsts += [(each, own.position) for each, own in resting.items() if own.is_resting]
         selected = select(run.events, firsts, self._decider, TRANSACTION_BYTES)
         halts, records = dict(selected.halts), dict(selected.records)
         comes = {each.name for each in (*at_rest, *resting) if wanted(selected, each.name)}
         for name in comes:
             records.pop(name, None)
             halts.pop(name, None)  # whoever delivers finds it again
-            self._catching.forget(name)
         for each, events in joining.items():
             earlier = select(events, [(each, 0)], self._decider)
             halts |= earlier.halts
@@ -280,7 +280,8 @@ class Publisher:
         next_offset = selected.cut or run.next_offset
         after = Progress(next_offset, selected.last or await self._cid_at(next_offset))
         changes: dict[str, Progress | None] = {**leaving, **dict.fromkeys(each.name for each in joining)}
-        changes |= {each.name: own for each, own in resting.items() if each.name not in comes}
+        for each, own in resting.items():
+            changes[each.name] = structs.replace(own, is_resting=own.is_resting and each.name not in comes)
         woken = self._roster.resting.keys() & (comes | answered)
         changes |= {name: self._roster.woken(name, self._live) for name in woken}
         for name, halt in halts.items():
@@ -295,7 +296,7 @@ class Publisher:
             self._live, self._is_uncommitted = after, True
         self._halt_all({name: halt.reason for name, halt in halts.items()})
         self._tell([*live, *joining, *at_rest])
-        return has_moved or bool(changes)
+        return has_moved or bool(changes) or self._joining.is_looking
 
     async def _commit(
         self,
@@ -317,8 +318,7 @@ class Publisher:
                 self._roster.forget(name)
             else:
                 self._roster.take(name, progress)
-            if progress is None or progress.is_resting:
-                self._catching.forget(name)
+            self._catching.forget(name)
         if records:
             self._share.note_live()
         for name, outgoing in records.items():

@@ -59,11 +59,8 @@ class DeliveryShards:
         self._telemetry.unsettled(name, NOTHING)
         self._telemetry.parked_since(name, None)
 
-    def shard(self, subscribed: Subscribed, own: Progress, live: Callable[[], int]) -> DeliveryShard:
-        """Return the delivery shard of a subscription; its `run` is for the caller to start.
-
-        live: tells where what is live stands.
-        """
+    def shard(self, subscribed: Subscribed, own: Progress) -> DeliveryShard:
+        """Return the delivery shard of a subscription; its `run` is for the caller to start."""
         kind = self._source.kind
         first = min(subscribed.kept.record.definition.kinds or self._kinds)
         return DeliveryShard(
@@ -72,7 +69,6 @@ class DeliveryShards:
             self._source,
             self._decider,
             self._log(subscribed.name),
-            live,
             self._clock,
             self._telemetry,
             Reader(kind, self._source.partition, self._partitions, is_first_kind=kind == first),

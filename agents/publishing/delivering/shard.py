@@ -68,8 +68,8 @@ LAST_RETRY_S: Final = 10.0
 class DeliveryShard:
     """Delivers until `stop`, or nothing is left to do.
 
-    own: its progress; position: of it. halt: where the subscription could not go on. has_reached: whether nothing is
-    left to do: no row, no answer, and nothing that it wants up to where what is live stands.
+    own: its progress; position: of it. halt: where the subscription could not go on. has_reached: whether nothing was
+    to do for a while: no row, no answer, and nothing that it wants in what it has looked at.
     """
 
     def __init__(
@@ -79,24 +79,19 @@ class DeliveryShard:
         source: DeliverySource,
         decider: Decider[Any],
         log: DeliveryLog,
-        live: Callable[[], int],
         clock: Clock,
         telemetry: DeliveryTelemetry,
         reader: Reader,
         poster: Poster | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
-        """Take the subscription, its progress as far as it is known, and so on.
-
-        live: tells where what is live stands. poster: where it is no topic.
-        """
+        """Take the subscription, its progress as far as it is known, and so on; poster: where it is no topic."""
         self.subscribed = subscribed
         self.halt: Halt | None = None
         self.has_reached = False
         self.own = begin
         self._source = source
         self._log = log
-        self._live = live
         self._clock = clock
         self._telemetry = telemetry
         self._reader = reader
@@ -194,6 +189,7 @@ class DeliveryShard:
         try:
             settling = machine.settling(MOST_SETTLED, again=self._source.is_whole)
             async for some in in_turns(settling, SETTLED_A_TURN):
+                await self._loader.read_following(some, self.own.position)
                 for settled in some:
                     try:
                         following = await self._loader.following(settled, self.own.position)
@@ -232,9 +228,9 @@ class DeliveryShard:
         return has_moved or bool(rows)
 
     def _may_rest(self) -> bool:
-        """Whether nothing has been to do for a while, and nothing of before what is live is left."""
+        """Whether nothing has been to do for a while; whoever is told looks whether anything comes."""
         is_quiet = not self._posted and self._clock.monotonic() - self._busy_at >= REST_S
-        return is_quiet and self.halt is None and self.own.position >= self._live()
+        return is_quiet and self.halt is None
 
     def _take_answers(self, records: list[AckRecord], now: int) -> tuple[list[AckRecord], list[DeadAck]]:
         moved: list[AckRecord] = []
@@ -278,6 +274,7 @@ class DeliveryShard:
         rows: list[Row] = []
         records: list[Outgoing] = []
         size = 0
+        await self._loader.read_rows(self._machine.upcoming(MOST_DELIVERED))
         while len(rows) < MOST_DELIVERED and size < TRANSACTION_BYTES and (taken := self._machine.take(now, 1)):
             record = delivered(taken[0], await self._loader.outgoing(taken[0]))
             rows += taken

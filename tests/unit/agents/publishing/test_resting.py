@@ -82,6 +82,35 @@ async def test_idle_ones_read_and_write_nothing_of_their_own(monkeypatch):
         assert {world.counts.numbers[name] for name in names} == {(0, 0, 0)}
 
 
+async def test_those_that_are_far_behind_have_the_journal_read_once_for_all(monkeypatch):
+    monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 10)
+    monkeypatch.setattr("annals.agents.publishing.delivering.loading.RUN_EVENTS", 10)
+    names = [f"idle-{number}" for number in range(10)]
+    world = World("live", "all", *names)
+    await world.subscribe("live")
+    events = [event for number in range(300) for event in chain(f"p-{number}", 1)]
+    world.journal.append(events)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 300, "live"))
+        read = Counter()
+        original = shard.events_from
+
+        async def events_from(offset, limit):
+            read[offset] += 1
+            return await original(offset, limit)
+
+        monkeypatch.setattr(shard, "events_from", events_from)
+        for name in names:
+            await world.subscribe(name, delivery="acknowledged", types=ARCHIVED, retry=RETRY)
+        await world.subscribe("all", delivery="acknowledged", filters=(of("p-150"),), retry=RETRY)
+        await eventually(lambda: rests(world, *names))
+        await eventually(lambda: has(world, 1))
+        await answer(world, (await world.received("all"))[0])
+        await eventually(lambda: rests(world, "all", *names))
+        assert sum(read.values()) < 4 * 30 + 5 * len(names), "and each once more at its beginning and end"
+    assert await world.cids("all") == shown(events[150:151])
+
+
 async def is_at(world, position):
     return (await progress_of(world))["live"]["position"] >= position
 
