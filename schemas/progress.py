@@ -1,8 +1,9 @@
 """How far a publisher is: the records of the compacted topic `progress`.
 
 Key `live/<events topic>/<partition>`, or the subscription's name in the place of `live` while it is not published with
-the others: it catches up, is paused or deleted. That of a reaction is `reaction:<name>`; to the events of another
-deployment `reaction:<name>@<deployment>`, with topic and partition of the journal there.
+the others: it catches up, is paused or deleted. One whose subscriber answers has a record of its own for good; while it
+rests, it is as far as what is live. That of a reaction is `reaction:<name>`; to the events of another deployment
+`reaction:<name>@<deployment>`, with topic and partition of the journal there.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ class Progress(Struct, frozen=True):
     """The next offset that is published, and the CID of the last event that counts before it.
 
     cid: None if there is none, or if it was not looked up. incarnation: of the subscription; 0 for what is live.
-    acks: of one that is acknowledged, the next offset of its answers in this partition.
+    acks: of one that is acknowledged, the next offset of its answers in this partition. is_resting: nothing of it is
+    unsettled, and it is as far as what is live, or at `position`, whichever is greater (`reached_with`).
 
     Of a reaction alone: its version, the offset below which no commands are sent (quiet_until), and up to when timers
     have fired (fired) or fire without commands (quiet_due), both inclusive.
@@ -36,6 +38,11 @@ class Progress(Struct, frozen=True):
     quiet_until: int = 0
     fired: str = ""
     quiet_due: str = ""
+    is_resting: bool = False
+
+    def reached_with(self, live: Progress | None) -> int:
+        """Return how far a subscription is whose own progress this is. live: that of what is live, if there is any."""
+        return max(self.position, live.position) if self.is_resting and live is not None else self.position
 
 
 class _Value(Struct, omit_defaults=True):
@@ -47,6 +54,7 @@ class _Value(Struct, omit_defaults=True):
     quiet_until: Annotated[int, Meta(ge=0)] = 0
     fired: str = ""
     quiet_due: str = ""
+    resting: bool = False  # a release that does not know it goes on at `position`: nothing behind that was wanted
 
 
 _DECODER: Final = msgspec.json.Decoder(_Value)
@@ -71,7 +79,14 @@ def name_of(key: bytes | None, events_topic: str, partition: int) -> str | None:
 def encode_progress(progress: Progress) -> bytes:
     """Return a record's value."""
     cid = None if progress.cid is None else cid_text(progress.cid)
-    rest = progress.acks, progress.version, progress.quiet_until, progress.fired, progress.quiet_due
+    rest = (
+        progress.acks,
+        progress.version,
+        progress.quiet_until,
+        progress.fired,
+        progress.quiet_due,
+        progress.is_resting,
+    )
     return msgspec.json.encode(_Value(progress.position, cid, progress.incarnation, *rest))
 
 
@@ -83,5 +98,5 @@ def decode_progress(value: bytes) -> Progress:
     """
     found = decoded(_DECODER.decode, value)
     cid = None if found.cid is None else parse_cid(found.cid)
-    rest = found.acks, found.version, found.quiet_until, found.fired, found.quiet_due
+    rest = found.acks, found.version, found.quiet_until, found.fired, found.quiet_due, found.resting
     return Progress(found.position, cid, found.incarnation, *rest)

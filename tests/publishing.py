@@ -87,7 +87,7 @@ class Topics:
     async def until_read(self) -> None:
         """They are there."""
 
-    async def pause(self, name: str, reason: str) -> None:
+    async def pause(self, name: str, reason: str, partition: str | None = None) -> None:
         self.paused[name] = reason
         self.set(name, reason=reason, definition={"status": "paused"})
 

@@ -13,7 +13,7 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError
 from annals.agents.publishing.ports import TargetError, Writes
-from annals.agents.publishing.selection import TRANSACTION_BYTES, Halt, select
+from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, select
 from annals.agents.reading.ports import NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.ports import PublishLog, PublishTelemetry
+    from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.publishing.share import Share
     from annals.agents.reading.ports import JournalSource
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 RUN_EVENTS: Final = 500
+MOST_LOOKED_AT: Final = 20_000  # offsets that are looked at again after a kill
+GATHERED_BYTES: Final = 4 << 20
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
 LOOK_S: Final = 1.0
@@ -65,6 +68,9 @@ class CatchUp:
         self._share = share
         self._telemetry = telemetry
         self._stopping = asyncio.Event()
+        self._looked_at, self._bytes = self.position, 0
+        self._last: bytes | None = None
+        self._gathered: list[Outgoing] = []
 
     def stop(self) -> None:
         """Begin no other transaction; `run` ends when the one under way has ended."""
@@ -107,31 +113,60 @@ class CatchUp:
         # None: nobody has written any for this incarnation, and the one that was given holds.
         if known is not None and known.incarnation == self._begin.incarnation:
             self.position = known.position
+        self._forget()
 
     async def _wait(self) -> None:
         """Wait for the reading shard: a store that is read anew has less than was published from the one before it."""
-        await first_of(self._source.until_behind(self.position), self._stopping.wait(), timeout_s=LOOK_S)
+        await first_of(self._source.until_behind(self._looked_at), self._stopping.wait(), timeout_s=LOOK_S)
 
     async def _step(self) -> bool:
-        """Publish the next run; return whether there was any."""
+        """Look at the next run, and publish when there is enough to write; return whether there was any.
+
+        What a selective filter lets through of one run is not worth a transaction: it is written with that of the next
+        ones. A position that is not written is looked at again after a kill.
+        """
         async with self._share.turn():
-            run = await self._source.events_from(self.position, RUN_EVENTS)
+            run = await self._source.events_from(self._looked_at, RUN_EVENTS)
             if run.next_offset >= self._live():
+                await self._write()
                 self.has_reached = True
                 return True
-            if run.next_offset <= self.position:
+            if run.next_offset <= self._looked_at:
+                await self._write()
                 return False
             name = self.subscribed.name
-            selected = select(run.events, [(self.subscribed, self.position)], self._decider, TRANSACTION_BYTES)
+            selected = select(
+                run.events, [(self.subscribed, self._looked_at)], self._decider, TRANSACTION_BYTES - self._bytes
+            )
             halt = selected.halts.get(name)
-            position = selected.cut or run.next_offset if halt is None else halt.offset
-            cid = selected.last if halt is None else None
-            progress = Progress(position, cid, self._begin.incarnation)
-            records = selected.records
-            await self._log.commit(Writes(records, {name: progress}, position))
-            self.position, self.halt = position, halt
-            self._telemetry.published(name, len(records.get(name, ())))
+            self._looked_at = selected.cut or run.next_offset if halt is None else halt.offset
+            self._last = selected.last if halt is None else None
+            outgoing = selected.records.get(name, [])
+            self._gathered += outgoing
+            self._bytes += sum(RECORD_BYTES + len(each.value) for each in outgoing)
+            is_full = len(self._gathered) >= RUN_EVENTS or self._bytes >= GATHERED_BYTES
+            is_due = self._looked_at - self.position >= MOST_LOOKED_AT or selected.cut is not None
+            if is_full or is_due or halt is not None:
+                await self._write()
+                self.halt = halt
             self._telemetry.failed(name, self.subscribed.failures())
-            self._telemetry.lag(name, self._source.status().offset - position)
+            self._telemetry.lag(name, self._source.status().offset - self._looked_at)
         await asyncio.sleep(0)
         return True
+
+    async def _write(self) -> None:
+        """Publish what was gathered, with the position that it came to."""
+        if self._looked_at == self.position:
+            return
+        name, position = self.subscribed.name, self._looked_at
+        records = {name: self._gathered} if self._gathered else {}
+        progress = Progress(position, self._last, self._begin.incarnation)
+        await self._log.commit(Writes(records, {name: progress}, position))
+        self.position = position
+        self._telemetry.published(name, len(self._gathered))
+        self._forget()
+
+    def _forget(self) -> None:
+        """Go on from the position that is written."""
+        self._looked_at, self._last, self._bytes = self.position, None, 0
+        self._gathered = []

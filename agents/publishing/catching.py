@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.publishing.catch_up import CatchUp
+from annals.agents.publishing.delivering.shard import DeliveryShard
 from annals.agents.waiting import all_of
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.delivering.making import DeliveryShards
-    from annals.agents.publishing.delivering.shard import DeliveryShard
     from annals.agents.publishing.ports import PublishLogs, PublishTelemetry
     from annals.agents.publishing.selection import Halt, Subscribed
     from annals.agents.publishing.share import Share
@@ -46,6 +46,7 @@ class CatchingUp:
         self._telemetry = telemetry
         self._running: dict[str, tuple[CatchUp | DeliveryShard, asyncio.Task[None]]] = {}
         self._reached: set[str] = set()
+        self._at_rest: dict[str, Progress] = {}
 
     def look_after(self, behind: Mapping[Subscribed, Progress], live: Callable[[], int]) -> dict[str, tuple[Halt, int]]:
         """Begin what is behind, take note of what has ended; return those that cannot go on, and where they are."""
@@ -60,6 +61,8 @@ class CatchingUp:
                 halts[name] = catch_up.halt, catch_up.position
             elif catch_up.has_reached:
                 self._reached.add(name)
+                if isinstance(catch_up, DeliveryShard):
+                    self._at_rest[name] = catch_up.own
         for subscribed, own in behind.items():
             name = subscribed.name
             is_begun = name in self._running or name in self._reached or name in halts
@@ -95,9 +98,20 @@ class CatchingUp:
         """Whether the rest of a subscription is one run."""
         return name in self._reached
 
+    def at_rest(self) -> dict[str, Progress]:
+        """Return the progress of those whose delivery has ended because nothing is left to do: nobody writes it."""
+        return dict(self._at_rest)
+
+    def tell_rest(self, names: Iterable[str]) -> None:
+        """Have it told that nothing of some subscriptions is unsettled: they rest, and no delivery shard says so."""
+        for name in names:
+            if self._delivering is not None:
+                self._delivering.tell_rest(name)
+
     def forget(self, name: str) -> None:
-        """It has become live, or is too far behind again."""
+        """It has become live, rests, or is too far behind again."""
         self._reached.discard(name)
+        self._at_rest.pop(name, None)
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return what runs."""
@@ -109,5 +123,6 @@ class CatchingUp:
         for name in stopping:
             self._running[name][0].stop()
         tasks = [self._running.pop(name)[1] for name in stopping]
-        self._reached = set() if names is None else self._reached - set(names)
+        for name in list(self._reached if names is None else self._reached.intersection(names)):
+            self.forget(name)
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from annals.agents.publishing.records import Outgoing
     from annals.schemas.progress import Progress
@@ -60,6 +60,15 @@ class PublishLog(Protocol):
             UnreachableError: the brokers do not answer.
         """
 
+    async def answers_end(self, names: Collection[str]) -> dict[str, int]:
+        """Return where the answers to subscriptions end in this partition: of all by one request to each broker.
+
+        One whose topic is not there is not in it.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
     async def commit(self, writes: Writes) -> None:
         """Write it all in one transaction.
 
@@ -99,8 +108,8 @@ class Subscriptions(Protocol):
     async def until_read(self) -> None:
         """Wait until all that there are were read once."""
 
-    async def pause(self, name: str, reason: str) -> None:
-        """Have a subscription paused that cannot go on, and say why."""
+    async def pause(self, name: str, reason: str, partition: str) -> None:
+        """Have a subscription paused that cannot go on, and log why: once for all partitions that find it out."""
 
 
 class PublishTelemetry(Protocol):

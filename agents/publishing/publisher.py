@@ -5,12 +5,14 @@
     any ──► closed
 
 One transaction holds the records of a run of events for all live subscriptions and the progress `live`. A subscription
-that has a progress of its own is not live: it is to begin later, catches up (`catch_up`), is paused or deleted. A step:
+that has a progress of its own is not live: it is to begin later, catches up (`catch_up`), is paused or deleted, or its
+subscriber answers (`delivering`); of the latter, those that have nothing to do rest here (`joining`). A step:
 
 1. Notice what has changed: subscriptions that are not active any more leave with a progress of their own.
 2. Let those join that have caught up: their former writer is fenced, and their progress is read.
 3. Read the next run, and make its records; of those that join, also of what is between their progress and the run.
-4. Commit records and progress, the ends of what joined and the beginnings of what left; only then they are known.
+4. Commit records and progress, the ends of what joined or rests and the beginnings of what left, or for which there is
+   something; only then they are known.
 """
 
 from __future__ import annotations
@@ -19,10 +21,12 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from msgspec import structs
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
 from annals.agents.publishing.catching import CatchingUp
+from annals.agents.publishing.joining import RUN_EVENTS, Joining, wanted
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.selection import TRANSACTION_BYTES, select
@@ -40,12 +44,11 @@ if TYPE_CHECKING:
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.publishing.share import Share
-    from annals.agents.reading.found import JournalEvent
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
-RUN_EVENTS: Final = 500
 IDLE_COMMIT_S: Final = 1.0  # a position that moved without a record is written no more often
 LOOK_S: Final = 1.0
+TELL_S: Final = 0.1
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 10.0
 
@@ -84,10 +87,11 @@ class Publisher:
         self._live = Progress(0)
         self._is_first = self._is_uncommitted = False
         self._committed_at = 0.0
-        self._told_lag, self._told_at = -1, 0.0
+        self._told_lag, self._told_at = -1, -LOOK_S
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
         self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering)
+        self._joining = Joining(source, decider, self._catching, clock)
         self._pausing: set[asyncio.Task[None]] = set()
         self._may_run = asyncio.Event()
         self._may_run.set()
@@ -195,12 +199,16 @@ class Publisher:
         known = self._subscriptions.all()
         # A catch-up that died may have left a transaction open, which holds the reading of progress up.
         begun_here = await self._writer.progress(is_settled=False)
-        await self._catching.fence(name for name in begun_here if name in known and known[name].record.is_active)
+        await self._catching.fence(
+            name
+            for name, own in begun_here.items()
+            if name in known and known[name].record.is_active and not own.is_resting
+        )
         progress = await self._writer.progress()
         _, end = await self._journal.bounds()
         live = progress.get(LIVE)
         self._source.expect(
-            each.position for name, each in progress.items() if name in known and known[name].record.is_active
+            each.reached_with(live) for name, each in progress.items() if name in known and known[name].record.is_active
         )
         await self._reach(end if live is None else live.position, end)
         last = await self._source.last_before(end if live is None else live.position)
@@ -213,6 +221,7 @@ class Publisher:
         self._live = Progress(end, last) if live is None else live
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
+        self._catching.tell_rest(self._roster.resting)
         self._committed_at = -IDLE_COMMIT_S
         self._told_lag = -1
         self._become(PUBLISHING, "")
@@ -248,12 +257,21 @@ class Publisher:
         await self._notice(self._writer)
         leaving = self._roster.leaving(self._live)
         self._look_after_those_behind()
-        joining = await self._joining(self._writer)
-        live = self._roster.live()
-        run = await self._next(reads=bool(live or joining))
-        firsts = [(each, self._live.position) for each in (*live, *joining)]
+        position = self._live.position
+        joining = await self._joining.joining(self._writer, self._roster, position)
+        resting = await self._joining.resting(self._roster, position)
+        answered = await self._joining.answered(self._writer, self._roster)
+        live, at_rest = self._roster.live(), self._roster.at_rest()
+        run = await self._next(reads=bool(live or joining or resting or at_rest))
+        firsts = [(each, position) for each in (*live, *joining)]
+        firsts += [(each, self._roster.resting[each.name].position) for each in at_rest]
+        firsts += [(each, own.position) for each, own in resting.items() if own.is_resting]
         selected = select(run.events, firsts, self._decider, TRANSACTION_BYTES)
         halts, records = dict(selected.halts), dict(selected.records)
+        comes = {each.name for each in (*at_rest, *resting) if wanted(selected, each.name)}
+        for name in comes:
+            records.pop(name, None)
+            halts.pop(name, None)  # whoever delivers finds it again
         for each, events in joining.items():
             earlier = select(events, [(each, 0)], self._decider)
             halts |= earlier.halts
@@ -262,6 +280,10 @@ class Publisher:
         next_offset = selected.cut or run.next_offset
         after = Progress(next_offset, selected.last or await self._cid_at(next_offset))
         changes: dict[str, Progress | None] = {**leaving, **dict.fromkeys(each.name for each in joining)}
+        for each, own in resting.items():
+            changes[each.name] = structs.replace(own, is_resting=own.is_resting and each.name not in comes)
+        woken = self._roster.resting.keys() & (comes | answered)
+        changes |= {name: self._roster.woken(name, self._live) for name in woken}
         for name, halt in halts.items():
             incarnation = self._roster.known[name].record.incarnation
             changes[name] = Progress(halt.offset, None, incarnation)
@@ -273,8 +295,8 @@ class Publisher:
         elif has_moved:
             self._live, self._is_uncommitted = after, True
         self._halt_all({name: halt.reason for name, halt in halts.items()})
-        self._tell(live, joining)
-        return has_moved or bool(changes)
+        self._tell([*live, *joining, *at_rest])
+        return has_moved or bool(changes) or self._joining.is_looking
 
     async def _commit(
         self,
@@ -293,10 +315,10 @@ class Publisher:
         self._live = after
         for name, progress in changes.items():
             if progress is None:
-                self._roster.own.pop(name, None)
-                self._catching.forget(name)
+                self._roster.forget(name)
             else:
-                self._roster.own[name] = progress
+                self._roster.take(name, progress)
+            self._catching.forget(name)
         if records:
             self._share.note_live()
         for name, outgoing in records.items():
@@ -324,33 +346,6 @@ class Publisher:
             self._roster.own[name] = Progress(position, None, own.incarnation)
             self._halt_all({name: halt.reason})
 
-    async def _joining(self, writer: PublishLog) -> dict[Subscribed, list[JournalEvent]]:
-        """Return those that become live now, each with the events between its progress and what is live."""
-        ready = [
-            each
-            for each in self._roster.behind()
-            if not each.is_delivered
-            if self._roster.own[each.name].position == self._live.position or self._catching.has_reached(each.name)
-        ]
-        if not ready:
-            return {}
-        await self._catching.fence(each.name for each in ready)
-        progress = await writer.progress()
-        joining: dict[Subscribed, list[JournalEvent]] = {}
-        for each in ready:
-            known = progress.get(each.name)
-            own = self._roster.own[each.name]
-            if known is not None and known.incarnation == own.incarnation:
-                own = self._roster.own[each.name] = known
-            if own.position > self._live.position:
-                continue
-            run = await self._source.events_from(own.position, RUN_EVENTS)
-            if run.next_offset < self._live.position:
-                self._catching.forget(each.name)  # what is live has moved on meanwhile
-                continue
-            joining[each] = [event for event in run.events if event.offset < self._live.position]
-        return joining
-
     async def _next(self, *, reads: bool) -> JournalRun:
         """Return the next run; where nobody wants any of it, the events in it are passed over unread."""
         position = self._live.position
@@ -365,18 +360,20 @@ class Publisher:
         """Publish nothing more for subscriptions that cannot go on, and have them paused for all to see."""
         for name, reason in reasons.items():
             self._roster.halt(name)
-            self._log.error("subscription cannot go on and is paused", subscription=name, reason=reason)
-            task = asyncio.create_task(self._subscriptions.pause(name, reason), name=f"pause {name}")
+            pausing = self._subscriptions.pause(name, reason, self._name)
+            task = asyncio.create_task(pausing, name=f"pause {name}")
             self._pausing.add(task)
             task.add_done_callback(self._pausing.discard)
 
-    def _tell(self, live: list[Subscribed], joining: dict[Subscribed, list[JournalEvent]]) -> None:
+    def _tell(self, those_here: list[Subscribed]) -> None:
         lag = max(0, self._source.status().offset - self._live.position)
         now = self._clock.monotonic()
-        is_told = lag == self._told_lag and now - self._told_at < LOOK_S  # of many, and mostly there is none
+        is_told = now - self._told_at < (
+            LOOK_S if lag == self._told_lag else TELL_S
+        )  # of many, and mostly there is none
         if not is_told:
             self._told_lag, self._told_at = lag, now
-        for each in (*live, *joining):
+        for each in those_here:
             if not is_told:
                 self._telemetry.lag(each.name, lag)
             if failures := each.failures():

@@ -1,4 +1,4 @@
-"""The subscriptions of one journal partition: which are live, which have a progress of their own, and which halted.
+"""The subscriptions of one journal partition: which are live, rest, have a progress of their own, and which halted.
 
 Nothing here writes: the publisher commits first what `leaving` and its own reading of `own` call for, then says so.
 """
@@ -6,6 +6,8 @@ Nothing here writes: the publisher commits first what `leaving` and its own read
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from annals.agents.publishing.cel import ExpressionError
 from annals.agents.publishing.selection import Subscribed
@@ -18,7 +20,10 @@ if TYPE_CHECKING:
 
 
 class Roster:
-    """own: the progress of those that are not live. known: the subscriptions as they were last noticed."""
+    """own: the progress of those that are not live; resting: of those that answer, and are as far as what is live.
+
+    known: the subscriptions as they were last noticed.
+    """
 
     def __init__(self, kind: str, partition: int) -> None:
         """Know of none."""
@@ -28,6 +33,7 @@ class Roster:
         self._halted: dict[str, int] = {}
         self.known: Mapping[str, Kept] = {}
         self.own: dict[str, Progress] = {}
+        self.resting: dict[str, Progress] = {}
 
     def unseen(self, known: Mapping[str, Kept]) -> list[str]:
         """Return those whose progress is to be read: they are new, or begun anew."""
@@ -44,10 +50,10 @@ class Roster:
         its own begins where its record says.
         """
         for name in self.unseen(known):
-            self.own.pop(name, None)
+            self.forget(name)
             incarnation, own = known[name].record.incarnation, progress.get(name)
             if own is not None and own.incarnation == incarnation:
-                self.own[name] = own
+                self.take(name, msgspec.structs.replace(own, is_resting=own.is_resting and not is_first))
             elif own is not None or is_first:
                 begin = known[name].record.begin.get(self._kind, ())
                 if self._partition < len(begin):
@@ -63,6 +69,16 @@ class Roster:
                 self._subscribed.pop(name, None)
         self.known = known
         return failed
+
+    def take(self, name: str, own: Progress) -> None:
+        """Take a progress that is written."""
+        self.forget(name)
+        (self.resting if own.is_resting else self.own)[name] = own
+
+    def forget(self, name: str) -> None:
+        """A subscription has no progress of its own."""
+        self.own.pop(name, None)
+        self.resting.pop(name, None)
 
     def halt(self, name: str) -> None:
         """Publish nothing more for a subscription until its record is another."""
@@ -85,16 +101,30 @@ class Roster:
         """Return those that are running and have a progress of their own: for good, where somebody answers."""
         return [each for name, each in self._wanting() if name in self.own and self.is_running(name)]
 
+    def at_rest(self) -> list[Subscribed]:
+        """Return those that are looked after with what is live until something of theirs comes."""
+        return [each for name, each in self._wanting() if name in self.resting and self.is_running(name)]
+
     def leaving(self, live: Progress) -> dict[str, Progress]:
-        """Return the progress of those that stop to be live, where what is live stands."""
-        return {
+        """Return the progress of those that stop to be live, or to rest, where what is live stands."""
+        woken = [name for name in self.resting if not (self.is_running(name) and self._subscribed[name].is_delivered)]
+        return {name: self.woken(name, live) for name in woken} | {
             name: Progress(live.position, live.cid, kept.record.incarnation)
             for name, kept in self.known.items()
-            if name not in self.own and not self._is_live(name) and self._wants(name)
+            if not self._has_own(name) and not self._is_live(name) and self._wants(name)
         }
 
+    def woken(self, name: str, live: Progress) -> Progress:
+        """Return the progress of one that rests no more."""
+        own = self.resting[name]
+        cid = live.cid if live.position >= own.position else own.cid
+        return Progress(own.reached_with(live), cid, own.incarnation, own.acks)
+
+    def _has_own(self, name: str) -> bool:
+        return name in self.own or name in self.resting
+
     def _is_live(self, name: str) -> bool:
-        return name not in self.own and self.is_running(name) and not self._subscribed[name].is_delivered
+        return not self._has_own(name) and self.is_running(name) and not self._subscribed[name].is_delivered
 
     def _wants(self, name: str) -> bool:
         return name not in self._subscribed or self._subscribed[name].is_wanting

@@ -18,13 +18,13 @@ from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
 from annals.agents.reading.queries.find import find
-from annals.agents.reading.queries.run import last_before, placed_from, run_from
+from annals.agents.reading.queries.run import events_at, last_before, placed_from, run_from
 from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.snapshot_policy import SnapshotPolicy
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
 
     from annals.agents.ports import Clock
@@ -153,6 +153,10 @@ class Answers(ABC):
         """Return the event that counts at an offset; None if there is none."""
         run = await self.events_from(offset, 1)
         return run.events[0] if run.events and run.events[0].offset == offset else None
+
+    async def events_at(self, offsets: Sequence[int]) -> dict[int, JournalEvent]:
+        """Return the events that count at some offsets; where they are large, not all of them."""
+        return await self._ask(lambda view: events_at(view, self._place, offsets))
 
     async def placed(self, offset: int, limit: int) -> list[tuple[int, bytes]]:
         """Return where the next events that count are, from an offset on, and their CIDs."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import tempfile
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +15,7 @@ from annals.workers.cli.failures import DONE, CannotAskError
 from annals.workers.tools.bench.plan import FULL, PARTS, QUICK
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from annals.workers.tools.bench.figures import Part
     from annals.workers.tools.bench.plan import Plan
@@ -41,8 +41,8 @@ def bench(
 ) -> int:
     """Measure what this project promises, beside baselines in the same run; without PARTS all of it.
 
-    It starts a broker of its own on a free port, and removes what it has made. All of it takes more than half an hour;
-    what else the machine does meanwhile is measured too.
+    It starts a broker of its own on a free port, and removes what it has made. All of it takes more than half an hour,
+    and standard error says what it is at; what else the machine does meanwhile is measured too.
     """
     from annals.workers.tools.bench.machine import describe
     from annals.workers.tools.bench.page import write_page
@@ -67,13 +67,18 @@ def _measured(names: Sequence[str], plan: Plan, bootstrap: str | None, folder: s
 
     try:
         with tempfile.TemporaryDirectory(prefix="annals-bench-", dir=folder) as work:
-            return asyncio.run(measure(names, plan, bootstrap, Path(work), _say))
+            return asyncio.run(measure(names, plan, bootstrap, Path(work), _telling()))
     except asyncio.CancelledError:
         raise click.Abort from None
     except BenchError as error:
         raise CannotAskError(str(error)) from None
 
 
-def _say(what: str) -> None:
-    if sys.stderr.isatty():
-        click.echo(f"… {what}", err=True)
+def _telling() -> Callable[[str], None]:
+    """Return what says on standard error how far it is, and after how many seconds; also where nobody watches."""
+    began = time.monotonic()
+
+    def say(what: str) -> None:
+        click.echo(f"… {time.monotonic() - began:.0f} s: {what}", err=True)
+
+    return say

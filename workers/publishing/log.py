@@ -15,6 +15,7 @@ from annals.topics.names import publisher_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import partitions_soon
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
+from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
@@ -22,7 +23,7 @@ from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from annals.agents.publishing.ports import Writes
     from annals.agents.publishing.records import Outgoing
@@ -103,6 +104,21 @@ class KafkaPublishLog:
                 except ValueError as error:  # whoever wrote it: nothing is known by it
                     self._invalid.note(where, offset, str(error))
         return found
+
+    async def answers_end(self, names: Collection[str]) -> dict[str, int]:
+        """Return where the answers to subscriptions end in this partition."""
+        partition = self._journal[1]
+        topics = {name: self._names.acks(name) for name in names}
+        with reaching("acknowledgements"):
+            client = await self._writer.connected()
+            known = client.cluster.partitions_for_topic
+            if missing := [topic for topic in topics.values() if known(topic) is None]:
+                for topic in missing:
+                    client.add_topic(topic)
+                await client.force_metadata_update()
+            there = {name: (topic, partition) for name, topic in topics.items() if partition in (known(topic) or ())}
+            ends = await list_offsets(client, LAST_STABLE, LAST, there.values())
+        return {name: ends[where] for name, where in there.items()}
 
     async def commit(self, writes: Writes) -> None:
         """Write it all in one transaction."""

@@ -135,9 +135,9 @@ class Places:
             topic = self._names.events(kind)
             found[kind] = []
             for partition in range(await self.partitions(kind)):
-                own = progress.get((name, topic, partition))
-                known = own if own and own.incarnation == incarnation else progress.get((LIVE, topic, partition))
-                found[kind].append(None if known is None else known.position)
+                own, live = progress.get((name, topic, partition)), progress.get((LIVE, topic, partition))
+                known = own if own and own.incarnation == incarnation else live
+                found[kind].append(None if known is None else known.reached_with(live))
         return found
 
     async def progress_of(self, name: str, topic: str) -> dict[int, Progress]:
@@ -155,8 +155,9 @@ class Places:
             topic = self._names.events(kind)
             found[kind] = []
             for partition in range(await self.partitions(kind)):
-                known = progress.get((name, topic, partition)) or progress.get((LIVE, topic, partition))
-                found[kind].append(0 if known is None else known.position)
+                live = progress.get((LIVE, topic, partition))
+                known = progress.get((name, topic, partition)) or live
+                found[kind].append(0 if known is None else known.reached_with(live))
         return found
 
     async def settled(self, name: str, passed: Positions, record: Record) -> Positions:

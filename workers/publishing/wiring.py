@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -38,6 +38,19 @@ log = structlog.get_logger(__name__)
 
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 30.0
+QUIET_S: Final = 1.0  # no other partition has found the same for so long: it is said of all of them
+
+
+class _Found(NamedTuple):
+    """Why a subscription cannot go on, as the first partition found it, and which have found it. offset: its record."""
+
+    offset: int
+    reason: str
+    partitions: set[str]
+
+    def has(self, kept: Kept, reason: str) -> bool:
+        """Whether it is the same once more."""
+        return kept.offset == self.offset or (reason == self.reason and not kept.record.is_active)
 
 
 class PausingSubscriptions(FollowedSubscriptions):
@@ -54,13 +67,30 @@ class PausingSubscriptions(FollowedSubscriptions):
         super().__init__(options, names, invalid)
         self._service = service
         self._pausing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._found: dict[str, _Found] = {}
 
-    async def pause(self, name: str, reason: str) -> None:
+    async def pause(self, name: str, reason: str, partition: str | None = None) -> None:
         """Have a subscription paused that cannot go on, and say why; tried until it is so.
 
         All partitions of this process may find out at once: one of them pauses it, and the others see that it is so.
         Another subscription does not wait for that: the service makes changes one after another.
+
+        partition: which one found it out. What is found of one record, or again of one that is paused, is logged once:
+        with the first reason, and in how many partitions it was found.
         """
+        kept = self.all().get(name)
+        if kept is None or partition is None:
+            await self._pause(name, reason)
+            return
+        known = self._found.get(name)
+        if known is not None and known.has(kept, reason):
+            known.partitions.add(partition)
+            await self._pause(name, reason)
+            return
+        found = self._found[name] = _Found(kept.offset, reason, {partition})
+        await asyncio.gather(self._pause(name, reason), _say(name, found))
+
+    async def _pause(self, name: str, reason: str) -> None:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         async with self._pausing[name]:
             while (kept := self.all().get(name)) is not None and kept.record.is_active:
@@ -76,6 +106,18 @@ class PausingSubscriptions(FollowedSubscriptions):
         """Wait until what is written is read."""
         while (known := self.all()).get(name) == kept:
             await self.until_changed(known)
+
+
+async def _say(name: str, found: _Found) -> None:
+    """Log once why a subscription cannot go on: when no other partition has found it for a while, or at the end."""
+    count = 0
+    try:
+        while count < len(found.partitions):
+            count = len(found.partitions)
+            await asyncio.sleep(QUIET_S)
+    finally:
+        what = {"subscription": name, "reason": found.reason, "partitions": len(found.partitions)}
+        log.error("subscription cannot go on and is paused", **what)
 
 
 class Publishing:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ class MemoryReadingStore:
     def __init__(self, rows: Mapping[bytes, bytes] | None = None) -> None:
         """Begin with rows."""
         self.rows: dict[bytes, bytes] = dict(rows or {})
+        self._sorted: tuple[dict[bytes, bytes], list[bytes]] = self.rows, sorted(self.rows)
 
     def position(self) -> Position:
         """Return up to where the journal has been folded."""
@@ -35,12 +37,24 @@ class MemoryReadingStore:
 
     def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
         """Return the rows from `first` to below `last` as they are now."""
-        return iter(sorted(((key, row) for key, row in self.rows.items() if first <= key < last), reverse=reverse))
+        keys = self._keys()
+        keys = keys[bisect_left(keys, first) : bisect_left(keys, last)]
+        return iter([(key, self.rows[key]) for key in (reversed(keys) if reverse else keys)])
 
     @contextmanager
     def view(self) -> Iterator[ReadView]:
         """Return a view that later batches do not change."""
-        yield MemoryReadingStore(self.rows)
+        view = MemoryReadingStore()
+        view.rows, view._sorted = self.rows, (self.rows, self._keys())  # a batch makes other rows, and leaves these
+        yield view
+
+    def _keys(self) -> list[bytes]:
+        """Return all keys in order: sorted once for all questions between two batches."""
+        rows, keys = self._sorted
+        if rows is not self.rows or len(keys) != len(rows):
+            keys = sorted(self.rows)
+            self._sorted = self.rows, keys
+        return keys
 
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write rows (None: remove), all or none."""

@@ -10,11 +10,12 @@ from annals.agents.publishing.delivering.machine import Wanted
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN
 from annals.agents.publishing.records import VersionNotHadError
 from annals.agents.publishing.selection import again, wanted
+from annals.agents.reading.ports import NotIndexedError
 from annals.agents.waiting import in_turns
 from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.delivering.machine import Deliveries, Settled
@@ -55,10 +56,35 @@ class Loader:
         self._source = source
         self._decider = decider
         self._made: dict[int, Outgoing] = {}
+        self._read: dict[int, JournalEvent] = {}
 
     def clear(self) -> None:
-        """Forget the records that were made on the way: they are written, or not needed yet."""
+        """Forget what was read and made on the way: it is written, or not needed yet."""
         self._made.clear()
+        self._read.clear()
+
+    async def read_rows(self, rows: Iterable[Row]) -> None:
+        """Read the events of rows that are to be delivered next, by one question."""
+        await self._read_all([row.offset for row in rows if row.offset not in self._made])
+
+    async def read_following(self, settled: Iterable[Settled], end: int) -> None:
+        """Read the first events that may follow what is settled, by one question."""
+        offsets = []
+        for each in settled:
+            offset = each.later
+            if offset is None:
+                try:
+                    offset = await self._source.offset_of(each.row.aggregate_id, each.row.version + 1)
+                except NotIndexedError:
+                    continue
+            if offset is not None and offset < end:
+                offsets.append(offset)
+        await self._read_all(offsets)
+
+    async def _read_all(self, offsets: list[int]) -> None:
+        wanting = [offset for offset in offsets if offset not in self._read]
+        if len(wanting) > 1:
+            self._read |= await self._source.events_at(wanting)
 
     async def next_run(self, position: int) -> JournalRun:
         """Return the next events of the journal, wanted or not."""
@@ -107,7 +133,7 @@ class Loader:
         return made
 
     async def _event(self, offset: int) -> JournalEvent:
-        event = await self._source.event_at(offset)
+        event = self._read.get(offset) or await self._source.event_at(offset)
         if event is None:
             raise MissingEventError(f"there is no event at offset {offset} of the journal")
         return event

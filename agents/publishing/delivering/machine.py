@@ -268,6 +268,10 @@ class Deliveries:
             taken.append(sent)
         return taken
 
+    def upcoming(self, most: int) -> list[Row]:
+        """Return what `take` would give next, not more than some; it stays where it is."""
+        return [row for row in islice(self._ready, min(most, self._most - self._in_flight)) if self._holds(row)]
+
     def newly_parked(self) -> list[Row]:
         """Return what was parked since this was last asked."""
         parked, self._parked = self._parked, []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.publishing.delivering.answers import Reader
+from annals.agents.publishing.delivering.machine import Numbers
 from annals.agents.publishing.delivering.shard import DeliveryShard
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from annals.agents.publishing.selection import Subscribed
     from annals.schemas.progress import Progress
     from annals.schemas.subscription import Definition
+
+
+NOTHING: Final = Numbers(0, 0, 0)
 
 
 def _no_poster(_: Definition) -> Poster | None:
@@ -48,6 +52,12 @@ class DeliveryShards:
         self._kinds = kinds
         self._partitions = partitions
         self._poster = poster
+
+    def tell_rest(self, name: str) -> None:
+        """Have it told that nothing of a subscription is unsettled."""
+        self._telemetry.parked(name, 0)
+        self._telemetry.unsettled(name, NOTHING)
+        self._telemetry.parked_since(name, None)
 
     def shard(self, subscribed: Subscribed, own: Progress) -> DeliveryShard:
         """Return the delivery shard of a subscription; its `run` is for the caller to start."""

@@ -152,6 +152,9 @@ class DeliverySource(JournalSource, Protocol):
     async def event_at(self, offset: int) -> JournalEvent | None:
         """Return the event at an offset; None if none is there. Whether it counts, the caller knows by its CID."""
 
+    async def events_at(self, offsets: Sequence[int]) -> dict[int, JournalEvent]:
+        """Return the events at some offsets by one question; one that is not in it is asked for with `event_at`."""
+
     async def offset_of(self, aggregate_id: str, version: int) -> int | None:
         """Return where an aggregate's event of a version is; None if it is not there (yet)."""
 

@@ -1,8 +1,9 @@
 """A delivery shard: one subscription that answers, in one journal partition.
 
 It has a writer and a progress of its own, as one that catches up: where its subscriber is slow, its progress waits, and
-nobody else's. Each step is one transaction: what is delivered, the rows that it changes, the progress, and the offset
-of the answers that all of it rests on. What is not committed is thrown away and read anew.
+nobody else's. Where nothing is left to do for REST_S, it ends: the publisher looks after its subscription then, and has
+another one begin when something of it comes. Each step is one transaction: what is delivered, the rows that it changes,
+the progress, and the offset of the answers that all of it rests on. What is not committed is thrown away and read anew.
 
 Somebody who replays or discards what is parked writes rows under the same transactional id. While there are rows, the
 shard commits at least once a second: so it sees soon that it was fenced, and opens with what it finds.
@@ -60,14 +61,17 @@ IDLE_COMMIT_S: Final = 1.0
 FIRST_LOOK_S: Final = 0.02  # between two looks for answers, while some are waited for; doubled while there are none
 LAST_LOOK_S: Final = 0.25
 QUIET_LOOK_S: Final = 10.0  # for answers that can only be to nothing
+REST_S: Final = 10.0  # to begin again takes a fence, and reading progress and rows
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
 
 
 class DeliveryShard:
-    """Delivers until `stop`. position: of its progress. halt: where the subscription could not go on."""
+    """Delivers until `stop`, or nothing is left to do.
 
-    has_reached = False  # it never ends by being near the others, as a catch-up does
+    own: its progress; position: of it. halt: where the subscription could not go on. has_reached: whether nothing was
+    to do for a while: no row, no answer, and nothing that it wants in what it has looked at.
+    """
 
     def __init__(
         self,
@@ -85,7 +89,8 @@ class DeliveryShard:
         """Take the subscription, its progress as far as it is known, and so on; poster: where it is no topic."""
         self.subscribed = subscribed
         self.halt: Halt | None = None
-        self._own = begin
+        self.has_reached = False
+        self.own = begin
         self._source = source
         self._log = log
         self._clock = clock
@@ -99,12 +104,13 @@ class DeliveryShard:
         self._is_stopping = False
         self._look_s = FIRST_LOOK_S
         self._committed_at, self._is_uncommitted = 0.0, False
+        self._busy_at = -REST_S  # one that finds nothing to do when it opens may rest at once
         self._machine = self._deliveries()
 
     @property
     def position(self) -> int:
         """The next offset of the journal that is looked at."""
-        return self._own.position
+        return self.own.position
 
     def stop(self) -> None:
         """Begin no other transaction; `run` ends when the one under way has ended."""
@@ -117,7 +123,7 @@ class DeliveryShard:
         self._is_answered.set()
 
     async def run(self) -> None:
-        """Deliver until `stop`, or the subscription cannot go on."""
+        """Deliver until `stop`, nothing is left to do, or the subscription cannot go on."""
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         name = self.subscribed.name
         try:
@@ -143,7 +149,7 @@ class DeliveryShard:
             await self._log.close()
 
     def _is_done(self) -> bool:
-        return self._is_stopping or self.halt is not None
+        return self._is_stopping or self.has_reached or self.halt is not None
 
     def _deliveries(self) -> Deliveries:
         definition = self.subscribed.kept.record.definition
@@ -153,18 +159,18 @@ class DeliveryShard:
             definition.retry,
             definition.max_in_flight,
             ordered=definition.ordered,
-            incarnation=self._own.incarnation,
+            incarnation=self.own.incarnation,
         )
 
     async def _open(self) -> None:
         """Become the only one who delivers, and read what is not settled."""
         await self._log.fence()
         known = await self._log.own_progress()
-        if known is not None and known.incarnation == self._own.incarnation:
-            self._own = known
-        unsettled = await self._log.unsettled(self._own.incarnation)
+        if known is not None and known.incarnation == self.own.incarnation:
+            self.own = known
+        unsettled = await self._log.unsettled(self.own.incarnation)
         while not self._is_stopping and not await self._source.until_offset(
-            self._own.position, self._clock.monotonic() + IDLE_COMMIT_S
+            self.own.position, self._clock.monotonic() + IDLE_COMMIT_S
         ):
             pass
         machine = self._deliveries()
@@ -177,16 +183,17 @@ class DeliveryShard:
     async def _step(self) -> bool:
         """Do what there is to do; return whether there may be more at once."""
         machine, now = self._machine, self._now()
-        run = await self._log.acks(self._own.acks, RUN_ACKS)
+        run = await self._log.acks(self.own.acks, RUN_ACKS)
         moved, dead = await self._take_answers(list(run.records), now)
         if run.is_end:  # else the answer to what seems to be late may be among those that are not read yet
             machine.expire(now, self._draw, MOST_SETTLED)
         try:
             settling = machine.settling(MOST_SETTLED, again=self._source.is_whole)
             async for some in in_turns(settling, SETTLED_A_TURN):
+                await self._loader.read_following(some, self.own.position)
                 for settled in some:
                     try:
-                        following = await self._loader.following(settled, self._own.position)
+                        following = await self._loader.following(settled, self.own.position)
                     except NotIndexedError:
                         machine.defer(settled)
                     else:
@@ -196,18 +203,18 @@ class DeliveryShard:
             parked_rows = machine.newly_parked()
             to_park = [parked(row, await self._loader.outgoing(row)) for row in parked_rows]
         except self._loader.errors as error:
-            self.halt = Halt(self._own.position, f"{type(error).__name__}: {error}")
+            self.halt = Halt(self.own.position, f"{type(error).__name__}: {error}")
             return False
         rows = machine.changes()
-        after = Progress(position, None, self._own.incarnation, run.next_offset)
-        has_moved = after.position > self._own.position or after.acks > self._own.acks
+        after = Progress(position, None, self.own.incarnation, run.next_offset)
+        has_moved = after.position > self.own.position or after.acks > self.own.acks
         self._is_uncommitted |= has_moved
         is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
         if rows or moved or dead or (is_due and (self._is_uncommitted or len(machine))):
             topic_records = [] if self._poster is not None else records
             await self._log.deliver(DeliveryWrites(rows, after, topic_records, to_park, moved, dead))
             self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
-        self._own = after
+        self.own = after
         self._loader.clear()
         for row, record in zip(sent, records, strict=True):
             if self._poster is not None:
@@ -215,7 +222,16 @@ class DeliveryShard:
         self._tell(sent, len(parked_rows))
         if rows or run.records:
             self._look_s = FIRST_LOOK_S
+        if rows or run.records or len(machine):
+            self._busy_at = self._clock.monotonic()
+        else:
+            self.has_reached = run.is_end and self._may_rest()
         return has_moved or bool(rows)
+
+    def _may_rest(self) -> bool:
+        """Whether nothing has been to do for a while; whoever is told looks whether anything comes."""
+        is_quiet = not self._posted and self._clock.monotonic() - self._busy_at >= REST_S
+        return is_quiet and self.halt is None
 
     async def _take_answers(self, records: list[AckRecord], now: int) -> tuple[list[AckRecord], list[DeadAck]]:
         moved: list[AckRecord] = []
@@ -247,8 +263,8 @@ class DeliveryShard:
     async def _offer(self, now: int) -> int:
         """Offer the next events; return how far that came. Where there is no room, the journal waits."""
         if self._machine.room <= 0:
-            return self._own.position
-        run = await self._loader.next_run(self._own.position)
+            return self.own.position
+        run = await self._loader.next_run(self.own.position)
         for source in run.events:  # one by one: the record of what finds no room would be made in vain
             try:
                 wanted = self._loader.wanted(source)
@@ -264,6 +280,7 @@ class DeliveryShard:
         rows: list[Row] = []
         records: list[Outgoing] = []
         size = 0
+        await self._loader.read_rows(self._machine.upcoming(MOST_DELIVERED))
         while len(rows) < MOST_DELIVERED and size < TRANSACTION_BYTES and (taken := self._machine.take(now, 1)):
             record = delivered(taken[0], await self._loader.outgoing(taken[0]))
             rows += taken
@@ -282,7 +299,7 @@ class DeliveryShard:
         self._telemetry.unsettled(name, self._machine.numbers)
         self._telemetry.parked_since(name, self._machine.parked_since)
         self._telemetry.failed(name, self.subscribed.failures())
-        self._telemetry.lag(name, max(0, self._source.status().offset - self._own.position))
+        self._telemetry.lag(name, max(0, self._source.status().offset - self.own.position))
 
     def _idle_look_s(self) -> float:
         """Return for how long nothing of this subscription needs to be looked at while nothing is in flight."""
@@ -300,5 +317,5 @@ class DeliveryShard:
         self._is_answered.clear()
         awaited: list[Coroutine[Any, Any, object]] = [self._is_answered.wait()]
         if self._machine.room > 0:
-            awaited.append(self._source.until_behind(self._own.position))
+            awaited.append(self._source.until_behind(self.own.position))
         await first_of(*awaited, timeout_s=look_s)

@@ -10,13 +10,13 @@ from annals.agents.reading.layout import read_aggregate
 from annals.agents.reading.open_store import OpenStore
 from annals.agents.reading.ports import NotIndexedError
 from annals.agents.reading.queries.events import Place, offset_of
-from annals.agents.reading.queries.run import last_before, placed_from, run_from
+from annals.agents.reading.queries.run import events_at, last_before, placed_from, run_from
 from annals.schemas.chain import ForeignError
 from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import read_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from annals.agents.ports import StoreDamagedError
     from annals.agents.reading.ahead.folding import AheadFold
@@ -70,6 +70,11 @@ class AheadAnswers:
                 value = record.value or b""
                 return JournalEvent(record.offset, event, value, cid_of(value), record.carried)
         return None
+
+    async def events_at(self, offsets: Sequence[int]) -> dict[int, JournalEvent]:
+        """Return the events at some offsets that are in the store; where they are large, not all of them."""
+        here = [offset for offset in offsets if offset >= self.fold.begin]
+        return await self._ask(lambda view: events_at(view, self._place, here))
 
     async def last_before(self, offset: int) -> bytes:
         """Return the CID of the last event that counts below an offset.

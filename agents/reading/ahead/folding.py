@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from annals.agents.folding.restore_points import read_parts
 from annals.agents.ports import Position
-from annals.agents.reading.ahead.unwinding import Unwinding
+from annals.agents.reading.ahead.unwinding import STEP, Unwinding
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.layout import (
     AGGREGATES,
@@ -26,6 +26,7 @@ from annals.agents.reading.layout import (
     encode_position,
     read_aggregate,
 )
+from annals.agents.waiting import in_turns
 from annals.schemas.journal_reader import START, KeptEnd
 from annals.schemas.restore_point import HEADS, RestorePointError, decode_heads, decode_voids, has_ends
 from annals.schemas.restore_point import VOIDS as VOID_PARTS
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import FollowedRecord, ReadingStore
     from annals.schemas.restore_point import RestoreList
 
-STEP: Final = 500  # records that are folded before others have their turn
 SEEDED: Final = 5_000  # rows that are written at once
 NONE: Final = Counts(0, 0, 0)
 
@@ -78,7 +78,7 @@ class AheadFold:
         self._store.apply({POSITION: encode_position(Position(self.begin, -1, b"")), COUNTS: encode_counts(NONE)})
         self._fold = ReadingFold(self._place.kind, self._place.partition, self._place.partitions, self._store, ())
         await self.read(found.position)
-        self._require(ends, len(voids))
+        await self._require(ends, len(voids))
 
     @property
     def position(self) -> int:
@@ -110,20 +110,23 @@ class AheadFold:
 
     async def _seed(self, parts: Mapping[str, bytes], unwinding: Unwinding) -> dict[bytes, KeptEnd]:
         """Write where all chains ended at `begin`; return where those of which records follow end later."""
-        later = dict.fromkeys(unwinding.keys, START)
+        later: dict[bytes, KeptEnd] = {}
+        async for keys in in_turns(list(unwinding.keys), SEEDED):
+            later |= dict.fromkeys(keys, START)
         rows: dict[bytes, bytes | None] = {}
         for name, value in parts.items():
             if not has_ends(value):
                 raise RestorePointError(f"{name} does not say where chains end: a release before this one wrote it")
-            for key, head in decode_heads(value).items():
-                if head.end is None:
-                    raise RestorePointError(f"{name} does not say where the chain of {key!r} ends")
-                end = KeptEnd(head.version, head.end)
-                if key in later:
-                    later[key] = end
-                    end = unwinding.end_before(key, end)
-                if end.head is not None:
-                    rows[AGGREGATES + key] = _row(end.version, end.head)
+            async for heads in in_turns(decode_heads(value).items(), STEP):
+                for key, head in heads:
+                    if head.end is None:
+                        raise RestorePointError(f"{name} does not say where the chain of {key!r} ends")
+                    end = KeptEnd(head.version, head.end)
+                    if key in later:
+                        later[key] = end
+                        end = await unwinding.end_before(key, end)
+                    if end.head is not None:
+                        rows[AGGREGATES + key] = _row(end.version, end.head)
             if len(rows) > SEEDED:
                 self._store.apply(rows)
                 rows = {}
@@ -131,13 +134,18 @@ class AheadFold:
         self._store.apply(rows)
         return later
 
-    def _require(self, ends: Mapping[bytes, KeptEnd], voids: int) -> None:
+    async def _require(self, ends: Mapping[bytes, KeptEnd], voids: int) -> None:
         """See that the rule has come to what the restore point says."""
-        for key, end in ends.items():
-            row = read_aggregate(self._store, key)
-            if (row.version, row.head) != (end.version, end.head):
-                raise RestorePointError(f"the chain of {key!r} ends with version {row.version}, and not {end.version}")
-        if sum(1 for _ in self._store.range(VOIDS, after(VOIDS))) != voids:
+        async for some in in_turns(ends.items(), STEP):
+            for key, end in some:
+                row = read_aggregate(self._store, key)
+                if (row.version, row.head) != (end.version, end.head):
+                    what = f"the chain of {key!r} ends with version {row.version}, and not {end.version}"
+                    raise RestorePointError(what)
+        found = 0
+        async for rows in in_turns(self._store.range(VOIDS, after(VOIDS)), STEP):
+            found += len(rows)
+        if found != voids:
             raise RestorePointError("there are void events that it does not name")
 
 

@@ -35,7 +35,7 @@ from annals.schemas.journal_reader import GapError
 from annals.schemas.restore_point import RestorePointError
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Iterator
+    from collections.abc import Coroutine, Iterable, Iterator, Sequence
 
     from annals.agents.folding.restore_points import Partition
     from annals.agents.ports import Clock
@@ -237,6 +237,10 @@ class HeadStart:
         """Return the event at an offset; None if none is there. Whether it counts, the caller knows by its CID."""
         return await (self._ahead or self._shard).event_at(offset)
 
+    async def events_at(self, offsets: Sequence[int]) -> dict[int, JournalEvent]:
+        """Return the events at some offsets that it has."""
+        return await (self._ahead or self._shard).events_at(offsets)
+
     async def last_before(self, offset: int) -> bytes | None:
         """Return the CID of the last event that counts below an offset; None if there is none.
 
@@ -370,7 +374,7 @@ class HeadStart:
                 return compared
             is_last = len(mine) < COMPARED or mine[-1][0] >= until
             behind = until if is_last else mine[-1][0] + 1
-            own, true = _below(mine, behind), _below(theirs, behind)
+            own, true = ([each for each in some if each[0] < behind] for some in (mine, theirs))
             if own != true:
                 offset, cid = min(set(own) ^ set(true))
                 raise _DifferenceError(f"{cid_text(cid)} at offset {offset} counts in one, and not in the other")
@@ -380,10 +384,6 @@ class HeadStart:
     def _tell(self) -> None:
         self._moved.set()
         self._moved = asyncio.Event()
-
-
-def _below(placed: list[tuple[int, bytes]], offset: int) -> list[tuple[int, bytes]]:
-    return [each for each in placed if each[0] < offset]
 
 
 async def _is_first(awaited: Coroutine[Any, Any, object], other: Coroutine[Any, Any, object]) -> bool:

@@ -52,6 +52,9 @@ class IndexingShard(JournalSource, Protocol):
     async def event_at(self, offset: int) -> JournalEvent | None:
         """Return the event that counts at an offset; None if there is none."""
 
+    async def events_at(self, offsets: Sequence[int]) -> dict[int, JournalEvent]:
+        """Return the events that count at some offsets; where they are large, not all of them."""
+
     async def offset_of(self, aggregate_id: str, version: int) -> int | None:
         """Return where an aggregate's event of a version is; None if it is not there (yet)."""
 

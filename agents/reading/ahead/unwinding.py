@@ -7,11 +7,14 @@ of these records once more, from the ends that were found, and must come to thos
 
 One thing cannot be told: whether an event of which a copy follows counted before the earlier place or behind it. The
 copy is void, so that its CID is among the void ones: then there is no answer.
+
+No more than STEP links are followed in one turn of the event loop: heartbeats and everybody else wait meanwhile.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from typing import TYPE_CHECKING, Final
 
 from annals.schemas.chain import ForeignError
 from annals.schemas.cid import cid_of, cid_text
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
     Link = tuple[int, bytes | None]  # version, CID of the event before
 
 
+STEP: Final = 500
+
+
 class Unwinding:
     """Takes the records between a place of the journal and a restore point, and answers of each aggregate's chain."""
 
@@ -34,10 +40,11 @@ class Unwinding:
         self._kind = kind
         self._voids = voids
         self._links: dict[bytes, dict[bytes, Link]] = {}
+        self._followed = 0
 
     @property
     def keys(self) -> Collection[bytes]:
-        """The aggregates that have records there."""
+        """The aggregates that have records there and were not asked about yet."""
         return self._links.keys()
 
     def take(self, records: Iterable[FollowedRecord]) -> None:
@@ -50,13 +57,13 @@ class Unwinding:
             links = self._links.setdefault(record.key or b"", {})
             links[cid_of(record.value or b"")] = event["version"], event["previous"]
 
-    def end_before(self, key: bytes, end: KeptEnd) -> KeptEnd:
-        """Return where a chain ended before all of these records; end: where it ended behind them.
+    async def end_before(self, key: bytes, end: KeptEnd) -> KeptEnd:
+        """Return where a chain ended before all of these records, and forget it; end: where it ended behind them.
 
         Raises:
             RestorePointError: it cannot be told.
         """
-        links = self._links.get(key, {})
+        links = self._links.pop(key, {})
         version, cid = end.version, end.head
         while cid is not None and (link := links.get(cid)) is not None:
             if cid in self._voids:
@@ -64,6 +71,9 @@ class Unwinding:
             if link[0] != version:
                 raise RestorePointError(f"{cid_text(cid)} of {key!r} is version {link[0]}, and not {version}")
             version, cid = version - 1, link[1]
+            self._followed += 1
+            if self._followed % STEP == 0:
+                await asyncio.sleep(0)
         if (cid is None) is not (version == 0):
             raise RestorePointError(f"the chain of {key!r} does not begin with version 1")
         return START if cid is None else KeptEnd(version, cid)

@@ -67,6 +67,29 @@ def run_from(view: ReadView, place: Place, offset: int, limit: int, read: int) -
     return JournalRun(events, last + 1 if len(found) == limit else end)
 
 
+def events_at(view: ReadView, place: Place, offsets: Sequence[int]) -> dict[int, JournalEvent]:
+    """Return the events that count at some offsets, as many of them as a run may have: at least the first.
+
+    Raises:
+        BrokenChainError: a row is not the event that it should be.
+    """
+    there = [
+        (at, where) for at, where in zip(offsets, view.get_many([*map(offset_key, offsets)]), strict=True) if where
+    ]
+    headers = view.get_many([CARRIED + number(at) for at, _ in there])
+    found: dict[int, JournalEvent] = {}
+    size = 0
+    for (at, where), carried, value in zip(
+        there, headers, view.get_many([EVENTS + where for _, where in there]), strict=True
+    ):
+        row, event = event_in(place.kind, where, value)
+        found[at] = JournalEvent(at, event, row.block, row.cid, () if carried is None else _DECODER.decode(carried))
+        size += len(row.block)
+        if size > RUN_BYTES:
+            break
+    return found
+
+
 def placed_from(view: ReadView, offset: int, limit: int) -> list[tuple[int, bytes]]:
     """Return where the next events that count are, from an offset on, and their CIDs as the rows have them."""
     found = list(islice(view.range(offset_key(offset), after(OFFSETS)), limit))

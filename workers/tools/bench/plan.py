@@ -51,6 +51,8 @@ class Plan:
     codecs: tuple[str, ...] = ("none", "lz4", "zstd")
     scaling_commands: int = 200_000
     workers: tuple[int, ...] = (1, 2, 4)
+    subscriber_events: int = 100_000
+    """In each journal that is published from its beginning: each takes a worker to decide it first."""
     subscriber_topics: int = 10
     idle_subscriptions: int = 100
     unsettled_rows: int = 100_000
@@ -89,6 +91,7 @@ QUICK: Final = Plan(
     codecs=("none", "zstd"),
     scaling_commands=1_000,
     workers=(1, 2),
+    subscriber_events=2_000,
     subscriber_topics=2,
     idle_subscriptions=2,
     unsettled_rows=2_500,

@@ -139,8 +139,9 @@ async def reader(site: Site, partitions: list[TopicPartition]) -> AsyncIterator[
 class Tail:
     """Notes when each record becomes readable, by the id of the command that caused it."""
 
-    def __init__(self, id_of: Callable[[Any], bytes]) -> None:
-        """Take what finds a record's command id."""
+    def __init__(self, topic: str, id_of: Callable[[Any], bytes]) -> None:
+        """Take the topic, for messages, and what finds a record's command id."""
+        self._topic = topic
         self._id_of = id_of
         self.seen_at: dict[bytes, tuple[int, float]] = {}
         """By command id: partition, and `perf_counter` when the first record of it was readable."""
@@ -166,7 +167,8 @@ class Tail:
                     await asyncio.sleep(LOOK_S)
         except TimeoutError:
             missing = len(ids.keys() - self.seen_at.keys())
-            raise BenchError(f"{missing} of {len(ids)} commands had no event within {within_s:.0f} s") from None
+            what = f"{missing} of {len(ids)} commands had no record in {self._topic} within {within_s:.0f} s"
+            raise BenchError(what) from None
 
 
 def event_command(record: Any) -> bytes:
@@ -177,7 +179,7 @@ def event_command(record: Any) -> bytes:
 @asynccontextmanager
 async def tailing(site: Site, topic: str, id_of: Callable[[Any], bytes]) -> AsyncIterator[Tail]:
     """Note what becomes readable in a topic from now on."""
-    tail = Tail(id_of)
+    tail = Tail(topic, id_of)
     async with reader(site, [TopicPartition(topic, partition) for partition in range(site.partitions)]) as consumer:
         watching = asyncio.create_task(tail.run(consumer))
         try:

@@ -86,6 +86,7 @@ async def has(world, name, count):
 async def test_whatever_the_step_at_which_its_process_dies_nothing_is_lost_or_doubled(is_carried_out, monkeypatch):
     """Killed at each request in turn, catch-up and hand-over included; the next process goes on."""
     monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 2)
+    monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 2)
     step = 0
     while await killed_at(step, is_carried_out=is_carried_out):
@@ -346,3 +347,21 @@ async def test_a_subscription_that_could_not_go_on_goes_on_by_its_changed_defini
         world.subscriptions.set("one", definition={"filters": [], "status": "active"}, former=made.record.former)
         await eventually(lambda: has(world, "one", 3))
     assert await world.cids("one") == shown(events)
+
+
+async def test_a_selective_catch_up_commits_what_is_enough_for_a_transaction_and_not_each_run(monkeypatch):
+    monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 10)
+    monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 10)
+    world = World("all", "few")
+    events = [event for number in range(500) for event in chain(f"p-{number}", 1)]
+    world.journal.append(events)
+    await world.subscribe("all")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "all", 500))
+        await eventually(lambda: is_without_its_own(world, "all"))
+        before = len(await world.received("", "progress"))
+        await world.subscribe("few", filters=({"suffix": {"subject": "00"}},))
+        await eventually(lambda: is_without_its_own(world, "few"))
+        committed = len(await world.received("", "progress")) - before
+    assert await world.cids("few") == shown([event for event in events if event.key.endswith(b"00")])
+    assert committed <= 8, "500 events were 50 runs"

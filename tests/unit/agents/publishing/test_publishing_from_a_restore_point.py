@@ -111,6 +111,7 @@ async def test_one_that_is_far_behind_waits_for_the_shard_and_the_others_do_not(
 async def test_whatever_the_step_at_which_the_new_owner_dies_nothing_is_lost_or_doubled(is_carried_out, monkeypatch):
     """Killed at each request in turn, from a restore point behind the progress; the next owner begins there as well."""
     monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 2)
+    monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 2)
     step = 0
     while await killed_at(step, is_carried_out=is_carried_out):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
+from structlog.testing import capture_logs
+
 from annals.agents.publishing.administration import Refused
 from annals.agents.publishing.ports import Kept
 from annals.schemas.subscription import Definition, Record
@@ -72,3 +74,30 @@ async def test_one_that_cannot_be_paused_now_holds_up_no_other():
     finally:
         tries.cancel()
         await asyncio.gather(tries, return_exceptions=True)
+
+
+async def test_what_all_partitions_find_is_logged_once_and_counted(monkeypatch):
+    monkeypatch.setattr("annals.workers.publishing.wiring.QUIET_S", 0.01)
+    subscriptions, _ = followed("bad")
+
+    async def found_by(*partitions: str) -> list[tuple[str, int]]:
+        with capture_logs() as logs:
+            pauses = (subscriptions.pause("bad", "it fails", partition) for partition in partitions)
+            await asyncio.wait_for(asyncio.gather(*pauses), 30)
+        return [(each["log_level"], each["partitions"]) for each in logs]
+
+    assert await found_by(*(f"person-{number}" for number in range(5))) == [("error", 5)]
+    assert await found_by("person-0", "person-6") == [], "it is paused, and was logged"
+    subscriptions.put("other", "active")
+    subscriptions.put("bad", "active")
+    assert await found_by("person-0") == [("error", 1)], "resumed, and still bad"
+
+
+async def test_one_that_is_paused_when_a_process_begins_is_logged_once(monkeypatch):
+    monkeypatch.setattr("annals.workers.publishing.wiring.QUIET_S", 0.01)
+    subscriptions, service = followed()
+    subscriptions.put("bad", "paused")
+    with capture_logs() as logs:
+        await asyncio.gather(*(subscriptions.pause("bad", "it fails", f"person-{number}") for number in range(4)))
+    assert [(each["event"], each["partitions"]) for each in logs] == [("subscription cannot go on and is paused", 4)]
+    assert service.asked == []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from functools import partial
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from annals.schemas.delivery import PARKED, WAITING
+from annals.workers.publishing.log import KafkaPublishLogs
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.registry import deciders
 from annals.workers.settings import client_options
@@ -21,12 +23,13 @@ from annals.workers.tools.bench.programs import BenchError, worker
 from annals.workers.tools.bench.watching import STILL_S, arrivals, event_command, tailing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Sequence
 
     from annals.workers.tools.bench.ground import Ground, Site
     from annals.workers.tools.bench.plan import Plan
     from annals.workers.tools.bench.programs import Worker
 
+T = TypeVar("T")
 LOOK_S: Final = 0.5  # each look is parsed by a process that shares the cores with what is measured
 PUBLISHED: Final = "annals_published_total"
 READS: Final = ("--roles", "read", "--api-port", "0")
@@ -42,14 +45,14 @@ A worker of the role `read` alone, one process that folds states and indexes and
 {aggregates:,} aggregates in 4 partitions of `person` that subscriptions were put for before there were any. events/s:
 between the broker's first stamp and its last in the subscribers' topics; of ten, each gets every event. CPU: of the
 whole process, by event of the journal. Idle: beside one subscription that wants everything there are {idle} of a type
-that no event has. Added: at {rate}/s for {seconds:g} s behind {warm_up:g} s of warm-up, from an event readable in the
-journal until it is readable in the subscriber's topic, by one `read_committed` process; the deciding worker runs beside
-it. Filtered: one that wants one aggregate in a hundred is put on {backlog:,} events that the process has read already;
-from the request to its last event. Slowed: p99 of what is added while one from the beginning catches up with them.
-Taken over: in this process, what a delivery shard does before its first step where {rows:,} rows of as many aggregates
-are parked, or waiting for their next attempt: fence, read progress and rows, and take them up. Longest piece: for how
-long the event loop's thread computed at most before others had their turn. Memory of a row: what Python's allocators
-hold of a second takeover.
+that no event has, once streams and once acknowledged ones, which are at rest before there are events. Added: at
+{rate}/s for {seconds:g} s behind {warm_up:g} s of warm-up, from an event readable in the journal until it is readable
+in the subscriber's topic, by one `read_committed` process; the deciding worker runs beside it. Filtered: one that wants
+one aggregate in a hundred is put on {backlog:,} events that the process has read already; from the request to its last
+event. Slowed: p99 of what is added while one from the beginning catches up with them. Taken over: in this process, what
+a delivery shard does before its first step where {rows:,} rows of as many aggregates are parked, or waiting for their
+next attempt: fence, read progress and rows, and take them up. Longest piece: for how long the event loop's thread
+computed at most before others had their turn. Memory of a row: what Python's allocators hold of a second takeover.
 """
 
 
@@ -65,21 +68,20 @@ async def measure_subscribe(ground: Ground, plan: Plan) -> Part:
     runs = Runs()
     nobody = {"kinds": [KIND], "types": ["PersonArchived"]}
     idle: dict[str, dict[str, Any]] = {f"idle-{number}": nobody for number in range(plan.idle_subscriptions)}
+    answering = {name: {**wish, "delivery": "acknowledged"} for name, wish in idle.items()}
+    many = [f"{LIVE}-{each}" for each in range(plan.subscriber_topics)]
     for number in range(plan.runs):
-        ground.say(f"subscribe, run {number + 1} of {plan.runs}: one topic")
-        one = await _behind(ground, plan, [LIVE], {})
-        ground.say(f"subscribe, run {number + 1} of {plan.runs}: {plan.subscriber_topics} topics")
-        many = [f"{LIVE}-{each}" for each in range(plan.subscriber_topics)]
-        ten = await _behind(ground, plan, many, {})
-        ground.say(f"subscribe, run {number + 1} of {plan.runs}: {len(idle)} idle subscriptions")
-        beside = await _behind(ground, plan, [LIVE], idle)
-        ground.say(f"subscribe, run {number + 1} of {plan.runs}: live, and catching up")
-        runs.add(**await _live(ground, plan))
-        ground.say(f"subscribe, run {number + 1} of {plan.runs}: {plan.unsettled_rows:,} unsettled rows")
-        runs.add(**await _unsettled(ground, plan))
+        tell = partial(_tell, ground, f"subscribe, run {number + 1} of {plan.runs}")
+        one = await tell("one topic", _behind(ground, plan, [LIVE], {}))
+        ten = await tell(f"{len(many)} topics", _behind(ground, plan, many, {}))
+        beside = await tell(f"{len(idle)} idle streams", _behind(ground, plan, [LIVE], idle))
+        resting = await tell(f"{len(idle)} idle ones that answer", _behind(ground, plan, [LIVE], answering))
+        runs.add(**await tell("live, and catching up", _live(ground, plan)))
+        runs.add(**await tell(f"{plan.unsettled_rows:,} unsettled rows", _unsettled(ground, plan)))
         runs.add(one=one.per_second, one_cpu=one.cpu_us, ten=ten.per_second, ten_cpu=ten.cpu_us)
         runs.add(idle=beside.per_second, idle_times=beside.cpu_us / one.cpu_us)
-    sizes = {"events": plan.drain_commands, "aggregates": plan.drain_aggregates, "backlog": plan.backlog_commands}
+        runs.add(resting=resting.per_second, resting_times=resting.cpu_us / one.cpu_us)
+    sizes = {"events": plan.subscriber_events, "aggregates": plan.drain_aggregates, "backlog": plan.backlog_commands}
     pace = {"rate": min(plan.rates), "seconds": plan.latency_s, "warm_up": plan.warm_up_s}
     return Part(
         name="subscribe",
@@ -98,6 +100,10 @@ def _figures(values: dict[str, list[float]], rate: int) -> list[Figure]:
         Figure(name="ten topics, CPU per event", unit="µs", values=values["ten_cpu"]),
         Figure(name="beside idle ones, events per second", unit="/s", values=values["idle"]),
         Figure(name="beside idle ones, times the CPU", unit="", values=values["idle_times"], most=IDLE_TIMES),
+        Figure(name="beside idle ones that answer, events per second", unit="/s", values=values["resting"]),
+        Figure(
+            name="beside idle ones that answer, times the CPU", unit="", values=values["resting_times"], most=IDLE_TIMES
+        ),
         Figure(name=f"added at {rate}/s, p50", unit="ms", values=values["p50"], most=p50),
         Figure(name=f"added at {rate}/s, p99", unit="ms", values=values["p99"], most=p99),
         Figure(name="filtered, events per second", unit="/s", values=values["filtered"], least=FILTERED_PER_S),
@@ -112,14 +118,30 @@ def _figures(values: dict[str, list[float]], rate: int) -> list[Figure]:
     ]
 
 
+async def _tell(ground: Ground, run: str, what: str, measuring: Awaitable[T]) -> T:
+    """Say what is measured, and what was found, so that it is not lost where a later one fails.
+
+    Raises:
+        BenchError: it could not be measured; the message says what.
+    """
+    ground.say(f"{run}: {what}")
+    try:
+        found = await measuring
+    except BenchError as error:
+        raise BenchError(f"{what}: {error}") from error
+    ground.say(f"{run}: {what}: {found}")
+    return found
+
+
 async def _behind(ground: Ground, plan: Plan, names: Sequence[str], idle: dict[str, dict[str, Any]]) -> Published:
     """Publish a journal that is there, to subscriptions that want all of it, beside idle ones."""
-    events, wants_all = plan.drain_commands, {"kinds": [KIND]}
+    events, wants_all = plan.subscriber_events, {"kinds": [KIND]}
     async with ground.site() as site:
         for name, wish in {**dict.fromkeys(names, wants_all), **idle}.items():
             await _put(site, name, wish)
         async with _reading(site) as process:  # they are live, and what comes is not caught up with
             await _until_live(site, names)
+            await _until_at_rest(site, [name for name, wish in idle.items() if "delivery" in wish])
             process.require_running()
         await drain(site, await preload(site, histories(aggregate_ids(plan.drain_aggregates), events)))
         async with _reading(site) as process:
@@ -203,6 +225,24 @@ async def _until_live(site: Site, names: Sequence[str]) -> None:
         if perf_counter() > deadline:
             raise BenchError(f"{', '.join(names)} are not live within {STILL_S:.0f} s")
         await asyncio.sleep(LOOK_S)
+
+
+async def _until_at_rest(site: Site, names: Sequence[str]) -> None:
+    """Wait until nothing is done for these alone, in all partitions."""
+    options, codec = client_options(site.settings), site.settings.compression
+    for partition in range(site.partitions if names else 0):
+        logs = KafkaPublishLogs(options, site.names, site.settings.app_id, KIND, partition, site.partitions, codec)
+        log = logs.live()
+        try:
+            async with asyncio.timeout(STILL_S):
+                progress = await log.progress()
+                while not all(name in progress and progress[name].is_resting for name in names):
+                    await asyncio.sleep(LOOK_S)
+                    progress = await log.progress()
+        except TimeoutError:
+            raise BenchError(f"idle subscriptions are not at rest within {STILL_S:.0f} s") from None
+        finally:
+            await log.close()
 
 
 async def _until_published(process: Worker, names: Sequence[str], events: int) -> None:

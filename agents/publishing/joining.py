@@ -1,0 +1,136 @@
+"""Those that come to what is live, and those that rest with it, in one journal partition.
+
+A subscription whose subscriber answers has a writer of its own. While nothing of it is unsettled and nothing that it
+wants comes, it *rests*: its progress is that of what is live, and nobody reads the journal or writes for it alone. The
+publisher asks it about each event as it asks those that are live. The transaction that would take what is live past an
+event that it wants says instead that it rests no more, and where it stood; then its delivery shard begins.
+
+Whoever rests has no delivery shard and no rows, so that nobody else writes its progress: its shard has ended by itself
+in this process, and a former owner's is fenced where its publisher was, before it could begin one again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import structlog
+
+from annals.agents.ports import UnreachableError
+from annals.agents.publishing.selection import select
+
+if TYPE_CHECKING:
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.ports import Clock
+    from annals.agents.publishing.catching import CatchingUp
+    from annals.agents.publishing.ports import PublishLog
+    from annals.agents.publishing.roster import Roster
+    from annals.agents.publishing.selection import Selected, Subscribed
+    from annals.agents.reading.found import JournalEvent
+    from annals.agents.reading.ports import JournalSource
+    from annals.schemas.progress import Progress
+
+RUN_EVENTS: Final = 500
+ANSWERS_LOOK_S: Final = 1.0
+
+log = structlog.get_logger(__name__)
+
+
+class Joining:
+    """Finds who joins what is live, who comes to rest with it, and whom an answer wakes.
+
+    is_looking: whether there is more of the journal to look at for those that come to rest.
+    """
+
+    def __init__(self, source: JournalSource, decider: Decider[Any], catching: CatchingUp, clock: Clock) -> None:
+        """Take the journal and those that catch up or deliver."""
+        self._source = source
+        self._decider = decider
+        self._catching = catching
+        self._clock = clock
+        self._looked_at = -ANSWERS_LOOK_S
+        self._reached: dict[Subscribed, Progress] = {}
+        self.is_looking = False
+
+    async def joining(self, writer: PublishLog, roster: Roster, live: int) -> dict[Subscribed, list[JournalEvent]]:
+        """Return those that become live now, each with the events between its progress and what is live."""
+        ready = [
+            each
+            for each in roster.behind()
+            if not each.is_delivered
+            if roster.own[each.name].position == live or self._catching.has_reached(each.name)
+        ]
+        if not ready:
+            return {}
+        await self._catching.fence(each.name for each in ready)
+        progress = await writer.progress()
+        joining: dict[Subscribed, list[JournalEvent]] = {}
+        for each in ready:
+            known = progress.get(each.name)
+            own = roster.own[each.name]
+            if known is not None and known.incarnation == own.incarnation:
+                own = roster.own[each.name] = known
+            if own.position > live:
+                continue
+            run = await self._source.events_from(own.position, RUN_EVENTS)
+            if run.next_offset < live:
+                self._catching.forget(each.name)  # what is live has moved on meanwhile
+                continue
+            joining[each] = [event for event in run.events if event.offset < live]
+        return joining
+
+    async def resting(self, roster: Roster, live: int) -> dict[Subscribed, Progress]:
+        """Return those whose delivery has ended since nothing was to do, with the progress that is to be written.
+
+        It is one at rest where nothing comes up to what is live; not at rest, where something does: its delivery goes
+        on there. The journal between is read once for all of them, some runs in each step: more than what is live moves
+        on in it. Those that are nearest come first, and those that are furthest with them.
+        """
+        ended = self._catching.at_rest()
+        known, self._reached, self.is_looking = self._reached, {}, False
+        if not ended:
+            return {}
+        looked_at = {each: known.get(each) or ended[each.name] for each in roster.behind() if each.name in ended}
+        found: dict[Subscribed, Progress] = {}
+        for nearest in (max, max, min, min):
+            far = {each: own for each, own in looked_at.items() if own.position < live}
+            if not far:
+                break
+            begin = nearest(own.position for own in far.values())
+            run = await self._source.events_from(begin, RUN_EVENTS)
+            until = min(run.next_offset, live)
+            here = {each: own for each, own in far.items() if begin <= own.position < until}
+            selected = select(
+                [event for event in run.events if event.offset < live],
+                [(each, own.position) for each, own in here.items()],
+                self._decider,
+            )
+            self.is_looking |= bool(here)
+            for each, own in here.items():
+                if wanted(selected, each.name):
+                    found[each] = looked_at.pop(each)
+                else:
+                    looked_at[each] = msgspec.structs.replace(own, position=until, cid=None)
+        at_rest = {each: own for each, own in looked_at.items() if own.position >= live}
+        self._reached = {each: own for each, own in looked_at.items() if each not in at_rest}
+        self.is_looking &= bool(self._reached)
+        return found | {each: msgspec.structs.replace(own, is_resting=True) for each, own in at_rest.items()}
+
+    async def answered(self, writer: PublishLog, roster: Roster) -> set[str]:
+        """Return those at rest in whose topic there are answers, late or misplaced ones: now and then, none else."""
+        if not roster.resting or self._clock.monotonic() - self._looked_at < ANSWERS_LOOK_S:
+            return set()
+        self._looked_at = self._clock.monotonic()
+        names = [each.name for each in roster.at_rest()]
+        try:
+            ends = await writer.answers_end(names)
+        except UnreachableError as error:
+            log.warning("answers to those at rest are looked for later", reason=str(error))
+            return set()
+        # Where it is less, the topic was made anew, and what is in it was never read.
+        return {name for name, end in ends.items() if end != roster.resting[name].acks}
+
+
+def wanted(selected: Selected, name: str) -> bool:
+    """Whether a run has something for a subscription, or something at which it cannot go on."""
+    return name in selected.records or name in selected.halts

@@ -1,0 +1,266 @@
+"""Subscriptions that answer and have nothing to do: they cost what idle streams cost, and miss nothing."""
+
+import json
+from collections import Counter
+
+import orjson
+import pytest
+
+from annals.agents.publishing.delivering import shard as delivering
+from annals.agents.publishing.joining import Joining
+from annals.schemas.progress import Progress
+from annals.schemas.subscription import Retry
+from chained import chain
+from publishing import World, eventually, shown
+
+RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
+ARCHIVED = ("PersonArchived",)
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch):
+    monkeypatch.setattr(delivering, "REST_S", 0.0)
+    monkeypatch.setattr(delivering, "IDLE_COMMIT_S", 0.02)
+    monkeypatch.setattr("annals.agents.publishing.joining.ANSWERS_LOOK_S", 0.02)
+    monkeypatch.setattr("annals.agents.publishing.publisher.LOOK_S", 0.02)
+
+
+def of(aggregate_id):
+    return {"exact": {"subject": aggregate_id}}
+
+
+async def progress_of(world):
+    """The newest progress that is written, by name."""
+    found = {key.split(b"/")[0].decode(): value for key, value, _ in await world.received("", "progress")}
+    return {name: orjson.loads(value) for name, value in found.items() if value}
+
+
+async def rests(world, *names):
+    progress = await progress_of(world)
+    return all(progress.get(name, {}).get("resting") for name in names)
+
+
+async def is_awake(world, name):
+    return not await rests(world, name)
+
+
+async def has(world, count, name="all"):
+    return len(await world.received(name)) >= count
+
+
+async def answer(world, record):
+    key, _, headers = record
+    body = {"cid": headers["ce_id"].decode(), "attempt": int(headers.get("ce_redelivery", b"1")), "verdict": "ack"}
+    await world.send("acks.all", key, json.dumps(body).encode())
+
+
+async def test_idle_ones_read_and_write_nothing_of_their_own(monkeypatch):
+    names = [f"idle-{number}" for number in range(20)]
+    world = World("all", *names)
+    world.journal.append(chain("p-1", 1))
+    await world.subscribe("all")
+    for name in names:
+        await world.subscribe(name, delivery="acknowledged", types=ARCHIVED, retry=RETRY)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: rests(world, *names))
+        read = Counter()
+        original = shard.events_from
+
+        async def events_from(offset, limit):
+            read[offset] += 1
+            return await original(offset, limit)
+
+        monkeypatch.setattr(shard, "events_from", events_from)
+        written = len(await world.received("", "progress"))
+        for number in range(2, 12):
+            world.journal.append(chain(f"p-{number}", 1))
+            await eventually(lambda number=number: has(world, number))
+        await eventually(lambda: is_at(world, 11))
+        assert max(read.values()) <= 3, "for all at once: before an event is there, with it, and at the end"
+        assert len(await world.received("", "progress")) - written <= 11, "what is live, and nothing of idle ones"
+        assert {world.counts.lags[name] for name in names} == {0}
+        assert {world.counts.numbers[name] for name in names} == {(0, 0, 0)}
+
+
+async def test_those_that_are_far_behind_have_the_journal_read_once_for_all(monkeypatch):
+    monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 10)
+    monkeypatch.setattr("annals.agents.publishing.delivering.loading.RUN_EVENTS", 10)
+    names = [f"idle-{number}" for number in range(10)]
+    world = World("live", "all", *names)
+    await world.subscribe("live")
+    events = [event for number in range(300) for event in chain(f"p-{number}", 1)]
+    world.journal.append(events)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 300, "live"))
+        read = Counter()
+        original = shard.events_from
+
+        async def events_from(offset, limit):
+            read[offset] += 1
+            return await original(offset, limit)
+
+        monkeypatch.setattr(shard, "events_from", events_from)
+        for name in names:
+            await world.subscribe(name, delivery="acknowledged", types=ARCHIVED, retry=RETRY)
+        await world.subscribe("all", delivery="acknowledged", filters=(of("p-150"),), retry=RETRY)
+        await eventually(lambda: rests(world, *names))
+        await eventually(lambda: has(world, 1))
+        await answer(world, (await world.received("all"))[0])
+        await eventually(lambda: rests(world, "all", *names))
+        assert sum(read.values()) < 4 * 30 + 5 * len(names), "and each once more at its beginning and end"
+    assert await world.cids("all") == shown(events[150:151])
+
+
+async def is_at(world, position):
+    return (await progress_of(world))["live"]["position"] >= position
+
+
+async def test_what_comes_while_it_rests_is_delivered_once_and_it_rests_again():
+    world = World("all")
+    await world.subscribe("all", delivery="acknowledged", retry=RETRY)
+    events = chain("p-1", 3)
+    async with world.shard() as shard, world.publisher(shard):
+        for number, event in enumerate(events, 1):
+            await eventually(lambda: rests(world, "all"))
+            world.journal.append([event])
+            await eventually(lambda number=number: has(world, number))
+            assert await is_awake(world, "all")
+            await answer(world, (await world.received("all"))[-1])
+        await eventually(lambda: rests(world, "all"))
+        assert (await progress_of(world))["all"]["acks"] == world.model.logs["acks.all", 0].stable
+    assert await world.cids("all") == shown(events)
+    assert world.counts.results == {"taken": 3}, "no answer is read twice"
+
+
+async def test_one_that_is_at_rest_begins_again_where_what_is_live_stands():
+    world = World("all", "live")
+    await world.subscribe("all", delivery="acknowledged", filters=(of("p-9"),), retry=RETRY)
+    await world.subscribe("live")
+    async with world.shard() as shard:
+        async with world.publisher(shard):
+            await eventually(lambda: rests(world, "all"))
+            world.journal.append([event for number in range(5) for event in chain(f"p-{number}", 1)])
+            await eventually(lambda: has(world, 5, "live"))
+        world.counts.numbers.clear()
+        async with world.publisher(shard):
+            await eventually(lambda: is_told(world))
+            assert await rests(world, "all")
+            renamed = chain("p-9", 2)
+            world.journal.append(renamed)
+            await eventually(lambda: has(world, 1))
+    assert await world.cids("all") == shown(renamed[:1])
+    assert (await progress_of(world))["all"]["position"] >= 5
+
+
+async def is_told(world):
+    return world.counts.numbers.get("all") == (0, 0, 0)
+
+
+async def test_an_answer_that_comes_while_it_rests_is_read():
+    world = World("all")
+    await world.subscribe("all", delivery="acknowledged", types=ARCHIVED, retry=RETRY)
+    world.journal.append(chain("p-1", 1))
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: rests(world, "all"))
+        await world.send("acks.all", b"p-1", b"{")
+
+        async def is_dead():
+            return await world.received("", "dead-letters")
+
+        await eventually(is_dead)
+        await eventually(lambda: rests(world, "all"))
+    assert len(await world.received("", "dead-letters")) == 1
+    assert world.counts.results == {"bad": 1}
+
+
+async def test_one_that_is_paused_at_rest_stays_where_what_is_live_stood():
+    world = World("all", "live")
+    await world.subscribe("all", delivery="acknowledged", retry=RETRY)
+    await world.subscribe("live")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: rests(world, "all"))
+        world.subscriptions.set("all", definition={"status": "paused"})
+        await eventually(lambda: is_awake(world, "all"))
+        events = chain("p-1", 2)
+        world.journal.append(events)
+        await eventually(lambda: has(world, 2, "live"))
+        assert (await progress_of(world))["all"]["position"] == 0
+        world.subscriptions.set("all", definition={"status": "active"})
+        await eventually(lambda: has(world, 1))
+    assert await world.cids("all") == shown(events[:1])
+
+
+async def test_what_came_between_the_end_of_delivery_and_the_rest_is_delivered(monkeypatch):
+    """The shard ends, and what is live is further by the time that the publisher hears of it."""
+    world = World("all")
+    await world.subscribe("all", delivery="acknowledged", retry=RETRY)
+    events = chain("p-1", 1)
+    original = Joining.resting
+    ended = []
+
+    async def late(self, roster, live):
+        if not ended and self._catching.at_rest():
+            ended.append(live)
+            world.journal.append(events)
+            await shard.until_offset(len(world.journal.records), 1e9)
+        return await original(self, roster, live)
+
+    monkeypatch.setattr(Joining, "resting", late)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 1))
+    assert ended
+    assert await world.cids("all") == shown(events)
+
+
+@pytest.mark.parametrize("is_carried_out", [False, True])
+async def test_whatever_the_step_at_which_its_process_dies_nothing_is_lost(is_carried_out, monkeypatch):
+    monkeypatch.setattr("annals.agents.publishing.joining.ANSWERS_LOOK_S", 1e9)  # as many requests each time
+    step = 0
+    while await killed_at(step, is_carried_out=is_carried_out):
+        step += 5
+    assert step > 20
+
+
+async def killed_at(step, *, is_carried_out):
+    """Kill the process at a request, between rests and deliveries; return whether it had come so far."""
+    world = World("all")
+    await world.subscribe("all", delivery="acknowledged", filters=(of("p-1"),), retry=RETRY)
+    wanted, others = chain("p-1", 3), chain("p-2", 2)
+    events = [others[0], wanted[0], others[1], *wanted[1:]]
+    answered = 0
+
+    async def until_all(count):
+        async def is_so():
+            nonlocal answered
+            records = await world.received("all")
+            for record in records[answered:]:
+                await answer(world, record)
+            answered = len(records)
+            return world.network.died.is_set() or (answered >= count and await rests(world, "all"))
+
+        await eventually(is_so)
+
+    async def told(shard):
+        for count, some in ((0, events[:1]), (0, events[1:3]), (1, events[3:])):
+            if len(world.journal.records) < events.index(some[-1]) + 1:
+                await until_all(count)
+                world.journal.append(some)
+        await until_all(3)
+
+    world.network.left, world.network.is_carried_out = step, is_carried_out
+    async with world.shard() as shard:
+        async with world.publisher(shard):
+            await told(shard)
+        has_died = world.network.died.is_set()
+        world.network = type(world.network)()
+        async with world.publisher(shard):
+            await told(shard)
+    assert await world.cids("all") == shown(wanted), step
+    return has_died
+
+
+def test_a_progress_at_rest_is_as_far_as_what_is_live_or_further():
+    own = Progress(7, None, 1, 3)
+    assert own.reached_with(Progress(9)) == 7
+    rest = Progress(7, None, 1, 3, is_resting=True)
+    assert [rest.reached_with(live) for live in (None, Progress(3), Progress(9))] == [7, 7, 9]
