@@ -16,6 +16,7 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StoreDamagedError, StoreError
+from annals.agents.reading.answers import with_reason
 from annals.agents.reading.found import RowPage, ShardPosition
 from annals.agents.reading.gathered_rows import GatheredRows, gathered
 from annals.agents.reading.gathering.gather import Lag
@@ -231,6 +232,8 @@ class GlobalReader:
         limit: int | None,
     ) -> GatheredRows:
         wheres = [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
+        if self._fold is None:  # whether the store is a fold of these journals is not known yet
+            return gathered(wheres, [self._why_not()] * len(wheres), 0)
         stale = self.stale()
         read_until, gaps, ends = dict(self._read_until), dict(self._gaps), dict(self._ends)
         follower = follower_name(projection.name, version)
@@ -244,7 +247,13 @@ class GlobalReader:
                 reason = known.stale and stale.get(where, {}).get(follower, known.stale)
                 offset = known.position.offset if reason else max(known.position.offset, read_until[where])
                 pages.append(
-                    RowPage([], is_end=True, position=ShardPosition(*where, offset), stale=reason or gaps.get(where))
+                    RowPage(
+                        [],
+                        is_end=True,
+                        position=ShardPosition(*where, offset),
+                        stale=reason or gaps.get(where),
+                        rebuilds=with_reason(known.rebuilds, follower, stale.get(where, {})),
+                    )
                 )
             return rows, pages
 

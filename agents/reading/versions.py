@@ -154,7 +154,7 @@ def followed(
         numbers = kept_versions(record, versions, now_ms)
         kept |= {follower_name(name, number) for number in numbers}
         followers += [
-            ProjectionFollower(version, deciders, 0 if record is None else record.rebuilds)
+            ProjectionFollower(version, deciders, None if record is None else record.rebuilds)
             for version in versions
             if version.scope == scope and kind in version.wanted and version.version in numbers
         ]
