@@ -102,7 +102,7 @@ class MemoryShard(Answers):
         states = States(DECIDERS[kind])
         super().__init__(Place(kind, partition), states, RowReader(newest(projections)), Clock())
         self.store = store or MemoryReadingStore()
-        plan = followed(kind, projections, records or {}, DECIDERS, (), now_ms)
+        plan = followed(kind, projections, records, DECIDERS, (), now_ms)
         self.fold = ReadingFold(kind, partition, PARTITIONS, self.store, [states, *plan.followers])
 
     def read(self, journals: Journals, cuts: Sequence[int] = ()) -> None:

@@ -114,8 +114,10 @@ class Builds:
             return [follower.of_set(rows.number, wanted or 0)]
         if rows.title in self._begun_unasked and wanted is not None:
             # Begun in this process before it knew of any rebuild: nothing older than the process is in these rows.
-            self._renumber(rows, spaces, wanted)
-            seen = wanted
+            self._begun_unasked.discard(rows.title)
+            if seen != wanted:
+                self._renumber(rows, spaces, wanted)
+                seen = wanted
         beside, built_for = None, seen
         for each in self._beside(rows):
             asked = self._rebuilds(each, spaces)
@@ -184,7 +186,6 @@ class Builds:
         return beside
 
     def _renumber(self, rows: RowSet, spaces: Sequence[bytes], wanted: int) -> None:
-        self._begun_unasked.discard(rows.title)
         known = {space: read_follower(self._store, rows.follower, space) for space in spaces}
         self._store.apply(
             {

@@ -98,10 +98,10 @@ class GlobalFold:
         projections: Mapping[str, Sequence[Projection[Any]]],
         partitions: Mapping[str, int],
         deciders: Mapping[str, Decider[Any]],
-        records: Mapping[str, ProjectionRecord],
+        records: Mapping[str, ProjectionRecord] | None,
         now_ms: int,
     ) -> None:
-        """Go on where the store stands."""
+        """Go on where the store stands. records: None while the topic `projections` was not read."""
         self.store = store
         self._projections = projections
         self._deciders = deciders
@@ -134,7 +134,7 @@ class GlobalFold:
             return True
         return any(fold.catch_up() for fold in self.folds.values()) or self._builds.sweep()
 
-    def follow(self, records: Mapping[str, ProjectionRecord], now_ms: int) -> None:
+    def follow(self, records: Mapping[str, ProjectionRecord] | None, now_ms: int) -> None:
         """Have the projections that the records ask for."""
         for (kind, _), fold in self.folds.items():
             known = fold.known()

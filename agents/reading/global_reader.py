@@ -66,13 +66,16 @@ class GlobalReader:
         projections: Mapping[str, Sequence[Projection[Any]]],
         partitions: Mapping[str, int],
         deciders: Mapping[str, Decider[Any]],
-        records: Callable[[], Mapping[str, ProjectionRecord]],
+        records: Callable[[], Mapping[str, ProjectionRecord] | None],
         stores: ReadingStores,
         journals: Journals,
         clock: Clock,
         telemetry: DamageCounter,
     ) -> None:
-        """Take what is folded, and what is asked of the outside. records: what the topic `projections` says now."""
+        """Take what is folded, and what is asked of the outside. records: what the topic `projections` says now.
+
+        None while it was not read.
+        """
         self._projections = projections
         self._partitions = partitions
         self._deciders = deciders

@@ -86,9 +86,9 @@ class World:
             raise ZeroDivisionError
         REGISTRY[NAME].fold(event, rows)
 
-    def records(self) -> dict[str, ProjectionRecord]:
+    def records(self) -> dict[str, ProjectionRecord] | None:
         if self.rebuilds is None:
-            return {}
+            return None
         version = self.versions[NAME][0].version
         return {NAME: ProjectionRecord(name=NAME, version=version, switched_ms=0, rebuilds=self.rebuilds)}
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     RowBatches = Iterator[list[dict[str, Any]]]
 
 BATCH_ROWS: Final = 500
-MEMORY_BYTES: Final = 32 << 20  # of the fold's store: its cache, and as much again of what is not written yet
+MEMORY_BYTES: Final = 8 << 20  # of the fold's store: its cache, and as much again of what is not written yet
 
 
 async def fold_from_kafka(

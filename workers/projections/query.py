@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from annals.agents.projections.projection import Projection
 
 TYPES: Final = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
-MEMORY_LIMIT: Final = "256MB"
+MEMORY_LIMIT: Final = "128MB"
 THREADS: Final = 2  # each has buffers of its own
 FETCHED_ROWS: Final = 500
 _WORD: Final = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE | re.ASCII)

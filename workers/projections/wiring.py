@@ -124,5 +124,12 @@ class ProjectionWiring:
             settings.store_compression,
         )
         return GlobalReader(
-            folded, counts, self._deciders, lambda: self.topic.records, stores, journals, self._clock, damages
+            folded,
+            counts,
+            self._deciders,
+            lambda: self.topic.records if self.topic.is_read else None,
+            stores,
+            journals,
+            self._clock,
+            damages,
         )
