@@ -55,7 +55,10 @@ class RowSource(Protocol):
         """Return a page of rows."""
 
     async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
-        """Return all rows below one, at any depth. parent: the index whose values are ids of rows."""
+        """Return the rows below one, at any depth. parent: the index whose values are ids of rows.
+
+        Where there are very many, not all of them, and `is_end` is False.
+        """
 
 
 class LocalRows:

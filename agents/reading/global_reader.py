@@ -56,6 +56,7 @@ T = TypeVar("T")
 
 POLL_S: Final = 0.2
 BATCH_RECORDS: Final = 500
+MOST_TREE_ROWS: Final = 100_000  # of one answer, as of the questions that read pages
 
 
 class GlobalReader:
@@ -129,12 +130,12 @@ class GlobalReader:
         return await self._answer(projection, version, question, limit)
 
     async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
-        """Return all rows below one, at any depth."""
+        """Return the rows below one, at any depth, and not all of them where there are very many."""
 
         def question(view: ReadView, place: Place) -> list[FoundRow]:
-            return find_tree(view, place, projection, version, parent, root)
+            return find_tree(view, place, projection, version, parent, root, MOST_TREE_ROWS)
 
-        return await self._answer(projection, version, question, None)
+        return await self._answer(projection, version, question, MOST_TREE_ROWS)
 
     async def run(self) -> None:
         """Follow the journals until the task is cancelled."""
@@ -232,7 +233,7 @@ class GlobalReader:
         projection: Projection[Any],
         version: int,
         question: Callable[[ReadView, Place], list[FoundRow]],
-        limit: int | None,
+        limit: int,
     ) -> GatheredRows:
         wheres = [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
@@ -271,7 +272,7 @@ class GlobalReader:
         behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
         seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
         page = page._replace(lag=Lag(behind, seconds))
-        is_end = limit is None or len(rows) <= limit
+        is_end = len(rows) <= limit
         return page._replace(rows=rows if is_end else rows[:limit], is_end=is_end)
 
     def _why_not(self) -> str:

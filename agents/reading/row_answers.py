@@ -119,7 +119,9 @@ class RowAnswers:
         """Return people with the ids of others who have one of their addresses."""
         emails = sorted({email for row in rows for email in row["emails"]})
         limit, version = asyncio.Semaphore(ASKED_AT_ONCE), self._version_of(PEOPLE_DIRECTORY.name)
-        owners = dict(zip(emails, await asyncio.gather(*(self._owners(email, version, limit) for email in emails)), strict=True))
+        owners = dict(
+            zip(emails, await asyncio.gather(*(self._owners(email, version, limit) for email in emails)), strict=True)
+        )
         return with_sharers(rows, owners)
 
     async def _owners(self, email: str, version: int, limit: asyncio.Semaphore) -> list[str]:

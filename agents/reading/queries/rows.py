@@ -96,9 +96,11 @@ def rebuilds_of(view: ReadView, name: str, version: int) -> Rebuilds | None:
 
 
 def find_tree(
-    view: ReadView, place: Place, projection: Projection[Any], version: int, parent: str, root: str
+    view: ReadView, place: Place, projection: Projection[Any], version: int, parent: str, root: str, most: int
 ) -> list[FoundRow]:
-    """Return all rows below one, at any depth. parent: the index whose values are ids of rows. A ring is walked once.
+    """Return the rows below one, at any depth; where there are more than `most`: one more than that.
+
+    parent: the index whose values are ids of rows. A ring is walked once.
 
     Raises:
         VersionMissingError: no rows of this version were ever folded here.
@@ -108,13 +110,13 @@ def find_tree(
         raise VersionMissingError(f"version {version} of {projection.name!r} is not in {place.kind}-{place.partition}")
     found: dict[bytes, FoundRow] = {}
     waiting = [root]
-    while waiting:
+    while waiting and len(found) <= most:
         under = [Term(parent, waiting.pop())]
-        for row in _found(view, known[0], under, None):
+        for row in islice(_found(view, known[0], under, None), most + 1):
             if row.key not in found and row.row["aggregate_id"] != root:
                 found[row.key] = row
                 waiting.append(row.row["aggregate_id"])
-    return [found[key] for key in sorted(found)]
+    return [found[key] for key in sorted(found)][: most + 1]
 
 
 def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Term]:

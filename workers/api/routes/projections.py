@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 PAGE: Final = 100
 EXPECT_WAIT_S: Final = 10.0
 LOOK_S: Final = 0.02
+CURSOR_FORM: Final = 2  # the first had no version
 CHECK_BYTES: Final = 8
 VERSION_BYTES: Final = 4
 VERSION_IN_USE: Final = "version_in_use"
@@ -205,7 +206,11 @@ class ProjectionRoutes:
         answer = await self._expecting(call, lambda: self._answers.rows(name, index, after, asked.limit, version))
         following = None
         if answer.next_key is not None:
-            rest = {**index, "limit": asked.limit, "cursor": seal_text(query + answer.version.to_bytes(VERSION_BYTES, "big") + answer.next_key)}
+            rest = {
+                **index,
+                "limit": asked.limit,
+                "cursor": seal_text(query + answer.version.to_bytes(VERSION_BYTES, "big") + answer.next_key),
+            }
             following = f"/v1/projections/{quote(name, safe='')}/rows?{urlencode(rest)}"
         return json_answer(Rows(answer.rows, following, answer.positions, answer.missing, answer.stale))
 
@@ -314,7 +319,7 @@ def _has(answer: RowsAnswer, kind: str, partition: int, offset: int) -> bool:
 
 
 def _digest(name: str, index: Mapping[str, str]) -> bytes:
-    return blake3(msgspec.json.encode([name, sorted(index.items())])).digest(CHECK_BYTES)
+    return blake3(msgspec.json.encode([CURSOR_FORM, name, sorted(index.items())])).digest(CHECK_BYTES)
 
 
 def _place_in(cursor: str, query: bytes) -> tuple[int, bytes]:

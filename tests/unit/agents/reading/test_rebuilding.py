@@ -1,11 +1,13 @@
 """Rebuilds as those who ask and who answer see them, and what verifying holds."""
 
+import asyncio
 from dataclasses import replace
 
 import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
+from annals.agents.projections.locations import LOCATIONS
 from annals.agents.reading.found import FoundRow
 from annals.agents.reading.gathered_rows import GatheredRows, LocalRows
 from annals.agents.reading.projecting import RowSet
@@ -15,16 +17,17 @@ from annals.agents.reading.refold import BATCH_RECORDS, MOST_DIFFERENCES, PAGE, 
 from annals.agents.reading.row_answers import RowAnswers
 from annals.agents.reading.versions import followed
 from annals.schemas.job_record import JobRecord
-from annals.schemas.kinds import person
+from annals.schemas.kinds import location, person
 from annals.schemas.projection_record import ProjectionRecord
 from annals.workers.stores.reading_memory import MemoryReadingStore
-from following import Clock
+from following import Clock, until
 from projecting import (
     BOTH,
     OLD,
     ONE,
     PARTITIONS,
     TWO,
+    GlobalStores,
     Group,
     Here,
     Journals,
@@ -32,6 +35,7 @@ from projecting import (
     MemoryShards,
     ScratchStores,
     Topic,
+    global_reader,
     member,
 )
 
@@ -75,10 +79,10 @@ async def test_an_answer_of_several_pages_is_of_one_version_though_all_turn_to_a
 async def test_rows_that_are_kept_are_not_begun_anew_before_the_topic_was_read():
     made = journals("a")
     record = ProjectionRecord(name="people_directory", version=1, switched_ms=0, rebuilds=3)
-    (where,) = (where for where, each in made.records_of.items() if each)
-    shard = MemoryShard(*where, OLD, records={"people_directory": record})
+    ((_, at),) = (where for where, each in made.records_of.items() if each)
+    shard = MemoryShard("person", at, OLD, records={"people_directory": record})
     shard.read(made)
-    again = MemoryShard(*where, OLD, store=shard.store)  # another process, before it has read the topic
+    again = MemoryShard("person", at, OLD, store=shard.store)  # another process, before it has read the topic
     page = await again.rows("people_directory", 1, {}, after=None, limit=9)
     assert ([each.row["name"] for each in page.rows], page.stale) == (["Ada a"], None)
     assert not again.fold.catch_up()
@@ -89,8 +93,8 @@ async def test_rows_that_are_kept_are_not_begun_anew_before_the_topic_was_read()
 async def test_rows_that_were_begun_before_the_topic_was_read_are_not_built_twice():
     made = journals("a")
     record = ProjectionRecord(name="people_directory", version=1, switched_ms=0, rebuilds=3)
-    (where,) = (where for where, each in made.records_of.items() if each)
-    shard = MemoryShard(*where, OLD)
+    ((_, at),) = (where for where, each in made.records_of.items() if each)
+    shard = MemoryShard("person", at, OLD)
     shard.read(made)
     shard.follow(followed("person", OLD, {"people_directory": record}, DECIDERS, (), 0).followers)
     assert not shard.fold.catch_up()
@@ -132,7 +136,10 @@ async def test_a_rebuild_that_fails_says_so_while_the_former_rows_answer_and_goe
     worked()
     with pytest.raises(RebuildFailedError, match="failed on person 'b', built anew: ZeroDivisionError"):
         await service.works()["rebuild"](msgspec.structs.replace(job, request=one), lambda _: None)
-    assert ((await names_of(shards, 1))[0], (await service.status("people_directory")).stale) == (["Ada a", "Ada b"], [])
+    assert ((await names_of(shards, 1))[0], (await service.status("people_directory")).stale) == (
+        ["Ada a", "Ada b"],
+        [],
+    )
     fails[0] = False
     await service.resume("people_directory")
     worked()
@@ -169,7 +176,9 @@ class Stored:
 
     async def rows(self, projection, version, index, after, limit):
         self.most_asked = max(self.most_asked, limit)
-        rows = sorted(each for each in self.store.rows.items() if each[0].startswith(RowSet("people_directory", 1).rows))
+        rows = sorted(
+            each for each in self.store.rows.items() if each[0].startswith(RowSet("people_directory", 1).rows)
+        )
         cut = len(RowSet("people_directory", 1).rows)
         found = [FoundRow(key[cut:], msgspec.msgpack.decode(value[1:])) for key, value in rows[: self.most_rows]]
         found = [each for each in found if after is None or each.key > after]
@@ -216,3 +225,27 @@ class EveryOne(Journals):
 
     def __init__(self, journals):
         self.kinds, self.records_of = ("person",), journals.records_of
+
+
+async def test_a_tree_that_is_too_large_says_that_it_is_not_whole(monkeypatch):
+    monkeypatch.setattr("annals.agents.reading.global_reader.MOST_TREE_ROWS", 2)
+    made, stores = Journals(), GlobalStores()
+    for number in range(4):
+        made.append(
+            "location", f"l-{number}", location.LocationDefined(name="L", location_type="logical", parent_id="a")
+        )
+    reader = global_reader(made, stores)
+    task = asyncio.create_task(reader.run())
+    try:
+        early = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
+        assert {each.reason for each in early.missing} == {"global projections are not ready: not opened yet"}
+        await until(lambda: sum(reader._read_until.values()) == 4)
+        found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
+        assert (len(found.rows), found.is_end) == (2, False)
+        monkeypatch.setattr("annals.agents.reading.global_reader.MOST_TREE_ROWS", 4)
+        found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
+        assert (len(found.rows), found.is_end) == (4, True)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        await reader.close()
