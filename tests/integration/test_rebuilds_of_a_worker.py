@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-PEOPLE = 300
+PEOPLE = 150
 # A worker whose child, which reads, runs other lines first.
 CHILD = """
 import annals.workers.reader_process as parent
@@ -76,7 +76,7 @@ async def written(crew: Group) -> None:
             place = {"type": "DefineLocation", "aggregate_id": f"l-{number}", "data": data}
             sent += [client.send("person", person), client.send("location", place)]
         outcomes = await asyncio.gather(*sent)
-        assert {each["status"] for each in outcomes} == {"accepted"}
+        assert {each.status for each in outcomes} == {"accepted"}
 
 
 def ask(url: str, method: str = "GET") -> tuple[int, Any]:
