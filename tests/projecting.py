@@ -17,7 +17,6 @@ from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.gathered_rows import LocalRows
 from annals.agents.reading.global_reader import GlobalReader
 from annals.agents.reading.ports import Member, NotReadyError
-from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader
 from annals.agents.reading.row_answers import RowAnswers
@@ -103,7 +102,7 @@ class MemoryShard(Answers):
         states = States(DECIDERS[kind])
         super().__init__(Place(kind, partition), states, RowReader(newest(projections)), Clock())
         self.store = store or MemoryReadingStore()
-        plan = followed(kind, projections, records or {}, DECIDERS, (), now_ms)
+        plan = followed(kind, projections, records, DECIDERS, (), now_ms)
         self.fold = ReadingFold(kind, partition, PARTITIONS, self.store, [states, *plan.followers])
 
     def read(self, journals: Journals, cuts: Sequence[int] = ()) -> None:
@@ -118,7 +117,7 @@ class MemoryShard(Answers):
         return self.fold.known()
 
     def follow(self, followers: Sequence[Any], dropped: Sequence[str] = ()) -> None:
-        self.fold.follow([self._states, *followers], {name: spaces_of_follower(name) for name in dropped})
+        self.fold.follow([self._states, *followers], dropped)
 
     def rebuild(self, follower: str, aggregate_id: str, number: int) -> None:
         self.fold.refold(follower, aggregate_id, number)
@@ -200,6 +199,21 @@ class GlobalStores:
 
     async def close(self, store: Any) -> None:
         pass
+
+
+class ScratchStores:
+    """Stores in memory (the `ScratchStores` port)."""
+
+    def __init__(self) -> None:
+        self.open: list[Any] = []
+
+    async def open_beside(self) -> MemoryReadingStore:
+        store = MemoryReadingStore()
+        self.open.append(store)
+        return store
+
+    async def discard(self, store: Any) -> None:
+        self.open.remove(store)
 
 
 def global_reader(

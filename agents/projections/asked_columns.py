@@ -7,25 +7,29 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
+from annals.agents.projections.projection import personal_key
 from annals.agents.projections.questions import overdue
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
 
 
 def with_asked_columns(
-    projection: Projection[Any], rows: Sequence[Mapping[str, Any]], now: str
+    projection: Projection[Any],
+    rows: Sequence[Mapping[str, Any]],
+    now: str,
+    under: Callable[[str, str], Iterable[str]],
 ) -> list[dict[str, Any]]:
-    """Return all rows of a projection with the columns that are found from all of them, and from the time."""
+    """Return rows of a projection with the columns that are found from other rows, and from the time.
+
+    under: index and value -> the ids of all rows under it.
+    """
     if projection.name == PEOPLE_DIRECTORY.name:
-        owners: dict[str, list[str]] = {}
-        for row in rows:
-            for email in row["emails"]:
-                owners.setdefault(email, []).append(row["aggregate_id"])
-        return with_sharers(rows, owners)
+        emails = {email for row in rows for email in row["emails"]}
+        return with_sharers(rows, {email: under("email", personal_key(email)) for email in emails})
     return with_overdue(rows, now) if projection.name == WORKFLOW_BOARD.name else [dict(row) for row in rows]
 
 

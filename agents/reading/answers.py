@@ -14,7 +14,7 @@ from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.layout import read_counts
 from annals.agents.reading.pace import Pace
 from annals.agents.reading.ports import VersionMissingError
-from annals.agents.reading.projecting import follower_name
+from annals.agents.reading.projecting import aggregates_name, follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
 from annals.agents.reading.queries.find import find
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         JournalEvent,
         JournalRun,
         KeptSnapshot,
+        Rebuilds,
         RowPage,
         ShardStatus,
         SnapshotNumbers,
@@ -235,8 +236,19 @@ class Answers(ABC):
             raise VersionMissingError(f"there is no projection {projection!r} here")
         read_until = self._offset()
         page = await self._ask(lambda view: ask_rows(view, self._place, projection, version, index, after, limit))
-        reason = why_behind(self.status(), follower_name(projection, version))
+        status, title = self.status(), follower_name(projection, version)
+        page = replace(page, rebuilds=with_reason(page.rebuilds, title, status.stale))
+        reason = why_behind(status, title)
         if reason is not None or page.stale is not None:
             return replace(page, stale=reason or page.stale)
         # Behind the last record are markers alone.
         return replace(page, position=page.position._replace(offset=max(page.position.offset, read_until)))
+
+
+def with_reason(rebuilds: Rebuilds | None, title: str, stale: Mapping[str, str]) -> Rebuilds | None:
+    """Return what was built anew of a version with why it goes on no further, of what its followers say."""
+    if rebuilds is None:
+        return None
+    prefix = aggregates_name(title) + "/"
+    not_done = {int(name[len(prefix) :]): reason for name, reason in stale.items() if name.startswith(prefix)}
+    return replace(rebuilds, failed=stale.get(rebuilds.beside or ""), not_done=not_done)

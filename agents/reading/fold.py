@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from annals.agents.defects import NO_DEFECTS
 from annals.agents.ports import Position
 from annals.agents.reading.blocks import event_in
+from annals.agents.reading.builds import Builds
 from annals.agents.reading.event_index import EventIndex
 from annals.agents.reading.layout import (
     ABSENT,
@@ -34,14 +35,20 @@ from annals.agents.reading.layout import (
 )
 from annals.agents.reading.overlay import Overlay
 from annals.agents.reading.ports import FollowedRecord
-from annals.agents.reading.projecting import remove_rows_of
+from annals.agents.reading.projecting import (
+    ProjectionFollower,
+    aggregates_name,
+    remove_rows_of,
+    row_set_of,
+    title_of,
+)
 from annals.agents.reading.queries.run import encode_carried
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from annals.agents.ports import JournalRecord
     from annals.agents.reading.ports import (
@@ -59,9 +66,10 @@ DROPPED_ROWS: Final = 10_000
 class ReadingFold:
     """Folds one journal partition into a reading store.
 
-    position: up to where the journal was read; stale: follower -> why its rows are behind; failed: those that stand at
-    an event on which they failed; counts: events, void and foreign records. Followers that
-    are behind catch up from the event index, and join where the shard stands.
+    position: up to where the journal was read; failed: followers that stand at an event on which they failed; counts:
+    events, void and foreign records. Followers that are behind catch up from the event index, and join where the shard
+    stands. Of a projection's version there may be two: of the rows that answer, and of those that are built beside them
+    (`annals.agents.reading.builds`).
     """
 
     def __init__(
@@ -72,26 +80,47 @@ class ReadingFold:
         store: ReadingStore,
         followers: Sequence[Follower],
         keeper: SnapshotKeeper | None = None,
+        builds: Builds | None = None,
     ) -> None:
         """Go on where the store stands. A follower that is not of the version in the store begins anew.
 
-        keeper: keeps snapshots; None: none are kept.
+        keeper: keeps snapshots; None: none are kept. builds: of a store of several partitions, whose owner turns to
+        rows that were built beside; None: the store is this partition's.
         """
         self._keeper = keeper
+        self._owns_builds = builds is None
+        self._builds = Builds(store) if builds is None else builds
         self._kind = kind
         self._partition = partition
         self._store = store
         self._index = EventIndex()
-        self._followers = {follower.name: follower for follower in followers}
         self._ends: dict[bytes, ChainEnd] = {}
         self._voids: set[bytes] = set()
         self._reader = JournalReader(kind, keys_of(partition, partitions), self._end_of, self._is_void)
         self.position = read_position(store)
         self.counts: Counter[str] = Counter()
-        self.stale: dict[str, str] = {}
         self.failed: set[str] = set()
-        self._offsets = {name: self._begin(follower) for name, follower in self._followers.items()}
-        self._note_behind()
+        self._reasons: dict[str, str] = {}
+        self._followers: dict[str, Follower] = {}
+        self._beside: set[str] = set()
+        self._not_refolded: dict[str, tuple[int, str]] = {}
+        self._offsets: dict[str, int] = {}
+        self._wanted = followers
+        self.admit()
+
+    @property
+    def stale(self) -> dict[str, str]:
+        """Why the rows of followers are behind.
+
+        Also why rows that are built beside others go on no further, and why those of an aggregate were not built anew,
+        by names of their own.
+        """
+        found = {
+            name if name in self._beside else title_of(name): reason
+            for name, reason in self._reasons.items()
+            if name not in self._beside or name in self.failed
+        }
+        return found | {aggregates_name(title, at): why for title, (at, why) in self._not_refolded.items()}
 
     def apply(self, records: Sequence[JournalRecord | FollowedRecord]) -> None:
         """Fold records in the order of the journal; those that were folded already are passed over.
@@ -138,7 +167,18 @@ class ReadingFold:
             raise GapError(gap.describe(f"{self._kind}, partition {self._partition}, offset {gap.offset}"))
 
     def catch_up(self) -> bool:
-        """Hand the next events to a follower that is behind; False when none is that could go on."""
+        """Do the next of what is left to do; False when nothing is.
+
+        Hand events to a follower that is behind, or turn to rows that were built beside, or sweep some that are gone.
+        """
+        if self._owns_builds and self._builds.turn():
+            self.admit()
+            return True
+        if self._catch_up():
+            return True
+        return self._owns_builds and self._builds.sweep()
+
+    def _catch_up(self) -> bool:
         for name, offset in self._offsets.items():
             if offset < self.position.offset and name not in self.failed:
                 events = self._events_from(offset)
@@ -152,52 +192,77 @@ class ReadingFold:
         return False
 
     def resume(self, name: str) -> None:
-        """Let a follower that failed try the same event again."""
-        self.failed.discard(name)
+        """Let a follower that failed try the same event again; of a projection's version all that fold it."""
+        self.failed = {each for each in self.failed if title_of(each) != name}
         self._note_behind()
 
-    def follow(self, followers: Sequence[Follower], dropped: Mapping[str, Sequence[bytes]]) -> None:
+    def follow(self, followers: Sequence[Follower], dropped: Sequence[str] = ()) -> None:
         """Have other followers than before: new ones catch up, others rest where they are.
 
-        dropped: those whose positions go, with the prefixes of their rows, which go too.
+        dropped: projections' versions whose rows go.
         """
-        for name, spaces in dropped.items():
-            _drop(self._store, spaces)
-            self._store.apply({follower_key(name): None})
-        followed = {follower.name: follower for follower in followers}
+        for each in map(row_set_of, dropped):
+            if each is not None:
+                self._builds.drop(each.name, each.version)
+        self._wanted = followers
+        self.admit()
+
+    def admit(self) -> None:
+        """Have the followers that are wanted, as the store has them: rows may have been begun, turned to or dropped."""
+        followed: dict[str, Follower] = {}
+        self._beside = set()
+        for each in self._wanted:
+            one_or_two = self._builds.admit(each) if isinstance(each, ProjectionFollower) else [each]
+            followed |= {follower.name: follower for follower in one_or_two}
+            self._beside |= {follower.name for follower in one_or_two[1:]}
         for name, follower in followed.items():
             known = self._followers.get(name)
-            if known is None or known.version != follower.version or name in dropped:
+            offset = self._begin(follower)
+            if known is None or known.version != follower.version or offset != self._offsets[name]:
                 self.failed.discard(name)
-                self._offsets[name] = self._begin(follower)
+            self._offsets[name] = offset
         self._followers = followed
         self._offsets = {name: self._offsets[name] for name in followed}
         self.failed &= followed.keys()
-        self.stale = {name: reason for name, reason in self.stale.items() if name in followed}
+        self._reasons = {name: reason for name, reason in self._reasons.items() if name in followed}
         self._note_behind()
 
     def known(self) -> list[str]:
-        """Return the names of all followers that have a position in the store, followed or not."""
-        return [key[len(POSITION) :].decode() for key, _ in self._store.range(POSITION + b"\0", after(POSITION))]
+        """Return the names of all followers that have a position in the store, followed or not, each once."""
+        found = [key[len(POSITION) :].decode() for key, _ in self._store.range(POSITION + b"\0", after(POSITION))]
+        return list(dict.fromkeys(map(title_of, found)))
 
     def refold(self, name: str, aggregate_id: str, number: int) -> None:
-        """Build one aggregate's rows of a projection anew, from its events up to the projection's position.
+        """Build one aggregate's rows of a projection's version anew, from its events up to the version's position.
 
-        number: of the rebuild; what has this number or a lower one was done before.
+        They are changed in one write batch. Where an event cannot be folded they stay as they are, and `stale` has the
+        reason. number: of the rebuild; what has this number or a lower one was done before.
         """
-        follower, key = self._followers.get(name), aggregate_id.encode()
-        done = follower_key(f"{name}/aggregates")
-        if follower is None or int.from_bytes(self._store.get(done) or b"", "big") >= number:
+        key, done = aggregate_id.encode(), follower_key(aggregates_name(name))
+        follower = next((each for each in self._followers.values() if self._answers_for(each, name)), None)
+        tried, _ = self._not_refolded.get(name, (0, ""))
+        if follower is None or max(tried, int.from_bytes(self._store.get(done) or b"", "big")) >= number:
             return
         rows = Overlay(self._store)
         remove_rows_of(aggregate_id, follower.spaces, rows)
         with self._store.view() as view:
             found = list(view.range(event_key(key, 0), event_key(key, 2**63)))
         counted = [self._counted(place[len(EVENTS) :], value) for place, value in found]
-        folded = [event for event in counted if event.offset < self._offsets[name]]
+        folded = [event for event in counted if event.offset < self._offsets[follower.name]]
         rows.put(done, numbered(number))
-        if self._hand(follower, folded, rows, self._offsets[name]) == self._offsets[name]:
+        try:
+            follower.fold(folded, self._partition, rows)
+        except NO_DEFECTS:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a projection raises, its rows stay
+            reason = f"{name} failed on {self._kind} {aggregate_id!r}, built anew: {type(error).__name__}"
+            self._not_refolded[name] = number, reason
+        else:
             self._store.apply(rows.changes)
+            self._not_refolded.pop(name, None)
+
+    def _answers_for(self, follower: Follower, title: str) -> bool:
+        return title_of(follower.name) == title and follower.name not in self._beside
 
     def _write(self, rows: Overlay, counted: list[Counted[Any]], position: Position) -> None:
         offsets = dict(self._offsets)
@@ -237,8 +302,8 @@ class ReadingFold:
             except Exception as error:  # noqa: BLE001 - as above
                 event = counted.event
                 self.failed.add(follower.name)
-                self.stale[follower.name] = (
-                    f"{follower.name} failed on {event['type']} of {self._kind} "
+                self._reasons[follower.name] = (
+                    f"{title_of(follower.name)} failed on {event['type']} of {self._kind} "
                     f"{event['aggregate_id']!r} version {event['version']}, partition {self._partition}, offset "
                     f"{counted.offset}, {cid_text(counted.cid)}: {type(error).__name__}"
                 )
@@ -271,9 +336,9 @@ class ReadingFold:
             if name in self.failed:
                 continue
             if offset < self.position.offset:
-                self.stale[name] = f"catching up: at offset {offset} of {self.position.offset}"
+                self._reasons[name] = f"catching up: at offset {offset} of {self.position.offset}"
             else:
-                self.stale.pop(name, None)
+                self._reasons.pop(name, None)
 
     def _look_up(self, records: Sequence[JournalRecord | FollowedRecord]) -> None:
         """Read where the chains of all records end, at once: one by one takes a fifth of the whole fold."""

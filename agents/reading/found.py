@@ -145,17 +145,36 @@ class FoundRow(Struct, frozen=True):
     row: dict[str, Any]
 
 
+class Rebuilds(Struct, frozen=True):
+    """What was built anew of a version's rows in a partition.
+
+    done: how many rebuilds the rows that answer have seen; aggregates: the number of the last rebuild of one aggregate.
+    beside: the follower of rows that are built beside those that answer, None where there are none; asked: for which
+    rebuild; offset: where it is; failed: why it goes on no further. not_done: rebuilds of single aggregates that
+    failed.
+    """
+
+    done: int
+    aggregates: int = 0
+    beside: str | None = None
+    asked: int | None = None
+    offset: int | None = None
+    failed: str | None = None
+    not_done: dict[int, str] = {}
+
+
 class RowPage(Struct, frozen=True):
     """Rows in the order of their keys, and whether there were no more.
 
     position: the rows rest on the events that count below it; stale: why that is behind the shard, None where it is
-    not.
+    not. rebuilds: what was built anew; None from a worker of a release that does not tell.
     """
 
     rows: list[FoundRow]
     is_end: bool
     position: ShardPosition
     stale: str | None = None
+    rebuilds: Rebuilds | None = None
 
 
 class JournalEvent(NamedTuple):

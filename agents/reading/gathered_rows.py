@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from heapq import merge
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.found import FoundRow, RowPage
+    from annals.agents.reading.found import FoundRow, Rebuilds, RowPage
     from annals.agents.reading.ports import ReadingShard
 
 ANSWER_S: Final = 2.0
@@ -24,7 +25,10 @@ TIMEOUT: Final = "timeout"
 
 
 class GatheredRows(NamedTuple):
-    """Rows in the order of their keys. positions: kind -> the offset that each partition's rows rest on, or None."""
+    """Rows in the order of their keys. positions: kind -> the offset that each partition's rows rest on, or None.
+
+    rebuilds: kind -> what was built anew in each partition; None where it is not known.
+    """
 
     rows: list[FoundRow]
     is_end: bool
@@ -32,6 +36,7 @@ class GatheredRows(NamedTuple):
     missing: list[PartitionReason]
     stale: list[PartitionReason]
     lag: Lag = NO_LAG
+    rebuilds: Mapping[str, list[Rebuilds | None]] = MappingProxyType({})
 
 
 class Shards(Protocol):
@@ -50,7 +55,10 @@ class RowSource(Protocol):
         """Return a page of rows."""
 
     async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
-        """Return all rows below one, at any depth. parent: the index whose values are ids of rows."""
+        """Return the rows below one, at any depth. parent: the index whose values are ids of rows.
+
+        Where there are very many, not all of them, and `is_end` is False.
+        """
 
 
 class LocalRows:
@@ -108,8 +116,10 @@ def _lag(shards: Sequence[ReadingShard], answers: Sequence[RowPage | str]) -> La
 def gathered(wheres: Sequence[tuple[str, int]], answers: Sequence[RowPage | str], limit: int) -> GatheredRows:
     """Return one page of the pages of partitions (or of why there is none)."""
     positions: dict[str, list[int | None]] = {}
+    rebuilds: dict[str, list[Rebuilds | None]] = {}
     missing, stale, pages = [], [], []
     for (kind, partition), answer in zip(wheres, answers, strict=True):
+        rebuilds.setdefault(kind, []).append(None if isinstance(answer, str) else answer.rebuilds)
         if isinstance(answer, str):
             positions.setdefault(kind, []).append(None)
             missing.append(PartitionReason(kind, partition, answer))
@@ -120,4 +130,4 @@ def gathered(wheres: Sequence[tuple[str, int]], answers: Sequence[RowPage | str]
             stale.append(PartitionReason(kind, partition, answer.stale))
     rows = list(islice(merge(*(page.rows for page in pages), key=lambda row: row.key), limit + 1))
     is_end = len(rows) <= limit and all(page.is_end for page in pages)
-    return GatheredRows(rows[:limit], is_end, positions, missing, stale)
+    return GatheredRows(rows[:limit], is_end, positions, missing, stale, rebuilds=rebuilds)

@@ -10,9 +10,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from annals.agents.reading.builds import SETS, Builds
 from annals.agents.reading.fold import ReadingFold
-from annals.agents.reading.layout import follower_key, read_follower
-from annals.agents.reading.projecting import INDEXES, ROWS, spaces_of_follower
+from annals.agents.reading.projecting import INDEXES, ROWS
 from annals.agents.reading.versions import followed
 
 if TYPE_CHECKING:
@@ -21,17 +21,13 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import JournalRecord
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.ports import (
-        Follower,
-        ReadingStore,
-        ReadView,
-    )
+    from annals.agents.reading.ports import ReadingStore, ReadView
     from annals.schemas.projection_record import ProjectionRecord
 
     Where = tuple[str, int]  # kind, partition
 
 PARTITIONS: Final = b"g"
-SHARED: Final = (ROWS, INDEXES)
+SHARED: Final = (ROWS, INDEXES, SETS)
 
 
 def prefix_of(kind: str, partition: int) -> bytes:
@@ -102,22 +98,28 @@ class GlobalFold:
         projections: Mapping[str, Sequence[Projection[Any]]],
         partitions: Mapping[str, int],
         deciders: Mapping[str, Decider[Any]],
-        records: Mapping[str, ProjectionRecord],
+        records: Mapping[str, ProjectionRecord] | None,
         now_ms: int,
     ) -> None:
-        """Go on where the store stands."""
+        """Go on where the store stands. records: None while the topic `projections` was not read."""
         self.store = store
         self._projections = projections
         self._deciders = deciders
-        self._parts = {
-            (kind, at): PartStore(store, prefix_of(kind, at)) for kind in partitions for at in range(partitions[kind])
-        }
+        self._builds = Builds(
+            store, {kind: [prefix_of(kind, at) for at in range(count)] for kind, count in partitions.items()}
+        )
         plans = {kind: followed(kind, projections, records, deciders, (), now_ms, "global") for kind in partitions}
-        followers = {kind: plan.followers for kind, plan in plans.items()}
-        self._begin(followers)
         self.folds = {
-            (kind, at): ReadingFold(kind, at, partitions[kind], part, followers[kind])
-            for (kind, at), part in self._parts.items()
+            (kind, at): ReadingFold(
+                kind,
+                at,
+                count,
+                PartStore(store, prefix_of(kind, at)),
+                plans[kind].followers,
+                builds=self._builds,
+            )
+            for kind, count in partitions.items()
+            for at in range(count)
         }
 
     def apply(self, where: Where, records: Sequence[JournalRecord]) -> None:
@@ -125,15 +127,19 @@ class GlobalFold:
         self.folds[where].apply(records)
 
     def catch_up(self) -> bool:
-        """Hand the next events to a follower that is behind; False when none is that could go on."""
-        return any(fold.catch_up() for fold in self.folds.values())
+        """Do the next of what is left to do (see `ReadingFold.catch_up`); False when nothing is."""
+        if self._builds.turn():
+            for fold in self.folds.values():
+                fold.admit()
+            return True
+        return any(fold.catch_up() for fold in self.folds.values()) or self._builds.sweep()
 
-    def follow(self, records: Mapping[str, ProjectionRecord], now_ms: int) -> None:
+    def follow(self, records: Mapping[str, ProjectionRecord] | None, now_ms: int) -> None:
         """Have the projections that the records ask for."""
         for (kind, _), fold in self.folds.items():
             known = fold.known()
             plan = followed(kind, self._projections, records, self._deciders, known, now_ms, "global")
-            fold.follow(plan.followers, {name: spaces_of_follower(name) for name in plan.dropped})
+            fold.follow(plan.followers, plan.dropped)
 
     def resume(self, follower: str) -> None:
         """Let a follower that failed try its event again, on each partition."""
@@ -143,17 +149,3 @@ class GlobalFold:
     def refold(self, follower: str, where: Where, aggregate_id: str, number: int) -> None:
         """Build the rows of one aggregate anew."""
         self.folds[where].refold(follower, aggregate_id, number)
-
-    def _begin(self, followers: Mapping[str, Sequence[Follower]]) -> None:
-        """Have a follower begin anew on all partitions where it must on one: the rows are those of all."""
-        every = {follower.name: follower for some in followers.values() for follower in some}
-        for name, follower in every.items():
-            parts = [
-                part
-                for (kind, _), part in self._parts.items()
-                if any(other.name == name for other in followers.get(kind, ()))
-            ]
-            known = [read_follower(part, name) for part in parts]
-            if any(one is None or one[0] != follower.version for one in known):
-                for part in parts:
-                    part.apply({follower_key(name): None})

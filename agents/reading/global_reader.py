@@ -16,6 +16,7 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StoreDamagedError, StoreError
+from annals.agents.reading.answers import with_reason
 from annals.agents.reading.found import RowPage, ShardPosition
 from annals.agents.reading.gathered_rows import GatheredRows, gathered
 from annals.agents.reading.gathering.gather import Lag
@@ -55,6 +56,7 @@ T = TypeVar("T")
 
 POLL_S: Final = 0.2
 BATCH_RECORDS: Final = 500
+MOST_TREE_ROWS: Final = 100_000  # of one answer, as of the questions that read pages
 
 
 class GlobalReader:
@@ -65,13 +67,16 @@ class GlobalReader:
         projections: Mapping[str, Sequence[Projection[Any]]],
         partitions: Mapping[str, int],
         deciders: Mapping[str, Decider[Any]],
-        records: Callable[[], Mapping[str, ProjectionRecord]],
+        records: Callable[[], Mapping[str, ProjectionRecord] | None],
         stores: ReadingStores,
         journals: Journals,
         clock: Clock,
         telemetry: DamageCounter,
     ) -> None:
-        """Take what is folded, and what is asked of the outside. records: what the topic `projections` says now."""
+        """Take what is folded, and what is asked of the outside. records: what the topic `projections` says now.
+
+        None while it was not read.
+        """
         self._projections = projections
         self._partitions = partitions
         self._deciders = deciders
@@ -125,12 +130,12 @@ class GlobalReader:
         return await self._answer(projection, version, question, limit)
 
     async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
-        """Return all rows below one, at any depth."""
+        """Return the rows below one, at any depth, and not all of them where there are very many."""
 
         def question(view: ReadView, place: Place) -> list[FoundRow]:
-            return find_tree(view, place, projection, version, parent, root)
+            return find_tree(view, place, projection, version, parent, root, MOST_TREE_ROWS)
 
-        return await self._answer(projection, version, question, None)
+        return await self._answer(projection, version, question, MOST_TREE_ROWS)
 
     async def run(self) -> None:
         """Follow the journals until the task is cancelled."""
@@ -228,9 +233,11 @@ class GlobalReader:
         projection: Projection[Any],
         version: int,
         question: Callable[[ReadView, Place], list[FoundRow]],
-        limit: int | None,
+        limit: int,
     ) -> GatheredRows:
         wheres = [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
+        if self._fold is None:  # whether the store is a fold of these journals is not known yet
+            return gathered(wheres, [self._why_not()] * len(wheres), 0)
         stale = self.stale()
         read_until, gaps, ends = dict(self._read_until), dict(self._gaps), dict(self._ends)
         follower = follower_name(projection.name, version)
@@ -244,7 +251,13 @@ class GlobalReader:
                 reason = known.stale and stale.get(where, {}).get(follower, known.stale)
                 offset = known.position.offset if reason else max(known.position.offset, read_until[where])
                 pages.append(
-                    RowPage([], is_end=True, position=ShardPosition(*where, offset), stale=reason or gaps.get(where))
+                    RowPage(
+                        [],
+                        is_end=True,
+                        position=ShardPosition(*where, offset),
+                        stale=reason or gaps.get(where),
+                        rebuilds=with_reason(known.rebuilds, follower, stale.get(where, {})),
+                    )
                 )
             return rows, pages
 
@@ -259,7 +272,7 @@ class GlobalReader:
         behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
         seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
         page = page._replace(lag=Lag(behind, seconds))
-        is_end = limit is None or len(rows) <= limit
+        is_end = len(rows) <= limit
         return page._replace(rows=rows if is_end else rows[:limit], is_end=is_end)
 
     def _why_not(self) -> str:

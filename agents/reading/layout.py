@@ -14,6 +14,7 @@ r"""Key spaces of a reading store, the same for every store, and versioned (`FOR
     h <hash> <offset>  events by the first 8 bytes of their CID's digest. No value
     n <id> <version>   a snapshot that is kept, its impersonal part; w: its personal part
     P, I               rows of projections and their indexes (`annals.agents.reading.projecting`)
+    B                  which rows of a projection answer, and which are going (`annals.agents.reading.builds`)
     x <offset>         headers that are carried to subscribers (MessagePack), where an event has any
     s <id>             a state: version (8), its impersonal part; y <id>: its personal part
 
@@ -83,6 +84,13 @@ class AggregateRow(NamedTuple):
     head: bytes | None
     first_at: str
     last_at: str
+
+
+class FollowerPosition(NamedTuple):
+    """The version of a follower whose rows these are, and the offset from which it goes on."""
+
+    version: int
+    offset: int
 
 
 class Counts(NamedTuple):
@@ -162,9 +170,9 @@ def read_position(view: ReadView) -> Position:
     return Position(int.from_bytes(value[:NUMBER], "big"), last, value[2 * NUMBER :])
 
 
-def follower_key(name: str) -> bytes:
-    """Return the key of a follower's position."""
-    return POSITION + name.encode()
+def follower_key(name: str, space: bytes = b"") -> bytes:
+    """Return the key of a follower's position. space: of a partition in a store of several."""
+    return space + POSITION + name.encode()
 
 
 def encode_follower(version: int, offset: int) -> bytes:
@@ -172,10 +180,12 @@ def encode_follower(version: int, offset: int) -> bytes:
     return number(version) + number(offset)
 
 
-def read_follower(view: ReadView, name: str) -> tuple[int, int] | None:
-    """Return a follower's version and the offset from which it goes on; None if it never was here."""
-    value = view.get(follower_key(name))
-    return None if value is None else (int.from_bytes(value[:NUMBER], "big"), int.from_bytes(value[NUMBER:], "big"))
+def read_follower(view: ReadView, name: str, space: bytes = b"") -> FollowerPosition | None:
+    """Return where a follower stands; None if it never was here. space: of a partition in a store of several."""
+    value = view.get(follower_key(name, space))
+    if value is None:
+        return None
+    return FollowerPosition(int.from_bytes(value[:NUMBER], "big"), int.from_bytes(value[NUMBER:], "big"))
 
 
 def read_aggregate(view: ReadView, key: bytes) -> AggregateRow:

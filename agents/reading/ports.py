@@ -125,6 +125,16 @@ class ReadingStores(Protocol):
     async def close(self, store: ReadingStore) -> None: ...
 
 
+class ScratchStores(Protocol):
+    """Stores for one piece of work each, which are never opened again."""
+
+    async def open_beside(self) -> ReadingStore:
+        """Begin an empty one, and remove those that nobody holds any more."""
+
+    async def discard(self, store: ReadingStore) -> None:
+        """Close one and remove it."""
+
+
 class ReadingTelemetry(Protocol):
     """What counts what befalls a reading shard."""
 

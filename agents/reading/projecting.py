@@ -1,7 +1,9 @@
 """A projection as a follower: rows and their index entries, changed together in the batch of their position.
 
-Keys below `P`: name, version and the row's key. Below `I`: name, version, index, value and the row's key. A text ends
-with two zero bytes, and a zero byte within it is followed by 255: no text's key is the prefix of another's.
+Keys below `P`: name, version and the row's key. Below `I`: name, version, index, value and the row's key. A version may
+have several sets of rows (`annals.agents.reading.builds`): behind the first, the version has the set's number, as
+`1.2`. A text ends with two zero bytes, and a zero byte within it is followed by 255: no text's key is the prefix of
+another's.
 
 A row's value begins with a byte that tells whether it is shown, and goes on as a map by column: a release that does not
 have a version any more can still answer with its rows.
@@ -9,7 +11,7 @@ have a version any more can still answer with its rows.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
 
@@ -43,46 +45,85 @@ def texts_of(key: bytes) -> tuple[str, ...]:
     return tuple(text.replace(b"\0\xff", b"\0").decode() for text in key.split(END)[:-1])
 
 
+class RowSet(NamedTuple):
+    """One set of the rows of a version. number: 0 for the first, each later one has another."""
+
+    name: str
+    version: int
+    number: int = 0
+
+    @property
+    def title(self) -> str:
+        """What messages call the version."""
+        return follower_name(self.name, self.version)
+
+    @property
+    def follower(self) -> str:
+        """The name of the follower that folds it: each set has a position of its own, so that several can be there."""
+        return follower_name(self.name, self.version, self.number)
+
+    @property
+    def rows(self) -> bytes:
+        """The prefix of its rows."""
+        return ROWS + key_of(self.name, self._text)
+
+    @property
+    def spaces(self) -> tuple[bytes, bytes]:
+        """The prefixes of everything that it has in a store but positions: of its rows and of their index entries."""
+        return self.rows, self.entries()
+
+    def entries(self, *texts: str) -> bytes:
+        """Return the prefix of all index entries, of those of one index, or of a value in that."""
+        return INDEXES + key_of(self.name, self._text, *texts)
+
+    @property
+    def _text(self) -> str:
+        return _numbered(self.version, self.number)
+
+
 def row_key(projection: Projection[Any], key: RowKey) -> bytes:
-    """Return where a row is."""
-    return row_space(projection.name, projection.version) + key_of(*key)
+    """Return where a row of the first set is."""
+    return RowSet(projection.name, projection.version).rows + key_of(*key)
 
 
 def index_key(projection: Projection[Any], index: str, value: str, key: RowKey = ()) -> bytes:
-    """Return where an index entry is; without the row's key: the prefix of all entries of a value."""
-    return index_space(projection.name, projection.version, index, value, *key)
+    """Return where an index entry of the first set is; without the row's key: the prefix of all entries of a value."""
+    return RowSet(projection.name, projection.version).entries(index, value, *key)
 
 
-def row_space(name: str, version: int) -> bytes:
-    """Return the prefix of all rows of a version."""
-    return ROWS + key_of(name, str(version))
+def follower_name(name: str, version: int, number: int = 0) -> str:
+    """Return the name of the follower that folds a set of rows of a version."""
+    return f"{name}/{_numbered(version, number)}"
 
 
-def index_space(name: str, version: int, *texts: str) -> bytes:
-    """Return the prefix of all index entries of a version, of one of its indexes, or of a value in that."""
-    return INDEXES + key_of(name, str(version), *texts)
-
-
-def follower_name(name: str, version: int) -> str:
-    """Return the name of a version's follower: each version has a position of its own, so that both can be there."""
-    return f"{name}/{version}"
+def row_set_of(follower: str) -> RowSet | None:
+    """Return the set of rows of a follower's name; None for a follower that is no projection."""
+    name, slash, text = follower.rpartition("/")
+    version, dot, number = text.partition(".")
+    if not slash or "/" in name or not version.isdecimal() or (dot and not number.isdecimal()):
+        return None
+    return RowSet(name, int(version), int(number or 0))
 
 
 def version_in(follower: str) -> tuple[str, int] | None:
     """Return the projection and the version of a follower's name; None for a follower that is no projection."""
-    name, slash, version = follower.rpartition("/")
-    return (name, int(version)) if slash and version.isdecimal() else None
+    found = row_set_of(follower)
+    return None if found is None else (found.name, found.version)
 
 
-def spaces_of(name: str, version: int) -> tuple[bytes, bytes]:
-    """Return the prefixes of everything that a version has in a store."""
-    return row_space(name, version), index_space(name, version)
+def title_of(follower: str) -> str:
+    """Return what messages call a follower: sets of rows of one version have one title."""
+    found = row_set_of(follower)
+    return follower if found is None else found.title
 
 
-def spaces_of_follower(follower: str) -> tuple[bytes, ...]:
-    """Return the prefixes of everything that a projection's follower has in a store, by the follower's name."""
-    known = version_in(follower)
-    return spaces_of(*known) if known else ()
+def aggregates_name(title: str, number: int | None = None) -> str:
+    """Return the name of the rebuilds of single aggregates of a version, or of one by its number."""
+    return f"{title}/aggregates" if number is None else f"{title}/aggregates/{number}"
+
+
+def _numbered(version: int, number: int) -> str:
+    return f"{version}.{number}" if number else str(version)
 
 
 def remove_rows_of(aggregate_id: str, spaces: Sequence[bytes], rows: Rows) -> None:
@@ -113,11 +154,12 @@ class _Whose(msgspec.Struct):
 class KeptRows(Generic[R]):
     """The rows of one projection in a batch; index entries change with them."""
 
-    def __init__(self, projection: Projection[R], rows: Rows) -> None:
+    def __init__(self, projection: Projection[R], rows: Rows, number: int = 0) -> None:
+        """Take the rows of all sets; number: of the set that is changed."""
         self._projection = projection
         self._rows = rows
         self._decoder = msgspec.msgpack.Decoder(projection.row)
-        self._row_prefix, self._index_prefix = spaces_of(projection.name, projection.version)
+        self._row_prefix, self._index_prefix = RowSet(projection.name, projection.version, number).spaces
         self._put_indexes: dict[bytes, dict[str, list[str]]] = {}  # of rows of this batch: they are not read again
 
     def get(self, *key: str) -> R | None:
@@ -170,30 +212,45 @@ class KeptRows(Generic[R]):
 class ProjectionFollower(Generic[R]):
     """Folds the events that a projection wants; passes by all others (the `Follower` port)."""
 
-    def __init__(self, projection: Projection[R], deciders: Mapping[str, Decider[Any]], rebuilds: int = 0) -> None:
-        """Take the projection, who reads its kinds' events, and how often its rows were asked to be built anew."""
-        self._projection = projection
+    def __init__(
+        self, projection: Projection[R], deciders: Mapping[str, Decider[Any]], rebuilds: int | None = 0, number: int = 0
+    ) -> None:
+        """Take the projection, who reads its kinds' events, and which set of rows of its version is folded.
+
+        rebuilds: how often the rows had been asked to be built anew when this set was begun; None: not known yet.
+        """
+        self.projection: Final = projection
+        self.rebuilds: Final = rebuilds
+        self.set: Final = RowSet(projection.name, projection.version, number)
         self._deciders = deciders
         self._types = {
             kind: frozenset(message.__name__ for message in wanted) for kind, wanted in projection.wanted.items()
         }
-        self.version: Final = rebuilds
 
     @property
     def name(self) -> str:
         """Names its position."""
-        return follower_name(self._projection.name, self._projection.version)
+        return self.set.follower
+
+    @property
+    def version(self) -> int:
+        """What is kept with its position."""
+        return self.rebuilds or 0
 
     @property
     def spaces(self) -> tuple[bytes, bytes]:
         """The prefixes of its rows and of their index entries."""
-        return spaces_of(self._projection.name, self._projection.version)
+        return self.set.spaces
+
+    def of_set(self, number: int, rebuilds: int) -> ProjectionFollower[R]:
+        """Return the follower that folds another set of rows."""
+        return ProjectionFollower(self.projection, self._deciders, rebuilds, number)
 
     def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:  # noqa: ARG002 - of the port
         """Change rows by the wanted ones of the events, in their order."""
-        kept = KeptRows(self._projection, rows)
+        kept = KeptRows(self.projection, rows, self.set.number)
         for happened in self._wanted(events):
-            self._projection.fold(happened, kept)
+            self.projection.fold(happened, kept)
 
     def _wanted(self, events: Sequence[Counted[Any]]) -> Iterator[Happened]:
         for counted in events:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
-from annals.agents.reading.refold import MovedBackError, verify
+from annals.agents.reading.refold import MovedBackError, Refold, verify
 from annals.agents.reading.versions import (
     rebuilt,
     rebuilt_aggregate,
@@ -17,6 +18,7 @@ from annals.agents.reading.versions import (
     turned_to,
     without_previous,
 )
+from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
     from annals.agents.projections.projection import Projection
+    from annals.agents.reading.found import Rebuilds
     from annals.agents.reading.gathered_rows import GatheredRows, RowSource
     from annals.agents.reading.jobs import Work
-    from annals.agents.reading.ports import Journals
+    from annals.agents.reading.ports import Journals, ScratchStores
     from annals.agents.reading.read_models import ReadModels, Records
     from annals.agents.reading.refold import Verified
     from annals.schemas.job_record import JobRecord
@@ -35,9 +38,9 @@ if TYPE_CHECKING:
     Report = Callable[[dict[str, Any]], None]
 
 POLL_S: Final = 0.2
-BEGUN_S: Final = 1.5  # in which all workers have read that rows are to be built anew
 REBUILD, VERIFY = "rebuild", "verify"
 ATTEMPTS: Final = 3
+FAILED_ON: Final = " failed on "
 CURRENT, STALE, FAILED, INCOMPLETE = "current", "stale", "failed", "incomplete"
 
 
@@ -48,11 +51,25 @@ class Building(Struct, frozen=True):
     positions: dict[str, list[int | None]]
 
 
+class Rebuilding(Struct, frozen=True):
+    """Rows of the version that answers, which are built anew beside those that answer.
+
+    positions: the offsets below which events are in the new rows; those of a partition that has turned to them, too.
+    total: the offsets that they go to; None, as in positions: that partition did not answer. failed: where they go on
+    no further.
+    """
+
+    positions: dict[str, list[int | None]]
+    total: dict[str, list[int | None]]
+    failed: list[PartitionReason]
+
+
 class ProjectionStatus(Struct, frozen=True):
     """Where a projection stands.
 
     status: current; stale: it is behind on a partition; failed: it stopped at an event on one; incomplete: a partition
-    did not answer. previous: a version that all can turn back to.
+    did not answer. previous: a version that all can turn back to. building, rebuilding: what is built beside the rows
+    that answer; None: nothing is.
     """
 
     name: str
@@ -66,6 +83,7 @@ class ProjectionStatus(Struct, frozen=True):
     parameters: list[str]
     previous: int | None = None
     building: Building | None = None
+    rebuilding: Rebuilding | None = None
 
 
 class ProjectionService:
@@ -80,8 +98,13 @@ class ProjectionService:
         journals: Journals,
         partitions: Mapping[str, int],
         clock: Clock,
+        scratch: ScratchStores,
     ) -> None:
-        """Take the projections, their topic, where rows come from, and the journals to verify them by."""
+        """Take the projections, their topic, where rows come from, and the journals to verify them by.
+
+        scratch: where journals are folded again.
+        """
+        self._scratch = scratch
         self._models = models
         self._topic = topic
         self._sources = sources
@@ -118,6 +141,7 @@ class ProjectionService:
             list(newest.parameters),
             None if record is None else record.previous,
             building,
+            None if record is None else rebuilding(page, record.rebuilds),
         )
 
     def works(self) -> dict[str, Work]:
@@ -139,19 +163,26 @@ class ProjectionService:
             return rebuilt(known) if aggregate is None else rebuilt_aggregate(known, *aggregate)
 
         await self._topic.change(name, change)
-
-        return {"projection": name, "version": version}
+        written = self._topic.records[name]
+        asked = {"projection": name, "version": version}
+        if aggregate is None:
+            return {**asked, "rebuilds": written.rebuilds}
+        kind, aggregate_id = aggregate
+        at = partition_of(aggregate_id.encode(), self._partitions[kind])
+        return {**asked, "aggregates": written.aggregate_rebuilds, "kind": kind, "partition": at}
 
     async def _until_rebuilt(self, record: JobRecord, report: Report) -> dict[str, Any]:
-        del report
         projection = self._newest(str(record.request.get("projection")))
-        version = int(record.request.get("version", projection.version))
-        await asyncio.sleep(BEGUN_S)
-        page = await self._page(projection, version)
-        while page.missing or page.stale:
-            await asyncio.sleep(POLL_S)
+        request = msgspec.convert(record.request, _Rebuild)
+        version = request.version or projection.version
+        while True:
             page = await self._page(projection, version)
-        return {"positions": page.positions}
+            if reasons := request.failures(page):
+                raise RebuildFailedError("; ".join(reasons))
+            if not page.missing and request.is_done(page):
+                return {"positions": page.positions}
+            report(_progress(page, request.rebuilds))
+            await asyncio.sleep(POLL_S)
 
     def verification(self, name: str) -> dict[str, Any]:
         """Return what a job is asked for that compares all rows with a fold of the journal.
@@ -163,11 +194,10 @@ class ProjectionService:
         return {"projection": name}
 
     async def _verified(self, record: JobRecord, report: Report) -> Verified:
-        del report
         projection = self._answering(str(record.request.get("projection")))
         for _ in range(ATTEMPTS):
             try:
-                return await self._verify(projection)
+                return await self._verify(projection, report)
             except MovedBackError as error:
                 reason = error
         raise reason
@@ -209,9 +239,14 @@ class ProjectionService:
             name, lambda record: change(record or turned_to(name, version, {}, None, self._now_ms()))
         )
 
-    async def _verify(self, projection: Projection[Any]) -> Verified:
-        source = self._sources[projection.scope]
-        return await verify(projection, self._deciders, self._partitions, self._journals, source)
+    async def _verify(self, projection: Projection[Any], report: Report) -> Verified:
+        store = await self._scratch.open_beside()
+        try:
+            refold = Refold(projection, self._deciders, self._partitions, store)
+            source = self._sources[projection.scope]
+            return await verify(projection, projection.version, refold, self._journals, source, report)
+        finally:
+            await self._scratch.discard(store)
 
     async def _page(self, projection: Projection[Any], version: int) -> GatheredRows:
         return await self._sources[projection.scope].rows(projection, version, {}, None, 1)
@@ -226,9 +261,88 @@ class ProjectionService:
         return int(self._clock.now().timestamp() * 1000)
 
 
+class RebuildFailedError(Exception):
+    """New rows stand at an event that cannot be folded; the former ones answer. The message names the event."""
+
+
+class _Rebuild(Struct):
+    """What a job waits for: a number of rebuilds of all rows, or of one aggregate of a partition."""
+
+    version: int | None = None
+    rebuilds: int = 0
+    aggregates: int = 0
+    kind: str | None = None
+    partition: int | None = None
+
+    def is_done(self, page: GatheredRows) -> bool:
+        """Whether all partitions that are waited for have new rows."""
+        return all(self._has(known) for _, known in self._of(page))
+
+    def failures(self, page: GatheredRows) -> list[str]:
+        """Return why new rows go on no further."""
+        if self.kind is not None:
+            found = [known.not_done.get(self.aggregates) for _, known in self._of(page)]
+            return [reason for reason in found if reason is not None]
+        stopped = {(each.kind, each.partition): each.reason for each in page.stale if FAILED_ON in each.reason}
+        beside = [known.failed for _, known in self._of(page) if known.failed and known.asked == self.rebuilds]
+        return beside + [
+            stopped[where] for where, known in self._of(page) if where in stopped and known.done == self.rebuilds
+        ]
+
+    def _has(self, known: Rebuilds) -> bool:
+        return known.done == self.rebuilds if self.kind is None else known.aggregates >= self.aggregates
+
+    def _of(self, page: GatheredRows) -> list[tuple[tuple[str, int], Rebuilds]]:
+        """Return what is known of the partitions that are waited for."""
+        return [
+            ((kind, at), known)
+            for kind, partitions in page.rebuilds.items()
+            for at, known in enumerate(partitions)
+            if known is not None and (self.kind is None or (kind, at) == (self.kind, self.partition))
+        ]
+
+
+def rebuilding(page: GatheredRows, wanted: int) -> Rebuilding | None:
+    """Return how far a rebuild is; None where all rows have seen it. wanted: its number."""
+    every = [known for partitions in page.rebuilds.values() for known in partitions if known is not None]
+    if all(known.done == wanted for known in every):
+        return None
+    positions = {
+        kind: [_built(known, page.positions[kind][at], wanted) for at, known in enumerate(partitions)]
+        for kind, partitions in page.rebuilds.items()
+    }
+    return Rebuilding(positions, page.positions, _failed(page))
+
+
+def _built(known: Rebuilds | None, position: int | None, wanted: int) -> int | None:
+    if known is None or known.done == wanted:
+        return position
+    return known.offset or 0
+
+
+def _failed(page: GatheredRows) -> list[PartitionReason]:
+    """Return what stands at an event that it cannot fold, of rows that are built beside others."""
+    return [
+        PartitionReason(kind, at, known.failed)
+        for kind, partitions in page.rebuilds.items()
+        for at, known in enumerate(partitions)
+        if known is not None and known.failed is not None
+    ]
+
+
+def _progress(page: GatheredRows, wanted: int) -> dict[str, Any]:
+    found = rebuilding(page, wanted)
+    if found is None:
+        return {}
+    return {
+        name: sum(each or 0 for some in offsets.values() for each in some)
+        for name, offsets in (("done", found.positions), ("total", found.total))
+    }
+
+
 def _status(page: GatheredRows) -> str:
     if page.missing:
         return INCOMPLETE
-    if any(" failed on " in each.reason for each in page.stale):
+    if any(FAILED_ON in each.reason for each in page.stale):
         return FAILED
     return STALE if page.stale else CURRENT

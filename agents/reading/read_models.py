@@ -140,7 +140,7 @@ class ReadModels:
     def apply(self, here: Here, global_reader: GlobalReader | None = None) -> None:
         """Have everything that is open here follow what the topic says, where that is not done."""
         records = self._topic.records
-        state = (self._topic.revision, self._kept())
+        state = (self._topic.revision, self._topic.is_read, self._kept())
         for shard in here.all():
             where = (shard.kind, shard.partition)
             if shard.status().phase == "reading" and self._applied.get(where) != (shard, state):
@@ -194,7 +194,8 @@ class ReadModels:
         return written is not None
 
     def _plan(self, kind: str, known: Iterable[str]) -> Any:
-        return followed(kind, self.projections, self._topic.records, self._deciders, known, self._now_ms())
+        records = self._topic.records if self._topic.is_read else None
+        return followed(kind, self.projections, records, self._deciders, known, self._now_ms())
 
     def _kept(self) -> tuple[tuple[str, bool], ...]:
         """Return what changes with time alone: whether a previous version is kept."""

@@ -1,31 +1,40 @@
-"""A projection folded again from the journal alone, in memory: what its rows must be, and how others differ."""
+"""A projection folded again from the journal alone, in a store of its own: what its rows must be, how others differ.
+
+Nothing grows in memory with the rows: both sides are read in the order of their keys, a page and a batch at a time.
+"""
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from annals.agents.reading.projecting import LISTED, ProjectionFollower, row_space, texts_of
-from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader
+from annals.agents.reading.global_fold import prefix_of
+from annals.agents.reading.layout import AGGREGATES, CID, NUMBER, VOIDS, after, number
+from annals.agents.reading.overlay import Overlay
+from annals.agents.reading.projecting import INDEXES, LISTED, ProjectionFollower, texts_of
+from annals.schemas.journal_reader import START, Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import JournalRecord
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.found import FoundRow
     from annals.agents.reading.gathered_rows import RowSource
-    from annals.agents.reading.ports import Journals
+    from annals.agents.reading.ports import Journals, ReadingStore
 
     Where = tuple[str, int]  # kind, partition
+    KeyedRow = tuple[bytes, dict[str, Any]]
+    Report = Callable[[dict[str, Any]], None]
 
 PAGE: Final = 500
+BATCH_RECORDS: Final = 500
 MOST_DIFFERENCES: Final = 100
+MOST_DIFFERENCE_BYTES: Final = 131_072  # of all together: they are the result of a job, which is one record
 
 
 class Difference(Struct, frozen=True):
@@ -52,68 +61,77 @@ class Verified(Struct, frozen=True):
         return not self.differences and not self.unanswered
 
 
-class RowsInMemory:
-    """The rows of one projection, by key; its index entries are left out (the `Rows` port, for folds)."""
+class _Part:
+    """What the reader's rule needs to know of one partition: the ends of chains and the void events, in the store."""
 
-    def __init__(self, space: bytes) -> None:
-        """Begin empty. space: the prefix of rows."""
-        self._space = space
-        self._values: dict[bytes, bytes] = {}
-        self._sorted: list[bytes] | None = None
+    def __init__(self, store: ReadingStore, where: Where, partitions: int) -> None:
+        self._store = store
+        self._space = prefix_of(*where)
+        self._ends: dict[bytes, KeptEnd] = {}
+        self._voids: set[bytes] = set()
+        self.reader = JournalReader(where[0], keys_of(where[1], partitions), self._ends.__getitem__, self._is_void)
 
-    def get(self, key: bytes) -> bytes | None:
-        """Return a row; None if there is none."""
-        return self._values.get(key)
+    def look_up(self, records: Sequence[JournalRecord]) -> None:
+        """Read where the chains of records end, at once."""
+        self._voids.clear()
+        self._ends.clear()
+        keys = list({record.key for record in records if record.key is not None})
+        values = self._store.get_many([self._space + AGGREGATES + key for key in keys])
+        self._ends |= {key: _end(value) for key, value in zip(keys, values, strict=True)}
 
-    def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """Return rows in the order of the keys."""
-        return [self._values.get(key) for key in keys]
+    def note(self, found: Counted[KeptEnd] | Void[KeptEnd]) -> None:
+        """Take what a record is."""
+        if isinstance(found, Void):
+            self._voids.add(found.cid)
+        else:
+            self._ends[found.key] = KeptEnd(found.event["version"], found.cid)
 
-    def range(self, first: bytes, last: bytes, *, reverse: bool = False) -> Iterator[tuple[bytes, bytes]]:
-        """Return the rows from `first` (inclusive) to `last` (exclusive) by key."""
-        keys = sorted((key for key in self._values if first <= key < last), reverse=reverse)
-        return ((key, self._values[key]) for key in keys)
+    def changes(self) -> dict[bytes, bytes | None]:
+        """Return what to keep of the records."""
+        ends = {
+            self._space + AGGREGATES + key: number(end.version) + end.head
+            for key, end in self._ends.items()
+            if end.head is not None
+        }
+        return {**ends, **{self._space + VOIDS + cid: b"" for cid in self._voids}}
 
-    def put(self, key: bytes, value: bytes) -> None:
-        """Set a row."""
-        if key.startswith(self._space):
-            if key not in self._values:
-                self._sorted = None
-            self._values[key] = value
+    def _is_void(self, cid: bytes | None) -> bool:
+        return cid is not None and (cid in self._voids or self._store.get(self._space + VOIDS + cid) is not None)
 
-    def delete(self, key: bytes) -> None:
-        """Remove a row, if it is there."""
-        if self._values.pop(key, None) is not None:
-            self._sorted = None
 
-    def listed(self, after: bytes | None = None, until: bytes | None = None) -> Iterator[tuple[bytes, dict[str, Any]]]:
-        """Yield the rows that are shown behind a key and up to another one, by key without the prefix."""
-        if self._sorted is None:
-            self._sorted = sorted(self._values)
-        cut = len(self._space)
-        start = 0 if after is None else bisect_right(self._sorted, self._space + after)
-        end = len(self._sorted) if until is None else bisect_right(self._sorted, self._space + until)
-        for key in self._sorted[start:end]:
-            value = self._values[key]
-            if value[:1] == LISTED:
-                yield key[cut:], msgspec.msgpack.decode(memoryview(value)[1:])
+def _end(value: bytes | None) -> KeptEnd:
+    return START if value is None else KeptEnd(int.from_bytes(value[:NUMBER], "big"), value[NUMBER : NUMBER + CID])
 
 
 class Refold:
-    """Folds partitions of the journal into one projection's rows in memory, by the reader's rule."""
+    """Folds partitions of the journal into one projection's rows, by the reader's rule.
+
+    positions: up to where each partition was read; events: how many counted.
+    """
 
     def __init__(
-        self, projection: Projection[Any], deciders: Mapping[str, Decider[Any]], partitions: Mapping[str, int]
+        self,
+        projection: Projection[Any],
+        deciders: Mapping[str, Decider[Any]],
+        partitions: Mapping[str, int],
+        store: ReadingStore,
+        *,
+        is_indexed: bool = False,
     ) -> None:
-        """Begin at the start of all partitions. partitions: kind -> how many there are."""
+        """Begin at the start of all partitions.
+
+        partitions: kind -> how many there are; store: an empty one, for this fold alone; is_indexed: whether rows are
+        to be found by their indexes.
+        """
         self._follower = ProjectionFollower(projection, deciders)
-        self._readers = {
-            (kind, at): RememberingReader(kind, keys_of(at, partitions[kind]))
+        self._store = store
+        self._is_indexed = is_indexed
+        self._parts = {
+            (kind, at): _Part(store, (kind, at), partitions[kind])
             for kind in projection.wanted
             for at in range(partitions[kind])
         }
-        self.rows: Final = RowsInMemory(row_space(projection.name, projection.version))
-        self.positions: dict[Where, int] = dict.fromkeys(self._readers, 0)
+        self.positions: dict[Where, int] = dict.fromkeys(self._parts, 0)
         self.events = 0
 
     def apply(self, where: Where, records: Sequence[JournalRecord], recorded_until: str | None = None) -> None:
@@ -122,15 +140,8 @@ class Refold:
         Raises:
             GapError: events are missing.
         """
-        counted = []
-        for record in records:
-            found = self._readers[where].read(*record)
-            if type(found) is Gap:
-                raise GapError(found.describe(f"{where[0]}, partition {where[1]}, offset {record.offset}"))
-            if type(found) is Counted and (recorded_until is None or found.event["recorded_at"] <= recorded_until):
-                counted.append(found)
-        self._follower.fold(counted, where[1], self.rows)
-        self.events += len(counted)
+        for first in range(0, len(records), BATCH_RECORDS):
+            self._apply(where, records[first : first + BATCH_RECORDS], recorded_until)
 
     async def read_to(self, journals: Journals, where: Where, end: int, recorded_until: str | None = None) -> None:
         """Fold a partition up to an offset."""
@@ -146,6 +157,41 @@ class Refold:
             if where in self.positions:
                 await self.read_to(journals, where, end, recorded_until)
 
+    def listed(self, behind: bytes | None = None, until: bytes | None = None) -> Iterator[KeyedRow]:
+        """Yield the rows that are shown behind a key and up to another one, by key."""
+        space = self._follower.set.rows
+        first = space if behind is None else space + behind + b"\0"
+        last = after(space) if until is None else space + until + b"\0"
+        for key, value in self._store.range(first, last):
+            if value[:1] == LISTED:
+                yield key[len(space) :], msgspec.msgpack.decode(memoryview(value)[1:])
+
+    def aggregates_under(self, index: str, value: str) -> list[str]:
+        """Return the ids of the aggregates of all rows that are shown under a value of an index."""
+        space, rows = self._follower.set.entries(index, value), self._follower.set.rows
+        keys = [rows + key[len(space) :] for key, _ in self._store.range(space, after(space))]
+        found = [each for each in self._store.get_many(keys) if each is not None and each[:1] == LISTED]
+        return [msgspec.msgpack.decode(memoryview(each)[1:])["aggregate_id"] for each in found]
+
+    def _apply(self, where: Where, records: Sequence[JournalRecord], recorded_until: str | None) -> None:
+        part, counted = self._parts[where], []
+        part.look_up(records)
+        for record in records:
+            found = part.reader.read(*record)
+            if type(found) is Gap:
+                raise GapError(found.describe(f"{where[0]}, partition {where[1]}, offset {record.offset}"))
+            if type(found) is Counted:
+                part.note(found)
+                if recorded_until is None or found.event["recorded_at"] <= recorded_until:
+                    counted.append(found)
+            elif type(found) is Void:
+                part.note(found)
+        rows = Overlay(self._store)
+        self._follower.fold(counted, where[1], rows)
+        kept = {key: each for key, each in rows.changes.items() if self._is_indexed or not key.startswith(INDEXES)}
+        self._store.apply({**part.changes(), **kept})
+        self.events += len(counted)
+
 
 class MovedBackError(Exception):
     """Rows rest on an earlier position than those before: another worker answers. The comparison begins anew."""
@@ -153,23 +199,25 @@ class MovedBackError(Exception):
 
 async def verify(
     projection: Projection[Any],
-    deciders: Mapping[str, Decider[Any]],
-    partitions: Mapping[str, int],
+    version: int,
+    refold: Refold,
     journals: Journals,
     source: RowSource,
+    report: Report = lambda _: None,
 ) -> Verified:
     """Compare all rows that are shown, page by page, with those that a fold of the journal has at their positions.
+
+    report: takes how far it is, after each page.
 
     Raises:
         GapError: events are missing.
         MovedBackError: the rows' positions went back.
     """
-    refold = Refold(projection, deciders, partitions)
     differences: list[Difference] = []
     unanswered: dict[Where, str] = {}
-    after, rows = None, 0
+    behind, rows, room = None, 0, MOST_DIFFERENCE_BYTES
     while True:
-        page = await source.rows(projection, projection.version, {}, after, PAGE)
+        page = await source.rows(projection, version, {}, behind, PAGE)
         unanswered |= {(each.kind, each.partition): each.reason for each in page.missing}
         for kind, offsets in page.positions.items():
             for at, offset in enumerate(offsets):
@@ -178,16 +226,36 @@ async def verify(
                 await refold.read_to(journals, (kind, at), offset or 0)
         rows += len(page.rows)
         last = None if page.is_end else page.rows[-1].key
+        is_full = False
         if not unanswered:
-            differences += _differing(page.rows, dict(refold.rows.listed(after, last)))
-        if last is None or len(differences) > MOST_DIFFERENCES:
+            stored = [(each.key, each.row) for each in page.rows]
+            for each in _differing(stored, refold.listed(behind, last)):
+                room -= len(msgspec.json.encode(each))
+                is_full = len(differences) == MOST_DIFFERENCES or (room < 0 and bool(differences))
+                if is_full:
+                    break
+                differences.append(each)
+        report({"rows": rows, "events": refold.events, "differences": len(differences)})
+        if last is None or is_full:
             names = [f"{kind}-{at}: {reason}" for (kind, at), reason in sorted(unanswered.items())]
-            found = differences[:MOST_DIFFERENCES]
-            return Verified(projection.name, projection.version, refold.events, rows, found, names)
-        after = last
+            return Verified(projection.name, version, refold.events, rows, differences, names)
+        behind = last
 
 
-def _differing(stored: Sequence[FoundRow], folded: Mapping[bytes, dict[str, Any]]) -> list[Difference]:
-    kept = {row.key: row.row for row in stored}
-    keys = sorted(key for key in kept.keys() | folded.keys() if kept.get(key) != folded.get(key))
-    return [Difference(list(texts_of(key)), kept.get(key), folded.get(key)) for key in keys]
+def _differing(stored: Iterable[KeyedRow], folded: Iterable[KeyedRow]) -> Iterator[Difference]:
+    """Yield how two streams of rows differ, both in the order of their keys; one row of each is held at a time."""
+    end: list[KeyedRow | None] = [None]
+    ones, others = chain(stored, end), chain(folded, end)
+    one, other = next(ones), next(others)
+    while one is not None or other is not None:
+        if other is None or (one is not None and one[0] < other[0]):
+            assert one is not None  # noqa: S101 - one of the two is there
+            yield Difference(list(texts_of(one[0])), one[1], None)
+            one = next(ones)
+        elif one is None or other[0] < one[0]:
+            yield Difference(list(texts_of(other[0])), None, other[1])
+            other = next(others)
+        else:
+            if one[1] != other[1]:
+                yield Difference(list(texts_of(one[0])), one[1], other[1])
+            one, other = next(ones), next(others)

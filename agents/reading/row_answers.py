@@ -28,7 +28,7 @@ ASKED_AT_ONCE: Final = 32
 
 
 class Answer(NamedTuple):
-    """Rows, and what they rest on. is_truncated: not all rows that there are were looked at."""
+    """Rows of one version, and what they rest on. is_truncated: not all rows that there are were looked at."""
 
     rows: list[dict[str, Any]]
     next_key: bytes | None
@@ -36,6 +36,7 @@ class Answer(NamedTuple):
     missing: list[PartitionReason]
     stale: list[PartitionReason]
     is_truncated: bool = False
+    version: int = 0
 
 
 class RowAnswers:
@@ -54,8 +55,10 @@ class RowAnswers:
         self._version_of = version_of
         self._clock = clock
 
-    async def rows(self, name: str, index: Mapping[str, str], after: bytes | None, limit: int) -> Answer:
-        """Return a page of a projection's rows.
+    async def rows(
+        self, name: str, index: Mapping[str, str], after: bytes | None, limit: int, version: int | None = None
+    ) -> Answer:
+        """Return a page of a projection's rows. version: that of the page before, whatever answers now.
 
         Raises:
             LookupError: there is no such projection.
@@ -63,10 +66,11 @@ class RowAnswers:
         if name not in self._projections:
             raise LookupError(f"there is no projection {name!r}")
         projection = self._projections[name][-1]
-        found = await self._page(projection, index, after, limit)
+        asked = self._version_of(name) if version is None else version
+        found = await self._page(projection, asked, index, after, limit)
         rows = await self._with_columns(projection, [each.row for each in found.rows])
         next_key = None if found.is_end or not found.rows else found.rows[-1].key
-        return Answer(rows, next_key, found.positions, found.missing, found.stale)
+        return Answer(rows, next_key, found.positions, found.missing, found.stale, version=asked)
 
     async def ask(self, name: str, given: Mapping[str, Any]) -> Answer:
         """Return the rows that answer a question.
@@ -82,26 +86,26 @@ class RowAnswers:
         return Answer(with_columns, None, found.positions, found.missing, found.stale, not found.is_end)
 
     async def _page(
-        self, projection: Projection[Any], index: Mapping[str, str], after: bytes | None, limit: int
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
     ) -> GatheredRows:
-        source, version = self._sources[projection.scope], self._version_of(projection.name)
-        return await source.rows(projection, version, index, after, limit)
+        return await self._sources[projection.scope].rows(projection, version, index, after, limit)
 
     async def _all(
         self, projection: Projection[Any], indexes: Iterable[Mapping[str, str]], tree: str | None
     ) -> GatheredRows:
         """Return all rows that any of the indexes finds, or below those, at any depth."""
-        source = self._sources[projection.scope]
+        source, version = self._sources[projection.scope], self._version_of(projection.name)
         if tree is not None:
             (index,) = indexes
-            return await source.tree(projection, self._version_of(projection.name), tree, index[tree])
-        pages = [await self._every_page(projection, index) for index in indexes]
+            return await source.tree(projection, version, tree, index[tree])
+        # All turn to another version between any two pages: all of an answer are of the version that it began with.
+        pages = [await self._every_page(projection, version, index) for index in indexes]
         return joined(pages, is_end=all(page.is_end for page in pages))
 
-    async def _every_page(self, projection: Projection[Any], index: Mapping[str, str]) -> GatheredRows:
-        pages = [await self._page(projection, index, None, PAGE)]
+    async def _every_page(self, projection: Projection[Any], version: int, index: Mapping[str, str]) -> GatheredRows:
+        pages = [await self._page(projection, version, index, None, PAGE)]
         while not pages[-1].is_end and pages[-1].rows and sum(len(page.rows) for page in pages) < MOST_ROWS:
-            pages.append(await self._page(projection, index, pages[-1].rows[-1].key, PAGE))
+            pages.append(await self._page(projection, version, index, pages[-1].rows[-1].key, PAGE))
         return joined(pages, is_end=pages[-1].is_end or not pages[-1].rows)
 
     async def _with_columns(self, projection: Projection[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -114,13 +118,15 @@ class RowAnswers:
     async def _with_others(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return people with the ids of others who have one of their addresses."""
         emails = sorted({email for row in rows for email in row["emails"]})
-        limit = asyncio.Semaphore(ASKED_AT_ONCE)
-        owners = dict(zip(emails, await asyncio.gather(*(self._owners(email, limit) for email in emails)), strict=True))
+        limit, version = asyncio.Semaphore(ASKED_AT_ONCE), self._version_of(PEOPLE_DIRECTORY.name)
+        owners = dict(
+            zip(emails, await asyncio.gather(*(self._owners(email, version, limit) for email in emails)), strict=True)
+        )
         return with_sharers(rows, owners)
 
-    async def _owners(self, email: str, limit: asyncio.Semaphore) -> list[str]:
+    async def _owners(self, email: str, version: int, limit: asyncio.Semaphore) -> list[str]:
         async with limit:
-            found = await self._every_page(PEOPLE_DIRECTORY, {"email": email})
+            found = await self._every_page(PEOPLE_DIRECTORY, version, {"email": email})
         return [each.row["aggregate_id"] for each in found.rows]
 
     def _now(self) -> str:

@@ -27,7 +27,6 @@ from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.layout import read_aggregate, read_position
 from annals.agents.reading.open_store import OpenStore, is_fold_of
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
-from annals.agents.reading.projecting import spaces_of_follower
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.record_queue import RecordQueue
 from annals.agents.reading.snapshot_keeper import SnapshotKeeper
@@ -313,7 +312,7 @@ class Shard(Answers):
     def _change_followers(self, fold: ReadingFold) -> None:
         """Do what `follow` and `rebuild` asked for: between two batches, and by the only one who writes."""
         if self._is_changed:
-            fold.follow(self._followers, {name: spaces_of_follower(name) for name in sorted(self._dropped)})
+            fold.follow(self._followers, sorted(self._dropped))
             self._dropped.clear()
             self._is_changed = False
         while self._rebuilds:
@@ -358,6 +357,8 @@ class Shard(Answers):
         return offset if len(self._queue) else max(offset, self._source.decided_until(offset))
 
     async def _ask(self, question: Callable[[ReadView], T], *, in_thread: bool = True) -> T:
+        if self._fold is None:  # whether the store is a fold of this journal is not known yet
+            raise NotReadyError(self._why_not())
         try:
             return await self._open_store.ask(question, self._why_not, in_thread=in_thread)
         except BrokenChainError:

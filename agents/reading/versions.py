@@ -138,7 +138,7 @@ def kept_versions(record: ProjectionRecord | None, own: Sequence[Projection[Any]
 def followed(
     kind: str,
     projections: Projections,
-    records: Records,
+    records: Records | None,
     deciders: Mapping[str, Decider[Any]],
     known: Iterable[str],
     now_ms: int,
@@ -146,15 +146,17 @@ def followed(
 ) -> Followed:
     """Return what a shard of a kind folds, and what of the followers that its store knows is dropped.
 
-    Without a record nothing is dropped: the topic may not have been read yet.
+    records: None while the topic was not read yet: then rows stay as they are, however often they were to be built
+    anew. Without a record of a projection nothing of it is dropped.
     """
+    unread, records = records is None, records or {}
     followers, kept = [], set()
     for name, versions in projections.items():
         record = records.get(name)
         numbers = kept_versions(record, versions, now_ms)
         kept |= {follower_name(name, number) for number in numbers}
         followers += [
-            ProjectionFollower(version, deciders, 0 if record is None else record.rebuilds)
+            ProjectionFollower(version, deciders, None if unread else 0 if record is None else record.rebuilds)
             for version in versions
             if version.scope == scope and kind in version.wanted and version.version in numbers
         ]

@@ -261,7 +261,14 @@ def test_after_kills_of_parents_and_children_every_answer_is_that_of_a_fold(crew
     journals = Journals(crew.settings, PARTITIONS)
     assert len(journals.all()) >= STORIES * each
     newest = [versions[-1] for versions in projections().values()]
-    folded = asyncio.run(fold_from_kafka(crew.settings, newest))
+    folded: dict[str, list[Any]] = {}
+    asyncio.run(
+        fold_from_kafka(
+            crew.settings,
+            newest,
+            lambda each, batches: folded.update({each.name: [row for some in batches for row in some]}),
+        )
+    )
     apis = [Api(worker) for worker in workers.values()]
     for api in apis:
         eventually(

@@ -14,6 +14,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import TextIO
 
     Written = bytes | bytearray | memoryview
@@ -87,6 +88,19 @@ def print_line(line: bytes) -> None:
         OutputError: standard output takes nothing more.
     """
     sys.stdout.buffer.write(line + b"\n")
+
+
+def print_array(items: Iterable[bytes]) -> None:
+    """Print texts of JSON as one array in a line; none of them is held until the end.
+
+    Raises:
+        OutputError: standard output takes nothing more.
+    """
+    before = b"["
+    for item in items:
+        sys.stdout.buffer.write(before + item)
+        before = b", "
+    sys.stdout.buffer.write(b"[]\n" if before == b"[" else b"]\n")
 
 
 def flush() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
@@ -14,12 +15,13 @@ from annals.workers.cli.asking import ask, asked, asks_api, connected
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
-from annals.workers.cli.output import flush, print_line
+from annals.workers.cli.output import flush, print_array, print_line
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 
     from annals.agents.projections.projection import Projection
+    from annals.workers.projections.offline import RowBatches
     from annals.workers.settings import Settings
 
 PAGE: Final = 1_000
@@ -59,6 +61,8 @@ def status(settings: Settings, name: str, *, as_json: bool) -> int:
         click.echo(_line(found))
         for kind, offsets in found["positions"].items():
             click.echo(f"  {kind}: " + ", ".join("none" if offset is None else str(offset) for offset in offsets))
+        if found.get("rebuilding") is not None:
+            _print_rebuilding(found["rebuilding"])
         for each in found["missing"] + found["stale"]:
             click.echo(f"  {each['kind']}-{each['partition']}: {each['reason']}")
     return DONE if found["status"] == "current" else ANSWER_IS_NO
@@ -70,7 +74,11 @@ def status(settings: Settings, name: str, *, as_json: bool) -> int:
 @asks_api()
 @AS_JSON
 def rebuild(settings: Settings, name: str, aggregate: str | None, *, as_json: bool) -> int:
-    """Build the rows of the projection NAME anew, and wait until that is done; meanwhile they are stale."""
+    """Build the rows of the projection NAME anew, and wait until that is done.
+
+    They are built beside those that answer, which go on answering until the new ones have come as far. Where an event
+    cannot be folded that is an error, and the former rows answer on.
+    """
     query = "" if aggregate is None else f"?{urlencode({'aggregate': aggregate})}"
     job = _done(settings, f"{_path(name)}/rebuild{query}")
     click.echo(json.dumps(job) if as_json else f"{name}: rebuilt")
@@ -82,7 +90,10 @@ def rebuild(settings: Settings, name: str, aggregate: str | None, *, as_json: bo
 @asks_api()
 @AS_JSON
 def verify(settings: Settings, name: str, *, as_json: bool) -> int:
-    """Compare all rows of the projection NAME with a fold of the journal; exit status 1 if any differs."""
+    """Compare all rows of the projection NAME with a fold of the journal; exit status 1 if any differs.
+
+    It ends when 100 differ, or when what differs makes 128 KiB.
+    """
     job = _done(settings, f"{_path(name)}/verify")
     result = job["result"]
     if as_json:
@@ -138,13 +149,10 @@ def resume(settings: Settings, name: str, *, as_json: bool) -> int:
 @AS_JSON
 def show(settings: Settings, name: str, at: str | None, *, as_json: bool) -> int:
     """Print the rows of the projection NAME, a JSON line each; with --json one array."""
-    if as_json:
-        rows = asyncio.run(_all_rows(settings, name)) if at is None else _rows_at(settings, name, at)
-        print_line(json.dumps(rows, ensure_ascii=False).encode())
-    elif at is None:
-        asyncio.run(_print_rows(settings, name))
+    if at is None:
+        _print(_pages(settings, name), as_json=as_json)
     else:
-        _print_lines(_rows_at(settings, name, at))
+        _fold(settings, [_known(name)], lambda _, batches: _print(batches, as_json=as_json), _moment(at))
     flush()
     return DONE
 
@@ -168,19 +176,16 @@ def query(settings: Settings, sql: str, *, as_json: bool) -> int:
     wanted = [newest[name] for name in named_in(sql, newest)]
     if not wanted:
         raise CannotAskError(f"the statement names no projection: there are {', '.join(newest)}")
-    tables = Tables(wanted, _folded(settings, wanted, None))
+    tables = Tables()
     try:
-        found = tables.query(sql)
+        _fold(settings, wanted, tables.load, None)
+        tables.lock()
+        _print([tables.query(sql)], as_json=as_json)
+        flush()
     except QueryError as error:
         raise CannotAskError(str(error)) from None
     finally:
         tables.close()
-    if as_json:
-        click.echo(json.dumps(found, default=str))
-    else:
-        for row in found:
-            print_line(json.dumps(row, ensure_ascii=False, default=str).encode())
-        flush()
     return DONE
 
 
@@ -195,8 +200,18 @@ def _line(found: dict[str, Any]) -> str:
     return f"{found['name']} version {found['version']}: {found['status']}, {lag['events']} events behind{beside}"
 
 
+def _print_rebuilding(found: dict[str, Any]) -> None:
+    for kind, offsets in found["positions"].items():
+        pairs = zip(offsets, found["total"][kind], strict=True)
+        said = ", ".join("none" if end is None else f"{offset or 0} of {end}" for offset, end in pairs)
+        click.echo(f"  built anew, {kind}: {said}")
+    for each in found["failed"]:
+        click.echo(f"  built anew, {each['kind']}-{each['partition']}: {each['reason']}")
+
+
 def _done(settings: Settings, path: str) -> Any:
-    """Begin a job, and return it when it has ended."""
+    """Begin a job, and return it when it has ended; on a terminal it is told how far it is."""
+    tells = sys.stderr.isatty()
 
     async def work() -> Any:
         async with connected(settings) as client:
@@ -204,6 +219,11 @@ def _done(settings: Settings, path: str) -> Any:
             while job["status"] == "running":
                 await asyncio.sleep(POLL_S)
                 job = await ask(client, "GET", f"/v1/jobs/{quote(job['id'], safe='')}")
+                if tells and job.get("progress"):
+                    said = ", ".join(f"{name} {count:,}" for name, count in job["progress"].items())
+                    click.echo(f"\r{said}\x1b[K", err=True, nl=False)
+            if tells:
+                click.echo(err=True)
             if job["status"] != "done":
                 raise CannotAskError(str(job["error"]))
             return job
@@ -211,13 +231,29 @@ def _done(settings: Settings, path: str) -> Any:
     return asyncio.run(work())
 
 
-async def _print_rows(settings: Settings, name: str) -> None:
-    async for rows in _row_pages(settings, name):
-        _print_lines(rows)
+def _print(batches: Iterable[Iterable[dict[str, Any]]], *, as_json: bool) -> None:
+    """Print rows, some at a time: a line each, or one array."""
+    rows = (json.dumps(row, ensure_ascii=False, default=str).encode() for some in batches for row in some)
+    if as_json:
+        print_array(rows)
+        return
+    for row in rows:
+        print_line(row)
 
 
-async def _all_rows(settings: Settings, name: str) -> list[dict[str, Any]]:
-    return [row async for rows in _row_pages(settings, name) for row in rows]
+def _pages(settings: Settings, name: str) -> Iterator[list[dict[str, Any]]]:
+    """Yield the rows of a projection, a page at a time."""
+    with asyncio.Runner() as runner:
+        pages = _row_pages(settings, name)
+
+        async def following() -> list[dict[str, Any]] | None:
+            return await anext(pages, None)
+
+        try:
+            while (page := runner.run(following())) is not None:
+                yield page
+        finally:
+            runner.run(pages.aclose())
 
 
 async def _row_pages(settings: Settings, name: str) -> AsyncGenerator[list[dict[str, Any]], None]:
@@ -230,15 +266,6 @@ async def _row_pages(settings: Settings, name: str) -> AsyncGenerator[list[dict[
                 flush()
                 raise CannotAskError(f"rows of {each['kind']}-{each['partition']} are missing: {each['reason']}")
             path = page["next"]
-
-
-def _rows_at(settings: Settings, name: str, at: str) -> list[dict[str, Any]]:
-    return _folded(settings, [_known(name)], _moment(at))[name]
-
-
-def _print_lines(rows: list[dict[str, Any]]) -> None:
-    for row in rows:
-        print_line(json.dumps(row, ensure_ascii=False).encode())
 
 
 def _known(name: str) -> Projection[Any]:
@@ -259,7 +286,13 @@ def _moment(text: str) -> str:
         raise CannotAskError(f"--at {text!r} {error}") from None
 
 
-def _folded(settings: Settings, wanted: list[Projection[Any]], until: str | None) -> dict[str, list[dict[str, Any]]]:
+def _fold(
+    settings: Settings,
+    wanted: list[Projection[Any]],
+    take: Callable[[Projection[Any], RowBatches], None],
+    until: str | None,
+) -> None:
+    from annals.agents.ports import StoreError
     from annals.schemas.journal_reader import GapError
     from annals.workers.kafka.connections import MissingTopicError
     from annals.workers.kafka.protocol.record_batches import FormatError
@@ -267,6 +300,6 @@ def _folded(settings: Settings, wanted: list[Projection[Any]], until: str | None
     from annals.workers.projections.offline import fold_from_kafka
 
     try:
-        return asyncio.run(fold_from_kafka(settings, wanted, until))
-    except (FormatError, GapError, MissingTopicError, RangeGoneError) as error:
+        asyncio.run(fold_from_kafka(settings, wanted, take, until))
+    except (FormatError, GapError, MissingTopicError, RangeGoneError, StoreError) as error:
         raise CannotAskError(str(error)) from None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Gauge
 
-from annals.agents.reading.projecting import version_in
+from annals.agents.reading.projecting import title_of, version_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,5 +51,5 @@ class ProjectionMetrics:
     def _note_one(self, where: tuple[str, int], stale: Mapping[str, str]) -> None:
         for follower, reason in stale.items():
             known = version_in(follower)
-            if known is not None and reason.startswith(f"{follower} {FAILED} "):
+            if known is not None and reason.startswith(f"{title_of(follower)} {FAILED} "):
                 self._failed.labels(*known, *where).set(1)

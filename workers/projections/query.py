@@ -1,11 +1,13 @@
-"""SQL over rows of projections: DuckDB in memory, which can neither read nor write anything else.
+"""SQL over rows of projections: DuckDB on a temporary file, which can neither read nor write anything else.
 
-What is no number, truth or text in a row (lists and maps) is a column of JSON.
+What is no number, truth or text in a row (lists and maps) is a column of JSON. Rows come in and go out some at a time;
+what a statement needs beyond the memory that the database may take goes to a file beside its own.
 """
 
 from __future__ import annotations
 
 import re
+from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, get_args
 
@@ -13,11 +15,14 @@ import duckdb
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
 
 TYPES: Final = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
+MEMORY_LIMIT: Final = "128MB"
+THREADS: Final = 2  # each has buffers of its own
+FETCHED_ROWS: Final = 500
 _WORD: Final = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE | re.ASCII)
 
 
@@ -32,18 +37,46 @@ def named_in(sql: str, names: Iterable[str]) -> list[str]:
 
 
 class Tables:
-    """Rows of projections as tables."""
+    """Rows of projections as tables: load all, lock, query, and close."""
 
-    def __init__(self, projections: Sequence[Projection[Any]], rows: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
-        """Load the rows, and lock the database."""
-        self._database = duckdb.connect(":memory:")
-        for projection in projections:
-            self._load(projection, rows[projection.name])
+    def __init__(self) -> None:
+        """Make an empty database in the folder for temporary files (TMPDIR).
+
+        Raises:
+            OSError: that cannot be written.
+        """
+        self._folder = TemporaryDirectory(prefix="annals-query-")
+        limits: dict[str, Any] = {
+            "memory_limit": MEMORY_LIMIT,
+            "threads": THREADS,
+            "temp_directory": f"{self._folder.name}/spilled",
+        }
+        self._database = duckdb.connect(f"{self._folder.name}/rows.duckdb", config=limits)
+
+    def load(self, projection: Projection[Any], batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+        """Make the table of a projection."""
+        fields = msgspec.structs.fields(projection.row)
+        columns = {each.encode_name: _type_of(each.type) for each in fields}
+        listed = ", ".join(f'"{name}" {kind}' for name, kind in columns.items())
+        self._database.execute(f'CREATE TABLE "{projection.name}" ({listed})')
+        shape = msgspec.json.encode([columns]).decode()
+        values = ", ".join(f'given."{name}"' for name in columns)
+        # As one text of JSON: bound value by value, rows take seven times as long (measured).
+        insert = (
+            f'INSERT INTO "{projection.name}" SELECT {values} '  # noqa: S608 - names of our own
+            f"FROM (SELECT unnest(from_json_strict(?::JSON, '{shape}')) AS given)"
+        )
+        for rows in batches:
+            given = [{name: row.get(name) for name in columns} for row in rows]
+            self._database.execute(insert, [msgspec.json.encode(given).decode()])
+
+    def lock(self) -> None:
+        """Have statements reach nothing but the tables."""
         self._database.execute("SET enable_external_access = false")
         self._database.execute("SET lock_configuration = true")
 
-    def query(self, sql: str) -> list[dict[str, Any]]:
-        """Return the rows of a statement.
+    def query(self, sql: str) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a statement.
 
         Raises:
             QueryError: it cannot be answered.
@@ -51,23 +84,15 @@ class Tables:
         try:
             result = self._database.execute(sql)
             names = [column[0] for column in result.description or ()]
-            return [dict(zip(names, row, strict=True)) for row in result.fetchall()]
+            while rows := result.fetchmany(FETCHED_ROWS):
+                yield from (dict(zip(names, row, strict=True)) for row in rows)
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
 
     def close(self) -> None:
         """Let go of all."""
         self._database.close()
-
-    def _load(self, projection: Projection[Any], rows: Sequence[Mapping[str, Any]]) -> None:
-        fields = msgspec.structs.fields(projection.row)
-        columns = [(each.encode_name, _type_of(each.type)) for each in fields]
-        listed = ", ".join(f'"{name}" {kind}' for name, kind in columns)
-        self._database.execute(f'CREATE TABLE "{projection.name}" ({listed})')
-        values = [[_value(row.get(name), kind) for name, kind in columns] for row in rows]
-        if values:
-            places = ", ".join("?" for _ in columns)
-            self._database.executemany(f'INSERT INTO "{projection.name}" VALUES ({places})', values)  # noqa: S608 - names of our own
+        self._folder.cleanup()
 
 
 def _type_of(hint: Any) -> str:
@@ -75,7 +100,3 @@ def _type_of(hint: Any) -> str:
         others = [each for each in get_args(hint) if each is not NoneType]
         return _type_of(others[0]) if len(others) == 1 else "JSON"
     return TYPES.get(hint, "JSON")
-
-
-def _value(value: Any, kind: str) -> Any:
-    return msgspec.json.encode(value).decode() if kind == "JSON" and value is not None else value

@@ -23,7 +23,7 @@ from annals.workers.projections.topic import ProjectionTopic
 from annals.workers.projections.worker import ProjectionWork
 from annals.workers.registry import projections
 from annals.workers.settings import client_options
-from annals.workers.stores.reading import ReadingStoreFolder, reading_identity
+from annals.workers.stores.reading import ReadingStoreFolder, reading_identity, scratch_stores
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -72,6 +72,8 @@ class ProjectionWiring:
         self.models: Final = ReadModels(known, deciders, self.topic, members, clock)
         self.global_reader: Final = self._global_reader(settings, client, names, known, budget, damages)
         self._metrics = metrics
+        root = Path(settings.data_dir) / names.group(settings.app_id)
+        self._scratch = scratch_stores(root, budget, settings.store_compression)
 
     def sources(self, shards: Shards) -> dict[str, RowSource]:
         """Return where rows come from, by scope."""
@@ -85,7 +87,9 @@ class ProjectionWiring:
     def service(self, shards: Shards) -> ProjectionService:
         """Return who tells of projections and changes them."""
         sources, counts = self.sources(shards), self._journals.partitions
-        return ProjectionService(self.models, self.topic, sources, self._deciders, self._journals, counts, self._clock)
+        return ProjectionService(
+            self.models, self.topic, sources, self._deciders, self._journals, counts, self._clock, self._scratch
+        )
 
     def work(self, here: Here, shards: Shards) -> ProjectionWork:
         """Return what runs beside the shards of this process."""
@@ -120,5 +124,12 @@ class ProjectionWiring:
             settings.store_compression,
         )
         return GlobalReader(
-            folded, counts, self._deciders, lambda: self.topic.records, stores, journals, self._clock, damages
+            folded,
+            counts,
+            self._deciders,
+            lambda: self.topic.records if self.topic.is_read else None,
+            stores,
+            journals,
+            self._clock,
+            damages,
         )

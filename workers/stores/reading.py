@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE: Final = 128
 FOLDER: Final = "read"
+SCRATCH: Final = "_scratch"  # no kind has this name
 NO_KEY: Final = "key not found"
 
 
@@ -155,6 +156,11 @@ def _some(
 def reading_identity(kind: str, partition: int, partitions: int, journal: str) -> Identity:
     """Return the identity of a reading shard's store in the present format. Followers have versions of their own."""
     return Identity(FORMAT, kind, partition, partitions, 0, journal)
+
+
+def scratch_stores(root: Path, budget: StoreBudget, compression: str) -> ReadingStoreFolder:
+    """Return what opens stores for one piece of work each (the port `ScratchStores`), below a folder."""
+    return ReadingStoreFolder(root, reading_identity(SCRATCH, 0, 1, ""), budget, compression)
 
 
 class ReadingStoreFolder:

@@ -11,21 +11,24 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from annals.agents.ports import StoreDamagedError
+from annals.agents.reading.builds import read_answering, read_beside
 from annals.agents.reading.found import (
     FoundRow,
+    Rebuilds,
     RowPage,
     ShardPosition,
 )
 from annals.agents.reading.layout import after as behind_all
-from annals.agents.reading.layout import read_follower, read_position
+from annals.agents.reading.layout import follower_key, read_position
 from annals.agents.reading.ports import VersionMissingError
-from annals.agents.reading.projecting import END, LISTED, follower_name, index_space, key_of, row_space
+from annals.agents.reading.projecting import END, LISTED, aggregates_name, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.ports import ReadView
+    from annals.agents.reading.projecting import RowSet
     from annals.agents.reading.queries.events import Place
 
 ROWS_AT_ONCE: Final = 256
@@ -64,37 +67,56 @@ class RowReader:
             ValueError: the projection has no such index.
         """
         projection = self._projections.get(name)
-        known = read_follower(view, follower_name(name, version))
+        known = read_answering(view, name, version)
         if projection is None or projection.scope != self._scope or known is None:
             raise VersionMissingError(f"version {version} of {name!r} is not in {place.kind}-{place.partition}")
+        answering, (_, offset) = known
         wanted = wanted_of(projection, index)
-        found = _found(view, name, version, wanted, behind)
+        found = _found(view, answering, wanted, behind)
         rows = list(islice(found, limit + 1))
-        position = ShardPosition(place.kind, place.partition, known[1])
+        position = ShardPosition(place.kind, place.partition, offset)
         read_until = read_position(view).offset
-        stale = None if known[1] >= read_until else f"{name} version {version} is at offset {known[1]} of {read_until}"
-        return RowPage(rows[:limit], len(rows) <= limit, position, stale)
+        stale = None if offset >= read_until else f"{name} version {version} is at offset {offset} of {read_until}"
+        return RowPage(rows[:limit], len(rows) <= limit, position, stale, rebuilds_of(view, name, version))
+
+
+def rebuilds_of(view: ReadView, name: str, version: int) -> Rebuilds | None:
+    """Return what was built anew of a version's rows; None where it has none."""
+    known = read_answering(view, name, version)
+    if known is None:
+        return None
+    answering, position = known
+    beside = read_beside(view, answering)
+    aggregates = view.get(follower_key(aggregates_name(answering.title)))
+    return Rebuilds(
+        position.version,
+        int.from_bytes(aggregates or b"", "big"),
+        *(() if beside is None else (beside[0].follower, *beside[1])),
+    )
 
 
 def find_tree(
-    view: ReadView, place: Place, projection: Projection[Any], version: int, parent: str, root: str
+    view: ReadView, place: Place, projection: Projection[Any], version: int, parent: str, root: str, most: int
 ) -> list[FoundRow]:
-    """Return all rows below one, at any depth. parent: the index whose values are ids of rows. A ring is walked once.
+    """Return the rows below one, at any depth; where there are more than `most`: one more than that.
+
+    parent: the index whose values are ids of rows. A ring is walked once.
 
     Raises:
         VersionMissingError: no rows of this version were ever folded here.
     """
-    if read_follower(view, follower_name(projection.name, version)) is None:
+    known = read_answering(view, projection.name, version)
+    if known is None:
         raise VersionMissingError(f"version {version} of {projection.name!r} is not in {place.kind}-{place.partition}")
     found: dict[bytes, FoundRow] = {}
     waiting = [root]
-    while waiting:
+    while waiting and len(found) <= most:
         under = [Term(parent, waiting.pop())]
-        for row in _found(view, projection.name, version, under, None):
+        for row in islice(_found(view, known[0], under, None), most + 1):
             if row.key not in found and row.row["aggregate_id"] != root:
                 found[row.key] = row
                 waiting.append(row.row["aggregate_id"])
-    return [found[key] for key in sorted(found)]
+    return [found[key] for key in sorted(found)][: most + 1]
 
 
 def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Term]:
@@ -106,39 +128,39 @@ def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Ter
     return sorted(wanted, key=lambda each: each.is_range)
 
 
-def _found(view: ReadView, name: str, version: int, wanted: Sequence[Term], behind: bytes | None) -> Iterator[FoundRow]:
-    keys = _keys(view, name, version, wanted[0] if wanted else None, behind)
-    space = row_space(name, version)
+def _found(view: ReadView, rows: RowSet, wanted: Sequence[Term], behind: bytes | None) -> Iterator[FoundRow]:
+    keys = _keys(view, rows, wanted[0] if wanted else None, behind)
+    space = rows.rows
     while some := list(islice(keys, ROWS_AT_ONCE)):
         for one in wanted[1:]:
-            some = _those_under(view, name, version, one, some)
+            some = _those_under(view, rows, one, some)
         for key, value in zip(some, view.get_many([space + key for key in some]), strict=True):
             if value is None:
-                raise StoreDamagedError(f"{name} version {version}: an index entry leads to no row")
+                raise StoreDamagedError(f"{rows.name} version {rows.version}: an index entry leads to no row")
             if value[:1] == LISTED:
                 yield FoundRow(key, msgspec.msgpack.decode(memoryview(value)[1:]))
 
 
-def _keys(view: ReadView, name: str, version: int, wanted: Term | None, behind: bytes | None) -> Iterator[bytes]:
+def _keys(view: ReadView, rows: RowSet, wanted: Term | None, behind: bytes | None) -> Iterator[bytes]:
     """Yield the keys of rows behind one, in their order."""
     if wanted is not None and wanted.is_range:
-        found = _keys_below(view, name, version, wanted)
+        found = _keys_below(view, rows, wanted)
         return iter(sorted(key for key in found if behind is None or key > behind))
-    space = row_space(name, version) if wanted is None else index_space(name, version, wanted.name, wanted.value)
+    space = rows.rows if wanted is None else rows.entries(wanted.name, wanted.value)
     start = space if behind is None else space + behind + b"\0"
     return (key[len(space) :] for key, _ in view.range(start, behind_all(space)))
 
 
-def _keys_below(view: ReadView, name: str, version: int, wanted: Term) -> set[bytes]:
-    space = index_space(name, version, wanted.name)
+def _keys_below(view: ReadView, rows: RowSet, wanted: Term) -> set[bytes]:
+    space = rows.entries(wanted.name)
     entries = view.range(space, space + key_of(wanted.value))
     return {key[len(space) :].split(END, 1)[1] for key, _ in entries}
 
 
-def _those_under(view: ReadView, name: str, version: int, wanted: Term, keys: Sequence[bytes]) -> list[bytes]:
+def _those_under(view: ReadView, rows: RowSet, wanted: Term, keys: Sequence[bytes]) -> list[bytes]:
     if wanted.is_range:
-        under = _keys_below(view, name, version, wanted)
+        under = _keys_below(view, rows, wanted)
         return [key for key in keys if key in under]
-    space = index_space(name, version, wanted.name, wanted.value)
+    space = rows.entries(wanted.name, wanted.value)
     entries = view.get_many([space + key for key in keys])
     return [key for key, entry in zip(keys, entries, strict=True) if entry is not None]

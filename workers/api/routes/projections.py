@@ -44,7 +44,9 @@ if TYPE_CHECKING:
 PAGE: Final = 100
 EXPECT_WAIT_S: Final = 10.0
 LOOK_S: Final = 0.02
+CURSOR_FORM: Final = 2  # the first had no version
 CHECK_BYTES: Final = 8
+VERSION_BYTES: Final = 4
 VERSION_IN_USE: Final = "version_in_use"
 NAME: Final = "{projection}"
 PATH: Final = f"/v1/projections/{NAME}"
@@ -199,11 +201,16 @@ class ProjectionRoutes:
         for column, text in index.items():
             _require_terms(self._projections[name][-1], column, text)
         query = _digest(name, index)
-        after = None if asked.cursor is None else _key_in(asked.cursor, query)
-        answer = await self._expecting(call, lambda: self._answers.rows(name, index, after, asked.limit))
+        # All pages are of one version, whatever answers meanwhile: it is kept for a day.
+        version, after = (None, None) if asked.cursor is None else _place_in(asked.cursor, query)
+        answer = await self._expecting(call, lambda: self._answers.rows(name, index, after, asked.limit, version))
         following = None
         if answer.next_key is not None:
-            rest = {**index, "limit": asked.limit, "cursor": seal_text(query + answer.next_key)}
+            rest = {
+                **index,
+                "limit": asked.limit,
+                "cursor": seal_text(query + answer.version.to_bytes(VERSION_BYTES, "big") + answer.next_key),
+            }
             following = f"/v1/projections/{quote(name, safe='')}/rows?{urlencode(rest)}"
         return json_answer(Rows(answer.rows, following, answer.positions, answer.missing, answer.stale))
 
@@ -312,14 +319,16 @@ def _has(answer: RowsAnswer, kind: str, partition: int, offset: int) -> bool:
 
 
 def _digest(name: str, index: Mapping[str, str]) -> bytes:
-    return blake3(msgspec.json.encode([name, sorted(index.items())])).digest(CHECK_BYTES)
+    return blake3(msgspec.json.encode([CURSOR_FORM, name, sorted(index.items())])).digest(CHECK_BYTES)
 
 
-def _key_in(cursor: str, query: bytes) -> bytes:
+def _place_in(cursor: str, query: bytes) -> tuple[int, bytes]:
+    """Return the version and the key of a cursor."""
     try:
         data = open_text(cursor)
     except BadCursorError as error:
         raise Problem(400, "bad_cursor", str(error)) from None
     if data[:CHECK_BYTES] != query:
         raise Problem(400, "bad_cursor", "the cursor is of another question")
-    return data[CHECK_BYTES:]
+    behind = CHECK_BYTES + VERSION_BYTES
+    return int.from_bytes(data[CHECK_BYTES:behind], "big"), data[behind:]

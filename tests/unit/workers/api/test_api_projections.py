@@ -22,7 +22,18 @@ from annals.workers.api.routes.questions import QuestionRoutes
 from api_serving import Audit, serving
 from following import Clock, until
 from jobs_in_memory import JobRecordsInMemory, numbered
-from projecting import PARTITIONS, VERSIONS, GlobalStores, Group, Journals, MemoryShards, Topic, global_reader
+from projecting import (
+    PARTITIONS,
+    VERSIONS,
+    GlobalStores,
+    Group,
+    Here,
+    Journals,
+    MemoryShards,
+    ScratchStores,
+    Topic,
+    global_reader,
+)
 
 ME = Member("me", None, {}, {name: versions[-1].version for name, versions in VERSIONS.items()})
 OWNER = OwnerRef(kind="person", id="p")
@@ -38,7 +49,8 @@ async def serving_projections(journals):
     sources = {"local": LocalRows(shards), "global": reader}
     answers = RowAnswers(VERSIONS, sources, models.version_of, Clock())
     partitions = dict.fromkeys(DECIDERS, PARTITIONS)
-    service = ProjectionService(models, topic, sources, DECIDERS, EveryJournal(journals), partitions, Clock())
+    every = EveryJournal(journals)
+    service = ProjectionService(models, topic, sources, DECIDERS, every, partitions, Clock(), ScratchStores())
     jobs = Jobs(JobRecordsInMemory(), Group(ME), service.works(), Clock(), numbered())
     expecting = Expecting(shards, tuple(DECIDERS))
     routes = [
@@ -194,7 +206,8 @@ async def test_rows_wait_for_what_their_asker_wrote():
 async def test_projections_are_listed_rebuilt_and_verified():
     journals = Journals()
     journals.append("person", "p-1", person.PersonRegistered(name="Ada"))
-    async with serving_projections(journals) as (api, _, topic):
+    async with serving_projections(journals) as (api, shards, topic):
+        models = ReadModels(VERSIONS, DECIDERS, topic, Group(ME), Clock())
         listed = (await get(api, "/v1/projections"))["projections"]
         assert [each["name"] for each in listed] == list(VERSIONS)
         one = await get(api, "/v1/projections/people_directory")
@@ -205,13 +218,23 @@ async def test_projections_are_listed_rebuilt_and_verified():
             status, headers, body = await api("POST", f"/v1/projections/people_directory/{verb}")
             assert status == 202, body
             job = headers["location"]
+            if verb == "rebuild":  # nothing is built anew yet, and nothing is stale
+                one = await get(api, "/v1/projections/people_directory")
+                assert (one["status"], one["rebuilding"]["total"]) == ("current", {"person": [0, 1, 0]})
             async with asyncio.timeout(30):
-                while (body := await get(api, job))["status"] == "running":  # noqa: ASYNC110 - a job tells when asked
+                while (body := await get(api, job))["status"] == "running":
+                    models.apply(Here(shards))
+                    for shard in Here(shards).all():
+                        shard.read(journals)
                     await asyncio.sleep(0.01)
             assert body["status"] == "done", body
             if verb == "verify":
                 assert (body["result"]["rows"], body["result"]["differences"]) == (1, [])
-        assert topic.records["people_directory"].rebuilds == 1
+        assert (topic.records["people_directory"].rebuilds, one["rebuilding"]["positions"]) == (
+            1,
+            {"person": [0, 0, 0]},
+        )
+        assert (await get(api, "/v1/projections/people_directory"))["rebuilding"] is None
         assert (await api("POST", "/v1/projections/people_directory/rebuild?aggregate=agent/g"))[0] == 400
         assert (await api("POST", "/v1/projections/people_directory/drop?version=1"))[0] == 409
         assert (await api("POST", "/v1/projections/people_directory/turn-back"))[0] == 409

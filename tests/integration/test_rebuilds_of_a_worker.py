@@ -1,0 +1,151 @@
+"""A worker that rebuilds rows, asked without a pause: whole answers, none of them stale."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import urllib.error
+import urllib.request
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from annals.workers.client import CommandClient
+from grouped import Group, group
+from processes import ENTRY_POINT, own_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.broker
+
+PEOPLE = 150
+# A worker whose child, which reads, runs other lines first.
+CHILD = """
+import annals.workers.reader_process as parent
+then = "from annals.workers.reader_child import main; import sys; main(sys.argv[1:])"
+parent.PROGRAM = ("-P", "-c", {lines!r} + then)
+"""
+# The reader's fold, a few events at a time: so a rebuild takes long enough to be looked at. And a fold that was mended:
+# it makes other rows of the same events, in the same version.
+SLOW = """
+import annals.agents.reading.fold as fold
+fold.CATCH_UP_EVENTS = 2
+"""
+MENDED = (
+    SLOW
+    + """
+import dataclasses
+import msgspec
+import annals.agents.projections as projections
+def mended(of):
+    def folded(event, rows):
+        of.fold(event, rows)
+        row = rows.get(event.aggregate_id)
+        if row is not None and row.name.islower():
+            rows.put(msgspec.structs.replace(row, name=row.name.upper()), event.aggregate_id)
+    return dataclasses.replace(of, fold=folded)
+for name in ("people_directory", "locations"):
+    projections.REGISTRY[name] = mended(projections.REGISTRY[name])
+"""
+)
+WANTED = {"people_directory": "person", "locations": "location"}
+
+
+def patched(lines: str) -> dict[str, str]:
+    return {"exec": CHILD.format(lines=lines)}
+
+
+@pytest.fixture
+def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
+    with group(bootstrap, topic_prefix, tmp_path, 2) as made:
+        yield made
+
+
+async def written(crew: Group) -> None:
+    async with CommandClient(crew.settings, timeout_s=90) as client:
+        sent = []
+        for number in range(PEOPLE):
+            person = {"type": "RegisterPerson", "aggregate_id": f"p-{number}", "data": {"name": "ada"}}
+            data = {"name": "lab", "location_type": "logical"}
+            place = {"type": "DefineLocation", "aggregate_id": f"l-{number}", "data": data}
+            sent += [client.send("person", person), client.send("location", place)]
+        outcomes = await asyncio.gather(*sent)
+        assert {each.status for each in outcomes} == {"accepted"}
+
+
+def ask(url: str, method: str = "GET") -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+class Asking(Thread):
+    """Asks for all rows of a projection, again and again."""
+
+    def __init__(self, api: str, name: str) -> None:
+        super().__init__()
+        self.api, self.projection = api, name
+        self.stopped = Event()
+        self.answers: list[tuple[int, set[str], list[Any]]] = []
+
+    def run(self) -> None:
+        while not self.stopped.is_set():
+            status, found = ask(f"{self.api}/v1/projections/{self.projection}/rows?limit=1000")
+            if status == 200 and not found["missing"]:
+                self.answers.append((len(found["rows"]), {row["name"] for row in found["rows"]}, found["stale"]))
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stopped.set()
+        self.join()
+
+
+def annals(api: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [ENTRY_POINT, "projections", *words, "--api", api],
+        env=own_environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("name", ["people_directory", "locations"])
+def test_while_rows_are_built_anew_every_answer_is_whole_and_current(crew: Group, name: str) -> None:
+    options = {"ROLES": "write,read", "API_PORT": "0"}
+    worker = crew.worker("one", patched(SLOW), **options).until_ready()
+    api = worker.logged("worker started")[0]["api"]
+    asyncio.run(written(crew))
+
+    def rows() -> Any:
+        return ask(f"{api}/v1/projections/{name}/rows?limit=1000")[1]
+
+    worker.until(lambda: len(rows()["rows"]) == PEOPLE and not rows()["stale"], "all rows are there")
+    assert worker.end() == 0  # what was in memory alone would be folded again, and by the mended fold
+    worker = crew.worker("one", patched(MENDED), **options).until_ready()
+    api = worker.logged("worker started")[-1]["api"]
+    worker.until(lambda: len(rows()["rows"]) == PEOPLE and not rows()["stale"], "the old rows answer")
+    assert {row["name"] for row in rows()["rows"]} == {"ada" if name == "people_directory" else "lab"}
+    with Asking(api, name) as asking:
+        rebuilt = subprocess.Popen([ENTRY_POINT, "projections", "rebuild", name, "--api", api], env=own_environment())
+        progress = worker.until(lambda: ask(f"{api}/v1/projections/{name}")[1]["rebuilding"], "it is being rebuilt")
+        assert progress["failed"] == []
+        assert sum(progress["positions"][WANTED[name]]) <= sum(progress["total"][WANTED[name]])
+        assert rebuilt.wait(120) == 0
+    assert {count for count, _, _ in asking.answers} == {PEOPLE}
+    assert [stale for _, _, stale in asking.answers if stale] == []
+    assert {row["name"] for row in rows()["rows"]} == {"ADA" if name == "people_directory" else "LAB"}
+    told = annals(api, "verify", name, "--json")
+    assert told.returncode == 0, told.stderr + told.stdout
+    assert json.loads(told.stdout)["result"]["rows"] == PEOPLE

@@ -1,0 +1,251 @@
+"""Rebuilds as those who ask and who answer see them, and what verifying holds."""
+
+import asyncio
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from annals.agents.aggregates import REGISTRY as DECIDERS
+from annals.agents.projections.locations import LOCATIONS
+from annals.agents.reading.found import FoundRow
+from annals.agents.reading.gathered_rows import GatheredRows, LocalRows
+from annals.agents.reading.projecting import RowSet
+from annals.agents.reading.projection_service import ProjectionService, RebuildFailedError
+from annals.agents.reading.read_models import ReadModels
+from annals.agents.reading.refold import BATCH_RECORDS, MOST_DIFFERENCES, PAGE, Refold, verify
+from annals.agents.reading.row_answers import RowAnswers
+from annals.agents.reading.versions import followed
+from annals.schemas.job_record import JobRecord
+from annals.schemas.kinds import location, person
+from annals.schemas.projection_record import ProjectionRecord
+from annals.workers.stores.reading_memory import MemoryReadingStore
+from following import Clock, until
+from projecting import (
+    BOTH,
+    OLD,
+    ONE,
+    PARTITIONS,
+    TWO,
+    GlobalStores,
+    Group,
+    Here,
+    Journals,
+    MemoryShard,
+    MemoryShards,
+    ScratchStores,
+    Topic,
+    global_reader,
+    member,
+)
+
+
+def journals(*names):
+    made = Journals()
+    for name in names:
+        made.append("person", name, person.PersonRegistered(name=f"Ada {name}"))
+    return made
+
+
+async def names_of(shards, version):
+    page = await LocalRows(shards).rows(TWO, version, {}, None, 100)
+    return [each.row["name"] for each in page.rows], {each.reason for each in page.missing}
+
+
+async def test_an_answer_of_several_pages_is_of_one_version_though_all_turn_to_another_meanwhile(monkeypatch):
+    monkeypatch.setattr("annals.agents.reading.row_answers.PAGE", 1)
+    shards, asked = MemoryShards(journals("a", "b", "f"), BOTH), []
+
+    def version_of(name):
+        asked.append(name)
+        return min(2, len(asked))
+
+    class Turning(LocalRows):
+        async def rows(self, projection, version, *question):
+            pages.append(version)
+            return await super().rows(projection, version, *question)
+
+    pages = []
+    answers = RowAnswers(BOTH, {"local": Turning(shards)}, version_of, Clock())
+    found = await answers._all(TWO, [{}, {}], None)
+    assert [each.row["name"] for each in found.rows] == ["Ada a", "Ada b", "Ada f"]
+    assert set(pages) == {1}
+    page = await answers.rows("people_directory", {}, None, 1)
+    assert (page.version, [row["name"] for row in page.rows]) == (2, ["ADA A"])
+    page = await answers.rows("people_directory", {}, page.next_key, 1, 1)
+    assert (page.version, [row["name"] for row in page.rows]) == (1, ["Ada b"])
+
+
+async def test_rows_that_are_kept_are_not_begun_anew_before_the_topic_was_read():
+    made = journals("a")
+    record = ProjectionRecord(name="people_directory", version=1, switched_ms=0, rebuilds=3)
+    ((_, at),) = (where for where, each in made.records_of.items() if each)
+    shard = MemoryShard("person", at, OLD, records={"people_directory": record})
+    shard.read(made)
+    again = MemoryShard("person", at, OLD, store=shard.store)  # another process, before it has read the topic
+    page = await again.rows("people_directory", 1, {}, after=None, limit=9)
+    assert ([each.row["name"] for each in page.rows], page.stale) == (["Ada a"], None)
+    assert not again.fold.catch_up()
+    again.follow(followed("person", OLD, {"people_directory": record}, DECIDERS, (), 0).followers)
+    assert not again.fold.catch_up()
+
+
+async def test_rows_that_were_begun_before_the_topic_was_read_are_not_built_twice():
+    made = journals("a")
+    record = ProjectionRecord(name="people_directory", version=1, switched_ms=0, rebuilds=3)
+    ((_, at),) = (where for where, each in made.records_of.items() if each)
+    shard = MemoryShard("person", at, OLD)
+    shard.read(made)
+    shard.follow(followed("person", OLD, {"people_directory": record}, DECIDERS, (), 0).followers)
+    assert not shard.fold.catch_up()
+    page = await shard.rows("people_directory", 1, {}, after=None, limit=9)
+    assert (page.rebuilds.done, page.rebuilds.beside) == (3, None)
+
+
+async def test_a_rebuild_that_fails_says_so_while_the_former_rows_answer_and_goes_on_when_told():
+    made, fails = journals("a", "b"), [True]
+
+    def fold(event, rows):
+        if fails[0] and event.aggregate_id == "b":
+            raise ZeroDivisionError
+        ONE.fold(event, rows)
+
+    shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 1))
+    models = ReadModels({"people_directory": (replace(ONE, fold=fold),)}, DECIDERS, topic, group, Clock())
+    here, sources = Here(shards), {"local": LocalRows(shards)}
+    counts, scratch = {"person": PARTITIONS}, ScratchStores()
+    service = ProjectionService(models, topic, sources, DECIDERS, made, counts, Clock(), scratch)
+    models.apply(here)
+    request = await service.rebuild("people_directory")
+
+    def worked():
+        models.apply(here)
+        for shard in here.all():
+            shard.read(made)
+
+    worked()
+    status = await service.status("people_directory")
+    assert (status.status, status.stale, (await names_of(shards, 1))[0]) == ("current", [], ["Ada a", "Ada b"])
+    (failed,) = status.rebuilding.failed
+    assert failed.reason.startswith("people_directory/1 failed on PersonRegistered of person 'b' version 1, partition ")
+    job = JobRecord(id="j", kind="rebuild", subject="s", status="running", started_at="", request=request)
+    with pytest.raises(RebuildFailedError, match="failed on PersonRegistered of person 'b'"):
+        await service.works()["rebuild"](job, lambda _: None)
+    # So for one aggregate.
+    one = await service.rebuild("people_directory", ("person", "b"))
+    worked()
+    with pytest.raises(RebuildFailedError, match="failed on person 'b', built anew: ZeroDivisionError"):
+        await service.works()["rebuild"](msgspec.structs.replace(job, request=one), lambda _: None)
+    assert ((await names_of(shards, 1))[0], (await service.status("people_directory")).stale) == (
+        ["Ada a", "Ada b"],
+        [],
+    )
+    fails[0] = False
+    await service.resume("people_directory")
+    worked()
+    assert (await service.status("people_directory")).rebuilding is None
+    assert await service.works()["rebuild"](job, lambda _: None) == {"positions": {"person": [0, 1, 1]}}
+
+
+class Counting(MemoryReadingStore):
+    """Counts the rows of projections that are read in ranges, and what is written at once."""
+
+    read = most_written = 0
+
+    def apply(self, changes):
+        self.most_written = max(self.most_written, len(changes))
+        for key, value in changes.items():  # without a copy of all that is there
+            if value is None:
+                self.rows.pop(key, None)
+            else:
+                self.rows[key] = value
+
+    def range(self, first, last, *, reverse=False):
+        for each in super().range(first, last, reverse=reverse):
+            self.read += 1
+            yield each
+
+
+class Stored:
+    """Rows as they are in a store (the `RowSource` port), and how many were asked for at once."""
+
+    def __init__(self, made, store, most=None):
+        self.ends = {"person": [len(made.records_of["person", at]) for at in range(PARTITIONS)]}
+        self.store, self.most_rows = store, most
+        self.most_asked = 0
+
+    async def rows(self, projection, version, index, after, limit):
+        self.most_asked = max(self.most_asked, limit)
+        rows = sorted(
+            each for each in self.store.rows.items() if each[0].startswith(RowSet("people_directory", 1).rows)
+        )
+        cut = len(RowSet("people_directory", 1).rows)
+        found = [FoundRow(key[cut:], msgspec.msgpack.decode(value[1:])) for key, value in rows[: self.most_rows]]
+        found = [each for each in found if after is None or each.key > after]
+        return GatheredRows(found[:limit], len(found) <= limit, self.ends, [], [])
+
+
+@pytest.mark.parametrize("names", [200, 2_000])
+async def test_what_verifying_holds_does_not_grow_with_the_rows(names):
+    made = journals(*(f"p-{number:04}" for number in range(names)))
+    shown = Counting()
+    stored = Refold(ONE, DECIDERS, {"person": PARTITIONS}, shown)
+    await stored.read_all(EveryOne(made))
+    store, progress = Counting(), []
+    source = Stored(made, shown)
+    refold = Refold(ONE, DECIDERS, {"person": PARTITIONS}, store)
+    found = await verify(ONE, 1, refold, EveryOne(made), source, progress.append)
+    assert (found.is_equal, found.rows, found.events) == (True, names, names)
+    assert (store.most_written <= 2 * BATCH_RECORDS, source.most_asked, store.read) == (True, PAGE, names)
+    assert progress[-1] == {"rows": names, "events": names, "differences": 0}
+    assert len(progress) == -(-names // PAGE)
+    # Nothing is stored where all should be: it ends at the hundredth row, and has read no more than that.
+    store = Counting()
+    refold = Refold(ONE, DECIDERS, {"person": PARTITIONS}, store)
+    found = await verify(ONE, 1, refold, EveryOne(made), Stored(made, shown, 0))
+    assert (len(found.differences), store.read) == (MOST_DIFFERENCES, MOST_DIFFERENCES + 1)
+
+
+async def test_differences_are_found_on_both_sides_in_the_order_of_keys():
+    made = journals("a", "b", "c", "d")
+    shown = Counting()
+    await Refold(ONE, DECIDERS, {"person": PARTITIONS}, shown).read_all(EveryOne(made))
+    rows = RowSet("people_directory", 1)
+    del shown.rows[rows.rows + b"b\0\0"]
+    shown.rows[rows.rows + b"bb\0\0"] = shown.rows[rows.rows + b"c\0\0"]
+    shown.rows[rows.rows + b"d\0\0"] = shown.rows[rows.rows + b"a\0\0"]
+    refold = Refold(ONE, DECIDERS, {"person": PARTITIONS}, Counting())
+    found = await verify(ONE, 1, refold, EveryOne(made), Stored(made, shown))
+    told = [(each.key, (each.stored or {}).get("name"), (each.folded or {}).get("name")) for each in found.differences]
+    assert told == [(["b"], None, "Ada b"), (["bb"], "Ada c", None), (["d"], "Ada a", "Ada d")]
+
+
+class EveryOne(Journals):
+    """The same journals, of people."""
+
+    def __init__(self, journals):
+        self.kinds, self.records_of = ("person",), journals.records_of
+
+
+async def test_a_tree_that_is_too_large_says_that_it_is_not_whole(monkeypatch):
+    monkeypatch.setattr("annals.agents.reading.global_reader.MOST_TREE_ROWS", 2)
+    made, stores = Journals(), GlobalStores()
+    for number in range(4):
+        made.append(
+            "location", f"l-{number}", location.LocationDefined(name="L", location_type="logical", parent_id="a")
+        )
+    reader = global_reader(made, stores)
+    task = asyncio.create_task(reader.run())
+    try:
+        early = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
+        assert {each.reason for each in early.missing} == {"global projections are not ready: not opened yet"}
+        await until(lambda: sum(reader._read_until.values()) == 4)
+        found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
+        assert (len(found.rows), found.is_end) == (2, False)
+        monkeypatch.setattr("annals.agents.reading.global_reader.MOST_TREE_ROWS", 4)
+        found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
+        assert (len(found.rows), found.is_end) == (4, True)
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        await reader.close()

@@ -1,0 +1,82 @@
+"""SQL over rows: what comes in and goes out some at a time, within limits that a statement cannot change."""
+
+import gc
+import weakref
+from pathlib import Path
+
+import pytest
+
+from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
+from annals.workers.projections.query import FETCHED_ROWS, MEMORY_LIMIT, QueryError, Tables
+
+BATCH = 100
+
+
+class Batch(list):
+    """A list that tells when it is gone."""
+
+
+def batches(count, held):
+    for first in range(0, count, BATCH):
+        rows = Batch(
+            {"kind": "person", "aggregate_id": f"p-{n:06}", "name": "Ada 'x' é\n", "emails": [f"a{n}@x.org"]}
+            for n in range(first, first + BATCH)
+        )
+        held.append(weakref.ref(rows))
+        yield rows
+        del rows
+
+
+@pytest.fixture
+def tables():
+    made = Tables()
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("count", [200, 2_000])
+def test_one_batch_of_rows_is_held_whatever_their_number(tables, count):
+    held, most = [], 0
+
+    def watched():
+        nonlocal most
+        for rows in batches(count, held):
+            gc.collect(0)
+            most = max(most, sum(each() is not None for each in held))
+            yield rows
+
+    tables.load(PEOPLE_DIRECTORY, watched())
+    tables.lock()
+    assert most <= 2
+    found = tables.query("SELECT aggregate_id, name, emails ->> 0 AS email, phone FROM people_directory ORDER BY 1")
+    first = next(found)
+    assert first == {"aggregate_id": "p-000000", "name": "Ada 'x' é\n", "email": "a0@x.org", "phone": None}
+    assert 1 + sum(1 for _ in found) == count
+    assert count < FETCHED_ROWS or count % FETCHED_ROWS == 0
+
+
+def test_a_statement_reaches_nothing_else_and_has_a_bound_that_it_cannot_lift(tables, tmp_path):
+    (tmp_path / "secret").write_text("s")
+    tables.load(PEOPLE_DIRECTORY, batches(BATCH, []))
+    tables.lock()
+    limit = next(tables.query("SELECT current_setting('memory_limit') AS most"))["most"]
+    assert limit.endswith(" MiB")
+    assert float(limit.split()[0]) <= float(MEMORY_LIMIT.removesuffix("MB"))
+    for forbidden in (
+        f"SELECT * FROM read_text('{tmp_path}/secret')",
+        f"COPY people_directory TO '{tmp_path}/out'",
+        f"ATTACH '{tmp_path}/other.duckdb'",
+        "SET memory_limit = '1TB'",
+        "SET enable_external_access = true",
+        "SELECT nothing FROM people_directory",
+    ):
+        with pytest.raises(QueryError):
+            list(tables.query(forbidden))
+
+
+def test_nothing_is_left_behind():
+    made = Tables()
+    folder = Path(made._folder.name)
+    assert folder.is_dir()
+    made.close()
+    assert not folder.exists()
