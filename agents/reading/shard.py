@@ -18,7 +18,7 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
-from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError
+from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
 from annals.agents.reading.answers import BY_HAND, Answers
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.found import ShardStatus
@@ -39,9 +39,11 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock, CommandSource, Delivery
     from annals.agents.reading.answers import AskRows
+    from annals.agents.reading.losses import Losses
     from annals.agents.reading.ports import (
         Follower,
         JournalPartition,
+        ReadingStore,
         ReadingStores,
         ReadingTelemetry,
         ReadView,
@@ -81,11 +83,13 @@ class Shard(Answers):
         policy: SnapshotPolicy = BY_HAND,
         recent: RecentStates | None = None,
         turns: asyncio.Semaphore | None = None,
+        losses: Losses | None = None,
     ) -> None:
         """Take the kind's decider, which partition of how many this is, and what the shard asks of the outside.
 
         followers: beside the event index and the states; ask_rows: the question to their rows; policy: of snapshots;
-        recent: states in memory, of all shards; turns: of those shards of a process that only index.
+        recent: states in memory, of all shards; turns: of those shards of a process that only index; losses: what is
+        known of the journal, which it must still have.
         """
         states = States(decider)
         super().__init__(Place(decider.kind, partition), states, ask_rows, clock, policy, recent)
@@ -96,6 +100,7 @@ class Shard(Answers):
         self._source = source
         self._followers: tuple[Follower, ...] = (states, *followers)
         self._turns = turns
+        self._losses = losses
         self._dropped: set[str] = set()
         self._rebuilds: list[tuple[str, str, int]] = []
         self._is_changed = False
@@ -142,6 +147,24 @@ class Shard(Answers):
     def note_end(self, end: int) -> None:
         """Take where the journal ends now."""
         self._end = end
+        self._queue.wake()  # where there is doubt, it can be settled now
+
+    def least_end(self) -> int:
+        """Return the offset below which the journal does not end, unless it lost what was read; 0: none is known."""
+        if self._losses is None or self._fold is None or self._phase != READING:
+            return 0
+        return self._losses.least_end(self._fold.position)
+
+    def compare(self, asked: int, start: int, end: int) -> None:
+        """Compare where the journal begins and ends with what was known when that was asked for; less opens again."""
+        self.note_end(end)
+        if self._phase == READING and self._losses is not None and (end < asked or start > 0):
+            self._queue.fail(StaleStateError(f"the journal begins at offset {start} and ends at {end}"))
+
+    def doubt(self) -> None:
+        """Believe no record that comes before the last one was looked for: brokers were away, or another one leads."""
+        if self._losses is not None:
+            self._losses.doubt()
 
     def go_on(self) -> None:
         """Have the source deliver again, from where the shard stands: a rebalance left the partition here."""
@@ -204,10 +227,14 @@ class Shard(Answers):
                     self._stop(error)
                 await self._stay()
             except StoppedError as error:
+                await self._leave(str(error))  # what was read is of another history: nothing of it is published
                 self._stop(error)
                 return
             except StaleStateError as error:
                 await self._leave(str(error))
+            except UnreachableError as error:
+                await self._leave(str(error))
+                await backoff.wait()
             except StoreError as error:
                 await self._store_failed(error)
                 await backoff.wait()
@@ -238,10 +265,12 @@ class Shard(Answers):
 
     async def _open(self) -> None:
         self._phase, self._reason = OPENING, "opening the store"
+        if self._losses is not None:
+            await self._losses.ask()
         start, self._end = await self._journal.bounds()
         self._end_at_opening = self._end
         store = self._open_store.store = await self._stores.open()
-        if not await is_fold_of(read_position(store), self._end, self._journal.record_at):
+        if not await self._is_fold(store, start):
             self._log.warning("the reading store is not a fold of this journal; reading it from the beginning")
             store = self._open_store.store = await self._stores.renew(store)
         self._fold = ReadingFold(self.kind, self.partition, self._partitions, store, self._followers, self._keeper)
@@ -249,9 +278,17 @@ class Shard(Answers):
         self._phase, self._reason = READING, ""
         self._tell_waiting()
 
+    async def _is_fold(self, store: ReadingStore, start: int) -> bool:
+        if self._losses is not None:
+            await self._losses.require(start, self._end)
+            return await self._losses.is_fold(store, self._end)
+        return await is_fold_of(read_position(store), self._end, self._journal.record_at)
+
     async def _follow(self) -> None:
         fold = self._fold
         while fold is not None:
+            if self._losses is not None:
+                await self._losses.settle(fold.position)
             age_s, records = self._age_s(), self._queue.take()
             self._change_followers(fold)
             async with self._turn():

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.structs import TopicPartition
 
+from annals.agents.reading.losses import Losses
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.shard import READING, Shard
@@ -15,6 +16,8 @@ from annals.topics.names import TopicNames
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.open_files import raise_limit, tables
 from annals.workers.partitions import Partitions
+from annals.workers.reading.acknowledged import KafkaAcknowledged
+from annals.workers.reading.restore_point import KafkaRangedJournal
 from annals.workers.reading.telemetry import ReadingShardMetrics
 from annals.workers.settings.snapshots import snapshot_policies
 from annals.workers.stores.reading import ReadingStoreFolder, reading_identity
@@ -129,6 +132,10 @@ class ReadingShards:
         """Return how many partitions a kind has."""
         return self._counts[kind]
 
+    def topics(self) -> list[str]:
+        """Return the topics of all journals."""
+        return [self._names.events(kind) for kind in self._deciders]
+
     def where(self, shard: Shard) -> TopicPartition:
         """Return the journal partition of a shard."""
         return TopicPartition(self._names.events(shard.kind), shard.partition)
@@ -157,6 +164,14 @@ class ReadingShards:
             self._policies.get(kind, self._policies[""]),
             self._recent,
             self._turns,
+            Losses(
+                kind,
+                partition,
+                KafkaRangedJournal(self._client, topic, partition),
+                KafkaAcknowledged(
+                    self._client, self._names.group(settings.app_id), (self._names.commands(kind), partition)
+                ),
+            ),
         )
         return ReadingActor(shard, self._beside(shard, stores))
 

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from annals.agents.reading.shard import READING
 from annals.agents.writing.cancellation import is_task_cancelled
-from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiokafka.client import AIOKafkaClient
     from aiokafka.structs import TopicPartition
 
+    from annals.agents.reading.shard import Shard
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.reading.shards import ReadingShards
     from annals.workers.reading.telemetry import ReadingMetrics
@@ -23,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 INTERVAL_S: Final = 1.0
 PATIENCE_S: Final = 4.0
+RESTORE: Final = "Restore a journal from a copy."
 HINTS_EVERY: Final = 5  # looks: the group's offsets are for those who look at its lag, and nobody else
 
 
@@ -39,7 +44,17 @@ class ReadingWatch:
         self._sources = sources
         self._metrics = metrics
         self._hinted: dict[TopicPartition, int] = {}
+        self._leaders: dict[TopicPartition, int | None] = {}
+        self._topics = shards.topics()
+        self._gone: set[str] = set()
         self.problem: str | None = None
+
+    @property
+    def gone(self) -> list[str]:
+        """Which journals are gone, with what to do. The group assigns none of them, so that no shard speaks of it."""
+        return (
+            [f"the topics {', '.join(sorted(self._gone))} are gone: they were deleted. {RESTORE}"] if self._gone else []
+        )
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -55,10 +70,12 @@ class ReadingWatch:
     async def _look(self) -> None:
         shards = {self._shards.where(shard): shard for shard in self._shards.all()}
         try:
-            ends = await asyncio.wait_for(bounds(self._client, shards), PATIENCE_S)
-        except (KafkaError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            await asyncio.wait_for(self._compare(shards), PATIENCE_S)
+        except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError) as error:
             if is_task_cancelled():
                 raise
+            for shard in shards.values():
+                shard.doubt()
             if self.problem is None:
                 log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace
             self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
@@ -66,14 +83,34 @@ class ReadingWatch:
             if self.problem is not None:
                 log.info("the broker answers again", servers=self._servers)
             self.problem = None
-            for where, shard in shards.items():
-                shard.note_end(ends[where][1])
         self._metrics.broker_up.set(self.problem is None)
         for shard in self._shards.all():
             self._metrics.measure(shard)
 
+    async def _compare(self, shards: Mapping[TopicPartition, Shard]) -> None:
+        """Ask where the journals begin and end, and have the shards compare that with what they knew before."""
+        await self._client.force_metadata_update()
+        gone = {topic for topic in self._topics if not self._client.cluster.partitions_for_topic(topic)}
+        if self._gone - gone:
+            log.warning("topics are there again", topics=sorted(self._gone - gone))
+            self._sources.refresh()
+        elif gone - self._gone:
+            log.error("topics are gone", topics=sorted(gone))
+        self._gone = gone
+        shards = {where: shard for where, shard in shards.items() if where.topic not in gone}
+        asked = {where: shard.least_end() for where, shard in shards.items()}
+        starts = await list_offsets(self._client, HIGH_WATERMARK, FIRST, shards)
+        ends = await list_offsets(self._client, LAST_STABLE, LAST, shards)
+        for where, shard in shards.items():
+            leader = self._client.cluster.leader_for_partition(where)
+            if self._leaders.setdefault(where, leader) != leader:
+                self._leaders[where] = leader
+                shard.doubt()
+            shard.compare(asked[where], starts[where], ends[where])
+
     async def _commit_hints(self) -> None:
-        offsets = {self._shards.where(shard): shard.status().offset for shard in self._shards.all()}
+        following = [shard for shard in self._shards.all() if shard.status().phase == READING]
+        offsets = {self._shards.where(shard): shard.status().offset for shard in following}
         moved = {where: offset for where, offset in offsets.items() if self._hinted.get(where) != offset}
         try:
             await self._sources.commit(moved)
