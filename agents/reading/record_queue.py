@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StaleStateError
 from annals.agents.reading.ports import FollowedRecord
+from annals.agents.record_sizes import bytes_of
 from annals.topics.carried import carried_headers
 
 if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, CommandSource, Delivery
 
 HIGH_BYTES: Final = 6 << 20  # above, the source is paused; at half of it, it goes on
-RECORD_BYTES: Final = 600  # what a record takes beside its value
 BATCH_RECORDS: Final = 500  # 15 ms of folding, so that no other shard and no question waits longer
 
 
@@ -51,7 +51,7 @@ class RecordQueue:
         if not delivery.records:
             self.fail(StaleStateError("the offset to go on from is not in the journal"))
         self._waiting += delivery.records
-        self._bytes += sum(map(_size, delivery.records))
+        self._bytes += sum(map(bytes_of, delivery.records))
         self._arrived.set()
         if self._bytes > HIGH_BYTES and not self._is_paused:
             self._is_paused = True
@@ -76,14 +76,10 @@ class RecordQueue:
         if self._failure is not None:
             raise self._failure
         taken, self._waiting = self._waiting[:BATCH_RECORDS], self._waiting[BATCH_RECORDS:]
-        self._bytes -= sum(map(_size, taken))
+        self._bytes -= sum(map(bytes_of, taken))
         if self._is_paused and self._bytes < HIGH_BYTES // 2:
             self._is_paused = False
             self._source.resume()
         return [
             FollowedRecord(record.offset, record.key, record.value, carried_headers(record.headers)) for record in taken
         ]
-
-
-def _size(record: CommandRecord) -> int:
-    return RECORD_BYTES + len(record.value or b"")

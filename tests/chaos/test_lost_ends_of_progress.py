@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,9 @@ def readers(chaos_broker: Broker, tmp_path: Path) -> Iterator[Readers]:
 
 
 @pytest.fixture
-async def publishing(readers: Readers) -> AsyncIterator[Readers]:
+async def publishing(readers: Readers) -> Readers:
     await readers.subscribe("all")
-    yield readers
+    return readers
 
 
 def told(worker: Worker, *words: str, within_s: float = 30.0) -> None:
@@ -45,7 +45,7 @@ def make_anew(readers: Readers, name: str) -> None:
 
 @pytest.mark.parametrize("is_made_anew", [False, True], ids=["cut", "made anew"])
 async def test_progress_that_lost_its_end_stops_publishing_for_good(
-    publishing: Readers, chaos_broker: Broker, is_made_anew: bool
+    publishing: Readers, chaos_broker: Broker, *, is_made_anew: bool
 ) -> None:
     (worker,) = publishing.scenario.workers
     if is_made_anew:
@@ -64,7 +64,7 @@ async def test_progress_that_lost_its_end_stops_publishing_for_good(
 
 @pytest.mark.parametrize("is_made_anew", [False, True], ids=["cut", "made anew"])
 async def test_subscriptions_that_lost_their_end_hold_as_they_were_known(
-    publishing: Readers, chaos_broker: Broker, is_made_anew: bool
+    publishing: Readers, chaos_broker: Broker, *, is_made_anew: bool
 ) -> None:
     (worker,) = publishing.scenario.workers
     await publishing.service.put("late", {"kinds": ["person"]})
