@@ -12,8 +12,9 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError
+from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.ports import TargetError, Writes
-from annals.agents.publishing.selection import TRANSACTION_BYTES, Halt, select
+from annals.agents.publishing.selection import TRANSACTION_BYTES, Halt
 from annals.agents.reading.ports import NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
@@ -122,7 +123,9 @@ class CatchUp:
             if run.next_offset <= self.position:
                 return False
             name = self.subscribed.name
-            selected = select(run.events, [(self.subscribed, self.position)], self._decider, TRANSACTION_BYTES)
+            selected = await select_in_turns(
+                run.events, [(self.subscribed, self.position)], self._decider, TRANSACTION_BYTES
+            )
             halt = selected.halts.get(name)
             position = selected.cut or run.next_offset if halt is None else halt.offset
             cid = selected.last if halt is None else None

@@ -23,10 +23,11 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
 from annals.agents.publishing.catching import CatchingUp
+from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.history import require_history
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.roster import Roster
-from annals.agents.publishing.selection import TRANSACTION_BYTES, select
+from annals.agents.publishing.selection import TRANSACTION_BYTES
 from annals.agents.reading.found import JournalRun
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
@@ -254,10 +255,10 @@ class Publisher:
         live = self._roster.live()
         run = await self._next(reads=bool(live or joining))
         firsts = [(each, self._live.position) for each in (*live, *joining)]
-        selected = select(run.events, firsts, self._decider, TRANSACTION_BYTES)
+        selected = await select_in_turns(run.events, firsts, self._decider, TRANSACTION_BYTES)
         halts, records = dict(selected.halts), dict(selected.records)
         for each, events in joining.items():
-            earlier = select(events, [(each, 0)], self._decider)
+            earlier = await select_in_turns(events, [(each, 0)], self._decider)
             halts |= earlier.halts
             is_halted = each.name in earlier.halts
             records[each.name] = earlier.records.get(each.name, []) + ([] if is_halted else records.get(each.name, []))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StaleStateError
 from annals.agents.reading.ports import FollowedRecord
+from annals.agents.reading.turns import length_of_turn
 from annals.agents.record_sizes import bytes_of
 from annals.topics.carried import carried_headers
 
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, CommandSource, Delivery
 
 HIGH_BYTES: Final = 6 << 20  # above, the source is paused; at half of it, it goes on
-BATCH_RECORDS: Final = 500  # 15 ms of folding, so that no other shard and no question waits longer
 
 
 class RecordQueue:
@@ -75,7 +75,8 @@ class RecordQueue:
         self._arrived.clear()
         if self._failure is not None:
             raise self._failure
-        taken, self._waiting = self._waiting[:BATCH_RECORDS], self._waiting[BATCH_RECORDS:]
+        length = length_of_turn(self._waiting)
+        taken, self._waiting = self._waiting[:length], self._waiting[length:]
         self._bytes -= sum(map(bytes_of, taken))
         if self._is_paused and self._bytes < HIGH_BYTES // 2:
             self._is_paused = False

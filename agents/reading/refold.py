@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any, Final
 
@@ -9,6 +10,7 @@ import msgspec
 from msgspec import Struct
 
 from annals.agents.reading.projecting import LISTED, ProjectionFollower, row_space, texts_of
+from annals.agents.reading.turns import turns
 from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader
 from annals.topics.keys import keys_of
 
@@ -137,7 +139,9 @@ class Refold:
         start = self.positions[where]
         if start < end:
             async for records in journals.records(where, start, end):
-                self.apply(where, records, recorded_until)
+                for turn in turns(records):
+                    self.apply(where, turn, recorded_until)
+                    await asyncio.sleep(0)
             self.positions[where] = end
 
     async def read_all(self, journals: Journals, recorded_until: str | None = None) -> None:

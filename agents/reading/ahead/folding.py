@@ -27,6 +27,7 @@ from annals.agents.reading.layout import (
     read_aggregate,
 )
 from annals.agents.reading.shard import STOPPED
+from annals.agents.reading.turns import turns
 from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import START, KeptEnd
 from annals.schemas.restore_point import HEADS, RestorePointError, decode_heads, decode_voids, has_ends
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import FollowedRecord, ReadingStore
     from annals.schemas.restore_point import RestoreList
 
-STEP: Final = 500  # records that are folded before others have their turn
 SEEDED: Final = 5_000  # rows that are written at once
 NONE: Final = Counts(0, 0, 0)
 
@@ -124,8 +124,8 @@ class AheadFold:
     async def _steps(self, start: int, end: int) -> AsyncIterator[list[FollowedRecord]]:
         if start < end:
             async for records in self._journal.followed(start, end):
-                for at in range(0, len(records), STEP):
-                    yield list(records[at : at + STEP])
+                for turn in turns(records):
+                    yield list(turn)
                     await asyncio.sleep(0)
 
     async def _seed(self, parts: Mapping[str, bytes], unwinding: Unwinding) -> dict[bytes, KeptEnd]:

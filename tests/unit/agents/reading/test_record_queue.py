@@ -23,5 +23,8 @@ def test_a_source_is_paused_whatever_the_bytes_are_in(record: Fetched) -> None:
     queue.begin(0)
     queue.put(Delivery("events.person", 0, journal.generation, [record] * 5))
     assert journal.paused == 1
-    assert len(queue.take()) == 5
+    taken = 0
+    while len(queue):
+        taken += len(queue.take())
+    assert taken == 5
     assert journal.resumed == 1
