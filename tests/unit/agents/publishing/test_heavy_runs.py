@@ -18,7 +18,14 @@ FILTERS = 20
 
 def subscribed(expression):
     return [
-        (Subscribed(Kept(Record(Definition(f"s-{each}", filters=[{"cel": expression}]), 1, {"person": [0]}), each), "person", 0), 0)
+        (
+            Subscribed(
+                Kept(Record(Definition(f"s-{each}", filters=[{"cel": expression}]), 1, {"person": [0]}), each),
+                "person",
+                0,
+            ),
+            0,
+        )
         for each in range(FILTERS)
     ]
 
