@@ -32,7 +32,8 @@ async def require_history(source: JournalSource, name: str, live: Progress) -> N
         raise StoppedError(
             f"{name}: published up to offset {live.position}, behind event {_shown(live.cid)}, and the last event "
             f"before it is {_shown(last)}: this is another journal. Restore it; or, if it is another one on purpose, "
-            f"delete the topic of progress, and every subscription begins where it began."
+            f"delete the topic of progress and the group that ends in .publish, and every subscription begins where it "
+            f"began."
         )
 
 

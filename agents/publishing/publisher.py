@@ -231,8 +231,8 @@ class Publisher:
         if position > end:
             raise StoppedError(
                 f"{self._name}: published up to offset {position}, and the journal ends at {end}: it lost its end, or "
-                f"was made anew. Restore it; or, if it is another one on purpose, delete the topic of progress, and "
-                f"every subscription begins where it began."
+                f"was made anew. Restore it; or, if it is another one on purpose, delete the topic of progress and the "
+                f"group that ends in .publish, and every subscription begins where it began."
             )
         while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
             status = self._source.status()

@@ -222,9 +222,15 @@ class Reactor:
         if progress.position and progress.cid != last:
             raise StoppedError(
                 f"{self._name}: reacted up to offset {progress.position}, behind event {_shown(progress.cid)}, and the "
-                f"last event before it is {_shown(last)}: this is another journal. Restore it; or delete the topics "
-                f"progress and timers.{self._reaction.name}, and resume the reaction, which then begins anew."
+                f"last event before it is {_shown(last)}: this is another journal. {self._remedy()}"
             )
+
+    def _remedy(self) -> str:
+        name = self._reaction.name
+        return (
+            f"Restore it; or delete the topics progress and timers.{name} and the group that ends in .react.{name}, "
+            f"and resume the reaction, which then begins anew."
+        )
 
     def _load(self, kept: Mapping[bytes, bytes]) -> None:
         for key, value in kept.items():
@@ -249,8 +255,7 @@ class Reactor:
         if position > end:
             raise StoppedError(
                 f"{self._name}: reacted up to offset {position}, and the journal ends at {end}: it lost its end, or "
-                f"was made anew. Restore it; or delete the topics progress and timers.{self._reaction.name}, and "
-                f"resume the reaction, which then begins anew."
+                f"was made anew. {self._remedy()}"
             )
         while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
             status = self._source.status()
