@@ -1,4 +1,4 @@
-"""What those who write acknowledged, as the group's offset has it, and how far a journal reaches, on a cluster in memory."""
+"""What those who write acknowledged, as the group's offset has it, and how far a journal reaches, in memory."""
 
 from __future__ import annotations
 
