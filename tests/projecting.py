@@ -25,15 +25,17 @@ from annals.agents.reading.versions import followed, newest
 from annals.schemas.chain import seal
 from annals.schemas.projection_record import decode_record, encode_record
 from annals.topics.keys import partition_of
+from annals.workers.projections.offline import fold_from_kafka
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from following import Clock, Damages
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.ports import ReadView
     from annals.schemas.messages import Message
+    from annals.workers.settings import Settings
 
 PARTITIONS = 3
 VERSIONS = {name: (projection,) for name, projection in REGISTRY.items()}
@@ -291,3 +293,16 @@ class Here:
 
     def partitions(self, kind):
         return PARTITIONS
+
+
+async def rows_from_kafka(
+    settings: Settings, asked: Sequence[Projection[Any]], until: str | None = None
+) -> dict[str, list[dict[str, Any]]]:
+    """Fold the rows of projections from the journal, without any worker. until: what was recorded later is left out."""
+    found: dict[str, list[dict[str, Any]]] = {}
+
+    def take(projection: Projection[Any], batches: Iterator[list[dict[str, Any]]]) -> None:
+        found[projection.name] = [row for some in batches for row in some]
+
+    await fold_from_kafka(settings, asked, take, until)
+    return found

@@ -177,13 +177,8 @@ class Reader:
         if shards is None or self._watch is None or self._membership is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        return [
-            *problems,
-            *self._watch.gone,
-            *self.members.differing(),
-            *self._parts.problems(),
-            *shards.partitions_here.not_ready(),
-        ]
+        problems += [*self._watch.gone, *self.members.differing()]
+        return [*problems, *self._parts.problems(), *shards.partitions_here.not_ready()]
 
     async def _until_stopped(self) -> None:
         loop = asyncio.get_running_loop()

@@ -54,6 +54,8 @@ class Parts:
     def problems(self) -> list[str]:
         """Return why not all of it works."""
         behind = [] if self.projections is None else self.projections.models.problems()
+        kept = [each.topic.problem for each in (self.projections, self.jobs) if each is not None]
+        behind += [problem for problem in kept if problem is not None]
         running = [each for each in (self.publishing, self.reacting, self.head_starts) if each is not None]
         return [*behind, *(problem for each in running for problem in each.problems())]
 

@@ -12,8 +12,9 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError
+from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.ports import TargetError, Writes
-from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, select
+from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
 from annals.agents.reading.ports import NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
@@ -135,7 +136,7 @@ class CatchUp:
                 await self._write()
                 return False
             name = self.subscribed.name
-            selected = select(
+            selected = await select_in_turns(
                 run.events, [(self.subscribed, self._looked_at)], self._decider, TRANSACTION_BYTES - self._bytes
             )
             halt = selected.halts.get(name)

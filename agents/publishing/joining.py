@@ -17,7 +17,7 @@ import msgspec
 import structlog
 
 from annals.agents.ports import UnreachableError
-from annals.agents.publishing.selection import select
+from annals.agents.publishing.heavy import select_in_turns
 
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
@@ -100,7 +100,7 @@ class Joining:
             run = await self._source.events_from(begin, RUN_EVENTS)
             until = min(run.next_offset, live)
             here = {each: own for each, own in far.items() if begin <= own.position < until}
-            selected = select(
+            selected = await select_in_turns(
                 [event for event in run.events if event.offset < live],
                 [(each, own.position) for each, own in here.items()],
                 self._decider,

@@ -26,14 +26,15 @@ from msgspec import structs
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
 from annals.agents.publishing.catching import CatchingUp
+from annals.agents.publishing.heavy import select_in_turns
+from annals.agents.publishing.history import require_history
 from annals.agents.publishing.joining import RUN_EVENTS, Joining, wanted
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.roster import Roster
-from annals.agents.publishing.selection import TRANSACTION_BYTES, select
+from annals.agents.publishing.selection import TRANSACTION_BYTES
 from annals.agents.reading.found import JournalRun
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
-from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
 
 if TYPE_CHECKING:
@@ -97,6 +98,7 @@ class Publisher:
         self._may_run.set()
         self._stepping = asyncio.Lock()
         self._is_unreachable = False
+        self._loss: StoppedError | None = None
         self.phase, self.reason = OPENING, "not opened yet"
 
     @property
@@ -137,6 +139,10 @@ class Publisher:
                 self._log.exception("publisher failed")
                 self._note(error)
             await backoff.wait()
+
+    def stop_for(self, error: StoppedError) -> None:
+        """Stop at the next step: what was acknowledged is gone."""
+        self._loss = error
 
     async def suspend(self) -> None:
         """Let the transactions under way end, and begin no others: the partition may move."""
@@ -211,14 +217,13 @@ class Publisher:
             each.reached_with(live) for name, each in progress.items() if name in known and known[name].record.is_active
         )
         await self._reach(end if live is None else live.position, end)
-        last = await self._source.last_before(end if live is None else live.position)
-        if live is not None and live.cid != last:
-            raise StoppedError(self._not_of_this_journal(live, f"the last event before it is {_shown(last)}"))
+        if live is not None:
+            await require_history(self._source, self._name, live)
         self._is_first = live is None
         begun = [name for name, kept in known.items() if self._source.kind in kept.record.begin]
         if begun and not progress:  # whoever puts a subscription writes its progress with it
             self._log.warning("progress is not there: subscriptions begin where they began", subscriptions=begun)
-        self._live = Progress(end, last) if live is None else live
+        self._live = Progress(end, await self._source.last_before(end)) if live is None else live
         self._roster = Roster(self._source.kind, self._source.partition)
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
         self._catching.tell_rest(self._roster.resting)
@@ -235,25 +240,23 @@ class Publisher:
         if position > end:
             raise StoppedError(
                 f"{self._name}: published up to offset {position}, and the journal ends at {end}: it lost its end, or "
-                f"was made anew. Restore it; or, if it is another one on purpose, delete the topic of progress, and "
-                f"every subscription begins where it began."
+                f"was made anew. Restore it; or, if it is another one on purpose, delete the topic of progress and the "
+                f"group that ends in .publish, and every subscription begins where it began."
             )
         while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
             status = self._source.status()
+            if status.phase == STOPPED and status.offset < position:
+                raise StoppedError(f"{self._name}: published up to offset {position}; {status.reason}")
             self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}" + (
                 f", {status.reason}" if status.reason else ""
             )
 
-    def _not_of_this_journal(self, live: Progress, what: str) -> str:
-        return (
-            f"{self._name}: published up to offset {live.position}, behind event {_shown(live.cid)}, and {what}: this "
-            f"is another journal. Restore it; or, if it is another one on purpose, delete the topic of progress, and "
-            f"every subscription begins where it began."
-        )
-
     async def _step(self) -> bool:
         """Publish the next run; return whether there may be more to do at once."""
         assert self._writer is not None  # noqa: S101 - `_open` came before
+        if self._loss is not None:
+            raise self._loss
+        await require_history(self._source, self._name, self._live)
         await self._notice(self._writer)
         leaving = self._roster.leaving(self._live)
         self._look_after_those_behind()
@@ -266,14 +269,14 @@ class Publisher:
         firsts = [(each, position) for each in (*live, *joining)]
         firsts += [(each, self._roster.resting[each.name].position) for each in at_rest]
         firsts += [(each, own.position) for each, own in resting.items() if own.is_resting]
-        selected = select(run.events, firsts, self._decider, TRANSACTION_BYTES)
+        selected = await select_in_turns(run.events, firsts, self._decider, TRANSACTION_BYTES)
         halts, records = dict(selected.halts), dict(selected.records)
         comes = {each.name for each in (*at_rest, *resting) if wanted(selected, each.name)}
         for name in comes:
             records.pop(name, None)
             halts.pop(name, None)  # whoever delivers finds it again
         for each, events in joining.items():
-            earlier = select(events, [(each, 0)], self._decider)
+            earlier = await select_in_turns(events, [(each, 0)], self._decider)
             halts |= earlier.halts
             is_halted = each.name in earlier.halts
             records[each.name] = earlier.records.get(each.name, []) + ([] if is_halted else records.get(each.name, []))
@@ -387,7 +390,3 @@ class Publisher:
             timeout_s=LOOK_S,
             tasks=self._catching.tasks(),
         )
-
-
-def _shown(cid: bytes | None) -> str:
-    return "none" if cid is None else cid_text(cid)

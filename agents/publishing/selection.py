@@ -33,8 +33,8 @@ class Judge(NamedTuple):
 class Subscribed:
     """A subscription in one journal partition: its definitions, each with the offsets that it holds for.
 
-    is_wanting: whether any of them wants events of this kind. is_delivered: whether its subscriber answers, so that it
-    is never published together with others.
+    is_wanting: whether any of them wants events of this kind. expressions: how many there are. is_delivered: whether
+    its subscriber answers, so that it is never published together with others.
     """
 
     def __init__(self, kept: Kept, kind: str, partition: int) -> None:
@@ -53,6 +53,7 @@ class Subscribed:
         self._current = _judge(kept.record.definition, kind)
         self._judges = [judge for judge in (*(each for _, each in self._former), self._current) if judge is not None]
         self._expressions = [each for judge in self._judges for each in judge.matcher.expressions]
+        self.expressions = len(self._expressions)
         self.is_wanting = bool(self._judges)
         self.is_delivered = kept.record.definition.delivery != STREAM
 

@@ -210,13 +210,7 @@ class Reactor:
         progress = await writer.progress() or Progress(0, version=self._reaction.version, quiet_until=end)
         self._require_version(progress)
         await self._reach(progress.position, end)
-        last = await self._source.last_before(progress.position)
-        if progress.position and progress.cid != last:
-            raise StoppedError(
-                f"{self._name}: reacted up to offset {progress.position}, behind event {_shown(progress.cid)}, and the "
-                f"last event before it is {_shown(last)}: this is another journal. Restore it; or delete the topics "
-                f"progress and timers.{self._reaction.name}, and resume the reaction, which then begins anew."
-            )
+        await self._require_history(progress)
         kept: dict[bytes, bytes] = {}
         async for key, value in writer.rows():
             kept.pop(key, None)
@@ -229,6 +223,31 @@ class Reactor:
         else:
             self._load(kept)
         self._become(RUNNING, "")
+
+    async def _require_history(self, progress: Progress) -> None:
+        """Let nothing be reacted to behind another event than the one that the progress names.
+
+        Raises:
+            StoppedError: the reading shard knows another event there, or reads no further.
+        """
+        status = self._source.status()
+        if status.offset < progress.position:  # it is waited for
+            if status.phase == STOPPED:
+                raise StoppedError(f"{self._name}: reacted up to offset {progress.position}; {status.reason}")
+            return
+        last = await self._source.last_before(progress.position)
+        if progress.position and progress.cid != last:
+            raise StoppedError(
+                f"{self._name}: reacted up to offset {progress.position}, behind event {_shown(progress.cid)}, and the "
+                f"last event before it is {_shown(last)}: this is another journal. {self._remedy()}"
+            )
+
+    def _remedy(self) -> str:
+        name = self._reaction.name
+        return (
+            f"Restore it; or delete the topics progress and timers.{name} and the group that ends in .react.{name}, "
+            f"and resume the reaction, which then begins anew."
+        )
 
     def _load(self, kept: Mapping[bytes, bytes]) -> None:
         for key, value in kept.items():
@@ -253,11 +272,12 @@ class Reactor:
         if position > end:
             raise StoppedError(
                 f"{self._name}: reacted up to offset {position}, and the journal ends at {end}: it lost its end, or "
-                f"was made anew. Restore it; or delete the topics progress and timers.{self._reaction.name}, and "
-                f"resume the reaction, which then begins anew."
+                f"was made anew. {self._remedy()}"
             )
         while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
             status = self._source.status()
+            if status.phase == STOPPED and status.offset < position:
+                raise StoppedError(f"{self._name}: reacted up to offset {position}; {status.reason}")
             self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}"
 
     async def _begin_version(self, writer: ReactionLog, old: Progress, kept: Iterable[bytes]) -> None:
@@ -271,6 +291,7 @@ class Reactor:
     async def _step(self) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
         assert self._writer is not None  # noqa: S101 - `_open` came before
+        await self._require_history(self._progress)
         failure, position, cid, is_all = await self._react()
         # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
         has_reached = is_all and self._source.status().reached

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 from abc import ABC, abstractmethod
 from itertools import islice
 from typing import TYPE_CHECKING, Final, TypeVar
 
+import structlog
 from msgspec.structs import replace
 
+from annals.agents.ports import StoreError
 from annals.agents.reading.found import ShardNumbers
 from annals.agents.reading.gathering.gather import why_behind
 from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.layout import read_counts
 from annals.agents.reading.pace import Pace
-from annals.agents.reading.ports import VersionMissingError
+from annals.agents.reading.ports import NotReadyError, VersionMissingError
 from annals.agents.reading.projecting import aggregates_name, follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
@@ -52,7 +55,10 @@ T = TypeVar("T")
 
 BY_HAND: Final = SnapshotPolicy()
 CLEANED_AT_ONCE: Final = 1_000
+SWEEP_S: Final = 600.0  # between two times that former snapshots are removed
 COUNTED_S: Final = 10.0  # for so long what was counted is answered again
+
+log = structlog.get_logger(__name__)
 
 
 class Answers(ABC):
@@ -203,6 +209,17 @@ class Answers(ABC):
         if rows:
             self._write(rows)
         return bool(rows)
+
+    async def sweep(self) -> None:
+        """Remove what the policy of snapshots keeps no longer, now and then, until the task is cancelled."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                removed = await self.clean_snapshots()
+            except (NotReadyError, StoreError):
+                continue
+            if removed:
+                log.info("former snapshots removed", kind=self.kind, partition=self.partition, snapshots=removed)
 
     async def clean_snapshots(self) -> int:
         """Remove the snapshots that the policy keeps no longer; return how many there were."""

@@ -31,6 +31,7 @@ from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader, find_tree
 from annals.agents.reading.shard import FIRST_RETRY_S, LAST_RETRY_S
+from annals.agents.reading.turns import turns
 from annals.agents.reading.versions import newest
 from annals.schemas.journal_reader import GapError
 
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POLL_S: Final = 0.2
-BATCH_RECORDS: Final = 500
 MOST_TREE_ROWS: Final = 100_000  # of one answer, as of the questions that read pages
 
 
@@ -224,8 +224,8 @@ class GlobalReader:
         return is_moved
 
     async def _apply(self, fold: GlobalFold, where: Where, records: Sequence[JournalRecord]) -> None:
-        for first in range(0, len(records), BATCH_RECORDS):
-            fold.apply(where, records[first : first + BATCH_RECORDS])
+        for turn in turns(records):
+            fold.apply(where, turn)
             await asyncio.sleep(0)  # questions have their turn
 
     async def _answer(

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StaleStateError
 from annals.agents.reading.ports import FollowedRecord
+from annals.agents.reading.turns import length_of_turn
+from annals.agents.record_sizes import bytes_of
 from annals.topics.carried import carried_headers
 
 if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, CommandSource, Delivery
 
 HIGH_BYTES: Final = 6 << 20  # above, the source is paused; at half of it, it goes on
-RECORD_BYTES: Final = 600  # what a record takes beside its value
-BATCH_RECORDS: Final = 500  # 15 ms of folding, so that no other shard and no question waits longer
 
 
 class RecordQueue:
@@ -51,7 +51,7 @@ class RecordQueue:
         if not delivery.records:
             self.fail(StaleStateError("the offset to go on from is not in the journal"))
         self._waiting += delivery.records
-        self._bytes += sum(map(_size, delivery.records))
+        self._bytes += sum(map(bytes_of, delivery.records))
         self._arrived.set()
         if self._bytes > HIGH_BYTES and not self._is_paused:
             self._is_paused = True
@@ -75,15 +75,12 @@ class RecordQueue:
         self._arrived.clear()
         if self._failure is not None:
             raise self._failure
-        taken, self._waiting = self._waiting[:BATCH_RECORDS], self._waiting[BATCH_RECORDS:]
-        self._bytes -= sum(map(_size, taken))
+        length = length_of_turn(self._waiting)
+        taken, self._waiting = self._waiting[:length], self._waiting[length:]
+        self._bytes -= sum(map(bytes_of, taken))
         if self._is_paused and self._bytes < HIGH_BYTES // 2:
             self._is_paused = False
             self._source.resume()
         return [
             FollowedRecord(record.offset, record.key, record.value, carried_headers(record.headers)) for record in taken
         ]
-
-
-def _size(record: CommandRecord) -> int:
-    return RECORD_BYTES + len(record.value or b"")

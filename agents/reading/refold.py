@@ -5,6 +5,7 @@ Nothing grows in memory with the rows: both sides are read in the order of their
 
 from __future__ import annotations
 
+import asyncio
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -15,6 +16,7 @@ from annals.agents.reading.global_fold import prefix_of
 from annals.agents.reading.layout import AGGREGATES, CID, NUMBER, VOIDS, after, number
 from annals.agents.reading.overlay import Overlay
 from annals.agents.reading.projecting import INDEXES, LISTED, ProjectionFollower, texts_of
+from annals.agents.reading.turns import turns
 from annals.schemas.journal_reader import START, Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
 
@@ -32,7 +34,6 @@ if TYPE_CHECKING:
     Report = Callable[[dict[str, Any]], None]
 
 PAGE: Final = 500
-BATCH_RECORDS: Final = 500
 MOST_DIFFERENCES: Final = 100
 MOST_DIFFERENCE_BYTES: Final = 131_072  # of all together: they are the result of a job, which is one record
 
@@ -140,15 +141,17 @@ class Refold:
         Raises:
             GapError: events are missing.
         """
-        for first in range(0, len(records), BATCH_RECORDS):
-            self._apply(where, records[first : first + BATCH_RECORDS], recorded_until)
+        for turn in turns(records):
+            self._apply(where, turn, recorded_until)
 
     async def read_to(self, journals: Journals, where: Where, end: int, recorded_until: str | None = None) -> None:
         """Fold a partition up to an offset."""
         start = self.positions[where]
         if start < end:
             async for records in journals.records(where, start, end):
-                self.apply(where, records, recorded_until)
+                for turn in turns(records):
+                    self.apply(where, turn, recorded_until)
+                    await asyncio.sleep(0)
             self.positions[where] = end
 
     async def read_all(self, journals: Journals, recorded_until: str | None = None) -> None:

@@ -20,12 +20,14 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
-from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError
+from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
 from annals.agents.reading.answers import BY_HAND, Answers
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.found import ShardStatus
-from annals.agents.reading.layout import read_aggregate, read_position
-from annals.agents.reading.open_store import OpenStore, is_fold_of
+from annals.agents.reading.layout import read_aggregate
+from annals.agents.reading.losses import Losses, Trusted
+from annals.agents.reading.moves import Moves
+from annals.agents.reading.open_store import OpenStore
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.record_queue import RecordQueue
@@ -54,9 +56,7 @@ T = TypeVar("T")
 
 FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
-LOOK_S: Final = 0.05  # a position may move by markers alone, of which nothing tells; at first
-SWEEP_S: Final = 600.0  # between two times that former snapshots are removed
-SELDOM_S: Final = 1.0  # and after a while: hundreds of streams may wait where nothing happens
+
 NOT_ASKED: Final = 2**63  # where the journal ended when the partition was taken over, until that is known
 
 OPENING: Final = "opening"
@@ -83,11 +83,13 @@ class Shard(Answers):
         policy: SnapshotPolicy = BY_HAND,
         recent: RecentStates | None = None,
         turns: asyncio.Semaphore | None = None,
+        losses: Losses | None = None,
     ) -> None:
         """Take the kind's decider, which partition of how many this is, and what the shard asks of the outside.
 
         followers: beside the event index and the states; ask_rows: the question to their rows; policy: of snapshots;
-        recent: states in memory, of all shards; turns: of those shards of a process that only index.
+        recent: states in memory, of all shards; turns: of those shards of a process that only index; losses: what is
+        known of the journal, which it must still have.
         """
         states = States(decider)
         super().__init__(Place(decider.kind, partition), states, ask_rows, clock, policy, recent)
@@ -98,6 +100,7 @@ class Shard(Answers):
         self._source = source
         self._followers: tuple[Follower, ...] = (states, *followers)
         self._turns = turns
+        self._losses = losses or Trusted(journal)
         self._dropped: set[str] = set()
         self._rebuilds: list[tuple[str, str, int]] = []
         self._is_changed = False
@@ -110,7 +113,7 @@ class Shard(Answers):
         self._phase, self._reason = OPENING, "not opened yet"
         self._end = self._end_at_opening = 0
         self._is_standby = False
-        self._moved = asyncio.Event()
+        self._moves = Moves(clock)
 
     def deliver(self, delivery: Delivery) -> None:
         """Take what a fetch brought."""
@@ -147,6 +150,23 @@ class Shard(Answers):
         self._end = end
         if self._end_at_opening == NOT_ASKED:
             self._end_at_opening = end
+        self._queue.wake()  # where there is doubt, it can be settled now
+
+    def least_end(self) -> int:
+        """Return the offset below which the journal does not end, unless it lost what was read; 0: none is known."""
+        if self._fold is None or self._phase != READING:
+            return 0
+        return self._losses.least_end(self._fold.position)
+
+    def compare(self, asked: int, start: int, end: int) -> None:
+        """Compare where the journal begins and ends with what was known when that was asked for; less opens again."""
+        self.note_end(end)
+        if self._phase == READING and (end < asked or start > 0):
+            self._queue.fail(StaleStateError(f"the journal begins at offset {start} and ends at {end}"))
+
+    def doubt(self) -> None:
+        """Believe no record that comes before the last one was looked for: brokers were away, or another one leads."""
+        self._losses.doubt()
 
     def go_on(self) -> None:
         """Have the source deliver again, from where the shard stands: a rebalance left the partition here."""
@@ -166,6 +186,7 @@ class Shard(Answers):
         self._is_standby = False
         if self._fold is not None:
             self._end_at_opening = NOT_ASKED
+        self.doubt()
         self.go_on()
 
     @property
@@ -200,12 +221,14 @@ class Shard(Answers):
         Raises:
             NotReadyError: the shard was closed meanwhile.
         """
-        return await self._until(lambda: self._fold is not None and self._offset() >= offset, deadline)
+        return await self._moves.until(
+            lambda: self._fold is not None and self._offset() >= offset, deadline, self._require_here
+        )
 
     async def until_behind(self, offset: int) -> None:
         """Wait until a record at an offset, or a later one, is read."""
         while self._fold is None or self._fold.position.offset <= offset:
-            await self._moved.wait()
+            await self._moves.wait()
 
     async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
         """Wait until an aggregate has a version; False when it did not come.
@@ -218,7 +241,7 @@ class Shard(Answers):
         def is_there() -> bool:
             return (store := self._open_store.store) is not None and read_aggregate(store, key).version >= version
 
-        return await self._until(is_there, deadline)
+        return await self._moves.until(is_there, deadline, self._require_here)
 
     async def run(self) -> None:
         """Follow the journal until the task is cancelled; behind a gap, stay as it is."""
@@ -233,10 +256,14 @@ class Shard(Answers):
                     self._stop(error)
                 await self._stay()
             except StoppedError as error:
+                await self._leave(str(error))  # what was read is of another history: nothing of it is published
                 self._stop(error)
                 return
             except StaleStateError as error:
                 await self._leave(str(error))
+            except UnreachableError as error:
+                await self._leave(str(error))
+                await backoff.wait()
             except StoreError as error:
                 await self._store_failed(error)
                 await backoff.wait()
@@ -249,39 +276,31 @@ class Shard(Answers):
                 await self._leave(f"{type(error).__name__}: {error}")
                 await backoff.wait()
 
-    async def sweep(self) -> None:
-        """Remove what the policy of snapshots keeps no longer, now and then, until the task is cancelled."""
-        while True:
-            await asyncio.sleep(SWEEP_S)
-            try:
-                removed = await self.clean_snapshots()
-            except (NotReadyError, StoreError):
-                continue
-            if removed:
-                self._log.info("former snapshots removed", snapshots=removed)
-
     async def close(self) -> None:
         """Close the store. `run` must have ended or been cancelled."""
         await self._leave("closed")
         self._phase = CLOSED
-        self._tell_waiting()
+        self._moves.tell()
 
     async def _open(self) -> None:
         self._phase, self._reason = OPENING, "opening the store"
+        await self._losses.ask()
         start, self._end = await self._journal.bounds()
         self._end_at_opening = self._end
         store = self._open_store.store = await self._stores.open()
-        if not await is_fold_of(read_position(store), self._end, self._journal.record_at):
+        await self._losses.require(start, self._end)
+        if not await self._losses.is_fold(store, self._end):
             self._log.warning("the reading store is not a fold of this journal; reading it from the beginning")
             store = self._open_store.store = await self._stores.renew(store)
         self._fold = ReadingFold(self.kind, self.partition, self._partitions, store, self._followers, self._keeper)
         self._queue.begin(max(start, self._fold.position.offset))
         self._phase, self._reason = READING, ""
-        self._tell_waiting()
+        self._moves.tell()
 
     async def _follow(self) -> None:
         fold = self._fold
         while fold is not None:
+            await self._losses.settle(fold.position)
             age_s, records = self._age_s(), self._queue.take()
             self._change_followers(fold)
             async with self._turn():
@@ -290,7 +309,7 @@ class Shard(Answers):
                     if records:
                         self._pace.note(self._clock.monotonic(), len(records), age_s)
                 finally:
-                    self._tell_waiting()
+                    self._moves.tell()
                 is_behind = fold.catch_up()
             if not is_behind and not records:
                 await self._queue.wait()
@@ -304,10 +323,6 @@ class Shard(Answers):
         """
         is_indexing = self._offset() < self._end_at_opening
         return nullcontext() if self._turns is None or not is_indexing else self._turns
-
-    def _tell_waiting(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
 
     def _change_followers(self, fold: ReadingFold) -> None:
         """Do what `follow` and `rebuild` asked for: between two batches, and by the only one who writes."""
@@ -328,21 +343,9 @@ class Shard(Answers):
         self._phase, self._reason = STOPPED, str(error)
         self._log.error("reading shard stopped", reason=str(error))
 
-    async def _until(self, is_so: Callable[[], bool], deadline: float) -> bool:
-        look_s = LOOK_S
-        while not is_so():
-            if self._phase == CLOSED:  # another worker may have the partition, and wait for it there
-                raise NotReadyError(self._why_not())
-            left = deadline - self._clock.monotonic()
-            if left <= 0:
-                return False
-            try:
-                await asyncio.wait_for(self._moved.wait(), min(left, look_s))
-            except TimeoutError:
-                look_s = min(2 * look_s, SELDOM_S)
-            else:
-                look_s = LOOK_S
-        return True
+    def _require_here(self) -> None:
+        if self._phase == CLOSED:  # another worker may have the partition, and wait for it there
+            raise NotReadyError(self._why_not())
 
     def _age_s(self) -> float:
         """Return the age of the record that is read next; 0 where none waits."""

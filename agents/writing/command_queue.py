@@ -6,13 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StaleStateError
-from annals.topics.encoded_headers import EncodedHeaders
+from annals.agents.record_sizes import bytes_of
 
 if TYPE_CHECKING:
-    from annals.agents.ports import CommandRecord, CommandSource, Delivery, Headers
+    from annals.agents.ports import CommandRecord, CommandSource, Delivery
 
-RECORD_BYTES: Final = 600  # measured: what a record takes beside its value
-HEADER_BYTES: Final = 150  # measured: what a header takes beside its value's bytes
 HIGH_BYTES: Final = 6 << 20  # waiting for one shard; its source is paused above
 LOW_BYTES: Final = 3 << 20
 BATCH_RECORDS: Final = 3_000  # about 0.1 s of deciding, so that no other shard and no heartbeat waits longer
@@ -110,16 +108,3 @@ class CommandQueue:
         if taken and taken[0].offset < first:
             return [record for record in taken if record.offset >= first]
         return taken
-
-
-def bytes_of(record: CommandRecord) -> int:
-    """Return about how many bytes a record takes: its key, value and headers, and the objects that hold them."""
-    headers = record.headers
-    size = RECORD_BYTES + len(record.key or b"") + len(record.value or b"")
-    return size + _header_bytes(headers) if headers else size
-
-
-def _header_bytes(headers: Headers) -> int:
-    if isinstance(headers, EncodedHeaders):
-        return len(headers.encoded)
-    return HEADER_BYTES * len(headers) + sum([len(name) + len(value or b"") for name, value in headers])

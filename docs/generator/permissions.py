@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from annals.topics.rights import Right, rights
+from annals.topics.rights import Resource, Right, rights
 from generator.markdown import code, table
 
 PREFIX, APP_ID, KIND, REACTION = "<prefix>", "<app id>", "<kind>", "<reaction>"
@@ -56,7 +56,7 @@ def _name(right: Right) -> str:
     name = right.name.replace("p.", PREFIX, 1)
     if name.endswith(".r"):
         return name.removesuffix(".r") + f".{REACTION}"
-    if name in {f"{PREFIX}a", f"{PREFIX}a.publish", f"{PREFIX}a.react."}:
-        name = name.replace(f"{PREFIX}a", f"{PREFIX}{APP_ID}")
+    if right.resource is Resource.GROUP:  # all names of groups begin with the app id
+        name = name.replace(f"{PREFIX}a", f"{PREFIX}{APP_ID}", 1)
     name = name.removesuffix(".k") + f".{KIND}" if name.endswith(".k") else name.replace(".k-", f".{KIND}-")
     return f"{name}*" if right.is_prefix else name

@@ -20,10 +20,10 @@ from chaos_workers import eventually
 from annals.agents.reading.jobs import DONE
 from annals.schemas.commands import command
 from annals.workers.client import CommandClient
-from annals.workers.projections.offline import fold_from_kafka
 from annals.workers.registry import projections
 from grouped import Group, GroupWorker, group
 from processes import free_port
+from projecting import rows_from_kafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -261,14 +261,7 @@ def test_after_kills_of_parents_and_children_every_answer_is_that_of_a_fold(crew
     journals = Journals(crew.settings, PARTITIONS)
     assert len(journals.all()) >= STORIES * each
     newest = [versions[-1] for versions in projections().values()]
-    folded: dict[str, list[Any]] = {}
-    asyncio.run(
-        fold_from_kafka(
-            crew.settings,
-            newest,
-            lambda each, batches: folded.update({each.name: [row for some in batches for row in some]}),
-        )
-    )
+    folded = asyncio.run(rows_from_kafka(crew.settings, newest))
     apis = [Api(worker) for worker in workers.values()]
     for api in apis:
         eventually(

@@ -20,7 +20,6 @@ from annals.schemas.projection_record import encode_record
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.kafka.connections import connect
 from annals.workers.projections.metrics import ProjectionMetrics
-from annals.workers.projections.offline import fold_from_kafka
 from annals.workers.projections.query import QueryError, Tables
 from annals.workers.projections.topic import ProjectionTopic
 from annals.workers.projections.wiring import ProjectionWiring
@@ -29,7 +28,8 @@ from annals.workers.settings import Settings, client_options
 from annals.workers.stores.rocks import StoreBudget
 from following import Clock, Damages, until
 from jobs_in_memory import JobRecordsInMemory, numbered
-from projecting import BOTH, NEW, PARTITIONS, Group, Here, Journals, MemoryShards
+from annals.workers.projections.offline import fold_from_kafka
+from projecting import BOTH, NEW, PARTITIONS, Group, Here, Journals, MemoryShards, rows_from_kafka
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -150,17 +150,6 @@ async def test_a_global_projection_outlives_its_process_and_rows_are_folded_with
         with pytest.raises(QueryError):
             list(tables.query(forbidden))
     tables.close()
-
-
-async def rows_from_kafka(settings: Settings, newest: Any, until: str | None = None) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    await fold_from_kafka(
-        settings,
-        newest,
-        lambda each, batches: found.update({each.name: [row for some in batches for row in some]}),
-        until,
-    )
-    return found
 
 
 def replaced(record: Any, **changes: Any) -> Any:

@@ -12,9 +12,9 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
-from annals.workers.projections.offline import fold_from_kafka
 from annals.workers.registry import projections
 from grouped import Group, GroupWorker, group
+from projecting import rows_from_kafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,7 +86,7 @@ def published(crew: Group, count: int) -> list[dict[str, str]]:
 def folded(crew: Group) -> list[dict[str, Any]]:
     """The rows of people, folded from the journal without any worker."""
     newest = [versions[-1] for name, versions in projections().items() if name == PEOPLE]
-    return list(asyncio.run(fold_from_kafka(crew.settings, newest))[PEOPLE])
+    return asyncio.run(rows_from_kafka(crew.settings, newest))[PEOPLE]
 
 
 def test_a_standby_answers_for_a_killed_owner_and_then_publishes_without_gap_or_double(crew: Group) -> None:

@@ -11,6 +11,7 @@ from click.shell_completion import CompletionItem
 from annals.workers.cli.groups import meant
 
 MOST_SECONDS: Final = 1_000_000  # eleven days
+MOST_A_SECOND: Final = 1_000_000_000
 AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON document.")
 AS_LINES: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
 
@@ -60,6 +61,22 @@ class SecondsType(click.ParamType):
         if not 0 < seconds <= MOST_SECONDS:
             self.fail(f"{value!r} is not a number of seconds above 0 and up to {MOST_SECONDS:,}", param, ctx)
         return seconds
+
+
+class RateType(click.ParamType):
+    """A number a second: `nan`, which no bound refuses, would be waited for for ever."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the number."""
+        try:
+            rate = float(value)
+        except ValueError:
+            rate = math.nan
+        if not 0 < rate <= MOST_A_SECOND:
+            self.fail(f"{value!r} is not a number above 0 and up to {MOST_A_SECOND:,}", param, ctx)
+        return rate
 
 
 class IdType(click.ParamType):

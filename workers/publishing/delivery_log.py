@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from annals.topics.names import TopicNames
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.kafka.read.ranges import Next
+    from annals.workers.publishing.reached import Reached
 
     Where = tuple[str, int]
 
@@ -64,13 +65,13 @@ class KafkaDeliveryLog(KafkaPublishLog):
         group: str,
         name: str,
         codec: str,
-        reached: dict[Where, int],
+        reached: Reached,
         kind: str,
         invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
         """Take what a writer needs, and the kind of the journal."""
         super().__init__(options, names, journal, partitions, group, name, codec, reached, invalid)
-        self._name = name
+        self._name: str = name
         self._kind = kind
 
     async def own_progress(self) -> Progress | None:
@@ -81,7 +82,9 @@ class KafkaDeliveryLog(KafkaPublishLog):
         """Return what is not settled in this journal partition."""
         with reaching("deliveries"):
             where = await self._here(self._names.deliveries(self._name))
-            return await read_unsettled(await self._writer.connected(), where, self._kind, incarnation, self._invalid)
+            client = await self._writer.connected()
+            await self._require_reached(client, "rows", where, incarnation)
+            return await read_unsettled(client, where, self._kind, incarnation, self._invalid)
 
     async def rows(self, keep: Callable[[Row], bool]) -> list[Row]:
         """Return those rows of this journal partition that are to be kept, once no transaction is open.
@@ -118,7 +121,8 @@ class KafkaDeliveryLog(KafkaPublishLog):
         with reaching("the brokers"):
             batches = await self._delivery_batches(writes)
         written = {where: each.batches for where, each in batches.items()}
-        offsets = Offsets(self._group, *self._journal, writes.progress.position, self._checked(written))
+        checked = self._checked(written, writes.progress.incarnation)
+        offsets = Offsets(self._group, *self._journal, writes.progress.position, checked)
         try:
             await self._writer.commit(written, offsets, {})
         except LostEndError as error:
@@ -216,7 +220,7 @@ class KafkaDeliveryLogs(KafkaPublishLogs):
             self._names.publishing_group(self._app_id, name),
             name,
             self._codec,
-            self._reached,
+            self.reached,
             self._kind,
             self._invalid,
         )
@@ -225,5 +229,4 @@ class KafkaDeliveryLogs(KafkaPublishLogs):
         """Forget how far the topics of a subscription reached: they are begun anew."""
         super().forget(name)
         topics = {self._names.acks(name), self._names.parked(name), self._names.deliveries(name)}
-        for where in [where for where in self._reached if where[0] in topics]:
-            del self._reached[where]
+        self.reached.forget(topics)

@@ -6,7 +6,7 @@ A change fences the other writers of the topic, and is one transaction with the 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka.errors import KafkaError
 
@@ -33,7 +33,17 @@ if TYPE_CHECKING:
 
     Where = tuple[str, int]
 
-T = TypeVar("T")
+
+class Placed(Protocol):
+    """A record that knows where it stands."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset in the topic."""
+
+
+T = TypeVar("T", bound=Placed)
+A = TypeVar("A")
 W = TypeVar("W", bound="FollowedTopicWriter")
 
 RETRY_S: Final = 1.0
@@ -96,6 +106,7 @@ class FollowedTopic(Generic[T]):
         self._read = read
         self._look_s = look_s
         self._all: Mapping[str, T] = {}
+        self._reached = 0
         self._changed = asyncio.Event()
         self._is_read = asyncio.Event()
 
@@ -135,8 +146,12 @@ class FollowedTopic(Generic[T]):
         position = -1
         end = await settled_end(client, self._where)
         while True:
+            if end < max(position, self._reached):
+                raise self._lost(f"ends at offset {end}, and it reached {max(position, self._reached)} before")
             if position < end:
                 found = await self._read(client, self._where, position, end)
+                if position < 0:
+                    self._require_known(found)
                 kept = {} if position < 0 else dict(self._all)
                 for name, each in found.items():
                     if each is None:
@@ -147,11 +162,28 @@ class FollowedTopic(Generic[T]):
                     self._all = kept
                     self._changed.set()
                     self._changed = asyncio.Event()
-                position = end
+                position = self._reached = end
                 self.problem = None
                 self._is_read.set()
             await asyncio.sleep(self._look_s)
             end = (await list_offsets(client, LAST_STABLE, LAST, [self._where]))[self._where]
+
+    def _require_known(self, found: Mapping[str, T | None]) -> None:
+        """Let no topic pass that is read anew and lacks what was read of it: compaction keeps the newest of each key.
+
+        Raises:
+            UnreachableError: it lacks one.
+        """
+        for name, known in self._all.items():
+            there = found.get(name)
+            if name not in found or (there is not None and there.offset < known.offset):
+                raise self._lost(f"lacks what it had at offset {known.offset}, and ends at offset {self._reached}")
+
+    def _lost(self, what: str) -> UnreachableError:
+        return UnreachableError(
+            f"{self._where[0]}-0 {what}: it lost its end, was emptied or made anew. What was known before holds yet. "
+            f"Restore it; or, to go on with what is there, restart the worker."
+        )
 
 
 class FollowedTopicWriter:
@@ -203,7 +235,7 @@ class FollowedTopicWriter:
         await self._writer.close()
 
 
-async def changed_by(make: Callable[[], W], change: Callable[[W], Awaitable[T]]) -> T:
+async def changed_by(make: Callable[[], W], change: Callable[[W], Awaitable[A]]) -> A:
     """Return what a change made as the only writer; whoever is fenced meanwhile tries once more.
 
     Raises:

@@ -8,7 +8,7 @@ import structlog
 
 from annals.agents.ports import LostEndError, UnreachableError
 from annals.agents.publishing.ports import TargetError
-from annals.schemas.progress import decode_progress, encode_progress, name_of, progress_key
+from annals.schemas.progress import LIVE, decode_progress, encode_progress, name_of, progress_key
 from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.topics.names import publisher_id
@@ -21,9 +21,12 @@ from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.publishing.reached import PartitionLostEndError, Reached
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
 
     from annals.agents.publishing.ports import Writes
     from annals.agents.publishing.records import Outgoing
@@ -40,15 +43,6 @@ log = structlog.get_logger(__name__)
 NO_HEADERS: Final = encode_headers([])
 
 
-class PartitionLostEndError(LostEndError):
-    """A partition ends below what was acknowledged in it. where: the partition."""
-
-    def __init__(self, message: str, end: int, where: Where) -> None:
-        """Take the message, where it ends, and which partition it is."""
-        super().__init__(message, end)
-        self.where = where
-
-
 class KafkaPublishLog:
     """One transactional writer; name: of the subscription that catches up, None for what is live."""
 
@@ -61,7 +55,7 @@ class KafkaPublishLog:
         group: str,
         name: str | None,
         codec: str,
-        reached: dict[Where, int],
+        reached: Reached,
         invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
         """Take aiokafka client options, the journal partition, of how many it is one, and the group of its offsets.
@@ -79,6 +73,8 @@ class KafkaPublishLog:
         self._invalid = invalid
         self._writer = TransactionalWriter(options, publisher_id(topic, partition, name), [names.progress, topic])
         self._progress: Where | None = None
+        self._named: dict[str, Where] = {}
+        self._name = name
 
     async def fence(self) -> None:
         """Become the only writer under this id."""
@@ -91,6 +87,7 @@ class KafkaPublishLog:
         with reaching("progress"):
             client = await self._writer.connected()
             where = await self._progress_partition()
+            known = await self._require_reached(client, "progress", where) if is_settled else None
             end = await settled_end(client, where) if is_settled else (await bounds(client, [where]))[where][1]
             async for offset, key, value, _ in records_until(client, where, -1, end):
                 name = name_of(key, *self._journal)
@@ -103,6 +100,12 @@ class KafkaPublishLog:
                     found[name] = decode_progress(value)
                 except ValueError as error:  # whoever wrote it: nothing is known by it
                     self._invalid.note(where, offset, str(error))
+        if self._name is None and known is not None and (LIVE not in found or found[LIVE].position < known):
+            there = found[LIVE].position if LIVE in found else "none"
+            raise PartitionLostEndError(
+                f"{where[0]}-{where[1]} has the progress {there} of {self._journal[0]}-{self._journal[1]}, and it was "
+                f"{known} before. {self._remedy()}", end, where,
+            )  # fmt: skip
         return found
 
     async def answers_end(self, names: Collection[str]) -> dict[str, int]:
@@ -120,6 +123,34 @@ class KafkaPublishLog:
             ends = await list_offsets(client, LAST_STABLE, LAST, there.values())
         return {name: ends[where] for name, where in there.items()}
 
+    async def _require_reached(
+        self, client: AIOKafkaClient, word: str, where: Where, incarnation: int | None = None
+    ) -> int | None:
+        """See that a partition still has what the group's offset names by a word; return that offset.
+
+        Raises:
+            TargetError: it has not, and a subscription of its own cannot go on.
+            StoppedError: it has not, and nothing can.
+        """
+        self._named[word] = where
+        try:
+            return await self._reached.require(client, self._group, self._journal, {word: where}, incarnation)
+        except PartitionLostEndError as error:
+            message = f"{error}. {self._remedy()}"
+            if self._name is None:
+                raise PartitionLostEndError(message, error.end, error.where) from error
+            raise TargetError(self._name, message) from error
+
+    def _remedy(self) -> str:
+        """Return what to do where what tells how far it is was lost."""
+        lost_it = "It lost its end, was emptied or made anew: what was published would be published again. Restore it"
+        if self._name is None:
+            return (
+                f"{lost_it}; or, to have every subscription begin where it began, delete the topic of progress and "
+                f"the group {self._group}."
+            )
+        return f"{lost_it}; or, to go on with what is there, delete the group {self._group}. Then resume it."
+
     async def commit(self, writes: Writes) -> None:
         """Write it all in one transaction."""
         with reaching("the brokers"):
@@ -129,7 +160,10 @@ class KafkaPublishLog:
                 value = None if each is None else encode_progress(each)
                 progress.add(progress_key(name, *self._journal), value, NO_TIMESTAMP, NO_HEADERS)
             batches[await self._progress_partition()] = progress.batches
-        offsets = Offsets(self._group, *self._journal, writes.position, self._checked(batches))
+        incarnation = (
+            0 if self._name is None else max((each.incarnation for each in writes.progress.values() if each), default=0)
+        )
+        offsets = Offsets(self._group, *self._journal, writes.position, self._checked(batches, incarnation))
         try:
             await self._writer.commit(batches, offsets, {})
         except LostEndError as error:
@@ -140,25 +174,9 @@ class KafkaPublishLog:
         """Close the connections."""
         await self._writer.close()
 
-    def _checked(self, batches: Mapping[Where, Sequence[RecordBatch]]) -> Callable[[Bases], str]:
-        """Return what looks where batches were put, as the journal's writer does, before the transaction is committed.
-
-        Others write to the same topics: a batch may be put anywhere behind what was acknowledged before it was sent,
-        and answers to two writers come in any order. One below says that the topic lost its end, or was made anew: what
-        was acknowledged there is gone.
-        """
-        before = {where: self._reached.get(where, 0) for where in batches}
-
-        def check(produced: Bases) -> str:
-            for where, bases in produced.items():
-                for batch, base in zip(batches[where], bases, strict=True):
-                    if base < before[where]:
-                        message = f"{where[0]}-{where[1]} ends at offset {base}, and it reached {before[where]} before"
-                        raise PartitionLostEndError(message, base, where)
-                    self._reached[where] = max(self._reached.get(where, 0), base + batch.count)
-            return ""
-
-        return check
+    def _checked(self, batches: Mapping[Where, Sequence[RecordBatch]], incarnation: int = 0) -> Callable[[Bases], str]:
+        """Return what looks where batches were put, and names in the metadata what the next owner is to find."""
+        return self._reached.checked(batches, self._named, incarnation)
 
     async def _after_lost_end(self, error: LostEndError, owner_of: Callable[[str], str | None], done: str) -> NoReturn:
         """Take the transaction back, and say whose topic it is; without progress nothing at all can be published.
@@ -202,7 +220,7 @@ class KafkaPublishLog:
             partitions = await self._partitions_of(topic)
             if not partitions:
                 raise UnreachableError(f"there is no topic {topic}: create it with `annals topics create`")
-            self._progress = topic, self._journal[1] % partitions
+            self._progress = self._named["progress"] = topic, self._journal[1] % partitions
         return self._progress
 
     async def _partitions_of(self, topic: str) -> int:
@@ -232,7 +250,7 @@ class KafkaPublishLogs:
         self._journal = (names.events(kind), partition)
         self._partitions = partitions
         self._codec = codec
-        self._reached: dict[Where, int] = {}
+        self.reached = Reached()
         self._invalid = invalid
 
     def live(self) -> KafkaPublishLog:
@@ -245,9 +263,7 @@ class KafkaPublishLogs:
 
     def forget(self, name: str) -> None:
         """Forget how far the topic of a subscription reached: it is begun anew."""
-        topic = self._names.subscribers(name)
-        for where in [where for where in self._reached if where[0] == topic]:
-            del self._reached[where]
+        self.reached.forget({self._names.subscribers(name)})
 
     def _log(self, name: str | None) -> KafkaPublishLog:
         group = self._names.publishing_group(self._app_id, name)
@@ -259,6 +275,6 @@ class KafkaPublishLogs:
             group,
             name,
             self._codec,
-            self._reached,
+            self.reached,
             self._invalid,
         )

@@ -17,6 +17,7 @@ from annals.agents.publishing.share import Share
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
+from annals.workers.publishing.reached import ReachedWatch
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
 from annals.workers.publishing.telemetry import PartitionMetrics
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.ports import Kept
     from annals.agents.reading.ports import JournalPartition
     from annals.workers.kafka.read.invalid_records import InvalidRecords
+    from annals.workers.publishing.reached import PartitionLostEndError
     from annals.workers.publishing.telemetry import PublishMetrics
     from annals.workers.settings import Settings
 
@@ -144,17 +146,38 @@ class Publishing:
         self._metrics = metrics
         self._invalid = invalid
         invalid.expect(self._names.progress)
-        self._publishers: list[Publisher] = []
+        self._publishers: list[tuple[Publisher, KafkaDeliveryLogs]] = []
+        self._rows_of = f"{self._names.prefix}deliveries."
+        looked_at = (self._names.progress, self._rows_of)
+        self._watch = ReachedWatch(options, lambda topic: topic.startswith(looked_at), self._lost)
+        self._pausing: set[asyncio.Task[None]] = set()
         self.service = SubscriptionService(settings, options, deciders)
         self.subscriptions = PausingSubscriptions(options, self._names, self.service, invalid)
         self._webhooks = Webhooks(settings, clock, metrics.webhooks, self.subscriptions.pause)
 
     async def run(self) -> None:
         """Follow the subscriptions until the task is cancelled."""
+        watching = asyncio.create_task(self._watch.run(), name="how far topics reach")
         try:
             await self.subscriptions.run()
         finally:
+            for task in (watching, *self._pausing):
+                task.cancel()
+            await asyncio.gather(watching, *self._pausing, return_exceptions=True)
             await self._webhooks.close()
+
+    def _lost(self, error: PartitionLostEndError) -> None:
+        """Stop what rests on a partition that lost its end: all publishing, or a subscription whose rows are gone."""
+        topic, rows = error.where[0], self._rows_of
+        for publisher, logs in self._publishers:
+            if error.where in logs.reached and not topic.startswith(rows):
+                publisher.stop_for(error)
+        if topic.startswith(rows):
+            name = topic.removeprefix(rows)
+            message = f"{error}: it lost its end, was emptied or made anew. Restore it, and resume the subscription"
+            task = asyncio.create_task(self.subscriptions.pause(name, message), name=f"pause {name}")
+            self._pausing.add(task)
+            task.add_done_callback(self._pausing.discard)
 
     def publisher(self, source: DeliverySource, journal: JournalPartition) -> Publisher:
         """Return the publisher beside a reading shard; its `run` is for the caller to start."""
@@ -191,10 +214,11 @@ class Publishing:
             metrics,
             delivering,
         )
-        self._publishers = [*(each for each in self._publishers if each.phase != CLOSED), publisher]
+        self._publishers = [*(each for each in self._publishers if each[0].phase != CLOSED), (publisher, logs)]
+        self._watch.follow([logs.reached for _, logs in self._publishers])
         return publisher
 
     def problems(self) -> list[str]:
         """Return why not all is published that could be; a subscription that is paused or behind is no reason."""
-        found = (self.subscriptions.problem, *(each.problem for each in self._publishers))
+        found = (self.subscriptions.problem, *(each.problem for each, _ in self._publishers))
         return [problem for problem in found if problem is not None]

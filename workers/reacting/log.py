@@ -18,9 +18,10 @@ from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.publishing.reached import PartitionLostEndError, Reached
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from annals.agents.reacting.ports import ReactionWrites
     from annals.schemas.progress import Progress
@@ -69,6 +70,8 @@ class KafkaReactionLog:
         # Of this deployment's topic: others may react to the same journal, in the same cluster.
         identity = reactor_id(names.events(kind), partition, reaction)
         self._writer = TransactionalWriter(options, identity, [names.progress, names.timers(reaction)])
+        self._reached = Reached()
+        self._named: dict[str, Where] = {}
 
     async def fence(self) -> None:
         """Become the only writer under this id."""
@@ -78,6 +81,7 @@ class KafkaReactionLog:
     async def progress(self) -> Progress | None:
         """Return the newest progress, once no transaction is open."""
         found: Progress | None = None
+        known = await self._require_reached()
         async for place, key, value in self._settled(self._names.progress):
             if name_of(key, *self._journal) != self._progress_name:
                 continue
@@ -85,7 +89,40 @@ class KafkaReactionLog:
                 found = None if value is None else decode_progress(value)
             except ValueError as error:  # whoever wrote it: nothing is known by it
                 self._invalid.note(*place, str(error))
+        if known is not None and (found is None or found.position < known):
+            where = self._named["progress"]
+            there = "none" if found is None else found.position
+            raise PartitionLostEndError(
+                f"{where[0]}-{where[1]} has the progress {there} of {self._reaction}, and it was {known} before: it "
+                f"lost its end, was emptied or made anew. {self._remedy()}", 0, where,
+            )  # fmt: skip
         return found
+
+    async def _require_reached(self) -> int | None:
+        """See that rows and progress have what the group's offset names; return that offset.
+
+        None where it says nothing: of another's journals several partitions go with one of the progress here.
+
+        Raises:
+            StoppedError: they have not.
+        """
+        with reaching("the group's offset"):
+            client = await self._writer.connected()
+            self._named["progress"] = await self._where(self._names.progress)
+            self._named["rows"] = await self._where(self._names.timers(self._reaction))
+            place = self._journal if self._is_here else self._named["progress"]
+            try:
+                known = await self._reached.require(client, self._group, place, self._named)
+            except PartitionLostEndError as error:
+                message = f"{error}: it lost its end, was emptied or made anew. {self._remedy()}"
+                raise PartitionLostEndError(message, error.end, error.where) from error
+        return known if self._is_here else None
+
+    def _remedy(self) -> str:
+        return (
+            f"Restore it; or delete the topics progress and timers.{self._reaction} and the group {self._group}, and "
+            f"resume the reaction, which then begins anew."
+        )
 
     async def rows(self) -> AsyncIterator[tuple[bytes, bytes | None]]:
         """Yield the rows' records of this partition, once no transaction is open."""
@@ -118,10 +155,22 @@ class KafkaReactionLog:
             progress = encode_progress(writes.progress)
             where = await self._where(self._names.progress)
             self._add(batches, where, PROGRESS_TOPIC_BYTES, (key, progress, NO_TIMESTAMP, NO_HEADERS))
-        # A hint for tools that show lags. Another's journal may be in another cluster: then the offset says nothing.
-        hint = (*self._journal, writes.progress.position) if self._is_here else (*where, 0)
-        offsets = Offsets(self._group, *hint, "")
-        await self._writer.commit({where: each.batches for where, each in batches.items()}, offsets, {})
+        written = {where: each.batches for where, each in batches.items()}
+        kept = {where: each for where, each in written.items() if where in self._named.values()}
+        check = self._reached.checked(kept, self._named)
+
+        def checked(produced: Mapping[Where, Sequence[int]]) -> str:
+            return check({where: bases for where, bases in produced.items() if where in kept})
+
+        try:
+            # Another's journal may be in another cluster: no tool for lags could make anything of its offset.
+            hint = (*self._journal, writes.progress.position) if self._is_here else (*where, 0)
+            offsets = Offsets(self._group, *hint, checked)
+            await self._writer.commit(written, offsets, {})
+        except PartitionLostEndError as error:
+            await self.fence()  # takes the transaction back
+            message = f"{error}: it lost its end, was emptied or made anew. {self._remedy()}"
+            raise PartitionLostEndError(message, error.end, error.where) from error
 
     async def close(self) -> None:
         """Close the connections."""

@@ -11,7 +11,7 @@ from annals.topics.group_metadata import decode_metadata
 from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.read.carried import carried_of
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
-from annals.workers.kafka.read.offsets import committed
+from annals.workers.kafka.read.offsets import HIGH_WATERMARK, committed
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.kafka.write.failures import expiring, reaching
 
@@ -42,6 +42,11 @@ class KafkaRangedJournal:
         """Return the committed record at an offset; None if there is none."""
         with reaching("the journal"), expiring():
             return await self._single.record_at(offset)
+
+    async def reach(self) -> int:
+        """Return the offset behind everything, transactions that are open included."""
+        with reaching("the journal"):
+            return (await bounds(self._client, [self._where], HIGH_WATERMARK))[self._where][1]
 
     async def followed(self, start: int, end: int) -> AsyncIterator[Sequence[FollowedRecord]]:
         """Yield the committed records from `start` to below `end`, which is at most the last stable offset."""

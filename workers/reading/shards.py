@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from annals.agents.reading.losses import Losses
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.shard import READING, Shard
@@ -17,7 +18,9 @@ from annals.topics.names import TopicNames
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.open_files import raise_limit, tables
 from annals.workers.partitions import NO_STANDBYS, Partitions
+from annals.workers.reading.acknowledged import KafkaAcknowledged
 from annals.workers.reading.followed import EitherSource, FollowedPartition
+from annals.workers.reading.restore_point import KafkaRangedJournal
 from annals.workers.reading.standby_consumer import StandbyConsumer
 from annals.workers.reading.telemetry import ReadingShardMetrics
 from annals.workers.settings.snapshots import snapshot_policies
@@ -294,6 +297,14 @@ class ReadingShards:
             self._policies.get(kind, self._policies[""]),
             self._recent,
             self._turns,
+            Losses(
+                kind,
+                partition,
+                KafkaRangedJournal(self._client, topic, partition),
+                KafkaAcknowledged(
+                    self._client, self._names.group(settings.app_id), (self._names.commands(kind), partition)
+                ),
+            ),
         )
         return FollowedPartition(shard, source, stores)
 

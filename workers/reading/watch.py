@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from annals.agents.reading.shard import READING
 from annals.agents.writing.cancellation import is_task_cancelled
-from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aiokafka.client import AIOKafkaClient
     from aiokafka.structs import TopicPartition
 
+    from annals.agents.reading.shard import Shard
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.reading.shards import ReadingShards
     from annals.workers.reading.telemetry import ReadingMetrics
@@ -40,6 +44,7 @@ class ReadingWatch:
         self._sources = sources
         self._metrics = metrics
         self._hinted: dict[TopicPartition, int] = {}
+        self._leaders: dict[TopicPartition, int | None] = {}
         self._gone: set[str] = set()
         self.problem: str | None = None
         self.gone: list[str] = []
@@ -57,11 +62,15 @@ class ReadingWatch:
             await asyncio.sleep(INTERVAL_S)
 
     async def _look(self) -> None:
+        followed = [*self._shards.all(), *self._shards.standing.all()]
+        shards = {self._shards.where(shard): shard for shard in followed}
         try:
-            await asyncio.wait_for(self._measure(), PATIENCE_S)
-        except (KafkaError, OSError, TimeoutError, asyncio.CancelledError) as error:
+            await asyncio.wait_for(self._compare(shards), PATIENCE_S)
+        except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError) as error:
             if is_task_cancelled():
                 raise
+            for shard in shards.values():
+                shard.doubt()
             if self.problem is None:
                 log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace
             self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
@@ -74,17 +83,6 @@ class ReadingWatch:
             self._metrics.measure(shard)
         for shard in self._shards.standing.all():
             self._metrics.measure_standby(shard)
-
-    async def _measure(self) -> None:
-        await self._client.force_metadata_update()
-        there = self._client.cluster.partitions_for_topic
-        self._note_gone({topic for topic in self._shards.journals() if not there(topic)})
-        followed = [*self._shards.all(), *self._shards.standing.all()]
-        shards = {self._shards.where(shard): shard for shard in followed}
-        shards = {where: shard for where, shard in shards.items() if where.topic not in self._gone}
-        ends = await bounds(self._client, shards)
-        for where, shard in shards.items():
-            shard.note_end(ends[where][1])
 
     def _note_gone(self, gone: set[str]) -> None:
         """Keep the journals that are gone in readiness, and have the group see one that is back.
@@ -99,8 +97,25 @@ class ReadingWatch:
         self._gone = gone
         self.gone = [f"the topics {', '.join(sorted(gone))} are gone: they were deleted. {RESTORE}"] if gone else []
 
+    async def _compare(self, shards: Mapping[TopicPartition, Shard]) -> None:
+        """Ask where the journals begin and end, and have the shards compare that with what they knew before."""
+        await self._client.force_metadata_update()
+        there = self._client.cluster.partitions_for_topic
+        self._note_gone({topic for topic in self._shards.journals() if not there(topic)})
+        shards = {where: shard for where, shard in shards.items() if where.topic not in self._gone}
+        asked = {where: shard.least_end() for where, shard in shards.items()}
+        starts = await list_offsets(self._client, HIGH_WATERMARK, FIRST, shards)
+        ends = await list_offsets(self._client, LAST_STABLE, LAST, shards)
+        for where, shard in shards.items():
+            leader = self._client.cluster.leader_for_partition(where)
+            if self._leaders.setdefault(where, leader) != leader:
+                self._leaders[where] = leader
+                shard.doubt()
+            shard.compare(asked[where], starts[where], ends[where])
+
     async def _commit_hints(self) -> None:
-        offsets = {self._shards.where(shard): shard.status().offset for shard in self._shards.all()}
+        following = [shard for shard in self._shards.all() if shard.status().phase == READING]
+        offsets = {self._shards.where(shard): shard.status().offset for shard in following}
         moved = {where: offset for where, offset in offsets.items() if self._hinted.get(where) != offset}
         try:
             await self._sources.commit(moved)

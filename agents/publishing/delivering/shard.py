@@ -26,6 +26,7 @@ from annals.agents.publishing.delivering.loading import Loader, take_up
 from annals.agents.publishing.delivering.machine import Deliveries
 from annals.agents.publishing.delivering.ports import DeadAck, DeliveryWrites
 from annals.agents.publishing.delivering.records import delivered, parked
+from annals.agents.publishing.heavy import LARGE_BYTES
 from annals.agents.publishing.ports import TargetError
 from annals.agents.publishing.records import VersionNotHadError
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
@@ -273,6 +274,8 @@ class DeliveryShard:
                 return source.offset
             if wanted is not None and not self._machine.offer(wanted, now):
                 return source.offset
+            if len(source.block) > LARGE_BYTES:  # its filters may have taken long: others have their turn
+                await asyncio.sleep(0)
         return run.next_offset
 
     async def _records(self, now: int) -> tuple[list[Row], list[Outgoing]]:

@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.folding.restore_points import read_parts
-from annals.agents.ports import Position
+from annals.agents.ports import Position, StaleStateError
 from annals.agents.reading.ahead.unwinding import STEP, Unwinding
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.layout import (
@@ -26,7 +26,10 @@ from annals.agents.reading.layout import (
     encode_position,
     read_aggregate,
 )
+from annals.agents.reading.shard import STOPPED
+from annals.agents.reading.turns import turns
 from annals.agents.waiting import in_turns
+from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import START, KeptEnd
 from annals.schemas.restore_point import HEADS, RestorePointError, decode_heads, decode_voids, has_ends
 from annals.schemas.restore_point import VOIDS as VOID_PARTS
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from annals.agents.folding.restore_points import Partition, RestoreTopics
     from annals.agents.reading.ahead.ports import RangedJournal
+    from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.ports import FollowedRecord, ReadingStore
     from annals.schemas.restore_point import RestoreList
 
@@ -85,6 +89,23 @@ class AheadFold:
         """The offset behind the last record that was read."""
         return self.begin if self._fold is None else self._fold.position.offset
 
+    async def require_whole(self, end: int, shard: ShardStatus) -> None:
+        """See, where the journal's end has moved, that it still has the last record that was read.
+
+        Raises:
+            StaleStateError: it has not, or the shard has found that it lacks another one.
+        """
+        if shard.phase == STOPPED:
+            raise StaleStateError(shard.reason)
+        if self._fold is None or end == self.read_until or (last := self._fold.position).last_offset < 0:
+            return
+        record = await self._journal.record_at(last.last_offset)
+        if record is None or last.last_cid != (b"" if record.value is None else cid_of(record.value)):
+            where = f"{self._place.kind}-{self._place.partition}"
+            raise StaleStateError(
+                f"{where} ends at offset {end}, and was read up to {self.read_until}: it lost its end"
+            )
+
     async def read(self, end: int, tell: Callable[[], None] = _nobody) -> None:
         """Read on to an offset, at most the last stable one. tell: is called after each step.
 
@@ -104,8 +125,8 @@ class AheadFold:
     async def _steps(self, start: int, end: int) -> AsyncIterator[list[FollowedRecord]]:
         if start < end:
             async for records in self._journal.followed(start, end):
-                for at in range(0, len(records), STEP):
-                    yield list(records[at : at + STEP])
+                for turn in turns(records):
+                    yield list(turn)
                     await asyncio.sleep(0)
 
     async def _seed(self, parts: Mapping[str, bytes], unwinding: Unwinding) -> dict[bytes, KeptEnd]:

@@ -349,6 +349,7 @@ class HeadStart:
             before = fold.read_until
             try:
                 _, self._end = await self._journal.bounds()
+                await fold.require_whole(self._end, self._shard.status())
                 await fold.read(self._end, self._tell)
             except UnreachableError as error:
                 self._log.warning("the journal is not read further", reason=str(error))

@@ -17,7 +17,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.util import decode_varint
 
-from annals.agents.writing.command_queue import bytes_of
+from annals.agents.record_sizes import bytes_of
 from annals.topics.encoded_headers import EncodedHeaders
 from annals.topics.wire import signed_at
 from annals.workers.kafka.connections import CLUSTER

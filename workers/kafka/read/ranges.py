@@ -140,17 +140,19 @@ async def read_range(
 async def read_next(client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:
     """Return the committed records that are there from an offset on, by one request that does not wait for others.
 
-    most: records; what else the fetch brought is brought again.
+    most: records; what else the fetch brought, or what unpacks to more than STEP_BYTES, is brought again.
 
     Raises:
         KafkaError, RangeGoneError, FormatError: as `read_range`.
     """
     part = await _fetch(client, where, start, FETCH_BYTES, wait_ms=0)
     records: list[Record] = []
+    size = 0
     for batch in _committed(part, start, part.stable):
         for record in batch:
             records.append(record)
-            if len(records) == most:
+            size += _size(record)
+            if len(records) == most or size > STEP_BYTES:
                 return Next(records, record[0] + 1, is_end=record[0] + 1 >= part.stable)
     next_offset = max(start, part.batches[-1].next_offset) if part.batches else start
     return Next(records, next_offset, is_end=next_offset >= part.stable)
@@ -208,11 +210,15 @@ def _steps(batches: Iterable[Iterable[Record]]) -> Iterator[list[Record]]:
     for batch in batches:
         for record in batch:
             step.append(record)
-            size += RECORD_BYTES + len(record[1] or b"") + len(record[2] or b"") + len(record[3])
+            size += _size(record)
             if size > STEP_BYTES:
                 yield step
                 step, size = [], 0
     yield step
+
+
+def _size(record: Record) -> int:
+    return RECORD_BYTES + len(record[1] or b"") + len(record[2] or b"") + len(record[3])
 
 
 def _committed(part: _Part, start: int, end: int) -> Iterator[Iterable[Record]]:

@@ -40,6 +40,10 @@ class RecordBusyError(NotReadyError):
     """Others change the topic at the same time; ask again."""
 
 
+class LostRecordsError(KafkaError):
+    """The topic lacks what was read of it before."""
+
+
 class RecordFormat(Protocol[T]):
     """How records are written and read. what: they are of."""
 
@@ -68,10 +72,13 @@ class CompactedTopic(Generic[T]):
         self._changing = asyncio.Lock()
         self._moved = asyncio.Event()
         self._read_until = 0
+        self._offsets: dict[str, int] = {}
         self.records: dict[str, T] = {}
         self.invalid = 0
         self.revision = 0
         self.is_read = False
+        self.problem: str | None = None
+        """What was lost of the topic, with what to do; what was known before holds yet."""
 
     async def run(self) -> None:
         """Follow the topic until cancelled."""
@@ -80,6 +87,7 @@ class CompactedTopic(Generic[T]):
             try:
                 await self._follow(backoff)
             except (MissingTopicError, KafkaError, OSError, TimeoutError) as error:
+                self.problem = str(error) if isinstance(error, LostRecordsError) else None
                 self._log.warning(f"the topic of {self._form.what} cannot be read", error=str(error))
             await backoff.wait()
 
@@ -174,9 +182,11 @@ class CompactedTopic(Generic[T]):
         try:
             end = (await consumer.end_offsets([partition]))[partition]
             known: dict[str, T] = {}
+            offsets: dict[str, int] = {}
             while await consumer.position(partition) < end:
                 for record in (await consumer.getmany(partition, timeout_ms=POLL_MS)).get(partition, ()):
-                    self._note(known, record)
+                    self._note(known, record, offsets)
+            self._require_known(offsets, end)
             return known
         finally:
             await stop_consumer(consumer)
@@ -187,19 +197,24 @@ class CompactedTopic(Generic[T]):
         try:
             end = (await consumer.end_offsets([partition]))[partition]
             known: dict[str, T] = {}
+            offsets: dict[str, int] = {}
             while True:
                 records = (await consumer.getmany(partition, timeout_ms=POLL_MS)).get(partition, ())
                 for record in records:
-                    if (problem := self._note(known, record)) is not None:
+                    if (problem := self._note(known, record, offsets)) is not None:
                         self._log.warning(
                             f"a record of the topic of {self._form.what} is invalid",
                             offset=record.offset,
                             reason=problem,
                         )
                         self._passed_over()
-                self._read_until = await consumer.position(partition)
+                read_until = await consumer.position(partition)
+                if read_until >= end:
+                    self._require_known(offsets, read_until)
+                    self.problem = None
+                self._read_until = read_until
                 if self._read_until >= end and (known != self.records or not self.is_read):
-                    self.records, self.is_read = dict(known), True
+                    self.records, self.is_read, self._offsets = dict(known), True, dict(offsets)
                     self.revision += 1
                     backoff.reset()
                 if records or self._read_until >= end:
@@ -226,9 +241,23 @@ class CompactedTopic(Generic[T]):
         await consumer.seek_to_beginning(partition)
         return consumer, partition
 
-    def _note(self, known: dict[str, T], record: Any) -> str | None:
+    def _require_known(self, offsets: Mapping[str, int], end: int) -> None:
+        """Let no topic pass that is read anew and lacks what was read of it: compaction keeps the newest of each key.
+
+        Raises:
+            LostRecordsError: it lacks one.
+        """
+        for key in self.records:
+            if (known := self._offsets.get(key, -1)) > offsets.get(key, -1):
+                raise LostRecordsError(
+                    f"{self._topic}-0 ends at offset {end}, and lacks what it had at offset {known}: it lost its end, "
+                    f"was emptied or made anew. Restore it; or, to go on with what is there, restart the workers"
+                )
+
+    def _note(self, known: dict[str, T], record: Any, offsets: dict[str, int]) -> str | None:
         """Take a record, as from a stranger; return what is wrong with one that is passed over."""
         key = (record.key or b"").decode(errors="replace")
+        offsets[key] = record.offset
         if record.value is None:
             known.pop(key, None)
             return None

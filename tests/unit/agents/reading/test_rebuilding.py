@@ -13,8 +13,9 @@ from annals.agents.reading.gathered_rows import GatheredRows, LocalRows
 from annals.agents.reading.projecting import RowSet
 from annals.agents.reading.projection_service import ProjectionService, RebuildFailedError
 from annals.agents.reading.read_models import ReadModels
-from annals.agents.reading.refold import BATCH_RECORDS, MOST_DIFFERENCES, PAGE, Refold, verify
+from annals.agents.reading.refold import MOST_DIFFERENCES, PAGE, Refold, verify
 from annals.agents.reading.row_answers import RowAnswers
+from annals.agents.reading.turns import TURN_RECORDS
 from annals.agents.reading.versions import followed
 from annals.schemas.job_record import JobRecord
 from annals.schemas.kinds import location, person
@@ -196,7 +197,7 @@ async def test_what_verifying_holds_does_not_grow_with_the_rows(names):
     refold = Refold(ONE, DECIDERS, {"person": PARTITIONS}, store)
     found = await verify(ONE, 1, refold, EveryOne(made), source, progress.append)
     assert (found.is_equal, found.rows, found.events) == (True, names, names)
-    assert (store.most_written <= 2 * BATCH_RECORDS, source.most_asked, store.read) == (True, PAGE, names)
+    assert (store.most_written <= 2 * TURN_RECORDS, source.most_asked, store.read) == (True, PAGE, names)
     assert progress[-1] == {"rows": names, "events": names, "differences": 0}
     assert len(progress) == -(-names // PAGE)
     # Nothing is stored where all should be: it ends at the hundredth row, and has read no more than that.

@@ -18,7 +18,8 @@ from annals.agents.ports import (
     UncertainError,
     UnreachableError,
 )
-from annals.agents.writing.command_queue import HEADER_BYTES, HIGH_BYTES, CommandQueue
+from annals.agents.record_sizes import HEADER_BYTES
+from annals.agents.writing.command_queue import HIGH_BYTES, CommandQueue
 from annals.agents.writing.shard import Phase
 from annals.schemas.chain import read_block
 from annals.schemas.cid import cid_of, cid_text

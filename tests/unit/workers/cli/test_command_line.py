@@ -210,6 +210,14 @@ def test_seconds_end(seconds: str) -> None:
     assert "is not a number of seconds above 0 and up to 1,000,000" in errors
 
 
+@pytest.mark.parametrize("rate", ["nan", "inf", "-1", "0", "1e999", "x", ""])
+def test_a_rate_is_a_number(rate: str) -> None:
+    """Goes red when `nan` passes, which no comparison refuses: the replay would wait for ever."""
+    status, output, errors = as_in_a_shell(f"replay --rate '{rate}' --dry-run")
+    assert (status, output) == (2, "")
+    assert "is not a number above 0 and up to 1,000,000,000" in errors
+
+
 def test_a_file_of_commands_is_refused_by_name_whatever_it_is(tmp_path: Path) -> None:
     """Goes red by a test that never ends."""
     os.mkfifo(tmp_path / "pipe")

@@ -4,7 +4,8 @@ import pytest
 
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.write.batches import RecordBatch
-from annals.workers.publishing.log import KafkaPublishLogs, PartitionLostEndError
+from annals.workers.publishing.log import KafkaPublishLogs
+from annals.workers.publishing.reached import PartitionLostEndError
 from publishing import NAMES
 
 WHERE = ("progress", 0)

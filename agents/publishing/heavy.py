@@ -1,0 +1,35 @@
+"""Runs whose filters take long: a CEL expression is given the whole of an event, and a large one takes it 60 ms.
+
+With a hundred subscriptions one event would hold the event loop for seconds: heartbeats, questions and every other
+partition wait. Such a run is looked at in a thread; between two expressions the loop has its turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from annals.agents.publishing.selection import select
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.selection import Selected, Subscribed
+    from annals.agents.reading.found import JournalEvent
+
+LARGE_BYTES: Final = 16 << 10  # of a block; what expressions take with smaller ones is bounded by the length of a run
+MOST_BYTES: Final = 256 << 10  # of large blocks, times expressions: some 20 ms
+
+
+async def select_in_turns(
+    events: Sequence[JournalEvent],
+    subscribed: Sequence[tuple[Subscribed, int]],
+    decider: Decider[Any],
+    most_bytes: int | None = None,
+) -> Selected:
+    """Return what `select` returns; nobody else may use the subscriptions meanwhile."""
+    large = sum(len(event.block) for event in events if len(event.block) > LARGE_BYTES)
+    if large and large * sum(each.expressions for each, _ in subscribed) > MOST_BYTES:
+        return await asyncio.to_thread(select, events, subscribed, decider, most_bytes)
+    return select(events, subscribed, decider, most_bytes)

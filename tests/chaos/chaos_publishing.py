@@ -1,0 +1,110 @@
+"""A worker that reads and publishes a journal that does not grow any more, and a subscriber that has all of it."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from chaos_chain import cid_of
+from chaos_commands import persons
+from chaos_damage import cut
+from chaos_journal import block, write
+from chaos_scenario import Scenario
+from chaos_subscriber import Subscribers
+from chaos_workers import Worker, eventually
+
+from annals.agents.aggregates import REGISTRY
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.settings import client_options, load_settings
+from annals.workers.tools.broker import Broker
+
+COUNT = 20
+SOON_S = 2.0
+
+
+class Readers:
+    """A worker that decides, one that reads and publishes, and a subscriber that has all events of the journal."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.scenario = scenario
+        given = {"bootstrap_servers": scenario.bootstrap, "topic_prefix": scenario.prefix, "partitions": "1"}
+        settings = load_settings(given)
+        kinds = {kind: REGISTRY[kind] for kind in scenario.kinds}
+        self.service = SubscriptionService(settings, client_options(settings), kinds)
+        self.topics = Subscribers(scenario.bootstrap, scenario.prefix, ())
+
+    def start(self, name: str) -> Worker:
+        return self.scenario.start(name, {"session_ms": 3_000, "reads": True}, ROLES="read", API_PORT="0")
+
+    async def subscribe(self, name: str, **more: Any) -> None:
+        """Put a subscription, start a worker that publishes, and wait until all is there."""
+        await self.service.put(name, {"kinds": ["person"], **more})
+        self.topics.attach_to([name])
+        self.start("r").until_ready()
+        self.until_got(COUNT)
+
+    def got(self) -> int:
+        """How many records there are for subscribers."""
+        return sum(map(len, self.topics.read().by_place.values()))
+
+    def until_got(self, count: int) -> None:
+        eventually(lambda: self.got() >= count, f"the subscriber has {count}", told=self.scenario.told)
+
+    def append(self, count: int) -> None:
+        """Write events that count behind the cut, as those who write would if they had been deceived."""
+        self.scenario.read_anew()
+        registered = self.scenario.read().by_place["events.person", 0][:count]
+        records = [
+            (key, block(key, 2, cid_of(record.value or b""), f"late-{at}", f"Ada {at}"))
+            for at, record in enumerate(registered)
+            for key in [(record.key or b"").decode()]
+        ]
+        write(self.scenario.bootstrap, self.scenario.prefix, records, 1)
+
+
+@contextmanager
+def twenty_persons(broker: Broker, folder: Path) -> Iterator[Readers]:
+    """One partition with 20 persons, registered one by one: the journal ends at 40, with a marker behind each.
+
+    Nobody reads yet, and there is no subscription.
+    """
+    prefix = f"r{folder.name[-12:].replace('_', '-')}{time.time_ns() % 10**9}."
+    with Scenario(broker.bootstrap, prefix, folder, kinds=("person",)) as scenario:
+        scenario.make_topics(partitions=1)
+        writer = scenario.start("w", ROLES="write").until_ready()
+        for ask in persons(COUNT, 0):
+            scenario.send([ask])
+            scenario.until_answered()
+        writer.end()
+        scenario.workers.remove(writer)
+        made = Readers(scenario)
+        try:
+            yield made
+        finally:
+            made.topics.close()
+
+
+def cut_under(scenario: Scenario, broker: Broker, topic: str, offset: int) -> None:
+    broker.kill()
+    cut(broker, f"{scenario.prefix}{topic}", offset)
+    broker.start()
+
+
+def stops(worker: Worker, *words: str, within_s: float = 60.0) -> str:
+    def reason() -> str:
+        assert worker.process.poll() is None, worker.told()
+        reasons = worker.reasons()
+        return next((each for each in reasons if "person-0 is stopped: " in each), "")
+
+    found = eventually(reason, "the shard stops", within_s, worker.told)
+    assert [word for word in words if word not in found] == [], found
+    return found
+
+
+def has_stopped_publishing(worker: Worker, *words: str, within_s: float = 30.0) -> None:
+    def reason() -> str:
+        return next((each for each in worker.reasons() if "person-0 is not published: " in each), "")
+
+    found = eventually(reason, "the publisher stops", within_s, worker.told)
+    assert [word for word in words if word not in found] == [], found

@@ -1,0 +1,165 @@
+"""How far partitions reach that are written for subscribers and reactions: what was acknowledged must still be there.
+
+Two places know it: this process, of what it wrote, and the offset that each transaction commits for the group. Its
+metadata names the last record of each partition that the next owner reads, in words, `name=offset`. So an owner that
+knows nothing yet notices a topic that lost its end, was emptied or made anew, before it publishes once more what was
+published.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from aiokafka.errors import KafkaError
+
+from annals.agents.ports import LostEndError
+from annals.workers.kafka.connections import MissingTopicError, connect
+from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, committed, list_offsets
+from annals.workers.kafka.read.ranges import bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.workers.kafka.write.batches import RecordBatch
+
+    Where = tuple[str, int]
+    Bases = Mapping[Where, Sequence[int]]
+
+LOOK_S: Final = 1.0
+
+
+class PartitionLostEndError(LostEndError):
+    """A partition ends below what was acknowledged in it, or begins above. where: the partition."""
+
+    def __init__(self, message: str, end: int, where: Where) -> None:
+        """Take the message, where it ends, and which partition it is."""
+        super().__init__(message, end)
+        self.where = where
+
+
+def lost(where: Where, end: int, reached: int) -> PartitionLostEndError:
+    """Return the error of a partition that ends at an offset, and reached another one."""
+    return PartitionLostEndError(
+        f"{where[0]}-{where[1]} ends at offset {end}, and it reached {reached} before", end, where
+    )
+
+
+class Reached(dict[tuple[str, int], int]):
+    """Of each partition that was written, or of which the group knows, the offset behind the last record."""
+
+    def checked(
+        self, batches: Mapping[Where, Sequence[RecordBatch]], named: Mapping[str, Where], incarnation: int = 0
+    ) -> Callable[[Bases], str]:
+        """Return what looks where batches were put, as the journal's writer does, before the transaction is committed.
+
+        Others write to the same topics: a batch may be put anywhere behind what was acknowledged before it was sent,
+        and answers to two writers come in any order. One below says that the topic lost its end, or was made anew: what
+        was acknowledged there is gone. named: the partitions that the metadata names, by their words; incarnation: of
+        the subscription that they are of.
+        """
+        before = {where: self.get(where, 0) for where in batches}
+
+        def check(produced: Bases) -> str:
+            for where, bases in produced.items():
+                for batch, base in zip(batches[where], bases, strict=True):
+                    if base < before[where]:
+                        raise lost(where, base, before[where])
+                    self[where] = max(self.get(where, 0), base + batch.count)
+            words = [f"{word}={self[where] - 1}" for word, where in named.items() if self.get(where)]
+            return " ".join([*words, f"incarnation={incarnation}"])
+
+        return check
+
+    async def require(
+        self,
+        client: AIOKafkaClient,
+        group: str,
+        journal: Where,
+        named: Mapping[str, Where],
+        incarnation: int | None = None,
+    ) -> int | None:
+        """Let no partition pass that lacks what the group's offset names; return that offset, None if there is none.
+
+        incarnation: of the subscription; what was known of another one is of topics that may have been made anew since.
+
+        Raises:
+            PartitionLostEndError: one does.
+            KafkaError: the brokers do not answer.
+        """
+        found = await committed(client, group, journal)
+        if found is None:
+            return None
+        said = dict(word.partition("=")[::2] for word in found[1].split(" "))
+        if incarnation is not None and said.get("incarnation") != str(incarnation):
+            return found[0]
+        for word, where in named.items():
+            if not (at := said.get(word, "")).isdecimal():
+                continue
+            start, end = (await bounds(client, [where], HIGH_WATERMARK))[where]
+            if end <= int(at):
+                raise lost(where, end, int(at) + 1)
+            if start > int(at):
+                message = f"{where[0]}-{where[1]} begins at offset {start}, and it reached {int(at) + 1} before"
+                raise PartitionLostEndError(message, end, where)
+            self[where] = max(self.get(where, 0), int(at) + 1)
+        return found[0]
+
+    def forget(self, topics: Collection[str]) -> None:
+        """Forget how far these topics reached: they are begun anew."""
+        for where in [where for where in self if where[0] in topics]:
+            del self[where]
+
+
+class ReachedWatch:
+    """Looks every second whether partitions end below what was acknowledged: also where nothing is written to them."""
+
+    def __init__(
+        self, options: Mapping[str, Any], topics: Callable[[str], bool], tell: Callable[[PartitionLostEndError], None]
+    ) -> None:
+        """Take aiokafka client options, which topics are looked at, and who is told of one that lost its end."""
+        self._options = options
+        self._topics = topics
+        self._tell = tell
+        self._all: list[Reached] = []
+        self._told: set[tuple[Where, int]] = set()
+
+    def follow(self, every: Sequence[Reached]) -> None:
+        """Look at what these know from now on."""
+        self._all = list(every)
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        client: AIOKafkaClient | None = None
+        try:
+            while True:
+                await asyncio.sleep(LOOK_S)
+                asked: dict[Where, int] = {}
+                for each in self._all:
+                    for where, reached in each.items():
+                        if self._topics(where[0]):
+                            asked[where] = max(asked.get(where, 0), reached)
+                if not asked:
+                    continue
+                try:
+                    client = client or await connect(self._options, sorted({topic for topic, _ in asked}))
+                    await self._compare(client, asked)
+                except (MissingTopicError, KafkaError, OSError, TimeoutError, AssertionError):  # whoever writes says so
+                    if client is not None:
+                        await client.close()
+                    client = None
+        finally:
+            if client is not None:
+                await client.close()
+
+    async def _compare(self, client: AIOKafkaClient, asked: Mapping[Where, int]) -> None:
+        await client.set_topics(sorted({topic for topic, _ in asked}))
+        await client.force_metadata_update()
+        there = {where: reached for where, reached in asked.items() if client.cluster.partitions_for_topic(where[0])}
+        ends = await list_offsets(client, HIGH_WATERMARK, LAST, there)
+        for where, reached in there.items():
+            if ends[where] < reached and (where, reached) not in self._told:
+                self._told.add((where, reached))
+                self._tell(lost(where, ends[where], reached))
