@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, get_args
 
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from msgspec.structs import replace
 
 from annals.agents.projections.projection import Projection, Row, given_members
 from annals.schemas.kinds import agent as say
+from annals.schemas.wire.strict_json import MOST_INTEGER
 
 if TYPE_CHECKING:
     from annals.agents.projections.projection import Happened, ProjectionRows
@@ -94,9 +95,14 @@ def _completed(message: say.TaskCompleted, row: Agent) -> Agent:
         row,
         completed=completed,
         mean_confidence=mean + (message.confidence - mean) / completed,
-        input_tokens=row.input_tokens + (0 if message.input_tokens is UNSET else message.input_tokens),
-        output_tokens=row.output_tokens + (0 if message.output_tokens is UNSET else message.output_tokens),
+        input_tokens=_plus(row.input_tokens, message.input_tokens),
+        output_tokens=_plus(row.output_tokens, message.output_tokens),
     )
+
+
+def _plus(total: int, count: int | UnsetType) -> int:
+    """Add a count that may be as large as any integer: a row has no larger one, and stays at the greatest."""
+    return total if count is UNSET else min(total + count, MOST_INTEGER)
 
 
 AGENT_WORKLOAD: Final = Projection(

@@ -20,6 +20,7 @@ from annals.schemas.projection_record import encode_record
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.kafka.connections import connect
 from annals.workers.projections.metrics import ProjectionMetrics
+from annals.workers.projections.offline import fold_from_kafka
 from annals.workers.projections.query import QueryError, Tables
 from annals.workers.projections.topic import ProjectionTopic
 from annals.workers.projections.wiring import ProjectionWiring
@@ -28,7 +29,6 @@ from annals.workers.settings import Settings, client_options
 from annals.workers.stores.rocks import StoreBudget
 from following import Clock, Damages, until
 from jobs_in_memory import JobRecordsInMemory, numbered
-from annals.workers.projections.offline import fold_from_kafka
 from projecting import BOTH, NEW, PARTITIONS, Group, Here, Journals, MemoryShards, rows_from_kafka
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from annals.schemas.wire.reading import _read_strictly, _read_surely, read_comma
 from annals.schemas.wire.strict_json import Document, NotJsonError, nesting, parse_strict
 from json_texts import VALUES, broken, commands
 
-NO_TRACE = (None, None)
+NO_TRACE = (None, None, None)
 IDS = st.text(st.characters(categories=["L", "N", "P"], exclude_characters='"$'), min_size=1, max_size=20)
 DATA = st.dictionaries(IDS, st.integers(-(2**63), 2**64 - 1) | IDS | st.floats(0.5, 1e15) | st.lists(IDS, max_size=3))
 

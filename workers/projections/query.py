@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from annals.agents.projections.projection import Projection
 
-TYPES: Final = {str: "VARCHAR", int: "BIGINT", float: "DOUBLE", bool: "BOOLEAN"}
+TYPES: Final = {str: "VARCHAR", int: "HUGEINT", float: "DOUBLE", bool: "BOOLEAN"}
 MEMORY_LIMIT: Final = "128MB"
 THREADS: Final = 2  # each has buffers of its own
 FETCHED_ROWS: Final = 500

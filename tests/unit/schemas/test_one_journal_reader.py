@@ -27,6 +27,8 @@ ALLOWED = {
     "agents/writing/restore/restored.py": {"read_block", "ForeignError"},
     # Reads what counted already again, from the rows of a store.
     "agents/reading/blocks.py": {"read_block", "ForeignError"},
+    # Asks a store whether the journal's first event is one of those that it knows; judges no link.
+    "agents/reading/losses.py": {"read_block", "ForeignError"},
     # Follows links back from ends that a restore point names, and judges none: the rule is applied to all of it again.
     "agents/reading/ahead/unwinding.py": {"read_record", "ForeignError"},
     # Reads the one record that a delivery's row names by offset and CID, of which the row says that it counts.

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from annals.agents.projections.agent_workload import AGENT_WORKLOAD
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
+from annals.schemas.wire.strict_json import MOST_INTEGER
 from annals.workers.projections.query import FETCHED_ROWS, MEMORY_LIMIT, QueryError, Tables
 
 BATCH = 100
@@ -80,3 +82,12 @@ def test_nothing_is_left_behind():
     assert folder.is_dir()
     made.close()
     assert not folder.exists()
+
+
+def test_the_greatest_integer_is_one_in_a_table_too(tables):
+    row = {"kind": "agent", "aggregate_id": "a-1", "output_tokens": MOST_INTEGER}
+    tables.load(AGENT_WORKLOAD, [[row, row]])
+    tables.lock()
+    assert list(
+        tables.query("SELECT max(output_tokens) AS most, sum(output_tokens) AS all_of_it FROM agent_workload")
+    ) == [{"most": MOST_INTEGER, "all_of_it": 2 * MOST_INTEGER}]

@@ -129,5 +129,5 @@ async def test_a_name_that_begins_anew_takes_no_answers_of_before(world):
     assert again.is_new
     client = await connect(world.options(), [])
     places = services.Places(client, TopicNames(""))
-    assert (await places.progress_of("all", "person"))[0] == Progress(0, None, 2, 3)
+    assert (await places.progress_of("all", "events.person"))[0] == Progress(0, None, 2, 3)
     await client.close()

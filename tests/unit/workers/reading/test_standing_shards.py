@@ -11,6 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import Delivery
+from annals.agents.reading.losses import Trusted
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.reading.followed import EitherSource
@@ -75,6 +76,7 @@ async def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncItera
     """The reading shards of a process over one journal in memory, of two events; what happens beside them is logged."""
     journal = Journal(EVENTS)
     monkeypatch.setattr("annals.workers.reading.shards.KafkaJournalPartition", lambda *_: journal)
+    monkeypatch.setattr("annals.workers.reading.shards.Losses", lambda *_: Trusted(journal))
     monkeypatch.setattr("annals.workers.reading.standby_consumer.reading_consumer", Consumer)
     monkeypatch.setattr("annals.workers.reading.standby_consumer.FIRST_RETRY_S", 0.01)
     log: list[str] = []
