@@ -96,8 +96,16 @@ class Records:
                     raise KafkaException(error)
         return self
 
-    def _ends(self) -> dict[Where, int]:
-        """The last stable offset of each partition; asked again while a broker that was away comes back."""
+    def has_open_transactions(self, topic: str) -> bool:
+        """Whether some records of a topic cannot be read yet: an abort is answered before its markers are written."""
+        stable, ends = self._ends(), self._ends(IsolationLevel.READ_UNCOMMITTED)
+        return any(stable[where] < end for where, end in ends.items() if where[0] == topic)
+
+    def _ends(self, isolation: IsolationLevel = IsolationLevel.READ_COMMITTED) -> dict[Where, int]:
+        """Where each partition ends, as those of an isolation level see it.
+
+        Asked again while a broker that was away comes back.
+        """
         everything = {
             TopicPartition(self._prefix + topic, partition): OffsetSpec.latest()
             for topic, count in self.partitions.items()
@@ -105,9 +113,7 @@ class Records:
         }
         deadline = time.monotonic() + WITHIN_S
         while True:
-            asked = self._admin.list_offsets(
-                everything, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=10
-            )
+            asked = self._admin.list_offsets(everything, isolation_level=isolation, request_timeout=10)
             try:
                 return {self._where(tp.topic, tp.partition): future.result().offset for tp, future in asked.items()}
             except KafkaException:

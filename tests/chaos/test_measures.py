@@ -162,6 +162,8 @@ def aborted_by_its_producer(scenario: Scenario, plan: Without, proxy: Proxy) -> 
         "the worker has met the open transaction",
     )
     producer.abort_transaction(30)
+    # else what is sent now may not be in the log yet when everything in the log is answered
+    eventually(lambda: not scenario.read().has_open_transactions("commands.person"), "the abort's markers are written")
     scenario.send(rename(number, 5) for number in range(4))
     return scenario.until_answered()
 
