@@ -118,6 +118,21 @@ async def test_what_comes_while_there_is_doubt_is_read_once_the_last_record_was_
         assert await here.until_offset(9, soon())
 
 
+async def test_who_takes_over_reads_on_only_behind_a_last_record_that_is_there():
+    """The group's consumer begins behind what was read: nothing that it brings would tell of a cut."""
+    journal = Cut(EVENTS)
+    shard_here = shard(journal)
+    shard_here.stand_by()
+    async with running(shard_here, journal) as here:
+        assert await here.until_offset(6, soon())
+        journal.shard = None  # nothing is brought to the standby meanwhile
+        journal.cut(3)
+        journal.append([*chain("p-3", 3), *chain("p-4", 3)])
+        journal.shard = here
+        here.take_over()
+        assert "ends at offset 9, and it was read up to 6 before" in await stopped(here)
+
+
 async def test_a_front_that_is_deleted_stops_the_shard():
     journal = Cut(EVENTS)
     async with running(shard(journal), journal) as here:
