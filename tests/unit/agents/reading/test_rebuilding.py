@@ -8,8 +8,10 @@ import pytest
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.projections.locations import LOCATIONS
+from annals.agents.reading.builds import Builds, mark_key, read_answering, read_beside
 from annals.agents.reading.found import FoundRow
 from annals.agents.reading.gathered_rows import GatheredRows, LocalRows
+from annals.agents.reading.layout import encode_follower, follower_key
 from annals.agents.reading.projecting import RowSet
 from annals.agents.reading.projection_service import ProjectionService, RebuildFailedError
 from annals.agents.reading.read_models import ReadModels
@@ -101,6 +103,20 @@ async def test_rows_that_were_begun_before_the_topic_was_read_are_not_built_twic
     assert not shard.fold.catch_up()
     page = await shard.rows("people_directory", 1, {}, after=None, limit=9)
     assert (page.rebuilds.done, page.rebuilds.beside) == (3, None)
+
+
+def test_rows_that_are_going_never_answer_whatever_position_an_earlier_release_has_written():
+    store, name = MemoryReadingStore(), "people_directory"
+    first, second = RowSet(name, 1, 0), RowSet(name, 1, 1)
+    store.apply({follower_key(each.follower): encode_follower(0, 7) for each in (first, second)})
+    assert read_answering(store, name, 1) == (first, (0, 7))
+    assert read_beside(store, first) == (second, (0, 7))
+    store.apply({mark_key(first): b"", mark_key(second): b""})
+    assert (read_answering(store, name, 1), read_beside(store, first)) == (None, None)
+    builds = Builds(store)
+    while builds.sweep():
+        pass
+    assert list(store.range(b"", b"\xff")) == [], "nor later, when the marks are gone"
 
 
 async def test_a_rebuild_that_fails_says_so_while_the_former_rows_answer_and_goes_on_when_told():
