@@ -18,7 +18,7 @@ from annals.agents.reading.read_models import ReadModels
 from annals.agents.reading.refold import MOST_DIFFERENCES, PAGE, Refold, verify
 from annals.agents.reading.row_answers import RowAnswers
 from annals.agents.reading.turns import TURN_RECORDS
-from annals.agents.reading.versions import followed
+from annals.agents.reading.versions import followed, rebuilt
 from annals.schemas.job_record import JobRecord
 from annals.schemas.kinds import location, person
 from annals.schemas.projection_record import ProjectionRecord
@@ -91,6 +91,23 @@ async def test_rows_that_are_kept_are_not_begun_anew_before_the_topic_was_read()
     assert not again.fold.catch_up()
     again.follow(followed("person", OLD, {"people_directory": record}, DECIDERS, (), 0).followers)
     assert not again.fold.catch_up()
+
+
+async def test_a_process_that_has_not_read_the_topic_leaves_rows_that_were_rebuilt_as_they_are():
+    made = journals("a", "b")
+    shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 1))
+    models, here = ReadModels(OLD, DECIDERS, topic, group, Clock()), Here(shards)
+    await models.turn({"local": LocalRows(shards)})
+    await topic.change("people_directory", rebuilt)
+    models.apply(here)
+    for shard in here.all():
+        shard.read(made)
+    unread = Topic()
+    unread.is_read = False
+    ReadModels(OLD, DECIDERS, unread, group, Clock()).apply(here)
+    for shard in here.all():
+        page = await shard.rows("people_directory", 1, {}, after=None, limit=9)
+        assert (page.rebuilds.done, page.rebuilds.beside) == (1, None)
 
 
 async def test_rows_that_were_begun_before_the_topic_was_read_are_not_built_twice():
