@@ -240,6 +240,19 @@ async def test_what_verifying_holds_does_not_grow_with_the_rows(names):
     assert (len(found.differences), store.read) == (MOST_DIFFERENCES, MOST_DIFFERENCES + 1)
 
 
+@pytest.mark.parametrize(("most_bytes", "expected"), [(1_000_000, MOST_DIFFERENCES), (2_000, None), (1, 1)])
+async def test_the_differences_of_one_verification_fit_into_a_record(most_bytes, expected, monkeypatch):
+    monkeypatch.setattr("annals.agents.reading.refold.MOST_DIFFERENCE_BYTES", most_bytes)
+    made = journals(*(f"p-{number:04}" for number in range(200)))
+    refold = Refold(ONE, DECIDERS, {"person": PARTITIONS}, Counting())
+    found = await verify(ONE, 1, refold, EveryOne(made), Stored(made, Counting(), 0))
+    size = sum(len(msgspec.json.encode(each)) for each in found.differences)
+    if expected is None:
+        assert most_bytes // 2 < size <= most_bytes
+    else:
+        assert len(found.differences) == expected, "at least one, however large it is"
+
+
 async def test_differences_are_found_on_both_sides_in_the_order_of_keys():
     made = journals("a", "b", "c", "d")
     shown = Counting()
