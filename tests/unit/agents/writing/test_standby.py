@@ -100,15 +100,23 @@ async def test_it_folds_what_is_there_and_what_comes():
     assert scene.standby.phase is StandbyPhase.CLOSED
 
 
-async def test_it_neither_fences_nor_writes():
+async def test_it_neither_fences_nor_writes(monkeypatch):
     scene = Scene()
     scene.log.append()
     await scene.log.fence()
+    asked, init = [], scene.log.model.init_producer_id
+
+    def noted(*given):
+        asked.append(given)
+        return init(*given)
+
+    monkeypatch.setattr(scene.log.model, "init_producer_id", noted)
     before = {where: partition.end for where, partition in scene.log.model.logs.items()}
     async with scene.running():
         await scene.until_warm()
         assert {where: partition.end for where, partition in scene.log.model.logs.items()} == before
         assert scene.log.committed is None
+    assert asked == [], "it takes no transactional id, whosever that is"
     await scene.log.commit(scene.log.writes(), 0, scene.log.end, GroupMetadata(0))  # of the same epoch still
 
 
