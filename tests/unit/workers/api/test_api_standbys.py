@@ -9,6 +9,7 @@ from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.gathering.all_shards import NotHereError
 from annals.agents.reading.gathering.questions import Asked, AskState, Reply
 from annals.agents.reading.ports import Member
+from annals.schemas.cid import cid_text
 from annals.workers.api.forwarding import Caller, Forwarding
 from annals.workers.api.peers import PATH, HttpPeers
 from following import soon
@@ -71,6 +72,17 @@ async def test_what_a_standby_does_not_have_is_absent_only_if_it_has_read_what_t
         standby.stand_by()  # and the journal's end is not known
         status, _, body = await asker("GET", "/v1/aggregates/person/nobody")
         assert (status, body["code"]) == (503, "not_ready")
+
+
+async def test_an_event_that_a_standby_may_not_have_read_is_not_said_to_be_absent():
+    second = event("person", ADA, event("person", ADA), 1)
+    path = f"/v1/events/{cid_text(second.cid)}"
+    async with crew() as (deployment, (_, _, asker)):
+        assert (await asker("GET", path))[0] == 200
+        await deployment.workers[0].lose(KEY)
+        status, _, body = await asker("GET", path)
+        assert (status, body["code"]) == (503, "not_ready")
+        assert body["detail"] == "the event may be in person-0: standby"
 
 
 async def test_a_version_that_is_expected_is_waited_for_at_the_standby():
