@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.ports import StoreUnavailableError
 from annals.agents.projections import REGISTRY
-from annals.agents.reading.builds import SETS, answering, read_answering
+from annals.agents.reading.builds import SETS, Builds, answering, read_answering
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.global_fold import GlobalFold, PartView, prefix_of
 from annals.agents.reading.layout import after
@@ -182,6 +183,38 @@ def test_what_answers_is_always_a_whole_fold_and_a_rebuild_comes_to_its_end(scop
             world.check()  # before anybody goes on
             world.start()
         world.check()
+    come_to_the_end(world)
+
+
+@pytest.mark.parametrize("scope", ["local", "global"])
+def test_killed_at_whatever_write_of_a_rebuild_what_answers_is_whole(scope: str, monkeypatch: Any) -> None:
+    """All writes in turn, those of the sweep among them: the steps above meet the one that turns too seldom."""
+    monkeypatch.setattr(Builds._rows_from, "__defaults__", (1,))
+    writes, was_killed = 0, True
+    while was_killed:
+        world = World(scope)
+        for _, at in world.wheres:
+            world.do(("read", at, 1_000))
+        world.do(("work", 100))
+        world.store.left = writes
+        try:
+            world.do(("rebuild",))
+            while world.catch_up():
+                pass
+        except StoreUnavailableError:
+            world.store.left = 1_000_000
+            world.check()
+            world.start()
+            world.check()
+        else:
+            was_killed = False
+        come_to_the_end(world)
+        writes += 1
+    assert writes > 5
+
+
+def come_to_the_end(world: World) -> None:
+    """Begin once more, do all that is left to do, and see that it is the last rebuild, and nothing else."""
     world.fails, world.store.left, world.rebuilds = False, 1_000_000, world.asked
     world.start()
     for where in world.wheres:

@@ -5,6 +5,7 @@ import pytest
 from annals.agents.publishing.delivering.answers import Answered, Reader
 from annals.agents.publishing.delivering.machine import Answer
 from annals.agents.publishing.delivering.ports import AckRecord, DeadAck
+from annals.schemas.ack import LARGEST_BYTES
 from annals.topics.headers import forwarded_headers
 from annals.topics.keys import partition_of
 
@@ -49,6 +50,13 @@ def test_a_misplaced_one_is_moved_once_by_one_kind():
 def test_what_cannot_be_read_is_a_dead_letter_of_one_kind(value):
     assert isinstance(read(value), DeadAck)
     assert read(value, tidies=False) is None
+
+
+def test_one_that_is_larger_than_any_answer_needs_is_not_looked_into():
+    assert read(GOOD.ljust(LARGEST_BYTES)) == Answered("p-1", Answer(CID, 1, "ack"))
+    dead = read(GOOD.ljust(LARGEST_BYTES + 1))
+    assert isinstance(dead, DeadAck)
+    assert dead.message == "must be at most 16,384 bytes"
 
 
 def test_a_key_is_needed_and_is_text():

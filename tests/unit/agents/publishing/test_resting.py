@@ -156,6 +156,18 @@ async def is_told(world):
     return world.counts.numbers.get("all") == (0, 0, 0)
 
 
+async def test_where_nothing_was_live_yet_one_at_rest_begins_where_its_record_says():
+    """What is live begins at the journal's end then: one that rested there would have passed what it wants."""
+    world = World("all")
+    events = chain("p-1", 2)
+    world.journal.append(events)
+    await world.subscribe("all", delivery="acknowledged", retry=RETRY)
+    await world.write_progress("all", Progress(0, None, 1, is_resting=True))
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 1))
+    assert await world.cids("all") == shown(events[:1])
+
+
 async def test_an_answer_that_comes_while_it_rests_is_read():
     world = World("all")
     await world.subscribe("all", delivery="acknowledged", types=ARCHIVED, retry=RETRY)

@@ -104,6 +104,15 @@ async def test_a_lost_end_under_a_running_shard_stops_it_for_good(more):
         assert "at offset 5" in reason
 
 
+async def test_an_end_below_what_was_read_is_a_loss_though_nobody_was_away():
+    journal = Cut(EVENTS)
+    async with running(shard(journal), journal) as here:
+        assert await here.until_offset(6, soon())
+        journal.cut(3)
+        look(here, journal)
+        assert "ends at offset 3, and it was read up to 6 before" in await stopped(here)
+
+
 async def test_what_comes_while_there_is_doubt_is_read_once_the_last_record_was_found_again():
     journal = Cut(EVENTS)
     async with running(shard(journal), journal) as here:
@@ -116,6 +125,44 @@ async def test_what_comes_while_there_is_doubt_is_read_once_the_last_record_was_
         journal.is_away = False
         look(here, journal)
         assert await here.until_offset(9, soon())
+
+
+async def test_who_takes_over_reads_on_only_behind_a_last_record_that_is_there():
+    """The group's consumer begins behind what was read: nothing that it brings would tell of a cut."""
+    journal = Cut(EVENTS)
+    shard_here = shard(journal)
+    shard_here.stand_by()
+    async with running(shard_here, journal) as here:
+        assert await here.until_offset(6, soon())
+        journal.shard = None  # nothing is brought to the standby meanwhile
+        journal.cut(3)
+        journal.append([*chain("p-3", 3), *chain("p-4", 3)])
+        journal.shard = here
+        here.take_over()
+        assert "ends at offset 9, and it was read up to 6 before" in await stopped(here)
+
+
+class Held(Cut):
+    """Its records come up to an offset."""
+
+    held_at = 3
+
+    def _deliver(self, records):
+        super()._deliver([record for record in records if record is not None and record.offset < self.held_at])
+
+
+async def test_in_doubt_the_event_that_those_who_write_know_is_looked_for_too():
+    """A shard that is behind it has its own last record yet."""
+    journal = Held(EVENTS)
+    async with running(shard(journal, said=Said().last(5, EVENTS[5])), journal) as here:
+        assert await here.until_offset(3, soon())
+        assert here.least_end() == 6, "an end below that is a loss, however little was read here"
+        here.doubt()
+        journal.cut(4)
+        journal.held_at = 99
+        journal.append(chain("p-3", 9))
+        here.go_on()
+        assert "ends at offset 13, and those who write had it up to 7" in await stopped(here)
 
 
 async def test_a_front_that_is_deleted_stops_the_shard():

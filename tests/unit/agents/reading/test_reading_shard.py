@@ -125,6 +125,28 @@ async def test_before_it_is_open_it_is_not_ready():
         await here.state("p-1")
 
 
+async def test_before_it_is_known_whether_its_store_is_of_this_journal_it_is_not_ready():
+    journal, stores = Journal(chain("p-1", 2)), Stores()
+    async with running(shard(journal, stores), journal) as here:
+        assert await here.until_offset(2, soon())
+    asked, answered = asyncio.Event(), asyncio.Event()
+    record_at = journal.record_at
+
+    async def waiting(offset):
+        asked.set()
+        await answered.wait()
+        return await record_at(offset)
+
+    journal.record_at = waiting
+    async with running(shard(journal, stores), journal) as here:
+        await asked.wait()
+        with pytest.raises(NotReadyError, match="person-0 is opening"):
+            await here.state("p-1")
+        answered.set()
+        assert await here.until_offset(2, soon())
+        assert (await here.state("p-1")).version == 2
+
+
 @pytest.mark.parametrize(
     "other", [chain("p-1", 2), chain("p-9", 3), []], ids=["ahead of the journal", "of another", "made anew"]
 )

@@ -8,15 +8,17 @@ import pytest
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.projections.locations import LOCATIONS
+from annals.agents.reading.builds import Builds, mark_key, read_answering, read_beside
 from annals.agents.reading.found import FoundRow
 from annals.agents.reading.gathered_rows import GatheredRows, LocalRows
+from annals.agents.reading.layout import encode_follower, follower_key
 from annals.agents.reading.projecting import RowSet
 from annals.agents.reading.projection_service import ProjectionService, RebuildFailedError
 from annals.agents.reading.read_models import ReadModels
 from annals.agents.reading.refold import MOST_DIFFERENCES, PAGE, Refold, verify
 from annals.agents.reading.row_answers import RowAnswers
 from annals.agents.reading.turns import TURN_RECORDS
-from annals.agents.reading.versions import followed
+from annals.agents.reading.versions import followed, rebuilt
 from annals.schemas.job_record import JobRecord
 from annals.schemas.kinds import location, person
 from annals.schemas.projection_record import ProjectionRecord
@@ -91,6 +93,23 @@ async def test_rows_that_are_kept_are_not_begun_anew_before_the_topic_was_read()
     assert not again.fold.catch_up()
 
 
+async def test_a_process_that_has_not_read_the_topic_leaves_rows_that_were_rebuilt_as_they_are():
+    made = journals("a", "b")
+    shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 1))
+    models, here = ReadModels(OLD, DECIDERS, topic, group, Clock()), Here(shards)
+    await models.turn({"local": LocalRows(shards)})
+    await topic.change("people_directory", rebuilt)
+    models.apply(here)
+    for shard in here.all():
+        shard.read(made)
+    unread = Topic()
+    unread.is_read = False
+    ReadModels(OLD, DECIDERS, unread, group, Clock()).apply(here)
+    for shard in here.all():
+        page = await shard.rows("people_directory", 1, {}, after=None, limit=9)
+        assert (page.rebuilds.done, page.rebuilds.beside) == (1, None)
+
+
 async def test_rows_that_were_begun_before_the_topic_was_read_are_not_built_twice():
     made = journals("a")
     record = ProjectionRecord(name="people_directory", version=1, switched_ms=0, rebuilds=3)
@@ -101,6 +120,20 @@ async def test_rows_that_were_begun_before_the_topic_was_read_are_not_built_twic
     assert not shard.fold.catch_up()
     page = await shard.rows("people_directory", 1, {}, after=None, limit=9)
     assert (page.rebuilds.done, page.rebuilds.beside) == (3, None)
+
+
+def test_rows_that_are_going_never_answer_whatever_position_an_earlier_release_has_written():
+    store, name = MemoryReadingStore(), "people_directory"
+    first, second = RowSet(name, 1, 0), RowSet(name, 1, 1)
+    store.apply({follower_key(each.follower): encode_follower(0, 7) for each in (first, second)})
+    assert read_answering(store, name, 1) == (first, (0, 7))
+    assert read_beside(store, first) == (second, (0, 7))
+    store.apply({mark_key(first): b"", mark_key(second): b""})
+    assert (read_answering(store, name, 1), read_beside(store, first)) == (None, None)
+    builds = Builds(store)
+    while builds.sweep():
+        pass
+    assert list(store.range(b"", b"\xff")) == [], "nor later, when the marks are gone"
 
 
 async def test_a_rebuild_that_fails_says_so_while_the_former_rows_answer_and_goes_on_when_told():
@@ -205,6 +238,19 @@ async def test_what_verifying_holds_does_not_grow_with_the_rows(names):
     refold = Refold(ONE, DECIDERS, {"person": PARTITIONS}, store)
     found = await verify(ONE, 1, refold, EveryOne(made), Stored(made, shown, 0))
     assert (len(found.differences), store.read) == (MOST_DIFFERENCES, MOST_DIFFERENCES + 1)
+
+
+@pytest.mark.parametrize(("most_bytes", "expected"), [(1_000_000, MOST_DIFFERENCES), (2_000, None), (1, 1)])
+async def test_the_differences_of_one_verification_fit_into_a_record(most_bytes, expected, monkeypatch):
+    monkeypatch.setattr("annals.agents.reading.refold.MOST_DIFFERENCE_BYTES", most_bytes)
+    made = journals(*(f"p-{number:04}" for number in range(200)))
+    refold = Refold(ONE, DECIDERS, {"person": PARTITIONS}, Counting())
+    found = await verify(ONE, 1, refold, EveryOne(made), Stored(made, Counting(), 0))
+    size = sum(len(msgspec.json.encode(each)) for each in found.differences)
+    if expected is None:
+        assert most_bytes // 2 < size <= most_bytes
+    else:
+        assert len(found.differences) == expected, "at least one, however large it is"
 
 
 async def test_differences_are_found_on_both_sides_in_the_order_of_keys():

@@ -4,6 +4,7 @@ import pytest
 
 from annals.agents.ports import Delivery
 from annals.agents.reading.record_queue import HIGH_BYTES, RecordQueue
+from annals.agents.reading.turns import TURN_BYTES
 from following import Fetched, Journal
 
 
@@ -28,3 +29,13 @@ def test_a_source_is_paused_whatever_the_bytes_are_in(record: Fetched) -> None:
         taken += len(queue.take())
     assert taken == 5
     assert journal.resumed == 1
+
+
+def test_what_is_taken_at_once_is_bounded_in_bytes() -> None:
+    journal = Journal()
+    queue = RecordQueue(journal)
+    queue.begin(0)
+    records = [Fetched(offset, b"k", bytes(TURN_BYTES // 2)) for offset in range(5)]
+    queue.put(Delivery("events.person", 0, journal.generation, records))
+    taken = [queue.take() for _ in range(3)]
+    assert [[each.offset for each in some] for some in taken] == [[0, 1], [2, 3], [4]]

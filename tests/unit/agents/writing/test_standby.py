@@ -33,7 +33,7 @@ class Told:
 
 
 class Scene:
-    def __init__(self, log=None, stores=None):
+    def __init__(self, log=None, stores=None, clock=None, turns=None):
         self.log, self.stores, self.told = log or WatchedLog(1), stores or MemoryStores(), Told()
         options = {CLUSTER: Cluster(self.log.model)}
         self.ends = StableEnds(options, self.log._topics.all(), interval_s=0.005)
@@ -42,10 +42,10 @@ class Scene:
             ShardId("person", TOPIC, 0, 1),
             KafkaStandbyLog(options, self.log._topics, GROUP, self.ends),
             self.stores,
-            MemoryClock(NOW),
+            clock or MemoryClock(NOW),
             self.told,
             aggregate_cache=AggregateCache(1 << 20),
-            turns=asyncio.Semaphore(1),
+            turns=turns or asyncio.Semaphore(1),
         )
 
     @asynccontextmanager
@@ -100,15 +100,23 @@ async def test_it_folds_what_is_there_and_what_comes():
     assert scene.standby.phase is StandbyPhase.CLOSED
 
 
-async def test_it_neither_fences_nor_writes():
+async def test_it_neither_fences_nor_writes(monkeypatch):
     scene = Scene()
     scene.log.append()
     await scene.log.fence()
+    asked, init = [], scene.log.model.init_producer_id
+
+    def noted(*given):
+        asked.append(given)
+        return init(*given)
+
+    monkeypatch.setattr(scene.log.model, "init_producer_id", noted)
     before = {where: partition.end for where, partition in scene.log.model.logs.items()}
     async with scene.running():
         await scene.until_warm()
         assert {where: partition.end for where, partition in scene.log.model.logs.items()} == before
         assert scene.log.committed is None
+    assert asked == [], "it takes no transactional id, whosever that is"
     await scene.log.commit(scene.log.writes(), 0, scene.log.end, GroupMetadata(0))  # of the same epoch still
 
 
@@ -249,3 +257,48 @@ async def test_a_store_that_is_being_opened_when_it_is_closed_is_given_up_all_th
     may_open.set()
     await closing
     assert scene.stores.closed == 1
+
+
+async def test_it_rests_after_each_step_for_as_long_as_that_took(monkeypatch):
+    step_s = 0.015625  # each look at the clock moves it on by that
+
+    class Passing(MemoryClock):
+        passed = 0.0
+
+        def monotonic(self):
+            self.passed += step_s
+            return self.passed
+
+    sleep, rests = asyncio.sleep, []
+
+    async def sleeping(seconds, *rest):
+        rests.append(seconds)
+        await sleep(seconds, *rest)
+
+    monkeypatch.setattr(asyncio, "sleep", sleeping)
+    scene = Scene(clock=Passing(NOW))
+    for number in range(10):
+        scene.log.append(aggregate_id=f"q-{number}", command_id=f"q-{number}")
+    async with scene.running():
+        await scene.until_warm()
+    assert rests.count(step_s) == 4, "one for each slice of three offsets"
+
+
+async def test_it_folds_only_when_it_has_its_turn():
+    class Turns(asyncio.Semaphore):
+        asked = 0
+
+        async def acquire(self):
+            self.asked += 1
+            return await super().acquire()
+
+    turns = Turns(1)
+    scene = Scene(turns=turns)
+    scene.log.append()
+    async with turns, scene.running():  # another standby folds
+        await scene.until(lambda: turns.asked == 2)
+        assert (scene.standby.read_until, versions(scene.stores)) == (0, {})
+        turns.release()
+        await scene.until_warm()
+        await turns.acquire()
+    assert versions(scene.stores) == {b"p-1": 1}

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from annals.agents.publishing.administration import Refused
-from annals.schemas.ack import Ack, read_ack
+from annals.schemas.ack import LARGEST_BYTES, Ack, read_ack
 from annals.schemas.cid import cid_text
 from annals.workers.api.routes.acks import AckRoutes
 from api_serving import reading, serving
@@ -49,9 +49,9 @@ async def asked():
     acks = Acks()
     async with reading(person=ADA) as (shards, _), serving(AckRoutes(acks, OfKinds(shards)).routes()) as api:
 
-        async def ask(path=PATH, **members):
+        async def ask(path=PATH, size=0, **members):
             body = {"cid": CID, "attempt": 2, "verdict": "ack", **members}
-            status, _, said = await api("POST", path, data=json.dumps(body), headers=HEADERS)
+            status, _, said = await api("POST", path, data=json.dumps(body).ljust(size), headers=HEADERS)
             return status, said.get("code"), acks.sent
 
         yield ask
@@ -79,3 +79,10 @@ async def test_an_answer_is_written_under_the_key_of_its_event(asked):
 async def test_what_cannot_be_taken_is_refused_and_not_written(asked, members, expected):
     status, code, sent = await asked(**members)
     assert ((status, code), sent) == (expected, [])
+
+
+async def test_one_that_is_larger_than_any_answer_needs_is_not_read(asked):
+    status, code, sent = await asked(size=LARGEST_BYTES + 1)
+    assert ((status, code), sent) == ((413, "too_large"), [])
+    status, _, sent = await asked(size=LARGEST_BYTES)
+    assert (status, len(sent)) == (202, 1)

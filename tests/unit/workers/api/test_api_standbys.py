@@ -1,6 +1,6 @@
 """Answers of standbys over HTTP: marked, with their position, and only by who is one."""
 
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import msgspec
 import pytest
@@ -8,7 +8,9 @@ import pytest
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.gathering.all_shards import NotHereError
 from annals.agents.reading.gathering.questions import Asked, AskState, Reply
-from annals.agents.reading.ports import Member
+from annals.agents.reading.ports import Member, NotReadyError
+from annals.schemas.cid import cid_text
+from annals.workers.api.car import car_of
 from annals.workers.api.forwarding import Caller, Forwarding
 from annals.workers.api.peers import PATH, HttpPeers
 from following import soon
@@ -60,6 +62,16 @@ async def test_events_snapshots_and_a_car_of_a_standby_say_so():
         assert headers["annals-stale"] == "standby; partition=0; offset=1"
 
 
+async def test_a_car_whose_rest_who_answers_now_has_not_read_does_not_end_as_if_it_were_whole():
+    async with crew() as (deployment, _):
+        owner, standby = deployment.workers[0].shards[KEY], deployment.workers[1].standing[KEY]
+        (root,) = await owner.history(ADA, first=1, last=None, descending=True, limit=1)
+        async with aclosing(car_of(standby, ADA, 2, root)) as parts:
+            await anext(parts)
+            with pytest.raises(NotReadyError, match="version 2 is not read by who answers now"):
+                await anext(parts)
+
+
 async def test_what_a_standby_does_not_have_is_absent_only_if_it_has_read_what_there_was():
     async with crew() as (deployment, (_, _, asker)):
         await deployment.workers[0].lose(KEY)
@@ -71,6 +83,21 @@ async def test_what_a_standby_does_not_have_is_absent_only_if_it_has_read_what_t
         standby.stand_by()  # and the journal's end is not known
         status, _, body = await asker("GET", "/v1/aggregates/person/nobody")
         assert (status, body["code"]) == (503, "not_ready")
+
+
+async def test_an_event_that_a_standby_may_not_have_read_is_not_said_to_be_absent():
+    second = event("person", ADA, event("person", ADA), 1)
+    path = f"/v1/events/{cid_text(second.cid)}"
+    async with crew() as (deployment, (_, _, asker)):
+        assert (await asker("GET", path))[0] == 200
+        await deployment.workers[0].lose(KEY)
+        status, _, body = await asker("GET", path)
+        assert (status, body["code"]) == (503, "not_ready")
+        assert body["detail"] == "the event may be in person-0: standby"
+        answer = msgspec.json.encode({"cid": cid_text(second.cid), "verdict": "ack"})
+        headers = {"content-type": "application/json"}
+        status, _, body = await asker("POST", "/v1/subscriptions/s/acks", data=answer, headers=headers)
+        assert (status, body["detail"]) == (503, "the event may be in person-0: standby")
 
 
 async def test_a_version_that_is_expected_is_waited_for_at_the_standby():

@@ -1,0 +1,83 @@
+"""A topic that is followed and lost its end: what was known of it holds, and why is said."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from annals.topics.names import TopicNames
+from annals.workers.kafka.connections import CLUSTER
+from annals.workers.memory.client import Cluster, Direct
+from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
+from following import until
+
+WHERE = ("subscriptions", 0)
+
+
+class Cut(Direct):
+    """A network that may be down."""
+
+    is_down = False
+
+    async def ask(self, request, serve):
+        if self.is_down:
+            raise KafkaConnectionError
+        return await super().ask(request, serve)
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    monkeypatch.setattr("annals.workers.publishing.followed_topic.RETRY_S", 0.01)
+
+
+class Scene:
+    def __init__(self):
+        self.model, self.network = MemoryCluster({WHERE[0]: Topic(1)}), Cut()
+        self.log = self.model.logs[WHERE]
+        options = {CLUSTER: Cluster(self.model, self.network), "bootstrap_servers": "memory"}
+        self.followed = FollowedSubscriptions(options, TopicNames(""))
+
+    def put(self, *names):
+        for name in names:
+            made = {"definition": {"name": name, "start": "beginning"}, "incarnation": 1, "begin": {}}
+            self.model.append(WHERE, name.encode(), msgspec.json.encode(made))
+
+    @asynccontextmanager
+    async def following(self):
+        task = asyncio.create_task(self.followed.run())
+        try:
+            await until(lambda: set(self.followed.all()) == {"one", "two"})
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_end_below_what_was_read_is_a_loss_until_it_is_restored():
+    scene = Scene()
+    scene.put("one", "two")
+    async with scene.following():
+        scene.log.truncate(1)
+        await until(lambda: scene.followed.problem is not None)
+        assert "subscriptions-0 ends at offset 1, and it reached 2 before: it lost its end" in scene.followed.problem
+        assert set(scene.followed.all()) == {"one", "two"}, "what was known holds"
+        scene.put("two")
+        await until(lambda: scene.followed.problem is None)
+
+
+async def test_one_that_was_made_anew_while_no_broker_answered_lacks_what_was_known():
+    """Its end tells nothing: it is further than before."""
+    scene = Scene()
+    scene.put("one", "two")
+    async with scene.following():
+        scene.network.is_down = True
+        await until(lambda: scene.followed.problem is not None)
+        scene.log.truncate(0)
+        scene.put("two", "three", "four")
+        scene.network.is_down = False
+        await until(lambda: "lacks" in scene.followed.problem)
+        assert "subscriptions-0 lacks what it had at offset " in scene.followed.problem
+        assert set(scene.followed.all()) == {"one", "two"}

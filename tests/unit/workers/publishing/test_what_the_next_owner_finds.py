@@ -1,0 +1,125 @@
+"""Topics of publishing that lost their end: an owner that knows nothing yet finds it by what the last one committed."""
+
+import asyncio
+import json
+from contextlib import asynccontextmanager, suppress
+
+import pytest
+
+from annals.schemas.progress import Progress
+from annals.schemas.subscription import Retry
+from annals.workers.publishing.reached import Reached, ReachedWatch
+from chained import chain
+from following import until
+from publishing import World, eventually, shown
+
+EVENTS = chain("p-1", 6)
+ACKNOWLEDGED = {"delivery": "acknowledged", "retry": Retry(ack_timeout_ms=60_000)}
+
+
+def emptied(log):
+    log.delete_before(log.end)
+
+
+def cut(log):
+    log.truncate(0)
+
+
+async def published(**definition):
+    """A world in which a process has published three events, and ended."""
+    world = World("one")
+    world.journal.append(EVENTS[:3])
+    await world.subscribe("one", **definition)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 1 if definition else 3))
+        await eventually(lambda: is_at(world, 3))
+    return world
+
+
+async def has(world, count):
+    return len(await world.received("one")) >= count
+
+
+async def is_at(world, position):
+    found = [json.loads(value) for _, value, _ in await world.received("", "progress") if value]
+    return any(each["position"] >= position for each in found)
+
+
+@pytest.mark.parametrize("lose", [cut, emptied])
+async def test_progress_that_lost_its_end_stops_the_next_owner(lose):
+    world = await published()
+    lose(world.model.logs["progress", 0])
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await until(lambda: publisher.phase == "stopped")
+        assert publisher.reason.startswith("progress-0 ")
+        assert "delete the topic of progress and the group annals.publish" in publisher.reason
+    assert await world.cids("one") == shown(EVENTS[:3])
+
+
+async def test_progress_that_has_others_records_where_the_last_one_was_stops_the_next_owner():
+    """The partition reaches as far: what is missing is seen by the position that the group's offset says."""
+    world = await published()
+    log = world.model.logs["progress", 0]
+    end = log.end
+    log.truncate(0)
+    while log.end <= end:
+        world.model.append(("progress", 0), b"live/events.person/7", b'{"position":9,"cid":null}')
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await until(lambda: publisher.phase == "stopped")
+        assert "progress-0 has the progress none of events.person-0, and it was 3 before" in publisher.reason
+    assert await world.cids("one") == shown(EVENTS[:3])
+
+
+@pytest.mark.parametrize("lose", [cut, emptied])
+async def test_deliveries_that_lost_their_end_pause_their_subscription_at_the_next_owner(lose):
+    world = await published(**ACKNOWLEDGED)
+    lose(world.model.logs["deliveries.one", 0])
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await until(lambda: "one" in world.subscriptions.paused)
+        assert publisher.phase == "publishing"
+    assert world.subscriptions.paused["one"].startswith("deliveries.one-0 ")
+    assert "it reached" in world.subscriptions.paused["one"]
+    assert await world.cids("one") == shown(EVENTS[:1])
+
+
+async def test_one_that_began_anew_has_deliveries_anew():
+    world = await published(**ACKNOWLEDGED)
+    cut(world.model.logs["deliveries.one", 0])
+    await world.write_progress("one", Progress(0, None, 2))
+    world.subscriptions.set("one", incarnation=2)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 2))
+    assert world.subscriptions.paused == {}
+    assert await world.cids("one") == shown(EVENTS[:1]) * 2
+
+
+@asynccontextmanager
+async def watched(world, reached, told):
+    watch = ReachedWatch(world.options(), lambda topic: topic == "progress", told.append)
+    watch.follow([reached])
+    task = asyncio.create_task(watch.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def test_a_topic_that_lost_its_end_is_told_of_once_though_nothing_is_written_to_it(monkeypatch):
+    monkeypatch.setattr("annals.workers.publishing.reached.LOOK_S", 0.01)
+    world = World("one")
+    for _ in range(2):
+        world.model.append(("progress", 0), b"k", b"v")
+    log, asked = world.model.logs["progress", 0], world.network.asked
+    reached, told = Reached({("progress", 0): 2, ("subscribers.one", 0): 9}), []
+    async with watched(world, reached, told):
+        log.truncate(1)
+        await until(lambda: bool(told))
+        reached["progress", 0] = 3  # what was known is another by now
+        await until(lambda: len(told) == 2)
+    assert asked == 0
+    assert [(error.where, error.end) for error in told] == [(("progress", 0), 1)] * 2
+    assert [str(error) for error in told] == [
+        f"progress-0 ends at offset 1, and it reached {known} before" for known in (2, 3)
+    ]

@@ -1,0 +1,69 @@
+"""Topics of reactions that lost their end: the next owner finds it by what the last one committed, and does nothing."""
+
+import pytest
+
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.offsets import committed
+from chained import chain
+from following import until
+from publishing import eventually
+from reactors import ForeignWorld, ReactingWorld
+
+
+async def has(world, count):
+    return len(await world.said()) >= count
+
+
+@pytest.mark.parametrize("topic", ["progress", "timers.counting"])
+@pytest.mark.parametrize("is_emptied", [False, True])
+async def test_rows_or_progress_that_lost_their_end_stop_the_next_owner(topic, is_emptied):
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", 2))
+    await world.begin()
+    async with world.shard() as shard, world.reactor(shard):
+        await eventually(lambda: has(world, 2))
+    log = world.model.logs[topic, 0]
+    if is_emptied:
+        log.delete_before(log.end)
+    else:
+        log.truncate(1)
+    async with world.shard() as shard, world.reactor(shard) as reactor:
+        await until(lambda: reactor.phase == "stopped")
+        assert f"{topic}-0 {'begins' if is_emptied else 'ends'} at offset" in reactor.reason
+        assert "the group annals.react.counting" in reactor.reason
+    assert len(await world.said()) == 2
+
+
+async def test_progress_that_is_older_than_it_was_stops_the_next_owner():
+    """The partition reaches as far as before, by others' records."""
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", 2))
+    await world.begin()
+    async with world.shard() as shard, world.reactor(shard):
+        await eventually(lambda: has(world, 2))
+    log = world.model.logs["progress", 0]
+    end = log.end
+    log.truncate(1)
+    while log.end <= end:
+        world.model.append(("progress", 0), b"live/events.person/7", b'{"position":9,"cid":null}')
+    async with world.shard() as shard, world.reactor(shard) as reactor:
+        await until(lambda: reactor.phase == "stopped")
+        assert "progress-0 has the progress 0 of counting, and it was 2 before" in reactor.reason
+    assert len(await world.said()) == 2
+
+
+@pytest.mark.parametrize("topic", ["progress", "timers.counting"])
+async def test_so_it_is_for_a_reaction_to_another_deployments_events(topic):
+    world = ForeignWorld()
+    world.append(chain("p-1", 2))
+    await world.begin()
+    async with world.reacting():
+        await eventually(lambda: has(world, 2))
+    world.model.logs[topic, 0].truncate(1)
+    async with world.reacting() as reactor:
+        await until(lambda: reactor.phase == "stopped")
+        assert f"{topic}-0 ends at offset " in reactor.reason
+    assert len(await world.said()) == 2
+    client = await connect(world.options(), [])
+    offset, said = await committed(client, "annals.react.counting", ("progress", 0)) or (None, "")
+    assert (offset, said.startswith("progress=")) == (0, True), "a lag of another's journal is nobody's here"
