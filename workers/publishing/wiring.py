@@ -15,6 +15,7 @@ from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
 from annals.topics.names import TopicNames
+from annals.workers.kafka.connections import ended
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.reached import ReachedWatch
@@ -161,9 +162,7 @@ class Publishing:
         try:
             await self.subscriptions.run()
         finally:
-            for task in (watching, *self._pausing):
-                task.cancel()
-            await asyncio.gather(watching, *self._pausing, return_exceptions=True)
+            await ended(watching, *self._pausing)
             await self._webhooks.close()
 
     def _lost(self, error: PartitionLostEndError) -> None:
