@@ -15,6 +15,7 @@ from aiokafka.errors import KafkaError
 from annals.agents.backoff import Backoff
 from annals.agents.ports import Delivery
 from annals.agents.writing.cancellation import is_task_cancelled
+from annals.workers.kafka.connections import ended, stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer, undressed
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.kafka.group.transport import (
@@ -65,8 +66,7 @@ class StandbyConsumer:
         """Fetch nothing more, and disconnect."""
         self._wanted = frozenset()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await ended(self._task)
 
     async def _run(self) -> None:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
@@ -93,7 +93,7 @@ class StandbyConsumer:
             finally:
                 self.sources.detach()
                 with suppress(KafkaError, OSError, TimeoutError):
-                    await consumer.stop()
+                    await stop_consumer(consumer)
             if self._wanted:
                 await backoff.wait()
 
