@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
+from annals.workers.kafka.connections import ended
 from annals.workers.open_files import most_shards, too_few
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-CANCEL_AGAIN_S: Final = 0.5
 NO_STANDBYS: Final[Mapping[str, Iterable[int]]] = MappingProxyType({})
 Key = tuple[str, int]  # kind, partition
 
@@ -201,23 +201,16 @@ class Partitions(Generic[A]):
 
     async def _close(self, key: Key) -> None:
         actor = self._actors.pop(key)
-        await _ended(self._tasks.pop(key))
+        await ended(self._tasks.pop(key))
         await actor.close()
         self._wiring.closed(key, actor)
 
     async def _close_standby(self, key: Key) -> None:
         actor = self._standbys.pop(key)
-        await _ended(self._standby_tasks.pop(key))
+        await ended(self._standby_tasks.pop(key))
         await actor.close()
         if self._standby_wiring is not None:
             self._standby_wiring.closed(key, actor)
-
-
-async def _ended(task: asyncio.Task[None]) -> None:
-    while not task.done():
-        # aiokafka's clients, closing, take a cancellation that meets them for that of a task of their own
-        task.cancel()
-        await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
 
 
 def _named(key: Key) -> str:

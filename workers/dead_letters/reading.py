@@ -107,5 +107,5 @@ async def read_letters(
 def _headers(raw: bytes) -> ReadHeaders:
     try:
         return headers_of(raw)
-    except (ValueError, IndexError):  # nobody but a stranger wrote it
+    except ValueError:  # nobody but a stranger wrote it
         return NO_HEADERS

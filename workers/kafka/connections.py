@@ -19,6 +19,7 @@ CLUSTER: Final = "cluster"
 
 TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
 LOOK_S: Final = 0.1
+CANCEL_AGAIN_S: Final = 0.5
 
 _STOPPING: Final[set[asyncio.Task[None]]] = set()  # an event loop by itself holds its tasks weakly
 
@@ -44,6 +45,18 @@ async def connect(options: Mapping[str, Any], topics: Iterable[str]) -> AIOKafka
         await client.close()
         raise KafkaConnectionError(f"{options['bootstrap_servers']}: no broker answers at its own address")
     return client
+
+
+async def ended(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks until each has ended, however that is.
+
+    Once is not enough for one that has clients: aiokafka's, closing, take a cancellation that meets them for that of a
+    task of their own, and whoever closes one goes on.
+    """
+    while under_way := [task for task in tasks if not task.done()]:
+        for task in under_way:
+            task.cancel()
+        await asyncio.wait(under_way, timeout=CANCEL_AGAIN_S)
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:

@@ -21,6 +21,7 @@ from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.publishing.reached import LOST_IT
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -181,7 +182,7 @@ class FollowedTopic(Generic[T]):
 
     def _lost(self, what: str) -> UnreachableError:
         return UnreachableError(
-            f"{self._where[0]}-0 {what}: it lost its end, was emptied or made anew. What was known before holds yet. "
+            f"{self._where[0]}-0 {what}: {LOST_IT}. What was known before holds yet. "
             f"Restore it; or, to go on with what is there, restart the worker."
         )
 

@@ -72,7 +72,6 @@ class KafkaPublishLog:
         self._reached = reached
         self._invalid = invalid
         self._writer = TransactionalWriter(options, publisher_id(topic, partition, name), [names.progress, topic])
-        self._progress: Where | None = None
         self._named: dict[str, Where] = {}
         self._name = name
 
@@ -215,13 +214,13 @@ class KafkaPublishLog:
             raise TargetError(name, f"an event of {needed:,} bytes as it is published is more than {where[0]} takes")
 
     async def _progress_partition(self) -> Where:
-        if self._progress is None:
+        if "progress" not in self._named:
             topic = self._names.progress
             partitions = await self._partitions_of(topic)
             if not partitions:
                 raise UnreachableError(f"there is no topic {topic}: create it with `annals topics create`")
-            self._progress = self._named["progress"] = topic, self._journal[1] % partitions
-        return self._progress
+            self._named["progress"] = topic, self._journal[1] % partitions
+        return self._named["progress"]
 
     async def _partitions_of(self, topic: str) -> int:
         """Return how many partitions a topic has; 0 if it is not there."""

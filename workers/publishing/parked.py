@@ -291,7 +291,7 @@ def _attempt(section: bytes) -> Attempt:
     """Return which event a record of `parked.<name>` is, and by which attempt; nothing that there is if it is none."""
     try:
         headers = headers_of(section)
-    except (ValueError, IndexError):
+    except ValueError:
         return ("", 0)
     return ((dict(headers).get("ce_id") or b"").decode(errors="replace"), decimal_header(headers, "attempts") or 0)
 
@@ -299,6 +299,6 @@ def _attempt(section: bytes) -> Attempt:
 def _header(section: bytes, name: str) -> str | None:
     try:
         value = dict(headers_of(section)).get(name)
-    except (ValueError, IndexError):
+    except ValueError:
         return None
     return None if value is None else value.decode(errors="replace")

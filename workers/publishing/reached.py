@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Bases = Mapping[Where, Sequence[int]]
 
 LOOK_S: Final = 1.0
+LOST_IT: Final = "it lost its end, was emptied or made anew"
 
 
 class PartitionLostEndError(LostEndError):
@@ -95,16 +96,17 @@ class Reached(dict[tuple[str, int], int]):
         said = dict(word.partition("=")[::2] for word in found[1].split(" "))
         if incarnation is not None and said.get("incarnation") != str(incarnation):
             return found[0]
-        for word, where in named.items():
-            if not (at := said.get(word, "")).isdecimal():
-                continue
-            start, end = (await bounds(client, [where], HIGH_WATERMARK))[where]
-            if end <= int(at):
-                raise lost(where, end, int(at) + 1)
-            if start > int(at):
-                message = f"{where[0]}-{where[1]} begins at offset {start}, and it reached {int(at) + 1} before"
+        known = {where: int(at) for word, where in named.items() if (at := said.get(word, "")).isdecimal()}
+        if not known:
+            return found[0]
+        for where, (start, end) in (await bounds(client, known, HIGH_WATERMARK)).items():
+            reached = known[where] + 1
+            if end < reached:
+                raise lost(where, end, reached)
+            if start >= reached:
+                message = f"{where[0]}-{where[1]} begins at offset {start}, and it reached {reached} before"
                 raise PartitionLostEndError(message, end, where)
-            self[where] = max(self.get(where, 0), int(at) + 1)
+            self[where] = max(self.get(where, 0), reached)
         return found[0]
 
     def forget(self, topics: Collection[str]) -> None:

@@ -94,7 +94,9 @@ class SubscriptionService:
             has_topic = await places.has_topic(self._names.subscribers(name))
             passed = await places.passed(name, list(self._deciders))
             made = put(kept, definition, begin, ends, passed, has_topic=has_topic)
-            record = pruned(made.record, await places.settled(name, passed, made.record))
+            record = made.record
+            if record.former:  # else no row need be read for it
+                record = pruned(record, await places.settled(name, passed, record))
             _require_room(record)
             await create_missing(
                 self._settings,

@@ -15,9 +15,10 @@ from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
 from annals.topics.names import TopicNames
+from annals.workers.kafka.connections import ended
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
-from annals.workers.publishing.reached import ReachedWatch
+from annals.workers.publishing.reached import LOST_IT, ReachedWatch
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
 from annals.workers.publishing.telemetry import PartitionMetrics
@@ -161,9 +162,7 @@ class Publishing:
         try:
             await self.subscriptions.run()
         finally:
-            for task in (watching, *self._pausing):
-                task.cancel()
-            await asyncio.gather(watching, *self._pausing, return_exceptions=True)
+            await ended(watching, *self._pausing)
             await self._webhooks.close()
 
     def _lost(self, error: PartitionLostEndError) -> None:
@@ -174,7 +173,7 @@ class Publishing:
                 publisher.stop_for(error)
         if topic.startswith(rows):
             name = topic.removeprefix(rows)
-            message = f"{error}: it lost its end, was emptied or made anew. Restore it, and resume the subscription"
+            message = f"{error}: {LOST_IT}. Restore it, and resume the subscription"
             task = asyncio.create_task(self.subscriptions.pause(name, message), name=f"pause {name}")
             self._pausing.add(task)
             task.add_done_callback(self._pausing.discard)

@@ -18,7 +18,7 @@ from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
-from annals.workers.publishing.reached import PartitionLostEndError, Reached
+from annals.workers.publishing.reached import LOST_IT, PartitionLostEndError, Reached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -93,8 +93,8 @@ class KafkaReactionLog:
             where = self._named["progress"]
             there = "none" if found is None else found.position
             raise PartitionLostEndError(
-                f"{where[0]}-{where[1]} has the progress {there} of {self._reaction}, and it was {known} before: it "
-                f"lost its end, was emptied or made anew. {self._remedy()}", 0, where,
+                f"{where[0]}-{where[1]} has the progress {there} of {self._reaction}, and it was {known} before: "
+                f"{LOST_IT}. {self._remedy()}", 0, where,
             )  # fmt: skip
         return found
 
@@ -114,9 +114,11 @@ class KafkaReactionLog:
             try:
                 known = await self._reached.require(client, self._group, place, self._named)
             except PartitionLostEndError as error:
-                message = f"{error}: it lost its end, was emptied or made anew. {self._remedy()}"
-                raise PartitionLostEndError(message, error.end, error.where) from error
+                raise self._explained(error) from error
         return known if self._is_here else None
+
+    def _explained(self, error: PartitionLostEndError) -> PartitionLostEndError:
+        return PartitionLostEndError(f"{error}: {LOST_IT}. {self._remedy()}", error.end, error.where)
 
     def _remedy(self) -> str:
         return (
@@ -169,8 +171,7 @@ class KafkaReactionLog:
             await self._writer.commit(written, offsets, {})
         except PartitionLostEndError as error:
             await self.fence()  # takes the transaction back
-            message = f"{error}: it lost its end, was emptied or made anew. {self._remedy()}"
-            raise PartitionLostEndError(message, error.end, error.where) from error
+            raise self._explained(error) from error
 
     async def close(self) -> None:
         """Close the connections."""

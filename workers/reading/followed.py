@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from annals.workers.kafka.connections import ended
+
 if TYPE_CHECKING:
     from annals.agents.ports import CommandSource
     from annals.agents.reading.ahead.ports import BesideStores
     from annals.agents.reading.shard import Shard
-
-CANCEL_AGAIN_S: Final = 0.5
 
 
 class EitherSource:
@@ -82,10 +82,8 @@ class FollowedPartition:
 
     async def close(self) -> None:
         """End and close the shard."""
-        while self._task is not None and not self._task.done():
-            # a client that is closing may take the cancellation for that of a task of its own
-            self._task.cancel()
-            await asyncio.wait({self._task}, timeout=CANCEL_AGAIN_S)
+        if self._task is not None:
+            await ended(self._task)
         await self.shard.close()
 
     async def _run(self) -> None:

@@ -15,15 +15,10 @@ from aiokafka.errors import KafkaError
 from annals.agents.backoff import Backoff
 from annals.agents.ports import Delivery
 from annals.agents.writing.cancellation import is_task_cancelled
-from annals.workers.kafka.group.header_names import reading_consumer, undressed
+from annals.workers.kafka.connections import ended, stop_consumer
+from annals.workers.kafka.group.header_names import reading_consumer
 from annals.workers.kafka.group.sources import Sources
-from annals.workers.kafka.group.transport import (
-    FETCH_BYTES,
-    FETCH_MAX_WAIT_MS,
-    IDLE_POLL_S,
-    RETRY_BACKOFF_MS,
-    fetched_by,
-)
+from annals.workers.kafka.group.transport import FETCHING, IDLE_POLL_S, fetched_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -65,23 +60,12 @@ class StandbyConsumer:
         """Fetch nothing more, and disconnect."""
         self._wanted = frozenset()
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait({self._task})
+            await ended(self._task)
 
     async def _run(self) -> None:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while self._wanted:
-            consumer = reading_consumer(
-                **self._options,
-                group_id=None,
-                enable_auto_commit=False,
-                isolation_level="read_committed",
-                auto_offset_reset="none",
-                fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-                max_partition_fetch_bytes=FETCH_BYTES,
-                retry_backoff_ms=RETRY_BACKOFF_MS,
-                value_deserializer=undressed,
-            )
+            consumer = reading_consumer(**self._options, **FETCHING, group_id=None)
             try:
                 await consumer.start()
                 self.sources.attach(consumer)
@@ -93,7 +77,7 @@ class StandbyConsumer:
             finally:
                 self.sources.detach()
                 with suppress(KafkaError, OSError, TimeoutError):
-                    await consumer.stop()
+                    await stop_consumer(consumer)
             if self._wanted:
                 await backoff.wait()
 

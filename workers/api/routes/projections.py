@@ -148,6 +148,7 @@ class ProjectionRoutes:
         self._answers = answers
         self._expecting = expecting
         self._projections = projections
+        self._columns = columns_of(projections)
 
     def routes(self) -> tuple[Route, ...]:
         """Return them."""
@@ -191,9 +192,8 @@ class ProjectionRoutes:
     async def rows(self, call: Call) -> Answer:
         """Answer rows."""
         name, asked = self._known(call), call.parameters
-        given = {each.encode_name: getattr(asked, each.name) for each in msgspec.structs.fields(asked)}
-        columns = {column for versions in self._projections.values() for column in versions[-1].parameters}
-        index = {column: given[column] for column in sorted(columns) if given[column] is not None}
+        given = {column: getattr(asked, column) for column in self._columns}
+        index = {column: text for column, text in given.items() if text is not None}
         allowed = self._projections[name][-1].parameters
         if wrong := [column for column in index if column not in allowed]:
             message = f"{name} is not found by this: by {', '.join(allowed)}"
@@ -290,9 +290,14 @@ class ProjectionRoutes:
         )
 
 
+def columns_of(projections: Mapping[str, Sequence[Projection[Any]]]) -> list[str]:
+    """Return the columns that rows of any projection are found by, in order."""
+    return sorted({column for versions in projections.values() for column in versions[-1].parameters})
+
+
 def rows_parameters(projections: Mapping[str, Sequence[Projection[Any]]]) -> type[Struct]:
     """Return the parameters of rows: those of all projections; each takes its own."""
-    columns = sorted({column for versions in projections.values() for column in versions[-1].parameters})
+    columns = columns_of(projections)
     fields: list[Any] = [("projection", str)]
     fields += [(column, str | None, None) for column in columns]
     fields += [("limit", Limit, PAGE), ("cursor", Cursor | None, None)]

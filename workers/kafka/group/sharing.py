@@ -60,9 +60,8 @@ def standbys(
     for where, heir in heirs.items():
         chosen[where] = [heir] if heir in willing else []
     counts = Counter(heir for each in chosen.values() for heir in each)
-    most_each = 2 * -(
-        -len(owner_of) * min(most, len(willing)) // len(willing)
-    )  # whoever is warm keeps up to twice its share
+    share = -(-len(owner_of) * min(most, len(willing)) // len(willing))  # rounded up
+    most_each = 2 * share  # whoever is warm keeps as much
     for where in sorted(owner_of):
         mine = chosen.setdefault(where, [])
         others = [

@@ -8,6 +8,7 @@ fetch waits for no other thread's turn. The offsets belong to the shards: Faust 
 from __future__ import annotations
 
 import asyncio
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 import faust
@@ -43,6 +44,18 @@ RETRY_BACKOFF_MS: Final = 10
 FETCH_RECORDS: Final = 4_000
 FETCH_TIMEOUT_S: Final = 1.0
 IDLE_POLL_S: Final = 0.5
+FETCHING: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "enable_auto_commit": False,
+        "isolation_level": "read_committed",  # what a producer aborted is not a command
+        "auto_offset_reset": "none",  # an offset that is gone means records that expired: the shard says what then
+        "fetch_max_wait_ms": FETCH_MAX_WAIT_MS,
+        "max_partition_fetch_bytes": FETCH_BYTES,
+        "retry_backoff_ms": RETRY_BACKOFF_MS,
+        "value_deserializer": undressed,
+    }
+)
+"""How a consumer fetches whose records go to shards, one of the group's or one outside of it."""
 
 
 class GroupConsumer(Service):
@@ -75,18 +88,12 @@ class GroupConsumer(Service):
             **self._options,
             group_id=self._membership.group,
             group_instance_id=self._membership.instance_id,
-            enable_auto_commit=False,
-            isolation_level="read_committed",  # what a producer aborted is not a command
-            auto_offset_reset="none",  # an offset that is gone means commands that expired: the shard says what then
             partition_assignment_strategy=[self._assignor],
             session_timeout_ms=self._membership.session_timeout_ms or SESSION_TIMEOUT_MS,
             heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
-            fetch_max_wait_ms=FETCH_MAX_WAIT_MS,
-            max_partition_fetch_bytes=FETCH_BYTES,
-            retry_backoff_ms=RETRY_BACKOFF_MS,
-            value_deserializer=undressed,
+            **FETCHING,
         )
         await self._aiokafka.start()
         self._aiokafka._fetcher.active_partitions = ActivePartitions()  # noqa: SLF001 - of all consumers only this one needs it

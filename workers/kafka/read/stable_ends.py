@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from annals.agents.writing.cancellation import is_task_cancelled
-from annals.workers.kafka.connections import connect
+from annals.workers.kafka.connections import connect, ended
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
@@ -74,8 +74,7 @@ class StableEnds:
     async def close(self) -> None:
         """Ask no more, and disconnect."""
         if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait([self._looking])
+            await ended(self._looking)
         async with self._connecting:
             if self._client is not None:
                 await self._client.close()

@@ -62,6 +62,7 @@ class Consumer:
     def __init__(self, **options: Any) -> None:
         assert options["group_id"] is None
         assert options["isolation_level"] == "read_committed"
+        self._client = self
 
     async def start(self) -> None:
         Consumer.started += 1
@@ -69,6 +70,9 @@ class Consumer:
 
     async def stop(self) -> None:
         """Nothing was started."""
+
+    async def close(self) -> None:
+        """Nothing was connected."""
 
 
 @asynccontextmanager
