@@ -11,7 +11,7 @@ from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
 from annals.schemas.subscription import Definition
 from chained import chain
-from publishing import World, eventually, shown
+from publishing import World, at_each_step, eventually, shown
 
 
 async def test_a_subscription_from_the_beginning_gets_every_event_once():
@@ -88,10 +88,7 @@ async def test_whatever_the_step_at_which_its_process_dies_nothing_is_lost_or_do
     monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 2)
-    step = 0
-    while await killed_at(step, is_carried_out=is_carried_out):
-        step += 1
-    assert step > 20
+    await at_each_step(killed_at, is_carried_out=is_carried_out)
 
 
 async def killed_at(step, *, is_carried_out):
@@ -113,11 +110,10 @@ async def killed_at(step, *, is_carried_out):
         async with world.publisher(shard):
             await eventually(lambda: has(world, "old", 4))
             await world.subscribe("new", 0)
-            world.network.left, world.network.is_carried_out = step, is_carried_out
+            world.die_at(step, is_carried_out=is_carried_out)
             world.journal.append(more)
             await eventually(is_over)
-        has_died = world.network.died.is_set()
-        world.network = type(world.network)()
+        has_died = world.next_process()
         async with world.publisher(shard):
             await eventually(lambda: both_have(7))
             world.journal.append(last)

@@ -11,7 +11,7 @@ from annals.agents.publishing.joining import Joining
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Retry
 from chained import chain
-from publishing import World, eventually, shown
+from publishing import World, at_each_step, eventually, shown
 
 RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
 ARCHIVED = ("PersonArchived",)
@@ -215,10 +215,7 @@ async def test_what_came_between_the_end_of_delivery_and_the_rest_is_delivered(m
 @pytest.mark.parametrize("is_carried_out", [False, True])
 async def test_whatever_the_step_at_which_its_process_dies_nothing_is_lost(is_carried_out, monkeypatch):
     monkeypatch.setattr("annals.agents.publishing.joining.ANSWERS_LOOK_S", 1e9)  # as many requests each time
-    step = 0
-    while await killed_at(step, is_carried_out=is_carried_out):
-        step += 5
-    assert step > 20
+    await at_each_step(killed_at, is_carried_out=is_carried_out, every=5)
 
 
 async def killed_at(step, *, is_carried_out):
@@ -247,12 +244,11 @@ async def killed_at(step, *, is_carried_out):
                 world.journal.append(some)
         await until_all(3)
 
-    world.network.left, world.network.is_carried_out = step, is_carried_out
+    world.die_at(step, is_carried_out=is_carried_out)
     async with world.shard() as shard:
         async with world.publisher(shard):
             await told(shard)
-        has_died = world.network.died.is_set()
-        world.network = type(world.network)()
+        has_died = world.next_process()
         async with world.publisher(shard):
             await told(shard)
     assert await world.cids("all") == shown(wanted), step
