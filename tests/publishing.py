@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -254,6 +255,37 @@ class World:
 
     async def cids(self, name: str) -> list[str]:
         return [headers["ce_id"].decode() for _, _, headers in await self.received(name)]
+
+
+async def progress_of(world: World) -> dict[str, dict[str, Any]]:
+    """The newest progress that is written, by name."""
+    found = {key.split(b"/")[0].decode(): value for key, value, _ in await world.received("", "progress")}
+    return {name: msgspec.json.decode(value) for name, value in found.items() if value}
+
+
+async def answer(
+    world: World, record: tuple[bytes, bytes, dict[str, bytes]], verdict: str = "ack", **more: Any
+) -> None:
+    """Answer what the subscriber `all` received."""
+    key, _, headers = record
+    body = {"cid": headers["ce_id"].decode(), "attempt": int(headers.get("ce_redelivery", b"1")), "verdict": verdict}
+    await world.send("acks.all", key, json.dumps({**body, **more}).encode())
+
+
+class Taker:
+    """The subscriber `all`, which acknowledges each record once."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.taken = 0
+
+    async def take(self) -> int:
+        """Acknowledge what has come; return how many records there have been."""
+        records = await self.world.received("all")
+        for record in records[self.taken :]:
+            await answer(self.world, record)
+        self.taken = len(records)
+        return self.taken
 
 
 def headers_of(section: bytes) -> dict[str, bytes]:

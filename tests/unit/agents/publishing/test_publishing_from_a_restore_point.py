@@ -1,7 +1,6 @@
 """A partition's new owner without a store publishes, delivers and reacts before its reading shard has read anything."""
 
 import asyncio
-import json
 
 import pytest
 
@@ -9,7 +8,7 @@ from annals.schemas.subscription import Retry
 from chained import chain
 from following import until
 from head_starts import HeldJournal, Point, head_start
-from publishing import World, at_each_step, eventually, shown
+from publishing import World, answer, at_each_step, eventually, shown
 from reading_stores import Stores
 
 ADA, BOB = chain("p-1", 8), chain("p-2", 6)
@@ -32,12 +31,6 @@ def moved(world):
     """Another owner's: without a store, and with a shard that gets nothing yet."""
     world.stores = Stores()
     world.journal.held_at = 0
-
-
-async def answer(world, record, verdict="ack", **more):
-    key, _, headers = record
-    body = {"cid": headers["ce_id"].decode(), "attempt": int(headers.get("ce_redelivery", b"1")), "verdict": verdict}
-    await world.send("acks.all", key, json.dumps({**body, **more}).encode())
 
 
 async def publish_some(world, name, count):
