@@ -93,12 +93,18 @@ async def test_a_new_version_builds_beside_the_old_one_which_answers_until_all_t
     assert not any(b"people_directory\0\0001\0\0" in key for each in Here(shards).all() for key in each.store.rows)
 
 
-async def test_a_release_without_the_old_version_answers_with_its_rows_as_they_were():
-    made = people("a")
+def released(made):
+    """Shards with the rows of version 1, which answers, and the read models of a release that has version 2 alone."""
     shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 2))
     topic.records["people_directory"] = ProjectionRecord(name="people_directory", version=1, switched_ms=0)
     new = ReadModels(NEW, DECIDERS, topic, group, Clock())
     new.apply(Here(shards))
+    return shards, new
+
+
+async def test_a_release_without_the_old_version_answers_with_its_rows_as_they_were():
+    made = people("a")
+    shards, new = released(made)
     made.append("person", "a", person.PersonRenamed(name="Grace"))
     page = await LocalRows(shards).rows(TWO, 1, {"name": "ada"}, None, 9)
     assert ([each.row["name"] for each in page.rows], page.stale) == (["Ada a"], [])
@@ -123,10 +129,7 @@ class ByStandbys:
 
 async def test_nobody_turns_by_what_a_standby_has_read():
     made = people("a")
-    shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 2))
-    topic.records["people_directory"] = ProjectionRecord(name="people_directory", version=1, switched_ms=0)
-    new = ReadModels(NEW, DECIDERS, topic, group, Clock())
-    new.apply(Here(shards))
+    shards, new = released(made)
     for shard in shards.here.values():
         shard.read(made)
     assert await new.turn({"local": ByStandbys(LocalRows(shards))}) == []
