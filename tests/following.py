@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -106,6 +106,19 @@ class Journal:
 
     def resume(self) -> None:
         self.resumed += 1
+
+
+@asynccontextmanager
+async def run_meanwhile(made: Any) -> AsyncIterator[None]:
+    """Run what has `run` and `close`; at the end it is cancelled and closed, and what it failed with is raised."""
+    task = asyncio.create_task(made.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        await made.close()
 
 
 @asynccontextmanager

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 from annals.agents.folding.restore_points import PartitionId
@@ -21,7 +20,7 @@ from annals.schemas.restore_point import (
 )
 from annals.topics.keys import keys_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
-from following import Clock, Journal
+from following import Clock, Journal, run_meanwhile
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -124,12 +123,8 @@ async def head_start(
     kept = HeadStartPolicy(**{"least_saved": 1, "margin": 0, **policy})
     made = beside or Beside()
     ahead = HeadStart(shard, PartitionId("person", 0, 1), journal, point, made, Clock(), made, kept)
-    task = asyncio.create_task(ahead.run())
     try:
-        yield ahead
+        async with run_meanwhile(ahead):
+            yield ahead
     finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
-        await ahead.close()
         assert made.discarded == made.opened

@@ -76,9 +76,13 @@ def until(is_so: Callable[[], Any], process: subprocess.Popen[bytes], log: Path,
     return answer
 
 
-def annals(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def annals(
+    *arguments: str, environment: dict[str, str], said: str | None = None, within_s: int = 120
+) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end; said: its standard input, if it has one of its own."""
+    command = [ENTRY_POINT, *arguments]
     return subprocess.run(
-        [ENTRY_POINT, *arguments], env=environment, capture_output=True, text=True, timeout=120, check=False
+        command, input=said, env=environment, capture_output=True, text=True, timeout=within_s, check=False
     )
 
 

@@ -31,7 +31,7 @@ def project_copy(tmp_path: Path) -> Path:
 
 
 def run(command: str, copy: Path, status: int = 0) -> str:
-    """A command with the copy's packages in the place of the installed ones; what it said."""
+    """A command with the copy's packages in the place of the installed ones, and not measured; what it said."""
     environment = {name: value for name, value in own_environment().items() if not name.startswith("COVERAGE_")}
     environment |= {"PYTHONPATH": str(copy / "src"), "PATH": f"{BIN}:{environment['PATH']}"}
     words = ["bash", "-euo", "pipefail", "-c", command.replace(".venv/bin", str(BIN))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -23,11 +24,12 @@ from annals.agents.reading.row_answers import RowAnswers
 from annals.agents.reading.states import States
 from annals.agents.reading.versions import followed, newest
 from annals.schemas.chain import seal
+from annals.schemas.kinds import person
 from annals.schemas.projection_record import decode_record, encode_record
 from annals.topics.keys import partition_of
 from annals.workers.projections.offline import fold_from_kafka
 from annals.workers.stores.reading_memory import MemoryReadingStore
-from following import Clock, Damages
+from following import Clock, Damages, run_meanwhile, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
@@ -227,6 +229,15 @@ def global_reader(
     )  # fmt: skip
 
 
+@asynccontextmanager
+async def read_to_the_ends(reader: GlobalReader, journals: Journals) -> AsyncIterator[None]:
+    """Run a reader that has read all that there is."""
+    ends = {where: len(each) for where, each in journals.records_of.items() if where[0] in journals.kinds}
+    async with run_meanwhile(reader):
+        await until(lambda: all(reader._read_until.get(where) == end for where, end in ends.items()))
+        yield
+
+
 def row_answers(shards: MemoryShards, reader: GlobalReader) -> RowAnswers:
     sources = {"local": LocalRows(shards), "global": reader}
     return RowAnswers(VERSIONS, sources, lambda name: VERSIONS[name][-1].version, Clock())
@@ -244,6 +255,20 @@ def fold_shouting(event, rows):
 
 TWO = replace(ONE, version=2, fold=fold_shouting)
 OLD, BOTH, NEW = {"people_directory": (ONE,)}, {"people_directory": (ONE, TWO)}, {"people_directory": (TWO,)}
+
+
+def people(*names):
+    """Journals with one person each of these ids, whose name in the rows of `ONE` is Ada and the id."""
+    journals = Journals()
+    for name in names:
+        journals.append("person", name, person.PersonRegistered(name=f"Ada {name}"))
+    return journals
+
+
+async def names_of(shards, version):
+    """The names in the directory by a version, and the reasons for which partitions are missing."""
+    page = await LocalRows(shards).rows(TWO, version, {}, None, 100)
+    return [each.row["name"] for each in page.rows], {each.reason for each in page.missing}
 
 
 def member(name, version):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -174,6 +175,16 @@ class World:
     def options(self, network: Direct | None = None) -> dict[str, Any]:
         return {CLUSTER: Cluster(self.model, network or Direct()), "bootstrap_servers": "memory"}
 
+    def die_at(self, step: int, *, is_carried_out: bool) -> None:
+        """Kill the process at one of its requests from now on: before it is sent, or when it was carried out."""
+        self.network.left, self.network.is_carried_out = step, is_carried_out
+
+    def next_process(self) -> bool:
+        """Have the process that begins next live; return whether the one before it has died."""
+        has_died = self.network.died.is_set()
+        self.network = Mortal()
+        return has_died
+
     async def subscribe(self, name: str, begin: int = 0, **definition: Any) -> None:
         """As a subscription is put: its progress and its record, in this order."""
         await self.write_progress(name, Progress(begin, None, 1))
@@ -246,10 +257,52 @@ class World:
         return [headers["ce_id"].decode() for _, _, headers in await self.received(name)]
 
 
+async def progress_of(world: World) -> dict[str, dict[str, Any]]:
+    """The newest progress that is written, by name."""
+    found = {key.split(b"/")[0].decode(): value for key, value, _ in await world.received("", "progress")}
+    return {name: msgspec.json.decode(value) for name, value in found.items() if value}
+
+
+async def answer(
+    world: World, record: tuple[bytes, bytes, dict[str, bytes]], verdict: str = "ack", **more: Any
+) -> None:
+    """Answer what the subscriber `all` received."""
+    key, _, headers = record
+    body = {"cid": headers["ce_id"].decode(), "attempt": int(headers.get("ce_redelivery", b"1")), "verdict": verdict}
+    await world.send("acks.all", key, json.dumps({**body, **more}).encode())
+
+
+class Taker:
+    """The subscriber `all`, which acknowledges each record once."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.taken = 0
+
+    async def take(self) -> int:
+        """Acknowledge what has come; return how many records there have been."""
+        records = await self.world.received("all")
+        for record in records[self.taken :]:
+            await answer(self.world, record)
+        self.taken = len(records)
+        return self.taken
+
+
 def headers_of(section: bytes) -> dict[str, bytes]:
     """The headers of a record as they stand in it."""
     count, at = signed_at(section, 0)
     return {name: value or b"" for name, value in EncodedHeaders(count, section[at:])}
+
+
+async def at_each_step(killed_at: Any, *, is_carried_out: bool, every: int = 1, more_than: int = 20) -> None:
+    """Kill a process at its first request, at a later one, and so on, until it ends before it comes so far.
+
+    killed_at: kills it at a step, and returns whether it had come so far. more_than: there are more steps than these.
+    """
+    step = 0
+    while await killed_at(step, is_carried_out=is_carried_out):
+        step += every
+    assert step > more_than
 
 
 async def eventually(is_so: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -26,11 +26,13 @@ from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import read_range
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.reacting.log import JournalOfAnother, KafkaReactionLog
-from following import Fetched
-from publishing import NAMES, World
+from chained import chain
+from following import Fetched, run_meanwhile
+from publishing import EVENTS, NAMES, World, eventually
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from annals.agents.reading.shard import Shard
     from chained import Sealed
@@ -126,6 +128,10 @@ class Uncounted:
 class ReactingWorld(World):
     """One partition's journal, its reading store and the cluster."""
 
+    another: JournalOfAnother | None = None
+    """Whose journal it is, if it is not this deployment's."""
+    here: str | None = None
+
     def __init__(self, reaction: Reaction[Any] = COUNTING) -> None:
         super().__init__()
         topics = ("progress", "events.person", "commands.person", f"timers.{reaction.name}")
@@ -133,28 +139,38 @@ class ReactingWorld(World):
         self.switches = Switches()
         self.clock = TimeOfDay()
         self.reaction = reaction
+        self.reader, self.place = f"reaction:{reaction.name}", EVENTS
+        self.counted = Uncounted()
+
+    def append(self, events: Sequence[Sealed]) -> None:
+        self.journal.append(events)
 
     @asynccontextmanager
-    async def reactor(self, shard: Shard, **changed: Any) -> AsyncIterator[Reactor]:
+    async def reactor(self, source: Shard | ForeignJournal, **changed: Any) -> AsyncIterator[Reactor]:
         """A reactor in a process of its own: what it has open at its end stays open."""
-        reaction = replace(self.reaction, **changed)
-        log = partial(KafkaReactionLog, self.options(self.network), NAMES, reaction.name, "person", 0, 1, "annals")
+        reaction, decider = replace(self.reaction, **changed), REGISTRY["person"]
+        where = reaction.name, "person", 0, 1, "annals"
+        log = partial(KafkaReactionLog, self.options(self.network), NAMES, *where, other=self.another)
         reactor = Reactor(
-            reaction, REGISTRY["person"], shard, self.journal, log, self.switches, self.clock, Uncounted()
+            reaction, decider, source, self.journal, log, self.switches, self.clock, self.counted, self.here
         )
-        task = asyncio.create_task(reactor.run())
-        try:
+        async with run_meanwhile(reactor):
             yield reactor
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            await reactor.close()
+
+    @asynccontextmanager
+    async def reactors(self) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[Reactor]]]:
+        """What begins a reactor, one after another on the same shard."""
+        async with self.shard() as shard:
+            yield partial(self.reactor, shard)
 
     async def begin(self, quiet_until: int = 0) -> None:
         """As a reaction is resumed for the first time."""
-        await self.write_progress(f"reaction:{self.reaction.name}", Progress(0, version=1, quiet_until=quiet_until))
+        await self.write_progress(self.reader, Progress(0, version=1, quiet_until=quiet_until), self.place)
         self.switches.set(self.reaction.name, "active")
+
+    async def has(self, count: int) -> bool:
+        """Whether so many commands are there."""
+        return len(await self.said()) >= count
 
     async def sent(self) -> list[tuple[str, str]]:
         """The commands: what they say, and their ids."""
@@ -166,7 +182,8 @@ class ReactingWorld(World):
 
     async def progress(self) -> Progress:
         records = dict(await self.committed("progress"))
-        return decode_progress(records[f"reaction:{self.reaction.name}/events.person/0".encode()])
+        topic, partition = self.place
+        return decode_progress(records[f"{self.reader}/{topic}/{partition}".encode()])
 
     async def committed(self, topic: str) -> list[tuple[bytes, bytes]]:
         """The committed records of a topic."""
@@ -184,9 +201,12 @@ THERE = "there.events.person"
 class ForeignWorld(ReactingWorld):
     """Another deployment's journal partition, and the cluster of the one that reacts to it, whose id is `here`."""
 
+    another = JournalOfAnother("there", THERE)
+    here = "here"
+
     def __init__(self) -> None:
         super().__init__(replace(COUNTING, deployment="there"))
-        self.counted = Uncounted()
+        self.reader, self.place = "reaction:counting@there", (THERE, 0)
 
     def append(self, events: Sequence[Sealed]) -> None:
         """Record events there, with their headers."""
@@ -198,33 +218,42 @@ class ForeignWorld(ReactingWorld):
     def source(self) -> ForeignJournal:
         return ForeignJournal("there", "person", 0, 1, self.journal, self.clock, self.counted)
 
-    @asynccontextmanager
-    async def reacting(self, **changed: Any) -> AsyncIterator[Reactor]:
-        """A reactor in a process of its own: what it has open at its end stays open."""
-        reaction = replace(self.reaction, **changed)
-        other = JournalOfAnother("there", THERE)
-        where = reaction.name, "person", 0, 1, "annals"
-        log = partial(KafkaReactionLog, self.options(self.network), NAMES, *where, other=other)
-        decider = REGISTRY["person"]
-        reactor = Reactor(
-            reaction, decider, self.source(), self.journal, log, self.switches, self.clock, self.counted, "here"
-        )
-        task = asyncio.create_task(reactor.run())
-        try:
-            yield reactor
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-            await reactor.close()
+    def reacting(self, **changed: Any) -> AbstractAsyncContextManager[Reactor]:
+        return self.reactor(self.source(), **changed)
 
-    async def begin(self, quiet_until: int = 0) -> None:
-        """As a reaction is resumed for the first time."""
-        await self.write_progress(
-            "reaction:counting@there", Progress(0, version=1, quiet_until=quiet_until), (THERE, 0)
-        )
-        self.switches.set(self.reaction.name, "active")
+    @asynccontextmanager
+    async def reactors(self) -> AsyncIterator[Callable[[], AbstractAsyncContextManager[Reactor]]]:
+        yield self.reacting
 
     async def through(self) -> list[bytes | None]:
         """Which deployments each command names that its cause came through."""
         return [headers.get("annals-via") for _, _, headers in await self.received("", "commands.person")]
+
+
+LATER = "2026-11-21T09:31:00.000000Z"
+"""When the timers of all events are due."""
+ALL = [f"event {number} of p-1" for number in range(1, 7)]
+TIMERS = [f"t{number} is timer {number} of p-1" for number in range(1, 7)]
+
+
+async def react_through_a_death(world: ReactingWorld, step: int, *, is_carried_out: bool) -> bool:
+    """Kill the process at a request, and have the next one go on; return whether it had come so far."""
+    events = chain("p-1", 6)
+    world.append(events[:4])
+    await world.begin()
+    world.clock.at = LATER
+
+    async def is_over(count: int) -> bool:
+        return world.network.died.is_set() or await world.has(count)
+
+    async with world.reactors() as reactor:
+        world.die_at(step, is_carried_out=is_carried_out)
+        async with reactor():
+            await eventually(lambda: is_over(8))
+        has_died = world.next_process()
+        async with reactor():
+            await eventually(lambda: world.has(8))
+            world.append(events[4:])
+            await eventually(lambda: world.has(12))
+    assert sorted(await world.said()) == sorted([*ALL, *TIMERS]), step
+    return has_died

@@ -1,6 +1,8 @@
-"""A reading store in memory that outlives the shards that open it."""
+"""Reading stores that outlive the shards that open them, or whose process is killed."""
 
-from annals.agents.ports import StoreDamagedError
+from typing import Any
+
+from annals.agents.ports import StoreDamagedError, StoreUnavailableError
 from annals.agents.reading.ports import ReadingStore
 from annals.workers.stores.reading_memory import MemoryReadingStore
 
@@ -23,3 +25,16 @@ class Stores:
 
     async def close(self, store: ReadingStore) -> None:
         """It is needed again."""
+
+
+class Killed:
+    """Before a store among a class's bases: its process is killed at one of its writes, which never happens."""
+
+    left = 1_000_000
+    """How many writes come before that one."""
+
+    def apply(self, changes: Any) -> None:
+        self.left -= 1
+        if self.left < 0:
+            raise StoreUnavailableError("killed")
+        super().apply(changes)

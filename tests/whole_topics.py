@@ -1,10 +1,12 @@
-"""A topic read from its first record to its present end, as a consumer with `read_committed` sees it."""
+"""Topics of a broker: read from the first record, as a consumer with `read_committed` sees them, and deleted."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
+from aiokafka import AIOKafkaConsumer
+from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Consumer, TopicPartition
 
 WITHIN_S = 60
@@ -38,3 +40,23 @@ def commands_of(kind: str, environment: dict[str, str]) -> list[dict[str, Any]]:
     """The commands of a kind that were sent, as JSON has them."""
     topic = f"{environment['ANNALS_TOPIC_PREFIX']}commands.{kind}"
     return [json.loads(record.value()) for record in records_of(environment["ANNALS_BOOTSTRAP_SERVERS"], topic)]
+
+
+def reader_of(bootstrap: str) -> AIOKafkaConsumer:
+    """A consumer of no group, which begins at the first record of what it is assigned."""
+    return AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        group_id=None,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+    )
+
+
+async def delete(bootstrap: str, topic: str) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
+    await admin.start()
+    try:
+        await admin.delete_topics([topic])
+    finally:
+        await admin.close()

@@ -8,7 +8,6 @@ from typing import Any
 
 from chaos_chain import cid_of
 from chaos_commands import persons
-from chaos_damage import cut
 from chaos_journal import block, write
 from chaos_scenario import Scenario
 from chaos_subscriber import Subscribers
@@ -23,15 +22,19 @@ COUNT = 20
 SOON_S = 2.0
 
 
+def service_of(scenario: Scenario, partitions: int) -> SubscriptionService:
+    """What administers subscriptions to the kinds of a scenario."""
+    given = {"bootstrap_servers": scenario.bootstrap, "topic_prefix": scenario.prefix, "partitions": str(partitions)}
+    settings = load_settings(given)
+    return SubscriptionService(settings, client_options(settings), {kind: REGISTRY[kind] for kind in scenario.kinds})
+
+
 class Readers:
     """A worker that decides, one that reads and publishes, and a subscriber that has all events of the journal."""
 
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
-        given = {"bootstrap_servers": scenario.bootstrap, "topic_prefix": scenario.prefix, "partitions": "1"}
-        settings = load_settings(given)
-        kinds = {kind: REGISTRY[kind] for kind in scenario.kinds}
-        self.service = SubscriptionService(settings, client_options(settings), kinds)
+        self.service = service_of(scenario, partitions=1)
         self.topics = Subscribers(scenario.bootstrap, scenario.prefix, ())
 
     def start(self, name: str) -> Worker:
@@ -73,9 +76,7 @@ def twenty_persons(broker: Broker, folder: Path) -> Iterator[Readers]:
     with Scenario(broker.bootstrap, prefix, folder, kinds=("person",)) as scenario:
         scenario.make_topics(partitions=1)
         writer = scenario.start("w", ROLES="write").until_ready()
-        for ask in persons(COUNT, 0):
-            scenario.send([ask])
-            scenario.until_answered()
+        scenario.send_one_by_one(persons(COUNT, 0))
         writer.end()
         scenario.workers.remove(writer)
         made = Readers(scenario)
@@ -85,26 +86,9 @@ def twenty_persons(broker: Broker, folder: Path) -> Iterator[Readers]:
             made.topics.close()
 
 
-def cut_under(scenario: Scenario, broker: Broker, topic: str, offset: int) -> None:
-    broker.kill()
-    cut(broker, f"{scenario.prefix}{topic}", offset)
-    broker.start()
-
-
 def stops(worker: Worker, *words: str, within_s: float = 60.0) -> str:
-    def reason() -> str:
-        assert worker.process.poll() is None, worker.told()
-        reasons = worker.reasons()
-        return next((each for each in reasons if "person-0 is stopped: " in each), "")
-
-    found = eventually(reason, "the shard stops", within_s, worker.told)
-    assert [word for word in words if word not in found] == [], found
-    return found
+    return worker.until_reason("read: person-0 is stopped: ", *words, within_s=within_s)
 
 
 def has_stopped_publishing(worker: Worker, *words: str, within_s: float = 30.0) -> None:
-    def reason() -> str:
-        return next((each for each in worker.reasons() if "person-0 is not published: " in each), "")
-
-    found = eventually(reason, "the publisher stops", within_s, worker.told)
-    assert [word for word in words if word not in found] == [], found
+    worker.until_reason("read: person-0 is not published: ", *words, within_s=within_s)

@@ -10,12 +10,14 @@ from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from chaos_checker import Report, check, unaccounted
 from chaos_commands import Ask
+from chaos_damage import cut
 from chaos_records import Records
 from chaos_sender import Sender, Sent
 from chaos_workers import KINDS, WITHIN_S, Deployment, eventually
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from annals.topics.catalog import catalogue
+from annals.workers.tools.broker import Broker
 
 
 class Scenario(Deployment):
@@ -54,6 +56,12 @@ class Scenario(Deployment):
     def send(self, asks: Iterable[Ask]) -> list[Sent]:
         """Send commands, and wait until they are acknowledged."""
         return self.sender.sent_and_known(asks)
+
+    def send_one_by_one(self, asks: Iterable[Ask]) -> None:
+        """Send each command when the one before is answered: each is a transaction, with a marker behind it."""
+        for ask in asks:
+            self.send([ask])
+            self.until_answered()
 
     def read(self) -> Records:
         """Read what is new in all topics."""
@@ -97,6 +105,13 @@ class Scenario(Deployment):
             topics = [name for name in self.admin.list_topics(timeout=10).topics if name.startswith(self.prefix)]
             for future in self.admin.delete_topics(topics, operation_timeout=10).values():
                 future.result(10)
+
+
+def cut_under(scenario: Scenario, broker: Broker, topic: str, offset: int) -> None:
+    """Kill the broker, cut the end of a partition, start it again."""
+    broker.kill()
+    cut(broker, f"{scenario.prefix}{topic}", offset)
+    broker.start()
 
 
 def delete_before(scenario: Scenario, topic: str, offset: int, partition: int = 0) -> None:

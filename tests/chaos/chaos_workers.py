@@ -61,6 +61,17 @@ class Worker:
         status, body = self.ask("/health/ready")
         return json.loads(body)["reasons"] if status else ["it does not answer"]
 
+    def until_reason(self, begin: str, *words: str, within_s: float = WITHIN_S) -> str:
+        """The reason of readiness that begins so, once there is one; it has all of these words."""
+
+        def reason() -> str:
+            assert self.process.poll() is None, self.told()
+            return next((each for each in self.reasons() if each.startswith(begin)), "")
+
+        found = eventually(reason, f"a reason begins with {begin!r}", within_s, self.told)
+        assert [word for word in words if word not in found] == [], found
+        return found
+
     def is_ready(self) -> bool:
         return self.ask("/health/ready")[0] == 200
 

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 from chaos_chain import cid_of
 from chaos_commands import persons, rename
-from chaos_damage import cut
 from chaos_measures import ENDS_LOOKED_AT, LOST_END
 from chaos_records import Record
-from chaos_scenario import Scenario, assert_clean, delete_before
+from chaos_scenario import Scenario, assert_clean, cut_under, delete_before
 from chaos_sender import Sender
 from chaos_workers import Worker, eventually
 from confluent_kafka import Producer
@@ -38,9 +37,7 @@ def alone(chaos_broker: Broker, tmp_path: Path) -> Iterator[Scenario]:
     with Scenario(chaos_broker.bootstrap, prefix, tmp_path, kinds=("person",)) as made:
         made.make_topics(partitions=1)
         made.start().until_ready()
-        for ask in persons(COUNT, 0):
-            made.send([ask])
-            made.until_answered()
+        made.send_one_by_one(persons(COUNT, 0))
         assert_clean(made.check())
         yield made
 
@@ -49,20 +46,8 @@ def last_of(scenario: Scenario, role: str) -> int:
     return scenario.read().by_place[f"{role}.person", 0][-1].offset
 
 
-def cut_under(scenario: Scenario, broker: Broker, role: str, offset: int) -> None:
-    """Kill the broker, cut the end of a partition, start it again."""
-    broker.kill()
-    cut(broker, f"{scenario.prefix}{role}.person", offset)
-    broker.start()
-
-
 def stops(worker: Worker, *words: str, within_s: float = 60.0) -> str:
-    def reason() -> str:
-        assert worker.process.poll() is None, worker.told()
-        return next((each for each in worker.reasons() if each.startswith("write: person-0 is stopped: ")), "")
-
-    found = eventually(reason, "the shard stops", within_s, worker.told)
-    assert [word for word in words if word not in found] == [], found
+    found = worker.until_reason("write: person-0 is stopped: ", *words, within_s=within_s)
     # the gauge follows with the next look at the brokers
     eventually(lambda: not worker.metric("annals_shard_open", kind="person", partition="0"), "the gauge", SOON_S)
     return found
@@ -78,7 +63,7 @@ def test_a_journal_that_lost_its_end_under_a_running_worker_stops_for_good(
     alone: Scenario, chaos_broker: Broker, burst: int
 ) -> None:
     (worker,) = alone.workers
-    cut_under(alone, chaos_broker, "events", 30)
+    cut_under(alone, chaos_broker, "events.person", 30)
     began = time.monotonic()
     if burst:
         alone.send(rename(number % COUNT, number) for number in range(burst))
@@ -103,7 +88,7 @@ def test_a_burst_that_meets_the_lost_end_hides_it_by_no_fence(
 ) -> None:
     alone.workers[0].end()
     worker = alone.start("a", {"without": [ENDS_LOOKED_AT, *without]}).until_ready()  # the batch itself must notice it
-    cut_under(alone, chaos_broker, "events", 30)
+    cut_under(alone, chaos_broker, "events.person", 30)
     alone.send(rename(number % COUNT, number) for number in range(30))
     stops(worker, f"ends at offset {end}", "40", "offset 38")
 
@@ -178,7 +163,7 @@ def test_commands_and_outcomes_that_lost_their_end_stop_the_shard_for_good(
 ) -> None:
     (worker,) = alone.workers
     known = f"offset {last_of(alone, role)}"
-    cut_under(alone, chaos_broker, role, 10)
+    cut_under(alone, chaos_broker, f"{role}.person", 10)
     alone.sender = Sender(alone.bootstrap, alone.prefix, 120_000)  # the other one knows how many were acknowledged
     alone.send(rename(number % COUNT, number) for number in range(burst))
     reason = stops(worker, role, known)
@@ -278,7 +263,7 @@ def test_a_journal_that_cannot_be_restored_is_accepted_only_with_its_loss(
 ) -> None:
     (worker,) = alone.workers
     heads = kept(alone)
-    cut_under(alone, chaos_broker, "events", 30)
+    cut_under(alone, chaos_broker, "events.person", 30)
     alone.send(rename(number, 3) for number in range(COUNT))
     stops(worker, "offset 38")
     worker.end()

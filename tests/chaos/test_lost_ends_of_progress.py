@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chaos_publishing import COUNT, SOON_S, Readers, cut_under, has_stopped_publishing, twenty_persons
+from chaos_publishing import COUNT, SOON_S, Readers, has_stopped_publishing, twenty_persons
+from chaos_scenario import cut_under
 from chaos_workers import Worker, eventually
 
 from annals.workers.tools.broker import Broker

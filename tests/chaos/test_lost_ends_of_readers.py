@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from chaos_publishing import COUNT, SOON_S, Readers, cut_under, has_stopped_publishing, stops, twenty_persons
-from chaos_scenario import delete_before
+from chaos_publishing import COUNT, SOON_S, Readers, has_stopped_publishing, stops, twenty_persons
+from chaos_scenario import cut_under, delete_before
 from chaos_workers import eventually
 
 from annals.workers.tools.broker import Broker

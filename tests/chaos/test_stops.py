@@ -53,13 +53,7 @@ def answered(scenario: Scenario) -> set[int]:
 
 def stopped(worker: Worker, shard: str, *words: str) -> str:
     """The reason for which a shard has stopped, which names all of these; others may have stopped before it."""
-
-    def reason() -> str:
-        assert worker.process.poll() is None, worker.told()
-        return next((each for each in worker.reasons() if each.startswith(f"write: {shard} is stopped: ")), "")
-
-    found = eventually(reason, f"{shard} stops", told=worker.told)
-    assert [word for word in words if word not in found] == []
+    found = worker.until_reason(f"write: {shard} is stopped: ", *words)
     assert worker.ask("/health/ready")[0] == 503
     assert worker.ask("/health/live")[0] == 200
     return found

@@ -9,14 +9,11 @@ import pytest
 from chaos_chain import Event, cid_of, read
 from chaos_commands import persons, rename
 from chaos_journal import block
+from chaos_publishing import service_of
 from chaos_records import Record, home_of
 from chaos_scenario import Scenario, assert_clean
 from chaos_subscriber import Subscribers, check_subscriber, counted
 from chaos_workers import Worker, eventually
-
-from annals.agents.aggregates import REGISTRY
-from annals.workers.publishing.service import SubscriptionService
-from annals.workers.settings import client_options, load_settings
 
 PEOPLE = 20
 SESSION_MS = 3_000
@@ -29,10 +26,7 @@ class Newsroom:
     def __init__(self, scenario: Scenario) -> None:
         self.scenario = scenario
         self.turn = 0
-        given = {"bootstrap_servers": scenario.bootstrap, "topic_prefix": scenario.prefix, "partitions": "2"}
-        settings = load_settings(given)
-        kinds = {kind: REGISTRY[kind] for kind in scenario.kinds}
-        self._service = SubscriptionService(settings, client_options(settings), kinds)
+        self._service = service_of(scenario, partitions=2)
         self.topics = Subscribers(scenario.bootstrap, scenario.prefix, ())
 
     def start(self, name: str) -> Worker:

@@ -3,45 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from processes import own_environment
+from project_copy import ROOT, project_copy, run  # noqa: F401 - the fixture `copy`
 
-ROOT = Path(__file__).parents[2]
-BIN = Path(sys.executable).parent
-PARTS = (
-    *("schemas", "topics", "agents", "workers", "src", "docs", "deploy", "tests"),
-    *("pyproject.toml", "README.md", "CHANGELOG.md", "Makefile"),
-)
-IGNORED = shutil.ignore_patterns("__pycache__", ".*_cache")
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture
-def copy(tmp_path: Path) -> Path:
-    for part in PARTS:
-        source, target = ROOT / part, tmp_path / part
-        if source.is_dir():
-            shutil.copytree(source, target, symlinks=True, ignore=IGNORED)
-        else:
-            shutil.copy2(source, target)
-    return tmp_path
-
-
-def run(command: str, copy: Path, status: int = 0) -> str:
-    """A command with the copy's packages in the place of the installed ones, and not measured; what it said."""
-    environment = {name: value for name, value in own_environment().items() if not name.startswith("COVERAGE_")}
-    environment |= {"PYTHONPATH": str(copy / "src"), "PATH": f"{BIN}:{environment['PATH']}"}
-    words = ["bash", "-euo", "pipefail", "-c", command]
-    done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == status, f"{command}\n{done.stdout[-4000:]}{done.stderr[-3000:]}"
-    return done.stdout + done.stderr
 
 
 def test_a_new_aggregate_passes_every_check(copy: Path) -> None:

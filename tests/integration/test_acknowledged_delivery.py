@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
 from grouped import Group, GroupWorker, group
 from processes import ENTRY_POINT, free_port, own_environment
+from whole_topics import reader_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,13 +79,7 @@ async def subscriber(crew: Group, worker: GroupWorker, checker: Checker) -> None
     """Read and answer badly until all is acknowledged; the reading child is killed in the middle."""
     names, chance = TopicNames(crew.settings.topic_prefix), random.Random(7)
     options = {"bootstrap_servers": crew.settings.bootstrap_servers}
-    consumer = AIOKafkaConsumer(
-        **options,
-        group_id=None,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
+    consumer = reader_of(crew.settings.bootstrap_servers)
     wheres = [TopicPartition(names.subscribers("billing"), partition) for partition in range(PARTITIONS)]
     producer = AIOKafkaProducer(**options)
     has_killed = False
@@ -176,13 +171,7 @@ def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_ki
 async def first_of(crew: Group, name: str, role: str = "subscribers") -> dict[str, str]:
     """The headers of the first record that comes."""
     topic = f"{crew.settings.topic_prefix}{role}.{name}"
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=crew.settings.bootstrap_servers,
-        group_id=None,
-        isolation_level="read_committed",
-        auto_offset_reset="earliest",
-        enable_auto_commit=False,
-    )
+    consumer = reader_of(crew.settings.bootstrap_servers)
     async with consumer, asyncio.timeout(WITHIN_S):
         consumer.assign([TopicPartition(topic, partition) for partition in range(PARTITIONS)])
         record = await consumer.getone()

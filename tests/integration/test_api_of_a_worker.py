@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaConsumer
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.structs import TopicPartition
 
 from following import until
 from grouped import Group, group
 from processes import ENTRY_POINT, own_environment
+from whole_topics import delete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,15 +70,6 @@ async def audited(crew: Group, topic: str) -> list[dict[str, Any]]:
             records = (await consumer.getmany(partition, timeout_ms=1000)).get(partition, [])
             found += [{**json.loads(record.value), "key": record.key.decode()} for record in records]
         return found
-
-
-async def delete(crew: Group, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=crew.settings.bootstrap_servers)
-    await admin.start()
-    try:
-        await admin.delete_topics([topic])
-    finally:
-        await admin.close()
 
 
 def test_a_worker_answers_over_http(crew: Group) -> None:
@@ -135,7 +126,7 @@ def test_a_worker_answers_over_http(crew: Group) -> None:
     )
     assert (after["key"], after["principal"], after["status"]) == ("r-1", "anonymous", 201)
 
-    asyncio.run(delete(crew, f"{crew.settings.topic_prefix}audit"))
+    asyncio.run(delete(crew.settings.bootstrap_servers, f"{crew.settings.topic_prefix}audit"))
     second = crew.worker("two", {}, ROLES="read", API_PORT="0", CREATE_TOPICS="0").until_ready()
     (started,) = second.logged("worker started")
     status, problem = ask(f"{started['api']}{ADA}/snapshots", method="POST")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
-from aiokafka.admin import AIOKafkaAdminClient
 from prometheus_client import CollectorRegistry
 
 from annals.agents.dead_letters.selection import Selection
@@ -21,6 +20,7 @@ from annals.workers.kafka.read.ranges import read_range
 from annals.workers.publishing import progress_topic
 from annals.workers.settings import Settings
 from chained import make_topics
+from whole_topics import delete
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -90,12 +90,7 @@ class Scene:
             await producer.send(self.names.audit, msgspec.json.encode(value), SETTLEMENT_KEY, partition=0)
 
     async def make_anew(self, topic: str) -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
-        await admin.start()
-        try:
-            await admin.delete_topics([topic])
-        finally:
-            await admin.close()
+        await delete(self.bootstrap, topic)
         await make_topics(self.bootstrap, [topic])
 
 

@@ -8,12 +8,13 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
 from grouped import Group, group
 from processes import until
+from whole_topics import reader_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -70,13 +71,7 @@ async def produce(crew: Group, *, numbers: range) -> None:
 async def outcomes(crew: Group, count: int) -> Counter[str]:
     """How often each command was answered, once so many were, to the end of the topic."""
     names, answered = TopicNames(crew.settings.topic_prefix), Counter[str]()
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=crew.settings.bootstrap_servers,
-        group_id=None,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
+    consumer = reader_of(crew.settings.bootstrap_servers)
     wheres = [TopicPartition(names.outcomes("person"), partition) for partition in range(PARTITIONS)]
     async with consumer, asyncio.timeout(WITHIN_S):
         consumer.assign(wheres)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.settings import client_options
 from annals.workers.tools.broker import Broker
 from grouped import Group, GroupWorker, group
-from processes import ENTRY_POINT, own_environment
+from processes import annals, own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -76,15 +75,7 @@ class Deployment:
             ANNALS_TOPIC_PREFIX=self.crew.settings.topic_prefix,
             **{f"ANNALS_{name}": value for name, value in self.settings.items()},
         )
-        done = subprocess.run(
-            [ENTRY_POINT, *arguments],
-            input=said,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            check=False,
-        )
+        done = annals(*arguments, environment=environment, said=said, within_s=300)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 

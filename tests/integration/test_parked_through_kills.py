@@ -15,7 +15,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -44,14 +43,6 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
 
 def worker_of(crew: Group, name: str) -> GroupWorker:
     return crew.worker(name, {}, ROLES="write,read", API_PORT="0").until_ready()
-
-
-def kill(worker: GroupWorker) -> None:
-    """End a worker and its reading process, as a machine that loses its power does."""
-    for child in psutil.Process(worker.process.pid).children():
-        child.kill()
-    worker.process.kill()
-    worker.process.wait()
 
 
 def send(crew: Group, people: list[str]) -> None:
@@ -166,7 +157,7 @@ class Scene:
         self.workers[0].until(is_so, what)
 
     def kill_and_start(self, number: int) -> None:
-        kill(self.workers[number])
+        self.workers[number].kill()
         self.workers[number] = worker_of(self.crew, ("one", "two")[number])
 
     def ask(self, number: int, action: str, body: dict[str, Any]) -> int | None:

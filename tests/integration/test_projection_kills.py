@@ -25,6 +25,7 @@ from annals.workers.stores.reading import RocksReadingStore
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from annals.workers.stores.rocks import StoreBudget
 from projecting import PARTITIONS, VERSIONS, Journals
+from reading_stores import Killed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,16 +53,8 @@ FORMER = {name: VERSIONS[name] for name in MENDED}
 REBUILT = {name: ProjectionRecord(name=name, version=1, switched_ms=0, rebuilds=1) for name in REGISTRY}
 
 
-class Mortal(RocksReadingStore):
-    """A store whose process is killed at one of its writes, which never happens."""
-
-    left = 1_000_000
-
-    def apply(self, changes: Any) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise StoreUnavailableError("killed")
-        super().apply(changes)
+class Mortal(Killed, RocksReadingStore):
+    """A store that dies when a test says so."""
 
 
 def story() -> Journals:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer, TopicPartition
 from prometheus_client import CollectorRegistry
 
 from annals.agents.aggregates import REGISTRY
@@ -28,6 +28,7 @@ from journal_ranges import Ranges
 from processes import ENTRY_POINT, own_environment
 from publishing import shown
 from reading_stores import Stores
+from whole_topics import reader_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
@@ -100,13 +101,7 @@ class Site:
     async def received(self, name: str, count: int) -> list[str]:
         """The CIDs that a subscriber has, once it has so many."""
         topic = self.names.subscribers(name)
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap,
-            group_id=None,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-        )
+        consumer = reader_of(self.bootstrap)
         found: list[str] = []
         async with consumer, asyncio.timeout(WITHIN_S):
             where = TopicPartition(topic, 0)

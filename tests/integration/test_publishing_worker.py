@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from annals.topics.names import TopicNames
 from grouped import Group, GroupWorker, group
 from processes import ENTRY_POINT, own_environment
+from whole_topics import reader_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,13 +61,7 @@ def send(crew: Group, *versions: int) -> None:
 
 async def received(crew: Group, name: str, count: int) -> list[dict[str, str]]:
     """The headers of what a subscriber has, to the end of its topic, once it has so many."""
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=crew.settings.bootstrap_servers,
-        group_id=None,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-    )
+    consumer = reader_of(crew.settings.bootstrap_servers)
     where = TopicPartition(TopicNames(crew.settings.topic_prefix).subscribers(name), 0)
     found: list[dict[str, str]] = []
     async with consumer, asyncio.timeout(WITHIN_S):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
 import urllib.request
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -16,9 +15,10 @@ import pytest
 from annals.schemas.cid import cid_text
 from annals.workers.client.history import history
 from grouped import Group, GroupWorker, group
-from processes import ENTRY_POINT, own_environment
+from processes import annals, own_environment
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -34,19 +34,11 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
         yield made
 
 
-def annals(crew: Group, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
+def run(crew: Group, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
     environment = own_environment(
         ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers, ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix
     )
-    return subprocess.run(
-        [ENTRY_POINT, *arguments],
-        input=said,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
+    return annals(*arguments, environment=environment, said=said)
 
 
 def send(crew: Group, *commands: tuple[str, str, str, dict[str, Any]]) -> None:
@@ -54,7 +46,7 @@ def send(crew: Group, *commands: tuple[str, str, str, dict[str, Any]]) -> None:
         json.dumps({"kind": kind, "aggregate_id": aggregate_id, "type": name, "data": data})
         for kind, aggregate_id, name, data in commands
     ]
-    done = annals(crew, "send", said="".join(f"{line}\n" for line in lines))
+    done = run(crew, "send", said="".join(f"{line}\n" for line in lines))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -99,10 +91,10 @@ def asked(worker: GroupWorker, path: str, method: str = "GET") -> dict[str, Any]
 def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_once(crew: Group) -> None:
     worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
     send(crew, *agent_commands("a-1"), *workflow_commands("w-before"))
-    listed = json.loads(annals(crew, "reactions", "list", "--json").stdout)["reactions"]
+    listed = json.loads(run(crew, "reactions", "list", "--json").stdout)["reactions"]
     assert {each["name"]: each["status"] for each in listed} == dict.fromkeys(REACTIONS, "paused")
     for name in REACTIONS[1:]:
-        assert annals(crew, "reactions", "resume", name).returncode == 0
+        assert run(crew, "reactions", "resume", name).returncode == 0
     assert asked(worker, "/assign-tasks/resume", "POST")["status"] == "active"
 
     soon = (datetime.now(UTC) + timedelta(seconds=20)).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -143,9 +135,9 @@ def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_on
     for workflow_id in ids[:3]:
         assert [each["type"] for each in events(crew, "workflow", workflow_id)].count("StepCompleted") == 1
 
-    status = json.loads(annals(crew, "reactions", "status", "expire-deadlines", "--json").stdout)
+    status = json.loads(run(crew, "reactions", "status", "expire-deadlines", "--json").stdout)
     assert (status["status"], status["timers"]["pending"]) == ("active", 0)
-    assert json.loads(annals(crew, "reactions", "pause", "assign-tasks", "--json").stdout)["status"] == "paused"
-    assert annals(crew, "reactions", "status", "nothing").returncode == 1
+    assert json.loads(run(crew, "reactions", "pause", "assign-tasks", "--json").stdout)["status"] == "paused"
+    assert run(crew, "reactions", "status", "nothing").returncode == 1
     assert "annals_reaction_commands_total" in worker.metrics()
     assert worker.end() == 0

@@ -14,7 +14,7 @@ import pytest
 
 from annals.workers.client import CommandClient
 from grouped import Group, group
-from processes import ENTRY_POINT, own_environment
+from processes import ENTRY_POINT, annals, own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,17 +110,6 @@ class Asking(Thread):
         self.join()
 
 
-def annals(api: str, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ENTRY_POINT, "projections", *words, "--api", api],
-        env=own_environment(),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.mark.parametrize("name", ["people_directory", "locations"])
 def test_while_rows_are_built_anew_every_answer_is_whole_and_current(crew: Group, name: str) -> None:
     options = {"ROLES": "write,read", "API_PORT": "0"}
@@ -146,6 +135,6 @@ def test_while_rows_are_built_anew_every_answer_is_whole_and_current(crew: Group
     assert {count for count, _, _ in asking.answers} == {PEOPLE}
     assert [stale for _, _, stale in asking.answers if stale] == []
     assert {row["name"] for row in rows()["rows"]} == {"ADA" if name == "people_directory" else "LAB"}
-    told = annals(api, "verify", name, "--json")
+    told = annals("projections", "verify", name, "--json", "--api", api, environment=own_environment())
     assert told.returncode == 0, told.stderr + told.stdout
     assert json.loads(told.stdout)["result"]["rows"] == PEOPLE

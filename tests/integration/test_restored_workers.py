@@ -1,7 +1,6 @@
 """A worker that lost its data folder decides at once, from a restore point, as if it had folded the whole journal."""
 
 import asyncio
-import json
 import shutil
 import subprocess
 import urllib.request
@@ -15,7 +14,9 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 from aiokafka.structs import TopicPartition
 
 from annals.schemas.canonical import decode, encode
+from people import People, statuses
 from processes import ENTRY_POINT, annals, free_port, own_environment, running, until
+from whole_topics import delete
 
 pytestmark = pytest.mark.broker
 
@@ -23,14 +24,14 @@ PERSONS = 600
 EVENTS = 500  # after which a restore point is made
 
 
-class Deployment:
+class Deployment(People):
     """One worker at a time on one partition of each kind, and its data folder."""
 
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
-        self.bootstrap, self.prefix, self.folder = bootstrap, prefix, folder
+        self.bootstrap, self.prefix = bootstrap, prefix
         self.port = free_port()
         self.log = folder / "worker.log"
-        self.environment = own_environment(
+        environment = own_environment(
             ANNALS_BOOTSTRAP_SERVERS=bootstrap,
             ANNALS_TOPIC_PREFIX=prefix,
             ANNALS_PARTITIONS="1",
@@ -39,6 +40,7 @@ class Deployment:
             ANNALS_WEB_PORT=str(self.port),
             ANNALS_RESTORE_POINT_EVENTS=str(EVENTS),
         )
+        super().__init__(environment, folder, PERSONS, within_s=60)
 
     @contextmanager
     def worker(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -64,24 +66,6 @@ class Deployment:
     def counted(self, metric: str) -> float:
         name = f'annals_{metric}_total{{kind="person"}}'
         return sum(float(line.split()[-1]) for line in self._get("/metrics").splitlines() if line.startswith(name))
-
-    def send(self, type_name: str, command: str, name: str) -> list[dict[str, Any]]:
-        lines = self.folder / "commands.jsonl"
-        with lines.open("w") as file:
-            for number in range(PERSONS):
-                said = {"kind": "person", "type": type_name, "aggregate_id": f"p-{number}"}
-                file.write(
-                    json.dumps({**said, "data": {"name": f"{name} {number}"}, "id": f"{command}-{number}"}) + "\n"
-                )
-        sent = annals("send", str(lines), "--timeout", "60", environment=self.environment)
-        assert sent.returncode == 0, sent.stderr
-        return [json.loads(line) for line in sent.stdout.splitlines()]
-
-    def verify(self) -> dict[str, Any]:
-        verified = annals("verify", "person", "--json", environment=self.environment)
-        assert verified.returncode == 0, verified.stdout + verified.stderr
-        answer: dict[str, Any] = json.loads(verified.stdout)
-        return answer
 
     def lose_data(self) -> None:
         shutil.rmtree(self.folder / "data")
@@ -117,10 +101,6 @@ class Deployment:
         finally:
             await consumer.stop()
         return found
-
-
-def statuses(outcomes: list[dict[str, Any]]) -> set[str]:
-    return {outcome["status"] for outcome in outcomes}
 
 
 @pytest.fixture
@@ -175,14 +155,3 @@ def test_without_its_topic_a_worker_decides_and_makes_none(deployment: Deploymen
         assert statuses(deployment.send("RegisterPerson", "register", "Ada")) == {"accepted"}
         assert deployment.counted("restore_points") == 0
     assert "no topic for restore points" in deployment.log.read_text()
-
-
-async def delete(bootstrap: str, topic: str) -> None:
-    from aiokafka.admin import AIOKafkaAdminClient
-
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.delete_topics([topic])
-    finally:
-        await admin.close()

@@ -8,13 +8,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import TopicPartition
 
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
 from annals.workers.registry import projections
 from grouped import Group, GroupWorker, group
 from projecting import rows_from_kafka
+from whole_topics import reader_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,13 +64,7 @@ def published(crew: Group, count: int) -> list[dict[str, str]]:
     async def read() -> list[dict[str, str]]:
         topic = TopicNames(crew.settings.topic_prefix).subscribers("all")
         wheres = [TopicPartition(topic, partition) for partition in range(PARTITIONS)]
-        consumer = AIOKafkaConsumer(
-            bootstrap_servers=crew.settings.bootstrap_servers,
-            group_id=None,
-            isolation_level="read_committed",
-            enable_auto_commit=False,
-            auto_offset_reset="earliest",
-        )
+        consumer = reader_of(crew.settings.bootstrap_servers)
         found: list[dict[str, str]] = []
         async with consumer, asyncio.timeout(120):
             consumer.assign(wheres)

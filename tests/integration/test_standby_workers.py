@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from processes import ENTRY_POINT, annals, free_port, own_environment, running, until
+from people import People, statuses
+from processes import ENTRY_POINT, free_port, own_environment, running, until
 
 if TYPE_CHECKING:
     import subprocess
@@ -75,10 +76,11 @@ class Worker:
         return [each for each in said if each["event"] == event and each.get("kind", "person") == "person"]
 
 
-class Deployment:
+class Deployment(People):
+    """Two workers at the most on two partitions of each kind, which are standbys of one another."""
+
     def __init__(self, bootstrap: str, prefix: str, folder: Path) -> None:
-        self.folder = folder
-        self.environment = own_environment(
+        environment = own_environment(
             ANNALS_BOOTSTRAP_SERVERS=bootstrap,
             ANNALS_TOPIC_PREFIX=prefix,
             ANNALS_PARTITIONS=str(PARTITIONS),
@@ -87,29 +89,10 @@ class Deployment:
             ANNALS_RESTORE_POINT_EVENTS="0",
             ANNALS_LOG_FORMAT="json",
         )
+        super().__init__(environment, folder, PERSONS, within_s=90)
 
     def worker(self, name: str) -> Worker:
         return Worker(self.environment, self.folder / name)
-
-    def send(self, type_name: str, command: str, name: str) -> list[dict[str, Any]]:
-        lines = self.folder / "commands.jsonl"
-        with lines.open("w") as file:
-            for number in range(PERSONS):
-                said = {"kind": "person", "type": type_name, "aggregate_id": f"p-{number}", "id": f"{command}-{number}"}
-                file.write(json.dumps({**said, "data": {"name": f"{name} {number}"}}) + "\n")
-        sent = annals("send", str(lines), "--timeout", "90", environment=self.environment)
-        assert sent.returncode == 0, sent.stdout[-2000:] + sent.stderr
-        return [json.loads(line) for line in sent.stdout.splitlines()]
-
-    def verify(self) -> dict[str, Any]:
-        verified = annals("verify", "person", "--json", environment=self.environment)
-        assert verified.returncode == 0, verified.stdout + verified.stderr
-        answer: dict[str, Any] = json.loads(verified.stdout)
-        return answer
-
-
-def statuses(outcomes: list[dict[str, Any]]) -> set[str]:
-    return {outcome["status"] for outcome in outcomes}
 
 
 @pytest.fixture

@@ -15,7 +15,6 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-import psutil
 import pytest
 
 from grouped import Group, GroupWorker, group
@@ -165,20 +164,13 @@ def test_two_workers_make_each_change_once_and_in_the_order_of_the_checks(crew: 
 
     # One is killed: the other says what it said, and takes changes.
     fourth = same(one, two)
-    kill(one)
+    one.kill()
     assert ask(two, "GET", PATH).etag == fourth.etag
     paused = ask(two, "POST", f"{PATH}/pause")
     assert (paused.status, paused.body["status"]) == (200, "paused")
     one = worker_of(crew, "one")
     assert ask(one, "GET", PATH).etag == paused.etag
     assert one.end() == two.end() == 0
-
-
-def kill(worker: GroupWorker) -> None:
-    for child in psutil.Process(worker.process.pid).children():
-        child.kill()
-    worker.process.kill()
-    worker.process.wait()
 
 
 class Following:
@@ -226,7 +218,7 @@ def test_what_was_followed_at_one_goes_on_at_the_other_without_gap_or_double(cre
     with ThreadPoolExecutor(1) as pool:
         answers = pool.submit(crew.answers, 40)
         two.until(lambda: len(first.cids) >= 25, "some more")
-        kill(two)
+        two.kill()
         first.end()
         assert set(answers.result()) == {"accepted"}
     second = Following(one, first.last)

@@ -9,9 +9,9 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from aiokafka.admin import AIOKafkaAdminClient
 
 from grouped import Group, GroupWorker, group
+from whole_topics import delete
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,15 +74,6 @@ def test_each_answers_for_both_and_for_a_killed_one_too(crew: Group) -> None:
     seen = [each["cid"] for each in first["events"][:3] + rest["events"]]
     assert len(seen) == len(set(seen)) == 2 * count
     assert one.end() == 0
-
-
-async def delete(bootstrap: str, topic: str) -> None:
-    admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
-    await admin.start()
-    try:
-        await admin.delete_topics([topic])
-    finally:
-        await admin.close()
 
 
 def test_a_journal_that_is_deleted_is_named_and_one_that_is_made_anew_stops_reading(crew: Group) -> None:

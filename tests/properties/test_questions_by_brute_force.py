@@ -15,8 +15,7 @@ from annals.agents.reading.asking import QUESTIONS
 from annals.agents.testing.histories import histories
 from annals.schemas.values.refs import ref_text
 from annals.schemas.values.standards.calendar import instant
-from following import until
-from projecting import GlobalStores, Journals, MemoryShards, global_reader, row_answers
+from projecting import GlobalStores, Journals, MemoryShards, global_reader, read_to_the_ends, row_answers
 
 IDS = ("a", "b", "f", "p-1", "\u00c4")
 NOW = "2026-06-01T00:00:00Z"
@@ -37,19 +36,12 @@ def states_of(data: st.DataObject, kind: str, journals: Journals) -> dict[str, A
 def asked(journals: Journals, question: str, given_: dict[str, Any]) -> list[dict[str, Any]]:
     async def ask() -> list[dict[str, Any]]:
         reader = global_reader(journals, GlobalStores())
-        task = asyncio.create_task(reader.run())
-        ends = {where: len(each) for where, each in journals.records_of.items() if where[0] in journals.kinds}
-        try:
-            await until(lambda: all(reader._read_until.get(where) == end for where, end in ends.items()))
+        async with read_to_the_ends(reader, journals):
             shards = MemoryShards(journals, kinds=QUESTIONS[question].projection.wanted)
             answer = await row_answers(shards, reader).ask(question, given_)
             assert not answer.missing
             assert not answer.stale
             return answer.rows
-        finally:
-            task.cancel()
-            await asyncio.wait({task})
-            await reader.close()
 
     return asyncio.run(ask())
 

@@ -29,6 +29,7 @@ from annals.schemas.values.moments import recorded_at
 from annals.topics.keys import keys_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import Sealed, chain, sealed
+from reading_stores import Killed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -144,18 +145,12 @@ def read(store: MemoryReadingStore, records: list[JournalRecord], cuts: list[int
     return folding
 
 
-class Killed(MemoryReadingStore):
-    """A store whose process is killed at one of its writes: that one never happens."""
+class Mortal(Killed, MemoryReadingStore):
+    """A store that dies after some writes."""
 
     def __init__(self, rows: dict[bytes, bytes], writes: int) -> None:
         super().__init__(rows)
         self.left = writes
-
-    def apply(self, changes: Any) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise StoreUnavailableError("killed")
-        super().apply(changes)
 
 
 @given(JOURNALS, st.lists(st.integers(0, 40), max_size=6))
@@ -173,7 +168,7 @@ def test_killed_between_any_two_writes_the_rows_become_the_same(
     records = journal(events)
     rows: dict[bytes, bytes] = {}
     for writes in kills:
-        store = Killed(rows, writes)
+        store = Mortal(rows, writes)
         with suppress(StoreUnavailableError):
             read(store, records, cuts)
         rows = store.rows

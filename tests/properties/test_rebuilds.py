@@ -25,6 +25,7 @@ from annals.schemas.projection_record import ProjectionRecord
 from annals.topics.keys import keys_of, partition_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from projecting import PARTITIONS, Journals
+from reading_stores import Killed
 
 KIND = "location"
 NAME = "locations"
@@ -43,16 +44,8 @@ STEPS = st.lists(
 )
 
 
-class Mortal(MemoryReadingStore):
-    """A store whose process is killed at one of its writes, which never happens."""
-
-    left = 1_000_000
-
-    def apply(self, changes: Any) -> None:
-        self.left -= 1
-        if self.left < 0:
-            raise StoreUnavailableError("killed")
-        super().apply(changes)
+class Mortal(Killed, MemoryReadingStore):
+    """A store that dies when a test says so."""
 
 
 def story() -> Journals:

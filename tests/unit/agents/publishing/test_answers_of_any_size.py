@@ -36,11 +36,11 @@ def world_of(partitions=1):
     return world
 
 
-async def send(world, value, key=b"p-1", headers=(), codec="none"):
+async def send(world, value, key=b"p-1", headers=(), codec="none", times=1):
     writer = TransactionalWriter(world.options(), "annals-test-acks", ["acks.all"])
     await writer.fence()
     batch = RecordBatch(codec)
-    assert batch.fill([(key, value, NO_TIMESTAMP, encode_headers(headers))], 0, 1 << 30) == 1
+    assert batch.fill([(key, value, NO_TIMESTAMP, encode_headers(headers))] * times, 0, 1 << 30) == times
     await writer.commit({("acks.all", 0): [batch]}, Offsets("g", "acks.all", 0, 0, ""), {})
     await writer.close()
 
@@ -130,21 +130,15 @@ async def test_no_turn_of_the_event_loop_looks_at_more_than_some_bytes_of_answer
     original = Reader.read
     monkeypatch.setattr(Reader, "read", read)
     world = world_of()
-    answers = [(b"p-1", b"[" * LARGEST_BYTES, NO_TIMESTAMP, encode_headers([]))] * 40
-    writer = TransactionalWriter(world.options(), "annals-test-acks", ["acks.all"])
-    await writer.fence()
-    batch = RecordBatch()
-    assert batch.fill(answers, 0, 1 << 30) == len(answers)
-    await writer.commit({("acks.all", 0): [batch]}, Offsets("g", "acks.all", 0, 0, ""), {})
-    await writer.close()
+    await send(world, b"[" * LARGEST_BYTES, times=40)
     world.journal.append(chain("p-1", 1))
     await world.subscribe("all", **ASKED)
     loop.call_soon(begin_turn)
     async with world.shard() as shard, world.publisher(shard):
 
         async def are_read():
-            return len(await world.received("", "dead-letters")) == len(answers)
+            return len(await world.received("", "dead-letters")) == 40
 
         await eventually(are_read)
-    assert looked_at.total() == len(answers) * LARGEST_BYTES
+    assert looked_at.total() == 40 * LARGEST_BYTES
     assert max(looked_at.values()) <= ANSWER_BYTES_A_TURN

@@ -1,7 +1,5 @@
 """Acknowledged delivery on a log in memory: nothing forgotten, nothing overtaken, through the death of its process."""
 
-import json
-
 import pytest
 
 from annals.agents.publishing import selection
@@ -15,7 +13,7 @@ from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.delivery_rows import read_rows
 from chained import chain
-from publishing import World, eventually, shown
+from publishing import Taker, World, answer, at_each_step, eventually, shown
 
 RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
 
@@ -26,12 +24,6 @@ def asked(**changed):
 
 async def has(world, count, role="subscribers"):
     return len(await world.received("all", role)) >= count
-
-
-async def answer(world, record, verdict="ack", **more):
-    key, _, headers = record
-    body = {"cid": headers["ce_id"].decode(), "attempt": int(headers.get("ce_redelivery", b"1")), "verdict": verdict}
-    await world.send("acks.all", key, json.dumps({**body, **more}).encode())
 
 
 async def rows(world):
@@ -186,10 +178,7 @@ async def test_a_stream_that_becomes_acknowledged_goes_on_where_it_was():
 
 @pytest.mark.parametrize("is_carried_out", [False, True])
 async def test_whatever_the_step_at_which_its_process_dies_nothing_is_forgotten(is_carried_out):
-    step = 0
-    while await killed_at(step, is_carried_out=is_carried_out):
-        step += 3
-    assert step > 20
+    await at_each_step(killed_at, is_carried_out=is_carried_out, every=3)
 
 
 async def killed_at(step, *, is_carried_out):
@@ -198,24 +187,16 @@ async def killed_at(step, *, is_carried_out):
     ada, bob = chain("p-1", 3), chain("p-2", 2)
     world.journal.append([ada[0], bob[0], ada[1], bob[1], ada[2]])
     await world.subscribe("all", **asked())
-    answered = 0
+    taker = Taker(world)
 
     async def is_over():
-        nonlocal answered
-        if world.network.died.is_set():
-            return True
-        records = await world.received("all")
-        for record in records[answered:]:
-            await answer(world, record)
-        answered = len(records)
-        return answered >= 5 and await nothing_is_left(world)
+        return world.network.died.is_set() or (await taker.take() >= 5 and await nothing_is_left(world))
 
-    world.network.left, world.network.is_carried_out = step, is_carried_out
+    world.die_at(step, is_carried_out=is_carried_out)
     async with world.shard() as shard:
         async with world.publisher(shard):
             await eventually(is_over)
-        has_died = world.network.died.is_set()
-        world.network = type(world.network)()
+        has_died = world.next_process()
         async with world.publisher(shard):
             await eventually(is_over)
     # Nothing was answered late: each came once, and those of an aggregate in their order.

@@ -1,6 +1,7 @@
 """A publisher on a log in memory: each event that counts once and in order, through the death of its process."""
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import orjson
 import pytest
@@ -11,7 +12,8 @@ from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
 from annals.schemas.subscription import Definition
 from chained import chain
-from publishing import World, eventually, shown
+from following import until
+from publishing import World, at_each_step, eventually, progress_of, shown
 
 
 async def test_a_subscription_from_the_beginning_gets_every_event_once():
@@ -42,7 +44,7 @@ async def test_a_subscription_is_live_though_only_a_marker_stands_behind_the_las
     async with world.shard() as shard, world.publisher(shard):
         await eventually(lambda: has(world, "all", 2))
         await eventually(lambda: is_without_its_own(world, "all"))
-        assert await progress_of(world) == {"live": 3}
+        assert await positions_of(world) == {"live": 3}
 
 
 async def test_what_is_behind_a_store_that_is_read_anew_waits_and_writes_nothing(monkeypatch):
@@ -69,13 +71,12 @@ async def test_what_is_behind_a_store_that_is_read_anew_waits_and_writes_nothing
 
 
 async def is_without_its_own(world, name):
-    return name not in await progress_of(world)
+    return name not in await positions_of(world)
 
 
-async def progress_of(world):
+async def positions_of(world):
     """The positions that are written, by name."""
-    found = {key.split(b"/")[0].decode(): value for key, value, _ in await world.received("", "progress")}
-    return {name: orjson.loads(value)["position"] for name, value in found.items() if value}
+    return {name: progress["position"] for name, progress in (await progress_of(world)).items()}
 
 
 async def has(world, name, count):
@@ -88,10 +89,7 @@ async def test_whatever_the_step_at_which_its_process_dies_nothing_is_lost_or_do
     monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 2)
-    step = 0
-    while await killed_at(step, is_carried_out=is_carried_out):
-        step += 1
-    assert step > 20
+    await at_each_step(killed_at, is_carried_out=is_carried_out)
 
 
 async def killed_at(step, *, is_carried_out):
@@ -113,11 +111,10 @@ async def killed_at(step, *, is_carried_out):
         async with world.publisher(shard):
             await eventually(lambda: has(world, "old", 4))
             await world.subscribe("new", 0)
-            world.network.left, world.network.is_carried_out = step, is_carried_out
+            world.die_at(step, is_carried_out=is_carried_out)
             world.journal.append(more)
             await eventually(is_over)
-        has_died = world.network.died.is_set()
-        world.network = type(world.network)()
+        has_died = world.next_process()
         async with world.publisher(shard):
             await eventually(lambda: both_have(7))
             world.journal.append(last)
@@ -199,7 +196,9 @@ async def reached(publisher, position):
     return publisher.position >= position
 
 
-async def test_an_expression_over_its_budget_pauses_its_subscription_and_no_other():
+@asynccontextmanager
+async def paused_over_its_budget():
+    """A world whose subscription `one` is paused at the second of three events, which `other` has; the events."""
     nested = "data.l.all(a, data.l.all(b, data.l.all(c, data.l.all(d, a + b + c + d >= 0))))"
     world = World("one", "other")
     events = [*chain("p-1", 1), *chain("p-2", 1, data={"l": list(range(40))}), *chain("p-3", 1)]
@@ -208,11 +207,13 @@ async def test_an_expression_over_its_budget_pauses_its_subscription_and_no_othe
     await world.subscribe("other")
     async with world.shard() as shard, world.publisher(shard):
         await eventually(lambda: has(world, "other", 3))
+        await until(lambda: "one" in world.subscriptions.paused)
+        yield world, events
 
-        async def is_paused():
-            return "one" in world.subscriptions.paused
 
-        await eventually(is_paused)
+async def test_an_expression_over_its_budget_pauses_its_subscription_and_no_other():
+    async with paused_over_its_budget() as (world, events):
+        pass  # its definition stays
     assert "budget" in world.subscriptions.paused["one"]
     assert await world.cids("one") == shown(events[:1])
 
@@ -329,19 +330,7 @@ async def test_progress_that_lost_its_end_stops_the_publisher():
 
 async def test_a_subscription_that_could_not_go_on_goes_on_by_its_changed_definition():
     """Goes red when the event at which it stopped is judged by the definition that stopped there, for ever."""
-    nested = "data.l.all(a, data.l.all(b, data.l.all(c, data.l.all(d, a + b + c + d >= 0))))"
-    world = World("one", "other")
-    events = [*chain("p-1", 1), *chain("p-2", 1, data={"l": list(range(40))}), *chain("p-3", 1)]
-    world.journal.append(events)
-    await world.subscribe("one", filters=[{"any": [{"cel": nested}, {"exact": {"subject": "p-1"}}]}])
-    await world.subscribe("other")
-    async with world.shard() as shard, world.publisher(shard):
-        await eventually(lambda: has(world, "other", 3))
-
-        async def is_paused():
-            return "one" in world.subscriptions.paused
-
-        await eventually(is_paused)
+    async with paused_over_its_budget() as (world, events):
         kept = world.subscriptions.all()["one"]
         made = put(kept, Definition("one"), {}, {"person": [3]}, {"person": [1]}, has_topic=True)
         world.subscriptions.set("one", definition={"filters": [], "status": "active"}, former=made.record.former)

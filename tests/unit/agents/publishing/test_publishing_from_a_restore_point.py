@@ -1,7 +1,6 @@
 """A partition's new owner without a store publishes, delivers and reacts before its reading shard has read anything."""
 
 import asyncio
-import json
 
 import pytest
 
@@ -9,7 +8,7 @@ from annals.schemas.subscription import Retry
 from chained import chain
 from following import until
 from head_starts import HeldJournal, Point, head_start
-from publishing import World, eventually, shown
+from publishing import World, answer, at_each_step, eventually, shown
 from reading_stores import Stores
 
 ADA, BOB = chain("p-1", 8), chain("p-2", 6)
@@ -32,12 +31,6 @@ def moved(world):
     """Another owner's: without a store, and with a shard that gets nothing yet."""
     world.stores = Stores()
     world.journal.held_at = 0
-
-
-async def answer(world, record, verdict="ack", **more):
-    key, _, headers = record
-    body = {"cid": headers["ce_id"].decode(), "attempt": int(headers.get("ce_redelivery", b"1")), "verdict": verdict}
-    await world.send("acks.all", key, json.dumps({**body, **more}).encode())
 
 
 async def publish_some(world, name, count):
@@ -113,10 +106,7 @@ async def test_whatever_the_step_at_which_the_new_owner_dies_nothing_is_lost_or_
     monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 2)
-    step = 0
-    while await killed_at(step, is_carried_out=is_carried_out):
-        step += 1
-    assert step > 10
+    await at_each_step(killed_at, is_carried_out=is_carried_out, more_than=10)
 
 
 async def killed_at(step, *, is_carried_out):
@@ -131,15 +121,14 @@ async def killed_at(step, *, is_carried_out):
     async def is_over():
         return world.network.died.is_set() or await has(world, "all", 17)
 
-    world.network.left, world.network.is_carried_out = step, is_carried_out
+    world.die_at(step, is_carried_out=is_carried_out)
     async with (
         world.shard() as shard,
         head_start(shard, world.journal, point, margin=2) as ahead,
         world.publisher(ahead),
     ):
         await eventually(is_over)
-    has_died = world.network.died.is_set()
-    world.network = type(world.network)()
+    has_died = world.next_process()
     moved(world)
     async with (
         world.shard() as shard,

@@ -1,9 +1,7 @@
 """Subscriptions that answer and have nothing to do: they cost what idle streams cost, and miss nothing."""
 
-import json
 from collections import Counter
 
-import orjson
 import pytest
 
 from annals.agents.publishing.delivering import shard as delivering
@@ -11,7 +9,7 @@ from annals.agents.publishing.joining import Joining
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Retry
 from chained import chain
-from publishing import World, eventually, shown
+from publishing import Taker, World, answer, at_each_step, eventually, progress_of, shown
 
 RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
 ARCHIVED = ("PersonArchived",)
@@ -29,12 +27,6 @@ def of(aggregate_id):
     return {"exact": {"subject": aggregate_id}}
 
 
-async def progress_of(world):
-    """The newest progress that is written, by name."""
-    found = {key.split(b"/")[0].decode(): value for key, value, _ in await world.received("", "progress")}
-    return {name: orjson.loads(value) for name, value in found.items() if value}
-
-
 async def rests(world, *names):
     progress = await progress_of(world)
     return all(progress.get(name, {}).get("resting") for name in names)
@@ -48,10 +40,17 @@ async def has(world, count, name="all"):
     return len(await world.received(name)) >= count
 
 
-async def answer(world, record):
-    key, _, headers = record
-    body = {"cid": headers["ce_id"].decode(), "attempt": int(headers.get("ce_redelivery", b"1")), "verdict": "ack"}
-    await world.send("acks.all", key, json.dumps(body).encode())
+def count_reads(monkeypatch, shard):
+    """How often events are read from now on, by the offset that they are read from."""
+    read = Counter()
+    original = shard.events_from
+
+    async def events_from(offset, limit):
+        read[offset] += 1
+        return await original(offset, limit)
+
+    monkeypatch.setattr(shard, "events_from", events_from)
+    return read
 
 
 async def test_idle_ones_read_and_write_nothing_of_their_own(monkeypatch):
@@ -63,14 +62,7 @@ async def test_idle_ones_read_and_write_nothing_of_their_own(monkeypatch):
         await world.subscribe(name, delivery="acknowledged", types=ARCHIVED, retry=RETRY)
     async with world.shard() as shard, world.publisher(shard):
         await eventually(lambda: rests(world, *names))
-        read = Counter()
-        original = shard.events_from
-
-        async def events_from(offset, limit):
-            read[offset] += 1
-            return await original(offset, limit)
-
-        monkeypatch.setattr(shard, "events_from", events_from)
+        read = count_reads(monkeypatch, shard)
         written = len(await world.received("", "progress"))
         for number in range(2, 12):
             world.journal.append(chain(f"p-{number}", 1))
@@ -92,14 +84,7 @@ async def test_those_that_are_far_behind_have_the_journal_read_once_for_all(monk
     world.journal.append(events)
     async with world.shard() as shard, world.publisher(shard):
         await eventually(lambda: has(world, 300, "live"))
-        read = Counter()
-        original = shard.events_from
-
-        async def events_from(offset, limit):
-            read[offset] += 1
-            return await original(offset, limit)
-
-        monkeypatch.setattr(shard, "events_from", events_from)
+        read = count_reads(monkeypatch, shard)
         for name in names:
             await world.subscribe(name, delivery="acknowledged", types=ARCHIVED, retry=RETRY)
         await world.subscribe("all", delivery="acknowledged", filters=(of("p-150"),), retry=RETRY)
@@ -227,10 +212,7 @@ async def test_what_came_between_the_end_of_delivery_and_the_rest_is_delivered(m
 @pytest.mark.parametrize("is_carried_out", [False, True])
 async def test_whatever_the_step_at_which_its_process_dies_nothing_is_lost(is_carried_out, monkeypatch):
     monkeypatch.setattr("annals.agents.publishing.joining.ANSWERS_LOOK_S", 1e9)  # as many requests each time
-    step = 0
-    while await killed_at(step, is_carried_out=is_carried_out):
-        step += 5
-    assert step > 20
+    await at_each_step(killed_at, is_carried_out=is_carried_out, every=5)
 
 
 async def killed_at(step, *, is_carried_out):
@@ -239,16 +221,12 @@ async def killed_at(step, *, is_carried_out):
     await world.subscribe("all", delivery="acknowledged", filters=(of("p-1"),), retry=RETRY)
     wanted, others = chain("p-1", 3), chain("p-2", 2)
     events = [others[0], wanted[0], others[1], *wanted[1:]]
-    answered = 0
+    taker = Taker(world)
 
     async def until_all(count):
         async def is_so():
-            nonlocal answered
-            records = await world.received("all")
-            for record in records[answered:]:
-                await answer(world, record)
-            answered = len(records)
-            return world.network.died.is_set() or (answered >= count and await rests(world, "all"))
+            taken = await taker.take()
+            return world.network.died.is_set() or (taken >= count and await rests(world, "all"))
 
         await eventually(is_so)
 
@@ -259,12 +237,11 @@ async def killed_at(step, *, is_carried_out):
                 world.journal.append(some)
         await until_all(3)
 
-    world.network.left, world.network.is_carried_out = step, is_carried_out
+    world.die_at(step, is_carried_out=is_carried_out)
     async with world.shard() as shard:
         async with world.publisher(shard):
             await told(shard)
-        has_died = world.network.died.is_set()
-        world.network = type(world.network)()
+        has_died = world.next_process()
         async with world.publisher(shard):
             await told(shard)
     assert await world.cids("all") == shown(wanted), step

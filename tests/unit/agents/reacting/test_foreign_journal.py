@@ -7,17 +7,10 @@ import pytest
 from annals.agents.ports import StoppedError, UnreachableError
 from chained import chain, sealed
 from following import soon, until
-from publishing import eventually
-from reactors import ForeignWorld
+from publishing import at_each_step, eventually
+from reactors import ALL, LATER, ForeignWorld, react_through_a_death
 
-LATER = "2026-11-21T09:31:00.000000Z"
-ALL = [f"event {number} of p-1" for number in range(1, 7)]
-TIMERS = [f"t{number} is timer {number} of p-1" for number in range(1, 7)]
 EIGHT = ",".join("abcdefgh").encode()
-
-
-async def has(world, count):
-    return len(await world.said()) >= count
 
 
 async def test_its_events_lead_to_commands_that_name_it():
@@ -26,9 +19,9 @@ async def test_its_events_lead_to_commands_that_name_it():
     world.append(chain("p-2", 1, via=b"first,second"))
     await world.begin()
     async with world.reacting():
-        await eventually(lambda: has(world, 2))
+        await eventually(lambda: world.has(2))
         world.clock.at = LATER
-        await eventually(lambda: has(world, 4))
+        await eventually(lambda: world.has(4))
     assert await world.through() == [b"there", b"first,second,there"] * 2
     assert world.counted.status == {"counted": 2}
 
@@ -39,7 +32,7 @@ async def test_what_has_come_through_this_deployment_or_through_eight_is_counted
         world.append(chain(name, 1, via=via))
     await world.begin()
     async with world.reacting():
-        await eventually(lambda: has(world, 1))
+        await eventually(lambda: world.has(1))
         await until(lambda: world.counted.rounds == 3)
     assert await world.said() == ["event 1 of p-4"]
     assert await world.through() == [b"x,y,there"]
@@ -49,34 +42,11 @@ async def test_what_has_come_through_this_deployment_or_through_eight_is_counted
 async def test_whatever_the_step_at_which_its_process_dies_every_command_is_sent_once(is_carried_out, monkeypatch):
     """Killed at each request in turn; the next process judges the journal from its beginning and goes on."""
     monkeypatch.setattr("annals.agents.reacting.reactor.RUN_EVENTS", 2)
-    step = 0
-    while await killed_at(step, is_carried_out=is_carried_out):
-        step += 1
-    assert step > 20
+    await at_each_step(killed_at, is_carried_out=is_carried_out)
 
 
 async def killed_at(step, *, is_carried_out):
-    """Kill the process at a request; return whether it had come so far."""
-    world = ForeignWorld()
-    events = chain("p-1", 6)
-    world.append(events[:4])
-    await world.begin()
-    world.clock.at = LATER
-
-    async def is_over(count):
-        return world.network.died.is_set() or await has(world, count)
-
-    world.network.left, world.network.is_carried_out = step, is_carried_out
-    async with world.reacting():
-        await eventually(lambda: is_over(8))
-    has_died = world.network.died.is_set()
-    world.network = type(world.network)()
-    async with world.reacting():
-        await eventually(lambda: has(world, 8))
-        world.append(events[4:])
-        await eventually(lambda: has(world, 12))
-    assert sorted(await world.said()) == sorted([*ALL, *TIMERS]), step
-    return has_died
+    return await react_through_a_death(ForeignWorld(), step, is_carried_out=is_carried_out)
 
 
 async def test_void_and_foreign_records_are_counted_and_passed_over():
@@ -87,7 +57,7 @@ async def test_void_and_foreign_records_are_counted_and_passed_over():
     world.append(chain("p-1", 1, second))
     await world.begin()
     async with world.reacting():
-        await eventually(lambda: has(world, 3))
+        await eventually(lambda: world.has(3))
     assert await world.said() == ALL[:3]
     assert world.counted.status == {"counted": 3, "void": 1, "foreign": 1}
 
@@ -106,7 +76,7 @@ async def test_a_gap_stops_this_input_alone_with_the_place_and_what_came_before_
         world.journal.records.pop()
         world.append(events[2:])
         world.switches.set("counting", "active")
-        await eventually(lambda: has(world, 4))
+        await eventually(lambda: world.has(4))
     assert await world.said() == ALL[:4]
 
 
@@ -116,7 +86,7 @@ async def test_a_journal_that_was_made_anew_stops_it(is_shorter):
     world.append(chain("p-1", 2))
     await world.begin()
     async with world.reacting():
-        await eventually(lambda: has(world, 2))
+        await eventually(lambda: world.has(2))
     world.journal.records.clear()
     world.append(chain("p-2", 1 if is_shorter else 3))
     async with world.reacting() as reactor:
@@ -159,7 +129,7 @@ async def test_events_that_are_older_than_the_resuming_are_folded_and_send_nothi
     world.append(chain("p-1", 3))
     await world.begin(quiet_until=2)
     async with world.reacting():
-        await eventually(lambda: has(world, 1))
+        await eventually(lambda: world.has(1))
     assert await world.said() == ["event 3 of p-1"]
 
 

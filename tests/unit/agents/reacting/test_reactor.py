@@ -8,18 +8,11 @@ from annals.agents.reactions.reaction import Reacted, after
 from chained import chain
 from following import soon, until
 from head_starts import HeldJournal, Point, head_start
-from publishing import eventually
-from reactors import ReactingWorld
+from publishing import at_each_step, eventually
+from reactors import ALL, LATER, TIMERS, ReactingWorld, react_through_a_death
 from reading_stores import Stores
 
-LATER = "2026-11-21T09:31:00.000000Z"
 EARLIER = "2026-11-21T09:29:00.000000Z"
-ALL = [f"event {number} of p-1" for number in range(1, 7)]
-TIMERS = [f"t{number} is timer {number} of p-1" for number in range(1, 7)]
-
-
-async def has(world, count):
-    return len(await world.said()) >= count
 
 
 async def test_each_event_is_reacted_to_once_and_each_timer_fires_once_in_the_order_of_their_times():
@@ -28,16 +21,16 @@ async def test_each_event_is_reacted_to_once_and_each_timer_fires_once_in_the_or
     world.journal.append(events[:3])
     await world.begin()
     async with world.shard() as shard, world.reactor(shard):
-        await eventually(lambda: has(world, 3))
+        await eventually(lambda: world.has(3))
         world.journal.append(events[3:])
-        await eventually(lambda: has(world, 6))
+        await eventually(lambda: world.has(6))
         world.clock.at = LATER
-        await eventually(lambda: has(world, 12))
+        await eventually(lambda: world.has(12))
         world.clock.at = EARLIER
         world.journal.append(chain("p-2", 1))
-        await eventually(lambda: has(world, 13))
+        await eventually(lambda: world.has(13))
         world.clock.at = LATER
-        await eventually(lambda: has(world, 14))
+        await eventually(lambda: world.has(14))
     assert await world.said() == [*ALL, *TIMERS, "event 1 of p-2", "t1 is timer 1 of p-2"]
     ids = [identity for _, identity in await world.sent()]
     assert len(set(ids)) == 14
@@ -47,35 +40,13 @@ async def test_each_event_is_reacted_to_once_and_each_timer_fires_once_in_the_or
 async def test_whatever_the_step_at_which_its_process_dies_every_command_is_sent_once(is_carried_out, monkeypatch):
     """Killed at each request in turn; the next process goes on."""
     monkeypatch.setattr("annals.agents.reacting.reactor.RUN_EVENTS", 2)
-    step = 0
-    while await killed_at(step, is_carried_out=is_carried_out):
-        step += 1
-    assert step > 20
+    await at_each_step(killed_at, is_carried_out=is_carried_out)
 
 
 async def killed_at(step, *, is_carried_out):
-    """Kill the process at a request; return whether it had come so far."""
     world = ReactingWorld()
-    events = chain("p-1", 6)
-    world.journal.append(events[:4])
-    await world.begin()
-    world.clock.at = LATER
-
-    async def is_over(count):
-        return world.network.died.is_set() or await has(world, count)
-
-    async with world.shard() as shard:
-        world.network.left, world.network.is_carried_out = step, is_carried_out
-        async with world.reactor(shard):
-            await eventually(lambda: is_over(8))
-        has_died = world.network.died.is_set()
-        world.network = type(world.network)()
-        async with world.reactor(shard):
-            await eventually(lambda: has(world, 8))
-            world.journal.append(events[4:])
-            await eventually(lambda: has(world, 12))
+    has_died = await react_through_a_death(world, step, is_carried_out=is_carried_out)
     said = await world.said()
-    assert sorted(said) == sorted([*ALL, *TIMERS]), step
     assert [each for each in said if each.startswith("event")] == ALL
     assert [each for each in said if each.startswith("t")] == TIMERS
     return has_died
@@ -89,7 +60,7 @@ async def test_what_is_paused_neither_reacts_nor_fires_and_goes_on_where_it_stop
         assert reactor.phase == "paused"
         assert reactor.problem is None
         await world.begin()
-        await eventually(lambda: has(world, 3))
+        await eventually(lambda: world.has(3))
         world.switches.set("counting", "paused")
         await eventually(lambda: is_in(reactor, "paused"))
         world.journal.append(events[3:])
@@ -97,7 +68,7 @@ async def test_what_is_paused_neither_reacts_nor_fires_and_goes_on_where_it_stop
         await shard.until_offset(6, world.clock.monotonic() + 30)
         assert len(await world.said()) == 3
         world.switches.set("counting", "active")
-        await eventually(lambda: has(world, 12))
+        await eventually(lambda: world.has(12))
     assert await world.said() == [*ALL, *TIMERS]
 
 
@@ -112,10 +83,10 @@ async def test_what_was_there_before_it_was_resumed_is_seen_and_sends_nothing():
     await world.begin(quiet_until=4)
     async with world.shard() as shard, world.reactor(shard):
         world.journal.append(events[4:])
-        await eventually(lambda: has(world, 2))
+        await eventually(lambda: world.has(2))
         assert await world.said() == ALL[4:]
         world.clock.at = LATER
-        await eventually(lambda: has(world, 8))
+        await eventually(lambda: world.has(8))
     assert await world.said() == [*ALL[4:], *TIMERS]
 
 
@@ -126,12 +97,12 @@ async def test_a_new_version_is_quiet_until_it_has_come_as_far_as_the_old_one():
     await world.begin()
     async with world.shard() as shard:
         async with world.reactor(shard):
-            await eventually(lambda: has(world, 3))
+            await eventually(lambda: world.has(3))
             world.clock.at = LATER
-            await eventually(lambda: has(world, 6))
+            await eventually(lambda: world.has(6))
         world.journal.append(events[3:])
         async with world.reactor(shard, version=2):
-            await eventually(lambda: has(world, 9))
+            await eventually(lambda: world.has(9))
             assert (await world.said())[6:9] == ALL[3:6]
 
             async def has_caught_up():
@@ -139,7 +110,7 @@ async def test_a_new_version_is_quiet_until_it_has_come_as_far_as_the_old_one():
                 return progress.version == 2 and progress.position == 6
 
             await eventually(has_caught_up)
-            await eventually(lambda: has(world, 12))
+            await eventually(lambda: world.has(12))
             assert await world.said() == [*ALL[:3], *TIMERS[:3], *ALL[3:], *TIMERS[3:]]
         async with world.reactor(shard) as old:
             await eventually(lambda: is_in(old, "stopped"))
@@ -165,7 +136,7 @@ async def test_a_reaction_that_fails_stops_at_that_event_until_it_is_resumed():
         assert await world.said() == ALL[:2]
         faults.clear()
         world.switches.set("counting", "active")
-        await eventually(lambda: has(world, 4))
+        await eventually(lambda: world.has(4))
     assert await world.said() == ALL[:4]
 
 
@@ -206,7 +177,7 @@ async def test_a_new_owner_reacts_from_a_restore_point_before_its_shard_has_read
     world.journal.append(events[:3])
     await world.begin()
     async with world.shard() as shard, world.reactor(shard):
-        await eventually(lambda: has(world, 3))
+        await eventually(lambda: world.has(3))
 
         async def is_written():
             return (await world.progress()).position == 3
@@ -220,12 +191,12 @@ async def test_a_new_owner_reacts_from_a_restore_point_before_its_shard_has_read
         head_start(shard, world.journal, Point(world.journal.records, 5), margin=1) as ahead,
         world.reactor(ahead),
     ):
-        await eventually(lambda: has(world, 12))
+        await eventually(lambda: world.has(12))
         assert shard.status().offset == 0
         world.journal.release()
         await until(lambda: ahead.is_whole)
         world.journal.append(chain("p-2", 1))
-        await eventually(lambda: has(world, 14))
+        await eventually(lambda: world.has(14))
     assert sorted(await world.said()) == sorted([*ALL, *TIMERS, "event 1 of p-2", "t1 is timer 1 of p-2"])
     ids = [identity for _, identity in await world.sent()]
     assert len(set(ids)) == 14
@@ -250,7 +221,7 @@ async def test_one_whose_progress_is_before_the_head_start_fires_no_timer_before
         world.journal.release(4)
         assert await shard.until_offset(4, soon())
         world.journal.release()
-        await eventually(lambda: has(world, 12))
+        await eventually(lambda: world.has(12))
         assert await waiting
     said = await world.said()
     assert [each for each in said if each.startswith("event")] == ALL

@@ -24,19 +24,21 @@ from annals.schemas.kinds import person
 from annals.schemas.projection_record import ProjectionRecord, decode_record
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from following import Clock
-from projecting import BOTH, NEW, OLD, ONE, PARTITIONS, TWO, Group, Here, Journals, MemoryShards, Topic, member
-
-
-def journals(*names):
-    made = Journals()
-    for name in names:
-        made.append("person", name, person.PersonRegistered(name=f"Ada {name}"))
-    return made
-
-
-async def names_of(shards, version):
-    page = await LocalRows(shards).rows(TWO, version, {}, None, 100)
-    return [each.row["name"] for each in page.rows], {each.reason for each in page.missing}
+from projecting import (
+    BOTH,
+    NEW,
+    OLD,
+    ONE,
+    PARTITIONS,
+    TWO,
+    Group,
+    Here,
+    MemoryShards,
+    Topic,
+    member,
+    names_of,
+    people,
+)
 
 
 def rows_of(rows, of):
@@ -50,7 +52,7 @@ async def verified(made, shards):
 
 
 async def test_a_new_version_builds_beside_the_old_one_which_answers_until_all_turn_by_one_record():
-    made = journals("a", "b", "f")
+    made = people("a", "b", "f")
     shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 1), member("b", 1))
     sources = {"local": LocalRows(shards)}
     old = ReadModels(OLD, DECIDERS, topic, group, Clock())
@@ -91,12 +93,18 @@ async def test_a_new_version_builds_beside_the_old_one_which_answers_until_all_t
     assert not any(b"people_directory\0\0001\0\0" in key for each in Here(shards).all() for key in each.store.rows)
 
 
-async def test_a_release_without_the_old_version_answers_with_its_rows_as_they_were():
-    made = journals("a")
+def released(made):
+    """Shards with the rows of version 1, which answers, and the read models of a release that has version 2 alone."""
     shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 2))
     topic.records["people_directory"] = ProjectionRecord(name="people_directory", version=1, switched_ms=0)
     new = ReadModels(NEW, DECIDERS, topic, group, Clock())
     new.apply(Here(shards))
+    return shards, new
+
+
+async def test_a_release_without_the_old_version_answers_with_its_rows_as_they_were():
+    made = people("a")
+    shards, new = released(made)
     made.append("person", "a", person.PersonRenamed(name="Grace"))
     page = await LocalRows(shards).rows(TWO, 1, {"name": "ada"}, None, 9)
     assert ([each.row["name"] for each in page.rows], page.stale) == (["Ada a"], [])
@@ -120,11 +128,8 @@ class ByStandbys:
 
 
 async def test_nobody_turns_by_what_a_standby_has_read():
-    made = journals("a")
-    shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 2))
-    topic.records["people_directory"] = ProjectionRecord(name="people_directory", version=1, switched_ms=0)
-    new = ReadModels(NEW, DECIDERS, topic, group, Clock())
-    new.apply(Here(shards))
+    made = people("a")
+    shards, new = released(made)
     for shard in shards.here.values():
         shard.read(made)
     assert await new.turn({"local": ByStandbys(LocalRows(shards))}) == []
@@ -132,7 +137,7 @@ async def test_nobody_turns_by_what_a_standby_has_read():
 
 
 async def test_two_that_turn_at_once_write_one_record():
-    made = journals("a")
+    made = people("a")
     shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 1))
     one, other = (ReadModels(OLD, DECIDERS, topic, group, Clock()) for _ in range(2))
     sources = {"local": LocalRows(shards)}
@@ -164,7 +169,7 @@ def test_what_was_turned_back_from_is_not_turned_to_again_by_itself():
 
 
 async def test_rebuilding_begins_rows_anew_and_one_aggregate_alone():
-    made = journals("a", "c")
+    made = people("a", "c")
     shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 1))
     models, here = ReadModels(OLD, DECIDERS, topic, group, Clock()), Here(shards)
     await models.turn({"local": LocalRows(shards)})

@@ -1,6 +1,5 @@
 """Rebuilds as those who ask and who answer see them, and what verifying holds."""
 
-import asyncio
 from dataclasses import replace
 
 import msgspec
@@ -20,10 +19,10 @@ from annals.agents.reading.row_answers import RowAnswers
 from annals.agents.reading.turns import TURN_RECORDS
 from annals.agents.reading.versions import followed, rebuilt
 from annals.schemas.job_record import JobRecord
-from annals.schemas.kinds import location, person
+from annals.schemas.kinds import location
 from annals.schemas.projection_record import ProjectionRecord
 from annals.workers.stores.reading_memory import MemoryReadingStore
-from following import Clock, until
+from following import Clock, run_meanwhile, until
 from projecting import (
     BOTH,
     OLD,
@@ -40,24 +39,14 @@ from projecting import (
     Topic,
     global_reader,
     member,
+    names_of,
+    people,
 )
-
-
-def journals(*names):
-    made = Journals()
-    for name in names:
-        made.append("person", name, person.PersonRegistered(name=f"Ada {name}"))
-    return made
-
-
-async def names_of(shards, version):
-    page = await LocalRows(shards).rows(TWO, version, {}, None, 100)
-    return [each.row["name"] for each in page.rows], {each.reason for each in page.missing}
 
 
 async def test_an_answer_of_several_pages_is_of_one_version_though_all_turn_to_another_meanwhile(monkeypatch):
     monkeypatch.setattr("annals.agents.reading.row_answers.PAGE", 1)
-    shards, asked = MemoryShards(journals("a", "b", "f"), BOTH), []
+    shards, asked = MemoryShards(people("a", "b", "f"), BOTH), []
 
     def version_of(name):
         asked.append(name)
@@ -80,7 +69,7 @@ async def test_an_answer_of_several_pages_is_of_one_version_though_all_turn_to_a
 
 
 async def test_rows_that_are_kept_are_not_begun_anew_before_the_topic_was_read():
-    made = journals("a")
+    made = people("a")
     record = ProjectionRecord(name="people_directory", version=1, switched_ms=0, rebuilds=3)
     ((_, at),) = (where for where, each in made.records_of.items() if each)
     shard = MemoryShard("person", at, OLD, records={"people_directory": record})
@@ -111,7 +100,7 @@ async def test_a_process_that_has_not_read_the_topic_leaves_rows_that_were_rebui
 
 
 async def test_rows_that_were_begun_before_the_topic_was_read_are_not_built_twice():
-    made = journals("a")
+    made = people("a")
     record = ProjectionRecord(name="people_directory", version=1, switched_ms=0, rebuilds=3)
     ((_, at),) = (where for where, each in made.records_of.items() if each)
     shard = MemoryShard("person", at, OLD)
@@ -137,7 +126,7 @@ def test_rows_that_are_going_never_answer_whatever_position_an_earlier_release_h
 
 
 async def test_a_rebuild_that_fails_says_so_while_the_former_rows_answer_and_goes_on_when_told():
-    made, fails = journals("a", "b"), [True]
+    made, fails = people("a", "b"), [True]
 
     def fold(event, rows):
         if fails[0] and event.aggregate_id == "b":
@@ -221,7 +210,7 @@ class Stored:
 
 @pytest.mark.parametrize("names", [200, 2_000])
 async def test_what_verifying_holds_does_not_grow_with_the_rows(names):
-    made = journals(*(f"p-{number:04}" for number in range(names)))
+    made = people(*(f"p-{number:04}" for number in range(names)))
     shown = Counting()
     stored = Refold(ONE, DECIDERS, {"person": PARTITIONS}, shown)
     await stored.read_all(EveryOne(made))
@@ -254,7 +243,7 @@ async def test_the_differences_of_one_verification_fit_into_a_record(most_bytes,
 
 
 async def test_differences_are_found_on_both_sides_in_the_order_of_keys():
-    made = journals("a", "b", "c", "d")
+    made = people("a", "b", "c", "d")
     shown = Counting()
     await Refold(ONE, DECIDERS, {"person": PARTITIONS}, shown).read_all(EveryOne(made))
     rows = RowSet("people_directory", 1)
@@ -282,8 +271,7 @@ async def test_a_tree_that_is_too_large_says_that_it_is_not_whole(monkeypatch):
             "location", f"l-{number}", location.LocationDefined(name="L", location_type="logical", parent_id="a")
         )
     reader = global_reader(made, stores)
-    task = asyncio.create_task(reader.run())
-    try:
+    async with run_meanwhile(reader):
         early = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
         assert {each.reason for each in early.missing} == {"global projections are not ready: not opened yet"}
         await until(lambda: sum(reader._read_until.values()) == 4)
@@ -292,7 +280,3 @@ async def test_a_tree_that_is_too_large_says_that_it_is_not_whole(monkeypatch):
         monkeypatch.setattr("annals.agents.reading.global_reader.MOST_TREE_ROWS", 4)
         found = await reader.tree(LOCATIONS, LOCATIONS.version, "parent_id", "a")
         assert (len(found.rows), found.is_end) == (4, True)
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-        await reader.close()

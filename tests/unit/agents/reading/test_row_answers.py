@@ -12,23 +12,15 @@ from annals.agents.reading.queries.rows import wanted_of
 from annals.schemas.kinds import location, organization, person, policy, workflow
 from annals.schemas.values.refs import OwnerRef, Ref
 from following import until
-from projecting import GlobalStores, Journals, MemoryShards, global_reader, row_answers
+from projecting import GlobalStores, Journals, MemoryShards, global_reader, read_to_the_ends, row_answers
 
 
 @asynccontextmanager
 async def answering(journals, stores=None):
     reader = global_reader(journals, stores or GlobalStores())
-    task = asyncio.create_task(reader.run())
     shards = MemoryShards(journals)
-    answers = row_answers(shards, reader)
-    ends = {where: len(each) for where, each in journals.records_of.items() if where[0] in journals.kinds}
-    await until(lambda: all(reader._read_until.get(where) == end for where, end in ends.items()))
-    try:
-        yield answers, shards
-    finally:
-        task.cancel()
-        await asyncio.wait({task})
-        await reader.close()
+    async with read_to_the_ends(reader, journals):
+        yield row_answers(shards, reader), shards
 
 
 def ids(answer):

@@ -190,13 +190,20 @@ async def test_a_store_of_another_journal_is_folded_anew():
     assert (scene.stores.renewed, versions(scene.stores)) == (1, {b"p-1": 1})
 
 
-async def test_a_store_ahead_of_a_journal_that_lost_its_end_stops_it_and_it_looks_again():
+@asynccontextmanager
+async def cut_under_a_warm_one():
+    """A standby that has folded two events, of which the journal has lost the second."""
     scene = Scene()
     scene.log.append()
     scene.log.append(aggregate_id="p-2", command_id="d")
     async with scene.running():
         await scene.until_warm()
         scene.log.cut("events", 1)
+        yield scene
+
+
+async def test_a_store_ahead_of_a_journal_that_lost_its_end_stops_it_and_it_looks_again():
+    async with cut_under_a_warm_one() as scene:
         await scene.until_phase(StandbyPhase.STOPPED)
         assert "ends at offset 1" in scene.standby.reason
         assert versions(scene.stores) == {b"p-1": 1, b"p-2": 1}, "what it knows is kept"
@@ -206,12 +213,7 @@ async def test_a_store_ahead_of_a_journal_that_lost_its_end_stops_it_and_it_look
 
 
 async def test_a_journal_that_was_cut_and_written_anew_beyond_is_not_folded_on():
-    scene = Scene()
-    scene.log.append()
-    scene.log.append(aggregate_id="p-2", command_id="d")
-    async with scene.running():
-        await scene.until_warm()
-        scene.log.cut("events", 1)
+    async with cut_under_a_warm_one() as scene:
         for name in ("e", "f", "g"):
             scene.log.append(aggregate_id=f"p-{name}", command_id=name)
         await scene.until_phase(StandbyPhase.STOPPED)

@@ -237,24 +237,26 @@ async def test_an_administrative_call_that_cannot_be_recorded_is_not_done():
     ],
 )
 async def test_what_is_no_http_is_a_problem(sent):
-    async with serving([POST]) as api, asyncio.timeout(WITHIN_S):
-        reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
-        writer.write(sent)
-        answer = await reader.read()
-        writer.close()
-    head, _, body = answer.partition(b"\r\n\r\n")
-    assert head.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 ")), answer
+    async with serving([POST]) as api:
+        head, body = await answer_to(api, sent)
+    assert head.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 ")), (head, body)
     assert json.loads(body)["type"] == "urn:annals:problem:invalid_request"
 
 
-async def sent_raw(api, sent):
-    """What is answered to bytes until the server closes: the status, the headers of the first answer, and the rest."""
+async def answer_to(api, sent):
+    """What is answered to bytes until the server closes: the head of the first answer, and the rest."""
     async with asyncio.timeout(WITHIN_S):
         reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
         writer.write(sent)
         answer = await reader.read()
         writer.close()
     head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+async def sent_raw(api, sent):
+    """The answer to bytes: its status, its headers, and its body."""
+    head, body = await answer_to(api, sent)
     status, *lines = head.decode().split("\r\n")
     headers = dict(line.lower().split(": ", 1) for line in lines)
     return int(status.split(" ")[1]), headers, body

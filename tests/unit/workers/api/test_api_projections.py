@@ -20,7 +20,7 @@ from annals.workers.api.routes.jobs import JobRoutes
 from annals.workers.api.routes.projections import Expecting, ProjectionRoutes
 from annals.workers.api.routes.questions import QuestionRoutes
 from api_serving import Audit, serving
-from following import Clock, until
+from following import Clock
 from jobs_in_memory import JobRecordsInMemory, numbered
 from projecting import (
     PARTITIONS,
@@ -33,6 +33,7 @@ from projecting import (
     ScratchStores,
     Topic,
     global_reader,
+    read_to_the_ends,
 )
 
 ME = Member("me", None, {}, {name: versions[-1].version for name, versions in VERSIONS.items()})
@@ -43,7 +44,6 @@ OWNER = OwnerRef(kind="person", id="p")
 async def serving_projections(journals):
     """An API over journals, the shards behind it, and what has their rows built."""
     reader = global_reader(journals, GlobalStores())
-    task = asyncio.create_task(reader.run())
     shards, topic = MemoryShards(journals), Topic()
     models = ReadModels(VERSIONS, DECIDERS, topic, Group(ME), Clock())
     sources = {"local": LocalRows(shards), "global": reader}
@@ -58,15 +58,10 @@ async def serving_projections(journals):
         *QuestionRoutes(answers, expecting).routes(),
         *JobRoutes(jobs, None).routes(),
     ]
-    ends = {where: len(each) for where, each in journals.records_of.items() if where[0] in journals.kinds}
-    await until(lambda: all(reader._read_until.get(where) == end for where, end in ends.items()))
     try:
-        async with serving(routes, audit=Audit()) as api:
+        async with read_to_the_ends(reader, journals), serving(routes, audit=Audit()) as api:
             yield api, shards, topic
     finally:
-        task.cancel()
-        await asyncio.wait({task})
-        await reader.close()
         await jobs.close()
 
 
