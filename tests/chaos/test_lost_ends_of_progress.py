@@ -68,16 +68,16 @@ async def test_subscriptions_that_lost_their_end_hold_as_they_were_known(
     publishing: Readers, chaos_broker: Broker, *, is_made_anew: bool
 ) -> None:
     (worker,) = publishing.scenario.workers
-    await publishing.service.put("late", {"kinds": ["person"]})
+    await publishing.service.put("late", {"kinds": ["person"], "start": "beginning"})
     publishing.topics.attach_to(["late"])
-    publishing.until_got(COUNT)
+    publishing.until_got(2 * COUNT)  # so the worker has read its record
     if is_made_anew:
         make_anew(publishing, "subscriptions")
     else:
         cut_under(publishing.scenario, chaos_broker, "subscriptions", 2)
     told(worker, "subscriptions-0 ", "it lost its end, was emptied or made anew")
     publishing.append(5)
-    publishing.until_got(COUNT + 5)  # as if its record were there yet
+    publishing.until_got(2 * (COUNT + 5))  # as if its record were there yet
 
 
 async def test_deliveries_that_lost_their_end_pause_their_subscription(readers: Readers, chaos_broker: Broker) -> None:

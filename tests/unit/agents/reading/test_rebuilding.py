@@ -83,7 +83,7 @@ async def test_rows_that_are_kept_are_not_begun_anew_before_the_topic_was_read()
 
 
 async def test_a_process_that_has_not_read_the_topic_leaves_rows_that_were_rebuilt_as_they_are():
-    made = journals("a", "b")
+    made = people("a", "b")
     shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 1))
     models, here = ReadModels(OLD, DECIDERS, topic, group, Clock()), Here(shards)
     await models.turn({"local": LocalRows(shards)})
@@ -232,7 +232,7 @@ async def test_what_verifying_holds_does_not_grow_with_the_rows(names):
 @pytest.mark.parametrize(("most_bytes", "expected"), [(1_000_000, MOST_DIFFERENCES), (2_000, None), (1, 1)])
 async def test_the_differences_of_one_verification_fit_into_a_record(most_bytes, expected, monkeypatch):
     monkeypatch.setattr("annals.agents.reading.refold.MOST_DIFFERENCE_BYTES", most_bytes)
-    made = journals(*(f"p-{number:04}" for number in range(200)))
+    made = people(*(f"p-{number:04}" for number in range(200)))
     refold = Refold(ONE, DECIDERS, {"person": PARTITIONS}, Counting())
     found = await verify(ONE, 1, refold, EveryOne(made), Stored(made, Counting(), 0))
     size = sum(len(msgspec.json.encode(each)) for each in found.differences)
