@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
@@ -10,6 +10,13 @@ if TYPE_CHECKING:
     from annals.schemas.progress import Progress
     from annals.schemas.reaction_rows import Control
     from annals.topics.headers import Header
+
+
+BEGIN_ANEW: Final = "or give the reaction another name, under which it begins anew where it is resumed."
+"""What to do where the journal that was reacted to, or what is kept of it, is gone for good.
+
+Its topics cannot be emptied for that: progress is in one that subscriptions share.
+"""
 
 
 class Kept(NamedTuple):

@@ -27,7 +27,7 @@ from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, StoppedError
-from annals.agents.reacting.ports import ReactionWrites, UnwritableError
+from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import Processes, ReactionFailedError
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
@@ -239,15 +239,8 @@ class Reactor:
         if progress.position and progress.cid != last:
             raise StoppedError(
                 f"{self._name}: reacted up to offset {progress.position}, behind event {_shown(progress.cid)}, and the "
-                f"last event before it is {_shown(last)}: this is another journal. {self._remedy()}"
+                f"last event before it is {_shown(last)}: this is another journal. Restore it; {BEGIN_ANEW}"
             )
-
-    def _remedy(self) -> str:
-        name = self._reaction.name
-        return (
-            f"Restore it; or delete the topics progress and timers.{name} and the group that ends in .react.{name}, "
-            f"and resume the reaction, which then begins anew."
-        )
 
     def _load(self, kept: Mapping[bytes, bytes]) -> None:
         for key, value in kept.items():
@@ -272,7 +265,7 @@ class Reactor:
         if position > end:
             raise StoppedError(
                 f"{self._name}: reacted up to offset {position}, and the journal ends at {end}: it lost its end, or "
-                f"was made anew. {self._remedy()}"
+                f"was made anew. Restore it; {BEGIN_ANEW}"
             )
         while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
             status = self._source.status()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.ports import UnreachableError
-from annals.agents.reacting.ports import UnwritableError
+from annals.agents.reacting.ports import BEGIN_ANEW, UnwritableError
 from annals.schemas.progress import decode_progress, encode_progress, name_of, progress_key, reaction_name
 from annals.schemas.reaction_rows import process_of
 from annals.topics.catalog import COMMAND_TOPIC_BYTES, PROGRESS_TOPIC_BYTES, TIMER_TOPIC_BYTES
@@ -94,7 +94,7 @@ class KafkaReactionLog:
             there = "none" if found is None else found.position
             raise PartitionLostEndError(
                 f"{where[0]}-{where[1]} has the progress {there} of {self._reaction}, and it was {known} before: "
-                f"{LOST_IT}. {self._remedy()}", 0, where,
+                f"{LOST_IT}. Restore it; {BEGIN_ANEW}", 0, where,
             )  # fmt: skip
         return found
 
@@ -118,12 +118,8 @@ class KafkaReactionLog:
         return known if self._is_here else None
 
     def _explained(self, error: PartitionLostEndError) -> PartitionLostEndError:
-        return PartitionLostEndError(f"{error}: {LOST_IT}. {self._remedy()}", error.end, error.where)
-
-    def _remedy(self) -> str:
-        return (
-            f"Restore it; or delete the topics progress and timers.{self._reaction} and the group {self._group}, and "
-            f"resume the reaction, which then begins anew."
+        return PartitionLostEndError(
+            f"{error}: {LOST_IT} (so the group {self._group} says). Restore it; {BEGIN_ANEW}", error.end, error.where
         )
 
     async def rows(self) -> AsyncIterator[tuple[bytes, bytes | None]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiokafka.errors import KafkaError
 
 from annals.agents.publishing.administration import Refused
+from annals.agents.reacting.ports import BEGIN_ANEW
 from annals.schemas.depth import decoded
 from annals.schemas.progress import Progress, reaction_name
 from annals.schemas.reaction_rows import ACTIVE, PAUSED, TIMER_ROWS, Control, parse_row_key
@@ -22,7 +23,7 @@ from annals.workers.reacting.controls_topic import ControlsWriter, read_controls
 from annals.workers.settings import foreign_deployments
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -123,6 +124,7 @@ class ReactionService:
                 count = await journals.partitions(reaction.kind)
                 lag = await journals.lag({reaction.kind: [known.get(at) for at in range(count)]})
                 behind = lag.events
+                problem = _lost(known, (await journals.ends([reaction.kind]))[reaction.kind])
         except Refused as refused:
             if reaction.deployment is None:
                 raise
@@ -210,3 +212,18 @@ class ReactionService:
         for where, (_, end) in found.items():
             async for _, key, value, _ in records_until(client, where, -1, end):
                 yield key, value
+
+
+def _lost(known: Mapping[int, int], ends: Sequence[int]) -> str | None:
+    """Say which partitions of a journal end before what was reacted to; None: none does."""
+    lost = [f"partition {at} up to {position}" for at, position in sorted(known.items()) if position > _end(ends, at)]
+    if not lost:
+        return None
+    return (
+        f"it reacted to events that the journal has no more ({', '.join(lost)}): its end was cut off, or it was made "
+        f"anew. Nothing is reacted to there. Restore it; {BEGIN_ANEW}"
+    )
+
+
+def _end(ends: Sequence[int], partition: int) -> int:
+    return ends[partition] if partition < len(ends) else 0

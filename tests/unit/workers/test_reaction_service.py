@@ -83,3 +83,16 @@ async def test_without_its_topics_no_reaction_is_resumed_and_the_missing_one_is_
     world = Administered(*({"reactions", "progress"} - {topic}))
     with pytest.raises(MissingTopicError, match=f"^there is no topic {topic}: "):
         await asyncio.wait_for(world.service.resume("counting"), 10)
+
+
+async def test_one_whose_journal_lost_what_it_reacted_to_says_so():
+    """Goes red when one that has stopped at a journal that was made anew is shown as active and not behind."""
+    world = Administered("progress", "reactions", "timers.other")
+    (event,) = chain("p-1", 1)
+    await world.send("events.person", event.key, event.value)
+    await world.service.resume("other")
+    assert (await world.service.get("other")).body["reason"] in ("", None)
+    await world.write_progress("reaction:other", Progress(9, version=1))
+    reason = (await world.service.get("other")).body["reason"]
+    assert "(partition 0 up to 9): its end was cut off, or it was made anew" in reason
+    assert "give the reaction another name" in reason
