@@ -39,8 +39,7 @@ OTHERS = """## Everybody else
 | other producers of commands | topic | `<prefix>commands.<kind>` | Write |
 | other readers of outcomes | topic | `<prefix>outcomes.<kind>` | Read; and Read on a group of their own |
 | other readers of events | topic | `<prefix>events.<kind>` | Read; and Read on a group of their own |
-| other deployments that react to events: their workers that read, and `annals reactions` | topic |
-`<prefix>events.<kind>` | Read |
+| other deployments: workers that react to events, `annals reactions` | topic | `<prefix>events.<kind>` | Read |
 
 Nobody but workers should have Write on `<prefix>events.<kind>`, `<prefix>outcomes.<kind>` and
 `<prefix>snapshots.<kind>`. Only workers and `annals subscriptions` should have Write on `<prefix>subscriptions`, only

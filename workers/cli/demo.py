@@ -11,6 +11,7 @@ import click
 
 from annals.workers.cli.arguments import AS_JSON
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.stopping import interrupt_on_signals
 
 if TYPE_CHECKING:
     from annals.workers.tools.demo.show import Show
@@ -34,8 +35,7 @@ def demo(data_dir: str | None, *, as_json: bool) -> int:
     # However it is asked to end, it ends as after a Ctrl-C: in order, with nothing left. In a script's background job
     # that one is ignored.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    interrupt_on_signals()
     from annals.workers.tools.demo.memory import NotOurFolderError
     from annals.workers.tools.demo.run import run
 

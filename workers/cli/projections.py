@@ -16,6 +16,7 @@ from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
 from annals.workers.cli.output import flush, print_array, print_line
+from annals.workers.cli.stopping import interrupt_on_signals
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
@@ -152,6 +153,7 @@ def show(settings: Settings, name: str, at: str | None, *, as_json: bool) -> int
     if at is None:
         _print(_pages(settings, name), as_json=as_json)
     else:
+        interrupt_on_signals()  # the rows lie in a folder for temporary files meanwhile
         _fold(settings, [_known(name)], lambda _, batches: _print(batches, as_json=as_json), _moment(at))
     flush()
     return DONE
@@ -176,8 +178,10 @@ def query(settings: Settings, sql: str, *, as_json: bool) -> int:
     wanted = [newest[name] for name in named_in(sql, newest)]
     if not wanted:
         raise CannotAskError(f"the statement names no projection: there are {', '.join(newest)}")
+    interrupt_on_signals()
     tables = Tables()
     try:
+        tables.require_question(sql)
         _fold(settings, wanted, tables.load, None)
         tables.lock()
         _print([tables.query(sql)], as_json=as_json)

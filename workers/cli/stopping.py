@@ -1,4 +1,4 @@
-"""The end of a process that is still being loaded: a command takes a second to import what it runs."""
+"""How commands hear that they are to end: while they are being loaded, and where something is to be put in order."""
 
 from __future__ import annotations
 
@@ -20,6 +20,13 @@ def end_at_once_on_signals(*more: signal.Signals) -> None:
     for number in (*STOP_SIGNALS, *more):
         if signal.getsignal(number) is not signal.SIG_IGN:  # SIGHUP under nohup
             signal.signal(number, _end_at_once)
+
+
+def interrupt_on_signals() -> None:
+    """End in order however it is asked to: as after a Ctrl-C, with nothing left behind."""
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def _end_at_once(*_: object) -> None:

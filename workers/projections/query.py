@@ -7,6 +7,8 @@ what a statement needs beyond the memory that the database may take goes to a fi
 from __future__ import annotations
 
 import re
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from math import isfinite
 from tempfile import TemporaryDirectory
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Final, get_args
@@ -15,7 +17,7 @@ import duckdb
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
 
@@ -23,6 +25,8 @@ TYPES: Final = {str: "VARCHAR", int: "HUGEINT", float: "DOUBLE", bool: "BOOLEAN"
 MEMORY_LIMIT: Final = "128MB"
 THREADS: Final = 2  # each has buffers of its own
 FETCHED_ROWS: Final = 500
+AGAIN_S: Final = 0.1  # between two times that a statement is told to end
+ASKING: Final = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 _WORD: Final = re.compile(r"[a-z_][a-z0-9_]*", re.IGNORECASE | re.ASCII)
 
 
@@ -51,6 +55,8 @@ class Tables:
             "threads": THREADS,
             "temp_directory": f"{self._folder.name}/spilled",
         }
+        self._thread = ThreadPoolExecutor(1)
+        self._pending: Future[Any] | None = None
         self._database = duckdb.connect(f"{self._folder.name}/rows.duckdb", config=limits)
 
     def load(self, projection: Projection[Any], batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
@@ -75,24 +81,52 @@ class Tables:
         self._database.execute("SET enable_external_access = false")
         self._database.execute("SET lock_configuration = true")
 
+    def require_question(self, sql: str) -> None:
+        """Let nothing pass but one statement that asks: what it changed would be a copy, and look as if it were done.
+
+        Raises:
+            QueryError: it is another one, several, or none that can be read.
+        """
+        try:
+            statements = self._database.extract_statements(sql)
+        except duckdb.Error as error:
+            raise QueryError(str(error)) from error
+        if len(statements) != 1 or statements[0].type not in ASKING:
+            raise QueryError("give one SELECT statement: rows of projections are made by events alone")
+
     def query(self, sql: str) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a statement.
+        """Yield the rows of a statement; a number that JSON has not (infinite, not a number) is null.
 
         Raises:
             QueryError: it cannot be answered.
         """
         try:
-            result = self._database.execute(sql)
+            result = self._asked(self._database.execute, sql)
             names = [column[0] for column in result.description or ()]
-            while rows := result.fetchmany(FETCHED_ROWS):
-                yield from (dict(zip(names, row, strict=True)) for row in rows)
+            if again := sorted({name for name in names if names.count(name) > 1}):
+                raise QueryError(f"several columns are named {', '.join(again)}: name them apart (AS)")
+            while rows := self._asked(result.fetchmany, FETCHED_ROWS):
+                yield from (dict(zip(names, map(_shown, row), strict=True)) for row in rows)
         except duckdb.Error as error:
             raise QueryError(str(error)) from error
 
     def close(self) -> None:
-        """Let go of all."""
+        """Let go of all; what is under way is broken off."""
+        while self._pending is not None and not self._pending.done():
+            self._database.interrupt()  # of no effect on what is about to begin
+            wait({self._pending}, AGAIN_S)
+        self._thread.shutdown()
         self._database.close()
         self._folder.cleanup()
+
+    def _asked(self, call: Callable[..., Any], *given: Any) -> Any:
+        """Return what a call to the database returns; it is at work in a thread, so that this one hears signals."""
+        self._pending = self._thread.submit(call, *given)
+        return self._pending.result()
+
+
+def _shown(value: Any) -> Any:
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def _type_of(hint: Any) -> str:

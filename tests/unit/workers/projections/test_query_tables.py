@@ -1,6 +1,9 @@
 """SQL over rows: what comes in and goes out some at a time, within limits that a statement cannot change."""
 
 import gc
+import os
+import signal
+import threading
 import weakref
 from pathlib import Path
 
@@ -91,3 +94,52 @@ def test_the_greatest_integer_is_one_in_a_table_too(tables):
     assert list(
         tables.query("SELECT max(output_tokens) AS most, sum(output_tokens) AS all_of_it FROM agent_workload")
     ) == [{"most": MOST_INTEGER, "all_of_it": 2 * MOST_INTEGER}]
+
+
+@pytest.mark.parametrize("asks", ["SELECT 1", "FROM t", "WITH a AS (SELECT 1) SELECT * FROM a", "EXPLAIN SELECT 1"])
+def test_one_statement_that_asks_is_taken(tables, asks):
+    tables.require_question(asks)
+
+
+@pytest.mark.parametrize(
+    "sql", ["DELETE FROM people_directory", "DROP TABLE people_directory", "SELECT 1; SELECT 2", "", "SELEKT 1"]
+)
+def test_no_other_statement_is_taken(tables, sql):
+    with pytest.raises(QueryError):
+        tables.require_question(sql)
+
+
+def test_rows_are_json_and_no_column_is_left_out(tables):
+    (row,) = tables.query("SELECT 1 / 0 AS a, 'nan'::DOUBLE AS b, 0.5::DOUBLE AS c")
+    assert row == {"a": None, "b": None, "c": 0.5}
+    with pytest.raises(QueryError, match="several columns are named k: name them apart"):
+        next(tables.query("SELECT 1 AS k, 2 AS k, 3 AS m"))
+
+
+class HeardError(Exception):
+    """A signal came."""
+
+
+def test_a_signal_is_heard_while_the_database_is_at_work():
+    made = Tables()
+    folder = Path(made._folder.name)
+
+    def heard(*_):
+        raise HeardError
+
+    def signal_once_at_work():
+        while made._pending is None or not made._pending.running():
+            pass
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    before = signal.signal(signal.SIGUSR1, heard)
+    telling = threading.Thread(target=signal_once_at_work)
+    try:
+        telling.start()
+        with pytest.raises(HeardError):
+            next(made.query("SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range * b.range % 7 = 3"))
+        made.close()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+        telling.join()
+    assert not folder.exists()
