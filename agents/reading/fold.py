@@ -43,6 +43,7 @@ from annals.agents.reading.projecting import (
     title_of,
 )
 from annals.agents.reading.queries.run import encode_carried
+from annals.agents.reading.turns import TURN_BYTES
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
@@ -181,9 +182,9 @@ class ReadingFold:
     def _catch_up(self) -> bool:
         for name, offset in self._offsets.items():
             if offset < self.position.offset and name not in self.failed:
-                events = self._events_from(offset)
+                events, is_all = self._events_from(offset)
                 rows = Overlay(self._store)
-                behind = events[-1].offset + 1 if len(events) == CATCH_UP_EVENTS else self.position.offset
+                behind = self.position.offset if is_all else events[-1].offset + 1
                 reached = self._hand(self._followers[name], events, rows, behind)
                 self._store.apply(rows.changes)
                 self._offsets[name] = reached
@@ -311,12 +312,21 @@ class ReadingFold:
             own.changes.update(trial.changes)
         return own, behind
 
-    def _events_from(self, offset: int) -> list[Counted[Any]]:
-        """Return the next events that count, from the rows of the index."""
+    def _events_from(self, offset: int) -> tuple[list[Counted[Any]], bool]:
+        """Return the next events that count, from the rows of the index, as many as are folded in one turn.
+
+        And whether they are all.
+        """
+        found: list[Counted[Any]] = []
+        size = 0
         with self._store.view() as view:
-            found = list(islice(view.range(offset_key(offset), after(OFFSETS)), CATCH_UP_EVENTS))
-            values = view.get_many([EVENTS + place for _, place in found])
-        return [self._counted(place, value) for (_, place), value in zip(found, values, strict=True)]
+            for _, place in islice(view.range(offset_key(offset), after(OFFSETS)), CATCH_UP_EVENTS):
+                value = view.get(EVENTS + place)
+                size += len(value or b"")
+                if found and size > TURN_BYTES:
+                    return found, False
+                found.append(self._counted(place, value))
+        return found, len(found) < CATCH_UP_EVENTS
 
     def _counted(self, place: bytes, value: bytes | None) -> Counted[Any]:
         row, event = event_in(self._kind, place, value)

@@ -150,7 +150,7 @@ class Refold:
         if start < end:
             async for records in journals.records(where, start, end):
                 for turn in turns(records):
-                    self.apply(where, turn, recorded_until)
+                    self._apply(where, turn, recorded_until)
                     await asyncio.sleep(0)
             self.positions[where] = end
 
