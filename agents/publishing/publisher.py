@@ -354,7 +354,7 @@ class Publisher:
         position = self._live.position
         if reads:
             return await self._source.events_from(position, RUN_EVENTS)
-        return JournalRun([], max(position, self._source.status().offset))
+        return JournalRun([], max(position, self._source.status().offset), is_end=True)
 
     async def _cid_at(self, offset: int) -> bytes | None:
         return await self._source.last_before(offset) if offset > self._live.position else self._live.cid

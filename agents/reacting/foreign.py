@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from annals.agents.ports import StoppedError, UnreachableError
 from annals.agents.reading.found import JournalEvent, JournalRun, ShardStatus
+from annals.agents.reading.queries.run import RUN_BYTES
 from annals.schemas.journal_reader import Counted, Foreign, Gap, RememberingReader, Void
 from annals.topics.keys import keys_of
 
@@ -114,14 +116,21 @@ class ForeignJournal:
             UnreachableError: the brokers do not answer.
         """
         self._go_to(offset)
-        while len(self._events) < limit:
-            if not await self._read():
-                break
+        is_read = False
+        while not is_read and len(self._events) < limit and self._bytes <= RUN_BYTES:
+            is_read = not await self._read()
             await asyncio.sleep(0)  # others have their turn
         if not self._events:
             self._require_no_gap()
-        taken = [self._events[at] for at in range(min(limit, len(self._events)))]
-        return JournalRun(taken, taken[-1].offset + 1 if len(taken) < len(self._events) else self._next)
+        taken: list[JournalEvent] = []
+        size = 0
+        for event in islice(self._events, limit):
+            taken.append(event)
+            size += len(event.block)
+            if size > RUN_BYTES:
+                break
+        is_all = len(taken) == len(self._events)
+        return JournalRun(taken, self._next if is_all else taken[-1].offset + 1, is_read and is_all)
 
     async def last_before(self, offset: int) -> bytes | None:
         """Return the CID of the last event that counts below an offset up to which it was read."""
@@ -132,6 +141,7 @@ class ForeignJournal:
         self._reader = RememberingReader(self.kind, keys_of(self.partition, self._partitions))
         self._steps = None
         self._events: deque[JournalEvent] = deque()
+        self._bytes = 0  # of their blocks
         self._from = self._next = self._until = 0
         self._last: bytes | None = None
         self._gap: str | None = None
@@ -142,7 +152,8 @@ class ForeignJournal:
             self._begin_anew()
         self._from = offset
         while self._events and self._events[0].offset < offset:
-            self._last = self._events.popleft().cid
+            event = self._events.popleft()
+            self._last, self._bytes = event.cid, self._bytes - len(event.block)
 
     async def _read(self) -> bool:
         """Read some; return whether there was more."""
@@ -198,6 +209,7 @@ class ForeignJournal:
             else:
                 block = followed.value or b""
                 self._events.append(JournalEvent(followed.offset, record.event, block, record.cid, followed.carried))
+                self._bytes += len(block)
         for status, count in found.items():
             self._telemetry.judged(status, count)
         if found[VOID] or found[FOREIGN]:

@@ -324,7 +324,7 @@ class Reactor:
             cid = event.cid
             if self._processes.command_bytes > RUN_BYTES:
                 return None, event.offset + 1, cid, False
-        return None, max(progress.position, run.next_offset), cid, len(run.events) < RUN_EVENTS
+        return None, max(progress.position, run.next_offset), cid, run.is_end
 
     async def _wait(self) -> None:
         """Wait until there is something to react to, a timer is due, or somebody pauses the reaction."""

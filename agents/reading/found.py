@@ -188,7 +188,12 @@ class JournalEvent(NamedTuple):
 
 
 class JournalRun(NamedTuple):
-    """Events that count in the order of their offsets. next_offset: everything that counts below it is in or before."""
+    """Events that count in the order of their offsets.
+
+    next_offset: everything that counts below it is in or before; is_end: whether there were no more when it was read. A
+    run may also end early, by its number of events or by their bytes.
+    """
 
     events: list[JournalEvent]
     next_offset: int
+    is_end: bool

@@ -47,24 +47,25 @@ def run_from(view: ReadView, place: Place, offset: int, limit: int, read: int) -
     """
     end = max(read_position(view).offset, read)
     if offset >= end:
-        return JournalRun([], offset)
+        return JournalRun([], offset, is_end=True)
     found = list(islice(view.range(offset_key(offset), after(OFFSETS)), limit))
     if not found:
-        return JournalRun([], end)
+        return JournalRun([], end, is_end=True)
     last = offset_in(found[-1][0])
     headers = {
         offset_in(key): _DECODER.decode(value)
         for key, value in view.range(CARRIED + number(offset), CARRIED + number(last + 1))
     }
     events, size = [], 0
-    for (key, where), value in zip(found, view.get_many([EVENTS + where for _, where in found]), strict=True):
-        row, event = event_in(place.kind, where, value)
+    for key, where in found:  # one by one: what is beyond the bytes of a run is not read
+        row, event = event_in(place.kind, where, view.get(EVENTS + where))
         at = offset_in(key)
         events.append(JournalEvent(at, event, row.block, row.cid, headers.get(at, ())))
         size += len(row.block)
         if size > RUN_BYTES:
-            return JournalRun(events, at + 1)
-    return JournalRun(events, last + 1 if len(found) == limit else end)
+            return JournalRun(events, at + 1, is_end=False)
+    is_end = len(found) < limit
+    return JournalRun(events, end if is_end else last + 1, is_end)
 
 
 def events_at(view: ReadView, place: Place, offsets: Sequence[int]) -> dict[int, JournalEvent]:

@@ -56,7 +56,7 @@ async def test_what_is_behind_a_store_that_is_read_anew_waits_and_writes_nothing
 
     async def nothing_yet(offset, limit):
         asked.set()
-        return JournalRun([], offset)
+        return JournalRun([], offset, is_end=True)
 
     async with world.shard() as shard, world.publisher(shard):
         with monkeypatch.context() as patched:

@@ -167,3 +167,16 @@ async def test_brokers_that_do_not_answer_hold_nothing_up(monkeypatch):
         await source.events_from(0, 10)
     answers.set()
     assert len((await source.events_from(0, 10)).events) == 3
+
+
+async def test_a_run_of_a_foreign_journal_is_bounded_by_its_bytes_too(monkeypatch):
+    monkeypatch.setattr("annals.agents.reacting.foreign.RUN_BYTES", 1)
+    world = ForeignWorld()
+    world.append(chain("p-1", 3))
+    source, offset = world.source(), 0
+    for number in range(3):
+        run = await source.events_from(offset, 500)
+        assert ([event.event["version"] for event in run.events], run.next_offset) == ([number + 1], number + 1)
+        assert not run.is_end
+        offset = run.next_offset
+    assert await source.events_from(offset, 500) == ([], 3, True)

@@ -226,3 +226,17 @@ async def test_one_whose_progress_is_before_the_head_start_fires_no_timer_before
     said = await world.said()
     assert [each for each in said if each.startswith("event")] == ALL
     assert [each for each in said if each.startswith("t")] == TIMERS
+
+
+async def test_timers_by_the_clock_wait_for_all_events_however_few_a_run_has(monkeypatch):
+    """Goes red when a run that ended early, by its bytes, is taken for the end of the journal: a later event may cancel."""
+    monkeypatch.setattr("annals.agents.reading.queries.run.RUN_BYTES", 1)
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", 6))
+    world.clock.at = LATER
+    await world.begin()
+    async with world.shard() as shard:
+        await shard.until_offset(6, 1e9)
+        async with world.reactor(shard):
+            await eventually(lambda: world.has(12))
+    assert await world.said() == [*ALL, *TIMERS]
