@@ -229,7 +229,7 @@ async def test_one_whose_progress_is_before_the_head_start_fires_no_timer_before
 
 
 async def test_timers_by_the_clock_wait_for_all_events_however_few_a_run_has(monkeypatch):
-    """Goes red when a run that ended early, by its bytes, is taken for the end of the journal: a later event may cancel."""
+    """Goes red when a run that ended early, by its bytes, is taken for the end: a later event may cancel a timer."""
     monkeypatch.setattr("annals.agents.reading.queries.run.RUN_BYTES", 1)
     world = ReactingWorld()
     world.journal.append(chain("p-1", 6))
