@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
+from annals.schemas.cid import cid_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from annals.agents.ports.errors import StoreDamagedError
+    from annals.agents.ports.reader import JournalRecord
 
 
 class Aggregate(Struct, frozen=True, gc=False):
@@ -31,6 +34,10 @@ class Position(NamedTuple):
     offset: int
     last_offset: int
     last_cid: bytes
+
+    def stands_at(self, record: JournalRecord | None) -> bool:
+        """Whether the journal's record at `last_offset` is the last one that was read; None: there is no record."""
+        return record is not None and self.last_cid == (b"" if record.value is None else cid_of(record.value))
 
 
 class Stored(NamedTuple):

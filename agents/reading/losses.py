@@ -158,8 +158,7 @@ class Losses:
         )
 
     async def _is_at_its_place(self, position: Position) -> bool:
-        record = await self._journal.record_at(position.last_offset)
-        return record is not None and position.last_cid == (b"" if record.value is None else cid_of(record.value))
+        return position.stands_at(await self._journal.record_at(position.last_offset))
 
     async def _is_there(self, event: EventAt) -> bool:
         record = await self._journal.record_at(event.offset)

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from annals.agents.ports import StoreDamagedError, StoreError
 from annals.agents.reading.ports import NotReadyError
-from annals.schemas.cid import cid_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -78,5 +77,4 @@ async def is_fold_of(position: Position, end: int, record_at: Callable[[int], Aw
         return True
     if position.offset > end:
         return False
-    record = await record_at(position.last_offset)
-    return record is not None and position.last_cid == (b"" if record.value is None else cid_of(record.value))
+    return position.stands_at(await record_at(position.last_offset))

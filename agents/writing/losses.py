@@ -137,7 +137,7 @@ async def is_a_fold_of(
     if position.last_offset < 0:
         return True
     there = await record_at(journal, position.last_offset, seen.journal_end)
-    if there is not None and (cid_of(there.value) if there.value is not None else b"") == position.last_cid:
+    if position.stands_at(there):
         return True
     if position.last_offset < seen.accepted_until or (known is not None and position.last_offset <= known.offset):
         return False  # the journal is proven beyond the store, or somebody decided

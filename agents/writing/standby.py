@@ -200,16 +200,12 @@ class Standby:
 
     async def _require_last_record(self, end: int) -> None:
         """See that the journal still has the last record that was folded: it was not cut and written anew."""
-        position = self._position()
+        assert self._store is not None  # noqa: S101 - `_open` opened it
+        position = self._store.position()
         if position.last_offset < 0:
             return
-        there = await record_at(self._journal, position.last_offset, end)
-        if there is None or (cid_of(there.value) if there.value is not None else b"") != position.last_cid:
+        if not position.stands_at(await record_at(self._journal, position.last_offset, end)):
             raise StaleStateError(f"the journal is not as it was at offset {position.last_offset}")
-
-    def _position(self) -> Any:
-        assert self._store is not None  # noqa: S101 - `_open` opened it
-        return self._store.position()
 
     async def _have(self, opening: Awaitable[ShardStore]) -> ShardStore:
         """Wait for a store; where the wait is cancelled, `close` waits for it: its lock is held until then."""

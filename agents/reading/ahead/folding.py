@@ -29,7 +29,6 @@ from annals.agents.reading.layout import (
 from annals.agents.reading.shard import STOPPED
 from annals.agents.reading.turns import turns
 from annals.agents.waiting import in_turns
-from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import START, KeptEnd
 from annals.schemas.restore_point import HEADS, RestorePointError, decode_heads, decode_voids, has_ends
 from annals.schemas.restore_point import VOIDS as VOID_PARTS
@@ -99,8 +98,7 @@ class AheadFold:
             raise StaleStateError(shard.reason)
         if self._fold is None or end == self.read_until or (last := self._fold.position).last_offset < 0:
             return
-        record = await self._journal.record_at(last.last_offset)
-        if record is None or last.last_cid != (b"" if record.value is None else cid_of(record.value)):
+        if not last.stands_at(await self._journal.record_at(last.last_offset)):
             where = f"{self._place.kind}-{self._place.partition}"
             raise StaleStateError(
                 f"{where} ends at offset {end}, and was read up to {self.read_until}: it lost its end"
