@@ -27,12 +27,12 @@ from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
 from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.heavy import select_in_turns
-from annals.agents.publishing.history import require_history
 from annals.agents.publishing.joining import RUN_EVENTS, Joining, wanted
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.selection import TRANSACTION_BYTES
 from annals.agents.reading.found import JournalRun
+from annals.agents.reading.history import require_history
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import LIVE, Progress
@@ -57,6 +57,10 @@ OPENING: Final = "opening"
 PUBLISHING: Final = "publishing"
 STOPPED: Final = "stopped"
 CLOSED: Final = "closed"
+ANOTHER_JOURNAL: Final = (
+    "Restore it; or, if it is another one on purpose, delete the topic of progress and the group that ends in "
+    ".publish, and every subscription begins where it began."
+)
 
 
 class Publisher:
@@ -218,7 +222,7 @@ class Publisher:
         )
         await self._reach(end if live is None else live.position, end)
         if live is not None:
-            await require_history(self._source, self._name, live)
+            await self._require_history(live)
         self._is_first = live is None
         begun = [name for name, kept in known.items() if self._source.kind in kept.record.begin]
         if begun and not progress:  # whoever puts a subscription writes its progress with it
@@ -256,7 +260,7 @@ class Publisher:
         assert self._writer is not None  # noqa: S101 - `_open` came before
         if self._loss is not None:
             raise self._loss
-        await require_history(self._source, self._name, self._live)
+        await self._require_history(self._live)
         await self._notice(self._writer)
         leaving = self._roster.leaving(self._live)
         self._look_after_those_behind()
@@ -368,12 +372,14 @@ class Publisher:
             self._pausing.add(task)
             task.add_done_callback(self._pausing.discard)
 
+    async def _require_history(self, live: Progress) -> None:
+        await require_history(self._source, f"{self._name}: published", live, ANOTHER_JOURNAL)
+
     def _tell(self, those_here: list[Subscribed]) -> None:
         lag = max(0, self._source.status().offset - self._live.position)
         now = self._clock.monotonic()
-        is_told = now - self._told_at < (
-            LOOK_S if lag == self._told_lag else TELL_S
-        )  # of many, and mostly there is none
+        # there may be many of them, and mostly the lag is what it was
+        is_told = now - self._told_at < (LOOK_S if lag == self._told_lag else TELL_S)
         if not is_told:
             self._told_lag, self._told_at = lag, now
         for each in those_here:

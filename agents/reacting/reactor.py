@@ -29,9 +29,9 @@ from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, JournalError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import Processes, ReactionFailedError
+from annals.agents.reading.history import require_history
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
-from annals.schemas.cid import cid_text
 from annals.schemas.progress import Progress
 from annals.schemas.reaction_rows import ACTIVE
 from annals.schemas.values.moments import moment_of, recorded_at
@@ -225,22 +225,7 @@ class Reactor:
         self._become(RUNNING, "")
 
     async def _require_history(self, progress: Progress) -> None:
-        """Let nothing be reacted to behind another event than the one that the progress names.
-
-        Raises:
-            StoppedError: the reading shard knows another event there, or reads no further.
-        """
-        status = self._source.status()
-        if status.offset < progress.position:  # it is waited for
-            if status.phase == STOPPED:
-                raise StoppedError(f"{self._name}: reacted up to offset {progress.position}; {status.reason}")
-            return
-        last = await self._source.last_before(progress.position)
-        if progress.position and progress.cid != last:
-            raise StoppedError(
-                f"{self._name}: reacted up to offset {progress.position}, behind event {_shown(progress.cid)}, and the "
-                f"last event before it is {_shown(last)}: this is another journal. Restore it; {BEGIN_ANEW}"
-            )
+        await require_history(self._source, f"{self._name}: reacted", progress, f"Restore it; {BEGIN_ANEW}")
 
     def _load(self, kept: Mapping[bytes, bytes]) -> None:
         for key, value in kept.items():
@@ -341,7 +326,3 @@ class Reactor:
 
 def _is_active(kept: Kept | None) -> bool:
     return kept is not None and kept.control.status == ACTIVE
-
-
-def _shown(cid: bytes | None) -> str:
-    return "none" if cid is None else cid_text(cid)
