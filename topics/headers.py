@@ -149,8 +149,8 @@ def header_differences(headers: ReadHeaders, event: Mapping[str, Any], cid: byte
     """
     wanted = block_headers(event, cid)
     count = len(wanted)
-    # As this project writes them: in this order, and after them at most what is carried. One comparison
-    # instead of many.
+    # As this project writes them: in this order, and after them at most what is carried. One comparison instead of
+    # many.
     if list(headers[:count]) == wanted and (len(headers) == count or FROM_BLOCK.isdisjoint(dict(headers[count:]))):
         return []
     return _differences(headers, dict(wanted))

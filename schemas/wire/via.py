@@ -11,8 +11,9 @@ from annals.schemas.wire.trace_context import Headers
 
 ANNALS_VIA: Final = "annals-via"
 MOST_DEPLOYMENTS: Final = 8
-DEPLOYMENT: Final = re.compile(r"[a-z0-9-]{1,64}", re.ASCII)
-VIA: Final = r"[a-z0-9-]{1,64}(?:,[a-z0-9-]{1,64}){0,7}"
+_ID: Final = r"[a-z0-9-]{1,64}"
+DEPLOYMENT: Final = re.compile(_ID, re.ASCII)
+VIA: Final = rf"{_ID}(?:,{_ID}){{0,{MOST_DEPLOYMENTS - 1}}}"
 _VIA: Final = re.compile(VIA.encode())
 
 
