@@ -189,8 +189,12 @@ def test_each_event_of_another_deployment_is_reacted_to_once_and_none_goes_round
     # Back in east nothing has come of it: only what was sent there by hand.
     assert len(east.records("commands.person")) == 2 * PEOPLE + 1
     assert len(east.records("events.person")) == 2 * PEOPLE + 1
-    status = json.loads(east.annals("reactions", "status", "follow-west", "--json"))
-    assert status["lag"] == {"events": 0}
+
+    def behind_nothing() -> bool:
+        """Whether the progress that east has committed, once a second at most, is at the end of west's journal."""
+        return json.loads(east.annals("reactions", "status", "follow-west", "--json"))["lag"] == {"events": 0}
+
+    of_east.until(behind_nothing, "what was passed over is committed")
     assert [worker.end() for worker in (of_east, of_west)] == [0, 0]
 
 
