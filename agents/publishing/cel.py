@@ -51,8 +51,8 @@ class Expression:
         if kind not in BOOL:
             raise ExpressionError(f"must give true or false, not {kind.lower()}")
 
-    def matches(self, attributes: Mapping[str, str], data: Mapping[str, Any]) -> bool:
-        """Whether an event matches; one on which the expression fails does not, and is counted.
+    def matches(self, attributes: Mapping[str, str], data: Mapping[str, Any]) -> bool | None:
+        """Whether an event matches; None where the expression fails on it, which is counted.
 
         Raises:
             OverBudgetError: it would take too long.
@@ -71,7 +71,7 @@ class Expression:
             raise OverBudgetError(f"it took {took:.1f} s of the processor, and may take {MOST_S:g}")
         if type(is_match) is not bool:
             self.failures += 1
-            return False
+            return None
         return is_match
 
 

@@ -1,4 +1,9 @@
-"""Whether a subscription wants an event: kinds, types and filters, compiled once."""
+"""Whether a subscription wants an event: kinds, types and filters, compiled once.
+
+A filter holds, does not hold, or fails: an expression in it asks for what the event does not have. `not`, `all` and
+`any` treat a failure as an unknown value (Kleene's three-valued logic, as CEL's own `!`, `&&` and `||` do). An event
+matches where all filters hold.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,7 @@ if TYPE_CHECKING:
 
     Attributes = Mapping[str, str]
     Data = Mapping[str, Any]
-    Test = Callable[[Attributes, Data], bool]
+    Test = Callable[[Attributes, Data], bool | None]
 
 
 def expression_problems(definition: Definition) -> list[tuple[str, str]]:
@@ -51,7 +56,7 @@ class Matcher:
         return bool(self._tests)
 
     def matches(self, attributes: Attributes, data: Data) -> bool:
-        """Whether all filters hold; see `Expression.matches`."""
+        """Whether all filters hold; one that fails does not. See `Expression.matches`."""
         return all(test(attributes, data) for test in self._tests)
 
     def _test(self, given: Mapping[str, Any]) -> Test:
@@ -61,14 +66,14 @@ class Matcher:
             self.expressions.append(expression)
             return expression.matches
         if dialect == NOT:
-            negated = self._test(inner)
-            return lambda attributes, data: not negated(attributes, data)
-        if dialect in _QUANTIFIERS:
-            return _quantified(_QUANTIFIERS[dialect], [self._test(each) for each in inner])
+            return _negated(self._test(inner))
+        if dialect in _DECIDED_BY:
+            return _quantified([self._test(each) for each in inner], decided_by=_DECIDED_BY[dialect])
         return _attributes(_COMPARISONS[dialect], inner)
 
 
-_QUANTIFIERS: dict[str, Callable[[Any], bool]] = {"all": all, "any": any}
+_DECIDED_BY: dict[str, bool] = {"all": False, "any": True}
+"""The answer of one inner filter that decides for all of them, whatever the others say."""
 _COMPARISONS: dict[str, Callable[[str, str], bool]] = {
     "exact": str.__eq__,
     "prefix": str.startswith,
@@ -76,8 +81,25 @@ _COMPARISONS: dict[str, Callable[[str, str], bool]] = {
 }
 
 
-def _quantified(quantifier: Callable[[Any], bool], tests: Sequence[Test]) -> Test:
-    return lambda attributes, data: quantifier(test(attributes, data) for test in tests)
+def _negated(test: Test) -> Test:
+    def negated(attributes: Attributes, data: Data) -> bool | None:
+        holds = test(attributes, data)
+        return None if holds is None else not holds
+
+    return negated
+
+
+def _quantified(tests: Sequence[Test], *, decided_by: bool) -> Test:
+    def quantified(attributes: Attributes, data: Data) -> bool | None:
+        has_failed = False
+        for test in tests:
+            holds = test(attributes, data)
+            if holds is decided_by:
+                return decided_by
+            has_failed = has_failed or holds is None
+        return None if has_failed else not decided_by
+
+    return quantified
 
 
 def _attributes(compare: Callable[[str, str], bool], wanted: Mapping[str, str]) -> Test:

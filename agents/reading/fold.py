@@ -7,6 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.defects import NO_DEFECTS
+from annals.agents.folding.turns import TURN_BYTES
 from annals.agents.ports import Position
 from annals.agents.reading.blocks import event_in
 from annals.agents.reading.builds import Builds
@@ -43,7 +44,6 @@ from annals.agents.reading.projecting import (
     title_of,
 )
 from annals.agents.reading.queries.run import encode_carried
-from annals.agents.reading.turns import TURN_BYTES
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of

@@ -15,6 +15,7 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
+from annals.agents.folding.turns import turns
 from annals.agents.ports import StoreDamagedError, StoreError
 from annals.agents.reading.answers import with_reason
 from annals.agents.reading.found import RowPage, ShardPosition
@@ -31,7 +32,6 @@ from annals.agents.reading.projecting import follower_name
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader, find_tree
 from annals.agents.reading.shard import FIRST_RETRY_S, LAST_RETRY_S
-from annals.agents.reading.turns import turns
 from annals.agents.reading.versions import newest
 from annals.schemas.journal_reader import GapError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from annals.agents.folding.turns import length_of_turn
 from annals.agents.ports import StaleStateError
 from annals.agents.reading.ports import FollowedRecord
-from annals.agents.reading.turns import length_of_turn
 from annals.agents.record_sizes import bytes_of
 from annals.topics.carried import carried_headers
 

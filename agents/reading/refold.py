@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct
 
+from annals.agents.folding.turns import turns
 from annals.agents.reading.global_fold import prefix_of
 from annals.agents.reading.layout import AGGREGATES, CID, NUMBER, VOIDS, after, number
 from annals.agents.reading.overlay import Overlay
 from annals.agents.reading.projecting import INDEXES, LISTED, ProjectionFollower, texts_of
-from annals.agents.reading.turns import turns
 from annals.schemas.journal_reader import START, Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import structlog
 
 from annals.agents.folding.fold import Fold
+from annals.agents.folding.turns import turns
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import StoppedError, StoreError
 from annals.agents.writing.losses import is_a_fold_of
@@ -210,14 +211,15 @@ class Opening:
         self._folded_from = store.position().offset
         try:
             async for records in self._journal.read(store.position().offset, seen.journal_end):
-                if fold.last is None:  # the first event may be one more of a command that is known
-                    await resolve(store, self._journal, commands_in(place.kind, records))
-                fold.apply(records)
-                position = store.position().offset
-                self._tell(f"folding the journal: at offset {position} of {seen.journal_end}{self._passed_over}")
-                self._telemetry.folded(fold.counts, position, seen.journal_end)
-                fold.counts.clear()
-                await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
+                for turn in turns(records):
+                    if fold.last is None:  # the first event may be one more of a command that is known
+                        await resolve(store, self._journal, commands_in(place.kind, turn))
+                    fold.apply(turn)
+                    position = store.position().offset
+                    self._tell(f"folding the journal: at offset {position} of {seen.journal_end}{self._passed_over}")
+                    self._telemetry.folded(fold.counts, position, seen.journal_end)
+                    fold.counts.clear()
+                    await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
         finally:
             self._telemetry.folded(fold.counts, store.position().offset, seen.journal_end)
         await self._acknowledged.opened(seen, store, fold.last or last)

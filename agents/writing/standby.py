@@ -23,6 +23,7 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.folding.fold import Fold
+from annals.agents.folding.turns import turns
 from annals.agents.folding.working_set import WorkingSet
 from annals.agents.ports import StaleStateError, StoppedError, StoreError, UnreachableError
 from annals.agents.writing.cancellation import is_task_cancelled
@@ -189,10 +190,11 @@ class Standby:
         try:
             async with aclosing(self._journal.read(self.read_until, end)) as steps:
                 async for records in steps:
-                    began = self._clock.monotonic()
-                    fold.apply(records)
-                    # Whoever decides has the processor for as long again: a standby is never urgent.
-                    await asyncio.sleep(self._clock.monotonic() - began)
+                    for turn in turns(records):
+                        began = self._clock.monotonic()
+                        fold.apply(turn)
+                        # Whoever decides has the processor for as long again: a standby is never urgent.
+                        await asyncio.sleep(self._clock.monotonic() - began)
         finally:
             self._telemetry.folded(fold.counts, self.read_until)
             fold.counts.clear()

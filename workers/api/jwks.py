@@ -34,7 +34,10 @@ class JwksFile:
     """Knows tokens that one of a file's keys has signed; the file is read again within seconds of a change."""
 
     def __init__(self, path: Path, issuer: str | None, audience: str | None) -> None:
-        """Read the file. issuer, audience: what a token's `iss` and `aud` must say; None: anything.
+        """Read the file.
+
+        issuer: what a token's `iss` must say; None: anything. audience: what its `aud` must name; None: it has none.
+        A token for an audience is refused by whoever has no name of its own (RFC 7519, section 4.1.3).
 
         Raises:
             SettingsError: it cannot be used.
@@ -45,6 +48,7 @@ class JwksFile:
             claims["iss"] = {"essential": True, "value": issuer}
         if audience is not None:
             claims["aud"] = {"essential": True, "value": audience}
+        self._has_audience = audience is not None
         self._claims = jwt.JWTClaimsRegistry(now=_now, leeway=LEEWAY_S, **claims)
 
     async def refresh(self) -> None:
@@ -61,7 +65,7 @@ class JwksFile:
                 self._claims.validate(claims)
             except (JoseError, ValueError, TypeError):
                 continue
-            return _principal(claims)
+            return _principal(claims) if self._has_audience or "aud" not in claims else None
         return None
 
 

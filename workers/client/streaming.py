@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
@@ -86,8 +85,7 @@ async def answers(
         await sending
     finally:
         sending.cancel()
-        with suppress(asyncio.CancelledError, Exception):
-            await sending
+        await asyncio.gather(sending, return_exceptions=True)  # a cancellation of the caller itself is raised
 
 
 async def _submitted(

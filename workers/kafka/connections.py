@@ -28,13 +28,29 @@ class MissingTopicError(Exception):
     """A topic that is asked about is not there; the message names it and says what to do."""
 
 
+class _Client(AIOKafkaClient):
+    """aiokafka's client, but that whoever is cancelled while it closes one ends cancelled.
+
+    aiokafka's own `close` waits for a task in the background that it has cancelled, and suppresses every CancelledError
+    that comes meanwhile: the caller's, too, which would then go on for good.
+    """
+
+    async def close(self) -> None:
+        """Disconnect."""
+        task = asyncio.current_task()
+        cancelled_before = task.cancelling() if task is not None else 0
+        await super().close()
+        if task is not None and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError
+
+
 async def connect(options: Mapping[str, Any], topics: Iterable[str]) -> AIOKafkaClient:
     """Return a client that is connected and knows the leaders of these topics.
 
     Raises:
         KafkaConnectionError: no broker answered, or none at the address that the brokers name as theirs.
     """
-    client = options[CLUSTER].client(**options) if CLUSTER in options else AIOKafkaClient(**options)
+    client = options[CLUSTER].client(**options) if CLUSTER in options else _Client(**options)
     try:
         await client.bootstrap()
         is_answered = await client.set_topics(topics)
@@ -50,8 +66,8 @@ async def connect(options: Mapping[str, Any], topics: Iterable[str]) -> AIOKafka
 async def ended(*tasks: asyncio.Task[Any]) -> None:
     """Cancel tasks until each has ended, however that is.
 
-    Once is not enough for one that has clients: aiokafka's, closing, take a cancellation that meets them for that of a
-    task of their own, and whoever closes one goes on.
+    Once is not enough where a library takes a cancellation that meets it for that of a task of its own, and whoever
+    called it goes on: aiokafka's consumers do so where they stop.
     """
     while under_way := [task for task in tasks if not task.done()]:
         for task in under_way:

@@ -105,6 +105,11 @@ def warnings(settings: Settings) -> list[str]:
             f"ANNALS_API_ADVERTISED_URL is not set and ANNALS_API_HOST is {settings.api_host}, no address that other "
             f"workers could reach: they cannot ask this one"
         )
+    if settings.has(READ) and settings.api_jwks_file is not None and settings.api_jwt_audience is None:
+        found.append(
+            "ANNALS_API_JWKS_FILE is set and ANNALS_API_JWT_AUDIENCE is not: a token without an audience is taken, "
+            "whatever it was issued for, and one with an audience is refused"
+        )
     if is_loopback(settings):
         return found
     if settings.replication_factor == 1:

@@ -72,7 +72,11 @@ class ReadingSettings:
     )
     api_jwt_audience: str | None = field(
         default=None,
-        metadata=meta(values.optional(values.text), "what a token's `aud` must be; unset: anything", group="reading"),
+        metadata=meta(
+            values.optional(values.text),
+            "what a token's `aud` must name; unset: a token that has one is refused",
+            group="reading",
+        ),
     )
     api_certfile: Path | None = field(
         default=None,

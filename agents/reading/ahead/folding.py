@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.folding.restore_points import read_parts
+from annals.agents.folding.turns import turns
 from annals.agents.ports import Position, StaleStateError
 from annals.agents.reading.ahead.unwinding import STEP, Unwinding
 from annals.agents.reading.fold import ReadingFold
@@ -27,7 +28,6 @@ from annals.agents.reading.layout import (
     read_aggregate,
 )
 from annals.agents.reading.shard import STOPPED
-from annals.agents.reading.turns import turns
 from annals.agents.waiting import in_turns
 from annals.schemas.journal_reader import START, KeptEnd
 from annals.schemas.restore_point import HEADS, RestorePointError, decode_heads, decode_voids, has_ends

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from array import array
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from annals.agents.folding.restore_points import read_parts
+from annals.agents.folding.turns import turns
 from annals.agents.ports import command_key
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.cid import cid_of
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from annals.agents.ports import JournalRecord, LogRecovery, ShardStore
     from annals.schemas.restore_point import RestoreList
 
-STEP_RECORDS: Final = 250  # some 4 ms of work, between two turns of everything else
 
 Caused = tuple[bytes, bytes, int, int]
 """What a command caused: its aggregate's key, its own (`ports.command_key`), the first event's offset, how many."""
@@ -89,8 +89,8 @@ async def collect(journal: LogRecovery, kind: str, store: ShardStore, before: Re
         changed.parts = dict(before.parts)
         await _take_parts(changed, journal)
     async for records in journal.read(before.position if before else 0, end):
-        for at in range(0, len(records), STEP_RECORDS):
-            for record in records[at : at + STEP_RECORDS]:
+        for turn in turns(records):
+            for record in turn:
                 _take(changed, kind, store, record)
             await asyncio.sleep(0)
     return changed

@@ -17,6 +17,7 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.fold import Fold
+from annals.agents.folding.turns import turns
 from annals.agents.folding.voids import all_voids
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import VOIDS_BYTES, Position, StaleStateError, StoppedError, UnreachableError
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-STEP_RECORDS: Final = 500  # folded at once: some 7 ms, between two turns of the shard
 STEP_AGGREGATES: Final = 1_000  # compared at once
 NEAR: Final = 2_000  # offsets that may be folded while the shard waits
 CACHE_BYTES: Final = 4 << 20
@@ -159,8 +159,8 @@ class FullFold:
     async def _fold_to(self, end: int) -> None:
         start = max(self._read_until, self._watched.position().offset)
         async for records in self._journal.read(start, end):
-            for at in range(0, len(records), STEP_RECORDS):
-                self._fold.apply(records[at : at + STEP_RECORDS])
+            for turn in turns(records):
+                self._fold.apply(turn)
                 await asyncio.sleep(0)
         self._read_until = max(start, end)  # behind the last record there are markers
 

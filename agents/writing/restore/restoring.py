@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.restore_points import read_list, read_parts
+from annals.agents.folding.turns import turns
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import Changes, Position, StaleStateError, StoppedError, Stored, StoreError, UnreachableError
 from annals.agents.writing.restore.restored import KnownIds, RestoredStore
@@ -79,7 +80,7 @@ class Restoring:
         if found.position - full.position().offset < least_saved:
             return None
         self._tell("reading the restore point")
-        parts = _decoded(await read_parts(self._journal, found.parts))
+        parts = await _decoded(await read_parts(self._journal, found.parts))
         try:
             beside = await self._beside(found, parts)
         except (StoreError, StoppedError) as error:  # the shard's own store may have what this one lacks
@@ -148,11 +149,12 @@ class Restoring:
         working_set = WorkingSet(self._decider, beside, AggregateCache(FOLD_CACHE_BYTES))
         fold = Fold(self._decider, working_set, self._place.partition, self._place.partitions, self._releases)
         async for records in self._journal.read(0, found.position):
-            fold.apply([record for record in records if record.key in left])
-            await asyncio.sleep(0)
+            for turn in turns(records):
+                fold.apply([record for record in turn if record.key in left])
+                await asyncio.sleep(0)
 
 
-def _decoded(values: Mapping[str, bytes]) -> Parts:
+async def _decoded(values: Mapping[str, bytes]) -> Parts:
     heads: dict[bytes, Head] = {}
     voids: dict[bytes, tuple[bytes, bytes]] = {}
     segments = []
@@ -165,4 +167,5 @@ def _decoded(values: Mapping[str, bytes]) -> Parts:
             segments.append(decode_ids(value))
         else:
             raise RestorePointError(f"{name!r} is a part that this release does not know")
+        await asyncio.sleep(0)
     return Parts(heads, voids, KnownIds(segments))

@@ -146,3 +146,17 @@ def test_no_two_test_files_have_one_name() -> None:
     """The test folders are no packages: pytest takes a second file of a name for the first, and collects neither."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("mirror", ["unit", "integration"])
+def test_tests_lie_in_folders_that_are_named_after_the_rooms_that_they_test(mirror: str) -> None:
+    tests = ROOT / "tests" / mirror
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")} - {Path("project")}
+    assert Path() not in folders, "it belongs to the folder of the room that it tests"
+    assert [str(folder) for folder in sorted(folders) if not list((ROOT / folder).glob("*.py"))] == []
+
+
+def test_mypy_looks_into_every_folder_of_tests() -> None:
+    named = (ROOT / "tests" / "mypy.ini").read_text().split()
+    folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
+    assert [str(folder) for folder in sorted(folders) if f"$MYPY_CONFIG_FILE_DIR/{folder}," not in named] == []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     Where = tuple[str, int]
 
-READ_RECORDS: Final = 4_000  # one fold step: some 60 ms, so that heartbeats are never late
+READ_RECORDS: Final = 4_000  # taken from a fetch at once; whoever folds them does it in turns
 READ_TIMEOUT_MS: Final = 1_000
 FETCH_BYTES: Final = 4 << 20
 

@@ -140,6 +140,36 @@ def test_each_dialect(given, wanted):
     assert Matcher(Definition("a", filters=[given])).matches(ATTRIBUTES, {"name": "Ada"}) is wanted
 
 
+FAILS, HOLDS, HOLDS_NOT = {"cel": "data.other == 1"}, {"exact": {"subject": "p-1"}}, {"exact": {"subject": "p-2"}}
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (FAILS, False),
+        ({"not": FAILS}, False),  # as the expression `!(data.other == 1)`, which fails, too
+        ({"cel": "!(data.other == 1)"}, False),
+        ({"not": {"not": FAILS}}, False),
+        ({"any": [FAILS, HOLDS]}, True),
+        ({"any": [FAILS, HOLDS_NOT]}, False),
+        ({"not": {"any": [FAILS, HOLDS]}}, False),
+        ({"not": {"any": [FAILS, HOLDS_NOT]}}, False),
+        ({"all": [FAILS, HOLDS]}, False),
+        ({"not": {"all": [FAILS, HOLDS]}}, False),
+        ({"not": {"all": [FAILS, HOLDS_NOT]}}, True),  # whatever the expression would say
+        ({"not": {"all": [HOLDS_NOT, FAILS]}}, True),
+    ],
+)
+def test_a_filter_around_an_expression_that_fails_holds_where_its_value_could_not_matter(given, wanted):
+    assert Matcher(Definition("a", filters=[given])).matches(ATTRIBUTES, {"name": "Ada"}) is wanted
+
+
+def test_an_expression_that_fails_is_counted_inside_of_not_too():
+    matcher = Matcher(Definition("a", filters=[{"not": FAILS}]))
+    matcher.matches(ATTRIBUTES, {"name": "Ada"})
+    assert [each.failures for each in matcher.expressions] == [1]
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
+from annals.agents.folding.turns import TURN_RECORDS
 from annals.agents.projections.locations import LOCATIONS
 from annals.agents.reading.builds import Builds, mark_key, read_answering, read_beside
 from annals.agents.reading.found import FoundRow
@@ -16,7 +17,6 @@ from annals.agents.reading.projection_service import ProjectionService, RebuildF
 from annals.agents.reading.read_models import ReadModels
 from annals.agents.reading.refold import MOST_DIFFERENCES, PAGE, Refold, verify
 from annals.agents.reading.row_answers import RowAnswers
-from annals.agents.reading.turns import TURN_RECORDS
 from annals.agents.reading.versions import followed, rebuilt
 from annals.schemas.job_record import JobRecord
 from annals.schemas.kinds import location

@@ -2,9 +2,9 @@
 
 import pytest
 
+from annals.agents.folding.turns import TURN_BYTES
 from annals.agents.ports import Delivery
 from annals.agents.reading.record_queue import HIGH_BYTES, RecordQueue
-from annals.agents.reading.turns import TURN_BYTES
 from following import Fetched, Journal
 
 

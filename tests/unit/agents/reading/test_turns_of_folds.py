@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from annals.agents.folding.turns import TURN_BYTES, TURN_RECORDS, turns
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.fold import ReadingFold
-from annals.agents.reading.turns import TURN_BYTES, TURN_RECORDS, turns
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import chain
 

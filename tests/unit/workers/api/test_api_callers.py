@@ -254,6 +254,27 @@ def test_a_token_that_does_not_hold_now_is_none(jwks, changes):
     assert jwks.find(token(claims(**changes))) is None
 
 
+@pytest.mark.parametrize(
+    ("audience", "aud", "is_for_us"),
+    [
+        (None, None, True),
+        (None, "billing", False),  # RFC 7519, 4.1.3: whoever has no name of its own is meant by no audience
+        (None, ["billing", "annals"], False),
+        (None, [], False),
+        ("annals", "annals", True),
+        ("annals", ["billing", "annals"], True),
+        ("annals", "billing", False),
+        ("annals", None, False),
+        ("annals", [], False),
+        ("annals", {"annals": 1}, False),
+    ],
+)
+def test_a_token_for_somebody_else_is_none(tmp_path, jwks, audience, aud, is_for_us):
+    ours = JwksFile(tmp_path / "jwks.json", "https://issuer", audience)
+    said = {**claims(), **({} if aud is None else {"aud": aud})}
+    assert (ours.find(token(said, kid="one")) is not None) == is_for_us
+
+
 def by_the_public_key(header):
     """A token signed with the public key as if it were a secret (the classic confusion of algorithms)."""
     parts = [urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=") for part in (header, claims())]

@@ -310,6 +310,9 @@ def test_loopback_is_known_by_every_address(servers: str, *, local: bool) -> Non
         ({"bootstrap_servers": "kafka:1", "replication_factor": 3}, []),
         ({"sasl_password": Secret(HUSH)}, ["ANNALS_SASL_USERNAME and ANNALS_SASL_PASSWORD are not used"]),
         ({"ssl_cafile": Path("x")}, ["ANNALS_SSL_CAFILE and ANNALS_SSL_CERTFILE are not used"]),
+        ({"api_jwks_file": Path("x")}, ["ANNALS_API_JWKS_FILE is set and ANNALS_API_JWT_AUDIENCE is not"]),
+        ({"api_jwks_file": Path("x"), "api_jwt_audience": "annals"}, []),
+        ({"api_jwks_file": Path("x"), "roles": "write"}, []),
         (
             {"bootstrap_servers": "kafka:1", "replication_factor": 3, "security_protocol": "SASL_PLAINTEXT"},
             ["ANNALS_SECURITY_PROTOCOL is SASL_PLAINTEXT"],

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from test_acknowledged_delivery import PEOPLE, RENAMES, send
 
 from annals.agents.publishing.webhooks.signatures import parse_secret, signature_headers
 from endpoints import Endpoint, Posted
 from grouped import Group, GroupWorker, group
 from processes import free_port
+from renamed_people import PEOPLE, RENAMES, send_renames
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -117,7 +117,7 @@ def test_every_event_is_taken_in_order_through_kills(crew: Group, receiver: Rece
     status, made = worker.call("PUT", "/v1/subscriptions/hook", asked)
     assert (status, made["webhook"]) == (201, asked["webhook"]), made
 
-    send(crew)
+    send_renames(crew)
     for share in (4, 2):
         worker.until(lambda share=share: receiver.taken() > EVENTS // share, "some are taken")
         kill_reader(worker)

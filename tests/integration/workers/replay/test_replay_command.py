@@ -7,58 +7,20 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from annals.schemas.cid import cid_text
 from annals.topics.keys import partition_of
 from chained import Sealed, chain, make_topics, write
 from processes import ENTRY_POINT, annals, own_environment, running, until
+from replays import copied, registered
 
 pytestmark = pytest.mark.broker
 
 PARTITIONS = 2
 NAMES = ("p-1", "p-2", "p-3", "p-4")
 EACH = 40
-
-HANDLER = """
-import os
-from pathlib import Path
-
-SEEN = Path(os.environ["SEEN"])
-
-
-def once(event):
-    '''Fails on each event the first time that it is asked.'''
-    line = f"{event['cid']}\\n"
-    tried = SEEN.with_suffix(".tried")
-    with tried.open("a+") as file:
-        file.seek(0)
-        if line not in file.read():
-            file.write(line)
-            raise ConnectionError("away")
-    with SEEN.open("a") as file:
-        file.write(line)
-
-
-class Never:
-    def handle(self, event):
-        raise ValueError("never")
-"""
-
-
-def registered(folder: Path) -> str:
-    """A distribution in a folder that registers two handlers; what PYTHONPATH is to be."""
-    (folder / "replayhandlers.py").write_text(HANDLER)
-    info = folder / "replayhandlers-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: replayhandlers\nVersion: 1\n")
-    (info / "entry_points.txt").write_text(
-        "[annals.replay_handlers]\nonce = replayhandlers:once\nnever = replayhandlers:Never\n"
-    )
-    return str(folder)
 
 
 def stored(bootstrap: str, prefix: str) -> dict[int, list[Sealed]]:
@@ -73,25 +35,6 @@ def stored(bootstrap: str, prefix: str) -> dict[int, list[Sealed]]:
         events.append(events[0].but(value=b"{}"))
         asyncio.run(write(bootstrap, f"{prefix}events.person", events, partition_of(events[0].key or b"", PARTITIONS)))
     return made
-
-
-def copied(bootstrap: str, topic: str, count: int) -> list[Any]:
-    """What is in a topic, partition by partition."""
-
-    async def read() -> list[Any]:
-        consumer = AIOKafkaConsumer(bootstrap_servers=bootstrap, auto_offset_reset="earliest")
-        await consumer.start()
-        try:
-            consumer.assign([TopicPartition(topic, partition) for partition in range(3)])
-            found: list[Any] = []
-            async with asyncio.timeout(60):
-                while len(found) < count:
-                    found += [each for part in (await consumer.getmany(timeout_ms=500)).values() for each in part]
-            return found
-        finally:
-            await consumer.stop()
-
-    return asyncio.run(read())
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 from processes import ENTRY_POINT, free_port, own_environment, running, until
 
 pytestmark = pytest.mark.broker
-LAMP = Path(__file__).parents[1] / "lamp.py"
+LAMP = Path(__file__).parents[3] / "lamp.py"
 GONE_OUT_S = 8.0  # the group's session: a worker that is away for longer is thrown out
 
 

@@ -15,7 +15,7 @@ from processes import running, until
 
 pytestmark = pytest.mark.broker
 
-TLS = Path(__file__).with_name("tls")
+TLS = Path(__file__).parents[2] / "tls"
 ANNALS = Path(sys.executable).with_name("annals")
 PASSWORD = "correct-horse"
 LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule required"

@@ -13,7 +13,7 @@ import pytest
 from processes import ENTRY_POINT, free_port, own_environment, running, until
 
 pytestmark = pytest.mark.broker
-LAMP = Path(__file__).parents[1] / "lamp.py"
+LAMP = Path(__file__).parents[2] / "lamp.py"
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
-from test_replay_command import copied, registered
 
 from grouped import Group, GroupWorker, group
+from replays import copied, registered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

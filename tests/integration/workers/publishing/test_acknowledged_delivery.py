@@ -16,6 +16,7 @@ from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
 from grouped import Group, GroupWorker, group
 from processes import ENTRY_POINT, free_port, own_environment
+from renamed_people import PEOPLE, RENAMES, send_renames
 from whole_topics import reader_of
 
 if TYPE_CHECKING:
@@ -25,33 +26,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 WITHIN_S = 120
-PEOPLE, RENAMES, PARTITIONS = 10, 4, 2
+PARTITIONS = 2
 
 
 @pytest.fixture
 def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
     with group(bootstrap, topic_prefix, tmp_path, partitions=PARTITIONS) as made:
         yield made
-
-
-def send(crew: Group) -> None:
-    commands = [
-        {"kind": "person", "type": "RegisterPerson", "aggregate_id": f"p-{person}", "data": {"name": "Ada"}}
-        for person in range(PEOPLE)
-    ]
-    commands += [
-        {"kind": "person", "type": "RenamePerson", "aggregate_id": f"p-{person}", "data": {"name": f"Ada {version}"}}
-        for version in range(RENAMES)
-        for person in range(PEOPLE)
-    ]
-    environment = own_environment(
-        ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers, ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix
-    )
-    said = "".join(json.dumps(command) + "\n" for command in commands)
-    sent = subprocess.run(
-        [ENTRY_POINT, "send"], input=said, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert sent.returncode == 0, sent.stdout + sent.stderr
 
 
 class Checker:
@@ -129,7 +110,7 @@ def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_ki
     assert (status, made["status"], made["delivery"]) == (201, "active", "acknowledged")
     prefix = crew.settings.topic_prefix
     assert made["topics"] == [f"{prefix}{role}.billing" for role in ("subscribers", "acks", "parked", "deliveries")]
-    send(crew)
+    send_renames(crew)
     checker = Checker()
     asyncio.run(subscriber(crew, worker, checker))
     assert set(checker.versions.values()) == {RENAMES + 1}

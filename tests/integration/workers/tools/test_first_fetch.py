@@ -16,7 +16,7 @@ from annals.workers.settings.certificates import authorities_for_requests
 from annals.workers.tools.broker import BrokerError, jars
 from annals.workers.tools.broker.jars import kafka_jars
 
-TLS = Path(__file__).with_name("tls")
+TLS = Path(__file__).parents[2] / "tls"
 AUTHORITY = str(TLS / "authority.pem")
 VARIABLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "SSL_CERT_DIR")
 SUBJECT = "7e005b20.0"  # what `openssl x509 -subject_hash` says of the authority: its name in a folder of authorities
