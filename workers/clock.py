@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import uuid
 from datetime import UTC, datetime
 
 
@@ -25,4 +24,5 @@ def new_id() -> str:
     milliseconds = time.time_ns() // 1_000_000  # noqa: TID251 - this is the clock
     random = int.from_bytes(os.urandom(10), "big")
     value = milliseconds << 80 | 7 << 76 | (random >> 68) << 64 | 2 << 62 | random & (1 << 62) - 1
-    return str(uuid.UUID(int=value))
+    digits = f"{value:032x}"  # as `uuid.UUID` writes it, in a third of the time
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"

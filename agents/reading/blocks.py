@@ -26,21 +26,24 @@ def event_in(kind: str, place: bytes, value: bytes | None) -> tuple[EventRow, di
         BrokenChainError: it is missing, is not of its CID, or is none of this place.
     """
     key, version = aggregate_of(place)
-    name = name_of(kind, key, version)
     if value is None:
-        raise BrokenChainError(f"{name}: the event is missing")
+        raise BrokenChainError(f"{name_of(kind, key, version)}: the event is missing")
     row = decode_event(value)
-    where = f"{name}, offset {row.offset}"
     if cid_of(row.block) != row.cid:
         kept = cid_text(row.cid) if len(row.cid) == CID else row.cid.hex()
-        raise BrokenChainError(f"{where}: its block is not that of {kept}")
+        raise BrokenChainError(f"{_where(kind, key, version, row)}: its block is not that of {kept}")
     try:
         event = read_block(kind, row.block)
     except ForeignError as error:
-        raise BrokenChainError(f"{where}: {error}") from error
+        raise BrokenChainError(f"{_where(kind, key, version, row)}: {error}") from error
     if event["version"] != version or event["aggregate_id"].encode() != key:
-        raise BrokenChainError(f"{where}: it is {event['aggregate_id']!r} version {event['version']}")
+        is_in_it = f"{event['aggregate_id']!r} version {event['version']}"
+        raise BrokenChainError(f"{_where(kind, key, version, row)}: it is {is_in_it}")
     return row, event
+
+
+def _where(kind: str, key: bytes, version: int, row: EventRow) -> str:
+    return f"{name_of(kind, key, version)}, offset {row.offset}"
 
 
 def event_of(kind: str, partition: int, offset: int, block: bytes) -> FoundEvent:

@@ -116,6 +116,8 @@ class ReadingFold:
         Also why rows that are built beside others go on no further, and why those of an aggregate were not built anew,
         by names of their own.
         """
+        if not self._reasons and not self._not_refolded:  # each answer has it
+            return {}
         found = {
             name if name in self._beside else title_of(name): reason
             for name, reason in self._reasons.items()

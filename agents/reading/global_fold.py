@@ -77,6 +77,12 @@ class PartStore(PartView):
         with self._store.view() as view:
             yield PartView(view, self._prefix)
 
+    @contextmanager
+    def held(self) -> Iterator[ReadView]:
+        """Return the rows as a view, to which nothing is written until the context ends."""
+        with self._store.held() as view:
+            yield PartView(view, self._prefix)
+
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write rows in one write batch."""
         self._store.apply({self._key(key): value for key, value in changes.items()})

@@ -49,8 +49,11 @@ class OpenStore:
         self._asked += 1
         self._unasked.clear()
         try:
+            if not in_thread:
+                with self.store.held() as rows:
+                    return question(rows)
             with self.store.view() as view:
-                return await asyncio.to_thread(question, view) if in_thread else question(view)
+                return await asyncio.to_thread(question, view)
         except StoreDamagedError as error:
             self._on_damage(error)
             raise NotReadyError(f"{self._name}: the store is damaged and is built anew") from error

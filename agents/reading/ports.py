@@ -88,6 +88,9 @@ class ReadingStore(ReadView, Protocol):
     def view(self) -> AbstractContextManager[ReadView]:
         """Return a view that later batches do not change."""
 
+    def held(self) -> AbstractContextManager[ReadView]:
+        """Return the rows as a view, to which nothing is written until the context ends: for short questions."""
+
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write rows (None: remove) in one write batch: all of them, or none."""
 

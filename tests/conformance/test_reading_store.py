@@ -1,5 +1,7 @@
 """What every reading store promises: one suite, run on memory and on RocksDB."""
 
+from threading import Event, Thread
+
 import pytest
 
 from annals.agents.ports import Position
@@ -67,3 +69,21 @@ def test_a_batch_that_fails_leaves_nothing(store):
     with pytest.raises((TypeError, ValueError)):
         store.apply({b"k": b"1", b"l": "no bytes"})
     assert store.get(b"k") is None
+
+
+def test_rows_that_are_held_are_not_written_to_meanwhile(store):
+    store.apply(MANY)
+    began = Event()
+
+    def write():
+        began.set()
+        store.apply({b"k0001": b"other", b"k0002": None})
+
+    writer = Thread(target=write)
+    with store.held() as rows:
+        writer.start()
+        assert began.wait(60)
+        assert rows.get_many([b"k0001", b"k0002", b"none"]) == [b"1", b"2", None]
+        assert list(rows.range(b"k", b"l")) == sorted(MANY.items())
+    writer.join(60)
+    assert store.get_many([b"k0001", b"k0002"]) == [b"other", None]

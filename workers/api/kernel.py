@@ -92,8 +92,7 @@ class Kernel:
             problem = self._problem_of(error, request_id, route)
             response = problem_response(problem, request_id)
         seconds = self._clock.monotonic() - started
-        self._metrics.requests.labels(route, _method(request), str(response.status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
+        self._metrics.answered(route, _method(request), response.status, seconds)
         _logger.debug(
             "request answered",
             request_id=request_id,

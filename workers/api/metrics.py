@@ -30,3 +30,17 @@ class ApiMetrics:
             buckets=LATENCIES_S,
             registry=registry,
         )
+        self._counters: dict[tuple[str, str, int], Counter] = {}
+        self._timers: dict[str, Histogram] = {}
+
+    def answered(self, route: str, method: str, status: int, seconds: float) -> None:
+        """Count a request. Its series are looked up here: by their labels that takes longer than to count."""
+        series = route, method, status
+        counter = self._counters.get(series)
+        if counter is None:
+            counter = self._counters[series] = self.requests.labels(route, method, str(status))
+        timer = self._timers.get(route)
+        if timer is None:
+            timer = self._timers[route] = self.seconds.labels(route)
+        counter.inc()
+        timer.observe(seconds)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 import typing
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, TypeVar
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -85,55 +85,82 @@ def read_parameters(
     for name, texts in given.items():
         field = fields[name]
         try:
-            values[field.name] = _value(field.type, texts)
+            values[field.name] = field.read(texts)
         except ValueError as error:
             errors.append(InvalidMember(name, str(error)))
-    missing = [field for name, field in fields.items() if field.required and name not in given]
-    errors += [InvalidMember(field.encode_name, "is required") for field in missing]
+    missing = [name for name, field in fields.items() if field.is_required and name not in given]
+    errors += [InvalidMember(name, "is required") for name in missing]
     if errors:
         raise all_invalid(errors)
     return struct(**values)
 
 
+class _Field(NamedTuple):
+    """A parameter: the struct's field, and what reads the texts that are given for it."""
+
+    name: str
+    is_required: bool
+    read: Callable[[list[str]], Any]
+
+
 @cache
-def _fields(struct: type[msgspec.Struct]) -> Mapping[str, msgspec.structs.FieldInfo]:
-    """Return a type's fields by the names that a caller gives. Finding them takes longer than reading a request."""
-    return {field.encode_name: field for field in msgspec.structs.fields(struct)}
+def _fields(struct: type[msgspec.Struct]) -> Mapping[str, _Field]:
+    """Return a type's fields by the names that a caller gives. To look at its types takes longer than to read them."""
+    return {
+        field.encode_name: _Field(field.name, field.required, _reader(field.type))
+        for field in msgspec.structs.fields(struct)
+    }
 
 
-def _value(wanted: Any, texts: list[str]) -> Any:
+def _reader(wanted: Any) -> Callable[[list[str]], Any]:
+    """Return what reads the texts of a parameter; it raises ValueError."""
     base, metas = bare(wanted)
     if typing.get_origin(base) is list:
         (item,) = typing.get_args(base)
-        return [_single(item, text) for text in texts]
-    if len(texts) > 1:
-        raise ValueError("is given more than once")
-    for meta in metas:
-        if (meta.extra or {}).get("is_kind") and texts[0] not in deciders():
+        read_item = _single_reader(item)
+        return lambda texts: [read_item(text) for text in texts]
+    read_single, is_kind = _single_reader(wanted), "is_kind" in _marks(metas)
+
+    def read(texts: list[str]) -> Any:
+        if len(texts) > 1:
+            raise ValueError("is given more than once")
+        if is_kind and texts[0] not in deciders():
             raise not_found(f"there is no kind {_shown(texts[0])!r}: there are {', '.join(deciders())}")
-    return _single(wanted, texts[0])
+        return read_single(texts[0])
+
+    return read
 
 
-def _single(wanted: Any, text: str) -> Any:
+def _single_reader(wanted: Any) -> Callable[[str], Any]:
     base, metas = bare(wanted)
-    marks = {name for meta in metas for name in meta.extra or ()}
-    if "is_id" in marks:
-        problem = id_problem(text)
-        if problem is not None:
-            raise ValueError(problem)
+    marks = _marks(metas)
     if base is datetime:
-        return _time(bound_of if "is_bound" in marks else moment_of, text)
+        return partial(_time, bound_of if "is_bound" in marks else moment_of)
     if "is_exact" in marks:
-        return _time(exact, text)
-    if base is int:
-        text = str(_whole_number(text))
-    if base is float and not _NUMBER.fullmatch(text):
-        raise ValueError("must be a number of seconds, such as 2.5")
-    try:
-        return msgspec.convert(text, wanted, strict=False)
-    except msgspec.ValidationError as error:
-        message = str(error).replace("`str`", "text").replace("`int`", "a whole number").replace("`float`", "a number")
-        raise ValueError(message) from None
+        return partial(_time, exact)
+    is_id = "is_id" in marks
+
+    def read(text: str) -> Any:
+        if is_id:
+            problem = id_problem(text)
+            if problem is not None:
+                raise ValueError(problem)
+        if base is int:
+            text = str(_whole_number(text))
+        if base is float and not _NUMBER.fullmatch(text):
+            raise ValueError("must be a number of seconds, such as 2.5")
+        try:
+            return msgspec.convert(text, wanted, strict=False)
+        except msgspec.ValidationError as error:
+            message = str(error).replace("`str`", "text")
+            message = message.replace("`int`", "a whole number").replace("`float`", "a number")
+            raise ValueError(message) from None
+
+    return read
+
+
+def _marks(metas: list[Meta]) -> set[str]:
+    return {name for meta in metas for name in meta.extra or ()}
 
 
 def _whole_number(text: str) -> int:

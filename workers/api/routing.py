@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote_to_bytes
@@ -15,7 +15,7 @@ from msgspec import Struct
 from annals.workers.api.problems import METHOD_NOT_ALLOWED, Problem, invalid, not_found
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
 JSON: Final = "application/json"
 _NAME: Final = re.compile(r"\{([a-z_]+)\}")
@@ -51,8 +51,7 @@ class Principal:
         return scope in self.scopes or Scope.ADMIN in self.scopes
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """One request, checked: parameters of the route's type, the body as it came (empty: none).
 
     started, deadline: of the monotonic clock; the answer must have begun by the deadline.
@@ -72,15 +71,14 @@ CALL: ContextVar[Call] = ContextVar("annals_api_call")
 """The request that the running task answers: for ports that pass it on to another process."""
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """An answer: its body whole, or in pieces as they come. etag: without quotes."""
 
     body: bytes | AsyncGenerator[bytes, None]
     status: int = 200
     content_type: str = JSON
     etag: str | None = None
-    headers: dict[str, str] = field(default_factory=dict)
+    headers: dict[str, str] = {}
 
 
 Handler = Callable[[Call], Awaitable[Answer]]
@@ -119,8 +117,7 @@ class Route:
         return tuple(_NAME.findall(self.path))
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(Struct, frozen=True):
     """The route of a request, and what its path says, decoded."""
 
     route: Route
@@ -141,7 +138,7 @@ class Router:
             named = methods.setdefault("", {})
             if route.method in named:
                 raise ValueError(f"two routes for {route.method} {route.path}")
-            named[route.method] = route
+            named[route.method] = route, route.path_names
 
     def match(self, method: str, raw_path: str) -> Match:
         """Return the route of a path as it was sent.
@@ -150,13 +147,13 @@ class Router:
             Problem: there is none (404), or none of this method (405); the path is not UTF-8 (400).
         """
         segments = [_decoded(segment) for segment in raw_path.split("/")[1:]]
-        found = self._find(self._tree, segments)
+        found = _find(self._tree, segments, 0)
         if found is None:
             raise not_found("there is no such path; GET /v1/openapi.json lists all")
-        methods: dict[str, Route]
+        methods: dict[str, tuple[Route, tuple[str, ...]]]
         methods, values = found
-        route = methods.get("GET" if method == "HEAD" else method)
-        if route is None:
+        named = methods.get("GET" if method == "HEAD" else method)
+        if named is None:
             allowed = sorted({*methods, "HEAD"} if "GET" in methods else methods)
             raise Problem(
                 405,
@@ -164,25 +161,33 @@ class Router:
                 f"this path has {', '.join(allowed)}",
                 headers={"allow": ", ".join(allowed)},
             )
-        return Match(route, dict(zip(route.path_names, values, strict=True)))
+        route, names = named
+        return Match(route, dict(zip(names, reversed(values), strict=True)))
 
-    def _find(self, tree: dict[str | None, Any], segments: list[str]) -> tuple[dict[str, Route], list[str]] | None:
-        if not segments:
-            return (tree[""], []) if "" in tree else None
-        first, *rest = segments
-        if first and first in tree:
-            found = self._find(tree[first], rest)
-            if found is not None:
-                return found
-        if first and None in tree:
-            found = self._find(tree[None], rest)
-            if found is not None:
-                return found[0], [first, *found[1]]
+
+def _find(tree: dict[str | None, Any], segments: list[str], at: int) -> tuple[dict[str, Any], list[str]] | None:
+    """Return the methods of a path's segments from one on, and those that are parameters, the last one first."""
+    if at == len(segments):
+        return (tree[""], []) if "" in tree else None
+    segment = segments[at]
+    if not segment:
         return None
+    if segment in tree:
+        found = _find(tree[segment], segments, at + 1)
+        if found is not None:
+            return found
+    if None in tree:
+        found = _find(tree[None], segments, at + 1)
+        if found is not None:
+            found[1].append(segment)
+            return found
+    return None
 
 
 def _decoded(segment: str) -> str:
     """Return a segment of a path, its percent-encoding undone: it may have any character, `/` too."""
+    if "%" not in segment and segment.isascii():
+        return segment
     try:
         return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
     except UnicodeDecodeError:

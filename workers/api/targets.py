@@ -24,6 +24,8 @@ def target_of(request: BaseRequest) -> Target:
 
 def target_sent(sent: str, host: str = "") -> Target:
     """Return the target of a request's first line; host: of its header."""
+    if sent.startswith("/"):
+        return Target(host, sent)
     scheme = next((each for each in SCHEMES if sent[: len(each)].lower() == each), None)
     if scheme is None:
         return Target(host, sent)

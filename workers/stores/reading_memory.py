@@ -10,6 +10,7 @@ from annals.agents.reading.layout import read_position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     from annals.agents.ports import Position
     from annals.agents.reading.ports import ReadView
@@ -47,6 +48,10 @@ class MemoryReadingStore:
         view = MemoryReadingStore()
         view.rows, view._sorted = self.rows, (self.rows, self._keys())  # a batch makes other rows, and leaves these
         yield view
+
+    def held(self) -> AbstractContextManager[ReadView]:
+        """Return the rows as a view, to which nothing is written until the context ends."""
+        return self.view()  # costs nothing here
 
     def _keys(self) -> list[bytes]:
         """Return all keys in order: sorted once for all questions between two batches."""

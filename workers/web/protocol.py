@@ -54,4 +54,7 @@ class _Parser:
             raise UnknownMethodError(line[1].decode(), line[2].decode("utf-8", "surrogateescape")) from None
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._inner, name)
+        found = getattr(self._inner, name)
+        if callable(found):  # aiohttp asks for each of them at every request
+            setattr(self, name, found)
+        return found

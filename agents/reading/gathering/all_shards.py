@@ -253,7 +253,10 @@ class RoutedShard:
                 return await self._satisfied(question, deadline)
             except NotReadyError:
                 self._satisfied = None
-        owner, standbys = partial(self._ask_owner, question), self._standbys(question)
+        standbys = self._standbys(question)
+        if not standbys:
+            return await self._ask_owner(question, deadline)
+        owner = partial(self._ask_owner, question)
         return await ask_in_turn(owner, [partial(ask, question) for ask in standbys], deadline)
 
     async def _wait(self, question: Question, deadline: float) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -18,16 +19,16 @@ from annals.agents.reading.layout import (
     STATES,
     after,
     decode_aggregate,
-    decode_event,
-    event_key,
     read_aggregate,
     read_position,
 )
 from annals.agents.reading.ports import UnreadableEventError
-from annals.agents.reading.queries.events import chain
+from annals.agents.reading.queries.events import chain, of_version
 from annals.agents.reading.states import StateRow
 from annals.schemas.cid import cid_text
 from annals.schemas.values.moments import recorded_at
+
+_PLAIN: Final = frozenset({str, int, bool, float, NoneType})
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -59,51 +60,44 @@ def state(
         version = end.version if at is None else _version_at(view, place, key, recorded_at(at))
     if not 0 < version <= end.version:
         return None
-    found, folded = folded_at(view, place, states, kept, key, version)
-    return _found(view, place, found, folded)
+    return _found(view, place, *_folded_at(view, place, states, kept, key, version, end))
 
 
-def folded_at(
-    view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes, version: int
+def _folded_at(
+    view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes, version: int, end: AggregateRow
 ) -> tuple[FoundEvent, Any]:
-    """Return an aggregate's event of a version that it has, and the state after it.
+    """Return an aggregate's event of a version that it has, and the state after it; end: the aggregate's row.
 
     Raises:
         UnreadableEventError: this release cannot fold one of the events.
     """
-    end = view.get(event_key(key, version))
-    recent = None if end is None else kept.recent(decode_event(end).cid)
-    if recent is not None:
-        (last,) = chain(view, place, key, version, version)
-        return last, recent
-    found, folded = _folded(view, place, states, kept, key, version)
-    kept.note(found.cid, folded)
-    return found, folded
+    last = of_version(view, place, key, version, end)
+    folded = kept.recent(last.cid)
+    if folded is None:
+        folded = _folded(view, place, states, kept, key, version)
+        kept.note(last.cid, folded)
+    return last, folded
 
 
-def _folded(
-    view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes, version: int
-) -> tuple[FoundEvent, Any]:
+def _folded(view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes, version: int) -> Any:
     known = states.read(view, key)
     if known.version > version:
         known = kept.nearest(view, key, version) or StateRow(0, states.initial)
-    if known.version == version:
-        (last,) = chain(view, place, key, version, version)
-        return last, known.state
     base, folded = known
-    for found in chain(view, place, key, base + 1, version):
-        folded = _after(states, place, folded, found)
-    return found, folded
+    if base < version:
+        for found in chain(view, place, key, base + 1, version):
+            folded = _after(states, place, folded, found)
+    return folded
 
 
 def newest(
     view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes
 ) -> tuple[FoundState, Any] | None:
     """Return an aggregate now, and its state as the decider has it; None if there is none."""
-    version = read_aggregate(view, key).version
-    if not version:
+    end = read_aggregate(view, key)
+    if not end.version:
         return None
-    found, folded = folded_at(view, place, states, kept, key, version)
+    found, folded = _folded_at(view, place, states, kept, key, end.version, end)
     return _found(view, place, found, folded), folded
 
 
@@ -180,6 +174,8 @@ def _found(view: ReadView, place: Place, last: FoundEvent, folded: Any) -> Found
 
 def named(value: Any) -> Any:
     """Return a state as JSON types, the members of its parts by name."""
+    if type(value) in _PLAIN:  # most members
+        return value
     if isinstance(value, msgspec.Struct):
         names = zip(value.__struct_fields__, value.__struct_encode_fields__, strict=True)
         return {said: named(getattr(value, name)) for name, said in names}

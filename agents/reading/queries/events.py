@@ -26,6 +26,7 @@ from annals.schemas.cid import cid_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from annals.agents.reading.layout import AggregateRow
     from annals.agents.reading.ports import ReadView
 
 PAGE_BYTES: Final = 8 << 20  # a page of large events has fewer
@@ -83,6 +84,19 @@ def chain(
         raise BrokenChainError(f"{_name(place, key, expected)}: the event is missing")
     if not descending and last == end.version and known != end.head:
         raise BrokenChainError(f"{_name(place, key, last)}: it is not the head of the chain")
+
+
+def of_version(view: ReadView, place: Place, key: bytes, version: int, end: AggregateRow) -> FoundEvent:
+    """Return one event of an aggregate, of a version that it has, checked as by `chain`; end: the aggregate's row."""
+    value = view.get(event_key(key, version))
+    if value is None:
+        raise BrokenChainError(f"{_name(place, key, version)}: the event is missing")
+    found = _read(place, key, version, value)
+    known = _cid_of(view, place, key, version - 1) if version > 1 else None
+    _require(place, found, found.event["previous"] == known, "its link is not to the event before it")
+    if version == end.version and found.cid != end.head:
+        raise BrokenChainError(f"{_name(place, key, version)}: it is not the head of the chain")
+    return found
 
 
 def by_offset(view: ReadView, place: Place, offset: int) -> FoundEvent | None:

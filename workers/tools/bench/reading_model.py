@@ -154,8 +154,7 @@ class ReadingModel(Answers):
         self.store.apply(rows)
 
     async def _ask(self, question: Callable[[ReadView], T], *, in_thread: bool = True) -> T:
-        del in_thread  # what a thread takes is the API's, and measured there
-        with self.store.view() as view:
+        with self.store.view() if in_thread else self.store.held() as view:  # a thread is the API's, and measured there
             return question(view)
 
 
