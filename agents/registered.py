@@ -18,9 +18,10 @@ from annals.agents.projections.projection import Projection
 from annals.agents.reactions import REGISTRY as OWN_REACTIONS
 from annals.agents.reactions.reaction import Reaction, problem_of
 from annals.schemas.json_schemas.wire_schemas import WIRE
+from annals.schemas.suggestion import meant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from importlib.metadata import EntryPoint
 
 GROUP: Final = "annals.aggregates"
@@ -91,6 +92,51 @@ def reactions() -> dict[str, Reaction[Any]]:
             raise RegistrationError(f"{where} registers a reaction that exists already; choose another name")
         found[name] = loaded
     return found
+
+
+def event_types(kinds: Iterable[str]) -> dict[str, None]:
+    """Return the types of events that some kinds have in this release, in their order, each once."""
+    return {name: None for kind in kinds for name in deciders()[kind].events}
+
+
+def unknown_kind(name: str) -> str | None:
+    """Return what is said of a kind that there is not, with the one that was meant; None of one that there is."""
+    if name in deciders():
+        return None
+    return f"there is no kind {name!r}: there are {', '.join(deciders())}.{meant(name, deciders())}"
+
+
+def unknown_event(name: str, kinds: Collection[str]) -> str | None:
+    """Return what is said of a type of which these kinds have no event in this release, with what was meant.
+
+    None: one of them has it.
+    """
+    known = event_types(kinds)
+    if name in known:
+        return None
+    said = f"{_whose(kinds)} no event {name!r}." if _whose(kinds) else f"no kind has an event {name!r}."
+    elsewhere = [kind for kind, decider in deciders().items() if name in decider.events]
+    if elsewhere:
+        return f"{said} It is an event of {' and '.join(elsewhere)}."
+    if any(name in decider.commands for decider in deciders().values()):
+        return f"{said} It is a command; its events have names of their own."
+    return said + meant(name, known)
+
+
+def unknown_command(name: str, kinds: Collection[str]) -> str | None:
+    """Return what is said of a type of which these kinds have no command in this release; None: one of them has it."""
+    known = {each: None for kind in kinds for each in deciders()[kind].commands}
+    if name in known:
+        return None
+    said = f"{_whose(kinds)} no command {name!r}." if _whose(kinds) else f"no kind has a command {name!r}."
+    return said + meant(name, known)
+
+
+def _whose(kinds: Collection[str]) -> str:
+    """Return who has something, where that is not every kind."""
+    if len(kinds) == len(deciders()):
+        return ""
+    return f"{' and '.join(kinds)} {'has' if len(kinds) == 1 else 'have'}"
 
 
 def _loaded(group: str) -> Iterator[tuple[str, Any, str]]:

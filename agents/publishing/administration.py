@@ -14,6 +14,7 @@ from annals.agents.publishing.matching import expression_problems
 from annals.agents.publishing.records import former_versions, stored_problems, version_problems
 from annals.agents.publishing.webhooks.rules import NO_WEBHOOKS, WebhookRules
 from annals.schemas.subscription import BEGINNING, STREAM, Definition, Former, Record, parse
+from annals.schemas.suggestion import meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,7 @@ def _unknown(definition: Definition, name: str, deciders: Mapping[str, Decider[A
     if definition.name != name:
         return [("name", f"must be the name in the path, {name}")]
     wrong = [
-        (f"kinds[{at}]", f"there is no kind {kind!r}: there are {', '.join(deciders)}")
+        (f"kinds[{at}]", f"there is no kind {kind!r}: there are {', '.join(deciders)}.{meant(kind, deciders)}")
         for at, kind in enumerate(definition.kinds)
         if kind not in deciders
     ]
@@ -70,7 +71,7 @@ def _unknown(definition: Definition, name: str, deciders: Mapping[str, Decider[A
         return wrong
     events = newest_versions(definition, deciders)
     wrong = [
-        (f"types[{at}]", f"these kinds have no event {type_name!r}")
+        (f"types[{at}]", f"these kinds have no event {type_name!r}.{meant(type_name, events)}")
         for at, type_name in enumerate(definition.types)
         if type_name not in events
     ]
@@ -108,6 +109,13 @@ def require_none(problems: list[Problem]) -> None:
 
 def _invalid(problems: list[Problem]) -> Refused:
     return Refused(422, "invalid_subscription", f"{problems[0][0]}: {problems[0][1]}", problems)
+
+
+def no_such_subscription(name: str, known: Mapping[str, Kept | None]) -> Refused:
+    """Return the refusal (404) of a name that no subscription has, with the one that was meant."""
+    there = sorted(each for each, kept in known.items() if kept is not None and not kept.record.is_deleted)
+    suggestion = meant(name, there)
+    return Refused(404, "not_found", f"there is no subscription {name!r}" + (suggestion and f".{suggestion}"))
 
 
 def kinds_of(definition: Definition, deciders: Mapping[str, Decider[Any]]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from annals.schemas.suggestion import meant
 from annals.schemas.values.ids import id_problem
 from annals.schemas.values.moments import issued_at_problem
 
@@ -29,8 +30,8 @@ class TopicNotPermittedError(Exception):
     """The worker may not create the topic of a replay; the message names it."""
 
 
-class WrongPositionsError(Exception):
-    """Positions that the journals do not have; problems: a member's path and a message for each."""
+class WrongSelectionError(Exception):
+    """Positions or types that the journals do not have; problems: a member's path and a message for each."""
 
     def __init__(self, problems: list[tuple[str, str]]) -> None:
         """Take what is wrong."""
@@ -106,12 +107,13 @@ class ReplayStatus(Struct, frozen=True, kw_only=True):
 
 def problems(request: ReplayRequest, kinds: Collection[str]) -> Iterator[tuple[str, str]]:
     """Yield a member's path and a message for each fault of a request. kinds: those that there are."""
-    known = f"there are the kinds {', '.join(kinds)}"
-    yield from ((f"kinds[{number}]", known) for number, kind in enumerate(request.kinds) if kind not in kinds)
-    yield from ((f"positions.{kind}"[:200], known) for kind in request.positions if kind not in kinds)
+    known = f"there are the kinds {', '.join(kinds)}."
+    asked = [(f"kinds[{number}]", kind) for number, kind in enumerate(request.kinds)]
+    asked += [(f"positions.{kind}"[:200], kind) for kind in request.positions]
     if request.aggregate is not None:
-        if request.aggregate.kind not in kinds:
-            yield "aggregate.kind", known
+        asked.append(("aggregate.kind", request.aggregate.kind))
+    yield from ((path, known + meant(kind, kinds)) for path, kind in asked if kind not in kinds)
+    if request.aggregate is not None:
         problem = id_problem(request.aggregate.id)
         if problem is not None:
             yield "aggregate.id", problem

@@ -25,11 +25,15 @@ same name; only the groups of these are named here.
 
 def page() -> str:
     """Return the page."""
-    statuses = [
-        [code(str(DONE)), "done"],
-        [code(str(ANSWER_IS_NO)), "the answer is no: a rejected command, a broken chain, an unhealthy system"],
-        [code(str(COULD_NOT_ASK)), "it could not be asked: wrong usage, wrong settings, no broker"],
-    ]
+    no = (
+        "the answer is no: a rejected command, a broken chain, an unhealthy system; there is none of what is asked "
+        "for, or what there is does not allow it (404, 409, 412 and 422 of the API)"
+    )
+    not_asked = (
+        "it could not be asked: wrong usage, which is also a kind, type, projection or reaction that there is not; "
+        "wrong settings, missing rights, no broker, an API that does not answer now"
+    )
+    statuses = [[code(str(DONE)), "done"], [code(str(ANSWER_IS_NO)), no], [code(str(COULD_NOT_ASK)), not_asked]]
     root = click.Context(annals, info_name="annals")
     parts = [INTRO, table(["exit status", "means"], statuses)]
     return "\n".join(parts + [_of(context) for context in _commands(annals, root)])

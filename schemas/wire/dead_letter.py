@@ -2,6 +2,8 @@
 
 from typing import Final, NamedTuple
 
+from annals.schemas.suggestion import meant
+
 NOT_JSON: Final = "not_json"
 NOT_AN_OBJECT: Final = "not_an_object"
 NO_ID: Final = "no_id"
@@ -24,6 +26,14 @@ REASONS: Final = (
     MISROUTED,
     INTERNAL_ERROR,
 )
+
+
+def unknown_reason(reason: str) -> str | None:
+    """Return what is said of a reason that no dead letter of this release has; None of one that some may have."""
+    known = (*REASONS, BAD_ACK)
+    if reason in known:
+        return None
+    return f"there is no reason {reason!r}: there are {', '.join(known)}.{meant(reason, known)}"
 
 
 class DeadLetter(NamedTuple):

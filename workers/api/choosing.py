@@ -16,9 +16,11 @@ from annals.schemas.wire.strict_json import NotJsonError, parse_strict
 from annals.workers.api.gathered import BAD_CURSOR
 from annals.workers.api.problems import InvalidMember, Problem, all_invalid, invalid
 from annals.workers.api.routing import Route, Scope
+from annals.workers.registry import deciders, unknown_kind
 
 if TYPE_CHECKING:
     import re
+    from collections.abc import Callable, Mapping
 
     from annals.schemas.data.validation import Validator
 
@@ -55,6 +57,24 @@ def listed_filters(asked: Struct) -> dict[str, Any]:
     return {name: recorded_at(value) if isinstance(value, datetime) else value for name, value in given.items()}
 
 
+def require_known(asked: Any, unknown: Mapping[str, Callable[[Any], str | None]]) -> None:
+    """Refuse filters that there is no value for. For a first page that is empty: anything may have been set aside.
+
+    unknown: by filter, what says what is wrong with its value, and None where nothing is.
+
+    Raises:
+        Problem: 400; each is named with what was meant.
+    """
+    said = {name: say(value) for name, say in unknown.items() if (value := getattr(asked, name)) is not None}
+    if wrong := [InvalidMember(name, message) for name, message in said.items() if message is not None]:
+        raise all_invalid(wrong)
+
+
+def kinds_asked_for(asked: Any) -> list[str]:
+    """Return the kinds that a list is asked for."""
+    return list(deciders()) if asked.kind is None else [asked.kind]
+
+
 def next_page(path: str, asked: Any, place: tuple[int, ...] | None) -> str | None:
     """Return path and query of the page that begins at a place; None without one."""
     if place is None:
@@ -89,6 +109,9 @@ def body_filters(where: WantedRecords, aggregate: AggregateNamed | None) -> dict
     """
     if aggregate is not None and where.kind not in {None, aggregate.kind}:
         raise invalid("where.kind", "is not the kind of the aggregate")
+    for path, kind in (("where.kind", where.kind), ("aggregate.kind", None if aggregate is None else aggregate.kind)):
+        if kind is not None and (said := unknown_kind(kind)) is not None:
+            raise invalid(path, said)
     return {
         "kind": where.kind if aggregate is None else aggregate.kind,
         "aggregate_id": None if aggregate is None else aggregate.id,

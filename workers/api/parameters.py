@@ -19,7 +19,7 @@ from msgspec import Meta
 from annals.schemas.values.ids import LONGEST_ID, id_problem
 from annals.schemas.values.moments import bound_of, exact, issued_at_problem, moment_of
 from annals.workers.api.problems import InvalidMember, all_invalid, not_found
-from annals.workers.registry import deciders
+from annals.workers.registry import unknown_kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,7 +79,7 @@ def read_parameters(
     given: dict[str, list[str]] = {name: [text] for name, text in path.items()}
     for name, text in query:
         if name not in fields or name in path:
-            errors.append(InvalidMember(_shown(name), "there is no such parameter"))
+            errors.append(InvalidMember(shown(name), "there is no such parameter"))
         else:
             given.setdefault(name, []).append(text)
     for name, texts in given.items():
@@ -124,8 +124,8 @@ def _reader(wanted: Any) -> Callable[[list[str]], Any]:
     def read(texts: list[str]) -> Any:
         if len(texts) > 1:
             raise ValueError("is given more than once")
-        if is_kind and texts[0] not in deciders():
-            raise not_found(f"there is no kind {_shown(texts[0])!r}: there are {', '.join(deciders())}")
+        if is_kind and (unknown := unknown_kind(shown(texts[0]))) is not None:
+            raise not_found(unknown)
         return read_single(texts[0])
 
     return read
@@ -192,6 +192,6 @@ def bare(wanted: Any) -> tuple[Any, list[Meta]]:
             return wanted, metas
 
 
-def _shown(name: str) -> str:
+def shown(name: str) -> str:
     """Return a name that a stranger chose, of a length that a message can have."""
     return name if len(name) <= LONGEST_ID else name[:LONGEST_ID] + "…"

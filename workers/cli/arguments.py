@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 from click.shell_completion import CompletionItem
 
-from annals.workers.cli.groups import meant
+from annals.schemas.suggestion import meant
 
 MOST_SECONDS: Final = 1_000_000  # eleven days
 MOST_A_SECOND: Final = 1_000_000_000
@@ -45,6 +45,21 @@ class KindType(click.ParamType):
         from annals.workers.registry import deciders
 
         return [*deciders(), *self._others]
+
+
+class WebAddressType(click.ParamType):
+    """Where an API is."""
+
+    name = "url"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the address as it was given."""
+        from annals.workers.settings.values import web_address
+
+        try:
+            return web_address(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is not {error}", param, ctx)
 
 
 class SecondsType(click.ParamType):

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from annals.workers.cli.failures import ANSWER_IS_NO, CannotAskError
+from annals.workers.cli.arguments import WebAddressType
+from annals.workers.cli.failures import ANSWER_IS_NO, CannotAskError, status_of
 from annals.workers.cli.options import ASKING, takes_settings
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
 
-    from annals.workers.client.api_client import ApiClient
+    from annals.workers.client.api_client import ApiClient, ApiError
     from annals.workers.settings import Settings
 
 PAGE: Final = 1_000
@@ -32,7 +33,8 @@ def asks_api(groups: frozenset[str] = ASKING) -> Callable[[Callable[..., Any]], 
 
         asking.__name__, asking.__doc__ = command.__name__, command.__doc__
         asking.__click_params__ = getattr(command, "__click_params__", [])  # type: ignore[attr-defined]
-        short = click.option("--api", metavar="URL", help="Where the API is; the same as --api-url.")
+        help_text = "Where the API is; the same as --api-url."
+        short = click.option("--api", type=WebAddressType(), metavar="URL", help=help_text)
         return takes_settings(groups)(short(asking))
 
     return decorate
@@ -47,20 +49,25 @@ def connected(settings: Settings) -> ApiClient:
 
 
 async def ask(client: ApiClient, method: str, path: str) -> Any:
-    """Return what the API answers; where there is none of what is asked for, say so and end with exit status 1.
+    """Return what the API answers; where its answer is no, say so and end with exit status 1 (see `status_of`).
 
     Raises:
-        CannotAskError: it does not answer, or refuses.
+        CannotAskError: it does not answer, or not to this question.
     """
     from annals.workers.client.api_client import ApiError
 
     try:
         return await client.ask(method, path)
     except ApiError as error:
-        if error.status != NOT_FOUND:
-            raise CannotAskError(str(error)) from None
-        click.echo(f"annals: {error}", err=True)
-        raise click.exceptions.Exit(ANSWER_IS_NO) from None
+        raise refusal(error) from None
+
+
+def refusal(error: ApiError) -> Exception:
+    """Return what ends a command that the API refused: where its answer is no that is said now, with exit status 1."""
+    if status_of(error.status) != ANSWER_IS_NO:
+        return CannotAskError(str(error))
+    click.echo(f"annals: {error}", err=True)
+    return click.exceptions.Exit(ANSWER_IS_NO)
 
 
 async def pages(client: ApiClient, path: str) -> AsyncGenerator[Any, None]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from annals.workers.cli.arguments import KindType
+from annals.workers.cli.failures import CannotAskError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +73,7 @@ def filters(
         named, slash, aggregate_id = aggregate.partition("/")
         if not slash or kind not in {None, named}:
             raise click.UsageError("--aggregate is KIND/ID, of the --kind if that is given")
-        kind = named
+        kind = KindType().convert(named, None, None)
     return {
         "kind": kind,
         "type": type_name,
@@ -80,6 +81,36 @@ def filters(
         "since": _moment("--since", since),
         "until": _moment("--until", until),
     }
+
+
+def refuse_unknown_event(kind: str | None, type_name: str | None) -> None:
+    """Refuse a type of events that there is not. For who found none: those of another release may be parked, too.
+
+    Raises:
+        CannotAskError: this release has no such type; the message says which was meant.
+    """
+    from annals.workers.registry import deciders, unknown_event
+
+    said = None if type_name is None else unknown_event(type_name, list(deciders()) if kind is None else [kind])
+    if said is not None:
+        raise CannotAskError(f"--type: {said}")
+
+
+def refuse_unknown_command(kind: str | None, type_name: str | None, reason: str | None) -> None:
+    """Refuse a type of commands, or a reason, that there is not. For who found none: a dead letter may be of any type.
+
+    Raises:
+        CannotAskError: this release has none such; the message says which was meant.
+    """
+    from annals.schemas.wire.dead_letter import unknown_reason
+    from annals.workers.registry import deciders, unknown_command
+
+    said = None if type_name is None else unknown_command(type_name, list(deciders()) if kind is None else [kind])
+    if said is not None:
+        raise CannotAskError(f"--type: {said}")
+    said = None if reason is None else unknown_reason(reason)
+    if said is not None:
+        raise CannotAskError(said)
 
 
 def require_one(what: str, named: Sequence[Any], aggregate: str | None, *, is_all: bool) -> None:

@@ -18,6 +18,7 @@ from annals.workers.cli.choosing import (
     WHY,
     filters,
     place_of,
+    refuse_unknown_command,
     require_one,
     takes_filters,
     takes_reason,
@@ -64,6 +65,8 @@ def list_(
     selection = _selection(reason=reason, **where)
     partition, offset = place_of(cursor, PLACES) if cursor else (0, 0)
     page = _run(settings, lambda service: service.page(selection, (partition, offset), limit))
+    if not page.letters and page.next is None and cursor is None:
+        refuse_unknown_command(selection.kind, selection.type, reason)
     following = None if page.next is None else f"{page.next[0]}-{page.next[1]}"
     if as_json:
         from msgspec.structs import asdict
@@ -139,14 +142,18 @@ def export(settings: Settings, reason: str | None, *, as_json: bool, **where: An
     selection = _selection(reason=reason, **where)
 
     async def print_all(service: DeadLetterService) -> int:
+        count = 0
         async with aclosing(service.export(selection)) as letters:
             async for each in letters:
                 print_line(orjson.dumps(each.body()))
-        return DONE
+                count += 1
+        return count
 
-    status: int = _run(settings, print_all)
+    count: int = _run(settings, print_all)
     flush()
-    return status
+    if not count:
+        refuse_unknown_command(selection.kind, selection.type, reason)
+    return DONE
 
 
 def _settle(
@@ -155,6 +162,8 @@ def _settle(
     by = which.pop("by") or getpass.getuser()
     selection = _chosen(reason=reason, **which)
     done = _run(settings, lambda service: service.settle(action, selection, by, f"dead-letters {action}", reason=why))
+    if not done.accepted and not done.refused:
+        refuse_unknown_command(selection.kind, selection.type, selection.reason)
     if as_json:
         click.echo(orjson.dumps(done._asdict()).decode())
     else:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import click
 
-from annals.workers.cli.arguments import AS_LINES, IdType, KindType
+from annals.workers.cli.arguments import AS_LINES, IdType, KindType, WebAddressType
 from annals.workers.cli.asking import NOT_FOUND, PAGE, connected
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
@@ -24,7 +24,12 @@ if TYPE_CHECKING:
 @click.argument("kind", type=KindType())
 @click.argument("aggregate_id", type=IdType(), metavar="ID")
 @AS_LINES
-@click.option("--api", metavar="URL", help="Ask the API of a worker there instead of Kafka; the same as --api-url.")
+@click.option(
+    "--api",
+    type=WebAddressType(),
+    metavar="URL",
+    help="Ask the API of a worker there instead of Kafka; the same as --api-url.",
+)
 @takes_settings(CONNECTION | ASKING)
 def events(settings: Settings, kind: str, aggregate_id: str, *, api: str | None, as_json: bool) -> int:  # noqa: ARG001 - it is JSON anyway
     """Print the events of the aggregate ID that count, one line each, from Kafka or from a worker's API.

@@ -17,12 +17,16 @@ ANSWER_IS_NO: Final = 1
 COULD_NOT_ASK: Final = 2
 
 
-SERVER_ERROR: Final = 500
+NO: Final = frozenset({404, 409, 412, 422})
+"""Statuses of HTTP by which the answer is no: there is none, what is there forbids it, or what is wanted cannot be."""
 
 
 def status_of(http_status: int) -> int:
-    """Return the exit status of a command that was refused: an API that cannot answer now has not said no."""
-    return COULD_NOT_ASK if http_status >= SERVER_ERROR else ANSWER_IS_NO
+    """Return the exit status of a command that was refused with a status of HTTP, 0 for no answer.
+
+    Who may not ask (401, 403), asks in a wrong way (400), too often (429) or too early (503) has had no answer.
+    """
+    return ANSWER_IS_NO if http_status in NO else COULD_NOT_ASK
 
 
 class CannotAskError(Exception):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from annals.schemas.suggestion import meant
 
-ALIKE: Final = 0.6  # a letter or two of a short word
 LONGEST_SUMMARY: Final = 1_000
 
 
@@ -36,9 +33,3 @@ class Commands(click.Group):
         except click.UsageError as error:
             error.message += meant(args[0], self.list_commands(ctx))
             raise
-
-
-def meant(word: str, known: Iterable[str]) -> str:
-    """Return the sentence that says which known word was meant, or nothing."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=ALIKE)
-    return f" Is {close[0]} meant?" if close else ""

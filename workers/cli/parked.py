@@ -18,6 +18,7 @@ from annals.workers.cli.choosing import (
     WHY,
     filters,
     place_of,
+    refuse_unknown_event,
     require_one,
     takes_filters,
     takes_reason,
@@ -63,6 +64,8 @@ def list_(
     """List what is parked of the subscription NAME, by partition in the order of parking, a page at a time."""
     choice, begin = _choice(reason=reason, **where), _place(cursor)
     found, following = _run(settings, lambda service: service.page(name, choice, begin, limit))
+    if not found and cursor is None:
+        refuse_unknown_event(choice.kind, choice.type)
     after = None if following is None else "-".join(map(str, following))
     if as_json:
         click.echo(orjson.dumps({"parked": [each._asdict() for each in found], "next": after}).decode())
@@ -143,14 +146,18 @@ def export(settings: Settings, name: str, reason: str | None, *, as_json: bool, 
     choice = _choice(reason=reason, **where)
 
     async def print_all(service: ParkedService) -> int:
+        count = 0
         async with aclosing(service.all(name, choice)) as found:
             async for each in found:
                 print_line(orjson.dumps(_whole(each)))
-        return DONE
+                count += 1
+        return count
 
-    status: int = _run(settings, print_all)
+    count: int = _run(settings, print_all)
     flush()
-    return status
+    if not count:
+        refuse_unknown_event(choice.kind, choice.type)
+    return DONE
 
 
 def _decide(
@@ -177,6 +184,8 @@ def _decide(
         return await service.discard(name, choice, stop_at, by, why)
 
     count: int = _run(settings, decide)
+    if not count:
+        refuse_unknown_event(choice.kind, choice.type)
     if as_json:
         click.echo(orjson.dumps({"accepted": count}).decode())
     else:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
 import click
 
+from annals.schemas.suggestion import meant
 from annals.workers.cli.arguments import AS_JSON
-from annals.workers.cli.asking import ask, asked, asks_api, connected
+from annals.workers.cli.asking import NOT_FOUND, ask, asked, asks_api, connected, refusal
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
@@ -19,14 +21,15 @@ from annals.workers.cli.output import flush, print_array, print_line
 from annals.workers.cli.stopping import interrupt_on_signals
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 
     from annals.agents.projections.projection import Projection
+    from annals.workers.client.api_client import ApiClient
     from annals.workers.projections.offline import RowBatches
     from annals.workers.settings import Settings
 
 PAGE: Final = 1_000
-NOT_FOUND: Final = 404
+TABLES: Final = re.compile(r"\b(?:from|join)\s+(\w+)", re.ASCII | re.IGNORECASE)
 POLL_S: Final = 0.2
 
 
@@ -55,7 +58,7 @@ def list_(settings: Settings, *, as_json: bool) -> int:
 @AS_JSON
 def status(settings: Settings, name: str, *, as_json: bool) -> int:
     """Say where the projection NAME stands on each partition; exit status 1 if it is not current."""
-    found = asked(settings, "GET", _path(name))
+    found = _asked(settings, name, "GET")
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -81,7 +84,7 @@ def rebuild(settings: Settings, name: str, aggregate: str | None, *, as_json: bo
     cannot be folded that is an error, and the former rows answer on.
     """
     query = "" if aggregate is None else f"?{urlencode({'aggregate': aggregate})}"
-    job = _done(settings, f"{_path(name)}/rebuild{query}")
+    job = _done(settings, name, f"/rebuild{query}")
     click.echo(json.dumps(job) if as_json else f"{name}: rebuilt")
     return DONE
 
@@ -95,7 +98,7 @@ def verify(settings: Settings, name: str, *, as_json: bool) -> int:
 
     It ends when 100 differ, or when what differs makes 128 KiB.
     """
-    job = _done(settings, f"{_path(name)}/verify")
+    job = _done(settings, name, "/verify")
     result = job["result"]
     if as_json:
         click.echo(json.dumps(job))
@@ -116,7 +119,7 @@ def verify(settings: Settings, name: str, *, as_json: bool) -> int:
 @AS_JSON
 def drop(settings: Settings, name: str, version: int, *, as_json: bool) -> int:
     """Drop a version of the projection NAME that does not answer any more, before its day is over."""
-    found = asked(settings, "POST", f"{_path(name)}/drop?version={version}")
+    found = _asked(settings, name, "POST", f"/drop?version={version}")
     click.echo(json.dumps(found) if as_json else f"{name}: version {version} is dropped")
     return DONE
 
@@ -127,7 +130,7 @@ def drop(settings: Settings, name: str, version: int, *, as_json: bool) -> int:
 @AS_JSON
 def turn_back(settings: Settings, name: str, *, as_json: bool) -> int:
     """Have the version before answer again; possible for a day after the projection NAME has turned."""
-    found = asked(settings, "POST", f"{_path(name)}/turn-back")
+    found = _asked(settings, name, "POST", "/turn-back")
     click.echo(json.dumps(found) if as_json else _line(found))
     return DONE
 
@@ -138,7 +141,7 @@ def turn_back(settings: Settings, name: str, *, as_json: bool) -> int:
 @AS_JSON
 def resume(settings: Settings, name: str, *, as_json: bool) -> int:
     """Have the projection NAME, which failed on an event, try it again."""
-    found = asked(settings, "POST", f"{_path(name)}/resume")
+    found = _asked(settings, name, "POST", "/resume")
     click.echo(json.dumps(found) if as_json else _line(found))
     return DONE
 
@@ -177,7 +180,8 @@ def query(settings: Settings, sql: str, *, as_json: bool) -> int:
     newest = {name: versions[-1] for name, versions in registered().items()}
     wanted = [newest[name] for name in named_in(sql, newest)]
     if not wanted:
-        raise CannotAskError(f"the statement names no projection: there are {', '.join(newest)}")
+        suggestion = next(filter(None, (meant(each, newest) for each in TABLES.findall(sql))), "")
+        raise CannotAskError(f"the statement names no projection: there are {', '.join(newest)}.{suggestion}")
     interrupt_on_signals()
     tables = Tables()
     try:
@@ -213,13 +217,45 @@ def _print_rebuilding(found: dict[str, Any]) -> None:
         click.echo(f"  built anew, {each['kind']}-{each['partition']}: {each['reason']}")
 
 
-def _done(settings: Settings, path: str) -> Any:
+def _asked(settings: Settings, name: str, method: str, path: str = "") -> Any:
+    """Return what the API answers to a question about one projection; see `_ask`. path: below the projection's."""
+
+    async def answer() -> Any:
+        async with connected(settings) as client:
+            return await _ask(client, name, method, f"{_path(name)}{path}")
+
+    return asyncio.run(answer())
+
+
+async def _ask(client: ApiClient, name: str, method: str, path: str) -> Any:
+    """Return what the API answers. A name that it does not have is wrong usage, as a kind that there is not.
+
+    Raises:
+        CannotAskError: it does not answer, or has no projection of this name.
+    """
+    from annals.workers.client.api_client import ApiError
+
+    try:
+        return await client.ask(method, path)
+    except ApiError as error:
+        if error.status == NOT_FOUND:
+            known = [each["name"] for each in (await ask(client, "GET", "/v1/projections"))["projections"]]
+            if name not in known:
+                raise _unknown(name, known) from None
+        raise refusal(error) from None
+
+
+def _unknown(name: str, known: Sequence[str]) -> CannotAskError:
+    return CannotAskError(f"there is no projection {name!r}: there are {', '.join(known)}.{meant(name, known)}")
+
+
+def _done(settings: Settings, name: str, path: str) -> Any:
     """Begin a job, and return it when it has ended; on a terminal it is told how far it is."""
     tells = sys.stderr.isatty()
 
     async def work() -> Any:
         async with connected(settings) as client:
-            job = await ask(client, "POST", path)
+            job = await _ask(client, name, "POST", f"{_path(name)}{path}")
             while job["status"] == "running":
                 await asyncio.sleep(POLL_S)
                 job = await ask(client, "GET", f"/v1/jobs/{quote(job['id'], safe='')}")
@@ -264,7 +300,7 @@ async def _row_pages(settings: Settings, name: str) -> AsyncGenerator[list[dict[
     async with connected(settings) as client:
         path = f"{_path(name)}/rows?limit={PAGE}"
         while path:
-            page = await ask(client, "GET", path)
+            page = await _ask(client, name, "GET", path)
             yield page["rows"]
             for each in page["missing"]:
                 flush()
@@ -276,8 +312,7 @@ def _known(name: str) -> Projection[Any]:
     from annals.workers.registry import projections as registered
 
     if name not in registered():
-        click.echo(f"annals: there is no projection {name!r}: there are {', '.join(registered())}", err=True)
-        raise click.exceptions.Exit(ANSWER_IS_NO)
+        raise _unknown(name, list(registered()))
     return registered()[name][-1]
 
 

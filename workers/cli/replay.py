@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 REPLAYS: Final = "replays."
+AS_POSITIONS: Final = 'positions are JSON as {"person": [120, null]}'
 
 
 class MomentType(click.ParamType):
@@ -64,16 +65,22 @@ class PositionsType(click.ParamType):
         """Return the offsets by kind; a usage error for other JSON, an unknown kind or a negative offset."""
         import msgspec
 
-        from annals.workers.registry import deciders
+        from annals.schemas.wire.strict_json import parse_strict
+        from annals.workers.registry import unknown_kind
 
         try:
-            found = msgspec.json.decode(value, type=dict[str, list[int | None]])
-        except (msgspec.DecodeError, UnicodeEncodeError) as error:
-            self.fail(f'positions are JSON as {{"person": [120, null]}}: {error}', param, ctx)
-        if unknown := sorted(found.keys() - deciders().keys()):
-            self.fail(f"there is no kind {unknown[0]!r}", param, ctx)
-        if any(offset is not None and offset < 0 for offsets in found.values() for offset in offsets):
-            self.fail("an offset is not below 0", param, ctx)
+            parsed, faults = parse_strict(value.encode())
+            wrong = " ".join(faults[0]).strip() if faults else None  # as a kind that is named twice
+            found: Positions = {} if faults else msgspec.convert(parsed, dict[str, list[int | None]])
+        except ValueError as error:  # msgspec's, and that of what is no UTF-8, are such
+            wrong = str(error)
+        if wrong is not None:
+            self.fail(f"{AS_POSITIONS}: {wrong}", param, ctx)
+        for kind, offsets in found.items():
+            if (said := unknown_kind(kind)) is not None:
+                self.fail(said, param, ctx)
+            if any(offset is not None and offset < 0 for offset in offsets):
+                self.fail(f"an offset of {kind} is below 0", param, ctx)
         return found
 
 
@@ -122,7 +129,7 @@ def replay(
     from annals.workers.kafka.connections import MissingTopicError
     from annals.workers.kafka.protocol.record_batches import FormatError
     from annals.workers.kafka.read.ranges import RangeGoneError
-    from annals.workers.replay.plan import Plan, ReplayError, Target
+    from annals.workers.replay.plan import Plan, ReplayError, Target, WrongSelectionError
     from annals.workers.replay.run import replay as run
 
     target = Target(handler, topic, file)
@@ -139,6 +146,8 @@ def replay(
             processes=processes,
             progress=progress,
         )
+    except WrongSelectionError as error:
+        raise CannotAskError("; ".join(_as_option(*problem) for problem in error.problems)) from None
     except (FormatError, MissingTopicError, RangeGoneError, ReplayError) as error:
         raise CannotAskError(str(error)) from None
     if progress is not None:
@@ -159,7 +168,7 @@ def _require_target(target: Target, *, dry_run: bool) -> None:
 def _selection(
     kinds: tuple[str, ...], types: tuple[str, ...], aggregate: str | None, since: str | None, until: str | None
 ) -> Selection:
-    from annals.workers.registry import deciders
+    from annals.workers.registry import deciders, unknown_kind
     from annals.workers.replay.plan import Selection
 
     aggregate_id = None
@@ -168,9 +177,17 @@ def _selection(
             raise click.UsageError("--aggregate names the kind: leave --kind out.")
         kind, separator, aggregate_id = aggregate.partition("/")
         if not separator or not aggregate_id or kind not in deciders():
-            raise click.UsageError(f"--aggregate is KIND/ID with a kind that there is, not {aggregate!r}.")
+            said = f"--aggregate is KIND/ID with a kind that there is, not {aggregate!r}"
+            raise click.UsageError(f"{said}: {unknown_kind(kind)}" if unknown_kind(kind) else said)
         kinds = (kind,)
     return Selection(tuple(dict.fromkeys(kinds)) or tuple(deciders()), types, aggregate_id, since, until)
+
+
+def _as_option(path: str, message: str) -> str:
+    """Return what is wrong with a member of the request, by the option that it was given with."""
+    if path.startswith("types["):
+        return f"--type: {message}"
+    return f"--from: {path.removeprefix('positions.')} {message}"
 
 
 def _as_json(statistics: Statistics) -> str:

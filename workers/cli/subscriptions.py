@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 PAGE: Final = 100
 SETTINGS = takes_settings(CONNECTION | {"topics"})
+ETAGS: Final = {
+    "etag_missing": "{name} exists: to replace it, give its ETag with --if-match; `annals subscriptions show {name}` "
+    "prints it",
+    "etag_differs": "{name} is not the one that --if-match names: it was changed meanwhile, or there is none; "
+    "`annals subscriptions show {name}` says what there is",
+}
+"""What is said of refusals whose words are those of HTTP, by their codes."""
 
 
 @click.group(cls=Commands)
@@ -65,13 +72,17 @@ def show(settings: Settings, name: str, *, as_json: bool) -> int:
 @SETTINGS
 def put(settings: Settings, name: str, file: BinaryIO, *, if_match: str | None, as_json: bool) -> int:
     """Make the subscription NAME as FILE (JSON; - is standard input) says, or change it."""
+    from annals.schemas.wire.strict_json import NotJsonError, parse_strict
+
     try:
-        body = orjson.loads(file.read())
-    except ValueError as error:
-        raise CannotAskError(f"{file.name}: not JSON: {error}") from None
+        body, faults = parse_strict(file.read())
+    except NotJsonError as error:
+        raise CannotAskError(f"{file.name}: {error}") from None
+    if faults:  # as a member that is named twice: one of the two would be lost
+        raise CannotAskError("; ".join(f"{file.name}: {path} {message}" for path, message in faults))
     if not isinstance(body, dict):
         raise CannotAskError(f"{file.name}: must be a JSON object")
-    return _print(_asked(settings, lambda service: service.put(name, body, if_match)), as_json=as_json)
+    return _print(_asked(settings, lambda service: service.put(name, body, if_match), name), as_json=as_json)
 
 
 @subscriptions.command()
@@ -113,7 +124,7 @@ def _page(after: str, service: SubscriptionService) -> Awaitable[tuple[list[Answ
     return service.page(after, PAGE)
 
 
-def _asked(settings: Settings, ask: Callable[[SubscriptionService], Awaitable[Any]]) -> Any:
+def _asked(settings: Settings, ask: Callable[[SubscriptionService], Awaitable[Any]], name: str = "NAME") -> Any:
     from annals.agents.publishing.administration import Refused
     from annals.workers.kafka.connections import MissingTopicError
     from annals.workers.publishing.service import SubscriptionService
@@ -128,7 +139,8 @@ def _asked(settings: Settings, ask: Callable[[SubscriptionService], Awaitable[An
     try:
         return asyncio.run(answer())
     except Refused as refused:
-        lines = [f"{path}: {message}" for path, message in refused.errors] or [str(refused)]
+        said = ETAGS[refused.code].format(name=name) if refused.code in ETAGS else str(refused)
+        lines = [f"{path}: {message}" for path, message in refused.errors] or [said]
         for line in lines:
             click.echo(f"annals: {refused.code}: {line}", err=True)
         raise click.exceptions.Exit(status_of(refused.status)) from refused

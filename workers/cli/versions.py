@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
+from annals.schemas.suggestion import meant
 from annals.workers.cli.arguments import AS_JSON, KindType
 from annals.workers.cli.failures import DONE, CannotAskError
-from annals.workers.cli.groups import meant
 
 
 @click.command("new-version")

@@ -13,7 +13,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from annals.agents.reading.ports import NotReadyError
-from annals.agents.reading.replays import REPLAY, ReplayProgress, ReplayRequest, WrongPositionsError, progress_of
+from annals.agents.reading.replays import REPLAY, ReplayProgress, ReplayRequest, WrongSelectionError, progress_of
 from annals.schemas.values.moments import moment_of, recorded_at
 from annals.workers.audit.journals import find_journals
 from annals.workers.clock import SystemClock
@@ -23,6 +23,7 @@ from annals.workers.registry import deciders
 from annals.workers.replay.plan import Plan, ReplayError, Selection
 from annals.workers.replay.positions import problems_of
 from annals.workers.replay.run import COUNTS, replay
+from annals.workers.replay.types import problems_of_types
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -95,15 +96,14 @@ class Replays:
 
         Raises:
             TargetNotPermittedError, TopicNotPermittedError: it may not go there.
-            WrongPositionsError: the journals do not have what it is to begin at.
+            WrongSelectionError: there is no such type, or the journals do not have what it is to begin at.
             TooManyJobsError: as many jobs run as may at once.
             NotReadyError: the brokers do not answer.
         """
         plan = plan_of(request, self._settings)
         self._jobs.require_room()
         try:
-            if request.positions:
-                await self._require_there(request.positions, plan.selection)
+            await self._require_there(request.positions, plan.selection)
             if plan.target.topic is not None:
                 await create_missing(self._settings, plan.target.topic)
         except (KafkaError, MissingTopicError, OSError, TimeoutError) as error:
@@ -112,10 +112,12 @@ class Replays:
         return await self._jobs.start(REPLAY, "dry run" if request.dry_run else to, msgspec.to_builtins(request))
 
     async def _require_there(self, positions: Positions, selection: Selection) -> None:
-        key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
-        problems = problems_of(positions, await self._find(self._settings, selection.kinds, key))
+        problems = await problems_of_types(self._settings, selection.kinds, selection.types)
+        if positions:
+            key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
+            problems += problems_of(positions, await self._find(self._settings, selection.kinds, key))
         if problems:
-            raise WrongPositionsError(problems)
+            raise WrongSelectionError(problems)
 
 
 def plan_of(request: ReplayRequest, settings: Settings) -> Plan:

@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
-from annals.agents.publishing.administration import Refused, all_kinds_of
+from annals.agents.publishing.administration import Refused, all_kinds_of, no_such_subscription
 from annals.agents.publishing.delivering.choosing import FIRST, Place, parked_of
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN, DeliveryWrites
 from annals.agents.publishing.delivering.records import moment_at
@@ -215,9 +215,10 @@ class ParkedService:
         client = await connect(self._options, [])
         try:
             where = (self._names.subscriptions, 0)
-            kept = (await read_all(client, where, -1, await settled_end(client, where))).get(name)
+            known = await read_all(client, where, -1, await settled_end(client, where))
+            kept = known.get(name)
             if kept is None or kept.record.is_deleted:
-                raise Refused(404, "not_found", f"there is no subscription {name!r}")
+                raise no_such_subscription(name, known)
             yield client, kept
         except (KafkaError, UnreachableError) as error:
             raise Refused(503, "not_ready", f"{type(error).__name__}: {error}") from error

@@ -21,6 +21,7 @@ from annals.agents.publishing.administration import (
     etag_of,
     kinds_of,
     newest_versions,
+    no_such_subscription,
     pruned,
     put,
     require_etag,
@@ -227,5 +228,5 @@ def _is_there(kept: Kept) -> bool:
 def _there(known: Mapping[str, Kept], name: str) -> Kept:
     kept = known.get(name)
     if kept is None or kept.record.is_deleted:
-        raise Refused(404, "not_found", f"there is no subscription {name!r}")
+        raise no_such_subscription(name, known)
     return kept

@@ -77,3 +77,11 @@ class HandlerFailedError(Exception):
 
 class ReplayError(Exception):
     """The replay cannot be done, or go on; the message says why and what to do."""
+
+
+class WrongSelectionError(ReplayError):
+    """What is asked for is not there; problems: a member of the request (`positions.person`, `types[0]`) and why."""
+
+    def __init__(self, problems: list[tuple[str, str]]) -> None:
+        super().__init__("; ".join(": ".join(problem) for problem in problems))
+        self.problems = problems

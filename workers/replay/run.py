@@ -11,17 +11,18 @@ from annals.schemas.journal_reader import GapError
 from annals.workers.audit.journals import find_journals
 from annals.workers.audit.verify import cores
 from annals.workers.clock import SystemClock
-from annals.workers.replay.plan import HandlerFailedError, Positions, ReplayError, Step
+from annals.workers.replay.plan import HandlerFailedError, Positions, ReplayError, Step, WrongSelectionError
 from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
 from annals.workers.replay.positions import filled, problems_of
 from annals.workers.replay.processes import replay_in_processes
 from annals.workers.replay.share import Part, replay_share
+from annals.workers.replay.types import problems_of_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from annals.workers.audit.journals import Journal
-    from annals.workers.replay.plan import Plan
+    from annals.workers.replay.plan import Plan, Selection
     from annals.workers.settings import Settings
 
     Progress = Callable[["Statistics", int, int], None]  # offsets that were read, of how many
@@ -70,15 +71,12 @@ def replay(
 
     Raises:
         ReplayError: it cannot be done, or is cancelled; the message says why.
+        WrongSelectionError: there is no such type, or a position is not in the journals.
         MissingTopicError: a kind has no journal.
         KafkaError: the brokers do not give or take what they should.
     """
     selection = plan.selection
-    key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
-    journals = asyncio.run(find_journals(settings, selection.kinds, key))
-    problems = problems_of(first or {}, journals)
-    if problems:
-        raise ReplayError("; ".join(" ".join(problem) for problem in problems))
+    journals = asyncio.run(_found(settings, selection, first or {}))
     with ExitStack() as opened:
         run = _Run(settings, plan, journals, first or {}, state, opened, progress)
         parts = run.parts()
@@ -97,6 +95,16 @@ def replay(
             run.statistics.seconds = clock.monotonic() - began
             run.save()
         return run.statistics
+
+
+async def _found(settings: Settings, selection: Selection, first: Positions) -> Sequence[Journal]:
+    """Return the journals of a selection, to which it and the first positions have been held."""
+    key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
+    journals = await find_journals(settings, selection.kinds, key)
+    problems = await problems_of_types(settings, selection.kinds, selection.types) + problems_of(first, journals)
+    if problems:
+        raise WrongSelectionError(problems)
+    return journals
 
 
 def _processes(plan: Plan, journals: Sequence[Journal], wanted: int | None) -> int:

@@ -113,7 +113,10 @@ class ReadingSettings:
     api_url: str = field(
         default="http://127.0.0.1:6067",
         metadata=meta(
-            values.text, "where commands that ask the API find one; any worker answers for all", group="asking"
+            values.web_address,
+            "where commands that ask the API find one; any worker answers for all",
+            unit="url",
+            group="asking",
         ),
     )
     api_token: Secret | None = field(

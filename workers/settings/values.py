@@ -153,9 +153,14 @@ def host(value: str) -> str:
 
 def web_address(value: str) -> str:
     """Take an http or https address, without a user: that and its password are settings of their own."""
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
-        raise ValueError("an http or https address without user, password and query")
+    what = "an http or https address without user, password and query, such as http://127.0.0.1:6067"
+    try:
+        parts = urlsplit(value)
+        is_wrong = parts.port == 0  # asking for the port finds one that is none
+    except ValueError:
+        raise ValueError(what) from None
+    if is_wrong or parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
+        raise ValueError(what)
     return value
 
 

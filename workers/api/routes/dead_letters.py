@@ -11,6 +11,7 @@ from annals.agents.dead_letters.letter import Letter
 from annals.agents.dead_letters.selection import Selection
 from annals.schemas.data.validation import Validator
 from annals.schemas.settlement import DISCARD, REPLAY
+from annals.schemas.wire.dead_letter import unknown_reason
 from annals.workers.api.answers import json_answer
 from annals.workers.api.choosing import (
     PAGE,
@@ -20,16 +21,19 @@ from annals.workers.api.choosing import (
     Why,
     body_filters,
     decides,
+    kinds_asked_for,
     listed_filters,
     next_page,
     place_of,
     read_body,
+    require_known,
     require_one,
 )
 from annals.workers.api.parameters import Bound, Id, Kind, Limit
 from annals.workers.api.problems import not_found
 from annals.workers.api.routes.subscriptions import with_problems
 from annals.workers.api.routing import Answer, NoParameters, Route, Scope
+from annals.workers.registry import unknown_command
 
 if TYPE_CHECKING:
     from annals.workers.api.routing import Call
@@ -206,6 +210,9 @@ class DeadLetterRoutes:
         partition, offset = (0, 0) if asked.cursor is None else place_of(asked.cursor, _CURSOR)
         selection = Selection(**listed_filters(asked))
         page = await with_problems(self._letters.page(selection, (partition, offset), asked.limit), ASKED)
+        if not page.letters and page.next is None and asked.cursor is None:
+            kinds = kinds_asked_for(asked)
+            require_known(asked, {"type": lambda name: unknown_command(name, kinds), "reason": unknown_reason})
         return json_answer(Letters(page.letters, next_page(PATH, asked, page.next), page.stop_at))
 
     async def get(self, call: Call) -> Answer:

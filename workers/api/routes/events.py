@@ -28,6 +28,7 @@ from annals.workers.api.parameters import Bound, Id, Kind, Limit, Wait
 from annals.workers.api.problems import invalid, not_found, not_ready
 from annals.workers.api.routing import CALL, Answer, Route, Scope
 from annals.workers.api.shapes import Event, found_event_json
+from annals.workers.registry import unknown_event
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -106,6 +107,7 @@ class EventRoutes:
         """Answer a page of events, or a stream of them."""
         asked: EventsParameters = call.parameters
         kinds = self._shards.kinds if asked.kind is None else (asked.kind,)
+        await self._require_type(asked.type, kinds)
         text = asked.cursor
         if asked.follow:
             if asked.order == "desc":
@@ -149,6 +151,20 @@ class EventRoutes:
             first = unsure[0]
             raise not_ready(f"the event may be in {first.kind}-{first.partition}: {first.reason}")
         raise not_found("there is no event of this CID")
+
+    async def _require_type(self, name: str | None, kinds: tuple[str, ...]) -> None:
+        """Refuse a type that these kinds do not have and of which nothing is stored: it is misspelt.
+
+        Another release may have recorded events of types that this one does not know; they are answered.
+        """
+        unknown = None if name is None else unknown_event(name, kinds)
+        if name is None or unknown is None:
+            return
+        cursor = self._cursor(None, kinds, descending=False)
+        wanted_ones, deadline = EventFilter(types=(name,)), _now() + GATHER_S
+        page = await read_events(self._shards.of_kinds(kinds), wanted_ones, cursor, 1, 0.0, deadline)
+        if not (page.events or page.missing or page.stale):
+            raise invalid("type", unknown)
 
     def _cursor(self, text: str | None, kinds: tuple[str, ...], *, descending: bool) -> Cursor:
         partitions = self._shards.partitions(kinds)

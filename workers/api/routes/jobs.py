@@ -14,7 +14,7 @@ from annals.agents.reading.replays import (
     ReplayStatus,
     TargetNotPermittedError,
     TopicNotPermittedError,
-    WrongPositionsError,
+    WrongSelectionError,
     problems,
     status_of,
 )
@@ -144,7 +144,7 @@ class JobRoutes:
             raise Problem(403, TARGET_NOT_PERMITTED, str(error)) from None
         except TopicNotPermittedError as error:
             raise Problem(403, TOPIC_NOT_PERMITTED, str(error)) from None
-        except WrongPositionsError as error:
+        except WrongSelectionError as error:
             raise all_invalid([InvalidMember(path, message) for path, message in error.problems]) from None
         except TooManyJobsError as error:
             raise too_many(error) from None

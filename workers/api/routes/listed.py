@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode
 
 from msgspec import Struct
 
+from annals.agents.deciding.machine import ABSENT
 from annals.agents.reading.gathering.aggregates import (
     AggregatesWanted,
     decode_places,
@@ -16,11 +17,14 @@ from annals.agents.reading.gathering.aggregates import (
 )
 from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import encode
+from annals.schemas.suggestion import meant
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import GATHER_S, Gathering, bad_cursors_refused, gathered_json
 from annals.workers.api.parameters import Bound, Id, Kind, Limit
+from annals.workers.api.problems import invalid
 from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import CidText, RecordedAt
+from annals.workers.registry import deciders
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import FoundAggregate
@@ -77,6 +81,7 @@ class ListRoutes:
     async def aggregates(self, call: Call) -> Answer:
         """Answer a page of aggregates."""
         asked: ListParameters = call.parameters
+        _require_status(asked.kind, asked.status)
         shards = self._shards.of_kinds([asked.kind])
         places: list[str | None] = [None] * len(shards)
         if asked.cursor is not None:
@@ -92,6 +97,14 @@ class ListRoutes:
         return Answer(
             gathered_json(b"aggregates", items, positions, missing, stale, lag, next=following, cursor=behind)
         )
+
+
+def _require_status(kind: str, status: str | None) -> None:
+    """Refuse a status that the kind does not have: it is this release's fold that says an aggregate's status."""
+    known = deciders()[kind].machine.statuses
+    if status is not None and status not in known and status != ABSENT:  # what cannot be folded at all is absent
+        there = f"there are {', '.join(known)}.{meant(status, known)}"
+        raise invalid("status", f"{kind} has no status {status!r}: {there}")
 
 
 def _listed(found: FoundAggregate) -> dict[str, Any]:

@@ -24,10 +24,12 @@ from annals.workers.api.choosing import (
     Why,
     body_filters,
     decides,
+    kinds_asked_for,
     listed_filters,
     next_page,
     place_of,
     read_body,
+    require_known,
     require_one,
 )
 from annals.workers.api.parameters import Bound, Id, Kind, Limit
@@ -35,6 +37,7 @@ from annals.workers.api.problems import invalid, not_found
 from annals.workers.api.routes.subscriptions import with_problems
 from annals.workers.api.routing import Answer, Route, Scope
 from annals.workers.api.shapes import CidText, RecordedAt
+from annals.workers.registry import unknown_event
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -164,6 +167,9 @@ class ParkedRoutes:
         choice = Choice(**listed_filters(asked))
         begin = FIRST if asked.cursor is None else Place(*place_of(asked.cursor, _CURSOR))
         found, following = await with_problems(self._parked.page(asked.name, choice, begin, asked.limit), ASKED)
+        if not found and asked.cursor is None:
+            kinds = kinds_asked_for(asked)
+            require_known(asked, {"type": lambda name: unknown_event(name, kinds)})
         events = [ParkedEvent(**each._asdict()) for each in found]
         path = PATH.replace("{name}", quote(asked.name, safe=""))
         return json_answer(ParkedEvents(events, next_page(path, asked, following)))

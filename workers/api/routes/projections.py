@@ -14,11 +14,13 @@ from annals.agents.reading.gathering.cursors import BadCursorError, open_text, s
 from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import PartitionReason
 from annals.agents.reading.jobs import TooManyJobsError
+from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.projection_service import REBUILD, VERIFY, ProjectionStatus
 from annals.agents.reading.queries.rows import wanted_of
 from annals.agents.reading.versions import TurnRefusedError
+from annals.schemas.suggestion import meant
 from annals.workers.api.answers import json_answer
-from annals.workers.api.parameters import Limit, Version, Wait
+from annals.workers.api.parameters import Limit, Version, Wait, shown
 from annals.workers.api.problems import (
     InvalidMember,
     Problem,
@@ -98,6 +100,22 @@ class Expecting:
         """Take all shards and the kinds."""
         self._shards = shards
         self._kinds = kinds
+
+    async def require_there(self, kind: str, aggregate_id: str) -> None:
+        """Refuse an aggregate that has no event.
+
+        Where nobody can say so now it passes: whoever reads its partition next finds nothing of it.
+
+        Raises:
+            Problem: there is none (404).
+        """
+        shard = self._shards.of(kind, aggregate_id)
+        try:
+            is_there = await shard.offset_of(aggregate_id, 1) is not None
+        except NotReadyError:
+            return
+        if not is_there and shard.status().reached:
+            raise not_found(f"there is no {kind} {aggregate_id!r}, and so it has no rows")
 
     async def __call__(self, call: Call, ask: Callable[[], Awaitable[RowsAnswer]]) -> RowsAnswer:
         """Return an answer that rests on what is expected.
@@ -224,6 +242,7 @@ class ProjectionRoutes:
                 kinds = ", ".join(self._projections[name][-1].wanted)
                 raise invalid("aggregate", f"must be <kind>/<id>, of a kind that {name} has rows of: {kinds}")
             aggregate = (kind, aggregate_id)
+            await self._expecting.require_there(*aggregate)
         return await self._begun(REBUILD, name, lambda: self._service.rebuild(name, aggregate))
 
     async def verify(self, call: Call) -> Answer:
@@ -266,7 +285,8 @@ class ProjectionRoutes:
     def _known(self, call: Call) -> str:
         name: str = call.parameters.projection
         if name not in self._projections:
-            raise not_found(f"there is no such projection: there are {', '.join(self._projections)}")
+            there = f"there are {', '.join(self._projections)}.{meant(name, self._projections)}"
+            raise not_found(f"there is no projection {shown(name)!r}: {there}")
         return name
 
     def _job(self, verb: str, summary: str, parameters: type[Struct], handler: Any) -> Route:

@@ -9,6 +9,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from aiokafka import AIOKafkaProducer
 
 from annals.schemas.cid import cid_text
 from annals.topics.keys import partition_of
@@ -87,6 +88,34 @@ def test_a_replay_to_a_file_is_killed_and_gone_on_with(environment: dict[str, st
     assert file.read_text().splitlines() == lines
 
 
+async def publish(bootstrap: str, topic: str, key: str) -> None:
+    """Write to the topic of schemas as a worker of some release."""
+    producer = AIOKafkaProducer(bootstrap_servers=bootstrap)
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, b"{}", key.encode())
+    finally:
+        await producer.stop()
+
+
+def test_a_misspelt_type_is_refused_and_one_of_another_release_is_not(
+    environment: dict[str, str], bootstrap: str, topic_prefix: str
+) -> None:
+    """Goes red when nothing is counted and said to be done."""
+    words = ["replay", "--kind", "person", "--dry-run", "--json", "--type", "PersonForgotten"]
+    said = "--type: person has no event 'PersonForgotten'."
+    for has_topic in (False, True):  # without the topic of schemas, and with one that has nothing of it
+        refused = annals(*words, "--type", "PersonRegistred", environment=environment)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert said in refused.stderr
+        assert "--type: person has no event 'PersonRegistred'. Is PersonRegistered meant?" in refused.stderr
+        if not has_topic:
+            asyncio.run(make_topics(bootstrap, [f"{topic_prefix}schemas"], 1))
+    asyncio.run(publish(bootstrap, f"{topic_prefix}schemas", "annals.person.PersonForgotten.v1"))
+    done = annals(*words, environment=environment)
+    assert (done.returncode, json.loads(done.stdout)["events"]) == (0, 0), done.stderr
+
+
 def test_a_replay_reaches_a_handler_and_a_topic_and_stops_at_a_gap(
     environment: dict[str, str], bootstrap: str, topic_prefix: str
 ) -> None:
@@ -137,9 +166,9 @@ def test_a_replay_reaches_a_handler_and_a_topic_and_stops_at_a_gap(
     assert gap.returncode == 1
     assert "gap in the chain of person 'p-9'" in gap.stderr
     for first, said in (
-        ([99999, None], "positions.person[0] must not be behind the end of"),
-        ([None], "positions.person must have 2 offsets"),
-        ([0, 0, 0], "positions.person must have 2 offsets"),
+        ([99999, None], "--from: person[0] must not be behind the end of"),
+        ([None], "--from: person must have 2 offsets"),
+        ([0, 0, 0], "--from: person must have 2 offsets"),
     ):
         given = json.dumps({"person": first})
         refused = annals("replay", "--kind", "person", "--dry-run", "--from", given, environment=environment)

@@ -131,6 +131,46 @@ async def test_what_is_wrong_is_said(query, status, code):
         assert (answered, body["code"]) == (status, code)
 
 
+@pytest.mark.parametrize(
+    ("path", "where", "said"),
+    [
+        ("events?type=PersonRenamd", "type", "no event 'PersonRenamd'. Is PersonRenamed meant?"),
+        ("events?type=PersonRenamd&follow=1", "type", "Is PersonRenamed meant?"),
+        ("events?type=TaskAssigned&kind=person", "type", "It is an event of agent."),
+        ("events?type=RenamePerson", "type", "It is a command"),
+        ("aggregates/person?status=activ", "status", "Is active meant?"),
+    ],
+)
+async def test_a_word_that_there_is_not_is_refused_with_the_one_that_was_meant(path, where, said):
+    """Goes red when what is misspelt is answered by an empty page, as if nothing of it had happened."""
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", story())
+        await read_all(deployment)
+        status, _, body = await apis[0]("GET", f"/v1/{path}")
+        assert (status, body["code"]) == (400, "invalid_request")
+        ((named, message),) = [(each["path"], each["message"]) for each in body["errors"]]
+        assert named == where
+        assert said in message
+
+
+async def test_events_of_a_type_that_another_release_recorded_are_answered():
+    strange = event("person", id_in(0, 2), type_="PersonForgotten")
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", [strange])
+        await read_all(deployment)
+        for api in apis:
+            status, _, body = await api("GET", "/v1/events?type=PersonForgotten")
+            assert (status, cids(body)) == (200, [cid_text(strange.cid)])
+
+
+async def test_a_type_is_not_called_misspelt_while_a_partition_does_not_answer():
+    async with deployed(PEOPLE, [("person", 0)], []) as (deployment, apis):
+        await read_all(deployment)
+        status, _, body = await apis[0]("GET", "/v1/events?type=PersonForgotten&wait=0")
+        assert (status, body["events"]) == (200, [])
+        assert [each["partition"] for each in body["missing"]] == [1]
+
+
 async def test_cursors_of_another_question_are_refused():
     async with deployed({"person": 2, "organization": 1}, [("person", 0), ("person", 1), ("organization", 0)]) as (
         deployment,
@@ -215,7 +255,7 @@ async def test_aggregates_are_listed_over_all_partitions_and_none_is_lost_while_
         assert set(body["aggregates"][0]) == {
             "aggregate_id", "version", "head", "status", "first_at", "last_at", "bytes", "snapshot_version",
         }  # fmt: skip
-        assert (await apis[0]("GET", "/v1/aggregates/person?status=none"))[2]["aggregates"] == []
+        assert (await apis[0]("GET", "/v1/aggregates/person?status=merged"))[2]["aggregates"] == []
         assert (await apis[0]("GET", "/v1/aggregates/cat"))[0] == 404
 
 
@@ -348,7 +388,7 @@ async def test_a_stream_moves_its_cursor_over_what_is_not_wanted(monkeypatch):
     async with deployed(PEOPLE, *HALVES) as (deployment, apis):
         deployment.append("person", story())
         await read_all(deployment)
-        async with Stream(apis[0], "/v1/events?follow=1&type=None") as stream:
+        async with Stream(apis[0], "/v1/events?follow=1&type=PersonMerged") as stream:
             while True:
                 last = await stream.alive()
                 behind = (await apis[1]("GET", f"/v1/events?cursor={last}"))[2]

@@ -14,6 +14,7 @@ from annals.workers.api.routes.jobs import JobRoutes
 from annals.workers.audit.chains import JournalId
 from annals.workers.audit.journals import Journal
 from annals.workers.jobs.replays import Replays
+from annals.workers.replay import types
 from annals.workers.settings import Settings
 from api_serving import Audit, serving
 from following import Clock
@@ -50,6 +51,11 @@ async def found(settings, kinds, key):
         for kind in kinds
         for partition in partitions
     ]
+
+
+async def nothing(settings):
+    """What other releases have published."""
+    return frozenset()
 
 
 @asynccontextmanager
@@ -152,6 +158,9 @@ async def test_without_a_folder_no_file_is_written():
         ({"target": "replays.copy"}, "target"),
         ({"kinds": ["cat"]}, "kinds[0]"),
         ({"kinds": "person"}, "kinds"),
+        ({"types": ["PersonRenamed", "PersonRenamd"]}, "types[1]"),
+        ({"types": ["TaskAssigned"], "kinds": ["person"]}, "types[0]"),
+        ({"types": ["PersonRenamd"], "positions": {"person": [1]}}, "types[0]"),
         ({"aggregate": {"kind": "cat", "id": "p"}}, "aggregate.kind"),
         ({"aggregate": {"kind": "person", "id": ""}}, "aggregate.id"),
         ({"aggregate": {"kind": "person", "id": "p"}, "kinds": ["person"]}, "kinds"),
@@ -175,7 +184,8 @@ async def test_without_a_folder_no_file_is_written():
         ({"speed": 1}, "speed"),
     ],
 )
-async def test_what_is_wrong_with_a_body_is_named(tmp_path, change, path):
+async def test_what_is_wrong_with_a_body_is_named(tmp_path, monkeypatch, change, path):
+    monkeypatch.setattr(types, "_published", nothing)
     async with replays(tmp_path) as (api, jobs):
         status, _, body = await api("POST", "/v1/replays", json={**FILE, **change})
         assert (status, body["code"]) == (400, "invalid_request"), body

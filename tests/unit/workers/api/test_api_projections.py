@@ -231,6 +231,12 @@ async def test_projections_are_listed_rebuilt_and_verified():
         )
         assert (await get(api, "/v1/projections/people_directory"))["rebuilding"] is None
         assert (await api("POST", "/v1/projections/people_directory/rebuild?aggregate=agent/g"))[0] == 400
+        before = topic.records["people_directory"]
+        status, _, body = await api("POST", "/v1/projections/people_directory/rebuild?aggregate=person/p-2")
+        assert (status, body["detail"]) == (404, "there is no person 'p-2', and so it has no rows")
+        assert topic.records["people_directory"] == before
+        status, _, body = await api("GET", "/v1/projections/people_directry")
+        assert (status, body["detail"].rpartition(".")[2]) == (404, " Is people_directory meant?")
         assert (await api("POST", "/v1/projections/people_directory/drop?version=1"))[0] == 409
         assert (await api("POST", "/v1/projections/people_directory/turn-back"))[0] == 409
         assert (await api("POST", "/v1/projections/people_directory/resume"))[0] == 200

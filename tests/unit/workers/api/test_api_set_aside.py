@@ -5,6 +5,7 @@ import pytest
 from annals.workers.api.routes.dead_letters import DeadLetterRoutes
 from annals.workers.api.routes.parked import ParkedRoutes
 from annals.workers.clock import SystemClock
+from annals.workers.dead_letters.service import Page
 from annals.workers.dead_letters.settling import Done
 from annals.workers.settings import Settings
 from api_serving import Audit, serving
@@ -24,6 +25,9 @@ class Parked:
     async def discard(self, name, choice, stop_at, by, reason):
         return 1
 
+    async def page(self, name, choice, begin, limit):
+        return [], None
+
 
 class Letters:
     """Takes whatever is decided."""
@@ -31,12 +35,39 @@ class Letters:
     async def settle(self, action, selection, principal, path, *, reason=None, request_id=None):
         return Done(1, 0)
 
+    async def page(self, selection, begin, limit):
+        return Page([], None, 0)
 
-async def answered(path, body):
+
+@pytest.mark.parametrize(
+    ("path", "where", "said"),
+    [
+        (f"{PARKED}?type=PersonRenamd", "type", "Is PersonRenamed meant?"),
+        (f"{PARKED}?type=PersonRenamed&kind=agent", "type", "agent has no event 'PersonRenamed'."),
+        (f"{LETTERS}?type=RenamePersn", "type", "Is RenamePerson meant?"),
+        (f"{LETTERS}?reason=not_jsn", "reason", "Is not_json meant?"),
+    ],
+)
+async def test_a_list_of_nothing_says_which_filter_has_no_such_value(path, where, said):
+    """Goes red when a misspelt type is answered as if nothing of it had been set aside."""
+    status, _, problem = await answered(path, None, "GET")
+    assert (status, problem["code"]) == (400, "invalid_request")
+    ((named, message),) = [(each["path"], each["message"]) for each in problem["errors"]]
+    assert named == where
+    assert said in message
+
+
+async def test_a_list_of_nothing_of_what_there_is_is_empty():
+    for path, name in ((f"{PARKED}?type=PersonRenamed", "parked"), (f"{LETTERS}?reason=not_json", "dead_letters")):
+        status, _, body = await answered(path, None, "GET")
+        assert (status, body[name]) == (200, [])
+
+
+async def answered(path, body, method="POST"):
     audit = Audit()
     routes = (*ParkedRoutes(Parked(), audit, SystemClock()).routes(), *DeadLetterRoutes(Letters()).routes())
     async with serving(routes, Settings(api_port=0), audit=audit) as api:
-        return await api("POST", path, data=body, headers=HEADERS)
+        return await api(method, path, data=body, headers=HEADERS)
 
 
 COMMON = [
@@ -51,6 +82,8 @@ COMMON = [
     (b'{"all":true,"reason":"x","stop_at":-1}', "stop_at", "expected int >= 0"),
     (b'{"all":true,"reason":"x","where":{"sinc":1}}', "where.sinc", "is not a member here; the members are "),
     (b'{"all":true,"reason":"x","where":{"since":"now"}}', "where.since", "must be an RFC 3339 date-time"),
+    (b'{"all":true,"reason":"x","where":{"kind":"persn"}}', "where.kind", "there is no kind 'persn'"),
+    (b'{"aggregate":{"kind":"persn","id":"p"},"reason":"x"}', "aggregate.kind", "there is no kind 'persn'"),
     (b'{"all":true,"reason":""}', "reason", "expected str of length >= 1"),
     (b'{"all":true,"reason":"x","where":' + b"[" * 5_000, "", "not JSON"),
 ]

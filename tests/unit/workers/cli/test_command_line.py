@@ -351,6 +351,19 @@ def test_no_summary_of_a_command_is_cut(run: Run, words: list[str]) -> None:
         (["schemas", "new-version", "persn", "PersonRenamed"], "Is person meant?"),
         (["schemas", "new-version", "person", "PersonRenamd"], "Is PersonRenamed meant?"),
         (["schemas", "usage", "persn"], "Is person meant?"),
+        (["reactions", "status", "asign-tasks"], "there is no reaction 'asign-tasks': there are assign-tasks, "),
+        (["reactions", "resume", "asign-tasks"], "Is assign-tasks meant?"),
+        (["dead-letters", "list", "--aggregate", "persn/p-1"], "Is person meant?"),
+        (["parked", "list", "all", "--aggregate", "persn/p-1"], "Is person meant?"),
+        (["replay", "--dry-run", "--aggregate", "persn/p-1"], "Is person meant?"),
+        (
+            ["state", "person", "p-1", "--api", "foo"],
+            "Invalid value for '--api': 'foo' is not an http or https address",
+        ),
+        (["events", "person", "p-1", "--api", "foo"], "such as http://127.0.0.1:6067"),
+        (["stats", "--api-url", "127.0.0.1:6067"], "ANNALS_API_URL: '127.0.0.1:6067' is not an http or https address"),
+        (["stats", "--api-url", "http://[x"], "is not an http or https address"),
+        (["stats", "--api-url", "http://x:y"], "is not an http or https address"),
     ],
 )
 def test_what_was_meant_is_said_and_a_word_that_there_is_not_is_2(run: Run, words: list[str], said: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import EntryPoint
@@ -32,7 +33,12 @@ VERIFIED = {"rows": 1, "events": 1, "differences": [{"key": ["d"], "stored": Non
 ANSWERS: dict[tuple[str, str], tuple[int, Any]] = {
     ("GET", "/v1/projections"): (200, {"projections": [STATUS]}),
     ("GET", "/v1/projections/documents"): (200, STATUS),
-    ("GET", "/v1/projections/none"): (404, {"detail": "there is no such projection"}),
+    ("GET", "/v1/projections/documnts"): (404, {"detail": "there is no projection"}),
+    ("POST", "/v1/projections/documnts/resume"): (404, {"detail": "there is no projection"}),
+    ("GET", "/v1/projections/documnts/rows?limit=1000"): (404, {"detail": "there is no projection"}),
+    ("POST", "/v1/projections/documents/rebuild?aggregate=document%2Fnone"): (404, {"detail": "no document 'none'"}),
+    ("POST", "/v1/projections/documents/resume"): (503, {"detail": "not now"}),
+    ("POST", "/v1/projections/documents/drop?version=1"): (409, {"detail": "version 1 is the one that answers"}),
     ("POST", "/v1/projections/documents/verify"): (202, {"id": "j", "status": "running"}),
     ("GET", "/v1/jobs/j"): (200, {"id": "j", "status": "done", "result": VERIFIED}),
     ("POST", "/v1/projections/documents/rebuild?aggregate=document%2Fd"): (202, {"id": "k", "status": "done"}),
@@ -87,20 +93,27 @@ def annals(tmp_path: Path, *words: str, **environment: str) -> subprocess.Comple
     [
         ("list", 0, "documents version 1: failed, 2 events behind"),
         ("status documents", 1, "document-0: documents/1 failed on DocumentCreated"),
-        ("status none", 1, "annals: 404: there is no such projection"),
+        ("status documnts", 2, "annals: there is no projection 'documnts': there are documents. Is documents meant?"),
+        ("resume documnts", 2, "Is documents meant?"),
+        ("show documnts", 2, "Is documents meant?"),
+        ("rebuild documents --aggregate document/none", 1, "annals: 404: no document 'none'"),
+        ("resume documents", 2, "annals: 503: not now"),
+        ("drop documents --version 1", 1, "annals: 409: version 1 is the one that answers"),
         ("verify documents", 1, "documents: 1 rows, 1 events, 1 differences"),
         ("rebuild documents --aggregate document/d", 0, "documents: rebuilt"),
-        ("turn-back documents", 2, "annals: 409: there is no previous version"),
+        ("turn-back documents", 1, "annals: 409: there is no previous version"),
         ("show documents", 0, '{"a": 1}\n{"a": 2}'),
         ("show documents --json", 0, '[{"a": 1}, {"a": 2}]\n'),
-        ("show none --at 2026-11-21T09:30:00Z", 1, "annals: there is no projection 'none'"),
+        ("show documnts --at 2026-11-21T09:30:00Z", 2, "Is documents meant?"),
+        ("query 'SELECT * FROM documnts'", 2, "there are people_directory, "),
+        ("query 'SELECT * FROM documnts'", 2, "Is documents meant?"),
         ("show documents --at yesterday", 2, "must be an RFC 3339 date-time"),
         ("show documents --at 9999-12-31T23:59:60-00:01", 2, "must be a moment between the years 1 and 9999"),
         ("query SELECT", 2, "the statement names no projection: there are people_directory"),
     ],
 )
 def test_what_the_api_answers_is_shown(tmp_path: Path, api: str, words: str, status: int, said: str) -> None:
-    done = annals(tmp_path, *words.split(), ANNALS_API_URL=api)
+    done = annals(tmp_path, *shlex.split(words), ANNALS_API_URL=api)
     assert done.returncode == status, done.stderr
     assert said in done.stdout + done.stderr
     assert "secret" not in done.stdout + done.stderr

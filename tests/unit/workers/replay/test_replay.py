@@ -16,13 +16,24 @@ from annals.schemas.journal_reader import GapError
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers
 from annals.workers.audit.chains import JournalId
+from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.replay import MomentType, PositionsType, ReplayTopicType, replay
-from annals.workers.replay import targets
+from annals.workers.registry import deciders
+from annals.workers.replay import targets, types
 from annals.workers.replay.pace import Pace
 from annals.workers.replay.partition import PartitionReplay
-from annals.workers.replay.plan import HandlerFailedError, Plan, ReplayError, Selection, Step, Target
+from annals.workers.replay.plan import (
+    HandlerFailedError,
+    Plan,
+    ReplayError,
+    Selection,
+    Step,
+    Target,
+    WrongSelectionError,
+)
 from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
 from annals.workers.replay.targets import HandlerSink, LineSink, NoSink, load_handler
+from annals.workers.replay.types import problems_of_types
 from annals.workers.settings import Settings
 from chained import RECORDED_AT, Sealed, chain
 
@@ -270,13 +281,76 @@ def test_no_target_is_a_topic_of_commands() -> None:
 
 def test_positions_and_moments_that_are_none_are_refused() -> None:
     assert PositionsType().convert('{"person": [3, null]}', None, None) == {"person": [3, None]}
-    for wrong in ("[]", '{"person": [-1]}', '{"parson": [1]}', '{"person": ["1"]}', "{"):
-        with pytest.raises(click.BadParameter):
+    for wrong, said in (
+        ("[]", "Expected `object`"),
+        ('{"person": [-1]}', "an offset of person is below 0"),
+        ('{"parson": [1]}', "there is no kind 'parson'.* Is person meant?"),
+        ('{"person": ["1"]}', "Expected `int | null`"),
+        ('{"person": [1], "agent": [], "person": [2]}', "person is named twice"),
+        ("{", "positions are JSON as"),
+        ("\udcff", "positions are JSON as"),
+    ):
+        with pytest.raises(click.BadParameter, match=said):
             PositionsType().convert(wrong, None, None)
     assert MomentType().convert("2026-11-21T10:30:00+01:00", None, None) == "2026-11-21T09:30:00.000000Z"
     for wrong in ("2026-11-21", "2026-11-21T10:30:00", "yesterday", "0001-01-01T00:00:00+10:00"):
         with pytest.raises(click.BadParameter):
             MomentType().convert(wrong, None, None)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the topic of schemas has of other releases."""
+    keys = ["annals.person.PersonForgotten.v1", "annals.agent.TaskParcelled.v1", "annals.person.RegisterPerson.v1"]
+
+    async def published(_: Settings) -> frozenset[str]:
+        asked.append("asked")
+        return frozenset(keys)
+
+    asked: list[str] = []
+    monkeypatch.setattr(types, "_published", published)
+    return asked
+
+
+PEOPLE_AND_AGENTS = ("person", "agent")
+
+
+@pytest.mark.parametrize(
+    ("kinds", "type_name", "said"),
+    [
+        (("person",), "PersonRegistred", "person has no event 'PersonRegistred'. Is PersonRegistered meant?"),
+        (("person",), "TaskAssigned", "person has no event 'TaskAssigned'. It is an event of agent."),
+        (("person",), "RegisterPerson", "person has no event 'RegisterPerson'. It is a command; its events have "),
+        (("person",), "TaskParcelled", "person has no event 'TaskParcelled'."),
+        (PEOPLE_AND_AGENTS, "Xyzzy", "person and agent have no event 'Xyzzy'."),
+        (tuple(deciders()), "TaskAsigned", "no kind has an event 'TaskAsigned'. Is TaskAssigned meant?"),
+    ],
+)
+async def test_a_type_that_no_release_has_is_refused_with_the_one_that_was_meant(
+    elsewhere: list[str], kinds: tuple[str, ...], type_name: str, said: str
+) -> None:
+    """Goes red when a replay of a misspelt type ends well with no event."""
+    ((path, message),) = await problems_of_types(Settings(), kinds, [type_name])
+    assert path == "types[0]"
+    assert message.startswith(said)
+
+
+async def test_a_type_of_another_release_is_replayed_and_own_ones_need_no_broker(elsewhere: list[str]) -> None:
+    assert await problems_of_types(Settings(), PEOPLE_AND_AGENTS, ["PersonRenamed", "TaskAssigned"]) == []
+    assert elsewhere == []
+    assert await problems_of_types(Settings(), PEOPLE_AND_AGENTS, ["PersonForgotten", "TaskParcelled"]) == []
+    assert elsewhere == ["asked"]
+
+
+def test_what_is_wrong_with_what_is_asked_for_is_named_by_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Goes red when a member of the HTTP request is named: nobody gave `positions.person` here."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise WrongSelectionError([("types[0]", "no such type"), ("positions.person[1]", "must not be behind")])
+
+    monkeypatch.setattr("annals.workers.replay.run.replay", refuse)
+    with pytest.raises(CannotAskError, match=r"^--type: no such type; --from: person\[1\] must not be behind$"):
+        replay.main(["--dry-run"], standalone_mode=False)
 
 
 @pytest.mark.parametrize(
