@@ -204,8 +204,9 @@ def _path(name: str) -> str:
 def _line(found: dict[str, Any]) -> str:
     lag = found["lag"]
     building = found.get("building")
+    offsets = "offset" if lag["events"] == 1 else "offsets"  # of the journals: the ends of transactions are among them
     beside = "" if building is None else f", version {building['version']} is being built"
-    return f"{found['name']} version {found['version']}: {found['status']}, {lag['events']} events behind{beside}"
+    return f"{found['name']} version {found['version']}: {found['status']}, {lag['events']} {offsets} behind{beside}"
 
 
 def _print_rebuilding(found: dict[str, Any]) -> None:
