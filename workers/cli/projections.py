@@ -64,7 +64,8 @@ def status(settings: Settings, name: str, *, as_json: bool) -> int:
     else:
         click.echo(_line(found))
         for kind, offsets in found["positions"].items():
-            click.echo(f"  {kind}: " + ", ".join("none" if offset is None else str(offset) for offset in offsets))
+            known = " ".join("-" if offset is None else str(offset) for offset in offsets)
+            click.echo(f"  next offsets in the journal of {kind}, by partition: {known}")
         if found.get("rebuilding") is not None:
             _print_rebuilding(found["rebuilding"])
         for each in found["missing"] + found["stale"]:
