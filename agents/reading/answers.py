@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from annals.agents.ports import StoreError
 from annals.agents.reading.found import ShardNumbers
-from annals.agents.reading.gathering.gather import why_behind
+from annals.agents.reading.gathering.gather import STANDBY, why_behind
 from annals.agents.reading.kept_snapshots import KeptSnapshots
 from annals.agents.reading.layout import read_counts
 from annals.agents.reading.pace import Pace
@@ -256,10 +256,11 @@ class Answers(ABC):
         status, title = self.status(), follower_name(projection, version)
         page = replace(page, rebuilds=with_reason(page.rebuilds, title, status.stale))
         reason = why_behind(status, title)
-        if reason is not None or page.stale is not None:
+        if reason not in {None, STANDBY} or page.stale is not None:
             return replace(page, stale=reason or page.stale)
         # Behind the last record are markers alone.
-        return replace(page, position=page.position._replace(offset=max(page.position.offset, read_until)))
+        position = page.position._replace(offset=max(page.position.offset, read_until))
+        return replace(page, position=position, stale=reason)
 
 
 def with_reason(rebuilds: Rebuilds | None, title: str, stale: Mapping[str, str]) -> Rebuilds | None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("parts", nargs=-1, type=click.Choice(PARTS))
+@click.argument("parts", nargs=-1, type=click.Choice(PARTS), metavar="[PART]...")
 @click.option("--quick", is_flag=True, help="Run through it in small: the figures say nothing.")
 @click.option("--runs", type=click.IntRange(1, 1_000), help="How often each is measured [default: 3, quick: 1].")
 @click.option("--bootstrap-servers", metavar="HOST:PORT", help="Brokers to measure on [default: one of its own].")
@@ -39,7 +39,10 @@ def bench(
     quick: bool,
     as_json: bool,
 ) -> int:
-    """Measure what this project promises, beside baselines in the same run; without PARTS all of it.
+    """Measure what this project promises, beside baselines in the same run; without PARTs all of it.
+
+    A PART is one of drain, backlog, latency, takeover, standby, fold, restore, verify, append, memory, sizes, scaling,
+    pause, subscribe, domain, size and read.
 
     It starts a broker of its own on a free port, and removes what it has made. All of it takes more than half an hour,
     and standard error says what it is at; what else the machine does meanwhile is measured too.

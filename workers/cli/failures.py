@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from typing import TYPE_CHECKING, Final
 
 from annals.workers.cli.output import OutputError
@@ -73,6 +72,7 @@ def explained(error: Exception, settings: Settings) -> Exception:
 
 
 def _plain(error: Exception) -> str:
-    """Return what aiokafka says, with the addresses as they were given and not as it keeps them."""
-    said = re.sub(r"\('([^']+)', (\d+), <[^>]+>\)", r"\1:\2", str(error))
-    return re.sub(r"from \[(.*)\]", r"from \1", said)
+    """Return what aiokafka says, with the class that says it."""
+    from annals.workers.kafka.connections import words_of
+
+    return f"{type(error).__name__}: {words_of(error)}"

@@ -64,7 +64,8 @@ def status(settings: Settings, name: str, *, as_json: bool) -> int:
     else:
         click.echo(_line(found))
         for kind, offsets in found["positions"].items():
-            click.echo(f"  {kind}: " + ", ".join("none" if offset is None else str(offset) for offset in offsets))
+            known = " ".join("-" if offset is None else str(offset) for offset in offsets)
+            click.echo(f"  next offsets in the journal of {kind}, by partition: {known}")
         if found.get("rebuilding") is not None:
             _print_rebuilding(found["rebuilding"])
         for each in found["missing"] + found["stale"]:
@@ -204,8 +205,9 @@ def _path(name: str) -> str:
 def _line(found: dict[str, Any]) -> str:
     lag = found["lag"]
     building = found.get("building")
+    offsets = "offset" if lag["events"] == 1 else "offsets"  # of the journals: the ends of transactions are among them
     beside = "" if building is None else f", version {building['version']} is being built"
-    return f"{found['name']} version {found['version']}: {found['status']}, {lag['events']} events behind{beside}"
+    return f"{found['name']} version {found['version']}: {found['status']}, {lag['events']} {offsets} behind{beside}"
 
 
 def _print_rebuilding(found: dict[str, Any]) -> None:

@@ -131,7 +131,9 @@ def _print(found: Answered, *, as_json: bool) -> int:
         return DONE
     click.echo(_line(found))
     for kind, offsets in body["positions"].items():
-        click.echo(f"  {kind}: {' '.join('-' if each is None else str(each) for each in offsets)}")
+        whose = f" of {body['deployment']}" if body["deployment"] else ""
+        known = " ".join("-" if each is None else str(each) for each in offsets) or "not known"
+        click.echo(f"  next offsets in the journal of {kind}{whose}, by partition: {known}")
     if "timers" in body:
         due = body["timers"]["next_due"]
         click.echo(f"  timers: {body['timers']['pending']}" + (f", the next one at {due}" if due else ""))
@@ -141,6 +143,7 @@ def _print(found: Answered, *, as_json: bool) -> int:
 def _line(found: Answered) -> str:
     body = found.body
     reason = f": {body['reason']}" if body["reason"] else ""
-    behind = "?" if body["lag"]["events"] is None else body["lag"]["events"]
-    whose = f"  to events of {body['deployment']}" if body["deployment"] else ""
-    return f"{body['name']}  version {body['version']}  {body['status']}  {behind} behind{whose}{reason}"
+    events = body["lag"]["events"]
+    behind = "how far behind is not known" if events is None else f"{events} event{'' if events == 1 else 's'} behind"
+    whose = f"  on events of {body['deployment']}" if body["deployment"] else ""
+    return f"{body['name']}  version {body['version']}  {body['status']}  {behind}{whose}{reason}"

@@ -152,7 +152,7 @@ def replay(
         raise CannotAskError(str(error)) from None
     if progress is not None:
         click.echo(err=True)
-    click.echo(_as_json(statistics) if as_json else _as_text(statistics))
+    click.echo(_as_json(statistics) if as_json else _as_text(statistics, dry_run=dry_run))
     if statistics.stopped is None:
         return DONE
     click.echo(f"annals: {statistics.stopped}", err=True)
@@ -196,10 +196,11 @@ def _as_json(statistics: Statistics) -> str:
     return orjson.dumps(statistics.as_json()).decode()
 
 
-def _as_text(statistics: Statistics) -> str:
+def _as_text(statistics: Statistics, *, dry_run: bool) -> str:
     said = statistics.as_json()
+    done = "would be replayed" if dry_run else "replayed"
     return (
-        f"{said['events']:,} events replayed, {said['passed_over']:,} passed over, {said['void']:,} void, "
+        f"{said['events']:,} events {done}, {said['passed_over']:,} passed over, {said['void']:,} void, "
         f"{said['foreign']:,} foreign, {said['failures']:,} failures, in {said['seconds']:.1f} s "
         f"({said['rate']:,.0f} events/s)"
     )

@@ -158,11 +158,14 @@ def _print(found: Answered, *, as_json: bool) -> int:
             numbers = "{unsettled} not settled, {in_flight} of them in flight, {parked} parked".format(**deliveries)
             click.echo(f"  deliveries: {numbers}")
         for kind, offsets in found.body["positions"].items():
-            click.echo(f"  {kind}: {' '.join('-' if each is None else str(each) for each in offsets)}")
+            known = " ".join("-" if each is None else str(each) for each in offsets)
+            click.echo(f"  next offsets in the journal of {kind}, by partition: {known}")
     return DONE
 
 
 def _line(found: Answered) -> str:
     body = found.body
     reason = f": {body['reason']}" if body["reason"] else ""
-    return f"{body['name']}  {body['status']}  {body['delivery']}  {body['lag']['events']} behind{reason}"
+    events = body["lag"]["events"]
+    behind = f"{events} event{'' if events == 1 else 's'} behind"
+    return f"{body['name']}  {body['status']}  {body['delivery']}  {behind}{reason}"

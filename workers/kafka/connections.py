@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.client import AIOKafkaClient
@@ -25,7 +26,20 @@ _STOPPING: Final[set[asyncio.Task[None]]] = set()  # an event loop by itself hol
 
 
 class MissingTopicError(Exception):
-    """A topic that is asked about is not there; the message names it and says what to do."""
+    """A topic of this deployment is not there; the message names it and says what to do. topic: its name."""
+
+    def __init__(self, topic: str) -> None:
+        """Take its name."""
+        super().__init__(f"there is no topic {topic}: create it with `annals topics create`")
+        self.topic = topic
+
+
+def words_of(error: BaseException) -> str:
+    """Return what an error of aiokafka says in words: no class before it, and addresses as somebody writes them."""
+    said = re.sub(r"\('([^']+)', (\d+), <[^>]+>\)", r"\1:\2", str(error))
+    said = re.sub(r"from \[(.*)\]", r"from \1", said)
+    said = re.sub(rf"^(\[Error \d+\] )?{type(error).__name__}(: )?", "", said)
+    return said or getattr(error, "description", None) or type(error).__name__
 
 
 class _Client(AIOKafkaClient):
@@ -106,7 +120,7 @@ def partitions_of(client: AIOKafkaClient, topic: str) -> int:
     """
     partitions = client.cluster.partitions_for_topic(topic)
     if not partitions:
-        raise MissingTopicError(f"there is no topic {topic}: create it with `annals topics create`")
+        raise MissingTopicError(topic)
     return len(partitions)
 
 

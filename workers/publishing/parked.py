@@ -27,7 +27,7 @@ from annals.schemas.values.moments import recorded_at
 from annals.topics.headers import decimal_header
 from annals.topics.names import TopicNames
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.connections import connect
+from annals.workers.kafka.connections import connect, words_of
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
@@ -221,7 +221,7 @@ class ParkedService:
                 raise no_such_subscription(name, known)
             yield client, kept
         except (KafkaError, UnreachableError) as error:
-            raise Refused(503, "not_ready", f"{type(error).__name__}: {error}") from error
+            raise Refused(503, "not_ready", words_of(error)) from error
         finally:
             await client.close()
 

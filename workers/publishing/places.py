@@ -14,7 +14,7 @@ from annals.schemas.progress import LIVE, Progress, decode_progress, name_of
 from annals.schemas.subscription import NOW, STREAM
 from annals.schemas.values.moments import bound_of, moment_of, recorded_at
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of, words_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.publishing.delivery_rows import count_rows, first_unsettled
@@ -45,7 +45,7 @@ async def connected(options: Mapping[str, Any]) -> AsyncIterator[AIOKafkaClient]
     try:
         yield client
     except (KafkaError, UnreachableError) as error:
-        raise Refused(503, "not_ready", f"{type(error).__name__}: {error}") from error
+        raise Refused(503, "not_ready", words_of(error)) from error
     finally:
         await client.close()
 

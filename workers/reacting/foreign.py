@@ -11,25 +11,60 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 
 from annals.agents.backoff import Backoff
 from annals.agents.reacting.reactor import FIRST_RETRY_S, LAST_RETRY_S
 from annals.schemas.reaction_rows import ACTIVE
-from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+from annals.schemas.suggestion import meant
+from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of, words_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.reacting.ports import Controls, ReactionTelemetry
     from annals.agents.reacting.reactor import Reactor
     from annals.agents.reactions.reaction import Reaction
+    from annals.workers.settings import ForeignDeployment
 
     Make = Callable[[AIOKafkaClient, int, int], Reactor]  # for a partition of how many
 
-UNKNOWN: Final = "ANNALS_FOREIGN_JOURNALS_FILE names no deployment"
+FILE: Final = "ANNALS_FOREIGN_JOURNALS_FILE"
+
+
+def unknown_deployment(deployment: str, known: Collection[str]) -> str:
+    """Return why nothing can be read of a deployment that is not known here. known: those that are."""
+    if not known:
+        return f"{FILE} is not set, or empty: it must say where the deployment {deployment} is"
+    return f"{FILE} names no deployment {deployment}: it has {', '.join(known)}.{meant(deployment, known)}"
+
+
+def foreign_problem(
+    deployment: str, known: Mapping[str, ForeignDeployment], ours: Mapping[str, Any], error: BaseException | None
+) -> str:
+    """Return why the journal of another deployment cannot be read now, and whose it is to mend that.
+
+    known: those that are known here; ours: options of aiokafka clients for this deployment. error: what came of asking;
+    None: it was not asked.
+    """
+    if deployment not in known or error is None:
+        return unknown_deployment(deployment, known)
+    other = known[deployment]
+    if isinstance(error, MissingTopicError):
+        return (
+            f"the deployment {deployment} has no topic {error.topic}: its own operators create it, with `annals topics "
+            f"create` there, or {other.topic_prefix!r}, the topic_prefix of [{deployment}] in {FILE}, is not its own"
+        )
+    at = other.options(ours).get("bootstrap_servers", "its brokers")
+    if isinstance(error, KafkaConnectionError | OSError | TimeoutError):
+        whose = f"bootstrap_servers of [{deployment}] in {FILE}, and " if other.connection is not None else ""
+        return f"the deployment {deployment} does not answer at {at} ({words_of(error)}): look at {whose}its brokers"
+    return (
+        f"the brokers of the deployment {deployment} at {at} refuse ({words_of(error)}): this deployment's user needs "
+        f"Read on its topics of events"
+    )
 
 
 class ForeignReactors:
@@ -42,19 +77,22 @@ class ForeignReactors:
         partitions: int,
         topic: str,
         options: Mapping[str, Any] | None,
+        said: Callable[[BaseException | None], str],
         make: Make,
         controls: Controls,
         telemetry: ReactionTelemetry,
     ) -> None:
         """Take the reaction, which of our partitions this is, the journal there and what makes a reactor for it.
 
-        options: of aiokafka clients for the other deployment; None: it is not known here. telemetry: said to be not
-        running as long as the other journal is not found.
+        options: of aiokafka clients for the other deployment; None: it is not known here. said: what is said of an
+        error there, and of None where it is not known. telemetry: said to be not running as long as the other journal
+        is not found.
         """
         self._reaction = reaction
         self._here = partition, partitions
         self._topic = topic
         self._options = options
+        self._said = said
         self._make = make
         self._controls = controls
         self._telemetry = telemetry
@@ -84,7 +122,7 @@ class ForeignReactors:
                 await self._controls.until_changed(self._reaction.name, known)
                 continue
             if self._options is None:
-                self._problem = f"{self._reaction.name} does not react: {UNKNOWN} {self._reaction.deployment!r}"
+                self._problem = f"{self._reaction.name} does not react: {self._said(None)}"
                 self._telemetry.running(is_so=False)
                 self._log.error("reaction stopped", reason=self._problem)
                 await self._controls.until_changed(self._reaction.name, known)
@@ -93,7 +131,7 @@ class ForeignReactors:
                 await self._open(self._options)
             except (MissingTopicError, KafkaError, OSError, TimeoutError, AssertionError) as error:
                 self._telemetry.running(is_so=False)
-                self._log.warning("the journal of another deployment is not found", reason=f"{error}")
+                self._log.warning("the journal of another deployment is not found", reason=self._said(error))
                 await backoff.wait()
                 continue
             self._telemetry.closed()

@@ -21,6 +21,7 @@ from annals.workers.publishing.followed_topic import Answered, changed_by
 from annals.workers.publishing.places import Places, connected
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.reacting.controls_topic import ControlsWriter, read_controls
+from annals.workers.reacting.foreign import foreign_problem, unknown_deployment
 from annals.workers.settings import foreign_deployments
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ class ReactionService:
             "kind": reaction.kind,
             "deployment": reaction.deployment,
             "status": control.status,
-            "reason": control.reason or problem,
+            "reason": "; ".join(filter(None, (control.reason, problem))) or None,
             "positions": {reaction.kind: positions},
             "lag": {"events": behind},
         }
@@ -162,7 +163,7 @@ class ReactionService:
 
     def _other(self, deployment: str) -> ForeignDeployment:
         if deployment not in self._foreign:
-            raise Refused(503, "not_ready", f"ANNALS_FOREIGN_JOURNALS_FILE names no deployment {deployment!r}")
+            raise Refused(503, "not_ready", unknown_deployment(deployment, self._foreign))
         return self._foreign[deployment]
 
     @asynccontextmanager
@@ -179,8 +180,12 @@ class ReactionService:
         try:
             async with connected(other.options(self._options)) as client:
                 yield Places(client, TopicNames(other.topic_prefix))
-        except (KafkaError, MissingTopicError) as error:
-            raise Refused(503, "not_ready", f"deployment {reaction.deployment}: {error}") from error
+        except (KafkaError, Refused, MissingTopicError) as error:
+            cause = error.__cause__ if isinstance(error, Refused) and error.__cause__ is not None else error
+            raise Refused(503, "not_ready", self._said(reaction.deployment, cause)) from error
+
+    def _said(self, deployment: str, error: BaseException) -> str:
+        return foreign_problem(deployment, self._foreign, self._options, error)
 
     async def _controls(self, client: AIOKafkaClient, places: Places) -> dict[str, Kept | None]:
         where = (self._names.reactions, 0)

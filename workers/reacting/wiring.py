@@ -10,7 +10,7 @@ from annals.agents.reacting.reactor import CLOSED, Reactor
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.reacting.controls_topic import FollowedControls
-from annals.workers.reacting.foreign import ForeignReactors
+from annals.workers.reacting.foreign import ForeignReactors, foreign_problem
 from annals.workers.reacting.log import JournalOfAnother, KafkaReactionLog
 from annals.workers.reacting.telemetry import ReactorMetrics
 from annals.workers.reading.restore_point import KafkaRangedJournal
@@ -119,6 +119,7 @@ class Reacting:
             self._partitions[reaction.kind],
             topic,
             None if other is None else other.options(self._options),
+            partial(foreign_problem, deployment, self._foreign, self._options),
             partial(self._foreign_reactor, reaction, JournalOfAnother(deployment, topic)),
             self._controls,
             ReactorMetrics(self._metrics, reaction.name, reaction.kind, partition, deployment),

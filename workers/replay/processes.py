@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.errors import KafkaError
 
 from annals.schemas.journal_reader import GapError
+from annals.workers.kafka.connections import words_of
 from annals.workers.kafka.protocol.record_batches import FormatError
 from annals.workers.kafka.read.ranges import RangeGoneError
 from annals.workers.registry import RegistrationError
@@ -103,7 +104,7 @@ def _replay_in_child(pipe: Connection, settings: Settings, plan: Plan, share: Se
     except (GapError, HandlerFailedError, ReplayError) as error:
         pipe.send(error)
     except (FormatError, KafkaError, OSError, RangeGoneError, RegistrationError) as error:
-        pipe.send(ReplayError(f"{type(error).__name__}: {error}"))
+        pipe.send(ReplayError(f"{type(error).__name__}: {words_of(error)}"))
     else:
         pipe.send(None)
 

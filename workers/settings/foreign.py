@@ -17,6 +17,7 @@ import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from annals.schemas.suggestion import meant
 from annals.schemas.wire.via import DEPLOYMENT
 from annals.workers.settings.connection import client_options
 from annals.workers.settings.files import UnreadableError, read_whole
@@ -34,6 +35,7 @@ VARIABLE: Final = "ANNALS_FOREIGN_JOURNALS_FILE"
 PREFIX: Final = "topic_prefix"
 SERVERS: Final = "bootstrap_servers"
 CONNECTING: Final = ("bootstrap_servers", "security_protocol", "sasl_", "ssl_")  # how such options of clients begin
+_VARIABLE: Final = re.compile(rf"\b{ENVIRONMENT_PREFIX}([A-Z_]+)\b")
 _WHERE: Final = re.compile(r" \(option --[a-z-]+\)")
 _CONNECTION: Final = [meta for meta in settings_metadata() if meta.group == "connection" or meta.name == SERVERS]
 MEMBERS: Final = frozenset(
@@ -109,20 +111,26 @@ def _deployment(name: str, table: object, ours: Settings, problems: list[str]) -
         problems.append(f"{where} is this deployment itself (ANNALS_DEPLOYMENT)")
     for member, value in table.items():
         if member not in MEMBERS:
-            problems.append(f"{where} has {member!r}, and may have {', '.join(sorted(MEMBERS))}")
+            known = sorted(MEMBERS)
+            problems.append(f"{where} has {member!r}, and may have {', '.join(known)}.{meant(member, known)}")
         elif not isinstance(value, str):
             problems.append(f"{where}: {member} is not a text")
-    if SERVERS not in table and table.keys() - {PREFIX}:
-        problems.append(f"{where} says how to connect and not to which {SERVERS}")
-    if SERVERS not in table and table.get(PREFIX, "") == ours.topic_prefix:
-        problems.append(f"{where} has this deployment's own topics: give its {PREFIX} or {SERVERS}")
+    if len(problems) == before:  # else what seems to be missing may be what is misspelt
+        if SERVERS not in table and table.keys() - {PREFIX}:
+            problems.append(f"{where} says how to connect and not to which {SERVERS}")
+        elif SERVERS not in table and table.get(PREFIX, "") == ours.topic_prefix:
+            problems.append(f"{where} has this deployment's own topics: give its {PREFIX} or {SERVERS}")
     if len(problems) > before:
         return None
     try:
         read = load_one(table, {})
         connection = client_options(read) if SERVERS in table else None
     except SettingsError as error:
-        said = (_WHERE.sub("", problem).removeprefix(ENVIRONMENT_PREFIX) for problem in error.problems)
-        problems += [f"{where}: {problem}" for problem in said]
+        problems += [f"{where}: {_by_member(problem)}" for problem in error.problems]
         return None
     return ForeignDeployment(read.topic_prefix, connection)
+
+
+def _by_member(problem: str) -> str:
+    """Return what is wrong with a setting, by the names that members have in the file."""
+    return _VARIABLE.sub(lambda found: found[1].lower(), _WHERE.sub("", problem))

@@ -177,8 +177,8 @@ class Settings(ReadingSettings):
         default=0,
         metadata=meta(
             values.whole_number(0, 5),
-            "standbys of each partition, kept by other workers to take it over at once: the most that any worker "
-            "wishes; a worker with 0 keeps none",
+            "workers that keep each partition ready to take it over at once, beside the one that has it; where workers "
+            "differ, the largest number holds, and a worker with 0 keeps none ready",
         ),
     )
     snapshot_every: int = field(

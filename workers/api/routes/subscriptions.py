@@ -17,7 +17,7 @@ from annals.workers.api.answers import json_answer
 from annals.workers.api.parameters import Limit
 from annals.workers.api.problems import NOT_READY, InvalidMember, Problem, invalid, not_ready
 from annals.workers.api.routing import Answer, Route, Scope
-from annals.workers.kafka.connections import MissingTopicError
+from annals.workers.kafka.connections import MissingTopicError, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
@@ -243,7 +243,7 @@ async def with_problems(asking: Awaitable[T], what: str = "the topics") -> T:
         members: dict[str, Any] = {"errors": errors} if errors else {}
         raise Problem(refused.status, refused.code, str(refused), **members) from None
     except (MissingTopicError, JournalError, KafkaError, OSError) as error:
-        raise not_ready(f"{what} cannot be reached: {type(error).__name__}: {error}") from None
+        raise not_ready(f"{what} cannot be reached: {words_of(error)}") from None
 
 
 def _answer(answered: Answered) -> Answer:

@@ -343,6 +343,17 @@ async def test_projections_of_a_shard_change_while_it_follows():
         await until(lambda: not here.status().stale)
         page = await here.rows("people_directory", 1, {}, after=None, limit=9)
         assert ([each.row["name"] for each in page.rows], page.stale, page.position.offset) == (["Ada 1"], None, 1)
+        journal.mark()  # a marker is no event that rows are behind, of a standby's neither
+        for is_standby, reason in ((False, None), (True, "standby")):
+            if is_standby:
+                here.stand_by()
+                here.note_end(2)
+                assert await here.until_offset(2, soon())
+            page = await here.rows("people_directory", 1, {}, after=None, limit=9)
+            assert (page.stale, page.position.offset) == (reason, 2)
+        here.take_over()
+        here.note_end(2)
+        await until(lambda: not here.status().stale)
         kept = dict(stores.store.rows)
         stores.store.rows = {key: value for key, value in kept.items() if not key.startswith(b"P")}
         here.rebuild("people_directory/1", "p-1", 1)

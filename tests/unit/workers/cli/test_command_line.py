@@ -21,6 +21,7 @@ from annals.workers.cli.files import read
 from annals.workers.cli.options import CONNECTION, EVERYTHING, takes_settings
 from annals.workers.kafka.admin.cluster import BrokersUnreachableError, NotPermittedError
 from annals.workers.settings import Settings, SettingsError, settings_metadata
+from annals.workers.tools.bench.plan import PARTS
 from annals.workers.tools.broker import BrokerError
 from processes import ENTRY_POINT, own_environment
 
@@ -336,6 +337,34 @@ def test_no_summary_of_a_command_is_cut(run: Run, words: list[str]) -> None:
     """Goes red with click's own help: it cuts each at the end of a line."""
     page = run(*words, "-h")[1]
     assert "..." not in page.partition("\nCommands:\n")[2]
+
+
+def commands(command: click.Command, name: str, above: click.Context | None = None) -> list[click.Context]:
+    """Every command below one that is no group, with how it is called."""
+    here = click.Context(command, info_name=name, parent=above)
+    if not isinstance(command, click.Group):
+        return [here]
+    names = command.list_commands(here)
+    return [each for name in names for each in commands(command.get_command(here, name), name, here)]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_no_word_of_a_help_page_is_broken_at_the_end_of_a_line(width: int) -> None:
+    """Goes red with a list of choices in the usage, which is one word to click."""
+    for here in commands(group.annals, "annals"):
+        usage = here.command.get_usage(
+            click.Context(here.command, info_name=here.command_path, max_content_width=width)
+        )
+        words = here.command.collect_usage_pieces(here)
+        assert [word for word in words if word not in usage] == [], usage
+        for parameter in here.command.params:
+            if (record := parameter.get_help_record(here)) is not None:
+                assert len(record[0]) <= 50, (here.command_path, record[0])
+
+
+def test_the_parts_of_the_benchmarks_are_named_in_their_help(run: Run) -> None:
+    page = " ".join(run("bench", "--help")[1].split())
+    assert f"A PART is one of {', '.join(PARTS[:-1])} and {PARTS[-1]}." in page
 
 
 @pytest.mark.parametrize(

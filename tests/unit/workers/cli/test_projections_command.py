@@ -91,7 +91,7 @@ def annals(tmp_path: Path, *words: str, **environment: str) -> subprocess.Comple
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        ("list", 0, "documents version 1: failed, 2 events behind"),
+        ("list", 0, "documents version 1: failed, 2 offsets behind"),
         ("status documents", 1, "document-0: documents/1 failed on DocumentCreated"),
         ("status documnts", 2, "annals: there is no projection 'documnts': there are documents. Is documents meant?"),
         ("resume documnts", 2, "Is documents meant?"),

@@ -1,30 +1,38 @@
 """Who reacts to which partition of another deployment, and what is said where it is not known or not found."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
+from aiokafka.errors import KafkaConnectionError, TopicAuthorizationFailedError
+from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.publishing.administration import Refused
 from annals.schemas.progress import Progress, decode_progress
+from annals.workers.cli import reactions as command
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.publishing.followed_topic import Answered
 from annals.workers.reacting import wiring
+from annals.workers.reacting.foreign import foreign_problem
 from annals.workers.reacting.service import ReactionService
 from annals.workers.reacting.telemetry import ReactionMetrics
 from annals.workers.reacting.wiring import Reacting
-from annals.workers.settings import Settings, foreign_deployments
+from annals.workers.settings import ForeignDeployment, Settings, foreign_deployments
 from chained import chain
 from following import until
 from publishing import World
 from reactors import COUNTING, THERE, Switches
 
 FOLLOWING = replace(COUNTING, deployment="there")
+BOTH = {"counting": FOLLOWING, "second": replace(FOLLOWING, name="second")}
 OURS = 2
 TOPICS = ("progress", "commands.person", "reactions", "timers.counting")
 
@@ -123,7 +131,8 @@ async def test_a_deployment_that_no_file_names_is_told_in_readiness_while_it_is_
         assert actor.problem is None
         world.switches.set("counting", "active")
         await until(lambda: actor.problem is not None)
-        assert actor.problem == "counting does not react: ANNALS_FOREIGN_JOURNALS_FILE names no deployment 'there'"
+        unknown = "ANNALS_FOREIGN_JOURNALS_FILE names no deployment there: it has elsewhere."
+        assert actor.problem == f"counting does not react: {unknown}"
         assert world.up(0) == 0
         world.switches.set("counting", "paused")
         await until(lambda: actor.problem is None and world.up(0) is None)
@@ -133,8 +142,10 @@ async def test_a_journal_that_is_not_there_is_waited_for_and_never_made(tmp_path
     world = Crossing(tmp_path, partitions=0)
     world.switches.set("counting", "active")
     async with world.reacting(monkeypatch, 0) as (_, (actor,)):
-        await until(lambda: world.up(0) == 0)
+        with capture_logs() as logs:
+            await until(lambda: world.up(0) == 0 and any("reason" in each for each in logs))
         assert actor.problem is None  # this deployment is ready
+        assert logs[0]["reason"].startswith(f"the deployment there has no topic {THERE}: its own operators create it")
         assert (THERE, 0) not in world.model.logs
 
 
@@ -157,7 +168,9 @@ async def test_one_whose_deployment_is_not_known_is_shown_and_not_resumed(tmp_pa
     service = ReactionService(world.settings, world.options(), {"counting": FOLLOWING})
     (shown,) = await service.all()
     assert shown.body["lag"] == {"events": None}
-    with pytest.raises(Refused, match=r"names no deployment 'there'"):
+    unknown = "ANNALS_FOREIGN_JOURNALS_FILE names no deployment there: it has elsewhere."
+    assert shown.body["reason"] == f"nobody has resumed it yet; {unknown}"
+    with pytest.raises(Refused, match=unknown):
         await service.resume("counting")
     assert not await world.received("", "reactions")
 
@@ -167,8 +180,87 @@ async def test_one_whose_journal_is_not_there_is_shown_with_why(tmp_path):
     service = ReactionService(world.settings, world.options(), {"counting": FOLLOWING})
     (shown,) = await service.all()
     assert shown.body["lag"] == {"events": None}
-    with pytest.raises(Refused, match=THERE):
+    whose = f"the deployment there has no topic {THERE}: its own operators create it, with `annals topics create` there"
+    assert shown.body["reason"].startswith(f"nobody has resumed it yet; {whose}")
+    assert "create it with" not in shown.body["reason"]
+    with pytest.raises(Refused) as caught:
         await service.resume("counting")
+    assert str(caught.value).startswith(whose)
+
+
+async def test_without_a_file_the_reason_says_that_it_is_not_set(tmp_path):
+    """Goes red when a reaction to another deployment's events is `? behind`, and nothing says why."""
+    world = Crossing(tmp_path)
+    service = ReactionService(replace(world.settings, foreign_journals_file=None), world.options(), BOTH)
+    for shown in await service.all():
+        said = "ANNALS_FOREIGN_JOURNALS_FILE is not set, or empty: it must say where the deployment there is"
+        assert shown.body["reason"] == f"nobody has resumed it yet; {said}"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            KafkaConnectionError(f"No way from {[('h', 1, socket.AF_INET)]}"),
+            "does not answer at b:2 (No way from h:1): ",
+        ),
+        (TimeoutError(), "does not answer at b:2 (TimeoutError): look at bootstrap_servers of [there] in "),
+        (
+            TopicAuthorizationFailedError("events.person"),
+            "at b:2 refuse (events.person): this deployment's user needs ",
+        ),
+    ],
+)
+def test_what_is_said_of_another_cluster_has_no_object_of_ours(error, said):
+    """Goes red when the addresses are shown as Python keeps them."""
+    known = {"there": ForeignDeployment("", {"bootstrap_servers": "b:2"})}
+    found = foreign_problem("there", known, {"bootstrap_servers": "a:1"}, error)
+    assert said in found
+    assert "<" not in found
+
+
+SHOWN = {
+    "name": "counting",
+    "version": 1,
+    "status": "paused",
+    "reason": "nobody has resumed it yet",
+    "deployment": "there",
+    "positions": {"person": [4, None]},
+    "lag": {"events": 1},
+    "timers": {"pending": 0, "next_due": None},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "lines"),
+    [
+        (
+            {},
+            [
+                "counting  version 1  paused  1 event behind  on events of there: nobody has resumed it yet",
+                "  next offsets in the journal of person of there, by partition: 4 -",
+            ],
+        ),
+        (
+            {"deployment": None, "reason": None, "lag": {"events": 2}},
+            [
+                "counting  version 1  paused  2 events behind",
+                "  next offsets in the journal of person, by partition: 4 -",
+            ],
+        ),
+        (
+            {"positions": {"person": []}, "lag": {"events": None}, "reason": "why"},
+            [
+                "counting  version 1  paused  how far behind is not known  on events of there: why",
+                "  next offsets in the journal of person of there, by partition: not known",
+            ],
+        ),
+    ],
+)
+def test_a_status_says_whose_journal_its_numbers_are_of(monkeypatch, change, lines):
+    monkeypatch.setattr(command, "_asked", lambda *_: Answered({**SHOWN, **change}, "0"))
+    found = CliRunner().invoke(command.reactions, ["status", "assign-tasks"])
+    assert found.output.splitlines() == [*lines, "  timers: 0"]
 
 
 @pytest.mark.parametrize("text", ['[there]\ntopic_prefix = "there."\n', '[elsewhere]\ntopic_prefix = "there."\n'])
@@ -176,5 +268,5 @@ async def test_a_pause_needs_no_other_deployment(tmp_path, text):
     world = Crossing(tmp_path, partitions=0, text=text)
     service = ReactionService(world.settings, world.options(), {"counting": FOLLOWING})
     paused = await service.pause("counting", "for now")
-    assert (paused.body["status"], paused.body["reason"]) == ("paused", "for now")
+    assert (paused.body["status"], paused.body["reason"].split("; ")[0]) == ("paused", "for now")
     assert len(await world.received("", "reactions")) == 1

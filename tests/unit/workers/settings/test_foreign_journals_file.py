@@ -59,20 +59,45 @@ def test_another_cluster_has_a_connection_of_its_own_and_none_of_this_ones(tmp_p
         ('[east]\ntopic_prefix = "w."\n', r"\[east\] is this deployment itself"),
         ("[west]\n", r"\[west\] has this deployment's own topics"),
         ('[west]\ntopic_prefix = ""\n', r"\[west\] has this deployment's own topics"),
-        ('[west]\ntopic_prefix = "*"\n', r"\[west\]: TOPIC_PREFIX: '\*' is not "),
+        ('[west]\ntopic_prefix = "*"\n', r"\[west\]: topic_prefix: '\*' is not "),
         ('[west]\nprefix = "w."\n', r"\[west\] has 'prefix', and may have "),
         ("[west]\ntopic_prefix = 1\n", r"\[west\]: topic_prefix is not a text"),
         (
             '[west]\ntopic_prefix = "w."\nsasl_username = "u"\n',
             "says how to connect and not to which bootstrap_servers",
         ),
-        ('[west]\nbootstrap_servers = "nowhere"\n', r"\[west\]: BOOTSTRAP_SERVERS: 'nowhere' is not "),
-        ('[west]\nbootstrap_servers = "a:1"\nsecurity_protocol = "SASL_SSL"\n', "SASL_USERNAME: must be given"),
+        ('[west]\nbootstrap_servers = "nowhere"\n', r"\[west\]: bootstrap_servers: 'nowhere' is not "),
+        (
+            '[west]\nbootstrap_servers = "a:1"\nsecurity_protocol = "SASL_SSL"\n',
+            r"\[west\]: sasl_username: must be given, since security_protocol is SASL_SSL\n",
+        ),
+        (
+            '[west]\nbootstrap_servers = "a:1"\nsasl_password = "x"\nsasl_password_file = "y"\n',
+            r"\[west\]: sasl_password and sasl_password_file: give one of them$",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_with_the_deployment(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(SettingsError, match=rf"ANNALS_FOREIGN_JOURNALS_FILE: .*{said}"):
         loaded(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[west]\ntopic_prefx = "w."\n', "Is topic_prefix meant?"),
+        ('[west]\nbootstrap_server = "a:1"\n', "Is bootstrap_servers meant?"),
+        ('[west]\nbootstrap_servers = 1\nsasl_username = "u"\n', "bootstrap_servers is not a text"),
+        ('[east]\nsasl_username = "u"\n', "is this deployment itself (ANNALS_DEPLOYMENT)"),
+        ('[west]\nsasl_username = "u"\n', "says how to connect and not to which bootstrap_servers"),
+    ],
+)
+def test_one_fault_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    """Goes red when what is missing beside a misspelt name is told, too: it is what was misspelt."""
+    with pytest.raises(SettingsError) as caught:
+        loaded(tmp_path, text)
+    (problem,) = caught.value.problems
+    assert problem.endswith(said)
 
 
 def test_no_secret_is_shown(tmp_path: Path) -> None:
