@@ -20,7 +20,7 @@ from annals.agents.reading.ports import NotReadyError, VersionMissingError
 from annals.agents.reading.projecting import aggregates_name, follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
-from annals.agents.reading.queries.find import find
+from annals.agents.reading.queries.find import FEW_EVENTS, find, find_few
 from annals.agents.reading.queries.run import events_at, last_before, placed_from, run_from
 from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.snapshot_policy import SnapshotPolicy
@@ -146,7 +146,17 @@ class Answers(ABC):
         )
 
     async def find(self, wanted: EventFilter, *, start: int | None, descending: bool, limit: int) -> EventPage:
-        """Return events by type, correlation and so on."""
+        """Return events by type, correlation and so on.
+
+        Where few are left, as a stream has it that goes on with the journal, no thread is waited for: while events are
+        folded it has its turn after some milliseconds.
+        """
+        if start is not None and not descending and self._offset() - start <= FEW_EVENTS:
+            page = await self._ask(
+                lambda view: find_few(view, self._place, wanted, start=start, limit=limit), in_thread=False
+            )
+            if page is not None:
+                return page
         return await self._ask(
             lambda view: find(view, self._place, wanted, start=start, descending=descending, limit=limit)
         )

@@ -43,7 +43,8 @@ class Moves:
             if left <= 0:
                 return False
             try:
-                await asyncio.wait_for(self._moved.wait(), min(left, look_s))
+                async with asyncio.timeout(min(left, look_s)):  # `wait_for` would make a task of it
+                    await self._moved.wait()
             except TimeoutError:
                 look_s = min(2 * look_s, SELDOM_S)
             else:

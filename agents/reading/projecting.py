@@ -11,6 +11,7 @@ have a version any more can still answer with its rows.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from annals.schemas.journal_reader import Counted
 
 R = TypeVar("R", bound=Row)
+_encode: Final = msgspec.msgpack.Encoder().encode
 
 ROWS: Final = b"P\0\0"
 INDEXES: Final = b"I\0\0"
@@ -37,7 +39,14 @@ HIDDEN: Final = b"\x00"
 
 def key_of(*texts: str) -> bytes:
     """Return a key, or the prefix of keys, of texts."""
-    return b"".join([text.encode().replace(b"\0", b"\0\xff") + END for text in texts])
+    if len(texts) == 1:  # of most rows
+        return _key_of(texts[0])
+    return b"".join(map(_key_of, texts))
+
+
+def _key_of(text: str) -> bytes:
+    encoded = text.encode()
+    return encoded + END if b"\0" not in encoded else encoded.replace(b"\0", b"\0\xff") + END
 
 
 def texts_of(key: bytes) -> tuple[str, ...]:
@@ -151,6 +160,12 @@ class _Whose(msgspec.Struct):
     aggregate_id: str
 
 
+@cache
+def _decoder(row: type[R]) -> msgspec.msgpack.Decoder[R]:
+    """Return what decodes a projection's rows: to make one takes as long as folding an event."""
+    return msgspec.msgpack.Decoder(row)
+
+
 class KeptRows(Generic[R]):
     """The rows of one projection in a batch; index entries change with them."""
 
@@ -158,13 +173,18 @@ class KeptRows(Generic[R]):
         """Take the rows of all sets; number: of the set that is changed."""
         self._projection = projection
         self._rows = rows
-        self._decoder = msgspec.msgpack.Decoder(projection.row)
+        self._decode = _decoder(projection.row).decode
         self._row_prefix, self._index_prefix = RowSet(projection.name, projection.version, number).spaces
-        self._put_indexes: dict[bytes, dict[str, list[str]]] = {}  # of rows of this batch: they are not read again
+        self._index_prefixes: dict[str, bytes] = {}
+        self._known: dict[bytes, dict[str, list[str]]] = {}  # indexes of this batch's rows: they are not read again
 
     def get(self, *key: str) -> R | None:
         """Return a row; None if there is none."""
-        return self._read(self._row_prefix + key_of(*key))
+        place = self._row_prefix + key_of(*key)
+        row = self._read(place)
+        if place not in self._known:
+            self._known[place] = self._indexes(row)
+        return row
 
     def put(self, row: R, *key: str) -> None:
         """Set a row and its index entries; entries that no longer hold go."""
@@ -172,30 +192,29 @@ class KeptRows(Generic[R]):
         place = self._row_prefix + encoded
         old, new = self._known_indexes(place), self._indexes(row)
         if old != new:
-            before, after_it = self._entries(old, encoded), self._entries(new, encoded)
-            for entry in sorted(before - after_it):
+            for entry in sorted(self._entries(old, new, encoded)):
                 self._rows.delete(entry)
-            for entry in sorted(after_it - before):
+            for entry in sorted(self._entries(new, old, encoded)):
                 self._rows.put(entry, b"")
-        self._put_indexes[place] = new
+        self._known[place] = new
         flag = LISTED if self._projection.is_listed(row) else HIDDEN
-        self._rows.put(place, flag + msgspec.msgpack.encode(row))
+        self._rows.put(place, flag + _encode(row))
 
     def delete(self, *key: str) -> None:
         """Remove a row and its index entries."""
         encoded = key_of(*key)
         place = self._row_prefix + encoded
-        for entry in sorted(self._entries(self._known_indexes(place), encoded)):
+        for entry in sorted(self._entries(self._known_indexes(place), {}, encoded)):
             self._rows.delete(entry)
-        self._put_indexes[place] = {}
+        self._known[place] = {}
         self._rows.delete(place)
 
     def _read(self, place: bytes) -> R | None:
         value = self._rows.get(place)
-        return None if value is None else self._decoder.decode(memoryview(value)[1:])
+        return None if value is None else self._decode(memoryview(value)[1:])
 
     def _known_indexes(self, place: bytes) -> dict[str, list[str]]:
-        known = self._put_indexes.get(place)
+        known = self._known.get(place)
         return self._indexes(self._read(place)) if known is None else known
 
     def _indexes(self, row: R | None) -> dict[str, list[str]]:
@@ -204,9 +223,19 @@ class KeptRows(Generic[R]):
             return {}
         return {index: list(values) for index, values in self._projection.indexes(row).items()}
 
-    def _entries(self, indexes: Mapping[str, Sequence[str]], key: bytes) -> set[bytes]:
-        prefix = self._index_prefix
-        return {prefix + key_of(index, value) + key for index, values in indexes.items() for value in values}
+    def _entries(
+        self, indexes: Mapping[str, Sequence[str]], others: Mapping[str, Sequence[str]], key: bytes
+    ) -> set[bytes]:
+        """Return the entries of a row's indexes that are not among its others."""
+        entries: set[bytes] = set()
+        for index, values in indexes.items():
+            kept = others.get(index, ())
+            if values != kept:
+                prefix = self._index_prefixes.get(index)
+                if prefix is None:
+                    prefix = self._index_prefixes[index] = self._index_prefix + key_of(index)
+                entries.update([prefix + key_of(value) + key for value in values if value not in kept])
+        return entries
 
 
 class ProjectionFollower(Generic[R]):

@@ -80,9 +80,12 @@ class States:
         return self._decider.evolve(state, typed)
 
     def _known(self, keys: list[bytes], view: ReadView) -> dict[bytes, StateRow]:
-        values = view.get_many([STATES + key for key in keys])
-        personal = view.get_many([PERSONAL + key for key in keys]) if self.parts.personal else [None] * len(keys)
-        return {key: self._row(key, *parts) for key, *parts in zip(keys, values, personal, strict=True)}
+        places = [STATES + key for key in keys]
+        if self.parts.personal:
+            places += [PERSONAL + key for key in keys]
+        values = view.get_many(places)
+        personal = values[len(keys) :] or [None] * len(keys)
+        return {key: self._row(key, value, own) for key, value, own in zip(keys, values, personal, strict=False)}
 
     def _row(self, key: bytes, value: bytes | None, personal: bytes | None) -> StateRow:
         if value is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from heapq import merge
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from annals.agents.reading.found import EventPage, ShardPosition
 from annals.agents.reading.layout import (
@@ -24,6 +24,7 @@ from annals.agents.reading.layout import (
     decode_event,
     number,
     offset_in,
+    offset_key,
     prefixed,
     read_position,
 )
@@ -36,6 +37,21 @@ if TYPE_CHECKING:
     from annals.agents.reading.found import EventFilter, FoundEvent
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
+
+
+FEW_EVENTS: Final = 100  # 3 ms of reading
+FEW_BYTES: Final = 1 << 18  # of their blocks
+
+
+def find_few(view: ReadView, place: Place, wanted: EventFilter, *, start: int, limit: int) -> EventPage | None:
+    """Return an ascending page as `find` does; None where the events from `start` on are too large to be read here."""
+    end = read_position(view).offset
+    size = 0
+    for _, row in view.range(offset_key(start), offset_key(max(start, end))):
+        size += len(view.get(EVENTS + row) or b"")
+        if size > FEW_BYTES:
+            return None
+    return find(view, place, wanted, start=start, descending=False, limit=limit)
 
 
 def find(

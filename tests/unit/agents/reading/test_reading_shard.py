@@ -19,6 +19,7 @@ from annals.agents.reading.ports import (
     NotReadyError,
     UnreadableEventError,
 )
+from annals.agents.reading.queries import find
 from annals.agents.reading.queries.aggregates import named
 from annals.agents.reading.shard import Shard
 from annals.workers.stores.reading_memory import MemoryReadingStore
@@ -241,6 +242,31 @@ async def test_many_records_pause_the_source_and_it_goes_on():
     async with running(shard(journal, Stores()), journal) as here:
         assert await here.until_offset(400, soon())
     assert (journal.paused, journal.resumed) == (1, 1)
+
+
+async def test_a_page_near_the_end_needs_no_thread_unless_its_events_are_large(monkeypatch):
+    journal = Journal([*chain("p-1", 5), *chain("p-2", 4)])
+
+    def pages(here):
+        return [here.find(ALL, start=start, descending=False, limit=3) for start in range(10)]
+
+    def none_there(*_):
+        raise AssertionError("a thread is waited for")
+
+    async with running(shard(journal, Stores()), journal) as here:
+        assert await here.until_offset(9, soon())
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio, "to_thread", none_there)
+            near = [await page for page in pages(here)]
+            patched.setattr(find, "FEW_BYTES", len(chain("p-1", 5)[4].value))
+            with pytest.raises(AssertionError, match="a thread"):
+                await here.find(ALL, start=0, descending=False, limit=3)
+        monkeypatch.setattr(find, "FEW_BYTES", 0)
+        by_thread = [await page for page in pages(here)]
+    assert near == by_thread
+    assert [[event.offset for event in page.events] for page in near] == [
+        *([start, start + 1, start + 2] for start in range(7)), [7, 8], [8], [],
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
