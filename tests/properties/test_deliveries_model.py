@@ -97,6 +97,7 @@ class World:
                 self.topic.pop(key, None)
             else:
                 self.topic[key] = row
+        machine.delivered(taken, self.now)
         self.progress = position
         self.checker.done |= settled
         in_flight = {row.cid for row in machine.rows() if row.state == "in_flight"}

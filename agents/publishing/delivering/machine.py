@@ -12,6 +12,7 @@ what became of a commit is not known: the topic of rows says then what holds. A 
    is not known yet.
 3. `offer` for the next events of the journal, until there is no room.
 4. `take`: what is delivered now. `changes`, `newly_parked`: what is written in the same transaction.
+5. `delivered`, once that is committed: the time limits of what was taken begin.
 
 What is parked is decided about by others, in the topic of rows, and comes back with another `Deliveries`. So nothing is
 kept of it here but its key, by which later events of its aggregate are passed over.
@@ -256,17 +257,17 @@ class Deliveries:
             row = self._ready.popleft()
             if not self._holds(row):
                 continue
-            sent = structs.replace(
-                row,
-                state=IN_FLIGHT,
-                attempt=row.attempt + 1,
-                tries=row.tries + 1,
-                due=now + self._retry.ack_timeout_ms,
-                at=now,
-            )
-            self._write(sent)
+            due = now + self._retry.ack_timeout_ms
+            sent = structs.replace(row, state=IN_FLIGHT, attempt=row.attempt + 1, tries=row.tries + 1, due=due, at=now)
+            self._put(sent, is_timed=False)
+            self._changes[row_key(sent)] = sent
             taken.append(sent)
         return taken
+
+    def delivered(self, rows: Iterable[Row], now: int) -> None:
+        """Begin the time limits of what was taken: it is committed. Its row, for the next owner, has an earlier one."""
+        for row in rows:
+            self._time(row, now + self._retry.ack_timeout_ms)
 
     def upcoming(self, most: int) -> list[Row]:
         """Return what `take` would give next, not more than some; it stays where it is."""
@@ -312,10 +313,8 @@ class Deliveries:
     def _up_to(self, row: Row) -> list[Row]:
         if row.ordered:  # it is the only one of its aggregate
             return [row]
-        rows = (self._rows[key] for key in self._of_aggregate[row.aggregate_id])
-        return [
-            each for each in rows if each.version <= row.version and each.attempt and each.state in (IN_FLIGHT, WAITING)
-        ]
+        rows = [self._rows[key] for key in self._of_aggregate[row.aggregate_id] if self._rows[key].attempt]
+        return [each for each in rows if each.version <= row.version and each.state in (IN_FLIGHT, WAITING)]
 
     def _again(
         self,
@@ -372,7 +371,7 @@ class Deliveries:
         self._put(row)
         self._changes[row_key(row)] = row
 
-    def _put(self, row: Row) -> None:
+    def _put(self, row: Row, *, is_timed: bool = True) -> None:
         key = row_key(row)
         if (known := self._rows.get(key)) is not None:
             self._count(known, -1)
@@ -382,9 +381,12 @@ class Deliveries:
         self._count(row, 1)
         if row.state == WAITING and row.due <= row.at:
             self._ready.append(row)
-        elif row.state in (WAITING, IN_FLIGHT):
-            self._sequence += 1
-            heappush(self._timed, (row.due, self._sequence, row))
+        elif is_timed and row.state in (WAITING, IN_FLIGHT):
+            self._time(row, row.due)
+
+    def _time(self, row: Row, due: int) -> None:
+        self._sequence += 1
+        heappush(self._timed, (due, self._sequence, row))
 
     def _count(self, row: Row, by: int) -> None:
         self._in_flight += by * (row.state == IN_FLIGHT)

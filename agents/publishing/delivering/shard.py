@@ -200,7 +200,7 @@ class DeliveryShard:
                     else:
                         machine.advance(settled, following, now)
             position = await self._offer(now)
-            sent, records = await self._records(now)
+            sent, records = await self._records()
             parked_rows = machine.newly_parked()
             to_park = [parked(row, await self._loader.outgoing(row)) for row in parked_rows]
         except self._loader.errors as error:
@@ -215,6 +215,7 @@ class DeliveryShard:
             topic_records = [] if self._poster is not None else records
             await self._log.deliver(DeliveryWrites(rows, after, topic_records, to_park, moved, dead))
             self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
+            machine.delivered(sent, self._now())
         self.own = after
         self._loader.clear()
         for row, record in zip(sent, records, strict=True):
@@ -278,13 +279,13 @@ class DeliveryShard:
                 await asyncio.sleep(0)
         return run.next_offset
 
-    async def _records(self, now: int) -> tuple[list[Row], list[Outgoing]]:
+    async def _records(self) -> tuple[list[Row], list[Outgoing]]:
         """Take what is to be delivered now; what would make the transaction too large is taken in the next."""
         rows: list[Row] = []
         records: list[Outgoing] = []
         size = 0
         await self._loader.read_rows(self._machine.upcoming(MOST_DELIVERED))
-        while len(rows) < MOST_DELIVERED and size < TRANSACTION_BYTES and (taken := self._machine.take(now, 1)):
+        while len(rows) < MOST_DELIVERED and size < TRANSACTION_BYTES and (taken := self._machine.take(self._now(), 1)):
             record = delivered(taken[0], await self._loader.outgoing(taken[0]))
             rows += taken
             records.append(record)

@@ -45,7 +45,9 @@ def deliveries(*events: Wanted, most: int = 10, ordered: bool = True) -> Deliver
 
 def taken(machine: Deliveries, now: int = 0) -> list[tuple[str, int]]:
     machine.expire(now, half)
-    return [(row.cid, row.attempt) for row in machine.take(now)]
+    rows = machine.take(now)
+    machine.delivered(rows, now)
+    return [(row.cid, row.attempt) for row in rows]
 
 
 def test_the_next_of_an_aggregate_waits_until_the_one_before_is_acknowledged():

@@ -1,5 +1,7 @@
 """Acknowledged delivery on a log in memory: nothing forgotten, nothing overtaken, through the death of its process."""
 
+from datetime import timedelta
+
 import pytest
 
 from annals.agents.publishing import selection
@@ -11,8 +13,10 @@ from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.publishing.delivery_log import KafkaDeliveryLog
 from annals.workers.publishing.delivery_rows import read_rows
 from chained import chain
+from following import Clock
 from publishing import Taker, World, answer, at_each_step, eventually, shown
 
 RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
@@ -104,6 +108,29 @@ async def test_what_is_nacked_comes_again_with_its_attempt_and_is_parked_after_t
     assert world.counts.results["other_attempt"] == 1
     assert len(await world.cids("all")) == 2, "the aggregate's next event waits"
     assert world.counts.numbers["all"] == (1, 0, 1)
+
+
+async def test_the_time_to_answer_begins_when_the_delivery_is_committed(monkeypatch):
+    late = timedelta()
+    deliver, now = KafkaDeliveryLog.deliver, Clock.now
+
+    async def slowly(log, writes):
+        nonlocal late
+        if writes.records:
+            late += timedelta(milliseconds=2 * RETRY.ack_timeout_ms)
+        await deliver(log, writes)
+
+    monkeypatch.setattr(KafkaDeliveryLog, "deliver", slowly)
+    monkeypatch.setattr(Clock, "now", lambda clock: now(clock) + late)
+    world = World("all")
+    ada = chain("p-1", 1)
+    world.journal.append(ada)
+    await world.subscribe("all", **asked())
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 1))
+        await answer(world, (await world.received("all"))[0])
+        await eventually(lambda: nothing_is_left(world))
+    assert attempts(await world.received("all")) == [(*shown(ada), 1)]
 
 
 async def decide(world, decision):
