@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.pace import Pace
     from annals.agents.publishing.ports import PublishLog, PublishTelemetry
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
-RUN_EVENTS: Final = 500
 MOST_LOOKED_AT: Final = 20_000  # offsets that are looked at again after a kill
 GATHERED_BYTES: Final = 4 << 20
 FIRST_RETRY_S: Final = 0.5
@@ -55,8 +55,10 @@ class CatchUp:
         live: Callable[[], int],
         share: Share,
         telemetry: PublishTelemetry,
+        pace: Pace,
     ) -> None:
         """Take the subscription, its progress as far as it is known, and what tells where the live publisher is."""
+        self._pace = pace
         self.subscribed = subscribed
         self.position = begin.position
         self.halt: Halt | None = None
@@ -84,6 +86,7 @@ class CatchUp:
         try:
             while not self._is_done():
                 try:
+                    await self._pace.obey(self._log.throttled_s(), self._stopping)
                     await self._fence()
                     while not self._is_done():
                         try:
@@ -93,6 +96,7 @@ class CatchUp:
                         if not has_moved:
                             await self._wait()
                         backoff.reset()
+                        await self._pace.obey(self._log.throttled_s(), self._stopping)
                 except FencedError:
                     self._telemetry.fenced()
                     await backoff.wait()
@@ -127,7 +131,7 @@ class CatchUp:
         ones. A position that is not written is looked at again after a kill.
         """
         async with self._share.turn():
-            run = await self._source.events_from(self._looked_at, RUN_EVENTS)
+            run = await self._source.events_from(self._looked_at, self._pace.most)
             if run.next_offset >= self._live():
                 await self._write()
                 self.has_reached = True
@@ -145,7 +149,7 @@ class CatchUp:
             outgoing = selected.records.get(name, [])
             self._gathered += outgoing
             self._bytes += sum(RECORD_BYTES + len(each.value) for each in outgoing)
-            is_full = len(self._gathered) >= RUN_EVENTS or self._bytes >= GATHERED_BYTES
+            is_full = len(self._gathered) >= self._pace.most or self._bytes >= GATHERED_BYTES
             is_due = self._looked_at - self.position >= MOST_LOOKED_AT or selected.cut is not None
             if is_full or is_due or halt is not None:
                 await self._write()
@@ -162,7 +166,8 @@ class CatchUp:
         name, position = self.subscribed.name, self._looked_at
         records = {name: self._gathered} if self._gathered else {}
         progress = Progress(position, self._last, self._begin.incarnation)
-        await self._log.commit(Writes(records, {name: progress}, position))
+        with self._pace.committing(len(self._gathered) or 1, self._log.throttled_s):
+            await self._log.commit(Writes(records, {name: progress}, position))
         self.position = position
         self._telemetry.published(name, len(self._gathered))
         self._forget()

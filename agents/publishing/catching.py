@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.pace import Pace
     from annals.agents.publishing.delivering.making import DeliveryShards
     from annals.agents.publishing.ports import PublishLogs, PublishTelemetry
     from annals.agents.publishing.selection import Halt, Subscribed
@@ -36,8 +37,10 @@ class CatchingUp:
         share: Share,
         telemetry: PublishTelemetry,
         delivering: DeliveryShards | None,
+        pace: Pace,
     ) -> None:
         """Take what all of them need; delivering: makes those whose subscribers answer."""
+        self._pace = pace
         self._delivering = delivering
         self._source = source
         self._decider = decider
@@ -74,9 +77,11 @@ class CatchingUp:
 
     def _made(self, subscribed: Subscribed, own: Progress, live: Callable[[], int]) -> CatchUp | DeliveryShard | None:
         if subscribed.is_delivered:
-            return None if self._delivering is None else self._delivering.shard(subscribed, own)
+            return None if self._delivering is None else self._delivering.shard(subscribed, own, self._pace)
         log = self._logs.catching_up(subscribed.name)
-        return CatchUp(subscribed, own, self._source, self._decider, log, live, self._share, self._telemetry)
+        return CatchUp(
+            subscribed, own, self._source, self._decider, log, live, self._share, self._telemetry, self._pace
+        )
 
     async def fence(self, names: Iterable[str]) -> None:
         """End what subscriptions have under way, whoever began it; return when it has ended for all of them.

@@ -21,6 +21,7 @@ from annals.agents.publishing.heavy import select_in_turns
 
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
+    from annals.agents.pace import Pace
     from annals.agents.ports import Clock
     from annals.agents.publishing.catching import CatchingUp
     from annals.agents.publishing.ports import PublishLog
@@ -42,8 +43,11 @@ class Joining:
     is_looking: whether there is more of the journal to look at for those that come to rest.
     """
 
-    def __init__(self, source: JournalSource, decider: Decider[Any], catching: CatchingUp, clock: Clock) -> None:
-        """Take the journal and those that catch up or deliver."""
+    def __init__(
+        self, source: JournalSource, decider: Decider[Any], catching: CatchingUp, clock: Clock, pace: Pace
+    ) -> None:
+        """Take the journal, those that catch up or deliver, and how much a transaction may hold."""
+        self._pace = pace
         self._source = source
         self._decider = decider
         self._catching = catching
@@ -60,6 +64,8 @@ class Joining:
             if not each.is_delivered
             if roster.own[each.name].position == live or self._catching.has_reached(each.name)
         ]
+        if not self._pace.is_full:
+            ready = ready[:1]  # what joins is in one transaction
         if not ready:
             return {}
         await self._catching.fence(each.name for each in ready)
@@ -72,7 +78,7 @@ class Joining:
                 own = roster.own[each.name] = known
             if own.position > live:
                 continue
-            run = await self._source.events_from(own.position, RUN_EVENTS)
+            run = await self._source.events_from(own.position, self._pace.most)
             if run.next_offset < live:
                 self._catching.forget(each.name)  # what is live has moved on meanwhile
                 continue

@@ -79,6 +79,9 @@ class PublishLog(Protocol):
             StoppedError: the topic of progress lost its end.
         """
 
+    def throttled_s(self) -> float:
+        """Return for how many seconds the brokers ask for nothing more to be written."""
+
     async def close(self) -> None:
         """Close the connections."""
 

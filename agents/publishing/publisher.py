@@ -24,6 +24,7 @@ import structlog
 from msgspec import structs
 
 from annals.agents.backoff import Backoff
+from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
 from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.heavy import select_in_turns
@@ -90,18 +91,18 @@ class Publisher:
         self._name = f"{source.kind}-{source.partition}"
         self._log = structlog.get_logger(__name__).bind(kind=source.kind, partition=source.partition)
         self._live = Progress(0)
-        self._is_first = self._is_uncommitted = False
+        self._is_first = self._is_uncommitted = self._is_unreachable = False
         self._committed_at = 0.0
         self._told_lag, self._told_at = -1, -LOOK_S
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
-        self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering)
-        self._joining = Joining(source, decider, self._catching, clock)
+        self._pace = Pace(self._log, RUN_EVENTS, "events")
+        self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering, self._pace)
+        self._joining = Joining(source, decider, self._catching, clock, self._pace)
         self._pausing: set[asyncio.Task[None]] = set()
         self._may_run = asyncio.Event()
         self._may_run.set()
         self._stepping = asyncio.Lock()
-        self._is_unreachable = False
         self._loss: StoppedError | None = None
         self.phase, self.reason = OPENING, "not opened yet"
 
@@ -115,6 +116,8 @@ class Publisher:
         """Why somebody has to look after it; None while it publishes, or begins to."""
         if self.phase == STOPPED or (self.phase == OPENING and self._is_unreachable):
             return f"{self._name} is not published: {self.reason}"
+        if self._pace.trouble and (self._source.status().offset > self.position or self._roster.behind()):
+            return f"{self._name} is published slowly: {self._pace.trouble}"
         return None
 
     async def run(self) -> None:
@@ -124,11 +127,13 @@ class Publisher:
             try:
                 await self._until_somebody_subscribes()
                 await self._may_run.wait()
-                await self._open()
+                await self._pace.obey(0.0 if self._writer is None else self._writer.throttled_s())
+                writer = await self._open()
                 while True:
+                    await self._pace.obey(writer.throttled_s())  # outside of a step: the partition may move
                     await self._may_run.wait()
                     async with self._stepping:
-                        has_moved = await self._step()
+                        has_moved = await self._step(writer)
                     backoff.reset()
                     if not has_moved:
                         await self._wait()
@@ -185,16 +190,13 @@ class Publisher:
         self._telemetry.publishing(is_so=phase == PUBLISHING)
 
     def _note(self, error: Exception) -> None:
-        if isinstance(error, FencedError):
-            self._telemetry.fenced()
-        else:
-            self._telemetry.uncertain()
+        (self._telemetry.fenced if isinstance(error, FencedError) else self._telemetry.uncertain)()
         self._is_unreachable = isinstance(error, UnreachableError)
         self._become(OPENING, str(error) or type(error).__name__)
         self._log.warning("publisher opens again", reason=self.reason)
 
-    async def _open(self) -> None:
-        """Become the only publisher, and read where it goes on.
+    async def _open(self) -> PublishLog:
+        """Become the only publisher, read where it goes on, and return the writer.
 
         Raises:
             StoppedError: the progress is not of this journal.
@@ -234,6 +236,7 @@ class Publisher:
         self._committed_at = -IDLE_COMMIT_S
         self._told_lag = -1
         self._become(PUBLISHING, "")
+        return self._writer
 
     async def _reach(self, position: int, end: int) -> None:
         """Wait for the reading shard.
@@ -244,8 +247,7 @@ class Publisher:
         if position > end:
             raise StoppedError(
                 f"{self._name}: published up to offset {position}, and the journal ends at {end}: it lost its end, or "
-                f"was made anew. Restore it; or, if it is another one on purpose, delete the topic of progress and the "
-                f"group that ends in .publish, and every subscription begins where it began."
+                f"was made anew. {ANOTHER_JOURNAL}"
             )
         while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
             status = self._source.status()
@@ -255,21 +257,22 @@ class Publisher:
                 f", {status.reason}" if status.reason else ""
             )
 
-    async def _step(self) -> bool:
+    async def _step(self, writer: PublishLog) -> bool:
         """Publish the next run; return whether there may be more to do at once."""
-        assert self._writer is not None  # noqa: S101 - `_open` came before
         if self._loss is not None:
             raise self._loss
         await self._require_history(self._live)
-        await self._notice(self._writer)
+        await self._notice(writer)
         leaving = self._roster.leaving(self._live)
         self._look_after_those_behind()
         position = self._live.position
-        joining = await self._joining.joining(self._writer, self._roster, position)
+        joining = await self._joining.joining(writer, self._roster, position)
         resting = await self._joining.resting(self._roster, position)
-        answered = await self._joining.answered(self._writer, self._roster)
+        answered = await self._joining.answered(writer, self._roster)
         live, at_rest = self._roster.live(), self._roster.at_rest()
-        run = await self._next(reads=bool(live or joining or resting or at_rest))
+        run = JournalRun([], position, is_end=False)
+        if self._pace.is_full or not joining:  # else what joins is alone in its transaction
+            run = await self._next(reads=bool(live or joining or resting or at_rest))
         firsts = [(each, position) for each in (*live, *joining)]
         firsts += [(each, self._roster.resting[each.name].position) for each in at_rest]
         firsts += [(each, own.position) for each, own in resting.items() if own.is_resting]
@@ -285,7 +288,8 @@ class Publisher:
             is_halted = each.name in earlier.halts
             records[each.name] = earlier.records.get(each.name, []) + ([] if is_halted else records.get(each.name, []))
         next_offset = selected.cut or run.next_offset
-        after = Progress(next_offset, selected.last or await self._cid_at(next_offset))
+        cid = self._live.cid if next_offset <= position else await self._source.last_before(next_offset)
+        after = Progress(next_offset, selected.last or cid)
         changes: dict[str, Progress | None] = {**leaving, **dict.fromkeys(each.name for each in joining)}
         for each, own in resting.items():
             changes[each.name] = structs.replace(own, is_resting=own.is_resting and each.name not in comes)
@@ -298,7 +302,7 @@ class Publisher:
         has_moved = after.position > self._live.position
         is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
         if records or changes or ((has_moved or self._is_uncommitted) and is_due):
-            await self._commit(self._writer, records, changes, after)
+            await self._commit(writer, records, changes, after, len(run.events))
         elif has_moved:
             self._live, self._is_uncommitted = after, True
         self._halt_all({name: halt.reason for name, halt in halts.items()})
@@ -311,9 +315,11 @@ class Publisher:
         records: dict[str, list[Outgoing]],
         changes: dict[str, Progress | None],
         after: Progress,
+        run_events: int,
     ) -> None:
         try:
-            await writer.commit(Writes(records, {**changes, LIVE: after}, after.position))
+            with self._pace.committing(run_events or self._pace.most, writer.throttled_s):
+                await writer.commit(Writes(records, {**changes, LIVE: after}, after.position))
         except TargetError as error:  # nothing of it will be visible
             self._halt_all({error.name: str(error)})
             return
@@ -339,8 +345,7 @@ class Publisher:
         progress = await writer.progress() if unseen else {}
         for name in unseen:
             self._logs.forget(name)
-        changed = [name for name, kept in known.items() if self._roster.known.get(name) != kept]
-        await self._catching.stop(changed)
+        await self._catching.stop([name for name, kept in known.items() if self._roster.known.get(name) != kept])
         self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
 
     def _look_after_those_behind(self) -> None:
@@ -357,11 +362,8 @@ class Publisher:
         """Return the next run; where nobody wants any of it, the events in it are passed over unread."""
         position = self._live.position
         if reads:
-            return await self._source.events_from(position, RUN_EVENTS)
+            return await self._source.events_from(position, self._pace.most)
         return JournalRun([], max(position, self._source.status().offset), is_end=True)
-
-    async def _cid_at(self, offset: int) -> bytes | None:
-        return await self._source.last_before(offset) if offset > self._live.position else self._live.cid
 
     def _halt_all(self, reasons: dict[str, str]) -> None:
         """Publish nothing more for subscriptions that cannot go on, and have them paused for all to see."""

@@ -80,6 +80,9 @@ class ReactionLog(Protocol):
             UnwritableError: a command cannot be written; nothing was begun.
         """
 
+    def throttled_s(self) -> float:
+        """Return for how many seconds the brokers ask for nothing more to be written."""
+
     async def close(self) -> None:
         """Close the connections."""
 

@@ -26,6 +26,7 @@ import structlog
 from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
+from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import Processes, ReactionFailedError
@@ -99,6 +100,7 @@ class Reactor:
         self._log = structlog.get_logger(__name__).bind(
             reaction=reaction.name, kind=source.kind, partition=source.partition, **of_deployment
         )
+        self._pace = Pace(self._log, RUN_EVENTS, "events")
         self._is_ours_to_mend = reaction.deployment is None
         self._writer: ReactionLog | None = None
         self._processes = Processes(reaction, decider, here)
@@ -121,8 +123,11 @@ class Reactor:
 
         What is wrong with another deployment's journal is no reason for this one not to be ready.
         """
-        is_told = self.phase == STOPPED and self._is_ours_to_mend
-        return f"{self._name} does not react: {self.reason}" if is_told else None
+        if self.phase == STOPPED and self._is_ours_to_mend:
+            return f"{self._name} does not react: {self.reason}"
+        if self._pace.trouble and self._source.status().offset > self.position and self.phase in {OPENING, RUNNING}:
+            return f"{self._name} reacts slowly: {self._pace.trouble}"
+        return None
 
     async def run(self) -> None:
         """React until the task is cancelled."""
@@ -134,11 +139,13 @@ class Reactor:
                 continue
             try:
                 await self._may_run.wait()
-                await self._open()
+                await self._pace.obey(0.0 if self._writer is None else self._writer.throttled_s())
+                writer = await self._open()
                 while _is_active(self._controls.get(self._reaction.name)):
+                    await self._pace.obey(writer.throttled_s())  # outside of a step: the partition may move
                     await self._may_run.wait()
                     async with self._stepping:
-                        has_moved = await self._step()
+                        has_moved = await self._step(writer)
                     backoff.reset()
                     if not has_moved:
                         await self._wait()
@@ -196,8 +203,8 @@ class Reactor:
         fenced = isinstance(error, FencedError)
         self._log.warning("reactor opens again", reason=self.reason, fenced=fenced)
 
-    async def _open(self) -> None:
-        """Become the only one who runs this reaction here, and read where it goes on, and what it keeps.
+    async def _open(self) -> ReactionLog:
+        """Become the only one who runs this reaction here, read where it goes on and what it keeps; return the writer.
 
         Raises:
             StoppedError: the progress is of a newer version, or not of this journal.
@@ -223,6 +230,7 @@ class Reactor:
         else:
             self._load(kept)
         self._become(RUNNING, "")
+        return writer
 
     async def _require_history(self, progress: Progress) -> None:
         await require_history(self._source, f"{self._name}: reacted", progress, f"Restore it; {BEGIN_ANEW}")
@@ -266,15 +274,16 @@ class Reactor:
         self._progress, self._committed = progress, 0
         self._log.info("reaction begins in a new version", version=version, quiet_until=quiet_until)
 
-    async def _step(self) -> bool:
+    async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
-        assert self._writer is not None  # noqa: S101 - `_open` came before
         await self._require_history(self._progress)
         failure, position, cid, is_all = await self._react()
         # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
         has_reached = is_all and self._source.status().reached
         more_timers = has_reached and self._processes.fire(
-            recorded_at(self._clock.now().astimezone(UTC)), RUN_TIMERS, quiet_due=self._progress.quiet_due
+            recorded_at(self._clock.now().astimezone(UTC)),
+            self._pace.part_of(RUN_TIMERS),
+            quiet_due=self._progress.quiet_due,
         )
         changes = self._processes.changes()
         has_moved = position > self._progress.position
@@ -282,7 +291,8 @@ class Reactor:
         after = replace(self._progress, position=position, cid=cid, fired=fired)
         is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
         if changes.rows or changes.commands or changes.fired or (position > self._committed and is_due):
-            await self._writer.commit(ReactionWrites(changes.commands, changes.rows, after))
+            with self._pace.committing(self._pace.most, writer.throttled_s):
+                await writer.commit(ReactionWrites(changes.commands, changes.rows, after))
             self._committed, self._committed_at = position, self._clock.monotonic()
             self._telemetry.reacted(len(changes.commands), changes.fired)
         self._telemetry.come_round(changes.come_round)
@@ -298,7 +308,7 @@ class Reactor:
         Returns what failed, where it came to, the CID of the last event before that, and whether it was all there is.
         """
         progress = self._progress
-        run = await self._source.events_from(progress.position, RUN_EVENTS)
+        run = await self._source.events_from(progress.position, self._pace.most)
         cid = progress.cid
         for event in run.events:
             try:

@@ -36,12 +36,13 @@ from annals.agents.reading.versions import newest
 from annals.schemas.journal_reader import GapError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.damage import DamageCounter
     from annals.agents.ports import Clock, JournalRecord
     from annals.agents.projections.projection import Projection
+    from annals.agents.reading.fold import ReadingFold
     from annals.agents.reading.found import FoundRow
     from annals.agents.reading.ports import (
         Journals,
@@ -91,6 +92,7 @@ class GlobalReader:
         self._fold: GlobalFold | None = None
         self._read_until: dict[Where, int] = {}
         self._gaps: dict[Where, str] = {}
+        self._lost: dict[Where, str] = {}
         self._ends: dict[Where, int] = {}
         self._caught_up = clock.monotonic()
         self._reason = "not opened yet"
@@ -164,23 +166,27 @@ class GlobalReader:
         self._damage = None
         store = self._open_store.store = await self._stores.open()
         fold = self._folding(store)
-        if not await self._is_of_these_journals(fold, bounds):
-            self._log.warning("the store of global projections is not a fold of these journals; reading them anew")
+        if others := [where async for where in self._of_other_journals(fold, bounds)]:
+            self._log.error(
+                "the store of global projections is not a fold of these journals; reading them anew",
+                journals=[f"{kind}-{at} {_missing(fold.folds[kind, at], bounds[kind, at][1])}" for kind, at in others],
+            )
             store = self._open_store.store = await self._stores.renew(store)
             fold = self._folding(store)
         self._read_until = {where: max(bounds[where][0], each.position.offset) for where, each in fold.folds.items()}
-        self._gaps = {}
+        self._gaps, self._lost = {}, {}
         self._fold, self._reason = fold, ""
 
     def _folding(self, store: ReadingStore) -> GlobalFold:
         now_ms = _milliseconds(self._clock)
         return GlobalFold(store, self._projections, self._partitions, self._deciders, self._records(), now_ms)
 
-    async def _is_of_these_journals(self, fold: GlobalFold, bounds: Mapping[Where, tuple[int, int]]) -> bool:
+    async def _of_other_journals(
+        self, fold: GlobalFold, bounds: Mapping[Where, tuple[int, int]]
+    ) -> AsyncIterator[Where]:
         for where, each in fold.folds.items():
             if not await is_fold_of(each.position, bounds[where][1], partial(self._journals.record_at, where)):
-                return False
-        return True
+                yield where
 
     async def _follow(self) -> None:
         while (fold := self._fold) is not None:
@@ -188,6 +194,8 @@ class GlobalReader:
                 raise self._damage
             self._change(fold)
             is_moved = await self._read_on(fold)
+            if self._fold is None:
+                return
             while fold.catch_up():
                 is_moved = True
                 await asyncio.sleep(0)
@@ -210,6 +218,11 @@ class GlobalReader:
         self._ends = {where: end for where, (_, end) in bounds.items()}
         for where, end in self._ends.items():
             start = self._read_until[where]
+            if end < start:
+                self._note_lost(where, end)
+            elif where in self._lost:  # whether what comes now goes on where it was read up to is not known
+                await self._leave(f"{self._lost[where]}; it has grown again")
+                return False
             if start >= end or where in self._gaps:
                 continue
             is_moved = True
@@ -222,6 +235,16 @@ class GlobalReader:
             else:
                 self._read_until[where] = end
         return is_moved
+
+    def _note_lost(self, where: Where, end: int) -> None:
+        """Keep the rows of a journal that lost its end, and say so: they may be answered until it is restored."""
+        if where not in self._lost:
+            kind, partition = where
+            self._lost[where] = (
+                f"{kind}-{partition} ends at offset {end}, and it was read up to {self._read_until[where]} before: it "
+                f"lost its end, or was made anew"
+            )
+            self._log.error("a journal of global projections lost its end", reason=self._lost[where])
 
     async def _apply(self, fold: GlobalFold, where: Where, records: Sequence[JournalRecord]) -> None:
         for turn in turns(records):
@@ -239,7 +262,7 @@ class GlobalReader:
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
             return gathered(wheres, [self._why_not()] * len(wheres), 0)
         stale = self.stale()
-        read_until, gaps, ends = dict(self._read_until), dict(self._gaps), dict(self._ends)
+        read_until, gaps, ends = dict(self._read_until), {**self._lost, **self._gaps}, dict(self._ends)
         follower = follower_name(projection.name, version)
 
         def ask(view: ReadView) -> tuple[list[FoundRow], list[RowPage | str]]:
@@ -294,6 +317,14 @@ class GlobalReader:
         """Close the store as soon as the questions to it are answered."""
         self._reason, self._fold = reason, None
         await self._open_store.close()
+
+
+def _missing(fold: ReadingFold, end: int) -> str:
+    """Say what of a fold is not in a journal that ends there."""
+    position = fold.position
+    if position.offset > end:
+        return f"ends at offset {end}, and was read up to {position.offset}"
+    return f"has another record at offset {position.last_offset}, or none"
 
 
 def _milliseconds(clock: Clock) -> int:

@@ -21,6 +21,7 @@ import structlog
 
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
+from annals.agents.pace import Pace
 from annals.agents.ports import (
     FencedError,
     LostEndError,
@@ -33,13 +34,12 @@ from annals.agents.ports import (
 from annals.agents.writing.acknowledged import Acknowledged, Next
 from annals.agents.writing.answered import Answers
 from annals.agents.writing.cancellation import is_task_cancelled
-from annals.agents.writing.command_queue import CommandQueue
+from annals.agents.writing.command_queue import BATCH_RECORDS, CommandQueue
 from annals.agents.writing.commits import Commits
 from annals.agents.writing.deciding import Deciding
 from annals.agents.writing.fences import Fences
 from annals.agents.writing.losses import NOTHING
 from annals.agents.writing.opening import Opening
-from annals.agents.writing.pace import Pace
 from annals.agents.writing.phase import Phase
 from annals.agents.writing.restore.full_fold import DiffersError
 from annals.agents.writing.restore.making import NEVER, RestorePolicy
@@ -147,7 +147,7 @@ class Shard:
         self._assigned = asyncio.Event()
         self._log = log.bind(kind=place.kind, partition=place.partition)
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
-        self._pace = Pace(self._log)
+        self._pace = Pace(self._log, BATCH_RECORDS)
 
     @property
     def store(self) -> ShardStore | None:

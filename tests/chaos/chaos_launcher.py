@@ -4,7 +4,7 @@
 
 PLAN is JSON: {"kinds": […], "faults": [{"point": …, "action": …, "nth": 1}], "without": […], "session_ms": …,
 "fenced_patience_s": …, "store_breaks_at": …, "markers_s": …,
-"event_batch_bytes": …, "reads": true}. `reads` has the child process that reads
+"event_batch_bytes": …, "subscriber_batch_bytes": …, "reads": true}. `reads` has the child process that reads
 started with the same kinds and sessions. A fault
 strikes when the point is passed for the nth time, in any shard: `kill` is SIGKILL, `stop` is SIGSTOP (until somebody
 sends SIGCONT), both to itself, so that the point is exact.
@@ -172,6 +172,10 @@ def main() -> None:
         from annals.workers.writing import shards
 
         shards.LIMITS["events"] = size
+    if size := plan.get("subscriber_batch_bytes"):
+        from annals.workers.publishing import log
+
+        log.SUBSCRIBER_TOPIC_BYTES = size
     if plan.get("without"):
         import chaos_measures
 

@@ -169,6 +169,10 @@ class KafkaPublishLog:
             owners = {self._names.subscribers(name): name for name in writes.records}
             await self._after_lost_end(error, owners.get, "published")
 
+    def throttled_s(self) -> float:
+        """Return for how many seconds the brokers ask for nothing more to be written."""
+        return self._writer.throttled_s
+
     async def close(self) -> None:
         """Close the connections."""
         await self._writer.close()

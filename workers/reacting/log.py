@@ -169,6 +169,10 @@ class KafkaReactionLog:
             await self.fence()  # takes the transaction back
             raise self._explained(error) from error
 
+    def throttled_s(self) -> float:
+        """Return for how many seconds the brokers ask for nothing more to be written."""
+        return self._writer.throttled_s
+
     async def close(self) -> None:
         """Close the connections."""
         await self._writer.close()

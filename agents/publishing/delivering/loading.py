@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.pace import Pace
     from annals.agents.publishing.delivering.machine import Deliveries, Settled
     from annals.agents.publishing.delivering.ports import DeliverySource, Unsettled
     from annals.agents.publishing.records import Outgoing
@@ -86,9 +87,9 @@ class Loader:
         if len(wanting) > 1:
             self._read |= await self._source.events_at(wanting)
 
-    async def next_run(self, position: int) -> JournalRun:
-        """Return the next events of the journal, wanted or not."""
-        return await self._source.events_from(position, RUN_EVENTS)
+    async def next_run(self, position: int, pace: Pace) -> JournalRun:
+        """Return the next events of the journal, as many as a transaction may look at, wanted or not."""
+        return await self._source.events_from(position, pace.part_of(RUN_EVENTS))
 
     def wanted(self, source: JournalEvent) -> Wanted | None:
         """Return an event that the subscription wants, and keep its record until `clear`; None if it does not.

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.pace import Pace
     from annals.agents.ports import Clock
     from annals.agents.publishing.delivering.ports import DeliveryLog, DeliverySource, DeliveryTelemetry, Poster
     from annals.agents.publishing.selection import Subscribed
@@ -59,8 +60,11 @@ class DeliveryShards:
         self._telemetry.unsettled(name, NOTHING)
         self._telemetry.parked_since(name, None)
 
-    def shard(self, subscribed: Subscribed, own: Progress) -> DeliveryShard:
-        """Return the delivery shard of a subscription; its `run` is for the caller to start."""
+    def shard(self, subscribed: Subscribed, own: Progress, pace: Pace) -> DeliveryShard:
+        """Return the delivery shard of a subscription; its `run` is for the caller to start.
+
+        pace: of all writers of the journal partition.
+        """
         kind = self._source.kind
         first = min(subscribed.kept.record.definition.kinds or self._kinds)
         return DeliveryShard(
@@ -72,5 +76,6 @@ class DeliveryShards:
             self._clock,
             self._telemetry,
             Reader(kind, self._source.partition, self._partitions, is_first_kind=kind == first),
+            pace,
             self._poster(subscribed.kept.record.definition),
         )

@@ -118,6 +118,9 @@ class DeliveryLog(Protocol):
             TargetError: a topic is not there, or does not take a record; nothing was begun.
         """
 
+    def throttled_s(self) -> float:
+        """Return for how many seconds the brokers ask for nothing more to be written."""
+
     async def close(self) -> None:
         """Close the connections."""
 

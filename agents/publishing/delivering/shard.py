@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.pace import Pace
     from annals.agents.ports import Clock
     from annals.agents.publishing.delivering.machine import Answer
     from annals.agents.publishing.delivering.ports import (
@@ -84,6 +85,7 @@ class DeliveryShard:
         clock: Clock,
         telemetry: DeliveryTelemetry,
         reader: Reader,
+        pace: Pace,
         poster: Poster | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -97,12 +99,13 @@ class DeliveryShard:
         self._clock = clock
         self._telemetry = telemetry
         self._reader = reader
+        self._pace = pace
         self._poster = poster
         self._draw = draw
         self._loader = Loader(subscribed, source, decider)
         self._posted: deque[Answered] = deque()
         self._is_answered = asyncio.Event()
-        self._is_stopping = False
+        self._stopping = asyncio.Event()
         self._look_s = FIRST_LOOK_S
         self._committed_at, self._is_uncommitted = 0.0, False
         self._busy_at = -REST_S  # one that finds nothing to do when it opens may rest at once
@@ -115,7 +118,7 @@ class DeliveryShard:
 
     def stop(self) -> None:
         """Begin no other transaction; `run` ends when the one under way has ended."""
-        self._is_stopping = True
+        self._stopping.set()
         self._is_answered.set()
 
     def answered(self, aggregate_id: str, answer: Answer) -> None:
@@ -130,11 +133,13 @@ class DeliveryShard:
         try:
             while not self._is_done():
                 try:
+                    await self._pace.obey(self._log.throttled_s(), self._stopping)
                     await self._open()
                     while not self._is_done():
                         if not await self._step():
                             await self._wait()
                         backoff.reset()
+                        await self._pace.obey(self._log.throttled_s(), self._stopping)
                 except FencedError:
                     self._telemetry.fenced()
                     await backoff.wait()
@@ -150,7 +155,7 @@ class DeliveryShard:
             await self._log.close()
 
     def _is_done(self) -> bool:
-        return self._is_stopping or self.has_reached or self.halt is not None
+        return self._stopping.is_set() or self.has_reached or self.halt is not None
 
     def _deliveries(self) -> Deliveries:
         definition = self.subscribed.kept.record.definition
@@ -170,7 +175,7 @@ class DeliveryShard:
         if known is not None and known.incarnation == self.own.incarnation:
             self.own = known
         unsettled = await self._log.unsettled(self.own.incarnation)
-        while not self._is_stopping and not await self._source.until_offset(
+        while not self._stopping.is_set() and not await self._source.until_offset(
             self.own.position, self._clock.monotonic() + IDLE_COMMIT_S
         ):
             pass
@@ -184,12 +189,13 @@ class DeliveryShard:
     async def _step(self) -> bool:
         """Do what there is to do; return whether there may be more at once."""
         machine, now = self._machine, self._now()
-        run = await self._log.acks(self.own.acks, RUN_ACKS)
+        run = await self._log.acks(self.own.acks, self._pace.part_of(RUN_ACKS))
         moved, dead = await self._take_answers(list(run.records), now)
+        most_settled = self._pace.part_of(MOST_SETTLED)
         if run.is_end:  # else the answer to what seems to be late may be among those that are not read yet
-            machine.expire(now, self._draw, MOST_SETTLED)
+            machine.expire(now, self._draw, most_settled)
         try:
-            settling = machine.settling(MOST_SETTLED, again=self._source.is_whole)
+            settling = machine.settling(most_settled, again=self._source.is_whole)
             async for some in in_turns(settling, SETTLED_A_TURN):
                 await self._loader.read_following(some, self.own.position)
                 for settled in some:
@@ -213,7 +219,9 @@ class DeliveryShard:
         is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
         if rows or moved or dead or (is_due and (self._is_uncommitted or len(machine))):
             topic_records = [] if self._poster is not None else records
-            await self._log.deliver(DeliveryWrites(rows, after, topic_records, to_park, moved, dead))
+            writes = DeliveryWrites(rows, after, topic_records, to_park, moved, dead)
+            with self._pace.committing(self._pace.most, self._log.throttled_s):
+                await self._log.deliver(writes)
             self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
             machine.delivered(sent, self._now())
         self.own = after
@@ -266,7 +274,7 @@ class DeliveryShard:
         """Offer the next events; return how far that came. Where there is no room, the journal waits."""
         if self._machine.room <= 0:
             return self.own.position
-        run = await self._loader.next_run(self.own.position)
+        run = await self._loader.next_run(self.own.position, self._pace)
         for source in run.events:  # one by one: the record of what finds no room would be made in vain
             try:
                 wanted = self._loader.wanted(source)
@@ -284,8 +292,9 @@ class DeliveryShard:
         rows: list[Row] = []
         records: list[Outgoing] = []
         size = 0
-        await self._loader.read_rows(self._machine.upcoming(MOST_DELIVERED))
-        while len(rows) < MOST_DELIVERED and size < TRANSACTION_BYTES and (taken := self._machine.take(self._now(), 1)):
+        most = self._pace.part_of(MOST_DELIVERED)
+        await self._loader.read_rows(self._machine.upcoming(most))
+        while len(rows) < most and size < TRANSACTION_BYTES and (taken := self._machine.take(self._now(), 1)):
             record = delivered(taken[0], await self._loader.outgoing(taken[0]))
             rows += taken
             records.append(record)

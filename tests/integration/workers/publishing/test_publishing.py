@@ -167,7 +167,6 @@ async def test_a_subscription_from_its_start_to_its_second_life(site: Site) -> N
 async def test_killed_again_and_again_it_publishes_each_event_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 7)
     monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 7)
-    monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 7)
     events = chain("p-1", 150)
     await site.record(events[:50])
     await site.service.put("all", {"kinds": ["person"], "filters": [{"cel": "data.name.startsWith('Ada')"}]})

@@ -2,8 +2,10 @@
 
 import msgspec
 import pytest
+import structlog
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.pace import Pace
 from annals.agents.ports import UncertainError
 from annals.agents.publishing import catch_up as module
 from annals.agents.publishing.catch_up import CatchUp
@@ -38,13 +40,15 @@ class Log:
             self.lost -= 1
             raise UncertainError("the answer was lost")
 
+    def throttled_s(self):
+        return 0.0
+
     async def close(self):
         """Nothing is open."""
 
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    monkeypatch.setattr(module, "RUN_EVENTS", 10)
     monkeypatch.setattr(module, "MOST_LOOKED_AT", 50)
     monkeypatch.setattr(module, "FIRST_RETRY_S", 0.001)
 
@@ -57,9 +61,9 @@ async def caught_up(log, filters=()):
     subscribed = Subscribed(Kept(record, 0), "person", 0)
     async with world.shard() as shard:
         assert await shard.until_offset(len(EVENTS), soon())
-        catching = CatchUp(
-            subscribed, Progress(0, None, 1), shard, REGISTRY["person"], log, lambda: 200, Share(Clock()), Counts()
-        )
+        who = subscribed, Progress(0, None, 1), shard, REGISTRY["person"]
+        pace = Pace(structlog.get_logger(), 10, "events")
+        catching = CatchUp(*who, log, lambda: 200, Share(Clock()), Counts(), pace)
         await catching.run()
     assert catching.has_reached
     assert all(writes.progress == {"some": msgspec.structs.replace(writes.progress["some"], position=writes.position)}

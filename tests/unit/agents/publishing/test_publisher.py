@@ -88,7 +88,6 @@ async def test_whatever_the_step_at_which_its_process_dies_nothing_is_lost_or_do
     """Killed at each request in turn, catch-up and hand-over included; the next process goes on."""
     monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 2)
-    monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 2)
     await at_each_step(killed_at, is_carried_out=is_carried_out)
 
 
@@ -339,7 +338,7 @@ async def test_a_subscription_that_could_not_go_on_goes_on_by_its_changed_defini
 
 
 async def test_a_selective_catch_up_commits_what_is_enough_for_a_transaction_and_not_each_run(monkeypatch):
-    monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 10)
+    monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 10)
     monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 10)
     world = World("all", "few")
     events = [event for number in range(500) for event in chain(f"p-{number}", 1)]

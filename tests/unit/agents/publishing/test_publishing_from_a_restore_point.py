@@ -105,7 +105,6 @@ async def test_whatever_the_step_at_which_the_new_owner_dies_nothing_is_lost_or_
     """Killed at each request in turn, from a restore point behind the progress; the next owner begins there as well."""
     monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 2)
     monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 2)
-    monkeypatch.setattr("annals.agents.publishing.catch_up.RUN_EVENTS", 2)
     await at_each_step(killed_at, is_carried_out=is_carried_out, more_than=10)
 
 

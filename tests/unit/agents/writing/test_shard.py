@@ -130,7 +130,7 @@ async def test_while_batches_are_halved_and_commands_wait_a_shard_says_so(monkey
 
 
 async def test_what_the_brokers_ask_to_wait_is_waited_before_a_batch_and_said(monkeypatch):
-    monkeypatch.setattr("annals.agents.writing.pace.SAID_FROM_S", 0.0)
+    monkeypatch.setattr("annals.agents.pace.SAID_FROM_S", 0.0)
     scene = Scene()
     scene.log.throttled = [0.1]
     scene.command("Ada")

@@ -1,0 +1,57 @@
+"""A journal of global projections that lost its end is named: while its rows are answered, and when read anew."""
+
+from structlog.testing import capture_logs
+
+from annals.schemas.kinds import location
+from following import until
+from projecting import VERSIONS, GlobalStores, Journals, global_reader, read_to_the_ends
+
+LOST = "location-{} ends at offset 0, and it was read up to 1 before: it lost its end, or was made anew"
+
+
+def journals_with(*names):
+    journals = Journals()
+    for name in names:
+        journals.append("location", name, location.LocationDefined(name=name, location_type="logical"))
+    return journals
+
+
+def where_of(journals):
+    return next(where for where, records in journals.records_of.items() if records)
+
+
+async def rows_of(reader):
+    (projection,) = VERSIONS["locations"]
+    return await reader.rows(projection, projection.version, {}, None, 10)
+
+
+async def test_rows_of_a_journal_that_loses_its_end_are_stale_and_read_anew_when_it_has_grown_otherwise():
+    journals, stores = journals_with("site-1"), GlobalStores()
+    where = where_of(journals)
+    reader = global_reader(journals, stores)
+    async with read_to_the_ends(reader, journals):
+        kept, journals.records_of[where] = journals.records_of[where], []
+        await until(lambda: reader._lost)
+        answered = await rows_of(reader)
+        assert [stale.reason for stale in answered.stale] == [LOST.format(where[1])]
+        assert [row.row["aggregate_id"] for row in answered.rows] == ["site-1"]
+
+        journals.records_of[where] = kept  # restored
+        await until(lambda: reader._fold is not None and not reader._lost)
+        assert not (await rows_of(reader)).stale
+        assert stores.renewed == 0
+
+
+async def test_a_store_that_is_read_anew_is_named_with_the_journal_and_where_it_ends():
+    journals, stores = journals_with("site-1"), GlobalStores()
+    where = where_of(journals)
+    async with read_to_the_ends(global_reader(journals, stores), journals):
+        pass
+    journals.records_of[where] = []
+    with capture_logs() as said:
+        async with read_to_the_ends(global_reader(journals, stores), journals):
+            pass
+    assert stores.renewed == 1
+    (line,) = (each for each in said if "not a fold of these journals" in each["event"])
+    assert line["log_level"] == "error"
+    assert line["journals"] == [f"location-{where[1]} ends at offset 0, and was read up to 1"]
