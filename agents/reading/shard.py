@@ -25,7 +25,7 @@ from annals.agents.reading.answers import BY_HAND, Answers
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.layout import read_aggregate
-from annals.agents.reading.losses import Trusted
+from annals.agents.reading.losses import JournalCheck, Trusted
 from annals.agents.reading.moves import Moves
 from annals.agents.reading.open_store import OpenStore
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock, CommandSource, Delivery
     from annals.agents.reading.answers import AskRows
-    from annals.agents.reading.losses import JournalCheck
     from annals.agents.reading.ports import (
         Follower,
         JournalPartition,
@@ -101,7 +100,7 @@ class Shard(Answers):
         self._source = source
         self._followers: tuple[Follower, ...] = (states, *followers)
         self._turns = turns
-        self._losses: JournalCheck = losses or Trusted(journal)
+        self._losses = losses or Trusted(journal)
         self._dropped: set[str] = set()
         self._rebuilds: list[tuple[str, str, int]] = []
         self._is_changed = False
