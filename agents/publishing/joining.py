@@ -18,6 +18,7 @@ import structlog
 
 from annals.agents.ports import UnreachableError
 from annals.agents.publishing.heavy import select_in_turns
+from annals.agents.reading.ports import RUN_EVENTS
 
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import JournalSource
     from annals.schemas.progress import Progress
 
-RUN_EVENTS: Final = 500
 ANSWERS_LOOK_S: Final = 1.0
 
 log = structlog.get_logger(__name__)

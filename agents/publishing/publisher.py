@@ -28,13 +28,13 @@ from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
 from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.heavy import select_in_turns
-from annals.agents.publishing.joining import RUN_EVENTS, Joining, wanted
+from annals.agents.publishing.joining import Joining, wanted
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.selection import TRANSACTION_BYTES
 from annals.agents.reading.found import JournalRun
 from annals.agents.reading.history import require_history
-from annals.agents.reading.ports import BrokenChainError, NotReadyError
+from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import LIVE, Progress
 

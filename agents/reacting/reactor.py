@@ -31,7 +31,7 @@ from annals.agents.ports import FencedError, JournalError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import Processes, ReactionFailedError
 from annals.agents.reading.history import require_history
-from annals.agents.reading.ports import BrokenChainError, NotReadyError
+from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
 from annals.schemas.reaction_rows import ACTIVE
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from annals.agents.reactions.reaction import Reaction
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
-RUN_EVENTS: Final = 500
 RUN_TIMERS: Final = 500
 RUN_BYTES: Final = 16 << 20  # of commands in a transaction
 IDLE_COMMIT_S: Final = 5.0  # a position that moved without a change is written no more often

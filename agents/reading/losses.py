@@ -1,9 +1,8 @@
 """Whether a journal still has what was read of it, and what those who write acknowledged.
 
-Offsets alone mislead, as they do those who write (`annals.agents.writing.losses`): what is appended behind a cut lifts
-the end again. So a record itself is looked for. Two places know one: the reading store, whose position names the last
-record that was read, and the committed offset of those who write, which names the last event that counts. The second
-one also tells an owner that has no store.
+Two places know a record of it (`annals.agents.folding.known_events`): the reading store, whose position names the last
+one that was read, and the committed offset of those who write, which names the last event that counts. The second one
+also tells an owner that has no store.
 
 What is gone is a loss, and the shard stops: to read on would publish another history as if nothing had been.
 """
@@ -13,7 +12,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
-from annals.agents.ports import LostEndError, StaleStateError, StoppedError, UnreachableError
+from annals.agents.folding.known_events import first_with, is_event, lost_end
+from annals.agents.ports import StaleStateError, StoppedError, UnreachableError
 from annals.agents.reading.layout import decode_event, event_key, read_position
 from annals.agents.reading.open_store import is_fold_of
 from annals.schemas.chain import ForeignError, read_block
@@ -23,7 +23,7 @@ from annals.topics.group_metadata import NOTHING_KNOWN, EventAt
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from annals.agents.ports import JournalRecord, Position
+    from annals.agents.ports import JournalRecord, LostEndError, Position
     from annals.agents.reading.ports import FollowedRecord, JournalPartition, ReadView
     from annals.topics.group_metadata import GroupMetadata
 
@@ -55,15 +55,37 @@ async def nothing_said() -> GroupMetadata:
     return NOTHING_KNOWN
 
 
+class JournalCheck(Protocol):
+    """What a reading shard asks of the journal before it reads on, and while it does."""
+
+    async def ask(self) -> None:
+        """Ask what those who write acknowledged."""
+
+    async def require(self, start: int, end: int) -> None:
+        """Let no journal pass that lacks its beginning or what was acknowledged; see `Losses.require`."""
+
+    async def is_fold(self, store: ReadView, end: int) -> bool:
+        """Whether the last record of a store is in the journal where the store says; see `Losses.is_fold`."""
+
+    def least_end(self, position: Position) -> int:
+        """Return the offset below which no journal ends that has what is known of it."""
+
+    def doubt(self) -> None:
+        """Believe no record that comes before the last one was looked for."""
+
+    async def settle(self, position: Position) -> None:
+        """If there is doubt, see that what is known stands where it stood; see `Losses.settle`."""
+
+
 class Losses:
-    """What is known of one journal partition. kind, partition: which one, in messages."""
+    """What is known of one journal partition (a `JournalCheck`). kind, partition: which one, in messages."""
 
     def __init__(
         self, kind: str, partition: int, journal: WholeJournal, acknowledged: Acknowledged = nothing_said
     ) -> None:
         """Take the journal, and what those who write say of it."""
-        self._where = f"{kind}, partition {partition}"
         self._kind = kind
+        self._partition = partition
         self._journal = journal
         self._acknowledged = acknowledged
         self._said = NOTHING_KNOWN
@@ -85,8 +107,9 @@ class Losses:
         """
         if start > 0:
             raise StoppedError(
-                f"the journal of {self._where}, begins at offset {start} instead of 0, and ends at {end}: events were "
-                f"deleted. Restore the topic from a copy, and set retention.ms and retention.bytes to -1."
+                f"the journal of {self._kind}, partition {self._partition}, begins at offset {start} instead of 0, and "
+                f"ends at {end}: events were deleted. Restore the topic from a copy, and set retention.ms and "
+                f"retention.bytes to -1."
             )
         last = self._said.last
         if last is None:
@@ -149,28 +172,16 @@ class Losses:
             self._is_doubted = False
 
     def _lost(self, end: int, known: str) -> LostEndError:
-        return LostEndError(
-            f"the journal of {self._where}, ends at offset {end}, and {known}: its end was cut off, or it was made "
-            f"anew. Events that were acknowledged are gone, and nothing more is read or published. Restore the topic "
-            f"from a copy that has them, then restart the worker; 'annals journal accept {self._kind}' says what is "
-            f"missing, and lets somebody decide to go on without it.",
-            end,
-        )
+        return lost_end(self._kind, self._partition, end, f", and {known}", "read or published")
 
     async def _is_at_its_place(self, position: Position) -> bool:
         return position.stands_at(await self._journal.record_at(position.last_offset))
 
     async def _is_there(self, event: EventAt) -> bool:
-        record = await self._journal.record_at(event.offset)
-        return record is not None and record.value is not None and cid_of(record.value) == event.cid
+        return is_event(await self._journal.record_at(event.offset), event)
 
     async def _find(self, cid: bytes, end: int) -> int | None:
-        """Return where a record with a CID is: a journal that was restored from a copy has lower offsets."""
-        async for records in self._journal.followed(0, end):
-            for record in records:
-                if record.value is not None and cid_of(record.value) == cid:
-                    return record.offset
-        return None
+        return await first_with(cid, self._journal.followed(0, end))
 
     async def _knows_first_of(self, store: ReadView, end: int) -> bool:
         """Whether a store has the journal's first event; of a journal without any, whether those who write say so."""
@@ -185,12 +196,12 @@ class Losses:
         return self._said.journal_end is not None
 
 
-class Trusted(Losses):
-    """A journal of which nothing but the store is known: nobody looks at it between two openings."""
+class Trusted:
+    """The check of a journal of which nothing but the store is known: nobody looks at it between two openings."""
 
     def __init__(self, journal: JournalPartition) -> None:
         """Take the journal."""
-        self._partition = journal
+        self._journal = journal
 
     async def ask(self) -> None:
         """Ask nobody."""
@@ -200,7 +211,7 @@ class Trusted(Losses):
 
     async def is_fold(self, store: ReadView, end: int) -> bool:
         """Whether the last record of a store is in the journal where the store says."""
-        return await is_fold_of(read_position(store), end, self._partition.record_at)
+        return await is_fold_of(read_position(store), end, self._journal.record_at)
 
     def least_end(self, position: Position) -> int:
         """Know none."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from annals.agents.ports import Clock
 
@@ -27,9 +27,9 @@ class Moves:
         self._moved.set()
         self._moved = asyncio.Event()
 
-    async def wait(self) -> None:
-        """Wait until `tell` is called."""
-        await self._moved.wait()
+    def wait(self) -> Coroutine[Any, Any, object]:
+        """Return what waits for a `tell` that comes after this call, whenever it is awaited."""
+        return self._moved.wait()
 
     async def until(self, is_so: Callable[[], bool], deadline: float, require_here: Callable[[], None]) -> bool:
         """Wait until something is so; False when it did not come.

@@ -5,7 +5,7 @@ Keys and values are bytes. A key space begins with the prefix of its follower, s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from msgspec import Struct
 
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
         ShardStatus,
     )
     from annals.schemas.journal_reader import Counted
+
+
+RUN_EVENTS: Final = 500  # that those who publish, deliver and react ask for at once
 
 
 class FollowedRecord(NamedTuple):

@@ -25,7 +25,7 @@ from annals.agents.reading.answers import BY_HAND, Answers
 from annals.agents.reading.fold import ReadingFold
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.layout import read_aggregate
-from annals.agents.reading.losses import Losses, Trusted
+from annals.agents.reading.losses import JournalCheck, Trusted
 from annals.agents.reading.moves import Moves
 from annals.agents.reading.open_store import OpenStore
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
@@ -83,7 +83,7 @@ class Shard(Answers):
         policy: SnapshotPolicy = BY_HAND,
         recent: RecentStates | None = None,
         turns: asyncio.Semaphore | None = None,
-        losses: Losses | None = None,
+        losses: JournalCheck | None = None,
     ) -> None:
         """Take the kind's decider, which partition of how many this is, and what the shard asks of the outside.
 

@@ -1,7 +1,6 @@
-"""Whether a journal still has what was acknowledged: the record itself is looked for, since offsets alone mislead.
+"""Whether a journal still has what was acknowledged.
 
-An aborted batch and its marker lift an end that was cut off, and a copy of a journal's records has lower offsets than
-the journal, whose markers it lacks. So what is known is the last event that counts: its CID, and where it stood. Three
+What is known is the last event that counts: its CID, and where it stood (`annals.agents.folding.known_events`). Three
 places know one: the group's offset, a worker that had the shard before, and the shard's store.
 
 What is gone is a loss, never the work of another writer or a stale store. What stands elsewhere was restored.
@@ -13,16 +12,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from annals.agents.ports import LostEndError, StoppedError, command_key
+from annals.agents.folding.known_events import first_with, is_event, lost_end
+from annals.agents.ports import StoppedError, command_key
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.outcome import decode_outcome
 from annals.topics.group_metadata import EventAt
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from annals.agents.ports import JournalRecord, LogReader, LogRecovery, LogState, ShardStore
+    from annals.agents.ports import JournalRecord, LogReader, LogRecovery, LogState, LostEndError, ShardStore
     from annals.agents.writing.decision_plan import ShardId
     from annals.topics.group_metadata import RecordAt
 
@@ -45,13 +43,7 @@ NOTHING = Known(0)
 
 def lost(place: ShardId, known: Known, end: int, there: str = "") -> LostEndError:
     """Return the error that names what was known and what is there."""
-    return LostEndError(
-        f"the journal of {place.kind}, partition {place.partition}, ends at offset {end}{there}, and {known}: its end "
-        f"was cut off, or it was made anew. Events that were acknowledged are gone, and nothing more is written. "
-        f"Restore the topic from a copy that has them, then restart the worker; 'annals journal accept {place.kind}' "
-        f"says what is missing, and lets somebody decide to go on without it.",
-        end,
-    )
+    return lost_end(place.kind, place.partition, end, f"{there}, and {known}", "written")
 
 
 def require_end(place: ShardId, known: Known, end: int) -> None:
@@ -106,7 +98,7 @@ async def require_known(journal: LogRecovery, place: ShardId, seen: LogState, kn
         require_end(place, known, seen.journal_end)
         return None
     there = await record_at(journal, last.offset, seen.journal_end)
-    if there is not None and there.value is not None and cid_of(there.value) == last.cid:
+    if is_event(there, last):
         return last
     found = await find(journal, last.cid, seen.journal_end)
     if found is not None:
@@ -197,11 +189,4 @@ async def record_at(journal: LogReader, offset: int, end: int) -> JournalRecord 
 
 async def find(journal: LogReader, cid: bytes, end: int) -> int | None:
     """Return the offset of the first committed record that has a CID; None if there is none."""
-    async for records in journal.read(0, end):
-        if (found := _among(records, cid)) is not None:
-            return found
-    return None
-
-
-def _among(records: Iterable[JournalRecord], cid: bytes) -> int | None:
-    return next((each.offset for each in records if each.value is not None and cid_of(each.value) == cid), None)
+    return await first_with(cid, journal.read(0, end))

@@ -23,12 +23,12 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.folding.fold import Fold
+from annals.agents.folding.known_events import is_event
 from annals.agents.folding.turns import turns
 from annals.agents.folding.working_set import WorkingSet
 from annals.agents.ports import StaleStateError, StoppedError, StoreError, UnreachableError
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.agents.writing.losses import is_a_fold_of, record_at
-from annals.schemas.cid import cid_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -166,7 +166,7 @@ class Standby:
         """Return the last event that the group's offset tells of, if the journal has it; it may not be stable yet."""
         last = seen.last_event
         there = None if last is None else await record_at(self._journal, last.offset, seen.journal_end)
-        return last if last and there and there.value is not None and cid_of(there.value) == last.cid else None
+        return last if last is not None and is_event(there, last) else None
 
     async def _follow(self, fold: Fold) -> None:
         """Fold what is committed, a slice in each turn."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from annals.agents.ports import StoppedError
 from annals.agents.publishing.cel import OverBudgetError
@@ -10,7 +10,7 @@ from annals.agents.publishing.delivering.machine import Wanted
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN
 from annals.agents.publishing.records import VersionNotHadError
 from annals.agents.publishing.selection import again, wanted
-from annals.agents.reading.ports import NotIndexedError
+from annals.agents.reading.ports import RUN_EVENTS, NotIndexedError
 from annals.agents.waiting import in_turns
 from annals.schemas.cid import cid_text
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.reading.found import JournalEvent, JournalRun
     from annals.schemas.delivery import Row
-
-RUN_EVENTS: Final = 500
 
 
 async def take_up(machine: Deliveries, unsettled: Unsettled, note: Callable[[list[Row]], None] | None = None) -> None:
@@ -58,11 +56,13 @@ class Loader:
         self._decider = decider
         self._made: dict[int, Outgoing] = {}
         self._read: dict[int, JournalEvent] = {}
+        self._offsets: dict[tuple[str, int], int] = {}
 
     def clear(self) -> None:
         """Forget what was read and made on the way: it is written, or not needed yet."""
         self._made.clear()
         self._read.clear()
+        self._offsets.clear()
 
     async def read_rows(self, rows: Iterable[Row]) -> None:
         """Read the events of rows that are to be delivered next, by one question."""
@@ -75,7 +75,7 @@ class Loader:
             offset = each.later
             if offset is None:
                 try:
-                    offset = await self._source.offset_of(each.row.aggregate_id, each.row.version + 1)
+                    offset = await self._offset_of(each.row.aggregate_id, each.row.version + 1)
                 except NotIndexedError:
                     continue
             if offset is not None and offset < end:
@@ -112,7 +112,7 @@ class Loader:
         if settled.later is not None:
             return _wanted(await self._event(settled.later))
         version = settled.row.version + 1
-        while (offset := await self._source.offset_of(settled.row.aggregate_id, version)) is not None and offset < end:
+        while (offset := await self._offset_of(settled.row.aggregate_id, version)) is not None and offset < end:
             source = await self._event(offset)
             if wanted(source, self._subscribed, self._decider) is not None:
                 return _wanted(source)
@@ -132,6 +132,14 @@ class Loader:
                 raise MissingEventError(f"offset {row.offset} has event {cid_text(source.cid)}, and not {row.cid}")
             made = again(source, self._subscribed, self._decider)
         return made
+
+    async def _offset_of(self, aggregate_id: str, version: int) -> int | None:
+        """Return where an event is, as the index has it; what was found holds until `clear`."""
+        if (offset := self._offsets.get((aggregate_id, version))) is None:
+            offset = await self._source.offset_of(aggregate_id, version)
+            if offset is not None:
+                self._offsets[aggregate_id, version] = offset
+        return offset
 
     async def _event(self, offset: int) -> JournalEvent:
         event = self._read.get(offset) or await self._source.event_at(offset)

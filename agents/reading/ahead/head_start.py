@@ -26,6 +26,7 @@ from annals.agents.ports import StaleStateError, StoreError, UnreachableError
 from annals.agents.reading.ahead.answers import AheadAnswers
 from annals.agents.reading.ahead.folding import AheadFold
 from annals.agents.reading.found import ShardStatus
+from annals.agents.reading.moves import Moves
 from annals.agents.reading.ports import BrokenChainError, NotIndexedError, NotReadyError
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.shard import READING
@@ -108,7 +109,8 @@ class HeadStart:
         self._log = structlog.get_logger(__name__).bind(kind=place.kind, partition=place.partition)
         self._waiting: Counter[int] = Counter()
         self._expected: tuple[int, ...] = ()
-        self._asked, self._moved = asyncio.Event(), asyncio.Event()
+        self._asked = asyncio.Event()
+        self._moves = Moves(clock)
         self._ahead: AheadAnswers | None = None
         self._end = self._end_at_opening = 0
         self._is_over = False
@@ -208,7 +210,7 @@ class HeadStart:
                 elif self._ahead.fold.begin <= offset <= self._ahead.fold.read_until:
                     return True
                 elif left > 0:
-                    await first_of(self._moved.wait(), timeout_s=min(left, LOOK_S))
+                    await first_of(self._moves.wait(), timeout_s=min(left, LOOK_S))
                 if left <= 0:
                     return False
 
@@ -218,12 +220,12 @@ class HeadStart:
             while True:
                 if self._ahead is None:
                     self._asked.set()
-                    if await _is_first(self._shard.until_behind(offset), self._moved.wait()):
+                    if await _is_first(self._shard.until_behind(offset), self._moves.wait()):
                         return
                 elif offset >= self._ahead.fold.begin and self._ahead.fold.position > offset:
                     return
                 else:
-                    await self._moved.wait()
+                    await self._moves.wait()
 
     async def events_from(self, offset: int, limit: int) -> JournalRun:
         """Return the next events that count, from an offset on.
@@ -294,13 +296,13 @@ class HeadStart:
         fold = ahead.fold
         try:
             self._ahead = ahead
-            self._tell()
+            self._moves.tell()
             self._telemetry.begun()
             await self._until_met(ahead)
             self._log.info("the shard has come as far as the head start, and found the same", offset=fold.read_until)
         finally:
             self._ahead = None
-            self._tell()
+            self._moves.tell()
             await ahead.close()
 
     async def _opened(self, asked: tuple[int, ...]) -> AheadAnswers:
@@ -350,7 +352,7 @@ class HeadStart:
             try:
                 _, self._end = await self._journal.bounds()
                 await fold.require_whole(self._end, self._shard.status())
-                await fold.read(self._end, self._tell)
+                await fold.read(self._end, self._moves.tell)
             except UnreachableError as error:
                 self._log.warning("the journal is not read further", reason=str(error))
             compared = await self._compare(ahead, compared)
@@ -381,10 +383,6 @@ class HeadStart:
                 raise _DifferenceError(f"{cid_text(cid)} at offset {offset} counts in one, and not in the other")
             compared = behind
         return compared
-
-    def _tell(self) -> None:
-        self._moved.set()
-        self._moved = asyncio.Event()
 
 
 async def _is_first(awaited: Coroutine[Any, Any, object], other: Coroutine[Any, Any, object]) -> bool:

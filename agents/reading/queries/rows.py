@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
+    from annals.agents.reading.layout import FollowerPosition
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.projecting import RowSet
     from annals.agents.reading.queries.events import Place
@@ -70,22 +71,24 @@ class RowReader:
         known = read_answering(view, name, version)
         if projection is None or projection.scope != self._scope or known is None:
             raise VersionMissingError(f"version {version} of {name!r} is not in {place.kind}-{place.partition}")
-        answering, (_, offset) = known
+        answering, followed = known
         wanted = wanted_of(projection, index)
         found = _found(view, answering, wanted, behind)
         rows = list(islice(found, limit + 1))
-        position = ShardPosition(place.kind, place.partition, offset)
-        read_until = read_position(view).offset
-        stale = None if offset >= read_until else f"{name} version {version} is at offset {offset} of {read_until}"
-        return RowPage(rows[:limit], len(rows) <= limit, position, stale, rebuilds_of(view, name, version))
+        position = ShardPosition(place.kind, place.partition, followed.offset)
+        read_until, stale = read_position(view).offset, None
+        if followed.offset < read_until:
+            stale = f"{name} version {version} is at offset {followed.offset} of {read_until}"
+        return RowPage(rows[:limit], len(rows) <= limit, position, stale, _rebuilds(view, answering, followed))
 
 
 def rebuilds_of(view: ReadView, name: str, version: int) -> Rebuilds | None:
     """Return what was built anew of a version's rows; None where it has none."""
     known = read_answering(view, name, version)
-    if known is None:
-        return None
-    answering, position = known
+    return None if known is None else _rebuilds(view, *known)
+
+
+def _rebuilds(view: ReadView, answering: RowSet, position: FollowerPosition) -> Rebuilds:
     beside = read_beside(view, answering)
     aggregates = view.get(follower_key(aggregates_name(answering.title)))
     return Rebuilds(

@@ -1,0 +1,57 @@
+"""Whether a journal still has an event that is known of it.
+
+Offsets alone mislead: an aborted batch and its marker lift an end that was cut off, and a copy of a journal's records
+has lower offsets than the journal, whose markers it lacks. So the event itself is looked for, by its CID.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from annals.agents.ports import LostEndError
+from annals.schemas.cid import cid_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from annals.topics.group_metadata import EventAt
+
+
+class CommittedRecord(Protocol):
+    """A committed record of a journal."""
+
+    @property
+    def offset(self) -> int:
+        """Its offset."""
+
+    @property
+    def value(self) -> bytes | None:
+        """The event's block."""
+
+
+def is_event(record: CommittedRecord | None, event: EventAt) -> bool:
+    """Whether the record at an event's offset is that event."""
+    return record is not None and record.value is not None and cid_of(record.value) == event.cid
+
+
+async def first_with(cid: bytes, journal: AsyncIterator[Iterable[CommittedRecord]]) -> int | None:
+    """Return the offset of the first record that has a CID; None if there is none. journal: its records, in steps."""
+    async for records in journal:
+        for record in records:
+            if record.value is not None and cid_of(record.value) == cid:
+                return record.offset
+    return None
+
+
+def lost_end(kind: str, partition: int, end: int, known: str, stops: str) -> LostEndError:
+    """Return the error of a journal that lacks its end.
+
+    known: what is there, and what was known; stops: what is not done any more.
+    """
+    return LostEndError(
+        f"the journal of {kind}, partition {partition}, ends at offset {end}{known}: its end was cut off, or it was "
+        f"made anew. Events that were acknowledged are gone, and nothing more is {stops}. Restore the topic from a "
+        f"copy that has them, then restart the worker; 'annals journal accept {kind}' says what is missing, and lets "
+        f"somebody decide to go on without it.",
+        end,
+    )
