@@ -2,37 +2,28 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from annals.schemas.delivery import PARKED, WAITING
-from annals.workers.publishing.log import KafkaPublishLogs
-from annals.workers.publishing.service import SubscriptionService
-from annals.workers.registry import deciders
-from annals.workers.settings import client_options
 from annals.workers.tools.bench.figures import Figure, Part, Runs, quantile
 from annals.workers.tools.bench.ground import KIND
 from annals.workers.tools.bench.load import Pacer, aggregate_ids, histories, preload
 from annals.workers.tools.bench.parts.drain import MICRO, drain
 from annals.workers.tools.bench.parts.latency import MS, SEEN_S
+from annals.workers.tools.bench.parts.subscribing import put, reading, until_joined, until_published
 from annals.workers.tools.bench.parts.unsettled import taken_over
 from annals.workers.tools.bench.programs import BenchError, worker
-from annals.workers.tools.bench.watching import STILL_S, arrivals, event_command, tailing
+from annals.workers.tools.bench.watching import arrivals, event_command, tailing
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Sequence
+    from collections.abc import Awaitable, Sequence
 
     from annals.workers.tools.bench.ground import Ground, Site
     from annals.workers.tools.bench.plan import Plan
-    from annals.workers.tools.bench.programs import Worker
 
 T = TypeVar("T")
-LOOK_S: Final = 0.5  # each look is parsed by a process that shares the cores with what is measured
-PUBLISHED: Final = "annals_published_total"
-READS: Final = ("--roles", "read", "--api-port", "0")
 FEW: Final = "00"  # how the ids of one in a hundred aggregates end
 LIVE, FILTERED, LATE = "all", "filtered", "late"
 ONE_PER_S, TEN_PER_S, FILTERED_PER_S = 30_000.0, 12_000.0, 50_000.0
@@ -138,15 +129,14 @@ async def _behind(ground: Ground, plan: Plan, names: Sequence[str], idle: dict[s
     events, wants_all = plan.subscriber_events, {"kinds": [KIND]}
     async with ground.site() as site:
         for name, wish in {**dict.fromkeys(names, wants_all), **idle}.items():
-            await _put(site, name, wish)
-        async with _reading(site) as process:  # they are live, and what comes is not caught up with
-            await _until_live(site, names)
-            await _until_at_rest(site, [name for name, wish in idle.items() if "delivery" in wish])
-            process.require_running()
+            await put(site, name, wish)
+        async with reading(site) as process:  # they are live, and what comes is not caught up with
+            answering = [name for name, wish in idle.items() if "delivery" in wish]
+            await until_joined(site, [*names, *(idle.keys() - set(answering))], answering, process)
         await drain(site, await preload(site, histories(aggregate_ids(plan.drain_aggregates), events)))
-        async with _reading(site) as process:
+        async with reading(site) as process:
             before = process.usage()
-            await _until_published(process, names, events)
+            await until_published(process, names, events)
             cpu_s = process.usage().cpu_s - before.cpu_s
         seen = [await arrivals(site, site.names.subscribers(name)) for name in names]
     if any(each.total != events for each in seen):
@@ -160,18 +150,18 @@ async def _live(ground: Ground, plan: Plan) -> dict[str, float]:
     ids = aggregate_ids(plan.drain_aggregates)
     async with ground.site() as site:
         await drain(site, await preload(site, histories(ids, plan.backlog_commands)))
-        await _put(site, LIVE, {"kinds": [KIND], "start": "now"})
-        async with _reading(site) as process, worker(site) as deciding:
+        await put(site, LIVE, {"kinds": [KIND], "start": "now"})
+        async with reading(site) as process, worker(site) as deciding:
             await deciding.until_ready()
-            await _until_live(site, [LIVE])
+            await until_joined(site, [LIVE], [], process)  # behind all that was there, which is read by then
             added = await _added(site, ids, plan)
             few = sum(each.endswith(FEW) for each in ids)
             wanted = plan.backlog_commands * few // len(ids)  # renamed in turns: as many of each
             began = perf_counter()
-            await _put(site, FILTERED, {"kinds": [KIND], "filters": [{"suffix": {"subject": FEW}}]})
-            await _until_published(process, [FILTERED], wanted)
+            await put(site, FILTERED, {"kinds": [KIND], "filters": [{"suffix": {"subject": FEW}}]})
+            await until_published(process, [FILTERED], wanted)
             filtered = plan.backlog_commands / (perf_counter() - began)
-            await _put(site, LATE, {"kinds": [KIND]})
+            await put(site, LATE, {"kinds": [KIND]})
             slowed = await _added(site, ids, plan)
     p99 = quantile(added, 0.99)
     found = {"p50": quantile(added, 0.50), "p99": p99, "filtered": filtered}
@@ -183,7 +173,7 @@ async def _unsettled(ground: Ground, plan: Plan) -> dict[str, float]:
     found: dict[str, float] = {}
     async with ground.site() as site:
         for state in (PARKED, WAITING):
-            await _put(site, state, {"kinds": [KIND], "delivery": "acknowledged"})
+            await put(site, state, {"kinds": [KIND], "delivery": "acknowledged"})
             took = await taken_over(site, state, state, plan.unsettled_rows)
             found |= {f"{state}_s": took.seconds, f"{state}_ms": took.held_ms, f"{state}_bytes": took.row_bytes}
     return found
@@ -199,63 +189,3 @@ async def _added(site: Site, ids: list[str], plan: Plan) -> list[float]:
             await first.until_seen(pacer.sent_at, SEEN_S)
             await second.until_seen(pacer.sent_at, SEEN_S)
     return [MS * max(0.0, second.seen_at[each][1] - first.seen_at[each][1]) for each in pacer.sent_at]
-
-
-async def _put(site: Site, name: str, wish: dict[str, Any]) -> None:
-    await _service(site).put(name, wish)
-
-
-def _service(site: Site) -> SubscriptionService:
-    return SubscriptionService(site.settings, client_options(site.settings), deciders())
-
-
-@asynccontextmanager
-async def _reading(site: Site) -> AsyncIterator[Worker]:
-    """Run a worker that reads and publishes, from when it is ready."""
-    async with worker(site, *READS, data="reading") as process:
-        await process.until_ready()
-        yield process
-
-
-async def _until_live(site: Site, names: Sequence[str]) -> None:
-    """Wait until nothing is left to publish."""
-    service = _service(site)
-    deadline = perf_counter() + STILL_S
-    while [each for name in names if (each := (await service.get(name)).body["lag"]["events"])]:
-        if perf_counter() > deadline:
-            raise BenchError(f"{', '.join(names)} are not live within {STILL_S:.0f} s")
-        await asyncio.sleep(LOOK_S)
-
-
-async def _until_at_rest(site: Site, names: Sequence[str]) -> None:
-    """Wait until nothing is done for these alone, in all partitions."""
-    options, codec = client_options(site.settings), site.settings.compression
-    for partition in range(site.partitions if names else 0):
-        logs = KafkaPublishLogs(options, site.names, site.settings.app_id, KIND, partition, site.partitions, codec)
-        log = logs.live()
-        try:
-            async with asyncio.timeout(STILL_S):
-                progress = await log.progress()
-                while not all(name in progress and progress[name].is_resting for name in names):
-                    await asyncio.sleep(LOOK_S)
-                    progress = await log.progress()
-        except TimeoutError:
-            raise BenchError(f"idle subscriptions are not at rest within {STILL_S:.0f} s") from None
-        finally:
-            await log.close()
-
-
-async def _until_published(process: Worker, names: Sequence[str], events: int) -> None:
-    """Wait until so many events were published for each."""
-    before, moved_at = -1.0, perf_counter()
-    while True:
-        process.require_running()
-        samples = await process.metrics()
-        counts = [samples.total(PUBLISHED, subscription=name) for name in names]
-        if min(counts) >= events:
-            return
-        if sum(counts) > before:
-            before, moved_at = sum(counts), perf_counter()
-        if perf_counter() - moved_at > STILL_S:
-            raise BenchError(f"no progress for {STILL_S:.0f} s: {counts} of {events} published")
-        await asyncio.sleep(LOOK_S)
