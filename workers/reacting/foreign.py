@@ -1,6 +1,6 @@
-"""The reactors of a reaction to another deployment's events, beside one of this deployment's partitions.
+"""The reactors of a reaction to another deployment's events, or to a re-keyed stream, beside one of our partitions.
 
-Whoever has partition p of ours runs it in the partitions p, p + n, p + 2n … of the other journal, where n is how many
+Whoever has partition p of ours runs it in the partitions p, p + n, p + 2n … of the other topic, where n is how many
 we have of that kind: each partition there is one member's, however many there are.
 """
 
@@ -45,12 +45,14 @@ class ForeignReactors:
         make: Make,
         controls: Controls,
         telemetry: ReactionTelemetry,
+        what: str = "the journal of another deployment",
     ) -> None:
-        """Take the reaction, which of our partitions this is, the journal there and what makes a reactor for it.
+        """Take the reaction, which of our partitions this is, the topic there and what makes a reactor for it.
 
         options: of aiokafka clients for the other deployment; None: it is not known here. telemetry: said to be not
-        running as long as the other journal is not found.
+        running as long as the topic is not found. what: it is.
         """
+        self._what = what
         self._reaction = reaction
         self._here = partition, partitions
         self._topic = topic
@@ -93,7 +95,7 @@ class ForeignReactors:
                 await self._open(self._options)
             except (MissingTopicError, KafkaError, OSError, TimeoutError, AssertionError) as error:
                 self._telemetry.running(is_so=False)
-                self._log.warning("the journal of another deployment is not found", reason=f"{error}")
+                self._log.warning(f"{self._what} is not found", reason=f"{error}")
                 await backoff.wait()
                 continue
             self._telemetry.closed()
