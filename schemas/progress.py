@@ -3,7 +3,8 @@
 Key `live/<events topic>/<partition>`, or the subscription's name in the place of `live` while it is not published with
 the others: it catches up, is paused or deleted. One whose subscriber answers has a record of its own for good; while it
 rests, it is as far as what is live. That of a reaction is `reaction:<name>`; to the events of another deployment
-`reaction:<name>@<deployment>`, with topic and partition of the journal there.
+`reaction:<name>@<deployment>`, with topic and partition of the journal there. That of a re-keyed reaction has topic and
+partition of its stream, and `rekey:<name>` is how far a journal partition is copied to that.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def progress_key(name: str, events_topic: str, partition: int) -> bytes:
 def reaction_name(name: str, deployment: str | None = None) -> str:
     """Return what stands for a reaction in the keys; no subscription has such a name."""
     return f"reaction:{name}" if deployment is None else f"reaction:{name}@{deployment}"
+
+
+def rekeying_name(name: str) -> str:
+    """Return what stands for the copying to a reaction's re-keyed stream in the keys."""
+    return f"rekey:{name}"
 
 
 def name_of(key: bytes | None, events_topic: str, partition: int) -> str | None:

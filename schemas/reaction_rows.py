@@ -25,7 +25,10 @@ Via = Annotated[str, Meta(pattern=rf"\A(?:{VIA})?\Z")]
 
 
 class ProcessId(NamedTuple):
-    """A process of a reaction: its aggregate, and what tells it apart from others of this aggregate."""
+    """A process of a reaction: its aggregate, and what tells it apart from others of this aggregate.
+
+    Of a re-keyed reaction, `aggregate_id` is the key of the process, and nothing else tells it apart.
+    """
 
     aggregate_id: str
     key: str

@@ -30,6 +30,7 @@ INTERNAL: Final = frozenset(
         Role.PARKED,
         Role.DELIVERIES,
         Role.TIMERS,
+        Role.REKEYED,
         Role.REACTIONS,
     }
 )

@@ -25,6 +25,7 @@ SUBSCRIPTION_TOPIC_BYTES: Final = 1_048_576
 DELIVERY_TOPIC_BYTES: Final = 1_048_576
 JOB_TOPIC_BYTES: Final = 1_048_576
 TIMER_TOPIC_BYTES: Final = 1_048_576
+REKEYED_TOPIC_BYTES: Final = 9_437_184  # the largest event, and a member of it once more as the key
 SCHEMA_TOPIC_BYTES: Final = 1_048_576  # many times the largest
 
 # From two replicas on there are elections, and one that is unclean loses what only the old leader had.
@@ -213,6 +214,20 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         STAMPED_BY_THE_BROKER,
         _limit(TIMER_TOPIC_BYTES, "the broker would refuse a state, and its reaction would stop"),
     ),
+    Role.REKEYED: (
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops events that a new version of the reaction folds"),
+        TopicSetting(
+            "retention.ms", UNLIMITED, Rule.MUST_EQUAL, "events would be gone that a new version of the reaction folds"
+        ),
+        TopicSetting(
+            "retention.bytes",
+            UNLIMITED,
+            Rule.MUST_EQUAL,
+            "events would be gone that a new version of the reaction folds",
+        ),
+        STAMPED_BY_THE_BROKER,
+        _limit(REKEYED_TOPIC_BYTES, "the broker would refuse a large event, and its reaction would stop"),
+    ),
     Role.REACTIONS: (
         _policy("compact", Rule.MUST_EQUAL, "it would be forgotten which reactions run"),
         NO_BYTE_LIMIT,
@@ -238,6 +253,7 @@ VALUES: Final[dict[Role, str]] = {
     Role.JOBS: "JSON: long work that somebody asked for, which worker runs it, and how far it is",
     Role.PROGRESS: "JSON: up to where a journal partition was published, or reacted to",
     Role.TIMERS: "JSON: what a reaction keeps: the states of its processes, and the timers that have not fired",
+    Role.REKEYED: "an event's DAG-CBOR block, copied from the journal for a reaction that is re-keyed",
     Role.REACTIONS: "JSON: whether a reaction runs",
 }
 
@@ -259,9 +275,11 @@ KEYS: Final[dict[Role, str]] = {
     Role.SUBSCRIPTIONS: "the name",
     Role.JOBS: "the job's id",
     Role.PROGRESS: (
-        "live, a subscription's name or reaction:<name>, the events topic, the partition: live/events.person/0"
+        "live, a subscription's name, reaction:<name> or rekey:<name>, the topic that is read, the partition: "
+        "live/events.person/0"
     ),
     Role.TIMERS: "JSON: state or timer, aggregate id, process key, the timer's name",
+    Role.REKEYED: "the correlation id, or the member of the data that the reaction names",
     Role.REACTIONS: "the reaction's name",
     Role.SUBSCRIBERS: "the aggregate id in UTF-8, or the member that the subscription names",
     Role.DELIVERIES: "kind and aggregate id, or a CID",
@@ -296,10 +314,12 @@ def catalogue(
     *,
     with_deliveries: bool = False,
     reactions: Mapping[str, str] | None = None,
+    rekeyed: Iterable[str] = (),
 ) -> tuple[TopicSpec, ...]:
     """Return every topic: the five of each kind, those that all share, those of each subscriber and each reaction.
 
-    with_deliveries: of subscribers that acknowledge, too. reactions: the kind of each by name.
+    with_deliveries: of subscribers that acknowledge, too. reactions: the kind of each by name. rekeyed: the names of
+    those that are re-keyed.
     """
     names = TopicNames(prefix)
 
@@ -308,6 +328,7 @@ def catalogue(
         key = KEYS.get(role, "the aggregate id in UTF-8")
         return TopicSpec(name, role, kind, number, replication_factor, settings, VALUES[role], key)
 
+    with_streams = set(rekeyed)
     specs = []
     for kind in kinds:
         specs.append(spec(names.commands(kind), Role.COMMANDS, kind))
@@ -325,6 +346,8 @@ def catalogue(
     specs.append(spec(names.reactions, Role.REACTIONS, None, REACTION_PARTITIONS))
     for name, kind in (reactions or {}).items():
         specs.append(spec(names.timers(name), Role.TIMERS, kind))
+        if name in with_streams:
+            specs.append(spec(names.rekeyed(name), Role.REKEYED, kind))
     for name in subscribers:
         specs.append(spec(names.subscribers(name), Role.SUBSCRIBERS, None))
         if with_deliveries:

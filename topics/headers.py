@@ -24,6 +24,8 @@ ORIGIN_OFFSET: Final = "origin-offset"
 TRACEPARENT: Final = "traceparent"
 TRACESTATE: Final = "tracestate"
 EVENT_VIA: Final = "ce_annalsvia"
+QUIET: Final = "annals-quiet"
+"""Of a record in `rekeyed.<name>`: its event is older than the reaction, which sends no command by it."""
 
 # The names whose values the block decides: exactly these are compared with it.
 FROM_BLOCK: Final = frozenset(

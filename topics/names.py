@@ -105,6 +105,10 @@ class TopicNames:
         """Return the compacted topic of what a reaction keeps; ValueError if it cannot have that name."""
         return f"{self.prefix}timers.{_subscriber(reaction)}"
 
+    def rekeyed(self, reaction: str) -> str:
+        """Return the topic of a reaction's re-keyed stream; ValueError if it cannot have that name."""
+        return f"{self.prefix}rekeyed.{_subscriber(reaction)}"
+
     @property
     def reactions(self) -> str:
         """Return the compacted topic that says which reactions run."""
@@ -153,6 +157,11 @@ def publisher_id(events_topic: str, partition: int, name: str | None = None) -> 
 def reactor_id(events_topic: str, partition: int, reaction: str) -> str:
     """Return the transactional id of a reaction in a journal partition."""
     return f"{transactional_id(events_topic, partition)}-react-{reaction}"
+
+
+def rekeyer_id(events_topic: str, partition: int, reaction: str) -> str:
+    """Return the transactional id of what copies the events of a journal partition to a reaction's re-keyed stream."""
+    return f"{transactional_id(events_topic, partition)}-rekey-{reaction}"
 
 
 def _subscriber(name: str) -> str:

@@ -46,12 +46,18 @@ MIGRATE = "annals schemas migrate"
 REPLAYS = "annals worker, role read: replays over HTTP"
 
 
-def rights(prefix: str, app_id: str, kinds: Sequence[str], reactions: Sequence[str] = ()) -> dict[str, list[Right]]:
-    """Return the rights by command: of a deployment's topic prefix and app id, for these kinds and reactions."""
+def rights(
+    prefix: str, app_id: str, kinds: Sequence[str], reactions: Sequence[str] = (), rekeyed: Sequence[str] = ()
+) -> dict[str, list[Right]]:
+    """Return the rights by command: of a deployment's topic prefix and app id, for these kinds and reactions.
+
+    rekeyed: which of the reactions are re-keyed.
+    """
     names = TopicNames(prefix)
     every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit, names.projections]
     every += [names.subscriptions, names.progress, names.jobs, names.reactions]
     every += [names.timers(name) for name in reactions]
+    every += [names.rekeyed(name) for name in rekeyed]
     return {
         WORKER: list(_worker(names, app_id, kinds)),
         TOPICS_CREATE: [_topic(name, CREATE, DESCRIBE, DESCRIBE_CONFIGS) for name in every],
@@ -153,7 +159,9 @@ def _reacting(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[
         yield _topic(names.commands(kind), WRITE)
         journal = f"{TRANSACTIONAL_ID_PREFIX}{names.events(kind)}-"
         yield Right(Resource.TRANSACTIONAL_ID, journal, is_prefix=True, operations=(WRITE,))
-    yield Right(Resource.TOPIC, f"{names.prefix}timers.", is_prefix=True, operations=(READ, WRITE, DESCRIBE_CONFIGS))
+    for role in ("timers", "rekeyed"):
+        kept = (READ, WRITE, DESCRIBE_CONFIGS)
+        yield Right(Resource.TOPIC, f"{names.prefix}{role}.", is_prefix=True, operations=kept)
     yield _topic(names.reactions, READ, DESCRIBE_CONFIGS)
     yield _topic(names.progress, READ, WRITE)
     yield Right(Resource.GROUP, f"{names.group(app_id)}.react.", is_prefix=True, operations=(READ,))
@@ -162,7 +170,8 @@ def _reacting(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[
 def _reactions(names: TopicNames, app_id: str, kinds: Sequence[str]) -> Iterator[Right]:
     for kind in kinds:
         yield _topic(names.events(kind), READ)
-    yield Right(Resource.TOPIC, f"{names.prefix}timers.", is_prefix=True, operations=(READ,))
+    for role in ("timers", "rekeyed"):
+        yield Right(Resource.TOPIC, f"{names.prefix}{role}.", is_prefix=True, operations=(READ,))
     yield _topic(names.reactions, READ, WRITE)
     yield _topic(names.progress, READ, WRITE)
     name = topic_transactional_id(names.reactions)

@@ -24,6 +24,7 @@ class Role(StrEnum):
     PROGRESS = "progress"
     JOBS = "jobs"
     TIMERS = "timers"
+    REKEYED = "rekeyed"
     REACTIONS = "reactions"
 
 

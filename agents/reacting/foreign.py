@@ -6,35 +6,30 @@ those before it. What lies below the position that is asked for is judged and no
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter, deque
-from itertools import islice
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from annals.agents.ports import StoppedError, UnreachableError
-from annals.agents.reading.found import JournalEvent, JournalRun, ShardStatus
-from annals.agents.reading.queries.run import RUN_BYTES
+from annals.agents.reacting.ranged import RangedSource
+from annals.agents.reading.found import JournalEvent
 from annals.schemas.journal_reader import Counted, Foreign, Gap, RememberingReader, Void
 from annals.topics.keys import keys_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Sequence
+    from collections.abc import Sequence
 
     from annals.agents.ports import Clock
     from annals.agents.reacting.ports import ForeignTelemetry
     from annals.agents.reading.ahead.ports import RangedJournal
     from annals.agents.reading.ports import FollowedRecord
 
-LOOK_S: Final = 0.2  # between two looks at where the journal ends
-WITHIN_S: Final = 5.0  # in which brokers that may be far away answer: a rebalance here waits no longer for them
 COUNTED, VOID, FOREIGN, GAP = "counted", "void", "foreign", "gap"
 STATUS: Final = {Counted: COUNTED, Void: VOID, Foreign: FOREIGN, Gap: GAP}
 
 
-class ForeignJournal:
-    """One partition (the `JournalSource` port) for one reactor: what is below the offset asked for is forgotten."""
+class ForeignJournal(RangedSource):
+    """One partition of it, judged by the rule of every reader."""
 
     def __init__(
         self,
@@ -47,150 +42,14 @@ class ForeignJournal:
         telemetry: ForeignTelemetry,
     ) -> None:
         """Take whose journal it is, which partition of how many, what reads it, and what counts."""
-        self._place = kind, partition
         self._partitions = partitions
-        self._journal = journal
-        self._clock = clock
         self._telemetry = telemetry
-        self._name = f"{kind}-{partition} of {deployment}"
         self._log = structlog.get_logger(__name__).bind(deployment=deployment, kind=kind, partition=partition)
-        self._steps: AsyncIterator[Sequence[FollowedRecord]] | None = None
-        self._end = 0
-        self._begin_anew()
-
-    @property
-    def kind(self) -> str:
-        """The kind whose journal it is."""
-        return self._place[0]
-
-    @property
-    def partition(self) -> int:
-        """Its number in the other deployment."""
-        return self._place[1]
-
-    def status(self) -> ShardStatus:
-        """Return where it stands; while it is read up to where it is asked for, how far that is."""
-        return ShardStatus(
-            kind=self.kind,
-            partition=self.partition,
-            phase="reading",
-            reason="",
-            offset=max(self._next, self._end) if self._next >= self._from else self._next,
-            end=max(self._next, self._end),
-            reached=self._next >= self._end,
-            lag_s=0.0,
-            stale={},
-        )
-
-    def expect(self, offsets: Iterable[int]) -> None:
-        """Take from where it is going to be read on: it is always judged from its beginning."""
-
-    async def until_offset(self, offset: int, deadline: float) -> bool:
-        """Read up to an offset; False when the time was over before.
-
-        Raises:
-            StoppedError: events are missing before it, or the journal ends before what was read of it.
-            UnreachableError: the brokers do not answer.
-        """
-        self._go_to(offset)
-        while self._next < offset:
-            if self._clock.monotonic() >= deadline:
-                return False
-            if not await self._read():
-                self._require_no_gap()
-                await asyncio.sleep(LOOK_S)
-        return True
-
-    async def until_behind(self, offset: int) -> None:
-        """Wait until a record at an offset, or a later one, is there."""
-        while not self._events:
-            if (await self._journal.bounds())[1] > max(offset, self._next):
-                return
-            await asyncio.sleep(LOOK_S)
-
-    async def events_from(self, offset: int, limit: int) -> JournalRun:
-        """Return the next events that count, from an offset on.
-
-        Raises:
-            StoppedError: events are missing before the next one, or the journal ends before what was read of it.
-            UnreachableError: the brokers do not answer.
-        """
-        self._go_to(offset)
-        is_read = False
-        while not is_read and len(self._events) < limit and self._bytes <= RUN_BYTES:
-            is_read = not await self._read()
-            await asyncio.sleep(0)  # others have their turn
-        if not self._events:
-            self._require_no_gap()
-        taken: list[JournalEvent] = []
-        size = 0
-        for event in islice(self._events, limit):
-            taken.append(event)
-            size += len(event.block)
-            if size > RUN_BYTES:
-                break
-        is_all = len(taken) == len(self._events)
-        return JournalRun(taken, self._next if is_all else taken[-1].offset + 1, is_read and is_all)
-
-    async def last_before(self, offset: int) -> bytes | None:
-        """Return the CID of the last event that counts below an offset up to which it was read."""
-        self._go_to(offset)
-        return self._last
+        super().__init__(f"{kind}-{partition} of {deployment}", kind, partition, journal, clock)
 
     def _begin_anew(self) -> None:
+        super()._begin_anew()
         self._reader = RememberingReader(self.kind, keys_of(self.partition, self._partitions))
-        self._steps = None
-        self._events: deque[JournalEvent] = deque()
-        self._bytes = 0  # of their blocks
-        self._from = self._next = self._until = 0
-        self._last: bytes | None = None
-        self._gap: str | None = None
-
-    def _go_to(self, offset: int) -> None:
-        """Hand out from an offset on."""
-        if offset < self._from:
-            self._begin_anew()
-        self._from = offset
-        while self._events and self._events[0].offset < offset:
-            event = self._events.popleft()
-            self._last, self._bytes = event.cid, self._bytes - len(event.block)
-
-    async def _read(self) -> bool:
-        """Read some; return whether there was more."""
-        if self._gap is not None:
-            return False
-        try:
-            async with asyncio.timeout(WITHIN_S):
-                records = await self._fetch()
-        except TimeoutError as error:
-            raise UnreachableError(f"{self._name}: nothing was answered within {WITHIN_S:.0f} s") from error
-        if records is None:
-            return False
-        self._judge(records)
-        return True
-
-    async def _fetch(self) -> Sequence[FollowedRecord] | None:
-        """Return the next records, which may be none; None where the journal ends."""
-        if self._steps is None:
-            start, self._end = await self._journal.bounds()
-            if self._end < self._next:
-                reached, end = self._next, self._end
-                self._begin_anew()
-                raise StoppedError(
-                    f"{self._name} was read up to offset {reached} and ends at {end}: it lost its end, or was made anew"
-                )
-            if self._next >= self._end:
-                return None
-            self._until = self._end
-            self._steps = aiter(self._journal.followed(max(start, self._next), self._until))
-        steps, self._steps = self._steps, None  # what fails or is cancelled is begun again from what was read
-        try:
-            records = await anext(steps)
-        except StopAsyncIteration:
-            self._next = max(self._next, self._until)  # markers alone were behind the last record
-            return ()
-        self._steps = steps
-        return records
 
     def _judge(self, records: Sequence[FollowedRecord]) -> None:
         found: Counter[str] = Counter()
@@ -199,7 +58,7 @@ class ForeignJournal:
             if followed.offset >= self._from:
                 found[STATUS[type(record)]] += 1
             if isinstance(record, Gap):
-                self._gap = f"{self._name}: {record}. Restore that journal, then resume the reaction"
+                self._problem = f"{self._name}: {record}. Restore that journal, then resume the reaction"
                 break
             self._next = followed.offset + 1
             if not isinstance(record, Counted):
@@ -219,10 +78,3 @@ class ForeignJournal:
                 foreign=found[FOREIGN],
                 read_to=self._next,
             )
-
-    def _require_no_gap(self) -> None:
-        """Raise for a gap, once; then the journal is judged anew: it may have been restored."""
-        if self._gap is not None:
-            gap = self._gap
-            self._begin_anew()
-            raise StoppedError(gap)

@@ -27,7 +27,7 @@ class Kept(NamedTuple):
 
 
 class OutgoingCommand(NamedTuple):
-    """A command's record."""
+    """A command's record; of who copies events to a re-keyed stream, a record of that: the block under its key."""
 
     kind: str
     key: bytes
@@ -85,6 +85,20 @@ class ReactionLog(Protocol):
 
     async def close(self) -> None:
         """Close the connections."""
+
+
+class Horizon(Protocol):
+    """Up to when a partition of a re-keyed stream is read whole: with all that the journals had then."""
+
+    async def passed(self, due: str | None, position: int) -> str:
+        """Return a time, as `recorded_at`: all that the journals had then is in the stream below a position.
+
+        due: when the next timer is due, None if there is none; before it has come, nothing is asked. Empty: no time is
+        known yet.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
 
 
 class Controls(Protocol):

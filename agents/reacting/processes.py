@@ -132,7 +132,7 @@ class Processes:
             raise ReactionFailedError(_failed(where, error)) from error
         if key is None:
             return
-        process = ProcessId(event["aggregate_id"], key)
+        process = ProcessId(key, "") if self._reaction.rekeyed else ProcessId(event["aggregate_id"], key)
         fired, most = 0, MOST_SET_MEANWHILE + len(self._timers.get(process, ()))
         while (name := self._first_due(process, event["recorded_at"])) is not None:
             if fired == most:

@@ -14,6 +14,10 @@ the progress. A step:
 3. Commit. Whatever is uncertain then throws the rows away, and they are read again from their topic.
 
 Below `quiet_until` no command is sent: the reaction was not there yet, or another version has reacted.
+
+A reaction that is re-keyed has two in the place of one: beside each journal partition one that copies its events to the
+stream (`Rekeying`), and beside each partition of the stream one that reacts to them, whose timers fire by the clock
+once all that the journals had when they were due has come through the stream (`Horizon`).
 """
 
 from __future__ import annotations
@@ -30,6 +34,7 @@ from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import Processes, ReactionFailedError
+from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reading.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
@@ -42,14 +47,16 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
-    from annals.agents.reacting.ports import Controls, Kept, ReactionLog, ReactionTelemetry
+    from annals.agents.reacting.ports import Controls, Horizon, Kept, ReactionLog, ReactionTelemetry
     from annals.agents.reactions.reaction import Reaction
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
 RUN_TIMERS: Final = 500
 RUN_BYTES: Final = 16 << 20  # of commands in a transaction
 IDLE_COMMIT_S: Final = 5.0  # a position that moved without a change is written no more often
+REKEYED_COMMIT_S: Final = 0.25  # of who copies events to a stream: timers behind that wait for its position
 LOOK_S: Final = 0.5
+HORIZON_S: Final = 0.05
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 10.0
 
@@ -79,10 +86,14 @@ class Reactor:
         clock: Clock,
         telemetry: ReactionTelemetry,
         here: str | None = None,
+        horizon: Horizon | None = None,
+        *,
+        rekeys: bool = False,
     ) -> None:
         """Take the reaction, the partition's reading shard, what makes its writer, and what says whether it runs.
 
         source: for a reaction to events of another deployment, what judges its journal. here: this deployment's id.
+        rekeys: its events are copied to the reaction's stream, instead. horizon: it is that stream that is reacted to.
         """
         self._reaction = reaction
         self._decider = decider
@@ -93,16 +104,20 @@ class Reactor:
         self._clock = clock
         self._telemetry = telemetry
         self._here = here
+        self._horizon = horizon
+        self._rekeys = rekeys
+        self._idle_commit_s = REKEYED_COMMIT_S if rekeys else IDLE_COMMIT_S
         of_deployment = {} if reaction.deployment is None else {"deployment": reaction.deployment}
         whose = f" of {reaction.deployment}" if of_deployment else ""
-        self._name = f"{reaction.name} in {source.kind}-{source.partition}{whose}"
+        where = "its stream" if horizon is not None else source.kind
+        self._name = f"{reaction.name} in {where}-{source.partition}{whose}"
         self._log = structlog.get_logger(__name__).bind(
             reaction=reaction.name, kind=source.kind, partition=source.partition, **of_deployment
         )
         self._pace = Pace(self._log, RUN_EVENTS, "events")
         self._is_ours_to_mend = reaction.deployment is None
         self._writer: ReactionLog | None = None
-        self._processes = Processes(reaction, decider, here)
+        self._processes = self._begun()
         self._progress = Progress(0)
         self._committed = 0
         self._committed_at = 0.0
@@ -178,6 +193,9 @@ class Reactor:
         self._become(CLOSED, "")
         self._telemetry.closed()
 
+    def _begun(self) -> Processes | Rekeying:
+        return Rekeying(self._reaction) if self._rekeys else Processes(self._reaction, self._decider, self._here)
+
     async def _pause(self, known: Kept | None) -> None:
         reason = None if known is None else known.control.reason
         self._become(PAUSED, reason or ("nobody has resumed it yet" if known is None else "it is paused"))
@@ -213,8 +231,11 @@ class Reactor:
         writer = self._writer = self._make_log()
         await writer.fence()
         _, end = await self._journal.bounds()
-        progress = await writer.progress() or Progress(0, version=self._reaction.version, quiet_until=end)
-        self._require_version(progress)
+        # What in a stream is older than the reaction is marked there.
+        quiet_until = end if self._horizon is None else 0
+        progress = await writer.progress() or Progress(0, version=self._reaction.version, quiet_until=quiet_until)
+        if not self._rekeys:  # what is copied does not depend on the version
+            self._require_version(progress)
         await self._reach(progress.position, end)
         await self._require_history(progress)
         kept: dict[bytes, bytes] = {}
@@ -222,9 +243,9 @@ class Reactor:
             kept.pop(key, None)
             if value is not None:
                 kept[key] = value
-        self._processes, self._progress = Processes(self._reaction, self._decider, self._here), progress
+        self._processes, self._progress = self._begun(), progress
         self._committed, self._committed_at = progress.position, -IDLE_COMMIT_S
-        if progress.version < self._reaction.version:
+        if progress.version < self._reaction.version and not self._rekeys:
             await self._begin_version(writer, progress, kept)
         else:
             self._load(kept)
@@ -279,16 +300,15 @@ class Reactor:
         failure, position, cid, is_all = await self._react()
         # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
         has_reached = is_all and self._source.status().reached
+        until = await self._time_passed(position) if has_reached else ""
         more_timers = has_reached and self._processes.fire(
-            recorded_at(self._clock.now().astimezone(UTC)),
-            self._pace.part_of(RUN_TIMERS),
-            quiet_due=self._progress.quiet_due,
+            until, self._pace.part_of(RUN_TIMERS), quiet_due=self._progress.quiet_due
         )
         changes = self._processes.changes()
         has_moved = position > self._progress.position
         fired = max(self._progress.fired, self._processes.due_until)
         after = replace(self._progress, position=position, cid=cid, fired=fired)
-        is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
+        is_due = self._clock.monotonic() - self._committed_at >= self._idle_commit_s
         if changes.rows or changes.commands or changes.fired or (position > self._committed and is_due):
             with self._pace.committing(self._pace.most, writer.throttled_s):
                 await writer.commit(ReactionWrites(changes.commands, changes.rows, after))
@@ -301,6 +321,12 @@ class Reactor:
             raise failure
         return has_moved or more_timers
 
+    async def _time_passed(self, position: int) -> str:
+        """Return the time up to which timers fire by the clock: behind a position there is no event of that time."""
+        if self._horizon is not None:
+            return await self._horizon.passed(self._processes.next_due(), position)
+        return recorded_at(self._clock.now().astimezone(UTC))
+
     async def _react(self) -> tuple[ReactionFailedError | None, int, bytes | None, bool]:
         """React to the next run, up to an event that cannot be taken.
 
@@ -311,7 +337,7 @@ class Reactor:
         cid = progress.cid
         for event in run.events:
             try:
-                is_quiet = event.offset < progress.quiet_until
+                is_quiet = event.is_quiet or event.offset < progress.quiet_until
                 self._processes.take(event, is_quiet=is_quiet, quiet_due=progress.quiet_due)
             except ReactionFailedError as error:
                 return error, event.offset, cid, False
@@ -325,7 +351,8 @@ class Reactor:
         timeout, due = LOOK_S, self._processes.next_due()
         if due is not None:
             left = moment_of(due) - self._clock.now()
-            timeout = min(LOOK_S, max(0.0, left.total_seconds()))
+            soonest = 0.0 if self._horizon is None else HORIZON_S  # what is due may have to wait for the journals
+            timeout = min(LOOK_S, max(soonest, left.total_seconds()))
         await first_of(
             self._source.until_behind(self._progress.position),
             self._until_told(self._controls.get(self._reaction.name)),

@@ -41,7 +41,8 @@ class Occurred(NamedTuple):
     """What a reaction is handed: a counted event in its newest form, or the firing of one of its timers.
 
     cid: of the event as text; of a timer's firing, of the event that led to it. recorded_at: of a timer, when it was
-    due. deployment: whose event it is; None: of this one.
+    due. deployment: whose event it is; None: of this one. aggregate_id: of the firing of a timer of a re-keyed
+    reaction, the key of its process.
     """
 
     kind: str
@@ -117,9 +118,10 @@ class Reaction(Generic[S]):
         react: what becomes of the state, which commands are sent and which timers set or cancelled. Pure: no clock, no
             chance, nothing from outside.
         key: what tells the processes of one aggregate apart: nothing (`aggregate_id`), `correlation_id`, or a member of
-            the events (`data.task_id`); an event without it is passed over. A process over several aggregates would
-            need a re-keyed stream, which there is not yet.
+            the events as they were recorded (`data.task_id`); an event without it is passed over.
         deployment: whose events it reacts to, by the deployment's id; None: to those of this one.
+        rekeyed: whether a process is of a key, over all aggregates whose events have it: they are copied to the topic
+            `rekeyed.<name>`, and reacted to in the order of their arrival there.
     """
 
     name: str
@@ -130,6 +132,7 @@ class Reaction(Generic[S]):
     react: Callable[[S, Occurred], Reacted[S]]
     key: str = AGGREGATE_ID
     deployment: str | None = None
+    rekeyed: bool = False
 
 
 def problem_of(reaction: Reaction[Any]) -> str | None:
@@ -140,16 +143,19 @@ def problem_of(reaction: Reaction[Any]) -> str | None:
         return "versions are numbers from 1"
     if reaction.deployment is not None and not DEPLOYMENT.fullmatch(reaction.deployment):
         return f"its deployment {reaction.deployment!r} is not 1 to 64 of a-z, 0-9 and '-'"
-    if reaction.key in {AGGREGATE_ID, CORRELATION_ID} or _MEMBER.fullmatch(reaction.key):
-        return None
-    return (
-        f"its key {reaction.key!r} is neither aggregate_id nor correlation_id nor data.<member>: a process over "
-        f"several aggregates would need a re-keyed stream, which there is not yet"
-    )
+    if reaction.key not in {AGGREGATE_ID, CORRELATION_ID} and not _MEMBER.fullmatch(reaction.key):
+        return f"its key {reaction.key!r} is neither aggregate_id nor correlation_id nor data.<member>"
+    if reaction.rekeyed and reaction.key == AGGREGATE_ID:
+        return (
+            "re-keyed by aggregate_id, it would have what the journal has: its key is correlation_id or data.<member>"
+        )
+    if reaction.rekeyed and reaction.deployment is not None:
+        return "events of another deployment cannot be re-keyed"
+    return None
 
 
 def process_key(reaction: Reaction[Any], correlation_id: str | None, data: dict[str, Any]) -> str | None:
-    """Return which process of its aggregate an event belongs to; None if to none."""
+    """Return which process of its aggregate, or of a re-keyed reaction, an event belongs to; None if to none."""
     if reaction.key == AGGREGATE_ID:
         return ""
     if reaction.key == CORRELATION_ID:

@@ -178,13 +178,17 @@ class RowPage(Struct, frozen=True):
 
 
 class JournalEvent(NamedTuple):
-    """One event that counts, as it is copied: its map, block, CID, and the headers that are carried on."""
+    """One event that counts, as it is copied: its map, block, CID, and the headers that are carried on.
+
+    is_quiet: of a re-keyed stream: it was recorded before its reaction was resumed for the first time.
+    """
 
     offset: int
     event: dict[str, Any]
     block: bytes
     cid: bytes
     carried: Sequence[tuple[str, bytes]]
+    is_quiet: bool = False
 
 
 class JournalRun(NamedTuple):

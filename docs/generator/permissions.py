@@ -23,7 +23,7 @@ A worker with `ANNALS_CREATE_TOPICS=1` needs the rights of `annals topics create
 
 def page() -> str:
     """Return the page."""
-    found = rights("p.", "a", ["k"], ["r"])
+    found = rights("p.", "a", ["k"], ["r"], ["r"])
     parts = [INTRO]
     for command, needed in found.items():
         rows = [[each.resource.value, code(_name(each)), ", ".join(each.operations)] for each in needed]
@@ -44,10 +44,11 @@ OTHERS = """## Everybody else
 Nobody but workers should have Write on `<prefix>events.<kind>`, `<prefix>outcomes.<kind>` and
 `<prefix>snapshots.<kind>`. Only workers and `annals subscriptions` should have Write on `<prefix>subscriptions`, only
 these and `annals reactions` on `<prefix>progress`, and `annals reactions` alone on `<prefix>reactions`; only workers on
-`<prefix>subscribers.*`, `<prefix>parked.*`, `<prefix>deliveries.*` and `<prefix>timers.*`: a record in
-`<prefix>subscriptions` has all events copied, one in `<prefix>progress` loses or doubles them, one in
-`<prefix>timers.*` sends commands at any time. Write on `<prefix>acks.<name>` is for that subscriber alone. What else is
-written to a journal changes nothing, since it does not count, but it raises an alarm.
+`<prefix>subscribers.*`, `<prefix>parked.*`, `<prefix>deliveries.*`, `<prefix>timers.*` and `<prefix>rekeyed.*`: a
+record in `<prefix>subscriptions` has all events copied, one in `<prefix>progress` loses or doubles them, one in
+`<prefix>timers.*` sends commands at any time, and one in `<prefix>rekeyed.*` is reacted to as an event that counts.
+Write on `<prefix>acks.<name>` is for that subscriber alone. What else is written to a journal changes nothing, since it
+does not count, but it raises an alarm.
 """
 
 

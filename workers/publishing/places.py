@@ -107,6 +107,17 @@ class Places:
             self._ends |= await self._bounds(missing, 1)
         return {kind: self._ends[kind] for kind in kinds}
 
+    async def ends_of(self, topic: str) -> list[int]:
+        """Return where each partition of a topic ends, as far as it is committed; none where there is no topic."""
+        await self._metadata()
+        wheres = [(topic, each) for each in sorted(self._client.cluster.partitions_for_topic(topic) or ())]
+        found = await bounds(self._client, wheres)
+        return [found[where][1] for where in wheres]
+
+    async def behind(self, kind: str, where: tuple[str, int], offset: int, end: int) -> Unpublished:
+        """Return what a partition has of a kind's events between two offsets."""
+        return await unpublished(self._client, kind, where, offset, end)
+
     async def begin(self, definition: Definition, kinds: Sequence[str]) -> Positions:
         """Return where a subscription begins.
 
@@ -173,11 +184,7 @@ class Places:
 
     async def answered_until(self, name: str) -> list[int]:
         """Return where the answers to what was delivered under a name before end, by partition; none: no topic."""
-        await self._metadata()
-        topic = self._names.acks(name)
-        wheres = [(topic, each) for each in sorted(self._client.cluster.partitions_for_topic(topic) or ())]
-        found = await bounds(self._client, wheres)
-        return [found[where][1] for where in wheres]
+        return await self.ends_of(self._names.acks(name))
 
     async def lag(self, positions: Mapping[str, Sequence[int | None]]) -> Lag:
         """Return what is not published behind positions; where nothing is known yet, nothing is behind."""

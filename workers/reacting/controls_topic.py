@@ -11,7 +11,6 @@ from aiokafka.errors import TopicAuthorizationFailedError
 
 from annals.agents.reacting.ports import Kept
 from annals.schemas.depth import decoded
-from annals.schemas.progress import reaction_name
 from annals.schemas.reaction_rows import Control
 from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
@@ -79,12 +78,12 @@ class ControlsWriter(FollowedTopicWriter):
     """One writing of the topic: fence, write, commit."""
 
     def __init__(
-        self, options: Mapping[str, Any], names: TopicNames, app_id: str, name: str, deployment: str | None = None
+        self, options: Mapping[str, Any], names: TopicNames, app_id: str, name: str, progress_name: str
     ) -> None:
-        """Take aiokafka client options, the reaction's name, and to whose events it reacts."""
+        """Take aiokafka client options, the reaction's name, and what stands for it in the keys of progress."""
         super().__init__(options, names, names.reactions, names.reacting_group(app_id, name))
         self._name = name
-        self._progress_name = reaction_name(name, deployment)
+        self._progress_name = progress_name
 
     async def commit(self, control: Control, begins: Mapping[int, Progress], events_topic: str) -> None:
         """Write whether it runs, and the progress of the partitions in which it begins, in one transaction."""

@@ -1,6 +1,6 @@
-"""The reactors of a reaction to another deployment's events, beside one of this deployment's partitions.
+"""The reactors of a reaction to another deployment's events, or to a re-keyed stream, beside one of our partitions.
 
-Whoever has partition p of ours runs it in the partitions p, p + n, p + 2n … of the other journal, where n is how many
+Whoever has partition p of ours runs it in the partitions p, p + n, p + 2n … of the other topic, where n is how many
 we have of that kind: each partition there is one member's, however many there are.
 """
 
@@ -81,13 +81,15 @@ class ForeignReactors:
         make: Make,
         controls: Controls,
         telemetry: ReactionTelemetry,
+        what: str = "the journal of another deployment",
     ) -> None:
-        """Take the reaction, which of our partitions this is, the journal there and what makes a reactor for it.
+        """Take the reaction, which of our partitions this is, the topic there and what makes a reactor for it.
 
         options: of aiokafka clients for the other deployment; None: it is not known here. said: what is said of an
-        error there, and of None where it is not known. telemetry: said to be not running as long as the other journal
-        is not found.
+        error there, and of None where it is not known. telemetry: said to be not running as long as the topic is not
+        found. what: it is.
         """
+        self._what = what
         self._reaction = reaction
         self._here = partition, partitions
         self._topic = topic
@@ -131,7 +133,7 @@ class ForeignReactors:
                 await self._open(self._options)
             except (MissingTopicError, KafkaError, OSError, TimeoutError, AssertionError) as error:
                 self._telemetry.running(is_so=False)
-                self._log.warning("the journal of another deployment is not found", reason=self._said(error))
+                self._log.warning(f"{self._what} is not found", reason=self._said(error))
                 await backoff.wait()
                 continue
             self._telemetry.closed()

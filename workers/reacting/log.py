@@ -23,7 +23,7 @@ from annals.workers.publishing.reached import LOST_IT, PartitionLostEndError, Re
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from annals.agents.reacting.ports import ReactionWrites
+    from annals.agents.reacting.ports import OutgoingCommand, ReactionWrites
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
     from annals.workers.kafka.read.invalid_records import InvalidRecords
@@ -54,22 +54,27 @@ class KafkaReactionLog:
         app_id: str,
         invalid: InvalidRecords = PASSED_OVER,
         other: JournalOfAnother | None = None,
+        *,
+        is_rekeyed: bool = False,
     ) -> None:
         """Take aiokafka client options, the reaction, which partition of how many of its kind this is, and so on.
 
         other: whose journal it is, if it is not this deployment's; partition and their number are of that one.
+        is_rekeyed: what is reacted to is the reaction's re-keyed stream; partition and their number are of that.
         """
         self._names = names
         self._reaction = reaction
         self._progress_name = reaction_name(reaction, None if other is None else other.deployment)
-        self._journal = (names.events(kind) if other is None else other.topic, partition)
+        here = names.rekeyed(reaction) if is_rekeyed else names.events(kind)
+        self._journal = (here if other is None else other.topic, partition)
         self._is_here = other is None
         self._partitions = partitions
         self._invalid = invalid
         self._group = names.reacting_group(app_id, reaction)
         # Of this deployment's topic: others may react to the same journal, in the same cluster.
-        identity = reactor_id(names.events(kind), partition, reaction)
-        self._writer = TransactionalWriter(options, identity, [names.progress, names.timers(reaction)])
+        identity = self._identity(names.events(kind), partition)
+        self._writer = TransactionalWriter(options, identity, [names.progress, self._kept_in()])
+        self._codec = "none"
         self._reached = Reached()
         self._named: dict[str, Where] = {}
 
@@ -108,14 +113,24 @@ class KafkaReactionLog:
         """
         with reaching("the group's offset"):
             client = await self._writer.connected()
-            self._named["progress"] = await self._where(self._names.progress)
-            self._named["rows"] = await self._where(self._names.timers(self._reaction))
+            self._named |= {"progress": await self._where(self._names.progress), **await self._written()}
             place = self._journal if self._is_here else self._named["progress"]
             try:
                 known = await self._reached.require(client, self._group, place, self._named)
             except PartitionLostEndError as error:
                 raise self._explained(error) from error
         return known if self._is_here else None
+
+    def _identity(self, events_topic: str, partition: int) -> str:
+        return reactor_id(events_topic, partition, self._reaction)
+
+    def _kept_in(self) -> str:
+        """Return the topic that is written beside the progress."""
+        return self._names.timers(self._reaction)
+
+    async def _written(self) -> dict[str, Where]:
+        """Return what is written beside the progress and must still be there, by the words of the group's offset."""
+        return {"rows": await self._where(self._kept_in())}
 
     def _explained(self, error: PartitionLostEndError) -> PartitionLostEndError:
         return PartitionLostEndError(
@@ -139,15 +154,11 @@ class KafkaReactionLog:
         batches: dict[Where, PartitionBatches] = {}
         with reaching("the brokers"):
             for each in writes.commands:
-                topic = self._names.commands(each.kind)
-                count = await self._count(topic)
-                if not count:
-                    raise UnwritableError(f"a command of {each.kind} cannot be sent: there is no topic {topic}")
-                where = topic, partition_of(each.key, count)
+                where, limit = await self._target(each)
                 headers = encode_headers(list(each.headers))
-                self._add(batches, where, COMMAND_TOPIC_BYTES, (each.key, each.value, NO_TIMESTAMP, headers))
-            rows = await self._where(self._names.timers(self._reaction))
+                self._add(batches, where, limit, (each.key, each.value, NO_TIMESTAMP, headers))
             for key, value in writes.rows.items():
+                rows = await self._where(self._kept_in())
                 self._add(batches, rows, TIMER_TOPIC_BYTES, (key, value, NO_TIMESTAMP, NO_HEADERS))
             key = progress_key(self._progress_name, *self._journal)
             progress = encode_progress(writes.progress)
@@ -177,8 +188,20 @@ class KafkaReactionLog:
         """Close the connections."""
         await self._writer.close()
 
+    async def _target(self, command: OutgoingCommand) -> tuple[Where, int]:
+        """Return where a command belongs, and how large a record may be there.
+
+        Raises:
+            UnwritableError: its topic is not there.
+        """
+        topic = self._names.commands(command.kind)
+        count = await self._count(topic)
+        if not count:
+            raise UnwritableError(f"a command of {command.kind} cannot be sent: there is no topic {topic}")
+        return (topic, partition_of(command.key, count)), COMMAND_TOPIC_BYTES
+
     def _add(self, batches: dict[Where, PartitionBatches], where: Where, limit: int, record: Any) -> None:
-        if needed := batches.setdefault(where, PartitionBatches(limit)).add(*record):
+        if needed := batches.setdefault(where, PartitionBatches(limit, self._codec)).add(*record):
             raise UnwritableError(f"a record of {needed:,} bytes is more than {where[0]} takes: {limit:,} bytes")
 
     async def _settled(self, topic: str) -> AsyncIterator[tuple[tuple[Where, int], bytes | None, bytes | None]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import KafkaError
 
 from annals.agents.publishing.administration import Refused
 from annals.agents.reacting.ports import BEGIN_ANEW
 from annals.schemas.depth import decoded
-from annals.schemas.progress import Progress, reaction_name
+from annals.schemas.progress import Progress, reaction_name, rekeying_name
 from annals.schemas.reaction_rows import ACTIVE, PAUSED, TIMER_ROWS, Control, parse_row_key
 from annals.schemas.suggestion import meant, there_are
 from annals.topics.names import TopicNames
@@ -99,7 +99,7 @@ class ReactionService:
 
         app_id = self._settings.app_id
         async with self._one_changes:
-            names = reaction.name, reaction.deployment
+            names = reaction.name, _progress_name(reaction)
             return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, *names), made_by)
 
     async def _begins(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
@@ -132,7 +132,12 @@ class ReactionService:
             if reaction.deployment is None:
                 raise
             problem = str(refused)  # of another deployment; the others are shown all the same
-        positions = [known.get(at) for at in range(count)]
+        positions = {reaction.kind: [known.get(at) for at in range(count)]}
+        if reaction.rekeyed:
+            stream = await self._stream(places, reaction)
+            positions[f"rekeyed.{reaction.name}"] = stream.positions
+            behind = None if behind is None else behind + stream.behind
+            problem = problem or stream.problem
         control = Control(PAUSED, NEVER_RESUMED) if kept is None else kept.control
         body = {
             "name": reaction.name,
@@ -141,15 +146,25 @@ class ReactionService:
             "deployment": reaction.deployment,
             "status": control.status,
             "reason": "; ".join(filter(None, (control.reason, problem))) or None,
-            "positions": {reaction.kind: positions},
+            "positions": positions,
             "lag": {"events": behind},
         }
         return Answered(body, "0" if kept is None else str(kept.offset))
 
+    async def _stream(self, places: Places, reaction: Reaction[Any]) -> _Stream:
+        """Return how far a re-keyed reaction is in its stream."""
+        topic = self._names.rekeyed(reaction.name)
+        progress = await places.progress_of(reaction_name(reaction.name), topic)
+        ends = await places.ends_of(topic)
+        known = {at: each.position for at, each in progress.items()}
+        behind = 0
+        for at, end in enumerate(ends):
+            behind += (await places.behind(reaction.kind, (topic, at), known.get(at, 0), end)).events
+        return _Stream([known.get(at) for at in range(len(ends))], behind, _lost(known, ends, "its stream"))
+
     async def _progress(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return its progress by partition of the journal; places: of this deployment."""
-        name = reaction_name(reaction.name, reaction.deployment)
-        return await places.progress_of(name, self._topic(reaction))
+        return await places.progress_of(_progress_name(reaction), self._topic(reaction))
 
     def _topic(self, reaction: Reaction[Any]) -> str:
         """Return the journal that it reacts to, which may be another deployment's.
@@ -221,13 +236,26 @@ class ReactionService:
                 yield key, value
 
 
-def _lost(known: Mapping[int, int], ends: Sequence[int]) -> str | None:
-    """Say which partitions of a journal end before what was reacted to; None: none does."""
+class _Stream(NamedTuple):
+    """How far a reaction is in its stream. problem: which partitions lost their end."""
+
+    positions: list[int | None]
+    behind: int
+    problem: str | None
+
+
+def _progress_name(reaction: Reaction[Any]) -> str:
+    """Return what stands in the keys of progress for how far a journal is reacted to, or copied to a stream."""
+    return rekeying_name(reaction.name) if reaction.rekeyed else reaction_name(reaction.name, reaction.deployment)
+
+
+def _lost(known: Mapping[int, int], ends: Sequence[int], what: str = "the journal") -> str | None:
+    """Say which partitions end before what was reacted to; None: none does."""
     lost = [f"partition {at} up to {position}" for at, position in sorted(known.items()) if position > _end(ends, at)]
     if not lost:
         return None
     return (
-        f"it reacted to events that the journal has no more ({', '.join(lost)}): its end was cut off, or it was made "
+        f"it reacted to events that {what} has no more ({', '.join(lost)}): its end was cut off, or it was made "
         f"anew. Nothing is reacted to there. Restore it; {BEGIN_ANEW}"
     )
 

@@ -34,6 +34,12 @@ class ReactionMetrics:
             (*DEPLOYMENT, "status"),
             registry=registry,
         )
+        self.rekeyed = Counter(
+            "annals_reaction_rekeyed_total",
+            "events that were copied to the stream of a reaction that is re-keyed",
+            REACTION,
+            registry=registry,
+        )
         self.come_round = Counter(
             "annals_reaction_foreign_loops_total",
             "events of another deployment that were passed over: they came through this one, or through eight",
@@ -42,7 +48,8 @@ class ReactionMetrics:
         )
         self.lag = Gauge(
             "annals_reaction_lag",
-            "offsets of a journal partition that are not reacted to",
+            "offsets of a journal partition that are not reacted to, or not copied to the stream of a reaction that is "
+            "re-keyed; with the kind `rekeyed`, of a partition of that stream",
             PARTITION,
             registry=registry,
         )
@@ -103,3 +110,12 @@ class ReactorMetrics:
         for gauge in (self._metrics.lag, self._metrics.timers, self._metrics.up):
             with suppress(KeyError):  # it was never set
                 gauge.remove(*self._labels)
+
+
+class RekeyingMetrics(ReactorMetrics):
+    """Those of what copies a journal partition to a stream: it sends no commands, and has no timers."""
+
+    def reacted(self, commands: int, fired: int) -> None:
+        """Count the events that were copied."""
+        del fired
+        self._metrics.rekeyed.labels(self._reaction).inc(commands)

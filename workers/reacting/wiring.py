@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import CLOSED, Reactor
+from annals.agents.reacting.rekeyed import RekeyedStream
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.reacting.controls_topic import FollowedControls
 from annals.workers.reacting.foreign import ForeignReactors, foreign_problem
 from annals.workers.reacting.log import JournalOfAnother, KafkaReactionLog
-from annals.workers.reacting.telemetry import ReactorMetrics
+from annals.workers.reacting.rekeyed import KafkaHorizon, KafkaRekeyedPartition, KafkaRekeyingLog
+from annals.workers.reacting.telemetry import ReactorMetrics, RekeyingMetrics
 from annals.workers.reading.restore_point import KafkaRangedJournal
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
     from annals.workers.settings import ForeignDeployment, Settings
 
 
+REKEYED: Final = "rekeyed"
+"""What metrics say in the place of a kind where a stream is read."""
 NO_OTHERS: Final[Mapping[str, ForeignDeployment]] = {}
 
 
@@ -79,6 +83,7 @@ class Reacting:
             for reaction in wanted
             if reaction.deployment is not None
         ]
+        foreign += [self._to_stream(reaction, source.partition) for reaction in wanted if reaction.rekeyed]
         self._foreign_reactors = [*(each for each in self._foreign_reactors if not each.is_closed), *foreign]
         return [*made, *foreign]
 
@@ -92,10 +97,10 @@ class Reacting:
         return [problem for problem in found if problem is not None]
 
     def _reactor(self, reaction: Reaction[Any], source: JournalSource, journal: JournalPartition) -> Reactor:
+        """Return what runs a reaction beside a reading shard; if it is re-keyed, what copies its events from there."""
         kind, number = source.kind, source.partition
         self._invalid.expect(self._names.timers(reaction.name))
-        log = partial(
-            KafkaReactionLog,
+        place = (
             self._options,
             self._names,
             reaction.name,
@@ -105,8 +110,57 @@ class Reacting:
             self._settings.app_id,
             self._invalid,
         )
-        metrics = ReactorMetrics(self._metrics, reaction.name, kind, number)
-        return Reactor(reaction, self._deciders[kind], source, journal, log, self._controls, self._clock, metrics)
+        made = ReactorMetrics if not reaction.rekeyed else RekeyingMetrics
+        return Reactor(
+            reaction,
+            self._deciders[kind],
+            source,
+            journal,
+            partial(KafkaRekeyingLog, *place, self._settings.compression)
+            if reaction.rekeyed
+            else partial(KafkaReactionLog, *place),
+            self._controls,
+            self._clock,
+            made(self._metrics, reaction.name, kind, number),
+            rekeys=reaction.rekeyed,
+        )
+
+    def _to_stream(self, reaction: Reaction[Any], partition: int) -> ForeignReactors:
+        """Return what runs a re-keyed reaction in the partitions of its stream that go with one of the journal's."""
+        topic = self._names.rekeyed(reaction.name)
+        self._invalid.expect(topic)
+        return ForeignReactors(
+            reaction,
+            partition,
+            self._partitions[reaction.kind],
+            topic,
+            self._options,
+            str,
+            partial(self._stream_reactor, reaction, topic),
+            self._controls,
+            ReactorMetrics(self._metrics, reaction.name, REKEYED, partition),
+            "the re-keyed stream",
+        )
+
+    def _stream_reactor(
+        self, reaction: Reaction[Any], topic: str, client: AIOKafkaClient, partition: int, count: int
+    ) -> Reactor:
+        kind, where = reaction.kind, (topic, partition)
+        app_id, names = self._settings.app_id, self._names
+        journal = KafkaRekeyedPartition(client, topic, partition)
+        journals = [(names.events(kind), each) for each in range(self._partitions[kind])]
+        place = self._options, names, reaction.name, kind, partition, count, app_id, self._invalid
+        return Reactor(
+            reaction,
+            self._deciders[kind],
+            RekeyedStream(reaction, topic, partition, count, journal, self._clock, partial(self._invalid.note, where)),
+            journal,
+            partial(KafkaReactionLog, *place, is_rekeyed=True),
+            self._controls,
+            self._clock,
+            ReactorMetrics(self._metrics, reaction.name, REKEYED, partition),
+            horizon=KafkaHorizon(client, names, app_id, reaction.name, journals, where, self._clock),
+        )
 
     def _to_another(self, reaction: Reaction[Any], deployment: str, partition: int) -> ForeignReactors:
         """Return what runs a reaction to another deployment's events beside a partition of ours."""

@@ -76,7 +76,9 @@ def test_the_five_topics_of_a_kind_have_the_same_number_of_partitions() -> None:
 
 
 def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> None:
-    names = [spec.name for spec in catalogue(kinds=["ship"], subscribers=["billing"], reactions={"sail": "ship"})]
+    reactions = {"sail": "ship", "meet": "ship"}
+    specs = catalogue(kinds=["ship"], subscribers=["billing"], reactions=reactions, rekeyed=["meet"])
+    names = [spec.name for spec in specs]
     assert names == [
         "commands.ship",
         "events.ship",
@@ -92,6 +94,8 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
         "jobs",
         "reactions",
         "timers.sail",
+        "timers.meet",
+        "rekeyed.meet",
         "subscribers.billing",
     ]
 

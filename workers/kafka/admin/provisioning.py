@@ -49,12 +49,14 @@ LOOK_S: Final = 0.05
 
 def specs(settings: Settings) -> tuple[TopicSpec, ...]:
     """Return the topics that these settings call for: of all kinds that are registered."""
+    known = reactions()
     return catalogue(
         settings.topic_prefix,
         settings.partitions,
         settings.replication_factor,
         kinds=tuple(deciders()),
-        reactions={name: reaction.kind for name, reaction in reactions().items()},
+        reactions={name: reaction.kind for name, reaction in known.items()},
+        rekeyed=[name for name, reaction in known.items() if reaction.rekeyed],
     )
 
 

@@ -56,7 +56,17 @@ PROPERTIES = {
 }
 LATER = tuple(
     f"{PREFIX}{name}"
-    for name in ("restore.", "audit", "projections", "subscriptions", "progress", "jobs", "reactions", "timers.")
+    for name in (
+        "restore.",
+        "audit",
+        "projections",
+        "subscriptions",
+        "progress",
+        "jobs",
+        "reactions",
+        "timers.",
+        "rekeyed.",
+    )
 )
 ALL = rights(PREFIX, APP_ID, tuple(deciders()), tuple(reactions()))
 PERSON = rights(PREFIX, APP_ID, ("person",))

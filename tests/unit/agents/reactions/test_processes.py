@@ -103,6 +103,21 @@ def test_processes_are_kept_apart_by_correlation_or_by_a_member():
     assert given_reaction(made(react, key="data.locale")).on("p-1", ADA).rows == {}
 
 
+def test_a_rekeyed_process_is_of_all_aggregates_whose_events_have_its_key():
+    seen = []
+
+    def react(state, event):
+        seen.append(event.aggregate_id)
+        return Reacted(Seen(state.count + 1), [RENAME], [after("later", 10)] if len(seen) < 3 else [])
+
+    given = given_reaction(made(react, key="correlation_id", rekeyed=True)).on("p-1", ADA).on("p-2", ADA)
+    given.then_timers({("c-1", "later"): "2026-01-01T00:00:10Z"})
+    assert len(given.rows) == 2
+    given.at("2026-01-01T00:01:00Z").then(RENAME).then_timers({})
+    assert seen == ["p-1", "p-2", "c-1"]
+    assert given_reaction(made(react, key="data.locale", rekeyed=True)).on("p-1", ADA).rows == {}
+
+
 def test_what_fails_says_where_and_no_value():
     def react(state, event):
         raise ValueError("secret")
@@ -117,8 +132,10 @@ def test_what_fails_says_where_and_no_value():
     [
         ({"name": "R"}, "name"),
         ({"version": 0}, "versions"),
-        ({"key": "person_id"}, "re-keyed stream"),
-        ({"key": "data.a.b"}, "re-keyed stream"),
+        ({"key": "person_id"}, "neither aggregate_id nor correlation_id nor data.<member>"),
+        ({"key": "data.a.b"}, "neither aggregate_id nor correlation_id nor data.<member>"),
+        ({"rekeyed": True}, "re-keyed by aggregate_id"),
+        ({"rekeyed": True, "key": "correlation_id", "deployment": "hr"}, "cannot be re-keyed"),
         ({"deployment": "HR"}, "deployment"),
         ({"deployment": ""}, "deployment"),
     ],

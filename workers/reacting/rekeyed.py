@@ -1,0 +1,211 @@
+"""A re-keyed stream on Kafka: its writer, what reads a partition of it, and up to when that is read whole."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import UTC
+from typing import TYPE_CHECKING, Any, Final
+
+from annals.agents.ports import StoppedError, UnreachableError
+from annals.agents.reacting.rekeyed import ANOTHER_NAME
+from annals.agents.reading.ports import FollowedRecord
+from annals.schemas.progress import decode_progress, name_of, reaction_name, rekeying_name
+from annals.schemas.values.moments import recorded_at
+from annals.topics.catalog import REKEYED_TOPIC_BYTES
+from annals.topics.headers import QUIET
+from annals.topics.keys import partition_of
+from annals.topics.names import rekeyer_id
+from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.carried import carried_of
+from annals.workers.kafka.read.offsets import HIGH_WATERMARK, committed
+from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.kafka.write.failures import expiring, reaching
+from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.reacting.log import KafkaReactionLog
+from annals.workers.reading.restore_point import KafkaRangedJournal
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.agents.ports import Clock
+    from annals.agents.reacting.ports import OutgoingCommand
+    from annals.schemas.progress import Progress
+    from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
+
+    Where = tuple[str, int]
+
+MOST_NAMED: Final = 128  # partitions in the metadata of an offset, of at most 4,096 bytes
+_QUIET: Final = QUIET.encode()
+
+
+class KafkaRekeyingLog(KafkaReactionLog):
+    """The transactional writer of what one journal partition has for a stream, and of how far it is copied."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        reaction: str,
+        kind: str,
+        partition: int,
+        partitions: int,
+        app_id: str,
+        invalid: InvalidRecords,
+        codec: str,
+    ) -> None:
+        """Take what the log of a reaction takes, and how its records are compressed."""
+        super().__init__(options, names, reaction, kind, partition, partitions, app_id, invalid)
+        self._progress_name = rekeying_name(reaction)
+        self._codec = codec
+
+    async def progress(self) -> Progress | None:
+        """Return how far the journal partition is copied."""
+        found = await super().progress()
+        if found is None:
+            former = reaction_name(self._reaction)
+            async for _, key, value in self._settled(self._names.progress):
+                if value is not None and name_of(key, *self._journal) == former:
+                    raise StoppedError(
+                        f"{self._reaction} has reacted to {self._journal[0]}-{self._journal[1]} and was not re-keyed "
+                        f"then. {ANOTHER_NAME}"
+                    )
+        return found
+
+    async def rows(self) -> AsyncIterator[tuple[bytes, bytes | None]]:
+        """Yield none: nothing is kept beside the stream."""
+        nothing: tuple[tuple[bytes, bytes | None], ...] = ()
+        for row in nothing:
+            yield row
+
+    def _identity(self, events_topic: str, partition: int) -> str:
+        return rekeyer_id(events_topic, partition, self._reaction)
+
+    def _kept_in(self) -> str:
+        return self._names.rekeyed(self._reaction)
+
+    async def _written(self) -> dict[str, Where]:
+        topic = self._kept_in()
+        return {f"r{number}": (topic, number) for number in range(min(MOST_NAMED, await self._stream()))}
+
+    async def _target(self, command: OutgoingCommand) -> tuple[Where, int]:
+        return (self._kept_in(), partition_of(command.key, await self._stream())), REKEYED_TOPIC_BYTES
+
+    async def _stream(self) -> int:
+        """Return how many partitions the stream has.
+
+        Raises:
+            UnreachableError: it is not there.
+        """
+        topic = self._kept_in()
+        count = await self._count(topic)
+        if not count:
+            raise UnreachableError(f"there is no topic {topic}: create it with `annals topics create`")
+        return count
+
+
+class KafkaRekeyedPartition(KafkaRangedJournal):
+    """One partition of a stream (the `RangedJournal` port): what is carried has the mark of what is quiet, too."""
+
+    async def followed(self, start: int, end: int) -> AsyncIterator[Sequence[FollowedRecord]]:
+        """Yield the committed records from `start` to below `end`, which is at most the last stable offset."""
+        with reaching("the re-keyed stream"), expiring():
+            async with aclosing(read_range(self._client, self._where, start, end)) as steps:
+                async for records in steps:
+                    yield [FollowedRecord(offset, key, value, _carried(raw)) for offset, key, value, raw in records]
+
+
+class KafkaHorizon:
+    """Up to when one partition of a stream is read whole (the `Horizon` port).
+
+    At a time, the ends of all journal partitions are asked for; when what copies them is committed as far, so is what
+    they have for the stream, below the end that this partition of it has then.
+    """
+
+    def __init__(
+        self,
+        client: AIOKafkaClient,
+        names: TopicNames,
+        app_id: str,
+        reaction: str,
+        journals: Sequence[Where],
+        stream: Where,
+        clock: Clock,
+    ) -> None:
+        """Take a client that knows all topics, the reaction, the journal's partitions, and the stream's that it is."""
+        self._client = client
+        self._progress_topic = names.progress
+        self._group = names.reacting_group(app_id, reaction)
+        self._name = rekeying_name(reaction)
+        self._journals = journals
+        self._stream = stream
+        self._clock = clock
+        self._until = ""
+        self._asked = ""  # when the ends that are waited for were asked for
+        self._ends: dict[Where, int] = {}
+        self._copied: dict[Where, int] = {}
+        self._end: int | None = None  # of the stream, once all of that was copied
+
+    async def passed(self, due: str | None, position: int) -> str:
+        """Return a time: all that the journals had then is in the stream below a position."""
+        now = recorded_at(self._clock.now().astimezone(UTC))
+        if due is None or due <= self._until or due > now:
+            return self._until
+        with reaching("how far the journals are copied"), expiring():
+            if not self._asked:
+                found = await bounds(self._client, self._journals)
+                self._asked, self._ends = now, {where: end for where, (_, end) in found.items()}
+            if self._end is None:
+                for where, end in self._ends.items():
+                    if not await self._is_copied(where, end):
+                        return self._until
+                # Transactions that are committed as the group knows may still be open here: behind everything.
+                self._end = (await bounds(self._client, [self._stream], HIGH_WATERMARK))[self._stream][1]
+        if position >= self._end:
+            self._until, self._asked, self._end = self._asked, "", None
+        return self._until
+
+    async def _is_copied(self, where: Where, end: int) -> bool:
+        """Whether what a journal partition has below an offset is copied, or was found to be nothing for the stream."""
+        if self._copied.get(where, 0) >= end:
+            return True
+        found = await committed(self._client, self._group, where)
+        position = await self._progress(where) if found is None else found[0]
+        if position < end and not await self._has_record(where, position, end):
+            position = end  # markers of transactions alone
+        self._copied[where] = max(position, self._copied.get(where, 0))
+        return position >= end
+
+    async def _has_record(self, where: Where, start: int, end: int) -> bool:
+        async with aclosing(read_range(self._client, where, start, end)) as steps:
+            async for records in steps:
+                if records:
+                    return True
+        return False
+
+    async def _progress(self, where: Where) -> int:
+        """Return how far a journal partition is copied, as the topic has it: a group forgets what is a week old."""
+        count = len(self._client.cluster.partitions_for_topic(self._progress_topic) or ())
+        if not count:
+            return 0
+        place, position = (self._progress_topic, where[1] % count), 0
+        async for _, key, value, _ in records_until(self._client, place, -1, await settled_end(self._client, place)):
+            if value is not None and name_of(key, *where) == self._name:
+                try:
+                    position = decode_progress(value).position
+                except ValueError:  # whoever writes progress says so
+                    continue
+        return position
+
+
+def _carried(raw: bytes) -> Sequence[tuple[str, bytes]]:
+    carried = carried_of(raw)
+    if _QUIET not in raw:
+        return carried
+    try:
+        is_quiet = any(name == QUIET for name, _ in headers_of(raw))
+    except ValueError:
+        is_quiet = False
+    return [*carried, (QUIET, b"1")] if is_quiet else carried
