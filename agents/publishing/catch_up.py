@@ -15,7 +15,7 @@ from annals.agents.ports import FencedError, JournalError
 from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
-from annals.agents.reading.ports import RUN_EVENTS, NotIndexedError, NotReadyError
+from annals.agents.reading.ports import NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
 
