@@ -233,10 +233,11 @@ class RememberingReader(JournalReader[KeptEnd]):
         """Classify the next record, and remember it."""
         record = super().read(offset, key, value)
         if type(record) is Counted:
-            self.ends[kept_key(record.key)] = KeptEnd(record.event["version"], record.cid)
+            kept = record.key if len(record.key) <= _LONGEST_KEY else kept_key(record.key)  # a call for each event
+            self.ends[kept] = KeptEnd(record.event["version"], record.cid)
         elif type(record) is Void:
             self.voids.add(record.cid)
         return record
 
     def _kept_end(self, key: bytes) -> KeptEnd:
-        return self.ends.get(kept_key(key), START)
+        return self.ends.get(key if len(key) <= _LONGEST_KEY else kept_key(key), START)

@@ -33,6 +33,11 @@ class Pace:
         self._sleep = sleep
         self._next = monotonic()
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether an event may have to wait."""
+        return self._gap_s > 0
+
     async def wait(self) -> None:
         """Wait for the moment of the next event."""
         if not self._gap_s:

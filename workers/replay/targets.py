@@ -44,6 +44,9 @@ class Taken(NamedTuple):
     failures: int = 0
 
 
+NOTHING: Final = Taken()
+
+
 class Sink(Protocol):
     """Takes the events of one journal partition, in order."""
 
@@ -86,7 +89,7 @@ class NoSink:
 
     async def take(self, event: JournalEvent, partition: int) -> Taken:  # noqa: ARG002 - the protocol's
         """Take an event."""
-        return Taken()
+        return NOTHING
 
     async def settle(self) -> None:
         """Nothing is on its way."""

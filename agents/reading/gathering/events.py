@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 FOLLOWED_EVENTS: Final = 100  # of a page of a stream: what one client holds in memory
 ALIVE_S: Final = 5.0  # at the latest, a stream says where it is
 FOUND_S: Final = 2.0  # a partition that takes longer holds up the others no longer
-ROUND_S: Final = 0.02  # from one look for new events to the next: at a high rate several come at each
+ROUND_S: Final = 0.02  # between two looks for new events: at a high rate several come at each
 
 
 class EventsFound(NamedTuple):
@@ -183,7 +183,7 @@ class _Moves:
     def __init__(self, shards: Sequence[ReadingShard]) -> None:
         self._ready = list(shards)
         self._waiting: dict[asyncio.Task[bool], ReadingShard] = {}
-        self._taken_at = -math.inf
+        self._looked_at = -math.inf
 
     @property
     def is_ready(self) -> bool:
@@ -192,12 +192,12 @@ class _Moves:
     def take(self) -> list[ReadingShard]:
         """Return the shards to ask now."""
         ready, self._ready = self._ready, []
-        self._taken_at = asyncio.get_running_loop().time()
         return ready
 
     def watch(self, shards: Sequence[ReadingShard], cursor: Cursor, unread: set[Key]) -> None:
         """Ask those again at once that have more; wait for the others."""
-        deadline = asyncio.get_running_loop().time() + ALIVE_S
+        self._looked_at = asyncio.get_running_loop().time()
+        deadline = self._looked_at + ALIVE_S
         for shard in shards:
             key = shard.kind, shard.partition
             if key in unread:
@@ -210,8 +210,9 @@ class _Moves:
         """Wait until one of them has moved, or was waited for long enough."""
         if self._waiting:
             await asyncio.wait(self._waiting, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
-            # What comes behind a quiet time is found at once, and what follows on it a round later.
-            rest_s = self._taken_at + ROUND_S - asyncio.get_running_loop().time()
+            # What comes behind a quiet time is found at once, and what follows on it a round later. A round begins
+            # where the look before ended: where looking takes long, the folds have their turns between.
+            rest_s = self._looked_at + ROUND_S - asyncio.get_running_loop().time()
             if rest_s > 0:
                 await asyncio.sleep(min(rest_s, within_s))
         done = [task for task in self._waiting if task.done()]

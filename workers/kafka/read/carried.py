@@ -20,7 +20,10 @@ def carried_of(raw: bytes) -> Sequence[Header]:
 
     raw: the header section. What cannot be read is a stranger's, and carries nothing.
     """
-    if not any(name in raw for name in _NAMES):
+    for name in _NAMES:  # a generator for `any` takes longer than all it looks for
+        if name in raw:
+            break
+    else:
         return ()
     try:
         return carried_headers(headers_of(raw))
