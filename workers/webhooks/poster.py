@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from annals.agents.publishing.delivering.machine import Answer
+from annals.agents.publishing.webhooks import verdicts
 from annals.agents.publishing.webhooks.binding import batched, binary
 from annals.agents.publishing.webhooks.circuit import CIRCUIT_OPEN
 from annals.agents.publishing.webhooks.signatures import signature_headers
@@ -39,6 +40,7 @@ LEAST_S: Final = 0.001
 BUSY_MS: Final = 100
 BUSY: Final = "endpoint_busy"
 WAITING: Final = "endpoint_asked_to_wait"
+GONE: Final = f"http_{verdicts.GONE}"
 SECRET: Final = "secret_unusable"  # noqa: S105 - a reason
 SECRET_MS: Final = 10_000
 
@@ -58,8 +60,12 @@ class WebhookPoster:
         clock: Clock,
         metrics: WebhookMetrics,
         pause: Callable[[str], None],
+        is_pausing: Callable[[], bool],
     ) -> None:
-        """Take the subscription's name and webhook, its endpoint, and so on; pause: for an endpoint that is gone."""
+        """Take the subscription's name and webhook, its endpoint, and so on.
+
+        pause: for an endpoint that is gone; is_pausing: whether that was begun, and is not done yet.
+        """
         self._name = name
         self._webhook = webhook
         self._endpoint = endpoint
@@ -68,6 +74,7 @@ class WebhookPoster:
         self._clock = clock
         self._metrics = metrics
         self._pause = pause
+        self._is_pausing = is_pausing
         self._tasks: set[asyncio.Task[None]] = set()
         self._gathered: list[Delivery] = []
 
@@ -141,6 +148,8 @@ class WebhookPoster:
 
     async def _posted(self, deliveries: Sequence[Delivery], until: int) -> Verdict:
         circuit = self._endpoint.circuit
+        if self._is_pausing():  # which may take longer than what the endpoint's answer put off: it said that it is gone
+            return put_off(GONE, verdicts.GONE_MS)
         if (wait_ms := circuit.wait_ms(self._now())) > 0:
             return put_off(CIRCUIT_OPEN if circuit.is_open else WAITING, wait_ms)
         is_told = False

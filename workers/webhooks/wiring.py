@@ -71,6 +71,7 @@ class Webhooks:
             self._clock,
             self._metrics,
             begin_pause,
+            lambda: name in self._pausing,
         )
 
     async def close(self) -> None:

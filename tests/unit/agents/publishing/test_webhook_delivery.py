@@ -10,6 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from test_delivery_shard import nothing_is_left, rows
 
+from annals.agents.publishing.webhooks import verdicts
 from annals.agents.publishing.webhooks.signatures import parse_secret, signature_headers
 from annals.schemas.delivery import WAITING
 from annals.schemas.subscription import Retry, Webhook
@@ -131,6 +132,32 @@ async def test_an_endpoint_that_asks_to_wait_is_waited_for_without_using_an_atte
         await scene.settled()
     assert len(scene.endpoint.posted) == 5
     assert not await parked(scene, 1)
+
+
+async def test_an_endpoint_that_is_gone_gets_nothing_more_however_long_it_takes_to_pause(scene, monkeypatch):
+    monkeypatch.setattr(verdicts, "GONE_MS", 10)
+    may_pause = asyncio.Event()
+    pause = scene.world.subscriptions.pause
+
+    async def late(name, reason, partition=None):
+        await may_pause.wait()
+        await pause(name, reason, partition)
+
+    async def has_come_again():
+        return any(row.attempt > 3 for row in await rows(scene.world))
+
+    async def is_paused():
+        return bool(scene.world.subscriptions.paused)
+
+    scene.world.subscriptions.pause = late
+    scene.world.journal.append(chain("p-1", 2))
+    scene.endpoint.answer = lambda _: 410
+    await scene.subscribe()
+    async with scene.delivering():
+        await eventually(has_come_again)
+        assert len(scene.endpoint.posted) == 1
+        may_pause.set()
+        await eventually(is_paused)
 
 
 async def test_an_endpoint_that_is_gone_pauses_its_subscription(scene):
