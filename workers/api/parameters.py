@@ -129,6 +129,11 @@ def _single(wanted: Any, text: str) -> Any:
         text = str(_whole_number(text))
     if base is float and not _NUMBER.fullmatch(text):
         raise ValueError("must be a number of seconds, such as 2.5")
+    if typing.get_origin(base) is typing.Literal and text not in typing.get_args(base):
+        raise ValueError(f"must be {' or '.join(typing.get_args(base))}")
+    for meta in metas:
+        if meta.pattern is not None and not re.search(meta.pattern, text):
+            raise ValueError(f"must be {(meta.description or meta.pattern).removesuffix('.')}")
     try:
         return msgspec.convert(text, wanted, strict=False)
     except msgspec.ValidationError as error:
