@@ -139,6 +139,8 @@ def _single_reader(wanted: Any) -> Callable[[str], Any]:
     if "is_exact" in marks:
         return partial(_time, exact)
     is_id = "is_id" in marks
+    words = typing.get_args(base) if typing.get_origin(base) is typing.Literal else ()
+    patterns = [(re.compile(each.pattern), each.description or each.pattern) for each in metas if each.pattern]
 
     def read(text: str) -> Any:
         if is_id:
@@ -149,6 +151,11 @@ def _single_reader(wanted: Any) -> Callable[[str], Any]:
             text = str(_whole_number(text))
         if base is float and not _NUMBER.fullmatch(text):
             raise ValueError("must be a number of seconds, such as 2.5")
+        if words and text not in words:
+            raise ValueError(f"must be {' or '.join(words)}")
+        for pattern, meaning in patterns:
+            if not pattern.search(text):
+                raise ValueError(f"must be {meaning.removesuffix('.')}")
         try:
             return msgspec.convert(text, wanted, strict=False)
         except msgspec.ValidationError as error:

@@ -127,6 +127,11 @@ async def test_the_questions_are_answered_with_what_they_rest_on():
         ):
             body = await get(api, f"/v1/questions/{wrong}", 400)
             assert body["code"] == "invalid_request"
+        for wrong, told in (
+            ("policies?subject=p-1", "subject: must be `kind:id`, as `person:p-1`"),
+            ("steps?due=never", "due: must be ready or overdue"),
+        ):
+            assert (await get(api, f"/v1/questions/{wrong}", 400))["detail"] == told
         await get(api, "/v1/questions/nothing", 404)
 
 
