@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 VERSION: Final = 1
 JOURNALS: Final = "events."
+MOST_PROJECTIONS: Final = 1_000  # of a member: the leader tells each member of all, and the brokers keep it in a record
+LONGEST_NAME: Final = 200
+LONGEST_ADDRESS: Final = 1_000
 
 
 class Told(msgspec.Struct):
@@ -112,6 +115,8 @@ class ReadingAssignor(BalancedAssignor):
     name: ClassVar[str] = "annals-reading"
     told: ClassVar[Told]
     members: ClassVar[GroupMembers]
+    journals: ClassVar[frozenset[str]] = frozenset()
+    """What this deployment's topics of events begin with, as far as this member subscribes to any."""
 
     @classmethod
     def of_one_reader(cls, told: Told, members: GroupMembers) -> type[Self]:
@@ -126,7 +131,8 @@ class ReadingAssignor(BalancedAssignor):
         """Assign the partitions of all journals; the leader of the group calls it."""
         owned, standby = cls.shared_over(cluster, members)
         everybody = [
-            _member(name, owned[name], standby[name], data.user_data) for name, data in sorted(members.items())
+            _member(name, cls._by_kind(owned[name]), cls._by_kind(standby[name]), data.user_data)
+            for name, data in sorted(members.items())
         ]
         return {
             name: ConsumerProtocolMemberAssignment(
@@ -140,8 +146,19 @@ class ReadingAssignor(BalancedAssignor):
     @classmethod
     def metadata(cls, topics: Iterable[str]) -> ConsumerProtocolMemberMetadata:
         """Return this member's subscription, what it has, and what it tells."""
+        topics = list(topics)
+        cls.journals = frozenset(_journals_of(topic) for topic in topics)
         told = msgspec.structs.replace(cls.told, version=VERSION, owned=cls.owned, standby=cls.standby)
-        return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, list(topics), msgspec.json.encode(told))
+        return ConsumerProtocolMemberMetadata(PROTOCOL_VERSION, topics, msgspec.json.encode(told))
+
+    @classmethod
+    def _by_kind(cls, owned: Owned) -> dict[str, list[int]]:
+        """Return partitions by kind; those of another deployment's topics are nobody's here."""
+        return {
+            topic.rpartition(JOURNALS)[2]: partitions
+            for topic, partitions in owned.items()
+            if not cls.journals or _journals_of(topic) in cls.journals
+        }
 
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
@@ -158,22 +175,30 @@ def lasting_instance(settings: Settings) -> str | None:
     return None if settings.api_port == 0 and settings.api_advertised_url is None else settings.instance_id
 
 
-def _member(name: str, owned: Owned, standby: Owned, user_data: bytes | None) -> Member:
+def _member(
+    name: str, partitions: dict[str, list[int]], standby: dict[str, list[int]], user_data: bytes | None
+) -> Member:
     """Return a member by what it told; who tells nothing that can be read is one without an address."""
     try:
         told = decoded(_TOLD.decode, user_data or b"{}")
     except ValueError:
         told = Told()
-    return Member(name, _address(told.url), _by_kind(owned), told.projections, told.publishes, _by_kind(standby))
+    known = told.projections
+    if len(known) > MOST_PROJECTIONS or max(map(len, known), default=0) > LONGEST_NAME:
+        known = {}
+    return Member(name, _address(told.url), partitions, known, told.publishes, standby)
 
 
-def _by_kind(owned: Owned) -> dict[str, list[int]]:
-    return {topic.rpartition(JOURNALS)[2]: partitions for topic, partitions in owned.items()}
+def _journals_of(topic: str) -> str:
+    """Return what the topic of a kind's events begins with."""
+    return "".join(topic.rpartition(JOURNALS)[:2])
 
 
 def _address(url: str | None) -> str | None:
     """Return an address that others may be sent to; None for anything else."""
+    if url is None or len(url) > LONGEST_ADDRESS or not url.isprintable():
+        return None
     try:
-        return None if url is None else web_address(url)
+        return web_address(url)
     except ValueError:
         return None

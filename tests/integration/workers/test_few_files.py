@@ -5,6 +5,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+import psutil
 import pytest
 
 from processes import ENTRY_POINT, free_port, own_environment, running, until
@@ -63,5 +64,33 @@ def test_a_hard_limit_that_is_too_low_is_named_by_number(
         code, said = readiness(port)
     assert code == 503
     assert "28 shards need" in said
+    assert "may have 300" in said
+    assert "Too many open files" not in log.read_text()
+
+
+def test_the_process_that_reads_raises_its_own_soft_limit(
+    environment: dict[str, str], port: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "worker.log"
+    settings = {**environment, "ANNALS_ROLES": "write,read", "ANNALS_API_PORT": "0"}
+    with running([ENTRY_POINT, "worker"], settings, log, **limit(128, 4_000)) as process:
+        until(lambda: readiness(port)[0] == 200, process, log, "ready")
+        both = [process.pid, *(child.pid for child in psutil.Process(process.pid).children())]
+        limits = [Path(f"/proc/{pid}/limits").read_text().splitlines() for pid in both]
+        files = [len(list(Path(f"/proc/{pid}/fd").iterdir())) for pid in both]
+    found = [line.split()[3:5] for lines in limits for line in lines if line.startswith("Max open files")]
+    assert found == [["3908", "4000"]] * 2
+    assert min(files) > 128
+    assert "Too many open files" not in log.read_text()
+
+
+def test_a_hard_limit_that_is_too_low_to_read_is_named_by_number(
+    environment: dict[str, str], port: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "worker.log"
+    settings = {**environment, "ANNALS_ROLES": "write,read", "ANNALS_API_PORT": "0"}
+    with running([ENTRY_POINT, "worker"], settings, log, **limit(128, 300)) as process:
+        until(lambda: "read: 28 shards need" in readiness(port)[1], process, log, "says why it is not ready")
+        said = readiness(port)[1]
     assert "may have 300" in said
     assert "Too many open files" not in log.read_text()
