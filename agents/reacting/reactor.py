@@ -287,7 +287,10 @@ class Reactor:
             self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}"
 
     async def _begin_version(self, writer: ReactionLog, old: Progress, kept: Iterable[bytes]) -> None:
-        """Begin anew in this version: without commands up to where, and when, the old one came."""
+        """Begin with this version at the journal's first event, and send nothing for what the old version has handled.
+
+        That is every event below the old version's position, and every timer that was due up to its last one.
+        """
         version, quiet_until = self._reaction.version, max(old.position, old.quiet_until)
         progress = Progress(0, version=version, quiet_until=quiet_until, quiet_due=max(old.fired, old.quiet_due))
         await writer.commit(ReactionWrites((), dict.fromkeys(kept), progress))
@@ -330,7 +333,8 @@ class Reactor:
     async def _react(self) -> tuple[ReactionFailedError | None, int, bytes | None, bool]:
         """React to the next run, up to an event that cannot be taken.
 
-        Returns what failed, where it came to, the CID of the last event before that, and whether it was all there is.
+        Returns the failure, if any; the offset to go on from; the CID of the last event before it; and whether the run
+        reached the end of what the shard has read.
         """
         progress = self._progress
         run = await self._source.events_from(progress.position, self._pace.most)

@@ -62,7 +62,7 @@ class JournalCheck(Protocol):
         """Ask what those who write acknowledged."""
 
     async def require(self, start: int, end: int) -> None:
-        """Let no journal pass that lacks its beginning or what was acknowledged; see `Losses.require`."""
+        """Check that the journal has its beginning and what was acknowledged; see `Losses.require`."""
 
     async def is_fold(self, store: ReadView, end: int) -> bool:
         """Whether the last record of a store is in the journal where the store says; see `Losses.is_fold`."""
@@ -98,12 +98,12 @@ class Losses:
         self._is_doubted = False
 
     async def require(self, start: int, end: int) -> None:
-        """Let no journal pass that lacks its beginning, or the last event that those who write know.
+        """Check that the journal has its beginning, and the last event that those who write know.
 
         start, end: its first offset, and the last stable one.
 
         Raises:
-            StoppedError: it does.
+            StoppedError: one of them is missing.
         """
         if start > 0:
             raise StoppedError(
@@ -207,7 +207,7 @@ class Trusted:
         """Ask nobody."""
 
     async def require(self, start: int, end: int) -> None:
-        """Let any journal pass."""
+        """Check nothing."""
 
     async def is_fold(self, store: ReadView, end: int) -> bool:
         """Whether the last record of a store is in the journal where the store says."""

@@ -47,7 +47,7 @@ def lost(place: ShardId, known: Known, end: int, there: str = "") -> LostEndErro
 
 
 def require_end(place: ShardId, known: Known, end: int) -> None:
-    """Let no journal pass that ends below what is known.
+    """Check that the journal does not end below what is known.
 
     Raises:
         LostEndError: it does.
@@ -66,10 +66,10 @@ def lost_record(what: str, known: RecordAt, end: int) -> StoppedError:
 
 
 async def require_records(journal: LogRecovery, place: ShardId, seen: LogState) -> None:
-    """Let no commands and no outcomes pass that lack the last known one, unless that has expired.
+    """Check that the commands and the outcomes have the last known record, unless that has expired.
 
     Raises:
-        StoppedError: they do.
+        StoppedError: one of them lacks it.
     """
     where = f"of {place.kind}, partition {place.partition}"
     known = seen.last_command
@@ -86,7 +86,7 @@ async def require_records(journal: LogRecovery, place: ShardId, seen: LogState) 
 
 
 async def require_known(journal: LogRecovery, place: ShardId, seen: LogState, known: Known) -> EventAt | None:
-    """Let no journal pass that lacks the last known event; return that where it stands now, if one is known.
+    """Check that the journal has the last known event; return it with its present offset, None if none is known.
 
     A journal that has it may end lower: one that was restored from a copy of its records has fewer markers.
 

@@ -62,36 +62,30 @@ class WebAddressType(click.ParamType):
             self.fail(f"{value!r} is not {error}", param, ctx)
 
 
-class SecondsType(click.ParamType):
-    """A number of seconds that ends: `nan` and `inf` are numbers to Python, and waited for for ever."""
+class PositiveType(click.ParamType):
+    """A number above 0 with an upper bound: `nan` and `inf` are numbers to Python, and waited for for ever.
 
-    name = "seconds"
+    name: what --help calls it; most: the bound; what: what it is, in the message.
+    """
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Return the seconds."""
-        try:
-            seconds = float(value)
-        except ValueError:
-            seconds = math.nan
-        if not 0 < seconds <= MOST_SECONDS:
-            self.fail(f"{value!r} is not a number of seconds above 0 and up to {MOST_SECONDS:,}", param, ctx)
-        return seconds
-
-
-class RateType(click.ParamType):
-    """A number a second: `nan`, which no bound refuses, would be waited for for ever."""
-
-    name = "rate"
+    def __init__(self, name: str, most: int, what: str = "a number") -> None:
+        self.name = name
+        self._most = most
+        self._what = what
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """Return the number."""
         try:
-            rate = float(value)
+            number = float(value)
         except ValueError:
-            rate = math.nan
-        if not 0 < rate <= MOST_A_SECOND:
-            self.fail(f"{value!r} is not a number above 0 and up to {MOST_A_SECOND:,}", param, ctx)
-        return rate
+            number = math.nan
+        if not 0 < number <= self._most:
+            self.fail(f"{value!r} is not {self._what} above 0 and up to {self._most:,}", param, ctx)
+        return number
+
+
+SECONDS: Final = PositiveType("seconds", MOST_SECONDS, "a number of seconds")
+RATE: Final = PositiveType("rate", MOST_A_SECOND)
 
 
 class IdType(click.ParamType):

@@ -44,8 +44,9 @@ def described(error: Exception) -> tuple[str, ...] | None:
     from annals.workers.kafka.admin.cluster import BrokersUnreachableError, NotPermittedError
     from annals.workers.registry import RegistrationError
     from annals.workers.tools.broker.errors import BrokerError
+    from annals.workers.tools.scaffold.errors import ScaffoldError
 
-    if isinstance(error, BrokerError | BrokersUnreachableError | NotPermittedError | RegistrationError):
+    if isinstance(error, BrokerError | BrokersUnreachableError | NotPermittedError | RegistrationError | ScaffoldError):
         return (str(error),)
     if isinstance(error, KafkaConnectionError):
         what_to_do = "start one with `annals broker`, or set ANNALS_BOOTSTRAP_SERVERS"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from annals.workers.cli.arguments import AS_JSON, KindType, RateType
+from annals.workers.cli.arguments import AS_JSON, RATE, KindType
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.options import CONNECTION, takes_settings
 
@@ -96,7 +96,7 @@ class PositionsType(click.ParamType):
 @click.option("--file", type=click.Path(dir_okay=False), help="Append lines as `annals events` prints them.")
 @click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="File of positions, to go on from.")
 @click.option("--retries", type=click.IntRange(0, 1_000), default=5, show_default=True, help="Per event, of a handler.")
-@click.option("--rate", type=RateType(), help="At most so many events a second.")
+@click.option("--rate", type=RATE, help="At most so many events a second.")
 @click.option("--processes", type=click.IntRange(1, 1024), help="Processes to share the work [default: one per core].")
 @click.option("--dry-run", is_flag=True, help="Verify and count only.")
 @AS_JSON

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 import click
 
-from annals.workers.cli.arguments import AS_LINES, SecondsType
+from annals.workers.cli.arguments import AS_LINES, SECONDS
 from annals.workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
 from annals.workers.cli.files import opened, read, require_end
 from annals.workers.cli.options import CONNECTION, takes_settings
@@ -28,7 +28,7 @@ STANDARD_INPUT: Final = 0
 @click.argument("file", type=click.Path(allow_dash=True), default="-")
 @click.option(
     "--timeout",
-    type=SecondsType(),
+    type=SECONDS,
     default=30.0,
     show_default=True,
     metavar="SECONDS",

@@ -1,6 +1,6 @@
-"""A compacted topic of one partition that every process follows, and one administrator at a time writes.
+"""A compacted topic of one partition: every process follows it, and one administrator at a time writes to it.
 
-A change fences the other writers of the topic, and is one transaction with the progress of what begins by it.
+A change fences the topic's other writers. It is one transaction, with the first progress of what the change starts.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ async def read_newest(
 
 
 class FollowedTopic(Generic[T]):
-    """What the topic says, read again and again. problem: why that is not known; None while it is."""
+    """The newest record of each key in the topic, polled. problem: why they are not known; None while they are."""
 
     problem: str | None = None
 
@@ -170,10 +170,12 @@ class FollowedTopic(Generic[T]):
             end = (await list_offsets(client, LAST_STABLE, LAST, [self._where]))[self._where]
 
     def _require_known(self, found: Mapping[str, T | None]) -> None:
-        """Let no topic pass that is read anew and lacks what was read of it: compaction keeps the newest of each key.
+        """Check that a topic read from its beginning has every key that was known, no older than it was known.
+
+        Compaction keeps the newest record of each key, so a missing or older one was lost.
 
         Raises:
-            UnreachableError: it lacks one.
+            UnreachableError: one is missing or older.
         """
         for name, known in self._all.items():
             there = found.get(name)
@@ -237,10 +239,10 @@ class FollowedTopicWriter:
 
 
 async def changed_by(make: Callable[[], W], change: Callable[[W], Awaitable[A]]) -> A:
-    """Return what a change made as the only writer; whoever is fenced meanwhile tries once more.
+    """Make a change as the only writer, and return its result. Fenced by another writer, it is tried once more.
 
     Raises:
-        Refused: it may not have been made (503).
+        Refused: the change may not have been made (503).
     """
     for attempt in range(ATTEMPTS):
         writer = make()

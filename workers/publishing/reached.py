@@ -1,9 +1,9 @@
-"""How far partitions reach that are written for subscribers and reactions: what was acknowledged must still be there.
+"""Checks that the partitions written for subscribers and reactions still have every record that was acknowledged.
 
-Two places know it: this process, of what it wrote, and the offset that each transaction commits for the group. Its
-metadata names the last record of each partition that the next owner reads, in words, `name=offset`. So an owner that
-knows nothing yet notices a topic that lost its end, was emptied or made anew, before it publishes once more what was
-published.
+How far each partition reached is known from two places. This process keeps it for what it wrote. Each transaction also
+commits an offset for the group, and the metadata of that offset names the last record of each partition that the next
+owner reads, as `name=offset`. So a new owner notices a topic that lost its end, was emptied or made anew before it
+publishes anything a second time.
 """
 
 from __future__ import annotations
@@ -54,12 +54,13 @@ class Reached(dict[tuple[str, int], int]):
     def checked(
         self, batches: Mapping[Where, Sequence[RecordBatch]], named: Mapping[str, Where], incarnation: int = 0
     ) -> Callable[[Bases], str]:
-        """Return what looks where batches were put, as the journal's writer does, before the transaction is committed.
+        """Return a check of the offsets that the brokers gave to a transaction's batches; it runs before the commit.
 
-        Others write to the same topics: a batch may be put anywhere behind what was acknowledged before it was sent,
-        and answers to two writers come in any order. One below says that the topic lost its end, or was made anew: what
-        was acknowledged there is gone. named: the partitions that the metadata names, by their words; incarnation: of
-        the subscription that they are of.
+        The check returns the metadata to commit. It raises PartitionLostEndError where a batch got an offset below what
+        was acknowledged before it was sent: the topic lost its end, or was made anew. Other writers use the same
+        topics, so an offset may be any number above that, and two writers' answers come in any order.
+
+        named: the partitions that the metadata names, by their words; incarnation: of their subscription.
         """
         before = {where: self.get(where, 0) for where in batches}
 
@@ -82,12 +83,13 @@ class Reached(dict[tuple[str, int], int]):
         named: Mapping[str, Where],
         incarnation: int | None = None,
     ) -> int | None:
-        """Let no partition pass that lacks what the group's offset names; return that offset, None if there is none.
+        """Check that each partition has the record that the group's offset names; return that offset, or None.
 
-        incarnation: of the subscription; what was known of another one is of topics that may have been made anew since.
+        incarnation: of the subscription; records of another incarnation are not looked for, since its topics may have
+        been made anew.
 
         Raises:
-            PartitionLostEndError: one does.
+            PartitionLostEndError: a partition lacks its record.
             KafkaError: the brokers do not answer.
         """
         found = await committed(client, group, journal)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 
@@ -16,13 +16,21 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.working_set import WorkingSet
-    from annals.agents.ports import Clock, CommandRecord, LogRecovery, Position, ShardTelemetry, Writes
+    from annals.agents.ports import Clock, CommandRecord, LogRecovery, Position, ShardStore, ShardTelemetry, Writes
     from annals.agents.writing.decision_plan import ShardId
-    from annals.agents.writing.opening import Opening
     from annals.agents.writing.restore.collecting import Caused
     from annals.topics.group_metadata import GroupMetadata
 
 log = structlog.get_logger(__name__)
+
+
+class OpenedStore(Protocol):
+    """The store of a shard, as whoever opened it has it."""
+
+    store: ShardStore | None
+
+    async def take_over(self, full: ShardStore) -> WorkingSet:
+        """Go on with the shard's own store, which is folded as far as the restored one."""
 
 
 class Behind:
@@ -33,7 +41,7 @@ class Behind:
         decider: Decider[Any],
         place: ShardId,
         journal: LogRecovery,
-        opening: Opening,
+        opening: OpenedStore,
         policy: RestorePolicy,
         clock: Clock,
         telemetry: ShardTelemetry,

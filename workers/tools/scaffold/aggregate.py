@@ -10,7 +10,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Final
 
 from annals.schemas.json_schemas.wire_schemas import WIRE
-from annals.workers.cli.failures import CannotAskError
+from annals.workers.tools.scaffold.errors import ScaffoldError
 from annals.workers.tools.scaffold.tree import REGISTRY
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ def new_aggregate(tree: Tree, kind: str) -> None:
     """Write it, freeze its first form, and make the reference again.
 
     Raises:
-        CannotAskError: the name is none, or taken; the checkout's tools fail.
+        ScaffoldError: the name is none, or taken; the checkout's tools fail.
     """
     if not NAME.fullmatch(kind) or keyword.iskeyword(kind):
-        raise CannotAskError(f"{kind!r} is no name of a kind: 2 to 32 of a-z, 0-9 and _, no word of Python's")
+        raise ScaffoldError(f"{kind!r} is no name of a kind: 2 to 32 of a-z, 0-9 and _, no word of Python's")
     if not _taken().isdisjoint({kind, _camel(kind), kind.upper()}):
-        raise CannotAskError(f"{kind!r} is a word of the code around an aggregate: choose another name")
+        raise ScaffoldError(f"{kind!r} is a word of the code around an aggregate: choose another name")
     for name in FILES.values():
         tree.refuse_taken(name.format(kind=kind))
     for template, name in FILES.items():

@@ -7,7 +7,7 @@ import re
 from importlib import resources
 from typing import TYPE_CHECKING, Final
 
-from annals.workers.cli.failures import CannotAskError
+from annals.workers.tools.scaffold.errors import ScaffoldError
 
 if TYPE_CHECKING:
     from annals.workers.tools.scaffold.tree import Tree
@@ -25,10 +25,10 @@ def new_projection(tree: Tree, name: str) -> None:
     """Write it, and make the reference again.
 
     Raises:
-        CannotAskError: the name is none, or taken; the checkout's tools fail.
+        ScaffoldError: the name is none, or taken; the checkout's tools fail.
     """
     if not NAME.fullmatch(name) or keyword.iskeyword(name) or name in TAKEN:
-        raise CannotAskError(f"{name!r} is no name of a projection: 2 to 63 of a-z, 0-9 and _, no word of the code")
+        raise ScaffoldError(f"{name!r} is no name of a projection: 2 to 63 of a-z, 0-9 and _, no word of the code")
     for file in FILES.values():
         tree.refuse_taken(file.format(name=name))
     for template, file in FILES.items():

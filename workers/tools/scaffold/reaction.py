@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from annals.agents.reactions.reaction import NAME as REACTION_NAME
 from annals.agents.registered import reactions
-from annals.workers.cli.failures import CannotAskError
+from annals.workers.tools.scaffold.errors import ScaffoldError
 
 if TYPE_CHECKING:
     from annals.workers.tools.scaffold.tree import Tree
@@ -28,16 +28,16 @@ def new_reaction(tree: Tree, name: str) -> None:
     """Write it.
 
     Raises:
-        CannotAskError: the name is none, or taken; the checkout's tools fail.
+        ScaffoldError: the name is none, or taken; the checkout's tools fail.
     """
     module = name.replace("-", "_")
     is_name = NAME.fullmatch(name) and REACTION_NAME.fullmatch(name)
     if not is_name or keyword.iskeyword(module) or name in TAKEN:
-        raise CannotAskError(
+        raise ScaffoldError(
             f"{name!r} is no name of a reaction: 1 to 63 of a-z and 0-9, with a - between words, no word of the code"
         )
     if name in reactions():
-        raise CannotAskError(f"there is a reaction {name!r} already: choose another name")
+        raise ScaffoldError(f"there is a reaction {name!r} already: choose another name")
     for file in FILES.values():
         tree.refuse_taken(file.format(module=module))
     for template, file in FILES.items():

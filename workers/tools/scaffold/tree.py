@@ -6,7 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
-from annals.workers.cli.failures import CannotAskError
+from annals.workers.tools.scaffold.errors import ScaffoldError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,12 +19,12 @@ class Tree:
     """A checkout: files are written below its root, and never over one that is there."""
 
     def __init__(self, root: Path) -> None:
-        """Take the root; CannotAskError if it is no checkout."""
+        """Take the root; ScaffoldError if it is no checkout."""
         self.root = root
         self.written: list[str] = []
         for name in (REGISTRY, "tests/golden/events.py", "pyproject.toml"):
             if not (root / name).is_file():
-                raise CannotAskError(f"{root} is no checkout of the project: it has no {name}. Run this in its folder.")
+                raise ScaffoldError(f"{root} is no checkout of the project: it has no {name}. Run this in its folder.")
 
     def path(self, name: str) -> Path:
         """Where a file of the project is."""
@@ -35,16 +35,16 @@ class Tree:
         return self.path(name).read_text(encoding="utf-8")
 
     def refuse_taken(self, name: str) -> None:
-        """CannotAskError if the file is there, or a test elsewhere that has its name: pytest collects one of a name."""
+        """ScaffoldError if the file is there, or a test elsewhere that has its name: pytest collects one of a name."""
         taken = [name] if self.path(name).exists() else []
         if name.startswith("tests/"):
             namesakes = self.path("tests").rglob(self.path(name).name)
             taken += sorted(str(each.relative_to(self.root)) for each in namesakes)
         if taken:
-            raise CannotAskError(f"{taken[0]} is there already: choose another name, or delete it")
+            raise ScaffoldError(f"{taken[0]} is there already: choose another name, or delete it")
 
     def create(self, name: str, text: str) -> None:
-        """Write a new file; CannotAskError if it is there."""
+        """Write a new file; ScaffoldError if it is there."""
         self.refuse_taken(name)
         self.change(name, text)
 
@@ -65,10 +65,10 @@ class Tree:
         """Run Python in the checkout.
 
         Raises:
-            CannotAskError: it failed; the message has what it said.
+            ScaffoldError: it failed; the message has what it said.
         """
         words = [sys.executable, *arguments]
         done = subprocess.run(words, cwd=self.root, capture_output=True, text=True, check=False)  # noqa: S603 - our own
         if done.returncode:
             said = (done.stdout + done.stderr).strip()[-SHOWN_CHARACTERS:]
-            raise CannotAskError(f"python {' '.join(arguments)} failed: {said}. `make setup` makes what it needs.")
+            raise ScaffoldError(f"python {' '.join(arguments)} failed: {said}. `make setup` makes what it needs.")

@@ -74,7 +74,7 @@ def new_version(tree: Tree, decider: Decider[Any], name: str) -> int:
     """Write it, and return the number of the new version.
 
     Raises:
-        CannotAskError: its test is there already; the checkout's tools fail.
+        ScaffoldError: its test is there already; the checkout's tools fail.
     """
     version, snake = decider.events[name].schema_version, _snake(name)
     test = f"tests/unit/agents/aggregates/test_{decider.kind}_{snake}_{version}.py"

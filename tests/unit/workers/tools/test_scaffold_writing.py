@@ -20,6 +20,7 @@ from annals.agents.reactions.reaction import problem_of
 from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.new import new
 from annals.workers.cli.versions import new_version
+from annals.workers.tools.scaffold.errors import ScaffoldError
 from annals.workers.tools.scaffold.reaction import TAKEN
 from annals.workers.tools.scaffold.tree import Tree
 from processes import own_environment
@@ -58,27 +59,27 @@ def test_a_new_aggregate_has_its_three_files_and_its_registry_line(checkout: Pat
         assert "<" not in text.replace("<=", "").replace("->", "")
         compile(text, str(file), "exec")
     assert "class ParkingLotRegistered(RegisterParkingLot):" in (checkout / "schemas/kinds/parking_lot.py").read_text()
-    with pytest.raises(CannotAskError, match="is there already"):
+    with pytest.raises(ScaffoldError, match="is there already"):
         run(new, "aggregate", "parking_lot")
 
 
 @pytest.mark.parametrize("name", ["event", "command", "at", "state", "decider", "machine", "replace", "list", "wire"])
 def test_a_name_that_the_code_around_it_uses_is_refused_and_nothing_is_written(checkout: Path, name: str) -> None:
     before = {file: file.read_bytes() for file in checkout.rglob("*.*")}
-    with pytest.raises(CannotAskError, match="is a word of the code"):
+    with pytest.raises(ScaffoldError, match="is a word of the code"):
         run(new, "aggregate", name)
     assert {file: file.read_bytes() for file in checkout.rglob("*.*")} == before
 
 
 @pytest.mark.parametrize("name", ["Lot", "1st", "class", "x", "a-b", "../x"])
 def test_a_name_that_is_none_is_refused(checkout: Path, name: str) -> None:
-    with pytest.raises(CannotAskError, match="is no name of a kind"):
+    with pytest.raises(ScaffoldError, match="is no name of a kind"):
         run(new, "aggregate", name)
 
 
 def test_a_folder_that_is_no_checkout_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(CannotAskError, match="is no checkout of the project"):
+    with pytest.raises(ScaffoldError, match="is no checkout of the project"):
         run(new, "aggregate", "lot")
 
 
@@ -110,7 +111,7 @@ def test_a_new_version_whose_test_is_there_is_refused_and_nothing_is_written(che
     (checkout / "tests/unit/agents/aggregates").mkdir(parents=True)
     (checkout / "tests/unit/agents/aggregates/test_person_person_renamed_1.py").write_text("mine")
     before = {file: file.read_bytes() for file in checkout.rglob("*.*")}
-    with pytest.raises(CannotAskError, match=r"test_person_person_renamed_1\.py is there already"):
+    with pytest.raises(ScaffoldError, match=r"test_person_person_renamed_1\.py is there already"):
         run(new_version, "person", "PersonRenamed")
     assert {file: file.read_bytes() for file in checkout.rglob("*.*")} == before
 
@@ -124,7 +125,7 @@ def test_an_unknown_kind_or_event_is_named(checkout: Path) -> None:
 
 def test_a_tool_that_fails_is_said_with_its_words(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
-    with pytest.raises(CannotAskError, match=r"(?s)python -c .* failed: .*out of paint"):
+    with pytest.raises(ScaffoldError, match=r"(?s)python -c .* failed: .*out of paint"):
         Tree(checkout).run("-c", "raise SystemExit('out of paint')")
 
 
@@ -152,7 +153,7 @@ def test_a_projection_that_is_called_as_pytest_calls_tests_is_none(checkout: Pat
 
 @pytest.mark.parametrize("name", ["registry", "type_checking", "projection"])
 def test_a_projections_name_that_its_registry_uses_is_refused(checkout: Path, name: str) -> None:
-    with pytest.raises(CannotAskError, match="is no name of a projection"):
+    with pytest.raises(ScaffoldError, match="is no name of a projection"):
         run(new, "projection", name)
 
 
@@ -191,7 +192,7 @@ def test_a_new_reaction_has_its_two_files_and_its_registry_line(checkout: Path) 
     assert problem_of(names["ARCHIVE_DRAFTS_2"]) is None
     assert names["ARCHIVE_DRAFTS_2"].name == "archive-drafts-2"
     assert "now change it" in run(new, "reaction", "second").stdout
-    with pytest.raises(CannotAskError, match=r"agents/reactions/second\.py is there already"):
+    with pytest.raises(ScaffoldError, match=r"agents/reactions/second\.py is there already"):
         run(new, "reaction", "second")
 
 
@@ -215,7 +216,7 @@ def test_a_reactions_name_that_is_none_or_taken_is_refused_and_nothing_is_writte
     taken.parent.mkdir(parents=True)
     taken.touch()
     before = {file: file.read_bytes() for file in checkout.rglob("*.*")}
-    with pytest.raises(CannotAskError, match=why):
+    with pytest.raises(ScaffoldError, match=why):
         run(new, "reaction", name)
     assert {file: file.read_bytes() for file in checkout.rglob("*.*")} == before
 
