@@ -12,9 +12,11 @@ from annals.topics.headers import (
     CONTENT_TYPE,
     EVENT_VIA,
     KNOWN_TYPES,
+    LONGEST_KNOWN,
     SPEC_VERSION,
     TRACEPARENT,
     TRACESTATE,
+    Header,
     type_headers,
 )
 
@@ -86,33 +88,38 @@ def _fixed(name: str, length: int) -> bytes:
     return _name(name) + varint(length)
 
 
+CID, TIME = 59, 27
+"""How many characters these always have where an event is of the contract's form."""
+LONGEST_READY: Final = _TABLE - 1
+"""How many bytes an id may have at most where `encoded_event_headers` is asked."""
 _COMMAND_CAUSATION: Final = "ce_commandcausationid"
 _ACTOR: Final = "ce_actor"
 _KNOWN_ACTORS: Final = 1 << 10
 _ALWAYS: Final = 12
-_COUNTS: Final = tuple(varint(_ALWAYS + more) for more in range(6))
 
 
-@lru_cache(maxsize=KNOWN_TYPES)
-def _event_form(kind: str, type_name: str, schema_version: int) -> bytes:
+def _event_form(kind: str, type_name: str, schema_version: int, content_type: Header = CONTENT_TYPE) -> bytes:
     """The headers of a type's events as a form: one formatting fills it in, for half the time of joining pieces.
 
     Its blanks: the number of headers; the CID; the key with its length; the time; the version; the key again; the
     correlation and the command id with their lengths; and what only some events have.
     """
-    always = b"".join(_header(*header) for header in (CONTENT_TYPE, SPEC_VERSION)) + _fixed("ce_id", 59)
+    always = b"".join(_header(*header) for header in (content_type, SPEC_VERSION)) + _fixed("ce_id", CID)
     of_type = b"".join(_header(*header) for header in type_headers(kind, type_name, schema_version))
     pieces = (
         (b"", b"%b"),
         (always, b"%b"),
         (of_type + _name("ce_subject"), b"%b%b"),
-        (_fixed("ce_time", 27), b"%b"),
+        (_fixed("ce_time", TIME), b"%b"),
         (_fixed("ce_sequence", 20), b"%020d"),
         (_name("ce_partitionkey"), b"%b%b"),
         (_name("ce_correlationid"), b"%b%b"),
         (_name("ce_causationid"), b"%b%b%b"),
     )
     return b"".join([text.replace(b"%", b"%%") + blanks for text, blanks in pieces])
+
+
+_known_event_form: Final = lru_cache(maxsize=KNOWN_TYPES)(_event_form)
 
 
 @lru_cache(maxsize=_KNOWN_ACTORS)
@@ -136,8 +143,13 @@ def encoded_event_headers(
     traceparent: bytes | None = None,
     tracestate: bytes | None = None,
     via: bytes | None = None,
+    content_type: Header = CONTENT_TYPE,
+    further: Sequence[Header] = (),
 ) -> bytes:
-    """Return what `encode_headers` makes of `topics.headers.event_headers`; ids, the CID and the time as UTF-8."""
+    """Return what `encode_headers` makes of `topics.headers.event_headers`; ids, the CID and the time as UTF-8.
+
+    content_type: another one in the place of theirs. further: what follows them.
+    """
     more, rest = 0, b""
     if actor is not None:
         more, rest = 1, _actor(actor)
@@ -153,9 +165,13 @@ def encoded_event_headers(
     if via is not None:
         more += 1
         rest += _header(EVENT_VIA, via)
+    if further:
+        more += len(further)
+        rest += b"".join([_header(name, value) for name, value in further])
     size = VARINTS[len(key)]  # ids are bounded far below the table's end
-    return _event_form(kind, type_name, schema_version) % (
-        _COUNTS[more],
+    form = _known_event_form if len(type_name) <= LONGEST_KNOWN else _event_form
+    return form(kind, type_name, schema_version, content_type) % (
+        VARINTS[_ALWAYS + more],
         cid,
         size,
         key,

@@ -8,6 +8,7 @@ import structlog
 
 from annals.agents.ports import LostEndError, UnreachableError
 from annals.agents.publishing.ports import TargetError
+from annals.agents.publishing.records import encoded
 from annals.schemas.progress import LIVE, decode_progress, encode_progress, name_of, progress_key
 from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
@@ -214,7 +215,7 @@ class KafkaPublishLog:
     def _add(self, batches: dict[Where, PartitionBatches], where: Where, name: str, each: Outgoing) -> None:
         if where not in batches:
             batches[where] = PartitionBatches(SUBSCRIBER_TOPIC_BYTES, self._codec)
-        if needed := batches[where].add(each.key, each.value, NO_TIMESTAMP, encode_headers(each.headers)):
+        if needed := batches[where].add(each.key, each.value, NO_TIMESTAMP, encoded(each.headers)):
             raise TargetError(name, f"an event of {needed:,} bytes as it is published is more than {where[0]} takes")
 
     async def _progress_partition(self) -> Where:

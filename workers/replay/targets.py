@@ -212,7 +212,9 @@ class TopicSink:
         spec = deciders()[event.event["kind"]].events.get(event.event["type"])
         record = form_of(event, spec, _NEWEST).outgoing(_NEWEST)
         to = partition_of(record.key, self._partitions)
-        self._sent.append(await self._producer.send(self._topic, record.value, record.key, to, headers=record.headers))
+        self._sent.append(
+            await self._producer.send(self._topic, record.value, record.key, to, headers=list(record.headers))
+        )
         if len(self._sent) >= IN_FLIGHT:
             await self.settle()
         return Taken()

@@ -73,9 +73,10 @@ def test_a_varint_is_zigzag_in_base_128(number):
     st.none() | IDS,
     st.none() | st.binary(),
     st.none() | st.binary(),
+    st.lists(st.tuples(st.text(max_size=9), st.binary(max_size=9)), max_size=9),
 )
 def test_encoded_event_headers_are_the_event_headers(
-    key, version, schema, command, correlation, causation, actor, trace, via
+    key, version, schema, command, correlation, causation, actor, trace, via, further
 ):
     cid = cid_text(cid_of(key.encode()))
     time = "2026-11-21T03:50:27.123456Z"
@@ -95,23 +96,26 @@ def test_encoded_event_headers_are_the_event_headers(
         tracestate=trace,
         via=via,
     )
-    encoded = encoded_event_headers(
-        kind="person",
-        key=key.encode(),
-        version=version,
-        type_name="PersonRenamed",
-        schema_version=schema,
-        recorded_at=time.encode(),
-        cid=cid.encode(),
-        command_id=command.encode(),
-        correlation_id=correlation.encode(),
-        causation_id=causation,
-        actor=actor,
-        traceparent=trace,
-        tracestate=trace,
-        via=via,
-    )
-    assert encoded == encode_headers(plain)
+    content_type = ("content-type", b"application/json")
+    said = {
+        "kind": "person",
+        "key": key.encode(),
+        "version": version,
+        "type_name": "PersonRenamed",
+        "schema_version": schema,
+        "recorded_at": time.encode(),
+        "cid": cid.encode(),
+        "command_id": command.encode(),
+        "correlation_id": correlation.encode(),
+        "causation_id": causation,
+        "actor": actor,
+        "traceparent": trace,
+        "tracestate": trace,
+        "via": via,
+    }
+    assert encoded_event_headers(**said) == encode_headers(plain)
+    with_more = encoded_event_headers(**said, content_type=content_type, further=further)
+    assert with_more == encode_headers([content_type, *plain[1:], *further])
 
 
 @given(IDS, st.integers(0, 2**62), st.integers(0, 2**62))

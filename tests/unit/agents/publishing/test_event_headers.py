@@ -1,0 +1,83 @@
+"""The headers of an event for subscribers: one by one, and as they stand in a record, they are the same."""
+
+import pytest
+
+from annals.agents.publishing.records import encoded, form_of
+from annals.agents.reading.found import JournalEvent
+from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.subscription import Definition
+from annals.topics.wire import encode_headers
+
+CID, PREVIOUS = cid_of(b"this"), cid_of(b"the one before")
+AT = "2026-11-21T03:50:27.123456Z"
+EVENT = {
+    "kind": "person",
+    "aggregate_id": "ada",
+    "version": 2,
+    "previous": PREVIOUS,
+    "type": "PersonRenamed",
+    "schema_version": 1,
+    "recorded_at": AT,
+    "command_id": "c-1",
+    "correlation_id": "c-0",
+    "causation_id": None,
+    "actor": None,
+    "data": {"name": "Ada"},
+}
+
+
+def headers_of(payload, carried=(), **members):
+    source = JournalEvent(7, {**EVENT, **members}, b"\xa0", CID, carried)
+    definition = Definition(name="s", payload=payload)
+    return form_of(source, None, definition).outgoing(definition).headers
+
+
+def test_the_headers_say_what_the_value_is_and_end_with_what_is_carried():
+    carried = [("traceparent", b"00-1"), ("ce_annalsvia", b"other/1")]
+    assert list(headers_of("data", carried, causation_id="c-9", actor="mel")) == [
+        ("content-type", b"application/json"),
+        ("ce_specversion", b"1.0"),
+        ("ce_id", cid_text(CID).encode()),
+        ("ce_type", b"annals.person.PersonRenamed.v1"),
+        ("ce_source", b"/annals/person"),
+        ("ce_dataschema", b"urn:annals:schema:person:PersonRenamed:1"),
+        ("ce_subject", b"ada"),
+        ("ce_time", AT.encode()),
+        ("ce_sequence", b"00000000000000000002"),
+        ("ce_partitionkey", b"ada"),
+        ("ce_correlationid", b"c-0"),
+        ("ce_causationid", b"c-1"),
+        ("ce_commandcausationid", b"c-9"),
+        ("ce_actor", b"mel"),
+        ("ce_previous", cid_text(PREVIOUS).encode()),
+        *carried,
+    ]
+    assert headers_of("block")[0] == ("content-type", b"application/vnd.ipld.dag-cbor")
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {},
+        {"previous": None, "version": 1},
+        {"causation_id": "c-9", "actor": "m\u00e9l"},
+        {"type": "x" * 300},
+        {"aggregate_id": "a" * 10_000},
+        {"command_id": "c" * 10_000},
+        {"correlation_id": "c" * 10_000},
+        {"recorded_at": "2026-11-21T03:50:27Z"},
+        {"type": "100%b"},
+    ],
+    ids=lambda members: ",".join(members) or "ordinary",
+)
+@pytest.mark.parametrize("payload", ["data", "block"])
+def test_as_they_stand_in_a_record_they_are_the_same(payload, members):
+    carried = [("tracestate", b"a=1"), ("of somebody", b"")]
+    headers = headers_of(payload, carried, **members)
+    assert encoded(headers) == encode_headers(list(headers))
+    assert len(headers) == len(list(headers))
+
+
+def test_with_one_more_they_are_encoded_one_by_one():
+    more = [*headers_of("data"), ("ce_redelivery", b"2")]
+    assert encoded(more) == encode_headers(more)
