@@ -1,6 +1,7 @@
 """A re-keyed reaction on a log in memory: events of all partitions with one key are one process, each once."""
 
 import asyncio
+import random
 
 import pytest
 
@@ -160,3 +161,42 @@ async def killed_at(step, *, is_carried_out):
     assert [each for each in await world.streamed() if each[1]] == quiet, step
     assert len(await world.streamed()) == 6, step
     return has_died
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whoever_has_which_partition_when_and_dies_every_event_and_timer_is_in_one_process_once(seed):
+    """Partitions of journal and stream move between two processes, one of which dies somewhere in each round."""
+    chance = random.Random(seed)
+    world = RekeyedWorld()
+    await world.resume()
+    there = {name: chain(name, 8) for name in (FIRST, SECOND)}
+    recorded = dict.fromkeys(there, 0)
+    for _ in range(4):
+        for name, events in there.items():
+            more = chance.randrange(3)
+            await world.record(events[recorded[name] : recorded[name] + more])
+            recorded[name] += more
+        world.next_process()
+        world.die_at(chance.randrange(60), is_carried_out=chance.random() < 0.5)
+        dying, journal, stream = world.network, chance.randrange(2), chance.randrange(2)
+        async with world.process((journal,), (stream,)):
+            world.next_process()
+            async with world.process((1 - journal,), (1 - stream,)):
+                count = sum(recorded.values())
+                await eventually(lambda dying=dying, count=count: is_over(world, dying, count))
+    count = sum(recorded.values())
+    async with world.process():
+        await eventually(lambda: world.has(count))
+        world.clock.at = LATER
+        await eventually(lambda: world.has(2 * count))
+    versions = [number for each in recorded.values() for number in range(1, each + 1)]
+    wanted: list[str] = []
+    for number in set(versions):
+        for time in range(1, versions.count(number) + 1):
+            wanted += [f"event {time} of command-{number}", f"timer {time} of command-{number}"]
+    assert sorted(await world.said()) == sorted(wanted)
+    assert len(await world.streamed()) == count
+
+
+async def is_over(world, network, count):
+    return network.died.is_set() or await world.has(count)

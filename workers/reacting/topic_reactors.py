@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 UNKNOWN: Final = "ANNALS_FOREIGN_JOURNALS_FILE names no deployment"
 
 
-class ForeignReactors:
+class TopicReactors:
     """One reaction beside one partition of ours. is_closed: whether it was closed."""
 
     def __init__(
