@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from chained import chain
 from following import until
 from publishing import at_each_step, eventually
 from reactors import LATER
-from rekeying import RekeyedWorld, looking_often, people
+from rekeying import GATHERING, RekeyedWorld, looking_often, people
 
 FIRST, SECOND = people(0, 1)[0], people(1, 1)[0]
 ONES = [f"event {number} of command-1" for number in (1, 2)]
@@ -50,6 +51,27 @@ async def test_a_process_is_where_its_key_belongs_whoever_copies_it():
     async with copying, first, second:
         await eventually(lambda: world.has(4))
     assert sorted(await world.said()) == sorted([*ONES, *TWOS])
+
+
+async def test_an_empty_member_is_a_key_and_what_lacks_the_member_is_not_copied():
+    world = RekeyedWorld(replace(GATHERING, key="data.team"))
+    await world.resume()
+    await world.record(chain(FIRST, 1, data={"name": "Ada", "team": ""}))
+    await world.record([*chain(SECOND, 1), *people_of(1, data={"name": "Ada", "team": None})])
+    await world.record(chain("p-last", 1, data={"name": "Ada", "team": "a b/c"}))
+    await world.record(chain("p-end", 1, data={"name": "Ada", "team": 7}))
+
+    async def has_all():
+        return len(await world.streamed()) >= 3
+
+    async with world.process(stream=()):
+        await eventually(has_all)
+    assert await world.streamed() == [("", False), ("7", False), ("a b/c", False)]
+
+
+def people_of(partition, **how):
+    """The first event of another aggregate of a journal partition."""
+    return chain(people(partition, 2)[1], 1, **how)
 
 
 async def test_what_was_recorded_before_it_was_resumed_is_seen_and_sends_nothing():
