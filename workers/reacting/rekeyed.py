@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     Where = tuple[str, int]
 
 MOST_NAMED: Final = 128  # partitions in the metadata of an offset, of at most 4,096 bytes
+FEW_BYTES: Final = 64 << 10
 _QUIET: Final = QUIET.encode()
 
 
@@ -146,6 +147,7 @@ class KafkaHorizon:
         self._asked = ""  # when the ends that are waited for were asked for
         self._ends: dict[Where, int] = {}
         self._copied: dict[Where, int] = {}
+        self._next_record: dict[Where, int] = {}  # behind what was copied when it was looked for
         self._end: int | None = None  # of the stream, once all of that was copied
 
     async def passed(self, due: str | None, position: int) -> str:
@@ -172,18 +174,23 @@ class KafkaHorizon:
         if self._copied.get(where, 0) >= end:
             return True
         found = await committed(self._client, self._group, where)
-        position = await self._progress(where) if found is None else found[0]
-        if position < end and not await self._has_record(where, position, end):
-            position = end  # markers of transactions alone
-        self._copied[where] = max(position, self._copied.get(where, 0))
+        position = max(self._copied.get(where, 0), await self._progress(where) if found is None else found[0])
+        if self._next_record.get(where, -1) < position < end:
+            record = await self._record_from(where, position, end)
+            if record is None:
+                position = end  # markers of transactions alone
+            else:
+                self._next_record[where] = record
+        self._copied[where] = position
         return position >= end
 
-    async def _has_record(self, where: Where, start: int, end: int) -> bool:
-        async with aclosing(read_range(self._client, where, start, end)) as steps:
+    async def _record_from(self, where: Where, start: int, end: int) -> int | None:
+        """Return the offset of the first committed record between two offsets; None where there is none."""
+        async with aclosing(read_range(self._client, where, start, end, FEW_BYTES)) as steps:
             async for records in steps:
                 if records:
-                    return True
-        return False
+                    return records[0][0]
+        return None
 
     async def _progress(self, where: Where) -> int:
         """Return how far a journal partition is copied, as the topic has it: a group forgets what is a week old."""

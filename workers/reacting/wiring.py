@@ -11,10 +11,11 @@ from annals.agents.reacting.rekeyed import RekeyedStream
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.reacting.controls_topic import FollowedControls
-from annals.workers.reacting.foreign import ForeignReactors, foreign_problem
+from annals.workers.reacting.foreign import foreign_problem
 from annals.workers.reacting.log import JournalOfAnother, KafkaReactionLog
 from annals.workers.reacting.rekeyed import KafkaHorizon, KafkaRekeyedPartition, KafkaRekeyingLog
 from annals.workers.reacting.telemetry import ReactorMetrics, RekeyingMetrics
+from annals.workers.reacting.topic_reactors import TopicReactors
 from annals.workers.reading.restore_point import KafkaRangedJournal
 
 if TYPE_CHECKING:
@@ -67,32 +68,32 @@ class Reacting:
         self._controls = FollowedControls(options, self._names, invalid)
         self._foreign = foreign
         self._reactors: list[Reactor] = []
-        self._foreign_reactors: list[ForeignReactors] = []
+        self._topic_reactors: list[TopicReactors] = []
 
     async def run(self) -> None:
         """Follow which reactions run until the task is cancelled."""
         await self._controls.run()
 
-    def reactors(self, source: JournalSource, journal: JournalPartition) -> Sequence[Reactor | ForeignReactors]:
+    def reactors(self, source: JournalSource, journal: JournalPartition) -> Sequence[Reactor | TopicReactors]:
         """Return the reactors beside a reading shard; their `run` is for the caller to start."""
         wanted = [reaction for reaction in self._reactions.values() if reaction.kind == source.kind]
         made = [self._reactor(reaction, source, journal) for reaction in wanted if reaction.deployment is None]
         self._reactors = [*(each for each in self._reactors if each.phase != CLOSED), *made]
-        foreign = [
+        others = [
             self._to_another(reaction, reaction.deployment, source.partition)
             for reaction in wanted
             if reaction.deployment is not None
         ]
-        foreign += [self._to_stream(reaction, source.partition) for reaction in wanted if reaction.rekeyed]
-        self._foreign_reactors = [*(each for each in self._foreign_reactors if not each.is_closed), *foreign]
-        return [*made, *foreign]
+        others += [self._to_stream(reaction, source.partition) for reaction in wanted if reaction.rekeyed]
+        self._topic_reactors = [*(each for each in self._topic_reactors if not each.is_closed), *others]
+        return [*made, *others]
 
     def problems(self) -> list[str]:
         """Return why not all is reacted to that should be; a reaction that is paused or behind is no reason."""
         found = (
             self._controls.problem,
             *(each.problem for each in self._reactors),
-            *(each.problem for each in self._foreign_reactors),
+            *(each.problem for each in self._topic_reactors),
         )
         return [problem for problem in found if problem is not None]
 
@@ -125,11 +126,11 @@ class Reacting:
             rekeys=reaction.rekeyed,
         )
 
-    def _to_stream(self, reaction: Reaction[Any], partition: int) -> ForeignReactors:
+    def _to_stream(self, reaction: Reaction[Any], partition: int) -> TopicReactors:
         """Return what runs a re-keyed reaction in the partitions of its stream that go with one of the journal's."""
         topic = self._names.rekeyed(reaction.name)
         self._invalid.expect(topic)
-        return ForeignReactors(
+        return TopicReactors(
             reaction,
             partition,
             self._partitions[reaction.kind],
@@ -162,12 +163,12 @@ class Reacting:
             horizon=KafkaHorizon(client, names, app_id, reaction.name, journals, where, self._clock),
         )
 
-    def _to_another(self, reaction: Reaction[Any], deployment: str, partition: int) -> ForeignReactors:
+    def _to_another(self, reaction: Reaction[Any], deployment: str, partition: int) -> TopicReactors:
         """Return what runs a reaction to another deployment's events beside a partition of ours."""
         self._invalid.expect(self._names.timers(reaction.name))
         other = self._foreign.get(deployment)
         topic = "" if other is None else TopicNames(other.topic_prefix).events(reaction.kind)
-        return ForeignReactors(
+        return TopicReactors(
             reaction,
             partition,
             self._partitions[reaction.kind],

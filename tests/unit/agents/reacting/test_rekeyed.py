@@ -1,6 +1,8 @@
 """A re-keyed reaction on a log in memory: events of all partitions with one key are one process, each once."""
 
 import asyncio
+import random
+from dataclasses import replace
 
 import pytest
 
@@ -8,7 +10,7 @@ from chained import chain
 from following import until
 from publishing import at_each_step, eventually
 from reactors import LATER
-from rekeying import RekeyedWorld, looking_often, people
+from rekeying import GATHERING, RekeyedWorld, looking_often, people
 
 FIRST, SECOND = people(0, 1)[0], people(1, 1)[0]
 ONES = [f"event {number} of command-1" for number in (1, 2)]
@@ -49,6 +51,27 @@ async def test_a_process_is_where_its_key_belongs_whoever_copies_it():
     async with copying, first, second:
         await eventually(lambda: world.has(4))
     assert sorted(await world.said()) == sorted([*ONES, *TWOS])
+
+
+async def test_an_empty_member_is_a_key_and_what_lacks_the_member_is_not_copied():
+    world = RekeyedWorld(replace(GATHERING, key="data.team"))
+    await world.resume()
+    await world.record(chain(FIRST, 1, data={"name": "Ada", "team": ""}))
+    await world.record([*chain(SECOND, 1), *people_of(1, data={"name": "Ada", "team": None})])
+    await world.record(chain("p-last", 1, data={"name": "Ada", "team": "a b/c"}))
+    await world.record(chain("p-end", 1, data={"name": "Ada", "team": 7}))
+
+    async def has_all():
+        return len(await world.streamed()) >= 3
+
+    async with world.process(stream=()):
+        await eventually(has_all)
+    assert await world.streamed() == [("", False), ("7", False), ("a b/c", False)]
+
+
+def people_of(partition, **how):
+    """The first event of another aggregate of a journal partition."""
+    return chain(people(partition, 2)[1], 1, **how)
 
 
 async def test_what_was_recorded_before_it_was_resumed_is_seen_and_sends_nothing():
@@ -160,3 +183,42 @@ async def killed_at(step, *, is_carried_out):
     assert [each for each in await world.streamed() if each[1]] == quiet, step
     assert len(await world.streamed()) == 6, step
     return has_died
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_whoever_has_which_partition_when_and_dies_every_event_and_timer_is_in_one_process_once(seed):
+    """Partitions of journal and stream move between two processes, one of which dies somewhere in each round."""
+    chance = random.Random(seed)
+    world = RekeyedWorld()
+    await world.resume()
+    there = {name: chain(name, 8) for name in (FIRST, SECOND)}
+    recorded = dict.fromkeys(there, 0)
+    for _ in range(4):
+        for name, events in there.items():
+            more = chance.randrange(3)
+            await world.record(events[recorded[name] : recorded[name] + more])
+            recorded[name] += more
+        world.next_process()
+        world.die_at(chance.randrange(60), is_carried_out=chance.random() < 0.5)
+        dying, journal, stream = world.network, chance.randrange(2), chance.randrange(2)
+        async with world.process((journal,), (stream,)):
+            world.next_process()
+            async with world.process((1 - journal,), (1 - stream,)):
+                count = sum(recorded.values())
+                await eventually(lambda dying=dying, count=count: is_over(world, dying, count))
+    count = sum(recorded.values())
+    async with world.process():
+        await eventually(lambda: world.has(count))
+        world.clock.at = LATER
+        await eventually(lambda: world.has(2 * count))
+    versions = [number for each in recorded.values() for number in range(1, each + 1)]
+    wanted: list[str] = []
+    for number in set(versions):
+        for time in range(1, versions.count(number) + 1):
+            wanted += [f"event {time} of command-{number}", f"timer {time} of command-{number}"]
+    assert sorted(await world.said()) == sorted(wanted)
+    assert len(await world.streamed()) == count
+
+
+async def is_over(world, network, count):
+    return network.died.is_set() or await world.has(count)

@@ -117,7 +117,7 @@ async def test_until_it_is_resumed_nothing_is_connected_to(tmp_path, monkeypatch
             asked.append(wanted)
             return connect(*wanted)
 
-        monkeypatch.setattr("annals.workers.reacting.foreign.connect", connecting)
+        monkeypatch.setattr("annals.workers.reacting.topic_reactors.connect", connecting)
         for _ in range(20):
             await asyncio.sleep(0)
         assert not asked
