@@ -20,10 +20,10 @@ from annals.workers.clock import SystemClock
 from annals.workers.jobs.replay_targets import create_missing, permitted_target
 from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.registry import deciders
+from annals.workers.replay.event_types import problems_of_types
 from annals.workers.replay.plan import Plan, ReplayError, Selection
 from annals.workers.replay.positions import problems_of
 from annals.workers.replay.run import COUNTS, replay
-from annals.workers.replay.types import problems_of_types
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence

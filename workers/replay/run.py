@@ -11,12 +11,12 @@ from annals.schemas.journal_reader import GapError
 from annals.workers.audit.journals import find_journals
 from annals.workers.audit.verify import cores
 from annals.workers.clock import SystemClock
+from annals.workers.replay.event_types import problems_of_types
 from annals.workers.replay.plan import HandlerFailedError, Positions, ReplayError, Step, WrongSelectionError
 from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
 from annals.workers.replay.positions import filled, problems_of
 from annals.workers.replay.processes import replay_in_processes
 from annals.workers.replay.share import Part, replay_share
-from annals.workers.replay.types import problems_of_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

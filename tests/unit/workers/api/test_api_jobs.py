@@ -14,7 +14,7 @@ from annals.workers.api.routes.jobs import JobRoutes
 from annals.workers.audit.chains import JournalId
 from annals.workers.audit.journals import Journal
 from annals.workers.jobs.replays import Replays
-from annals.workers.replay import types
+from annals.workers.replay import event_types
 from annals.workers.settings import Settings
 from api_serving import Audit, serving
 from following import Clock
@@ -185,7 +185,7 @@ async def test_without_a_folder_no_file_is_written():
     ],
 )
 async def test_what_is_wrong_with_a_body_is_named(tmp_path, monkeypatch, change, path):
-    monkeypatch.setattr(types, "_published", nothing)
+    monkeypatch.setattr(event_types, "_published", nothing)
     async with replays(tmp_path) as (api, jobs):
         status, _, body = await api("POST", "/v1/replays", json={**FILE, **change})
         assert (status, body["code"]) == (400, "invalid_request"), body

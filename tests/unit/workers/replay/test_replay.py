@@ -19,7 +19,8 @@ from annals.workers.audit.chains import JournalId
 from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.replay import MomentType, PositionsType, ReplayTopicType, replay
 from annals.workers.registry import deciders
-from annals.workers.replay import targets, types
+from annals.workers.replay import event_types, targets
+from annals.workers.replay.event_types import problems_of_types
 from annals.workers.replay.pace import Pace
 from annals.workers.replay.partition import PartitionReplay
 from annals.workers.replay.plan import (
@@ -33,7 +34,6 @@ from annals.workers.replay.plan import (
 )
 from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
 from annals.workers.replay.targets import HandlerSink, LineSink, NoSink, load_handler
-from annals.workers.replay.types import problems_of_types
 from annals.workers.settings import Settings
 from chained import RECORDED_AT, Sealed, chain
 
@@ -308,7 +308,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return frozenset(keys)
 
     asked: list[str] = []
-    monkeypatch.setattr(types, "_published", published)
+    monkeypatch.setattr(event_types, "_published", published)
     return asked
 
 
