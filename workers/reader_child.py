@@ -24,7 +24,9 @@ from annals.workers.settings import READ
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-NICENESS: Final = 10  # a drain may leave reading behind, and is never slowed by it
+NICENESS: Final = 5
+"""A drain may leave reading behind, and is hardly slowed by it. With 10 it has a tenth of what deciding has, and falls
+behind at 1,000 events a second where the processors are full (docs/adr/0051-priority-of-reading.md)."""
 
 
 async def _run_as_child(beginning: channel.Beginning, own: socket.socket) -> None:

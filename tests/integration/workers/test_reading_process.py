@@ -73,7 +73,7 @@ def has_read_all(worker: GroupWorker, events: int) -> bool:
 def test_a_worker_decides_and_its_child_reads(crew: Group) -> None:
     worker = crew.worker("one", ALL_KINDS, **ALL_ROLES).until_ready()
     child = child_of(worker)
-    assert child.nice() == psutil.Process(worker.process.pid).nice() + 10
+    assert child.nice() == psutil.Process(worker.process.pid).nice() + 5
     (started,) = worker.logged("worker started")
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+", started["api"])
 
