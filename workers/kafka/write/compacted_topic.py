@@ -7,6 +7,7 @@ records: whoever was about to write meanwhile is refused. It is done when this w
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import structlog
@@ -20,6 +21,7 @@ from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of, stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
+from annals.workers.kafka.read.topic_ids import topic_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -32,6 +34,7 @@ FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
 POLL_MS: Final = 500
 READ_BACK_S: Final = 10.0
+LOOK_S: Final = 30.0
 ATTEMPTS: Final = 2
 TRANSACTION_TIMEOUT_MS: Final = 10_000
 
@@ -72,6 +75,7 @@ class CompactedTopic(Generic[T]):
         self._changing = asyncio.Lock()
         self._moved = asyncio.Event()
         self._read_until = 0
+        self._topic_id: bytes | None = None
         self._offsets: dict[str, int] = {}
         self.records: dict[str, T] = {}
         self.invalid = 0
@@ -198,7 +202,11 @@ class CompactedTopic(Generic[T]):
             end = (await consumer.end_offsets([partition]))[partition]
             known: dict[str, T] = {}
             offsets: dict[str, int] = {}
+            looked_at = monotonic()
             while True:
+                if monotonic() - looked_at > LOOK_S:  # a consumer goes on in another topic of that name
+                    await self._require_topic()
+                    looked_at = monotonic()
                 records = (await consumer.getmany(partition, timeout_ms=POLL_MS)).get(partition, ())
                 for record in records:
                     if (problem := self._note(known, record, offsets)) is not None:
@@ -224,12 +232,24 @@ class CompactedTopic(Generic[T]):
             await stop_consumer(consumer)
 
     async def _require_topic(self) -> None:
-        """Raise where the topic is missing: a client would wait for it, or create it with other settings."""
+        """Raise where the topic is missing: a client would wait for it, or create it with other settings.
+
+        Raises:
+            MissingTopicError: it is.
+            LostRecordsError: it is another one than was read; its offsets would not tell, once it is longer.
+        """
         client = await connect(self._options, [])
         try:
             partitions_of(client, self._topic)
+            found = await topic_id(client, self._topic)
         finally:
             await client.close()
+        if self.is_read and found != self._topic_id and None not in (found, self._topic_id):
+            raise LostRecordsError(
+                f"{self._topic} was deleted and made anew. Write again what it lacks, if anything; then, to go on with "
+                f"what is there, restart the workers"
+            )
+        self._topic_id = found if found is not None else self._topic_id
 
     async def _consumer(self) -> tuple[AIOKafkaConsumer, TopicPartition]:
         consumer = reading_consumer(
