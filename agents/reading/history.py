@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 async def require_history(source: JournalSource, done: str, progress: Progress, remedy: str) -> None:
-    """Let nothing be done behind another event than the one that the progress names.
+    """Check that the last event before the progress is the one that the progress names.
 
-    A source that is behind the progress says nothing yet: it is waited for. done: who did what up to there; remedy:
-    what to do where it is another journal.
+    A source that has not read so far passes: whoever asks waits for it anyway. done: who did what up to there, in the
+    message; remedy: what to do where it is another journal.
 
     Raises:
         StoppedError: the source knows another event there, or reads no further.

@@ -65,7 +65,7 @@ class Commits:
         self._behind.committed(restore, folded)
 
     async def forget_restore_point(self) -> None:
-        """Let no later opening begin with the restore point, which differs from the journal."""
+        """Commit an offset that names no restore point, since the present one differs from the journal."""
         metadata = self._acknowledged.metadata._replace(restore=None)
         try:
             await self._journal.commit(self._journal.writes(), self.next_offset, self.journal_end, metadata)

@@ -82,7 +82,7 @@ class Tables:
         self._database.execute("SET lock_configuration = true")
 
     def require_question(self, sql: str) -> None:
-        """Let nothing pass but one statement that asks: what it changed would be a copy, and look as if it were done.
+        """Check that the SQL is one statement that only reads: a change would be made in a copy, and seem to be done.
 
         Raises:
             QueryError: it is another one, several, or none that can be read.

@@ -262,10 +262,12 @@ class CompactedTopic(Generic[T]):
         return consumer, partition
 
     def _require_known(self, offsets: Mapping[str, int], end: int) -> None:
-        """Let no topic pass that is read anew and lacks what was read of it: compaction keeps the newest of each key.
+        """Check that a topic read from its beginning has every key that was known, no older than it was known.
+
+        Compaction keeps the newest record of each key, so a missing or older one was lost.
 
         Raises:
-            LostRecordsError: it lacks one.
+            LostRecordsError: one is missing or older.
         """
         for key in self.records:
             if (known := self._offsets.get(key, -1)) > offsets.get(key, -1):
