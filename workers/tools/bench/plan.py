@@ -20,6 +20,7 @@ PARTS: Final = (
     "scaling",
     "pause",
     "subscribe",
+    "deliver",
     "domain",
     "size",
     "read",
@@ -56,6 +57,8 @@ class Plan:
     subscriber_topics: int = 10
     idle_subscriptions: int = 100
     unsettled_rows: int = 100_000
+    delivered_events: int = 20_000
+    """Of as many an acknowledged subscription and a webhook are measured, each."""
     domain_rounds: int = 2_000
     seen_commands: tuple[int, ...] = (10_000, 100_000, 1_000_000, 10_000_000)
     """What a partition has seen, by which the cost of one more is measured."""
@@ -95,6 +98,7 @@ QUICK: Final = Plan(
     subscriber_topics=2,
     idle_subscriptions=2,
     unsettled_rows=2_500,
+    delivered_events=500,
     domain_rounds=5,
     seen_commands=(500, 2_000),
     seen_aggregates=(500, 2_000),

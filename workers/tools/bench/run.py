@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from annals.workers.clock import SystemClock
 from annals.workers.tools.bench.ground import ground, nowhere
 from annals.workers.tools.bench.parts.chains import measure_append, measure_verify
+from annals.workers.tools.bench.parts.deliver import measure_deliver
 from annals.workers.tools.bench.parts.domain import measure_domain
 from annals.workers.tools.bench.parts.drain import measure_backlog, measure_drain
 from annals.workers.tools.bench.parts.fold import measure_fold
@@ -46,6 +47,7 @@ MEASURES: Final[dict[str, Callable[[Ground, Plan], Awaitable[Part]]]] = {
     "scaling": measure_scaling,
     "pause": measure_pause,
     "subscribe": measure_subscribe,
+    "deliver": measure_deliver,
     "domain": measure_domain,
     "size": measure_size,
     "read": measure_read,

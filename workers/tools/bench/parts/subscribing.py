@@ -36,9 +36,9 @@ async def put(site: Site, name: str, wish: dict[str, Any]) -> None:
 
 
 @asynccontextmanager
-async def reading(site: Site) -> AsyncIterator[Worker]:
+async def reading(site: Site, *options: str) -> AsyncIterator[Worker]:
     """Run a worker that reads and publishes, from when it is ready."""
-    async with worker(site, *READS, data="reading") as process:
+    async with worker(site, *READS, *options, data="reading") as process:
         await process.until_ready()
         yield process
 
