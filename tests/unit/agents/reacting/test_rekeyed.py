@@ -133,9 +133,9 @@ async def passes_by(reactors):
     for name in steps:
         step = reactors[name]._step
 
-        async def counted(name=name, step=step):
+        async def counted(writer, name=name, step=step):
             steps[name] += 1
-            return await step()
+            return await step(writer)
 
         reactors[name]._step = counted
     async with asyncio.timeout(30):
