@@ -58,6 +58,14 @@ class EventHeaders(Sequence[Header]):
     def __iter__(self) -> Iterator[Header]:
         return iter(self._all())
 
+    def __eq__(self, other: object) -> bool:
+        """Return whether other headers are the same ones in the same order, as of any list."""
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    def __hash__(self) -> int:
+        """Return the hash of what they stand in a record as."""
+        return hash(self.encoded())
+
     @overload
     def __getitem__(self, index: int) -> Header: ...
     @overload

@@ -42,7 +42,7 @@ def bench(
     """Measure what this project promises, beside baselines in the same run; without PARTs all of it.
 
     A PART is one of drain, backlog, latency, takeover, standby, fold, restore, verify, append, memory, sizes, scaling,
-    pause, subscribe, domain, size and read.
+    pause, subscribe, deliver, domain, size and read.
 
     It starts a broker of its own on a free port, and removes what it has made. All of it takes more than half an hour,
     and standard error says what it is at; what else the machine does meanwhile is measured too.
