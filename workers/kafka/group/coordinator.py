@@ -8,14 +8,12 @@ in its own task. A stop is heard in every state: each wait here ends with it.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.protocol import ConsumerProtocol, ConsumerProtocolMemberAssignment
-from aiokafka.errors import KafkaConnectionError, KafkaError
-from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
+from aiokafka.errors import KafkaError
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
 
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.group.instances import InstanceHeartbeatRequest, group_members
@@ -27,7 +25,6 @@ if TYPE_CHECKING:
 
 
 LOOK_S: Final = 1.0  # at who has the instance id of a member that was replaced
-_JOINING_REQUESTS: Final = (JoinGroupRequest, SyncGroupRequest)  # answered when all members have joined
 _MEMBERSHIP_REQUESTS: Final = (JoinGroupRequest, SyncGroupRequest, InstanceHeartbeatRequest, HeartbeatRequest)
 
 
@@ -41,33 +38,10 @@ class LastingCoordinator(GroupCoordinator):
     async def _send_req(self, request: Any) -> Any:
         if isinstance(request, HeartbeatRequest) and self.membership is not None and self._group_instance_id:
             request = InstanceHeartbeatRequest(self.group_id, self.generation, self.member_id, self._group_instance_id)
-        joins = isinstance(request, _JOINING_REQUESTS) and self.membership is not None
-        response = await (self._send_unless_stopped(request) if joins else super()._send_req(request))
+        response = await super()._send_req(request)
         if isinstance(request, _MEMBERSHIP_REQUESTS):
             self._answer = CODES.get(response.error_code)
         return response
-
-    async def _send_unless_stopped(self, request: Any) -> Any:
-        """Send what a broker answers when all members have joined, maybe a session later: a stop does not wait for it.
-
-        The broker takes nothing else from a connection before that answer, so the connection is given up too: the
-        request to leave goes over another one.
-
-        Raises:
-            KafkaConnectionError: a stop came first.
-        """
-        node = self.coordinator_id
-        answer = asyncio.ensure_future(super()._send_req(request))
-        try:
-            await asyncio.wait([answer, self._closing], return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                return await answer
-        finally:
-            answer.cancel()
-        connection = self._client._conns.get((node, ConnectionGroup.COORDINATION))  # noqa: SLF001 - it has no other way
-        if connection is not None:
-            connection.close()
-        raise KafkaConnectionError("stopped while joining the group")
 
     async def _push_error_to_user(self, exc: BaseException) -> Any:
         if self.membership is None:
@@ -116,16 +90,7 @@ class LastingCoordinator(GroupCoordinator):
     async def _maybe_leave_group(self) -> None:
         if self.membership is not None and not self._closing.done():
             self.membership.left(f"nothing was fetched for {self._max_poll_interval:g} s, the worker hangs")
-        await self._leave_before_the_first_generation()
         await super()._maybe_leave_group()
-
-    async def _leave_before_the_first_generation(self) -> None:
-        """Leave as a member that has only its id: aiokafka does from a generation on, but the others wait for both."""
-        is_known = self.member_id != JoinGroupRequest.UNKNOWN_MEMBER_ID and self._group_instance_id is None
-        if self.membership is None or self.generation > 0 or not is_known:
-            return
-        with contextlib.suppress(KafkaError):  # its session ends anyway
-            await self._send_req(LeaveGroupRequest(self.group_id, self.member_id))
 
     async def _await_instance_id(self, membership: Membership) -> None:
         """Give the partitions back, and wait until no other member has this one's instance id.
