@@ -18,7 +18,7 @@ from annals.agents.projections.projection import Projection
 from annals.agents.reactions import REGISTRY as OWN_REACTIONS
 from annals.agents.reactions.reaction import Reaction, problem_of
 from annals.schemas.json_schemas.wire_schemas import WIRE
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import meant, with_known
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -103,7 +103,7 @@ def unknown_kind(name: str) -> str | None:
     """Return what is said of a kind that there is not, with the one that was meant; None of one that there is."""
     if name in deciders():
         return None
-    return f"there is no kind {name!r}: there are {', '.join(deciders())}.{meant(name, deciders())}"
+    return with_known("there is no kind", name, deciders())
 
 
 def unknown_event(name: str, kinds: Collection[str]) -> str | None:

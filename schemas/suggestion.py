@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable
 
 ALIKE: Final = 0.6  # a letter or two of a short word
 LONGEST: Final = 300  # characters: the comparison takes time in the product of both lengths
@@ -18,6 +18,6 @@ def meant(word: str, known: Iterable[str]) -> str:
     return f" Is {close[0]} meant?" if close else ""
 
 
-def there_are(known: Iterable[str]) -> str:
-    """Return the words that there are, for a message; `none` where there is none."""
-    return ", ".join(known) or "none"
+def with_known(said: str, name: str, known: Collection[str]) -> str:
+    """Return what is said of a name that there is not, with the names that there are and the one that was meant."""
+    return f"{said} {name!r}: there are {', '.join(known) or 'none'}.{meant(name, known)}"

@@ -14,7 +14,7 @@ from annals.agents.publishing.matching import expression_problems
 from annals.agents.publishing.records import former_versions, stored_problems, version_problems
 from annals.agents.publishing.webhooks.rules import NO_WEBHOOKS, WebhookRules
 from annals.schemas.subscription import BEGINNING, STREAM, Definition, Former, Record, parse
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import meant, with_known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ def _unknown(definition: Definition, name: str, deciders: Mapping[str, Decider[A
     if definition.name != name:
         return [("name", f"must be the name in the path, {name}")]
     wrong = [
-        (f"kinds[{at}]", f"there is no kind {kind!r}: there are {', '.join(deciders)}.{meant(kind, deciders)}")
+        (f"kinds[{at}]", with_known("there is no kind", kind, deciders))
         for at, kind in enumerate(definition.kinds)
         if kind not in deciders
     ]

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import with_known
 
 NOT_JSON: Final = "not_json"
 NOT_AN_OBJECT: Final = "not_an_object"
@@ -33,7 +33,7 @@ def unknown_reason(reason: str) -> str | None:
     known = (*REASONS, BAD_ACK)
     if reason in known:
         return None
-    return f"there is no reason {reason!r}: there are {', '.join(known)}.{meant(reason, known)}"
+    return with_known("there is no reason", reason, known)
 
 
 class DeadLetter(NamedTuple):

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 from click.shell_completion import CompletionItem
 
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import with_known
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 MOST_SECONDS: Final = 1_000_000  # eleven days
 MOST_A_SECOND: Final = 1_000_000_000
@@ -16,20 +19,19 @@ AS_JSON: Final = click.option("--json", "as_json", is_flag=True, help="Print the
 AS_LINES: Final = click.option("--json", "as_json", is_flag=True, help="Print JSON lines, which it does anyway.")
 
 
-class KindType(click.ParamType):
-    """A kind of aggregate that is registered, or one of a few words beside those."""
+class RegisteredType(click.ParamType):
+    """A name that is registered, asked for when one is given: registrations of other distributions are loaded then.
 
-    name = "kind"
+    name: what --help calls it; what: what has such a name, in the message.
+    """
 
-    def __init__(self, *others: str) -> None:
-        self._others = others
+    what: str
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the kind as it was given."""
+        """Return the name as it was given."""
         known = self._known()
         if value not in known:
-            said = f"there is no kind {value!r}: there are {', '.join(known)}.{meant(str(value), known)}"
-            self.fail(said, param, ctx)
+            self.fail(with_known(f"there is no {self.what}", str(value), known), param, ctx)
         return str(value)
 
     def shell_complete(
@@ -38,13 +40,37 @@ class KindType(click.ParamType):
         param: click.Parameter,  # noqa: ARG002
         incomplete: str,
     ) -> list[CompletionItem]:
-        """Return the kinds that begin as what is typed."""
-        return [CompletionItem(kind) for kind in self._known() if kind.startswith(incomplete)]
+        """Return the names that begin as what is typed."""
+        return [CompletionItem(name) for name in self._known() if name.startswith(incomplete)]
 
-    def _known(self) -> list[str]:
+    def _known(self) -> Collection[str]:
+        raise NotImplementedError
+
+
+class KindType(RegisteredType):
+    """A kind of aggregate that is registered, or one of a few words beside those."""
+
+    name = what = "kind"
+
+    def __init__(self, *others: str) -> None:
+        self._others = others
+
+    def _known(self) -> Collection[str]:
         from annals.workers.registry import deciders
 
         return [*deciders(), *self._others]
+
+
+class ReactionType(RegisteredType):
+    """The name of a reaction that is registered."""
+
+    name = "name"
+    what = "reaction"
+
+    def _known(self) -> Collection[str]:
+        from annals.workers.registry import reactions
+
+        return reactions()
 
 
 class WebAddressType(click.ParamType):

@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import meant, with_known
 from annals.workers.cli.arguments import AS_JSON
 from annals.workers.cli.asking import NOT_FOUND, ask, asked, asks_api, connected, refusal
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
@@ -248,7 +248,7 @@ async def _ask(client: ApiClient, name: str, method: str, path: str) -> Any:
 
 
 def _unknown(name: str, known: Sequence[str]) -> CannotAskError:
-    return CannotAskError(f"there is no projection {name!r}: there are {', '.join(known)}.{meant(name, known)}")
+    return CannotAskError(with_known("there is no projection", name, known))
 
 
 def _done(settings: Settings, name: str, path: str) -> Any:

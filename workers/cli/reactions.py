@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import orjson
-from click.shell_completion import CompletionItem
 
-from annals.schemas.suggestion import meant, there_are
-from annals.workers.cli.arguments import AS_JSON
+from annals.workers.cli.arguments import AS_JSON, ReactionType
 from annals.workers.cli.failures import DONE, CannotAskError, status_of
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
@@ -23,32 +21,6 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 SETTINGS = takes_settings(CONNECTION | {"topics"})
-
-
-class ReactionType(click.ParamType):
-    """The name of a reaction that is registered."""
-
-    name = "name"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the name as it was given."""
-        from annals.workers.registry import reactions as registered
-
-        if value not in (known := registered()):
-            said = f"there is no reaction {value!r}: there are {there_are(known)}.{meant(str(value), known)}"
-            self.fail(said, param, ctx)
-        return str(value)
-
-    def shell_complete(
-        self,
-        ctx: click.Context,  # noqa: ARG002 - click's signature
-        param: click.Parameter,  # noqa: ARG002
-        incomplete: str,
-    ) -> list[CompletionItem]:
-        """Return the names that begin as what is typed."""
-        from annals.workers.registry import reactions as registered
-
-        return [CompletionItem(name) for name in registered() if name.startswith(incomplete)]
 
 
 NAME = click.argument("name", type=ReactionType())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import with_known
 from annals.workers.cli.arguments import AS_JSON, KindType
 from annals.workers.cli.failures import DONE, CannotAskError
 
@@ -35,8 +35,7 @@ def new_version(kind: str, type_name: str, *, as_json: bool) -> int:
         )
     if type_name not in REGISTRY[kind].events:
         known = REGISTRY[kind].events
-        said = f"{kind} has no event {type_name!r}: there are {', '.join(known)}.{meant(type_name, known)}"
-        raise CannotAskError(said)
+        raise CannotAskError(with_known(f"{kind} has no event", type_name, known))
     tree = Tree(Path.cwd())
     version = write(tree, REGISTRY[kind], type_name)
     if as_json:

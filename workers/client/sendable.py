@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
 
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import with_known
 from annals.schemas.wire.dead_letter import DeadLetter
 from annals.schemas.wire.deep_json import take_apart
 from annals.schemas.wire.reading import read_command
@@ -122,5 +122,5 @@ def _kind(members: list[tuple[str, str]], kinds: Collection[str]) -> str:
         raise NotSendableError(f'"kind" must be given once, as text: one of {", ".join(kinds)}')
     kind: str = json.loads(texts[0])
     if kind not in kinds:
-        raise NotSendableError(f"there is no kind {kind!r}: there are {', '.join(kinds)}.{meant(kind, kinds)}")
+        raise NotSendableError(with_known("there is no kind", kind, kinds))
     return kind

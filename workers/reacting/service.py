@@ -13,7 +13,7 @@ from annals.agents.reacting.ports import BEGIN_ANEW
 from annals.schemas.depth import decoded
 from annals.schemas.progress import Progress, reaction_name, rekeying_name
 from annals.schemas.reaction_rows import ACTIVE, PAUSED, TIMER_ROWS, Control, parse_row_key
-from annals.schemas.suggestion import meant, there_are
+from annals.schemas.suggestion import with_known
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.kafka.read.ranges import bounds
@@ -81,8 +81,7 @@ class ReactionService:
 
     def _known(self, name: str) -> Reaction[Any]:
         if name not in self._reactions:
-            there = f"there are {there_are(self._reactions)}.{meant(name, self._reactions)}"
-            raise Refused(404, "not_found", f"there is no reaction {name!r}: {there}")
+            raise Refused(404, "not_found", with_known("there is no reaction", name, self._reactions))
         return self._reactions[name]
 
     async def _set(self, reaction: Reaction[Any], control: Control) -> Answered:

@@ -6,7 +6,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import with_known
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -55,7 +55,7 @@ def parse_expected(text: str, kinds: Collection[str]) -> Expected:
     if form is None or len(form[2]) > MOST_ID_CHARACTERS:
         raise ValueError("must be <kind>/<aggregate id>@<version>, as person/p-1@3")
     if form[1] not in kinds:
-        raise ValueError(f"there is no kind {form[1]!r}: there are {', '.join(kinds)}.{meant(form[1], kinds)}")
+        raise ValueError(with_known("there is no kind", form[1], kinds))
     return Expected(form[1], form[2], min(int(form[3]), GREATEST))
 
 

@@ -17,7 +17,7 @@ from annals.agents.reading.gathering.aggregates import (
 )
 from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import encode
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import with_known
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import GATHER_S, Gathering, bad_cursors_refused, gathered_json
 from annals.workers.api.parameters import Bound, Id, Kind, Limit
@@ -103,8 +103,7 @@ def _require_status(kind: str, status: str | None) -> None:
     """Refuse a status that the kind does not have: it is this release's fold that says an aggregate's status."""
     known = deciders()[kind].machine.statuses
     if status is not None and status not in known and status != ABSENT:  # what cannot be folded at all is absent
-        there = f"there are {', '.join(known)}.{meant(status, known)}"
-        raise invalid("status", f"{kind} has no status {status!r}: {there}")
+        raise invalid("status", with_known(f"{kind} has no status", status, known))
 
 
 def _listed(found: FoundAggregate) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.projection_service import REBUILD, VERIFY, ProjectionStatus
 from annals.agents.reading.queries.rows import wanted_of
 from annals.agents.reading.versions import TurnRefusedError
-from annals.schemas.suggestion import meant
+from annals.schemas.suggestion import with_known
 from annals.workers.api.answers import json_answer
 from annals.workers.api.parameters import Limit, Version, Wait, shown
 from annals.workers.api.problems import (
@@ -285,8 +285,7 @@ class ProjectionRoutes:
     def _known(self, call: Call) -> str:
         name: str = call.parameters.projection
         if name not in self._projections:
-            there = f"there are {', '.join(self._projections)}.{meant(name, self._projections)}"
-            raise not_found(f"there is no projection {shown(name)!r}: {there}")
+            raise not_found(with_known("there is no projection", shown(name), self._projections))
         return name
 
     def _job(self, verb: str, summary: str, parameters: type[Struct], handler: Any) -> Route:
