@@ -24,7 +24,7 @@ from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.reacting.log import KafkaReactionLog
-from annals.workers.reacting.rekeyed import KafkaHorizon, KafkaRekeyedPartition, KafkaRekeyingLog
+from annals.workers.reacting.rekeyed import KafkaHorizon, KafkaRekeyingLog, carried_in_stream
 from annals.workers.reading.restore_point import KafkaRangedJournal
 from following import run_meanwhile
 from publishing import NAMES, headers_of
@@ -139,7 +139,7 @@ class RekeyedWorld(ReactingWorld):
     def _rekeyer(self, reaction: Any, client: AIOKafkaClient, at: int, options: Any, invalid: Any) -> Reactor:
         journal = KafkaRangedJournal(client, EVENTS, at)
         source = ForeignJournal("here", "person", at, PARTITIONS, journal, self.clock, self.counted)
-        where = reaction.name, "person", at, PARTITIONS, "annals", invalid, "none"
+        where = reaction.name, "person", at, PARTITIONS, "annals", invalid
         log = partial(KafkaRekeyingLog, options, NAMES, *where)
         return Reactor(
             reaction, REGISTRY["person"], source, journal, log, self.switches, self.clock, self.counted, rekeys=True
@@ -148,7 +148,7 @@ class RekeyedWorld(ReactingWorld):
     def _of_stream(self, reaction: Any, client: AIOKafkaClient, at: int, options: Any, invalid: Any) -> Reactor:
         topic = NAMES.rekeyed(reaction.name)
         count = len(client.cluster.partitions_for_topic(topic) or ())
-        journal = KafkaRekeyedPartition(client, topic, at)
+        journal = KafkaRangedJournal(client, topic, at, carried_in_stream)
         note = partial(invalid.note, (topic, at))
         source = RekeyedStream(reaction, topic, at, count, journal, self.clock, note)
         where = reaction.name, "person", at, count, "annals", invalid

@@ -56,15 +56,17 @@ class KafkaReactionLog:
         other: JournalOfAnother | None = None,
         *,
         is_rekeyed: bool = False,
+        codec: str = "none",
     ) -> None:
         """Take aiokafka client options, the reaction, which partition of how many of its kind this is, and so on.
 
         other: whose journal it is, if it is not this deployment's; partition and their number are of that one.
         is_rekeyed: what is reacted to is the reaction's re-keyed stream; partition and their number are of that.
+        codec: how what is written is compressed.
         """
         self._names = names
         self._reaction = reaction
-        self._progress_name = reaction_name(reaction, None if other is None else other.deployment)
+        self._progress_name = self._name_of_progress(None if other is None else other.deployment)
         here = names.rekeyed(reaction) if is_rekeyed else names.events(kind)
         self._journal = (here if other is None else other.topic, partition)
         self._is_here = other is None
@@ -74,7 +76,7 @@ class KafkaReactionLog:
         # Of this deployment's topic: others may react to the same journal, in the same cluster.
         identity = self._identity(names.events(kind), partition)
         self._writer = TransactionalWriter(options, identity, [names.progress, self._kept_in()])
-        self._codec = "none"
+        self._codec = codec
         self._reached = Reached()
         self._named: dict[str, Where] = {}
 
@@ -120,6 +122,9 @@ class KafkaReactionLog:
             except PartitionLostEndError as error:
                 raise self._explained(error) from error
         return known if self._is_here else None
+
+    def _name_of_progress(self, deployment: str | None) -> str:
+        return reaction_name(self._reaction, deployment)
 
     def _identity(self, events_topic: str, partition: int) -> str:
         return reactor_id(events_topic, partition, self._reaction)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StoppedError, UnreachableError
 from annals.agents.reacting.rekeyed import ANOTHER_NAME
-from annals.agents.reading.ports import FollowedRecord
 from annals.schemas.progress import decode_progress, name_of, reaction_name, rekeying_name
 from annals.schemas.values.moments import recorded_at
 from annals.topics.catalog import REKEYED_TOPIC_BYTES
@@ -22,18 +21,17 @@ from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.kafka.write.failures import expiring, reaching
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.reacting.log import KafkaReactionLog
-from annals.workers.reading.restore_point import KafkaRangedJournal
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.ports import Clock
     from annals.agents.reacting.ports import OutgoingCommand
     from annals.schemas.progress import Progress
+    from annals.topics.headers import Header
     from annals.topics.names import TopicNames
-    from annals.workers.kafka.read.invalid_records import InvalidRecords
 
     Where = tuple[str, int]
 
@@ -44,23 +42,6 @@ _QUIET: Final = QUIET.encode()
 
 class KafkaRekeyingLog(KafkaReactionLog):
     """The transactional writer of what one journal partition has for a stream, and of how far it is copied."""
-
-    def __init__(
-        self,
-        options: Mapping[str, Any],
-        names: TopicNames,
-        reaction: str,
-        kind: str,
-        partition: int,
-        partitions: int,
-        app_id: str,
-        invalid: InvalidRecords,
-        codec: str,
-    ) -> None:
-        """Take what the log of a reaction takes, and how its records are compressed."""
-        super().__init__(options, names, reaction, kind, partition, partitions, app_id, invalid)
-        self._progress_name = rekeying_name(reaction)
-        self._codec = codec
 
     async def progress(self) -> Progress | None:
         """Return how far the journal partition is copied."""
@@ -80,6 +61,10 @@ class KafkaRekeyingLog(KafkaReactionLog):
         nothing: tuple[tuple[bytes, bytes | None], ...] = ()
         for row in nothing:
             yield row
+
+    def _name_of_progress(self, deployment: str | None) -> str:
+        del deployment
+        return rekeying_name(self._reaction)
 
     def _identity(self, events_topic: str, partition: int) -> str:
         return rekeyer_id(events_topic, partition, self._reaction)
@@ -105,17 +90,6 @@ class KafkaRekeyingLog(KafkaReactionLog):
         if not count:
             raise UnreachableError(f"there is no topic {topic}: create it with `annals topics create`")
         return count
-
-
-class KafkaRekeyedPartition(KafkaRangedJournal):
-    """One partition of a stream (the `RangedJournal` port): what is carried has the mark of what is quiet, too."""
-
-    async def followed(self, start: int, end: int) -> AsyncIterator[Sequence[FollowedRecord]]:
-        """Yield the committed records from `start` to below `end`, which is at most the last stable offset."""
-        with reaching("the re-keyed stream"), expiring():
-            async with aclosing(read_range(self._client, self._where, start, end)) as steps:
-                async for records in steps:
-                    yield [FollowedRecord(offset, key, value, _carried(raw)) for offset, key, value, raw in records]
 
 
 class KafkaHorizon:
@@ -207,7 +181,8 @@ class KafkaHorizon:
         return position
 
 
-def _carried(raw: bytes) -> Sequence[tuple[str, bytes]]:
+def carried_in_stream(raw: bytes) -> Sequence[Header]:
+    """Return what is carried on of a record's headers; the mark of what is quiet is among that in a stream."""
     carried = carried_of(raw)
     if _QUIET not in raw:
         return carried

@@ -13,7 +13,7 @@ from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.reacting.controls_topic import FollowedControls
 from annals.workers.reacting.foreign import foreign_problem
 from annals.workers.reacting.log import JournalOfAnother, KafkaReactionLog
-from annals.workers.reacting.rekeyed import KafkaHorizon, KafkaRekeyedPartition, KafkaRekeyingLog
+from annals.workers.reacting.rekeyed import KafkaHorizon, KafkaRekeyingLog, carried_in_stream
 from annals.workers.reacting.telemetry import ReactorMetrics, RekeyingMetrics
 from annals.workers.reacting.topic_reactors import TopicReactors
 from annals.workers.reading.restore_point import KafkaRangedJournal
@@ -117,7 +117,7 @@ class Reacting:
             self._deciders[kind],
             source,
             journal,
-            partial(KafkaRekeyingLog, *place, self._settings.compression)
+            partial(KafkaRekeyingLog, *place, codec=self._settings.compression)
             if reaction.rekeyed
             else partial(KafkaReactionLog, *place),
             self._controls,
@@ -148,7 +148,7 @@ class Reacting:
     ) -> Reactor:
         kind, where = reaction.kind, (topic, partition)
         app_id, names = self._settings.app_id, self._names
-        journal = KafkaRekeyedPartition(client, topic, partition)
+        journal = KafkaRangedJournal(client, topic, partition, carried_in_stream, "the re-keyed stream")
         journals = [(names.events(kind), each) for each in range(self._partitions[kind])]
         place = self._options, names, reaction.name, kind, partition, count, app_id, self._invalid
         return Reactor(

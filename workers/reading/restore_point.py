@@ -16,20 +16,33 @@ from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.kafka.write.failures import expiring, reaching
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.ports import JournalRecord, KeyAndValue
+    from annals.topics.headers import Header
     from annals.topics.names import TopicNames
 
 
 class KafkaRangedJournal:
     """A journal partition (the `RangedJournal` port)."""
 
-    def __init__(self, client: AIOKafkaClient, topic: str, partition: int) -> None:
-        """Take a client, which may serve many partitions, and which partition this is."""
+    def __init__(
+        self,
+        client: AIOKafkaClient,
+        topic: str,
+        partition: int,
+        carried: Callable[[bytes], Sequence[Header]] = carried_of,
+        what: str = "the journal",
+    ) -> None:
+        """Take a client, which may serve many partitions, and which partition this is.
+
+        carried: returns what is carried on of a record's headers. what: it is, where it cannot be read.
+        """
         self._client = client
+        self._carried = carried
+        self._what = what
         self._where = (topic, partition)
         self._single = KafkaJournalPartition(client, topic, partition)
 
@@ -50,10 +63,12 @@ class KafkaRangedJournal:
 
     async def followed(self, start: int, end: int) -> AsyncIterator[Sequence[FollowedRecord]]:
         """Yield the committed records from `start` to below `end`, which is at most the last stable offset."""
-        with reaching("the journal"), expiring():
+        with reaching(self._what), expiring():
             async with aclosing(read_range(self._client, self._where, start, end)) as steps:
                 async for records in steps:
-                    yield [FollowedRecord(offset, key, value, carried_of(raw)) for offset, key, value, raw in records]
+                    yield [
+                        FollowedRecord(offset, key, value, self._carried(raw)) for offset, key, value, raw in records
+                    ]
 
 
 class KafkaRestorePoint:
