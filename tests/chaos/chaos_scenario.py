@@ -2,9 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from aiokafka import TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
@@ -18,6 +18,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from annals.topics.catalog import catalogue
 from annals.workers.tools.broker import Broker
+
+Found = TypeVar("Found")
 
 
 class Scenario(Deployment):
@@ -116,16 +118,38 @@ def cut_under(scenario: Scenario, broker: Broker, topic: str, offset: int) -> No
 
 def delete_before(scenario: Scenario, topic: str, offset: int, partition: int = 0) -> None:
     """Delete what is in a partition before an offset, as retention does."""
+    delete_below(scenario.bootstrap, {TopicPartition(topic, partition): offset})
 
-    async def delete() -> None:
-        admin = AIOKafkaAdminClient(bootstrap_servers=scenario.bootstrap)
+
+def delete_below(bootstrap: str, offsets: Mapping[TopicPartition, int]) -> None:
+    """Delete what is in partitions before an offset of each."""
+
+    async def delete(admin: AIOKafkaAdminClient) -> None:
+        if offsets:
+            await admin.delete_records({place: RecordsToDelete(before_offset=it) for place, it in offsets.items()})
+
+    _as_admin(bootstrap, delete)
+
+
+def committed(bootstrap: str, group: str) -> dict[TopicPartition, int]:
+    """Return a group's offsets; not by librdkafka, which aborts where a coordinator goes away (its issue 4605)."""
+
+    async def ask(admin: AIOKafkaAdminClient) -> dict[TopicPartition, int]:
+        return {place: found.offset for place, found in (await admin.list_consumer_group_offsets(group)).items()}
+
+    return _as_admin(bootstrap, ask)
+
+
+def _as_admin(bootstrap: str, ask: Callable[[AIOKafkaAdminClient], Awaitable[Found]]) -> Found:
+    async def asked() -> Found:
+        admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
         await admin.start()
         try:
-            await admin.delete_records({TopicPartition(topic, partition): RecordsToDelete(before_offset=offset)})
+            return await ask(admin)
         finally:
             await admin.close()
 
-    asyncio.run(delete())
+    return asyncio.run(asked())
 
 
 def assert_clean(report: Report, void: int = 0) -> None:

@@ -10,14 +10,15 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Final, Self
 
+from aiokafka.errors import KafkaError
 from chaos_commands import mix
 from chaos_hostile import hostile, send_bomb
 from chaos_launcher import POINTS
 from chaos_proxy import END_TXN, PRODUCE, TXN_OFFSET_COMMIT, Lie, Proxy
-from chaos_scenario import Scenario, assert_clean
+from chaos_scenario import Scenario, assert_clean, committed, delete_below
 from chaos_truncation import Truncation
 from chaos_workers import SESSION_MS, Worker, eventually
-from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from annals.workers.tools.broker import Broker
@@ -32,7 +33,6 @@ LONG_AWAY_AFTER_S: Final = 240.0  # a soak of this length has the brokers away f
 TRUNCATED_FROM_S: Final = 60.0  # a soak of this length cuts a journal, once
 STAYS_S: Final = (2.0, 5.0)  # a member of another assignor
 BLOCK: Final = 64
-ADMIN_S: Final = 5.0
 REQUESTS: Final = (PRODUCE, TXN_OFFSET_COMMIT, END_TXN)
 EVENTS_LIMIT: Final = "4194304"
 
@@ -180,17 +180,14 @@ class Soak:
 
     def commands_deleted_once_decided(self) -> bool:
         """Delete what lies below the committed positions, as retention does. The checker has read it before."""
-        group = f"{self._scenario.prefix}annals"
-        admin, asked = self._scenario.admin, [ConsumerGroupTopicPartitions(group)]
-        read = {f"{self._scenario.prefix}commands.{kind}" for kind in self._scenario.records.kinds}
+        scenario = self._scenario
+        read = {f"{scenario.prefix}commands.{kind}" for kind in scenario.records.kinds}
         try:
-            found = admin.list_consumer_group_offsets(asked, request_timeout=ADMIN_S)[group].result(2 * ADMIN_S)
-            committed = [each for each in found.topic_partitions or [] if each.topic in read and each.offset > 0]
-            self._scenario.read()
-            below = [TopicPartition(each.topic, each.partition, each.offset) for each in committed]
-            for future in admin.delete_records(below, request_timeout=ADMIN_S).values() if below else ():
-                future.result(2 * ADMIN_S)
-        except (KafkaException, TimeoutError):  # the broker was killed just now, and its client has not found it again
+            found = committed(self._broker.bootstrap, f"{scenario.prefix}annals")
+            below = {place: offset for place, offset in found.items() if place.topic in read and offset > 0}
+            scenario.read()
+            delete_below(self._broker.bootstrap, below)
+        except (KafkaException, KafkaError, TimeoutError):  # the broker was killed just now, and is not found again yet
             return False
         return bool(below)
 
