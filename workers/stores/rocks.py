@@ -134,7 +134,8 @@ class Database:
         """
         self.folder = folder
         try:
-            self._db: Any = Rdict(str(folder), options=options)
+            # By name, too: else a database that is there gets those of its own file, which has no filter and no cache.
+            self._db: Any = Rdict(str(folder), options=options, column_families={"default": options})
         except Exception as error:
             raise store_error(error, folder) from error
         # The journal is the write-ahead log. RocksDB's own could lose one of its files, and the writes after it would

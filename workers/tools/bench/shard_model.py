@@ -69,9 +69,9 @@ class ShardModel:
         self._place = ShardId(KIND, TopicNames("").commands(KIND), 0, 1)
         self._limits = Limits(settings.max_command_bytes, EVENT_TOPIC_BYTES, 0, SNAPSHOT_EVERY)
         self._topics = ShardTopics(kind=KIND, partition=0, names=TopicNames(""), limits=LIMITS, dead_partitions=1)
-        budget = StoreBudget(settings.store_cache_bytes, WRITE_BUFFER_BYTES)
-        self.store = RocksStore(folder, budget.options(settings.store_compression))
-        self._working_set = WorkingSet(self._decider, self.store, AggregateCache(settings.state_cache_bytes))
+        self._folder = folder
+        self._settings = settings
+        self._open()
         self._state = self._encoded_state()
         self._end = 0
         self._random = random.Random(1)  # noqa: S311 - the same each time
@@ -99,6 +99,11 @@ class ShardModel:
             self.commands = numbers.stop
         return MICRO * (process_time() - began) / max(1, self.commands - first)
 
+    def reopen(self) -> None:
+        """Close the store and open it again with empty caches, as a worker does that was restarted."""
+        self.store.close()
+        self._open()
+
     def cost(self, commands: int) -> Cost:
         """Decide commands to all aggregates in turns, then look ids up; CPU of this thread, compaction is not in it."""
         draw = self._random.randrange
@@ -110,6 +115,11 @@ class ShardModel:
         new = [command_key(_key(draw(self.aggregates)), _id(draw(WORD))) for _ in range(commands)]
         known = [self._seen(draw(self.commands)) for _ in range(commands)]
         return Cost(MICRO * taken / commands, self._looked_up(new), self._looked_up(known))
+
+    def _open(self) -> None:
+        budget = StoreBudget(self._settings.store_cache_bytes, WRITE_BUFFER_BYTES)
+        self.store = RocksStore(self._folder, budget.options(self._settings.store_compression))
+        self._working_set = WorkingSet(self._decider, self.store, AggregateCache(self._settings.state_cache_bytes))
 
     def _decided(self, records: list[Record]) -> float:
         began = thread_time()

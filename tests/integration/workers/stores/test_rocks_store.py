@@ -9,6 +9,7 @@ import pytest
 
 from annals.agents.ports import Changes, Position, StoppedError, Stored
 from annals.workers.stores import rocks
+from annals.workers.stores.reading import RocksReadingStore
 from annals.workers.stores.rocks import RocksStore, StoreBudget, identity_of, open_store, renew_store
 
 HEAD = b"\x01\x71\x1e\x20" + bytes(32)
@@ -47,6 +48,17 @@ def test_a_store_is_as_it_was_after_closing_and_opening(tmp_path, budget):
     assert store.position() == AT_SEVEN.position
     assert store.aggregate(b"p-1") == ADA
     store.close()
+
+
+@pytest.mark.parametrize("type_", [RocksStore, RocksReadingStore])
+def test_a_store_that_is_opened_again_has_its_filter_and_the_cache_of_all_stores(tmp_path, budget, type_):
+    """Left to itself, the binding takes them from RocksDB's own file of options, which names neither."""
+    for _ in range(3):
+        store = type_(tmp_path, budget.options("lz4"))
+        capacity = store._db.property_int_value("rocksdb.block-cache-capacity")
+        store.close()
+        newest = max(tmp_path.glob("OPTIONS-*")).read_text()
+        assert (capacity, "filter_policy=bloomfilter" in newest) == (8 << 20, True)
 
 
 def test_a_closed_store_survives_kill_9(tmp_path, budget):

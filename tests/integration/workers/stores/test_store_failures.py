@@ -279,7 +279,7 @@ def test_no_try_to_fold_beside_a_locked_store_leaves_a_folder(root, folder, budg
     store.close()
 
 
-def refuse(folder, options):
+def refuse(folder, **_options):
     if folder.endswith("/0"):
         raise Exception(f"IO error: While lock file: {folder}/LOCK: Resource temporarily unavailable")  # noqa: TRY002
     raise Exception(f"IO error: While open a file for appending: {folder}/LOG: Too many open files")  # noqa: TRY002

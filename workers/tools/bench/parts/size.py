@@ -20,8 +20,9 @@ MOST_TIMES: Final = 1.2
 
 METHOD: Final = """\
 In this process, without Kafka: one partition of `person` with RocksDB and the caches of a worker's default settings
-is filled by the store's own batches (ids of commands in no order). Then {commands:,} commands to its aggregates in
-turns are read, decided, sealed, encoded for Kafka and settled in the store, all by the classes that a worker runs.
+is filled by the store's own batches (ids of commands in no order), closed and opened again. Then {commands:,} commands
+to its aggregates in turns are read, decided, sealed, encoded for Kafka and settled in the store, all by the classes
+that a worker runs.
 Command: CPU of the thread. Filling: CPU of all threads, RocksDB's own included, from the size before up to this one.
 {runs} times at each size.
 """
@@ -59,6 +60,7 @@ def _measured(ground: Ground, plan: Plan, shape: Shape) -> list[Figure]:
         for size in shape.sizes:
             ground.say(f"size: {shape.name}, {size:,} commands before")
             filling = model.fill(size, shape.aggregates or size)
+            model.reopen()
             values = _costs(model, plan)
             base = base or median(values["command"])
             name = f"{shape.name}, {size:,} before"
