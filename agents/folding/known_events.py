@@ -43,15 +43,17 @@ async def first_with(cid: bytes, journal: AsyncIterator[Iterable[CommittedRecord
     return None
 
 
-def lost_end(kind: str, partition: int, end: int, known: str, stops: str) -> LostEndError:
+def lost_end(kind: str, partition: int, end: int, known: str, stops: str, *, is_sure: bool = True) -> LostEndError:
     """Return the error of a journal that lacks its end.
 
-    known: what is there, and what was known; stops: what is not done any more.
+    known: what is there, and what was known; stops: what is not done any more; is_sure: whether an event is known that
+    is gone, or only where the journal ended.
     """
+    are = "are" if is_sure else "may be"
     return LostEndError(
         f"the journal of {kind}, partition {partition}, ends at offset {end}{known}: its end was cut off, or it was "
-        f"made anew. Events that were acknowledged are gone, and nothing more is {stops}. Restore the topic from a "
-        f"copy that has them, then restart the worker; 'annals journal accept {kind}' says what is missing, and lets "
+        f"made anew. Events that were acknowledged {are} gone, and nothing more is {stops}. Restore the topic from "
+        f"a copy that has them, then restart the worker; 'annals journal accept {kind}' says what is missing, and lets "
         f"somebody decide to go on without it.",
         end,
     )

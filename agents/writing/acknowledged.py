@@ -11,13 +11,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from annals.agents.ports import Ends, LostEndError, StaleStateError, StoppedError
+from annals.agents.folding.known_events import is_event
+from annals.agents.ports import Ends, JournalError, StaleStateError, StoppedError
 from annals.agents.writing.losses import Known, counts, lost, record_at, require_end, require_known, require_records
 from annals.agents.writing.restore.restored import commands_in, resolve
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt, GroupMetadata, RecordAt, digest_of
 
 if TYPE_CHECKING:
-    from annals.agents.ports import CommandRecord, LogRecovery, LogState, OutcomeRecord, Position, ShardStore
+    from annals.agents.ports import (
+        CommandRecord,
+        LogRecovery,
+        LogState,
+        LostEndError,
+        OutcomeRecord,
+        Position,
+        ShardStore,
+    )
     from annals.agents.writing.decision_plan import ShardId
 
 
@@ -146,15 +155,22 @@ class Acknowledged:
         """Take what is known after a commit."""
         self.known, self.metadata = known, metadata
 
-    def lost(self, error: LostEndError) -> LostEndError:
-        """Return what to say of a journal that ends below the known end."""
+    async def lost(self, error: LostEndError) -> JournalError:
+        """Return what to say of a journal that ends below the known end.
+
+        If its last event is there, what was cut off is missed by nobody, and opening will find that event.
+        """
+        last = self.known.last
+        if last is not None and is_event(await record_at(self._journal, last.offset, error.end), last):
+            return StaleStateError(f"the journal lost what was behind its last event: it ends at offset {error.end}")
         return lost(self._place, self.known, error.end)
 
     def ends(self, next_offset: int) -> Ends:
         """Return up to where the partitions reach at least. next_offset: the next command to decide."""
-        last, reached = self.known.last, self._reached
+        last, outcome, reached = self.known.last, self.metadata.outcome, self._reached
         journal = max(reached.journal, last.offset + 1 if last else 0)  # the marker behind it may not be written yet
-        return Ends(0, journal, reached.outcomes, max(reached.commands, next_offset))
+        outcomes = max(reached.outcomes, outcome.offset + 1 if outcome else 0)
+        return Ends(0, journal, outcomes, max(reached.commands, next_offset))
 
     def is_less(self, asked: Ends, answered: Ends) -> bool:
         """Whether the brokers have less than was known when they were asked; if not, take what they have."""

@@ -49,7 +49,7 @@ class Commits:
         caused: what its commands caused.
 
         Raises:
-            FencedError, UncertainError, LostEndError: see `ShardLog`.
+            FencedError, UncertainError, LostEndError: see `ShardLog`. StaleStateError: nothing that counts was lost.
         """
         known, metadata = then
         folded, restore = folded or working_set.position(), None
@@ -59,7 +59,7 @@ class Commits:
         try:
             metadata = await self._journal.commit(writes, next_offset, self.journal_end, metadata)
         except LostEndError as error:
-            raise self._acknowledged.lost(error) from error
+            raise await self._acknowledged.lost(error) from error
         self._acknowledged.committed(known, metadata)
         self.journal_end, self.next_offset = known.end, next_offset
         self._behind.committed(restore, folded)

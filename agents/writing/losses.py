@@ -8,7 +8,8 @@ What is gone is a loss, never the work of another writer or a stale store. What 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import asyncio
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import structlog
 
@@ -39,11 +40,14 @@ class Known(NamedTuple):
 
 
 NOTHING = Known(0)
+PIECE: Final = 1_000
 
 
 def lost(place: ShardId, known: Known, end: int, there: str = "") -> LostEndError:
     """Return the error that names what was known and what is there."""
-    return lost_end(place.kind, place.partition, end, f"{there}, and {known}", "written")
+    return lost_end(
+        place.kind, place.partition, end, f"{there}, and {known}", "written", is_sure=known.last is not None
+    )
 
 
 def require_end(place: ShardId, known: Known, end: int) -> None:
@@ -135,7 +139,7 @@ async def is_a_fold_of(
         return False  # the journal is proven beyond the store, or somebody decided
     if not position.last_cid or await find(journal, position.last_cid, seen.journal_end) is not None:
         return False
-    if await _is_of_another(store, journal, place, seen):
+    if await _is_of_another(store, journal, place, seen) or await _has_all_of(store, journal, seen):
         return False
     raise lost(
         place,
@@ -143,6 +147,23 @@ async def is_a_fold_of(
         seen.journal_end,
         " (so the store in the data directory says; empty that if the journal is another one on purpose)",
     )
+
+
+async def _has_all_of(store: ShardStore, journal: LogRecovery, seen: LogState) -> bool:
+    """Whether the journal has the last event of each aggregate in a store: what is gone was void or foreign.
+
+    Memory grows with the aggregates; it is asked only where the shard would stop otherwise.
+    """
+    heads = set[bytes]()
+    for number, (_, stored) in enumerate(store.aggregates()):
+        heads.add(stored.head)
+        if number % PIECE == 0:
+            await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
+    async for records in journal.read(0, seen.journal_end):
+        heads.difference_update(cid_of(record.value) for record in records if record.value is not None)
+        if not heads:
+            break
+    return not heads
 
 
 async def _is_of_another(store: ShardStore, journal: LogRecovery, place: ShardId, seen: LogState) -> bool:

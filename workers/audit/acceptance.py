@@ -21,9 +21,9 @@ from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames, transactional_id
 from annals.workers.audit.chains import Chains
 from annals.workers.audit.chunks import chunks_of, surveyor
-from annals.workers.audit.journals import find_journals
+from annals.workers.audit.journals import journals_of
 from annals.workers.audit.report import Report
-from annals.workers.kafka.connections import connect
+from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
 from annals.workers.kafka.read.ranges import read_range
 from annals.workers.kafka.write.committed_records import read_partition
@@ -45,6 +45,20 @@ MOST_MISSING: Final = 1_000
 """Missing events that are listed; the others are counted."""
 
 
+class Deployment(NamedTuple):
+    """Whose journal it is: the options of a client, the names of the topics, and the consumer group."""
+
+    options: Mapping[str, Any]
+    names: TopicNames
+    group: str
+
+
+def deployment_of(settings: Settings) -> Deployment:
+    """Return the deployment that has these settings."""
+    names = TopicNames(settings.topic_prefix)
+    return Deployment(client_options(settings), names, names.group(settings.app_id))
+
+
 class KeptHead(NamedTuple):
     """A head that somebody kept, of an aggregate."""
 
@@ -59,6 +73,13 @@ class Missing(NamedTuple):
     cid: str
     version: int | None
     said_by: str
+
+
+class _Said(NamedTuple):
+    """What others say of a journal: the group's offset with its metadata, and where the outcomes begin and end."""
+
+    group: tuple[int, str] | None
+    outcomes: tuple[int, int]
 
 
 class Comparison(NamedTuple):
@@ -87,6 +108,10 @@ class Comparison(NamedTuple):
         """Whether all that is known of is there, and only stands elsewhere."""
         return not (self.missing or self.broken)
 
+    def is_acceptable(self, *, give_up: bool) -> bool:
+        """Whether there is something to accept, and it may be; give_up: also without what is missing."""
+        return not self.matches and not self.broken and (self.is_whole or give_up)
+
     def as_json(self) -> dict[str, Any]:
         """Return it for `--json`."""
         known, last = self.known.last, self.last
@@ -103,7 +128,7 @@ class Comparison(NamedTuple):
         }
 
 
-async def compare(settings: Settings, kind: str, heads: Sequence[KeptHead]) -> list[Comparison]:
+async def compare(deployment: Deployment, kind: str, heads: Sequence[KeptHead]) -> list[Comparison]:
     """Compare each partition of a kind's journal with what is known of it; changes nothing.
 
     Reads the journal twice and the outcomes once; memory grows with the aggregates of the largest partition.
@@ -114,40 +139,54 @@ async def compare(settings: Settings, kind: str, heads: Sequence[KeptHead]) -> l
     backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
     for _ in range(MOST_RETRIES):
         try:
-            return await _compare_all(settings, kind, heads)
+            return await _compare_all(deployment, kind, heads)
         except KafkaError as error:  # leaders move, and those of new topics are not known everywhere at once
             if not error.retriable:
                 raise
             await backoff.wait()
-    return await _compare_all(settings, kind, heads)
+    return await _compare_all(deployment, kind, heads)
 
 
-async def _compare_all(settings: Settings, kind: str, heads: Sequence[KeptHead]) -> list[Comparison]:
-    journals = await find_journals(settings, [kind])
-    names = TopicNames(settings.topic_prefix)
-    client = await connect(client_options(settings), [names.commands(kind), names.events(kind), names.outcomes(kind)])
+async def _compare_all(deployment: Deployment, kind: str, heads: Sequence[KeptHead]) -> list[Comparison]:
+    options, names, group = deployment
+    commands, outcomes = names.commands(kind), names.outcomes(kind)
+    client = await connect(options, [commands, names.events(kind), outcomes])
     try:
-        return [await _compare(settings, client, journal, heads) for journal in journals]
+        # Before the journals' ends: a worker may be writing, and what is newer is not in what is older.
+        partitions = range(partitions_of(client, names.events(kind)))
+        said = [
+            _Said(await committed(client, group, (commands, each)), await _bounds(client, (outcomes, each)))
+            for each in partitions
+        ]
+        journals = await journals_of(options, names, [kind])
+        compared = zip(journals, said, strict=True)
+        return [await _compare(deployment, client, journal, heads, each) for journal, each in compared]
     finally:
         await client.close()
 
 
+async def _bounds(client: AIOKafkaClient, where: tuple[str, int]) -> tuple[int, int]:
+    """Return the first offset and the last stable one."""
+    start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
+    return start, (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
+
+
 async def _compare(
-    settings: Settings, client: AIOKafkaClient, journal: Journal, heads: Sequence[KeptHead]
+    deployment: Deployment, client: AIOKafkaClient, journal: Journal, heads: Sequence[KeptHead], said: _Said
 ) -> Comparison:
     kind, _, partition, partitions = journal.place
-    names = TopicNames(settings.topic_prefix)
+    options, names, _ = deployment
     commands, outcomes = (names.commands(kind), partition), (names.outcomes(kind), partition)
-    group = await committed(client, names.group(settings.app_id), commands)
+    group = said.group
     known = decode_metadata(group[1]) if group else NOTHING_KNOWN
     mine = [head for head in heads if partition_of(head.aggregate_id.encode(), partitions) == partition]
     wanted = {head.cid for head in mine} | ({known.last.cid} if known.last else set())
-    report, chains = await _verified(settings, journal)
+    report, chains = await _verified(options, journal)
     last, found = await _events(client, journal, chains, wanted)
     missing = [
         Missing(head.aggregate_id, cid_text(head.cid), None, "a kept head") for head in mine if head.cid not in found
     ]
-    missing_by_outcomes, reached = await _missing_by_outcomes(settings, client, outcomes, chains)
+    missing_by_outcomes, reached = await _missing_by_outcomes(options, outcomes, said.outcomes, chains)
     missing += missing_by_outcomes
     until = max(known.journal_end or 0, reached if known.journal_end is None else 0)
     lost = []
@@ -163,10 +202,10 @@ async def _compare(
     )  # fmt: skip
 
 
-async def _verified(settings: Settings, journal: Journal) -> tuple[Report, Chains]:
-    report = Report(tolerates_void=True)
+async def _verified(options: Mapping[str, Any], journal: Journal) -> tuple[Report, Chains]:
+    report = Report(tolerates_void=True, tolerates_differing=True)
     chains = Chains(journal.place, report)
-    async with surveyor(settings, [journal.place.topic]) as look:
+    async with surveyor(options, [journal.place.topic]) as look:
         for chunk in chunks_of(journal):
             chains.add(await look(chunk))
     return report, chains
@@ -192,16 +231,14 @@ async def _events(
 
 
 async def _missing_by_outcomes(
-    settings: Settings, client: AIOKafkaClient, where: tuple[str, int], chains: Chains
+    options: Mapping[str, Any], where: tuple[str, int], bounds: tuple[int, int], chains: Chains
 ) -> tuple[list[Missing], int]:
     """Return the events that accepted outcomes name and the chains lack, and the largest `journal-offset` in outcomes.
 
     Of versions below a chain's head none is compared: a chain without a gap has an event for each.
     """
-    start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
-    end = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
     missing, reached = {}, 0
-    async for records in read_partition(client_options(settings), where, start, end):
+    async for records in read_partition(options, where, *bounds):
         for record in records:
             try:
                 outcome = decode_outcome(record.value or b"")
@@ -220,8 +257,7 @@ async def _missing_by_outcomes(
 async def _lost_records(client: AIOKafkaClient, what: str, where: tuple[str, int], known: GroupMetadata) -> list[str]:
     """Return what to say if the last known command or outcome is gone, and has not expired."""
     record = known.command if what == "command" else known.outcome
-    start = (await list_offsets(client, HIGH_WATERMARK, FIRST, [where]))[where]
-    stable = (await list_offsets(client, LAST_STABLE, LAST, [where]))[where]
+    start, stable = await _bounds(client, where)
     if record is None or record.offset < start:
         return []
     if record.offset < stable:
@@ -232,7 +268,7 @@ async def _lost_records(client: AIOKafkaClient, what: str, where: tuple[str, int
     return [f"the last known {what}, {record}, is not in {where[0]}-{where[1]}, which ends at offset {stable}"]
 
 
-async def accept(settings: Settings, kind: str, comparison: Comparison) -> None:
+async def accept(deployment: Deployment, kind: str, comparison: Comparison) -> None:
     """Have workers go on with what is there: write the group's offset of a partition anew.
 
     What is known of the place is given up, by whoever knows it. Where commands or outcomes are gone as well, workers
@@ -241,9 +277,8 @@ async def accept(settings: Settings, kind: str, comparison: Comparison) -> None:
     Raises:
         FencedError, UncertainError, KafkaError: it was not written.
     """
-    names = TopicNames(settings.topic_prefix)
+    options, names, group = deployment
     commands, partition, known = names.commands(kind), comparison.partition, comparison.known
-    options = client_options(settings)
     writer = TransactionalWriter(
         options, transactional_id(names.events(kind), partition), [commands, names.outcomes(kind)]
     )
@@ -265,7 +300,6 @@ async def accept(settings: Settings, kind: str, comparison: Comparison) -> None:
             known.others,
         )
         offset = comparison.next_command if is_sure and comparison.next_command is not None else start
-        group = names.group(settings.app_id)
         await writer.commit({}, Offsets(group, commands, partition, offset, metadata.encode()), {})
     finally:
         await writer.close()

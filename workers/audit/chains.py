@@ -117,7 +117,7 @@ class Chains:
             self._heads[key] = (link.version, link.cid)
             self.has_met_watched |= link.cid == self._watched
             if link.difference is not None:
-                report.add(self._broken(link, f"headers differ from the block: {link.difference}"))
+                report.add_differing(self._broken(link, f"headers differ from the block: {link.difference}"))
         elif status is LinkStatus.VOID:
             self._voids.add(link.cid)
             report.add_void(self._broken(link, f"void: {_in_place_of(link, last_version, last_cid)}"))

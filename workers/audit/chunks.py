@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from annals.workers.audit.scan import Survey, survey
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import read_range
-from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
+    from typing import Any
 
     from annals.workers.audit.chains import JournalId
     from annals.workers.audit.journals import Journal
-    from annals.workers.settings import Settings
 
     Surveyor = Callable[["Chunk"], Coroutine[None, None, Survey]]
 
@@ -41,13 +40,13 @@ def chunks_of(journal: Journal, only_key: bytes | None = None, start: int | None
 
 
 @asynccontextmanager
-async def surveyor(settings: Settings, topics: Sequence[str]) -> AsyncIterator[Surveyor]:
-    """Connect, and give a function that surveys a chunk of these topics.
+async def surveyor(options: Mapping[str, Any], topics: Sequence[str]) -> AsyncIterator[Surveyor]:
+    """Connect, by aiokafka client options, and give a function that surveys a chunk of these topics.
 
     The garbage collector is off meanwhile: it would look for cycles in millions of headers that have none, for a
     quarter of the time. It runs once per chunk instead.
     """
-    client = await connect(client_options(settings), topics)
+    client = await connect(options, topics)
 
     async def look(chunk: Chunk) -> Survey:
         found = Survey([], [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
@@ -12,7 +12,7 @@ from annals.workers.kafka.read.ranges import bounds
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from annals.workers.settings import Settings
 
@@ -32,8 +32,14 @@ async def find_journals(settings: Settings, kinds: Iterable[str], key: bytes | N
         MissingTopicError: a kind has no journal.
         KafkaError: the brokers do not answer.
     """
-    names = TopicNames(settings.topic_prefix)
-    client = await connect(client_options(settings), [])
+    return await journals_of(client_options(settings), TopicNames(settings.topic_prefix), kinds, key)
+
+
+async def journals_of(
+    options: Mapping[str, Any], names: TopicNames, kinds: Iterable[str], key: bytes | None = None
+) -> list[Journal]:
+    """See `find_journals`; options: an aiokafka client's."""
+    client = await connect(options, [])
     try:
         places = []
         for kind in kinds:

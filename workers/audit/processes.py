@@ -22,6 +22,7 @@ from annals.workers.audit.chunks import Chunk, surveyor
 from annals.workers.audit.scan import Survey
 from annals.workers.kafka.protocol.record_batches import FormatError
 from annals.workers.kafka.read.ranges import RangeGoneError
+from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,7 +124,7 @@ def _survey_for(pipe: Connection, settings: Settings, topics: Sequence[str]) -> 
 
 async def _serve(pipe: Connection, settings: Settings, topics: Sequence[str]) -> None:
     try:
-        async with surveyor(settings, topics) as look:
+        async with surveyor(client_options(settings), topics) as look:
             while True:
                 # Nothing else is to be done in this loop meanwhile, so that it may stand still.
                 chunk = pipe.recv()

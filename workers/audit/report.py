@@ -32,10 +32,12 @@ class Broken(NamedTuple):
 class Report:
     """The findings; with `tolerates_void`, void and foreign records are counted and not listed.
 
+    With `tolerates_differing`, headers that differ from their block are not listed: only the block is right.
     `more` is how many places are not listed for want of room.
     """
 
     tolerates_void: bool = False
+    tolerates_differing: bool = False
     events: int = 0
     aggregates: int = 0
     void: int = 0
@@ -65,6 +67,11 @@ class Report:
         """Count a foreign record, and list it unless that is tolerated."""
         self.foreign += 1
         if not self.tolerates_void:
+            self.add(place)
+
+    def add_differing(self, place: Broken) -> None:
+        """List an event whose headers differ from its block, unless that is tolerated."""
+        if not self.tolerates_differing:
             self.add(place)
 
     def as_json(self) -> dict[str, Any]:

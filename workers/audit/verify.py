@@ -14,6 +14,7 @@ from annals.workers.audit.journals import find_journals
 from annals.workers.audit.processes import survey_in_processes
 from annals.workers.audit.report import Broken, Report
 from annals.workers.audit.scan import survey
+from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -160,7 +161,7 @@ def _surveys(
 
 def _survey_alone(settings: Settings, topics: Sequence[str], chunks: Iterator[Chunk]) -> Iterator[tuple[Chunk, Survey]]:
     with asyncio.Runner() as runner:
-        context = surveyor(settings, topics)
+        context = surveyor(client_options(settings), topics)
         look = runner.run(context.__aenter__())
         found: list[Survey] = []
 
@@ -178,7 +179,7 @@ def _survey_alone(settings: Settings, topics: Sequence[str], chunks: Iterator[Ch
 
 async def _find(settings: Settings, journal: Journal, key: bytes, cid: bytes) -> tuple[int, int] | None:
     """Return offset and version of an event: of its first record, since a later one with the same block is void."""
-    async with surveyor(settings, [journal.place.topic]) as look:
+    async with surveyor(client_options(settings), [journal.place.topic]) as look:
         for chunk in chunks_of(journal, key):
             for run in (await look(chunk)).runs:
                 if cid in run.cids:

@@ -38,7 +38,7 @@ def accept(
 
     The journal is verified whole, and compared with kept heads and with the outcomes that Kafka still has. Exit status
     0 if workers go on now, or would anyway; 1 if something is missing and --give-up was not given, or with --dry-run if
-    there is something to accept. A broken chain is never accepted. Start the worker again afterwards.
+    there is something to accept. A gap is never accepted. Start the worker again afterwards.
     """
     from annals.agents.ports import JournalError
     from annals.workers.audit import acceptance
@@ -47,11 +47,12 @@ def accept(
     from annals.workers.kafka.read.ranges import RangeGoneError
 
     async def compared_and_accepted() -> tuple[list[Comparison], list[int]]:
-        compared = await acceptance.compare(settings, kind, _heads(heads, kind))
-        chosen = [each for each in compared if not each.matches and not each.broken and (each.is_whole or give_up)]
+        deployment = acceptance.deployment_of(settings)
+        compared = await acceptance.compare(deployment, kind, _heads(heads, kind))
+        chosen = [each for each in compared if each.is_acceptable(give_up=give_up)]
         if not dry_run:
             for each in chosen:
-                await acceptance.accept(settings, kind, each)
+                await acceptance.accept(deployment, kind, each)
         return compared, [] if dry_run else [each.partition for each in chosen]
 
     try:

@@ -83,7 +83,11 @@ class KafkaRecovery(ABC):
         """Return a client that knows the leaders of the topics."""
 
     async def look(self) -> LogState:
-        """Ask Kafka where everything stands. Only behind the fence of its writer nothing of it can change any more."""
+        """Ask Kafka where everything stands. Only behind the fence of its writer nothing of it can change any more.
+
+        A writer that was fenced itself meanwhile looks on while its successor writes: so the group's offset is asked
+        for before the ends. Otherwise the older ends would seem to lack what the newer offset knows.
+        """
         with reaching("the journal"):
             return await self._look()
 
@@ -91,10 +95,10 @@ class KafkaRecovery(ABC):
         topics = self._topics
         client = await self._connected()  # one that is there: a worker opens dozens of shards at once
         asked = [topics.events, topics.outcomes, topics.commands]
-        ends = await list_offsets(client, HIGH_WATERMARK, LAST, asked)
-        stable = await list_offsets(client, LAST_STABLE, LAST, asked)
         starts = await list_offsets(client, HIGH_WATERMARK, FIRST, asked)
         group = await committed(client, self._group, topics.commands)
+        ends = await list_offsets(client, HIGH_WATERMARK, LAST, asked)
+        stable = await list_offsets(client, LAST_STABLE, LAST, asked)
         known = decode_metadata(group[1]) if group else NOTHING_KNOWN
         return LogState(
             committed=group[0] if group else None,

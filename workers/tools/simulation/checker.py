@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import orjson
@@ -17,7 +18,7 @@ from libipld import decode_dag_cbor, encode_dag_cbor, encode_multibase
 from annals.workers.tools.simulation.plan import KINDS, PARTITIONS, home_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from annals.workers.memory.partition import Entry, Record
 
@@ -65,13 +66,17 @@ class Excuses(NamedTuple):
     """What faults did to the topics, by kind and partition.
 
     strangers: the command ids of events that a fault wrote; lost_offsets: where the group's offset was taken away, so
-    that what has no outcome may be answered again; lost_outcomes: where outcomes were; cut: where events were.
+    that what has no outcome may be answered again; lost_events: the CIDs of events that were cut off; lost_answers:
+    batches of outcomes that were cut off, by topic and partition; starts: the first offsets that are left, since what
+    was before has expired; decided_again: where commands whose events were cut off are.
     """
 
     strangers: Collection[str] = ()
     lost_offsets: Collection[tuple[str, int]] = ()
-    lost_outcomes: Collection[tuple[str, int]] = ()
-    cut: Collection[tuple[str, int]] = ()
+    lost_events: Collection[str] = ()
+    lost_answers: Mapping[tuple[str, int], Sequence[Entry]] = MappingProxyType({})
+    starts: Mapping[tuple[str, int], int] = MappingProxyType({})
+    decided_again: Collection[tuple[str, int]] = ()
 
 
 NONE: Final = Excuses()
@@ -116,10 +121,7 @@ class _Checker:
 
     def _records(self, topic: str, partition: int) -> Iterator[tuple[int, Record]]:
         """Yield the committed records, each with the base offset of its batch."""
-        for entry in self._logs[topic, partition]:
-            if not entry.is_marker and entry.status.value == "committed":
-                for record in entry.records():
-                    yield entry.base, record
+        return _committed(self._logs[topic, partition])
 
     def _commands(self, kind: str, partition: int) -> Iterator[Command]:
         for _, record in self._records(f"commands.{kind}", partition):
@@ -195,18 +197,27 @@ class _Checker:
         """Each command's record has one answer, and it is true."""
         at = {(command.kind, command.partition, command.offset): command for command in commands}
         answers: dict[tuple[str, int, int], list[str]] = defaultdict(list)
+        lost_answers: set[tuple[str, int, int]] = set()
         for kind in KINDS:
             for partition in range(PARTITIONS):
-                for _, record in self._records(f"outcomes.{kind}", partition):
-                    headers = dict(record.headers)
-                    offset = int(headers["command-offset"] or b"-1")
-                    answers[kind, partition, offset].append("outcome")
-                    self._outcome(kind, partition, record, headers, at.get((kind, partition, offset)))
+                where = f"outcomes.{kind}", partition
+                there = self._logs[where]
+                for entries in (self._excuses.lost_answers.get(where, ()), there):
+                    for _, record in _committed(entries):
+                        headers = dict(record.headers)
+                        offset = int(headers["command-offset"] or b"-1")
+                        if entries is not there:
+                            lost_answers.add((kind, partition, offset))
+                        else:
+                            answers[kind, partition, offset].append("outcome")
+                        self._outcome(kind, partition, record, headers, at.get((kind, partition, offset)))
         for command in commands:
             origin = dict(command.record.headers)
             if "origin-partition" in origin:
                 partition, offset = int(origin["origin-partition"] or b""), int(origin["origin-offset"] or b"")
-                answers[command.kind, partition, offset].append("copy")
+                start = self._excuses.starts.get((f"commands.{command.kind}", command.partition), 0)
+                is_expired = command.offset < start
+                answers[command.kind, partition, offset].append("expired copy" if is_expired else "copy")
         for _, record in self._records("dead-letters", 0):
             headers = dict(record.headers)
             kind = (headers["source-topic"] or b"").decode().removeprefix("commands.")
@@ -216,13 +227,21 @@ class _Checker:
             if original is None or original.record.value != record.value:
                 self._wrong(f"dead letter of no record: {source}")
         for place, command in at.items():
-            if place[:2] in self._excuses.lost_outcomes or place[:2] in self._excuses.cut:
-                continue
             found = answers.get(place, [])
+            has_lost_offset = place[:2] in self._excuses.lost_offsets
+            if has_lost_offset and "expired copy" in found:  # nothing tells any more that it was forwarded
+                found = [each for each in found if each == "copy"][-1:] or ["copy"]
+            found = ["copy" if each == "expired copy" else each for each in found]
+            if place[:2] in self._excuses.decided_again:
+                found = found[:1]
             said = command.content["id"] if command.content else "no command"
             name = f"commands.{command.kind}-{command.partition} offset {command.offset} ({said})"
             if not found:
-                self._wrong(f"lost: {name}")
+                is_told = not has_lost_offset and place[2] >= self._excuses.starts.get(
+                    (f"commands.{command.kind}", command.partition), 0
+                )
+                if is_told or place not in lost_answers:  # else it counts as decided, or has expired since
+                    self._wrong(f"lost: {name}")
             elif len(found) > 1 and not (set(found) == {"dead letter"} and place[:2] in self._excuses.lost_offsets):
                 self._wrong(f"answered again: {name}: {found}")
             elif (set(found) == {"dead letter"}) != (command.content is None):
@@ -246,7 +265,8 @@ class _Checker:
         for header in ("origin-partition", "origin-offset"):
             if origin.get(header) != headers.get(header):
                 self._wrong(f"{name}: {header} is {headers.get(header)!r}, the command's is {origin.get(header)!r}")
-        if (kind, partition) in self._excuses.cut:
+        lost = {outcome["head"], *(event["cid"] for event in outcome["events"])} & set(self._excuses.lost_events)
+        if lost:
             return
         chain = self._chains.get((kind, outcome["aggregate_id"]), [])
         version, head, status = outcome["version"], outcome["head"], outcome["status"]
@@ -297,6 +317,38 @@ class _Checker:
                 if is_passed and is_ours and (kind, aggregate, version, event.cid) not in found:
                     self._wrong(f"no snapshot of {kind} {aggregate} at version {version}")
                 before = version
+
+
+def cids_of(entries: Iterable[Entry]) -> set[str]:
+    """Return the CIDs, in text, of the blocks in batches that were not aborted."""
+    return {
+        _cid_text(record.value or b"")
+        for entry in entries
+        if not entry.is_marker and entry.status.value != "aborted"
+        for record in entry.records()
+        if _block(record.value or b"") is not None
+    }
+
+
+def journal_cids(logs: Logs, kind: str, partition: int) -> set[str]:
+    """Return the CIDs of the blocks in a journal."""
+    return {
+        _cid_text(record.value or b"")
+        for _, record in _committed(logs[f"events.{kind}", partition])
+        if _block(record.value or b"") is not None
+    }
+
+
+def heads_handed_out(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """Return the outcomes in batches, as clients got and kept them."""
+    return [orjson.loads(record.value or b"") for _, record in _committed(entries)]
+
+
+def _committed(entries: Iterable[Entry]) -> Iterator[tuple[int, Record]]:
+    for entry in entries:
+        if not entry.is_marker and entry.status.value == "committed":
+            for record in entry.records():
+                yield entry.base, record
 
 
 def _block(value: bytes) -> dict[str, Any] | None:

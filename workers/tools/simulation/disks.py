@@ -16,6 +16,15 @@ if TYPE_CHECKING:
     Key = tuple[str, int]  # kind, partition
 
 
+class DiskStore(MemoryStore):
+    """A store on a disk; key: the shard for which it was begun, whatever it is found under."""
+
+    def __init__(self, key: Key) -> None:
+        """Begin empty."""
+        super().__init__()
+        self.key = key
+
+
 class Host:
     """A machine: its clock, and its disk, which has a store a shard.
 
@@ -27,7 +36,7 @@ class Host:
         self.number = number
         self.clock_s = 0.0
         self.failing = 0
-        self.stores: dict[Key, MemoryStore] = {}
+        self.stores: dict[Key, DiskStore] = {}
         self.locks: dict[Key, Process] = {}
 
 
@@ -92,11 +101,11 @@ class DiskStores:
         if holder is not None and holder is not self._process and holder.is_alive:
             return Handle(host, MemoryStore())
         host.locks[key] = self._process
-        return Handle(host, host.stores.setdefault(key, MemoryStore()))
+        return Handle(host, host.stores.setdefault(key, DiskStore(key)))
 
     async def renew(self, store: Any) -> Handle:
         """Begin the store anew."""
-        host, fresh = self._process.host, MemoryStore()
+        host, fresh = self._process.host, DiskStore(self._key)
         if host.stores.get(self._key) is store.store:
             host.stores[self._key] = fresh
         return Handle(host, fresh)
@@ -120,9 +129,9 @@ class DiskStores:
             del self._process.host.locks[self._key]
 
 
-def copy_of(store: MemoryStore) -> MemoryStore:
+def copy_of(store: DiskStore) -> DiskStore:
     """Return a store that stays as this one is now: values do not change, only which there are."""
-    twin = MemoryStore()
+    twin = DiskStore(store.key)
     twin._position = store._position  # noqa: SLF001
     twin._aggregates = dict(store._aggregates)  # noqa: SLF001
     twin._commands = dict(store._commands)  # noqa: SLF001

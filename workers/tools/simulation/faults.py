@@ -8,6 +8,7 @@ from libipld import encode_dag_cbor
 
 from annals.schemas.canonical import decode
 from annals.workers.memory.partition import Status
+from annals.workers.tools.simulation.checker import cids_of
 from annals.workers.tools.simulation.counter import Counter, counter_decider
 from annals.workers.tools.simulation.disks import copy_of
 from annals.workers.tools.simulation.group import KEYS, SESSION_S
@@ -17,7 +18,7 @@ from annals.workers.tools.simulation.process import GROUP
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from annals.workers.memory.partition import Entry
+    from annals.workers.memory.partition import Entry, PartitionLog
     from annals.workers.tools.simulation.disks import Key
     from annals.workers.tools.simulation.plan import Fault
     from annals.workers.tools.simulation.process import Process
@@ -230,6 +231,7 @@ class Faults:
         kind, partition = self._key(fault)
         commands = self._world.names.commands(kind), partition
         self._world.lost_offsets.add((kind, partition))
+        self._world.offsets_ahead.add((kind, partition))
         self._world.model.groups[GROUP].committed[commands] = self._world.model.logs[commands].end + FAR_AHEAD, ""
 
     def _journal_cut(self, fault: Fault) -> None:
@@ -250,17 +252,20 @@ class Faults:
         """An unclean election takes the journal's last transactions while the shard is at work."""
         world, key = self._world, self._key(fault)
         journal = world.names.events(key[0]), key[1]
+        world.judge_cut(key)
         lost = self._cut_off(*journal, fault)
         if any(not entry.is_marker and entry.status is Status.OPEN for entry in lost):  # it may be acknowledged yet
-            world.perhaps_cut.setdefault(key, world.model.logs[journal].end)
+            world.perhaps_cut[key] = world.model.logs[journal].end
         events = [entry for entry in lost if _has_events(entry)]
         if any(entry.producer_id >= 0 for entry in events):  # of a worker: acknowledged
             world.strangers_cut.discard(key)
         elif events and key not in world.cut:
             world.strangers_cut.add(key)
+        world.lost_events.update(cids_of(lost))
+        if lost:
+            world.shortened.add(key)
         if events:
-            world.last_cut[key] = world.model.logs[journal].end
-            world.cut.setdefault(key, world.last_cut[key])
+            world.cut[key] = world.model.logs[journal].end
 
     def _outcomes_cut(self, fault: Fault) -> None:
         """An unclean election takes the last answers; that they are decided is known by the group's offset."""
@@ -268,7 +273,7 @@ class Faults:
         lost = self._cut_off(self._world.names.outcomes(key[0]), key[1], fault)
         if lost:
             self._world.lost_outcomes.add(key)
-            self._world.gone.setdefault((self._world.names.outcomes(key[0]), key[1]), []).extend(lost)
+            self._world.lost_answers.setdefault((self._world.names.outcomes(key[0]), key[1]), []).extend(lost)
 
     def _cut_off(self, topic: str, partition: int, fault: Fault) -> list[Entry]:
         """Cut a partition behind one of its last markers: what is before it is whole.
@@ -332,14 +337,20 @@ class Faults:
             self._world.model.delete_records((topic, partition), log.end)
 
     def _expiry(self, fault: Fault) -> None:
-        """Commands of a kind expire up to a moment, unless one of them may have to be decided yet."""
+        """Commands of a kind expire up to a moment, unless one of them may have to be decided yet.
+
+        A segment expires by its last record: what is in a busy partition may be there longer, or less long, than what
+        came at the same time in another one.
+        """
         kind, _ = self._key(fault)
         topic, model = self._world.names.commands(kind), self._world.model
-        until_ms = int(fault.size * self._world.loop.time() * 1000)
+        moments = [fault.size, fault.size * (fault.where >> 4) % 16 / 15]
+        now_ms = self._world.loop.time() * 1000
         befores: dict[tuple[str, int], int] = {}
         for partition in range(PARTITIONS):
             log = model.logs[topic, partition]
-            before = max((entry.end for entry in log.entries if entry.timestamp < until_ms), default=log.start)
+            until_ms = int(moments[partition ^ fault.where >> 8 & 1] * now_ms)
+            before = _older_than(until_ms, log)
             committed = model.committed_offset(GROUP, (topic, partition))
             if committed is None or not committed[1] or committed[0] < before:
                 return
@@ -348,6 +359,16 @@ class Faults:
             log = model.logs[where]
             self._world.gone.setdefault(where, []).extend(entry for entry in log.entries if entry.end <= before)
             model.delete_records(where, before)
+
+
+def _older_than(until_ms: int, log: PartitionLog) -> int:
+    """Return the end of what is older, with the markers behind it."""
+    before = log.start
+    for entry in log.entries:
+        if not entry.is_marker and entry.timestamp >= until_ms:
+            break
+        before = entry.end
+    return before
 
 
 def _whole_ends(entries: Sequence[Entry]) -> list[int]:

@@ -36,7 +36,7 @@ def run(plan: Plan) -> History:
     with _alone():
         world = World(plan)
         world.run()
-        logs = {where: [*world.gone.get(where, []), *log.entries] for where, log in world.model.logs.items()}
+        logs = world.all_logs()
         problems = [*world.problems, *check(logs, plan.snapshot_every, _excuses(world))]
     digest = hashlib.sha256()
     for where in sorted(logs):
@@ -47,7 +47,10 @@ def run(plan: Plan) -> History:
 
 
 def _excuses(world: World) -> Excuses:
-    return Excuses(world.strangers, world.lost_offsets, world.lost_outcomes, world.cut)
+    starts = {where: log.start for where, log in world.model.logs.items()}
+    cut = world.cut.keys() | world.given_up
+    again = cut & (world.lost_offsets | world.lost_outcomes)
+    return Excuses(world.strangers, world.lost_offsets, world.lost_events, world.lost_answers, starts, again)
 
 
 @contextmanager

@@ -179,13 +179,18 @@ class Process:
             Telemetry(world),
             aggregate_cache=self._aggregate_cache,
             folding=self._folding,
+            accept_expired=key in world.accepts_expired,
             concurrency_limit=self._concurrency_limit,
             known=self._known.pop(key, NOTHING),
             policy=world.plan.restore,
             background=self._background,
         )
         self.shards[key] = shard
-        self._running[key] = world.loop.create_task(shard.run())
+        self._running[key] = world.loop.create_task(self._run(key, shard))
+
+    async def _run(self, key: Key, shard: Shard) -> None:
+        await shard.run()
+        self.world.person.told(self, key, shard.reason)
 
     async def _close(self, key: Key) -> None:
         shard, task = self.shards.pop(key), self._running.pop(key)

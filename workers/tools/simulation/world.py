@@ -16,8 +16,9 @@ from annals.workers.tools.simulation.disks import Host
 from annals.workers.tools.simulation.faults import Faults
 from annals.workers.tools.simulation.group import KEYS, Group
 from annals.workers.tools.simulation.loop import SimulatedLoop
+from annals.workers.tools.simulation.person import Person
 from annals.workers.tools.simulation.plan import HOSTS, KINDS, PARTITIONS, Plan, Weather
-from annals.workers.tools.simulation.process import GROUP, LIMITS, Process
+from annals.workers.tools.simulation.process import LIMITS, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,10 +26,9 @@ if TYPE_CHECKING:
     from annals.workers.memory.partition import Entry
 
 HEALED_WITHIN_S: Final = 60.0
-OPERATOR_S: Final = 25.0  # so long after the last fault somebody looks at what has stopped
 LOOK_S: Final = 0.5
+NOTICED_S: Final = 3.0  # in which an idle worker sees that something was cut off
 TIMEOUTS_S: Final = 1.0
-ACKNOWLEDGED: Final = "Events that were acknowledged are gone"
 MARKERS_PER_SECOND: Final = 500
 
 
@@ -55,15 +55,20 @@ class World:
         self.gone: dict[tuple[str, int], list[Entry]] = {}
         self.strangers: set[str] = set()
         self.lost_offsets: set[tuple[str, int]] = set()
+        self.offsets_ahead: set[tuple[str, int]] = set()
+        self.accepts_expired: set[tuple[str, int]] = set()
         self.lost_outcomes: set[tuple[str, int]] = set()
-        self.cut: dict[tuple[str, int], int] = {}
-        self.last_cut: dict[tuple[str, int], int] = {}
+        self.lost_answers: dict[tuple[str, int], list[Entry]] = {}
+        self.cut: dict[tuple[str, int], int] = {}  # where the journal ended behind its last cut
+        self.shortened: set[tuple[str, int]] = set()  # whatever it was that was cut off
+        self.lost_events: set[str] = set()
+        self.given_up: set[tuple[str, int]] = set()  # cut once; a person said that workers go on with what is there
         self.strangers_cut: set[tuple[str, int]] = set()  # of these: where nobody may have read what was cut off
         self.perhaps_cut: dict[tuple[str, int], int] = {}
-        self.healed_at = 0.0
         self.problems: list[str] = []
         self.log: list[str] = []
         self._faults = Faults(self)
+        self.person = Person(self)
 
     def run(self) -> None:
         """Let the history happen."""
@@ -117,37 +122,27 @@ class World:
             task.cancel()
 
     async def _heal(self) -> None:
-        """End all faults; an operator deletes offsets that somebody set, and starts again what has stopped."""
+        """End all faults. What has stopped, a person looks at."""
         self.note("healed")
         self.weather = Weather()
         self._faults.heal()
-        self.healed_at = self.loop.time()
+        self.person.healed()
         for host in self.hosts:
             host.failing = 0
-        offsets = self.model.groups[GROUP].committed
-        for commands in [each for each, (offset, _) in offsets.items() if offset > self.model.logs[each].end]:
-            del offsets[commands]
         for process in self.processes:
             process.frozen_until, process.is_cut, process.is_lost = 0.0, False, False
         if not self.processes:
             self.start(self.hosts[0])
         self.group.rebalance()
 
-    def _start_stopped(self) -> None:
-        for process in list(self.processes):
-            if stopped := process.stopped():
-                for key in [key for key, reason in stopped.items() if "data directory" in reason]:
-                    process.host.stores.pop(key, None)
-                self.kill(process)
-                self.start(process.host)
-
     async def _until_answered(self) -> None:
-        self.loop.call_later(OPERATOR_S, self._start_stopped)
+        await asyncio.sleep(NOTICED_S)
         while left := self.unanswered():
-            if self.loop.time() > self.healed_at + HEALED_WITHIN_S:
+            if self.loop.time() > self.person.acted_at + HEALED_WITHIN_S:
                 self.problems.append(f"unanswered {HEALED_WITHIN_S:.0f} s after the last fault: {'; '.join(left)}")
                 return
             await asyncio.sleep(LOOK_S)
+            await self.person.look()
 
     def unanswered(self) -> list[str]:
         """Return the partitions whose owners have commands left, or are not open, with the reason."""
@@ -159,28 +154,40 @@ class World:
             log = self.model.logs[self.names.commands(kind), partition]
             if shard is None:
                 left.append(f"{kind}-{partition} has no owner")
-            elif key in self.perhaps_cut and shard.phase is Phase.STOPPED and ACKNOWLEDGED in shard.reason:
-                for cut in (self.cut, self.last_cut):
-                    cut.setdefault(key, self.perhaps_cut[key])
-            elif key in self.lost_outcomes and shard.phase is Phase.STOPPED:
-                continue  # it may say so instead of going on
-            elif key in self.cut and self._has_left_alone(key, self.cut[key]):
-                continue
-            elif key in self.cut and key not in self.lost_offsets | self.strangers_cut:  # else nothing may tell of it
-                left.append(f"{kind}-{partition} went on behind a journal whose end was cut off")
-            elif shard.phase is Phase.STOPPED and key in self.cut and self._has_left_alone(key, self.last_cut[key]):
-                continue  # of the first cut nothing told, of a later one something did
             elif shard.phase is not Phase.OPEN:
                 left.append(f"{kind}-{partition} is {shard.phase.value}: {shard.reason}")
+            elif self.must_stop(key):
+                left.append(f"{kind}-{partition} goes on with a journal whose end was cut off")
             elif shard.behind(log.end):
                 left.append(f"{kind}-{partition} is at {shard.next_offset} of {log.end}")
         return left or [f"{topic} is not stable" for (topic, _), log in self.model.logs.items() if log.stable < log.end]
 
-    def _has_left_alone(self, key: tuple[str, int], cut: int) -> bool:
-        """Whether nothing was committed behind a cut: the shard has stopped, or had nothing to write."""
+    def must_stop(self, key: tuple[str, int]) -> bool:
+        """Whether events were cut off that were acknowledged, and something is left that tells of it."""
+        return key in self.cut and key not in self.lost_offsets | self.strangers_cut
+
+    def give_up(self, key: tuple[str, int]) -> None:
+        """Take note that a person had workers go on with a journal as it is."""
+        self.judge_cut(key)
+        if key in self.cut:
+            self.given_up.add(key)
+        self.cut.pop(key, None)
+        self.perhaps_cut.pop(key, None)
+
+    def judge_cut(self, key: tuple[str, int]) -> None:
+        """See that nothing was committed behind a cut up to now, where something tells of it."""
+        if key in self.cut and self.must_stop(key) and not self._has_left_alone(key):
+            self.problems.append(f"wrote on: {key[0]}-{key[1]}, behind a cut at {self.cut[key]}")
+
+    def _has_left_alone(self, key: tuple[str, int]) -> bool:
+        """Whether nothing was committed behind a cut."""
         log = self.model.logs[self.names.events(key[0]), key[1]]
-        behind = [entry for entry in log.entries if entry.base >= cut and not entry.is_marker]
+        behind = [entry for entry in log.entries if entry.base >= self.cut[key] and not entry.is_marker]
         return not any(entry.status is Status.COMMITTED for entry in behind)
+
+    def all_logs(self) -> dict[tuple[str, int], list[Entry]]:
+        """Return what each partition ever had, but for what was cut off."""
+        return {where: [*self.gone.get(where, []), *log.entries] for where, log in self.model.logs.items()}
 
     async def _time_out(self) -> None:
         while True:
@@ -197,8 +204,10 @@ class World:
         names, topics = self.names, {}
         for kind in KINDS:
             for role in ("commands", "events", "outcomes", "snapshots", "restore"):
-                topics[getattr(names, role)(kind)] = Topic(PARTITIONS, Rules(LIMITS[role]))
-        topics[names.dead_letters] = Topic(1, Rules(LIMITS["dead-letters"]))
+                topics[getattr(names, role)(kind)] = Topic(
+                    PARTITIONS, Rules(LIMITS[role], appends_time=role in {"commands", "outcomes"})
+                )
+        topics[names.dead_letters] = Topic(1, Rules(LIMITS["dead-letters"], appends_time=True))
         return topics
 
     def _surprised(self, loop: Any, context: dict[str, Any]) -> None:

@@ -85,6 +85,30 @@ async def test_a_batch_below_the_known_end_stops_it_before_a_fence_can_hide_that
     assert scene.log.outcomes == []
 
 
+async def test_a_journal_that_lost_nothing_but_what_was_behind_its_last_event_is_read_again():
+    scene = Scene()
+    (first,) = persons(scene, 0)
+    scene.log.write(("events.person", 0), b"p-1", b"foreign")
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+        scene.log.cut("events", 2)
+        scene.command("Bea", aggregate_id="p-9")
+        assert await scene.answered(1) == ["accepted"]
+    assert cid_of(scene.log.journal[0].value) == first
+
+
+async def test_an_outcome_that_was_cut_off_before_anybody_looked_at_the_end_is_missed():
+    scene = Scene()
+    async with running(scene):
+        await scene.until(Phase.OPEN)
+        scene.command("Ada")
+        await scene.until_it(lambda: scene.told.batches == 1)
+        scene.log.cut("outcomes", 0)
+        scene.shard.compare(scene.shard.ends(), scene.ends())
+        await scene.until(Phase.STOPPED)
+    assert "end at offset 0 and lack what was acknowledged" in scene.shard.reason
+
+
 async def test_what_this_worker_knew_is_asked_for_after_an_uncertain_end_too():
     scene = Scene()
     scene.log.failures = [("", None), ("before", UncertainError("no answer"))]

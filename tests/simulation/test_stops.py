@@ -1,0 +1,129 @@
+"""A stop is right where a fault explains it in these words; the shard goes on once a person did what they ask for."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from annals.agents.folding import known_events
+from annals.agents.ports import LostEndError, StoppedError
+from annals.agents.writing import losses
+from annals.agents.writing.acknowledged import Acknowledged
+from annals.agents.writing.shard import Shard
+from annals.workers.audit import acceptance
+from annals.workers.tools.simulation import person
+from annals.workers.tools.simulation.history import History, run
+from annals.workers.tools.simulation.plan import plan_of
+
+# A process that crashes leaves coroutines behind, which are collected when its event loop is gone.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+CUT = 175  # a seed in which a journal loses its end
+
+
+def stops(history: History) -> set[str]:
+    return {name.removeprefix("stop: ") for name in history.counts if name.startswith("stop: ")}
+
+
+@pytest.mark.parametrize(
+    ("seed", "words"),
+    [
+        (CUT, "acknowledged are gone"),
+        (608, "acknowledged may be gone"),
+        (15, "lack what was acknowledged"),
+        (2068, "the data directory says"),
+        (998, "the data directory says"),
+        (4659, "--accept-expired"),
+        (608, "delete the group's offsets"),
+    ],
+)
+def test_a_person_has_a_shard_go_on(seed: int, words: str) -> None:
+    history = run(plan_of(seed))
+    assert history.problems == []
+    assert any(words in stop for stop in stops(history))
+
+
+@pytest.mark.parametrize("seed", [525, 755])
+def test_a_shard_that_lost_nothing_does_not_stop(seed: int) -> None:
+    """A fenced shard saw what its successor wrote."""
+    history = run(plan_of(seed))
+    assert (history.problems, stops(history) & {"Events that were acknowledged are gone"}) == ([], set())
+
+
+def test_a_command_whose_copy_has_expired_is_forwarded_again_once_the_offset_is_lost() -> None:
+    assert run(plan_of(9757)).problems == []
+
+
+def without_a_cause(patch: pytest.MonkeyPatch) -> None:
+    """A shard takes a journal for cut off that is whole."""
+
+    async def require(self: Any, seen: Any) -> Any:
+        raise losses.lost(self._place, losses.Known(9), seen.journal_end)
+
+    patch.setattr(Acknowledged, "require", require)
+
+
+def in_unknown_words(patch: pytest.MonkeyPatch) -> None:
+    """A shard says that there is a gap where the end was cut off."""
+    patch.setattr(losses, "lost_end", lambda *_, **__: LostEndError("gap in the journal", 0))
+
+
+def in_words_of_another_stop(patch: pytest.MonkeyPatch) -> None:
+    """A shard sends people to the data directory where the group's offset tells of the loss."""
+    whole: Any = known_events.lost_end
+
+    def lost_end(*said: Any, **more: Any) -> LostEndError:
+        return LostEndError(f"{whole(*said, **more)} (so the store in the data directory says)", 0)
+
+    patch.setattr(losses, "lost_end", lost_end)
+
+
+def accepting_in_vain(patch: pytest.MonkeyPatch) -> None:
+    """`annals journal accept` changes nothing."""
+    patch.setattr(person, "accept", nothing)
+
+
+async def nothing(*_: Any) -> None:
+    return None
+
+
+def nothing_is_said_to_be_missing(patch: pytest.MonkeyPatch) -> None:
+    """`annals journal accept` does not name what is gone."""
+    patch.setattr(acceptance, "Missing", lambda *_: None)
+    compare = acceptance.compare
+
+    async def silent(*asked: Any) -> Any:
+        return [each._replace(missing=[]) for each in await compare(*asked)]
+
+    patch.setattr(person, "compare", silent)
+
+
+def for_ever(patch: pytest.MonkeyPatch) -> None:
+    """A shard stops whenever it has served for a while, and says what nobody knows a remedy for."""
+    serve: Any = Shard._serve
+
+    async def stopping(self: Any) -> None:
+        if self.place.partition == 0:
+            raise StoppedError("an event cannot be folded")
+        await serve(self)
+
+    patch.setattr(Shard, "_serve", stopping)
+
+
+@pytest.mark.parametrize(
+    ("take_out", "said"),
+    [
+        (without_a_cause, "stopped without a cause"),
+        (in_unknown_words, "stopped without a cause"),
+        (in_words_of_another_stop, "stopped without a cause"),
+        (accepting_in_vain, "unanswered"),
+        (nothing_is_said_to_be_missing, "are missing, and"),
+        (for_ever, "unanswered"),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_a_stop_that_is_wrong_is_a_failure(
+    take_out: Callable[[pytest.MonkeyPatch], None], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_out(monkeypatch)
+    assert any(said in problem for problem in run(plan_of(CUT)).problems)
