@@ -187,12 +187,23 @@ def put(
     record = msgspec.structs.replace(
         known,
         definition=changed,
+        begin=_begun(known, changed, ends),
         former=former,
         is_deleted=False,
         positions=None,
         reason=None if changed.status == "active" else known.reason,
     )
     return Change(record, {}, is_new=known.is_deleted)
+
+
+def _begun(record: Record, changed: Definition, ends: Positions) -> Positions:
+    """Return where the kinds of a changed subscription began: one that is added, where its journal ends.
+
+    Whoever wanted all kinds wanted also those that there were not yet, from their beginning.
+    """
+    if any(not each.kinds for each in (record.definition, *(former.definition for former in record.former))):
+        return record.begin
+    return {kind: ends[kind] for kind in changed.kinds or ends if kind in ends} | record.begin
 
 
 def _has_stopped(record: Record) -> bool:

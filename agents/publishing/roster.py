@@ -49,15 +49,6 @@ class Roster:
         progress: as it was read after `known`. is_first: nothing was ever live here, so that one without a progress of
         its own begins where its record says.
         """
-        for name in self.unseen(known):
-            self.forget(name)
-            incarnation, own = known[name].record.incarnation, progress.get(name)
-            if own is not None and own.incarnation == incarnation:
-                self.take(name, msgspec.structs.replace(own, is_resting=own.is_resting and not is_first))
-            elif own is not None or is_first:
-                begin = known[name].record.begin.get(self._kind, ())
-                if self._partition < len(begin):
-                    self.own[name] = Progress(begin[self._partition], None, incarnation)
         failed: dict[str, str] = {}
         for name, kept in known.items():
             if self.known.get(name) == kept:
@@ -67,6 +58,16 @@ class Roster:
             except ExpressionError as error:
                 failed[name] = str(error)
                 self._subscribed.pop(name, None)
+        for name in self.unseen(known):
+            self.forget(name)
+            incarnation, own = known[name].record.incarnation, progress.get(name)
+            if own is not None and own.incarnation == incarnation:
+                self.take(name, msgspec.structs.replace(own, is_resting=own.is_resting and not is_first))
+            elif (own is not None or is_first) and self._wants(name):
+                begin = known[name].record.begin.get(self._kind, ())
+                # Of a kind that came after it, all is wanted.
+                first = begin[self._partition] if self._partition < len(begin) else 0
+                self.own[name] = Progress(first, None, incarnation)
         self.known = known
         return failed
 
