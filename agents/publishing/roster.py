@@ -16,7 +16,7 @@ from annals.schemas.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from annals.agents.publishing.ports import Kept
+    from annals.agents.publishing.ports import Kept, Subscriptions
 
 
 class Roster:
@@ -34,6 +34,11 @@ class Roster:
         self.known: Mapping[str, Kept] = {}
         self.own: dict[str, Progress] = {}
         self.resting: dict[str, Progress] = {}
+
+    async def is_current(self, subscriptions: Subscriptions) -> bool:
+        """Whether nobody has changed a subscription since they were noticed: asked when events have been read."""
+        await subscriptions.until_current()
+        return subscriptions.all() is self.known
 
     def unseen(self, known: Mapping[str, Kept]) -> list[str]:
         """Return those whose progress is to be read: they are new, or begun anew."""
@@ -71,10 +76,11 @@ class Roster:
         self.known = known
         return failed
 
-    def take(self, name: str, own: Progress) -> None:
-        """Take a progress that is written."""
+    def take(self, name: str, own: Progress | None) -> None:
+        """Take a progress that is written; None: it has ended."""
         self.forget(name)
-        (self.resting if own.is_resting else self.own)[name] = own
+        if own is not None:
+            (self.resting if own.is_resting else self.own)[name] = own
 
     def forget(self, name: str) -> None:
         """A subscription has no progress of its own."""

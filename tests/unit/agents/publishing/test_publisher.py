@@ -161,6 +161,25 @@ async def test_a_change_holds_from_its_position():
 
 
 @pytest.mark.parametrize("delivery", ["stream", "acknowledged"])
+async def test_an_event_behind_a_change_that_was_answered_is_judged_by_it_though_nobody_has_noticed(delivery):
+    """Who changes a subscription and then has something recorded must not find it judged by what held before."""
+    world = World("one")
+    events = [event for number in range(4) for event in chain(f"p-{number}", 1)]
+    definition = {"delivery": delivery, "types": ["PersonRenamed"]}
+    await world.subscribe("one", **definition)
+    former = Former(Definition("one", **definition), {"person": [2]})
+    async with world.shard() as shard, world.publisher(shard):
+        world.journal.append(events[:2])
+        await eventually(lambda: has(world, "one", 2))
+        only = {"filters": [{"exact": {"subject": "p-9"}}]}
+        world.subscriptions.answered.append(lambda: world.subscriptions.set("one", definition=only, former=[former]))
+        wanted = chain("p-9", 1)
+        world.journal.append([*events[2:], *wanted])
+        await eventually(lambda: has(world, "one", 3))
+    assert await world.cids("one") == shown([*events[:2], *wanted])
+
+
+@pytest.mark.parametrize("delivery", ["stream", "acknowledged"])
 async def test_a_kind_that_is_added_where_nothing_was_published_yet_loses_no_event(delivery):
     """The change holds from the end that the journal had, whoever is the first to publish it, and when."""
     world = World("one")
