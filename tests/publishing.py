@@ -34,7 +34,7 @@ from following import Clock, Damages, Journal, running
 from reading_stores import Stores
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from chained import Sealed
 
@@ -77,6 +77,7 @@ class Topics:
         self._changed = asyncio.Event()
         self._offset = 0
         self.paused: dict[str, str] = {}
+        self.answered: list[Callable[[], None]] = []
 
     def all(self) -> Mapping[str, Kept]:
         return self._all
@@ -87,6 +88,12 @@ class Topics:
 
     async def until_read(self) -> None:
         """They are there."""
+
+    async def until_current(self) -> None:
+        """Take the changes that were answered and that nobody has noticed."""
+        for change in self.answered:
+            change()
+        self.answered.clear()
 
     async def pause(self, name: str, reason: str, partition: str | None = None) -> None:
         self.paused[name] = reason

@@ -17,7 +17,7 @@ from annals.schemas.subscription import BEGINNING, STREAM, Definition, Former, R
 from annals.schemas.suggestion import meant, with_known
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.ports import Kept
@@ -36,11 +36,17 @@ class Refused(Exception):  # noqa: N818 - an answer, no failure
 
 
 class Change(NamedTuple):
-    """A record to write. begins: where the partitions' own progress is set to, for a subscription that begins."""
+    """A record to write. begins: where the partitions' own progress is set to, for a subscription that begins.
+
+    was: the record that it changes, if another definition holds from where the journals end; then `record_at` makes it
+    of these ends, once whoever publishes waits for it.
+    """
 
     record: Record
     begins: Positions
     is_new: bool
+    was: Record | None = None
+    record_at: Callable[[Positions], Record] | None = None
 
 
 def definition_of(
@@ -187,12 +193,23 @@ def put(
     record = msgspec.structs.replace(
         known,
         definition=changed,
+        begin=_begun(known, changed, ends),
         former=former,
         is_deleted=False,
         positions=None,
         reason=None if changed.status == "active" else known.reason,
     )
     return Change(record, {}, is_new=known.is_deleted)
+
+
+def _begun(record: Record, changed: Definition, ends: Positions) -> Positions:
+    """Return where the kinds of a changed subscription began: one that is added, where its journal ends.
+
+    Whoever wanted all kinds wanted also those that there were not yet, from their beginning.
+    """
+    if any(not each.kinds for each in (record.definition, *(former.definition for former in record.former))):
+        return record.begin
+    return {kind: ends[kind] for kind in changed.kinds or ends if kind in ends} | record.begin
 
 
 def _has_stopped(record: Record) -> bool:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.pace import Pace
     from annals.agents.publishing.delivering.making import DeliveryShards
-    from annals.agents.publishing.ports import PublishLogs, PublishTelemetry
+    from annals.agents.publishing.ports import PublishLogs, PublishTelemetry, Subscriptions
     from annals.agents.publishing.selection import Halt, Subscribed
     from annals.agents.publishing.share import Share
     from annals.agents.reading.ports import JournalSource
@@ -38,9 +38,11 @@ class CatchingUp:
         telemetry: PublishTelemetry,
         delivering: DeliveryShards | None,
         pace: Pace,
+        subscriptions: Subscriptions,
     ) -> None:
         """Take what all of them need; delivering: makes those whose subscribers answer."""
         self._pace = pace
+        self._subscriptions = subscriptions
         self._delivering = delivering
         self._source = source
         self._decider = decider
@@ -77,7 +79,9 @@ class CatchingUp:
 
     def _made(self, subscribed: Subscribed, own: Progress, live: Callable[[], int]) -> CatchUp | DeliveryShard | None:
         if subscribed.is_delivered:
-            return None if self._delivering is None else self._delivering.shard(subscribed, own, self._pace)
+            if self._delivering is None:
+                return None
+            return self._delivering.shard(subscribed, own, self._pace, self._subscriptions)
         log = self._logs.catching_up(subscribed.name)
         return CatchUp(
             subscribed, own, self._source, self._decider, log, live, self._share, self._telemetry, self._pace

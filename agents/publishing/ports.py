@@ -111,6 +111,13 @@ class Subscriptions(Protocol):
     async def until_read(self) -> None:
         """Wait until all that there are were read once."""
 
+    async def until_current(self) -> None:
+        """Wait until every change that was answered, or is being written, is in `all`.
+
+        An event that was read before this is asked is then judged by what held when it was recorded. Where they
+        cannot be read, what was known before holds.
+        """
+
     async def pause(self, name: str, reason: str, partition: str) -> None:
         """Have a subscription paused that cannot go on, and log why: once for all partitions that find it out."""
 

@@ -97,7 +97,7 @@ class Publisher:
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
         self._pace = Pace(self._log, RUN_EVENTS, "events")
-        self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering, self._pace)
+        self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering, self._pace, subscriptions)
         self._joining = Joining(source, decider, self._catching, clock, self._pace)
         self._pausing: set[asyncio.Task[None]] = set()
         self._may_run = asyncio.Event()
@@ -206,8 +206,9 @@ class Publisher:
         if self._writer is not None:
             await self._writer.close()
         self._writer = self._logs.live()
-        await self._subscriptions.until_read()
         await self._writer.fence()
+        _, end = await self._journal.bounds()
+        await self._subscriptions.until_current()
         known = self._subscriptions.all()
         # A catch-up that died may have left a transaction open, which holds the reading of progress up.
         begun_here = await self._writer.progress(is_settled=False)
@@ -217,7 +218,6 @@ class Publisher:
             if name in known and known[name].record.is_active and not own.is_resting
         )
         progress = await self._writer.progress()
-        _, end = await self._journal.bounds()
         live = progress.get(LIVE)
         self._source.expect(
             each.reached_with(live) for name, each in progress.items() if name in known and known[name].record.is_active
@@ -273,6 +273,8 @@ class Publisher:
         run = JournalRun([], position, is_end=False)
         if self._pace.is_full or not joining:  # else what joins is alone in its transaction
             run = await self._next(reads=bool(live or joining or resting or at_rest))
+        if run.next_offset > position and not await self._roster.is_current(self._subscriptions):
+            return True
         firsts = [(each, position) for each in (*live, *joining)]
         firsts += [(each, self._roster.resting[each.name].position) for each in at_rest]
         firsts += [(each, own.position) for each, own in resting.items() if own.is_resting]
@@ -327,10 +329,7 @@ class Publisher:
         self._is_first = self._is_uncommitted = False
         self._live = after
         for name, progress in changes.items():
-            if progress is None:
-                self._roster.forget(name)
-            else:
-                self._roster.take(name, progress)
+            self._roster.take(name, progress)
             self._catching.forget(name)
         if records:
             self._share.note_live()

@@ -16,7 +16,7 @@ from annals.schemas.progress import Progress
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from annals.agents.publishing.ports import Kept
+    from annals.agents.publishing.ports import Kept, Subscriptions
 
 
 class Roster:
@@ -35,6 +35,11 @@ class Roster:
         self.own: dict[str, Progress] = {}
         self.resting: dict[str, Progress] = {}
 
+    async def is_current(self, subscriptions: Subscriptions) -> bool:
+        """Whether nobody has changed a subscription since they were noticed: asked when events have been read."""
+        await subscriptions.until_current()
+        return subscriptions.all() is self.known
+
     def unseen(self, known: Mapping[str, Kept]) -> list[str]:
         """Return those whose progress is to be read: they are new, or begun anew."""
         return [
@@ -49,15 +54,6 @@ class Roster:
         progress: as it was read after `known`. is_first: nothing was ever live here, so that one without a progress of
         its own begins where its record says.
         """
-        for name in self.unseen(known):
-            self.forget(name)
-            incarnation, own = known[name].record.incarnation, progress.get(name)
-            if own is not None and own.incarnation == incarnation:
-                self.take(name, msgspec.structs.replace(own, is_resting=own.is_resting and not is_first))
-            elif own is not None or is_first:
-                begin = known[name].record.begin.get(self._kind, ())
-                if self._partition < len(begin):
-                    self.own[name] = Progress(begin[self._partition], None, incarnation)
         failed: dict[str, str] = {}
         for name, kept in known.items():
             if self.known.get(name) == kept:
@@ -67,13 +63,24 @@ class Roster:
             except ExpressionError as error:
                 failed[name] = str(error)
                 self._subscribed.pop(name, None)
+        for name in self.unseen(known):
+            self.forget(name)
+            incarnation, own = known[name].record.incarnation, progress.get(name)
+            if own is not None and own.incarnation == incarnation:
+                self.take(name, msgspec.structs.replace(own, is_resting=own.is_resting and not is_first))
+            elif (own is not None or is_first) and self._wants(name):
+                begin = known[name].record.begin.get(self._kind, ())
+                # Of a kind that came after it, all is wanted.
+                first = begin[self._partition] if self._partition < len(begin) else 0
+                self.own[name] = Progress(first, None, incarnation)
         self.known = known
         return failed
 
-    def take(self, name: str, own: Progress) -> None:
-        """Take a progress that is written."""
+    def take(self, name: str, own: Progress | None) -> None:
+        """Take a progress that is written; None: it has ended."""
         self.forget(name)
-        (self.resting if own.is_resting else self.own)[name] = own
+        if own is not None:
+            (self.resting if own.is_resting else self.own)[name] = own
 
     def forget(self, name: str) -> None:
         """A subscription has no progress of its own."""

@@ -6,31 +6,36 @@ A change fences the topic's other writers. It is one transaction, with the first
 from __future__ import annotations
 
 import asyncio
+import time
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka.errors import KafkaError
 
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.agents.publishing.administration import Refused
+from annals.agents.waiting import first_of
 from annals.schemas.progress import encode_progress, progress_key
 from annals.topics.catalog import PROGRESS_TOPIC_BYTES, SUBSCRIPTION_TOPIC_BYTES
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
-from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.publishing.reached import LOST_IT
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
     from annals.schemas.progress import Progress
     from annals.topics.names import TopicNames
     from annals.workers.kafka.read.invalid_records import InvalidRecords
+    from annals.workers.kafka.write.batches import RecordBatch
 
     Where = tuple[str, int]
 
@@ -48,6 +53,10 @@ A = TypeVar("A")
 W = TypeVar("W", bound="FollowedTopicWriter")
 
 RETRY_S: Final = 1.0
+WRITTEN_WITHIN_S: Final = 2.0  # who has not ended a change by then is dead, and its transaction will be ended
+CHANGED_WITHIN_S: Final = 1.0  # else it is begun anew: readers might no longer wait for it
+HOLDS_S: Final = 5.0  # a leader may be another one, and a loss goes on
+OPEN_LOOK_S: Final = 0.005
 ATTEMPTS: Final = 2
 NO_HEADERS: Final = encode_headers([])
 
@@ -110,6 +119,10 @@ class FollowedTopic(Generic[T]):
         self._reached = 0
         self._changed = asyncio.Event()
         self._is_read = asyncio.Event()
+        self._asking: list[asyncio.Future[None]] = []
+        self._is_asked = asyncio.Event()
+        self._left_open = -1
+        self._failed_at = 0.0
 
     def all(self) -> Mapping[str, T]:
         """Return the records by name; another mapping when something has changed."""
@@ -118,6 +131,23 @@ class FollowedTopic(Generic[T]):
     async def until_read(self) -> None:
         """Wait until all that there are were read once."""
         await self._is_read.wait()
+
+    async def until_current(self) -> None:
+        """Wait until all is read that is committed now, or is being written: that no longer than a change takes.
+
+        Where the topic cannot be read for HOLDS_S, what was known before holds.
+        """
+        await self._is_read.wait()
+        since = time.monotonic() if self.problem is None else self._failed_at
+        left = since + HOLDS_S - time.monotonic()
+        if left <= 0:
+            return
+        asking = asyncio.get_running_loop().create_future()
+        self._asking.append(asking)
+        self._is_asked.set()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(left):
+                await asking
 
     async def run(self) -> None:
         """Follow the topic until the task is cancelled."""
@@ -134,6 +164,8 @@ class FollowedTopic(Generic[T]):
                     await client.close()
 
     def _failed(self, error: Exception) -> None:
+        if self.problem is None:
+            self._failed_at = time.monotonic()
         problem = f"{self._where[0]} cannot be read: {type(error).__name__}: {error}"
         if problem != self.problem:
             self._tell(problem)
@@ -145,8 +177,9 @@ class FollowedTopic(Generic[T]):
 
     async def _follow(self, client: AIOKafkaClient) -> None:
         position = -1
-        end = await settled_end(client, self._where)
         while True:
+            asked = list(self._asking)
+            end = await (settled_end(client, self._where) if position < 0 else self._end(client, position))
             if end < max(position, self._reached):
                 raise self._lost(f"ends at offset {end}, and it reached {max(position, self._reached)} before")
             if position < end:
@@ -166,8 +199,31 @@ class FollowedTopic(Generic[T]):
                 position = self._reached = end
                 self.problem = None
                 self._is_read.set()
-            await asyncio.sleep(self._look_s)
+            self._answer(asked)
+            self._is_asked.clear()
+            if not self._asking:
+                await first_of(self._is_asked.wait(), timeout_s=self._look_s)
+
+    def _answer(self, asked: Sequence[asyncio.Future[None]]) -> None:
+        self._asking = [each for each in self._asking if each not in asked]
+        for each in asked:
+            if not each.done():
+                each.set_result(None)
+
+    async def _end(self, client: AIOKafkaClient, known: int) -> int:
+        """Return where the topic ends; what is being written is waited for, once and no longer than a change takes."""
+        high = (await list_offsets(client, HIGH_WATERMARK, LAST, [self._where]))[self._where]
+        if high <= known:
+            return high
+        end, deadline = known, time.monotonic() + WRITTEN_WITHIN_S
+        while end < high:
             end = (await list_offsets(client, LAST_STABLE, LAST, [self._where]))[self._where]
+            if end < high and (high == self._left_open or time.monotonic() > deadline):
+                self._left_open = high
+                break
+            if end < high:
+                await asyncio.sleep(OPEN_LOOK_S)
+        return end
 
     def _require_known(self, found: Mapping[str, T | None]) -> None:
         """Check that a topic read from its beginning has every key that was known, no older than it was known.
@@ -189,6 +245,22 @@ class FollowedTopic(Generic[T]):
         )
 
 
+class AnnouncingWriter(TransactionalWriter):
+    """Asks what to write once something of it is written: who reads the topic waits for its transaction from then on.
+
+    further: makes the last batches of the next transaction, in place of none.
+    """
+
+    further: Callable[[], Awaitable[Mapping[Where, Sequence[RecordBatch]]]] | None = None
+
+    async def _produce(
+        self, producer: int, batches: Mapping[Where, Sequence[RecordBatch]], journal: Collection[Where]
+    ) -> dict[Where, list[int]]:
+        produced = await super()._produce(producer, batches, journal)
+        further, self.further = self.further, None
+        return produced if further is None else await super()._produce(producer, await further(), journal)
+
+
 class FollowedTopicWriter:
     """One writing of the topic: fence, then commit."""
 
@@ -197,7 +269,7 @@ class FollowedTopicWriter:
         self._names = names
         self._group = group
         self._where = (topic, 0)
-        self._writer = TransactionalWriter(options, topic_transactional_id(topic), [topic, names.progress])
+        self._writer = AnnouncingWriter(options, topic_transactional_id(topic), [topic, names.progress])
 
     async def fence(self) -> AIOKafkaClient:
         """Become the only writer, and return the connected client.
@@ -211,27 +283,56 @@ class FollowedTopicWriter:
         await self._writer.fence()
         return client
 
-    async def commit_with(self, key: bytes, value: bytes, begins: Iterable[tuple[str, str, int, Progress]]) -> None:
+    async def commit_with(
+        self,
+        key: bytes,
+        value: bytes,
+        begins: Iterable[tuple[str, str, int, Progress]],
+        further: Callable[[], Awaitable[bytes]] | None = None,
+    ) -> None:
         """Write a record, and the progress of what begins, in one transaction.
 
-        begins: who begins, in which events topic and in which partition of it, and where.
+        begins: who begins, in which events topic and in which partition of it, and where. further: makes the value that
+        is to hold, once one is written: readers who ask what is current wait for the transaction from then on.
 
         Raises:
             Refused: the topic does not take so large a record (422); nothing was begun.
+            UncertainError: it took longer than readers wait; or as of `TransactionalWriter.commit`.
         """
         client = await self._writer.connected()
         count = partitions_of(client, self._names.progress)
-        record = PartitionBatches(SUBSCRIPTION_TOPIC_BYTES)
-        if needed := record.add(key, value, NO_TIMESTAMP, NO_HEADERS):
-            raise Refused(422, "too_large", f"a record of {needed:,} bytes is more than {self._where[0]} takes")
-        batches = {self._where: record}
+        batches = {self._where: self._record(key, value)}
         for name, events_topic, partition, progress in begins:
             where = (self._names.progress, partition % count)
             records = batches.setdefault(where, PartitionBatches(PROGRESS_TOPIC_BYTES))
-            key = progress_key(name, events_topic, partition)
-            records.add(key, encode_progress(progress), NO_TIMESTAMP, NO_HEADERS)
-        offsets = Offsets(self._group, *self._where, 0, "")
-        await self._writer.commit({where: each.batches for where, each in batches.items()}, offsets, {})
+            of_partition = progress_key(name, events_topic, partition)
+            records.add(of_partition, encode_progress(progress), NO_TIMESTAMP, NO_HEADERS)
+        if further is not None:
+            self._writer.further = partial(self._further, key, further)
+        began = time.monotonic()
+
+        def check(_: Mapping[Where, Sequence[int]]) -> str:
+            if time.monotonic() - began > CHANGED_WITHIN_S:
+                raise UncertainError(f"the change took longer than {CHANGED_WITHIN_S:g} s")
+            return ""
+
+        offsets = Offsets(self._group, *self._where, 0, "" if further is None else check)
+        try:
+            await self._writer.commit({where: each.batches for where, each in batches.items()}, offsets, {})
+        except UncertainError:
+            if further is not None:
+                with suppress(KafkaError, OSError, TimeoutError):
+                    await self._writer.fence()  # what is open ends now, and nobody waits for it
+            raise
+
+    async def _further(self, key: bytes, value: Callable[[], Awaitable[bytes]]) -> dict[Where, Sequence[RecordBatch]]:
+        return {self._where: self._record(key, await value()).batches}
+
+    def _record(self, key: bytes, value: bytes) -> PartitionBatches:
+        record = PartitionBatches(SUBSCRIPTION_TOPIC_BYTES)
+        if needed := record.add(key, value, NO_TIMESTAMP, NO_HEADERS):
+            raise Refused(422, "too_large", f"a record of {needed:,} bytes is more than {self._where[0]} takes")
+        return record
 
     async def close(self) -> None:
         """Close the connections."""

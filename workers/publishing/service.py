@@ -42,6 +42,8 @@ from annals.workers.webhooks.wiring import rules
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
+    from aiokafka.client import AIOKafkaClient
+
     from annals.agents.deciding.decider import Decider
     from annals.schemas.subscription import Definition, Positions, Record
     from annals.workers.settings import Settings
@@ -95,9 +97,15 @@ class SubscriptionService:
             has_topic = await places.has_topic(self._names.subscribers(name))
             passed = await places.passed(name, list(self._deciders))
             made = put(kept, definition, begin, ends, passed, has_topic=has_topic)
-            record = made.record
-            if record.former:  # else no row need be read for it
-                record = pruned(record, await places.settled(name, passed, record))
+            settled = passed
+            if made.record.former:  # else no row need be read for it
+                settled = await places.settled(name, passed, made.record)
+
+            def record_at(ends: Positions) -> Record:
+                changed = put(kept, definition, begin, ends, passed, has_topic=has_topic)
+                return pruned(changed.record, settled)
+
+            record = record_at(ends)
             _require_room(record)
             await create_missing(
                 self._settings,
@@ -105,7 +113,9 @@ class SubscriptionService:
                 await places.partitions(kinds[0]),
                 with_deliveries=definition.delivery != STREAM,
             )
-            return made._replace(record=record)
+            if kept is None or made.record.former == kept.record.former:
+                return made._replace(record=record)
+            return made._replace(record=record, was=kept.record, record_at=record_at)
 
         return await self._change(change)
 
@@ -159,10 +169,11 @@ class SubscriptionService:
                 places = Places(client, self._names)
                 made = await change(places, known)
                 acks = await places.answered_until(made.record.definition.name) if made.begins else []
+                changes = [made]
                 try:
-                    await writer.commit(made.record, made.begins, acks)
+                    await self._commit(writer, client, changes, acks)
                 except UncertainError:  # its result may be there
-                    uncertain.append(made)
+                    uncertain.append(changes[-1])
                     raise
                 known = await read_known(client, self._names)
             kept = known.get(made.record.definition.name)
@@ -172,6 +183,27 @@ class SubscriptionService:
         group = self._names.publishing_group(self._settings.app_id)
         async with self._one_changes:
             return await changed_by(lambda: SubscriptionsWriter(self._options, self._names, group), made_by)
+
+    async def _commit(
+        self, writer: SubscriptionsWriter, client: AIOKafkaClient, changes: list[Change], acks: list[int]
+    ) -> None:
+        """Write the change that is in `changes`; what was written last is added to it.
+
+        Where another definition holds from the ends of the journals, these are asked for once the topic shows that
+        something is being written. Whoever publishes reads events, then waits for that: so nothing behind these ends
+        is judged by the former definition.
+        """
+        made = changes[-1]
+        if made.was is None or (record_at := made.record_at) is None:
+            await writer.commit(made.record, made.begins, acks)
+            return
+
+        async def at_the_ends() -> Record:
+            ends = await Places(client, self._names).ends(list(self._deciders))
+            changes.append(made._replace(record=record_at(ends)))
+            return changes[-1].record
+
+        await writer.commit(made.was, made.begins, acks, at_the_ends)
 
     @asynccontextmanager
     async def _places(self) -> AsyncIterator[tuple[Places, dict[str, Kept]]]:

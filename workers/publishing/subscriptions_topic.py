@@ -17,7 +17,7 @@ from annals.workers.publishing.followed_topic import FollowedTopic, FollowedTopi
 from annals.workers.publishing.progress_topic import settled_end
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -88,10 +88,17 @@ class SubscriptionsWriter(FollowedTopicWriter):
         """Take aiokafka client options, and the group that the transaction names."""
         super().__init__(options, names, names.subscriptions, group)
 
-    async def commit(self, record: Record, begins: Positions, acks: Sequence[int] = ()) -> None:
+    async def commit(
+        self,
+        record: Record,
+        begins: Positions,
+        acks: Sequence[int] = (),
+        further: Callable[[], Awaitable[Record]] | None = None,
+    ) -> None:
         """Write a record, and the progress of what begins, in one transaction.
 
-        acks: where the answers under its name end, by partition: they are to nothing that will be delivered.
+        acks: where the answers under its name end, by partition: they are to nothing that will be delivered. further:
+        as of `commit_with`.
         """
         name = record.definition.name
         answered = dict(enumerate(acks))
@@ -105,4 +112,9 @@ class SubscriptionsWriter(FollowedTopicWriter):
             for kind, offsets in begins.items()
             for partition, offset in enumerate(offsets)
         )
-        await self.commit_with(name.encode(), msgspec.json.encode(record), progress)
+
+        async def encoded(makes: Callable[[], Awaitable[Record]]) -> bytes:
+            return msgspec.json.encode(await makes())
+
+        value = None if further is None else partial(encoded, further)
+        await self.commit_with(name.encode(), msgspec.json.encode(record), progress, value)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from annals.agents.pace import Pace
     from annals.agents.ports import Clock
     from annals.agents.publishing.delivering.ports import DeliveryLog, DeliverySource, DeliveryTelemetry, Poster
+    from annals.agents.publishing.ports import Subscriptions
     from annals.agents.publishing.selection import Subscribed
     from annals.schemas.progress import Progress
     from annals.schemas.subscription import Definition
@@ -60,7 +61,7 @@ class DeliveryShards:
         self._telemetry.unsettled(name, NOTHING)
         self._telemetry.parked_since(name, None)
 
-    def shard(self, subscribed: Subscribed, own: Progress, pace: Pace) -> DeliveryShard:
+    def shard(self, subscribed: Subscribed, own: Progress, pace: Pace, subscriptions: Subscriptions) -> DeliveryShard:
         """Return the delivery shard of a subscription; its `run` is for the caller to start.
 
         pace: of all writers of the journal partition.
@@ -77,5 +78,6 @@ class DeliveryShards:
             self._telemetry,
             Reader(kind, self._source.partition, self._partitions, is_first_kind=kind == first),
             pace,
+            subscriptions,
             self._poster(subscribed.kept.record.definition),
         )

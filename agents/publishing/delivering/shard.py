@@ -48,6 +48,7 @@ if TYPE_CHECKING:
         DeliveryTelemetry,
         Poster,
     )
+    from annals.agents.publishing.ports import Subscriptions
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
     from annals.schemas.delivery import Row
@@ -86,6 +87,7 @@ class DeliveryShard:
         telemetry: DeliveryTelemetry,
         reader: Reader,
         pace: Pace,
+        subscriptions: Subscriptions,
         poster: Poster | None = None,
         draw: Callable[[], float] = random.random,
     ) -> None:
@@ -100,6 +102,7 @@ class DeliveryShard:
         self._telemetry = telemetry
         self._reader = reader
         self._pace = pace
+        self._subscriptions = subscriptions
         self._poster = poster
         self._draw = draw
         self._loader = Loader(subscribed, source, decider)
@@ -275,6 +278,9 @@ class DeliveryShard:
         if self._machine.room <= 0:
             return self.own.position
         run = await self._loader.next_run(self.own.position, self._pace)
+        if run.next_offset > self.own.position and not await self._is_current():
+            self.stop()  # another one begins, with what it is now
+            return self.own.position
         for source in run.events:  # one by one: the record of what finds no room would be made in vain
             try:
                 wanted = self._loader.wanted(source)
@@ -286,6 +292,11 @@ class DeliveryShard:
             if len(source.block) > LARGE_BYTES:  # its filters may have taken long: others have their turn
                 await asyncio.sleep(0)
         return run.next_offset
+
+    async def _is_current(self) -> bool:
+        """Whether nobody has changed the subscription: asked when events have been read."""
+        await self._subscriptions.until_current()
+        return self._subscriptions.all().get(self.subscribed.name) == self.subscribed.kept
 
     async def _records(self) -> tuple[list[Row], list[Outgoing]]:
         """Take what is to be delivered now; what would make the transaction too large is taken in the next."""

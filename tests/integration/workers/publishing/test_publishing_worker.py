@@ -32,10 +32,12 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
         yield made
 
 
-def put(worker: GroupWorker, name: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+def put(
+    worker: GroupWorker, name: str, body: dict[str, Any], if_match: str | None = None
+) -> tuple[int, dict[str, Any]]:
     """Put a subscription over HTTP."""
     url = f"{worker.logged('worker started')[0]['api']}/v1/subscriptions/{name}"
-    headers = {"content-type": "application/json"}
+    headers = {"content-type": "application/json"} | ({} if if_match is None else {"if-match": if_match})
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="PUT")
     with urllib.request.urlopen(request, timeout=60) as answer:
         return answer.status, json.loads(answer.read())
@@ -92,4 +94,27 @@ def test_what_is_subscribed_over_http_comes_once_and_in_order_through_a_kill(cre
     ids = [each["ce_id"] for each in found]
     assert len(set(ids)) == len(ids) == 8
     assert [each.get("ce_previous") for each in found] == [None, *ids[:-1]]
+    assert worker.end() == 0
+
+
+def test_what_is_recorded_after_a_change_was_answered_is_judged_by_it(crew: Group) -> None:
+    """Goes red when publishers learn of a change later than of the events behind it."""
+    worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
+    filters = [[{"cel": f"data.name.startsWith('{letter}')"}] for letter in "AB"]
+    for kind in ("stream", "acknowledged"):
+        put(worker, kind, {"delivery": kind, "ordered": False, "filters": filters[0]})
+    wanted = []
+    for number in range(8):
+        name = f"{'AB'[number % 2]} {number}"
+        for kind in ("stream", "acknowledged"):
+            body = {"delivery": kind, "ordered": False, "filters": filters[number % 2]}
+            assert put(worker, kind, body, "*")[0] == 200
+        type_name = "RenamePerson" if number else "RegisterPerson"
+        command = {"kind": "person", "type": type_name, "aggregate_id": "p-1", "data": {"name": name}}
+        status, outcome = worker.call("POST", "/v1/commands?wait=30", command)
+        assert (status, outcome["status"]) == (200, "accepted")
+        wanted += [event["cid"] for event in outcome["events"]]
+    for kind in ("stream", "acknowledged"):
+        found = asyncio.run(received(crew, kind, len(wanted)))
+        assert [each["ce_id"] for each in found if "ce_redelivery" not in each] == wanted
     assert worker.end() == 0

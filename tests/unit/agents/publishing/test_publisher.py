@@ -10,7 +10,7 @@ from annals.agents.publishing.administration import put
 from annals.agents.reading.found import JournalRun
 from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
-from annals.schemas.subscription import Definition
+from annals.schemas.subscription import Definition, Former
 from chained import chain
 from following import until
 from publishing import World, at_each_step, eventually, progress_of, shown
@@ -153,13 +153,54 @@ async def test_a_change_holds_from_its_position():
     events = chain("p-1", 6)
     world.journal.append(events)
     await world.write_progress("one", Progress(0, None, 1))
-    from annals.schemas.subscription import Definition, Former
-
     former = Former(Definition("one", types=["PersonRegistered"]), {"person": [4]})
     world.subscriptions.set("one", former=[former])
     async with world.shard() as shard, world.publisher(shard):
         await eventually(lambda: has(world, "one", 2))
     assert await world.cids("one") == shown(events[4:])
+
+
+@pytest.mark.parametrize("delivery", ["stream", "acknowledged"])
+async def test_an_event_behind_a_change_that_was_answered_is_judged_by_it_though_nobody_has_noticed(delivery):
+    """Who changes a subscription and then has something recorded must not find it judged by what held before."""
+    world = World("one")
+    events = [event for number in range(4) for event in chain(f"p-{number}", 1)]
+    definition = {"delivery": delivery, "types": ["PersonRenamed"]}
+    await world.subscribe("one", **definition)
+    former = Former(Definition("one", **definition), {"person": [2]})
+    async with world.shard() as shard, world.publisher(shard):
+        world.journal.append(events[:2])
+        await eventually(lambda: has(world, "one", 2))
+        only = {"filters": [{"exact": {"subject": "p-9"}}]}
+        world.subscriptions.answered.append(lambda: world.subscriptions.set("one", definition=only, former=[former]))
+        wanted = chain("p-9", 1)
+        world.journal.append([*events[2:], *wanted])
+        await eventually(lambda: has(world, "one", 3))
+    assert await world.cids("one") == shown([*events[:2], *wanted])
+
+
+@pytest.mark.parametrize("delivery", ["stream", "acknowledged"])
+async def test_a_kind_that_is_added_where_nothing_was_published_yet_loses_no_event(delivery):
+    """The change holds from the end that the journal had, whoever is the first to publish it, and when."""
+    world = World("one")
+    events = [event for number in range(5) for event in chain(f"p-{number}", 1)]
+    world.journal.append(events)
+    former = Former(Definition("one", kinds=["organization"], delivery=delivery), {"person": [2]})
+    kinds = {"kinds": ["organization", "person"], "delivery": delivery}
+    world.subscriptions.set("one", definition=kinds, begin={"organization": [0]}, former=[former])
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "one", 3))
+    assert await world.cids("one") == shown(events[2:])
+
+
+async def test_a_kind_that_came_later_is_published_from_its_beginning_to_who_asked_for_all():
+    world = World("one")
+    events = chain("p-1", 3)
+    world.journal.append(events)
+    world.subscriptions.set("one", begin={"organization": [0]})
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "one", 3))
+    assert await world.cids("one") == shown(events)
 
 
 async def test_an_expression_that_fails_does_not_match_and_is_counted():

@@ -226,6 +226,22 @@ def test_a_change_of_one_that_somebody_paused_holds_from_the_ends():
     assert [each.until for each in made.record.former] == [ENDS]
 
 
+@pytest.mark.parametrize(
+    ("kinds", "changed", "begin"),
+    [
+        (["person"], ["person", "agent"], {**BEGIN, "agent": [5, 6]}),
+        (["person"], [], {**BEGIN, "agent": [5, 6]}),
+        (["person"], ["person"], BEGIN),
+        ([], ["person", "agent"], BEGIN),
+    ],
+)
+def test_a_kind_that_is_added_begins_where_its_journal_ends(kinds, changed, begin):
+    """Who wanted all kinds wanted one that there was not yet from its beginning, and goes on doing so."""
+    known = Kept(Record(Definition("a", kinds=kinds, start="beginning"), 1, BEGIN), 17)
+    made = put(known, Definition("a", kinds=changed), {}, {**ENDS, "agent": [5, 6]}, {}, has_topic=True)
+    assert made.record.begin == begin
+
+
 def test_a_start_that_is_past_is_refused():
     for known in (kept(), kept(is_deleted=True, positions=BEGIN)):
         with pytest.raises(Refused) as refused:
