@@ -56,7 +56,7 @@ class OpenApi:
 
     def document(self) -> dict[str, Any]:
         """Return the description as JSON types."""
-        types = {_type_id(each): each for route in self._routes for each in _types(route) if each is not None}
+        types = self._named_types()
         wanted = [ProblemDetails, *types.values()]
         schemas, components = msgspec.json.schema_components(wanted, ref_template=REF)
         named = dict(zip(["problem", *types], schemas, strict=True))
@@ -74,6 +74,18 @@ class OpenApi:
         if not self._is_open:
             document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         return document
+
+    def _named_types(self) -> dict[str, Any]:
+        """Return the types of bodies and answers by name.
+
+        Raises:
+            TypeError: two have one name, and a route would be described by the other's type.
+        """
+        found: dict[str, Any] = {}
+        for each in [each for route in self._routes for each in _types(route) if each is not None]:
+            if found.setdefault(_type_id(each), each) != each:
+                raise TypeError(f"two types of routes are named {_type_id(each)}")
+        return found
 
     def _paths(self, named: dict[str, Any]) -> dict[str, Any]:
         paths: dict[str, Any] = {}

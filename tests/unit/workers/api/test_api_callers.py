@@ -393,6 +393,8 @@ async def test_strangers_are_not_served_without_authentication(host):
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-origin"}, 200),
         ({"sec-fetch-site": "none"}, 200),
+        ([("host", "localhost:1"), ("origin", "http://localhost:1"), ("origin", "https://example.org")], 403),
+        ([("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], 403),
     ],
 )
 async def test_no_web_page_of_another_site_is_answered(headers, status):
