@@ -37,6 +37,13 @@ EVERY_ROUTE: Final = {
 }
 
 
+OF_SOME_ROUTES: Final = {
+    409: "What is there does not allow it: for a command, `outcome` says why.",
+    412: "`If-Match` is missing, or is not the ETag of what is there.",
+    422: "It cannot be taken: `errors` names the members, or `outcome` says why a command was refused.",
+}
+
+
 class OpenApi:
     """The description, as JSON."""
 
@@ -102,6 +109,7 @@ class OpenApi:
             "responses": _responses(route, named),
         }
         parameters = [_parameter(field, route) for field in msgspec.structs.fields(route.parameters)]
+        parameters += [_header(name, description) for name, description in route.headers]
         if parameters:
             operation["parameters"] = parameters
         if route.body is not None:
@@ -131,7 +139,7 @@ def _responses(route: Route, named: dict[str, Any]) -> dict[str, Any]:
         responses["304"] = {"description": "What the caller has, by its ETag, is what there is."}
     for status in sorted({*EVERY_ROUTE, *route.problems}):
         responses[str(status)] = {
-            "description": EVERY_ROUTE.get(status, "The command was refused; `outcome` says why."),
+            "description": (EVERY_ROUTE | OF_SOME_ROUTES)[status],
             "content": {PROBLEM_JSON: {"schema": named["problem"]}},
         }
     return responses
@@ -158,6 +166,10 @@ def _parameter(field: Any, route: Route) -> dict[str, Any]:
     if description:
         parameter["description"] = description
     return parameter
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": description}
 
 
 def _schema(wanted: Any) -> dict[str, Any]:
