@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import time
 from base64 import urlsafe_b64decode
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+import structlog
 from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet, OctKey
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from joserfc.jwk import Key
+
 # Signatures by a private key alone: `none` proves nothing, and with HS* whoever has the public key could sign.
 ALGORITHMS: Final = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA", "Ed25519",
@@ -28,6 +32,7 @@ ALGORITHMS: Final = (
 LEEWAY_S: Final = 30  # that two machines' clocks may differ
 LONGEST: Final = 8 << 10
 UNNAMED: Final = "unnamed"
+_logger: Final = structlog.get_logger(__name__)
 
 
 class JwksFile:
@@ -59,9 +64,9 @@ class JwksFile:
         """Return who a token speaks of; None: it is none, or does not hold now."""
         if token.count(".") != 2 or len(token) > LONGEST:
             return None
-        for keys in _candidates(self._file.value, token):
+        for key in _candidates(self._file.value, token):
             try:
-                claims = jwt.decode(token, keys, algorithms=ALGORITHMS).claims
+                claims = decoded(partial(jwt.decode, key=key, algorithms=ALGORITHMS), token).claims
                 self._claims.validate(claims)
             except (JoseError, ValueError, TypeError):
                 continue
@@ -69,29 +74,44 @@ class JwksFile:
         return None
 
 
-def parse(text: str) -> KeySet:
-    """Return the keys of a JSON Web Key Set.
+def parse(text: str) -> list[Key]:
+    """Return the keys of a JSON Web Key Set. One that cannot be used is passed over (RFC 7517, section 5).
 
     Raises:
-        ValueError: it is none, or has a key that is a secret.
+        ValueError: it is none, has no key that can be used, or one that is a secret.
     """
     try:
-        document = json.loads(text)
-        keys = KeySet.import_key_set(document)
-    except (JoseError, ValueError, KeyError, TypeError, AttributeError):
-        raise ValueError('it is no JSON Web Key Set: {"keys": [ … ]} with at least one key') from None
+        members = json.loads(text)["keys"]
+        found = [_usable(member) for member in members]
+    except (ValueError, KeyError, TypeError):
+        found = []
+    keys = [key for key in found if key is not None]
+    if not keys:
+        raise ValueError('it is no JSON Web Key Set: {"keys": [ … ]} with at least one key')
     if any(isinstance(key, OctKey) or key.is_private for key in keys):
         raise ValueError("it has a secret or a private key: only public keys belong into it")
+    if len(keys) < len(found):
+        numbers = [number for number, key in enumerate(found, 1) if key is None]
+        _logger.warning("keys of ANNALS_API_JWKS_FILE cannot be used, and are passed over", keys=numbers)
     return keys
 
 
-def _candidates(keys: KeySet, token: str) -> list[KeySet]:
-    """Return the keys to try: those of the set by its `kid`; a token that names none may be by any of them."""
+def _usable(member: Any) -> Key | None:
+    """Return a key of a set; None: its type or curve is not known here, or a member of it is wrong."""
     try:
-        has_kid = "kid" in jwt_header(token)
+        (key,) = KeySet.import_key_set({"keys": [member]})  # which gives it a `kid` if it has none
+    except (JoseError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return key
+
+
+def _candidates(keys: list[Key], token: str) -> list[Key]:
+    """Return the keys to try: all of its `kid`; a token that names none may be by any of them."""
+    try:
+        kid = jwt_header(token).get("kid")
     except ValueError:
         return []
-    return [keys] if has_kid else [KeySet([key]) for key in keys]
+    return [key for key in keys if kid is None or key.kid == kid]
 
 
 def jwt_header(token: str) -> Mapping[str, Any]:

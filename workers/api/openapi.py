@@ -37,6 +37,13 @@ EVERY_ROUTE: Final = {
 }
 
 
+OF_SOME_ROUTES: Final = {
+    409: "What is there does not allow it: for a command, `outcome` says why.",
+    412: "`If-Match` is missing, or is not the ETag of what is there.",
+    422: "It cannot be taken: `errors` names the members, or `outcome` says why a command was refused.",
+}
+
+
 class OpenApi:
     """The description, as JSON."""
 
@@ -56,7 +63,7 @@ class OpenApi:
 
     def document(self) -> dict[str, Any]:
         """Return the description as JSON types."""
-        types = {_type_id(each): each for route in self._routes for each in _types(route) if each is not None}
+        types = self._named_types()
         wanted = [ProblemDetails, *types.values()]
         schemas, components = msgspec.json.schema_components(wanted, ref_template=REF)
         named = dict(zip(["problem", *types], schemas, strict=True))
@@ -75,6 +82,18 @@ class OpenApi:
             document["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         return document
 
+    def _named_types(self) -> dict[str, Any]:
+        """Return the types of bodies and answers by name.
+
+        Raises:
+            TypeError: two have one name, and a route would be described by the other's type.
+        """
+        found: dict[str, Any] = {}
+        for each in [each for route in self._routes for each in _types(route) if each is not None]:
+            if found.setdefault(_type_id(each), each) != each:
+                raise TypeError(f"two types of routes are named {_type_id(each)}")
+        return found
+
     def _paths(self, named: dict[str, Any]) -> dict[str, Any]:
         paths: dict[str, Any] = {}
         for route in self._routes:
@@ -90,6 +109,7 @@ class OpenApi:
             "responses": _responses(route, named),
         }
         parameters = [_parameter(field, route) for field in msgspec.structs.fields(route.parameters)]
+        parameters += [_header(name, description) for name, description in route.headers]
         if parameters:
             operation["parameters"] = parameters
         if route.body is not None:
@@ -119,7 +139,7 @@ def _responses(route: Route, named: dict[str, Any]) -> dict[str, Any]:
         responses["304"] = {"description": "What the caller has, by its ETag, is what there is."}
     for status in sorted({*EVERY_ROUTE, *route.problems}):
         responses[str(status)] = {
-            "description": EVERY_ROUTE.get(status, "The command was refused; `outcome` says why."),
+            "description": (EVERY_ROUTE | OF_SOME_ROUTES)[status],
             "content": {PROBLEM_JSON: {"schema": named["problem"]}},
         }
     return responses
@@ -146,6 +166,10 @@ def _parameter(field: Any, route: Route) -> dict[str, Any]:
     if description:
         parameter["description"] = description
     return parameter
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "required": False, "schema": {"type": "string"}, "description": description}
 
 
 def _schema(wanted: Any) -> dict[str, Any]:

@@ -36,7 +36,7 @@ class InvalidMember(msgspec.Struct, frozen=True):
 
 
 class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of every error. Some codes have members of their own: `errors`, `position`, `outcome`."""
+    """The body of every error. Some codes have members of their own: the optional ones."""
 
     type: str
     title: str
@@ -47,6 +47,7 @@ class ProblemDetails(msgspec.Struct, frozen=True, omit_defaults=True):
     errors: list[InvalidMember] | None = None
     position: Any = None
     outcome: Any = None
+    command_id: str | None = None
 
 
 class Problem(Exception):  # noqa: N818 - the RFC's word

@@ -90,7 +90,8 @@ class Route:
 
     path: segments beginning with `/`, `{name}` for one that is a parameter. scope: None: anybody. body, answer: msgspec
     types; None: none. other_answers: by status. problems: the statuses of its problems beside those that every route
-    has. content_types: of the answer, beside JSON. is_administrative: recorded durably before it is answered.
+    has. content_types: of the answer, beside JSON. headers: of the request, that are its own, each with what it says.
+    is_administrative: recorded durably before it is answered.
     is_stream: has no deadline.
     """
 
@@ -106,6 +107,7 @@ class Route:
     other_answers: tuple[tuple[int, Any], ...] = ()
     problems: tuple[int, ...] = ()
     content_types: tuple[str, ...] = ()
+    headers: tuple[tuple[str, str], ...] = ()
     most_body_bytes: int = 1 << 20
     is_administrative: bool = False
     is_stream: bool = False

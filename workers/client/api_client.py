@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
+PROBLEM_TYPE: Final = "urn:annals:problem:"
+REQUEST_ID: Final = "x-request-id"  # every answer of the API has it
 PATIENCE_S: Final = 90.0  # the API's longest wait, and what answering takes
 
 
@@ -58,9 +60,15 @@ class ApiClient:
             async with self._session.request(method, url, json=body, allow_redirects=False) as answer:
                 answered = await answer.json(content_type=None)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise ApiError(f"no API answers at {self._url} ({reason}): set ANNALS_API_URL or --api") from error
-        if answer.status >= 400:
-            detail = answered.get("detail") if isinstance(answered, dict) else None
-            raise ApiError(f"{answer.status}: {detail or 'the API refuses'}", answer.status)
+            raise self._is_none(str(error) or type(error).__name__) from error
+        # Another service on this address, or a redirection, must not be taken for an answer: its 404 says nothing.
+        if answer.status >= 300:
+            if not (isinstance(answered, dict) and str(answered.get("type")).startswith(PROBLEM_TYPE)):
+                raise self._is_none(f"what is there answers with status {answer.status}")
+            raise ApiError(f"{answer.status}: {answered.get('detail') or 'the API refuses'}", answer.status)
+        if REQUEST_ID not in answer.headers:
+            raise self._is_none("what is there answers as another service")
         return answered
+
+    def _is_none(self, reason: str) -> ApiError:
+        return ApiError(f"no API answers at {self._url} ({reason}): set ANNALS_API_URL or --api")

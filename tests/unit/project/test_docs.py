@@ -1,6 +1,7 @@
 """What is written is held to what is there: links, commands, code blocks, and the pages that are made from code."""
 
 import ast
+import importlib
 import json
 import re
 import shlex
@@ -262,3 +263,29 @@ def test_the_readme_shows_that_workers_register_the_functions_of_agents() -> Non
 
 def test_the_limits_of_a_number_are_in_the_reference() -> None:
     assert "temperature: number (from 0, to 2)" in (ROOT / "docs/reference/commands.md").read_text()
+
+
+def problem_codes() -> Iterator[str]:
+    """The codes that `Problem` and `Refused` are made with: a text, or the name of a constant of the module."""
+    for room in ("workers/api", "workers/publishing", "workers/reacting", "agents/publishing", "agents/reacting"):
+        for file in sorted((ROOT / room).rglob("*.py")):
+            tree = ast.parse(file.read_text())
+            module = None
+            for call in ast.walk(tree):
+                if not (isinstance(call, ast.Call) and getattr(call.func, "id", "") in {"Problem", "Refused"}):
+                    continue
+                match call.args[1]:
+                    case ast.Constant(value=str(code)):
+                        yield code
+                    case ast.Name(id=name) if name.isupper():
+                        dotted = "annals." + ".".join(file.relative_to(ROOT).with_suffix("").parts)
+                        module = module or importlib.import_module(dotted)
+                        yield getattr(module, name)
+
+
+def test_every_problem_that_a_program_may_meet_is_in_the_reference() -> None:
+    """Goes red when a code is added that the page of the API does not list."""
+    page = (ROOT / "docs/reference/http-api.md").read_text()
+    codes = set(problem_codes())
+    assert {"not_found", "etag_differs", "target_not_permitted"} <= codes
+    assert {code for code in codes if not re.search(rf"^\| `[^|]*\b{code}\b", page, re.MULTILINE)} == set()

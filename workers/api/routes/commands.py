@@ -52,7 +52,7 @@ class Command(Struct, frozen=True, omit_defaults=True):
     issued_at: str | None = None
 
 
-class Accepted(Struct, frozen=True):
+class CommandAccepted(Struct, frozen=True):
     """The broker has the command; it is decided later."""
 
     command_id: str
@@ -106,7 +106,7 @@ class CommandRoutes:
                 CommandOutcome,
                 self.send,
                 body=Command,
-                other_answers=((202, Accepted),),
+                other_answers=((202, CommandAccepted),),
                 problems=(409, 422),
                 most_body_bytes=self._max_command_bytes + BESIDE_COMMAND_BYTES,
             ),
@@ -127,7 +127,7 @@ class CommandRoutes:
         try:
             await self._delivered(pending)
             if not call.parameters.wait:
-                return json_answer(Accepted(command.id), status=202)
+                return json_answer(CommandAccepted(command.id), status=202)
             return _answer(await self._outcome(pending, call.started + call.parameters.wait))
         finally:
             pending.answer.cancel()  # its outcome is waited for no more

@@ -99,6 +99,7 @@ class EventRoutes:
                 EventsGathered,
                 self.events,
                 content_types=(EVENT_STREAM,),
+                headers=(("Last-Event-ID", "The `id` that a stream goes on behind; it goes before `cursor`."),),
             ),
             Route("GET", "/v1/events/{cid}", Scope.READ, "The event of a CID.", EventParameters, Event, self.event),
         )

@@ -29,6 +29,7 @@ T = TypeVar("T")
 ALL: Final = "/v1/subscriptions"
 PATH: Final = f"{ALL}/{{name}}"
 PAGE: Final = 100
+IF_MATCH: Final = ("If-Match", "The ETag of what is replaced or deleted.")
 
 
 class ListParameters(Struct, frozen=True):
@@ -155,6 +156,7 @@ class SubscriptionRoutes:
                 body=Definition,
                 other_answers=((201, Subscription),),
                 problems=(409, 412, 422),
+                headers=(IF_MATCH,),
                 is_administrative=True,
             ),
             Route(
@@ -166,7 +168,8 @@ class SubscriptionRoutes:
                 None,
                 self.delete,
                 status=204,
-                problems=(412,),
+                problems=(412, 422),
+                headers=(IF_MATCH,),
                 is_administrative=True,
             ),
             self._done("pause", "Publish nothing more for a subscription until it is resumed.", self.pause),
@@ -207,7 +210,9 @@ class SubscriptionRoutes:
 
     def _done(self, verb: str, summary: str, handler: Any) -> Route:
         path = f"{PATH}/{verb}"
-        return Route("POST", path, Scope.ADMIN, summary, One, Subscription, handler, is_administrative=True)
+        return Route(
+            "POST", path, Scope.ADMIN, summary, One, Subscription, handler, problems=(422,), is_administrative=True
+        )
 
 
 def read_object(body: bytes, code: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from base64 import urlsafe_b64encode
 from hashlib import sha256
 
 import pytest
-from joserfc import jwt
+from joserfc import jws, jwt
 from joserfc.jwk import ECKey, OctKey, RSAKey
 from msgspec import Struct
 
@@ -301,6 +301,45 @@ def test_a_token_of_another_key_or_of_none_is_none(jwks):
     assert [jwks.find(each) for each in forged] == [None] * len(forged)
 
 
+def written(path, keys):
+    path.write_text(json.dumps({"keys": keys}))
+    path.chmod(0o600)
+    return JwksFile(path, None, None)
+
+
+@pytest.mark.parametrize(
+    "unknown",
+    [
+        {"kty": "EC", "crv": "P-999", "x": "AA", "y": "AA"},
+        {"kty": "AKP", "alg": "ML-DSA-44", "pub": "AA"},
+        {"kty": "RSA", "n": "AQAB"},
+        {},
+    ],
+)
+def test_a_key_that_cannot_be_used_leaves_the_others_as_they_are(tmp_path, unknown):
+    """RFC 7517, section 5. Goes red where an issuer that adds a key of a new curve shuts out all callers."""
+    keys = written(tmp_path / "keys.json", [unknown, EC.as_dict(private=False)])
+    assert keys.find(token(claims(), "ES256", EC, kid="two")).name == "hr"
+
+
+def test_keys_of_one_kid_are_all_tried(tmp_path):
+    """RFC 7517, section 4.5: keys of different types may share one, and an issuer that rotates may give it again."""
+    old, new = (RSAKey.generate_key(2048, {"kid": "one"}) for _ in range(2))
+    keys = written(
+        tmp_path / "keys.json",
+        [EC.as_dict(private=False, kid="one"), old.as_dict(private=False), new.as_dict(private=False)],
+    )
+    for made in (token(claims(), key=old, kid="one"), token(claims(), key=new, kid="one")):
+        assert keys.find(made).name == "hr"
+    assert keys.find(token(claims(), key=KEY, kid="one")) is None
+
+
+def test_claims_that_are_nested_too_deeply_are_nobodys(jwks):
+    """Goes red when a signed token is answered 500."""
+    deep = b'{"a":' + b"[" * 2_000 + b"]" * 2_000 + b"}"
+    assert jwks.find(jws.serialize_compact({"alg": "RS256"}, deep, KEY, algorithms=["RS256"])) is None
+
+
 def test_an_actor_that_is_no_id_may_do_nothing(jwks):
     assert jwks.find(token(claims(actor="\x00"))).scopes == frozenset()
     assert jwks.find(token(claims(scope=7, sub=None))).scopes == frozenset()
@@ -354,6 +393,8 @@ async def test_strangers_are_not_served_without_authentication(host):
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-origin"}, 200),
         ({"sec-fetch-site": "none"}, 200),
+        ([("host", "localhost:1"), ("origin", "http://localhost:1"), ("origin", "https://example.org")], 403),
+        ([("sec-fetch-site", "none"), ("sec-fetch-site", "cross-site")], 403),
     ],
 )
 async def test_no_web_page_of_another_site_is_answered(headers, status):

@@ -8,6 +8,7 @@ import threading
 
 import pytest
 from msgspec import Struct
+from msgspec.structs import fields
 from multidict import CIMultiDict
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -20,6 +21,7 @@ from annals.workers.api.answers import json_answer
 from annals.workers.api.openapi import OpenApi
 from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routing import Answer, NoParameters, Route, Router, Scope
+from annals.workers.api.service import described_of_all
 from annals.workers.settings import Settings
 from annals.workers.web.connections import Connections
 from api_serving import Audit, serving
@@ -333,6 +335,19 @@ async def test_the_description_is_made_once_and_by_a_thread(monkeypatch):
     assert [(status, body) for status, _, body in found] == [(200, {})] * 5
     assert len(made) == 1
     assert made[0] is not threading.main_thread()
+
+
+def test_each_route_is_described_by_its_own_types():
+    """Goes red when two types have one name: a command's 202 was described as that of an acknowledgement."""
+    document = OpenApi(described_of_all(), is_open=False).document()
+    OpenAPIV31SpecValidator(document).validate()
+    schemas = document["components"]["schemas"]
+    for route in described_of_all():
+        responses = document["paths"][route.path][route.method.lower()]["responses"]
+        for status, answer in ((route.status, route.answer), *route.other_answers):
+            if isinstance(answer, type) and issubclass(answer, Struct):
+                named = responses[str(status)]["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
+                assert set(schemas[named]["properties"]) == {field.encode_name for field in fields(answer)}, route.path
 
 
 async def test_the_description_is_valid_and_its_page_needs_nothing_from_elsewhere():

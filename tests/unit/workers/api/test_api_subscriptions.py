@@ -177,3 +177,20 @@ async def test_what_is_acknowledged_stays_so_and_keeps_its_order(api, members):
     request["headers"] = {**request["headers"], "if-match": headers["etag"]}
     status, _, problem = await api("PUT", PATH, **request)
     assert (status, problem["code"]) == (409, "delivery_is_past")
+
+
+async def test_only_who_reads_is_told_that_nothing_has_changed(api):
+    """RFC 9110, section 13.1.2. Goes red when a change that was made is answered 304."""
+    any_etag = {"if-none-match": "*"}
+    etag = (await api("PUT", PATH, data="{}", headers=HEADERS))[1]["etag"]
+    assert (await api("PUT", PATH, data="{}", headers=HEADERS | any_etag | {"if-match": etag}))[0] == 200
+    assert (await api("POST", f"{PATH}/pause", headers=any_etag))[0] == 200
+    assert (await api("GET", PATH, headers=any_etag))[0] == 304
+
+
+async def test_the_description_has_the_header_without_which_nothing_is_replaced(api):
+    paths = (await api("GET", "/v1/openapi.json"))[2]["paths"]
+    for method in ("put", "delete"):
+        operation = paths["/v1/subscriptions/{name}"][method]
+        assert ("If-Match", "header") in {(each["name"], each["in"]) for each in operation["parameters"]}
+        assert "If-Match" in operation["responses"]["412"]["description"]

@@ -8,6 +8,8 @@ import json
 from contextlib import AsyncExitStack, redirect_stderr, redirect_stdout
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer
 from structlog.testing import capture_logs
 
 from annals.agents.aggregates import REGISTRY
@@ -138,3 +140,32 @@ async def test_an_api_that_is_not_there_is_said_in_a_line_and_no_token_is_shown(
     assert errors.startswith(f"annals: no API answers at {gone}")
     assert errors.count("\n") == 1
     assert "very-secret" not in errors
+
+
+OTHERS = {
+    "a list": (200, "[1]"),
+    "an object": (200, "{}"),
+    "its own 404": (404, '{"error": "no such page"}'),
+    "a 404 that is a list": (404, "[]"),
+    "a redirection": (302, '{"location": "/login"}'),
+    "no JSON": (200, "<html>"),
+}
+
+
+@pytest.mark.parametrize("words", ["state person p", "stats", "snapshots list person p", "events person p --api {}"])
+@pytest.mark.parametrize("answer", OTHERS)
+async def test_another_service_is_not_taken_for_an_api(
+    monkeypatch: pytest.MonkeyPatch, words: str, answer: str
+) -> None:
+    """Goes red when its 404 is the answer no (exit status 1), or its JSON a traceback."""
+    status, text = OTHERS[answer]
+
+    async def other(_: web.BaseRequest) -> web.Response:
+        return web.Response(status=status, text=text, content_type="application/json")
+
+    async with RawTestServer(other) as server:
+        url = f"http://127.0.0.1:{server.port}"
+        code, out, errors = await annals(monkeypatch, server.port or 0, *words.format(url).split())
+    assert (code, out) == (2, "")
+    assert errors.startswith(f"annals: no API answers at {url} (")
+    assert errors.count("\n") == 1

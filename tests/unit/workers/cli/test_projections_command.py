@@ -54,7 +54,10 @@ class Api(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         is_known = self.headers.get("authorization") == "Bearer secret"
         status, body = ANSWERS[self.command, self.path] if is_known else (401, {"detail": "no token"})
+        if status >= 400:
+            body = {"type": "urn:annals:problem:said", **body}
         self.send_response(status)
+        self.send_header("x-request-id", "r-1")
         self.end_headers()
         self.wfile.write(json.dumps(body).encode())
 
