@@ -66,6 +66,12 @@ class _Metadata:
     def leader_for_partition(self, partition: Any) -> int | None:
         return NODE if tuple(partition) in self._cluster.logs else None
 
+    def topics(self) -> set[str]:
+        return set(self._cluster.topics)
+
+    def available_partitions_for_topic(self, topic: str) -> set[int] | None:
+        return self.partitions_for_topic(topic)
+
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         found = self._cluster.topics.get(topic)
         return set(range(found.partitions)) if found else None
