@@ -108,6 +108,10 @@ class MemoryClient:
         done.set_result(True)
         return done
 
+    def get_random_node(self) -> int:
+        """Return a node that may be asked."""
+        return NODE
+
     async def coordinator_lookup(self, kind: Any, key: str) -> int:
         """Return the node that coordinates an id or a group."""
         del kind, key

@@ -6,6 +6,7 @@ A change fences the topic's other writers. It is one transaction, with the first
 from __future__ import annotations
 
 import asyncio
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -18,6 +19,7 @@ from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.read.topic_ids import MADE_ANEW, SameTopic
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
@@ -48,6 +50,7 @@ A = TypeVar("A")
 W = TypeVar("W", bound="FollowedTopicWriter")
 
 RETRY_S: Final = 1.0
+SAME_TOPIC_S: Final = 1.0  # between two looks whether a topic that brings nothing is the one that was read
 ATTEMPTS: Final = 2
 NO_HEADERS: Final = encode_headers([])
 
@@ -108,6 +111,7 @@ class FollowedTopic(Generic[T]):
         self._look_s = look_s
         self._all: Mapping[str, T] = {}
         self._reached = 0
+        self._same = SameTopic(topic)
         self._changed = asyncio.Event()
         self._is_read = asyncio.Event()
 
@@ -145,8 +149,12 @@ class FollowedTopic(Generic[T]):
 
     async def _follow(self, client: AIOKafkaClient) -> None:
         position = -1
+        looked_at = monotonic()
         end = await settled_end(client, self._where)
         while True:
+            if position < end or monotonic() - looked_at > SAME_TOPIC_S:
+                await self._require_same(client)
+                looked_at = monotonic()
             if end < max(position, self._reached):
                 raise self._lost(f"ends at offset {end}, and it reached {max(position, self._reached)} before")
             if position < end:
@@ -164,10 +172,19 @@ class FollowedTopic(Generic[T]):
                     self._changed.set()
                     self._changed = asyncio.Event()
                 position = self._reached = end
+                self._same.was_read()
                 self.problem = None
                 self._is_read.set()
             await asyncio.sleep(self._look_s)
             end = (await list_offsets(client, LAST_STABLE, LAST, [self._where]))[self._where]
+
+    async def _require_same(self, client: AIOKafkaClient) -> None:
+        """Raise UnreachableError where the topic is another one than was read."""
+        if not await self._same.look(client):
+            raise UnreachableError(
+                f"{self._where[0]} {MADE_ANEW}. What was known before holds yet. Write again what it lacks, if "
+                f"anything; then, to go on with what is there, restart the worker."
+            )
 
     def _require_known(self, found: Mapping[str, T | None]) -> None:
         """Check that a topic read from its beginning has every key that was known, no older than it was known.
