@@ -17,6 +17,8 @@ ENTRY_POINT = Path(sys.executable).with_name("annals")
 WITHIN_S = 120.0
 LOOK_S = 0.2
 GIVEN: set[int] = set()
+BACK_SOON = {"broker.session.timeout.ms": "3000"}
+"""Of a broker that is killed: it is let in again when its last session is over, by default after nine seconds."""
 
 
 def free_port() -> int:

@@ -55,6 +55,7 @@ from annals.workers.publishing.wiring import Publishing
 from annals.workers.reacting.telemetry import ReactionMetrics
 from annals.workers.reacting.wiring import Reacting
 from annals.workers.reader_api import Parts, ReaderApi
+from annals.workers.reading.blocked import BlockedReading, ReadingTopics
 from annals.workers.reading.head_starts import HeadStarts
 from annals.workers.reading.members import GroupMembers, ReadingAssignor, Told, lasting_instance
 from annals.workers.reading.shards import CurrentShards, FollowedHere, ReadingShards
@@ -103,6 +104,7 @@ class Reader:
         self._starting = "the worker is starting"
         self._membership: Membership | None = None
         self._watch: ReadingWatch | None = None
+        self._blocked: BlockedReading | None = None
         self.metrics = ReadingMetrics()
         self.metrics.group_member.set_function(self._is_member)
         self.shards = CurrentShards()
@@ -174,10 +176,10 @@ class Reader:
     def reasons(self) -> list[str]:
         """Return why this role is not ready; empty when it is."""
         shards = self.shards.current
-        if shards is None or self._watch is None or self._membership is None:
+        if shards is None or self._watch is None or self._membership is None or self._blocked is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        problems += [*self._watch.gone, *self.members.differing()]
+        problems += [*self._watch.gone, *self._blocked.problems, *self.members.differing()]
         return [*problems, *self._parts.problems(), *shards.partitions_here.not_ready()]
 
     async def _until_stopped(self) -> None:
@@ -318,8 +320,15 @@ class Reader:
             ReadingAssignor.of_one_reader(told, self.members),
         )
         self._watch = ReadingWatch(self._settings.bootstrap_servers, client, shards, sources, self.metrics)
+        self._blocked = BlockedReading(
+            self._options,
+            ReadingTopics(self._names, counts),
+            lambda: {(shard.kind, shard.partition) for shard in shards.all()},
+            self.metrics.blocked,
+            SystemClock(),
+        )
         self.shards.current = shards
-        watching = asyncio.create_task(self._watch.run(), name="watch")
+        watching = [asyncio.create_task(each.run(), name="watch") for each in (self._watch, self._blocked)]
         everywhere = self._api.shards or shards
         projecting = asyncio.create_task(
             wiring.work(FollowedHere(shards), cast("Any", everywhere)).run(), name="projections"
@@ -339,7 +348,7 @@ class Reader:
                 raise
             log.exception("the app ended")
         finally:
-            await end(watching)
+            await end(*watching)
             await end(working)
             self._parts.jobs = None
             await end(projecting)

@@ -12,6 +12,7 @@ from aiokafka.structs import TopicPartition
 from annals.agents.ports import Ends
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.blocked import BlockedPartitions
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Watch:
         self._metrics = metrics
         self._clock = clock
         self._client: AIOKafkaClient | None = None
-        self._blocked_since: dict[tuple[str, int], tuple[float, int]] = {}
+        self._blocked = BlockedPartitions()
         self._gone: set[str] = set()  # topics of commands of kinds that lack a topic
         self._leaders: dict[tuple[str, int], int | None] = {}
         self.problem: str | None = None
@@ -130,7 +131,7 @@ class Watch:
             shard.keep_position()
             labels = shard.place.kind, str(shard.place.partition)
             self._metrics.lag.labels(*labels).set(shard.behind(ends[where]))
-            self._metrics.blocked.labels(*labels).set(self._blocked(where, stable[where], ends[where], now))
+            self._metrics.blocked.labels(*labels).set(self._blocked.seconds(where, stable[where], ends[where], now))
         self._leaders = leaders
         self._shards.measure()
 
@@ -165,17 +166,6 @@ class Watch:
         self._gone = absent
         self.gone = [f"the topics {', '.join(sorted(gone))} are gone: they were deleted. {RESTORE}"] if gone else []
         self._metrics.sweep({self._kinds[commands].kind for commands in absent})
-
-    def _blocked(self, where: tuple[str, int], stable: int, end: int, now: float) -> float:
-        """Return the seconds for which the last stable offset has stood still below the end."""
-        if stable >= end:
-            self._blocked_since.pop(where, None)
-            return 0.0
-        since, at = self._blocked_since.get(where, (now, stable))
-        if at != stable:
-            since = now
-        self._blocked_since[where] = since, stable
-        return now - since
 
     async def _disconnect(self) -> None:
         if self._client is not None:

@@ -15,6 +15,7 @@ from annals.agents.ports import FencedError, JournalError
 from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
+from annals.agents.reading.found import last_below
 from annals.agents.reading.ports import NotIndexedError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
@@ -72,7 +73,7 @@ class CatchUp:
         self._telemetry = telemetry
         self._stopping = asyncio.Event()
         self._looked_at, self._bytes = self.position, 0
-        self._last: bytes | None = None
+        self._last = self._cid = begin.cid
         self._gathered: list[Outgoing] = []
 
     def stop(self) -> None:
@@ -117,7 +118,7 @@ class CatchUp:
         known = (await self._log.progress()).get(self.subscribed.name)
         # None: nobody has written any for this incarnation, and the one that was given holds.
         if known is not None and known.incarnation == self._begin.incarnation:
-            self.position = known.position
+            self.position, self._cid = known.position, known.cid
         self._forget()
 
     async def _wait(self) -> None:
@@ -145,7 +146,7 @@ class CatchUp:
             )
             halt = selected.halts.get(name)
             self._looked_at = selected.cut or run.next_offset if halt is None else halt.offset
-            self._last = selected.last if halt is None else None
+            self._last = last_below(run.events, self._looked_at) or self._last
             outgoing = selected.records.get(name, [])
             self._gathered += outgoing
             self._bytes += sum(RECORD_BYTES + len(each.value) for each in outgoing)
@@ -168,11 +169,11 @@ class CatchUp:
         progress = Progress(position, self._last, self._begin.incarnation)
         with self._pace.committing(len(self._gathered) or 1, self._log.throttled_s):
             await self._log.commit(Writes(records, {name: progress}, position))
-        self.position = position
+        self.position, self._cid = position, self._last
         self._telemetry.published(name, len(self._gathered))
         self._forget()
 
     def _forget(self) -> None:
         """Go on from the position that is written."""
-        self._looked_at, self._last, self._bytes = self.position, None, 0
+        self._looked_at, self._last, self._bytes = self.position, self._cid, 0
         self._gathered = []

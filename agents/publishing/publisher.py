@@ -30,9 +30,10 @@ from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.joining import Joining, wanted
 from annals.agents.publishing.ports import TargetError, Writes
+from annals.agents.publishing.restored import progress_in
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.selection import TRANSACTION_BYTES
-from annals.agents.reading.found import JournalRun
+from annals.agents.reading.found import JournalRun, last_below
 from annals.agents.reading.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
@@ -58,10 +59,6 @@ OPENING: Final = "opening"
 PUBLISHING: Final = "publishing"
 STOPPED: Final = "stopped"
 CLOSED: Final = "closed"
-ANOTHER_JOURNAL: Final = (
-    "Restore it; or, if it is another one on purpose, delete the topic of progress and the group that ends in "
-    ".publish, and every subscription begins where it began."
-)
 
 
 class Publisher:
@@ -222,9 +219,8 @@ class Publisher:
         self._source.expect(
             each.reached_with(live) for name, each in progress.items() if name in known and known[name].record.is_active
         )
-        await self._reach(end if live is None else live.position, end)
-        if live is not None:
-            await self._require_history(live)
+        progress = await progress_in(self._source, self._writer, known, progress, end, self._reach)
+        live = progress.get(LIVE)
         self._is_first = live is None
         begun = [name for name, kept in known.items() if self._source.kind in kept.record.begin]
         if begun and not progress:  # whoever puts a subscription writes its progress with it
@@ -238,17 +234,12 @@ class Publisher:
         self._become(PUBLISHING, "")
         return self._writer
 
-    async def _reach(self, position: int, end: int) -> None:
+    async def _reach(self, position: int) -> None:
         """Wait for the reading shard.
 
         Raises:
-            StoppedError: the journal ends before the position.
+            StoppedError: it reads no further.
         """
-        if position > end:
-            raise StoppedError(
-                f"{self._name}: published up to offset {position}, and the journal ends at {end}: it lost its end, or "
-                f"was made anew. {ANOTHER_JOURNAL}"
-            )
         while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
             status = self._source.status()
             if status.phase == STOPPED and status.offset < position:
@@ -261,7 +252,7 @@ class Publisher:
         """Publish the next run; return whether there may be more to do at once."""
         if self._loss is not None:
             raise self._loss
-        await self._require_history(self._live)
+        await require_history(self._source, f"{self._name}: published", self._live)
         await self._notice(writer)
         leaving = self._roster.leaving(self._live)
         self._look_after_those_behind()
@@ -299,7 +290,8 @@ class Publisher:
         changes |= {name: self._roster.woken(name, self._live) for name in woken}
         for name, halt in halts.items():
             incarnation = self._roster.known[name].record.incarnation
-            changes[name] = Progress(halt.offset, None, incarnation)
+            before = self._live.cid if halt.offset >= position else None
+            changes[name] = Progress(halt.offset, last_below(run.events, halt.offset) or before, incarnation)
         records = {name: outgoing for name, outgoing in records.items() if outgoing}
         has_moved = after.position > self._live.position
         is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
@@ -372,9 +364,6 @@ class Publisher:
             task = asyncio.create_task(pausing, name=f"pause {name}")
             self._pausing.add(task)
             task.add_done_callback(self._pausing.discard)
-
-    async def _require_history(self, live: Progress) -> None:
-        await require_history(self._source, f"{self._name}: published", live, ANOTHER_JOURNAL)
 
     def _tell(self, those_here: list[Subscribed]) -> None:
         lag = max(0, self._source.status().offset - self._live.position)

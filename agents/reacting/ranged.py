@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StoppedError, UnreachableError
 from annals.agents.reading.found import JournalEvent, JournalRun, ShardStatus
+from annals.agents.reading.ports import RUN_EVENTS
 from annals.agents.reading.queries.run import RUN_BYTES
 
 if TYPE_CHECKING:
@@ -119,6 +120,18 @@ class RangedSource(ABC):
         """Return the CID of the last event that counts below an offset up to which it was read."""
         self._go_to(offset)
         return self._last
+
+    async def place_of(self, cid: bytes) -> int | None:
+        """Return the offset of an event that counts; None if it is not in the journal, which is read anew for it."""
+        position = 0
+        while True:
+            run = await self.events_from(position, RUN_EVENTS)
+            for event in run.events:
+                if event.cid == cid:
+                    return event.offset
+            if run.is_end:
+                return None
+            position = run.next_offset
 
     def _begin_anew(self) -> None:
         self._steps = None

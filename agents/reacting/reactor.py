@@ -35,7 +35,7 @@ from annals.agents.ports import FencedError, JournalError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import Processes, ReactionFailedError
 from annals.agents.reacting.rekeyed import Rekeying
-from annals.agents.reading.history import require_history
+from annals.agents.reading.history import in_this_journal, is_in_place, require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
@@ -236,8 +236,7 @@ class Reactor:
         progress = await writer.progress() or Progress(0, version=self._reaction.version, quiet_until=quiet_until)
         if not self._rekeys:  # what is copied does not depend on the version
             self._require_version(progress)
-        await self._reach(progress.position, end)
-        await self._require_history(progress)
+        progress = await self._in_this_journal(progress, end)
         kept: dict[bytes, bytes] = {}
         async for key, value in writer.rows():
             kept.pop(key, None)
@@ -252,8 +251,31 @@ class Reactor:
         self._become(RUNNING, "")
         return writer
 
-    async def _require_history(self, progress: Progress) -> None:
-        await require_history(self._source, f"{self._name}: reacted", progress, f"Restore it; {BEGIN_ANEW}")
+    async def _in_this_journal(self, progress: Progress, end: int) -> Progress:
+        """Return the progress as it stands in the journal; it is written with the next commit.
+
+        Raises:
+            StoppedError: it is another journal, or one that was restored while commands were held back up to an offset.
+        """
+        await self._reach(min(progress.position, end))
+        if progress.position <= end and await is_in_place(self._source, progress):
+            return progress
+        await self._reach(end)
+        stands = await in_this_journal(
+            self._source, f"{self._name}: reacted", progress, end, f"Restore it; {BEGIN_ANEW}"
+        )
+        if progress.quiet_until > progress.position:
+            raise StoppedError(
+                f"{self._name}: the journal was restored from a copy of its records, and it is not known what offset "
+                f"{progress.quiet_until}, below which no commands are sent, is in it. Restore it byte for byte; "
+                f"{BEGIN_ANEW}"
+            )
+        self._log.warning(
+            "the journal was restored from a copy of its records: reacting goes on behind the last event",
+            was=progress.position,
+            position=stands.position,
+        )
+        return replace(stands, quiet_until=min(progress.quiet_until, stands.position))
 
     def _load(self, kept: Mapping[bytes, bytes]) -> None:
         for key, value in kept.items():
@@ -269,17 +291,12 @@ class Reactor:
                 f"{self._reaction.version}: run the newer release, or a newer version of the reaction"
             )
 
-    async def _reach(self, position: int, end: int) -> None:
+    async def _reach(self, position: int) -> None:
         """Wait for the reading shard.
 
         Raises:
-            StoppedError: the journal ends before the position.
+            StoppedError: it reads no further.
         """
-        if position > end:
-            raise StoppedError(
-                f"{self._name}: reacted up to offset {position}, and the journal ends at {end}: it lost its end, or "
-                f"was made anew. Restore it; {BEGIN_ANEW}"
-            )
         while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
             status = self._source.status()
             if status.phase == STOPPED and status.offset < position:
@@ -299,7 +316,7 @@ class Reactor:
 
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
-        await self._require_history(self._progress)
+        await require_history(self._source, f"{self._name}: reacted", self._progress)
         failure, position, cid, is_all = await self._react()
         # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
         has_reached = is_all and self._source.status().reached

@@ -187,6 +187,11 @@ class Answers(ABC):
         """Return the event of a CID."""
         return await self._ask(lambda view: of_events.by_cid(view, self._place, cid), in_thread=False)
 
+    async def place_of(self, cid: bytes) -> int | None:
+        """Return the offset of an event that counts; None if it is not in what was read."""
+        found = await self.by_cid(cid)
+        return None if found is None else found.offset
+
     async def aggregates(
         self, *, status: str | None, since: datetime | None, until: datetime | None, after: str | None, limit: int
     ) -> tuple[list[FoundAggregate], bool]:

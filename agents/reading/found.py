@@ -201,3 +201,8 @@ class JournalRun(NamedTuple):
     events: list[JournalEvent]
     next_offset: int
     is_end: bool
+
+
+def last_below(events: Sequence[JournalEvent], offset: int) -> bytes | None:
+    """Return the CID of the last of some events below an offset; None if none is."""
+    return next((event.cid for event in reversed(events) if event.offset < offset), None)

@@ -263,6 +263,9 @@ class JournalSource(Protocol):
     async def last_before(self, offset: int) -> bytes | None:
         """Return the CID of the last event that counts below an offset; None if there is none."""
 
+    async def place_of(self, cid: bytes) -> int | None:
+        """Return the offset of an event that counts; None if it is not in what was read."""
+
 
 class Reading(Protocol):
     """All reading shards of this process, as the API sees them."""

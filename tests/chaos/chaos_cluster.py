@@ -8,7 +8,7 @@ from chaos_proxy import HOST
 
 from annals.workers.tools.broker import Broker
 from annals.workers.tools.broker.java import new_cluster_id
-from processes import free_port
+from processes import BACK_SOON, free_port
 
 NODES: Final = (1, 2, 3)
 HEAP_MB: Final = 256
@@ -55,6 +55,7 @@ class Cluster:
 def _properties(node: int, client: int, internal: int, controller: int) -> dict[str, str]:
     listeners = f"CLIENT://{HOST}:{client},INTERNAL://{HOST}:{internal}"
     return {
+        **BACK_SOON,
         "node.id": str(node),
         "listeners": f"{listeners},CONTROLLER://{HOST}:{controller}",
         "advertised.listeners": f"{listeners},CONTROLLER://{HOST}:{controller}",

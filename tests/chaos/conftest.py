@@ -10,7 +10,7 @@ from chaos_scenario import Scenario
 
 from annals.workers.kafka.protocol.transactions_v2 import FEATURE, IMPLICIT_FROM
 from annals.workers.tools.broker import Broker
-from processes import free_port
+from processes import BACK_SOON, free_port
 
 
 def properties(port: int, behind: int, proxied: int) -> dict[str, str]:
@@ -18,6 +18,7 @@ def properties(port: int, behind: int, proxied: int) -> dict[str, str]:
     internal, controller = free_port(), free_port()
     both = f"INTERNAL://{HOST}:{internal}"
     return {
+        **BACK_SOON,
         # a dead worker's partitions move sooner than any real deployment allows
         "group.min.session.timeout.ms": "1000",
         "listeners": f"CLIENT://{HOST}:{port},PROXIED://{HOST}:{behind},{both},CONTROLLER://{HOST}:{controller}",

@@ -66,6 +66,12 @@ class _Metadata:
     def leader_for_partition(self, partition: Any) -> int | None:
         return NODE if tuple(partition) in self._cluster.logs else None
 
+    def topics(self) -> set[str]:
+        return set(self._cluster.topics)
+
+    def available_partitions_for_topic(self, topic: str) -> set[int] | None:
+        return self.partitions_for_topic(topic)
+
     def partitions_for_topic(self, topic: str) -> set[int] | None:
         found = self._cluster.topics.get(topic)
         return set(range(found.partitions)) if found else None
@@ -101,6 +107,10 @@ class MemoryClient:
         done: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         done.set_result(True)
         return done
+
+    def get_random_node(self) -> int:
+        """Return a node that may be asked."""
+        return NODE
 
     async def coordinator_lookup(self, kind: Any, key: str) -> int:
         """Return the node that coordinates an id or a group."""

@@ -64,18 +64,30 @@ class MemoryCluster:
         settle: Settle = at_once,
     ) -> None:
         """Take the topics, the version of transactions, the time in seconds, and when a marker may be written."""
-        self.topics = dict(topics)
+        self.topics: dict[str, Topic] = {}
+        self.topic_ids: dict[str, bytes] = {}
         self.transaction_version = transaction_version
-        self.logs = {
-            (name, partition): PartitionLog(topic.rules)
-            for name, topic in topics.items()
-            for partition in range(topic.partitions)
-        }
+        self.logs: dict[Partition, PartitionLog] = {}
+        self._made = 0
+        for name, topic in topics.items():
+            self.make_topic(name, topic)
         self.groups: defaultdict[str, GroupOffsets] = defaultdict(GroupOffsets)
         self.refuses: Callable[[], bool] = lambda: False
         """Asked for each batch of a transaction: whether the leader has too few replicas for it at this moment."""
         self._now = now
         self._coordinator = Coordinator(self._mark, settle, now)
+
+    def make_topic(self, name: str, topic: Topic) -> None:
+        """CreateTopics, for one of them: empty, under an id that no other topic has had."""
+        self._made += 1
+        self.topics[name], self.topic_ids[name] = topic, self._made.to_bytes(16)
+        self.logs |= {(name, partition): PartitionLog(topic.rules) for partition in range(topic.partitions)}
+
+    def delete_topic(self, name: str) -> None:
+        """DeleteTopics, for one of them."""
+        del self.topic_ids[name]
+        for partition in range(self.topics.pop(name).partitions):
+            del self.logs[name, partition]
 
     def init_producer_id(self, transactional_id: str, timeout_ms: int) -> tuple[Code, Identity]:
         """InitProducerId: become the only writer of a transactional id."""

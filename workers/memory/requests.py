@@ -1,4 +1,4 @@
-"""Requests of transactions of version 2, decoded: the other side of `annals.workers.kafka.protocol.transactions_v2`."""
+"""Requests that are encoded by this project, decoded: of transactions of version 2, and for the id of a topic."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ _NUMBER: Final = Struct(">i")
 _PRODUCER: Final = Struct(">qh")
 _OFFSET: Final = Struct(">iqi")
 _END: Final = Struct(">qh?")
+_TOPIC_ID_BYTES: Final = 16
 
 
 class Produce(NamedTuple):
@@ -86,6 +87,14 @@ def commit_of(data: bytes) -> CommitOffset:
         offset,
         metadata.decode(),
     )
+
+
+def topic_of(data: bytes) -> str:
+    """Decode Metadata 12: the one topic that is asked about, by its name."""
+    view = memoryview(data)
+    _, at = unsigned_at(view, 0)
+    name, _ = compact_at(view, at + _TOPIC_ID_BYTES)
+    return name.decode()
 
 
 def end_of(data: bytes) -> End:

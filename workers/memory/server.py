@@ -5,21 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.workers.kafka.protocol.transactions_v2 import FEATURE, Ended, Features, OffsetsCommitted, Produced
+from annals.workers.kafka.read.topic_ids import NO_ID, FoundTopic
 from annals.workers.memory.coordinator import Identity
-from annals.workers.memory.requests import commit_of, end_of, produce_of
+from annals.workers.memory.requests import commit_of, end_of, produce_of, topic_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annals.workers.memory.cluster import MemoryCluster
 
-PRODUCE, FETCH, LIST_OFFSETS, OFFSET_FETCH, API_VERSIONS = 0, 1, 2, 9, 18
+PRODUCE, FETCH, LIST_OFFSETS, METADATA, OFFSET_FETCH, API_VERSIONS = 0, 1, 2, 3, 9, 18
 INIT_PRODUCER_ID, ADD_PARTITIONS, ADD_OFFSETS, END_TXN, TXN_OFFSET_COMMIT = 22, 24, 25, 26, 28
 
 VERSIONS: Final = {
     PRODUCE: (3, 12),
     FETCH: (4, 4),
     LIST_OFFSETS: (2, 2),
+    METADATA: (12, 12),
     OFFSET_FETCH: (1, 3),
     API_VERSIONS: (0, 3),
     INIT_PRODUCER_ID: (0, 0),
@@ -46,6 +48,7 @@ class Server:
             PRODUCE: self._produce,
             FETCH: self._fetch,
             LIST_OFFSETS: self._list_offsets,
+            METADATA: self._metadata,
             OFFSET_FETCH: self._offset_fetch,
             API_VERSIONS: self._features,
             INIT_PRODUCER_ID: self._init_producer_id,
@@ -102,6 +105,9 @@ class Server:
                 listed.append((partition, code, -1, offset))
             topics.append((topic, listed))
         return request.RESPONSE_TYPE(0, topics)
+
+    def _metadata(self, request: Any) -> FoundTopic:
+        return FoundTopic(self.cluster.topic_ids.get(topic_of(request.encode()), NO_ID))
 
     def _offset_fetch(self, request: Any) -> Any:
         topics = []

@@ -6,9 +6,9 @@ A change fences the topic's other writers. It is one transaction, with the first
 from __future__ import annotations
 
 import asyncio
-import time
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, Protocol, TypeVar
 
 from aiokafka.errors import KafkaError
@@ -22,6 +22,7 @@ from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
+from annals.workers.kafka.read.topic_ids import MADE_ANEW, SameTopic
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.progress_topic import records_until, settled_end
@@ -57,6 +58,7 @@ WRITTEN_WITHIN_S: Final = 2.0  # who has not ended a change by then is dead, and
 CHANGED_WITHIN_S: Final = 1.0  # else it is begun anew: readers might no longer wait for it
 HOLDS_S: Final = 5.0  # a leader may be another one, and a loss goes on
 OPEN_LOOK_S: Final = 0.005
+SAME_TOPIC_S: Final = 1.0  # between two looks whether a topic that brings nothing is the one that was read
 ATTEMPTS: Final = 2
 NO_HEADERS: Final = encode_headers([])
 
@@ -117,6 +119,7 @@ class FollowedTopic(Generic[T]):
         self._look_s = look_s
         self._all: Mapping[str, T] = {}
         self._reached = 0
+        self._same = SameTopic(topic)
         self._changed = asyncio.Event()
         self._is_read = asyncio.Event()
         self._asking: list[asyncio.Future[None]] = []
@@ -138,8 +141,8 @@ class FollowedTopic(Generic[T]):
         Where the topic cannot be read for HOLDS_S, what was known before holds.
         """
         await self._is_read.wait()
-        since = time.monotonic() if self.problem is None else self._failed_at
-        left = since + HOLDS_S - time.monotonic()
+        since = monotonic() if self.problem is None else self._failed_at
+        left = since + HOLDS_S - monotonic()
         if left <= 0:
             return
         asking = asyncio.get_running_loop().create_future()
@@ -165,7 +168,7 @@ class FollowedTopic(Generic[T]):
 
     def _failed(self, error: Exception) -> None:
         if self.problem is None:
-            self._failed_at = time.monotonic()
+            self._failed_at = monotonic()
         problem = f"{self._where[0]} cannot be read: {type(error).__name__}: {error}"
         if problem != self.problem:
             self._tell(problem)
@@ -177,9 +180,13 @@ class FollowedTopic(Generic[T]):
 
     async def _follow(self, client: AIOKafkaClient) -> None:
         position = -1
+        looked_at = monotonic()
         while True:
             asked = list(self._asking)
             end = await (settled_end(client, self._where) if position < 0 else self._end(client, position))
+            if position < end or monotonic() - looked_at > SAME_TOPIC_S:
+                await self._require_same(client)
+                looked_at = monotonic()
             if end < max(position, self._reached):
                 raise self._lost(f"ends at offset {end}, and it reached {max(position, self._reached)} before")
             if position < end:
@@ -197,6 +204,7 @@ class FollowedTopic(Generic[T]):
                     self._changed.set()
                     self._changed = asyncio.Event()
                 position = self._reached = end
+                self._same.was_read()
                 self.problem = None
                 self._is_read.set()
             self._answer(asked)
@@ -215,15 +223,23 @@ class FollowedTopic(Generic[T]):
         high = (await list_offsets(client, HIGH_WATERMARK, LAST, [self._where]))[self._where]
         if high <= known:
             return high
-        end, deadline = known, time.monotonic() + WRITTEN_WITHIN_S
+        end, deadline = known, monotonic() + WRITTEN_WITHIN_S
         while end < high:
             end = (await list_offsets(client, LAST_STABLE, LAST, [self._where]))[self._where]
-            if end < high and (high == self._left_open or time.monotonic() > deadline):
+            if end < high and (high == self._left_open or monotonic() > deadline):
                 self._left_open = high
                 break
             if end < high:
                 await asyncio.sleep(OPEN_LOOK_S)
         return end
+
+    async def _require_same(self, client: AIOKafkaClient) -> None:
+        """Raise UnreachableError where the topic is another one than was read."""
+        if not await self._same.look(client):
+            raise UnreachableError(
+                f"{self._where[0]} {MADE_ANEW}. What was known before holds yet. Write again what it lacks, if "
+                f"anything; then, to go on with what is there, restart the worker."
+            )
 
     def _require_known(self, found: Mapping[str, T | None]) -> None:
         """Check that a topic read from its beginning has every key that was known, no older than it was known.
@@ -309,10 +325,10 @@ class FollowedTopicWriter:
             records.add(of_partition, encode_progress(progress), NO_TIMESTAMP, NO_HEADERS)
         if further is not None:
             self._writer.further = partial(self._further, key, further)
-        began = time.monotonic()
+        began = monotonic()
 
         def check(_: Mapping[Where, Sequence[int]]) -> str:
-            if time.monotonic() - began > CHANGED_WITHIN_S:
+            if monotonic() - began > CHANGED_WITHIN_S:
                 raise UncertainError(f"the change took longer than {CHANGED_WITHIN_S:g} s")
             return ""
 

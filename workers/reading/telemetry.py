@@ -46,6 +46,11 @@ class ReadingMetrics:
         self.standby_lag = gauge(
             "annals_read_standby_lag", "journal offsets that a standby of another worker's partition has not read"
         )
+        self.blocked = gauge(
+            "annals_reading_blocked_seconds",
+            "seconds for which a transaction has held up a partition that is read; none where it is for less than 30",
+            ("topic", "partition"),
+        )
         self.breaks = Counter(
             "annals_reading_chain_breaks_total",
             "times that what a reading store has was not what the journal had",

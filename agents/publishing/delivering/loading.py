@@ -54,7 +54,7 @@ class Loader:
         self._subscribed = subscribed
         self._source = source
         self._decider = decider
-        self._made: dict[int, Outgoing] = {}
+        self._made: dict[str, Outgoing] = {}  # by CID: offsets of rows may be of a former journal
         self._read: dict[int, JournalEvent] = {}
         self._offsets: dict[tuple[str, int], int] = {}
 
@@ -66,7 +66,7 @@ class Loader:
 
     async def read_rows(self, rows: Iterable[Row]) -> None:
         """Read the events of rows that are to be delivered next, by one question."""
-        await self._read_all([row.offset for row in rows if row.offset not in self._made])
+        await self._read_all([row.offset for row in rows if row.cid not in self._made])
 
     async def read_following(self, settled: Iterable[Settled], end: int) -> None:
         """Read the first events that may follow what is settled, by one question."""
@@ -100,8 +100,9 @@ class Loader:
         outgoing = wanted(source, self._subscribed, self._decider)
         if outgoing is None:
             return None
-        self._made[source.offset] = outgoing
-        return _wanted(source)
+        found = _wanted(source)
+        self._made[found.cid] = outgoing
+        return found
 
     async def following(self, settled: Settled, end: int) -> Wanted | None:
         """Return the next event that an aggregate waits with, below the progress.
@@ -126,12 +127,20 @@ class Loader:
             VersionNotHadError: the subscription cannot go on.
             MissingEventError: as above: this is another journal.
         """
-        if (made := self._made.get(row.offset)) is None:
-            source = await self._event(row.offset)
-            if cid_text(source.cid) != row.cid:
-                raise MissingEventError(f"offset {row.offset} has event {cid_text(source.cid)}, and not {row.cid}")
+        if (made := self._made.get(row.cid)) is None:
+            source = await self._event_of(row)
             made = again(source, self._subscribed, self._decider)
         return made
+
+    async def _event_of(self, row: Row) -> JournalEvent:
+        """Return a row's event: where the row says, or elsewhere in a journal that was restored from its records."""
+        source = self._read.get(row.offset) or await self._source.event_at(row.offset)
+        if source is None or cid_text(source.cid) != row.cid:
+            offset = await self._offset_of(row.aggregate_id, row.version)
+            source = None if offset is None else await self._event(offset)
+        if source is None or cid_text(source.cid) != row.cid:
+            raise MissingEventError(f"the event {row.cid} is not in the journal, and was at offset {row.offset}")
+        return source
 
     async def _offset_of(self, aggregate_id: str, version: int) -> int | None:
         """Return where an event is, as the index has it; what was found holds until `clear`."""

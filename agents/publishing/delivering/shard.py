@@ -208,7 +208,7 @@ class DeliveryShard:
                         machine.defer(settled)
                     else:
                         machine.advance(settled, following, now)
-            position = await self._offer(now)
+            position, cid = await self._offer(now)
             sent, records = await self._records()
             parked_rows = machine.newly_parked()
             to_park = [parked(row, await self._loader.outgoing(row)) for row in parked_rows]
@@ -216,7 +216,7 @@ class DeliveryShard:
             self.halt = Halt(self.own.position, f"{type(error).__name__}: {error}")
             return False
         rows = machine.changes()
-        after = Progress(position, None, self.own.incarnation, run.next_offset)
+        after = Progress(position, cid, self.own.incarnation, run.next_offset)
         has_moved = after.position > self.own.position or after.acks > self.own.acks
         self._is_uncommitted |= has_moved
         is_due = self._clock.monotonic() - self._committed_at >= IDLE_COMMIT_S
@@ -273,10 +273,14 @@ class DeliveryShard:
     def _answer(self, answered: Answered, now: int) -> str:
         return self._machine.answer(answered.aggregate_id, answered.answer, now, self._draw)
 
-    async def _offer(self, now: int) -> int:
-        """Offer the next events; return how far that came. Where there is no room, the journal waits."""
+    async def _offer(self, now: int) -> tuple[int, bytes | None]:
+        """Offer the next events; return how far that came, and the last event before it.
+
+        Where there is no room, the journal waits.
+        """
+        cid = self.own.cid
         if self._machine.room <= 0:
-            return self.own.position
+            return self.own.position, cid
         run = await self._loader.next_run(self.own.position, self._pace)
         if run.next_offset > self.own.position and not await self._is_current():
             self.stop()  # another one begins, with what it is now
@@ -286,12 +290,13 @@ class DeliveryShard:
                 wanted = self._loader.wanted(source)
             except (OverBudgetError, VersionNotHadError) as error:
                 self.halt = Halt(source.offset, reason_of(source, error))
-                return source.offset
+                return source.offset, cid
             if wanted is not None and not self._machine.offer(wanted, now):
-                return source.offset
+                return source.offset, cid
+            cid = source.cid
             if len(source.block) > LARGE_BYTES:  # its filters may have taken long: others have their turn
                 await asyncio.sleep(0)
-        return run.next_offset
+        return run.next_offset, cid
 
     async def _is_current(self) -> bool:
         """Whether nobody has changed the subscription: asked when events have been read."""

@@ -253,6 +253,16 @@ class HeadStart:
             raise NotIndexedError(f"{self._name} is read up to offset {there}, and not up to {offset}")
         return await (self._ahead or self._shard).last_before(offset)
 
+    async def place_of(self, cid: bytes) -> int | None:
+        """Return the offset of an event that counts; None if it is not in the journal.
+
+        Raises:
+            NotIndexedError: the journal is not read from its beginning yet.
+        """
+        if self._ahead is not None:
+            raise NotIndexedError(f"{self._name} is read from the beginning, and {cid_text(cid)} is looked for in it")
+        return await self._shard.place_of(cid)
+
     async def offset_of(self, aggregate_id: str, version: int) -> int | None:
         """Return where an aggregate's event of a version is; None if it is not there (yet).
 

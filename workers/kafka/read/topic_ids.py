@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
 NO_ID: Final = bytes(16)
+MADE_ANEW: Final = "was deleted and made anew"
 _NO_CREATION: Final = b"\0\0"  # of topics; nor are the operations told that are allowed
 _NUMBER: Final = Struct(">i")
 _ERROR: Final = Struct(">h")
@@ -69,3 +70,28 @@ async def topic_id(client: AIOKafkaClient, topic: str) -> bytes | None:
     except IncompatibleBrokerVersion:
         return None
     return None if found.topic_id == NO_ID else bytes(found.topic_id)
+
+
+class SameTopic:
+    """Whether a name stands for the topic that was read under it: offsets do not tell, once another one is longer."""
+
+    def __init__(self, topic: str) -> None:
+        """Take the name; nothing is read yet."""
+        self._topic = topic
+        self._seen: bytes | None = None
+        self._read: bytes | None = None
+
+    async def look(self, client: AIOKafkaClient) -> bool:
+        """Return whether it is the one that was read; so it is where nothing was, and where the brokers have no id.
+
+        Raises:
+            KafkaError: no broker answers.
+        """
+        found = await topic_id(client, self._topic)
+        if found is not None:
+            self._seen = found
+        return found is None or self._read in {None, found}
+
+    def was_read(self) -> None:
+        """Take that the topic that was looked at last was read."""
+        self._read = self._seen

@@ -21,12 +21,13 @@ from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of, stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
-from annals.workers.kafka.read.topic_ids import topic_id
+from annals.workers.kafka.read.topic_ids import MADE_ANEW, SameTopic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from aiokafka import AIOKafkaConsumer
+    from aiokafka.client import AIOKafkaClient
 
 T = TypeVar("T")
 
@@ -34,7 +35,7 @@ FIRST_RETRY_S: Final = 0.5
 LAST_RETRY_S: Final = 10.0
 POLL_MS: Final = 500
 READ_BACK_S: Final = 10.0
-LOOK_S: Final = 30.0
+LOOK_S: Final = 1.0  # between two looks whether a topic that brings nothing is the one that was read
 ATTEMPTS: Final = 2
 TRANSACTION_TIMEOUT_MS: Final = 10_000
 
@@ -75,7 +76,7 @@ class CompactedTopic(Generic[T]):
         self._changing = asyncio.Lock()
         self._moved = asyncio.Event()
         self._read_until = 0
-        self._topic_id: bytes | None = None
+        self._same = SameTopic(topic)
         self._offsets: dict[str, int] = {}
         self.records: dict[str, T] = {}
         self.invalid = 0
@@ -204,10 +205,10 @@ class CompactedTopic(Generic[T]):
             offsets: dict[str, int] = {}
             looked_at = monotonic()
             while True:
-                if monotonic() - looked_at > LOOK_S:  # a consumer goes on in another topic of that name
-                    await self._require_topic()
-                    looked_at = monotonic()
                 records = (await consumer.getmany(partition, timeout_ms=POLL_MS)).get(partition, ())
+                if records or monotonic() - looked_at > LOOK_S:  # a consumer goes on in another topic of that name
+                    await self._require_same(consumer._client)  # noqa: SLF001 - a connection for each would be dear
+                    looked_at = monotonic()
                 for record in records:
                     if (problem := self._note(known, record, offsets)) is not None:
                         self._log.warning(
@@ -223,6 +224,7 @@ class CompactedTopic(Generic[T]):
                 self._read_until = read_until
                 if self._read_until >= end and (known != self.records or not self.is_read):
                     self.records, self.is_read, self._offsets = dict(known), True, dict(offsets)
+                    self._same.was_read()
                     self.revision += 1
                     backoff.reset()
                 if records or self._read_until >= end:
@@ -236,20 +238,22 @@ class CompactedTopic(Generic[T]):
 
         Raises:
             MissingTopicError: it is.
-            LostRecordsError: it is another one than was read; its offsets would not tell, once it is longer.
+            LostRecordsError: it is another one than was read.
         """
         client = await connect(self._options, [])
         try:
             partitions_of(client, self._topic)
-            found = await topic_id(client, self._topic)
+            await self._require_same(client)
         finally:
             await client.close()
-        if self.is_read and found != self._topic_id and None not in (found, self._topic_id):
+
+    async def _require_same(self, client: AIOKafkaClient) -> None:
+        """Raise LostRecordsError where the topic is another one than was read."""
+        if not await self._same.look(client):
             raise LostRecordsError(
-                f"{self._topic} was deleted and made anew. Write again what it lacks, if anything; then, to go on with "
-                f"what is there, restart the workers"
+                f"{self._topic} {MADE_ANEW}. Write again what it lacks, if anything; then, to go on with what is "
+                f"there, restart the workers"
             )
-        self._topic_id = found if found is not None else self._topic_id
 
     async def _consumer(self) -> tuple[AIOKafkaConsumer, TopicPartition]:
         consumer = reading_consumer(

@@ -1,16 +1,14 @@
 """A compacted topic that was deleted and made anew is named, however long it is now; what was known holds."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
 
 from annals.agents.reading.ports import NotReadyError
 from annals.workers.kafka.write.compacted_topic import CompactedTopic
+from made_anew import delete, make
 
 pytestmark = pytest.mark.broker
 WITHIN_S = 60
@@ -25,33 +23,6 @@ class Texts:
 
     def decode(self, key: bytes | None, value: bytes) -> str:
         return value.decode()
-
-
-def has_leader(admin: AdminClient, name: str) -> bool:
-    found = admin.list_topics(timeout=10).topics.get(name)
-    return found is not None and found.error is None and all(each.leader >= 0 for each in found.partitions.values())
-
-
-def make(bootstrap: str, name: str) -> None:
-    """Make the topic, as soon as a former one of its name is gone."""
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    deadline = time.monotonic() + WITHIN_S
-    while True:
-        (future,) = admin.create_topics([NewTopic(name, 1, 1, config={"cleanup.policy": "compact"})]).values()
-        try:
-            future.result(10)
-        except KafkaException:
-            assert time.monotonic() < deadline, name
-        else:
-            break
-    while not has_leader(admin, name):
-        assert time.monotonic() < deadline, name
-
-
-def delete(bootstrap: str, name: str) -> None:
-    admin = AdminClient({"bootstrap.servers": bootstrap})
-    (future,) = admin.delete_topics([name], operation_timeout=30).values()
-    future.result(60)
 
 
 @asynccontextmanager
@@ -84,10 +55,7 @@ def name(bootstrap: str, topic_prefix: str) -> Iterator[str]:
     delete(bootstrap, made)
 
 
-async def test_a_topic_that_was_made_anew_and_is_longer_is_named(
-    bootstrap: str, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("annals.workers.kafka.write.compacted_topic.LOOK_S", 0.2)
+async def test_a_topic_that_was_made_anew_and_is_longer_is_named(bootstrap: str, name: str) -> None:
     options = {"bootstrap_servers": bootstrap}
     topic, other = CompactedTopic(options, name, Texts()), CompactedTopic(options, name, Texts())
     async with followed(topic):

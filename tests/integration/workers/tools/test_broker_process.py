@@ -20,6 +20,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
 from annals.workers.tools.broker import Broker, BrokerError
 from annals.workers.tools.broker.errors import PortTakenError
+from processes import BACK_SOON
 
 pytestmark = pytest.mark.broker
 
@@ -86,7 +87,7 @@ def annals_broker(*arguments: str, stderr: int = subprocess.PIPE) -> Iterator[tu
 @pytest.fixture(scope="module")
 def kept(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[Broker]:
     """One broker for the tests that start and end it again and again: its first start is the slow one."""
-    with Broker(tmp_path_factory.mktemp("kept"), cache_dir=cache_dir) as broker:
+    with Broker(tmp_path_factory.mktemp("kept"), cache_dir=cache_dir, properties=BACK_SOON) as broker:
         yield broker
 
 

@@ -96,6 +96,21 @@ async def test_a_journal_that_was_made_anew_stops_it(is_shorter):
     assert len(await world.said()) == 2
 
 
+async def test_one_that_was_restored_from_a_copy_of_its_records_is_reacted_to_once():
+    world, events = ForeignWorld(), chain("p-1", 4)
+    for event in events[:2]:
+        world.append([event])
+        world.journal.mark()
+    await world.begin()
+    async with world.reacting():
+        await eventually(lambda: world.has(2))
+    world.journal.records.clear()
+    world.append(events)
+    async with world.reacting():
+        await eventually(lambda: world.has(4))
+    assert await world.said() == ALL[:4]
+
+
 async def test_one_that_lost_its_end_while_it_was_read_stops_it():
     world = ForeignWorld()
     source = world.source()

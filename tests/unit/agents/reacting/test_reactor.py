@@ -5,6 +5,7 @@ import asyncio
 import pytest
 
 from annals.agents.reactions.reaction import Reacted, after
+from annals.schemas.progress import Progress
 from chained import chain
 from following import soon, until
 from head_starts import HeldJournal, Point, head_start
@@ -155,8 +156,6 @@ async def test_a_timer_that_sets_itself_again_for_the_same_time_fails_its_reacti
 
 
 async def test_another_journal_stops_it():
-    from annals.schemas.progress import Progress
-
     world = ReactingWorld()
     world.journal.append(chain("p-1", 3))
     await world.begin()
@@ -168,6 +167,39 @@ async def test_another_journal_stops_it():
     async with world.shard() as shard, world.reactor(shard) as reactor:
         await eventually(lambda: is_in(reactor, "stopped"))
         assert "ends at 3" in reactor.problem
+
+
+@pytest.mark.parametrize("is_longer", [False, True])
+async def test_a_journal_that_was_restored_from_a_copy_of_its_records_is_reacted_to_once(is_longer):
+    """Its events stand elsewhere, without the markers between them."""
+    world = ReactingWorld()
+    events = chain("p-1", 6)
+    for event in events[:3]:
+        world.journal.append([event])
+        world.journal.mark()
+    await world.begin()
+    async with world.shard() as shard, world.reactor(shard):
+        await eventually(lambda: world.has(3))
+    world.journal.records.clear()
+    world.journal.append(events if is_longer else events[:4])
+    async with world.shard() as shard, world.reactor(shard):
+        await eventually(lambda: world.has(6 if is_longer else 4))
+        world.clock.at = LATER
+        await eventually(lambda: world.has(12 if is_longer else 8))
+    count = 6 if is_longer else 4
+    assert await world.said() == [*ALL[:count], *TIMERS[:count]]
+    assert (await world.progress()).position == count
+
+
+async def test_one_that_holds_commands_back_up_to_an_offset_that_is_another_one_now_stops():
+    world = ReactingWorld()
+    events = chain("p-1", 4)
+    world.journal.append(events)
+    await world.begin()
+    await world.write_progress("reaction:counting", Progress(4, events[1].cid, version=1, quiet_until=6))
+    async with world.shard() as shard, world.reactor(shard) as reactor:
+        await eventually(lambda: is_in(reactor, "stopped"))
+        assert "it is not known what offset 6, below which no commands are sent, is in it" in reactor.problem
 
 
 async def test_a_new_owner_reacts_from_a_restore_point_before_its_shard_has_read_anything():

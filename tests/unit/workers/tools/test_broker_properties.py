@@ -10,6 +10,7 @@ from annals.workers import launcher
 from annals.workers.tools.broker.ports import find_ports
 from annals.workers.tools.broker.properties import Ports, as_properties_file, broker_properties
 
+KAFKAS_SESSION_MS = 9_000
 PORTS = Ports(client=1, advertised=2, internal=3, controller=4)
 
 
@@ -32,6 +33,13 @@ def test_one_node_is_enough_for_the_internal_topics() -> None:
     assert len(factors) == 5
     assert set(factors.values()) == {"1"}
     assert properties["group.initial.rebalance.delay.ms"] == "0"
+
+
+def test_a_session_of_the_broker_lasts_as_long_as_by_default() -> None:
+    """Shorter ones end on a busy machine, and transactions that end meanwhile can lose their markers."""
+    properties = broker_properties(Path("/data"), PORTS, {})
+    assert int(properties.get("broker.session.timeout.ms", KAFKAS_SESSION_MS)) >= KAFKAS_SESSION_MS
+    assert 10 * int(properties["broker.heartbeat.interval.ms"]) <= KAFKAS_SESSION_MS
 
 
 def test_what_is_given_has_the_last_word() -> None:

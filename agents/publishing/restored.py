@@ -1,0 +1,125 @@
+"""Publishing in a journal that was restored from a copy of its records: it goes on by events, since offsets are others.
+
+What is live names the last event that was published. Whoever has a progress of its own stands there too, or names an
+event; where none of both is so, nobody knows what it has had. The progress of all is written anew in one transaction,
+before anything is published: one that was left as it was would later be taken for an offset of this journal.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from msgspec.structs import replace
+
+from annals.agents.ports import StoppedError
+from annals.agents.publishing.ports import Writes
+from annals.agents.reading.history import in_this_journal, is_in_place
+from annals.schemas.progress import LIVE, Progress
+from annals.schemas.subscription import STREAM
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from annals.agents.publishing.ports import Kept, PublishLog
+    from annals.agents.reading.ports import JournalSource
+
+ANOTHER_JOURNAL: Final = (
+    "Restore it; or, if it is another one on purpose, delete the topic of progress and the group that ends in "
+    ".publish, and every subscription begins where it began."
+)
+
+log = structlog.get_logger(__name__)
+
+
+async def progress_in(
+    source: JournalSource,
+    writer: PublishLog,
+    known: Mapping[str, Kept],
+    progress: dict[str, Progress],
+    end: int,
+    reach: Callable[[int], Awaitable[None]],
+) -> dict[str, Progress]:
+    """Return the progress of what is live and of others as it stands in the journal.
+
+    Nobody else writes it meanwhile. end: where the journal ends; reach: waits until it is read up to an offset.
+
+    Raises:
+        StoppedError: it is another journal, or where a subscription stands in it is not known.
+    """
+    own = {
+        each: progress[each]
+        for each, kept in known.items()
+        if each in progress and not kept.record.is_deleted and progress[each].incarnation == kept.record.incarnation
+    }
+    live = progress.get(LIVE)
+    await reach(end if live is None else min(live.position, end))
+    if await _are_in_place(source, live, own, end):
+        return progress
+    await reach(end)
+    name = f"{source.kind}-{source.partition}"
+    if live is not None:
+        stands = await in_this_journal(source, f"{name}: published", live, end, ANOTHER_JOURNAL)
+    else:  # nothing was, and what is put later begins behind all that is there
+        stands = Progress(end, await source.last_before(end))
+    moved = {LIVE: stands}
+    for each, there in own.items():
+        found = await _moved(source, there, live, stands)
+        if found is None:
+            raise _unknown(name, f"offset {there.position}, up to which the subscription {each} had come,", each)
+        moved[each] = found
+    for each, kept in known.items():
+        if live is None and each not in moved and not kept.record.is_deleted and source.kind in kept.record.begin:
+            raise _unknown(name, f"the offset up to which the subscription {each} had come", each)
+        is_stream = kept.record.definition.delivery == STREAM  # of others, events of before can come again
+        judged = moved.get(each, stands).position if is_stream else 0
+        if not kept.record.is_deleted and (until := _judged_until(kept, source)) > judged:
+            raise _unknown(name, f"offset {until}, up to which the subscription {each} had other filters,", each)
+    await writer.commit(Writes({}, moved, stands.position))
+    log.warning(
+        "the journal was restored from a copy of its records: publishing goes on behind the last published events",
+        kind=source.kind,
+        partition=source.partition,
+        positions={each: there.position for each, there in moved.items()},
+    )
+    return {**progress, **moved}
+
+
+async def _are_in_place(source: JournalSource, live: Progress | None, own: Mapping[str, Progress], end: int) -> bool:
+    """Whether the progress is of this journal, as far as it tells. own: of subscriptions, asked where none is live."""
+    if live is not None:
+        return live.position <= end and await is_in_place(source, live)
+    for each in own.values():
+        if each.position > end or (each.cid is not None and not await is_in_place(source, each)):
+            return False
+    return True
+
+
+def _judged_until(kept: Kept, source: JournalSource) -> int:
+    """Return the offset below which former definitions of a subscription judge."""
+    ends = (former.until.get(source.kind, ()) for former in kept.record.former)
+    return max((each[source.partition] for each in ends if source.partition < len(each)), default=0)
+
+
+def _unknown(name: str, what: str, subscription: str) -> StoppedError:
+    return StoppedError(
+        f"{name}: the journal was restored from a copy of its records, and it is not known what {what} is in it. Note "
+        f"the definition of {subscription}, delete it, restart the worker, and put it again with the start that it is "
+        f"to have."
+    )
+
+
+async def _moved(source: JournalSource, own: Progress, live: Progress | None, stands: Progress) -> Progress | None:
+    """Return where a subscription stands in a restored journal; None where that is not known.
+
+    stands: where that is, what was `live`.
+    """
+    if live is not None:
+        if own.is_resting and own.position <= live.position:
+            return replace(own, position=stands.position, cid=stands.cid)
+        if own.position == live.position:
+            return replace(own, position=stands.position)
+    if own.position == 0:
+        return own
+    place = None if own.cid is None else await source.place_of(own.cid)
+    return None if place is None else replace(own, position=place + 1)

@@ -1,0 +1,169 @@
+"""Looks whether transactions hold up what this process reads and writes; readiness names the partitions.
+
+Behind a transaction that is open nothing is read: of a journal no event, of `progress` not how far publishing is, of
+`subscriptions` no change. Nobody fails meanwhile, so that nothing else would speak of one that never ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from annals.agents.writing.cancellation import is_task_cancelled
+from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read.blocked import BlockedPartitions
+from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from aiokafka.client import AIOKafkaClient
+    from prometheus_client import Gauge
+
+    from annals.agents.ports import Clock
+    from annals.topics.names import TopicNames
+
+    Where = tuple[str, int]  # topic, partition
+    Key = tuple[str, int]  # kind, partition
+
+log = structlog.get_logger(__name__)
+
+INTERVAL_S: Final = 5.0
+PATIENCE_S: Final = 30.0  # no transaction of a worker lasts so long, also when the worker died
+ANSWER_WITHIN_S: Final = 10.0
+OF_NAMES: Final = ("subscribers", "acks", "parked", "deliveries", "timers", "rekeyed", "replays")
+REMEDY: Final = (
+    "It ends by its producer, or by the broker after that producer's transaction.timeout.ms. If it does not, "
+    "'kafka-transactions.sh find-hanging' finds it and 'abort' ends it."
+)
+
+
+class ReadingTopics:
+    """What the reading processes of a deployment read and write, and which of it goes with which journal partitions."""
+
+    def __init__(self, names: TopicNames, partitions: Mapping[str, int]) -> None:
+        """Take the names of topics, and each kind's number of partitions."""
+        self._partitions = partitions
+        self._kinds = {
+            topic: kind
+            for kind in partitions
+            for topic in (names.events(kind), names.outcomes(kind), names.restore(kind))
+        }
+        self._of_all = {
+            names.progress,
+            names.subscriptions,
+            names.reactions,
+            names.projections,
+            names.jobs,
+            names.audit,
+            names.dead_letters,
+        }
+        self._of_names = tuple(f"{names.prefix}{word}." for word in OF_NAMES)
+
+    def has(self, topic: str) -> bool:
+        """Whether it is one of them."""
+        return topic in self._kinds or topic in self._of_all or topic.startswith(self._of_names)
+
+    def goes_with(self, where: Where, count: int, here: Collection[Key]) -> bool:
+        """Whether one of its partitions, of so many, is read or written beside one of these journal partitions.
+
+        A topic of one partition is everybody's.
+        """
+        topic, partition = where
+        kind = self._kinds.get(topic)
+        if kind is not None:
+            return (kind, partition) in here
+        return count == 1 or any(
+            each % count == partition or partition % self._partitions[kind] == each for kind, each in here
+        )
+
+
+class BlockedReading:
+    """The partitions that this process rests on, and that a transaction has held up for longer than any of ours may."""
+
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        topics: ReadingTopics,
+        here: Callable[[], Collection[Key]],
+        blocked: Gauge,
+        clock: Clock,
+    ) -> None:
+        """Take aiokafka client options, the topics, which journal partitions are followed here, and the gauge."""
+        self._options = options
+        self._topics = topics
+        self._here = here
+        self._gauge = blocked
+        self._clock = clock
+        self._known = BlockedPartitions()
+        self._told: set[Where] = set()
+        self._client: AIOKafkaClient | None = None
+        self.problems: list[str] = []
+        """Where nothing is read any more, since when, with what to do: a sentence or more for each partition."""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        try:
+            while True:
+                await self.look()
+                await asyncio.sleep(INTERVAL_S)
+        finally:
+            self._tell({}, {}, {})
+            await self._disconnect()
+
+    async def look(self) -> None:
+        """Look once; what cannot be asked now stays as it is known."""
+        try:
+            await asyncio.wait_for(self._ask(), ANSWER_WITHIN_S)
+        except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError) as error:
+            if is_task_cancelled():
+                raise
+            await self._disconnect()  # that no broker answers is said by whoever reads the journals
+            log.debug("open transactions could not be looked for", error=str(error))
+
+    async def _ask(self) -> None:
+        if self._client is None:
+            self._client = await connect(self._options, [])
+        await self._client.force_metadata_update()
+        wheres = self._wheres(self._client)
+        stable = await list_offsets(self._client, LAST_STABLE, LAST, wheres)
+        ends = await list_offsets(self._client, HIGH_WATERMARK, LAST, wheres)
+        now = self._clock.monotonic()
+        self._known.keep(set(wheres))
+        blocked = {where: self._known.seconds(where, stable[where], ends[where], now) for where in wheres}
+        self._tell({where: seconds for where, seconds in blocked.items() if seconds >= PATIENCE_S}, stable, ends)
+
+    def _wheres(self, client: AIOKafkaClient) -> list[Where]:
+        """Return the partitions that this process rests on; those without a leader say nothing at present."""
+        here, cluster = self._here(), client.cluster
+        return [
+            (topic, partition)
+            for topic in sorted(filter(self._topics.has, cluster.topics()))
+            for partition in sorted(cluster.available_partitions_for_topic(topic) or ())
+            if self._topics.goes_with((topic, partition), len(cluster.partitions_for_topic(topic) or ()), here)
+        ]
+
+    def _tell(self, blocked: Mapping[Where, float], stable: Mapping[Where, int], ends: Mapping[Where, int]) -> None:
+        self.problems = []
+        for where, seconds in blocked.items():
+            since = (self._clock.now() - timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ")
+            self.problems.append(
+                f"{where[0]}-{where[1]} ends at offset {ends[where]} and can be read up to offset {stable[where]} "
+                f"only, since {since}: a transaction is open there. {REMEDY}"
+            )
+            self._gauge.labels(*map(str, where)).set(seconds)
+            if where not in self._told:
+                log.error("a transaction holds a partition up", topic=where[0], partition=where[1], at=stable[where])
+        for where in self._told.difference(blocked):
+            self._gauge.remove(*map(str, where))
+            log.info("a partition is read again", topic=where[0], partition=where[1])
+        self._told = set(blocked)
+
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.close()
