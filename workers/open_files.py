@@ -16,6 +16,7 @@ log = structlog.get_logger(__name__)
 RESERVED: Final = 100  # the group's consumer, the watch, the web server's connections, Python itself
 SHARD: Final = 8  # measured: 6 of RocksDB, and connections to brokers
 FIRST_TABLES: Final = 2  # without which a shard does not work at all
+LEAST_CONNECTIONS: Final = 32  # to the API, however few files there are
 LEAST_TABLES: Final = 20  # RocksDB takes no less for `max_open_files`
 MOST_TABLES: Final = 128  # of 64 MiB each: 8 GiB, or some hundred million command ids
 
@@ -35,10 +36,21 @@ def tables(limit: int, shards: int) -> int:
     return max(LEAST_TABLES, min(MOST_TABLES, (limit - RESERVED) // max(1, shards) - SHARD))
 
 
-def raise_limit(shards: int) -> int:
-    """Raise this process's soft limit to what so many shards can use, at most to the hard one; return what it is."""
+def connections(limit: int, shards: int, wanted: int) -> int:
+    """Return how many clients may be connected beside so many shards: of what these do not need, at most a half."""
+    most = max(LEAST_CONNECTIONS, min(wanted, (limit - needed(shards)) // 2))
+    if most < wanted:
+        log.warning("too few files for all connections to the API", limit=limit, connections=most, wanted=wanted)
+    return most
+
+
+def raise_limit(shards: int, connections: int = 0) -> int:
+    """Raise this process's soft limit to what so many shards can use, at most to the hard one; return what it is.
+
+    connections: of clients, that have files beside.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = RESERVED + shards * (SHARD + MOST_TABLES)
+    wanted = RESERVED + connections + shards * (SHARD + MOST_TABLES)
     if soft == resource.RLIM_INFINITY or soft >= wanted:
         return wanted if soft == resource.RLIM_INFINITY else soft
     limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

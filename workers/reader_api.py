@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from annals.topics.names import TopicNames
@@ -20,6 +21,7 @@ from annals.workers.registry import deciders, reactions
 from annals.workers.settings import SettingsError
 from annals.workers.settings.connection import is_any_address
 from annals.workers.settings.snapshots import snapshot_policies
+from annals.workers.web.connections import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +107,10 @@ class ReaderApi:
             if unknown:
                 raise CannotStartError(f"ANNALS_READ_SNAPSHOTS: there is no kind {', '.join(unknown)}")
             try:
-                self._service = ApiService(self._settings, self._shards, self._members, self._registry, self._routes)
+                connections = Connections(partial(self._shards.most_connections, self._settings.api_connections))
+                self._service = ApiService(
+                    self._settings, self._shards, self._members, self._registry, self._routes, connections
+                )
             except SettingsError as error:
                 raise CannotStartError(str(error)) from None
         self._set_aside.start()

@@ -9,8 +9,6 @@ from __future__ import annotations
 from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.defects import NO_DEFECTS
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -61,7 +59,7 @@ class Expression:
         try:
             found = self._compiled.eval(data={"event": attributes, "data": data})
             is_match = None if found.type() == self._error else found.value()
-        except NO_DEFECTS:
+        except MemoryError:
             raise
         except Exception as error:  # a value that CEL has no type for, among others
             if BUDGET in str(error):

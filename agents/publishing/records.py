@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, overload
 
 import orjson
 
-from annals.agents.defects import NO_DEFECTS
 from annals.schemas.cid import cid_text
 from annals.schemas.subscription import AGGREGATE_ID, NEWEST
 from annals.topics.headers import CONTENT_TYPE, Header, event_headers
@@ -250,7 +249,7 @@ def form_of(source: JournalEvent, spec: EventSpec | None, definition: Definition
             data = event["data"]
             for upcast in spec.upcasters[stored - 1 : wanted - 1]:
                 data = upcast(data)
-        except NO_DEFECTS:
+        except MemoryError:
             raise
         except Exception:  # noqa: BLE001 - an upcaster of one's own may raise anything
             data = None

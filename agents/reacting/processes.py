@@ -8,14 +8,15 @@ from __future__ import annotations
 import heapq
 from base64 import b32encode
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import msgspec
 from blake3 import blake3
 
-from annals.agents.defects import NO_DEFECTS, defect_of
+from annals.agents.defects import defect_of
 from annals.agents.reacting.ports import OutgoingCommand
 from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired, process_key
+from annals.agents.time_limit import TookTooLongError, limited
 from annals.schemas.cid import cid_text
 from annals.schemas.depth import decoded
 from annals.schemas.reaction_rows import (
@@ -32,14 +33,18 @@ from annals.schemas.wire.via import ANNALS_VIA, has_come_round, via_with
 from annals.topics.headers import EVENT_VIA
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.reading.found import JournalEvent
     from annals.schemas.commands import NewCommand
+    from annals.schemas.messages import Message
     from annals.topics.headers import Header
 
+T = TypeVar("T")
+
 STALE_ENTRIES: Final = 1_000  # of the due index: those of timers that were replaced or cancelled
+RUN_BYTES: Final = 16 << 20  # of commands in a transaction, and of those that one event may lead to
 MOST_SET_MEANWHILE: Final = 1_000  # while timers fire before an event: one that sets itself again at once never ends
 CLOUD_EVENT: Final = "ce_"  # how the names of those headers begin that would make a command a CloudEvent
 _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
@@ -47,6 +52,20 @@ _ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 class ReactionFailedError(Exception):
     """A reaction cannot take what occurred; the message names it."""
+
+
+class TooManyCommandsError(Exception):
+    """What occurred leads to more commands than fit a transaction."""
+
+
+class _Taken(NamedTuple):
+    """What a process makes of what occurred. encoded: the state's row, if it changes."""
+
+    state: Any
+    encoded: bytes | None
+    timers: list[tuple[str, TimerRow | None]]
+    commands: list[OutgoingCommand]
+    is_kept: bool
 
 
 class Changes(NamedTuple):
@@ -124,12 +143,13 @@ class Processes:
         if self._has_come_round(source.carried):
             self._changes = self._changes._replace(come_round=self._changes.come_round + 1)
             return
-        where = f"{event['kind']} {event['aggregate_id']!r} version {event['version']}, offset {source.offset}"
-        try:
+        where = name_of(source)
+
+        def read() -> tuple[Message, str | None]:
             message = self._decider.read_event(event["type"], event["schema_version"], event["data"])
-            key = process_key(self._reaction, event["correlation_id"], event["data"])
-        except Exception as error:
-            raise ReactionFailedError(_failed(where, error)) from error
+            return message, process_key(self._reaction, event["correlation_id"], event["data"])
+
+        message, key = _guarded(read, where)
         if key is None:
             return
         process = ProcessId(key, "") if self._reaction.rekeyed else ProcessId(event["aggregate_id"], key)
@@ -211,12 +231,12 @@ class Processes:
 
         stem: how the ids of commands begin; None: none is sent. carried: the headers that they have.
         """
-        begun = self._reaction.state()
-        state = self._states.get(process, begun)
-        try:
+
+        def react() -> _Taken:
+            begun = self._reaction.state()
+            state = self._states.get(process, begun)
             reacted = Reacted(*self._reaction.react(state, occurred))
-            is_over = reacted.state is None
-            is_kept = not is_over and reacted.state != begun  # as it begins, a state needs no row
+            is_kept = reacted.state is not None and reacted.state != begun  # as it begins, a state needs no row
             encoded = self._state_row(reacted.state) if is_kept and reacted.state != state else None
             timers = [
                 (
@@ -228,22 +248,22 @@ class Processes:
                 for each in reacted.timers
             ]
             commands = [] if stem is None else _commands(reacted.commands, occurred, stem, carried)
-        except NO_DEFECTS:
-            raise
-        except Exception as error:
-            raise ReactionFailedError(_failed(where, error)) from error
+            return _Taken(reacted.state, encoded, timers, commands, is_kept=is_kept)
+
+        taken = _guarded(react, where)
+        is_over = taken.state is None
         if fires is not None:
             self._set_timer(process, fires, None)
-        if not is_kept:
+        if not taken.is_kept:
             self._set_state(process, None)
-        elif encoded is not None:
-            self._set_state(process, reacted.state, encoded)
+        elif taken.encoded is not None:
+            self._set_state(process, taken.state, taken.encoded)
         if is_over:
             self._cancel_all(process)
-        for name, row in timers:
+        for name, row in taken.timers:
             self._set_timer(process, name, None if is_over else row)
-        self._changes.commands.extend(commands)
-        self.command_bytes += sum(len(each.value) for each in commands)
+        self._changes.commands.extend(taken.commands)
+        self.command_bytes += sum(len(each.value) for each in taken.commands)
 
     def _state_row(self, state: Any) -> bytes:
         return _ENCODER.encode(StateRow(self._reaction.version, msgspec.Raw(_ENCODER.encode(state))))
@@ -317,6 +337,7 @@ def _commands(
     """Return the records of commands, with ids by which a reaction that is redone is a duplicate."""
     found = []
     seen: Counter[tuple[str, str, str]] = Counter()
+    size = 0
     for each in wanted:
         name = type(each.message).__name__
         seen[each.kind, each.aggregate_id, name] += 1
@@ -327,12 +348,44 @@ def _commands(
             correlation_id=occurred.correlation_id,
             causation_id=occurred.cid,
         )
-        found.append(OutgoingCommand(said.kind, said.key(), said.value(), carried))
+        command = OutgoingCommand(said.kind, said.key(), said.value(), carried)
+        size += len(command.value)
+        if size > RUN_BYTES:
+            raise TooManyCommandsError(f"its commands have more than {RUN_BYTES:,} bytes")
+        found.append(command)
     return found
 
 
-def _failed(where: str, error: Exception) -> str:
+def name_of(source: JournalEvent) -> str:
+    """Return what messages call an event."""
+    event = source.event
+    return f"{event['kind']} {event['aggregate_id']!r} version {event['version']}, offset {source.offset}"
+
+
+def _guarded(code: Callable[[], T], where: str) -> T:
+    """Return what code of the reaction makes of something; it changes nothing, and has nothing but what it is given.
+
+    Raises:
+        ReactionFailedError: it raises, or twice takes too long.
+    """
+    for is_last in (False, True):
+        try:
+            with limited():
+                return code()
+        except MemoryError:
+            raise
+        except TookTooLongError as error:
+            if is_last:
+                raise ReactionFailedError(_failed(where, error)) from error
+        except (Exception, SystemExit) as error:
+            raise ReactionFailedError(_failed(where, error)) from error
+    raise AssertionError  # the last time, it was returned or raised
+
+
+def _failed(where: str, error: BaseException) -> str:
     """Say what failed where, without any value: it may be personal."""
+    if isinstance(error, (TookTooLongError, TooManyCommandsError)):
+        return f"{where}: {error}"
     defect = defect_of(0, error)
     return f"{where}: {defect.error} at {defect.raised_at}"
 

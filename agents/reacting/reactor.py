@@ -33,7 +33,7 @@ from annals.agents.backoff import Backoff
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
-from annals.agents.reacting.processes import Processes, ReactionFailedError
+from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFailedError, name_of
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reading.history import in_this_journal, is_in_place, require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
@@ -49,10 +49,10 @@ if TYPE_CHECKING:
     from annals.agents.ports import Clock
     from annals.agents.reacting.ports import Controls, Horizon, Kept, ReactionLog, ReactionTelemetry
     from annals.agents.reactions.reaction import Reaction
+    from annals.agents.reading.found import JournalEvent
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
 RUN_TIMERS: Final = 500
-RUN_BYTES: Final = 16 << 20  # of commands in a transaction
 IDLE_COMMIT_S: Final = 5.0  # a position that moved without a change is written no more often
 REKEYED_COMMIT_S: Final = 0.25  # of who copies events to a stream: timers behind that wait for its position
 LOOK_S: Final = 0.5
@@ -70,6 +70,10 @@ CLOSED: Final = "closed"
 
 class NewerVersionError(StoppedError):
     """A newer version of the reaction has run here than this release has."""
+
+
+class _OfSeveralError(Exception):
+    """Something that several events and timers lead to cannot be written: they are taken one by one."""
 
 
 class Reactor:
@@ -121,6 +125,7 @@ class Reactor:
         self._progress = Progress(0)
         self._committed = 0
         self._committed_at = 0.0
+        self._singly = 0  # what is yet taken one by one, to find what leads to something that cannot be written
         self._may_run = asyncio.Event()
         self._may_run.set()
         self._stepping = asyncio.Lock()
@@ -164,7 +169,12 @@ class Reactor:
                     if not has_moved:
                         await self._wait()
                 continue
+            except _OfSeveralError as error:
+                self._singly = RUN_EVENTS + RUN_TIMERS
+                self._note(error)
+                continue
             except (StoppedError, ReactionFailedError, UnwritableError) as error:
+                self._singly = 0
                 self._is_ours_to_mend = self._reaction.deployment is None or isinstance(error, NewerVersionError)
                 self._become(STOPPED if isinstance(error, StoppedError) else FAILED, str(error))
                 self._log.error(f"reaction {self.phase}", reason=str(error))
@@ -317,12 +327,13 @@ class Reactor:
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
         await require_history(self._source, f"{self._name}: reacted", self._progress)
-        failure, position, cid, is_all = await self._react()
+        failure, position, cid, is_all, last = await self._react()
         # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
         has_reached = is_all and self._source.status().reached
         until = await self._time_passed(position) if has_reached else ""
-        more_timers = has_reached and self._processes.fire(
-            until, self._pace.part_of(RUN_TIMERS), quiet_due=self._progress.quiet_due
+        may_fire = has_reached and not (self._singly and last is not None)
+        more_timers = may_fire and self._processes.fire(
+            until, 1 if self._singly else self._pace.part_of(RUN_TIMERS), quiet_due=self._progress.quiet_due
         )
         changes = self._processes.changes()
         has_moved = position > self._progress.position
@@ -331,15 +342,31 @@ class Reactor:
         is_due = self._clock.monotonic() - self._committed_at >= self._idle_commit_s
         if changes.rows or changes.commands or changes.fired or (position > self._committed and is_due):
             with self._pace.committing(self._pace.most, writer.throttled_s):
-                await writer.commit(ReactionWrites(changes.commands, changes.rows, after))
+                await self._commit(writer, ReactionWrites(changes.commands, changes.rows, after), last)
             self._committed, self._committed_at = position, self._clock.monotonic()
             self._telemetry.reacted(len(changes.commands), changes.fired)
         self._telemetry.come_round(changes.come_round)
         self._progress = after
+        self._singly = max(0, self._singly - 1)
         self._telemetry.standing(max(0, self._source.status().offset - position), self._processes.timers)
         if failure is not None:
             raise failure
         return has_moved or more_timers
+
+    async def _commit(self, writer: ReactionLog, writes: ReactionWrites, last: JournalEvent | None) -> None:
+        """Write it; what cannot be written is looked for among several, so that what was before it is written.
+
+        last: the event that is the only one in it, while they are taken one by one; None: there are timers alone.
+
+        Raises:
+            UnwritableError: what a single event or timer leads to cannot be written; the message names it.
+        """
+        try:
+            await writer.commit(writes)
+        except UnwritableError as error:
+            if not self._singly:
+                raise _OfSeveralError(str(error)) from error
+            raise UnwritableError(f"{'a timer' if last is None else name_of(last)}: {error}") from error
 
     async def _time_passed(self, position: int) -> str:
         """Return the time up to which timers fire by the clock: behind a position there is no event of that time."""
@@ -347,25 +374,25 @@ class Reactor:
             return await self._horizon.passed(self._processes.next_due(), position)
         return recorded_at(self._clock.now().astimezone(UTC))
 
-    async def _react(self) -> tuple[ReactionFailedError | None, int, bytes | None, bool]:
+    async def _react(self) -> tuple[ReactionFailedError | None, int, bytes | None, bool, JournalEvent | None]:
         """React to the next run, up to an event that cannot be taken.
 
-        Returns the failure, if any; the offset to go on from; the CID of the last event before it; and whether the run
-        reached the end of what the shard has read.
+        Returns the failure, if any; the offset to go on from; the CID of the last event before it; whether the run
+        reached the end of what the shard has read; and the last event that was taken.
         """
         progress = self._progress
-        run = await self._source.events_from(progress.position, self._pace.most)
-        cid = progress.cid
+        run = await self._source.events_from(progress.position, 1 if self._singly else self._pace.most)
+        cid, last = progress.cid, None
         for event in run.events:
             try:
                 is_quiet = event.is_quiet or event.offset < progress.quiet_until
                 self._processes.take(event, is_quiet=is_quiet, quiet_due=progress.quiet_due)
             except ReactionFailedError as error:
-                return error, event.offset, cid, False
-            cid = event.cid
+                return error, event.offset, cid, False, last
+            cid, last = event.cid, event
             if self._processes.command_bytes > RUN_BYTES:
-                return None, event.offset + 1, cid, False
-        return None, max(progress.position, run.next_offset), cid, run.is_end
+                return None, event.offset + 1, cid, False, last
+        return None, max(progress.position, run.next_offset), cid, run.is_end, last
 
     async def _wait(self) -> None:
         """Wait until there is something to react to, a timer is due, or somebody pauses the reaction."""

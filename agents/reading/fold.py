@@ -6,12 +6,12 @@ from collections import Counter
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.defects import NO_DEFECTS
 from annals.agents.folding.turns import TURN_BYTES
 from annals.agents.ports import Position
 from annals.agents.reading.blocks import event_in
 from annals.agents.reading.builds import Builds
 from annals.agents.reading.event_index import EventIndex
+from annals.agents.reading.guarded import fold_guarded
 from annals.agents.reading.layout import (
     ABSENT,
     AGGREGATES,
@@ -44,7 +44,7 @@ from annals.agents.reading.projecting import (
     title_of,
 )
 from annals.agents.reading.queries.run import encode_carried
-from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
 
@@ -253,16 +253,13 @@ class ReadingFold:
         counted = [self._counted(place[len(EVENTS) :], value) for place, value in found]
         folded = [event for event in counted if event.offset < self._offsets[follower.name]]
         rows.put(done, numbered(number))
-        try:
-            follower.fold(folded, self._partition, rows)
-        except NO_DEFECTS:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever a projection raises, its rows stay
-            reason = f"{name} failed on {self._kind} {aggregate_id!r}, built anew: {type(error).__name__}"
-            self._not_refolded[name] = number, reason
-        else:
-            self._store.apply(rows.changes)
-            self._not_refolded.pop(name, None)
+        own, failure = fold_guarded(follower, folded, self._partition, rows)
+        if failure is not None:
+            self._not_refolded[name] = number, failure.reason
+            return
+        rows.changes.update(own.changes)
+        self._store.apply(rows.changes)
+        self._not_refolded.pop(name, None)
 
     def _answers_for(self, follower: Follower, title: str) -> bool:
         return title_of(follower.name) == title and follower.name not in self._beside
@@ -280,39 +277,13 @@ class ReadingFold:
 
     def _hand(self, follower: Follower, events: Sequence[Counted[Any]], rows: Overlay, behind: int) -> int:
         """Have a follower fold events; return from where it goes on: `behind`, or the event on which it failed."""
-        own = Overlay(rows)
-        try:
-            follower.fold(events, self._partition, own)
-        except NO_DEFECTS:
-            raise
-        except Exception:  # noqa: BLE001 - whatever a projection raises, the others go on
-            own, behind = self._up_to_failure(follower, events, rows, behind)
+        own, failure = fold_guarded(follower, events, self._partition, rows)
+        if failure is not None:
+            self.failed.add(follower.name)
+            self._reasons[follower.name], behind = failure.reason, failure.offset
         rows.changes.update(own.changes)
         rows.put(follower_key(follower.name), encode_follower(follower.version, behind))
         return behind
-
-    def _up_to_failure(
-        self, follower: Follower, events: Sequence[Counted[Any]], rows: Overlay, behind: int
-    ) -> tuple[Overlay, int]:
-        """Fold one by one, and return the rows before the event that fails, and its offset."""
-        own = Overlay(rows)
-        for counted in events:
-            trial = Overlay(own)
-            try:
-                follower.fold([counted], self._partition, trial)
-            except NO_DEFECTS:
-                raise
-            except Exception as error:  # noqa: BLE001 - as above
-                event = counted.event
-                self.failed.add(follower.name)
-                self._reasons[follower.name] = (
-                    f"{title_of(follower.name)} failed on {event['type']} of {self._kind} "
-                    f"{event['aggregate_id']!r} version {event['version']}, partition {self._partition}, offset "
-                    f"{counted.offset}, {cid_text(counted.cid)}: {type(error).__name__}"
-                )
-                return own, counted.offset
-            own.changes.update(trial.changes)
-        return own, behind
 
     def _events_from(self, offset: int) -> tuple[list[Counted[Any]], bool]:
         """Return the next events that count, from the rows of the index, as many as are folded in one turn.

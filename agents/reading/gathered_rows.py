@@ -128,6 +128,9 @@ def gathered(wheres: Sequence[tuple[str, int]], answers: Sequence[RowPage | str]
         pages.append(answer)
         if answer.stale is not None:
             stale.append(PartitionReason(kind, partition, answer.stale))
-    rows = list(islice(merge(*(page.rows for page in pages), key=lambda row: row.key), limit + 1))
+    cut = min((page.rows[-1].key for page in pages if page.rows and not page.is_end), default=None)
+    merged = merge(*(page.rows for page in pages), key=lambda row: row.key)
+    known = (row for row in merged if cut is None or row.key <= cut)  # behind it, a page that was cut may have others
+    rows = list(islice(known, limit + 1))
     is_end = len(rows) <= limit and all(page.is_end for page in pages)
     return GatheredRows(rows[:limit], is_end, positions, missing, stale, rebuilds=rebuilds)

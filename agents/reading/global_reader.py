@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from annals.schemas.projection_record import ProjectionRecord
 
     Where = tuple[str, int]
+    Page = tuple[list[FoundRow], bool]  # whether there are no more
 
 T = TypeVar("T")
 
@@ -126,18 +127,20 @@ class GlobalReader:
     ) -> GatheredRows:
         """Return a page of rows."""
 
-        def question(view: ReadView, place: Place) -> list[FoundRow]:
-            return self._reader(view, place, projection.name, version, index, after, limit + 1).rows
+        def question(view: ReadView, place: Place) -> Page:
+            page = self._reader(view, place, projection.name, version, index, after, limit)
+            return page.rows, page.is_end
 
-        return await self._answer(projection, version, question, limit)
+        return await self._answer(projection, version, question)
 
     async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
         """Return the rows below one, at any depth, and not all of them where there are very many."""
 
-        def question(view: ReadView, place: Place) -> list[FoundRow]:
-            return find_tree(view, place, projection, version, parent, root, MOST_TREE_ROWS)
+        def question(view: ReadView, place: Place) -> Page:
+            rows = find_tree(view, place, projection, version, parent, root, MOST_TREE_ROWS)
+            return rows[:MOST_TREE_ROWS], len(rows) <= MOST_TREE_ROWS
 
-        return await self._answer(projection, version, question, MOST_TREE_ROWS)
+        return await self._answer(projection, version, question)
 
     async def run(self) -> None:
         """Follow the journals until the task is cancelled."""
@@ -255,8 +258,7 @@ class GlobalReader:
         self,
         projection: Projection[Any],
         version: int,
-        question: Callable[[ReadView, Place], list[FoundRow]],
-        limit: int,
+        question: Callable[[ReadView, Place], Page],
     ) -> GatheredRows:
         wheres = [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
@@ -265,9 +267,9 @@ class GlobalReader:
         read_until, gaps, ends = dict(self._read_until), {**self._lost, **self._gaps}, dict(self._ends)
         follower = follower_name(projection.name, version)
 
-        def ask(view: ReadView) -> tuple[list[FoundRow], list[RowPage | str]]:
+        def ask(view: ReadView) -> tuple[Page, list[RowPage | str]]:
             parts = {where: PartView(view, prefix_of(*where)) for where in wheres}
-            rows = question(parts[wheres[0]], Place(*wheres[0]))
+            found = question(parts[wheres[0]], Place(*wheres[0]))
             pages: list[RowPage | str] = []
             for where, part in parts.items():
                 known = self._reader(part, Place(*where), projection.name, version, {}, None, 0)
@@ -282,10 +284,10 @@ class GlobalReader:
                         rebuilds=with_reason(known.rebuilds, follower, stale.get(where, {})),
                     )
                 )
-            return rows, pages
+            return found, pages
 
         try:
-            rows, pages = await self._open_store.ask(ask, self._why_not)
+            (rows, is_end), pages = await self._open_store.ask(ask, self._why_not)
         except VersionMissingError:
             return gathered(wheres, ["version_missing"] * len(wheres), 0)
         except NotReadyError as error:
@@ -294,9 +296,7 @@ class GlobalReader:
         answered = [(where, at) for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)]
         behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
         seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
-        page = page._replace(lag=Lag(behind, seconds))
-        is_end = len(rows) <= limit
-        return page._replace(rows=rows if is_end else rows[:limit], is_end=is_end)
+        return page._replace(rows=rows, is_end=is_end, lag=Lag(behind, seconds))
 
     def _why_not(self) -> str:
         return f"global projections are not ready: {self._reason}"

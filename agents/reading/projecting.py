@@ -33,8 +33,13 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 ROWS: Final = b"P\0\0"
 INDEXES: Final = b"I\0\0"
 END: Final = b"\0\0"
+MOST_ROW_BYTES: Final = 4 << 20  # as an event has at most: a page of rows is held whole by who answers and who asks
 LISTED: Final = b"\x01"
 HIDDEN: Final = b"\x00"
+
+
+class RowTooLargeError(ValueError):
+    """A fold puts a row that is larger than a row may be."""
 
 
 def key_of(*texts: str) -> bytes:
@@ -198,7 +203,10 @@ class KeptRows(Generic[R]):
                 self._rows.put(entry, b"")
         self._known[place] = new
         flag = LISTED if self._projection.is_listed(row) else HIDDEN
-        self._rows.put(place, flag + _encode(row))
+        value = flag + _encode(row)
+        if len(value) > MOST_ROW_BYTES:
+            raise RowTooLargeError(f"a row of {len(value):,} bytes, and it may have {MOST_ROW_BYTES:,}")
+        self._rows.put(place, value)
 
     def delete(self, *key: str) -> None:
         """Remove a row and its index entries."""

@@ -153,9 +153,11 @@ class ReadModels:
             global_reader.follow()
             self._ask_global_rebuilds(global_reader, here)
             self._applied["", 0] = (global_reader, state)
-        for name, record in records.items():
-            if name in self.projections and record.resumes > self._resumes.setdefault(name, record.resumes):
-                self._resumes[name] = record.resumes
+        for name in self.projections if self._topic.is_read else ():
+            record = records.get(name)
+            resumes = 0 if record is None else record.resumes  # one that failed on its first events has no record yet
+            if resumes > self._resumes.setdefault(name, resumes):
+                self._resumes[name] = resumes
                 self._resume(name, here, global_reader)
 
     async def turn(self, sources: Mapping[str, RowSource]) -> list[str]:

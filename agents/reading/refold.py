@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from annals.agents.folding.turns import turns
 from annals.agents.reading.global_fold import prefix_of
+from annals.agents.reading.guarded import fold_guarded
 from annals.agents.reading.layout import AGGREGATES, CID, NUMBER, VOIDS, after, number
-from annals.agents.reading.overlay import Overlay
 from annals.agents.reading.projecting import INDEXES, LISTED, ProjectionFollower, texts_of
 from annals.schemas.journal_reader import START, Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
@@ -140,6 +140,7 @@ class Refold:
 
         Raises:
             GapError: events are missing.
+            FoldFailedError: the projection cannot fold an event.
         """
         for turn in turns(records):
             self._apply(where, turn, recorded_until)
@@ -189,11 +190,16 @@ class Refold:
                     counted.append(found)
             elif type(found) is Void:
                 part.note(found)
-        rows = Overlay(self._store)
-        self._follower.fold(counted, where[1], rows)
+        rows, failure = fold_guarded(self._follower, counted, where[1], self._store)
+        if failure is not None:
+            raise FoldFailedError(failure.reason)
         kept = {key: each for key, each in rows.changes.items() if self._is_indexed or not key.startswith(INDEXES)}
         self._store.apply({**part.changes(), **kept})
         self.events += len(counted)
+
+
+class FoldFailedError(Exception):
+    """A projection cannot fold an event. The message names it."""
 
 
 class MovedBackError(Exception):
@@ -214,6 +220,7 @@ async def verify(
 
     Raises:
         GapError: events are missing.
+        FoldFailedError: the projection cannot fold an event.
         MovedBackError: the rows' positions went back.
     """
     differences: list[Difference] = []

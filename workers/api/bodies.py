@@ -5,22 +5,47 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from annals.workers.api.problems import REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, Problem
+from annals.workers.api.problems import REQUEST_TIMEOUT, TOO_LARGE, UNSUPPORTED_MEDIA_TYPE, Problem, not_ready
 from annals.workers.api.routing import JSON
 
 if TYPE_CHECKING:
     from aiohttp.web import BaseRequest
 
 BODY_TIMEOUT_S: Final = 10.0
+ALL_BODIES_BYTES: Final = 64 << 20  # of all requests that are being answered; the largest body has two MiB
+
+
+class Room:
+    """What the bodies of all requests may take together, until they are answered."""
+
+    def __init__(self, most_bytes: int = ALL_BODIES_BYTES) -> None:
+        """Begin with none."""
+        self._left = most_bytes
+
+    def take(self, count: int) -> None:
+        """Take so many bytes.
+
+        Raises:
+            Problem: they are not there.
+        """
+        if count > self._left:
+            raise not_ready("too many large bodies are being taken at once", is_last=True)
+        self._left -= count
+
+    def give_back(self, count: int) -> None:
+        """Give bytes back that were taken."""
+        self._left += count
 
 
 class Body:
     """The body of one request."""
 
-    def __init__(self, request: BaseRequest, most_bytes: int) -> None:
-        """Take the request, and how large a body is taken."""
+    def __init__(self, request: BaseRequest, most_bytes: int, room: Room) -> None:
+        """Take the request, how large a body is taken, and the room that all have."""
         self._request = request
         self._most_bytes = most_bytes
+        self._room = room
+        self._taken = 0
         self._read: bytes | None = None
 
     async def read(self) -> bytes:
@@ -32,6 +57,11 @@ class Body:
         if self._read is None:
             self._read = await self._checked()
         return self._read
+
+    def close(self) -> None:
+        """Give its room back: the request is answered."""
+        self._room.give_back(self._taken)
+        self._taken = 0
 
     async def _checked(self) -> bytes:
         request = self._request
@@ -67,6 +97,8 @@ class Body:
         body = bytearray()
         async for part in self._request.content.iter_any():
             body += part
+            self._room.take(len(part))
+            self._taken += len(part)
             if len(body) > self._most_bytes:
                 raise self._too_large()
         return bytes(body)

@@ -20,7 +20,7 @@ from annals.schemas.audit import AuditEntry
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.answers import problem_response, respond
 from annals.workers.api.authentication import check_scope, unauthorized
-from annals.workers.api.bodies import Body
+from annals.workers.api.bodies import Body, Room
 from annals.workers.api.forwarding import HEADER as FORWARDED
 from annals.workers.api.parameters import read_parameters, read_query
 from annals.workers.api.problems import (
@@ -76,6 +76,8 @@ class Kernel:
         self._timeout_s = timeout_s
         self._audit = audit
         self._clock = SystemClock()
+        self._room = Room()
+        self._changing: set[asyncio.Task[Answer]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
@@ -83,14 +85,17 @@ class Kernel:
         started = self._clock.monotonic()
         match, problem = self._match(request)
         route = NO_ROUTE if match is None else match.route.path
+        body = Body(request, LARGEST_BODY if match is None else match.route.most_body_bytes, self._room)
         try:
-            call = await self._checked(request, request_id, match, problem)
+            call = await self._checked(request, request_id, match, problem, body)
             assert match is not None  # noqa: S101 - `_checked` raises the problem
-            answer = await self._recorded(call, match.route)
+            answer = await self._answered(call, match.route)
             response = await respond(request, call, answer)
         except Exception as error:  # noqa: BLE001 - whatever it is, the caller gets a problem
             problem = self._problem_of(error, request_id, route)
             response = problem_response(problem, request_id)
+        finally:
+            body.close()
         seconds = self._clock.monotonic() - started
         self._metrics.answered(route, _method(request), response.status, seconds)
         _logger.debug(
@@ -110,9 +115,8 @@ class Kernel:
             return None, problem
 
     async def _checked(
-        self, request: web.BaseRequest, request_id: str, match: Match | None, problem: Problem | None
+        self, request: web.BaseRequest, request_id: str, match: Match | None, problem: Problem | None, body: Body
     ) -> Call:
-        body = Body(request, LARGEST_BODY if match is None else match.route.most_body_bytes)
         is_open = match is not None and match.route.scope is None and FORWARDED not in request.headers
         principal = _NOBODY if is_open else await self._principal(request, body)
         if not principal.is_forwarded:  # who passes it on has counted it
@@ -142,6 +146,20 @@ class Kernel:
         except Problem:
             self._rate.hit(_caller(request))
             raise
+
+    async def _answered(self, call: Call, route: Route) -> Answer:
+        """Answer; a question ends when its caller is gone, and whatever changes something goes on to its end."""
+        if route.method == "GET" or route.is_stream:
+            return await self._recorded(call, route)
+        task = asyncio.create_task(self._recorded(call, route), name=f"{route.method} {route.path}")
+        self._changing.add(task)
+        task.add_done_callback(self._forget)
+        return await asyncio.shield(task)
+
+    def _forget(self, task: asyncio.Task[Answer]) -> None:
+        self._changing.discard(task)
+        if not task.cancelled():
+            task.exception()  # whoever asked was told
 
     async def _recorded(self, call: Call, route: Route) -> Answer:
         """Answer, and record an administrative call before it is done, and before it is answered."""

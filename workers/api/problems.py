@@ -106,9 +106,9 @@ def not_found(detail: str) -> Problem:
     return Problem(404, NOT_FOUND, detail)
 
 
-def not_ready(detail: str) -> Problem:
+def not_ready(detail: str, *, is_last: bool = False) -> Problem:
     """Return the problem of something that cannot be answered yet."""
-    return Problem(503, NOT_READY, detail, headers={"retry-after": str(RETRY_AFTER_S)})
+    return Problem(503, NOT_READY, detail, headers={"retry-after": str(RETRY_AFTER_S)}, is_last=is_last)
 
 
 def timed_out(detail: str, **members: Any) -> Problem:

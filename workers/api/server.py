@@ -96,9 +96,9 @@ class ApiServer:
         self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        factory = self._connections.guard(server)
+        factory = self._connections.guard(server, self._tls)
         try:
-            self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG, ssl=self._tls)
+            self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG)
         except OSError:
             await self._runner.cleanup()
             raise
@@ -121,7 +121,7 @@ class _Server(web.Server):
     """Makes protocols that answer what is no HTTP with a problem, too."""
 
     def __init__(self, handle: Any, router: Router) -> None:
-        super().__init__(handle)
+        super().__init__(handle, handler_cancellation=True)  # or who asks and goes leaves its question behind
         self._router = router
 
     def __call__(self) -> HttpProtocol:

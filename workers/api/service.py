@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import Members, Reading
     from annals.workers.api.routes.commands import Sender
     from annals.workers.api.routing import Route
+    from annals.workers.web.connections import Connections
 
 LEAST_KEY_BYTES = 32
 _logger = structlog.get_logger(__name__)
@@ -56,10 +57,11 @@ class ApiService:
         members: Members,
         registry: CollectorRegistry,
         more_routes: Callable[[AllShards], Sequence[Route]] = lambda _: (),
+        connections: Connections | None = None,
     ) -> None:
         """Take the settings, the shards that are here, who else is there, and where metrics are declared.
 
-        more_routes: of other features, over all shards.
+        more_routes: of other features, over all shards. connections: those that may be open; None: as the settings say.
 
         Raises:
             SettingsError: the API would serve strangers or ask them, or a file of the settings cannot be used.
@@ -89,6 +91,7 @@ class ApiService:
             ApiMetrics(registry),
             audit=self._audit,
             authenticators=[ForwardedAuthenticator(forwarding, members)],
+            connections=connections,
         )
 
     async def start(self) -> int:

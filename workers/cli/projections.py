@@ -334,6 +334,7 @@ def _fold(
     until: str | None,
 ) -> None:
     from annals.agents.ports import StoreError
+    from annals.agents.reading.refold import FoldFailedError
     from annals.schemas.journal_reader import GapError
     from annals.workers.kafka.connections import MissingTopicError
     from annals.workers.kafka.protocol.record_batches import FormatError
@@ -342,5 +343,5 @@ def _fold(
 
     try:
         asyncio.run(fold_from_kafka(settings, wanted, take, until))
-    except (FormatError, GapError, MissingTopicError, RangeGoneError, StoreError) as error:
+    except (FoldFailedError, FormatError, GapError, MissingTopicError, RangeGoneError, StoreError) as error:
         raise CannotAskError(str(error)) from None

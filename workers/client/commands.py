@@ -122,9 +122,10 @@ class CommandClient:
         if self._producer is None:
             raise RuntimeError("the client was not started")
         opening = self._opening.get(command.kind)
-        if opening is None:
+        if opening is None or _has_failed(opening):
             opening = self._opening[command.kind] = asyncio.create_task(self._open(command.kind))
-        partitions, reader = opening.result() if opening.done() else await opening
+        # who sends may be cancelled meanwhile, and another waits for the same
+        partitions, reader = opening.result() if opening.done() else await asyncio.shield(opening)
         deadline = asyncio.get_running_loop().time() + self._timeout_s
         pending = Pending(command.key, command.id, deadline)
         reader.expect(pending)
@@ -170,6 +171,10 @@ class CommandClient:
             await reader.stop()
             raise
         return partitions, reader
+
+
+def _has_failed(opening: asyncio.Task[Any]) -> bool:
+    return opening.done() and (opening.cancelled() or opening.exception() is not None)
 
 
 def _delivered(pending: Pending, delivery: asyncio.Future[Any]) -> None:

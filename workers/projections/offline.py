@@ -45,6 +45,7 @@ async def fold_from_kafka(
     Raises:
         MissingTopicError: a kind has no journal.
         GapError: events are missing.
+        FoldFailedError: a projection cannot fold an event.
         KafkaError: Kafka does not give what it has.
         StoreError: the rows cannot be kept in the folder for temporary files (TMPDIR).
     """

@@ -16,7 +16,7 @@ from annals.agents.reading.recent_states import RecentStates
 from annals.agents.reading.shard import READING, Shard
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
-from annals.workers.open_files import raise_limit, tables
+from annals.workers.open_files import connections, raise_limit, tables
 from annals.workers.partitions import NO_STANDBYS, Partitions
 from annals.workers.reading.acknowledged import KafkaAcknowledged
 from annals.workers.reading.followed import EitherSource, FollowedPartition
@@ -216,8 +216,10 @@ class ReadingShards:
         self._turns = asyncio.Semaphore(1)
         self._names = TopicNames(settings.topic_prefix)
         every = sum(counts[kind] for kind in deciders)
-        files = raise_limit(every)
-        self._budget = StoreBudget(settings.read_cache_bytes, WRITE_BUFFER_BYTES, tables(files, every))
+        files = raise_limit(every, settings.api_connections)
+        self.most_connections: Final = connections(files, every, settings.api_connections)
+        of_stores = tables(files - self.most_connections, every)
+        self._budget = StoreBudget(settings.read_cache_bytes, WRITE_BUFFER_BYTES, of_stores)
         self._kinds = {self._names.events(kind): kind for kind in deciders}
         self.left: Final[Left] = {}
         self.standing: Final = StandingShards(self, options, metrics)
@@ -354,6 +356,10 @@ class CurrentShards:
     def all(self) -> Sequence[ReadingShard]:
         """Return the shards that are here, standbys not among them."""
         return () if self.current is None else self.current.all()
+
+    def most_connections(self, wanted: int) -> int:
+        """Return how many clients may be connected: no more than have files beside the shards."""
+        return wanted if self.current is None else self.current.most_connections
 
     def partitions(self, kind: str) -> int:
         """Return how many partitions a kind has.

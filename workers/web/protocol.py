@@ -36,6 +36,11 @@ class HttpProtocol(RequestHandler):
         super().__init__(manager, **options)
         self._parser = cast("Any", _Parser(self._parser))
 
+    @property
+    def has_request(self) -> bool:
+        """Whether the head of a request was heard that is not answered yet."""
+        return bool(self._messages) or self._waiter is None
+
 
 class _Parser:
     """aiohttp's parser of requests."""

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from annals.agents.deciding.refusals import UnknownEventError
-from annals.agents.defects import NO_DEFECTS
 from annals.agents.reading.found import (
     FoundAggregate,
     FoundState,
@@ -104,7 +103,7 @@ def newest(
 def _after(states: States, place: Place, folded: Any, found: FoundEvent) -> Any:
     try:
         return states.after(folded, found.event)
-    except NO_DEFECTS:
+    except MemoryError:
         raise
     except Exception as error:  # an aggregate's own code may raise anything; its text may have data
         why = error if isinstance(error, UnknownEventError) else f"it cannot be folded ({type(error).__name__})"

@@ -22,6 +22,7 @@ from annals.agents.reading.layout import after as behind_all
 from annals.agents.reading.layout import follower_key, read_position
 from annals.agents.reading.ports import VersionMissingError
 from annals.agents.reading.projecting import END, LISTED, aggregates_name, key_of
+from annals.agents.reading.queries.events import PAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from annals.agents.reading.projecting import RowSet
     from annals.agents.reading.queries.events import Place
 
+FIRST_ROWS: Final = 16
 ROWS_AT_ONCE: Final = 256
+FEW_BYTES: Final = 1 << 18  # of rows that are read at once: where they are small, more are next time
 
 
 class Term(NamedTuple):
@@ -61,7 +64,7 @@ class RowReader:
         behind: bytes | None,
         limit: int,
     ) -> RowPage:
-        """Return a page of rows.
+        """Return a page of rows; where they are large it has fewer, and ends behind the one that fills it.
 
         Raises:
             VersionMissingError: no rows of this version were ever folded here.
@@ -73,13 +76,12 @@ class RowReader:
             raise VersionMissingError(f"version {version} of {name!r} is not in {place.kind}-{place.partition}")
         answering, followed = known
         wanted = wanted_of(projection, index)
-        found = _found(view, answering, wanted, behind)
-        rows = list(islice(found, limit + 1))
+        rows, is_end = _page(_found(view, answering, wanted, behind), limit)
         position = ShardPosition(place.kind, place.partition, followed.offset)
         read_until, stale = read_position(view).offset, None
         if followed.offset < read_until:
             stale = f"{name} version {version} is at offset {followed.offset} of {read_until}"
-        return RowPage(rows[:limit], len(rows) <= limit, position, stale, _rebuilds(view, answering, followed))
+        return RowPage(rows, is_end, position, stale, _rebuilds(view, answering, followed))
 
 
 def rebuilds_of(view: ReadView, name: str, version: int) -> Rebuilds | None:
@@ -115,7 +117,7 @@ def find_tree(
     waiting = [root]
     while waiting and len(found) <= most:
         under = [Term(parent, waiting.pop())]
-        for row in islice(_found(view, known[0], under, None), most + 1):
+        for row, _ in islice(_found(view, known[0], under, None), most + 1):
             if row.key not in found and row.row["aggregate_id"] != root:
                 found[row.key] = row
                 waiting.append(row.row["aggregate_id"])
@@ -131,17 +133,34 @@ def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Ter
     return sorted(wanted, key=lambda each: each.is_range)
 
 
-def _found(view: ReadView, rows: RowSet, wanted: Sequence[Term], behind: bytes | None) -> Iterator[FoundRow]:
+def _page(found: Iterator[tuple[FoundRow, int]], limit: int) -> tuple[list[FoundRow], bool]:
+    rows: list[FoundRow] = []
+    left = PAGE_BYTES
+    for row, size in found:
+        if len(rows) == limit or left <= 0:
+            return rows, False
+        rows.append(row)
+        left -= size
+    return rows, True
+
+
+def _found(
+    view: ReadView, rows: RowSet, wanted: Sequence[Term], behind: bytes | None
+) -> Iterator[tuple[FoundRow, int]]:
+    """Yield rows, with their bytes in the store."""
     keys = _keys(view, rows, wanted[0] if wanted else None, behind)
-    space = rows.rows
-    while some := list(islice(keys, ROWS_AT_ONCE)):
+    space, count = rows.rows, FIRST_ROWS
+    while some := list(islice(keys, count)):
         for one in wanted[1:]:
             some = _those_under(view, rows, one, some)
-        for key, value in zip(some, view.get_many([space + key for key in some]), strict=True):
+        values = view.get_many([space + key for key in some])
+        size = sum(len(value or b"") for value in values)
+        count = min(4 * count, ROWS_AT_ONCE) if size < FEW_BYTES else max(count // 4, 1)
+        for key, value in zip(some, values, strict=True):
             if value is None:
                 raise StoreDamagedError(f"{rows.name} version {rows.version}: an index entry leads to no row")
             if value[:1] == LISTED:
-                yield FoundRow(key, msgspec.msgpack.decode(memoryview(value)[1:]))
+                yield FoundRow(key, msgspec.msgpack.decode(memoryview(value)[1:])), len(value)
 
 
 def _keys(view: ReadView, rows: RowSet, wanted: Term | None, behind: bytes | None) -> Iterator[bytes]:

@@ -5,7 +5,17 @@ import resource
 import pytest
 
 from annals.workers import open_files
-from annals.workers.open_files import LEAST_TABLES, MOST_TABLES, most_shards, needed, raise_limit, tables, too_few
+from annals.workers.open_files import (
+    LEAST_CONNECTIONS,
+    LEAST_TABLES,
+    MOST_TABLES,
+    connections,
+    most_shards,
+    needed,
+    raise_limit,
+    tables,
+    too_few,
+)
 
 
 @pytest.fixture
@@ -60,3 +70,15 @@ def test_too_few_are_named_by_number(limits):
     said = too_few(1_024, 224)
     assert said is not None
     assert all(f"{number}" in said for number in (224, needed(224), 1_024, most_shards(1_024)))
+
+
+def test_clients_have_files_beside_those_of_the_stores_and_leave_the_shards_theirs(limits):
+    """Goes red where a thousand connections may be open in a process that may have 1,024 files."""
+    limits[:] = [1_024, 1_024]
+    most = connections(raise_limit(28, 1_000), 28, 1_000)
+    assert LEAST_CONNECTIONS < most < 1_024 - needed(28)
+    assert connections(needed(28), 28, 1_000) == LEAST_CONNECTIONS
+    limits[:] = [1_024, 20_000]
+    files = raise_limit(28, 1_000)
+    assert connections(files, 28, 1_000) == 1_000
+    assert tables(files - 1_000, 28) == MOST_TABLES

@@ -284,3 +284,20 @@ async def test_a_client_whose_producer_does_not_start_leaves_nothing_open(
         await client.start()
     assert client._client is not None
     assert not any(connection.connected() for connection in client._client._conns.values())
+
+
+async def test_a_kind_is_sent_to_once_its_topics_are_there_whoever_gave_up_before(
+    bootstrap: str, topic_prefix: str
+) -> None:
+    """Goes red when the first failure, or a caller that waits no more, is what all later commands are told."""
+    settings = Settings(bootstrap_servers=bootstrap, topic_prefix=topic_prefix)
+    async with CommandClient(settings) as client:
+        with pytest.raises(MissingTopicError):
+            await client.send("person", COMMAND)
+        await make_topics(bootstrap, [f"{topic_prefix}commands.person", f"{topic_prefix}outcomes.person"], 2)
+        impatient = asyncio.create_task(client.send("person", COMMAND))
+        while not client._opening["person"].done() and not impatient.done():
+            await asyncio.sleep(0)
+            impatient.cancel()
+        async with answered(settings):
+            assert (await client.send("person", COMMAND)).status == "accepted"

@@ -23,7 +23,7 @@ from annals.workers.api.routes.aggregates import AggregateRoutes
 from annals.workers.api.routing import Answer, NoParameters, Route, Router, Scope
 from annals.workers.api.service import described_of_all
 from annals.workers.settings import Settings
-from annals.workers.web.connections import Connections
+from annals.workers.web.connections import Connections, Limits
 from api_serving import Audit, serving
 
 WITHIN_S = 30
@@ -148,7 +148,7 @@ async def test_a_stream_that_breaks_off_does_not_look_whole():
             await api("GET", "/v1/x")
 
 
-@pytest.mark.parametrize("limits", [{"silent_s": 0.2}, {"most": 2}], ids=["silence", "number"])
+@pytest.mark.parametrize("limits", [{"limits": Limits(silent_s=0.2)}, {"most": 2}], ids=["silence", "number"])
 @pytest.mark.parametrize("is_stream", [True, False])
 async def test_who_is_being_answered_is_not_taken_for_silent(limits, is_stream):
     begun, closed, calls = asyncio.Event(), asyncio.Event(), []

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import aiohttp
 
 from annals.workers.telemetry import Metrics
-from annals.workers.web.connections import BACKLOG, Connections
+from annals.workers.web.connections import BACKLOG, Connections, Limits
 from annals.workers.web.server import WebServer
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ async def test_who_asks_now_and_then_is_not_the_one_to_go() -> None:
 
 
 async def test_a_silent_connection_is_closed_after_a_while_and_a_speaking_one_is_not() -> None:
-    connections = Connections(silent_s=0.3)
+    connections = Connections(limits=Limits(silent_s=0.3))
     async with serving(connections) as port, silent(port, 3) as readers, aiohttp.ClientSession() as client:
         async with asyncio.timeout(WITHIN_S):
             closing = asyncio.gather(*map(ended, readers))

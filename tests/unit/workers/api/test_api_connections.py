@@ -1,0 +1,241 @@
+"""What clients may make the API hold: connections, requests that nobody waits for, bodies, and answers not taken."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from pathlib import Path
+
+from msgspec import Struct
+
+from annals.workers.api.answers import json_answer
+from annals.workers.api.routing import Answer, NoParameters, Route, Scope
+from annals.workers.settings import Settings
+from annals.workers.web.connections import Connections, Limits
+from api_serving import Audit, serving
+from following import until
+
+TLS = Path(__file__).parents[3] / "integration/tls"
+WITHIN_S = 30
+QUICK = Limits(head_s=0.3, stalled_s=0.3)
+ASK = b"GET /v1/x HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+class Said(Struct):
+    text: str
+
+
+def route(handler, method="GET", path="/v1/x", **options):
+    return Route(method, path, Scope.READ, "x", NoParameters, Said, handler, **options)
+
+
+async def said(call):
+    return json_answer(Said("x"))
+
+
+class Held:
+    """A route that answers when it is told to; `asked` counts those who wait for it."""
+
+    def __init__(self):
+        self.asked, self.answered, self.may = 0, 0, asyncio.Event()
+
+    async def __call__(self, call):
+        self.asked += 1
+        try:
+            await self.may.wait()
+            self.answered += 1
+            return json_answer(Said("x"))
+        finally:
+            self.asked -= 1
+
+
+@contextlib.asynccontextmanager
+async def connected(port, number=1, sent=b""):
+    """Connections that have sent something."""
+    opened = [await asyncio.open_connection("127.0.0.1", port, limit=1 << 26) for _ in range(number)]
+    for _, writer in opened:
+        writer.write(sent)
+    try:
+        yield opened
+    finally:
+        for _, writer in opened:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+async def test_questions_end_with_the_connections_of_those_who_asked():
+    """Goes red where a handler goes on: who connects, asks and goes leaves a question of a minute behind, each time."""
+    held = Held()
+    async with serving([route(held)]) as api, asyncio.timeout(WITHIN_S):
+        async with connected(api.port, 50, ASK):
+            await until(lambda: held.asked == 50)
+        await until(lambda: held.asked == 0)
+    assert held.answered == 0
+
+
+async def test_a_change_whose_caller_is_gone_is_done_and_recorded_to_its_end():
+    held, audit = Held(), Audit()
+    change = route(held, "POST", is_administrative=True)
+    async with serving([change], audit=audit) as api, asyncio.timeout(WITHIN_S):
+        async with connected(api.port, sent=ASK.replace(b"GET", b"POST")):
+            await until(lambda: held.asked == 1)
+        held.may.set()
+        await until(lambda: [each.status for each in audit.entries] == [None, 200])
+
+
+async def test_a_head_that_does_not_become_whole_is_refused_however_busily_it_comes():
+    async with (
+        serving([route(said)], connections=Connections(limits=QUICK)) as api,
+        connected(api.port, sent=b"GET /v1/x HTTP/1.1\r\n") as ((reader, writer),),
+        asyncio.timeout(WITHIN_S),
+    ):
+        answer = asyncio.create_task(reader.read())
+        while not answer.done():
+            writer.write(b"x: y\r\n")
+            await asyncio.wait({answer}, timeout=0.05)
+        assert (await answer).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_a_head_of_many_headers_is_refused_before_it_is_whole():
+    async with (
+        serving([route(said)]) as api,
+        connected(api.port, sent=ASK[:-2] + b"".join(b"x-%d: %b\r\n" % (n, b"y" * 8_000) for n in range(90))) as opened,
+        asyncio.timeout(WITHIN_S),
+    ):
+        ((reader, _),) = opened
+        answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 431 "), answer[:300]
+        assert (await api("GET", "/v1/x"))[0] == 200
+
+
+async def test_requests_that_follow_one_another_are_answered_however_slowly_the_connection_is_used():
+    """A connection that is kept is not one whose request does not become whole."""
+    limits = Limits(head_s=0.1)
+    async with (
+        serving([route(said)], connections=Connections(limits=limits)) as api,
+        connected(api.port) as ((reader, writer),),
+        asyncio.timeout(WITHIN_S),
+    ):
+        for _ in range(3):
+            writer.write(ASK)
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+            await asyncio.sleep(0.25)
+
+
+async def test_a_body_that_comes_slowly_is_no_head_that_does():
+    async with (
+        serving([route(said, "POST", body=Said)], connections=Connections(limits=Limits(head_s=0.1))) as api,
+        connected(api.port) as ((reader, writer),),
+        asyncio.timeout(WITHIN_S),
+    ):
+        writer.write(ASK.replace(b"GET", b"POST")[:-2] + b"content-type: application/json\r\ncontent-length: 5\r\n\r\n")
+        for _ in range(5):
+            await asyncio.sleep(0.1)
+            writer.write(b"1")
+        assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+
+
+async def test_answers_that_nobody_takes_are_bounded_together_and_others_are_answered():
+    """Goes red where each waits for its reader: as many times the largest answer as there may be connections."""
+    size, bound = 8 << 20, 32 << 20
+
+    async def large(call):
+        return Answer(bytes(size), content_type="text/plain")
+
+    connections = Connections(limits=Limits(unsent_bytes=bound))
+    async with (
+        serving([route(large), route(said, path="/v1/y")], connections=connections) as api,
+        connected(api.port, 30) as opened,
+        asyncio.timeout(WITHIN_S),
+    ):
+        for _, writer in opened:
+            writer.transport.pause_reading()
+            writer.write(ASK)
+            assert (await api("GET", "/v1/y"))[0] == 200
+        await until(lambda: len(connections) < 30)
+        assert sum(each.get_write_buffer_size() for each in connections._unsent) <= bound + size
+        # Who reads gets all of it.
+        assert len((await api("GET", "/v1/x"))[2]) == size
+
+
+async def test_an_answer_of_which_nothing_is_taken_goes_and_one_that_is_taken_slowly_stays():
+    size = 24 << 20
+
+    async def large(call):
+        return Answer(bytes(size), content_type="text/plain")
+
+    limits = Limits(stalled_s=0.5, silent_s=0.5)
+    connections = Connections(limits=limits)
+    async with (
+        serving([route(large)], connections=connections) as api,
+        connected(api.port, 2) as ((_, idle), _),
+        asyncio.timeout(WITHIN_S),
+    ):
+        idle.transport.pause_reading()
+        idle.write(ASK)
+        loop = asyncio.get_running_loop()
+        with socket.create_connection(("127.0.0.1", api.port)) as slow:
+            slow.setblocking(False)  # noqa: FBT003 - its signature
+            await loop.sock_sendall(slow, ASK)
+            read = 0
+            while read < size:
+                part = await loop.sock_recv(slow, 1 << 20)
+                assert part, "the connection was closed"
+                read += len(part)
+                await asyncio.sleep(0.03)
+        await until(lambda: len(connections) <= 2)
+        assert idle.transport not in connections._unsent
+
+
+async def test_bodies_of_all_requests_are_bounded_together(monkeypatch):
+    """Goes red where each is taken: as many times a megabyte as there may be connections."""
+    monkeypatch.setattr("annals.workers.api.bodies.Room.__init__.__defaults__", (3_000_000,))
+    held = Held()
+    body = b"content-type: application/json\r\ncontent-length: 1000000\r\n\r\n" + b" " * 1_000_000
+    asked = ASK.replace(b"GET", b"POST")[:-2] + body
+    async with (
+        serving([route(held, "POST", body=Said), route(said, path="/v1/y")]) as api,
+        connected(api.port, 3, asked) as opened,
+        asyncio.timeout(WITHIN_S),
+    ):
+        await until(lambda: held.asked == 3)
+        async with connected(api.port, 1, asked) as ((reader, _),):
+            assert b" 503 " in await reader.readline()
+        assert (await api("GET", "/v1/y"))[0] == 200
+        held.may.set()
+        for reader, _ in opened:
+            assert b" 200 " in await reader.readline()
+        async with connected(api.port, 1, asked) as ((reader, _),):
+            assert b" 200 " in await reader.readline()
+
+
+async def test_who_never_agrees_on_tls_is_counted_and_makes_room():
+    """Goes red where asyncio agrees on it by itself: for a minute nobody knows of such a connection."""
+    settings = Settings(api_port=0, api_certfile=TLS / "broker.pem", api_keyfile=TLS / "broker.pem")
+    connections = Connections(most=10)
+    async with serving([route(said)], settings, connections=connections) as api, asyncio.timeout(WITHIN_S):
+        context = ssl.create_default_context(cafile=str(TLS / "authority.pem"))
+        context.check_hostname = False
+        async with connected(api.port, 40), connected(api.port, 5, b"no TLS at all\r\n\r\n"):
+            await until(lambda: 0 < len(connections) <= 10)
+            reader, writer = await asyncio.open_connection("127.0.0.1", api.port, ssl=context)
+            writer.write(ASK)
+            assert (await reader.readuntil(b"}")).startswith(b"HTTP/1.1 200 ")
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def test_a_tls_that_is_not_agreed_on_in_time_is_closed():
+    settings = Settings(api_port=0, api_certfile=TLS / "broker.pem", api_keyfile=TLS / "broker.pem")
+    connections = Connections(limits=QUICK)
+    async with (
+        serving([route(said)], settings, connections=connections) as api,
+        connected(api.port, 3) as opened,
+        asyncio.timeout(WITHIN_S),
+    ):
+        for reader, _ in opened:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        assert len(connections) == 0
