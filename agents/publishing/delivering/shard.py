@@ -284,7 +284,7 @@ class DeliveryShard:
         run = await self._loader.next_run(self.own.position, self._pace)
         if run.next_offset > self.own.position and not await self._is_current():
             self.stop()  # another one begins, with what it is now
-            return self.own.position
+            return self.own.position, cid
         for source in run.events:  # one by one: the record of what finds no room would be made in vain
             try:
                 wanted = self._loader.wanted(source)
