@@ -15,13 +15,20 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 ROOT: Final = Path(__file__).parents[1]
 JUDGED: Final = ROOT / "bench/MUTANTS.md"
 COPIED: Final = ("agents", "schemas", "topics", "workers", "src", "tests", "docs", "examples", "pyproject.toml")
 COSMIC_RAY: Final = ("tool", "run", "--quiet", "--from", "cosmic-ray==8.7.0")
+WARM: Final = ROOT / "bench/warm_tests.py"
+LOOK_S: Final = 0.05
 TIMEOUT_S: Final = 60
 # The tests that are to see what a module does wrong: those of the module, not of all that stands on it.
 MODULES: Final = {
@@ -66,14 +73,38 @@ def survivors_of(copy: Path, module: str) -> list[str]:
         SystemExit: the tests are red without a mutant, or green with one that is planted.
     """
     file, tests = copy / module, [f"tests/unit/{name}" for name in _found(copy, MODULES[module])]
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", *tests]
+    address = copy / "warm.socket"
+    command = [sys.executable, str(WARM), "ask", str(address)]
     text = file.read_text()
-    if _run(copy, command).returncode:
-        raise SystemExit(f"{module}: the tests are red before anything is changed")
-    file.write_text(f"{text}\n{PLANTED}")
-    if not _run(copy, command).returncode:
-        raise SystemExit(f"{module}: a planted fault was not seen: the tests import another copy")
-    file.write_text(text)
+    with _warm(copy, address, ["-q", "-x", "-p", "no:randomly", "-p", "no:cacheprovider", *tests]):
+        if _run(copy, command).returncode:
+            raise SystemExit(f"{module}: the tests are red before anything is changed")
+        file.write_text(f"{text}\n{PLANTED}")
+        if not _run(copy, command).returncode:
+            raise SystemExit(f"{module}: a planted fault was not seen: the tests import another copy")
+        file.write_text(text)
+        results = _tried(copy, module, command)
+    survived = [_line(item, text) for item, result in results if result["test_outcome"] == "survived"]
+    print(f"{module}: {len(results)} mutants, {len(survived)} survived", flush=True)
+    return survived
+
+
+@contextmanager
+def _warm(copy: Path, address: Path, arguments: list[str]) -> Iterator[None]:
+    """Have tests run by forks of a process that has loaded the libraries: that is most of what a mutant takes."""
+    address.unlink(missing_ok=True)
+    words = [sys.executable, str(WARM), "serve", str(address), *arguments]
+    with subprocess.Popen(words, cwd=copy, env=_environment(copy)) as server:
+        try:
+            while not address.exists() and server.poll() is None:
+                time.sleep(LOOK_S)
+            yield
+        finally:
+            server.terminate()
+
+
+def _tried(copy: Path, module: str, command: list[str]) -> list[tuple[Any, Any]]:
+    """Return the mutants of a module that were tried, each with what the tests said."""
     config, session = copy / "mutants.toml", copy / "mutants.sqlite"
     session.unlink(missing_ok=True)
     config.write_text(
@@ -90,10 +121,7 @@ def survivors_of(copy: Path, module: str) -> list[str]:
     ):
         _run(copy, [uv, *COSMIC_RAY, *words], check=True)
     dump = _run(copy, [uv, *COSMIC_RAY, "cosmic-ray", "dump", session.name], check=True).stdout
-    results = [(item, result) for item, result in map(json.loads, dump.splitlines()) if _was_run(result)]
-    survived = [_line(item, text) for item, result in results if result["test_outcome"] == "survived"]
-    print(f"{module}: {len(results)} mutants, {len(survived)} survived", flush=True)
-    return survived
+    return [(item, result) for item, result in map(json.loads, dump.splitlines()) if _was_run(result)]
 
 
 def _line(item: dict[str, object], text: str) -> str:
@@ -117,9 +145,12 @@ def _links(source: Path) -> dict[str, bool]:
 
 
 def _run(copy: Path, command: list[object], *, check: bool = False) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     words = [str(word) for word in command]
-    return subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=check)
+    return subprocess.run(words, cwd=copy, env=_environment(copy), capture_output=True, text=True, check=check)
+
+
+def _environment(copy: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(copy / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 if __name__ == "__main__":
