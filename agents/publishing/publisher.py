@@ -198,7 +198,7 @@ class Publisher:
         Raises:
             StoppedError: the progress is not of this journal.
         """
-        self._become(OPENING, "reading the subscriptions")
+        self._become(OPENING, self.reason if self._is_unreachable else "reading the subscriptions")
         await self._catching.stop()
         if self._writer is not None:
             await self._writer.close()

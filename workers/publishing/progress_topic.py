@@ -34,7 +34,10 @@ async def settled_end(client: AIOKafkaClient, where: Where) -> int:
     deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN_S
     while (await bounds(client, [where]))[where][1] < end:
         if asyncio.get_running_loop().time() > deadline:
-            raise UnreachableError(f"{where[0]}-{where[1]}: a transaction has been open for {SETTLED_WITHIN_S:.0f} s")
+            raise UnreachableError(
+                f"{where[0]}-{where[1]}: a transaction has been open for {SETTLED_WITHIN_S:.0f} s. If it never ends, "
+                f"kafka-transactions.sh find-hanging names it, and abort ends it"
+            )
         await asyncio.sleep(LOOK_S)
     return end
 

@@ -10,7 +10,7 @@ import structlog
 from annals.agents.publishing.delivering.machine import Answer
 from annals.agents.publishing.webhooks import verdicts
 from annals.agents.publishing.webhooks.binding import batched, binary
-from annals.agents.publishing.webhooks.circuit import CIRCUIT_OPEN
+from annals.agents.publishing.webhooks.circuit import ASKED_TO_WAIT, CIRCUIT_OPEN
 from annals.agents.publishing.webhooks.signatures import signature_headers
 from annals.agents.publishing.webhooks.verdicts import failed, of_status, put_off
 from annals.schemas.ack import ACK, PARK
@@ -39,7 +39,6 @@ SHARE_OF_TIME: Final = 0.9
 LEAST_S: Final = 0.001
 BUSY_MS: Final = 100
 BUSY: Final = "endpoint_busy"
-WAITING: Final = "endpoint_asked_to_wait"
 GONE: Final = f"http_{verdicts.GONE}"
 SECRET: Final = "secret_unusable"  # noqa: S105 - a reason
 SECRET_MS: Final = 10_000
@@ -129,8 +128,9 @@ class WebhookPoster:
             for delivery in deliveries:
                 await self._deliver([delivery])
             return
+        reason = ASKED_TO_WAIT if verdict.is_asked else verdict.reason
         for row, _, answered in deliveries:
-            answer = Answer(row.cid, row.attempt, verdict.verdict, verdict.reason, verdict.wait_ms)
+            answer = Answer(row.cid, row.attempt, verdict.verdict, reason, verdict.wait_ms)
             answered(row.aggregate_id, answer._replace(counts=verdict.counts))
         if verdict.pauses:
             log.warning("webhook is gone", subscription=self._name, reason=verdict.reason)
@@ -151,7 +151,7 @@ class WebhookPoster:
         if self._is_pausing():  # which may take longer than what the endpoint's answer put off: it said that it is gone
             return put_off(GONE, verdicts.GONE_MS)
         if (wait_ms := circuit.wait_ms(self._now())) > 0:
-            return put_off(CIRCUIT_OPEN if circuit.is_open else WAITING, wait_ms)
+            return put_off(CIRCUIT_OPEN if circuit.is_open else ASKED_TO_WAIT, wait_ms)
         is_told = False
         try:
             began = self._clock.monotonic()

@@ -4,8 +4,8 @@
                                                  ▲                          │
                                                  └──failure: twice as long──┘
 
-What is not sent meanwhile waits in its row until `until`, under the reason `CIRCUIT_OPEN`: so the rows, which outlive
-the process, say that the circuit was open and for how long, and `restore` reads it from them.
+What is not sent meanwhile waits in its row until `until`, under the reason `CIRCUIT_OPEN` or `ASKED_TO_WAIT`: so the
+rows, which outlive the process, say why nothing is sent and for how long, and `restore` reads it from them.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ FIRST_MS: Final = 1_000
 LAST_MS: Final = 60_000
 PROBED_MS: Final = 1_000  # how long the others wait while one event is tried
 CIRCUIT_OPEN: Final = "circuit_open"
+ASKED_TO_WAIT: Final = "endpoint_asked_to_wait"
 
 
 class Circuit:
@@ -45,7 +46,9 @@ class Circuit:
     def restore(self, rows: Iterable[Row]) -> None:
         """Take up what rows of before a restart say."""
         for row in rows:
-            if row.state == WAITING and row.reason == CIRCUIT_OPEN and row.due > self._until:
+            if row.state == WAITING and row.reason == ASKED_TO_WAIT:
+                self._asked_until = max(self._asked_until, row.due)
+            elif row.state == WAITING and row.reason == CIRCUIT_OPEN and row.due > self._until:
                 self._until = row.due
                 self._interval_ms = min(max(self._interval_ms, row.due - row.at, FIRST_MS), LAST_MS)
                 self._failures = max(self._failures, OPENS_AFTER)

@@ -14,6 +14,7 @@ GONE_MS: Final = 5_000  # until the subscription is paused; nothing more is post
 GONE: Final = 410
 TOO_MANY: Final = 429
 UNAVAILABLE: Final = 503
+ASKING: Final = frozenset({f"http_{TOO_MANY}", f"http_{UNAVAILABLE}"})
 
 
 class Verdict(NamedTuple):
@@ -30,6 +31,11 @@ class Verdict(NamedTuple):
     counts: bool = True
     is_failure: bool = False
     pauses: bool = False
+
+    @property
+    def is_asked(self) -> bool:
+        """Whether it is the endpoint that asks to wait."""
+        return not self.counts and self.reason in ASKING
 
 
 def failed(reason: str) -> Verdict:

@@ -11,9 +11,13 @@ from annals.agents.reading.found import JournalRun
 from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
 from annals.schemas.subscription import Definition, Former
+from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.write.batches import RecordBatch
+from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.publishing import progress_topic
 from chained import chain
 from following import until
-from publishing import World, at_each_step, eventually, progress_of, shown
+from publishing import Mortal, World, at_each_step, eventually, progress_of, shown
 
 
 async def test_a_subscription_from_the_beginning_gets_every_event_once():
@@ -271,6 +275,40 @@ async def test_nothing_is_written_before_somebody_subscribes():
         assert publisher.problem is None
         await world.subscribe("one")
         await eventually(lambda: has(world, "one", 3))
+
+
+async def test_why_progress_cannot_be_read_is_said_while_it_is_tried_again(monkeypatch):
+    """A broker that ends while it writes the markers of a transaction can leave that open for good."""
+    monkeypatch.setattr(progress_topic, "SETTLED_WITHIN_S", 0.01)
+    world = World("one")
+    await world.subscribe("one")
+    network = Mortal()
+    network.left = 4  # behind its records, before its end
+    writing = asyncio.create_task(write_by(network, world))
+    await network.died.wait()
+    told = []
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        bounds = world.journal.bounds
+
+        async def counted():
+            told.append(publisher.problem)
+            return await bounds()
+
+        async def is_tried_again():
+            return len(list(filter(None, told))) >= 2
+
+        monkeypatch.setattr(world.journal, "bounds", counted)
+        await eventually(is_tried_again)
+    writing.cancel()
+    assert all("a transaction has been open" in each and "find-hanging" in each for each in filter(None, told))
+
+
+async def write_by(network, world):
+    writer = TransactionalWriter(world.options(network), "annals-somebody", ["progress"])
+    await writer.fence()
+    batch = RecordBatch()
+    batch.fill([(b"x", b"", NO_TIMESTAMP, encode_headers([]))], 0, 1 << 20)
+    await writer.commit({("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, ""), {})
 
 
 async def test_progress_of_another_journal_stops_the_publisher():

@@ -134,6 +134,23 @@ async def test_an_endpoint_that_asks_to_wait_is_waited_for_without_using_an_atte
     assert not await parked(scene, 1)
 
 
+async def test_an_endpoint_that_asks_to_wait_is_waited_for_through_a_restart(scene):
+    scene.world.journal.append(chain("p-1", 1))
+    scene.endpoint.answer = lambda _: web.Response(status=503, headers={"retry-after": "3600"})
+    await scene.subscribe()
+
+    async def all_wait(number):
+        found = await rows(scene.world)
+        return len(found) == number and all((row.state, row.tries) == (WAITING, 0) for row in found)
+
+    async with scene.delivering():
+        await eventually(lambda: all_wait(1))
+    scene.world.journal.append(chain("p-2", 1))
+    async with scene.delivering():
+        await eventually(lambda: all_wait(2))
+    assert len(scene.endpoint.posted) == 1
+
+
 async def test_an_endpoint_that_is_gone_gets_nothing_more_however_long_it_takes_to_pause(scene, monkeypatch):
     monkeypatch.setattr(verdicts, "GONE_MS", 10)
     may_pause = asyncio.Event()

@@ -9,7 +9,7 @@ import pytest
 from annals.agents.publishing.records import Outgoing
 from annals.agents.publishing.webhooks import addresses
 from annals.agents.publishing.webhooks.binding import batched, binary
-from annals.agents.publishing.webhooks.circuit import CIRCUIT_OPEN, LAST_MS, OPENS_AFTER, Circuit
+from annals.agents.publishing.webhooks.circuit import ASKED_TO_WAIT, CIRCUIT_OPEN, LAST_MS, OPENS_AFTER, Circuit
 from annals.agents.publishing.webhooks.signatures import parse_secret, signature_headers
 from annals.agents.publishing.webhooks.verdicts import LONGEST_WAIT_MS, Verdict, failed, of_status, put_off
 from annals.schemas.delivery import WAITING, Row
@@ -131,6 +131,14 @@ def test_a_circuit_is_open_after_a_restart_as_its_rows_say():
     closed = Circuit()
     closed.restore([row(60_000, "http_503")])
     assert closed.wait_ms(0) == 0
+
+
+def test_what_an_endpoint_asked_for_holds_after_a_restart_as_its_rows_say():
+    circuit = Circuit()
+    circuit.restore([row(5_000, ASKED_TO_WAIT), row(9_000, ASKED_TO_WAIT), row(60_000, ASKED_TO_WAIT, "parked")])
+    assert not circuit.is_open
+    assert circuit.wait_ms(2_000) == 7_000
+    assert circuit.wait_ms(9_000) == 0
 
 
 def test_an_event_is_posted_in_the_binary_mode():
