@@ -18,6 +18,7 @@ subscriber answers (`delivering`); of the latter, those that have nothing to do 
 from __future__ import annotations
 
 import asyncio
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 IDLE_COMMIT_S: Final = 1.0  # a position that moved without a record is written no more often
 LOOK_S: Final = 1.0
 TELL_S: Final = 0.1
+MOST_CHANGES: Final = 2_000  # of the progress of subscriptions in one transaction, besides what joins or halts
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 10.0
 
@@ -219,7 +221,7 @@ class Publisher:
         self._source.expect(
             each.reached_with(live) for name, each in progress.items() if name in known and known[name].record.is_active
         )
-        progress = await progress_in(self._source, self._writer, known, progress, end, self._reach)
+        progress = await progress_in(self._source, self._writer, known, progress, end, self._reach, self._pace)
         live = progress.get(LIVE)
         self._is_first = live is None
         begun = [name for name, kept in known.items() if self._source.kind in kept.record.begin]
@@ -280,14 +282,18 @@ class Publisher:
             halts |= earlier.halts
             is_halted = each.name in earlier.halts
             records[each.name] = earlier.records.get(each.name, []) + ([] if is_halted else records.get(each.name, []))
-        next_offset = selected.cut or run.next_offset
-        cid = self._live.cid if next_offset <= position else await self._source.last_before(next_offset)
-        after = Progress(next_offset, selected.last or cid)
-        changes: dict[str, Progress | None] = {**leaving, **dict.fromkeys(each.name for each in joining)}
+        changes: dict[str, Progress | None] = dict(leaving)
         for each, own in resting.items():
             changes[each.name] = structs.replace(own, is_resting=own.is_resting and each.name not in comes)
         woken = self._roster.resting.keys() & (comes | answered)
         changes |= {name: self._roster.woken(name, self._live) for name in woken}
+        if len(changes) > (most := self._pace.part_of(MOST_CHANGES)):  # some of them first, where what is live stands
+            await self._commit(writer, {}, dict(islice(changes.items(), most)), self._live, 0)
+            return True
+        next_offset = selected.cut or run.next_offset
+        cid = self._live.cid if next_offset <= position else await self._source.last_before(next_offset)
+        after = Progress(next_offset, selected.last or cid)
+        changes |= dict.fromkeys(each.name for each in joining)
         for name, halt in halts.items():
             incarnation = self._roster.known[name].record.incarnation
             before = self._live.cid if halt.offset >= position else None

@@ -1,8 +1,8 @@
 """Publishing in a journal that was restored from a copy of its records: it goes on by events, since offsets are others.
 
 What is live names the last event that was published. Whoever has a progress of its own stands there too, or names an
-event; where none of both is so, nobody knows what it has had. The progress of all is written anew in one transaction,
-before anything is published: one that was left as it was would later be taken for an offset of this journal.
+event; where none of both is so, nobody knows what it has had. The progress of all is written anew before anything is
+published: one that was left as it was would later be taken for an offset of this journal.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from annals.schemas.subscription import STREAM
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
+    from annals.agents.pace import Pace
     from annals.agents.publishing.ports import Kept, PublishLog
     from annals.agents.reading.ports import JournalSource
 
@@ -28,6 +29,8 @@ ANOTHER_JOURNAL: Final = (
     "Restore it; or, if it is another one on purpose, delete the topic of progress and the group that ends in "
     ".publish, and every subscription begins where it began."
 )
+
+MOST_MOVED: Final = 2_000  # in one transaction
 
 log = structlog.get_logger(__name__)
 
@@ -39,10 +42,12 @@ async def progress_in(
     progress: dict[str, Progress],
     end: int,
     reach: Callable[[int], Awaitable[None]],
+    pace: Pace,
 ) -> dict[str, Progress]:
     """Return the progress of what is live and of others as it stands in the journal.
 
-    Nobody else writes it meanwhile. end: where the journal ends; reach: waits until it is read up to an offset.
+    Nobody else writes it meanwhile. end: where the journal ends; reach: waits until it is read up to an offset;
+    pace: how much a transaction may hold.
 
     Raises:
         StoppedError: it is another journal, or where a subscription stands in it is not known.
@@ -75,7 +80,16 @@ async def progress_in(
         judged = moved.get(each, stands).position if is_stream else 0
         if not kept.record.is_deleted and (until := _judged_until(kept, source)) > judged:
             raise _unknown(name, f"offset {until}, up to which the subscription {each} had other filters,", each)
-    await writer.commit(Writes({}, moved, stands.position))
+    others = [each for each in moved if each != LIVE]
+    # What is live is moved last: where the others are moved only in part, it says so, and they name events by then.
+    while live is not None and len(others) > (most := pace.part_of(MOST_MOVED)):
+        await pace.obey(writer.throttled_s())
+        some = {each: moved[each] for each in others[:most]}
+        with pace.committing(pace.most, writer.throttled_s):
+            await writer.commit(Writes({}, {**some, LIVE: live}, live.position))
+        del others[:most]
+    with pace.committing(pace.most, writer.throttled_s):
+        await writer.commit(Writes({}, {each: moved[each] for each in (*others, LIVE)}, stands.position))
     log.warning(
         "the journal was restored from a copy of its records: publishing goes on behind the last published events",
         kind=source.kind,
@@ -114,12 +128,10 @@ async def _moved(source: JournalSource, own: Progress, live: Progress | None, st
 
     stands: where that is, what was `live`.
     """
-    if live is not None:
-        if own.is_resting and own.position <= live.position:
-            return replace(own, position=stands.position, cid=stands.cid)
-        if own.position == live.position:
-            return replace(own, position=stands.position)
     if own.position == 0:
         return own
-    place = None if own.cid is None else await source.place_of(own.cid)
-    return None if place is None else replace(own, position=place + 1)
+    if own.cid is not None and (place := await source.place_of(own.cid)) is not None:
+        return replace(own, position=place + 1)
+    if live is not None and (own.position == live.position or (own.is_resting and own.position < live.position)):
+        return replace(own, position=stands.position, cid=stands.cid)
+    return None

@@ -256,6 +256,8 @@ class Reactor:
         self._committed, self._committed_at = progress.position, -IDLE_COMMIT_S
         if progress.version < self._reaction.version and not self._rekeys:
             await self._begin_version(writer, progress, kept)
+        elif progress.position == 0 and kept and not self._rekeys:  # of another version: not all was removed yet
+            await self._remove(writer, kept, progress)
         else:
             self._load(kept)
         self._become(RUNNING, "")
@@ -271,20 +273,16 @@ class Reactor:
         if progress.position <= end and await is_in_place(self._source, progress):
             return progress
         await self._reach(end)
-        stands = await in_this_journal(
-            self._source, f"{self._name}: reacted", progress, end, f"Restore it; {BEGIN_ANEW}"
-        )
+        done, remedy = f"{self._name}: reacted", f"Restore it; {BEGIN_ANEW}"
+        stands = await in_this_journal(self._source, done, progress, end, remedy)
         if progress.quiet_until > progress.position:
             raise StoppedError(
                 f"{self._name}: the journal was restored from a copy of its records, and it is not known what offset "
                 f"{progress.quiet_until}, below which no commands are sent, is in it. Restore it byte for byte; "
                 f"{BEGIN_ANEW}"
             )
-        self._log.warning(
-            "the journal was restored from a copy of its records: reacting goes on behind the last event",
-            was=progress.position,
-            position=stands.position,
-        )
+        was, position = progress.position, stands.position
+        self._log.warning("the journal was restored from a copy of its records", was=was, position=position)
         return replace(stands, quiet_until=min(progress.quiet_until, stands.position))
 
     def _load(self, kept: Mapping[bytes, bytes]) -> None:
@@ -320,9 +318,25 @@ class Reactor:
         """
         version, quiet_until = self._reaction.version, max(old.position, old.quiet_until)
         progress = Progress(0, version=version, quiet_until=quiet_until, quiet_due=max(old.fired, old.quiet_due))
-        await writer.commit(ReactionWrites((), dict.fromkeys(kept), progress))
+        await self._remove(writer, kept, progress)
         self._progress, self._committed = progress, 0
         self._log.info("reaction begins in a new version", version=version, quiet_until=quiet_until)
+
+    async def _remove(self, writer: ReactionLog, kept: Iterable[bytes], progress: Progress) -> None:
+        """Remove rows of another version, as many in a transaction as its time allows.
+
+        Each transaction says that this version begins: whoever opens after it goes on with the rest.
+        """
+        left = list(kept)
+        is_told = False
+        while left or not is_told:
+            await self._pace.obey(writer.throttled_s())
+            await self._may_run.wait()
+            some = left[: self._pace.most]
+            with self._pace.committing(len(some) or 1, writer.throttled_s):
+                await writer.commit(ReactionWrites((), dict.fromkeys(some), progress))
+            is_told = True
+            del left[: len(some)]
 
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""

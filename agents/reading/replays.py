@@ -68,7 +68,10 @@ class ReplayRequest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class ReplayProgress(Struct, frozen=True, kw_only=True):
-    """How far a replay is. done, total: offsets of the journals; positions: the next offsets."""
+    """How far a replay is. done, total: offsets of the journals; positions: the next offsets.
+
+    behind: the CID of the last event that counts before each position, in text; None where it is not known.
+    """
 
     events: int = 0
     failures: int = 0
@@ -79,6 +82,7 @@ class ReplayProgress(Struct, frozen=True, kw_only=True):
     total: int = 0
     rate: float = 0.0
     positions: dict[str, list[int | None]] = {}
+    behind: dict[str, list[str | None]] = {}
 
 
 class ReplayStatus(Struct, frozen=True, kw_only=True):

@@ -68,7 +68,15 @@ class ReplayWork:
             report(msgspec.to_builtins(_progress(told, statistics, clock.monotonic() - began, done, total)))
 
         def work() -> Statistics:
-            return replay(self._settings, plan, first=first, state=state, progress=tell, is_cancelled=cancelled.is_set)
+            return replay(
+                self._settings,
+                plan,
+                first=first,
+                behind=told.behind,
+                state=state,
+                progress=tell,
+                is_cancelled=cancelled.is_set,
+            )
 
         try:
             statistics = await _in_thread(work, cancelled)
@@ -174,4 +182,4 @@ def _lines(plan: Plan, state: Path) -> int:
 def _progress(before: ReplayProgress, now: Statistics, seconds: float, done: int, total: int) -> ReplayProgress:
     counts = {name: getattr(before, name) + now.counts[name] for name in COUNTS}
     rate = round(now.counts["events"] / seconds, 1) if seconds > 0 else 0.0
-    return ReplayProgress(**counts, done=done, total=total, rate=rate, positions=now.positions)
+    return ReplayProgress(**counts, done=done, total=total, rate=rate, positions=now.positions, behind=now.behind)

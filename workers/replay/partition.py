@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from annals.agents.reading.found import JournalEvent
+from annals.schemas.cid import cid_text
 from annals.schemas.journal_reader import Counted, Foreign, Gap, GapError, RememberingReader, Void
 from annals.topics.keys import keys_of
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.read.carried import carried_of
-from annals.workers.replay.plan import HandlerFailedError, Selection, Step
+from annals.workers.replay.plan import HandlerFailedError, ReplayError, Selection, Step
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
@@ -49,8 +50,12 @@ class PartitionReplay:
         sink: Sink,
         pace: Pace,
         tell: Callable[[Step], None],
+        behind: str | None = None,
     ) -> None:
-        """Take the partition and from which offset on events are handed to the sink."""
+        """Take the partition and from which offset on events are handed to the sink.
+
+        behind: the CID of the last event that counts before that, where it is known.
+        """
         self._place = place
         self._position = position
         self._selection = selection
@@ -61,6 +66,9 @@ class PartitionReplay:
         self._wants_all = selection._replace(kinds=()) == Selection(())
         self._reader = RememberingReader(place.kind, keys_of(place.partition, place.partitions))
         self._next_offset = position
+        self._behind = behind
+        self._is_checked = False
+        self._last = self._last_done = b""  # CIDs
         self._counts = Counts()
         self._lines: list[bytes] = []
         self._clock = SystemClock()
@@ -72,12 +80,15 @@ class PartitionReplay:
         Raises:
             GapError: events are missing.
             HandlerFailedError: an event cannot be taken.
+            ReplayError: the position is not behind the event that it was behind.
             KafkaError: the brokers do not take one.
         """
         # Each look-up that is made once here is a hundredth of the time that an event takes.
         monotonic, take, is_limited = self._clock.monotonic, self._sink.take, self._pace.is_limited
         async for records in steps:
             for record in records:
+                if not self._is_checked and record[0] >= self._position:
+                    self._check()
                 try:
                     event = self._read(record)
                     if event is not None:
@@ -86,6 +97,7 @@ class PartitionReplay:
                         self._note(await take(event, self._place.partition))
                     if record[0] >= self._position:
                         self._next_offset = record[0] + 1
+                    self._last_done = self._last
                 except BaseException as error:
                     if isinstance(error, HandlerFailedError):
                         self._counts.failures += error.failures
@@ -95,8 +107,21 @@ class PartitionReplay:
                 if monotonic() - self._told >= STEP_S:
                     await self._settle()
             await self._settle()
+        if not self._is_checked:
+            self._check()
         self._next_offset = end
         await self._settle()
+
+    def _check(self) -> None:
+        """See that the position is behind the event that it was behind: in another journal it is another place."""
+        last = cid_text(self._last_done) if self._last_done else None
+        if self._behind not in {None, last}:
+            raise ReplayError(
+                f"{self._place.topic}-{self._place.partition}: the event before offset {self._position} is not "
+                f"{self._behind}, as it was: it is another journal, or was restored from a copy of its records; begin "
+                f"anew, with another --state"
+            )
+        self._is_checked = True
 
     def _read(self, record: Record) -> JournalEvent | None:
         """Verify the next record; return its event if that is to be handed on."""
@@ -104,6 +129,8 @@ class PartitionReplay:
         if self._key is not None and key != self._key:
             return None
         read = self._reader.read(offset, key, value)
+        if type(read) is Counted:
+            self._last = read.cid
         if type(read) is Gap:
             raise GapError(read.describe(f"{self._place.topic}-{self._place.partition} offset {offset}"))
         if offset < self._position:
@@ -139,6 +166,7 @@ class PartitionReplay:
                 counts.foreign,
                 counts.failures,
                 b"".join(self._lines),
+                cid_text(self._last_done) if self._is_checked and self._last_done else self._behind,
             )
         )
         self._counts, self._lines = Counts(), []

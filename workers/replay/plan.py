@@ -9,6 +9,8 @@ if TYPE_CHECKING:
 
 Positions = dict[str, list[int | None]]
 """The next offset by kind and partition; None where nothing is known, which is the beginning."""
+Behind = dict[str, list[str | None]]
+"""The CID of the last event that counts before each position, in text; None where it is not known."""
 
 
 class Selection(NamedTuple):
@@ -51,7 +53,10 @@ class Plan(NamedTuple):
 
 
 class Step(NamedTuple):
-    """How far a partition has come, and what it met since its last step. lines: what is to be appended to a file."""
+    """How far a partition has come, and what it met since its last step.
+
+    lines: what is to be appended to a file; behind: the CID of the last event that counts before the next offset.
+    """
 
     kind: str
     partition: int
@@ -62,6 +67,7 @@ class Step(NamedTuple):
     foreign: int = 0
     failures: int = 0
     lines: bytes = b""
+    behind: str | None = None
 
 
 class HandlerFailedError(Exception):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from annals.workers.replay.plan import Positions, ReplayError
+from annals.workers.replay.plan import Behind, Positions, ReplayError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -25,12 +25,16 @@ FORMAT: Final = 1
 
 
 class Kept(msgspec.Struct, forbid_unknown_fields=True):
-    """What the file has. of: what was asked for, so that no other replay goes on from here; length: of the lines."""
+    """What the file has. of: what was asked for, so that no other replay goes on from here; length: of the lines.
+
+    behind: empty in files of before.
+    """
 
     format: int
     of: dict[str, Any]
     positions: Positions
     length: int | None = None
+    behind: Behind = {}
 
 
 def asked_for(settings: Settings, plan: Plan) -> dict[str, Any]:
@@ -73,11 +77,11 @@ class PositionFile:
             )
         return kept
 
-    def save(self, positions: Positions, length: int | None) -> None:
+    def save(self, positions: Positions, length: int | None, behind: Behind) -> None:
         """Replace the file."""
         beside = self._path.with_name(self._path.name + ".new")
         with beside.open("wb") as file:
-            file.write(msgspec.json.encode(Kept(FORMAT, self._of, positions, length)) + b"\n")
+            file.write(msgspec.json.encode(Kept(FORMAT, self._of, positions, length, behind)) + b"\n")
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self._path)

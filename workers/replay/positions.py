@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from annals.workers.audit.journals import Journal
-    from annals.workers.replay.plan import Positions
+
+T = TypeVar("T")
 
 
 def problems_of(given: Mapping[str, Sequence[int | None]], journals: Sequence[Journal]) -> list[tuple[str, str]]:
@@ -28,8 +29,8 @@ def problems_of(given: Mapping[str, Sequence[int | None]], journals: Sequence[Jo
     return found
 
 
-def filled(journals: Sequence[Journal], known: Mapping[str, Sequence[int | None]]) -> Positions:
-    """Return positions with a place for each partition of the journals; None where nothing is known."""
+def filled(journals: Sequence[Journal], known: Mapping[str, Sequence[T | None]]) -> dict[str, list[T | None]]:
+    """Return what is known by kind with a place for each partition of the journals; None where nothing is."""
     return {
         kind: [*known.get(kind, ())[:size], *[None] * (size - len(known.get(kind, ())))]
         for kind, size in _sizes(journals).items()

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from annals.workers.audit.journals import Journal
-    from annals.workers.replay.plan import Plan, Selection
+    from annals.workers.replay.plan import Behind, Plan, Selection
     from annals.workers.settings import Settings
 
     Progress = Callable[["Statistics", int, int], None]  # offsets that were read, of how many
@@ -33,11 +33,15 @@ COUNTS: Final = ("events", "passed_over", "void", "foreign", "failures")
 
 
 class Statistics:
-    """What one run of a replay did. positions: the next offsets by kind and partition; None where none was read."""
+    """What one run of a replay did. positions: the next offsets by kind and partition; None where none was read.
 
-    def __init__(self, positions: Positions) -> None:
+    behind: the CIDs of the events before them.
+    """
+
+    def __init__(self, positions: Positions, behind: Behind) -> None:
         """Take the positions from which it goes."""
         self.positions = positions
+        self.behind = behind
         self.counts = dict.fromkeys(COUNTS, 0)
         self.seconds = 0.0
         self.stopped: str | None = None
@@ -47,6 +51,7 @@ class Statistics:
         for name in COUNTS:
             self.counts[name] += getattr(step, name)
         self.positions[step.kind][step.partition] = step.next_offset
+        self.behind[step.kind][step.partition] = step.behind
 
     def as_json(self) -> dict[str, Any]:
         """Return the members that `--json` prints."""
@@ -59,6 +64,7 @@ def replay(
     plan: Plan,
     *,
     first: Positions | None = None,
+    behind: Behind | None = None,
     state: Path | None = None,
     processes: int | None = None,
     progress: Progress | None = None,
@@ -66,7 +72,8 @@ def replay(
 ) -> Statistics:
     """Replay what is committed now. The statistics say in `stopped` what ended it before that: a gap, or a handler.
 
-    first: positions to begin at, where `state` has none yet. A rate holds for one process, so there is only one then.
+    first: positions to begin at, where `state` has none yet; behind: the events before them, where they are known. A
+    rate holds for one process, so there is only one then.
     is_cancelled: asked again and again; all reading is done by other processes then, as the caller has more to do.
 
     Raises:
@@ -78,7 +85,7 @@ def replay(
     selection = plan.selection
     journals = asyncio.run(_found(settings, selection, first or {}))
     with ExitStack() as opened:
-        run = _Run(settings, plan, journals, first or {}, state, opened, progress)
+        run = _Run(settings, plan, journals, first or {}, behind or {}, state, opened, progress)
         parts = run.parts()
         count = _processes(plan, journals, processes)
         clock = SystemClock()
@@ -123,6 +130,7 @@ class _Run:
         plan: Plan,
         journals: Sequence[Journal],
         first: Positions,
+        behind: Behind,
         state: Path | None,
         opened: ExitStack,
         progress: Progress | None,
@@ -130,7 +138,10 @@ class _Run:
         self._kept = None if state is None else PositionFile(state, asked_for(settings, plan))
         before = None if self._kept is None else self._kept.load()
         self._journals = journals
-        self.statistics = Statistics(filled(journals, first if before is None else before.positions))
+        self.statistics = Statistics(
+            filled(journals, first if before is None else before.positions),
+            filled(journals, behind if before is None else before.behind),
+        )
         self._lines: LineFile | None = None
         if plan.target.file is not None:
             length = None if before is None else before.length or 0
@@ -149,7 +160,8 @@ class _Run:
                     f"{place.topic}-{place.partition} ends at {journal.end}, before the position {at}: it is another "
                     f"journal, or lost its end; begin anew with another --state"
                 )
-            found.append(Part(journal, journal.start if at is None else at))
+            behind = None if at is None else self.statistics.behind[place.kind][place.partition]
+            found.append(Part(journal, journal.start if at is None else at, behind))
         return found
 
     def take(self, step: Step) -> None:
@@ -164,7 +176,7 @@ class _Run:
     def save(self) -> None:
         length = None if self._lines is None else self._lines.settled()
         if self._kept is not None:
-            self._kept.save(self.statistics.positions, length)
+            self._kept.save(self.statistics.positions, length, self.statistics.behind)
         self._saved = self._clock.monotonic()
 
     def _done(self) -> tuple[int, int]:

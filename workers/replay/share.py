@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
 
 class Part(NamedTuple):
-    """A journal partition, and from which offset on its events are asked for."""
+    """A journal partition, and from which offset on its events are asked for. behind: the CID of the event before."""
 
     journal: Journal
     position: int
+    behind: str | None = None
 
 
 async def replay_share(settings: Settings, plan: Plan, parts: Sequence[Part], tell: Callable[[Step], None]) -> None:
@@ -34,7 +35,7 @@ async def replay_share(settings: Settings, plan: Plan, parts: Sequence[Part], te
     Raises:
         GapError: events are missing.
         HandlerFailedError: a handler failed for good.
-        ReplayError: there is no such target.
+        ReplayError: there is no such target, or a journal is another one than it was.
         KafkaError: the brokers do not give or take what they should.
         RangeGoneError: a journal was cut while it was read.
     """
@@ -45,7 +46,7 @@ async def replay_share(settings: Settings, plan: Plan, parts: Sequence[Part], te
 
             async def replay(part: Part) -> None:
                 place, start, end = part.journal
-                one = PartitionReplay(place, part.position, plan.selection, make_sink(), pace, tell)
+                one = PartitionReplay(place, part.position, plan.selection, make_sink(), pace, tell, part.behind)
                 async with aclosing(read_range(client, (place.topic, place.partition), start, end)) as steps:
                     await one.run(steps, end)
 

@@ -6,30 +6,33 @@ import structlog
 
 from annals.agents.pace import Pace
 from annals.agents.ports import OutlastedError
+from annals.schemas.progress import Progress
 from annals.workers.kafka.write.transaction import TransactionalWriter
 from chained import chain
-from publishing import Taker, World, eventually, shown
+from publishing import Taker, World, eventually, progress_of, shown
 from reactors import ReactingWorld
 
 EVENTS = [event for number in range(40) for event in chain(f"p-{number:02}", 1)]
 
 
-class Quota:
-    """Brokers that let no transaction through that has more than one record for any other."""
+FOR_OTHERS = ("subscribers.", "commands.", "parked.", "acks.")
 
-    def __init__(self, monkeypatch):
-        self.tried = []
+
+class Quota:
+    """Brokers that let no transaction through that has more than so many records for some topics."""
+
+    def __init__(self, monkeypatch, others=FOR_OTHERS, most=1):
+        self.tried, self._most = [], most
         commit = TransactionalWriter.commit
 
         async def limited(writer, batches, offsets, expected):
-            others = ("subscribers.", "commands.", "parked.", "acks.")
             count = max(
                 (sum(batch.count for batch in of) for (topic, _), of in batches.items() if topic.startswith(others)),
                 default=0,
             )
             if count:
                 self.tried.append(count)
-            if count > 1:
+            if count > most:
                 writer._producer_id = -1
                 raise OutlastedError("a quota has the brokers wait for 100 s in the middle")
             await commit(writer, batches, offsets, expected)
@@ -44,7 +47,8 @@ class Quota:
 
     def halved(self):
         """Whether each that was refused was followed by smaller ones, to the smallest."""
-        return max(self.tried) > 1 and self.tried[-1] == 1 and len([one for one in self.tried if one > 1]) < 15
+        refused = [one for one in self.tried if one > self._most]
+        return bool(refused) and self.tried[-1] <= self._most and len(refused) < 15
 
 
 async def has(world, name, count):
@@ -150,3 +154,88 @@ async def test_two_that_wait_at_once_leave_no_trouble_behind(monkeypatch):
     stopping.set()
     await second
     assert not pace.trouble
+
+
+async def test_rows_of_an_older_version_are_removed_as_many_at_a_time_as_may_be(monkeypatch):
+    """A new version begins without them; before they are gone it reacts to nothing, also after a death."""
+    world = ReactingWorld()
+    world.journal.append(EVENTS)
+    await world.begin()
+    async with world.shard() as shard:
+        async with world.reactor(shard):
+            await eventually(lambda: world.has(len(EVENTS)))
+        quota = Quota(monkeypatch, ("timers.",), 2)  # an event has a state and a timer
+        async with world.reactor(shard, version=2):
+            await eventually(lambda: has_rows_below(world, 60))
+        async with world.reactor(shard, version=2):
+            await eventually(lambda: is_version(world, 2, len(EVENTS)))
+            world.journal.append(chain("new", 1))
+            await eventually(lambda: world.has(len(EVENTS) + 1))
+    assert quota.halved()
+    assert await rows_of(world) == 2 * len(EVENTS) + 2, "those of the new version alone"
+    assert len(set(await world.sent())) == len(await world.sent()) == len(EVENTS) + 1
+
+
+async def rows_of(world):
+    return sum(map(bool, dict(await world.committed("timers.counting")).values()))
+
+
+async def has_rows_below(world, count):
+    return await rows_of(world) < count
+
+
+async def is_version(world, version, position):
+    progress = await world.progress()
+    return (progress.version, progress.position) == (version, position)
+
+
+NAMES = [f"s-{number:02}" for number in range(40)]
+
+
+async def test_those_that_are_paused_at_once_leave_as_many_at_a_time_as_may_be(monkeypatch):
+    """What comes meanwhile is published to them when they are resumed, and to the others at once."""
+    world = World("stays", *NAMES)
+    for name in ("stays", *NAMES):
+        await world.subscribe(name)
+    world.journal.append(EVENTS[:2])
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: are_live(world, 2))
+        quota = Quota(monkeypatch, ("progress",), 8)
+        for name in NAMES:
+            world.subscriptions.set(name, definition={"status": "paused"})
+        world.journal.append(EVENTS[2:4])
+        await eventually(lambda: has(world, "stays", 4))
+        assert {len(await world.cids(name)) for name in NAMES} == {2}
+        assert publisher.phase == "publishing"
+        for name in NAMES:
+            world.subscriptions.set(name, definition={"status": "active"})
+        for name in NAMES:
+            await eventually(lambda name=name: has(world, name, 4))
+    assert quota.halved()
+    assert {tuple(await world.cids(name)) for name in NAMES} == {tuple(shown(EVENTS[:4]))}
+
+
+async def are_live(world, count):
+    progress = await progress_of(world)
+    return set(progress) == {"live"} and all([await has(world, name, count) for name in NAMES])
+
+
+async def test_those_that_stand_elsewhere_in_a_restored_journal_are_moved_as_many_at_a_time_as_may_be(monkeypatch):
+    world = World("stays", *NAMES)
+    for event in EVENTS[:4]:
+        world.journal.append([event])
+        world.journal.mark()
+    await world.subscribe("stays")
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "stays", 4))
+    for name in NAMES:
+        await world.write_progress(name, Progress(4, EVENTS[1].cid, 1))
+        world.subscriptions.set(name, definition={"status": "paused"}, begin={"person": [0]})
+    world.journal.records.clear()
+    world.journal.append(EVENTS[:6])
+    quota = Quota(monkeypatch, ("progress",), 8)
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "stays", 6))
+    assert quota.halved()
+    assert await world.cids("stays") == shown(EVENTS[:6])
+    assert {(await progress_of(world))[name]["position"] for name in NAMES} == {2}

@@ -66,6 +66,7 @@ class Replayed:
         selection: Selection = EVERYTHING,
         position: int = 0,
         place: JournalId = PERSON,
+        behind: str | None = None,
     ) -> None:
         self.steps: list[Step] = []
         self.error: Exception | None = None
@@ -73,10 +74,10 @@ class Replayed:
         async def fetched() -> AsyncIterator[list[Record]]:
             yield as_records(events)
 
-        one = PartitionReplay(place, position, selection, sink or LineSink(), Pace(None), self.steps.append)
+        one = PartitionReplay(place, position, selection, sink or LineSink(), Pace(None), self.steps.append, behind)
         try:
             asyncio.run(one.run(fetched(), len(events)))
-        except (GapError, HandlerFailedError, RuntimeError) as error:
+        except (GapError, HandlerFailedError, ReplayError, RuntimeError) as error:
             self.error = error
 
     def total(self, name: str) -> int:
@@ -142,6 +143,33 @@ def test_only_what_is_asked_for_is_handed_on(selection: Selection, offsets: list
     done = Replayed([*chain("p-1", 2), *chain("p-2", 1)], selection=selection)
     assert done.offsets == offsets
     assert done.steps[-1].next_offset == 3
+
+
+def test_a_position_is_kept_with_the_event_before_it_and_goes_on_behind_that_alone() -> None:
+    """In a journal that was restored from a copy of its records the same offset is another place."""
+    events = chain("p-1", 5)
+    first = Replayed([*events[:2], events[0].but(value=b"no event")])
+    assert (first.steps[-1].next_offset, first.steps[-1].behind) == (3, cid_text(events[1].cid))
+    whole = Replayed(
+        [*events[:2], events[0].but(value=b"no event"), *events[2:]], position=3, behind=first.steps[-1].behind
+    )
+    assert (whole.error, whole.offsets) == (None, [3, 4, 5])
+    assert whole.steps[-1].behind == cid_text(events[4].cid)
+    for restored in (events, events[:3]):
+        done = Replayed(restored, position=3, behind=first.steps[-1].behind)
+        assert "the event before offset 3 is not" in str(done.error)
+        assert done.offsets == []
+        assert {step.behind for step in done.steps} <= {first.steps[-1].behind}, "the next run is told as well"
+
+
+def test_an_event_that_a_handler_does_not_take_is_not_before_the_position() -> None:
+    def fails(event: dict[str, Any]) -> None:
+        if event["version"] == 2:
+            raise ValueError("never")
+
+    events = chain("p-1", 3)
+    done = Replayed(events, handler(fails))
+    assert (done.steps[-1].next_offset, done.steps[-1].behind) == (1, cid_text(events[0].cid))
 
 
 def test_a_gap_of_another_aggregate_does_not_stop_a_replay_of_one() -> None:
@@ -398,7 +426,7 @@ def test_positions_are_kept_and_only_for_the_same_replay(tmp_path: Path) -> None
     file = tmp_path / "state"
     kept = PositionFile(file, plan(tmp_path / "lines"))
     assert kept.load() is None
-    kept.save({"person": [3, None]}, 120)
+    kept.save({"person": [3, None]}, 120, {"person": ["bafy", None]})
     found = PositionFile(file, plan(tmp_path / "lines")).load()
     assert found is not None
     assert (found.positions, found.length) == ({"person": [3, None]}, 120)
