@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 MOST: Final = 3  # stores set aside within an hour; where there are more, it is the disk or the memory
 HOUR_S: Final = 3600.0
 RETRY_S: Final = 5.0
+FIRST_WAIT_S: Final = 0.5
+LONGEST_WAIT_S: Final = 10.0
+LATELY_S: Final = 60.0
 
 
 class Stores(Protocol):
@@ -41,14 +44,28 @@ class DamagedStores:
         self._telemetry = telemetry
         self._log = log
         self._set_aside_at: list[float] = []
+        self._failed_at: list[float] = []
 
     async def set_aside(self, failure: StoreError, tell: Callable[[str], None]) -> None:
         """Make room for a new fold if the failure is damage; where that was done too often, wait first.
+
+        What the machine lacks (space, files, rights) is logged and waited for.
 
         The store must be closed. tell: what the shard is waiting for.
         """
         if isinstance(failure, StoreDamagedError):
             await self._set_aside(failure, tell)
+        else:
+            await self._wait_for_room(failure)
+
+    async def _wait_for_room(self, failure: StoreError) -> None:
+        """Wait longer each time within a minute: a store that opens, and fails when it writes, is no success."""
+        now = self._clock.monotonic()
+        self._failed_at = [at for at in self._failed_at if now - at < LATELY_S]
+        wait_s = FIRST_WAIT_S * (2 ** len(self._failed_at) - 1)
+        self._failed_at.append(now)
+        self._log.warning("the store cannot be used", reason=str(failure))
+        await sleep(min(LONGEST_WAIT_S, wait_s))
 
     async def _set_aside(self, damage: StoreDamagedError, tell: Callable[[str], None]) -> None:
         self._telemetry.damaged()

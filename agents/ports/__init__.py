@@ -16,6 +16,7 @@ from annals.agents.ports.errors import (
     FencedError,
     JournalError,
     LostEndError,
+    NotPermittedError,
     OutlastedError,
     StaleStateError,
     StoppedError,
@@ -23,7 +24,9 @@ from annals.agents.ports.errors import (
     StoreError,
     StoreUnavailableError,
     UncertainError,
+    UncertainNotPermittedError,
     UnreachableError,
+    UnreachableNotPermittedError,
 )
 from annals.agents.ports.reader import (
     Ends,
@@ -87,6 +90,7 @@ __all__ = [
     "LogState",
     "LogWriter",
     "LostEndError",
+    "NotPermittedError",
     "OutcomeRecord",
     "OutlastedError",
     "Position",
@@ -104,7 +108,9 @@ __all__ = [
     "StoreUnavailableError",
     "Stored",
     "UncertainError",
+    "UncertainNotPermittedError",
     "UnreachableError",
+    "UnreachableNotPermittedError",
     "Writes",
     "command_key",
 ]

@@ -5,6 +5,9 @@ JournalError
 ├── UncertainError   what became of a transaction is not known; fence and read
 │   └── OutlastedError   it took longer than a transaction may: not so much at once
 ├── UnreachableError the brokers do not answer; try again later
+├── NotPermittedError the user lacks a right at the brokers, which the message names: somebody has to give it
+│   ├── UncertainNotPermittedError    in the midst of a transaction: also an UncertainError
+│   └── UnreachableNotPermittedError  elsewhere: also an UnreachableError
 ├── StaleStateError  what a shard stands on has changed under it; read again
 └── StoppedError     the shard must not go on by itself; names the place and what to do
     └── LostEndError what was acknowledged is not there any more
@@ -43,6 +46,18 @@ class OutlastedError(UncertainError):
 
 class UnreachableError(JournalError):
     """The brokers do not answer, or cannot at present; nothing was written. Try again later."""
+
+
+class NotPermittedError(JournalError):
+    """The user of this process lacks a right at the brokers; the message names it."""
+
+
+class UncertainNotPermittedError(NotPermittedError, UncertainError):
+    """It was lacking in the midst of a transaction."""
+
+
+class UnreachableNotPermittedError(NotPermittedError, UnreachableError):
+    """It was lacking before anything was written, or where something is read."""
 
 
 class StaleStateError(JournalError):

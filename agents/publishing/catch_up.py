@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from annals.agents.backoff import Backoff
-from annals.agents.ports import FencedError, JournalError
+from annals.agents.ports import FencedError, JournalError, NotPermittedError
 from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt
@@ -43,7 +43,8 @@ LOOK_S: Final = 1.0
 class CatchUp:
     """Publishes for one subscription what the live publisher has published already.
 
-    position: how far it is. halt: where the subscription could not go on. has_reached: whether the rest is one run.
+    position: how far it is. halt: where the subscription could not go on. problem: which right its process lacks.
+    has_reached: whether the rest is one run.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class CatchUp:
         self.subscribed = subscribed
         self.position = begin.position
         self.halt: Halt | None = None
+        self.problem: str | None = None
         self.has_reached = False
         self._begin = begin
         self._source = source
@@ -97,6 +99,7 @@ class CatchUp:
                         if not has_moved:
                             await self._wait()
                         backoff.reset()
+                        self.problem = None
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
                 except FencedError:
                     self._telemetry.fenced()
@@ -105,6 +108,7 @@ class CatchUp:
                     self.halt = Halt(self.position, str(error))
                 except (JournalError, NotReadyError) as error:
                     self._telemetry.uncertain()
+                    self.problem = str(error) if isinstance(error, NotPermittedError) else None
                     log.warning("catch-up begins again", subscription=name, reason=str(error))
                     await backoff.wait()
         finally:

@@ -122,6 +122,11 @@ class CatchingUp:
         self._reached.discard(name)
         self._at_rest.pop(name, None)
 
+    def problem(self) -> str | None:
+        """Return which subscription cannot be published, and why somebody has to look after it; None if none is so."""
+        found = ((name, each.problem) for name, (each, _) in self._running.items() if each.problem is not None)
+        return next((f"{self._source.kind}-{self._source.partition} for {name}: {why}" for name, why in found), None)
+
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return what runs."""
         return [task for _, task in self._running.values()]

@@ -26,7 +26,7 @@ from msgspec import structs
 
 from annals.agents.backoff import Backoff
 from annals.agents.pace import Pace
-from annals.agents.ports import FencedError, JournalError, StoppedError, UnreachableError
+from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError, UnreachableError
 from annals.agents.publishing.catching import CatchingUp
 from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.publishing.joining import Joining, wanted
@@ -117,7 +117,7 @@ class Publisher:
             return f"{self._name} is not published: {self.reason}"
         if self._pace.trouble and (self._source.status().offset > self.position or self._roster.behind()):
             return f"{self._name} is published slowly: {self._pace.trouble}"
-        return None
+        return self._catching.problem()
 
     async def run(self) -> None:
         """Publish until the task is cancelled, or the progress is not of this journal."""
@@ -190,7 +190,7 @@ class Publisher:
 
     def _note(self, error: Exception) -> None:
         (self._telemetry.fenced if isinstance(error, FencedError) else self._telemetry.uncertain)()
-        self._is_unreachable = isinstance(error, UnreachableError)
+        self._is_unreachable = isinstance(error, UnreachableError | NotPermittedError)
         self._become(OPENING, str(error) or type(error).__name__)
         self._log.warning("publisher opens again", reason=self.reason)
 

@@ -31,7 +31,7 @@ from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
 from annals.agents.pace import Pace
-from annals.agents.ports import FencedError, JournalError, StoppedError
+from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFailedError, name_of
 from annals.agents.reacting.rekeyed import Rekeying
@@ -119,7 +119,7 @@ class Reactor:
             reaction=reaction.name, kind=source.kind, partition=source.partition, **of_deployment
         )
         self._pace = Pace(self._log, RUN_EVENTS, "events")
-        self._is_ours_to_mend = reaction.deployment is None
+        self._is_ours_to_mend, self._lacks_right = reaction.deployment is None, False
         self._writer: ReactionLog | None = None
         self._processes = self._begun()
         self._progress = Progress(0)
@@ -142,7 +142,7 @@ class Reactor:
 
         What is wrong with another deployment's journal is no reason for this one not to be ready.
         """
-        if self.phase == STOPPED and self._is_ours_to_mend:
+        if (self.phase == STOPPED and self._is_ours_to_mend) or (self.phase == OPENING and self._lacks_right):
             return f"{self._name} does not react: {self.reason}"
         if self._pace.trouble and self._source.status().offset > self.position and self.phase in {OPENING, RUNNING}:
             return f"{self._name} reacts slowly: {self._pace.trouble}"
@@ -226,6 +226,7 @@ class Reactor:
         self._telemetry.running(is_so=None if phase in {PAUSED, CLOSED} else phase == RUNNING)
 
     def _note(self, error: Exception) -> None:
+        self._lacks_right = isinstance(error, NotPermittedError)
         self._become(OPENING, str(error) or type(error).__name__)
         fenced = isinstance(error, FencedError)
         self._log.warning("reactor opens again", reason=self.reason, fenced=fenced)

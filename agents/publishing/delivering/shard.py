@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from annals.agents.backoff import Backoff
-from annals.agents.ports import FencedError, JournalError
+from annals.agents.ports import FencedError, JournalError, NotPermittedError
 from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.answers import BAD, Answered, Reader
 from annals.agents.publishing.delivering.loading import Loader, take_up
@@ -72,8 +72,9 @@ LAST_RETRY_S: Final = 10.0
 class DeliveryShard:
     """Delivers until `stop`, or nothing is left to do.
 
-    own: its progress; position: of it. halt: where the subscription could not go on. has_reached: whether nothing was
-    to do for a while: no row, no answer, and nothing that it wants in what it has looked at.
+    own: its progress; position: of it. halt: where the subscription could not go on. problem: which right its process
+    lacks. has_reached: whether nothing was to do for a while: no row, no answer, and nothing that it wants in what it
+    has looked at.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class DeliveryShard:
         """Take the subscription, its progress as far as it is known, and so on; poster: where it is no topic."""
         self.subscribed = subscribed
         self.halt: Halt | None = None
+        self.problem: str | None = None
         self.has_reached = False
         self.own = begin
         self._source = source
@@ -142,6 +144,7 @@ class DeliveryShard:
                         if not await self._step():
                             await self._wait()
                         backoff.reset()
+                        self.problem = None
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
                 except FencedError:
                     self._telemetry.fenced()
@@ -150,6 +153,7 @@ class DeliveryShard:
                     self.halt = Halt(self.position, str(error))
                 except (JournalError, NotReadyError) as error:
                     self._telemetry.uncertain()
+                    self.problem = str(error) if isinstance(error, NotPermittedError) else None
                     log.warning("delivery begins again", subscription=name, reason=str(error))
                     await backoff.wait()
         finally:

@@ -68,6 +68,10 @@ class Brokers:
                 self._coordinators[kind, key] = await client.coordinator_lookup(kind, key)
             except MOVED:  # the internal topic is being made, or its leader is being chosen
                 await asyncio.sleep(COORDINATOR_BACKOFF_S)
+            except KafkaError as error:
+                if error.args:
+                    raise
+                raise type(error)(key) from error  # aiokafka does not say of what
         return self._coordinators[kind, key]
 
     def forget_coordinators(self) -> None:

@@ -5,9 +5,21 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
+)
 
-from annals.agents.ports import StaleStateError, StoppedError, UnreachableError
+from annals.agents.ports import (
+    StaleStateError,
+    StoppedError,
+    UncertainError,
+    UncertainNotPermittedError,
+    UnreachableError,
+    UnreachableNotPermittedError,
+)
 from annals.workers.kafka.read.ranges import RangeGoneError
 
 if TYPE_CHECKING:
@@ -20,7 +32,32 @@ def reaching(what: str) -> Iterator[None]:
     try:
         yield
     except (KafkaError, OSError, TimeoutError, AssertionError) as error:
+        lacking = lacking_right(error, "Read")
+        if lacking is not None:
+            raise UnreachableNotPermittedError(f"{what}: {lacking}") from error
         raise UnreachableError(f"no answer from {what}: {type(error).__name__}: {error}") from error
+
+
+def uncertain(who: str, error: BaseException) -> UncertainError:
+    """Return what to raise where a transaction failed in its midst."""
+    lacking = lacking_right(error, "Write")
+    if lacking is not None:
+        return UncertainNotPermittedError(f"{who}: {lacking}")
+    return UncertainError(f"{who}: {type(error).__name__}: {error}")
+
+
+def lacking_right(error: BaseException, on_topics: str) -> str | None:
+    """Say which right the user lacks; None where that is not what is wrong. on_topics: what was tried with topics."""
+    told = error.args[0] if error.args else ""
+    match error:
+        case TopicAuthorizationFailedError():
+            return f"the user needs {on_topics} on the topic: {told}"
+        case TransactionalIdAuthorizationFailed():
+            return f"the user needs Write on the transactional id: {told}"
+        case GroupAuthorizationFailedError():
+            return f"the user needs Read on the group: {told}"
+        case _:
+            return None
 
 
 @contextmanager

@@ -48,6 +48,7 @@ from annals.workers.kafka.protocol.transactions_v2 import (
     finalized_level,
 )
 from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers, error_of, monotonic
+from annals.workers.kafka.write.failures import uncertain
 from annals.workers.kafka.write.transactional_ids import producer_of
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class TransactionalWriter:
             if late:
                 raise OutlastedError(f"{self._id}: {type(error).__name__} after {TRANSACTION_TIMEOUT_MS} ms") from error
             # aiokafka raises AssertionError where its client lost its state: as unknown as after a timeout
-            raise UncertainError(f"{self._id}: {type(error).__name__}: {error}") from error
+            raise uncertain(self._id, error) from error
         if renewed != (producer, self._epoch):
             self._sequences.clear()  # they begin anew with each epoch
         self._producer_id, self._epoch = renewed

@@ -1,0 +1,192 @@
+"""The role `read` with the rights that the reference lists and no others, and without one of them at a time."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from confluent_kafka import Consumer, Producer
+
+from acl_cluster import APP_ID, PARTITIONS, PREFIX, PROPERTIES, Cluster
+from annals.topics.keys import partition_of
+from annals.topics.rights import (
+    DEAD_LETTERS,
+    PARKED,
+    PUBLISHING,
+    REACTING,
+    REACTIONS,
+    REPLAYS,
+    SUBSCRIPTIONS,
+    TOPICS_CREATE,
+    WORKER,
+    rights,
+)
+from annals.workers.registry import deciders, reactions
+from annals.workers.tools.broker import Broker
+from grouped import GroupWorker
+from processes import ENTRY_POINT, free_port, running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.broker
+
+GATHER = """
+from annals.agents.reactions.reaction import Reacted, Reaction
+from annals.schemas.commands import command
+from annals.schemas.kinds import person as say
+from msgspec import Struct
+
+
+class Seen(Struct, frozen=True):
+    count: int = 0
+
+
+def react(state, event):
+    return Reacted(Seen(state.count + 1), [command("person", event.aggregate_id, say.AddEmail("a@example.org"))])
+
+
+GATHER = Reaction(
+    "gather", 1, "person", frozenset({say.PersonRegistered}), Seen, react, key="correlation_id", rekeyed=True
+)
+"""
+REACTING_NAMES = (*reactions(), "gather")
+ALL = rights(PREFIX, APP_ID, tuple(deciders()), REACTING_NAMES, ("gather",))
+GRANTED = [
+    right
+    for part in (WORKER, PUBLISHING, SUBSCRIPTIONS, REACTING, REACTIONS, PARKED, DEAD_LETTERS, REPLAYS)
+    for right in ALL[part]
+]
+# What is taken away, and what is then said: in readiness, by the name of the topic or id, and the right.
+MISSING = [
+    ("subscribers.", "Write", "the user needs Write on the topic: acl.subscribers."),
+    ("progress", "Write", "the user needs Write on the topic: acl.progress-"),
+    ("deliveries.", "Write", "the user needs Write on the topic: acl.deliveries.answered-"),
+    ("acks.", "Read", "the user needs Read on the topic: acl.acks.answered-"),
+    ("rekeyed.", "Write", "the user needs Write on the topic: acl.rekeyed.gather-"),
+    ("timers.", "Write", "the user needs Write on the topic: acl.timers.gather-"),
+]
+
+
+class Readers:
+    """A worker of both roles under the rights of its user."""
+
+    def __init__(self, cluster: Cluster, worker: GroupWorker) -> None:
+        self.cluster = cluster
+        self.worker = worker
+        self.sent = 0
+
+    def register(self) -> str:
+        """Have a person decided; its id."""
+        self.sent += 1
+        name = f"p-{self.sent}"
+        command = {"kind": "person", "aggregate_id": name, "type": "RegisterPerson", "data": {"name": "Ada"}}
+        done = self.cluster.run(self.cluster.environment(), "send", said=json.dumps(command) + "\n")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return name
+
+    def asked(self, method: str, path: str, body: Any = None) -> Any:
+        status, found = self.worker.call(method, path, body)
+        assert status < 300, (method, path, status, found)
+        return found
+
+    def job(self, method: str, path: str, body: Any = None) -> None:
+        """Begin a job and wait until it is done."""
+        job = self.asked(method, path, body)["id"]
+
+        def status() -> str:
+            found = self.asked("GET", "/v1/jobs")["jobs"]
+            return str(next(each["status"] for each in found if each["id"] == job))
+
+        self.worker.until(lambda: status() == "done", f"{path} is done")
+
+    def in_flight(self) -> int:
+        return int(self.asked("GET", "/v1/subscriptions/answered")["deliveries"]["unsettled"])
+
+
+@pytest.fixture(scope="module")
+def readers(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[Readers]:
+    folder = tmp_path_factory.mktemp("readers")
+    info = folder / "site/annals_gather-1.dist-info"
+    info.mkdir(parents=True)
+    (folder / "site/gather.py").write_text(GATHER)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: annals-gather\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[annals.reactions]\ngather = gather:GATHER\n")
+    with Broker(folder / "broker", cache_dir=cache_dir, properties=PROPERTIES) as broker:
+        cluster = Cluster(broker.bootstrap, folder)
+        site = {"PYTHONPATH": str(folder / "site")}
+        created = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]) | site, "topics", "create")
+        assert created.returncode == 0, created.stderr
+        port, log = free_port(), folder / "worker.log"
+        environment = cluster.user("reader", GRANTED) | {
+            **site,
+            "ANNALS_DATA_DIR": str(folder / "data"),
+            "ANNALS_WEB_PORT": str(port),
+            "ANNALS_ROLES": "write,read",
+            "ANNALS_API_PORT": "0",
+            "ANNALS_LOG_FORMAT": "json",
+            "ANNALS_SNAPSHOT_EVERY": "1",
+        }
+        checked = cluster.run(environment, "topics", "check", "--json")
+        assert json.loads(checked.stdout)["ok"], checked.stdout
+        with running([ENTRY_POINT, "worker"], environment, log) as process:
+            yield Readers(cluster, GroupWorker(process, port, log).until_ready())
+            assert process.poll() is None, log.read_text()[-4000:]
+
+
+def test_all_that_a_reader_does_it_does_with_these_rights(readers: Readers) -> None:
+    for name, delivery in (("streamed", "stream"), ("answered", "acknowledged")):
+        readers.asked("PUT", f"/v1/subscriptions/{name}", {"name": name, "kinds": ["person"], "delivery": delivery})
+    for name in REACTING_NAMES:
+        readers.asked("POST", f"/v1/reactions/{name}/resume")
+    person = readers.register()
+    readers.worker.until(lambda: readers.in_flight() == 1, "the first of its events is in flight")
+    (event, *_) = readers.asked("GET", f"/v1/aggregates/person/{person}/events")["events"]
+    park = {"kind": "person", "cid": event["cid"], "attempt": 1, "verdict": "park", "reason": "no"}
+    readers.asked("POST", "/v1/subscriptions/answered/acks", park)
+    readers.worker.until(lambda: readers.asked("GET", "/v1/subscriptions/answered/parked")["parked"], "it is parked")
+    readers.asked("POST", "/v1/subscriptions/answered/parked/replay", {"all": True})
+    producer = Producer(readers.cluster.root)
+    producer.produce(f"{PREFIX}commands.person", b"no JSON", b"p", partition=partition_of(b"p", PARTITIONS))
+    assert producer.flush(30) == 0
+    readers.worker.until(lambda: readers.asked("GET", "/v1/dead-letters")["dead_letters"], "a dead letter")
+    readers.asked("POST", "/v1/dead-letters/discard", {"all": True, "reason": "a test"})
+    for path in ("rebuild", "verify"):
+        readers.job("POST", f"/v1/projections/people_directory/{path}")
+    readers.job("POST", "/v1/replays", {"target": {"topic": "replays.again"}})
+    readers.asked("POST", f"/v1/aggregates/person/{person}/snapshots")
+
+    def greeted() -> bool:
+        found = readers.asked("GET", f"/v1/aggregates/person/{person}/events")["events"]
+        return [each["type"] for each in found] == ["PersonRegistered", "EmailAdded"]
+
+    readers.worker.until(greeted, "the re-keyed reaction has reacted")
+    consumer = Consumer({**readers.cluster.root, "group.id": "x", "auto.offset.reset": "earliest"})
+    consumer.subscribe([f"{PREFIX}subscribers.streamed", f"{PREFIX}replays.again"])
+    seen: set[str] = set()
+
+    def published() -> bool:
+        message = consumer.poll(1.0)
+        if message is not None and message.error() is None:
+            seen.add(str(message.topic()))
+        return len(seen) == 2
+
+    readers.worker.until(published, "what is published and replayed is there")
+    consumer.close()
+    assert readers.worker.health() == []
+    said = readers.worker.log.read_text()
+    assert "uthoriz" not in said, [line for line in said.splitlines() if "uthoriz" in line][:5]
+    assert "the user needs" not in said
+
+
+@pytest.mark.parametrize(("name", "operation", "told"), MISSING)
+def test_one_right_less_is_named_and_deciding_goes_on(readers: Readers, name: str, operation: str, told: str) -> None:
+    (right, *_) = [each for each in GRANTED if each.name == f"{PREFIX}{name}" and operation in each.operations]
+    with readers.cluster.without("reader", right, operation):
+        readers.register()  # decided
+        reason = readers.worker.until_told(told)
+        assert reason.startswith("read: ")
+        assert readers.worker.call("GET", "/v1/aggregates/person/p-1")[0] == 200
+    readers.worker.until_ready()
