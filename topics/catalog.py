@@ -235,6 +235,10 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
     ),
 }
 
+KEPT_FOR_GOOD: Final = TopicSetting(
+    "retention.ms", UNLIMITED, Rule.MUST_EQUAL, "events would be deleted that the subscription keeps for good"
+)
+
 VALUES: Final[dict[Role, str]] = {
     Role.COMMANDS: "JSON command",
     Role.EVENTS: "one DAG-CBOR block per event: the journal, the source of truth",
@@ -313,18 +317,22 @@ def catalogue(
     subscribers: Iterable[str] = (),
     *,
     with_deliveries: bool = False,
+    with_all_kept: bool = False,
     reactions: Mapping[str, str] | None = None,
     rekeyed: Iterable[str] = (),
 ) -> tuple[TopicSpec, ...]:
     """Return every topic: the five of each kind, those that all share, those of each subscriber and each reaction.
 
-    with_deliveries: of subscribers that acknowledge, too. reactions: the kind of each by name. rekeyed: the names of
+    with_deliveries: of subscribers that acknowledge, too. with_all_kept: of subscribers whose topics keep all events.
+    reactions: the kind of each by name. rekeyed: the names of
     those that are re-keyed.
     """
     names = TopicNames(prefix)
 
     def spec(name: str, role: Role, kind: str | None, number: int = partitions) -> TopicSpec:
         settings = SETTINGS[role] + durability(replication_factor)
+        if with_all_kept and role is Role.SUBSCRIBERS:
+            settings = tuple(KEPT_FOR_GOOD if each.name == KEPT_FOR_GOOD.name else each for each in settings)
         key = KEYS.get(role, "the aggregate id in UTF-8")
         return TopicSpec(name, role, kind, number, replication_factor, settings, VALUES[role], key)
 

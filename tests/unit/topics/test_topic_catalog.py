@@ -100,6 +100,13 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
     ]
 
 
+def test_of_a_subscriber_that_keeps_all_events_the_topic_drops_none_by_its_age() -> None:
+    kept = {spec.name: spec for spec in catalogue(kinds=[], subscribers=["billing"], with_all_kept=True)}
+    assert kept["subscribers.billing"].config["retention.ms"] == "-1"
+    (limited,) = (spec for spec in catalogue(kinds=[], subscribers=["billing"]) if spec.role is Role.SUBSCRIBERS)
+    assert limited.config["retention.ms"] == str(7 * 24 * 3600 * 1000)
+
+
 @pytest.mark.parametrize("name", ["cleanup.policy", "retention.ms", "retention.bytes"])
 def test_a_journal_that_could_lose_events_is_always_refused(name: str) -> None:
     (journal,) = (spec for spec in catalogue(kinds=["person"]) if spec.role is Role.EVENTS)

@@ -139,6 +139,8 @@ async def test_subscriptions_are_listed_page_by_page(api):
         ({"colour": "red"}, "colour"),
         ({"kinds": ["ship"]}, "kinds[0]"),
         ({"delivery": "carrier pigeon"}, "delivery"),
+        ({"retention": "for ever"}, "retention"),
+        ({"retention": "unlimited", "delivery": "acknowledged"}, "retention"),
     ],
 )
 async def test_a_member_that_offends_is_named(api, members, path):
@@ -177,3 +179,14 @@ async def test_what_is_acknowledged_stays_so_and_keeps_its_order(api, members):
     request["headers"] = {**request["headers"], "if-match": headers["etag"]}
     status, _, problem = await api("PUT", PATH, **request)
     assert (status, problem["code"]) == (409, "delivery_is_past")
+
+
+@pytest.mark.parametrize(("was", "wanted"), [("limited", "unlimited"), ("unlimited", "limited")])
+async def test_how_long_a_topic_keeps_events_stays_as_it_was_made(api, was, wanted):
+    status, headers, _ = await api("PUT", PATH, **body(retention=was))
+    assert status == 201
+    request = body(retention=wanted)
+    request["headers"] = {**request["headers"], "if-match": headers["etag"]}
+    status, _, problem = await api("PUT", PATH, **request)
+    assert (status, problem["code"]) == (409, "retention_is_past")
+    assert f"was made with {was} retention" in problem["detail"]
