@@ -14,8 +14,9 @@ import msgspec
 from blake3 import blake3
 
 from annals.agents.defects import NO_DEFECTS, defect_of
+from annals.agents.event_keys import event_key
 from annals.agents.reacting.ports import OutgoingCommand
-from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired, process_key
+from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired
 from annals.schemas.cid import cid_text
 from annals.schemas.depth import decoded
 from annals.schemas.reaction_rows import (
@@ -127,7 +128,7 @@ class Processes:
         where = f"{event['kind']} {event['aggregate_id']!r} version {event['version']}, offset {source.offset}"
         try:
             message = self._decider.read_event(event["type"], event["schema_version"], event["data"])
-            key = process_key(self._reaction, event["correlation_id"], event["data"])
+            key = event_key(self._reaction.key, event["correlation_id"], event["data"])
         except Exception as error:
             raise ReactionFailedError(_failed(where, error)) from error
         if key is None:

@@ -30,11 +30,13 @@ import structlog
 from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
+from annals.agents.event_keys import PROJECTION, REACTION, Rekeyed
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, StoppedError
-from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
+from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError, begin_anew
 from annals.agents.reacting.processes import Processes, ReactionFailedError
 from annals.agents.reacting.rekeyed import Rekeying
+from annals.agents.reactions.reaction import Reaction
 from annals.agents.reading.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
@@ -48,7 +50,6 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
     from annals.agents.reacting.ports import Controls, Horizon, Kept, ReactionLog, ReactionTelemetry
-    from annals.agents.reactions.reaction import Reaction
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
 RUN_TIMERS: Final = 500
@@ -77,7 +78,7 @@ class Reactor:
 
     def __init__(
         self,
-        reaction: Reaction[Any],
+        reaction: Reaction[Any] | Rekeyed,
         decider: Decider[Any],
         source: JournalSource,
         journal: JournalPartition,
@@ -87,14 +88,13 @@ class Reactor:
         telemetry: ReactionTelemetry,
         here: str | None = None,
         horizon: Horizon | None = None,
-        *,
-        rekeys: bool = False,
     ) -> None:
         """Take the reaction, the partition's reading shard, what makes its writer, and what says whether it runs.
 
-        source: for a reaction to events of another deployment, what judges its journal. here: this deployment's id.
-        rekeys: its events are copied to the reaction's stream, instead. horizon: it is that stream that is reacted to.
+        reaction: or a stream that events are copied to, instead. source: for a reaction to events of another
+        deployment, what judges its journal. here: this deployment's id. horizon: it is a stream that is reacted to.
         """
+        stream = reaction if isinstance(reaction, Rekeyed) else None
         self._reaction = reaction
         self._decider = decider
         self._source = source
@@ -105,17 +105,23 @@ class Reactor:
         self._telemetry = telemetry
         self._here = here
         self._horizon = horizon
-        self._rekeys = rekeys
-        self._idle_commit_s = REKEYED_COMMIT_S if rekeys else IDLE_COMMIT_S
-        of_deployment = {} if reaction.deployment is None else {"deployment": reaction.deployment}
-        whose = f" of {reaction.deployment}" if of_deployment else ""
+        self._stream = stream
+        self._version = reaction.version if isinstance(reaction, Reaction) else 0
+        self._begin_anew = BEGIN_ANEW if stream is None else begin_anew(stream)
+        is_projection = stream is not None and stream.reader == PROJECTION
+        self._what = PROJECTION if is_projection else REACTION
+        self._does, self._done = ("copy", "copied") if is_projection else ("react", "reacted")
+        self._idle_commit_s = IDLE_COMMIT_S if stream is None else REKEYED_COMMIT_S
+        self._deployment = reaction.deployment if isinstance(reaction, Reaction) else None
+        of_deployment = {} if self._deployment is None else {"deployment": self._deployment}
+        whose = f" of {self._deployment}" if of_deployment else ""
         where = "its stream" if horizon is not None else source.kind
         self._name = f"{reaction.name} in {where}-{source.partition}{whose}"
         self._log = structlog.get_logger(__name__).bind(
-            reaction=reaction.name, kind=source.kind, partition=source.partition, **of_deployment
+            **{self._what: reaction.name}, kind=source.kind, partition=source.partition, **of_deployment
         )
         self._pace = Pace(self._log, RUN_EVENTS, "events")
-        self._is_ours_to_mend = reaction.deployment is None
+        self._is_ours_to_mend = self._deployment is None
         self._writer: ReactionLog | None = None
         self._processes = self._begun()
         self._progress = Progress(0)
@@ -138,9 +144,9 @@ class Reactor:
         What is wrong with another deployment's journal is no reason for this one not to be ready.
         """
         if self.phase == STOPPED and self._is_ours_to_mend:
-            return f"{self._name} does not react: {self.reason}"
+            return f"{self._name} does not {self._does}: {self.reason}"
         if self._pace.trouble and self._source.status().offset > self.position and self.phase in {OPENING, RUNNING}:
-            return f"{self._name} reacts slowly: {self._pace.trouble}"
+            return f"{self._name} {'copies' if self._does == 'copy' else 'reacts'} slowly: {self._pace.trouble}"
         return None
 
     async def run(self) -> None:
@@ -165,9 +171,9 @@ class Reactor:
                         await self._wait()
                 continue
             except (StoppedError, ReactionFailedError, UnwritableError) as error:
-                self._is_ours_to_mend = self._reaction.deployment is None or isinstance(error, NewerVersionError)
+                self._is_ours_to_mend = self._deployment is None or isinstance(error, NewerVersionError)
                 self._become(STOPPED if isinstance(error, StoppedError) else FAILED, str(error))
-                self._log.error(f"reaction {self.phase}", reason=str(error))
+                self._log.error(f"{self._what} {self.phase}", reason=str(error))
                 await self._until_told(known)
                 continue
             except (JournalError, NotReadyError, BrokenChainError) as error:
@@ -194,7 +200,9 @@ class Reactor:
         self._telemetry.closed()
 
     def _begun(self) -> Processes | Rekeying:
-        return Rekeying(self._reaction) if self._rekeys else Processes(self._reaction, self._decider, self._here)
+        if isinstance(self._reaction, Rekeyed):
+            return Rekeying(self._reaction)
+        return Processes(self._reaction, self._decider, self._here)
 
     async def _pause(self, known: Kept | None) -> None:
         reason = None if known is None else known.control.reason
@@ -231,10 +239,11 @@ class Reactor:
         writer = self._writer = self._make_log()
         await writer.fence()
         _, end = await self._journal.bounds()
-        # What in a stream is older than the reaction is marked there.
-        quiet_until = end if self._horizon is None else 0
-        progress = await writer.progress() or Progress(0, version=self._reaction.version, quiet_until=quiet_until)
-        if not self._rekeys:  # what is copied does not depend on the version
+        # What in a stream is older than the reaction is marked there; a projection folds all of it alike.
+        is_quiet = self._horizon is None and self._what == REACTION
+        quiet_until = end if is_quiet else 0
+        progress = await writer.progress() or Progress(0, version=self._version, quiet_until=quiet_until)
+        if self._stream is None:  # what is copied does not depend on the version
             self._require_version(progress)
         await self._reach(progress.position, end)
         await self._require_history(progress)
@@ -245,7 +254,7 @@ class Reactor:
                 kept[key] = value
         self._processes, self._progress = self._begun(), progress
         self._committed, self._committed_at = progress.position, -IDLE_COMMIT_S
-        if progress.version < self._reaction.version and not self._rekeys:
+        if progress.version < self._version and self._stream is None:
             await self._begin_version(writer, progress, kept)
         else:
             self._load(kept)
@@ -253,7 +262,7 @@ class Reactor:
         return writer
 
     async def _require_history(self, progress: Progress) -> None:
-        await require_history(self._source, f"{self._name}: reacted", progress, f"Restore it; {BEGIN_ANEW}")
+        await require_history(self._source, f"{self._name}: {self._done}", progress, f"Restore it; {self._begin_anew}")
 
     def _load(self, kept: Mapping[bytes, bytes]) -> None:
         for key, value in kept.items():
@@ -263,10 +272,10 @@ class Reactor:
                 self._log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
 
     def _require_version(self, progress: Progress) -> None:
-        if progress.version > self._reaction.version:
+        if progress.version > self._version:
             raise NewerVersionError(
                 f"{self._name} was run in version {progress.version}, and this release has version "
-                f"{self._reaction.version}: run the newer release, or a newer version of the reaction"
+                f"{self._version}: run the newer release, or a newer version of the reaction"
             )
 
     async def _reach(self, position: int, end: int) -> None:
@@ -277,13 +286,13 @@ class Reactor:
         """
         if position > end:
             raise StoppedError(
-                f"{self._name}: reacted up to offset {position}, and the journal ends at {end}: it lost its end, or "
-                f"was made anew. Restore it; {BEGIN_ANEW}"
+                f"{self._name}: {self._done} up to offset {position}, and the journal ends at {end}: it lost its end, "
+                f"or was made anew. Restore it; {self._begin_anew}"
             )
         while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
             status = self._source.status()
             if status.phase == STOPPED and status.offset < position:
-                raise StoppedError(f"{self._name}: reacted up to offset {position}; {status.reason}")
+                raise StoppedError(f"{self._name}: {self._done} up to offset {position}; {status.reason}")
             self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}"
 
     async def _begin_version(self, writer: ReactionLog, old: Progress, kept: Iterable[bytes]) -> None:
@@ -291,7 +300,7 @@ class Reactor:
 
         That is every event below the old version's position, and every timer that was due up to its last one.
         """
-        version, quiet_until = self._reaction.version, max(old.position, old.quiet_until)
+        version, quiet_until = self._version, max(old.position, old.quiet_until)
         progress = Progress(0, version=version, quiet_until=quiet_until, quiet_due=max(old.fired, old.quiet_due))
         await writer.commit(ReactionWrites((), dict.fromkeys(kept), progress))
         self._progress, self._committed = progress, 0

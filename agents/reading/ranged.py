@@ -1,7 +1,7 @@
-"""A partition that a reactor reads by itself, range after range, beside no reading shard (the `JournalSource` port).
+"""A partition that is read by itself, range after range, beside no reading shard (the `JournalSource` port).
 
 What is read of it is in memory until it is asked for from behind it. What a record says is for the classes below:
-another deployment's journal (`foreign`) and a re-keyed stream (`rekeyed`).
+another deployment's journal (`annals.agents.reacting.foreign`) and a re-keyed stream (`rekeyed`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WITHIN_S: Final = 5.0  # in which brokers that may be far away answer: a rebalan
 
 
 class RangedSource(ABC):
-    """One partition for one reactor: what is below the offset asked for is forgotten."""
+    """One partition for one reader: what is below the offset asked for is forgotten."""
 
     def __init__(self, name: str, kind: str, partition: int, journal: RangedJournal, clock: Clock) -> None:
         """Take what it is called in messages, what it is, what reads it, and the clock of deadlines."""
