@@ -26,6 +26,19 @@ if TYPE_CHECKING:
 LOOK_BACK: Final = 64  # offsets, and twice as many each time that there is no event in them
 
 
+def event_of(kind: str, followed: FollowedRecord) -> JournalEvent:
+    """Return the event of a stream's record.
+
+    Raises:
+        ForeignError: there is none in it.
+    """
+    block = followed.value or b""
+    event = read_block(kind, block)
+    carried = [header for header in followed.carried if header[0] != QUIET]
+    is_quiet = len(carried) < len(followed.carried)
+    return JournalEvent(followed.offset, event, block, cid_of(block), carried, is_quiet)
+
+
 class RekeyedStream(RangedSource):
     """One partition of a stream. What is in it was judged by who copied it: only the workers may write there."""
 
@@ -104,16 +117,12 @@ class RekeyedStream(RangedSource):
 
     def _event(self, followed: FollowedRecord, *, notes: bool = False) -> JournalEvent | None:
         """Return the event of a record; None if there is none in it, whoever wrote it."""
-        block = followed.value or b""
         try:
-            event = read_block(self.kind, block)
+            return event_of(self.kind, followed)
         except ForeignError as error:
             if notes:
                 self._note(followed.offset, str(error))
             return None
-        carried = [header for header in followed.carried if header[0] != QUIET]
-        is_quiet = len(carried) < len(followed.carried)
-        return JournalEvent(followed.offset, event, block, cid_of(block), carried, is_quiet)
 
     def _misplaced(self, key: bytes, event: JournalEvent) -> str | None:
         """Say what is wrong with where an event is: events of one key would be in several places."""

@@ -77,7 +77,9 @@ def test_the_five_topics_of_a_kind_have_the_same_number_of_partitions() -> None:
 
 def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> None:
     reactions = {"sail": "ship", "meet": "ship"}
-    specs = catalogue(kinds=["ship"], subscribers=["billing"], reactions=reactions, rekeyed=["meet"])
+    specs = catalogue(
+        kinds=["ship"], subscribers=["billing"], reactions=reactions, rekeyed={"meet": "ship", "crew_by_port": "ship"}
+    )
     names = [spec.name for spec in specs]
     assert names == [
         "commands.ship",
@@ -96,6 +98,7 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
         "timers.sail",
         "timers.meet",
         "rekeyed.meet",
+        "rekeyed.crew_by_port",
         "subscribers.billing",
     ]
 
