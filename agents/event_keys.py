@@ -38,6 +38,11 @@ class Rekeyed(NamedTuple):
         where = " where it is resumed" if self.reader == REACTION else ""
         return f"Give the {self.reader} another name, under which it begins anew{where}."
 
+    @property
+    def begin_anew(self) -> str:
+        """What to do, if it cannot be restored, where it is gone for good."""
+        return f"or g{self.another_name[1:]}"
+
     def key_of(self, event: Mapping[str, Any]) -> str | None:
         """Return an event's key as text; None: it has none, and is not in the stream."""
         return event_key(self.key, event["correlation_id"], event["data"])

@@ -259,7 +259,12 @@ class Reader:
             self._settings, client, known, self.members, SystemClock(), budget, damages, self._projection_metrics
         )
         place = self._settings, client, self._options, known, counts, self._parts.projections
-        told = damages, SystemClock(), self._rekeying_metrics, self.metrics.invalid_records
+        told = (
+            partial(ReadingShardMetrics, self.metrics),
+            SystemClock(),
+            self._rekeying_metrics,
+            self.metrics.invalid_records,
+        )
         self.shards.streams = self._parts.rekeying = RekeyedProjections(*place, *told)
         if self._settings.publish:
             self._parts.publishing = Publishing(

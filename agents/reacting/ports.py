@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from annals.agents.event_keys import Rekeyed
     from annals.schemas.progress import Progress
     from annals.schemas.reaction_rows import Control
     from annals.topics.headers import Header
@@ -18,11 +17,6 @@ BEGIN_ANEW: Final = "or give the reaction another name, under which it begins an
 
 Its topics cannot be emptied for that: progress is in one that subscriptions share.
 """
-
-
-def begin_anew(stream: Rekeyed) -> str:
-    """Return the same for what is copied to a stream."""
-    return f"or g{stream.another_name[1:]}"
 
 
 class Kept(NamedTuple):

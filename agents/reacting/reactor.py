@@ -33,7 +33,7 @@ from annals.agents.backoff import Backoff
 from annals.agents.event_keys import PROJECTION, REACTION, Rekeyed
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, StoppedError
-from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError, begin_anew
+from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import Processes, ReactionFailedError
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reactions.reaction import Reaction
@@ -107,7 +107,7 @@ class Reactor:
         self._horizon = horizon
         self._stream = stream
         self._version = reaction.version if isinstance(reaction, Reaction) else 0
-        self._begin_anew = BEGIN_ANEW if stream is None else begin_anew(stream)
+        self._begin_anew = BEGIN_ANEW if stream is None else stream.begin_anew
         is_projection = stream is not None and stream.reader == PROJECTION
         self._what = PROJECTION if is_projection else REACTION
         self._does, self._done = ("copy", "copied") if is_projection else ("react", "reacted")

@@ -160,6 +160,7 @@ class RangedSource(ABC):
                 self._begin_anew()
                 raise StoppedError(
                     f"{self._name} was read up to offset {reached} and ends at {end}: it lost its end, or was made anew"
+                    + self._remedy()
                 )
             self._require_begin(start)
             if self._next >= self._end:
@@ -178,6 +179,10 @@ class RangedSource(ABC):
     def _require_begin(self, start: int) -> None:
         """Hold it to where it begins: what was before cannot be read. Whoever judges events by those before sees it."""
         del start
+
+    def _remedy(self) -> str:
+        """Say what to do where it lost its end: nothing, where whoever runs the other deployment has to say it."""
+        return ""
 
     @abstractmethod
     def _judge(self, records: Sequence[FollowedRecord]) -> None:

@@ -97,11 +97,14 @@ class RekeyedStream(RangedSource):
                 return last
             count *= 2
 
+    def _remedy(self) -> str:
+        return f". Restore it; {self._stream.begin_anew}"
+
     def _require_begin(self, start: int) -> None:
         if start > self._next:
             raise StoppedError(
                 f"{self._name} begins at offset {start}, and what is read next is at {self._next}: events are gone. "
-                f"Restore it; or g{self._stream.another_name[1:]}"
+                f"Restore it; {self._stream.begin_anew}"
             )
 
     def _judge(self, records: Sequence[FollowedRecord]) -> None:

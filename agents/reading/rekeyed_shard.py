@@ -210,7 +210,7 @@ class RekeyedShard(Answers):
             fold = self._fold = RekeyedFold(self._stream.place, self.partition, store, wanted)
         await self._require_topic(fold)
         _, self._end = await self._journal.bounds()
-        position, remedy = fold.position, f"Restore it; or g{self._stream.another_name[1:]}"
+        position, remedy = fold.position, f"Restore it; {self._stream.begin_anew}"
         if position.offset > self._end:
             raise StoppedError(
                 f"it was folded up to offset {position.offset}, and ends at {self._end}: it lost its end, or was made "
@@ -277,13 +277,16 @@ class RekeyedShard(Answers):
 
         Raises:
             StoppedError: it is another one than was folded; its offsets would not tell, once it is longer.
+            UnreachableError: whether it is cannot be told now.
         """
         found, known = await self._journal.topic_id(), fold.topic_id
         self._topic_asked_at = self._clock.monotonic()
-        if None not in (found, known) and found != known:
+        if known is not None and found is None:
+            raise UnreachableError(f"the brokers do not tell at present which topic {self._name} is of")
+        if known not in {None, found}:
             raise StoppedError(
                 f"the topic was deleted and made anew since it was folded up to offset {fold.position.offset}. "
-                f"Restore it; or g{self._stream.another_name[1:]}"
+                f"Restore it; {self._stream.begin_anew}"
             )
         return found
 

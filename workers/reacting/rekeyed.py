@@ -7,7 +7,6 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.ports import StoppedError, UnreachableError
-from annals.agents.reacting.ports import begin_anew
 from annals.schemas.progress import decode_progress, name_of, reaction_name, rekeying_name
 from annals.schemas.values.moments import recorded_at
 from annals.topics.catalog import REKEYED_TOPIC_BYTES
@@ -70,7 +69,7 @@ class KafkaRekeyingLog(KafkaReactionLog):
             app_id,
             invalid,
             codec=codec,
-            begin_anew=begin_anew(stream),
+            begin_anew=stream.begin_anew,
         )
 
     async def progress(self) -> Progress | None:

@@ -95,14 +95,14 @@ class RekeyedProjections:
         deciders: Mapping[str, Decider[Any]],
         partitions: Mapping[str, int],
         projections: ProjectionWiring,
-        damages: DamageCounter,
+        damages: Callable[[str], DamageCounter],
         clock: Clock,
         metrics: RekeyingProjectionMetrics,
         invalid: InvalidRecords = PASSED_OVER,
     ) -> None:
         """Take the settings, a client to ask with, aiokafka client options, each kind's partitions, and so on.
 
-        projections: all that there are, and who is told of a stream that was found.
+        projections: all that there are, and who is told of a stream that was found. damages: of a place's stores.
         """
         self._settings = settings
         self._client = client
@@ -252,7 +252,7 @@ class RekeyedProjections:
                 settings.store_compression,
             ),
             self._clock,
-            self._damages,
+            self._damages(stream.place),
             StreamMetrics(self._metrics, stream.name, partition),
             partial(self._projections.models.followers, stream.place),
             self._projections.models.ask_rows,

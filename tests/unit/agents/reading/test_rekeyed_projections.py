@@ -324,7 +324,7 @@ async def test_a_stream_that_lost_its_end_stops_its_shard_and_its_rows_answer_as
             await until(lambda: shard.status().phase == "reading")
             log.truncate(1)
         await until(lambda: shard.status().phase == "stopped")
-        assert "it lost its end, or was made anew" in shard.problem
+        assert "it lost its end, or was made anew. Restore it; or give the projection another name" in shard.problem
         page = await process.page()
         assert [(each.partition, "lost its end" in each.reason) for each in page.stale] == [(at, True)]
         assert len(page.rows) == 1
@@ -369,6 +369,18 @@ async def test_brokers_that_tell_no_ids_of_topics_keep_nothing_from_being_folded
     async with world.process_of_rows() as process:
         await until(lambda: process.shards[at].status().reached)
         assert process.shards[at].problem is None
+
+
+async def test_while_brokers_do_not_tell_whose_a_topic_is_nothing_more_of_it_is_folded():
+    world = RowsWorld()
+    at = await after_two(world)
+    known, world.topic_id = world.topic_id, None
+    async with world.process_of_rows() as process:
+        await world.record(chain(FIRST, 1, chain(FIRST, 1)[0]))
+        await eventually(lambda: streamed(world, 3))
+        assert not process.shards[at].status().reached
+        world.topic_id = known
+        await eventually(lambda: is_whole(world, process))
 
 
 async def test_a_stream_that_is_restored_is_gone_on_with_by_the_same_process(monkeypatch):

@@ -58,7 +58,7 @@ async def wired(world, folder, registry, *partitions):
         REGISTRY,
         {"person": PARTITIONS},
         SimpleNamespace(models=models, add_stream=found.__setitem__),
-        Damages(),
+        lambda _: Damages(),
         world.clock,
         RekeyingProjectionMetrics(registry),
         InvalidRecords(registry),
