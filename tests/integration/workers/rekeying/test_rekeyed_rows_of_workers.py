@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 EACH = 6
+READ = '{role="read"}'
 KEYS = ("c-1", "c-2", "c-3", "c-4")
 PROJECTION = """
 from msgspec.structs import replace
@@ -129,6 +130,16 @@ def streamed(crew: Group) -> int:
     return asyncio.run(read())
 
 
+def log_of(*workers: GroupWorker) -> str:
+    """What they have logged of the projection."""
+    return "".join(
+        each["event"]
+        for worker in workers
+        for each in worker.logged("turned to")
+        if each.get("projection") == "by_cause"
+    )
+
+
 def kill_child(worker: GroupWorker) -> None:
     (child,) = psutil.Process(worker.process.pid).children()
     child.kill()
@@ -157,6 +168,8 @@ def test_each_event_is_in_its_keys_row_once_whatever_is_killed(crew: Group) -> N
     answer = rows(two)
     assert {place: len(offsets) for place, offsets in answer["positions"].items()} == {"rekeyed.by_cause": 3}
     assert streamed(crew) == EACH * len(KEYS)
+    assert f"annals_projection_records_invalid_total{READ} 0.0" in two.metrics()
+    two.until(lambda: "turned to a version of a projection" in log_of(one, two), "all have turned to its version")
     api = two.logged("worker started")[0]["api"]
     found = json.loads(run(crew, "projections", "verify", "by_cause", "--json", "--api", api))["result"]
     assert (found["differences"], found["unanswered"], found["rows"]) == ([], [], len(KEYS))

@@ -8,6 +8,8 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.gathered_rows import LocalRows
+from annals.agents.reading.ports import Member
+from annals.agents.reading.read_models import ReadModels
 from annals.agents.reading.refold import Refold, verify
 from annals.schemas.kinds.person import ProfileUpdated
 from annals.schemas.projection_record import ProjectionRecord
@@ -15,7 +17,8 @@ from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import read_range
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import chain
-from following import until
+from following import Clock, until
+from projecting import Group, Topic
 from publishing import at_each_step, eventually
 from reading_stores import Killed, Stores
 from rekeyed_rows import GATHERED, PLACE, RowsWorld, gather_rows
@@ -219,6 +222,44 @@ async def test_a_new_version_is_built_from_the_stream_beside_the_one_that_answer
         assert await process.rows(1) == one
         assert await process.rows(2) == {key: [said.upper() for said in seen] for key, seen in one.items()}
     assert len(await world.streamed()) == 4
+
+
+class Here:
+    """The shards of the stream (the `Here` port)."""
+
+    def __init__(self, process):
+        self.process = process
+
+    def all(self):
+        return list(self.process.shards.values())
+
+    def partitions(self, kind):
+        return PARTITIONS
+
+
+async def test_all_turn_to_a_version_that_has_reached_the_former_one_in_all_partitions_of_the_stream():
+    world = RowsWorld()
+    async with world.process_of_rows() as process:
+        await world.record([*chain(FIRST, 2), *chain(SECOND, 2)])
+        await eventually(lambda: is_whole(world, process))
+    both = (GATHERED, replace(GATHERED, version=2))
+    one = ProjectionRecord(name="gathering", version=1, positions={}, switched_ms=0)
+    world.records, topic = {"gathering": one}, Topic()
+    topic.records = dict(world.records)
+    me = Member("me", None, {}, {"gathering": 2})
+    async with world.process_of_rows(versions=both) as process:
+        models = ReadModels({"gathering": both}, REGISTRY, topic, Group(me), Clock())
+
+        async def has_turned():
+            models.apply(Here(process))
+            return await models.turn({"local": LocalRows(process)}) == ["gathering"]
+
+        await eventually(has_turned)
+        written = topic.records["gathering"]
+        ends = [world.model.logs[STREAM, at].stable for at in range(PARTITIONS)]
+        assert (written.version, written.previous, written.positions) == (2, 1, {PLACE: ends})
+        assert models.version_of("gathering") == 2
+        assert await process.rows(2) == await process.rows(1)
 
 
 async def test_rows_are_built_anew_beside_those_that_answer():
