@@ -39,8 +39,8 @@ def _limit(number: int, why: str) -> TopicSetting:
     return TopicSetting("max.message.bytes", str(number), Rule.MUST_BE_AT_LEAST, why)
 
 
-def _kept(days: int) -> TopicSetting:
-    return TopicSetting("retention.ms", str(days * DAY_MS), Rule.SHOULD_BE_AT_LEAST, f"kept {days} days")
+def _kept(days: int, why: str = "") -> TopicSetting:
+    return TopicSetting("retention.ms", str(days * DAY_MS), Rule.SHOULD_BE_AT_LEAST, why or f"kept {days} days")
 
 
 def _policy(policy: str, rule: Rule, why: str) -> TopicSetting:
@@ -146,7 +146,7 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
     ),
     Role.SUBSCRIBERS: (
         _policy("delete", Rule.MUST_EQUAL, "compaction drops events that nobody has read"),
-        _kept(7),
+        _kept(7, "kept 7 days; made with -1 where the subscription's retention is unlimited"),
         NO_BYTE_LIMIT,
         STAMPED_BY_THE_BROKER,
         _limit(SUBSCRIBER_TOPIC_BYTES, "the broker would refuse a large event, and its subscription would stop"),

@@ -6,7 +6,6 @@ Nothing grows in memory with the rows: both sides are read in the order of their
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,10 +16,8 @@ from annals.agents.folding.turns import turns
 from annals.agents.reading.global_fold import prefix_of
 from annals.agents.reading.layout import AGGREGATES, CID, NUMBER, VOIDS, after, number
 from annals.agents.reading.overlay import Overlay
-from annals.agents.reading.ports import FollowedRecord
 from annals.agents.reading.projecting import INDEXES, LISTED, ProjectionFollower, texts_of
-from annals.agents.reading.rekeyed import event_of
-from annals.schemas.chain import ForeignError
+from annals.agents.reading.rekeyed import events_of
 from annals.schemas.journal_reader import START, Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
 
@@ -131,10 +128,8 @@ class _StreamPart:
 
     def counted(self, records: Sequence[JournalRecord]) -> Iterator[Counted[KeptEnd]]:
         """Yield the events of records."""
-        for record in records:
-            with suppress(ForeignError):
-                found = event_of(self._kind, FollowedRecord(*record))
-                yield Counted(found.offset, record.key or b"", found.event, found.cid, START)
+        for found in events_of(self._kind, records):
+            yield Counted(found.offset, found.event["aggregate_id"].encode(), found.event, found.cid, START)
 
     def changes(self) -> dict[bytes, bytes | None]:
         """Keep nothing of them."""

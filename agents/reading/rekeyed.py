@@ -5,10 +5,12 @@ They are in the order of their arrival, each exactly once. Who copies them is `a
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StoppedError
 from annals.agents.reading.found import JournalEvent
+from annals.agents.reading.ports import FollowedRecord
 from annals.agents.reading.ranged import RangedSource
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.cid import cid_of
@@ -16,12 +18,11 @@ from annals.topics.headers import QUIET
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from annals.agents.event_keys import Rekeyed
-    from annals.agents.ports import Clock
+    from annals.agents.ports import Clock, JournalRecord
     from annals.agents.reading.ahead.ports import RangedJournal
-    from annals.agents.reading.ports import FollowedRecord
 
 LOOK_BACK: Final = 64  # offsets, and twice as many each time that there is no event in them
 
@@ -37,6 +38,13 @@ def event_of(kind: str, followed: FollowedRecord) -> JournalEvent:
     carried = [header for header in followed.carried if header[0] != QUIET]
     is_quiet = len(carried) < len(followed.carried)
     return JournalEvent(followed.offset, event, block, cid_of(block), carried, is_quiet)
+
+
+def events_of(kind: str, records: Iterable[JournalRecord]) -> Iterator[JournalEvent]:
+    """Yield the events of a stream's records; those that have none are passed over."""
+    for record in records:
+        with suppress(ForeignError):
+            yield event_of(kind, FollowedRecord(*record))
 
 
 class RekeyedStream(RangedSource):
