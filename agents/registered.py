@@ -15,6 +15,7 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.deciding.decider import Decider
 from annals.agents.projections import REGISTRY as READ_MODELS
 from annals.agents.projections.projection import Projection
+from annals.agents.projections.projection import problem_of as problem_of_projection
 from annals.agents.reactions import REGISTRY as OWN_REACTIONS
 from annals.agents.reactions.reaction import Reaction, problem_of
 from annals.schemas.json_schemas.wire_schemas import WIRE
@@ -23,6 +24,8 @@ from annals.schemas.suggestion import meant, with_known
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
     from importlib.metadata import EntryPoint
+
+    from annals.agents.event_keys import Rekeyed
 
 GROUP: Final = "annals.aggregates"
 PROJECTIONS_GROUP: Final = "annals.projections"
@@ -94,6 +97,23 @@ def reactions() -> dict[str, Reaction[Any]]:
     return found
 
 
+def streams() -> dict[str, Rekeyed]:
+    """Return all re-keyed streams by name: of reactions and of projections.
+
+    Raises:
+        RegistrationError: a projection has one, and the name of a reaction, whose progress would be mistaken for its.
+    """
+    found = {name: each.stream for name, each in reactions().items() if each.stream is not None}
+    for name, versions in projections().items():
+        stream = versions[-1].stream
+        if stream is None:
+            continue
+        if name in reactions():
+            raise RegistrationError(f"the projection {name!r} is re-keyed, and a reaction has its name; choose another")
+        found[name] = stream
+    return found
+
+
 def event_types(kinds: Iterable[str]) -> dict[str, None]:
     """Return the types of events that some kinds have in this release, in their order, each once."""
     return {name: None for kind in kinds for name in deciders()[kind].events}
@@ -157,11 +177,15 @@ def _versions(loaded: object, name: str, where: str) -> tuple[Projection[Any], .
             raise RegistrationError(f"{where} is no projection of the name {name!r}, nor a tuple of its versions")
         if unknown := projection.wanted.keys() - deciders().keys():
             raise RegistrationError(f"{where} wants events of kinds that do not exist: {', '.join(sorted(unknown))}")
+        if problem := problem_of_projection(projection):
+            raise RegistrationError(f"{where} {problem}")
     numbers = [projection.version for projection in versions]
     if not numbers or min(numbers) < 1 or len(set(numbers)) < len(numbers):
         raise RegistrationError(f"{where}: versions are numbers from 1, each once")
     if len({projection.scope for projection in versions}) > 1:
         raise RegistrationError(f"{where}: all versions of a projection have one scope")
+    if len({projection.stream for projection in versions}) > 1:
+        raise RegistrationError(f"{where}: all versions of a projection are re-keyed by one key, or none is")
     return tuple(sorted(versions, key=lambda projection: projection.version))
 
 

@@ -20,6 +20,8 @@ Count = Annotated[int, Meta(ge=0, le=2**53)]
 Offset = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,62}\Z")]
 Kind = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_-]{0,31}\Z")]
+Place = Annotated[str, Meta(pattern=r"^(?:[a-z][a-z0-9_-]{0,31}|rekeyed\.[a-z][a-z0-9_]{0,62})\Z")]
+"""A kind, for its journal, or the re-keyed stream of a projection."""
 Id = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -34,7 +36,8 @@ class AggregateRebuild(Struct, frozen=True, forbid_unknown_fields=True):
 class ProjectionRecord(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """One projection.
 
-    version: the one that answers. positions: the offsets that it had on all partitions when all turned to it.
+    version: the one that answers. positions: the offsets that it had on all partitions of its journals, or of its
+    stream (`rekeyed.<name>`), when all turned to it.
     switched_ms: when that was. previous: the version before it, which is folded on for a day so that all can turn back.
     held: a version that was turned back from; no other than a newer one follows by itself. rebuilds: how often all rows
     were asked to be built anew; resumes: how often what failed on an event was asked to try it again. aggregates: the
@@ -43,7 +46,7 @@ class ProjectionRecord(Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     name: Name
     version: Version
-    positions: dict[Kind, Annotated[list[Offset | None], Meta(max_length=10_000)]] = {}
+    positions: dict[Place, Annotated[list[Offset | None], Meta(max_length=10_000)]] = {}
     switched_ms: Count
     previous: Version | None = None
     held: Version | None = None

@@ -32,6 +32,8 @@ AGGREGATE_ID: Final = "aggregate_id"
 STREAM: Final = "stream"
 ACKNOWLEDGED: Final = "acknowledged"
 WEBHOOK: Final = "webhook"
+LIMITED: Final = "limited"
+UNLIMITED: Final = "unlimited"
 
 Positions = dict[str, list[int]]
 """kind -> the offset of each partition from which something holds."""
@@ -70,7 +72,11 @@ class Webhook(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=Tru
 
 
 class Definition(Struct, frozen=True, forbid_unknown_fields=True):
-    """What is asked for. start: absent where a subscription that exists is changed and says nothing of it."""
+    """What is asked for. start: absent where a subscription that exists is changed and says nothing of it.
+
+    retention: of the subscriber's topic; unlimited: with a key of its own that is a stream by which a subscriber can
+    begin anew at any time.
+    """
 
     name: Annotated[
         str, Meta(pattern=rf"^{NAME}\Z", description="1 to 63 of a-z, 0-9 and '-', which does not begin with '-'")
@@ -83,6 +89,7 @@ class Definition(Struct, frozen=True, forbid_unknown_fields=True):
     schema_version: Any = NEWEST
     payload: Literal["data", "block"] = "data"
     key: str = AGGREGATE_ID
+    retention: Literal["limited", "unlimited"] = "limited"
     ordered: bool = True
     max_in_flight: Annotated[int, Meta(ge=1, le=1_000_000)] = 1_000
     owner: _Word | None = None
@@ -100,6 +107,8 @@ class Definition(Struct, frozen=True, forbid_unknown_fields=True):
             yield from _version_problems(self.schema_version, self.payload)
         if not _KEY.fullmatch(self.key):
             yield "key", "must be aggregate_id, or data. and the name of a member"
+        if self.retention != LIMITED and self.delivery != STREAM:
+            yield "retention", f"must be {LIMITED} with delivery {self.delivery}: what was answered is not read again"
         if (self.delivery == "webhook") != (self.webhook is not None):
             yield "webhook", "is needed with delivery webhook, and has no place with another"
         elif self.webhook is not None and (wrong := url_problem(self.webhook.url)) is not None:

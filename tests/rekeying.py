@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import Reactor
-from annals.agents.reacting.rekeyed import RekeyedStream
 from annals.agents.reactions.reaction import Occurred, Reacted, Reaction, TimerFired, after, cancel
+from annals.agents.reading.rekeyed import RekeyedStream
 from annals.schemas.commands import command
 from annals.schemas.kinds.person import PersonRenamed, RenamePerson
 from annals.schemas.progress import Progress, decode_progress, encode_progress, progress_key, rekeying_name
@@ -63,7 +63,7 @@ GATHERING = Reaction(
 
 def looking_often(monkeypatch: Any) -> None:
     """Have reactors look for what is new more often than a worker's do."""
-    monkeypatch.setattr("annals.agents.reacting.ranged.LOOK_S", 0.005)
+    monkeypatch.setattr("annals.agents.reading.ranged.LOOK_S", 0.005)
     monkeypatch.setattr("annals.agents.reacting.reactor.LOOK_S", 0.02)
     monkeypatch.setattr("annals.agents.reacting.reactor.HORIZON_S", 0.005)
     monkeypatch.setattr("annals.agents.reacting.reactor.REKEYED_COMMIT_S", 0.0)
@@ -139,18 +139,16 @@ class RekeyedWorld(ReactingWorld):
     def _rekeyer(self, reaction: Any, client: AIOKafkaClient, at: int, options: Any, invalid: Any) -> Reactor:
         journal = KafkaRangedJournal(client, EVENTS, at)
         source = ForeignJournal("here", "person", at, PARTITIONS, journal, self.clock, self.counted)
-        where = reaction.name, "person", at, PARTITIONS, "annals", invalid
-        log = partial(KafkaRekeyingLog, options, NAMES, *where)
-        return Reactor(
-            reaction, REGISTRY["person"], source, journal, log, self.switches, self.clock, self.counted, rekeys=True
-        )
+        stream = reaction.stream
+        log = partial(KafkaRekeyingLog, options, NAMES, stream, at, PARTITIONS, "annals", invalid)
+        return Reactor(stream, REGISTRY["person"], source, journal, log, self.switches, self.clock, self.counted)
 
     def _of_stream(self, reaction: Any, client: AIOKafkaClient, at: int, options: Any, invalid: Any) -> Reactor:
         topic = NAMES.rekeyed(reaction.name)
         count = len(client.cluster.partitions_for_topic(topic) or ())
         journal = KafkaRangedJournal(client, topic, at, carried_in_stream)
         note = partial(invalid.note, (topic, at))
-        source = RekeyedStream(reaction, topic, at, count, journal, self.clock, note)
+        source = RekeyedStream(reaction.stream, topic, at, count, journal, self.clock, note)
         where = reaction.name, "person", at, count, "annals", invalid
         log = partial(KafkaReactionLog, options, NAMES, *where, is_rekeyed=True)
         horizon = KafkaHorizon(

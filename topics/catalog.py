@@ -39,8 +39,8 @@ def _limit(number: int, why: str) -> TopicSetting:
     return TopicSetting("max.message.bytes", str(number), Rule.MUST_BE_AT_LEAST, why)
 
 
-def _kept(days: int) -> TopicSetting:
-    return TopicSetting("retention.ms", str(days * DAY_MS), Rule.SHOULD_BE_AT_LEAST, f"kept {days} days")
+def _kept(days: int, why: str = "") -> TopicSetting:
+    return TopicSetting("retention.ms", str(days * DAY_MS), Rule.SHOULD_BE_AT_LEAST, why or f"kept {days} days")
 
 
 def _policy(policy: str, rule: Rule, why: str) -> TopicSetting:
@@ -146,7 +146,7 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
     ),
     Role.SUBSCRIBERS: (
         _policy("delete", Rule.MUST_EQUAL, "compaction drops events that nobody has read"),
-        _kept(7),
+        _kept(7, "kept 7 days; made with -1 where the subscription's retention is unlimited"),
         NO_BYTE_LIMIT,
         STAMPED_BY_THE_BROKER,
         _limit(SUBSCRIBER_TOPIC_BYTES, "the broker would refuse a large event, and its subscription would stop"),
@@ -215,18 +215,16 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         _limit(TIMER_TOPIC_BYTES, "the broker would refuse a state, and its reaction would stop"),
     ),
     Role.REKEYED: (
-        _policy("delete", Rule.MUST_EQUAL, "compaction drops events that a new version of the reaction folds"),
-        TopicSetting(
-            "retention.ms", UNLIMITED, Rule.MUST_EQUAL, "events would be gone that a new version of the reaction folds"
-        ),
+        _policy("delete", Rule.MUST_EQUAL, "compaction drops events that a new version folds"),
+        TopicSetting("retention.ms", UNLIMITED, Rule.MUST_EQUAL, "events would be gone that a new version folds"),
         TopicSetting(
             "retention.bytes",
             UNLIMITED,
             Rule.MUST_EQUAL,
-            "events would be gone that a new version of the reaction folds",
+            "events would be gone that a new version folds",
         ),
         STAMPED_BY_THE_BROKER,
-        _limit(REKEYED_TOPIC_BYTES, "the broker would refuse a large event, and its reaction would stop"),
+        _limit(REKEYED_TOPIC_BYTES, "the broker would refuse a large event, and nothing more would be copied"),
     ),
     Role.REACTIONS: (
         _policy("compact", Rule.MUST_EQUAL, "it would be forgotten which reactions run"),
@@ -234,6 +232,10 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
         _limit(SUBSCRIPTION_TOPIC_BYTES, "the broker would refuse a record"),
     ),
 }
+
+KEPT_FOR_GOOD: Final = TopicSetting(
+    "retention.ms", UNLIMITED, Rule.MUST_EQUAL, "events would be deleted that the subscription keeps for good"
+)
 
 VALUES: Final[dict[Role, str]] = {
     Role.COMMANDS: "JSON command",
@@ -253,7 +255,7 @@ VALUES: Final[dict[Role, str]] = {
     Role.JOBS: "JSON: long work that somebody asked for, which worker runs it, and how far it is",
     Role.PROGRESS: "JSON: up to where a journal partition was published, or reacted to",
     Role.TIMERS: "JSON: what a reaction keeps: the states of its processes, and the timers that have not fired",
-    Role.REKEYED: "an event's DAG-CBOR block, copied from the journal for a reaction that is re-keyed",
+    Role.REKEYED: "an event's DAG-CBOR block, copied from the journal for a reaction or projection that is re-keyed",
     Role.REACTIONS: "JSON: whether a reaction runs",
 }
 
@@ -279,7 +281,7 @@ KEYS: Final[dict[Role, str]] = {
         "live/events.person/0"
     ),
     Role.TIMERS: "JSON: state or timer, aggregate id, process key, the timer's name",
-    Role.REKEYED: "the correlation id, or the member of the data that the reaction names",
+    Role.REKEYED: "the correlation id, or the member of the data that the reaction or projection names",
     Role.REACTIONS: "the reaction's name",
     Role.SUBSCRIBERS: "the aggregate id in UTF-8, or the member that the subscription names",
     Role.DELIVERIES: "kind and aggregate id, or a CID",
@@ -313,22 +315,25 @@ def catalogue(
     subscribers: Iterable[str] = (),
     *,
     with_deliveries: bool = False,
+    with_all_kept: bool = False,
     reactions: Mapping[str, str] | None = None,
-    rekeyed: Iterable[str] = (),
+    rekeyed: Mapping[str, str] | None = None,
 ) -> tuple[TopicSpec, ...]:
     """Return every topic: the five of each kind, those that all share, those of each subscriber and each reaction.
 
-    with_deliveries: of subscribers that acknowledge, too. reactions: the kind of each by name. rekeyed: the names of
-    those that are re-keyed.
+    with_deliveries: of subscribers that acknowledge, too. with_all_kept: of subscribers whose topics keep all events.
+    reactions: the kind of each by name. rekeyed: the kind of
+    each re-keyed stream by name.
     """
     names = TopicNames(prefix)
 
     def spec(name: str, role: Role, kind: str | None, number: int = partitions) -> TopicSpec:
         settings = SETTINGS[role] + durability(replication_factor)
+        if with_all_kept and role is Role.SUBSCRIBERS:
+            settings = tuple(KEPT_FOR_GOOD if each.name == KEPT_FOR_GOOD.name else each for each in settings)
         key = KEYS.get(role, "the aggregate id in UTF-8")
         return TopicSpec(name, role, kind, number, replication_factor, settings, VALUES[role], key)
 
-    with_streams = set(rekeyed)
     specs = []
     for kind in kinds:
         specs.append(spec(names.commands(kind), Role.COMMANDS, kind))
@@ -346,8 +351,7 @@ def catalogue(
     specs.append(spec(names.reactions, Role.REACTIONS, None, REACTION_PARTITIONS))
     for name, kind in (reactions or {}).items():
         specs.append(spec(names.timers(name), Role.TIMERS, kind))
-        if name in with_streams:
-            specs.append(spec(names.rekeyed(name), Role.REKEYED, kind))
+    specs += [spec(names.rekeyed(name), Role.REKEYED, kind) for name, kind in (rekeyed or {}).items()]
     for name in subscribers:
         specs.append(spec(names.subscribers(name), Role.SUBSCRIBERS, None))
         if with_deliveries:

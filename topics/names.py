@@ -6,6 +6,7 @@ from typing import Final
 # Kafka's own rule for a topic's name (org.apache.kafka.common.internals.Topic).
 LEGAL_CHARACTERS: Final = re.compile(r"[A-Za-z0-9._-]*", re.ASCII)
 LONGEST_TOPIC_NAME: Final = 249
+STREAM_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}", re.ASCII)
 SUBSCRIBER_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 # `subscribers.` and 63 characters, the longest that is ever appended to a prefix.
 LONGEST_PREFIX: Final = LONGEST_TOPIC_NAME - 75
@@ -105,9 +106,18 @@ class TopicNames:
         """Return the compacted topic of what a reaction keeps; ValueError if it cannot have that name."""
         return f"{self.prefix}timers.{_subscriber(reaction)}"
 
-    def rekeyed(self, reaction: str) -> str:
-        """Return the topic of a reaction's re-keyed stream; ValueError if it cannot have that name."""
-        return f"{self.prefix}rekeyed.{_subscriber(reaction)}"
+    def rekeyed(self, name: str) -> str:
+        """Return the topic of the re-keyed stream of a reaction or a projection; ValueError if it cannot have it."""
+        if not STREAM_NAME.fullmatch(name):
+            raise ValueError(
+                f"a stream's name is 1 to 63 of a-z, 0-9, '_' and '-', a letter or digit first, not {name!r}"
+            )
+        return f"{self.prefix}rekeyed.{name}"
+
+    def of_place(self, place: str) -> str:
+        """Return the topic that rows rest on: the journal of a kind, or a re-keyed stream, `rekeyed.<name>`."""
+        name = place.removeprefix("rekeyed.")
+        return self.events(place) if name == place else self.rekeyed(name)
 
     @property
     def reactions(self) -> str:

@@ -37,7 +37,7 @@ class Right(NamedTuple):
 
 
 WORKER, TOPICS_CREATE, TOPICS_CHECK = "annals worker", "annals topics create", "annals topics check"
-REACTING, REACTIONS = "annals worker, role read: reactions", "annals reactions"
+REACTING, REACTIONS = "annals worker, role read: reactions and re-keyed projections", "annals reactions"
 PUBLISHING, SUBSCRIPTIONS, SUBSCRIBER = "annals worker, role read: publishing", "annals subscriptions", "a subscriber"
 DEAD_LETTERS = "annals dead-letters, and its routes in a worker of role read"
 PARKED = "annals parked, and its routes in a worker of role read"
@@ -51,7 +51,7 @@ def rights(
 ) -> dict[str, list[Right]]:
     """Return the rights by command: of a deployment's topic prefix and app id, for these kinds and reactions.
 
-    rekeyed: which of the reactions are re-keyed.
+    rekeyed: the names of streams, of reactions and projections.
     """
     names = TopicNames(prefix)
     every = [*_of_kinds(names, kinds), names.dead_letters, names.schemas, names.audit, names.projections]

@@ -62,6 +62,8 @@ from annals.workers.reading.shards import CurrentShards, FollowedHere, ReadingSh
 from annals.workers.reading.telemetry import ReadingMetrics, ReadingShardMetrics
 from annals.workers.reading.watch import ReadingWatch
 from annals.workers.registry import deciders, reactions
+from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
+from annals.workers.rekeying.wiring import RekeyedProjections
 from annals.workers.settings import READ, client_options, foreign_deployments, warnings
 from annals.workers.stores.rocks import StoreBudget
 from annals.workers.web.server import WebServer
@@ -115,6 +117,7 @@ class Reader:
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._publish_metrics = PublishMetrics(self.metrics.registry)
         self._reaction_metrics = ReactionMetrics(self.metrics.registry)
+        self._rekeying_metrics = RekeyingProjectionMetrics(self.metrics.registry)
 
     def _followers(self, kind: str) -> Sequence[Follower]:
         """Return what follows the journals of a kind beside the event index and the states."""
@@ -124,11 +127,13 @@ class Reader:
     def _beside(self, client: AIOKafkaClient, shard: Shard, stores: BesideStores) -> Sequence[Actor]:
         """Return what works beside a reading shard, on its partition: its publisher and reactors, from a head start."""
         publishing, reacting, head_starts = self._parts.publishing, self._parts.reacting, self._parts.head_starts
-        if publishing is None or reacting is None or head_starts is None:
-            return ()
         journal = KafkaJournalPartition(client, self._names.events(shard.kind), shard.partition)
+        rekeying = self._parts.rekeying
+        if publishing is None or reacting is None or head_starts is None:
+            return () if rekeying is None else rekeying.beside(shard, journal)
         source = head_starts.before(shard, stores)
-        return (source, publishing.publisher(source, journal), *reacting.reactors(source, journal))
+        copied = () if rekeying is None else rekeying.beside(source, journal)
+        return (source, publishing.publisher(source, journal), *reacting.reactors(source, journal), *copied)
 
     async def run(self, started: asyncio.Event) -> None:
         """Run until the stop; set `started` when the folder and the address are this process'.
@@ -248,13 +253,21 @@ class Reader:
 
     def _put_together(
         self, client: AIOKafkaClient, known: Mapping[str, Decider[Any]], counts: dict[str, int]
-    ) -> ProjectionWiring:
-        """Make what rests on the shards; return what folds projections."""
+    ) -> tuple[ProjectionWiring, RekeyedProjections]:
+        """Make what rests on the shards; return what folds projections, and those that are re-keyed."""
         budget = StoreBudget(GLOBAL_CACHE_BYTES, GLOBAL_CACHE_BYTES)
         damages = ReadingShardMetrics(self.metrics, "location")
         self._parts.projections = ProjectionWiring(
             self._settings, client, known, self.members, SystemClock(), budget, damages, self._projection_metrics
         )
+        place = self._settings, client, self._options, known, counts, self._parts.projections
+        told = (
+            partial(ReadingShardMetrics, self.metrics),
+            SystemClock(),
+            self._rekeying_metrics,
+            self.metrics.invalid_records,
+        )
+        self.shards.streams = self._parts.rekeying = RekeyedProjections(*place, *told)
         if self._settings.publish:
             self._parts.publishing = Publishing(
                 self._settings,
@@ -279,7 +292,7 @@ class Reader:
                 self.metrics.invalid_records,
                 self._foreign,
             )
-        return self._parts.projections
+        return self._parts.projections, self._parts.rekeying
 
     async def _serve_by(self, client: AIOKafkaClient, counts: dict[str, int]) -> None:
         known, sources = deciders(), Sources()
@@ -288,7 +301,7 @@ class Reader:
             with suppress(KafkaError):  # then it leaves with its session
                 await leave_for(client, self._group, self._former_member)
             self._former_member = None
-        wiring = self._put_together(client, known, counts)
+        wiring, rekeying = self._put_together(client, known, counts)
         shards = ReadingShards(
             self._settings,
             client,
@@ -331,12 +344,12 @@ class Reader:
         watching = [asyncio.create_task(each.run(), name="watch") for each in (self._watch, self._blocked)]
         everywhere = self._api.shards or shards
         projecting = asyncio.create_task(
-            wiring.work(FollowedHere(shards), cast("Any", everywhere)).run(), name="projections"
+            wiring.work(FollowedHere(shards, rekeying), cast("Any", everywhere)).run(), name="projections"
         )
         service = wiring.service(cast("Any", everywhere))
         jobs = self._parts.jobs = JobWiring(self._settings, self.members, service, self.metrics)
         working = asyncio.create_task(jobs.run(), name="jobs")
-        followed = [each.run() for each in (self._parts.publishing, self._parts.reacting) if each is not None]
+        followed = [each.run() for each in (self._parts.publishing, self._parts.reacting, rekeying) if each is not None]
         following = [asyncio.create_task(run, name="subscriptions and reactions") for run in followed]
         starting = asyncio.create_task(app.start(), name="app")
         try:
@@ -360,6 +373,7 @@ class Reader:
             await shards.partitions_here.close()
             await end(*following)
             self._parts.publishing = self._parts.reacting = self._parts.head_starts = None
+            self.shards.streams = self._parts.rekeying = None
 
     def _is_member(self) -> bool:
         return self.shards.current is not None and self._membership is not None and self._membership.is_member

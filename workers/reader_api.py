@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from annals.workers.reading.members import GroupMembers
     from annals.workers.reading.shards import CurrentShards
     from annals.workers.reading.telemetry import ReadingMetrics
+    from annals.workers.rekeying.wiring import RekeyedProjections
     from annals.workers.settings import Settings
 
 
@@ -52,13 +53,16 @@ class Parts:
     publishing: Publishing | None = None
     reacting: Reacting | None = None
     head_starts: HeadStarts | None = None
+    rekeying: RekeyedProjections | None = None
 
     def problems(self) -> list[str]:
         """Return why not all of it works."""
         behind = [] if self.projections is None else self.projections.models.problems()
         kept = [each.topic.problem for each in (self.projections, self.jobs) if each is not None]
         behind += [problem for problem in kept if problem is not None]
-        running = [each for each in (self.publishing, self.reacting, self.head_starts) if each is not None]
+        running = [
+            each for each in (self.publishing, self.reacting, self.head_starts, self.rekeying) if each is not None
+        ]
         return [*behind, *(problem for each in running for problem in each.problems())]
 
 
@@ -142,7 +146,7 @@ class ReaderApi:
         administration = SubscriptionService(self._settings, self._options, deciders())
         processes = ReactionService(self._settings, self._options, reactions())
         return (
-            *projection_routes(shards, service, answers, jobs, replays),
+            *projection_routes(shards, service, answers, jobs, replays, lambda: parts.rekeying),
             *SubscriptionRoutes(administration).routes(),
             *AckRoutes(self._acks, shards).routes(),
             *ReactionRoutes(processes).routes(),

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, NamedTuple, Protocol, T
 from msgspec import UNSET, Struct
 from msgspec.structs import asdict
 
+from annals.agents.event_keys import AGGREGATE_ID, PROJECTION, Rekeyed, rekeying_problem
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -24,7 +26,10 @@ class RowType(Struct, frozen=True, kw_only=True):
 
 
 class Row(RowType, kw_only=True):
-    """One row: the kind and id of the aggregate that it tells of, then the columns of its projection."""
+    """One row: the kind and id of the aggregate that it tells of, then the columns of its projection.
+
+    aggregate_id: of a projection that is re-keyed, the key.
+    """
 
     kind: str
     aggregate_id: str
@@ -34,13 +39,17 @@ R = TypeVar("R", bound=Row)
 
 
 class Happened(NamedTuple):
-    """A counted event in its newest form, as folds see it."""
+    """A counted event in its newest form, as folds see it.
+
+    key: of a projection that is re-keyed, the event's key; empty: of any other.
+    """
 
     kind: str
     aggregate_id: str
     version: int
     recorded_at: str
     message: Message
+    key: str = ""
 
 
 class ProjectionRows(Protocol[R]):
@@ -72,6 +81,10 @@ class Projection(Generic[R]):
         ranges: query parameters that ask for all values below the given one.
         values: query parameter -> what makes index values of what was asked; a row is found by all of them.
         is_listed: whether a row is shown; others are what the fold remembers.
+        key: of one that is re-keyed, by what: `correlation_id`, or a member of the events as they were recorded
+            (`data.owner_id`); an event without it is passed over.
+        rekeyed: whether all events of a key are folded in one place, over all aggregates of its one kind: they are
+            copied to the topic `rekeyed.<name>`, and folded in the order of their arrival there.
     """
 
     name: str
@@ -85,6 +98,32 @@ class Projection(Generic[R]):
     ranges: tuple[str, ...] = ()
     values: Mapping[str, Callable[[str], Sequence[str]]] = field(default_factory=dict)
     is_listed: Callable[[R], bool] = lambda _: True
+    key: str = AGGREGATE_ID
+    rekeyed: bool = False
+
+    @property
+    def stream(self) -> Rekeyed | None:
+        """The stream that it folds; None: it folds journals."""
+        if not self.rekeyed:
+            return None
+        (kind,) = self.wanted
+        return Rekeyed(self.name, kind, self.key, PROJECTION)
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """What it folds the partitions of: journals, by their kinds, or its stream."""
+        return tuple(self.wanted) if self.stream is None else (self.stream.place,)
+
+
+def problem_of(projection: Projection[Any]) -> str | None:
+    """Return what keeps a projection from being used, None if nothing does."""
+    if not projection.rekeyed:
+        return None if projection.key == AGGREGATE_ID else f"has the key {projection.key!r}, and is not re-keyed"
+    if projection.scope != "local":
+        return "is re-keyed, and so not global: its rows are where their keys are"
+    if len(projection.wanted) != 1:
+        return "is re-keyed: it wants the events of one kind"
+    return rekeying_problem(projection.key)
 
 
 def given_members(message: Message | Part, *names: str) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def put(
     for certain. has_topic: whether its topic is there.
 
     Raises:
-        Refused: its start, or how it is delivered, cannot be another (409).
+        Refused: its start, how it is delivered, or how long its topic keeps events, cannot be another (409).
     """
     if kept is None:
         return Change(Record(_started(definition), 1, begin), begin, is_new=True)
@@ -184,6 +184,7 @@ def put(
             else f"start: {definition.name} began already, and its start stays as it was",
         )
     _require_same_rows(known.definition, definition)
+    _require_same_retention(known.definition, definition)
     changed = msgspec.structs.replace(definition, start=was)
     former = known.former
     if _judges_otherwise(known.definition, changed):
@@ -236,6 +237,17 @@ def _require_same_rows(was: Definition, wanted: Definition) -> None:
     else:
         return
     raise Refused(409, "delivery_is_past", what)
+
+
+def _require_same_retention(was: Definition, wanted: Definition) -> None:
+    """Hold a change to the topic that there is: what it has dropped does not come back, and it is made once.
+
+    Raises:
+        Refused: 409.
+    """
+    if wanted.retention != was.retention:
+        what = f"retention: the topic of {was.name} was made with {was.retention} retention: take another name"
+        raise Refused(409, "retention_is_past", what)
 
 
 def with_status(record: Record, status: str, reason: str | None = None) -> Record:

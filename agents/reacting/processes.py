@@ -14,8 +14,9 @@ import msgspec
 from blake3 import blake3
 
 from annals.agents.defects import defect_of
+from annals.agents.event_keys import event_key
 from annals.agents.reacting.ports import OutgoingCommand
-from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired, process_key
+from annals.agents.reactions.reaction import CancelTimer, Occurred, Reacted, Reaction, SetTimer, TimerFired
 from annals.agents.time_limit import TookTooLongError, limited
 from annals.schemas.cid import cid_text
 from annals.schemas.depth import decoded
@@ -147,7 +148,7 @@ class Processes:
 
         def read() -> tuple[Message, str | None]:
             message = self._decider.read_event(event["type"], event["schema_version"], event["data"])
-            return message, process_key(self._reaction, event["correlation_id"], event["data"])
+            return message, event_key(self._reaction.key, event["correlation_id"], event["data"])
 
         message, key = _guarded(read, where)
         if key is None:

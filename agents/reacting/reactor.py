@@ -30,12 +30,15 @@ import structlog
 from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
+from annals.agents.event_keys import PROJECTION, REACTION, Rekeyed
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFailedError, name_of
 from annals.agents.reacting.rekeyed import Rekeying
-from annals.agents.reading.history import in_this_journal, is_in_place, require_history
+from annals.agents.reacting.standing import LOOK_S, STOPPED, NewerVersionError, Whose, require_version, standing
+from annals.agents.reactions.reaction import Reaction
+from annals.agents.reading.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
@@ -48,14 +51,12 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
     from annals.agents.reacting.ports import Controls, Horizon, Kept, ReactionLog, ReactionTelemetry
-    from annals.agents.reactions.reaction import Reaction
     from annals.agents.reading.found import JournalEvent
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
 RUN_TIMERS: Final = 500
 IDLE_COMMIT_S: Final = 5.0  # a position that moved without a change is written no more often
 REKEYED_COMMIT_S: Final = 0.25  # of who copies events to a stream: timers behind that wait for its position
-LOOK_S: Final = 0.5
 HORIZON_S: Final = 0.05
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 10.0
@@ -64,12 +65,7 @@ PAUSED: Final = "paused"
 OPENING: Final = "opening"
 RUNNING: Final = "running"
 FAILED: Final = "failed"
-STOPPED: Final = "stopped"
 CLOSED: Final = "closed"
-
-
-class NewerVersionError(StoppedError):
-    """A newer version of the reaction has run here than this release has."""
 
 
 class _OfSeveralError(Exception):
@@ -81,7 +77,7 @@ class Reactor:
 
     def __init__(
         self,
-        reaction: Reaction[Any],
+        reaction: Reaction[Any] | Rekeyed,
         decider: Decider[Any],
         source: JournalSource,
         journal: JournalPartition,
@@ -91,14 +87,13 @@ class Reactor:
         telemetry: ReactionTelemetry,
         here: str | None = None,
         horizon: Horizon | None = None,
-        *,
-        rekeys: bool = False,
     ) -> None:
         """Take the reaction, the partition's reading shard, what makes its writer, and what says whether it runs.
 
-        source: for a reaction to events of another deployment, what judges its journal. here: this deployment's id.
-        rekeys: its events are copied to the reaction's stream, instead. horizon: it is that stream that is reacted to.
+        reaction: or a stream that events are copied to, instead. source: for a reaction to events of another
+        deployment, what judges its journal. here: this deployment's id. horizon: it is a stream that is reacted to.
         """
+        stream = reaction if isinstance(reaction, Rekeyed) else None
         self._reaction = reaction
         self._decider = decider
         self._source = source
@@ -109,17 +104,24 @@ class Reactor:
         self._telemetry = telemetry
         self._here = here
         self._horizon = horizon
-        self._rekeys = rekeys
-        self._idle_commit_s = REKEYED_COMMIT_S if rekeys else IDLE_COMMIT_S
-        of_deployment = {} if reaction.deployment is None else {"deployment": reaction.deployment}
-        whose = f" of {reaction.deployment}" if of_deployment else ""
+        self._stream = stream
+        self._version = reaction.version if isinstance(reaction, Reaction) else 0
+        is_projection = stream is not None and stream.reader == PROJECTION
+        self._what = PROJECTION if is_projection else REACTION
+        self._does, done = ("copy", "copied") if is_projection else ("react", "reacted")
+        self._idle_commit_s = IDLE_COMMIT_S if stream is None else REKEYED_COMMIT_S
+        self._deployment = reaction.deployment if isinstance(reaction, Reaction) else None
+        of_deployment = {} if self._deployment is None else {"deployment": self._deployment}
+        whose = f" of {self._deployment}" if of_deployment else ""
         where = "its stream" if horizon is not None else source.kind
         self._name = f"{reaction.name} in {where}-{source.partition}{whose}"
+        begin_anew = BEGIN_ANEW if stream is None else stream.begin_anew
+        self._whose = Whose(self._name, f"{self._name}: {done}", begin_anew)
         self._log = structlog.get_logger(__name__).bind(
-            reaction=reaction.name, kind=source.kind, partition=source.partition, **of_deployment
+            **{self._what: reaction.name}, kind=source.kind, partition=source.partition, **of_deployment
         )
         self._pace = Pace(self._log, RUN_EVENTS, "events")
-        self._is_ours_to_mend, self._lacks_right = reaction.deployment is None, False
+        self._is_ours_to_mend, self._lacks_right = self._deployment is None, False
         self._writer: ReactionLog | None = None
         self._processes = self._begun()
         self._progress = Progress(0)
@@ -143,9 +145,9 @@ class Reactor:
         What is wrong with another deployment's journal is no reason for this one not to be ready.
         """
         if (self.phase == STOPPED and self._is_ours_to_mend) or (self.phase == OPENING and self._lacks_right):
-            return f"{self._name} does not react: {self.reason}"
+            return f"{self._name} does not {self._does}: {self.reason}"
         if self._pace.trouble and self._source.status().offset > self.position and self.phase in {OPENING, RUNNING}:
-            return f"{self._name} reacts slowly: {self._pace.trouble}"
+            return f"{self._name} {'copies' if self._does == 'copy' else 'reacts'} slowly: {self._pace.trouble}"
         return None
 
     async def run(self) -> None:
@@ -175,9 +177,9 @@ class Reactor:
                 continue
             except (StoppedError, ReactionFailedError, UnwritableError) as error:
                 self._singly = 0
-                self._is_ours_to_mend = self._reaction.deployment is None or isinstance(error, NewerVersionError)
+                self._is_ours_to_mend = self._deployment is None or isinstance(error, NewerVersionError)
                 self._become(STOPPED if isinstance(error, StoppedError) else FAILED, str(error))
-                self._log.error(f"reaction {self.phase}", reason=str(error))
+                self._log.error(f"{self._what} {self.phase}", reason=str(error))
                 await self._until_told(known)
                 continue
             except (JournalError, NotReadyError, BrokenChainError) as error:
@@ -204,7 +206,9 @@ class Reactor:
         self._telemetry.closed()
 
     def _begun(self) -> Processes | Rekeying:
-        return Rekeying(self._reaction) if self._rekeys else Processes(self._reaction, self._decider, self._here)
+        if isinstance(self._reaction, Rekeyed):
+            return Rekeying(self._reaction)
+        return Processes(self._reaction, self._decider, self._here)
 
     async def _pause(self, known: Kept | None) -> None:
         reason = None if known is None else known.control.reason
@@ -225,6 +229,9 @@ class Reactor:
         self.phase, self.reason = phase, reason
         self._telemetry.running(is_so=None if phase in {PAUSED, CLOSED} else phase == RUNNING)
 
+    def _tell(self, reason: str) -> None:
+        self.reason = reason
+
     def _note(self, error: Exception) -> None:
         self._lacks_right = isinstance(error, NotPermittedError)
         self._become(OPENING, str(error) or type(error).__name__)
@@ -242,12 +249,13 @@ class Reactor:
         writer = self._writer = self._make_log()
         await writer.fence()
         _, end = await self._journal.bounds()
-        # What in a stream is older than the reaction is marked there.
-        quiet_until = end if self._horizon is None else 0
-        progress = await writer.progress() or Progress(0, version=self._reaction.version, quiet_until=quiet_until)
-        if not self._rekeys:  # what is copied does not depend on the version
-            self._require_version(progress)
-        progress = await self._in_this_journal(progress, end)
+        # What in a stream is older than the reaction is marked there; a projection folds all of it alike.
+        is_quiet = self._horizon is None and self._what == REACTION
+        quiet_until = end if is_quiet else 0
+        progress = await writer.progress() or Progress(0, version=self._version, quiet_until=quiet_until)
+        if self._stream is None:  # what is copied does not depend on the version
+            require_version(self._whose, progress, self._version)
+        progress = await standing(self._source, progress, end, self._whose, self._clock, self._tell, self._log)
         kept: dict[bytes, bytes] = {}
         async for key, value in writer.rows():
             kept.pop(key, None)
@@ -255,36 +263,14 @@ class Reactor:
                 kept[key] = value
         self._processes, self._progress = self._begun(), progress
         self._committed, self._committed_at = progress.position, -IDLE_COMMIT_S
-        if progress.version < self._reaction.version and not self._rekeys:
+        if progress.version < self._version and self._stream is None:
             await self._begin_version(writer, progress, kept)
-        elif progress.position == 0 and kept and not self._rekeys:  # of another version: not all was removed yet
+        elif progress.position == 0 and kept and self._stream is None:  # of another version: not all was removed yet
             await self._remove(writer, kept, progress)
         else:
             self._load(kept)
         self._become(RUNNING, "")
         return writer
-
-    async def _in_this_journal(self, progress: Progress, end: int) -> Progress:
-        """Return the progress as it stands in the journal; it is written with the next commit.
-
-        Raises:
-            StoppedError: it is another journal, or one that was restored while commands were held back up to an offset.
-        """
-        await self._reach(min(progress.position, end))
-        if progress.position <= end and await is_in_place(self._source, progress):
-            return progress
-        await self._reach(end)
-        done, remedy = f"{self._name}: reacted", f"Restore it; {BEGIN_ANEW}"
-        stands = await in_this_journal(self._source, done, progress, end, remedy)
-        if progress.quiet_until > progress.position:
-            raise StoppedError(
-                f"{self._name}: the journal was restored from a copy of its records, and it is not known what offset "
-                f"{progress.quiet_until}, below which no commands are sent, is in it. Restore it byte for byte; "
-                f"{BEGIN_ANEW}"
-            )
-        was, position = progress.position, stands.position
-        self._log.warning("the journal was restored from a copy of its records", was=was, position=position)
-        return replace(stands, quiet_until=min(progress.quiet_until, stands.position))
 
     def _load(self, kept: Mapping[bytes, bytes]) -> None:
         for key, value in kept.items():
@@ -293,31 +279,12 @@ class Reactor:
             except ValueError as error:  # whoever wrote it: nothing is known by it
                 self._log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
 
-    def _require_version(self, progress: Progress) -> None:
-        if progress.version > self._reaction.version:
-            raise NewerVersionError(
-                f"{self._name} was run in version {progress.version}, and this release has version "
-                f"{self._reaction.version}: run the newer release, or a newer version of the reaction"
-            )
-
-    async def _reach(self, position: int) -> None:
-        """Wait for the reading shard.
-
-        Raises:
-            StoppedError: it reads no further.
-        """
-        while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
-            status = self._source.status()
-            if status.phase == STOPPED and status.offset < position:
-                raise StoppedError(f"{self._name}: reacted up to offset {position}; {status.reason}")
-            self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}"
-
     async def _begin_version(self, writer: ReactionLog, old: Progress, kept: Iterable[bytes]) -> None:
         """Begin with this version at the journal's first event, and send nothing for what the old version has handled.
 
         That is every event below the old version's position, and every timer that was due up to its last one.
         """
-        version, quiet_until = self._reaction.version, max(old.position, old.quiet_until)
+        version, quiet_until = self._version, max(old.position, old.quiet_until)
         progress = Progress(0, version=version, quiet_until=quiet_until, quiet_due=max(old.fired, old.quiet_due))
         await self._remove(writer, kept, progress)
         self._progress, self._committed = progress, 0
@@ -341,7 +308,7 @@ class Reactor:
 
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
-        await require_history(self._source, f"{self._name}: reacted", self._progress)
+        await require_history(self._source, self._whose.done, self._progress)
         failure, position, cid, is_all, last = await self._react()
         # Offsets do not tell: behind the last event there may be markers of transactions, which nobody reads.
         has_reached = is_all and self._source.status().reached

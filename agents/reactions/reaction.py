@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 from msgspec import Struct
 
+from annals.agents.event_keys import AGGREGATE_ID, REACTION, Rekeyed, key_problem, rekeying_problem
 from annals.schemas.values.moments import moment_of, recorded_at
 from annals.schemas.wire.via import DEPLOYMENT
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Struct)
 
 NAME: Final = re.compile(r"[a-z][a-z0-9-]{0,62}", re.ASCII)
-AGGREGATE_ID: Final = "aggregate_id"
-CORRELATION_ID: Final = "correlation_id"
-_MEMBER: Final = re.compile(r"data\.[a-z][a-z0-9_]{0,62}", re.ASCII)
 
 
 class Nothing(Struct, frozen=True):
@@ -134,6 +132,11 @@ class Reaction(Generic[S]):
     deployment: str | None = None
     rekeyed: bool = False
 
+    @property
+    def stream(self) -> Rekeyed | None:
+        """The stream that it reacts to; None: it reacts to the journal."""
+        return Rekeyed(self.name, self.kind, self.key, REACTION) if self.rekeyed else None
+
 
 def problem_of(reaction: Reaction[Any]) -> str | None:
     """Return what keeps a reaction from being used, None if nothing does."""
@@ -143,22 +146,8 @@ def problem_of(reaction: Reaction[Any]) -> str | None:
         return "versions are numbers from 1"
     if reaction.deployment is not None and not DEPLOYMENT.fullmatch(reaction.deployment):
         return f"its deployment {reaction.deployment!r} is not 1 to 64 of a-z, 0-9 and '-'"
-    if reaction.key not in {AGGREGATE_ID, CORRELATION_ID} and not _MEMBER.fullmatch(reaction.key):
-        return f"its key {reaction.key!r} is neither aggregate_id nor correlation_id nor data.<member>"
-    if reaction.rekeyed and reaction.key == AGGREGATE_ID:
-        return (
-            "re-keyed by aggregate_id, it would have what the journal has: its key is correlation_id or data.<member>"
-        )
+    if problem := rekeying_problem(reaction.key) if reaction.rekeyed else key_problem(reaction.key):
+        return problem
     if reaction.rekeyed and reaction.deployment is not None:
         return "events of another deployment cannot be re-keyed"
     return None
-
-
-def process_key(reaction: Reaction[Any], correlation_id: str | None, data: dict[str, Any]) -> str | None:
-    """Return which process of its aggregate, or of a re-keyed reaction, an event belongs to; None if to none."""
-    if reaction.key == AGGREGATE_ID:
-        return ""
-    if reaction.key == CORRELATION_ID:
-        return correlation_id
-    value = data.get(reaction.key.removeprefix("data."))
-    return None if value is None or isinstance(value, dict | list) else str(value)

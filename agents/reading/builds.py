@@ -256,7 +256,7 @@ class Builds:
     def _spaces_of(self, projection: Projection[Any]) -> list[bytes]:
         if self._spaces is None:
             return [b""]
-        return [space for kind in projection.wanted for space in self._spaces.get(kind, ())]
+        return [space for kind in projection.places for space in self._spaces.get(kind, ())]
 
 
 def _sets_with_positions(view: ReadView, name: str, version: int, space: bytes) -> list[RowSet]:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from annals.agents.folding.turns import TURN_BYTES
 from annals.agents.ports import Position
 from annals.agents.reading.blocks import event_in
-from annals.agents.reading.builds import Builds
 from annals.agents.reading.event_index import EventIndex
+from annals.agents.reading.followers import FollowersFold
 from annals.agents.reading.guarded import fold_guarded
 from annals.agents.reading.layout import (
     ABSENT,
@@ -18,18 +18,13 @@ from annals.agents.reading.layout import (
     CARRIED,
     EVENTS,
     OFFSETS,
-    POSITION,
     VOIDS,
     after,
     decode_aggregate,
-    encode_follower,
-    encode_position,
     event_key,
     follower_key,
     number,
     offset_key,
-    read_follower,
-    read_position,
 )
 from annals.agents.reading.layout import (
     number as numbered,
@@ -37,11 +32,8 @@ from annals.agents.reading.layout import (
 from annals.agents.reading.overlay import Overlay
 from annals.agents.reading.ports import FollowedRecord
 from annals.agents.reading.projecting import (
-    ProjectionFollower,
     aggregates_name,
     remove_rows_of,
-    row_set_of,
-    title_of,
 )
 from annals.agents.reading.queries.run import encode_carried
 from annals.schemas.cid import cid_of
@@ -52,25 +44,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annals.agents.ports import JournalRecord
+    from annals.agents.reading.builds import Builds
     from annals.agents.reading.ports import (
         Follower,
         ReadingStore,
-        ReadView,
     )
     from annals.agents.reading.snapshot_keeper import SnapshotKeeper
     from annals.schemas.journal_reader import ChainEnd
 
 CATCH_UP_EVENTS: Final = 500
-DROPPED_ROWS: Final = 10_000
 
 
-class ReadingFold:
+class ReadingFold(FollowersFold):
     """Folds one journal partition into a reading store.
 
-    position: up to where the journal was read; failed: followers that stand at an event on which they failed; counts:
-    events, void and foreign records. Followers that are behind catch up from the event index, and join where the shard
-    stands. Of a projection's version there may be two: of the rows that answer, and of those that are built beside them
-    (`annals.agents.reading.builds`).
+    counts: events, void and foreign records. Followers that are behind catch up from the event index, and join where
+    the shard stands.
     """
 
     def __init__(
@@ -89,41 +78,13 @@ class ReadingFold:
         rows that were built beside; None: the store is this partition's.
         """
         self._keeper = keeper
-        self._owns_builds = builds is None
-        self._builds = Builds(store) if builds is None else builds
         self._kind = kind
-        self._partition = partition
-        self._store = store
         self._index = EventIndex()
         self._ends: dict[bytes, ChainEnd] = {}
         self._voids: set[bytes] = set()
         self._reader = JournalReader(kind, keys_of(partition, partitions), self._end_of, self._is_void)
-        self.position = read_position(store)
         self.counts: Counter[str] = Counter()
-        self.failed: set[str] = set()
-        self._reasons: dict[str, str] = {}
-        self._followers: dict[str, Follower] = {}
-        self._beside: set[str] = set()
-        self._not_refolded: dict[str, tuple[int, str]] = {}
-        self._offsets: dict[str, int] = {}
-        self._wanted = followers
-        self.admit()
-
-    @property
-    def stale(self) -> dict[str, str]:
-        """Why the rows of followers are behind.
-
-        Also why rows that are built beside others go on no further, and why those of an aggregate were not built anew,
-        by names of their own.
-        """
-        if not self._reasons and not self._not_refolded:  # each answer has it
-            return {}
-        found = {
-            name if name in self._beside else title_of(name): reason
-            for name, reason in self._reasons.items()
-            if name not in self._beside or name in self.failed
-        }
-        return found | {aggregates_name(title, at): why for title, (at, why) in self._not_refolded.items()}
+        super().__init__(partition, f"partition {partition}", store, followers, builds)
 
     def apply(self, records: Sequence[JournalRecord | FollowedRecord]) -> None:
         """Fold records in the order of the journal; those that were folded already are passed over.
@@ -174,66 +135,15 @@ class ReadingFold:
 
         Hand events to a follower that is behind, or turn to rows that were built beside, or sweep some that are gone.
         """
-        if self._owns_builds and self._builds.turn():
-            self.admit()
-            return True
-        if self._catch_up():
-            return True
-        return self._owns_builds and self._builds.sweep()
+        return self.turn() or self._catch_up() or self.sweep()
 
     def _catch_up(self) -> bool:
-        for name, offset in self._offsets.items():
-            if offset < self.position.offset and name not in self.failed:
-                events, is_all = self._events_from(offset)
-                rows = Overlay(self._store)
-                behind = self.position.offset if is_all else events[-1].offset + 1
-                reached = self._hand(self._followers[name], events, rows, behind)
-                self._store.apply(rows.changes)
-                self._offsets[name] = reached
-                self._note_behind()
-                return True
-        return False
-
-    def resume(self, name: str) -> None:
-        """Let a follower that failed try the same event again; of a projection's version all that fold it."""
-        self.failed = {each for each in self.failed if title_of(each) != name}
-        self._note_behind()
-
-    def follow(self, followers: Sequence[Follower], dropped: Sequence[str] = ()) -> None:
-        """Have other followers than before: new ones catch up, others rest where they are.
-
-        dropped: projections' versions whose rows go.
-        """
-        for each in map(row_set_of, dropped):
-            if each is not None:
-                self._builds.drop(each.name, each.version)
-        self._wanted = followers
-        self.admit()
-
-    def admit(self) -> None:
-        """Have the followers that are wanted, as the store has them: rows may have been begun, turned to or dropped."""
-        followed: dict[str, Follower] = {}
-        self._beside = set()
-        for each in self._wanted:
-            one_or_two = self._builds.admit(each) if isinstance(each, ProjectionFollower) else [each]
-            followed |= {follower.name: follower for follower in one_or_two}
-            self._beside |= {follower.name for follower in one_or_two[1:]}
-        for name, follower in followed.items():
-            known = self._followers.get(name)
-            offset = self._begin(follower)
-            if known is None or known.version != follower.version or offset != self._offsets[name]:
-                self.failed.discard(name)
-            self._offsets[name] = offset
-        self._followers = followed
-        self._offsets = {name: self._offsets[name] for name in followed}
-        self.failed &= followed.keys()
-        self._reasons = {name: reason for name, reason in self._reasons.items() if name in followed}
-        self._note_behind()
-
-    def known(self) -> list[str]:
-        """Return the names of all followers that have a position in the store, followed or not, each once."""
-        found = [key[len(POSITION) :].decode() for key, _ in self._store.range(POSITION + b"\0", after(POSITION))]
-        return list(dict.fromkeys(map(title_of, found)))
+        found = self.behind()
+        if found is None:
+            return False
+        events, is_all = self._events_from(found.offset)
+        self.catch_up_with(found.name, events, self.position.offset if is_all else events[-1].offset + 1)
+        return True
 
     def refold(self, name: str, aggregate_id: str, number: int) -> None:
         """Build one aggregate's rows of a projection's version anew, from its events up to the version's position.
@@ -261,29 +171,9 @@ class ReadingFold:
         self._store.apply(rows.changes)
         self._not_refolded.pop(name, None)
 
-    def _answers_for(self, follower: Follower, title: str) -> bool:
-        return title_of(follower.name) == title and follower.name not in self._beside
-
-    def _write(self, rows: Overlay, counted: list[Counted[Any]], position: Position) -> None:
-        offsets = dict(self._offsets)
-        for name, follower in self._followers.items():
-            if offsets[name] == self.position.offset and name not in self.failed:
-                offsets[name] = self._hand(follower, counted, rows, position.offset)
+    def _complete(self, rows: Overlay, counted: Sequence[Counted[Any]]) -> None:
         if self._keeper is not None:
             self._keeper.fold(counted, rows)
-        rows.put(POSITION, encode_position(position))
-        self._store.apply(rows.changes)
-        self.position, self._offsets = position, offsets
-
-    def _hand(self, follower: Follower, events: Sequence[Counted[Any]], rows: Overlay, behind: int) -> int:
-        """Have a follower fold events; return from where it goes on: `behind`, or the event on which it failed."""
-        own, failure = fold_guarded(follower, events, self._partition, rows)
-        if failure is not None:
-            self.failed.add(follower.name)
-            self._reasons[follower.name], behind = failure.reason, failure.offset
-        rows.changes.update(own.changes)
-        rows.put(follower_key(follower.name), encode_follower(follower.version, behind))
-        return behind
 
     def _events_from(self, offset: int) -> tuple[list[Counted[Any]], bool]:
         """Return the next events that count, from the rows of the index, as many as are folded in one turn.
@@ -306,23 +196,6 @@ class ReadingFold:
         end = KeptEnd(event["version"] - 1, event["previous"])
         return Counted(row.offset, event["aggregate_id"].encode(), event, row.cid, end)
 
-    def _begin(self, follower: Follower) -> int:
-        known = read_follower(self._store, follower.name)
-        if known is not None and known[0] == follower.version:
-            return known[1]
-        _drop(self._store, follower.spaces)
-        self._store.apply({follower_key(follower.name): encode_follower(follower.version, 0)})
-        return 0
-
-    def _note_behind(self) -> None:
-        for name, offset in self._offsets.items():
-            if name in self.failed:
-                continue
-            if offset < self.position.offset:
-                self._reasons[name] = f"catching up: at offset {offset} of {self.position.offset}"
-            else:
-                self._reasons.pop(name, None)
-
     def _look_up(self, records: Sequence[JournalRecord | FollowedRecord]) -> None:
         """Read where the chains of all records end, at once: one by one takes a fifth of the whole fold."""
         keys = list({record.key for record in records if record.key is not None})
@@ -341,14 +214,3 @@ class ReadingFold:
 def _behind(record: JournalRecord | FollowedRecord) -> Position:
     cid = cid_of(record.value) if record.value is not None else b""
     return Position(record.offset + 1, record.offset, cid)
-
-
-def _drop(store: ReadingStore, spaces: Sequence[bytes]) -> None:
-    """Remove all rows of a follower. Killed meanwhile, it is begun again: the position has the former version yet."""
-    for space in spaces:
-        while rows := _first_keys(store, space):
-            store.apply(dict.fromkeys(rows))
-
-
-def _first_keys(view: ReadView, space: bytes) -> list[bytes]:
-    return [key for key, _ in islice(view.range(space, after(space)), DROPPED_ROWS)]

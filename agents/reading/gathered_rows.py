@@ -73,7 +73,10 @@ class LocalRows:
         self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
     ) -> GatheredRows:
         """Return a page of rows."""
-        shards = self._shards.of_kinds(projection.wanted)
+        try:
+            shards = self._shards.of_kinds(projection.places)
+        except NotReadyError as error:  # how many partitions its stream has is not known: it has one at least
+            return gathered([(place, 0) for place in projection.places], [str(error)] * len(projection.places), limit)
         asked = (self._ask(shard, projection.name, version, index, after, limit) for shard in shards)
         answers = await asyncio.gather(*asked)
         found = gathered([(each.kind, each.partition) for each in shards], answers, limit)

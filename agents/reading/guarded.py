@@ -30,9 +30,11 @@ class Failure(NamedTuple):
 
 
 def fold_guarded(
-    follower: Follower, events: Sequence[Counted[Any]], partition: int, view: ReadView
+    follower: Follower, events: Sequence[Counted[Any]], partition: int, view: ReadView, where: str = ""
 ) -> tuple[Overlay, Failure | None]:
     """Return the rows over a view that events lead to: of all of them, or of those before one that fails.
+
+    where: the partition in messages, if it is not one of the event's journal.
 
     Raises:
         StoreError: rows cannot be read.
@@ -46,7 +48,9 @@ def fold_guarded(
         trial = Overlay(rows)
         error = _error_of(follower, [counted], partition, trial)
         if error is not None:
-            return rows, Failure(counted.offset, _reason(follower.name, counted, partition, error))
+            return rows, Failure(
+                counted.offset, _reason(follower.name, counted, where or f"partition {partition}", error)
+            )
         rows.changes.update(trial.changes)
     return rows, None
 
@@ -64,10 +68,10 @@ def _error_of(
     return None
 
 
-def _reason(name: str, counted: Counted[Any], partition: int, error: BaseException) -> str:
+def _reason(name: str, counted: Counted[Any], where: str, error: BaseException) -> str:
     event = counted.event
     why = str(error) if isinstance(error, (TookTooLongError, RowTooLargeError)) else type(error).__name__
     return (
         f"{title_of(name)} failed on {event['type']} of {event['kind']} {event['aggregate_id']!r} version "
-        f"{event['version']}, partition {partition}, offset {counted.offset}, {cid_text(counted.cid)}: {why}"
+        f"{event['version']}, {where}, offset {counted.offset}, {cid_text(counted.cid)}: {why}"
     )

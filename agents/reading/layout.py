@@ -16,6 +16,7 @@ r"""Key spaces of a reading store, the same for every store, and versioned (`FOR
     P, I               rows of projections and their indexes (`annals.agents.reading.projecting`)
     B                  which rows of a projection answer, and which are going (`annals.agents.reading.builds`)
     x <offset>         headers that are carried to subscribers (MessagePack), where an event has any
+    z                  in the store of a re-keyed stream: the id of its topic
     s <id>             a state: version (8), its impersonal part; y <id>: its personal part
 
 Numbers are big-endian. Text that is followed by something has its length (4) before it: any character may be in it.
@@ -57,6 +58,7 @@ COMMANDS: Final = b"c"
 ACTORS: Final = b"u"
 HASHES: Final = b"h"
 CARRIED: Final = b"x"
+TOPIC_ID: Final = b"z"
 STATES: Final = b"s"
 PERSONAL: Final = b"y"
 

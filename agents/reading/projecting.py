@@ -260,6 +260,7 @@ class ProjectionFollower(Generic[R]):
         self.rebuilds: Final = rebuilds
         self.set: Final = RowSet(projection.name, projection.version, number)
         self._deciders = deciders
+        self._stream = projection.stream
         self._types = {
             kind: frozenset(message.__name__ for message in wanted) for kind, wanted in projection.wanted.items()
         }
@@ -295,5 +296,8 @@ class ProjectionFollower(Generic[R]):
             kind, name = event["kind"], event["type"]
             if name not in self._types.get(kind, ()):
                 continue
+            key = "" if self._stream is None else self._stream.key_of(event)
+            if key is None:
+                continue
             message = self._deciders[kind].read_event(name, event["schema_version"], event["data"])
-            yield Happened(kind, event["aggregate_id"], event["version"], event["recorded_at"], message)
+            yield Happened(kind, event["aggregate_id"], event["version"], event["recorded_at"], message, key)

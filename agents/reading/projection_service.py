@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Struct
 
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
+from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.refold import MovedBackError, Refold, verify
 from annals.agents.reading.versions import (
     rebuilt,
@@ -154,6 +155,8 @@ class ProjectionService:
         Raises:
             LookupError: there is no such projection, or it has nothing of this kind.
         """
+        if aggregate is not None and self._newest(name).rekeyed:
+            raise LookupError(f"{name} is re-keyed: its rows are not of single aggregates, and are built anew together")
         if aggregate is not None and aggregate[0] not in self._newest(name).wanted:
             raise LookupError(f"{name} has no rows of the kind {aggregate[0]!r}")
         version = self._models.version_of(self._newest(name).name)
@@ -240,6 +243,8 @@ class ProjectionService:
         )
 
     async def _verify(self, projection: Projection[Any], report: Report) -> Verified:
+        if unknown := [place for place in projection.places if place not in self._partitions]:
+            raise NotReadyError(f"{projection.name}: how many partitions {', '.join(unknown)} has is not known yet")
         store = await self._scratch.open_beside()
         try:
             refold = Refold(projection, self._deciders, self._partitions, store)

@@ -211,7 +211,7 @@ class ReadModels:
             (name, each.version)
             for name, versions in self.projections.items()
             for each in versions
-            if each.scope == scope and kind in each.wanted
+            if each.scope == scope and kind in each.places
             if each.version in kept_versions(self._topic.records.get(name), versions, now_ms)
         ]
 

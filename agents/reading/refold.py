@@ -17,6 +17,7 @@ from annals.agents.reading.global_fold import prefix_of
 from annals.agents.reading.guarded import fold_guarded
 from annals.agents.reading.layout import AGGREGATES, CID, NUMBER, VOIDS, after, number
 from annals.agents.reading.projecting import INDEXES, LISTED, ProjectionFollower, texts_of
+from annals.agents.reading.rekeyed import events_of
 from annals.schemas.journal_reader import START, Counted, Gap, GapError, JournalReader, KeptEnd, Void
 from annals.topics.keys import keys_of
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.gathered_rows import RowSource
     from annals.agents.reading.ports import Journals, ReadingStore
 
-    Where = tuple[str, int]  # kind, partition
+    Where = tuple[str, int]  # kind or `rekeyed.<name>`, partition
     KeyedRow = tuple[bytes, dict[str, Any]]
     Report = Callable[[dict[str, Any]], None]
 
@@ -67,12 +68,31 @@ class _Part:
 
     def __init__(self, store: ReadingStore, where: Where, partitions: int) -> None:
         self._store = store
+        self._where = where
         self._space = prefix_of(*where)
         self._ends: dict[bytes, KeptEnd] = {}
         self._voids: set[bytes] = set()
         self.reader = JournalReader(where[0], keys_of(where[1], partitions), self._ends.__getitem__, self._is_void)
 
-    def look_up(self, records: Sequence[JournalRecord]) -> None:
+    def counted(self, records: Sequence[JournalRecord]) -> Iterator[Counted[KeptEnd]]:
+        """Yield the records that count.
+
+        Raises:
+            GapError: events are missing.
+        """
+        self._look_up(records)
+        for record in records:
+            found = self.reader.read(*record)
+            if type(found) is Gap:
+                kind, partition = self._where
+                raise GapError(found.describe(f"{kind}, partition {partition}, offset {record.offset}"))
+            if type(found) is Counted:
+                self._note(found)
+                yield found
+            elif type(found) is Void:
+                self._note(found)
+
+    def _look_up(self, records: Sequence[JournalRecord]) -> None:
         """Read where the chains of records end, at once."""
         self._voids.clear()
         self._ends.clear()
@@ -80,7 +100,7 @@ class _Part:
         values = self._store.get_many([self._space + AGGREGATES + key for key in keys])
         self._ends |= {key: _end(value) for key, value in zip(keys, values, strict=True)}
 
-    def note(self, found: Counted[KeptEnd] | Void[KeptEnd]) -> None:
+    def _note(self, found: Counted[KeptEnd] | Void[KeptEnd]) -> None:
         """Take what a record is."""
         if isinstance(found, Void):
             self._voids.add(found.cid)
@@ -98,6 +118,22 @@ class _Part:
 
     def _is_void(self, cid: bytes | None) -> bool:
         return cid is not None and (cid in self._voids or self._store.get(self._space + VOIDS + cid) is not None)
+
+
+class _StreamPart:
+    """What is known of one partition of a re-keyed stream: what is in it was judged by who copied it."""
+
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+
+    def counted(self, records: Sequence[JournalRecord]) -> Iterator[Counted[KeptEnd]]:
+        """Yield the events of records."""
+        for found in events_of(self._kind, records):
+            yield Counted(found.offset, found.event["aggregate_id"].encode(), found.event, found.cid, START)
+
+    def changes(self) -> dict[bytes, bytes | None]:
+        """Keep nothing of them."""
+        return {}
 
 
 def _end(value: bytes | None) -> KeptEnd:
@@ -121,16 +157,17 @@ class Refold:
     ) -> None:
         """Begin at the start of all partitions.
 
-        partitions: kind -> how many there are; store: an empty one, for this fold alone; is_indexed: whether rows are
-        to be found by their indexes.
+        partitions: kind, or `rekeyed.<name>`, -> how many there are; store: an empty one, for this fold alone;
+        is_indexed: whether rows are to be found by their indexes.
         """
         self._follower = ProjectionFollower(projection, deciders)
         self._store = store
         self._is_indexed = is_indexed
-        self._parts = {
-            (kind, at): _Part(store, (kind, at), partitions[kind])
-            for kind in projection.wanted
-            for at in range(partitions[kind])
+        stream = projection.stream
+        self._parts: dict[Where, _Part | _StreamPart] = {
+            (place, at): _Part(store, (place, at), partitions[place]) if stream is None else _StreamPart(stream.kind)
+            for place in projection.places
+            for at in range(partitions[place])
         }
         self.positions: dict[Where, int] = dict.fromkeys(self._parts, 0)
         self.events = 0
@@ -178,18 +215,12 @@ class Refold:
         return [msgspec.msgpack.decode(memoryview(each)[1:])["aggregate_id"] for each in found]
 
     def _apply(self, where: Where, records: Sequence[JournalRecord], recorded_until: str | None) -> None:
-        part, counted = self._parts[where], []
-        part.look_up(records)
-        for record in records:
-            found = part.reader.read(*record)
-            if type(found) is Gap:
-                raise GapError(found.describe(f"{where[0]}, partition {where[1]}, offset {record.offset}"))
-            if type(found) is Counted:
-                part.note(found)
-                if recorded_until is None or found.event["recorded_at"] <= recorded_until:
-                    counted.append(found)
-            elif type(found) is Void:
-                part.note(found)
+        part = self._parts[where]
+        counted = [
+            found
+            for found in part.counted(records)
+            if recorded_until is None or found.event["recorded_at"] <= recorded_until
+        ]
         rows, failure = fold_guarded(self._follower, counted, where[1], self._store)
         if failure is not None:
             raise FoldFailedError(failure.reason)

@@ -158,7 +158,7 @@ def followed(
         followers += [
             ProjectionFollower(version, deciders, None if unread else 0 if record is None else record.rebuilds)
             for version in versions
-            if version.scope == scope and kind in version.wanted and version.version in numbers
+            if version.scope == scope and kind in version.places and version.version in numbers
         ]
     ours = {follower for follower in known if (version_in(follower) or ("",))[0] in records}
     return Followed(followers, sorted(ours - kept))

@@ -3,7 +3,8 @@
 1. Any cut of the events into batches gives the same bytes: rows and index entries do not depend on how events arrive.
 2. Folding twice gives the same bytes: a fold knows its events and its rows, no clock and no chance.
 3. Every event that it wants is taken, in any order: a fold never refuses.
-4. Rows of an aggregate do not depend on other aggregates, unless the projection is global.
+4. Rows of an aggregate do not depend on other aggregates, unless the projection is global. Of one that is re-keyed,
+   rows of a key do not depend on other keys, and the `aggregate_id` of each is its key.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = 60
 IDS = ("a", "b", "\u00c4\x00")
+CORRELATIONS = ("c-1", "c-2")
 
 
 def projection_laws_of(
@@ -37,8 +39,9 @@ def projection_laws_of(
         deciders: who reads the events of its kinds.
         max_examples: how often each law is tried.
     """
+    stream = projection.stream
     messages = [
-        st.tuples(st.just(kind), st.sampled_from(IDS), structs(message))
+        st.tuples(st.just(kind), st.sampled_from(IDS), structs(message), st.sampled_from(CORRELATIONS))
         for kind, wanted in projection.wanted.items()
         for message in sorted(wanted, key=lambda each: each.__name__)
     ]
@@ -47,8 +50,8 @@ def projection_laws_of(
 
     def events(journal: list[Any]) -> GivenEvents:
         found = GivenEvents((), deciders)
-        for kind, aggregate_id, message in journal:
-            found = found.and_events(kind, aggregate_id, message)
+        for kind, aggregate_id, message, correlation_id in journal:
+            found = found.and_events(kind, aggregate_id, message, correlation_id=correlation_id)
         return found
 
     @lively
@@ -72,9 +75,24 @@ def projection_laws_of(
                 f"the rows of {name!r} depend on other aggregates"
             )
 
+    @lively
+    @given(journals)
+    def keys_do_not_matter_to_each_other(journal: list[Any]) -> None:
+        assert stream is not None  # noqa: S101 - else it is not asked
+        past = events(journal)
+        keys = [stream.key_of(each.event) for each in past.counted]
+        beside = past.project(projection).rows()
+        assert {row.aggregate_id for row in beside.values()} <= set(keys), "a row has no key as `aggregate_id`"  # noqa: S101
+        for name in set(keys):
+            alone = GivenEvents([each for each, key in zip(past.counted, keys, strict=True) if key == name], deciders)
+            own = {key: row for key, row in beside.items() if row.aggregate_id == name}
+            assert own == alone.project(projection).rows(), f"the rows of {name!r} depend on other keys"  # noqa: S101
+
     def test_the_laws_hold() -> None:
         cuts_do_not_matter()
-        if projection.scope == "local":
+        if stream is not None:
+            keys_do_not_matter_to_each_other()
+        elif projection.scope == "local":
             aggregates_do_not_matter_to_each_other()
 
     return test_the_laws_hold

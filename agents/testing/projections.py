@@ -4,7 +4,11 @@
         {("p-1",): Person(kind="person", aggregate_id="p-1", name="Ada")}
     )
 
-Events go the way that the journal's go: by their type, schema version and data, through the upcasters.
+Events go the way that the journal's go: by their type, schema version and data, through the upcasters. Of a projection
+that is re-keyed, they are in the order of their arrival in its stream:
+
+    given_events("agent", "a-1", TaskAssigned(task_id="t", …)).and_events("agent", "a-2", TaskCompleted(task_id="t", …))
+    .project(TASKS).then_rows({("t",): Task(kind="agent", aggregate_id="t", status="completed")})
 """
 
 from __future__ import annotations
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from annals.schemas.messages import Message
 
 RECORDED_AT: Final = "2026-01-01T00:00:00.000000Z"
+CORRELATION_ID: Final = "c-1"
 
 
 class MemoryRows:
@@ -93,11 +98,13 @@ class GivenEvents:
         self.counted = tuple(counted)
         self._deciders = deciders
 
-    def and_events(self, kind: str, aggregate_id: str, *messages: Message) -> GivenEvents:
+    def and_events(
+        self, kind: str, aggregate_id: str, *messages: Message, correlation_id: str = CORRELATION_ID
+    ) -> GivenEvents:
         """Add events of an aggregate behind those that were given."""
         added = list(self.counted)
         for message in messages:
-            added.append(self._count(kind, aggregate_id, message, added))
+            added.append(self._count(kind, aggregate_id, message, added, correlation_id))
         return GivenEvents(added, self._deciders)
 
     def project(self, projection: Projection[Any], cuts: Sequence[int] = ()) -> Projected:
@@ -112,7 +119,9 @@ class GivenEvents:
         """Return all rows and index entries as they are stored."""
         return self.project(projection, cuts)._rows.values  # noqa: SLF001 - of this module
 
-    def _count(self, kind: str, aggregate_id: str, message: Message, before: Sequence[Counted[Any]]) -> Counted[Any]:
+    def _count(
+        self, kind: str, aggregate_id: str, message: Message, before: Sequence[Counted[Any]], correlation_id: str
+    ) -> Counted[Any]:
         decider, key = self._deciders[kind], aggregate_id.encode()
         event = {
             "kind": kind,
@@ -121,13 +130,18 @@ class GivenEvents:
             "type": decider.event_name(message),
             "schema_version": decider.schema_version(message),
             "recorded_at": RECORDED_AT,
+            "correlation_id": correlation_id,
             "data": msgspec.to_builtins(message),
         }
         return Counted(len(before), key, event, b"", START)
 
 
 def given_events(
-    kind: str, aggregate_id: str, *messages: Message, deciders: Mapping[str, Decider[Any]] = REGISTRY
+    kind: str,
+    aggregate_id: str,
+    *messages: Message,
+    correlation_id: str = CORRELATION_ID,
+    deciders: Mapping[str, Decider[Any]] = REGISTRY,
 ) -> GivenEvents:
     """Begin with events of an aggregate; deciders: of other kinds than the project's, to read their events."""
-    return GivenEvents((), deciders).and_events(kind, aggregate_id, *messages)
+    return GivenEvents((), deciders).and_events(kind, aggregate_id, *messages, correlation_id=correlation_id)

@@ -15,6 +15,7 @@ from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.reacting.telemetry import ReactionMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
+from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
 from annals.workers.telemetry import Metrics
 from generator.markdown import code, fenced, table
 
@@ -45,6 +46,7 @@ def page() -> str:
         *_rows(PublishMetrics(CollectorRegistry())),
         *_rows(DeadLetterMetrics(CollectorRegistry())),
         *_rows(ReactionMetrics(CollectorRegistry())),
+        *_rows(RekeyingProjectionMetrics(CollectorRegistry())),
     ]
     declared = [*_rows(ReadingMetrics()), *_rows(InvalidRecords(CollectorRegistry()))]
     reading = [row for row in declared if row not in own]

@@ -46,9 +46,9 @@ Nobody but workers should have Write on `<prefix>events.<kind>`, `<prefix>outcom
 these and `annals reactions` on `<prefix>progress`, and `annals reactions` alone on `<prefix>reactions`; only workers on
 `<prefix>subscribers.*`, `<prefix>parked.*`, `<prefix>deliveries.*`, `<prefix>timers.*` and `<prefix>rekeyed.*`: a
 record in `<prefix>subscriptions` has all events copied, one in `<prefix>progress` loses or doubles them, one in
-`<prefix>timers.*` sends commands at any time, and one in `<prefix>rekeyed.*` is reacted to as an event that counts.
-Write on `<prefix>acks.<name>` is for that subscriber alone. What else is written to a journal changes nothing, since it
-does not count, but it raises an alarm.
+`<prefix>timers.*` sends commands at any time, and one in `<prefix>rekeyed.*` is reacted to, or folded, as an event that
+counts. Write on `<prefix>acks.<name>` is for that subscriber alone. What else is written to a journal changes nothing,
+since it does not count, but it raises an alarm.
 """
 
 

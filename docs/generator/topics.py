@@ -37,7 +37,7 @@ def page() -> str:
         subscribers=[SHOWN_SUBSCRIBER],
         with_deliveries=True,
         reactions={SHOWN_REACTION: SHOWN_KIND},
-        rekeyed=[SHOWN_REACTION],
+        rekeyed={SHOWN_REACTION: SHOWN_KIND},
     )
     parts = [
         INTRO,

@@ -42,9 +42,10 @@ def projection_routes(
     answers: Callable[[], Any | None],
     jobs: Callable[[], Any | None],
     replays: Callable[[], Any | None],
+    streams: Callable[[], Any | None],
 ) -> tuple[Route, ...]:
     """Return the routes; service and the others: what they are asked of, None while the process has no shards."""
-    expecting = Expecting(shards, tuple(deciders()))
+    expecting = Expecting(shards, tuple(deciders()), cast("Any", Late(streams)))
     asked, working = cast("Any", Late(answers)), cast("Any", Late(jobs))
     return (
         *ProjectionRoutes(cast("Any", Late(service)), working, asked, expecting, projections()).routes(),

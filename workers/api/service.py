@@ -30,7 +30,7 @@ from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.sender import CommandSender
 from annals.workers.api.server import ApiServer
 from annals.workers.clock import SystemClock
-from annals.workers.registry import deciders
+from annals.workers.registry import deciders, streams
 from annals.workers.settings import Settings, SettingsError, client_options
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ class ApiService:
         self._peers = HttpPeers(forwarding)
         self._sender = CommandSender(settings)
         self._audit = KafkaAudit(client_options(settings), TopicNames(settings.topic_prefix).audit)
-        self.shards = AllShards(reading, members, self._peers, deciders())
+        self.shards = AllShards(
+            reading, members, self._peers, deciders(), {each.place: each.kind for each in streams().values()}
+        )
         routes = [
             *routes_over(self.shards, self._sender, settings.max_command_bytes),
             *more_routes(self.shards),
@@ -127,7 +129,7 @@ def routes_over(shards: AllShards, sender: Sender, max_command_bytes: int) -> tu
 def described_of_all() -> tuple[Route, ...]:
     """Return the same routes over nothing, for those who describe them."""
     nothing = cast("Any", None)
-    projected = projection_routes(nothing, *[lambda: None] * 4)
+    projected = projection_routes(nothing, *[lambda: None] * 5)
     subscribed = (
         *SubscriptionRoutes(nothing).routes(),
         *AckRoutes(nothing, nothing).routes(),

@@ -1,4 +1,4 @@
-"""All journal partitions of some kinds (the `Journals` port)."""
+"""All partitions of some journals and re-keyed streams (the `Journals` port)."""
 
 from __future__ import annotations
 
@@ -15,27 +15,30 @@ if TYPE_CHECKING:
 
     from annals.topics.names import TopicNames
 
-    Where = tuple[str, int]  # kind, partition
+    Where = tuple[str, int]  # kind or `rekeyed.<name>`, partition
 
 
 class KafkaJournals:
-    """Journals on Kafka, read in ranges and by no group."""
+    """Journals and streams on Kafka, read in ranges and by no group.
 
-    def __init__(self, client: AIOKafkaClient, names: TopicNames, kinds: Iterable[str]) -> None:
-        """Take a client and the kinds.
+    partitions: how many each has, by its kind or by `rekeyed.<name>`; one that is found later is added to it.
+    """
+
+    def __init__(self, client: AIOKafkaClient, names: TopicNames, places: Iterable[str]) -> None:
+        """Take a client, the kinds whose journals these are, and the places of streams.
 
         Raises:
-            MissingTopicError: a kind has no journal.
+            MissingTopicError: a topic is not there.
         """
         self._client = client
         self._names = names
-        self.partitions = {kind: partitions_of(client, names.events(kind)) for kind in kinds}
+        self.partitions = {place: partitions_of(client, names.of_place(place)) for place in places}
 
     async def bounds(self) -> dict[Where, tuple[int, int]]:
         """Return of each partition the first offset that is still there, and the last stable one."""
         wheres = {
-            (self._names.events(kind), at): (kind, at)
-            for kind, partitions in self.partitions.items()
+            (self._names.of_place(place), at): (place, at)
+            for place, partitions in self.partitions.items()
             for at in range(partitions)
         }
         return {wheres[where]: ends for where, ends in (await bounds(self._client, wheres)).items()}
@@ -52,6 +55,6 @@ class KafkaJournals:
 
     async def records(self, where: Where, start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
         """Yield the committed records from `start` to below `end`, some at a time."""
-        topic = (self._names.events(where[0]), where[1])
+        topic = (self._names.of_place(where[0]), where[1])
         async for records in read_range(self._client, topic, start, end):
             yield [JournalRecord(offset, key, value) for offset, key, value, _ in records]

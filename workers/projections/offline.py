@@ -51,7 +51,7 @@ async def fold_from_kafka(
     """
     client = await connect(client_options(settings), [])
     try:
-        kinds = sorted({kind for projection in projections for kind in projection.wanted})
+        kinds = sorted({place for projection in projections for place in projection.places})
         journals = KafkaJournals(client, TopicNames(settings.topic_prefix), kinds)
         now = recorded_at(SystemClock().now()) if recorded_until is None else recorded_until
         with TemporaryDirectory(prefix="annals-rows-") as folder:

@@ -75,6 +75,10 @@ class ProjectionWiring:
         root = Path(settings.data_dir) / names.group(settings.app_id)
         self._scratch = scratch_stores(root, budget, settings.store_compression)
 
+    def add_stream(self, place: str, partitions: int) -> None:
+        """Take how many partitions a re-keyed stream has, once it is found."""
+        self._journals.partitions[place] = partitions
+
     def sources(self, shards: Shards) -> dict[str, RowSource]:
         """Return where rows come from, by scope."""
         local: dict[str, RowSource] = {"local": LocalRows(shards)}

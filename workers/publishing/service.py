@@ -30,7 +30,7 @@ from annals.agents.publishing.administration import (
 )
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.records import former_versions
-from annals.schemas.subscription import STREAM
+from annals.schemas.subscription import STREAM, UNLIMITED
 from annals.topics.catalog import SUBSCRIPTION_TOPIC_BYTES
 from annals.topics.names import TopicNames
 from annals.workers.publishing.followed_topic import Answered, changed_by
@@ -112,6 +112,7 @@ class SubscriptionService:
                 name,
                 await places.partitions(kinds[0]),
                 with_deliveries=definition.delivery != STREAM,
+                is_kept=definition.retention == UNLIMITED,
             )
             if kept is None or made.record.former == kept.record.former:
                 return made._replace(record=record)

@@ -7,22 +7,30 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.admin import NewTopic
 
 from annals.agents.publishing.administration import Refused
-from annals.topics.catalog import catalogue
+from annals.topics.catalog import KEPT_FOR_GOOD, catalogue
 from annals.topics.spec import Role
-from annals.workers.kafka.admin.cluster import administration
+from annals.workers.kafka.admin.cluster import NotPermittedError, administration, topic_facts
 from annals.workers.kafka.admin.creation import create_topics
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from aiokafka.admin import AIOKafkaAdminClient
+
     from annals.workers.settings import Settings
 
 OF_SUBSCRIBERS: Final = (Role.SUBSCRIBERS, Role.ACKS, Role.PARKED, Role.DELIVERIES)
 
 
-async def create_missing(settings: Settings, name: str, partitions: int, *, with_deliveries: bool = False) -> None:
-    """Create the topics of a subscriber that are missing; with_deliveries: of one that answers, too.
+async def create_missing(
+    settings: Settings, name: str, partitions: int, *, with_deliveries: bool = False, is_kept: bool = False
+) -> None:
+    """Create the topics of a subscriber that are missing.
+
+    with_deliveries: of one that answers, too; is_kept: one whose topic keeps all events.
 
     Raises:
-        Refused: the brokers do not permit it (403), or refuse it (503).
+        Refused: the brokers do not permit it (403), or refuse it (503); the topic is there and drops events (409).
     """
     specs = catalogue(
         settings.topic_prefix,
@@ -31,10 +39,13 @@ async def create_missing(settings: Settings, name: str, partitions: int, *, with
         kinds=(),
         subscribers=(name,),
         with_deliveries=with_deliveries,
+        with_all_kept=is_kept,
     )
     wanted = {spec.name: spec for spec in specs if spec.role in OF_SUBSCRIBERS}
     async with administration(settings) as admin:
         there = set(await admin.list_topics())
+        if is_kept:
+            await _require_kept(admin, settings, sorted(there & wanted.keys()))
         topics = [
             NewTopic(spec.name, partitions, spec.replication_factor, topic_configs=spec.config)
             for spec in wanted.values()
@@ -48,3 +59,21 @@ async def create_missing(settings: Settings, name: str, partitions: int, *, with
         raise Refused(403, "topic_not_permitted", f"the worker may not create {', '.join(refused)}: create them for it")
     for refusal in refusals:
         raise Refused(503, "not_ready", str(refusal))
+
+
+async def _require_kept(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[str]) -> None:
+    """Hold the topics that are there to what a new one would be made with.
+
+    Raises:
+        Refused: one drops events by their age (409), or its settings may not be read (403).
+    """
+    try:
+        facts = await topic_facts(admin, settings, names)
+    except NotPermittedError as error:
+        raise Refused(403, "topic_not_permitted", str(error)) from error
+    setting = KEPT_FOR_GOOD
+    for name, each in facts.items():
+        found = each.config.get(setting.name, "not set")
+        if found != setting.value:
+            what = f"retention: {name} is there with {setting.name} {found}: set it to {setting.value}"
+            raise Refused(409, "retention_differs", what)

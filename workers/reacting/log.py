@@ -57,12 +57,13 @@ class KafkaReactionLog:
         *,
         is_rekeyed: bool = False,
         codec: str = "none",
+        begin_anew: str = BEGIN_ANEW,
     ) -> None:
         """Take aiokafka client options, the reaction, which partition of how many of its kind this is, and so on.
 
         other: whose journal it is, if it is not this deployment's; partition and their number are of that one.
         is_rekeyed: what is reacted to is the reaction's re-keyed stream; partition and their number are of that.
-        codec: how what is written is compressed.
+        codec: how what is written is compressed. begin_anew: what to do where something is gone for good.
         """
         self._names = names
         self._reaction = reaction
@@ -77,6 +78,7 @@ class KafkaReactionLog:
         identity = self._identity(names.events(kind), partition)
         self._writer = TransactionalWriter(options, identity, [names.progress, self._kept_in()])
         self._codec = codec
+        self._begin_anew = begin_anew
         self._reached = Reached()
         self._named: dict[str, Where] = {}
 
@@ -101,7 +103,7 @@ class KafkaReactionLog:
             there = "none" if found is None else found.position
             raise PartitionLostEndError(
                 f"{where[0]}-{where[1]} has the progress {there} of {self._reaction}, and it was {known} before: "
-                f"{LOST_IT}. Restore it; {BEGIN_ANEW}", 0, where,
+                f"{LOST_IT}. Restore it; {self._begin_anew}", 0, where,
             )  # fmt: skip
         return found
 
@@ -139,7 +141,9 @@ class KafkaReactionLog:
 
     def _explained(self, error: PartitionLostEndError) -> PartitionLostEndError:
         return PartitionLostEndError(
-            f"{error}: {LOST_IT} (so the group {self._group} says). Restore it; {BEGIN_ANEW}", error.end, error.where
+            f"{error}: {LOST_IT} (so the group {self._group} says). Restore it; {self._begin_anew}",
+            error.end,
+            error.where,
         )
 
     async def rows(self) -> AsyncIterator[tuple[bytes, bytes | None]]:

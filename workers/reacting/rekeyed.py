@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import aclosing
 from datetime import UTC
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.ports import StoppedError, UnreachableError
-from annals.agents.reacting.rekeyed import ANOTHER_NAME
 from annals.schemas.progress import decode_progress, name_of, reaction_name, rekeying_name
 from annals.schemas.values.moments import recorded_at
 from annals.topics.catalog import REKEYED_TOPIC_BYTES
@@ -16,6 +15,7 @@ from annals.topics.keys import partition_of
 from annals.topics.names import rekeyer_id
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.read.carried import carried_of
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.offsets import HIGH_WATERMARK, committed
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.kafka.write.failures import expiring, reaching
@@ -23,15 +23,17 @@ from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.reacting.log import KafkaReactionLog
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
+    from annals.agents.event_keys import Rekeyed
     from annals.agents.ports import Clock
     from annals.agents.reacting.ports import OutgoingCommand
     from annals.schemas.progress import Progress
     from annals.topics.headers import Header
     from annals.topics.names import TopicNames
+    from annals.workers.kafka.read.invalid_records import InvalidRecords
 
     Where = tuple[str, int]
 
@@ -43,6 +45,33 @@ _QUIET: Final = QUIET.encode()
 class KafkaRekeyingLog(KafkaReactionLog):
     """The transactional writer of what one journal partition has for a stream, and of how far it is copied."""
 
+    def __init__(
+        self,
+        options: Mapping[str, Any],
+        names: TopicNames,
+        stream: Rekeyed,
+        partition: int,
+        partitions: int,
+        app_id: str,
+        invalid: InvalidRecords = PASSED_OVER,
+        *,
+        codec: str = "none",
+    ) -> None:
+        """Take aiokafka client options, the stream, which partition of how many of the journal this is, and so on."""
+        self._another_name = stream.another_name
+        super().__init__(
+            options,
+            names,
+            stream.name,
+            stream.kind,
+            partition,
+            partitions,
+            app_id,
+            invalid,
+            codec=codec,
+            begin_anew=stream.begin_anew,
+        )
+
     async def progress(self) -> Progress | None:
         """Return how far the journal partition is copied."""
         found = await super().progress()
@@ -52,7 +81,7 @@ class KafkaRekeyingLog(KafkaReactionLog):
                 if value is not None and name_of(key, *self._journal) == former:
                     raise StoppedError(
                         f"{self._reaction} has reacted to {self._journal[0]}-{self._journal[1]} and was not re-keyed "
-                        f"then. {ANOTHER_NAME}"
+                        f"then. {self._another_name}"
                     )
         return found
 
@@ -135,7 +164,7 @@ class KafkaHorizon:
                 self._asked, self._ends = now, {where: end for where, (_, end) in found.items()}
             if self._end is None:
                 for where, end in self._ends.items():
-                    if not await self._is_copied(where, end):
+                    if not await self.is_copied(where, end):
                         return self._until
                 # Transactions that are committed as the group knows may still be open here: behind everything.
                 self._end = (await bounds(self._client, [self._stream], HIGH_WATERMARK))[self._stream][1]
@@ -143,7 +172,7 @@ class KafkaHorizon:
             self._until, self._asked, self._end = self._asked, "", None
         return self._until
 
-    async def _is_copied(self, where: Where, end: int) -> bool:
+    async def is_copied(self, where: Where, end: int) -> bool:
         """Whether what a journal partition has below an offset is copied, or was found to be nothing for the stream."""
         if self._copied.get(where, 0) >= end:
             return True

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import structlog
 from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
+from annals.agents.event_keys import PROJECTION
 from annals.agents.reacting.reactor import FIRST_RETRY_S, LAST_RETRY_S
+from annals.agents.reactions.reaction import Reaction
 from annals.schemas.reaction_rows import ACTIVE
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 
@@ -23,19 +25,38 @@ if TYPE_CHECKING:
 
     from aiokafka.client import AIOKafkaClient
 
+    from annals.agents.event_keys import Rekeyed
     from annals.agents.reacting.ports import Controls, ReactionTelemetry
-    from annals.agents.reacting.reactor import Reactor
-    from annals.agents.reactions.reaction import Reaction
 
-    Make = Callable[[AIOKafkaClient, int, int], Reactor]  # for a partition of how many
+    Make = Callable[[AIOKafkaClient, int, int], "Reads"]  # for a partition of how many
+
+
+class Reads(Protocol):
+    """What reads a partition of the other topic: a reactor, or the shard of a stream."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why it does not, where that is to be mended here."""
+
+    async def run(self) -> None:
+        """Read until the task is cancelled."""
+
+    async def suspend(self) -> None:
+        """Let the transaction under way end, and begin no other."""
+
+    def resume(self) -> None:
+        """Go on after a rebalance that left the partition here."""
+
+    async def close(self) -> None:
+        """Close what is open. `run` must have ended or been cancelled."""
 
 
 class TopicReactors:
-    """One reaction beside one partition of ours. is_closed: whether it was closed."""
+    """One reaction, or one stream that is folded, beside one partition of ours. is_closed: whether it was closed."""
 
     def __init__(
         self,
-        reaction: Reaction[Any],
+        reaction: Reaction[Any] | Rekeyed,
         partition: int,
         partitions: int,
         topic: str,
@@ -61,13 +82,14 @@ class TopicReactors:
         self._make = make
         self._controls = controls
         self._telemetry = telemetry
-        self._log = structlog.get_logger(__name__).bind(
-            reaction=reaction.name, deployment=reaction.deployment, kind=reaction.kind
-        )
+        of_reaction = isinstance(reaction, Reaction)
+        named = {"reaction" if of_reaction else PROJECTION: reaction.name}
+        deployment = reaction.deployment if isinstance(reaction, Reaction) else None
+        self._log = structlog.get_logger(__name__).bind(**named, deployment=deployment, kind=reaction.kind)
         self._may_run = True
         self.is_closed = False
         self._client: AIOKafkaClient | None = None
-        self._reactors: list[Reactor] = []
+        self._reactors: list[Reads] = []
         self._problem: str | None = None
 
     @property

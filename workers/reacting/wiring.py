@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import CLOSED, Reactor
-from annals.agents.reacting.rekeyed import RekeyedStream
+from annals.agents.reading.rekeyed import RekeyedStream
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.reacting.controls_topic import FollowedControls
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.event_keys import Rekeyed
     from annals.agents.ports import Clock
     from annals.agents.reactions.reaction import Reaction
     from annals.agents.reading.ports import JournalPartition, JournalSource
@@ -77,14 +78,17 @@ class Reacting:
     def reactors(self, source: JournalSource, journal: JournalPartition) -> Sequence[Reactor | TopicReactors]:
         """Return the reactors beside a reading shard; their `run` is for the caller to start."""
         wanted = [reaction for reaction in self._reactions.values() if reaction.kind == source.kind]
-        made = [self._reactor(reaction, source, journal) for reaction in wanted if reaction.deployment is None]
-        self._reactors = [*(each for each in self._reactors if each.phase != CLOSED), *made]
+        here = [each for each in wanted if each.deployment is None and not each.rekeyed]
+        made = [self._reactor(reaction, source, journal) for reaction in here]
         others = [
             self._to_another(reaction, reaction.deployment, source.partition)
             for reaction in wanted
             if reaction.deployment is not None
         ]
-        others += [self._to_stream(reaction, source.partition) for reaction in wanted if reaction.rekeyed]
+        streams = [(reaction, reaction.stream) for reaction in wanted if reaction.stream is not None]
+        made += [self._copier(stream, source, journal) for _, stream in streams]
+        others += [self._to_stream(reaction, stream, source.partition) for reaction, stream in streams]
+        self._reactors = [*(each for each in self._reactors if each.phase != CLOSED), *made]
         self._topic_reactors = [*(each for each in self._topic_reactors if not each.is_closed), *others]
         return [*made, *others]
 
@@ -98,7 +102,7 @@ class Reacting:
         return [problem for problem in found if problem is not None]
 
     def _reactor(self, reaction: Reaction[Any], source: JournalSource, journal: JournalPartition) -> Reactor:
-        """Return what runs a reaction beside a reading shard; if it is re-keyed, what copies its events from there."""
+        """Return what runs a reaction beside a reading shard."""
         kind, number = source.kind, source.partition
         self._invalid.expect(self._names.timers(reaction.name))
         place = (
@@ -111,24 +115,35 @@ class Reacting:
             self._settings.app_id,
             self._invalid,
         )
-        made = ReactorMetrics if not reaction.rekeyed else RekeyingMetrics
         return Reactor(
             reaction,
             self._deciders[kind],
             source,
             journal,
-            partial(KafkaRekeyingLog, *place, codec=self._settings.compression)
-            if reaction.rekeyed
-            else partial(KafkaReactionLog, *place),
+            partial(KafkaReactionLog, *place),
             self._controls,
             self._clock,
-            made(self._metrics, reaction.name, kind, number),
-            rekeys=reaction.rekeyed,
+            ReactorMetrics(self._metrics, reaction.name, kind, number),
         )
 
-    def _to_stream(self, reaction: Reaction[Any], partition: int) -> TopicReactors:
+    def _copier(self, stream: Rekeyed, source: JournalSource, journal: JournalPartition) -> Reactor:
+        """Return what copies the events of a reading shard to a stream."""
+        settings, number = self._settings, source.partition
+        place = self._options, self._names, stream, number, self._partitions[stream.kind], settings.app_id
+        return Reactor(
+            stream,
+            self._deciders[stream.kind],
+            source,
+            journal,
+            partial(KafkaRekeyingLog, *place, self._invalid, codec=settings.compression),
+            self._controls,
+            self._clock,
+            RekeyingMetrics(self._metrics, stream.name, stream.kind, number),
+        )
+
+    def _to_stream(self, reaction: Reaction[Any], stream: Rekeyed, partition: int) -> TopicReactors:
         """Return what runs a re-keyed reaction in the partitions of its stream that go with one of the journal's."""
-        topic = self._names.rekeyed(reaction.name)
+        topic = self._names.rekeyed(stream.name)
         self._invalid.expect(topic)
         return TopicReactors(
             reaction,
@@ -137,14 +152,14 @@ class Reacting:
             topic,
             self._options,
             str,
-            partial(self._stream_reactor, reaction, topic),
+            partial(self._stream_reactor, reaction, stream, topic),
             self._controls,
             ReactorMetrics(self._metrics, reaction.name, REKEYED, partition),
             "the re-keyed stream",
         )
 
     def _stream_reactor(
-        self, reaction: Reaction[Any], topic: str, client: AIOKafkaClient, partition: int, count: int
+        self, reaction: Reaction[Any], stream: Rekeyed, topic: str, client: AIOKafkaClient, partition: int, count: int
     ) -> Reactor:
         kind, where = reaction.kind, (topic, partition)
         app_id, names = self._settings.app_id, self._names
@@ -154,7 +169,7 @@ class Reacting:
         return Reactor(
             reaction,
             self._deciders[kind],
-            RekeyedStream(reaction, topic, partition, count, journal, self._clock, partial(self._invalid.note, where)),
+            RekeyedStream(stream, topic, partition, count, journal, self._clock, partial(self._invalid.note, where)),
             journal,
             partial(KafkaReactionLog, *place, is_rekeyed=True),
             self._controls,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from annals.agents.event_keys import REKEYED
 from annals.agents.reading.losses import Losses
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.recent_states import RecentStates
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from annals.agents.reading.ahead.ports import BesideStores
     from annals.agents.reading.answers import AskRows
     from annals.agents.reading.ports import Follower, ReadingShard
+    from annals.agents.reading.read_models import FollowingShard
+    from annals.agents.reading.rekeyed_shard import RekeyedShard
     from annals.workers.clock import SystemClock
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.partitions import Actor, Key
@@ -48,6 +51,23 @@ if TYPE_CHECKING:
     Beside = Callable[[Shard, BesideStores], Sequence[Actor]]
 
 WRITE_BUFFER_BYTES: Final = 32 << 20
+
+
+class Streams(Protocol):
+    """The shards of re-keyed streams that are here."""
+
+    def shard(self, place: str, partition: int) -> RekeyedShard | None:
+        """Return one; None if it is not here. place: `rekeyed.<name>`."""
+
+    def all(self) -> Sequence[RekeyedShard]:
+        """Return them."""
+
+    def partitions(self, place: str) -> int:
+        """Return how many partitions a stream has.
+
+        Raises:
+            NotReadyError: its topic was not found yet.
+        """
 
 
 class ReadingActor:
@@ -325,17 +345,18 @@ class ReadingShards:
 class FollowedHere:
     """All that follows journals in this process, for those who say which projections are folded."""
 
-    def __init__(self, shards: ReadingShards) -> None:
-        """Take the shards."""
+    def __init__(self, shards: ReadingShards, streams: Streams) -> None:
+        """Take the shards, and those of re-keyed streams."""
         self._shards = shards
+        self._streams = streams
 
-    def all(self) -> Sequence[Shard]:
-        """Return owners' shards and standbys."""
-        return [*self._shards.all(), *self._shards.standing.all()]
+    def all(self) -> Sequence[FollowingShard]:
+        """Return owners' shards, standbys, and the shards of streams."""
+        return [*self._shards.all(), *self._shards.standing.all(), *self._streams.all()]
 
     def partitions(self, kind: str) -> int:
-        """Return how many partitions a kind has."""
-        return self._shards.partitions(kind)
+        """Return how many partitions a kind, or a stream, has."""
+        return self._streams.partitions(kind) if kind.startswith(REKEYED) else self._shards.partitions(kind)
 
 
 class CurrentShards:
@@ -344,9 +365,12 @@ class CurrentShards:
     def __init__(self) -> None:
         """Begin with none."""
         self.current: ReadingShards | None = None
+        self.streams: Streams | None = None
 
     def shard(self, kind: str, partition: int) -> ReadingShard | None:
-        """Return a shard; None if it is not here."""
+        """Return a shard, a re-keyed stream's among them; None if it is not here."""
+        if kind.startswith(REKEYED):
+            return None if self.streams is None else self.streams.shard(kind, partition)
         return None if self.current is None else self.current.shard(kind, partition)
 
     def standby(self, kind: str, partition: int) -> ReadingShard | None:
@@ -362,11 +386,13 @@ class CurrentShards:
         return wanted if self.current is None else self.current.most_connections
 
     def partitions(self, kind: str) -> int:
-        """Return how many partitions a kind has.
+        """Return how many partitions a kind, or a re-keyed stream, has.
 
         Raises:
             NotReadyError: the topics have not been seen yet.
         """
-        if self.current is None:
+        if self.current is None or self.streams is None:
             raise NotReadyError("the brokers have not been asked yet how many partitions there are")
+        if kind.startswith(REKEYED):
+            return self.streams.partitions(kind)
         return self.current.partitions(kind)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from annals.agents.reading.found import ShardStatus
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
 ANSWER_S: Final = 10.0  # for questions that have no deadline of their own
 MOVE_S: Final = 1.0  # how long a partition may have no owner before the question is given up
 ELSEWHERE: Final = "elsewhere"
+NO_STREAMS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class NotHereError(NotReadyError):
@@ -92,12 +94,23 @@ class Peers(Protocol):
 class AllShards:
     """Reading shards of all workers (the `Shards` port)."""
 
-    def __init__(self, reading: Reading, members: Members, peers: Peers, kinds: Iterable[str]) -> None:
-        """Take what is here, who else is there, how others are asked, and the kinds that there are."""
+    def __init__(
+        self,
+        reading: Reading,
+        members: Members,
+        peers: Peers,
+        kinds: Iterable[str],
+        streams: Mapping[str, str] = NO_STREAMS,
+    ) -> None:
+        """Take what is here, who else is there, how others are asked, and the kinds that there are.
+
+        streams: the kind of each re-keyed stream, by `rekeyed.<name>`.
+        """
         self.reading = reading
         self.members = members
         self.peers = peers
         self.kinds: Final = tuple(sorted(kinds))
+        self._streams = streams
 
     def shard(self, kind: str, partition: int) -> RoutedShard:
         """Return the shard of a partition, wherever it is."""
@@ -114,6 +127,11 @@ class AllShards:
     def of_kinds(self, kinds: Iterable[str]) -> list[RoutedShard]:
         """Return the shards of all partitions of some kinds."""
         return [self.shard(kind, partition) for kind in kinds for partition in range(self.reading.partitions(kind))]
+
+    def beside(self, kind: str, partition: int) -> tuple[str, int]:
+        """Return the journal partition whose owner has a partition: itself, or that beside which a stream is folded."""
+        journal = self._streams.get(kind)
+        return (kind, partition) if journal is None else (journal, partition % self.reading.partitions(journal))
 
     def partitions(self, kinds: Iterable[str]) -> dict[str, int]:
         """Return how many partitions some kinds have."""
@@ -285,7 +303,7 @@ class RoutedShard:
         local = self._shards.reading.shard(self.kind, self.partition)
         if local is not None:
             return await self._ask_here(local, question, deadline)
-        owner = self._shards.members.owner(self.kind, self.partition)
+        owner = self._shards.members.owner(*self._shards.beside(self.kind, self.partition))
         me = self._shards.members.me
         name = f"{self.kind}-{self.partition}"
         if owner is None:

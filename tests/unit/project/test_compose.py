@@ -19,6 +19,7 @@ from annals.workers.projections.metrics import ProjectionMetrics
 from annals.workers.publishing.telemetry import PublishMetrics
 from annals.workers.reacting.telemetry import ReactionMetrics
 from annals.workers.reading.telemetry import ReadingMetrics
+from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
 from annals.workers.telemetry import Metrics
 from annals.workers.webhooks.telemetry import WebhookMetrics
 
@@ -209,6 +210,7 @@ def test_every_alert_asks_for_metrics_and_labels_that_a_worker_has() -> None:
         ProjectionMetrics,
         PublishMetrics,
         ReactionMetrics,
+        RekeyingProjectionMetrics,
         WebhookMetrics,
     )
     families += [each(CollectorRegistry()) for each in beside]

@@ -34,7 +34,7 @@ ALLOWED = {
     # Reads the one record that a delivery's row names by offset and CID, of which the row says that it counts.
     "agents/reading/ahead/answers.py": {"read_record", "ForeignError"},
     # Reads back what a reader of the journal that was counted has copied into a stream of this deployment's.
-    "agents/reacting/rekeyed.py": {"read_block", "ForeignError"},
+    "agents/reading/rekeyed.py": {"read_block", "ForeignError"},
     # Looks for the first record of a time, whether it counts or not: the publisher reads what counts behind it.
     "workers/publishing/places.py": {"read_block", "ForeignError"},
     # Asks what there may be, for an administrator: what waits, since when, and in which schema versions.

@@ -77,7 +77,9 @@ def test_the_five_topics_of_a_kind_have_the_same_number_of_partitions() -> None:
 
 def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> None:
     reactions = {"sail": "ship", "meet": "ship"}
-    specs = catalogue(kinds=["ship"], subscribers=["billing"], reactions=reactions, rekeyed=["meet"])
+    specs = catalogue(
+        kinds=["ship"], subscribers=["billing"], reactions=reactions, rekeyed={"meet": "ship", "crew_by_port": "ship"}
+    )
     names = [spec.name for spec in specs]
     assert names == [
         "commands.ship",
@@ -96,8 +98,16 @@ def test_another_kind_and_a_subscriber_are_in_the_catalogue_when_asked_for() -> 
         "timers.sail",
         "timers.meet",
         "rekeyed.meet",
+        "rekeyed.crew_by_port",
         "subscribers.billing",
     ]
+
+
+def test_of_a_subscriber_that_keeps_all_events_the_topic_drops_none_by_its_age() -> None:
+    kept = {spec.name: spec for spec in catalogue(kinds=[], subscribers=["billing"], with_all_kept=True)}
+    assert kept["subscribers.billing"].config["retention.ms"] == "-1"
+    (limited,) = (spec for spec in catalogue(kinds=[], subscribers=["billing"]) if spec.role is Role.SUBSCRIBERS)
+    assert limited.config["retention.ms"] == str(7 * 24 * 3600 * 1000)
 
 
 @pytest.mark.parametrize("name", ["cleanup.policy", "retention.ms", "retention.bytes"])

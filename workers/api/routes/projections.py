@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
@@ -11,7 +11,7 @@ from blake3 import blake3
 from msgspec import Meta, Struct
 
 from annals.agents.reading.gathering.cursors import BadCursorError, open_text, seal_text
-from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expected, until_folded
+from annals.agents.reading.gathering.expecting import ExpectedAt, NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import PartitionReason
 from annals.agents.reading.jobs import TooManyJobsError
 from annals.agents.reading.ports import NotReadyError
@@ -35,6 +35,7 @@ from annals.workers.api.routing import NoParameters, Route, Scope
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
 
+    from annals.agents.event_keys import Rekeyed
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.jobs import Jobs
@@ -93,13 +94,27 @@ class Rows(Struct, frozen=True):
     stale: list[PartitionReason]
 
 
+class StreamEnds(Protocol):
+    """How far journals are copied to re-keyed streams."""
+
+    async def ends_with(self, stream: Rekeyed, partition: int, offset: int) -> Sequence[int] | None:
+        """Return offsets of all partitions of a stream below which an event is, if it is to be in the stream.
+
+        partition, offset: of the event in the journal. None: it is not copied yet.
+
+        Raises:
+            NotReadyError: the brokers do not answer.
+        """
+
+
 class Expecting:
     """Read your own writes: asks again until the events that a caller names are in the answer."""
 
-    def __init__(self, shards: AllShards, kinds: Sequence[str]) -> None:
-        """Take all shards and the kinds."""
+    def __init__(self, shards: AllShards, kinds: Sequence[str], streams: StreamEnds) -> None:
+        """Take all shards, the kinds, and what knows how far journals are copied to streams."""
         self._shards = shards
         self._kinds = kinds
+        self._streams = streams
 
     async def require_there(self, kind: str, aggregate_id: str) -> None:
         """Refuse an aggregate that has no event.
@@ -117,8 +132,10 @@ class Expecting:
         if not is_there and shard.status().reached:
             raise not_found(f"there is no {kind} {aggregate_id!r}, and so it has no rows")
 
-    async def __call__(self, call: Call, ask: Callable[[], Awaitable[RowsAnswer]]) -> RowsAnswer:
-        """Return an answer that rests on what is expected.
+    async def __call__(
+        self, call: Call, ask: Callable[[], Awaitable[RowsAnswer]], stream: Rekeyed | None = None
+    ) -> RowsAnswer:
+        """Return an answer that rests on what is expected. stream: what is folded instead of the journals.
 
         Raises:
             Problem: what is expected cannot be read (400), or did not come in time (504).
@@ -137,6 +154,8 @@ class Expecting:
         except NotFoldedError as error:
             position = {"kind": error.kind, "partition": error.partition, "offset": error.offset}
             raise timed_out(str(error), position=position) from None
+        if stream is not None:
+            offsets = await self._in_stream(stream, offsets, deadline)
         while True:
             answer = await ask()
             behind = [each for each in offsets if not _has(answer, each.kind, each.partition, each.offset)]
@@ -147,6 +166,24 @@ class Expecting:
                 position = {"kind": kind, "partition": partition, "offset": answer.positions[kind][partition]}
                 raise timed_out(f"offset {offset} of {kind}-{partition} is not in the rows yet", position=position)
             await asyncio.sleep(LOOK_S)
+
+    async def _in_stream(self, stream: Rekeyed, expected: Sequence[ExpectedAt], deadline: float) -> list[ExpectedAt]:
+        """Wait until expected events are copied, and return up to where the stream is to be folded then.
+
+        Raises:
+            Problem: one is not copied in time (504).
+        """
+        found: list[ExpectedAt] = []
+        for kind, partition, offset in expected:
+            if kind != stream.kind:
+                continue
+            while (ends := await self._streams.ends_with(stream, partition, offset)) is None:
+                if asyncio.get_running_loop().time() >= deadline:
+                    position = {"kind": kind, "partition": partition, "offset": offset}
+                    raise timed_out(f"offset {offset} of {kind}-{partition} is not copied yet", position=position)
+                await asyncio.sleep(LOOK_S)
+            found += [ExpectedAt(stream.place, at, end - 1) for at, end in enumerate(ends)]
+        return found
 
 
 class ProjectionRoutes:
@@ -221,7 +258,10 @@ class ProjectionRoutes:
         query = _digest(name, index)
         # All pages are of one version, whatever answers meanwhile: it is kept for a day.
         version, after = (None, None) if asked.cursor is None else _place_in(asked.cursor, query)
-        answer = await self._expecting(call, lambda: self._answers.rows(name, index, after, asked.limit, version))
+        stream = self._projections[name][-1].stream
+        answer = await self._expecting(
+            call, lambda: self._answers.rows(name, index, after, asked.limit, version), stream
+        )
         following = None
         if answer.next_key is not None:
             rest = {
@@ -237,6 +277,8 @@ class ProjectionRoutes:
         name, text = self._known(call), call.parameters.aggregate
         aggregate = None
         if text is not None:
+            if self._projections[name][-1].rekeyed:
+                raise invalid("aggregate", f"{name} is re-keyed: its rows are built anew together")
             kind, slash, aggregate_id = text.partition("/")
             if not slash or not aggregate_id or kind not in self._projections[name][-1].wanted:
                 kinds = ", ".join(self._projections[name][-1].wanted)

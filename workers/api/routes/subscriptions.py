@@ -75,6 +75,7 @@ class Subscription(Struct, frozen=True):
     schema_version: Any
     payload: str
     key: str
+    retention: str
     ordered: bool
     max_in_flight: int
     owner: str | None

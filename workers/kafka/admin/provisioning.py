@@ -20,7 +20,7 @@ from annals.workers.kafka.admin.cluster import (
 from annals.workers.kafka.admin.creation import create_topics
 from annals.workers.kafka.admin.findings import INTERNAL_TOPICS, Finding, Report, compare
 from annals.workers.kafka.admin.probes import probe
-from annals.workers.registry import deciders, reactions
+from annals.workers.registry import deciders, reactions, streams
 from annals.workers.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def specs(settings: Settings) -> tuple[TopicSpec, ...]:
         settings.replication_factor,
         kinds=tuple(deciders()),
         reactions={name: reaction.kind for name, reaction in known.items()},
-        rekeyed=[name for name, reaction in known.items() if reaction.rekeyed],
+        rekeyed={name: stream.kind for name, stream in streams().items()},
     )
 
 

@@ -160,7 +160,7 @@ class ReadingModel(Answers):
 
 def _projections_of(kind: str) -> list[Follower]:
     every = [versions[-1] for versions in projections().values()]
-    return [ProjectionFollower(projection, deciders()) for projection in every if kind in projection.wanted]
+    return [ProjectionFollower(projection, deciders()) for projection in every if kind in projection.places]
 
 
 def forget_files(folder: Path) -> None:

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.admin import NewTopic
 from prometheus_client import CollectorRegistry
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reading.shard import Shard
 from annals.topics.names import TopicNames
+from annals.workers.kafka.admin.cluster import administration, topic_facts
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
@@ -162,6 +164,26 @@ async def test_a_subscription_from_its_start_to_its_second_life(site: Site) -> N
         await site.record(events[25:30])
         assert await site.received("all", 30) == shown(events[:30])
     assert await site.received("late", 15) == shown(events[10:25])
+
+
+async def test_a_topic_by_a_key_of_its_own_is_kept_for_good_where_that_is_asked_for(site: Site) -> None:
+    events = [*chain("p-1", 2), *chain("p-2", 3)]
+    await site.record(events)
+    asked = {"kinds": ["person"], "key": "data.name", "payload": "block", "retention": "unlimited"}
+    topic, other = site.names.subscribers("by-name"), site.names.subscribers("short")
+    async with site.publishing():
+        await site.service.put("by-name", asked)
+        assert await site.received("by-name", 5) == shown(events)
+    async with administration(site.settings) as admin:
+        facts = await topic_facts(admin, site.settings, [topic])
+        assert (facts[topic].config["retention.ms"], facts[topic].config["cleanup.policy"]) == ("-1", "delete")
+        await admin.create_topics([NewTopic(other, 1, 1, topic_configs={"retention.ms": "604800000"})])
+    with pytest.raises(Refused) as short:
+        await site.service.put("short", asked)
+    assert (short.value.status, short.value.code) == (409, "retention_differs")
+    assert f"{other} is there with retention.ms 604800000: set it to -1" in str(short.value)
+    with pytest.raises(Refused, match="no subscription"):
+        await site.service.get("short")
 
 
 async def test_killed_again_and_again_it_publishes_each_event_once(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,7 +52,7 @@ async def serving_projections(journals):
     every = EveryJournal(journals)
     service = ProjectionService(models, topic, sources, DECIDERS, every, partitions, Clock(), ScratchStores())
     jobs = Jobs(JobRecordsInMemory(), Group(ME), service.works(), Clock(), numbered())
-    expecting = Expecting(shards, tuple(DECIDERS))
+    expecting = Expecting(shards, tuple(DECIDERS), None)
     routes = [
         *ProjectionRoutes(service, jobs, answers, expecting, VERSIONS).routes(),
         *QuestionRoutes(answers, expecting).routes(),

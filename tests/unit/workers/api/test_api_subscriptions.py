@@ -139,6 +139,8 @@ async def test_subscriptions_are_listed_page_by_page(api):
         ({"colour": "red"}, "colour"),
         ({"kinds": ["ship"]}, "kinds[0]"),
         ({"delivery": "carrier pigeon"}, "delivery"),
+        ({"retention": "for ever"}, "retention"),
+        ({"retention": "unlimited", "delivery": "acknowledged"}, "retention"),
     ],
 )
 async def test_a_member_that_offends_is_named(api, members, path):
@@ -194,3 +196,14 @@ async def test_the_description_has_the_header_without_which_nothing_is_replaced(
         operation = paths["/v1/subscriptions/{name}"][method]
         assert ("If-Match", "header") in {(each["name"], each["in"]) for each in operation["parameters"]}
         assert "If-Match" in operation["responses"]["412"]["description"]
+
+
+@pytest.mark.parametrize(("was", "wanted"), [("limited", "unlimited"), ("unlimited", "limited")])
+async def test_how_long_a_topic_keeps_events_stays_as_it_was_made(api, was, wanted):
+    status, headers, _ = await api("PUT", PATH, **body(retention=was))
+    assert status == 201
+    request = body(retention=wanted)
+    request["headers"] = {**request["headers"], "if-match": headers["etag"]}
+    status, _, problem = await api("PUT", PATH, **request)
+    assert (status, problem["code"]) == (409, "retention_is_past")
+    assert f"was made with {was} retention" in problem["detail"]

@@ -34,6 +34,13 @@ STANDBY = {"events.person": [0]}
 EVENTS = chain("p-1", 2)
 
 
+class NoStreams:
+    """No projection is re-keyed (the `Streams` port)."""
+
+    def all(self) -> list[Any]:
+        return []
+
+
 class Beside:
     """Something that works beside a shard, and what became of it."""
 
@@ -131,7 +138,11 @@ async def test_a_standby_takes_over_while_it_stays_open_and_gives_the_partition_
         here, own, group = shards.partitions_here, shards.standing.consumer.sources, shards._sources
         await here.on_partitions_assigned([], STANDBY)
         standby = await reading(shards.standby("person", 0))
-        assert (shards.shard("person", 0), shards.all(), FollowedHere(shards).all()) == (None, [], [standby])
+        assert (shards.shard("person", 0), shards.all(), FollowedHere(shards, NoStreams()).all()) == (
+            None,
+            [],
+            [standby],
+        )
         assert (standby.status().standby, log, here.not_ready()) == (True, [], [])
         deliver(shards, own, 0)
         assert await standby.until_offset(1, soon())

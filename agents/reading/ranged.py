@@ -1,7 +1,7 @@
-"""A partition that a reactor reads by itself, range after range, beside no reading shard (the `JournalSource` port).
+"""A partition that is read by itself, range after range, beside no reading shard (the `JournalSource` port).
 
 What is read of it is in memory until it is asked for from behind it. What a record says is for the classes below:
-another deployment's journal (`foreign`) and a re-keyed stream (`rekeyed`).
+another deployment's journal (`annals.agents.reacting.foreign`) and a re-keyed stream (`rekeyed`).
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ WITHIN_S: Final = 5.0  # in which brokers that may be far away answer: a rebalan
 
 
 class RangedSource(ABC):
-    """One partition for one reactor: what is below the offset asked for is forgotten."""
+    """One partition for one reader: what is below the offset asked for is forgotten."""
 
     def __init__(self, name: str, kind: str, partition: int, journal: RangedJournal, clock: Clock) -> None:
         """Take what it is called in messages, what it is, what reads it, and the clock of deadlines."""
@@ -173,6 +173,7 @@ class RangedSource(ABC):
                 self._begin_anew()
                 raise StoppedError(
                     f"{self._name} was read up to offset {reached} and ends at {end}: it lost its end, or was made anew"
+                    + self._remedy()
                 )
             self._require_begin(start)
             if self._next >= self._end:
@@ -191,6 +192,10 @@ class RangedSource(ABC):
     def _require_begin(self, start: int) -> None:
         """Hold it to where it begins: what was before cannot be read. Whoever judges events by those before sees it."""
         del start
+
+    def _remedy(self) -> str:
+        """Say what to do where it lost its end: nothing, where whoever runs the other deployment has to say it."""
+        return ""
 
     @abstractmethod
     def _judge(self, records: Sequence[FollowedRecord]) -> None:

@@ -1,0 +1,89 @@
+"""Where the progress of a reactor stands in the journal that is there now, and whether this release may go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from msgspec.structs import replace
+
+from annals.agents.ports import StoppedError
+from annals.agents.reading.history import in_this_journal, is_in_place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from structlog.typing import FilteringBoundLogger
+
+    from annals.agents.ports import Clock
+    from annals.agents.reading.ports import JournalSource
+    from annals.schemas.progress import Progress
+
+LOOK_S: Final = 0.5
+STOPPED: Final = "stopped"
+
+
+class NewerVersionError(StoppedError):
+    """A newer version of the reaction has run here than this release has."""
+
+
+class Whose(NamedTuple):
+    """Whose progress it is, in messages. done: `NAME: reacted`; begin_anew: what to do to begin at the beginning."""
+
+    name: str
+    done: str
+    begin_anew: str
+
+
+def require_version(whose: Whose, progress: Progress, version: int) -> None:
+    """Check that no newer version has run.
+
+    Raises:
+        NewerVersionError: one has.
+    """
+    if progress.version > version:
+        raise NewerVersionError(
+            f"{whose.name} was run in version {progress.version}, and this release has version {version}: run the "
+            f"newer release, or a newer version of the reaction"
+        )
+
+
+async def standing(
+    source: JournalSource,
+    progress: Progress,
+    end: int,
+    whose: Whose,
+    clock: Clock,
+    tell: Callable[[str], None],
+    log: FilteringBoundLogger,
+) -> Progress:
+    """Return the progress as it stands in a journal that ends there; it is written with the next commit.
+
+    tell: takes what is waited for.
+
+    Raises:
+        StoppedError: it is another journal, or one that was restored while commands were held back up to an offset; or
+            the reading shard reads no further.
+    """
+    await _until_read(source, min(progress.position, end), whose, clock, tell)
+    if progress.position <= end and await is_in_place(source, progress):
+        return progress
+    await _until_read(source, end, whose, clock, tell)
+    stands = await in_this_journal(source, whose.done, progress, end, f"Restore it; {whose.begin_anew}")
+    if progress.quiet_until > progress.position:
+        raise StoppedError(
+            f"{whose.name}: the journal was restored from a copy of its records, and it is not known what offset "
+            f"{progress.quiet_until}, below which no commands are sent, is in it. Restore it byte for byte; "
+            f"{whose.begin_anew}"
+        )
+    log.warning("the journal was restored from a copy of its records", was=progress.position, position=stands.position)
+    return replace(stands, quiet_until=min(progress.quiet_until, stands.position))
+
+
+async def _until_read(
+    source: JournalSource, position: int, whose: Whose, clock: Clock, tell: Callable[[str], None]
+) -> None:
+    while not await source.until_offset(position, clock.monotonic() + LOOK_S):
+        status = source.status()
+        if status.phase == STOPPED and status.offset < position:
+            raise StoppedError(f"{whose.done} up to offset {position}; {status.reason}")
+        tell(f"waiting for the reading shard: at offset {status.offset} of {position}")

@@ -1,0 +1,210 @@
+"""A re-keyed projection on the broker: events of all partitions are in one row, while those who fold are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import psutil
+import pytest
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+
+from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.settings import client_options
+from grouped import Group, GroupWorker, group
+from processes import annals, free_port, own_environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.broker
+
+EACH = 6
+READ = '{role="read"}'
+KEYS = ("c-1", "c-2", "c-3", "c-4")
+PROJECTION = """
+from msgspec.structs import replace
+
+from annals.agents.projections.projection import Projection, Row
+from annals.schemas.kinds import person as say
+
+
+class Cause(Row, kw_only=True):
+    seen: list[str] = []
+
+
+def indexes(row):
+    return {"first": row.seen[:1]}
+
+
+def fold(event, rows):
+    old = rows.get(event.key) or Cause(kind=event.kind, aggregate_id=event.key)
+    rows.put(replace(old, seen=[*old.seen, event.aggregate_id]), event.key)
+
+
+BY_CAUSE = Projection(
+    name="by_cause", version=1, wanted={"person": frozenset({say.PersonRegistered})}, row=Cause,
+    parameters=("first",), indexes=indexes, fold=fold, key="correlation_id", rekeyed=True,
+)
+"""
+
+
+@pytest.fixture
+def crew(bootstrap: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Group]:
+    """A group whose processes have a distribution with the projection."""
+    site = tmp_path / "site"
+    (site / "annals_causes-1.dist-info").mkdir(parents=True)
+    (site / "causes.py").write_text(PROJECTION)
+    (site / "annals_causes-1.dist-info/METADATA").write_text("Metadata-Version: 2.1\nName: annals-causes\nVersion: 1\n")
+    (site / "annals_causes-1.dist-info/entry_points.txt").write_text(
+        "[annals.projections]\nby_cause = causes:BY_CAUSE\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    with group(bootstrap, topic_prefix, tmp_path, partitions=3) as made:
+        yield made
+
+
+def start(crew: Group, name: str) -> GroupWorker:
+    return crew.worker(name, {}, ROLES="write,read", API_PORT=str(free_port())).until_ready()
+
+
+def run(crew: Group, *arguments: str, said: str = "") -> str:
+    environment = own_environment(
+        ANNALS_BOOTSTRAP_SERVERS=crew.settings.bootstrap_servers, ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix
+    )
+    done = annals(*arguments, environment=environment, said=said, within_s=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def send(crew: Group, numbers: range) -> None:
+    """Register people, each with one of the keys, in the partition of their own ids."""
+    lines = [
+        json.dumps(
+            {
+                "kind": "person",
+                "aggregate_id": f"p-{key}-{number}",
+                "type": "RegisterPerson",
+                "correlation_id": key,
+                "data": {"name": "Ada"},
+            }
+        )
+        for number in numbers
+        for key in KEYS
+    ]
+    run(crew, "send", said="".join(f"{line}\n" for line in lines))
+
+
+def rows(worker: GroupWorker) -> dict[str, Any]:
+    """The answer of a worker; empty while it gives none."""
+    try:
+        status, body = worker.call("GET", "/v1/projections/by_cause/rows?limit=100")
+    except OSError:  # the process that reads is started again
+        return {}
+    return body if status == 200 else {}
+
+
+def seen(answer: dict[str, Any]) -> dict[str, list[str]]:
+    return {row["aggregate_id"]: sorted(row["seen"]) for row in answer.get("rows", ())}
+
+
+def streamed(crew: Group) -> int:
+    """How many events are in the stream."""
+
+    async def read() -> int:
+        name = f"{crew.settings.topic_prefix}rekeyed.by_cause"
+        client = await connect(client_options(crew.settings), [name])
+        try:
+            found = 0
+            wheres = [(name, partition) for partition in range(partitions_of(client, name))]
+            for where, (first, end) in (await bounds(client, wheres)).items():
+                async for records in read_range(client, where, first, end):
+                    found += len(records)
+            return found
+        finally:
+            await client.close()
+
+    return asyncio.run(read())
+
+
+def log_of(*workers: GroupWorker) -> str:
+    """What they have logged of the projection."""
+    return "".join(
+        each["event"]
+        for worker in workers
+        for each in worker.logged("turned to")
+        if each.get("projection") == "by_cause"
+    )
+
+
+def kill_child(worker: GroupWorker) -> None:
+    (child,) = psutil.Process(worker.process.pid).children()
+    child.kill()
+
+
+def test_each_event_is_in_its_keys_row_once_whatever_is_killed(crew: Group) -> None:
+    one = start(crew, "one")
+    send(crew, range(2))
+    kill_child(one)
+    two = start(crew, "two")  # partitions of journal and stream move
+    send(crew, range(2, 4))
+    kill_child(two)
+    two.until(lambda: psutil.Process(two.process.pid).children(), "the child is started again")
+    send(crew, range(4, 5))
+    one.until_ready()
+    two.until_ready()
+    wanted = {key: sorted(f"p-{key}-{number}" for number in range(5)) for key in KEYS}
+    two.until(lambda: seen(rows(two)) == wanted, "rows of both workers")
+    assert seen(rows(one)) == wanted
+    one.kill()
+    send(crew, range(5, EACH))
+
+    wanted = {key: sorted(f"p-{key}-{number}" for number in range(EACH)) for key in KEYS}
+    two.until(lambda: seen(rows(two)) == wanted, "all rows of one worker, which had a part of them")
+    two.until(lambda: not rows(two)["stale"] and not rows(two)["missing"], "nothing is left to copy or to fold")
+    answer = rows(two)
+    assert {place: len(offsets) for place, offsets in answer["positions"].items()} == {"rekeyed.by_cause": 3}
+    assert streamed(crew) == EACH * len(KEYS)
+    assert f"annals_projection_records_invalid_total{READ} 0.0" in two.metrics()
+    two.until(lambda: "turned to a version of a projection" in log_of(one, two), "all have turned to its version")
+    api = two.logged("worker started")[0]["api"]
+    found = json.loads(run(crew, "projections", "verify", "by_cause", "--json", "--api", api))["result"]
+    assert (found["differences"], found["unanswered"], found["rows"]) == ([], [], len(KEYS))
+    first = answer["rows"][0]["seen"][0]
+    assert len(two.call("GET", f"/v1/projections/by_cause/rows?first={first}")[1]["rows"]) == 1
+
+    send(crew, range(EACH, EACH + 1))
+    for key in KEYS:
+        own = f"p-{key}-{EACH}"
+        status, body = two.call("GET", f"/v1/projections/by_cause/rows?expect=person/{own}@1&wait=60")
+        assert (status, own in seen(body)[key]) == (200, True)
+    assert two.end() == 0
+
+
+def test_a_stream_that_is_made_anew_stops_its_projection_which_says_so(crew: Group) -> None:
+    one = start(crew, "one")
+    send(crew, range(2))
+    wanted = {key: sorted(f"p-{key}-{number}" for number in range(2)) for key in KEYS}
+    one.until(lambda: seen(rows(one)) == wanted, "its rows")
+    topic = f"{crew.settings.topic_prefix}rekeyed.by_cause"
+
+    async def make_anew() -> None:
+        admin = AIOKafkaAdminClient(**client_options(crew.settings))
+        await admin.start()
+        try:
+            await admin.delete_topics([topic])
+            while topic in await admin.list_topics():  # noqa: ASYNC110 - brokers tell nobody
+                await asyncio.sleep(0.1)
+            await admin.create_topics([NewTopic(topic, 3, 1, topic_configs={"retention.ms": "-1"})])
+        finally:
+            await admin.close()
+
+    asyncio.run(make_anew())
+    reason = one.until_told("rekeyed.by_cause")
+    assert "give the projection another name, under which it begins anew" in reason
+    one.until(lambda: rows(one).get("stale"), "its rows are said to be old")
+    assert seen(rows(one)) == wanted
+    assert one.end() == 0
