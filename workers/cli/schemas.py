@@ -10,6 +10,7 @@ import click
 from annals.agents.aggregates import REGISTRY
 from annals.schemas.json_schemas.json_schema import urn
 from annals.schemas.json_schemas.wire_schemas import WIRE
+from annals.schemas.suggestion import meant
 from annals.workers.cli.arguments import KindType
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
@@ -47,11 +48,19 @@ def list_(kind: str | None, *, as_json: bool) -> int:
 @click.argument("type_name", metavar="[TYPE]", required=False)
 @click.argument("version", type=click.IntRange(min=1), required=False)
 def show(name: str, type_name: str | None, version: int | None) -> int:
-    """Print one JSON Schema, by its URN or by kind, type and version (the newest). Exit status 1 if there is none."""
+    """Print one JSON Schema, by its URN or by kind, type and version (the newest).
+
+    Exit status 1 if there is none of this URN or version.
+    """
     if (type_name is None) != name.startswith(URN_LEAD):
         raise click.UsageError("name a schema by its URN, or by kind and type: annals schemas show person AddEmail")
     if type_name is not None:
         name = KindType(WIRE).convert(name, None, click.get_current_context())
+        known = {schema.name: None for schema in published(deciders()) if schema.kind == name}
+        if type_name not in known:
+            raise click.UsageError(
+                f"{name} has no type {type_name!r}: see `annals schemas list`.{meant(type_name, known)}"
+            )
     if type_name is None:
         schema = find(name, deciders())
     elif version is None:
