@@ -96,6 +96,7 @@ def test_the_defaults():
         "schema_version": "newest",
         "payload": "data",
         "key": "aggregate_id",
+        "retention": "limited",
         "ordered": True,
         "max_in_flight": 1000,
         "owner": None,
