@@ -22,11 +22,7 @@ from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
 from annals.workers.jobs.wiring import JobWiring
 from annals.workers.kafka.admin.findings import missing_topics
-from annals.workers.kafka.admin.provisioning import (
-    NotPermittedError,
-    check_for_reading,
-    create,
-)
+from annals.workers.kafka.admin.provisioning import NotPermittedError, check_for_reading, create
 from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
@@ -261,12 +257,8 @@ class Reader:
             self._settings, client, known, self.members, SystemClock(), budget, damages, self._projection_metrics
         )
         place = self._settings, client, self._options, known, counts, self._parts.projections
-        told = (
-            partial(ReadingShardMetrics, self.metrics),
-            SystemClock(),
-            self._rekeying_metrics,
-            self.metrics.invalid_records,
-        )
+        by_kind = partial(ReadingShardMetrics, self.metrics)
+        told = by_kind, SystemClock(), self._rekeying_metrics, self.metrics.invalid_records
         self.shards.streams = self._parts.rekeying = RekeyedProjections(*place, *told)
         if self._settings.publish:
             self._parts.publishing = Publishing(

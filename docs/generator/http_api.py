@@ -41,6 +41,7 @@ CODES = {
     "version_conflict, head_conflict": "409: of a command",
     "version_in_use": "409: that version of a projection answers, or there is none to turn to",
     "start_is_past": "409: a subscription goes on where it is",
+    "retention_is_past, retention_differs": "409: how long a topic keeps events is decided when it is made",
     "delivery_is_past": "409: what is not settled would be forgotten or overtaken",
     "not_acknowledged": "409: the subscription has no acknowledgements",
     "etag_missing, etag_differs": "412: `If-Match` is needed, or is not the ETag of what is there",

@@ -244,21 +244,13 @@ class HeadStart:
         return await (self._ahead or self._shard).events_at(offsets)
 
     async def last_before(self, offset: int) -> bytes | None:
-        """Return the CID of the last event that counts below an offset; None if there is none.
-
-        Raises:
-            NotIndexedError: it is older than what this knows.
-        """
+        """Return the CID of the last event that counts below an offset, if any. NotIndexedError: it is not known here."""
         if self._ahead is None and (there := self._shard.status().offset) < offset:
             raise NotIndexedError(f"{self._name} is read up to offset {there}, and not up to {offset}")
         return await (self._ahead or self._shard).last_before(offset)
 
     async def place_of(self, cid: bytes) -> int | None:
-        """Return the offset of an event that counts; None if it is not in the journal.
-
-        Raises:
-            NotIndexedError: the journal is not read from its beginning yet.
-        """
+        """Return the offset of an event that counts; None if there is none. NotIndexedError: not all is read yet."""
         if self._ahead is not None:
             raise NotIndexedError(f"{self._name} is read from the beginning, and {cid_text(cid)} is looked for in it")
         return await self._shard.place_of(cid)
