@@ -244,7 +244,7 @@ class HeadStart:
         return await (self._ahead or self._shard).events_at(offsets)
 
     async def last_before(self, offset: int) -> bytes | None:
-        """Return the CID of the last event that counts below an offset, if any. NotIndexedError: it is not known here."""
+        """Return the CID of the last event that counts below an offset, if any. NotIndexedError: it is older."""
         if self._ahead is None and (there := self._shard.status().offset) < offset:
             raise NotIndexedError(f"{self._name} is read up to offset {there}, and not up to {offset}")
         return await (self._ahead or self._shard).last_before(offset)
