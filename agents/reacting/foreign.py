@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
     from annals.agents.reacting.ports import ForeignTelemetry
-    from annals.agents.reading.ahead.ports import RangedJournal
-    from annals.agents.reading.ports import FollowedRecord
+    from annals.agents.reading.ports import FollowedRecord, RangedJournal
 
 COUNTED, VOID, FOREIGN, GAP = "counted", "void", "foreign", "gap"
 STATUS: Final = {Counted: COUNTED, Void: VOID, Foreign: FOREIGN, Gap: GAP}

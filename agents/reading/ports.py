@@ -164,6 +164,17 @@ class JournalPartition(Protocol):
         """Return the committed record at an offset; None if there is none."""
 
 
+class RangedJournal(JournalPartition, Protocol):
+    """A journal partition that is read in ranges."""
+
+    def followed(self, start: int, end: int) -> AsyncIterator[Sequence[FollowedRecord]]:
+        """Yield the committed records from `start` to below `end`, which is at most the last stable offset.
+
+        Raises:
+            UnreachableError: the brokers do not answer.
+        """
+
+
 class Journals(Protocol):
     """All journal partitions that global projections follow, by kind and partition."""
 

@@ -21,8 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Sequence
 
     from annals.agents.ports import Clock
-    from annals.agents.reading.ahead.ports import RangedJournal
-    from annals.agents.reading.ports import FollowedRecord
+    from annals.agents.reading.ports import FollowedRecord, RangedJournal
 
 LOOK_S: Final = 0.2  # between two looks at where it ends
 WITHIN_S: Final = 5.0  # in which brokers that may be far away answer: a rebalance here waits no longer for them

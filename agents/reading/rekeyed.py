@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from annals.agents.event_keys import Rekeyed
     from annals.agents.ports import Clock, JournalRecord
-    from annals.agents.reading.ahead.ports import RangedJournal
+    from annals.agents.reading.ports import RangedJournal
 
 LOOK_BACK: Final = 64  # offsets, and twice as many each time that there is no event in them
 

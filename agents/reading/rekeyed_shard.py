@@ -18,13 +18,12 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.ports import StaleStateError, StoppedError, StoreDamagedError, StoreError, UnreachableError
-from annals.agents.reading.ahead.ports import RangedJournal
 from annals.agents.reading.answers import Answers
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.history import is_in_place
 from annals.agents.reading.moves import Moves
 from annals.agents.reading.open_store import OpenStore
-from annals.agents.reading.ports import RUN_EVENTS, NotReadyError
+from annals.agents.reading.ports import RUN_EVENTS, NotReadyError, RangedJournal
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.rekeyed_fold import RekeyedFold
 from annals.agents.reading.shard import CLOSED, FIRST_RETRY_S, LAST_RETRY_S, NOT_ASKED, OPENING, READING, STOPPED

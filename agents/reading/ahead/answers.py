@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import StoreDamagedError
     from annals.agents.reading.ahead.folding import AheadFold
-    from annals.agents.reading.ahead.ports import BesideStores, RangedJournal
+    from annals.agents.reading.ahead.ports import BesideStores
     from annals.agents.reading.found import JournalRun
-    from annals.agents.reading.ports import ReadingStore, ReadView
+    from annals.agents.reading.ports import RangedJournal, ReadingStore, ReadView
 
 T = TypeVar("T")
 

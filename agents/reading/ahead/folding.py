@@ -37,9 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
 
     from annals.agents.folding.restore_points import Partition, RestoreTopics
-    from annals.agents.reading.ahead.ports import RangedJournal
     from annals.agents.reading.found import ShardStatus
-    from annals.agents.reading.ports import FollowedRecord, ReadingStore
+    from annals.agents.reading.ports import FollowedRecord, RangedJournal, ReadingStore
     from annals.schemas.restore_point import RestoreList
 
 SEEDED: Final = 5_000  # rows that are written at once

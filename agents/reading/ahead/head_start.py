@@ -45,7 +45,6 @@ if TYPE_CHECKING:
         HeadStartTelemetry,
         IndexingShard,
         NamedRestorePoint,
-        RangedJournal,
     )
     from annals.agents.reading.found import JournalEvent, JournalRun
 

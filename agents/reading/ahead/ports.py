@@ -5,24 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from annals.agents.folding.restore_points import RestoreTopics
-from annals.agents.reading.ports import JournalPartition, JournalSource
+from annals.agents.reading.ports import JournalSource
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
 
     from annals.agents.reading.found import JournalEvent
-    from annals.agents.reading.ports import FollowedRecord, ReadingStore
-
-
-class RangedJournal(JournalPartition, Protocol):
-    """A journal partition that is read in ranges."""
-
-    def followed(self, start: int, end: int) -> AsyncIterator[Sequence[FollowedRecord]]:
-        """Yield the committed records from `start` to below `end`, which is at most the last stable offset.
-
-        Raises:
-            UnreachableError: the brokers do not answer.
-        """
+    from annals.agents.reading.ports import ReadingStore
 
 
 class NamedRestorePoint(RestoreTopics, Protocol):
