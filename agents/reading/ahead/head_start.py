@@ -228,11 +228,7 @@ class HeadStart:
                     await self._moves.wait()
 
     async def events_from(self, offset: int, limit: int) -> JournalRun:
-        """Return the next events that count, from an offset on.
-
-        Raises:
-            NotIndexedError: they are older than what this knows.
-        """
+        """Return the next events that count, from an offset on. NotIndexedError: they are older than what it knows."""
         return await (self._ahead or self._shard).events_from(offset, limit)
 
     async def event_at(self, offset: int) -> JournalEvent | None:
@@ -254,14 +250,8 @@ class HeadStart:
         return await (self._ahead or self._shard).last_before(offset)
 
     async def place_of(self, cid: bytes) -> int | None:
-        """Return the offset of an event that counts; None if it is not in the journal.
-
-        Raises:
-            NotIndexedError: the journal is not read from its beginning yet.
-        """
-        if self._ahead is not None:
-            raise NotIndexedError(f"{self._name} is read from the beginning, and {cid_text(cid)} is looked for in it")
-        return await self._shard.place_of(cid)
+        """Return the offset of an event that counts; None if there is none. NotIndexedError: not all is read yet."""
+        return await (self._ahead or self._shard).place_of(cid)
 
     async def offset_of(self, aggregate_id: str, version: int) -> int | None:
         """Return where an aggregate's event of a version is; None if it is not there (yet).
