@@ -12,7 +12,7 @@ from annals.agents.reading.ports import NotIndexedError
 from annals.agents.reading.queries.events import Place, offset_of
 from annals.agents.reading.queries.run import events_at, last_before, placed_from, run_from
 from annals.schemas.chain import ForeignError
-from annals.schemas.cid import cid_of
+from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.journal_reader import read_record
 
 if TYPE_CHECKING:
@@ -87,6 +87,10 @@ class AheadAnswers:
         if found is None:
             raise self._not_indexed(f"the last event before offset {offset}")
         return found
+
+    async def place_of(self, cid: bytes) -> int | None:
+        """Raise NotIndexedError: an event may be before what is known."""
+        raise self._not_indexed(f"event {cid_text(cid)}")
 
     async def offset_of(self, aggregate_id: str, version: int) -> int | None:
         """Return where an aggregate's event of a version is; None if it is not there (yet).

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         NamedRestorePoint,
     )
     from annals.agents.reading.found import JournalEvent, JournalRun
+    from annals.agents.reading.ports import RangedJournal
 
 FIRST_RETRY_S: Final = 1.0
 LAST_RETRY_S: Final = 30.0
@@ -227,11 +228,7 @@ class HeadStart:
                     await self._moves.wait()
 
     async def events_from(self, offset: int, limit: int) -> JournalRun:
-        """Return the next events that count, from an offset on.
-
-        Raises:
-            NotIndexedError: they are older than what this knows.
-        """
+        """Return the next events that count, from an offset on. NotIndexedError: they are older than what it knows."""
         return await (self._ahead or self._shard).events_from(offset, limit)
 
     async def event_at(self, offset: int) -> JournalEvent | None:
@@ -250,9 +247,7 @@ class HeadStart:
 
     async def place_of(self, cid: bytes) -> int | None:
         """Return the offset of an event that counts; None if there is none. NotIndexedError: not all is read yet."""
-        if self._ahead is not None:
-            raise NotIndexedError(f"{self._name} is read from the beginning, and {cid_text(cid)} is looked for in it")
-        return await self._shard.place_of(cid)
+        return await (self._ahead or self._shard).place_of(cid)
 
     async def offset_of(self, aggregate_id: str, version: int) -> int | None:
         """Return where an aggregate's event of a version is; None if it is not there (yet).
