@@ -10,7 +10,7 @@ A map, from the pure to the busy:
 - `annals.agents.reactions`: the process managers, one file and one skeleton each (pure);
 - `annals.agents.folding`: from journal records to states; the working set of a batch;
 - `annals.agents.writing`: the command handler and the shard, a partition's single writer: read these two first;
-- `annals.agents.reading`: followers of the journal, and what can be asked of them;
+- `annals.agents.reading`: followers of the journal, and what can be asked of them (a map of its own);
 - `annals.agents.publishing`: which events go to which subscriptions, and the publisher of a partition;
 - `annals.agents.dead_letters`: what is known of dead letters, and which are settled (pure);
 - `annals.agents.reacting`: the processes of a reaction, and the reactor of a partition;

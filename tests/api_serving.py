@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.reading.answers import BY_HAND
-from annals.agents.reading.recent_states import RecentStates
-from annals.agents.reading.shard import Shard
+from annals.agents.reading.following.answers import BY_HAND
+from annals.agents.reading.following.shard import Shard
+from annals.agents.reading.snapshots.recent_states import RecentStates
 from annals.workers.api.local_shards import LocalShards
-from annals.workers.api.metrics import ApiMetrics
 from annals.workers.api.routes.aggregates import AggregateRoutes
-from annals.workers.api.server import ApiServer
+from annals.workers.api.serving.metrics import ApiMetrics
+from annals.workers.api.serving.server import ApiServer
 from annals.workers.settings import Settings
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from following import Clock, Damages, Journal, running, soon
@@ -24,8 +24,8 @@ from following import Clock, Damages, Journal, running, soon
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from annals.agents.reading.snapshot_policy import SnapshotPolicy
-    from annals.workers.api.routing import Route
+    from annals.agents.reading.snapshots.policy import SnapshotPolicy
+    from annals.workers.api.http.routing import Route
     from chained import Sealed
 
 

@@ -15,7 +15,7 @@ from annals.topics.carried import carried_headers
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
 
-    from annals.agents.reading.shard import Shard
+    from annals.agents.reading.following.shard import Shard
     from chained import Sealed
 
 WITHIN_S = 30

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.ports import Member, NotReadyError
-from annals.agents.reading.shard import Shard
 from annals.schemas.chain import seal
 from annals.topics.keys import partition_of
 from annals.workers.stores.reading_memory import MemoryReadingStore

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from annals.agents.reading.gathering.all_shards import AllShards
-from annals.workers.api.forwarding import ForwardedAuthenticator, Forwarding
+from annals.workers.api.callers.forwarding import ForwardedAuthenticator, Forwarding
 from annals.workers.api.peers import HttpPeers, peer_routes
 from annals.workers.api.routes.acks import AckRoutes
 from annals.workers.api.routes.aggregates import AggregateRoutes

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
     from annals.agents.ports import JournalRecord, KeyAndValue
+    from annals.agents.reading.following.shard import Shard
     from annals.agents.reading.ports import ReadingStore
-    from annals.agents.reading.shard import Shard
 
 
 class HeldJournal(Journal):

@@ -11,7 +11,7 @@ from annals.workers.kafka.read.ranges import bounds, read_range
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
-    from annals.agents.reading.shard import Shard
+    from annals.agents.reading.following.shard import Shard
 
 LOOK_S = 0.05
 

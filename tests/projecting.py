@@ -12,17 +12,17 @@ import msgspec
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.ports import JournalRecord
 from annals.agents.projections import REGISTRY
-from annals.agents.reading.answers import Answers
-from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.following.answers import Answers
+from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.found import ShardStatus
-from annals.agents.reading.gathered_rows import LocalRows
-from annals.agents.reading.global_reader import GlobalReader
+from annals.agents.reading.gathering.rows import LocalRows
+from annals.agents.reading.keeping.states import States
 from annals.agents.reading.ports import Member, NotReadyError
+from annals.agents.reading.projecting.versions import followed, newest
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.rows import RowReader
-from annals.agents.reading.row_answers import RowAnswers
-from annals.agents.reading.states import States
-from annals.agents.reading.versions import followed, newest
+from annals.agents.reading.read_models.global_reader import GlobalReader
+from annals.agents.reading.read_models.row_answers import RowAnswers
 from annals.schemas.chain import seal
 from annals.schemas.kinds import person
 from annals.schemas.projection_record import decode_record, encode_record

@@ -15,7 +15,7 @@ from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.publisher import Publisher
 from annals.agents.publishing.share import Share
-from annals.agents.reading.shard import Shard
+from annals.agents.reading.following.shard import Shard
 from annals.schemas.cid import cid_text
 from annals.schemas.progress import Progress, encode_progress, progress_key
 from annals.schemas.subscription import Definition, Record

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from annals.agents.reading.shard import Shard
+    from annals.agents.reading.following.shard import Shard
     from chained import Sealed
 
 EVENTS_AT = "2026-11-21T09:30:00.123456Z"

@@ -13,11 +13,11 @@ from annals.agents.projections.projection import Projection, Row
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import Reactor
 from annals.agents.reacting.rekeyed import AlwaysActive
-from annals.agents.reading.gathered_rows import LocalRows
+from annals.agents.reading.gathering.rows import LocalRows
+from annals.agents.reading.projecting.versions import followed, newest
 from annals.agents.reading.queries.rows import RowReader
-from annals.agents.reading.rekeyed import RekeyedStream
-from annals.agents.reading.rekeyed_shard import RekeyedShard
-from annals.agents.reading.versions import followed, newest
+from annals.agents.reading.streams.rekeyed import RekeyedStream
+from annals.agents.reading.streams.rekeyed_shard import RekeyedShard
 from annals.schemas.chain import read_block
 from annals.schemas.kinds.person import PersonRenamed
 from annals.workers.kafka.connections import connect
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from annals.agents.projections.projection import Happened, ProjectionRows
     from annals.agents.reading.found import FoundRow
-    from annals.agents.reading.gathered_rows import GatheredRows
+    from annals.agents.reading.gathering.rows import GatheredRows
     from annals.workers.kafka.read.invalid_records import InvalidRecords
 
 PLACE = "rekeyed.gathering"

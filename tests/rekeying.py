@@ -11,7 +11,7 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import Reactor
 from annals.agents.reactions.reaction import Occurred, Reacted, Reaction, TimerFired, after, cancel
-from annals.agents.reading.rekeyed import RekeyedStream
+from annals.agents.reading.streams.rekeyed import RekeyedStream
 from annals.schemas.commands import command
 from annals.schemas.kinds.person import PersonRenamed, RenamePerson
 from annals.schemas.progress import Progress, decode_progress, encode_progress, progress_key, rekeying_name
@@ -63,7 +63,7 @@ GATHERING = Reaction(
 
 def looking_often(monkeypatch: Any) -> None:
     """Have reactors look for what is new more often than a worker's do."""
-    monkeypatch.setattr("annals.agents.reading.ranged.LOOK_S", 0.005)
+    monkeypatch.setattr("annals.agents.reading.streams.ranged.LOOK_S", 0.005)
     monkeypatch.setattr("annals.agents.reacting.reactor.LOOK_S", 0.02)
     monkeypatch.setattr("annals.agents.reacting.reactor.HORIZON_S", 0.005)
     monkeypatch.setattr("annals.agents.reacting.reactor.REKEYED_COMMIT_S", 0.0)

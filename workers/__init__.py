@@ -4,6 +4,10 @@ A map, in the order in which a reader needs it:
 
 - `annals.workers.worker` and `annals.workers.app`: one process from its start to its exit, and its Faust app;
 - `annals.workers.writing`: the shards of a worker, wired to Kafka and RocksDB;
+- `annals.workers.reader` and `annals.workers.reading`: the process that reads, and its shards wired to Kafka and
+  RocksDB;
+- `annals.workers.api`: the HTTP API: `http` (routes as data), `callers` (who asks), `serving` (the kernel),
+  `routes`, and their wiring;
 - `annals.workers.publishing`: subscriptions in their topic, and the publishers wired to Kafka;
 - `annals.workers.dead_letters`: commands that could not be decided: listed, sent again, discarded;
 - `annals.workers.reacting`: which reactions run, in their topic, and the reactors wired to Kafka;

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import structlog
 from aiokafka.errors import KafkaError
 
-from annals.agents.reading.event_handler import event_handler
+from annals.agents.reading.following.event_handler import event_handler
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
 from annals.workers.app import create_app
@@ -71,8 +71,8 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.reading.ahead.ports import BesideStores
+    from annals.agents.reading.following.shard import Shard
     from annals.agents.reading.ports import Follower
-    from annals.agents.reading.shard import Shard
     from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.partitions import Actor
     from annals.workers.settings import Settings

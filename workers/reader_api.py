@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.jobs import Jobs
-    from annals.agents.reading.projection_service import ProjectionService
-    from annals.agents.reading.row_answers import RowAnswers
-    from annals.workers.api.routing import Route
+    from annals.agents.reading.read_models.row_answers import RowAnswers
+    from annals.agents.reading.read_models.service import ProjectionService
+    from annals.workers.api.http.routing import Route
     from annals.workers.jobs.replays import Replays
     from annals.workers.jobs.wiring import JobWiring
     from annals.workers.projections.wiring import ProjectionWiring

@@ -34,8 +34,8 @@ from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.restored import progress_in
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.selection import TRANSACTION_BYTES
+from annals.agents.reading.following.history import require_history
 from annals.agents.reading.found import JournalRun, last_below
-from annals.agents.reading.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import LIVE, Progress

@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from annals.agents.ports import StoppedError
 from annals.agents.publishing.ports import Writes
-from annals.agents.reading.history import in_this_journal, is_in_place
+from annals.agents.reading.following.history import in_this_journal, is_in_place
 from annals.schemas.progress import LIVE, Progress
 from annals.schemas.subscription import STREAM
 

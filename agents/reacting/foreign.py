@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from annals.agents.reading.found import JournalEvent
-from annals.agents.reading.ranged import RangedSource
+from annals.agents.reading.streams.ranged import RangedSource
 from annals.schemas.journal_reader import Counted, Foreign, Gap, RememberingReader, Void
 from annals.topics.keys import keys_of
 

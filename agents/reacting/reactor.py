@@ -38,7 +38,7 @@ from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFaile
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reacting.standing import LOOK_S, STOPPED, NewerVersionError, Whose, require_version, standing
 from annals.agents.reactions.reaction import Reaction
-from annals.agents.reading.history import require_history
+from annals.agents.reading.following.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress

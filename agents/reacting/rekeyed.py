@@ -1,4 +1,4 @@
-"""What copies the events of one journal partition to a re-keyed stream (`annals.agents.reading.rekeyed`).
+"""What copies the events of one journal partition to a re-keyed stream (`annals.agents.reading.streams.rekeyed`).
 
 `Rekeying` stands where the processes of a reaction stand, in a reactor whose transaction holds the records and how far
 the journal is copied. Every event that has the key is copied, whatever who reads the stream wants: a later version may

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec.structs import replace
 
 from annals.agents.ports import StoppedError
-from annals.agents.reading.history import in_this_journal, is_in_place
+from annals.agents.reading.following.history import in_this_journal, is_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.reading.projecting import KeptRows, ProjectionFollower, index_key, texts_of
+from annals.agents.reading.projecting.rows import KeptRows, ProjectionFollower, index_key, texts_of
 from annals.schemas.journal_reader import START, Counted
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from annals.workers.api.openapi import EVERY_ROUTE, OpenApi
+from annals.workers.api.http.openapi import EVERY_ROUTE, OpenApi
 from annals.workers.api.service import described_of_all
 from generator.markdown import code, table
 

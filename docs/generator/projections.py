@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from annals.agents.projections import REGISTRY
-from annals.agents.reading.asking import QUESTIONS
+from annals.agents.reading.read_models.asking import QUESTIONS
 from generator.markdown import code, table
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from threading import Event, Thread
 import pytest
 
 from annals.agents.ports import Position
-from annals.agents.reading.layout import POSITION, encode_position
+from annals.agents.reading.keeping.layout import POSITION, encode_position
 from annals.workers.stores.reading import ROWS_AT_ONCE, RocksReadingStore
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from annals.workers.stores.rocks import StoreBudget

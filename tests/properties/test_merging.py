@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord
-from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.found import (
     EventFilter,
     EventPage,
@@ -21,13 +21,13 @@ from annals.agents.reading.gathering.aggregates import AggregatesWanted, read_ag
 from annals.agents.reading.gathering.cursors import begin, decode, encode
 from annals.agents.reading.gathering.events import read_events
 from annals.agents.reading.gathering.merging import merge
-from annals.agents.reading.kept_snapshots import KeptSnapshots
+from annals.agents.reading.keeping.states import States
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.queries.aggregates import aggregates
 from annals.agents.reading.queries.events import Place
 from annals.agents.reading.queries.find import find
-from annals.agents.reading.recent_states import RecentStates
-from annals.agents.reading.states import States
+from annals.agents.reading.snapshots.kept import KeptSnapshots
+from annals.agents.reading.snapshots.recent_states import RecentStates
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from gathered import event
 

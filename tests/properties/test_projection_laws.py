@@ -95,7 +95,7 @@ def plain(value: Any) -> Any:
 
 @pytest.mark.parametrize("text", ["", "a", "a\0b", "\0", "a\0"])
 def test_keys_are_read_as_they_were_written(text: str) -> None:
-    from annals.agents.reading.projecting import key_of, texts_of
+    from annals.agents.reading.projecting.rows import key_of, texts_of
 
     assert texts_of(key_of("P", text, "z")) == ("P", text, "z")
     assert not key_of("a\0", "b").startswith(key_of("a"))

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
-from annals.agents.reading.asking import QUESTIONS
+from annals.agents.reading.read_models.asking import QUESTIONS
 from annals.agents.testing.histories import histories
 from annals.schemas.values.refs import ref_text
 from annals.schemas.values.standards.calendar import instant

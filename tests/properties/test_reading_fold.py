@@ -14,14 +14,14 @@ from hypothesis import strategies as st
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord, StoreUnavailableError
-from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.found import EventFilter
-from annals.agents.reading.kept_snapshots import KeptSnapshots
+from annals.agents.reading.keeping.states import States
 from annals.agents.reading.queries import events as queries
 from annals.agents.reading.queries.aggregates import state
 from annals.agents.reading.queries.find import find
-from annals.agents.reading.recent_states import RecentStates
-from annals.agents.reading.states import States
+from annals.agents.reading.snapshots.kept import KeptSnapshots
+from annals.agents.reading.snapshots.recent_states import RecentStates
 from annals.schemas.chain import seal
 from annals.schemas.cid import cid_of
 from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader, Void

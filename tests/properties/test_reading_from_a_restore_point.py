@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from annals.agents.folding.restore_points import PartitionId, read_list
 from annals.agents.ports import JournalRecord
 from annals.agents.reading.ahead.folding import AheadFold
-from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.queries import events as queries
 from annals.agents.reading.queries.run import last_before, placed_from, run_from
 from annals.schemas.journal_reader import GapError, RememberingReader, Void

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.ports import StoreUnavailableError
 from annals.agents.projections import REGISTRY
-from annals.agents.reading.builds import SETS, Builds, answering, read_answering
-from annals.agents.reading.fold import ReadingFold
-from annals.agents.reading.global_fold import GlobalFold, PartView, prefix_of
-from annals.agents.reading.layout import after
-from annals.agents.reading.overlay import Overlay
-from annals.agents.reading.projecting import LISTED, ProjectionFollower, texts_of
-from annals.agents.reading.versions import followed
+from annals.agents.reading.following.fold import ReadingFold
+from annals.agents.reading.keeping.layout import after
+from annals.agents.reading.keeping.overlay import Overlay
+from annals.agents.reading.projecting.builds import SETS, Builds, answering, read_answering
+from annals.agents.reading.projecting.rows import LISTED, ProjectionFollower, texts_of
+from annals.agents.reading.projecting.versions import followed
+from annals.agents.reading.read_models.global_fold import GlobalFold, PartView, prefix_of
 from annals.schemas.journal_reader import Counted, RememberingReader
 from annals.schemas.kinds import location
 from annals.schemas.projection_record import ProjectionRecord

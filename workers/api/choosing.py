@@ -14,8 +14,8 @@ from msgspec import Meta, Struct
 from annals.schemas.values.moments import bound_of, recorded_at
 from annals.schemas.wire.strict_json import NotJsonError, parse_strict
 from annals.workers.api.gathered import BAD_CURSOR
-from annals.workers.api.problems import InvalidMember, Problem, all_invalid, invalid
-from annals.workers.api.routing import Route, Scope
+from annals.workers.api.http.problems import InvalidMember, Problem, all_invalid, invalid
+from annals.workers.api.http.routing import Route, Scope
 from annals.workers.registry import deciders, unknown_kind
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from annals.agents.reading.gathering.cursors import BadCursorError, CursorTooLon
 from annals.agents.reading.gathering.expecting import NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.schemas.dag_json import encode
-from annals.workers.api.problems import InvalidMember, Problem, all_invalid, invalid, timed_out
+from annals.workers.api.http.problems import InvalidMember, Problem, all_invalid, invalid, timed_out
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.gathering.expecting import ExpectedAt
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 BAD_CURSOR: Final = "bad_cursor"
 GATHER_S: Final = 5.0  # after which a partition that has not answered is missing

@@ -25,17 +25,17 @@ from annals.agents.reading.gathering.questions import (
 )
 from annals.agents.reading.ports import NotReadyError
 from annals.schemas.depth import decoded
-from annals.workers.api.forwarding import HEADER, Caller
-from annals.workers.api.forwarding import MISDIRECTED as MISDIRECTED_REQUEST
-from annals.workers.api.problems import FORBIDDEN, Problem, invalid
-from annals.workers.api.routing import CALL, JSON, Answer, NoParameters, Route, Scope
+from annals.workers.api.callers.forwarding import HEADER, Caller
+from annals.workers.api.callers.forwarding import MISDIRECTED as MISDIRECTED_REQUEST
+from annals.workers.api.http.problems import FORBIDDEN, Problem, invalid
+from annals.workers.api.http.routing import CALL, JSON, Answer, NoParameters, Route, Scope
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.gathering.questions import Question
     from annals.agents.reading.ports import Member, Reading
-    from annals.workers.api.forwarding import Forwarding
-    from annals.workers.api.routing import Call
+    from annals.workers.api.callers.forwarding import Forwarding
+    from annals.workers.api.http.routing import Call
 
 PATH: Final = "/peer/v1/shards"
 CONTENT_TYPE: Final = "application/msgpack"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from annals.agents.reading.gathering.all_shards import AllShards
-    from annals.workers.api.routing import Route
+    from annals.workers.api.http.routing import Route
 
 
 class Late:

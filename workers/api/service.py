@@ -8,10 +8,9 @@ import structlog
 
 from annals.agents.reading.gathering.all_shards import AllShards
 from annals.topics.names import TopicNames
-from annals.workers.api.authentication import is_loopback
-from annals.workers.api.forwarding import ForwardedAuthenticator, Forwarding
+from annals.workers.api.callers.authentication import is_loopback
+from annals.workers.api.callers.forwarding import ForwardedAuthenticator, Forwarding
 from annals.workers.api.kafka_audit import KafkaAudit
-from annals.workers.api.metrics import ApiMetrics
 from annals.workers.api.peers import HttpPeers, peer_routes
 from annals.workers.api.projection_routes import projection_routes
 from annals.workers.api.routes.acks import AckRoutes
@@ -28,7 +27,8 @@ from annals.workers.api.routes.snapshots import SnapshotRoutes
 from annals.workers.api.routes.stats import StatsRoutes
 from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.sender import CommandSender
-from annals.workers.api.server import ApiServer
+from annals.workers.api.serving.metrics import ApiMetrics
+from annals.workers.api.serving.server import ApiServer
 from annals.workers.clock import SystemClock
 from annals.workers.registry import deciders, streams
 from annals.workers.settings import Settings, SettingsError, client_options
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
     from annals.agents.reading.ports import Members, Reading
+    from annals.workers.api.http.routing import Route
     from annals.workers.api.routes.commands import Sender
-    from annals.workers.api.routing import Route
     from annals.workers.web.connections import Connections
 
 LEAST_KEY_BYTES = 32

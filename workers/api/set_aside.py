@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
-    from annals.workers.api.routing import Route
+    from annals.workers.api.http.routing import Route
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.settings import Settings
 

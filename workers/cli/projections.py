@@ -334,7 +334,7 @@ def _fold(
     until: str | None,
 ) -> None:
     from annals.agents.ports import StoreError
-    from annals.agents.reading.refold import FoldFailedError
+    from annals.agents.reading.read_models.refold import FoldFailedError
     from annals.schemas.journal_reader import GapError
     from annals.workers.kafka.connections import MissingTopicError
     from annals.workers.kafka.protocol.record_batches import FormatError

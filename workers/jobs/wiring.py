@@ -15,7 +15,7 @@ from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from annals.agents.reading.ports import Members
-    from annals.agents.reading.projection_service import ProjectionService
+    from annals.agents.reading.read_models.service import ProjectionService
     from annals.workers.reading.telemetry import ReadingMetrics
     from annals.workers.settings import Settings
 

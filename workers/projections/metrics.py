@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Final
 
 from prometheus_client import Counter, Gauge
 
-from annals.agents.reading.projecting import title_of, version_in
+from annals.agents.reading.projecting.rows import title_of, version_in
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from prometheus_client import CollectorRegistry
 
-    from annals.agents.reading.global_reader import GlobalReader
-    from annals.agents.reading.read_models import FollowingShard
+    from annals.agents.reading.read_models.global_reader import GlobalReader
+    from annals.agents.reading.read_models.read_models import FollowingShard
 
 FAILED: Final = "failed on"
 

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.projections.asked_columns import with_asked_columns
-from annals.agents.reading.refold import Refold
+from annals.agents.reading.read_models.refold import Refold
 from annals.schemas.values.moments import recorded_at
 from annals.topics.names import TopicNames
 from annals.workers.clock import SystemClock

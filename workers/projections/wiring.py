@@ -12,11 +12,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.reading.gathered_rows import LocalRows
-from annals.agents.reading.global_reader import GlobalReader
-from annals.agents.reading.projection_service import ProjectionService
-from annals.agents.reading.read_models import ReadModels
-from annals.agents.reading.row_answers import RowAnswers
+from annals.agents.reading.gathering.rows import LocalRows
+from annals.agents.reading.read_models.global_reader import GlobalReader
+from annals.agents.reading.read_models.read_models import ReadModels
+from annals.agents.reading.read_models.row_answers import RowAnswers
+from annals.agents.reading.read_models.service import ProjectionService
 from annals.topics.names import TopicNames
 from annals.workers.projections.journals import KafkaJournals
 from annals.workers.projections.topic import ProjectionTopic
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     from annals.agents.folding.damage import DamageCounter
     from annals.agents.ports import Clock
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.gathered_rows import RowSource, Shards
+    from annals.agents.reading.gathering.rows import RowSource, Shards
     from annals.agents.reading.ports import Members
-    from annals.agents.reading.read_models import Here
+    from annals.agents.reading.read_models.read_models import Here
     from annals.workers.projections.metrics import ProjectionMetrics
     from annals.workers.settings import Settings
     from annals.workers.stores.rocks import StoreBudget

@@ -12,9 +12,9 @@ from annals.agents.reading.ports import NotReadyError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from annals.agents.reading.gathered_rows import RowSource
-    from annals.agents.reading.global_reader import GlobalReader
-    from annals.agents.reading.read_models import Here, ReadModels
+    from annals.agents.reading.gathering.rows import RowSource
+    from annals.agents.reading.read_models.global_reader import GlobalReader
+    from annals.agents.reading.read_models.read_models import Here, ReadModels
     from annals.workers.projections.metrics import ProjectionMetrics
     from annals.workers.projections.topic import ProjectionTopic
 

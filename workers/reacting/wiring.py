@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reacting.reactor import CLOSED, Reactor
-from annals.agents.reading.rekeyed import RekeyedStream
+from annals.agents.reading.streams.rekeyed import RekeyedStream
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.reacting.controls_topic import FollowedControls

@@ -14,7 +14,7 @@ from annals.workers.kafka.connections import ended
 if TYPE_CHECKING:
     from annals.agents.ports import CommandSource
     from annals.agents.reading.ahead.ports import BesideStores
-    from annals.agents.reading.shard import Shard
+    from annals.agents.reading.following.shard import Shard
 
 
 class EitherSource:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
     from annals.agents.reading.ahead.ports import BesideStores
-    from annals.agents.reading.shard import Shard
+    from annals.agents.reading.following.shard import Shard
     from annals.workers.reading.telemetry import ReadingMetrics
     from annals.workers.settings import Settings
 

@@ -11,10 +11,10 @@ from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
 from annals.agents.event_keys import REKEYED
-from annals.agents.reading.losses import Losses
+from annals.agents.reading.following.losses import Losses
+from annals.agents.reading.following.shard import READING, Shard
 from annals.agents.reading.ports import NotReadyError
-from annals.agents.reading.recent_states import RecentStates
-from annals.agents.reading.shard import READING, Shard
+from annals.agents.reading.snapshots.recent_states import RecentStates
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.open_files import connections, raise_limit, tables
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Delivery
     from annals.agents.reading.ahead.ports import BesideStores
-    from annals.agents.reading.answers import AskRows
+    from annals.agents.reading.following.answers import AskRows
     from annals.agents.reading.ports import Follower, ReadingShard
-    from annals.agents.reading.read_models import FollowingShard
-    from annals.agents.reading.rekeyed_shard import RekeyedShard
+    from annals.agents.reading.read_models.read_models import FollowingShard
+    from annals.agents.reading.streams.rekeyed_shard import RekeyedShard
     from annals.workers.clock import SystemClock
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.partitions import Actor, Key

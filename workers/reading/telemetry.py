@@ -14,7 +14,7 @@ from annals.workers.kafka.read.invalid_records import InvalidRecords
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from annals.agents.reading.shard import Shard
+    from annals.agents.reading.following.shard import Shard
 
 SHARD: Final = ("kind", "partition")
 

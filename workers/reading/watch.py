@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from annals.agents.reading.shard import READING
+from annals.agents.reading.following.shard import READING
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
     from aiokafka.structs import TopicPartition
 
-    from annals.agents.reading.shard import Shard
+    from annals.agents.reading.following.shard import Shard
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.reading.shards import ReadingShards
     from annals.workers.reading.telemetry import ReadingMetrics

@@ -17,8 +17,8 @@ from annals.agents.ports import JournalError
 from annals.agents.reacting.reactor import CLOSED, Reactor
 from annals.agents.reacting.rekeyed import AlwaysActive
 from annals.agents.reading.ports import NotReadyError
-from annals.agents.reading.rekeyed import RekeyedStream
-from annals.agents.reading.rekeyed_shard import RekeyedShard
+from annals.agents.reading.streams.rekeyed import RekeyedStream
+from annals.agents.reading.streams.rekeyed_shard import RekeyedShard
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import partitions_soon
 from annals.workers.kafka.read.invalid_records import PASSED_OVER

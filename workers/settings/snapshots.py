@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec.structs import fields
 
-from annals.agents.reading.snapshot_policy import SnapshotPolicy
+from annals.agents.reading.snapshots.policy import SnapshotPolicy
 
 GREATEST: Final = 1_000_000_000  # seconds of 31 years
 _POLICY: Final = re.compile(r"(?:([a-z][a-z0-9_]*)\s*:)?(.*)", re.DOTALL)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rocksdict import WriteBatch
 
-from annals.agents.reading.layout import FORMAT, read_position
+from annals.agents.reading.keeping.layout import FORMAT, read_position
 from annals.workers.stores.beside import database_beside, discard
 from annals.workers.stores.failures import store_error
 from annals.workers.stores.folders import set_aside

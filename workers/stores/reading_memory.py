@@ -6,7 +6,7 @@ from bisect import bisect_left
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from annals.agents.reading.layout import read_position
+from annals.agents.reading.keeping.layout import read_position
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -6,8 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from annals.agents.reading.found import JournalEvent
-from annals.agents.reading.layout import read_aggregate
-from annals.agents.reading.open_store import OpenStore
+from annals.agents.reading.keeping.layout import read_aggregate
+from annals.agents.reading.keeping.open_store import OpenStore
 from annals.agents.reading.ports import NotIndexedError
 from annals.agents.reading.queries.events import Place, offset_of
 from annals.agents.reading.queries.run import events_at, last_before, placed_from, run_from

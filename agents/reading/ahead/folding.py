@@ -1,7 +1,7 @@
 """A fold that begins at a restore point, or somewhat before it, in a store beside the shard's own.
 
-The reader's rule is that of every fold (`annals.agents.reading.fold`). What differs is where it begins: with the ends
-of all chains and the void events that the restore point names, both of which are put into the store first.
+The reader's rule is that of every fold (`annals.agents.reading.following.fold`). What differs is where it begins: with
+the ends of all chains and the void events that the restore point names, both of which are put into the store first.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from annals.agents.folding.restore_points import read_parts
 from annals.agents.folding.turns import turns
 from annals.agents.ports import Position, StaleStateError
 from annals.agents.reading.ahead.unwinding import STEP, Unwinding
-from annals.agents.reading.fold import ReadingFold
-from annals.agents.reading.layout import (
+from annals.agents.reading.following.fold import ReadingFold
+from annals.agents.reading.following.shard import STOPPED
+from annals.agents.reading.keeping.layout import (
     AGGREGATES,
     COUNTS,
     POSITION,
@@ -27,7 +28,6 @@ from annals.agents.reading.layout import (
     encode_position,
     read_aggregate,
 )
-from annals.agents.reading.shard import STOPPED
 from annals.agents.waiting import in_turns
 from annals.schemas.journal_reader import START, KeptEnd
 from annals.schemas.restore_point import HEADS, RestorePointError, decode_heads, decode_voids, has_ends

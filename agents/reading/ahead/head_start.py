@@ -25,11 +25,11 @@ from annals.agents.folding.restore_points import read_list
 from annals.agents.ports import StaleStateError, StoreError, UnreachableError
 from annals.agents.reading.ahead.answers import AheadAnswers
 from annals.agents.reading.ahead.folding import AheadFold
+from annals.agents.reading.following.moves import Moves
+from annals.agents.reading.following.shard import READING
 from annals.agents.reading.found import ShardStatus
-from annals.agents.reading.moves import Moves
 from annals.agents.reading.ports import BrokenChainError, NotIndexedError, NotReadyError
 from annals.agents.reading.queries.events import Place
-from annals.agents.reading.shard import READING
 from annals.agents.waiting import first_of
 from annals.schemas.cid import cid_text
 from annals.schemas.journal_reader import GapError

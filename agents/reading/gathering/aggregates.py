@@ -13,8 +13,8 @@ import msgspec
 
 from annals.agents.reading.gathering.cursors import BadCursorError, CursorTooLongError, open_text, seal_text
 from annals.agents.reading.gathering.gather import gather
+from annals.agents.reading.keeping.states import States
 from annals.agents.reading.ports import NotReadyError
-from annals.agents.reading.states import States
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 from msgspec import Struct, field
 
-from annals.agents.reading.blocks import event_of
 from annals.agents.reading.found import (
     EventFilter,
     EventPage,
@@ -26,6 +25,7 @@ from annals.agents.reading.found import (
     ShardPosition,
     ShardStatus,
 )
+from annals.agents.reading.keeping.blocks import event_of
 from annals.agents.reading.ports import (
     BrokenChainError,
     NotReadyError,

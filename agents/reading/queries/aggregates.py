@@ -13,7 +13,7 @@ from annals.agents.reading.found import (
     FoundState,
     ShardPosition,
 )
-from annals.agents.reading.layout import (
+from annals.agents.reading.keeping.layout import (
     AGGREGATES,
     STATES,
     after,
@@ -21,9 +21,9 @@ from annals.agents.reading.layout import (
     read_aggregate,
     read_position,
 )
+from annals.agents.reading.keeping.states import StateRow
 from annals.agents.reading.ports import UnreadableEventError
 from annals.agents.reading.queries.events import chain, of_version
-from annals.agents.reading.states import StateRow
 from annals.schemas.cid import cid_text
 from annals.schemas.values.moments import recorded_at
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from annals.agents.reading.found import FoundEvent
-    from annals.agents.reading.kept_snapshots import KeptSnapshots
-    from annals.agents.reading.layout import AggregateRow
+    from annals.agents.reading.keeping.layout import AggregateRow
+    from annals.agents.reading.keeping.states import States
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
-    from annals.agents.reading.states import States
+    from annals.agents.reading.snapshots.kept import KeptSnapshots
 
 
 def state(

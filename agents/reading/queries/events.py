@@ -5,9 +5,9 @@ from __future__ import annotations
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from annals.agents.reading.blocks import event_in, name_of
 from annals.agents.reading.found import FoundEvent
-from annals.agents.reading.layout import (
+from annals.agents.reading.keeping.blocks import event_in, name_of
+from annals.agents.reading.keeping.layout import (
     EVENTS,
     HASH,
     HASHES,
@@ -26,7 +26,7 @@ from annals.schemas.cid import cid_text
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from annals.agents.reading.layout import AggregateRow
+    from annals.agents.reading.keeping.layout import AggregateRow
     from annals.agents.reading.ports import ReadView
 
 PAGE_BYTES: Final = 8 << 20  # a page of large events has fewer

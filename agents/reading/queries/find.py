@@ -6,7 +6,7 @@ from heapq import merge
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.reading.found import EventPage, ShardPosition
-from annals.agents.reading.layout import (
+from annals.agents.reading.keeping.layout import (
     ACTORS,
     BLOCK_TIMES,
     CAUSATIONS,

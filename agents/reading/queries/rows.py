@@ -11,26 +11,26 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from annals.agents.ports import StoreDamagedError
-from annals.agents.reading.builds import read_answering, read_beside
 from annals.agents.reading.found import (
     FoundRow,
     Rebuilds,
     RowPage,
     ShardPosition,
 )
-from annals.agents.reading.layout import after as behind_all
-from annals.agents.reading.layout import follower_key, read_position
+from annals.agents.reading.keeping.layout import after as behind_all
+from annals.agents.reading.keeping.layout import follower_key, read_position
 from annals.agents.reading.ports import VersionMissingError
-from annals.agents.reading.projecting import END, LISTED, aggregates_name, key_of
+from annals.agents.reading.projecting.builds import read_answering, read_beside
+from annals.agents.reading.projecting.rows import END, LISTED, aggregates_name, key_of
 from annals.agents.reading.queries.events import PAGE_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from annals.agents.projections.projection import Projection
-    from annals.agents.reading.layout import FollowerPosition
+    from annals.agents.reading.keeping.layout import FollowerPosition
     from annals.agents.reading.ports import ReadView
-    from annals.agents.reading.projecting import RowSet
+    from annals.agents.reading.projecting.rows import RowSet
     from annals.agents.reading.queries.events import Place
 
 FIRST_ROWS: Final = 16

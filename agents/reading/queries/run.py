@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
-from annals.agents.reading.blocks import event_in
 from annals.agents.reading.found import JournalEvent, JournalRun
-from annals.agents.reading.layout import (
+from annals.agents.reading.keeping.blocks import event_in
+from annals.agents.reading.keeping.layout import (
     CARRIED,
     EVENTS,
     OFFSETS,

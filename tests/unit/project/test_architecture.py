@@ -2,6 +2,7 @@
 
 import ast
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -65,15 +66,23 @@ def test_the_import_contracts_are_kept() -> None:
         ("agents/projections/intruder.py", "import random"),
         ("schemas/values/intruder.py", "import annals.schemas.kinds"),
         ("agents/deciding/intruder.py", "import annals.agents.folding"),
-        ("agents/reading/intruder.py", "import annals.agents.writing.shard"),
+        ("agents/reading/following/intruder.py", "import annals.agents.writing.shard"),
+        ("agents/reading/unplaced.py", "import annals.agents.reading.found"),
+        ("agents/reading/keeping/intruder.py", "import annals.agents.reading.following.shard"),
+        ("agents/reading/snapshots/intruder.py", "import annals.agents.reading.projecting.rows"),
+        ("agents/reading/queries/intruder.py", "import annals.agents.reading.gathering.gather"),
+        ("agents/reading/following/intruder.py", "import annals.agents.reading.ahead.folding"),
         ("agents/reading/gathering/merging.py", "import time"),
         ("workers/kafka/read/intruder.py", "import annals.workers.kafka.write"),
         ("workers/stores/intruder.py", "import annals.workers.writing"),
         ("workers/replay/intruder.py", "import annals.workers.writing"),
         ("workers/audit/intruder.py", "import annals.workers.replay"),
-        ("workers/api/intruder.py", "import annals.workers.replay"),
+        ("workers/api/routes/intruder.py", "import annals.workers.replay"),
+        ("workers/api/unplaced.py", "import annals.workers.api.http"),
+        ("workers/api/http/intruder.py", "import annals.workers.api.callers.tokens"),
+        ("workers/api/routes/intruder.py", "import annals.workers.api.serving.kernel"),
         ("workers/writing/intruder.py", "import annals.workers.web"),
-        ("workers/api/intruder.py", "import annals.workers.writing"),
+        ("workers/api/routes/intruder.py", "import annals.workers.writing"),
         ("workers/writing/intruder.py", "import annals.workers.api"),
     ],
 )
@@ -160,3 +169,32 @@ def test_mypy_looks_into_every_folder_of_tests() -> None:
     named = (ROOT / "tests" / "mypy.ini").read_text().split()
     folders = {path.parent.relative_to(ROOT / "tests") for path in (ROOT / "tests").rglob("test_*.py")}
     assert [str(folder) for folder in sorted(folders) if f"$MYPY_CONFIG_FILE_DIR/{folder}," not in named] == []
+
+
+def is_there(name: str) -> bool:
+    """Whether a dotted name below `annals` is a package, a module, or something that a module has."""
+    path = ROOT / name.replace(".", "/")
+    module = path.parent.with_suffix(".py")
+    has_it = module.exists() and re.search(
+        rf"^(?:async )?(?:def |class )?{path.name}\b", module.read_text(), re.MULTILINE
+    )
+    return path.is_dir() or path.with_suffix(".py").exists() or bool(has_it)
+
+
+def test_modules_that_docstrings_and_pages_name_are_there() -> None:
+    """Whoever moves a module moves its name: in prose no tool follows it."""
+    sources = [source for package in PACKAGES for source in (ROOT / package).rglob("*.py")]
+    pages = [page for folder in ("adr", "explanation") for page in (ROOT / "docs" / folder).rglob("*.md")]
+    roots = "|".join(PACKAGES)
+    dotted = [
+        (path, name)
+        for path in sources + pages
+        for name in re.findall(rf"`annals\.((?:{roots})[\w.]*)`", path.read_text())
+    ]
+    files = [
+        (path, name) for path in pages for name in re.findall(rf"`((?:{roots})/[\w/]+(?:\.py)?)`", path.read_text())
+    ]
+    assert len(dotted) > 50
+    assert len(files) > 50
+    assert [(str(path), name) for path, name in dotted if not is_there(name)] == []
+    assert [(str(path), name) for path, name in files if not (ROOT / name).exists()] == []

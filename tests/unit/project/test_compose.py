@@ -12,7 +12,7 @@ import yaml
 from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from annals.workers.api.metrics import ApiMetrics
+from annals.workers.api.serving.metrics import ApiMetrics
 from annals.workers.dead_letters.watch import DeadLetterMetrics
 from annals.workers.kafka.read.invalid_records import InvalidRecords
 from annals.workers.projections.metrics import ProjectionMetrics

@@ -26,15 +26,15 @@ ALLOWED = {
     "agents/writing/restore/collecting.py": {"read_block", "ForeignError"},
     "agents/writing/restore/restored.py": {"read_block", "ForeignError"},
     # Reads what counted already again, from the rows of a store.
-    "agents/reading/blocks.py": {"read_block", "ForeignError"},
+    "agents/reading/keeping/blocks.py": {"read_block", "ForeignError"},
     # Asks a store whether the journal's first event is one of those that it knows; judges no link.
-    "agents/reading/losses.py": {"read_block", "ForeignError"},
+    "agents/reading/following/losses.py": {"read_block", "ForeignError"},
     # Follows links back from ends that a restore point names, and judges none: the rule is applied to all of it again.
     "agents/reading/ahead/unwinding.py": {"read_record", "ForeignError"},
     # Reads the one record that a delivery's row names by offset and CID, of which the row says that it counts.
     "agents/reading/ahead/answers.py": {"read_record", "ForeignError"},
     # Reads back what a reader of the journal that was counted has copied into a stream of this deployment's.
-    "agents/reading/rekeyed.py": {"read_block", "ForeignError"},
+    "agents/reading/streams/rekeyed.py": {"read_block", "ForeignError"},
     # Looks for the first record of a time, whether it counts or not: the publisher reads what counts behind it.
     "workers/publishing/places.py": {"read_block", "ForeignError"},
     # Asks what there may be, for an administrator: what waits, since when, and in which schema versions.
@@ -53,7 +53,7 @@ COMPARES_LINKS = {
     "examples/subscriber.py",  # of what a subscription has: events that counted, and nothing else
     "workers/tools/demo/subscriber.py",  # the same
     "schemas/projection_record.py",  # of versions of a projection
-    "agents/reading/versions.py",  # the same
+    "agents/reading/projecting/versions.py",  # the same
 }
 DECODES = {"schemas/chain.py", "schemas/bulk.py", "schemas/canonical.py"}
 # Some have nothing of this project on purpose. The auditor: test_auditor_example.py holds it to the rule. The checker

@@ -11,18 +11,18 @@ from msgspec import Struct
 from annals.agents.reading.gathering.gather import gather
 from annals.schemas.ack import LARGEST_BYTES, Ack, parse_ack
 from annals.schemas.cid import parse_cid
-from annals.workers.api.answers import json_answer
 from annals.workers.api.gathered import GATHER_S
-from annals.workers.api.problems import InvalidMember, Problem, not_found, not_ready
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.problems import InvalidMember, Problem, not_found, not_ready
+from annals.workers.api.http.routing import Answer, Route, Scope
 from annals.workers.api.routes.subscriptions import PATH, read_object, with_problems
-from annals.workers.api.routing import Answer, Route, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annals.agents.reading.found import FoundEvent
     from annals.agents.reading.gathering.all_shards import AllShards
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 
 class Answering(Struct, frozen=True):

@@ -10,18 +10,18 @@ from msgspec import Struct, field
 from annals.agents.reading.gathering.gather import why_behind
 from annals.schemas.cid import cid_text
 from annals.schemas.dag_json import encode
-from annals.workers.api.answers import events_json
 from annals.workers.api.car import CAR, car_of
-from annals.workers.api.parameters import Id, Kind, Limit, Moment, Version, Wait
-from annals.workers.api.preferences import weights_of
-from annals.workers.api.problems import InvalidMember, all_invalid, not_found, not_ready, timed_out
-from annals.workers.api.routing import JSON, Answer, Route, Scope
-from annals.workers.api.shapes import AggregateState, Events, stale_members
+from annals.workers.api.http.answers import events_json
+from annals.workers.api.http.parameters import Id, Kind, Limit, Moment, Version, Wait
+from annals.workers.api.http.preferences import weights_of
+from annals.workers.api.http.problems import InvalidMember, all_invalid, not_found, not_ready, timed_out
+from annals.workers.api.http.routing import JSON, Answer, Route, Scope
+from annals.workers.api.http.shapes import AggregateState, Events, stale_members
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import FoundState
     from annals.agents.reading.ports import ReadingShard, Shards
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 EXPECT_WAIT_S: Final = 10.0
 PAGE: Final = 100

@@ -10,11 +10,11 @@ from msgspec import Raw, Struct
 
 from annals.schemas.outcome import REJECTED, decode_outcome
 from annals.schemas.wire.dead_letter import TOO_LARGE
-from annals.workers.api.answers import json_answer
-from annals.workers.api.parameters import Wait
-from annals.workers.api.problems import INTERNAL_ERROR, Problem, invalid, not_ready, timed_out
-from annals.workers.api.problems import TOO_LARGE as TOO_LARGE_PROBLEM
-from annals.workers.api.routing import Answer, Call, Route, Scope
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.parameters import Wait
+from annals.workers.api.http.problems import INTERNAL_ERROR, Problem, invalid, not_ready, timed_out
+from annals.workers.api.http.problems import TOO_LARGE as TOO_LARGE_PROBLEM
+from annals.workers.api.http.routing import Answer, Call, Route, Scope
 from annals.workers.client.sendable import NotSendableError, from_line
 from annals.workers.clock import new_id
 from annals.workers.kafka.connections import MissingTopicError

@@ -13,9 +13,9 @@ from annals.agents.reading.gathering.cursors import begin
 from annals.agents.reading.gathering.events import read_events
 from annals.schemas.dag_json import encode
 from annals.workers.api.gathered import GATHER_S, Gathering, gathered_json
-from annals.workers.api.parameters import Id
-from annals.workers.api.routing import Answer, Route, Scope
-from annals.workers.api.shapes import Event, found_event_json
+from annals.workers.api.http.parameters import Id
+from annals.workers.api.http.routing import Answer, Route, Scope
+from annals.workers.api.http.shapes import Event, found_event_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.gathering.correlations import Node
     from annals.agents.reading.gathering.events import EventsFound
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 PART: Final = 1_000
 

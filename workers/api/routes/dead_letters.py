@@ -12,7 +12,6 @@ from annals.agents.dead_letters.selection import Selection
 from annals.schemas.data.validation import Validator
 from annals.schemas.settlement import DISCARD, REPLAY
 from annals.schemas.wire.dead_letter import unknown_reason
-from annals.workers.api.answers import json_answer
 from annals.workers.api.choosing import (
     PAGE,
     AggregateNamed,
@@ -29,14 +28,15 @@ from annals.workers.api.choosing import (
     require_known,
     require_one,
 )
-from annals.workers.api.parameters import Bound, Id, Kind, Limit
-from annals.workers.api.problems import not_found
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.parameters import Bound, Id, Kind, Limit
+from annals.workers.api.http.problems import not_found
+from annals.workers.api.http.routing import Answer, NoParameters, Route, Scope
 from annals.workers.api.routes.subscriptions import with_problems
-from annals.workers.api.routing import Answer, NoParameters, Route, Scope
 from annals.workers.registry import unknown_command
 
 if TYPE_CHECKING:
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 ASKED: Final = "dead letters"
 PATH: Final = "/v1/dead-letters"

@@ -10,12 +10,12 @@ from msgspec import Struct
 from swagger_ui_bundle import swagger_ui_path
 
 from annals.schemas.cid import cid_of, cid_text
-from annals.workers.api.problems import not_found
-from annals.workers.api.routing import Answer, NoParameters, Route, Scope
+from annals.workers.api.http.problems import not_found
+from annals.workers.api.http.routing import Answer, NoParameters, Route, Scope
 
 if TYPE_CHECKING:
-    from annals.workers.api.openapi import OpenApi
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.openapi import OpenApi
+    from annals.workers.api.http.routing import Call
 
 ASSETS: Final = {
     "swagger-ui.css": "text/css; charset=utf-8",

@@ -15,7 +15,6 @@ from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.gather import gather
 from annals.schemas.cid import parse_cid
 from annals.schemas.values.moments import recorded_at
-from annals.workers.api.answers import events_json
 from annals.workers.api.gathered import (
     GATHER_S,
     Expectation,
@@ -24,10 +23,11 @@ from annals.workers.api.gathered import (
     gathered_json,
     until_expected,
 )
-from annals.workers.api.parameters import Bound, Id, Kind, Limit, Wait
-from annals.workers.api.problems import invalid, not_found, not_ready
-from annals.workers.api.routing import CALL, Answer, Route, Scope
-from annals.workers.api.shapes import Event, found_event_json
+from annals.workers.api.http.answers import events_json
+from annals.workers.api.http.parameters import Bound, Id, Kind, Limit, Wait
+from annals.workers.api.http.problems import invalid, not_found, not_ready
+from annals.workers.api.http.routing import CALL, Answer, Route, Scope
+from annals.workers.api.http.shapes import Event, found_event_json
 from annals.workers.registry import unknown_event
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.gathering.cursors import Cursor
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 PAGE: Final = 100
 CURSOR_WAIT_S: Final = 2.0

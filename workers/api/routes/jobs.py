@@ -19,17 +19,17 @@ from annals.agents.reading.replays import (
     status_of,
 )
 from annals.schemas.data.validation import Validator
-from annals.workers.api.answers import json_answer
 from annals.workers.api.choosing import read_body
-from annals.workers.api.parameters import Limit
-from annals.workers.api.problems import TOO_MANY_REQUESTS, InvalidMember, Problem, all_invalid, not_found
-from annals.workers.api.routing import NoParameters, Route, Scope
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.parameters import Limit
+from annals.workers.api.http.problems import TOO_MANY_REQUESTS, InvalidMember, Problem, all_invalid, not_found
+from annals.workers.api.http.routing import NoParameters, Route, Scope
 from annals.workers.registry import deciders
 
 if TYPE_CHECKING:
     from annals.agents.reading.jobs import Jobs
     from annals.schemas.job_record import JobRecord
-    from annals.workers.api.routing import Answer, Call
+    from annals.workers.api.http.routing import Answer, Call
 
 PAGE: Final = 100
 RETRY_AFTER_S: Final = 5

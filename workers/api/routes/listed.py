@@ -20,16 +20,16 @@ from annals.schemas.dag_json import encode
 from annals.schemas.suggestion import with_known
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import GATHER_S, Gathering, bad_cursors_refused, gathered_json
-from annals.workers.api.parameters import Bound, Id, Kind, Limit
-from annals.workers.api.problems import invalid
-from annals.workers.api.routing import Answer, Route, Scope
-from annals.workers.api.shapes import CidText, RecordedAt
+from annals.workers.api.http.parameters import Bound, Id, Kind, Limit
+from annals.workers.api.http.problems import invalid
+from annals.workers.api.http.routing import Answer, Route, Scope
+from annals.workers.api.http.shapes import CidText, RecordedAt
 from annals.workers.registry import deciders
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import FoundAggregate
     from annals.agents.reading.gathering.all_shards import AllShards
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 PAGE: Final = 100
 

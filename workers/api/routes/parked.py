@@ -15,7 +15,6 @@ from annals.schemas.cid import parse_cid
 from annals.schemas.data.validation import Validator
 from annals.schemas.settlement import DISCARD, REPLAY
 from annals.schemas.values.moments import recorded_at
-from annals.workers.api.answers import json_answer
 from annals.workers.api.choosing import (
     PAGE,
     AggregateNamed,
@@ -32,11 +31,12 @@ from annals.workers.api.choosing import (
     require_known,
     require_one,
 )
-from annals.workers.api.parameters import Bound, Id, Kind, Limit
-from annals.workers.api.problems import invalid, not_found
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.parameters import Bound, Id, Kind, Limit
+from annals.workers.api.http.problems import invalid, not_found
+from annals.workers.api.http.routing import Answer, Route, Scope
+from annals.workers.api.http.shapes import CidText, RecordedAt
 from annals.workers.api.routes.subscriptions import with_problems
-from annals.workers.api.routing import Answer, Route, Scope
-from annals.workers.api.shapes import CidText, RecordedAt
 from annals.workers.registry import unknown_event
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Clock
     from annals.workers.api.audit import AuditLog
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 ASKED: Final = "parked events"
 PATH: Final = "/v1/subscriptions/{name}/parked"

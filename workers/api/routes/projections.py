@@ -15,13 +15,13 @@ from annals.agents.reading.gathering.expecting import ExpectedAt, NotFoldedError
 from annals.agents.reading.gathering.gather import PartitionReason
 from annals.agents.reading.jobs import TooManyJobsError
 from annals.agents.reading.ports import NotReadyError
-from annals.agents.reading.projection_service import REBUILD, VERIFY, ProjectionStatus
+from annals.agents.reading.projecting.versions import TurnRefusedError
 from annals.agents.reading.queries.rows import wanted_of
-from annals.agents.reading.versions import TurnRefusedError
+from annals.agents.reading.read_models.service import REBUILD, VERIFY, ProjectionStatus
 from annals.schemas.suggestion import with_known
-from annals.workers.api.answers import json_answer
-from annals.workers.api.parameters import Limit, Version, Wait, shown
-from annals.workers.api.problems import (
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.parameters import Limit, Version, Wait, shown
+from annals.workers.api.http.problems import (
     InvalidMember,
     Problem,
     all_invalid,
@@ -29,8 +29,8 @@ from annals.workers.api.problems import (
     not_found,
     timed_out,
 )
+from annals.workers.api.http.routing import NoParameters, Route, Scope
 from annals.workers.api.routes.jobs import JOBS, JobStatus, job_status, too_many
-from annals.workers.api.routing import NoParameters, Route, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -39,10 +39,10 @@ if TYPE_CHECKING:
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.jobs import Jobs
-    from annals.agents.reading.projection_service import ProjectionService
-    from annals.agents.reading.row_answers import Answer as RowsAnswer
-    from annals.agents.reading.row_answers import RowAnswers
-    from annals.workers.api.routing import Answer, Call
+    from annals.agents.reading.read_models.row_answers import Answer as RowsAnswer
+    from annals.agents.reading.read_models.row_answers import RowAnswers
+    from annals.agents.reading.read_models.service import ProjectionService
+    from annals.workers.api.http.routing import Answer, Call
 
 PAGE: Final = 100
 EXPECT_WAIT_S: Final = 10.0

@@ -8,15 +8,15 @@ import msgspec
 from msgspec import Meta, Struct
 
 from annals.agents.reading.gathering.gather import PartitionReason
-from annals.workers.api.answers import json_answer
-from annals.workers.api.parameters import ExactMoment, Id, Wait
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.parameters import ExactMoment, Id, Wait
+from annals.workers.api.http.routing import Route, Scope
 from annals.workers.api.routes.projections import Expect
-from annals.workers.api.routing import Route, Scope
 
 if TYPE_CHECKING:
-    from annals.agents.reading.row_answers import RowAnswers
+    from annals.agents.reading.read_models.row_answers import RowAnswers
+    from annals.workers.api.http.routing import Answer, Call
     from annals.workers.api.routes.projections import Expecting
-    from annals.workers.api.routing import Answer, Call
 
 Text = Annotated[str, Meta(min_length=1, max_length=1024)]
 Reference = Annotated[str, Meta(pattern=r"^[a-z][a-z0-9_]{0,31}:.{0,256}\Z", description="`kind:id`, as `person:p-1`.")]

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import Struct
 
-from annals.workers.api.answers import json_answer
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.routing import Answer, NoParameters, Route, Scope
 from annals.workers.api.routes.subscriptions import with_problems
-from annals.workers.api.routing import Answer, NoParameters, Route, Scope
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
 
+    from annals.workers.api.http.routing import Call
     from annals.workers.api.routes.subscriptions import Answered
-    from annals.workers.api.routing import Call
 
 PATH: Final = "/v1/reactions/{name}"
 

@@ -7,9 +7,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from annals.workers.api.answers import json_answer
-from annals.workers.api.problems import not_found
-from annals.workers.api.routing import Answer, Call, NoParameters, Route, Scope
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.problems import not_found
+from annals.workers.api.http.routing import Answer, Call, NoParameters, Route, Scope
 from annals.workers.registry import deciders
 from annals.workers.schema_publisher.published import text_of, urns
 

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING
 from msgspec import UNSET, Struct, UnsetType
 
 from annals.schemas.cid import cid_text
-from annals.workers.api.answers import json_answer
-from annals.workers.api.parameters import Id, Kind, Version
-from annals.workers.api.problems import not_found
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.parameters import Id, Kind, Version
+from annals.workers.api.http.problems import not_found
+from annals.workers.api.http.routing import Answer, Route, Scope
+from annals.workers.api.http.shapes import CidText, Position, RecordedAt, Stale, stale_members
 from annals.workers.api.routes.aggregates import absent
-from annals.workers.api.routing import Answer, Route, Scope
-from annals.workers.api.shapes import CidText, Position, RecordedAt, Stale, stale_members
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import KeptSnapshot
     from annals.agents.reading.ports import Shards
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 
 class OfAggregate(Struct, frozen=True):

@@ -9,15 +9,15 @@ from msgspec import Meta, Struct
 
 from annals.agents.reading.ports import NotReadyError
 from annals.schemas.values.moments import moment_of
-from annals.workers.api.answers import json_answer
-from annals.workers.api.routing import Answer, NoParameters, Route, Scope
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.routing import Answer, NoParameters, Route, Scope
 from annals.workers.clock import SystemClock
 from annals.workers.registry import deciders
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import SnapshotNumbers
     from annals.agents.reading.ports import ReadingShard, Shards
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 DEADLINE_S: Final = 5.0
 

@@ -13,16 +13,16 @@ from annals.agents.ports import JournalError
 from annals.agents.publishing.administration import Refused
 from annals.schemas.subscription import NAME, Definition, Retry, Webhook
 from annals.schemas.wire.strict_json import NotJsonError, parse_strict
-from annals.workers.api.answers import json_answer
-from annals.workers.api.parameters import Limit
-from annals.workers.api.problems import NOT_READY, InvalidMember, Problem, invalid, not_ready
-from annals.workers.api.routing import Answer, Route, Scope
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.parameters import Limit
+from annals.workers.api.http.problems import NOT_READY, InvalidMember, Problem, invalid, not_ready
+from annals.workers.api.http.routing import Answer, Route, Scope
 from annals.workers.kafka.connections import MissingTopicError, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping, Sequence
 
-    from annals.workers.api.routing import Call
+    from annals.workers.api.http.routing import Call
 
 T = TypeVar("T")
 

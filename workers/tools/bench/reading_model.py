@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from annals.agents.ports import JournalRecord
-from annals.agents.reading.answers import Answers
-from annals.agents.reading.fold import ReadingFold
+from annals.agents.reading.following.answers import Answers
+from annals.agents.reading.following.fold import ReadingFold
+from annals.agents.reading.following.shard import READING
 from annals.agents.reading.found import ShardStatus
-from annals.agents.reading.projecting import ProjectionFollower
+from annals.agents.reading.keeping.states import States
+from annals.agents.reading.projecting.rows import ProjectionFollower
 from annals.agents.reading.queries.events import Place
-from annals.agents.reading.shard import READING
-from annals.agents.reading.states import States
 from annals.schemas.chain import seal
 from annals.schemas.values.moments import recorded_at
 from annals.workers.clock import SystemClock, new_id

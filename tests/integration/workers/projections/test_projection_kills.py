@@ -12,12 +12,12 @@ import pytest
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.ports import StoreUnavailableError
 from annals.agents.projections import REGISTRY
-from annals.agents.reading.builds import SETS, answering
-from annals.agents.reading.fold import ReadingFold
-from annals.agents.reading.global_fold import GlobalFold
-from annals.agents.reading.layout import after
-from annals.agents.reading.projecting import texts_of
-from annals.agents.reading.versions import followed
+from annals.agents.reading.following.fold import ReadingFold
+from annals.agents.reading.keeping.layout import after
+from annals.agents.reading.projecting.builds import SETS, answering
+from annals.agents.reading.projecting.rows import texts_of
+from annals.agents.reading.projecting.versions import followed
+from annals.agents.reading.read_models.global_fold import GlobalFold
 from annals.schemas.kinds import location, policy
 from annals.schemas.projection_record import ProjectionRecord
 from annals.schemas.values.refs import OwnerRef

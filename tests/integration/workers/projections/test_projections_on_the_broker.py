@@ -10,11 +10,11 @@ from aiokafka import AIOKafkaProducer
 from prometheus_client import CollectorRegistry
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
-from annals.agents.reading.gathered_rows import LocalRows
+from annals.agents.reading.gathering.rows import LocalRows
 from annals.agents.reading.jobs import Jobs
 from annals.agents.reading.ports import Member
-from annals.agents.reading.read_models import ReadModels
-from annals.agents.reading.versions import rebuilt, turned_to
+from annals.agents.reading.projecting.versions import rebuilt, turned_to
+from annals.agents.reading.read_models.read_models import ReadModels
 from annals.schemas.kinds import location, person
 from annals.schemas.projection_record import encode_record
 from annals.workers.kafka.admin.provisioning import create

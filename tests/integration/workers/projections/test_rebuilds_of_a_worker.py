@@ -32,7 +32,7 @@ parent.PROGRAM = ("-P", "-c", {lines!r} + then)
 # The reader's fold, a few events at a time: so a rebuild takes long enough to be looked at. And a fold that was mended:
 # it makes other rows of the same events, in the same version.
 SLOW = """
-import annals.agents.reading.fold as fold
+import annals.agents.reading.following.fold as fold
 fold.CATCH_UP_EVENTS = 2
 """
 MENDED = (

@@ -14,7 +14,7 @@ from aiokafka.admin import NewTopic
 from prometheus_client import CollectorRegistry
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.reading.shard import Shard
+from annals.agents.reading.following.shard import Shard
 from annals.topics.names import TopicNames
 from annals.workers.kafka.admin.cluster import administration, topic_facts
 from annals.workers.kafka.admin.provisioning import create

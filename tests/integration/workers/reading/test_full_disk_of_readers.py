@@ -7,7 +7,7 @@ import resource
 from typing import TYPE_CHECKING
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.reading.shard import Shard
+from annals.agents.reading.following.shard import Shard
 from annals.workers.stores.reading import ReadingStoreFolder, reading_identity
 from annals.workers.stores.rocks import StoreBudget
 from chained import chain

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.found import EventFilter
-from annals.agents.reading.shard import Shard
 from annals.schemas.journal_reader import Counted, RememberingReader
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition

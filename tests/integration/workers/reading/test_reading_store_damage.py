@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.found import EventFilter
-from annals.agents.reading.layout import IDENTITY_KEY
+from annals.agents.reading.keeping.layout import IDENTITY_KEY
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
-from annals.agents.reading.shard import Shard
 from annals.workers.stores.reading import ReadingStoreFolder, RocksReadingStore, reading_identity
 from annals.workers.stores.rocks import StoreBudget
 from chained import chain

@@ -167,7 +167,7 @@ async def is_of_version(world, version):
 
 async def test_brokers_that_do_not_answer_hold_nothing_up(monkeypatch):
     """A rebalance waits for the step under way."""
-    monkeypatch.setattr("annals.agents.reading.ranged.WITHIN_S", 0.01)
+    monkeypatch.setattr("annals.agents.reading.streams.ranged.WITHIN_S", 0.01)
     world = ForeignWorld()
     world.append(chain("p-1", 3))
     source, answers = world.source(), asyncio.Event()
@@ -185,7 +185,7 @@ async def test_brokers_that_do_not_answer_hold_nothing_up(monkeypatch):
 
 
 async def test_a_run_of_a_foreign_journal_is_bounded_by_its_bytes_too(monkeypatch):
-    monkeypatch.setattr("annals.agents.reading.ranged.RUN_BYTES", 1)
+    monkeypatch.setattr("annals.agents.reading.streams.ranged.RUN_BYTES", 1)
     world = ForeignWorld()
     world.append(chain("p-1", 3))
     source, offset = world.source(), 0

@@ -6,9 +6,9 @@ import threading
 import pytest
 
 from annals.schemas import outcome
+from annals.workers.api.http.routing import Principal
 from annals.workers.api.routes import commands
 from annals.workers.api.routes.commands import CommandRoutes
-from annals.workers.api.routing import Principal
 from annals.workers.client.sendable import NotSendableError, from_line
 from api_commands import Broker
 from api_serving import serving

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from annals.workers.api.answers import json_answer
-from annals.workers.api.routing import Answer, NoParameters, Route, Scope
+from annals.workers.api.http.answers import json_answer
+from annals.workers.api.http.routing import Answer, NoParameters, Route, Scope
 from annals.workers.settings import Settings
 from annals.workers.web.connections import Connections, Limits
 from api_serving import Audit, serving
@@ -190,7 +190,7 @@ async def test_an_answer_of_which_nothing_is_taken_goes_and_one_that_is_taken_sl
 
 async def test_bodies_of_all_requests_are_bounded_together(monkeypatch):
     """Goes red where each is taken: as many times a megabyte as there may be connections."""
-    monkeypatch.setattr("annals.workers.api.bodies.Room.__init__.__defaults__", (3_000_000,))
+    monkeypatch.setattr("annals.workers.api.serving.bodies.Room.__init__.__defaults__", (3_000_000,))
     held = Held()
     body = b"content-type: application/json\r\ncontent-length: 1000000\r\n\r\n" + b" " * 1_000_000
     asked = ASK.replace(b"GET", b"POST")[:-2] + body

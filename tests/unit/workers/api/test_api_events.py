@@ -398,7 +398,7 @@ async def test_a_stream_moves_its_cursor_over_what_is_not_wanted(monkeypatch):
 
 
 async def test_a_caller_that_takes_nothing_is_dropped(monkeypatch):
-    monkeypatch.setattr("annals.workers.api.answers.SLOWEST_S", 0.2)
+    monkeypatch.setattr("annals.workers.api.http.answers.SLOWEST_S", 0.2)
     large = [event("person", f"p-{number}", actor="x" * 200_000) for number in range(120)]
     async with deployed({"person": 1}, [("person", 0)]) as (deployment, (api,)):
         deployment.append("person", large)

@@ -31,7 +31,7 @@ from annals.agents.reading.ports import (
     NotReadyError,
 )
 from annals.schemas.cid import cid_text
-from annals.workers.api.forwarding import Caller, ForwardedRefusedError, Forwarding, MisdirectedError
+from annals.workers.api.callers.forwarding import Caller, ForwardedRefusedError, Forwarding, MisdirectedError
 from annals.workers.api.peers import PATH, HttpPeers
 from annals.workers.api.service import ApiService
 from annals.workers.settings import Settings, SettingsError

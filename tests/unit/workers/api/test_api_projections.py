@@ -8,12 +8,12 @@ import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
-from annals.agents.reading.gathered_rows import LocalRows
+from annals.agents.reading.gathering.rows import LocalRows
 from annals.agents.reading.jobs import Jobs
 from annals.agents.reading.ports import Member
-from annals.agents.reading.projection_service import ProjectionService
-from annals.agents.reading.read_models import ReadModels
-from annals.agents.reading.row_answers import RowAnswers
+from annals.agents.reading.read_models.read_models import ReadModels
+from annals.agents.reading.read_models.row_answers import RowAnswers
+from annals.agents.reading.read_models.service import ProjectionService
 from annals.schemas.kinds import agent, document, location, organization, person, workflow
 from annals.schemas.values.refs import OwnerRef, ReaderRef
 from annals.workers.api.routes.jobs import JobRoutes
@@ -249,7 +249,7 @@ async def test_projections_are_listed_rebuilt_and_verified():
 
 
 def test_every_question_of_the_contract_has_a_route_and_every_parameter_its_struct():
-    from annals.agents.reading.asking import QUESTIONS
+    from annals.agents.reading.read_models.asking import QUESTIONS
     from annals.workers.api.routes.questions import PARAMETERS
 
     assert list(PARAMETERS) == list(QUESTIONS)

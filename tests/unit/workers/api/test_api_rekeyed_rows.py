@@ -3,7 +3,7 @@
 from contextlib import asynccontextmanager
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.reading.row_answers import Answer
+from annals.agents.reading.read_models.row_answers import Answer
 from annals.workers.api.routes.projections import Expecting, ProjectionRoutes
 from api_serving import Audit, serving
 from rekeyed_rows import GATHERED, PLACE

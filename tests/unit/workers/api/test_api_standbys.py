@@ -10,8 +10,8 @@ from annals.agents.reading.gathering.all_shards import NotHereError
 from annals.agents.reading.gathering.questions import Asked, AskState, Reply
 from annals.agents.reading.ports import Member, NotReadyError
 from annals.schemas.cid import cid_text
+from annals.workers.api.callers.forwarding import Caller, Forwarding
 from annals.workers.api.car import car_of
-from annals.workers.api.forwarding import Caller, Forwarding
 from annals.workers.api.peers import PATH, HttpPeers
 from following import soon
 from gathered import event, id_in

@@ -11,7 +11,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import Delivery
-from annals.agents.reading.losses import Trusted
+from annals.agents.reading.following.losses import Trusted
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.reading.followed import EitherSource
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from annals.agents.reading.shard import Shard
+    from annals.agents.reading.following.shard import Shard
 
 MINE = TopicPartition("events.person", 0)
 STANDBY = {"events.person": [0]}

@@ -10,8 +10,8 @@ from prometheus_client import CollectorRegistry
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reacting.foreign import ForeignJournal
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.reading.projecting.versions import followed, newest
 from annals.agents.reading.queries.rows import RowReader
-from annals.agents.reading.versions import followed, newest
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.invalid_records import InvalidRecords
 from annals.workers.reading.restore_point import KafkaRangedJournal
@@ -32,7 +32,7 @@ KNOWN = {"gathering": (GATHERED,)}
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
     looking_often(monkeypatch)
-    monkeypatch.setattr("annals.agents.reading.rekeyed_shard.LOOK_S", 0.02)
+    monkeypatch.setattr("annals.agents.reading.streams.rekeyed_shard.LOOK_S", 0.02)
     monkeypatch.setattr(wiring, "LOOK_S", 0.01)
 
     async def no_id(client, topic):

@@ -1,0 +1,51 @@
+"""Events out of the rows of the event index: a block is decoded as it is in the journal, its CID computed anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from annals.agents.reading.found import FoundEvent
+from annals.agents.reading.keeping.layout import CID, aggregate_of, decode_event
+from annals.agents.reading.ports import BrokenChainError
+from annals.schemas.chain import ForeignError, read_block
+from annals.schemas.cid import cid_of, cid_text
+
+if TYPE_CHECKING:
+    from annals.agents.reading.keeping.layout import EventRow
+
+
+def name_of(kind: str, key: bytes, version: int) -> str:
+    """Return an event's name in messages."""
+    return f"{kind} {key.decode(errors='replace')!r} version {version}"
+
+
+def event_in(kind: str, place: bytes, value: bytes | None) -> tuple[EventRow, dict[str, Any]]:
+    """Return the event that the row of a place (its key without the `e`) holds.
+
+    Raises:
+        BrokenChainError: it is missing, is not of its CID, or is none of this place.
+    """
+    key, version = aggregate_of(place)
+    if value is None:
+        raise BrokenChainError(f"{name_of(kind, key, version)}: the event is missing")
+    row = decode_event(value)
+    if cid_of(row.block) != row.cid:
+        kept = cid_text(row.cid) if len(row.cid) == CID else row.cid.hex()
+        raise BrokenChainError(f"{_where(kind, key, version, row)}: its block is not that of {kept}")
+    try:
+        event = read_block(kind, row.block)
+    except ForeignError as error:
+        raise BrokenChainError(f"{_where(kind, key, version, row)}: {error}") from error
+    if event["version"] != version or event["aggregate_id"].encode() != key:
+        is_in_it = f"{event['aggregate_id']!r} version {event['version']}"
+        raise BrokenChainError(f"{_where(kind, key, version, row)}: it is {is_in_it}")
+    return row, event
+
+
+def _where(kind: str, key: bytes, version: int, row: EventRow) -> str:
+    return f"{name_of(kind, key, version)}, offset {row.offset}"
+
+
+def event_of(kind: str, partition: int, offset: int, block: bytes) -> FoundEvent:
+    """Return an event that another worker found, its CID computed anew; ForeignError: its block is none."""
+    return FoundEvent(read_block(kind, block), block, cid_of(block), partition, offset)

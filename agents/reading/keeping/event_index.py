@@ -1,0 +1,136 @@
+"""The event index: every event that counts, by all that it is asked for: aggregate, offset, type, time, CID and others.
+
+All other followers rest on it: they catch up from its rows, and the reader's rule goes on from its chain ends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from annals.agents.reading.keeping.layout import (
+    ABSENT,
+    ACTORS,
+    AGGREGATES,
+    BLOCK_TIMES,
+    CAUSATIONS,
+    COMMANDS,
+    CORRELATIONS,
+    COUNTS,
+    EVENTS,
+    HASH,
+    HASHES,
+    LENGTH,
+    NUMBER,
+    OFFSETS,
+    STRETCH_TIMES,
+    TIME,
+    TIMES_BLOCK,
+    TIMES_STRETCH,
+    TYPES,
+    AggregateRow,
+    Counts,
+    encode_aggregate,
+    encode_counts,
+    number,
+    read_counts,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.agents.reading.keeping.overlay import Overlay
+    from annals.agents.reading.ports import Rows
+    from annals.schemas.journal_reader import Counted
+
+
+KNOWN_PREFIXES: Final = 1_000
+
+
+class _Prefixes(dict[str, bytes]):
+    """The prefixes of a key space by text, for texts of which there are few."""
+
+    def __init__(self, space: bytes) -> None:
+        self._space = space
+
+    def __missing__(self, text: str) -> bytes:
+        if len(self) >= KNOWN_PREFIXES:
+            self.clear()
+        prefix = self[text] = self._space + _text(text)
+        return prefix
+
+
+class EventIndex:
+    """Indexes events. Its position is the shard's, its version the store's format."""
+
+    def __init__(self) -> None:
+        """Know no texts yet."""
+        self._types = _Prefixes(TYPES)
+        self._actors = _Prefixes(ACTORS)
+
+    def fold(self, events: Sequence[Counted[Any]], blocks: Sequence[bytes], rows: Overlay) -> None:
+        """Add events and their blocks to all indexes. `last` of an aggregate's first event is its row before them."""
+        if not events:
+            return
+        changes, types, actors = rows.changes, self._types, self._actors
+        ends: dict[bytes, AggregateRow] = {}
+        times: dict[int, tuple[str, str]] = {}
+        there = read_counts(rows)  # before any of these changes
+        size = beginnings = 0
+        for counted, block in zip(events, blocks, strict=True):
+            event, key, cid = counted.event, counted.key, counted.cid
+            version, command_id = event["version"], event["command_id"]
+            # As `number` and `_text`, whose calls would be a tenth of this loop.
+            offset = counted.offset.to_bytes(NUMBER, "big")
+            place = len(key).to_bytes(LENGTH, "big") + key + version.to_bytes(NUMBER, "big")
+            encoded = command_id.encode()
+            command = len(encoded).to_bytes(LENGTH, "big") + encoded + offset
+            changes[EVENTS + place] = offset + cid + block
+            changes[OFFSETS + offset] = place
+            changes[HASHES + cid[HASH] + offset] = b""
+            changes[types[event["type"]] + offset] = b""
+            changes[COMMANDS + command] = b""
+            correlation_id = event["correlation_id"]
+            is_first = correlation_id == command_id
+            changes[CORRELATIONS + (command if is_first else _text(correlation_id) + offset)] = b""
+            if event["causation_id"] is not None:
+                changes[CAUSATIONS + _text(event["causation_id"]) + offset] = b""
+            if event["actor"] is not None:
+                changes[actors[event["actor"]] + offset] = b""
+            at = event["recorded_at"]
+            end = ends.get(key) or counted.last
+            first_at = at if end is ABSENT else end.first_at
+            size, beginnings = size + len(block), beginnings + (end is ABSENT)
+            ends[key] = AggregateRow(version, counted.offset, end.block_bytes + len(block), cid, first_at, at)
+            block_number = counted.offset // TIMES_BLOCK
+            span = times.get(block_number)
+            if span is None:
+                times[block_number] = at, at
+            elif at > span[1]:
+                times[block_number] = span[0], at
+            elif at < span[0]:
+                times[block_number] = at, span[1]
+        for key, end in ends.items():
+            changes[AGGREGATES + key] = encode_aggregate(end)
+        counts = Counts(there.events + len(events), there.aggregates + beginnings, there.block_bytes + size)
+        changes[COUNTS] = encode_counts(counts)
+        stretches: dict[int, tuple[str, str]] = {}
+        for block_number, (least, greatest) in times.items():
+            _widen(rows, BLOCK_TIMES + number(block_number), least, greatest)
+            stretch = block_number * TIMES_BLOCK // TIMES_STRETCH
+            span = stretches.get(stretch, (least, greatest))
+            stretches[stretch] = min(span[0], least), max(span[1], greatest)
+        for stretch, span in stretches.items():
+            _widen(rows, STRETCH_TIMES + number(stretch), *span)
+
+
+def _text(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(LENGTH, "big") + encoded
+
+
+def _widen(rows: Rows, key: bytes, least: str, greatest: str) -> None:
+    value = rows.get(key)
+    if value is not None:
+        known = value.decode()
+        least, greatest = min(least, known[:TIME]), max(greatest, known[TIME:])
+    rows.put(key, (least + greatest).encode())

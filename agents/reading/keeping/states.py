@@ -1,0 +1,108 @@
+"""The state follower: of each aggregate its newest state, as the decider folds it, in two rows (`StateParts`).
+
+An event that this release cannot read stops the state of its aggregate alone, at the version before it. It goes on by
+itself, from the rows of the event index, as soon as a release that can read the event folds the next one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from msgspec import DecodeError
+
+from annals.agents.deciding.refusals import UnknownEventError
+from annals.agents.ports import StoreDamagedError
+from annals.agents.reading.keeping.blocks import event_in
+from annals.agents.reading.keeping.layout import NUMBER, PERSONAL, STATES, event_key, number
+from annals.agents.reading.keeping.personal import StateParts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.reading.ports import ReadView, Rows
+    from annals.schemas.journal_reader import Counted
+
+
+class StateRow(NamedTuple):
+    """A state, and the version of its last event; 0 and the initial state before any."""
+
+    version: int
+    state: Any
+
+
+class States:
+    """Folds states (the `Follower` port). Another encoding of a kind's states begins anew."""
+
+    name: Final = "states"
+    spaces: Final = (STATES, PERSONAL)
+
+    def __init__(self, decider: Decider[Any]) -> None:
+        """Take the kind's decider."""
+        self._decider = decider
+        self.initial: Final = decider.initial
+        self.parts: Final = StateParts(decider)
+        self.version = decider.state_version
+
+    def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
+        """Fold events into their aggregates' states."""
+        del partition
+        states = self._known(list({counted.key for counted in events}), rows)
+        for counted in events:
+            key = counted.key
+            states[key] = self._next(states[key], key, counted.event, rows)
+        for key, (version, state) in states.items():
+            if version:
+                public, personal = self.parts.split(state)
+                rows.put(STATES + key, number(version) + public)
+                if personal is not None:
+                    rows.put(PERSONAL + key, personal)
+
+    def read(self, view: ReadView, key: bytes) -> StateRow:
+        """Return an aggregate's newest state.
+
+        Raises:
+            StoreDamagedError: what is kept is no state.
+        """
+        return self._known([key], view)[key]
+
+    def status(self, value: bytes) -> str:
+        """Return the status in a state's impersonal row."""
+        return self.parts.status(value[NUMBER:])
+
+    def after(self, state: Any, event: dict[str, Any]) -> Any:
+        """Return the state after an event.
+
+        Raises:
+            UnknownEventError: this release cannot read it.
+        """
+        typed = self._decider.read_event(event["type"], event["schema_version"], event["data"])
+        return self._decider.evolve(state, typed)
+
+    def _known(self, keys: list[bytes], view: ReadView) -> dict[bytes, StateRow]:
+        places = [STATES + key for key in keys]
+        if self.parts.personal:
+            places += [PERSONAL + key for key in keys]
+        values = view.get_many(places)
+        personal = values[len(keys) :] or [None] * len(keys)
+        return {key: self._row(key, value, own) for key, value, own in zip(keys, values, personal, strict=False)}
+
+    def _row(self, key: bytes, value: bytes | None, personal: bytes | None) -> StateRow:
+        if value is None:
+            return StateRow(0, self.initial)
+        try:
+            state = self.parts.join(value[NUMBER:], personal)
+        except DecodeError as error:
+            raise StoreDamagedError(f"the state of {key!r} cannot be read: {error}") from error
+        return StateRow(int.from_bytes(value[:NUMBER], "big"), state)
+
+    def _next(self, known: StateRow, key: bytes, event: dict[str, Any], rows: Rows) -> StateRow:
+        version, state = known
+        try:
+            while version + 1 < event["version"]:  # behind an event that could not be read: perhaps it can be now
+                place = event_key(key, version + 1)
+                state = self.after(state, event_in(self._decider.kind, place[1:], rows.get(place))[1])
+                version += 1
+            return StateRow(event["version"], self.after(state, event))
+        except UnknownEventError:
+            return StateRow(version, state)

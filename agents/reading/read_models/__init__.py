@@ -1,0 +1,1 @@
+"""Projections over all partitions: global ones, their versions in a process, rebuilding, and questions to them."""

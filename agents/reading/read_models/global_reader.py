@@ -1,0 +1,331 @@
+"""Follows all journal partitions of global projections, and answers with their rows (the `RowSource` port).
+
+As a reading shard: a store is believed if the last record of each partition is in the journal where the store says; any
+other is built anew. A gap stops its partition alone. `run` is the only one that writes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import structlog
+
+from annals.agents.backoff import Backoff
+from annals.agents.folding.damage import DamagedStores
+from annals.agents.folding.turns import turns
+from annals.agents.ports import StoreDamagedError, StoreError
+from annals.agents.reading.following.answers import with_reason
+from annals.agents.reading.following.shard import FIRST_RETRY_S, LAST_RETRY_S
+from annals.agents.reading.found import RowPage, ShardPosition
+from annals.agents.reading.gathering.gather import Lag
+from annals.agents.reading.gathering.rows import GatheredRows, gathered
+from annals.agents.reading.keeping.open_store import OpenStore, is_fold_of
+from annals.agents.reading.ports import (
+    BrokenChainError,
+    NotReadyError,
+    VersionMissingError,
+)
+from annals.agents.reading.projecting.rows import follower_name
+from annals.agents.reading.projecting.versions import newest
+from annals.agents.reading.queries.events import Place
+from annals.agents.reading.queries.rows import RowReader, find_tree
+from annals.agents.reading.read_models.global_fold import GlobalFold, PartView, prefix_of
+from annals.schemas.journal_reader import GapError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+
+    from annals.agents.deciding.decider import Decider
+    from annals.agents.folding.damage import DamageCounter
+    from annals.agents.ports import Clock, JournalRecord
+    from annals.agents.projections.projection import Projection
+    from annals.agents.reading.following.fold import ReadingFold
+    from annals.agents.reading.found import FoundRow
+    from annals.agents.reading.ports import (
+        Journals,
+        ReadingStore,
+        ReadingStores,
+        ReadView,
+    )
+    from annals.schemas.projection_record import ProjectionRecord
+
+    Where = tuple[str, int]
+    Page = tuple[list[FoundRow], bool]  # whether there are no more
+
+T = TypeVar("T")
+
+POLL_S: Final = 0.2
+MOST_TREE_ROWS: Final = 100_000  # of one answer, as of the questions that read pages
+
+
+class GlobalReader:
+    """Folds global projections in this process. partitions: kind -> how many there are."""
+
+    def __init__(
+        self,
+        projections: Mapping[str, Sequence[Projection[Any]]],
+        partitions: Mapping[str, int],
+        deciders: Mapping[str, Decider[Any]],
+        records: Callable[[], Mapping[str, ProjectionRecord] | None],
+        stores: ReadingStores,
+        journals: Journals,
+        clock: Clock,
+        telemetry: DamageCounter,
+    ) -> None:
+        """Take what is folded, and what is asked of the outside. records: what the topic `projections` says now.
+
+        None while it was not read.
+        """
+        self._projections = projections
+        self._partitions = partitions
+        self._deciders = deciders
+        self._records = records
+        self._stores = stores
+        self._journals = journals
+        self._clock = clock
+        self._log = structlog.get_logger(__name__)
+        self._damaged = DamagedStores(stores, clock, telemetry, self._log)
+        self._reader = RowReader(newest(projections), is_global=True)
+        self._open_store = OpenStore(stores, "global projections", self._note_damage, self._log)
+        self._fold: GlobalFold | None = None
+        self._read_until: dict[Where, int] = {}
+        self._gaps: dict[Where, str] = {}
+        self._lost: dict[Where, str] = {}
+        self._ends: dict[Where, int] = {}
+        self._caught_up = clock.monotonic()
+        self._reason = "not opened yet"
+        self._changed = asyncio.Event()
+        self._is_changed = False
+        self._rebuilds: list[tuple[str, Where, str, int]] = []
+        self._damage: StoreDamagedError | None = None
+
+    def follow(self) -> None:
+        """Act on what the topic `projections` says now."""
+        self._is_changed = True
+        self._changed.set()
+
+    def rebuild(self, follower: str, where: tuple[str, int], aggregate_id: str, number: int) -> None:
+        """Build the rows of one aggregate anew, unless it was done. number: of the rebuild."""
+        self._rebuilds.append((follower, where, aggregate_id, number))
+        self._changed.set()
+
+    def resume(self, follower: str) -> None:
+        """Let a follower that failed try its event again."""
+        if self._fold is not None:
+            self._fold.resume(follower)
+            self._changed.set()
+
+    def stale(self) -> dict[tuple[str, int], dict[str, str]]:
+        """Return of each partition which followers are behind, and why."""
+        return {} if self._fold is None else {where: dict(fold.stale) for where, fold in self._fold.folds.items()}
+
+    async def rows(
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
+    ) -> GatheredRows:
+        """Return a page of rows."""
+
+        def question(view: ReadView, place: Place) -> Page:
+            page = self._reader(view, place, projection.name, version, index, after, limit)
+            return page.rows, page.is_end
+
+        return await self._answer(projection, version, question)
+
+    async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
+        """Return the rows below one, at any depth, and not all of them where there are very many."""
+
+        def question(view: ReadView, place: Place) -> Page:
+            rows = find_tree(view, place, projection, version, parent, root, MOST_TREE_ROWS)
+            return rows[:MOST_TREE_ROWS], len(rows) <= MOST_TREE_ROWS
+
+        return await self._answer(projection, version, question)
+
+    async def run(self) -> None:
+        """Follow the journals until the task is cancelled."""
+        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        while True:
+            try:
+                await self._open()
+                backoff.reset()
+                await self._follow()
+            except StoreError as error:
+                await self._store_failed(error)
+            except BrokenChainError as error:  # the rows, not the journal
+                await self._store_failed(StoreDamagedError(str(error)))
+            except Exception as error:  # noqa: BLE001 - nothing may end it unseen
+                self._log.exception("global projections failed")
+                await self._leave(f"{type(error).__name__}: {error}")
+            await backoff.wait()
+
+    async def close(self) -> None:
+        """Close the store. `run` must have ended or been cancelled."""
+        await self._leave("closed")
+
+    async def _open(self) -> None:
+        self._reason = "opening the store"
+        bounds = await self._journals.bounds()
+        self._damage = None
+        store = self._open_store.store = await self._stores.open()
+        fold = self._folding(store)
+        if others := [where async for where in self._of_other_journals(fold, bounds)]:
+            self._log.error(
+                "the store of global projections is not a fold of these journals; reading them anew",
+                journals=[f"{kind}-{at} {_missing(fold.folds[kind, at], bounds[kind, at][1])}" for kind, at in others],
+            )
+            store = self._open_store.store = await self._stores.renew(store)
+            fold = self._folding(store)
+        self._read_until = {where: max(bounds[where][0], each.position.offset) for where, each in fold.folds.items()}
+        self._gaps, self._lost = {}, {}
+        self._fold, self._reason = fold, ""
+
+    def _folding(self, store: ReadingStore) -> GlobalFold:
+        now_ms = _milliseconds(self._clock)
+        return GlobalFold(store, self._projections, self._partitions, self._deciders, self._records(), now_ms)
+
+    async def _of_other_journals(
+        self, fold: GlobalFold, bounds: Mapping[Where, tuple[int, int]]
+    ) -> AsyncIterator[Where]:
+        for where, each in fold.folds.items():
+            if not await is_fold_of(each.position, bounds[where][1], partial(self._journals.record_at, where)):
+                yield where
+
+    async def _follow(self) -> None:
+        while (fold := self._fold) is not None:
+            if self._damage is not None:
+                raise self._damage
+            self._change(fold)
+            is_moved = await self._read_on(fold)
+            if self._fold is None:
+                return
+            while fold.catch_up():
+                is_moved = True
+                await asyncio.sleep(0)
+            if not is_moved:
+                self._caught_up = self._clock.monotonic()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), POLL_S)
+                self._changed.clear()
+
+    def _change(self, fold: GlobalFold) -> None:
+        if self._is_changed:
+            self._is_changed = False
+            fold.follow(self._records(), _milliseconds(self._clock))
+        while self._rebuilds:
+            fold.refold(*self._rebuilds.pop(0))
+
+    async def _read_on(self, fold: GlobalFold) -> bool:
+        is_moved = False
+        bounds = await self._journals.bounds()
+        self._ends = {where: end for where, (_, end) in bounds.items()}
+        for where, end in self._ends.items():
+            start = self._read_until[where]
+            if end < start:
+                self._note_lost(where, end)
+            elif where in self._lost:  # whether what comes now goes on where it was read up to is not known
+                await self._leave(f"{self._lost[where]}; it has grown again")
+                return False
+            if start >= end or where in self._gaps:
+                continue
+            is_moved = True
+            try:
+                async for records in self._journals.records(where, start, end):
+                    await self._apply(fold, where, records)
+            except GapError as error:
+                self._gaps[where] = str(error)
+                self._log.error("global projections stopped at a gap", reason=str(error))
+            else:
+                self._read_until[where] = end
+        return is_moved
+
+    def _note_lost(self, where: Where, end: int) -> None:
+        """Keep the rows of a journal that lost its end, and say so: they may be answered until it is restored."""
+        if where not in self._lost:
+            kind, partition = where
+            self._lost[where] = (
+                f"{kind}-{partition} ends at offset {end}, and it was read up to {self._read_until[where]} before: it "
+                f"lost its end, or was made anew"
+            )
+            self._log.error("a journal of global projections lost its end", reason=self._lost[where])
+
+    async def _apply(self, fold: GlobalFold, where: Where, records: Sequence[JournalRecord]) -> None:
+        for turn in turns(records):
+            fold.apply(where, turn)
+            await asyncio.sleep(0)  # questions have their turn
+
+    async def _answer(
+        self,
+        projection: Projection[Any],
+        version: int,
+        question: Callable[[ReadView, Place], Page],
+    ) -> GatheredRows:
+        wheres = [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
+        if self._fold is None:  # whether the store is a fold of these journals is not known yet
+            return gathered(wheres, [self._why_not()] * len(wheres), 0)
+        stale = self.stale()
+        read_until, gaps, ends = dict(self._read_until), {**self._lost, **self._gaps}, dict(self._ends)
+        follower = follower_name(projection.name, version)
+
+        def ask(view: ReadView) -> tuple[Page, list[RowPage | str]]:
+            parts = {where: PartView(view, prefix_of(*where)) for where in wheres}
+            found = question(parts[wheres[0]], Place(*wheres[0]))
+            pages: list[RowPage | str] = []
+            for where, part in parts.items():
+                known = self._reader(part, Place(*where), projection.name, version, {}, None, 0)
+                reason = known.stale and stale.get(where, {}).get(follower, known.stale)
+                offset = known.position.offset if reason else max(known.position.offset, read_until[where])
+                pages.append(
+                    RowPage(
+                        [],
+                        is_end=True,
+                        position=ShardPosition(*where, offset),
+                        stale=reason or gaps.get(where),
+                        rebuilds=with_reason(known.rebuilds, follower, stale.get(where, {})),
+                    )
+                )
+            return found, pages
+
+        try:
+            (rows, is_end), pages = await self._open_store.ask(ask, self._why_not)
+        except VersionMissingError:
+            return gathered(wheres, ["version_missing"] * len(wheres), 0)
+        except NotReadyError as error:
+            return gathered(wheres, [str(error)] * len(wheres), 0)
+        page = gathered(wheres, pages, 0)
+        answered = [(where, at) for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)]
+        behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
+        seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
+        return page._replace(rows=rows, is_end=is_end, lag=Lag(behind, seconds))
+
+    def _why_not(self) -> str:
+        return f"global projections are not ready: {self._reason}"
+
+    def _note_damage(self, error: StoreDamagedError) -> None:
+        """Have `run` act on damage that a question met."""
+        self._damage = error
+        self._changed.set()
+
+    async def _store_failed(self, error: StoreError) -> None:
+        await self._leave(f"the store cannot be used: {error}")
+        await self._damaged.set_aside(error, self._tell)
+
+    def _tell(self, reason: str) -> None:
+        self._reason = reason
+
+    async def _leave(self, reason: str) -> None:
+        """Close the store as soon as the questions to it are answered."""
+        self._reason, self._fold = reason, None
+        await self._open_store.close()
+
+
+def _missing(fold: ReadingFold, end: int) -> str:
+    """Say what of a fold is not in a journal that ends there."""
+    position = fold.position
+    if position.offset > end:
+        return f"ends at offset {end}, and was read up to {position.offset}"
+    return f"has another record at offset {position.last_offset}, or none"
+
+
+def _milliseconds(clock: Clock) -> int:
+    return int(clock.now().timestamp() * 1000)

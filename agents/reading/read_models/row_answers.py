@@ -1,0 +1,150 @@
+"""Rows and questions over all partitions: columns that are found only when asked for are added here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import msgspec
+
+from annals.agents.projections.asked_columns import with_overdue, with_sharers
+from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
+from annals.agents.projections.workflow_board import WORKFLOW_BOARD
+from annals.agents.reading.gathering.rows import GatheredRows
+from annals.agents.reading.read_models.asking import QUESTIONS
+from annals.schemas.values.moments import recorded_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from annals.agents.ports import Clock
+    from annals.agents.projections.projection import Projection
+    from annals.agents.reading.gathering.gather import PartitionReason
+    from annals.agents.reading.gathering.rows import RowSource
+
+PAGE: Final = 1_000
+MOST_ROWS: Final = 100_000  # that are read for one answer
+ASKED_AT_ONCE: Final = 32
+
+
+class Answer(NamedTuple):
+    """Rows of one version, and what they rest on. is_truncated: not all rows that there are were looked at."""
+
+    rows: list[dict[str, Any]]
+    next_key: bytes | None
+    positions: dict[str, list[int | None]]
+    missing: list[PartitionReason]
+    stale: list[PartitionReason]
+    is_truncated: bool = False
+    version: int = 0
+
+
+class RowAnswers:
+    """Answers with rows of projections, and to the questions of DOMAIN.md."""
+
+    def __init__(
+        self,
+        projections: Mapping[str, Sequence[Projection[Any]]],
+        sources: Mapping[str, RowSource],
+        version_of: Callable[[str], int],
+        clock: Clock,
+    ) -> None:
+        """Take all projections, where rows of each scope come from, and which version of a projection answers."""
+        self._projections = projections
+        self._sources = sources
+        self._version_of = version_of
+        self._clock = clock
+
+    async def rows(
+        self, name: str, index: Mapping[str, str], after: bytes | None, limit: int, version: int | None = None
+    ) -> Answer:
+        """Return a page of a projection's rows. version: that of the page before, whatever answers now.
+
+        Raises:
+            LookupError: there is no such projection.
+        """
+        if name not in self._projections:
+            raise LookupError(f"there is no projection {name!r}")
+        projection = self._projections[name][-1]
+        asked = self._version_of(name) if version is None else version
+        found = await self._page(projection, asked, index, after, limit)
+        rows = await self._with_columns(projection, [each.row for each in found.rows])
+        next_key = None if found.is_end or not found.rows else found.rows[-1].key
+        return Answer(rows, next_key, found.positions, found.missing, found.stale, version=asked)
+
+    async def ask(self, name: str, given: Mapping[str, Any]) -> Answer:
+        """Return the rows that answer a question.
+
+        Raises:
+            LookupError: there is no such question.
+        """
+        question = QUESTIONS[name]
+        found = await self._all(question.projection, question.indexes(given), question.tree)
+        rows = [msgspec.convert(each.row, question.projection.row) for each in found.rows]
+        answer = [msgspec.to_builtins(row) for row in question.answer(rows, given, self._now())]
+        with_columns = await self._with_columns(question.projection, answer)
+        return Answer(with_columns, None, found.positions, found.missing, found.stale, not found.is_end)
+
+    async def _page(
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
+    ) -> GatheredRows:
+        return await self._sources[projection.scope].rows(projection, version, index, after, limit)
+
+    async def _all(
+        self, projection: Projection[Any], indexes: Iterable[Mapping[str, str]], tree: str | None
+    ) -> GatheredRows:
+        """Return all rows that any of the indexes finds, or below those, at any depth."""
+        source, version = self._sources[projection.scope], self._version_of(projection.name)
+        if tree is not None:
+            (index,) = indexes
+            return await source.tree(projection, version, tree, index[tree])
+        # All turn to another version between any two pages: all of an answer are of the version that it began with.
+        pages = [await self._every_page(projection, version, index) for index in indexes]
+        return joined(pages, is_end=all(page.is_end for page in pages))
+
+    async def _every_page(self, projection: Projection[Any], version: int, index: Mapping[str, str]) -> GatheredRows:
+        pages = [await self._page(projection, version, index, None, PAGE)]
+        while not pages[-1].is_end and pages[-1].rows and sum(len(page.rows) for page in pages) < MOST_ROWS:
+            pages.append(await self._page(projection, version, index, pages[-1].rows[-1].key, PAGE))
+        return joined(pages, is_end=pages[-1].is_end or not pages[-1].rows)
+
+    async def _with_columns(self, projection: Projection[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        if projection.name == PEOPLE_DIRECTORY.name:
+            return await self._with_others(rows)
+        if projection.name == WORKFLOW_BOARD.name:
+            return with_overdue(rows, self._now())
+        return rows
+
+    async def _with_others(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return people with the ids of others who have one of their addresses."""
+        emails = sorted({email for row in rows for email in row["emails"]})
+        limit, version = asyncio.Semaphore(ASKED_AT_ONCE), self._version_of(PEOPLE_DIRECTORY.name)
+        owners = dict(
+            zip(emails, await asyncio.gather(*(self._owners(email, version, limit) for email in emails)), strict=True)
+        )
+        return with_sharers(rows, owners)
+
+    async def _owners(self, email: str, version: int, limit: asyncio.Semaphore) -> list[str]:
+        async with limit:
+            found = await self._every_page(PEOPLE_DIRECTORY, version, {"email": email})
+        return [each.row["aggregate_id"] for each in found.rows]
+
+    def _now(self) -> str:
+        return recorded_at(self._clock.now())
+
+
+def joined(pages: Sequence[GatheredRows], *, is_end: bool) -> GatheredRows:
+    """Return the rows of several answers, each once, by key; of each partition the least position that any rests on."""
+    rows = {each.key: each for page in pages for each in page.rows}
+    positions = {
+        kind: [_least(page.positions[kind][at] for page in pages) for at in range(len(offsets))]
+        for kind, offsets in pages[0].positions.items()
+    }
+    missing = list({(each.kind, each.partition): each for page in pages for each in page.missing}.values())
+    stale = list({(each.kind, each.partition): each for page in pages for each in page.stale}.values())
+    return GatheredRows([rows[key] for key in sorted(rows)], is_end, positions, missing, stale)
+
+
+def _least(offsets: Iterable[int | None]) -> int | None:
+    found = list(offsets)
+    return None if None in found else min(offset for offset in found if offset is not None)

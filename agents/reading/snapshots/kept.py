@@ -1,0 +1,131 @@
+r"""Snapshots that the reading store keeps of states when it is asked to; a store that is built anew has none.
+
+Rows: `n <id> <version>`: state version (8), head (36), created_at (27), the impersonal part; `w <id> <version>`: the
+personal part. One counts where its head is the CID of the event of that version.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import DecodeError
+
+from annals.agents.reading.found import KeptSnapshot, SnapshotNumbers
+from annals.agents.reading.keeping.layout import CID, NUMBER, TIME, after, decode_event, event_key, number, prefixed
+from annals.agents.reading.keeping.states import StateRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from annals.agents.reading.keeping.personal import StateParts
+    from annals.agents.reading.ports import ReadView
+    from annals.agents.reading.snapshots.recent_states import RecentStates
+
+SNAPSHOTS: Final = b"n"
+PERSONAL: Final = b"w"
+_HEAD: Final = slice(NUMBER, NUMBER + CID)
+_CREATED: Final = slice(NUMBER + CID, NUMBER + CID + TIME)
+_STATE: Final = NUMBER + CID + TIME
+
+
+class KeptSnapshots:
+    """The snapshots of one kind, and its recently used states. hits, misses: of questions for former versions."""
+
+    def __init__(self, kind: str, parts: StateParts, state_version: int, recent: RecentStates) -> None:
+        """Take how states are encoded, which version of it this release has, and those in memory."""
+        self._kind = kind
+        self._parts = parts
+        self._state_version = state_version
+        self._recent = recent
+        self.hits = self.misses = 0
+
+    def recent(self, cid: bytes) -> Any | None:
+        """Return the state behind an event, if it was used recently."""
+        return self._recent.get(self._kind, self._state_version, cid)
+
+    def note(self, cid: bytes, state: Any) -> None:
+        """Keep a state in memory for a while."""
+        size = sum(len(part or b"") for part in self._parts.split(state))
+        self._recent.keep(self._kind, self._state_version, cid, state, size)
+
+    def listed(self, view: ReadView, aggregate: bytes) -> list[KeptSnapshot]:
+        """Return an aggregate's snapshots, the newest last."""
+        prefix = prefixed(SNAPSHOTS, aggregate)
+        return [self._kept(view, key, value) for key, value in view.range(prefix, after(prefix))]
+
+    def newest_version(self, view: ReadView, aggregate: bytes) -> int | None:
+        """Return the version of the newest snapshot; None if there is none."""
+        prefix = prefixed(SNAPSHOTS, aggregate)
+        newest = next(iter(view.range(prefix, after(prefix), reverse=True)), None)
+        return None if newest is None else int.from_bytes(newest[0][-NUMBER:], "big")
+
+    def rows_of(
+        self, aggregate: bytes, version: int, head: bytes, folded: Any, created_at: str
+    ) -> tuple[KeptSnapshot, dict[bytes, bytes | None]]:
+        """Return the snapshot of a state, and the rows that keep it."""
+        public, personal = self._parts.split(folded)
+        place = prefixed(b"", aggregate) + number(version)
+        value = number(self._state_version) + head + created_at.encode() + public
+        rows: dict[bytes, bytes | None] = {SNAPSHOTS + place: value}
+        if personal is not None:
+            rows[PERSONAL + place] = personal
+        size = len(public) + len(personal or b"")
+        return KeptSnapshot(version, head, size, created_at), rows
+
+    def removal(self, view: ReadView, aggregate: bytes, version: int) -> dict[bytes, bytes | None]:
+        """Return the rows that remove a snapshot; none where there is none."""
+        place = prefixed(b"", aggregate) + number(version)
+        return {} if view.get(SNAPSHOTS + place) is None else {SNAPSHOTS + place: None, PERSONAL + place: None}
+
+    def superseded(self, view: ReadView, aggregate: bytes, keep: int, oldest: str | None) -> dict[bytes, bytes | None]:
+        """Return the rows that remove an aggregate's snapshots but the newest so many (0: all), and the older ones."""
+        prefix = prefixed(SNAPSHOTS, aggregate)
+        return _outdated(view.range(prefix, after(prefix), reverse=True), keep, oldest)
+
+    def outdated(self, view: ReadView, keep: int, oldest: str | None) -> dict[bytes, bytes | None]:
+        """Return the rows that remove the same of all aggregates."""
+        return _outdated(view.range(SNAPSHOTS, after(SNAPSHOTS), reverse=True), keep, oldest)
+
+    def numbers(self, view: ReadView) -> SnapshotNumbers:
+        """Return what is kept, and how often it helped."""
+        count = size = 0
+        oldest: str | None = None
+        for _, value in view.range(SNAPSHOTS, after(SNAPSHOTS)):
+            created = value[_CREATED].decode()
+            count, size = count + 1, size + len(value) - _STATE
+            oldest = created if oldest is None else min(oldest, created)
+        size += sum(len(value) for _, value in view.range(PERSONAL, after(PERSONAL)))
+        return SnapshotNumbers(count, size, oldest, self.hits, self.misses)
+
+    def nearest(self, view: ReadView, aggregate: bytes, version: int) -> StateRow | None:
+        """Return the newest state that is kept up to a version, and is of the chain; None if there is none."""
+        prefix = prefixed(SNAPSHOTS, aggregate)
+        for key, value in view.range(prefix, prefix + number(version + 1), reverse=True):
+            event = view.get(event_key(aggregate, int.from_bytes(key[-NUMBER:], "big")))
+            is_of_chain = event is not None and decode_event(event).cid == value[_HEAD]
+            if is_of_chain and int.from_bytes(value[:NUMBER], "big") == self._state_version:
+                personal = view.get(PERSONAL + key[len(SNAPSHOTS) :])
+                try:
+                    state = self._parts.join(value[_STATE:], personal)
+                except DecodeError:
+                    continue
+                self.hits += 1
+                return StateRow(int.from_bytes(key[-NUMBER:], "big"), state)
+        self.misses += 1
+        return None
+
+    def _kept(self, view: ReadView, key: bytes, value: bytes) -> KeptSnapshot:
+        personal = view.get(PERSONAL + key[len(SNAPSHOTS) :]) or b""
+        version = int.from_bytes(key[-NUMBER:], "big")
+        return KeptSnapshot(version, value[_HEAD], len(value) - _STATE + len(personal), value[_CREATED].decode())
+
+
+def _outdated(newest_first: Iterable[tuple[bytes, bytes]], keep: int, oldest: str | None) -> dict[bytes, bytes | None]:
+    removed: dict[bytes, bytes | None] = {}
+    known, place = 0, b""
+    for key, value in newest_first:
+        known = known + 1 if key[:-NUMBER] == place else 1
+        place = key[:-NUMBER]
+        if (keep and known > keep) or (oldest is not None and value[_CREATED].decode() < oldest):
+            removed |= {key: None, PERSONAL + key[len(SNAPSHOTS) :]: None}
+    return removed

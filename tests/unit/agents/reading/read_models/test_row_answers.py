@@ -1,0 +1,198 @@
+"""Rows and questions over all partitions of journals in memory."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+
+from annals.agents.ports import StoreDamagedError
+from annals.agents.projections import REGISTRY
+from annals.agents.reading.ports import VersionMissingError
+from annals.agents.reading.queries.rows import wanted_of
+from annals.schemas.kinds import location, organization, person, policy, workflow
+from annals.schemas.values.refs import OwnerRef, Ref
+from following import until
+from projecting import GlobalStores, Journals, MemoryShards, global_reader, read_to_the_ends, row_answers
+
+
+@asynccontextmanager
+async def answering(journals, stores=None):
+    reader = global_reader(journals, stores or GlobalStores())
+    shards = MemoryShards(journals)
+    async with read_to_the_ends(reader, journals):
+        yield row_answers(shards, reader), shards
+
+
+def ids(answer):
+    return [row["aggregate_id"] for row in answer.rows]
+
+
+async def test_who_shares_an_address_is_found_across_partitions():
+    journals = Journals()
+    for name in ("p-1", "p-2", "p-3", "p-4"):  # in partitions 1, 0 and others
+        email = "other@example.org" if name == "p-4" else "Ada@Example.org"
+        journals.append("person", name, person.PersonRegistered(name=f"Ada {name}", email=email))
+    async with answering(journals) as (answers, _):
+        found = await answers.ask("people", {"email": "ADA@example.org"})
+        assert ids(found) == ["p-1", "p-2", "p-3"]
+        assert found.rows[0]["shared_with"] == ["p-2", "p-3"]
+        assert found.positions == {"person": [2, 1, 0]} or sum(found.positions["person"]) == 4
+        listed = await answers.rows("people_directory", {"name": "ada P-4"}, None, 10)
+        assert [(row["aggregate_id"], row["shared_with"]) for row in listed.rows] == [("p-4", [])]
+        assert (await answers.rows("people_directory", {"name": "ada nobody"}, None, 10)).rows == []
+
+
+async def test_pages_have_every_row_once_and_unlisted_ones_never():
+    journals = Journals()
+    for number in range(9):
+        target = policy.Target(scope="all") if number % 2 else policy.Target(scope="person", id="p-1")
+        drafted = policy.PolicyDrafted(
+            name="P", description="d", owner=OwnerRef(kind="person", id="p"), enforcement="hard", targets=[target]
+        )
+        journals.append("policy", f"x-{number}", drafted)
+        if number != 8:
+            activated = policy.PolicyActivated(effective_from="2026-01-01T00:00:00Z")
+            journals.append("policy", f"x-{number}", policy.PolicySubmitted(), activated)
+    async with answering(journals) as (answers, _):
+        found, after = [], None
+        while True:
+            page = await answers.rows("policies_in_force", {}, after, 2)
+            found += ids(page)
+            after = page.next_key
+            if after is None:
+                break
+        assert sorted(found) == [f"x-{number}" for number in range(8)]
+        bound = await answers.ask("policies", {"subject": "person:p-1", "at": "2026-06-01T00:00:00Z"})
+        assert ids(bound) == [f"x-{number}" for number in range(8)]
+        other = await answers.ask("policies", {"subject": "person:p-2"})
+        assert ids(other) == ["x-1", "x-3", "x-5", "x-7"]
+        assert ids(await answers.ask("policies", {"subject": "person:p-1", "at": "2025-12-31T23:59:59Z"})) == []
+
+
+async def test_deadlines_are_found_strictly_below_a_moment_whatever_their_digits():
+    journals = Journals()
+    for number, deadline in enumerate(("2026-01-01T00:00:00Z", "2026-01-01T00:00:00.5Z", "2026-01-01T00:00:01Z")):
+        defined = workflow.WorkflowDefined(
+            name="W", definition="d", owner=OwnerRef(kind="person", id="p"), deadline=deadline
+        )
+        journals.append("workflow", f"w-{number}", defined)
+    async with answering(journals) as (answers, _):
+        for before, expected in (
+            ("2026-01-01T00:00:00.000Z", []),
+            ("2026-01-01T00:00:00.50Z", ["w-0"]),
+            ("2026-01-01T00:00:01.000000Z", ["w-0", "w-1"]),
+        ):
+            index = {"deadline_before": before, "status": "draft"}
+            assert sorted(ids(await answers.rows("workflow_board", index, None, 10))) == expected
+            assert sorted(ids(await answers.rows("workflow_board", {"deadline_before": before}, None, 10))) == expected
+
+
+async def test_a_tree_of_locations_crosses_partitions():
+    journals = Journals()
+    for number in range(7):
+        parent = {"parent_id": f"l-{(number - 1) // 2}"} if number else {}
+        journals.append(
+            "location", f"l-{number}", location.LocationDefined(name="L", location_type="logical", **parent)
+        )
+    async with answering(journals) as (answers, _):
+        found = await answers.ask("locations", {"under": "l-1"})
+        assert ids(found) == ["l-3", "l-4"]
+        assert ids(await answers.ask("locations", {"under": "l-0"})) == [f"l-{number}" for number in range(1, 7)]
+        assert (sum(found.positions["location"]), found.missing, found.stale) == (7, [], [])
+
+
+async def test_a_partition_that_does_not_answer_is_named():
+    journals = Journals()
+    journals.append("organization", "o-1", organization.OrganizationRegistered(name="Lab", organization_type="other"))
+    async with answering(journals) as (answers, shards):
+        del shards.here["organization", 0]
+        found = await answers.rows("organizations", {}, None, 10)
+        assert [(each.kind, each.partition) for each in found.missing] == [("organization", 0)]
+        assert found.positions["organization"][0] is None
+        answers._version_of = lambda name: 9
+        missing = (await answers.rows("organizations", {}, None, 10)).missing
+        assert {each.reason for each in missing} == {"version_missing", "nobody has it"}
+        assert {each.reason for each in (await answers.rows("locations", {}, None, 10)).missing} == {"version_missing"}
+        with pytest.raises(VersionMissingError):
+            await shards.here["organization", 1].rows("organizations", 9, {}, after=None, limit=1)
+        with pytest.raises(LookupError):
+            await answers.rows("nothing", {}, None, 1)
+
+
+def test_references_are_asked_with_a_colon_or_a_slash():
+    for text in ("person:a/b", "person/a/b"):
+        assert wanted_of(REGISTRY["documents"], {"owner": text})[0].value == "person/a/b"
+    assert wanted_of(REGISTRY["documents"], {"owner": "person/a:b"})[0].value == "person/a:b"
+
+
+async def test_a_damaged_store_of_global_rows_that_a_question_meets_is_built_anew(monkeypatch):
+    def damaged():
+        raise StoreDamagedError("a block of it is damaged")
+
+    journals, stores = Journals(), GlobalStores()
+    journals.append("location", "l-1", location.LocationDefined(name="Here", location_type="logical"))
+    async with answering(journals, stores) as (answers, _):
+        assert ids(await answers.rows("locations", {"location_type": "logical"}, None, 10)) == ["l-1"]
+        first = stores.store
+        monkeypatch.setattr(first, "view", damaged)
+        found = await answers.rows("locations", {"location_type": "logical"}, None, 10)
+        assert {each.reason for each in found.missing} == {"global projections: the store is damaged and is built anew"}
+        await until(lambda: stores.store is not first)
+        async with asyncio.timeout(10):
+            while not (  # noqa: ASYNC110 - what is waited for tells nobody
+                found := await answers.rows("locations", {"location_type": "logical"}, None, 10)
+            ).rows:
+                await asyncio.sleep(0.01)
+        assert ids(found) == ["l-1"]
+
+
+async def test_who_is_bound_at_a_time_is_told_by_what_held_then_and_not_by_what_holds_now():
+    journals = Journals()
+    target = policy.Target(scope="person", id="p-1")
+    drafted = policy.PolicyDrafted(
+        name="P", description="d", owner=OwnerRef(kind="person", id="p"), enforcement="hard", targets=[target]
+    )
+    exempted = policy.ExemptionGranted(
+        exemption_id="e", subject=Ref("person", "p-1"), from_="2026-01-05T00:00:00Z", until="2027-01-01T00:00:00Z",
+        granted_by="p", reason="r",
+    )  # fmt: skip
+    journals.append("policy", "x", drafted, policy.PolicySubmitted())
+    journals.append("policy", "x", policy.PolicyActivated(effective_from="2026-01-02T00:00:00.1234565Z"))
+    for day, message in (
+        ("04", exempted),
+        ("06", policy.PolicySuspended(reason="r")),
+        ("08", policy.PolicyResumed()),
+        ("09", policy.ExemptionRevoked(exemption_id="e", reason="r")),
+        ("10", policy.PolicyRevoked(reason="r")),
+    ):
+        journals.append("policy", "x", message, at=f"2026-01-{day}T00:00:00.000000Z")
+    journals.append("policy", "y", drafted, policy.PolicyRevoked(reason="never in force"))
+    async with answering(journals) as (answers, _):
+
+        async def bound(at: str) -> list[str]:
+            return ids(await answers.ask("policies", {"subject": "person:p-1", "at": at}))
+
+        assert await bound("2026-01-02T00:00:00.1234564Z") == []
+        assert await bound("2026-01-02T00:00:00.1234565Z") == ["x"]
+        assert await bound("2026-01-05T23:59:59.999999Z") == ["x"]
+        assert await bound("2026-01-06T00:00:00Z") == []
+        assert await bound("2026-01-07T00:00:00Z") == []
+        assert await bound("2026-01-08T00:00:00Z") == ["x"]
+        assert await bound("2026-01-09T23:59:59Z") == ["x"]
+        assert await bound("2026-01-10T00:00:00Z") == []
+        assert ids(await answers.ask("policies", {"subject": "person:p-1"})) == []
+        (row,) = (await answers.ask("policies", {"subject": "person:p-1", "at": "2026-01-08T00:00:00Z"})).rows
+        assert row["exemptions"]["e"]["until"] == "2026-01-09T00:00:00.000000Z"
+
+
+async def test_an_answer_of_more_rows_than_are_looked_at_says_so(monkeypatch):
+    journals = Journals()
+    for number in range(9):
+        journals.append("person", f"p-{number}", person.PersonRegistered(name="Ada", email="a@example.org"))
+    monkeypatch.setattr("annals.agents.reading.read_models.row_answers.PAGE", 2)
+    async with answering(journals) as (answers, _):
+        whole = await answers.ask("people", {"email": "a@example.org"})
+        assert (len(whole.rows), whole.is_truncated, len(whole.rows[0]["shared_with"])) == (9, False, 8)
+        monkeypatch.setattr("annals.agents.reading.read_models.row_answers.MOST_ROWS", 4)
+        part = await answers.ask("people", {"email": "a@example.org"})
+        assert (len(part.rows), part.is_truncated) == (4, True)

@@ -1,0 +1,128 @@
+"""Snapshots that a reading store keeps by itself, and states in memory."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from annals.agents.reading.keeping.layout import ABSENT, AggregateRow
+from annals.agents.reading.snapshots.policy import SnapshotPolicy
+from annals.agents.reading.snapshots.recent_states import RecentStates
+from annals.workers.settings import SettingsError, load_settings
+from annals.workers.settings.snapshots import snapshot_policies
+from api_serving import reading
+from chained import chain
+from following import soon
+
+AT = "2026-11-21T09:30:00.000000Z"
+LATER = "2026-11-21T09:31:00.000000Z"
+
+
+def end(version: int, size: int = 0, at: str = AT) -> AggregateRow:
+    return AggregateRow(version, version, size, b"", AT, at)
+
+
+@pytest.mark.parametrize(
+    ("policy", "before", "after", "is_due"),
+    [
+        (SnapshotPolicy(), end(1), end(10_000, 10**9, LATER), False),
+        (SnapshotPolicy(events=10), end(9), end(10), True),
+        (SnapshotPolicy(events=10), end(10), end(19), False),
+        (SnapshotPolicy(events=10), end(10), end(35), True),
+        (SnapshotPolicy(events=1), ABSENT, end(1), True),
+        (SnapshotPolicy(bytes=1_000), end(1, 999), end(2, 1_000), True),
+        (SnapshotPolicy(bytes=1_000), end(1, 1_000), end(2, 1_999), False),
+        (SnapshotPolicy(seconds=60), end(1), end(2, at=LATER), True),
+        (SnapshotPolicy(seconds=60), end(1), end(2), False),
+        (SnapshotPolicy(seconds=60), ABSENT, end(2, at=LATER), False),
+    ],
+)
+def test_a_snapshot_is_due(policy: SnapshotPolicy, before: AggregateRow, after: AggregateRow, is_due: bool) -> None:  # noqa: FBT001
+    assert policy.is_due(before, after) is is_due
+
+
+async def test_snapshots_are_kept_by_events_used_superseded_and_counted() -> None:
+    events = chain("p-1", 7)
+    async with reading(SnapshotPolicy(events=2, keep=2), person=events[:3]) as (shards, journals):
+        shard, journal = shards.of("person", "p-1"), journals["person"]
+        for event in events[3:]:
+            journal.append([event])
+            assert await shard.until_version("p-1", event.version, soon())
+        assert [kept.version for kept in await shard.snapshots("p-1")] == [4, 6]
+        found = await shard.state("p-1", version=5)
+        assert (found.version, found.state["name"]) == (5, "Ada 5")
+        assert (await shard.state("p-1", version=5)).state["name"] == "Ada 5"  # of memory
+        assert (await shard.state("p-1", version=2)).state["name"] == "Ada 2"
+        counted = (await shard.numbers()).snapshots
+        assert (counted.count, counted.hits, counted.misses) == (2, 1, 1)
+        assert counted.size_bytes == sum(kept.size_bytes for kept in await shard.snapshots("p-1"))
+
+
+async def test_what_is_too_large_is_left_out_and_counted() -> None:
+    async with reading(SnapshotPolicy(events=1, largest=1), person=chain("p-1", 3)) as (shards, _):
+        shard = shards.of("person", "p-1")
+        assert await shard.snapshots("p-1") == []
+        assert shard._telemetry.left_out >= 1  # type: ignore[attr-defined]
+
+
+async def test_former_snapshots_are_removed_by_number_and_age_and_those_kept_by_hand_too() -> None:
+    events = chain("p-1", 4)
+    async with reading(SnapshotPolicy(keep=2, keep_seconds=3_600), person=events[:1]) as (shards, journals):
+        shard = shards.of("person", "p-1")
+        for event in events[1:]:
+            await shard.keep_snapshot("p-1")
+            journals["person"].append([event])
+            assert await shard.until_version("p-1", event.version, soon())
+        assert [kept.version for kept in await shard.snapshots("p-1")] == [1, 2, 3]
+        assert await shard.clean_snapshots() == 1  # type: ignore[attr-defined]
+        assert [kept.version for kept in await shard.snapshots("p-1")] == [2, 3]
+        now = datetime.now(UTC) + timedelta(hours=2)
+        shard._clock.now = lambda: now  # type: ignore[attr-defined,method-assign]
+        assert await shard.clean_snapshots() == 2  # type: ignore[attr-defined]
+        assert await shard.snapshots("p-1") == []
+        store = shard._open_store.store  # type: ignore[attr-defined]
+        assert list(store.range(b"n", b"o")) == list(store.range(b"w", b"x")) == []
+
+
+def test_states_in_memory_are_bounded_in_bytes_and_time() -> None:
+    states = RecentStates(2_000)
+    states.keep("person", 1, b"a", "A", 10)
+    assert (states.get("person", 1, b"a"), states.get("person", 2, b"a"), states.get("agent", 1, b"a")) == (
+        "A",
+        None,
+        None,
+    )
+    states.keep("person", 1, b"b", "B", 10_000)
+    assert states.get("person", 1, b"b") is None
+    for cid in (b"c", b"d", b"e"):
+        states.keep("person", 1, cid, "C", 10)
+    assert states.get("person", 1, b"a") is None
+    gone = RecentStates(2_000, kept_s=0)
+    gone.keep("person", 1, b"a", "A", 10)
+    assert gone.get("person", 1, b"a") is None
+
+
+def test_the_setting_names_kinds_and_members() -> None:
+    assert snapshot_policies("") == {"": SnapshotPolicy()}
+    found = snapshot_policies("events=5, keep=2; person: bytes=7,seconds=3 ,keep_seconds=9,largest=1;agent:")
+    assert found[""] == SnapshotPolicy(events=5, keep=2)
+    assert found["person"] == SnapshotPolicy(bytes=7, seconds=3, keep_seconds=9, largest=1)
+    assert found["agent"] == SnapshotPolicy()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "events",
+        "events=-1",
+        "events=1,events=2",
+        "often=1",
+        "events=1;keep=2",
+        "events=1;x:keep=y",
+        "events=9999999999",
+    ],
+)
+def test_a_wrong_policy_is_refused_by_the_settings_name(text: str) -> None:
+    with pytest.raises(SettingsError, match="ANNALS_READ_SNAPSHOTS"):
+        load_settings({"read_snapshots": text}, {})

@@ -1,0 +1,198 @@
+"""The API's server: it listens, hands requests to the kernel, and says what is wrong with what is no HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from aiohttp import web
+
+from annals.workers.api.callers.authentication import BearerAuthenticator, LoopbackAuthenticator, is_loopback
+from annals.workers.api.callers.jwks import JwksFile
+from annals.workers.api.callers.rates import RateLimit
+from annals.workers.api.callers.tokens import TokensFile
+from annals.workers.api.http.answers import problem_response
+from annals.workers.api.http.openapi import OpenApi
+from annals.workers.api.http.problems import INTERNAL_ERROR, INVALID_REQUEST, Problem
+from annals.workers.api.http.routing import Router
+from annals.workers.api.http.targets import target_sent
+from annals.workers.api.routes.described import described_routes
+from annals.workers.api.serving.kernel import Kernel, request_id_of
+from annals.workers.settings import SettingsError
+from annals.workers.web.connections import Connections
+from annals.workers.web.protocol import HttpProtocol, UnknownMethodError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from annals.workers.api.audit import AuditLog
+    from annals.workers.api.callers.authentication import Authenticator, Tokens
+    from annals.workers.api.http.routing import Route
+    from annals.workers.api.serving.metrics import ApiMetrics
+    from annals.workers.settings import Settings
+
+LONGEST_LINE: Final = 8 << 10  # of the request's first line, and of each header
+MOST_HEADERS: Final = 100
+SHUTDOWN_S: Final = 2.0
+BACKLOG: Final = 128
+_SILENT: Final = logging.getLogger("annals.api.parser")
+
+
+_SILENT.setLevel(logging.CRITICAL)  # a stranger's bad requests fill no log
+
+
+class ApiServer:
+    """Serves routes on `ANNALS_API_HOST` and `ANNALS_API_PORT`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        routes: Sequence[Route],
+        metrics: ApiMetrics,
+        *,
+        audit: AuditLog | None = None,
+        authenticators: Sequence[Authenticator] = (),
+        connections: Connections | None = None,
+    ) -> None:
+        """Take the settings and the routes; the description, its page and the callers' tokens are added to them.
+
+        authenticators: asked before the tokens are. audit: None: administrative calls are answered 503.
+
+        Raises:
+            SettingsError: it would serve strangers, or a file of the settings cannot be used.
+        """
+        sources = _tokens(settings)
+        if not sources and not is_loopback(settings.api_host):
+            raise SettingsError(
+                f"ANNALS_API_HOST={settings.api_host} would serve anybody: set ANNALS_API_TOKENS_FILE "
+                "(or ANNALS_API_JWKS_FILE), or listen on a loopback address"
+            )
+        self._host, self._port = settings.api_host, settings.api_port
+        self._tls = _tls(settings)
+        callers = BearerAuthenticator(sources) if sources else LoopbackAuthenticator()
+        document = OpenApi(routes, is_open=not sources)
+        self.router: Final = Router([*routes, *described_routes(document)])
+        self._connections = Connections(settings.api_connections) if connections is None else connections
+        self._kernel = Kernel(
+            self.router,
+            [*authenticators, callers],
+            RateLimit(settings.api_requests_per_second),
+            metrics,
+            settings.api_timeout_s,
+            audit,
+        )
+        self._runner: web.ServerRunner | None = None
+        self._listening: asyncio.Server | None = None
+
+    async def start(self) -> int:
+        """Listen; return the port.
+
+        Raises:
+            OSError: the address is taken, or not this machine's.
+        """
+        server = _Server(self._handle, self.router)
+        self._runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S)
+        await self._runner.setup()
+        loop = asyncio.get_running_loop()
+        factory = self._connections.guard(server, self._tls)
+        try:
+            self._listening = await loop.create_server(factory, self._host, self._port, backlog=BACKLOG)
+        except OSError:
+            await self._runner.cleanup()
+            raise
+        port: int = self._listening.sockets[0].getsockname()[1]
+        return port
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        with self._connections.answering(request.transport):
+            return await self._kernel.handle(request)
+
+    async def stop(self) -> None:
+        """Close all connections; what is being answered has a moment to be."""
+        if self._listening is not None:
+            self._listening.close()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+
+class _Server(web.Server):
+    """Makes protocols that answer what is no HTTP with a problem, too."""
+
+    def __init__(self, handle: Any, router: Router) -> None:
+        super().__init__(handle, handler_cancellation=True)  # or who asks and goes leaves its question behind
+        self._router = router
+
+    def __call__(self) -> HttpProtocol:
+        return _Protocol(
+            self,
+            self._router,
+            loop=asyncio.get_running_loop(),
+            access_log=cast("Any", None),
+            logger=_SILENT,
+            auto_decompress=False,  # a small body could unpack to any size
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=MOST_HEADERS,
+        )
+
+
+class _Protocol(HttpProtocol):
+    """aiohttp's protocol, its own errors as problems."""
+
+    __slots__ = ("_router",)
+
+    def __init__(self, manager: web.Server, router: Router, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._router = router
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Return a problem; the connection is closed behind it."""
+        del message
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun")
+        response = problem_response(self._problem_of(status, exc), request_id_of(request))
+        response.force_close()
+        return response
+
+    def _problem_of(self, status: int, error: BaseException | None) -> Problem:
+        if status >= 500:
+            return Problem(status, INTERNAL_ERROR, "this request failed by a defect")
+        if isinstance(error, UnknownMethodError):
+            try:
+                self._router.match(error.method, target_sent(error.target).path.partition("?")[0])
+            except Problem as problem:  # no route is of such a method
+                return problem
+        detail = f"this is not HTTP, or a line of it is longer than {LONGEST_LINE} bytes"
+        return Problem(status, INVALID_REQUEST, detail)
+
+
+def _tokens(settings: Settings) -> list[Tokens]:
+    sources: list[Tokens] = []
+    if settings.api_tokens_file is not None:
+        sources.append(TokensFile(settings.api_tokens_file))
+    if settings.api_jwks_file is not None:
+        sources.append(JwksFile(settings.api_jwks_file, settings.api_jwt_issuer, settings.api_jwt_audience))
+    return sources
+
+
+def _tls(settings: Settings) -> ssl.SSLContext | None:
+    if settings.api_certfile is None:
+        if settings.api_keyfile is not None:
+            raise SettingsError("ANNALS_API_KEYFILE needs ANNALS_API_CERTFILE")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    try:
+        context.load_cert_chain(settings.api_certfile, settings.api_keyfile, password=lambda: "")
+    except (ssl.SSLError, OSError) as error:
+        reason = getattr(error, "reason", None) or error.strerror
+        raise SettingsError(f"ANNALS_API_CERTFILE and ANNALS_API_KEYFILE cannot be used: {reason}") from None
+    return context
