@@ -120,8 +120,13 @@ class Tables:
         self._folder.cleanup()
 
     def _asked(self, call: Callable[..., Any], *given: Any) -> Any:
-        """Return what a call to the database returns; it is at work in a thread, so that this one hears signals."""
+        """Return what a call to the database returns; it is at work in a thread, so that this one hears signals.
+
+        One that comes just before a wait does not end it: so no wait is long.
+        """
         self._pending = self._thread.submit(call, *given)
+        while not wait({self._pending}, AGAIN_S).done:
+            pass
         return self._pending.result()
 
 
