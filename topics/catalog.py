@@ -47,6 +47,16 @@ def _policy(policy: str, rule: Rule, why: str) -> TopicSetting:
     return TopicSetting("cleanup.policy", policy, rule, why)
 
 
+def _soon_compacted(segment_mib: int) -> tuple[TopicSetting, ...]:
+    """Return the settings of a topic that is read from its beginning: the newest segment is never compacted."""
+    return (
+        TopicSetting(
+            "segment.bytes", str(segment_mib << 20), Rule.SHOULD_EQUAL, "whoever takes over reads what is not compacted"
+        ),
+        TopicSetting("min.cleanable.dirty.ratio", "0.1", Rule.SHOULD_EQUAL, "so that little is not compacted"),
+    )
+
+
 STAMPED_BY_THE_BROKER: Final = TopicSetting(
     "message.timestamp.type",
     "LogAppendTime",
@@ -56,6 +66,7 @@ STAMPED_BY_THE_BROKER: Final = TopicSetting(
 NO_BYTE_LIMIT: Final = TopicSetting(
     "retention.bytes", UNLIMITED, Rule.SHOULD_EQUAL, "a full topic would drop what is unread"
 )
+
 
 SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
     Role.COMMANDS: (
@@ -173,6 +184,7 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
             Rule.SHOULD_BE_AT_LEAST,
             "what is settled could come back to a worker that was away",
         ),
+        *_soon_compacted(16),
         NO_BYTE_LIMIT,
         STAMPED_BY_THE_BROKER,
         _limit(DELIVERY_TOPIC_BYTES, "the broker would refuse what is known of a delivery"),
@@ -185,13 +197,7 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
     Role.PROGRESS: (
         _policy("compact", Rule.MUST_EQUAL, "it would not be known what was published"),
         NO_BYTE_LIMIT,
-        TopicSetting(
-            "segment.bytes",
-            str(4 << 20),
-            Rule.SHOULD_EQUAL,
-            "whoever takes over reads what is not compacted",
-        ),
-        TopicSetting("min.cleanable.dirty.ratio", "0.1", Rule.SHOULD_EQUAL, "so that little is not compacted"),
+        *_soon_compacted(4),
         _limit(PROGRESS_TOPIC_BYTES, "the broker would refuse progress, and with it what was published"),
     ),
     Role.JOBS: (
@@ -210,6 +216,7 @@ SETTINGS: Final[dict[Role, tuple[TopicSetting, ...]]] = {
             Rule.SHOULD_BE_AT_LEAST,
             "a timer that has fired could come back to whoever reads it slowly",
         ),
+        *_soon_compacted(16),
         NO_BYTE_LIMIT,
         STAMPED_BY_THE_BROKER,
         _limit(TIMER_TOPIC_BYTES, "the broker would refuse a state, and its reaction would stop"),

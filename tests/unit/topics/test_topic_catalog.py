@@ -38,6 +38,8 @@ CONTRACT = {
     "acks.billing": DELETE_7_DAYS | {"max.message.bytes": "9437184"},
     "parked.billing": DELETE_7_DAYS | {"retention.ms": str(30 * DAY_MS), "max.message.bytes": "9437184"},
     "deliveries.billing": {
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.bytes": "16777216",
         "cleanup.policy": "compact",
         "delete.retention.ms": str(7 * DAY_MS),
         "message.timestamp.type": "LogAppendTime",
