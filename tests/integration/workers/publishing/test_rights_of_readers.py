@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from confluent_kafka import Consumer, Producer
@@ -106,6 +106,14 @@ class Readers:
         return int(self.asked("GET", "/v1/subscriptions/answered")["deliveries"]["unsettled"])
 
 
+class Used(NamedTuple):
+    """Readers that have done all that they may; reasons, said: of readiness, and in the log, when they had."""
+
+    readers: Readers
+    reasons: list[str]
+    said: str
+
+
 @pytest.fixture(scope="module")
 def readers(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[Readers]:
     folder = tmp_path_factory.mktemp("readers")
@@ -136,7 +144,9 @@ def readers(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) ->
             assert process.poll() is None, log.read_text()[-4000:]
 
 
-def test_all_that_a_reader_does_it_does_with_these_rights(readers: Readers) -> None:
+@pytest.fixture(scope="module")
+def used(readers: Readers) -> Used:
+    """All that a reader does, done once, before any right is taken away: tests come in any order."""
     for name, delivery in (("streamed", "stream"), ("answered", "acknowledged")):
         readers.asked("PUT", f"/v1/subscriptions/{name}", {"name": name, "kinds": ["person"], "delivery": delivery})
     for name in REACTING_NAMES:
@@ -175,14 +185,18 @@ def test_all_that_a_reader_does_it_does_with_these_rights(readers: Readers) -> N
 
     readers.worker.until(published, "what is published and replayed is there")
     consumer.close()
-    assert readers.worker.health() == []
-    said = readers.worker.log.read_text()
-    assert "uthoriz" not in said, [line for line in said.splitlines() if "uthoriz" in line][:5]
-    assert "the user needs" not in said
+    return Used(readers, readers.worker.health(), readers.worker.log.read_text())
+
+
+def test_all_that_a_reader_does_it_does_with_these_rights(used: Used) -> None:
+    assert used.reasons == []
+    assert "uthoriz" not in used.said, [line for line in used.said.splitlines() if "uthoriz" in line][:5]
+    assert "the user needs" not in used.said
 
 
 @pytest.mark.parametrize(("name", "operation", "told"), MISSING)
-def test_one_right_less_is_named_and_deciding_goes_on(readers: Readers, name: str, operation: str, told: str) -> None:
+def test_one_right_less_is_named_and_deciding_goes_on(used: Used, name: str, operation: str, told: str) -> None:
+    readers = used.readers
     (right, *_) = [each for each in GRANTED if each.name == f"{PREFIX}{name}" and operation in each.operations]
     with readers.cluster.without("reader", right, operation):
         readers.register()  # decided
