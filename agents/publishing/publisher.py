@@ -236,16 +236,19 @@ class Publisher:
         self._become(PUBLISHING, "")
         return self._writer
 
-    async def _reach(self, position: int) -> None:
+    async def _reach(self, position: int, published: int) -> None:
         """Wait for the reading shard.
 
         Raises:
-            StoppedError: it reads no further.
+            StoppedError: it reads no further, and has not what was published.
         """
-        while not await self._source.until_offset(position, self._clock.monotonic() + LOOK_S):
+        while True:
+            is_there = await self._source.until_offset(position, self._clock.monotonic() + LOOK_S)
             status = self._source.status()
-            if status.phase == STOPPED and status.offset < position:
-                raise StoppedError(f"{self._name}: published up to offset {position}; {status.reason}")
+            if status.phase == STOPPED and status.offset < published:
+                raise StoppedError(f"{self._name}: published up to offset {published}; {status.reason}")
+            if is_there:
+                return
             self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}" + (
                 f", {status.reason}" if status.reason else ""
             )

@@ -41,13 +41,13 @@ async def progress_in(
     known: Mapping[str, Kept],
     progress: dict[str, Progress],
     end: int,
-    reach: Callable[[int], Awaitable[None]],
+    reach: Callable[[int, int], Awaitable[None]],
     pace: Pace,
 ) -> dict[str, Progress]:
     """Return the progress of what is live and of others as it stands in the journal.
 
-    Nobody else writes it meanwhile. end: where the journal ends; reach: waits until it is read up to an offset;
-    pace: how much a transaction may hold.
+    Nobody else writes it meanwhile. end: where the journal ends; reach: waits until it is read up to an offset, and
+    takes the one up to which it was published; pace: how much a transaction may hold.
 
     Raises:
         StoppedError: it is another journal, or where a subscription stands in it is not known.
@@ -58,10 +58,11 @@ async def progress_in(
         if each in progress and not kept.record.is_deleted and progress[each].incarnation == kept.record.incarnation
     }
     live = progress.get(LIVE)
-    await reach(end if live is None else min(live.position, end))
+    published = end if live is None else live.position
+    await reach(min(published, end), published)
     if await _are_in_place(source, live, own, end):
         return progress
-    await reach(end)
+    await reach(end, published)
     name = f"{source.kind}-{source.partition}"
     if live is not None:
         stands = await in_this_journal(source, f"{name}: published", live, end, ANOTHER_JOURNAL)

@@ -64,10 +64,11 @@ async def standing(
         StoppedError: it is another journal, or one that was restored while commands were held back up to an offset; or
             the reading shard reads no further.
     """
-    await _until_read(source, min(progress.position, end), whose, clock, tell)
+    handled = progress.position
+    await _until_read(source, min(handled, end), handled, whose, clock, tell)
     if progress.position <= end and await is_in_place(source, progress):
         return progress
-    await _until_read(source, end, whose, clock, tell)
+    await _until_read(source, end, handled, whose, clock, tell)
     stands = await in_this_journal(source, whose.done, progress, end, f"Restore it; {whose.begin_anew}")
     if progress.quiet_until > progress.position:
         raise StoppedError(
@@ -80,10 +81,13 @@ async def standing(
 
 
 async def _until_read(
-    source: JournalSource, position: int, whose: Whose, clock: Clock, tell: Callable[[str], None]
+    source: JournalSource, position: int, handled: int, whose: Whose, clock: Clock, tell: Callable[[str], None]
 ) -> None:
-    while not await source.until_offset(position, clock.monotonic() + LOOK_S):
+    while True:
+        is_there = await source.until_offset(position, clock.monotonic() + LOOK_S)
         status = source.status()
-        if status.phase == STOPPED and status.offset < position:
-            raise StoppedError(f"{whose.done} up to offset {position}; {status.reason}")
+        if status.phase == STOPPED and status.offset < handled:
+            raise StoppedError(f"{whose.done} up to offset {handled}; {status.reason}")
+        if is_there:
+            return
         tell(f"waiting for the reading shard: at offset {status.offset} of {position}")
