@@ -31,7 +31,7 @@ RESTORE_EVENTS = 400
 # Its shards index nothing before a file is there.
 HELD = """
 import asyncio, pathlib
-from annals.agents.reading import shard
+from annals.agents.reading.following import shard
 
 class Held:
     async def __aenter__(self):
