@@ -34,7 +34,7 @@ from annals.agents.publishing.ports import TargetError, Writes
 from annals.agents.publishing.restored import progress_in
 from annals.agents.publishing.roster import Roster
 from annals.agents.publishing.selection import TRANSACTION_BYTES
-from annals.agents.reading.following.history import require_history
+from annals.agents.reading.following.history import require_history, until_read
 from annals.agents.reading.found import JournalRun, last_below
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.publishing.share import Share
+    from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
 IDLE_COMMIT_S: Final = 1.0  # a position that moved without a record is written no more often
@@ -242,16 +243,13 @@ class Publisher:
         Raises:
             StoppedError: it reads no further, and has not what was published.
         """
-        while True:
-            is_there = await self._source.until_offset(position, self._clock.monotonic() + LOOK_S)
-            status = self._source.status()
-            if status.phase == STOPPED and status.offset < published:
-                raise StoppedError(f"{self._name}: published up to offset {published}; {status.reason}")
-            if is_there:
-                return
+
+        def tell(status: ShardStatus) -> None:
             self.reason = f"waiting for the reading shard: at offset {status.offset} of {position}" + (
                 f", {status.reason}" if status.reason else ""
             )
+
+        await until_read(self._source, position, published, f"{self._name}: published", self._clock, tell)
 
     async def _step(self, writer: PublishLog) -> bool:
         """Publish the next run; return whether there may be more to do at once."""

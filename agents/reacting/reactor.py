@@ -36,7 +36,7 @@ from annals.agents.ports import FencedError, JournalError, NotPermittedError, St
 from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
 from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFailedError, name_of
 from annals.agents.reacting.rekeyed import Rekeying
-from annals.agents.reacting.standing import LOOK_S, STOPPED, NewerVersionError, Whose, require_version, standing
+from annals.agents.reacting.standing import NewerVersionError, Whose, require_version, standing
 from annals.agents.reactions.reaction import Reaction
 from annals.agents.reading.following.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import JournalPartition, JournalSource
 
 RUN_TIMERS: Final = 500
+LOOK_S: Final = 0.5
 IDLE_COMMIT_S: Final = 5.0  # a position that moved without a change is written no more often
 REKEYED_COMMIT_S: Final = 0.25  # of who copies events to a stream: timers behind that wait for its position
 HORIZON_S: Final = 0.05
@@ -65,6 +66,7 @@ PAUSED: Final = "paused"
 OPENING: Final = "opening"
 RUNNING: Final = "running"
 FAILED: Final = "failed"
+STOPPED: Final = "stopped"
 CLOSED: Final = "closed"
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
 from annals.agents.ports import StoppedError
-from annals.agents.reading.following.history import in_this_journal, is_in_place
+from annals.agents.reading.following.history import in_this_journal, is_in_place, until_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from annals.agents.ports import Clock
     from annals.agents.reading.ports import JournalSource
     from annals.schemas.progress import Progress
-
-LOOK_S: Final = 0.5
-STOPPED: Final = "stopped"
 
 
 class NewerVersionError(StoppedError):
@@ -65,10 +62,21 @@ async def standing(
             the reading shard reads no further.
     """
     handled = progress.position
-    await _until_read(source, min(handled, end), handled, whose, clock, tell)
+
+    async def reach(position: int) -> None:
+        await until_read(
+            source,
+            position,
+            handled,
+            whose.done,
+            clock,
+            lambda status: tell(f"waiting for the reading shard: at offset {status.offset} of {position}"),
+        )
+
+    await reach(min(handled, end))
     if progress.position <= end and await is_in_place(source, progress):
         return progress
-    await _until_read(source, end, handled, whose, clock, tell)
+    await reach(end)
     stands = await in_this_journal(source, whose.done, progress, end, f"Restore it; {whose.begin_anew}")
     if progress.quiet_until > progress.position:
         raise StoppedError(
@@ -78,16 +86,3 @@ async def standing(
         )
     log.warning("the journal was restored from a copy of its records", was=progress.position, position=stands.position)
     return replace(stands, quiet_until=min(progress.quiet_until, stands.position))
-
-
-async def _until_read(
-    source: JournalSource, position: int, handled: int, whose: Whose, clock: Clock, tell: Callable[[str], None]
-) -> None:
-    while True:
-        is_there = await source.until_offset(position, clock.monotonic() + LOOK_S)
-        status = source.status()
-        if status.phase == STOPPED and status.offset < handled:
-            raise StoppedError(f"{whose.done} up to offset {handled}; {status.reason}")
-        if is_there:
-            return
-        tell(f"waiting for the reading shard: at offset {status.offset} of {position}")

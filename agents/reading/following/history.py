@@ -6,7 +6,7 @@ copied. Their order is what it was, so that whoever knows the last event that it
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
@@ -15,8 +15,14 @@ from annals.agents.reading.following.shard import STOPPED
 from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from annals.agents.ports import Clock
+    from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.ports import JournalSource
     from annals.schemas.progress import Progress
+
+LOOK_S: Final = 0.5
 
 
 async def require_history(source: JournalSource, done: str, progress: Progress) -> None:
@@ -39,6 +45,26 @@ async def require_history(source: JournalSource, done: str, progress: Progress) 
         return
     if not await is_in_place(source, progress):
         raise StaleStateError(f"{done} up to offset {progress.position}, and another event is before it now")
+
+
+async def until_read(
+    source: JournalSource, position: int, handled: int, done: str, clock: Clock, tell: Callable[[ShardStatus], None]
+) -> None:
+    """Wait until the source has read up to a position. handled: up to where somebody did what; done: what, and who.
+
+    tell: takes where the source stands meanwhile.
+
+    Raises:
+        StoppedError: the source reads no further, and has not what was handled.
+    """
+    while True:
+        is_there = await source.until_offset(position, clock.monotonic() + LOOK_S)
+        status = source.status()
+        if status.phase == STOPPED and status.offset < handled:
+            raise StoppedError(f"{done} up to offset {handled}; {status.reason}")
+        if is_there:
+            return
+        tell(status)
 
 
 async def is_in_place(source: JournalSource, progress: Progress) -> bool:
