@@ -84,7 +84,17 @@ class ReadingFold(FollowersFold):
         self._voids: set[bytes] = set()
         self._reader = JournalReader(kind, keys_of(partition, partitions), self._end_of, self._is_void)
         self.counts: Counter[str] = Counter()
+        self._passed = 0
         super().__init__(partition, f"partition {partition}", store, followers, builds)
+
+    def read_until(self, passed: int) -> int:
+        """Return the offset below which everything is read: it never shrinks.
+
+        Whoever went on from behind a marker would else be refused while the next record is fetched and not folded.
+        passed: the offset up to which there are markers alone behind the last record, as far as is known now.
+        """
+        self._passed = max(self._passed, passed, self.position.offset)
+        return self._passed
 
     def apply(self, records: Sequence[JournalRecord | FollowedRecord]) -> None:
         """Fold records in the order of the journal; those that were folded already are passed over.

@@ -356,8 +356,8 @@ class Shard(Answers):
         """Return the offset below which everything is read; behind the last record are markers alone."""
         if self._fold is None:
             return 0
-        offset = self._fold.position.offset
-        return offset if len(self._queue) else max(offset, self._source.decided_until(offset))
+        passed = 0 if len(self._queue) else self._source.decided_until(self._fold.position.offset)
+        return self._fold.read_until(passed)
 
     async def _ask(self, question: Callable[[ReadView], T], *, in_thread: bool = True) -> T:
         if self._fold is None:  # whether the store is a fold of this journal is not known yet

@@ -99,6 +99,18 @@ async def test_it_follows_the_journal_and_answers():
             await here.rows("none", 1, {}, after=None, limit=1)
 
 
+async def test_a_record_that_is_not_folded_yet_takes_no_marker_back():
+    journal = Journal(chain("p-1", 1))
+    async with running(shard(journal, Stores()), journal) as here:
+        journal.mark()
+        assert await here.until_offset(2, soon())
+        journal.append(chain("p-1", 2)[1:])
+        assert here.status().offset == 2  # fetched, and nobody had a turn since
+        here.go_on()
+        assert here.status().offset == 2  # delivered again, from before the marker
+        assert await here.until_offset(3, soon())
+
+
 async def test_what_does_not_come_is_said_at_the_deadline():
     journal = Journal(chain("p-1", 1))
     async with running(shard(journal, Stores()), journal) as here:
