@@ -31,8 +31,8 @@ APPEND_MS: Final = 10.0
 METHOD: Final = """\
 Commands that cause one event each are sent one by one, evenly spaced, for {seconds:g} s behind {warm_up:g} s of
 warm-up, to {aggregates:,} aggregates that exist; nothing else runs. The broker has been in use for {broker:g} s before,
-at the highest rate, and is compiled by both of Java's compilers, as one that runs for months; all other parts have
-the quickly started one of `annals broker`. The time is from just before the
+at the highest rate, and is compiled by both of Java's compilers, as one that runs for months; what is not about latency
+has the quickly started one of `annals broker`. The time is from just before the
 producer's `send` until a `read_committed` consumer in the same process has the event. The append is from the
 batch taken to its commit known, from the worker's own histograms (quantiles linear within their buckets,
 deciding and committing added). Bare aiokafka is the process of the drain under the same load.
@@ -53,9 +53,7 @@ async def measure_latency(ground: Ground, plan: Plan) -> Part:
     runs = {rate: Runs() for rate in plan.rates}
     sizes = (plan.warm_up_s, plan.latency_s)
     async with ground.of_long_standing() as used:
-        ground.say("latency: warming the broker up")
-        async with used.site() as site, _working(site) as (_, ids):
-            await _paced(site, site.names.events(KIND), event_command, ids, max(plan.rates), plan.broker_warm_up_s, 0)
+        await warm_up(used, plan)
         for number in range(plan.runs):
             async with used.site() as site:
                 ground.say(f"latency, run {number + 1} of {plan.runs}: the worker")
@@ -80,6 +78,13 @@ async def measure_latency(ground: Ground, plan: Plan) -> Part:
         figures=figures,
         notes=notes,
     )
+
+
+async def warm_up(ground: Ground, plan: Plan) -> None:
+    """Use a broker until Java has compiled what it does."""
+    ground.say("warming the broker up")
+    async with ground.site() as site, _working(site) as (_, ids):
+        await _paced(site, site.names.events(KIND), event_command, ids, max(plan.rates), plan.broker_warm_up_s, 0)
 
 
 @asynccontextmanager

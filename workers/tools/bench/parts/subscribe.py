@@ -11,7 +11,7 @@ from annals.workers.tools.bench.figures import Figure, Part, Runs, quantile
 from annals.workers.tools.bench.ground import KIND
 from annals.workers.tools.bench.load import Pacer, aggregate_ids, histories, preload
 from annals.workers.tools.bench.parts.drain import MICRO, drain
-from annals.workers.tools.bench.parts.latency import MS, SEEN_S
+from annals.workers.tools.bench.parts.latency import MS, SEEN_S, warm_up
 from annals.workers.tools.bench.parts.subscribing import put, reading, until_joined, until_published
 from annals.workers.tools.bench.parts.unsettled import taken_over
 from annals.workers.tools.bench.programs import BenchError, worker
@@ -38,12 +38,13 @@ between the broker's first stamp and its last in the subscribers' topics; of ten
 whole process, by event of the journal. Idle: beside one subscription that wants everything there are {idle} of a type
 that no event has, once streams and once acknowledged ones, which are at rest before there are events. Added: at
 {rate}/s for {seconds:g} s behind {warm_up:g} s of warm-up, from an event readable in the journal until it is readable
-in the subscriber's topic, by one `read_committed` process; the deciding worker runs beside it. Filtered: one that wants
-one aggregate in a hundred is put on {backlog:,} events that the process has read already; from the request to its last
-event. Slowed: p99 of what is added while one from the beginning catches up with them. Taken over: in this process, what
-a delivery shard does before its first step where {rows:,} rows of as many aggregates are parked, or waiting for their
-next attempt: fence, read progress and rows, and take them up. Longest piece: for how long the event loop's thread
-computed at most before others had their turn. Memory of a row: what Python's allocators hold of a second takeover.
+in the subscriber's topic, by one `read_committed` process; the deciding worker runs beside it, on a broker of long
+standing as for the latency above. Filtered: one that wants one aggregate in a hundred is put on {backlog:,} events
+that the process has read already; from the request to its last event. Slowed: p99 of what is added while one from the
+beginning catches up with them. Taken over: in this process, what a delivery shard does before its first step where
+{rows:,} rows of as many aggregates are parked, or waiting for their next attempt: fence, read progress and rows, and
+take them up. Longest piece: for how long the event loop's thread computed at most before others had their turn. Memory
+of a row: what Python's allocators hold of a second takeover.
 """
 
 
@@ -61,13 +62,17 @@ async def measure_subscribe(ground: Ground, plan: Plan) -> Part:
     idle: dict[str, dict[str, Any]] = {f"idle-{number}": nobody for number in range(plan.idle_subscriptions)}
     answering = {name: {**wish, "delivery": "acknowledged"} for name, wish in idle.items()}
     many = [f"{LIVE}-{each}" for each in range(plan.subscriber_topics)]
+    async with ground.of_long_standing() as used:
+        await warm_up(used, plan)
+        for number in range(plan.runs):
+            run = f"subscribe, run {number + 1} of {plan.runs}"
+            runs.add(**await _tell(ground, run, "live, and catching up", _live(used, plan)))
     for number in range(plan.runs):
         tell = partial(_tell, ground, f"subscribe, run {number + 1} of {plan.runs}")
         one = await tell("one topic", _behind(ground, plan, [LIVE], {}))
         ten = await tell(f"{len(many)} topics", _behind(ground, plan, many, {}))
         beside = await tell(f"{len(idle)} idle streams", _behind(ground, plan, [LIVE], idle))
         resting = await tell(f"{len(idle)} idle ones that answer", _behind(ground, plan, [LIVE], answering))
-        runs.add(**await tell("live, and catching up", _live(ground, plan)))
         runs.add(**await tell(f"{plan.unsettled_rows:,} unsettled rows", _unsettled(ground, plan)))
         runs.add(one=one.per_second, one_cpu=one.cpu_us, ten=ten.per_second, ten_cpu=ten.cpu_us)
         runs.add(idle=beside.per_second, idle_times=beside.cpu_us / one.cpu_us)
