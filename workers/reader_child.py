@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from annals.agents.waiting import ended
 from annals.workers import channel
 from annals.workers.exposition import families_of
 from annals.workers.logs import configure_logs
-from annals.workers.process import CannotStartError, Stop, end, tune
+from annals.workers.process import CannotStartError, Stop, tune
 from annals.workers.reader import Reader
 from annals.workers.settings import READ
 
@@ -50,7 +51,8 @@ async def _run_as_child(beginning: channel.Beginning, own: socket.socket) -> Non
         channel.send(writer, channel.Refused(str(error)))
         await writer.drain()
     finally:
-        await end(starting, hearing)
+        await ended(starting, hearing)
+        stop.over()
 
 
 async def _hear(reader: Reader, stop: Stop, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -61,7 +63,7 @@ async def _hear(reader: Reader, stop: Stop, stream: asyncio.StreamReader, writer
             # Where the kernel does not end a child with its parent: at once, as a kill would. The stores stand that.
             os._exit(1)
         if isinstance(message, channel.Stop):
-            stop.ask()
+            stop.told()
         else:
             reasons = reader.reasons()
             reader.metrics.ready.set(not reasons)
