@@ -40,7 +40,7 @@ async def _run_as_child(beginning: channel.Beginning, own: socket.socket) -> Non
     started = asyncio.Event()
     tune()
     running = asyncio.create_task(reader.run(started))
-    hearing = asyncio.create_task(_hear(reader, stop, stream, writer))
+    hearing = asyncio.create_task(_hear(reader, stream, writer))
     starting = asyncio.create_task(started.wait())
     try:
         await asyncio.wait({starting, running}, return_when=asyncio.FIRST_COMPLETED)
@@ -55,19 +55,16 @@ async def _run_as_child(beginning: channel.Beginning, own: socket.socket) -> Non
         stop.over()
 
 
-async def _hear(reader: Reader, stop: Stop, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _hear(reader: Reader, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         try:
-            message = await channel.receive(stream, channel.ToChild)
+            await channel.receive(stream, channel.Ask)
         except (EOFError, OSError):
             # Where the kernel does not end a child with its parent: at once, as a kill would. The stores stand that.
             os._exit(1)
-        if isinstance(message, channel.Stop):
-            stop.told()
-        else:
-            reasons = reader.reasons()
-            reader.metrics.ready.set(not reasons)
-            channel.send(writer, channel.Answer(reasons, families_of(reader.metrics.registry, READ)))
+        reasons = reader.reasons()
+        reader.metrics.ready.set(not reasons)
+        channel.send(writer, channel.Answer(reasons, families_of(reader.metrics.registry, READ)))
 
 
 def main(arguments: Sequence[str]) -> None:

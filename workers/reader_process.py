@@ -111,7 +111,8 @@ class ReaderProcess:
                 if hearing in await self._stop.first_of(hearing):
                     await hearing
                 else:
-                    channel.send(self._writer, channel.Stop())
+                    with suppress(ProcessLookupError):  # a signal is heard by one that is being loaded, too
+                        process.terminate()
                     over = asyncio.create_task(process.wait())
                     if over not in (await asyncio.wait({over}, timeout=STOP_WITHIN_S))[0]:
                         log.error("the reading process did not stop in time, and is killed", seconds=STOP_WITHIN_S)

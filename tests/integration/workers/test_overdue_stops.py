@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from grouped import LAUNCHER, GroupWorker
@@ -42,8 +43,15 @@ process.Stop.ask = ask
 """
 
 
+LOADS_FOR_EVER = """
+import sys, time
+if "annals.workers.reader_child" in sys.orig_argv:
+    time.sleep(600)
+"""
+
+
 @contextmanager
-def worker(folder: Path, defect: str, **seconds: float) -> Iterator[GroupWorker]:
+def worker(folder: Path, defect: str, roles: str = "write", **seconds: float) -> Iterator[GroupWorker]:
     """One whose broker cannot be reached, with a defect and other times."""
     port, log = free_port(), folder / "worker.log"
     environment = own_environment(
@@ -51,11 +59,13 @@ def worker(folder: Path, defect: str, **seconds: float) -> Iterator[GroupWorker]
         ANNALS_DATA_DIR=str(folder / "data"),
         ANNALS_WEB_PORT=str(port),
         ANNALS_LOG_FORMAT="json",
+        ANNALS_ROLES=roles,
+        PYTHONPATH=str(folder),
     )
     patches = {f"annals.workers.overdue:{name}": value for name, value in seconds.items()} | {"exec": defect}
     with running([sys.executable, "-c", LAUNCHER, json.dumps(patches), "worker"], environment, log) as process:
         made = GroupWorker(process, port, log)
-        made.until(lambda: made.logged("worker started"), "it has started")
+        made.until(lambda: made.health() is not None, "it answers")
         yield made
 
 
@@ -88,3 +98,13 @@ def test_an_event_loop_that_stands_still_is_named_and_the_process_ends(tmp_path:
         (long,) = made.logged("the stop takes long")
         assert "thread MainThread: " in waiting(long)
         assert "> ask (<string>:" in waiting(long)
+
+
+def test_a_reading_process_that_is_being_loaded_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(LOADS_FOR_EVER)
+    with worker(tmp_path, "", roles="write,read") as made:
+        (child,) = made.until(lambda: psutil.Process(made.process.pid).children(), "the reading process")
+        made.until(lambda: "annals.workers.reader_child" in child.cmdline()[-2], "it is being loaded")
+        assert made.end() == 0
+        assert made.logged("worker stopped")
+        assert not made.logged("did not stop in time")
