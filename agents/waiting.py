@@ -1,15 +1,16 @@
-"""Waiting for the first of several things, and working in pieces."""
+"""Waiting for the first of several things, ending tasks, and working in pieces."""
 
 from __future__ import annotations
 
 import asyncio
 from itertools import islice
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable
 
 T = TypeVar("T")
+CANCEL_AGAIN_S: Final = 0.5
 
 
 async def first_of(
@@ -23,9 +24,22 @@ async def first_of(
     try:
         await asyncio.wait([*waiting, *tasks], timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        for each in waiting:
-            each.cancel()
-        await asyncio.gather(*waiting, return_exceptions=True)
+        await ended(*waiting)
+
+
+async def ended(*tasks: asyncio.Future[Any]) -> None:
+    """Cancel tasks until each has ended, however that is.
+
+    Once is not enough where a library takes a cancellation that meets it for that of a task of its own, and whoever
+    called it goes on: aiokafka's consumers do so where they stop, and Faust's services.
+    """
+    while under_way := [task for task in tasks if not task.done()]:
+        for task in under_way:
+            task.cancel()
+        await asyncio.wait(under_way, timeout=CANCEL_AGAIN_S)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # whoever has to know asked before
 
 
 async def in_turns(items: Iterable[T], most: int) -> AsyncGenerator[list[T], None]:

@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from annals.workers.client import CommandClient
 from annals.workers.settings import Settings
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, free_port, own_environment, running, until, until_over
 
 # A worker with other constants or fewer kinds, {"module:name": value}, or with lines run first, {"exec": lines}.
 LAUNCHER = """
@@ -59,7 +59,7 @@ class GroupWorker:
         )
 
     def until_over(self) -> int:
-        return self.process.wait(60)
+        return until_over(self.process, self.log)
 
     def health(self) -> list[str] | None:
         """Why it is not ready; None while it cannot be asked."""

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 ENTRY_POINT = Path(sys.executable).with_name("annals")
 WITHIN_S = 120.0
 LOOK_S = 0.2
@@ -44,7 +46,8 @@ def own_environment(**settings: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("ANNALS_")}
     if cache := os.environ.get("ANNALS_CACHE_DIR"):
         kept["ANNALS_CACHE_DIR"] = cache
-    return {**kept, "ANNALS_ROLES": "write", **settings}
+    # on SIGABRT Python writes the stacks of all threads (`until_over`)
+    return {**kept, "ANNALS_ROLES": "write", "PYTHONFAULTHANDLER": "1", **settings}
 
 
 @contextmanager
@@ -59,11 +62,24 @@ def running(
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                try:
-                    process.wait(30)
-                except subprocess.TimeoutExpired:
-                    process.kill()
-                    process.wait()
+                until_over(process, log, 30)
+
+
+def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = 60) -> int:
+    """The exit status of a process that ends by itself; one that does not leaves its stacks in its log, and fails."""
+    try:
+        return process.wait(within_s)
+    except subprocess.TimeoutExpired:
+        its = psutil.Process(process.pid)
+        for each in (*its.children(recursive=True), its):
+            with suppress(psutil.NoSuchProcess):
+                each.send_signal(signal.SIGCONT)  # one that was stopped would not hear anything
+                each.send_signal(signal.SIGABRT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+        process.kill()
+        process.wait()
+        raise AssertionError(f"it did not end within {within_s:.0f} s\n{log.read_text()[-12_000:]}") from None
 
 
 def until(is_so: Callable[[], Any], process: subprocess.Popen[bytes], log: Path, what: str) -> Any:

@@ -34,10 +34,6 @@ class Ask(msgspec.Struct, tag=True):
     """The parent asks how the child is."""
 
 
-class Stop(msgspec.Struct, tag=True):
-    """The parent has the child stop."""
-
-
 class Started(msgspec.Struct, tag=True):
     """The child has its folder and its address. url: where others reach its API; None: nowhere."""
 
@@ -63,7 +59,6 @@ class Answer(msgspec.Struct, tag=True):
     families: list[Family]
 
 
-ToChild = Ask | Stop
 FromChild = Started | Joined | Refused | Answer
 
 
@@ -94,7 +89,7 @@ def _exactly(own: socket.socket, length: int) -> bytes:
     return content
 
 
-def send(writer: StreamWriter, message: ToChild | FromChild) -> None:
+def send(writer: StreamWriter, message: Ask | FromChild) -> None:
     """Send a message."""
     content = msgspec.msgpack.encode(message)
     writer.write(LENGTH.pack(len(content)) + content)

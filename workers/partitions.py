@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
 
 import structlog
 
-from annals.workers.kafka.connections import ended
+from annals.agents.waiting import ended
 from annals.workers.open_files import most_shards, too_few
 
 if TYPE_CHECKING:

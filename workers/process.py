@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from annals.agents.waiting import ended
 from annals.workers.data_folder import UnusableFolderError
 from annals.workers.kafka.admin.provisioning import BrokersUnreachableError
+from annals.workers.overdue import Overdue, waiting
 
 if TYPE_CHECKING:
     from annals.workers.app import AnnalsApp
@@ -42,6 +44,7 @@ class Stop:
     def __init__(self) -> None:
         """Nobody has asked for it yet."""
         self._asked = asyncio.Event()
+        self._overdue: Overdue | None = None
 
     def is_asked(self) -> bool:
         """Whether the process is to stop."""
@@ -51,17 +54,30 @@ class Stop:
         """Have the process stop."""
         self._asked.set()
 
+    def told(self) -> None:
+        """Have the process stop, as somebody outside wants it: it has its time for that (`annals.workers.overdue`)."""
+        if self._overdue is None:
+            self._overdue = Overdue(asyncio.get_running_loop())
+            self._overdue.start()
+        self.ask()
+
+    def over(self) -> None:
+        """Take that the process has stopped, but for what nobody waits for."""
+        if self._overdue is not None:
+            self._overdue.over()
+
     def hear(self, *signals: signal.Signals) -> None:
         """Take these signals for it, unless they are ignored, as SIGHUP is under nohup."""
         loop = asyncio.get_running_loop()
         for number in signals:
             if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self.ask)
+                loop.add_signal_handler(number, self.told)
 
     async def wait(self, seconds: float) -> None:
         """Wait, at most until the stop."""
         try:
-            await asyncio.wait_for(self._asked.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
         except TimeoutError:
             return
 
@@ -71,7 +87,7 @@ class Stop:
         try:
             await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            await end(stopping)
+            await ended(stopping)
         return {task for task in tasks if task.done()}
 
     async def claims(self, folder: DataFolder) -> bool:
@@ -103,16 +119,16 @@ class Stop:
         crashed = asyncio.create_task(app._crashed.wait())  # noqa: SLF001 - mode offers no other way to wait for it
         refused = asyncio.create_task(membership.is_hopeless.wait())
         try:
-            ended = await self.first_of(starting, crashed, refused, *others)
-            if starting in ended:
+            over = await self.first_of(starting, crashed, refused, *others)
+            if starting in over:
                 await starting
-                ended = await self.first_of(crashed, refused, *others)
-            if refused in ended:
+                over = await self.first_of(crashed, refused, *others)
+            if refused in over:
                 raise CannotStartError(membership.problem or "")
-            if crashed in ended:
+            if crashed in over:
                 log.error("the app crashed; starting it again", reason=str(app.crash_reason))
         finally:
-            await end(crashed, refused, *others)
+            await ended(crashed, refused, *others)
 
 
 def tune() -> None:
@@ -143,16 +159,16 @@ async def listening(web: WebServer, settings: Settings) -> str:
     return f"http://{settings.web_host}:{port}"
 
 
-async def end(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks, and wait until they have ended, however that is."""
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def stopped(app: AnnalsApp) -> None:
-    """Stop an app; one that does not end must not keep the process."""
-    try:
-        await asyncio.wait_for(app.stop(), STOP_WITHIN_S)
-    except TimeoutError:
-        log.error("the app did not stop in time", seconds=STOP_WITHIN_S)  # noqa: TRY400 - no trace says more
+    """Stop an app; one that does not end must not keep the process.
+
+    It is not waited for then, not even until it has taken its cancellation: Faust's services suppress that where they
+    wait for others, and go on waiting.
+    """
+    stopping = asyncio.create_task(app.stop(), name="stop of the app")
+    await asyncio.wait({stopping}, timeout=STOP_WITHIN_S)
+    if not stopping.done():
+        log.error("the app did not stop in time", seconds=STOP_WITHIN_S, waiting=waiting(asyncio.get_running_loop()))
+        stopping.cancel()
+    elif not stopping.cancelled() and (error := stopping.exception()) is not None:
+        log.error("the app stopped with an error", exc_info=error)

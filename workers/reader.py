@@ -15,6 +15,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from annals.agents.reading.following.event_handler import event_handler
+from annals.agents.waiting import ended
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
 from annals.workers.app import create_app
@@ -38,7 +39,6 @@ from annals.workers.process import (
     STOP_SIGNALS,
     CannotStartError,
     Stop,
-    end,
     listening,
     stopped,
     tune,
@@ -214,7 +214,7 @@ class Reader:
                 return None
             report = await looking
         finally:
-            await end(looking)
+            await ended(looking)
         if report.needed:
             missing = missing_topics(report.needed, self._settings.topic_prefix)
             self._cannot(f"{missing}. Create them with 'annals topics create'")
@@ -353,17 +353,17 @@ class Reader:
                 raise
             log.exception("the app ended")
         finally:
-            await end(*watching)
-            await end(working)
+            await ended(*watching)
+            await ended(working)
             self._parts.jobs = None
-            await end(projecting)
+            await ended(projecting)
             self._parts.projections = None
             await shards.partitions_here.suspend()
-            await end(starting)
+            await ended(starting)
             await stopped(app)
             self.shards.current = None
             await shards.partitions_here.close()
-            await end(*following)
+            await ended(*following)
             self._parts.publishing = self._parts.reacting = self._parts.head_starts = None
             self.shards.streams = self._parts.rekeying = None
 
@@ -394,4 +394,5 @@ async def run_alone(settings: Settings) -> None:
         await running
     finally:
         await web.stop()
+        stop.over()
     log.info("worker stopped")

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
+from annals.agents.waiting import ended
 from annals.workers import channel
 from annals.workers.exposition import families_of
 from annals.workers.logs import configure_logs
-from annals.workers.process import CannotStartError, Stop, end, tune
+from annals.workers.process import CannotStartError, Stop, tune
 from annals.workers.reader import Reader
 from annals.workers.settings import READ
 
@@ -39,7 +40,7 @@ async def _run_as_child(beginning: channel.Beginning, own: socket.socket) -> Non
     started = asyncio.Event()
     tune()
     running = asyncio.create_task(reader.run(started))
-    hearing = asyncio.create_task(_hear(reader, stop, stream, writer))
+    hearing = asyncio.create_task(_hear(reader, stream, writer))
     starting = asyncio.create_task(started.wait())
     try:
         await asyncio.wait({starting, running}, return_when=asyncio.FIRST_COMPLETED)
@@ -50,22 +51,20 @@ async def _run_as_child(beginning: channel.Beginning, own: socket.socket) -> Non
         channel.send(writer, channel.Refused(str(error)))
         await writer.drain()
     finally:
-        await end(starting, hearing)
+        await ended(starting, hearing)
+        stop.over()
 
 
-async def _hear(reader: Reader, stop: Stop, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _hear(reader: Reader, stream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         try:
-            message = await channel.receive(stream, channel.ToChild)
+            await channel.receive(stream, channel.Ask)
         except (EOFError, OSError):
             # Where the kernel does not end a child with its parent: at once, as a kill would. The stores stand that.
             os._exit(1)
-        if isinstance(message, channel.Stop):
-            stop.ask()
-        else:
-            reasons = reader.reasons()
-            reader.metrics.ready.set(not reasons)
-            channel.send(writer, channel.Answer(reasons, families_of(reader.metrics.registry, READ)))
+        reasons = reader.reasons()
+        reader.metrics.ready.set(not reasons)
+        channel.send(writer, channel.Answer(reasons, families_of(reader.metrics.registry, READ)))
 
 
 def main(arguments: Sequence[str]) -> None:

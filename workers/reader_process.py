@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from annals.agents.backoff import Backoff
+from annals.agents.waiting import ended
 from annals.workers import channel, launcher
-from annals.workers.process import FIRST_RETRY_S, LAST_RETRY_S, STEADY_S, CannotStartError, end
+from annals.workers.process import FIRST_RETRY_S, LAST_RETRY_S, STEADY_S, CannotStartError
 
 if TYPE_CHECKING:
     from prometheus_client import Counter
@@ -59,7 +60,8 @@ class ReaderProcess:
         self._waiting.append(waiting)
         channel.send(self._writer, channel.Ask())
         try:
-            answer = await asyncio.wait_for(waiting, ANSWER_WITHIN_S)
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                answer = await waiting
         except (TimeoutError, EOFError):
             return ["the reading process does not answer"], []
         return answer.reasons, answer.families
@@ -87,7 +89,7 @@ class ReaderProcess:
                 backoff.reset()
             waiting = asyncio.create_task(backoff.wait())
             await self._stop.first_of(waiting)
-            await end(waiting)
+            await ended(waiting)
 
     async def _one_child(self) -> int:
         """Start a child and wait for its end or the parent's; return its exit status."""
@@ -109,10 +111,13 @@ class ReaderProcess:
                 if hearing in await self._stop.first_of(hearing):
                     await hearing
                 else:
-                    channel.send(self._writer, channel.Stop())
-                    await asyncio.wait({asyncio.create_task(process.wait())}, timeout=STOP_WITHIN_S)
+                    with suppress(ProcessLookupError):  # a signal is heard by one that is being loaded, too
+                        process.terminate()
+                    over = asyncio.create_task(process.wait())
+                    if over not in (await asyncio.wait({over}, timeout=STOP_WITHIN_S))[0]:
+                        log.error("the reading process did not stop in time, and is killed", seconds=STOP_WITHIN_S)
             finally:
-                await end(hearing)
+                await ended(hearing)
         except OSError as error:  # it ended before it had read everything
             log.debug("the reading process is gone", error=str(error))
         finally:

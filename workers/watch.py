@@ -85,7 +85,8 @@ class Watch:
 
     async def _look(self) -> None:
         try:
-            await asyncio.wait_for(self._measure(), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                await self._measure()
         except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError) as error:
             if is_task_cancelled():
                 raise

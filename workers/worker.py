@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiokafka.errors import KafkaError
 
+from annals.agents.waiting import ended
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.agents.writing.command_handler import command_handler
 from annals.topics.names import TopicNames
@@ -26,7 +27,6 @@ from annals.workers.process import (
     STOP_SIGNALS,
     CannotStartError,
     Stop,
-    end,
     listening,
     stopped,
     tune,
@@ -91,6 +91,7 @@ class Worker:
                 await self._run()
         finally:
             folder.release()
+            self._stop.over()
         log.info("worker stopped")
 
     async def _run(self) -> None:
@@ -120,7 +121,7 @@ class Worker:
             await serving
         finally:
             self._stop.ask()
-            await end(knowing)
+            await ended(knowing)
 
     async def _until_stopped(self) -> None:
         retry = FIRST_RETRY_S
@@ -143,7 +144,7 @@ class Worker:
         try:
             await self._stop.first_of(returning)
         finally:
-            await end(returning)
+            await ended(returning)
 
     async def _prepared(self, retry: float) -> tuple[dict[str, int], int] | None:
         """Check the topics; return their numbers of partitions, or None after having waited for the brokers."""
@@ -163,7 +164,7 @@ class Worker:
             await self._stop.wait(retry)
             return None
         finally:
-            await end(looking)
+            await ended(looking)
         self._publishes = self._schemas_topic not in report.missing
         if not self._publishes:
             log.warning("no topic for schemas: none are published. Create it with 'annals topics create'")
@@ -245,9 +246,9 @@ class Worker:
                 raise
             log.exception("the app ended")
         finally:
-            await end(*beside)
+            await ended(*beside)
             await shards.partitions.suspend()
-            await end(starting)
+            await ended(starting)
             await stopped(app)
             await shards.close()
             self._shards = None

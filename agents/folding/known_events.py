@@ -6,7 +6,8 @@ has lower offsets than the journal, whose markers it lacks. So the event itself 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
 
 from annals.agents.ports import LostEndError
 from annals.schemas.cid import cid_of
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
     from annals.topics.group_metadata import EventAt
+
+
+PIECE: Final = 1_000
 
 
 class CommittedRecord(Protocol):
@@ -41,6 +45,23 @@ async def first_with(cid: bytes, journal: AsyncIterator[Iterable[CommittedRecord
             if record.value is not None and cid_of(record.value) == cid:
                 return record.offset
     return None
+
+
+async def has_all(cids: Iterable[bytes], journal: AsyncIterator[Iterable[CommittedRecord]]) -> bool:
+    """Whether a journal has each of these: asked of a fold's heads, whether what is gone was void or foreign.
+
+    Memory grows with them; it is asked only where the shard would stop otherwise. journal: its records, in steps.
+    """
+    missing = set[bytes]()
+    for number, cid in enumerate(cids):
+        missing.add(cid)
+        if number % PIECE == 0:
+            await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
+    async for records in journal:
+        missing.difference_update(cid_of(record.value) for record in records if record.value is not None)
+        if not missing:
+            break
+    return not missing
 
 
 def lost_end(kind: str, partition: int, end: int, known: str, stops: str, *, is_sure: bool = True) -> LostEndError:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from annals.agents.backoff import Backoff
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.waiting import ended
 from annals.schemas.job_record import CANCELLED, DONE, FAILED, MOST_BYTES, RUNNING, JobRecord, encode_job
 from annals.schemas.kinds import KINDS
 from annals.schemas.values.moments import recorded_at
@@ -191,8 +192,8 @@ class Jobs:
         """
         here = self._running.get(job_id)
         progress = {} if here is None else {"progress": here.progress}
-        ended = {"status": CANCELLED, "ended_at": recorded_at(self._clock.now()), **progress}
-        await self._change(job_id, lambda known: replace(known, **ended) if known.is_running else known)
+        over = {"status": CANCELLED, "ended_at": recorded_at(self._clock.now()), **progress}
+        await self._change(job_id, lambda known: replace(known, **over) if known.is_running else known)
         if here is not None:
             here.cancel()
         return await self.get(job_id)
@@ -216,9 +217,7 @@ class Jobs:
     async def close(self) -> None:
         """End what runs here, and give it back: the next worker goes on with it."""
         left = dict(self._running)
-        for running in left.values():
-            running.cancel()
-        await asyncio.gather(*(each.task for each in left.values() if each.task), return_exceptions=True)
+        await ended(*(each.task for each in left.values() if each.task))
         if not left:
             return
 
@@ -265,7 +264,7 @@ class Jobs:
         """Record what came of a job; until that is done, it counts as running."""
         now = recorded_at(self._clock.now())
 
-        def ended(known: JobRecord) -> JobRecord:
+        def over(known: JobRecord) -> JobRecord:
             if not _is_ours(known, running):
                 return known
             status = DONE if error is None else FAILED
@@ -277,7 +276,7 @@ class Jobs:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
-                await self._change(job_id, ended)
+                await self._change(job_id, over)
             except NotReadyError as reason:
                 self._log.warning("jobs cannot be recorded", error=str(reason))
             else:

@@ -8,12 +8,11 @@ What is gone is a loss, never the work of another writer or a stale store. What 
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from annals.agents.folding.known_events import first_with, is_event, lost_end
+from annals.agents.folding.known_events import first_with, has_all, is_event, lost_end
 from annals.agents.ports import StoppedError, command_key
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.cid import cid_of, cid_text
@@ -40,7 +39,6 @@ class Known(NamedTuple):
 
 
 NOTHING = Known(0)
-PIECE: Final = 1_000
 
 
 def lost(place: ShardId, known: Known, end: int, there: str = "") -> LostEndError:
@@ -139,7 +137,9 @@ async def is_a_fold_of(
         return False  # the journal is proven beyond the store, or somebody decided
     if not position.last_cid or await find(journal, position.last_cid, seen.journal_end) is not None:
         return False
-    if await _is_of_another(store, journal, place, seen) or await _has_all_of(store, journal, seen):
+    if await _is_of_another(store, journal, place, seen):
+        return False
+    if await has_all((stored.head for _, stored in store.aggregates()), journal.read(0, seen.journal_end)):
         return False
     raise lost(
         place,
@@ -147,23 +147,6 @@ async def is_a_fold_of(
         seen.journal_end,
         " (so the store in the data directory says; empty that if the journal is another one on purpose)",
     )
-
-
-async def _has_all_of(store: ShardStore, journal: LogRecovery, seen: LogState) -> bool:
-    """Whether the journal has the last event of each aggregate in a store: what is gone was void or foreign.
-
-    Memory grows with the aggregates; it is asked only where the shard would stop otherwise.
-    """
-    heads = set[bytes]()
-    for number, (_, stored) in enumerate(store.aggregates()):
-        heads.add(stored.head)
-        if number % PIECE == 0:
-            await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
-    async for records in journal.read(0, seen.journal_end):
-        heads.difference_update(cid_of(record.value) for record in records if record.value is not None)
-        if not heads:
-            break
-    return not heads
 
 
 async def _is_of_another(store: ShardStore, journal: LogRecovery, place: ShardId, seen: LogState) -> bool:

@@ -31,6 +31,7 @@ from annals.agents.ports import (
     UncertainError,
     UnreachableError,
 )
+from annals.agents.waiting import first_of
 from annals.agents.writing.acknowledged import Acknowledged, Next
 from annals.agents.writing.answered import Answers
 from annals.agents.writing.cancellation import is_task_cancelled
@@ -258,9 +259,8 @@ class Shard:
         self._may_serve.clear()
         if self.phase is Phase.OPEN:
             self.phase, self.reason = Phase.SUSPENDED, "a rebalance is under way"
-        try:
-            await asyncio.wait_for(self._idle.wait(), SUSPEND_PATIENCE_S)
-        except TimeoutError:
+        await first_of(self._idle.wait(), timeout_s=SUSPEND_PATIENCE_S)
+        if not self._idle.is_set():
             self._log.warning("the transaction in flight outlasts the rebalance; the next owner's fence ends it")
 
     def resume(self) -> None:
@@ -375,9 +375,8 @@ class Shard:
         self._leave(Phase.FENCED, str(error))
         await self._opening.close_store()
         await self._journal.close()
-        try:
-            await asyncio.wait_for(self._assigned.wait(), FENCED_PATIENCE_S)
-        except TimeoutError:
+        await first_of(self._assigned.wait(), timeout_s=FENCED_PATIENCE_S)
+        if not self._assigned.is_set():
             self._log.warning("fenced, and no rebalance since; opening again")
 
     def _tell(self, reason: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Final, Self, TypeVar
 
 import psutil
 
-from processes import free_port, own_environment
+from processes import free_port, own_environment, until_over
 
 HERE: Final = Path(__file__).parent
 PLUGINS: Final = {"wagon": HERE / "plugin", "barge": HERE / "plugin_barge"}
@@ -93,10 +93,7 @@ class Worker:
 
     def until_over(self, within_s: float = WITHIN_S) -> int:
         """Wait for its end by itself, and return its exit status."""
-        try:
-            return self.process.wait(within_s)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(f"the worker did not end within {within_s:.0f} s\n{self.told()}") from None
+        return until_over(self.process, self.log, within_s)
 
     def until_stopped(self, within_s: float = WITHIN_S) -> Self:
         """Wait until it has stopped itself (SIGSTOP) at a point of its plan."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from annals.agents.waiting import ended
 from annals.topics.names import TopicNames
 from annals.workers.api.kafka_audit import KafkaAudit
 from annals.workers.api.routes.dead_letters import DeadLetterRoutes
@@ -55,6 +56,5 @@ class SetAside:
     async def stop(self) -> None:
         """Disconnect."""
         if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+            await ended(self._watching)
         await self._audit.stop()

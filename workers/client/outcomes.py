@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.structs import TopicPartition
 
+from annals.agents.waiting import ended
 from annals.topics.headers import COMMAND_ID, COMMAND_OFFSET, decimal_header
 from annals.workers.kafka.connections import stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
@@ -90,8 +91,7 @@ class OutcomeReader:
     async def stop(self) -> None:
         """Stop reading."""
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await ended(self._task)
         await stop_consumer(self._consumer)
 
     def expect(self, pending: Pending) -> None:

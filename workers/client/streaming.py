@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
+from annals.agents.waiting import ended
 from annals.schemas.outcome import REJECTED, decode_outcome
 from annals.workers.client.commands import NoAnswerError
 from annals.workers.client.sendable import NotSendableError, from_line
@@ -84,8 +85,7 @@ async def answers(
                 yield _refused(line, error)
         await sending
     finally:
-        sending.cancel()
-        await asyncio.gather(sending, return_exceptions=True)  # a cancellation of the caller itself is raised
+        await ended(sending)  # a cancellation of the caller itself is raised
 
 
 async def _submitted(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from annals.agents.reading.jobs import Jobs
 from annals.agents.reading.replays import REPLAY
+from annals.agents.waiting import ended
 from annals.topics.names import TopicNames
 from annals.workers.clock import SystemClock, new_id
 from annals.workers.jobs.replays import Replays, ReplayWork
@@ -41,5 +42,4 @@ class JobWiring:
             await self.jobs.run()
         finally:
             await self.jobs.close()
-            following.cancel()
-            await asyncio.wait({following})
+            await ended(following)

@@ -20,7 +20,6 @@ CLUSTER: Final = "cluster"
 
 TOPIC_WITHIN_S: Final = 5.0  # in which a topic that was made a moment ago is known to all brokers
 LOOK_S: Final = 0.1
-CANCEL_AGAIN_S: Final = 0.5
 
 _STOPPING: Final[set[asyncio.Task[None]]] = set()  # an event loop by itself holds its tasks weakly
 
@@ -75,18 +74,6 @@ async def connect(options: Mapping[str, Any], topics: Iterable[str]) -> AIOKafka
         await client.close()
         raise KafkaConnectionError(f"{options['bootstrap_servers']}: no broker answers at its own address")
     return client
-
-
-async def ended(*tasks: asyncio.Task[Any]) -> None:
-    """Cancel tasks until each has ended, however that is.
-
-    Once is not enough where a library takes a cancellation that meets it for that of a task of its own, and whoever
-    called it goes on: aiokafka's consumers do so where they stop.
-    """
-    while under_way := [task for task in tasks if not task.done()]:
-        for task in under_way:
-            task.cancel()
-        await asyncio.wait(under_way, timeout=CANCEL_AGAIN_S)
 
 
 async def stop_consumer(consumer: AIOKafkaConsumer) -> None:

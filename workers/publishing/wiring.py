@@ -14,8 +14,8 @@ from annals.agents.publishing.administration import Refused
 from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
+from annals.agents.waiting import ended
 from annals.topics.names import TopicNames
-from annals.workers.kafka.connections import ended
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.reached import LOST_IT, ReachedWatch

@@ -118,7 +118,8 @@ class BlockedReading:
     async def look(self) -> None:
         """Look once; what cannot be asked now stays as it is known."""
         try:
-            await asyncio.wait_for(self._ask(), ANSWER_WITHIN_S)
+            async with asyncio.timeout(ANSWER_WITHIN_S):
+                await self._ask()
         except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError) as error:
             if is_task_cancelled():
                 raise

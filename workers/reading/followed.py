@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
-from annals.workers.kafka.connections import ended
+from annals.agents.waiting import ended
 
 if TYPE_CHECKING:
     from annals.agents.ports import CommandSource

@@ -14,8 +14,9 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import Delivery
+from annals.agents.waiting import ended
 from annals.agents.writing.cancellation import is_task_cancelled
-from annals.workers.kafka.connections import ended, stop_consumer
+from annals.workers.kafka.connections import stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.kafka.group.transport import FETCHING, IDLE_POLL_S, fetched_by
@@ -97,7 +98,8 @@ class StandbyConsumer:
             if not self.sources.open:
                 self.sources.changed.clear()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self.sources.changed.wait(), IDLE_POLL_S)
+                    async with asyncio.timeout(IDLE_POLL_S):
+                        await self.sources.changed.wait()
                 continue
             fetched = await fetched_by(consumer, self.sources.open)
             # no await between the fetch and this: a seek cannot come between records and their generation

@@ -65,7 +65,8 @@ class ReadingWatch:
         followed = [*self._shards.all(), *self._shards.standing.all()]
         shards = {self._shards.where(shard): shard for shard in followed}
         try:
-            await asyncio.wait_for(self._compare(shards), PATIENCE_S)
+            async with asyncio.timeout(PATIENCE_S):
+                await self._compare(shards)
         except (KafkaError, OSError, TimeoutError, AssertionError, asyncio.CancelledError) as error:
             if is_task_cancelled():
                 raise

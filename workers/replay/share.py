@@ -6,6 +6,7 @@ import asyncio
 from contextlib import aclosing
 from typing import TYPE_CHECKING, NamedTuple
 
+from annals.agents.waiting import ended
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import read_range
 from annals.workers.replay.pace import Pace
@@ -54,8 +55,6 @@ async def replay_share(settings: Settings, plan: Plan, parts: Sequence[Part], te
             try:
                 await asyncio.gather(*tasks)
             finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
+                await ended(*tasks)
     finally:
         await client.close()

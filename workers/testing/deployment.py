@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.registered import deciders as registered_deciders
+from annals.agents.waiting import ended
 from annals.agents.writing.batch import Limits, ShardId
 from annals.agents.writing.concurrency_limit import ConcurrencyLimit
 from annals.agents.writing.shard import Phase, Shard
@@ -224,8 +225,7 @@ class MemoryAnnals:
     async def _close(self) -> None:
         for partition in self._partitions.values():
             if partition.running is not None and partition.shard is not None:
-                partition.running.cancel()
-                await asyncio.wait({partition.running})
+                await ended(partition.running)
                 await partition.shard.close()
             partition.shard = partition.source = partition.running = None
 

@@ -13,6 +13,7 @@ from annals.agents.publishing.webhooks.binding import batched, binary
 from annals.agents.publishing.webhooks.circuit import ASKED_TO_WAIT, CIRCUIT_OPEN
 from annals.agents.publishing.webhooks.signatures import signature_headers
 from annals.agents.publishing.webhooks.verdicts import failed, of_status, put_off
+from annals.agents.waiting import ended
 from annals.schemas.ack import ACK, PARK
 from annals.workers.webhooks.secrets import SecretUnusableError
 from annals.workers.webhooks.sender import NoAnswerError
@@ -94,10 +95,7 @@ class WebhookPoster:
     async def close(self) -> None:
         """Break off what is under way; it comes again when its time is up."""
         self._gathered.clear()
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*self._tasks)
 
     def _flush(self) -> None:
         gathered, self._gathered = self._gathered, []

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from annals.agents.publishing.webhooks.addresses import networks
 from annals.agents.publishing.webhooks.rules import WebhookRules
+from annals.agents.waiting import ended
 from annals.workers.webhooks.endpoint import Endpoints
 from annals.workers.webhooks.poster import WebhookPoster
 from annals.workers.webhooks.secrets import SecretFolder
@@ -76,8 +77,5 @@ class Webhooks:
 
     async def close(self) -> None:
         """Close all connections."""
-        pausing = list(self._pausing.values())
-        for task in pausing:
-            task.cancel()
-        await asyncio.gather(*pausing, return_exceptions=True)
+        await ended(*self._pausing.values())
         await self._sender.close()

@@ -30,7 +30,7 @@ from annals.agents.reading.following.shard import READING
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.ports import BrokenChainError, NotIndexedError, NotReadyError
 from annals.agents.reading.queries.events import Place
-from annals.agents.waiting import first_of
+from annals.agents.waiting import ended, first_of
 from annals.schemas.cid import cid_text
 from annals.schemas.journal_reader import GapError
 from annals.schemas.restore_point import RestorePointError
@@ -388,6 +388,4 @@ async def _is_first(awaited: Coroutine[Any, Any, object], other: Coroutine[Any, 
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         return tasks[0].done() and tasks[0].exception() is None
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await ended(*tasks)

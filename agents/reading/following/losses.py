@@ -12,9 +12,9 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
-from annals.agents.folding.known_events import first_with, is_event, lost_end
+from annals.agents.folding.known_events import first_with, has_all, is_event, lost_end
 from annals.agents.ports import StaleStateError, StoppedError, UnreachableError
-from annals.agents.reading.keeping.layout import decode_event, event_key, read_position
+from annals.agents.reading.keeping.layout import decode_event, event_key, heads, read_position
 from annals.agents.reading.keeping.open_store import is_fold_of
 from annals.schemas.chain import ForeignError, read_block
 from annals.schemas.cid import cid_of
@@ -138,6 +138,8 @@ class Losses:
             return False
         if not await self._knows_first_of(store, end):
             return False
+        if await has_all(heads(store), self._journal.followed(0, end)):
+            return False  # what is gone never counted
         raise self._lost(
             end,
             f"it was read up to {position.offset} before, the last record being "

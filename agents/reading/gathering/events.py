@@ -11,6 +11,7 @@ from annals.agents.reading.gathering.cursors import BadCursorError, Cursor, Plac
 from annals.agents.reading.gathering.gather import Lag, gather
 from annals.agents.reading.gathering.merging import merge
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.waiting import ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -220,6 +221,4 @@ class _Moves:
 
     async def close(self) -> None:
         """End all waiting."""
-        for task in self._waiting:
-            task.cancel()
-        await asyncio.gather(*self._waiting, return_exceptions=True)
+        await ended(*self._waiting)

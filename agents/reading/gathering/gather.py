@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final, Generic, NamedTuple, TypeVar
 from msgspec import Struct
 
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.waiting import ended
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -80,9 +81,7 @@ async def gather(
                 break
         return _gathered(tasks, follower)
     finally:
-        for task in pending:
-            task.cancel()
-        await asyncio.gather(*pending, return_exceptions=True)
+        await ended(*pending)
 
 
 def _gathered(tasks: dict[asyncio.Future[T], ReadingShard], follower: str | None) -> Gathered[T]:

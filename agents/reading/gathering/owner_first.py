@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.waiting import ended
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import ShardStatus
@@ -57,10 +58,7 @@ async def ask_in_turn(owner: Ask, standbys: Sequence[Ask], deadline: float) -> T
             await asyncio.wait({asking, standing})
         return _better(asking, standing)
     finally:
-        asked = [asking] if standing is None else [asking, standing]
-        for each in asked:
-            each.cancel()
-        await asyncio.gather(*asked, return_exceptions=True)
+        await ended(*([asking] if standing is None else [asking, standing]))
 
 
 async def until_any(asks: Sequence[Ask], deadline: float) -> tuple[Told | None, int | None]:

@@ -30,6 +30,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from annals.agents.ports import Position
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from annals.agents.reading.ports import ReadView
 
 FORMAT: Final = 3
@@ -194,6 +196,14 @@ def read_aggregate(view: ReadView, key: bytes) -> AggregateRow:
     """Return where an aggregate stands; version 0 where there is none."""
     value = view.get(AGGREGATES + key)
     return ABSENT if value is None else decode_aggregate(value)
+
+
+def heads(view: ReadView) -> Iterator[bytes]:
+    """Yield the CID of each aggregate's last event."""
+    for _, row in view.range(AGGREGATES, after(AGGREGATES)):
+        head = decode_aggregate(row).head
+        if head is not None:
+            yield head
 
 
 def read_counts(view: ReadView) -> Counts:

@@ -205,7 +205,8 @@ class GlobalReader:
             if not is_moved:
                 self._caught_up = self._clock.monotonic()
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), POLL_S)
+                    async with asyncio.timeout(POLL_S):
+                        await self._changed.wait()
                 self._changed.clear()
 
     def _change(self, fold: GlobalFold) -> None:

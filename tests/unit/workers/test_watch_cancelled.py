@@ -1,4 +1,4 @@
-"""Whoever looks at the brokers and is cancelled ends, also where that meets it while it disconnects after a failure."""
+"""Whoever looks at the brokers and is cancelled ends, whatever it is about to do, also where it has just been told."""
 
 import asyncio
 from types import SimpleNamespace
@@ -9,6 +9,16 @@ import pytest
 from annals.workers.watch import Watch
 from slow_closing import OPTIONS, SlowClosing
 
+WITHIN_S = 10
+STEPS = range(8)
+"""Turns of the event loop from the answer on: the look is over after a few of them."""
+
+
+def watch() -> Watch:
+    shards = SimpleNamespace(all=list, partitions=SimpleNamespace(announce=lambda: None))
+    up = SimpleNamespace(set=lambda value: None)
+    return Watch(OPTIONS, {}, {}, shards, SimpleNamespace(broker_up=up), None)
+
 
 async def test_a_watch_that_is_cancelled_while_it_disconnects_ends_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     async def away(self: Watch, client: Any) -> None:
@@ -16,7 +26,25 @@ async def test_a_watch_that_is_cancelled_while_it_disconnects_ends_cancelled(mon
 
     monkeypatch.setattr(Watch, "_count", away)
     slow = SlowClosing(monkeypatch)
-    shards = SimpleNamespace(all=list, partitions=SimpleNamespace(announce=lambda: None))
-    up = SimpleNamespace(set=lambda value: None)
-    watch = Watch(OPTIONS, {}, {}, shards, SimpleNamespace(broker_up=up), None)
-    assert await slow.cancelled_while_closing(asyncio.create_task(watch.run()))
+    assert await slow.cancelled_while_closing(asyncio.create_task(watch().run()))
+
+
+@pytest.mark.parametrize("steps", STEPS)
+async def test_a_watch_that_is_cancelled_as_its_answer_comes_ends_cancelled(
+    monkeypatch: pytest.MonkeyPatch, steps: int
+) -> None:
+    asked, answered = asyncio.Event(), asyncio.Event()
+
+    async def measure(self: Watch) -> None:
+        asked.set()
+        await answered.wait()
+
+    monkeypatch.setattr(Watch, "_measure", measure)
+    watching = asyncio.create_task(watch().run())
+    await asked.wait()
+    answered.set()
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    watching.cancel()
+    await asyncio.wait([watching], timeout=WITHIN_S)
+    assert watching.cancelled()

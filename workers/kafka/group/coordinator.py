@@ -8,12 +8,14 @@ in its own task. A stop is heard in every state: each wait here ends with it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
+from aiokafka.client import ConnectionGroup
 from aiokafka.consumer.group_coordinator import GroupCoordinator
 from aiokafka.coordinator.protocol import ConsumerProtocol, ConsumerProtocolMemberAssignment
-from aiokafka.errors import KafkaError
-from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, SyncGroupRequest
+from aiokafka.errors import KafkaConnectionError, KafkaError
+from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
 from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.group.instances import InstanceHeartbeatRequest, group_members
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 
 LOOK_S: Final = 1.0  # at who has the instance id of a member that was replaced
+LEAVE_WITHIN_S: Final = 3.0  # the brokers may be out of reach, and the process is to end
+_JOINING_REQUESTS: Final = (JoinGroupRequest, SyncGroupRequest)
 _MEMBERSHIP_REQUESTS: Final = (JoinGroupRequest, SyncGroupRequest, InstanceHeartbeatRequest, HeartbeatRequest)
 
 
@@ -38,10 +42,41 @@ class LastingCoordinator(GroupCoordinator):
     async def _send_req(self, request: Any) -> Any:
         if isinstance(request, HeartbeatRequest) and self.membership is not None and self._group_instance_id:
             request = InstanceHeartbeatRequest(self.group_id, self.generation, self.member_id, self._group_instance_id)
-        response = await super()._send_req(request)
+        is_joining = isinstance(request, _JOINING_REQUESTS) and self.membership is not None
+        response = await (self._join(request) if is_joining else super()._send_req(request))
         if isinstance(request, _MEMBERSHIP_REQUESTS):
             self._answer = CODES.get(response.error_code)
         return response
+
+    async def _join(self, request: Any) -> Any:
+        """Send a request to join: it is answered when all members have joined, maybe a session later, or the stop.
+
+        The broker takes nothing else from its connection before that. Who is to stop therefore leaves over another one,
+        whereupon the broker answers here that there is no such member.
+
+        Raises:
+            KafkaConnectionError: a stop came first.
+        """
+        if self._closing.done():
+            raise KafkaConnectionError("stopped before it joined the group")
+        node = self.coordinator_id
+        answer = asyncio.ensure_future(super()._send_req(request))
+        try:
+            await asyncio.wait([answer, self._closing], return_when=asyncio.FIRST_COMPLETED)
+            if not answer.done():
+                with contextlib.suppress(KafkaError, TimeoutError):
+                    async with asyncio.timeout(LEAVE_WITHIN_S):
+                        if self.member_id and self._group_instance_id is None:
+                            await self._client.send(node, LeaveGroupRequest(self.group_id, self.member_id))
+                        await asyncio.wait([answer])
+            if answer.done():
+                return await answer
+        finally:
+            answer.cancel()
+        connection = self._client._conns.get((node, ConnectionGroup.COORDINATION))  # noqa: SLF001 - it has no other way
+        if connection is not None:
+            connection.close()
+        raise KafkaConnectionError("stopped while it joined the group")
 
     async def _push_error_to_user(self, exc: BaseException) -> Any:
         if self.membership is None:
@@ -90,6 +125,12 @@ class LastingCoordinator(GroupCoordinator):
     async def _maybe_leave_group(self) -> None:
         if self.membership is not None and not self._closing.done():
             self.membership.left(f"nothing was fetched for {self._max_poll_interval:g} s, the worker hangs")
+        if self.generation <= 0 and self.member_id and self.membership is not None and self._group_instance_id is None:
+            with contextlib.suppress(
+                KafkaError, TimeoutError
+            ):  # it has its id, and is waited for until its session ends
+                async with asyncio.timeout(LEAVE_WITHIN_S):
+                    await self._send_req(LeaveGroupRequest(self.group_id, self.member_id))
         await super()._maybe_leave_group()
 
     async def _await_instance_id(self, membership: Membership) -> None:

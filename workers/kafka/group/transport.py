@@ -259,7 +259,8 @@ class Consumer(driver.Consumer):
         if waited is sources.changed:
             waited.clear()
         try:
-            await asyncio.wait_for(waited.wait(), IDLE_POLL_S)
+            async with asyncio.timeout(IDLE_POLL_S):
+                await waited.wait()
         except TimeoutError:
             return
 

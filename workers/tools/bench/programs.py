@@ -70,7 +70,8 @@ class Program:
         """
         assert self._process.stdout is not None  # noqa: S101 - `start` asked for it
         try:
-            line = await asyncio.wait_for(self._process.stdout.readline(), within_s)
+            async with asyncio.timeout(within_s):
+                line = await self._process.stdout.readline()
         except TimeoutError:
             raise BenchError(f"{self.log.stem} was not done within {within_s:.0f} s") from None
         if not line:
@@ -81,7 +82,8 @@ class Program:
 
     async def until_over(self, within_s: float) -> None:
         """Wait for its end by itself."""
-        await asyncio.wait_for(self._process.wait(), within_s)
+        async with asyncio.timeout(within_s):
+            await self._process.wait()
 
     def kill(self) -> None:
         """Kill it as a power failure would."""
@@ -92,7 +94,8 @@ class Program:
         if self.is_running:
             self._process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self._process.wait(), END_S)
+            async with asyncio.timeout(END_S):
+                await self._process.wait()
         except TimeoutError:
             self._process.kill()
             await self._process.wait()

@@ -233,3 +233,33 @@ async def test_a_loss_that_a_person_accepted_is_read_on_behind():
     async with running(shard(journal, stores, said), journal) as here:
         assert await here.until_offset(3, soon())
         assert stores.renewed == 1
+
+
+NEVER_COUNTED = {
+    "void": ADA[2].but(value=chain("p-1", 1, actor="somebody else")[0].value),
+    "foreign": ADA[2].but(value=b"no event"),
+}
+
+
+@pytest.mark.parametrize("last", NEVER_COUNTED.values(), ids=NEVER_COUNTED)
+async def test_a_last_record_that_never_counted_is_missed_by_no_running_shard(last):
+    journal, stores = Cut([*EVENTS, last]), Stores()
+    async with running(shard(journal, stores), journal) as here:
+        assert await here.until_offset(7, soon())
+        journal.cut(6)
+        look(here, journal)
+        await until(lambda: stores.renewed == 1)
+        journal.append(ADA[3:])
+        assert await here.until_offset(9, soon())
+
+
+@pytest.mark.parametrize("last", NEVER_COUNTED.values(), ids=NEVER_COUNTED)
+async def test_a_last_record_that_never_counted_is_missed_by_no_shard_that_opens(last):
+    journal, stores, said = Cut([*EVENTS, last]), Stores(), Said().last(5, EVENTS[5])
+    async with running(shard(journal, stores, said), journal) as here:
+        assert await here.until_offset(7, soon())
+    journal.cut(6)
+    async with running(shard(journal, stores, said), journal) as here:
+        assert await here.until_offset(6, soon())
+        journal.append(BOB[3:])
+        assert await here.until_offset(12, soon())
