@@ -1,5 +1,7 @@
 """Subscriptions as data: what is refused by which member, and what becomes of a record."""
 
+import gc
+import weakref
 from typing import Any
 
 import msgspec
@@ -20,6 +22,7 @@ from annals.agents.publishing.administration import (
 from annals.agents.publishing.cel import Expression, OverBudgetError
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.ports import Kept
+from annals.agents.publishing.selection import Subscribed
 from annals.agents.publishing.webhooks.rules import WebhookRules
 from annals.schemas.progress import Progress, decode_progress, encode_progress, name_of, progress_key
 from annals.schemas.subscription import UNSET, Definition, Former, Record, parse, parse_record
@@ -310,3 +313,19 @@ def test_an_expression_that_takes_long_for_all_its_few_iterations_is_over_its_bu
     monkeypatch.setattr("annals.agents.publishing.cel.thread_time", iter([0.0, 2.0]).__next__)
     with pytest.raises(OverBudgetError, match=r"2\.0 s of the processor"):
         expression.matches(attributes, data)
+
+
+def test_an_expression_is_compiled_once_however_many_partitions_evaluate_it():
+    """Goes red when each partition compiles all expressions for itself: a hundred long ones took it a second each."""
+    kept = Kept(Record(Definition("billing", filters=[{"cel": "has(data.name)"}]), 1, BEGIN), 0)
+    here, there = (Subscribed(kept, "person", partition) for partition in range(2))
+    first, second = (each.judge(0).matcher.expressions[0] for each in (here, there))
+    assert first.program is second.program
+    assert first.matches({}, {"name": "Ada"})
+
+
+def test_an_expression_that_nobody_has_any_more_is_forgotten():
+    text = "data.name == 'of nobody else'"
+    program = weakref.ref(Expression(text).program)
+    gc.collect()
+    assert program() is None
