@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +26,40 @@ class OverBudgetError(Exception):
     """An expression would take longer on an event than any may."""
 
 
+class _Program:
+    """What an expression is compiled to: the same for all who evaluate it, in whatever thread.
+
+    A long one takes 10 ms, and each partition of each kind evaluates all of a subscription's: compiled for each of
+    them, a hundred would hold the event loop for a minute.
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            from cel_expr_python import cel  # noqa: PLC0415 - an extra: only those who filter so have it
+        except ImportError as error:
+            raise ExpressionError("needs the extra: install annals[subscribers] on every worker") from error
+        text_map, any_map = cel.Type.Map(cel.Type.STRING, cel.Type.STRING), cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
+        self.error = cel.Type.ERROR
+        try:
+            compiled = cel.NewEnv(variables={"event": text_map, "data": any_map}).compile(text)
+        except RuntimeError as error:
+            raise ExpressionError(_plain(str(error))) from error
+        kind = compiled.return_type().name()
+        if kind not in BOOL:
+            raise ExpressionError(f"must give true or false, not {kind.lower()}")
+        self.eval = compiled.eval
+
+
+_programs: WeakValueDictionary[str, _Program] = WeakValueDictionary()
+
+
+def _program(text: str) -> _Program:
+    """Return what a text is compiled to; what somebody has is not compiled again."""
+    if (program := _programs.get(text)) is None:
+        _programs[text] = program = _Program(text)
+    return program
+
+
 class Expression:
     """A compiled expression over `event` (the attributes) and `data`. failures: events on which it failed."""
 
@@ -34,20 +69,8 @@ class Expression:
         Raises:
             ExpressionError: it is none, does not give true or false, or the extra `subscribers` is not installed.
         """
-        try:
-            from cel_expr_python import cel  # noqa: PLC0415 - an extra: only those who filter so have it
-        except ImportError as error:
-            raise ExpressionError("needs the extra: install annals[subscribers] on every worker") from error
-        text_map, any_map = cel.Type.Map(cel.Type.STRING, cel.Type.STRING), cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
-        self._error = cel.Type.ERROR
+        self.program = _program(text)
         self.failures = 0
-        try:
-            self._compiled = cel.NewEnv(variables={"event": text_map, "data": any_map}).compile(text)
-        except RuntimeError as error:
-            raise ExpressionError(_plain(str(error))) from error
-        kind = self._compiled.return_type().name()
-        if kind not in BOOL:
-            raise ExpressionError(f"must give true or false, not {kind.lower()}")
 
     def matches(self, attributes: Mapping[str, str], data: Mapping[str, Any]) -> bool | None:
         """Whether an event matches; None where the expression fails on it, which is counted.
@@ -57,8 +80,8 @@ class Expression:
         """
         began = thread_time()
         try:
-            found = self._compiled.eval(data={"event": attributes, "data": data})
-            is_match = None if found.type() == self._error else found.value()
+            found = self.program.eval(data={"event": attributes, "data": data})
+            is_match = None if found.type() == self.program.error else found.value()
         except MemoryError:
             raise
         except Exception as error:  # a value that CEL has no type for, among others

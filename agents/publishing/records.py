@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 JSON: Final = ("content-type", b"application/json")
 PREFIX: Final = "ce_"
+NUL_IN_JSON: Final = rb"\u0000"  # or a backslash before these letters
 
 
 class VersionNotHadError(Exception):
@@ -188,6 +189,7 @@ class Form:
         self._block = source.block
         self._value: bytes | None = None
         self._attributes: dict[str, str] | None = None
+        self._for_expressions: dict[str, Any] | None = None
 
     @property
     def attributes(self) -> dict[str, str]:
@@ -199,14 +201,25 @@ class Form:
             self._attributes["datacontenttype"] = self._content_type[1].decode()
         return self._attributes
 
+    @property
+    def for_expressions(self) -> dict[str, Any]:
+        """The data as CEL gets them: for its library a text ends before its first NUL, which is U+FFFD instead."""
+        if self._for_expressions is None:
+            has_nul = NUL_IN_JSON in self._encoded_data()
+            self._for_expressions = _without_nul(self.data) if has_nul else self.data
+        return self._for_expressions
+
     def outgoing(self, definition: Definition) -> Outgoing:
         """Return the record for a subscription."""
         key = self.key if definition.key == AGGREGATE_ID else self._member(definition.key)
         if definition.payload == "block":
             return Outgoing(key, self._block, self.headers)
+        return Outgoing(key, self._encoded_data(), self.headers)
+
+    def _encoded_data(self) -> bytes:
         if self._value is None:
             self._value = encode_json(self.data)
-        return Outgoing(key, self._value, self.headers)
+        return self._value
 
     def _member(self, path: str) -> bytes:
         """Return a member of the data as a key; the aggregate's id where it is missing, null, a list or an object."""
@@ -223,6 +236,23 @@ def encode_json(value: Any) -> bytes:
         return orjson.dumps(value)
     except TypeError:
         return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+
+
+def _without_nul(value: Any) -> Any:
+    """Return JSON with U+FFFD in the place of NUL; one frame for each level, as there may be 512 of them."""
+    if isinstance(value, str):
+        return value.replace("\0", "\ufffd")
+    if isinstance(value, list):
+        items = []
+        for each in value:
+            items.append(_without_nul(each))  # noqa: PERF401 - a comprehension takes a frame
+        return items
+    if isinstance(value, dict):
+        members = {}
+        for name, each in value.items():
+            members[_without_nul(name)] = _without_nul(each)
+        return members
+    return value
 
 
 def form_of(source: JournalEvent, spec: EventSpec | None, definition: Definition) -> Form:

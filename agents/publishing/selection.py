@@ -145,8 +145,10 @@ def _outgoing(source: JournalEvent, each: Subscribed, decider: Decider[Any], for
     form = forms.get(sort)
     if form is None:
         form = forms[sort] = form_of(source, decider.events.get(type_name), definition)
-    if judge.matcher.has_filters and not judge.matcher.matches(form.attributes, form.data):
-        return None
+    if judge.matcher.has_filters:
+        data = form.for_expressions if judge.matcher.expressions else form.data
+        if not judge.matcher.matches(form.attributes, data):
+            return None
     return form.outgoing(definition)
 
 

@@ -15,9 +15,9 @@ describes the same for programs (OpenAPI 3.1), `/docs` shows it as a page. [Secu
 API](../how-to/secure-the-api.md) says who may ask what.
 
 Answers are JSON; integers go up to 2^64-1, floats are exact. An event is what `annals events` prints. Ids in paths
-are percent-encoded. Parameters that are unknown, repeated or wrong are 400 with `errors: [{path, message}]`. `next`
-is a path with query, or null. `x-request-id` is taken from the request, or made; it is in the answer, in the log and
-in `instance` of a problem.
+are percent-encoded. Parameters that are unknown, repeated or wrong are 400 with `errors: [{path, message}]`, at most
+100. `next` is a path with query, or null. `x-request-id` is taken from the request, or made; it is in the answer, in
+the log and in `instance` of a problem.
 
 With `ANNALS_STANDBY_REPLICAS` a standby answers for a partition while its owner does not, or has not read its journal
 yet; it may be behind. Answers over partitions name it in `stale`, with the reason `standby`. Answers about one

@@ -6,11 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from annals.agents.reading.ports import NotReadyError
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+from annals.workers.kafka.write.idempotent import IdempotentProducer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +28,9 @@ class KafkaAudit:
         """Take aiokafka client options and the topic."""
         self._options = options
         self._topic = topic
-        self._producer: AIOKafkaProducer | None = None
-        self._connecting = asyncio.Lock()
+        self._producer = IdempotentProducer(options)
+        self._checking = asyncio.Lock()
+        self._is_there = False
 
     async def write(self, entry: AuditEntry) -> None:
         """Return when all in-sync replicas have the entry.
@@ -39,9 +40,9 @@ class KafkaAudit:
         """
         try:
             async with asyncio.timeout(WITHIN_S):
-                producer = await self._connected()
-                await producer.send_and_wait(
-                    self._topic, msgspec.json.encode(entry), entry.request_id.encode(), partition=PARTITION
+                await self._require_topic()
+                await self._producer.send_and_wait(
+                    self._topic, msgspec.json.encode(entry), entry.request_id.encode(), PARTITION
                 )
         except (MissingTopicError, KafkaError, TimeoutError) as error:
             reason = str(error) or "the brokers do not answer"
@@ -49,22 +50,16 @@ class KafkaAudit:
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._producer is not None:
-            await self._producer.stop()
+        await self._producer.stop()
 
-    async def _connected(self) -> AIOKafkaProducer:
-        async with self._connecting:
-            if self._producer is None:
-                await self._check_topic()
-                producer = AIOKafkaProducer(**self._options, acks="all", enable_idempotence=True)
-                await producer.start()
-                self._producer = producer
-            return self._producer
-
-    async def _check_topic(self) -> None:
+    async def _require_topic(self) -> None:
         """Raise where the topic is missing: a producer would wait for it, or create it with other settings."""
-        client = await connect(self._options, [])
-        try:
-            partitions_of(client, self._topic)
-        finally:
-            await client.close()
+        async with self._checking:
+            if self._is_there:
+                return
+            client = await connect(self._options, [])
+            try:
+                partitions_of(client, self._topic)
+            finally:
+                await client.close()
+            self._is_there = True

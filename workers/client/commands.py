@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import BrokerResponseError, KafkaError, UnknownError
 
 from annals.schemas.outcome import decode_outcome
@@ -16,6 +15,7 @@ from annals.workers.client.outcomes import NOT_KNOWN, OutcomeReader, Pending
 from annals.workers.client.sendable import NotSendableError, Sendable, from_members
 from annals.workers.clock import new_id
 from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.write.idempotent import IdempotentProducer
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class CommandClient:
         self._names = TopicNames(settings.topic_prefix)
         self._timeout_s = timeout_s
         self._client: AIOKafkaClient | None = None
-        self._producer: AIOKafkaProducer | None = None
+        self._producer: IdempotentProducer | None = None
         self._opening: dict[str, asyncio.Task[tuple[int, OutcomeReader]]] = {}
 
     async def __aenter__(self) -> Self:
@@ -77,10 +77,8 @@ class CommandClient:
         # For no topic in particular: a question about one that is missing could create it.
         self._client = await connect(self._options, [])
         try:
-            self._producer = AIOKafkaProducer(
-                **self._options,
-                acks="all",
-                enable_idempotence=True,
+            self._producer = IdempotentProducer(
+                self._options,
                 max_batch_size=BATCH_BYTES,
                 max_request_size=self._settings.max_command_bytes + MOST_KEY_AND_HEADER_BYTES,
             )
@@ -135,7 +133,7 @@ class CommandClient:
                 self._names.commands(command.kind),
                 command.value,
                 command.key,
-                partition=partition_of(command.key, partitions),
+                partition_of(command.key, partitions),
             )
         except KafkaError as error:
             pending.answer.cancel()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
 
 from annals.agents.publishing.administration import Refused, all_kinds_of
@@ -13,6 +12,7 @@ from annals.schemas.subscription import ACKNOWLEDGED
 from annals.topics.catalog import SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.write.idempotent import IdempotentProducer
 from annals.workers.publishing.subscriptions_topic import read_known
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class AckSender:
         self._names = names
         self._deciders = deciders
         self._known = known
-        self._producer: AIOKafkaProducer | None = None
+        self._producer = IdempotentProducer(options, max_request_size=SUBSCRIBER_TOPIC_BYTES)
         self._partitions: dict[str, int] = {}
         self._connecting = asyncio.Lock()
 
@@ -69,18 +69,16 @@ class AckSender:
         topic, key = self._names.acks(name), aggregate_id.encode()
         try:
             async with asyncio.timeout(WITHIN_S):
-                producer = await self._connected(topic)
-                await producer.send_and_wait(topic, value, key, partition=partition_of(key, self._partitions[topic]))
+                partitions = await self._partitions_of(topic)
+                await self._producer.send_and_wait(topic, value, key, partition_of(key, partitions))
         except TimeoutError as error:
             raise KafkaError("the brokers do not say that they have the answer") from error
 
     async def stop(self) -> None:
         """Disconnect."""
-        if self._producer is not None:
-            producer, self._producer = self._producer, None
-            await producer.stop()
+        await self._producer.stop()
 
-    async def _connected(self, topic: str) -> AIOKafkaProducer:
+    async def _partitions_of(self, topic: str) -> int:
         async with self._connecting:
             if topic not in self._partitions:  # a producer would wait for a missing topic, or create it
                 client = await connect(self._options, [])
@@ -88,13 +86,7 @@ class AckSender:
                     self._partitions[topic] = partitions_of(client, topic)
                 finally:
                     await client.close()
-            if self._producer is None:
-                producer = AIOKafkaProducer(
-                    **self._options, acks="all", enable_idempotence=True, max_request_size=SUBSCRIBER_TOPIC_BYTES
-                )
-                await producer.start()
-                self._producer = producer
-            return self._producer
+            return self._partitions[topic]
 
     async def _read(self, name: str) -> Kept | None:
         """Return a subscription that was put a moment ago, or that this process does not follow."""

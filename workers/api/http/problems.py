@@ -7,6 +7,8 @@ from typing import Any, Final
 
 import msgspec
 
+from annals.schemas.outcome import LONGEST_MESSAGE, LONGEST_PATH, MOST_FOUND
+
 PROBLEM_TYPE: Final = "urn:annals:problem:"
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -26,6 +28,7 @@ NOT_READY: Final = "not_ready"
 TIMEOUT: Final = "timeout"
 
 RETRY_AFTER_S: Final = 1
+LONGEST_DETAIL: Final = 2_000
 
 
 class InvalidMember(msgspec.Struct, frozen=True):
@@ -76,18 +79,28 @@ class Problem(Exception):  # noqa: N818 - the RFC's word
         self.members = members
 
     def body(self, request_id: str) -> bytes:
-        """Return the problem as JSON; `instance` names the request."""
+        """Return the problem as JSON; `instance` names the request.
+
+        What it says of a request has a limit: a name of a megabyte that offends would come back in every sentence.
+        """
+        members = self.members
+        if members.get("errors"):
+            members = members | {"errors": [_cut(error) for error in members["errors"][:MOST_FOUND]]}
         return msgspec.json.encode(
             {
                 "type": PROBLEM_TYPE + self.code,
                 "title": HTTPStatus(self.status).phrase,
                 "status": self.status,
-                "detail": self.detail,
+                "detail": self.detail[:LONGEST_DETAIL],
                 "instance": f"urn:annals:request:{request_id}",
                 "code": self.code,
-                **self.members,
+                **members,
             }
         )
+
+
+def _cut(error: InvalidMember) -> InvalidMember:
+    return InvalidMember(error.path[:LONGEST_PATH], error.message[:LONGEST_MESSAGE])
 
 
 def invalid(path: str, message: str) -> Problem:

@@ -1,5 +1,7 @@
 """Subscriptions as data: what is refused by which member, and what becomes of a record."""
 
+import gc
+import weakref
 from typing import Any
 
 import msgspec
@@ -20,9 +22,13 @@ from annals.agents.publishing.administration import (
 from annals.agents.publishing.cel import Expression, OverBudgetError
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.ports import Kept
+from annals.agents.publishing.selection import Subscribed, select
 from annals.agents.publishing.webhooks.rules import WebhookRules
+from annals.agents.reading.found import JournalEvent
+from annals.schemas.chain import read_block
 from annals.schemas.progress import Progress, decode_progress, encode_progress, name_of, progress_key
 from annals.schemas.subscription import UNSET, Definition, Former, Record, parse, parse_record
+from chained import sealed
 
 ENDS = {"person": [9, 9]}
 BEGIN = {"person": [0, 0]}
@@ -310,3 +316,39 @@ def test_an_expression_that_takes_long_for_all_its_few_iterations_is_over_its_bu
     monkeypatch.setattr("annals.agents.publishing.cel.thread_time", iter([0.0, 2.0]).__next__)
     with pytest.raises(OverBudgetError, match=r"2\.0 s of the processor"):
         expression.matches(attributes, data)
+
+
+def test_an_expression_is_compiled_once_however_many_partitions_evaluate_it():
+    """Goes red when each partition compiles all expressions for itself: a hundred long ones took it a second each."""
+    kept = Kept(Record(Definition("billing", filters=[{"cel": "has(data.name)"}]), 1, BEGIN), 0)
+    here, there = (Subscribed(kept, "person", partition) for partition in range(2))
+    first, second = (each.judge(0).matcher.expressions[0] for each in (here, there))
+    assert first.program is second.program
+    assert first.matches({}, {"name": "Ada"})
+
+
+@pytest.mark.parametrize(
+    ("data", "expression", "is_wanted"),
+    [
+        ({"name": "Ada\0Eve"}, "data.name == 'Ada'", False),
+        ({"name": "Ada\0Eve"}, "data.name == 'Ada\ufffdEve'", True),
+        ({"name": "Ada\0Eve"}, "data.name.endsWith('Eve') && size(data.name) == 7", True),
+        ({"name\0x": 1}, "has(data.name)", False),
+        ({"name": "Ada", "more": [{"x": "\0"}]}, "data.name == 'Ada' && data.more[0].x == '\ufffd'", True),
+        ({"name": r"Ada\u0000"}, r"data.name == 'Ada\\u0000'", True),
+    ],
+)
+def test_a_text_with_nul_is_judged_as_a_whole(data, expression, is_wanted):
+    """Goes red when an expression sees no more of a text than what is before its first NUL; what comes is as it was."""
+    source = sealed("p-1", 1, None, type_name="PersonRegistered", data=data)
+    event = JournalEvent(0, read_block("person", source.value), source.value, source.cid, ())
+    subscribed = Subscribed(Kept(Record(Definition("all", filters=[{"cel": expression}]), 1, BEGIN), 0), "person", 0)
+    records = select([event], [(subscribed, 0)], REGISTRY["person"]).records
+    assert [msgspec.json.decode(each.value) for each in records.get("all", ())] == [data] * is_wanted
+
+
+def test_an_expression_that_nobody_has_any_more_is_forgotten():
+    text = "data.name == 'of nobody else'"
+    program = weakref.ref(Expression(text).program)
+    gc.collect()
+    assert program() is None

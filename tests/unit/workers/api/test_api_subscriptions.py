@@ -148,6 +148,24 @@ async def test_a_member_that_offends_is_named(api, members, path):
     assert (status, [error["path"] for error in problem["errors"]]) == (422, [path])
 
 
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"schema_version": {"k" * 900_000: 0}},
+        {"start": {"positions": {"k" * 900_000: "x"}}},
+        {"start": {"positions": {f"k{number}": "x" for number in range(50_000)}}},
+        {"types": ["PersonRegistered" + "k" * 240] * 1_000},
+    ],
+)
+async def test_what_is_said_of_a_large_body_is_bounded(api, members):
+    """Goes red when a name of a megabyte comes back in path and detail, or each of a thousand members in an error."""
+    status, _, problem = await api("PUT", PATH, **body(**members))
+    assert status == 422
+    assert len(problem["detail"]) <= 2_000
+    assert len(problem["errors"]) <= 100
+    assert all(len(each["path"]) <= 200 and len(each["message"]) <= 500 for each in problem["errors"])
+
+
 @pytest.mark.parametrize("sent", ["no JSON", "[]", ""])
 async def test_a_body_that_is_no_object_is_refused(api, sent):
     status, _, problem = await api("PUT", PATH, data=sent, headers=HEADERS)
