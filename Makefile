@@ -21,6 +21,8 @@ export UV_NO_PROGRESS := 1
 export UV_SYSTEM_CERTS ?= 1
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
+# Images for Python often forbid to keep what is compiled: each worker would compile all that it imports at its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
