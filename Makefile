@@ -42,9 +42,9 @@ setup: .venv/.synced ## Make .venv with annals in .venv/bin, exactly as locked
 demo: setup ## Start all of it, tell a story, verify it, clean up
 	$(BIN)/annals demo
 
-test: setup ## Run every test against a real broker in two processes (TEST_PROCESSES=n), branch coverage at least 95 %
+test: setup ## Run every test against a real broker in three processes (TEST_PROCESSES=n), branch coverage at least 95 %
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(or $(TEST_PROCESSES),2) --dist loadfile
+	$(BIN)/coverage run -m pytest -n $(or $(TEST_PROCESSES),3) --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

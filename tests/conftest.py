@@ -6,11 +6,13 @@ import secrets
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
+import lanes
 from annals.workers.tools.broker import Broker
 
 # No deadline: a shared machine under coverage is slow now and then, and a test that is right must not fail for it.
@@ -42,6 +44,15 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("ANNALS_") and not name.startswith(KEPT)]:
         del os.environ[name]
+    process, processes = os.environ.get("PYTEST_XDIST_WORKER", ""), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    if lanes.computes(process, int(processes)):
+        os.nice(lanes.NICENESS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> lanes.Lanes | None:
+    """Hand whole files out in an order and to processes by what they do; None for any other way to distribute tests."""
+    return lanes.Lanes(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")

@@ -49,7 +49,7 @@ def test_setup_is_done_again_when_the_project_or_its_lock_changed() -> None:
 
 
 def test_what_a_target_runs_may_keep_compiled_modules() -> None:
-    """Images for Python often forbid it: then each worker and each command compiles all that it imports at its start."""
+    """Images for Python often forbid it: then each worker and each command compiles its imports at each start."""
     result = subprocess.run(
         ["make", "--no-print-directory", "--eval", "shown: ; @env", "shown"],
         cwd=ROOT,
