@@ -1,6 +1,7 @@
 """What holds for every test: nothing is skipped in silence, hypothesis is the same everywhere, Kafka is real."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
@@ -14,7 +15,8 @@ import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
 import lanes
-from annals.workers.tools.broker import Broker
+from annals.workers.tools.broker import Broker, BrokerError
+from annals.workers.tools.broker.sharing import share_classes
 
 # No deadline: a shared machine under coverage is slow now and then, and a test that is right must not fail for it.
 hypothesis.settings.register_profile("annals", deadline=None, print_blob=True)
@@ -77,12 +79,22 @@ def cache_dir() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[str]:
+def shared_classes(cache_dir: Path | None) -> None:
+    """Half the time of each of a hundred starts of brokers; where the cache cannot be written to they take it all."""
+    with contextlib.suppress(BrokerError, OSError):
+        share_classes(cache_dir)
+
+
+@pytest.fixture(scope="session")
+def bootstrap(
+    tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None, request: pytest.FixtureRequest
+) -> Iterator[str]:
     """A real broker's address: ANNALS_TEST_BOOTSTRAP, or one that runs as long as the tests; without one they fail."""
     given = os.environ.get("ANNALS_TEST_BOOTSTRAP")
     if given:
         yield given
         return
+    request.getfixturevalue("shared_classes")
     with Broker(tmp_path_factory.mktemp("broker"), cache_dir=cache_dir) as broker:
         yield broker.bootstrap
 
