@@ -21,6 +21,8 @@ export UV_NO_PROGRESS := 1
 export UV_SYSTEM_CERTS ?= 1
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
+# Images for Python often forbid to keep what is compiled: each worker would compile all that it imports at its start.
+unexport PYTHONDONTWRITEBYTECODE
 
 help: ## List the targets
 	@grep -hE '^[a-z][a-z-]*:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | while IFS=$$'\t' read -r name what; do printf '  make %-13s %s\n' "$$name" "$$what"; done
@@ -40,9 +42,9 @@ setup: .venv/.synced ## Make .venv with annals in .venv/bin, exactly as locked
 demo: setup ## Start all of it, tell a story, verify it, clean up
 	$(BIN)/annals demo
 
-test: setup ## Run every test against a real broker in two processes (TEST_PROCESSES=n), branch coverage at least 95 %
+test: setup ## Run every test against a real broker in three processes (TEST_PROCESSES=n), branch coverage at least 95 %
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n $(or $(TEST_PROCESSES),2) --dist loadfile
+	$(BIN)/coverage run -m pytest -n $(or $(TEST_PROCESSES),3) --dist loadfile
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -1,17 +1,22 @@
 """What holds for every test: nothing is skipped in silence, hypothesis is the same everywhere, Kafka is real."""
 
 import asyncio
+import contextlib
 import os
 import secrets
 import signal
+import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient
 
-from annals.workers.tools.broker import Broker
+import lanes
+from annals.workers.tools.broker import Broker, BrokerError
+from annals.workers.tools.broker.sharing import share_classes
 
 # No deadline: a shared machine under coverage is slow now and then, and a test that is right must not fail for it.
 hypothesis.settings.register_profile("annals", deadline=None, print_blob=True)
@@ -29,6 +34,19 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
+    """Have coverage look away from a test that is marked `untraced`: looking on takes twice as long as the test."""
+    tracing = sys.gettrace()
+    if pyfuncitem.get_closest_marker("untraced") is None or tracing is None:
+        return (yield)
+    sys.settrace(None)
+    try:
+        return (yield)
+    finally:
+        sys.settrace(tracing)
+
+
 # Where Kafka itself is cached may be told from outside; no other setting of the shell may reach a test.
 KEPT = ("ANNALS_TEST_", "ANNALS_CACHE_DIR")
 
@@ -42,6 +60,15 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in os.environ if name.startswith("ANNALS_") and not name.startswith(KEPT)]:
         del os.environ[name]
+    process, processes = os.environ.get("PYTEST_XDIST_WORKER", ""), os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")
+    if lanes.computes(process, int(processes)):
+        os.nice(lanes.NICENESS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> lanes.Lanes | None:
+    """Hand whole files out in an order and to processes by what they do; None for any other way to distribute tests."""
+    return lanes.Lanes(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
@@ -52,12 +79,22 @@ def cache_dir() -> Path | None:
 
 
 @pytest.fixture(scope="session")
-def bootstrap(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[str]:
+def shared_classes(cache_dir: Path | None) -> None:
+    """Half the time of each of a hundred starts of brokers; where the cache cannot be written to they take it all."""
+    with contextlib.suppress(BrokerError, OSError):
+        share_classes(cache_dir)
+
+
+@pytest.fixture(scope="session")
+def bootstrap(
+    tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None, request: pytest.FixtureRequest
+) -> Iterator[str]:
     """A real broker's address: ANNALS_TEST_BOOTSTRAP, or one that runs as long as the tests; without one they fail."""
     given = os.environ.get("ANNALS_TEST_BOOTSTRAP")
     if given:
         yield given
         return
+    request.getfixturevalue("shared_classes")
     with Broker(tmp_path_factory.mktemp("broker"), cache_dir=cache_dir) as broker:
         yield broker.bootstrap
 

@@ -37,7 +37,7 @@ def transactions(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def wire(
-    tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None, transactions: int
+    tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None, transactions: int, shared_classes: None
 ) -> Iterator[tuple[Broker, Proxy]]:
     """The broker, and a proxy before it."""
     port, behind, proxied = free_port(), free_port(), free_port()

@@ -11,6 +11,7 @@ from annals.workers.tools.simulation.plan import plan_of
 SEEDS = range(500)
 
 
+@pytest.mark.untraced
 # A process that crashes leaves coroutines behind, which are collected when its event loop is gone.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("take_out", mutations.MEASURES, ids=lambda measure: measure.__name__)

@@ -44,6 +44,7 @@ def test_histories_have_restore_points_and_all_that_can_become_of_them(differenc
     assert found.counts["restored"] > 10
 
 
+@pytest.mark.untraced
 def test_two_commands_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch, differences: list[str]) -> None:
     for module in ("collecting", "restored"):
         monkeypatch.setattr(f"annals.agents.writing.restore.{module}.command_hash", lambda command: len(command) % 2)
@@ -68,6 +69,7 @@ def test_a_difference_from_the_journal_stops_the_shard_and_names_the_aggregate(
     assert any(reason.startswith("the aggregate 'a") for reason in differences)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("take_out", mutations.RESTORE_MEASURES, ids=lambda measure: measure.__name__)
 def test_without_a_measure_a_history_fails(
     take_out: Any, monkeypatch: pytest.MonkeyPatch, differences: list[str]

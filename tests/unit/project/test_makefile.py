@@ -1,5 +1,6 @@
 """The Makefile is the first thing that a newcomer runs: its help is whole, and its targets are what the docs name."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -45,3 +46,18 @@ def test_a_target_can_be_planned(target: str) -> None:
 
 def test_setup_is_done_again_when_the_project_or_its_lock_changed() -> None:
     assert re.search(r"^\.venv/\.synced: \S+ pyproject\.toml uv\.lock$", MAKEFILE, re.MULTILINE)
+
+
+def test_what_a_target_runs_may_keep_compiled_modules() -> None:
+    """Images for Python often forbid it: then each worker and each command compiles its imports at each start."""
+    result = subprocess.run(
+        ["make", "--no-print-directory", "--eval", "shown: ; @env", "shown"],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=True,
+    )
+    assert "PATH=" in result.stdout
+    assert "PYTHONDONTWRITEBYTECODE" not in result.stdout

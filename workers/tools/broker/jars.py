@@ -64,7 +64,7 @@ def kafka_jars(cache: Path, progress: Progress = silent) -> list[Path]:
     # Named by its content: another release of this project has its own folder.
     folder = cache / f"kafka-{hashlib.sha256(LOCK.read_bytes()).hexdigest()[:12]}"
     if not folder.exists():
-        with _only_one(cache):
+        with only_one(cache):
             if not folder.exists():
                 _fetch(cache, folder, jars, progress)
     for jar in jars:
@@ -87,7 +87,7 @@ def _damage(path: Path, jar: Jar) -> str:
 
 
 @contextlib.contextmanager
-def _only_one(cache: Path) -> Iterator[None]:
+def only_one(cache: Path) -> Iterator[None]:
     """Hold the cache's lock: of two that start for the first time, one fetches and the other waits."""
     try:
         cache.mkdir(parents=True, exist_ok=True)

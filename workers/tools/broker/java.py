@@ -17,7 +17,7 @@ from annals.workers.tools.broker.errors import BrokerError
 from annals.workers.tools.broker.jars import INSTALL
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FORMAT_SECONDS: Final = 60
 LOG_LINES_SHOWN: Final = 5
@@ -67,17 +67,19 @@ def format_folder(
     config: Path,
     cluster_id: str | None = None,
     features: Mapping[str, int] = MappingProxyType({}),
+    options: Sequence[str] = (),
 ) -> None:
     """Prepare the folder that a configuration names for a cluster of one node; BrokerError if Kafka will not.
 
     cluster_id: of a cluster of several nodes; the configuration then names who may lead it. features: levels of Kafka's
-    features (as `transaction.version`) other than the release's own.
+    features (as `transaction.version`) other than the release's own. options: more of Java's.
     """
     command = [
         str(java),
         "-Xmx64m",
         QUICK_COMPILER,
         *JVM_OPTIONS,
+        *options,
         "-cp",
         class_path,
         "kafka.tools.StorageTool",
@@ -88,16 +90,24 @@ def format_folder(
         command.append("--standalone")
     for name, level in features.items():
         command += ["--feature", f"{name}={level}"]
-    result = subprocess.run(  # noqa: S603 - our own program and files
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        timeout=FORMAT_SECONDS,
-        check=False,
-    )
+    run_to_end(command, FORMAT_SECONDS, f"Kafka cannot use {config.parent}")
+
+
+def run_to_end(command: list[str], seconds: float, failure: str) -> None:
+    """Run a Java program to its end; BrokerError, which begins with `failure`, if it fails or takes longer."""
+    try:
+        result = subprocess.run(  # noqa: S603 - our own program and files
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        raise BrokerError(f"{failure}: Java was not done after {seconds:g} s") from None
     if result.returncode:
-        raise BrokerError(f"Kafka cannot use {config.parent}: {last_words(result.stdout)}")
+        raise BrokerError(f"{failure}: {last_words(result.stdout)}")
 
 
 def spawn(command: list[str], log_path: Path) -> subprocess.Popen[bytes]:

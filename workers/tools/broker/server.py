@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Final, Self
 
 from annals.workers.settings import default_cache_dir
+from annals.workers.tools.broker.class_archive import archive_options
 from annals.workers.tools.broker.errors import BrokerError, PortTakenError
 from annals.workers.tools.broker.jars import Progress, kafka_jars, silent
 from annals.workers.tools.broker.java import JVM_OPTIONS, QUICK_COMPILER, format_folder, java_program, last_words, spawn
@@ -20,7 +21,7 @@ from annals.workers.tools.broker.ports import find_ports, port_taken
 from annals.workers.tools.broker.properties import HOST, Ports, as_properties_file, broker_properties
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 READY: Final = "Kafka Server started"
 START_SECONDS = 90.0  # it takes 3 to 5 on an idle machine
@@ -50,12 +51,13 @@ class Broker:
         features: Mapping[str, int] | None = None,
         progress: Progress = silent,
         is_for_long: bool = False,
+        java_options: Sequence[str] = (),
     ) -> None:
         """Prepare nothing yet: `start` does.
 
         features: levels of Kafka's features, as `transaction.version`, for a new data folder; else the release's own.
         is_for_long: Java compiles with all it has, as for a broker that runs for months: that is faster after some
-        minutes, and slower until then.
+        minutes, and slower until then. java_options: more of the broker's own process.
         """
         self.data_dir = Path(data_dir).resolve()
         self.log_path = self.data_dir / "broker.log"
@@ -68,6 +70,7 @@ class Broker:
         self._features = dict(features or {})
         self._progress = progress
         self._compilers = () if is_for_long else (QUICK_COMPILER,)
+        self._java_options = tuple(java_options)
         self._process: subprocess.Popen[bytes] | None = None
         self._ports: Ports | None = None
         self._lock: BinaryIO | None = None
@@ -174,12 +177,13 @@ class Broker:
         ports = find_ports(fixed, self._advertised_port)
         class_path = os.pathsep.join(map(str, jars))
         config = self._write_config(ports)
+        shared = archive_options(jars)
         if not (self.data_dir / "kafka" / "meta.properties").exists():
-            format_folder(java, class_path, config, self._cluster_id, self._features)
+            format_folder(java, class_path, config, self._cluster_id, self._features, shared)
         if self.log_path.exists():
             # What the last run said is worth one more look after a crash.
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        options = (f"-Xmx{self._heap_mb}m", *self._compilers, *JVM_OPTIONS)
+        options = (f"-Xmx{self._heap_mb}m", *self._compilers, *shared, *JVM_OPTIONS, *self._java_options)
         command = [str(java), *options, "-cp", class_path, "kafka.Kafka", str(config)]
         process = spawn(command, self.log_path)
         try:

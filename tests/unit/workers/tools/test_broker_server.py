@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from annals.workers.tools.broker import Broker, BrokerError, server
+from annals.workers.tools.broker import Broker, BrokerError, java, server
 from annals.workers.tools.broker.errors import PortTakenError
 
 READY = "print('Kafka Server started', flush=True)\n"
@@ -23,7 +23,7 @@ def broker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Broker:
     java = tmp_path / "java"
     java.write_text(f"#!/bin/sh\nexec {sys.executable} {tmp_path}/program.py\n")
     java.chmod(0o755)
-    monkeypatch.setattr(server, "kafka_jars", lambda *_: [])
+    monkeypatch.setattr(server, "kafka_jars", lambda *_: [tmp_path / "kafka.jar"])
     monkeypatch.setattr(server, "java_program", lambda: java)
     return Broker(tmp_path)
 
@@ -98,3 +98,11 @@ def test_one_that_ended_by_itself_can_be_started_again(broker: Broker) -> None:
     behave(broker, READY + WAIT)
     with broker:
         assert broker.is_running
+
+
+def test_a_folder_that_is_not_formatted_in_time_is_named(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    (broker.data_dir / "kafka" / "meta.properties").unlink()
+    monkeypatch.setattr(java, "FORMAT_SECONDS", 0.2)
+    behave(broker, WAIT)
+    with pytest.raises(BrokerError, match=rf"Kafka cannot use {broker.data_dir}: Java was not done after 0\.2 s"):
+        broker.start()

@@ -1,0 +1,39 @@
+"""Coverage looks away from the tests that are marked `untraced`, and from no other."""
+
+import sys
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+
+Tracer = Callable[[FrameType, str, Any], None]
+
+
+@pytest.fixture
+def tracer() -> Iterator[Tracer]:
+    """In the place of coverage's own, which is there again afterwards."""
+
+    def trace(frame: FrameType, event: str, argument: object) -> None:
+        return None
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    yield trace
+    now = sys.gettrace()
+    sys.settrace(before)
+    assert now is trace
+
+
+@pytest.mark.untraced
+def test_one_that_is_marked_runs_without_a_tracer(tracer: Tracer) -> None:
+    assert sys.gettrace() is None
+
+
+@pytest.mark.untraced
+async def test_one_that_is_marked_and_asynchronous_does_too(tracer: Tracer) -> None:
+    assert sys.gettrace() is None
+
+
+def test_any_other_runs_with_it(tracer: Tracer) -> None:
+    assert sys.gettrace() is tracer
