@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.schemas.cid import cid_text
-from annals.topics.group_metadata import decode_metadata
+from annals.topics.group_metadata import NOTHING_KNOWN, GroupMetadata, decode_metadata
 from annals.workers.audit.acceptance import Comparison, Deployment, accept, compare, kept_heads
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.memory.client import Cluster
@@ -106,8 +106,7 @@ class Person:
         there = journal_cids(world.all_logs(), *key)
         if store is None or store.key != key:
             return store is not None and not there
-        offset = world.model.committed_offset(GROUP, (world.names.commands(key[0]), key[1]))
-        known = decode_metadata(offset[1]).last if offset is not None else None
+        known = self._known(key).last
         is_told = known is not None and cid_text(known.cid) not in there
         heads = {cid_text(stored.head) for _, stored in store.aggregates()}
         return not is_told and not heads.isdisjoint(world.lost_events - there)
@@ -160,6 +159,8 @@ class Person:
                 world.counts["accepted"] += 1
                 await accept(self._deployment(), kind, found)
                 world.give_up(place)
+                if self._known(place).journal_end is None:  # by the outcomes workers find out what is decided
+                    world.set_back.add(place)
 
     async def delete_the_offset(self, process: Process, key: Key) -> None:
         """Delete the group's offset: what the journal has is recognised."""
@@ -171,6 +172,11 @@ class Person:
         """Start the worker with `--accept-expired`."""
         del process
         self._world.accepts_expired.add(key)
+
+    def _known(self, key: Key) -> GroupMetadata:
+        """Return what the group's offset says of a partition."""
+        offset = self._world.model.committed_offset(GROUP, (self._world.names.commands(key[0]), key[1]))
+        return NOTHING_KNOWN if offset is None else decode_metadata(offset[1])
 
     def _deployment(self) -> Deployment:
         return Deployment({CLUSTER: Cluster(self._world.model)}, self._world.names, GROUP)

@@ -103,8 +103,8 @@ class Telemetry:
 class Process:
     """A worker process: alive from its start to its crash.
 
-    frozen_until: it does nothing before; is_cut: it reaches nobody; is_lost: the group does not hear of it, though it
-    goes on.
+    frozen_until: it does nothing before; looked_at: when its last whole look at the partitions' ends began; is_cut: it
+    reaches nobody; is_lost: the group does not hear of it, though it goes on.
     """
 
     def __init__(self, world: World, host: Host, number: int) -> None:
@@ -116,6 +116,7 @@ class Process:
         self.is_cut = False
         self.is_lost = False
         self.frozen_until = 0.0
+        self.looked_at = -1.0
         self.shards: dict[Key, Shard] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
@@ -204,8 +205,10 @@ class Process:
         client = await connect(self._options, [])
         while True:
             await asyncio.sleep(WATCH_S)
+            began = self.world.loop.time()
             try:
                 await self._look(client)
+                self.looked_at = began
             except (KafkaError, OSError):
                 for shard in self.shards.values():
                     shard.acknowledged.doubt()

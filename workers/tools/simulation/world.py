@@ -55,6 +55,7 @@ class World:
         self.gone: dict[tuple[str, int], list[Entry]] = {}
         self.strangers: set[str] = set()
         self.lost_offsets: set[tuple[str, int]] = set()
+        self.set_back: set[tuple[str, int]] = set()  # where a person accepted that outcomes or commands are gone
         self.offsets_ahead: set[tuple[str, int]] = set()
         self.accepts_expired: set[tuple[str, int]] = set()
         self.lost_outcomes: set[tuple[str, int]] = set()
@@ -66,6 +67,7 @@ class World:
         self.strangers_cut: set[tuple[str, int]] = set()  # of these: where nobody may have read what was cut off
         self.perhaps_cut: dict[tuple[str, int], int] = {}
         self.problems: list[str] = []
+        self._healed_at = 0.0
         self.log: list[str] = []
         self._faults = Faults(self)
         self.person = Person(self)
@@ -124,6 +126,7 @@ class World:
     async def _heal(self) -> None:
         """End all faults. What has stopped, a person looks at."""
         self.note("healed")
+        self._healed_at = self.loop.time()
         self.weather = Weather()
         self._faults.heal()
         self.person.healed()
@@ -160,6 +163,11 @@ class World:
                 left.append(f"{kind}-{partition} goes on with a journal whose end was cut off")
             elif shard.behind(log.end):
                 left.append(f"{kind}-{partition} is at {shard.next_offset} of {log.end}")
+        left += [  # what was on its way through a freeze comes late
+            f"worker {process.number} has not looked where partitions end"
+            for process in self.processes
+            if process.looked_at < self._healed_at
+        ]
         return left or [f"{topic} is not stable" for (topic, _), log in self.model.logs.items() if log.stable < log.end]
 
     def must_stop(self, key: tuple[str, int]) -> bool:
