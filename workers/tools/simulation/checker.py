@@ -117,6 +117,10 @@ class _Checker:
             self._snapshots()
         return self._problems
 
+    def heads(self, kind: str, partition: int) -> dict[str, tuple[int, str]]:
+        self._journal(kind, partition)
+        return {key: (len(chain), chain[-1].cid) for (_, key), chain in self._chains.items() if chain}
+
     def _wrong(self, what: str) -> None:
         self._problems.append(what)
 
@@ -317,6 +321,17 @@ class _Checker:
                 if is_passed and is_ours and (kind, aggregate, version, event.cid) not in found:
                     self._wrong(f"no snapshot of {kind} {aggregate} at version {version}")
                 before = version
+
+
+def heads_of(logs: Logs, kind: str, partition: int) -> dict[str, tuple[int, str]]:
+    """Return version and head of each aggregate in a journal."""
+    checker = _Checker({(f"events.{kind}", partition): logs[f"events.{kind}", partition]}, 0, NONE)
+    return checker.heads(kind, partition)
+
+
+def cid_text(cid: bytes) -> str:
+    """Return a CID in text."""
+    return str(encode_multibase("b", cid))
 
 
 def cids_of(entries: Iterable[Entry]) -> set[str]:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 OPERATOR_S: Final = 25.0  # so long after the last fault somebody looks at what has stopped
 AGAIN_S: Final = 10.0
+LOOKED_AGAIN_S: Final = 70.0  # by then a standby has looked again whether it can go on
 MOST_REMEDIES: Final = 6  # of one shard: as many hosts as have a store of it, and a few more
 
 
@@ -82,6 +83,25 @@ class Person:
             world.start(process.host)
             self.acted_at = world.loop.time()
             self._acts_at = self.acted_at + AGAIN_S
+
+    def told_by_standby(self, process: Process, key: Key, reason: str) -> None:
+        """Judge a stop of a standby: to it a cut that the group's offset tells of is like one that it alone knows."""
+        world = self._world
+        world.note(f"standby of {key[0]}-{key[1]} stopped: {reason}")
+        world.counts["standby stopped"] += 1
+        is_explained = self.is_shortened(process, key) or self.only_the_disk_knows(process, key)
+        if not is_explained or "so the store in the data directory says" not in reason:
+            world.problems.append(f"standby stopped without a cause: {key[0]}-{key[1]}: {reason}")
+
+    async def look_at_standbys(self) -> None:
+        """Take the stores away of standbys that have stopped for good: what an accepted journal lacks, they give up."""
+        world = self._world
+        if world.loop.time() < self.acted_at + LOOKED_AGAIN_S:
+            return
+        for process in world.processes:
+            for key in [key for key in process.standbys.stopped() if self._may_act(key)]:
+                await self.empty_the_disk(process, key)
+                self.acted_at = world.loop.time()
 
     def _may_act(self, key: Key) -> bool:
         self._remedies[key] += 1

@@ -11,6 +11,7 @@ from annals.agents.writing.shard import Phase
 from annals.topics.names import TopicNames
 from annals.workers.memory.cluster import NO_HEADERS, MemoryCluster, Topic
 from annals.workers.memory.partition import Rules, Status
+from annals.workers.tools.simulation.checker import cid_text, heads_of
 from annals.workers.tools.simulation.counter import counter_decider
 from annals.workers.tools.simulation.disks import Host
 from annals.workers.tools.simulation.faults import Faults
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from annals.workers.memory.partition import Entry
 
 HEALED_WITHIN_S: Final = 60.0
+FOLLOWED_WITHIN_S: Final = 200.0  # a standby that has stopped looks again each minute, a person after that
 LOOK_S: Final = 0.5
 NOTICED_S: Final = 3.0  # in which an idle worker sees that something was cut off
 TIMEOUTS_S: Final = 1.0
@@ -134,6 +136,7 @@ class World:
             host.failing = 0
         for process in self.processes:
             process.frozen_until, process.is_cut, process.is_lost = 0.0, False, False
+            process.standbys.network.is_cut = False
         if not self.processes:
             self.start(self.hosts[0])
         self.group.rebalance()
@@ -146,6 +149,31 @@ class World:
                 return
             await asyncio.sleep(LOOK_S)
             await self.person.look()
+        if self.plan.has_standbys:
+            await self._until_followed()
+
+    async def _until_followed(self) -> None:
+        """Wait until all standbys have folded all, and hold what they have folded against the journals."""
+        while left := self._behind():
+            if self.loop.time() > self.person.acted_at + FOLLOWED_WITHIN_S:
+                self.problems.append(f"not followed {FOLLOWED_WITHIN_S:.0f} s after the last fault: {'; '.join(left)}")
+                return
+            await asyncio.sleep(LOOK_S)
+            await self.person.look_at_standbys()
+        logs = self.all_logs()
+        for process in self.processes:
+            for (kind, partition), heads in process.standbys.folds().items():
+                there = heads_of(logs, kind, partition)
+                if {key: (version, cid_text(head)) for key, (version, head) in heads.items()} != there:
+                    self.problems.append(
+                        f"folded wrong: the standby of {kind}-{partition} on worker {process.number} has {heads}, and "
+                        f"the journal {there}"
+                    )
+
+    def _behind(self) -> list[str]:
+        has_any = len(self.processes) > 1
+        missing = [f"{key[0]}-{key[1]} has no standby" for key in KEYS if has_any and key not in self.group.standing]
+        return missing + [line for process in self.processes for line in process.standbys.behind()]
 
     def unanswered(self) -> list[str]:
         """Return the partitions whose owners have commands left, or are not open, with the reason."""
