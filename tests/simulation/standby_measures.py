@@ -8,9 +8,6 @@ import pytest
 from annals.agents.writing import opening, standby
 from annals.agents.writing.standby import Standby
 from annals.topics.names import transactional_id
-from annals.workers.kafka.read import stable_ends
-from annals.workers.kafka.read.offsets import HIGH_WATERMARK
-from annals.workers.tools.simulation.standbys import Standbys
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -51,27 +48,6 @@ def no_fence(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Standby, "_open", fencing)
 
 
-def stable_end(patch: pytest.MonkeyPatch) -> None:
-    """A standby reads up to where the journal ends, whatever is open there."""
-    patch.setattr(stable_ends, "LAST_STABLE", HIGH_WATERMARK)
-
-
-def shorter_end(patch: pytest.MonkeyPatch) -> None:
-    """A standby waits for more where the journal ends lower than what it folded."""
-    follow: Any = Standby._follow
-
-    async def patient(self: Any, fold: Any) -> None:
-        log, moved = self._journal, type(self._journal).until_moved
-
-        async def higher(offset: int) -> int:
-            return max(offset, await moved(log, offset))
-
-        log.until_moved = higher
-        await follow(self, fold)
-
-    patch.setattr(Standby, "_follow", patient)
-
-
 def closing_a_failed_store(patch: pytest.MonkeyPatch) -> None:
     """A standby goes on with a store that failed."""
     patch.setattr(Standby, "_close_store", nothing)
@@ -82,23 +58,11 @@ def setting_aside(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("annals.agents.folding.damage.DamagedStores.set_aside", nothing)
 
 
-def looking_again(patch: pytest.MonkeyPatch) -> None:
-    """A standby that has stopped never looks again."""
-    patch.setattr(standby, "STOPPED_S", 1e9)
-
-
-def closing_first(patch: pytest.MonkeyPatch) -> None:
-    """The standby of a partition goes on beside the shard that is opened there."""
-
-    async def forget(self: Any, key: Any) -> None:
-        self.all.pop(key)
-
-    patch.setattr(Standbys, "close", forget)
-
-
 MEASURES: list[Patch] = [
     proof_of_a_standby,
     proof_after_a_standby,
     last_record,
     no_fence,
+    closing_a_failed_store,
+    setting_aside,
 ]
