@@ -17,6 +17,7 @@ from annals.agents.ports import (
     FencedError,
     JournalRecord,
     OutcomeRecord,
+    StaleStateError,
     StoppedError,
     UncertainError,
     UnreachableError,
@@ -335,12 +336,12 @@ async def test_parts_of_restore_points_and_snapshots_are_written_with_the_rest_a
     assert await until(read, all) == [[(b"heads/1", b"part")], [(b"k", b"snapshot")]]
 
 
-async def test_reading_from_an_offset_that_is_gone_stops(site: Site) -> None:
+async def test_reading_from_an_offset_that_is_gone_has_the_shard_look_again(site: Site) -> None:
     log = await site.owner()
     await commit(log, filled(log, b"a", b"b"), 1, 0)
     await until(log.look, lambda seen: seen.journal_stable == 3)
     await site.expire(site.topics.events, 2)
-    with pytest.raises(StoppedError, match="has no offset 0"):
+    with pytest.raises(StaleStateError, match="cut off or made anew"):
         await values(log, 0, 3)
 
 

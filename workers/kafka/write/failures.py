@@ -67,3 +67,12 @@ def expiring() -> Iterator[None]:
         yield
     except (StoppedError, RangeGoneError) as error:
         raise StaleStateError(f"records expired while they were read: {error}") from error
+
+
+@contextmanager
+def cutting() -> Iterator[None]:
+    """Have the shard look again where its journal is cut off or made anew while it is read: opening says which."""
+    try:
+        yield
+    except (StoppedError, RangeGoneError) as error:
+        raise StaleStateError("the journal was cut off or made anew while it was read: looking again") from error

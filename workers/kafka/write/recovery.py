@@ -18,7 +18,7 @@ from annals.workers.kafka.read.forwarded_commands import copies_of, letters_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
 from annals.workers.kafka.read.ranges import RangeGoneError, read_range
 from annals.workers.kafka.write.committed_records import read_partition
-from annals.workers.kafka.write.failures import expiring, reaching
+from annals.workers.kafka.write.failures import cutting, expiring, reaching
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
@@ -85,8 +85,9 @@ class KafkaRecovery(ABC):
     async def look(self) -> LogState:
         """Ask Kafka where everything stands. Only behind the fence of its writer nothing of it can change any more.
 
-        A writer that was fenced itself meanwhile looks on while its successor writes: so the group's offset is asked
-        for before the ends. Otherwise the older ends would seem to lack what the newer offset knows.
+        A writer that was fenced itself meanwhile looks on while its successor writes: so what is asked for later
+        reaches as far as what was asked for before. First the group's offset, then up to where all is stable, then the
+        ends. Otherwise older ends would seem to lack what the newer offset knows, or commands whose answers are there.
         """
         with reaching("the journal"):
             return await self._look()
@@ -97,8 +98,8 @@ class KafkaRecovery(ABC):
         asked = [topics.events, topics.outcomes, topics.commands]
         starts = await list_offsets(client, HIGH_WATERMARK, FIRST, asked)
         group = await committed(client, self._group, topics.commands)
-        ends = await list_offsets(client, HIGH_WATERMARK, LAST, asked)
         stable = await list_offsets(client, LAST_STABLE, LAST, asked)
+        ends = await list_offsets(client, HIGH_WATERMARK, LAST, asked)
         known = decode_metadata(group[1]) if group else NOTHING_KNOWN
         return LogState(
             committed=group[0] if group else None,
@@ -125,9 +126,9 @@ class KafkaRecovery(ABC):
         """Yield the journal's committed records from `start` until the position has reached `end`, in steps.
 
         Raises:
-            StoppedError: the journal does not reach from `start` to `end`.
+            StaleStateError: the journal does not reach from `start` any more.
         """
-        with reaching("the journal"):
+        with reaching("the journal"), cutting():
             async for records in read_partition(self._options, self._topics.events, start, end):
                 yield [JournalRecord(record.offset, record.key, record.value) for record in records]
 

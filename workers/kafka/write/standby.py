@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from annals.agents.ports import JournalRecord, StoppedError
 from annals.workers.kafka.protocol.record_batches import FormatError
-from annals.workers.kafka.read.ranges import RangeGoneError, read_range
-from annals.workers.kafka.write.failures import reaching
+from annals.workers.kafka.read.ranges import read_range
+from annals.workers.kafka.write.failures import cutting, reaching
 from annals.workers.kafka.write.recovery import KafkaRecovery, ShardTopics
 
 if TYPE_CHECKING:
@@ -34,15 +34,16 @@ class KafkaStandbyLog(KafkaRecovery):
         """Yield the journal's committed records from `start` to below `end`, whole fetches with right checksums.
 
         Raises:
-            StoppedError: the journal does not reach from `start` to `end`, or a batch of it is damaged.
+            StoppedError: a batch of it is damaged.
+            StaleStateError: the journal does not reach from `start` to `end` any more.
         """
         client = await self._connected()
         try:
-            with reaching("the journal"):
+            with reaching("the journal"), cutting():
                 async with aclosing(read_range(client, self._topics.events, start, end, is_checked=True)) as steps:
                     async for records in steps:
                         yield [JournalRecord(offset, key, value) for offset, key, value, _ in records]
-        except (RangeGoneError, FormatError) as error:
+        except FormatError as error:
             raise StoppedError(str(error)) from error
 
     async def until_moved(self, offset: int) -> int:

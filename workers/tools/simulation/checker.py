@@ -65,10 +65,11 @@ class Command(NamedTuple):
 class Excuses(NamedTuple):
     """What faults did to the topics, by kind and partition.
 
-    strangers: the command ids of events that a fault wrote; lost_offsets: where the group's offset was taken away, so
-    that what has no outcome may be answered again; lost_events: the CIDs of events that were cut off; lost_answers:
-    batches of outcomes that were cut off, by topic and partition; starts: the first offsets that are left, since what
-    was before has expired; decided_again: where commands whose events were cut off are.
+    strangers: the command ids of events that a fault wrote; lost_offsets: where the group's offset was taken away, by a
+    fault or with what was accepted, so that what has no outcome may be answered again; lost_events: the CIDs of events
+    that were cut off; lost_answers: batches of outcomes that were cut off, by topic and partition; starts: the first
+    offsets that are left, since what was before has expired; decided_again: where commands whose events were cut off
+    are.
     """
 
     strangers: Collection[str] = ()
@@ -115,6 +116,10 @@ class _Checker:
         if self._every:
             self._snapshots()
         return self._problems
+
+    def heads(self, kind: str, partition: int) -> dict[str, tuple[int, str]]:
+        self._journal(kind, partition)
+        return {key: (len(chain), chain[-1].cid) for (_, key), chain in self._chains.items() if chain}
 
     def _wrong(self, what: str) -> None:
         self._problems.append(what)
@@ -201,16 +206,15 @@ class _Checker:
         for kind in KINDS:
             for partition in range(PARTITIONS):
                 where = f"outcomes.{kind}", partition
-                there = self._logs[where]
-                for entries in (self._excuses.lost_answers.get(where, ()), there):
+                lost = self._excuses.lost_answers.get(where, ())
+                for _, record in _not_aborted(lost):
+                    lost_answers.add((kind, partition, _answered_by(record)))
+                for _, record in _committed(self._logs[where]):
+                    answers[kind, partition, _answered_by(record)].append("outcome")
+                for entries in (lost, self._logs[where]):
                     for _, record in _committed(entries):
-                        headers = dict(record.headers)
-                        offset = int(headers["command-offset"] or b"-1")
-                        if entries is not there:
-                            lost_answers.add((kind, partition, offset))
-                        else:
-                            answers[kind, partition, offset].append("outcome")
-                        self._outcome(kind, partition, record, headers, at.get((kind, partition, offset)))
+                        command = at.get((kind, partition, _answered_by(record)))
+                        self._outcome(kind, partition, record, dict(record.headers), command)
         for command in commands:
             origin = dict(command.record.headers)
             if "origin-partition" in origin:
@@ -319,6 +323,17 @@ class _Checker:
                 before = version
 
 
+def heads_of(logs: Logs, kind: str, partition: int) -> dict[str, tuple[int, str]]:
+    """Return version and head of each aggregate in a journal."""
+    checker = _Checker({(f"events.{kind}", partition): logs[f"events.{kind}", partition]}, 0, NONE)
+    return checker.heads(kind, partition)
+
+
+def cid_text(cid: bytes) -> str:
+    """Return a CID in text."""
+    return str(encode_multibase("b", cid))
+
+
 def cids_of(entries: Iterable[Entry]) -> set[str]:
     """Return the CIDs, in text, of the blocks in batches that were not aborted."""
     return {
@@ -344,9 +359,18 @@ def heads_handed_out(entries: Iterable[Entry]) -> list[dict[str, Any]]:
     return [orjson.loads(record.value or b"") for _, record in _committed(entries)]
 
 
+def _answered_by(outcome: Record) -> int:
+    return int(dict(outcome.headers)["command-offset"] or b"-1")
+
+
 def _committed(entries: Iterable[Entry]) -> Iterator[tuple[int, Record]]:
+    return _not_aborted(entry for entry in entries if entry.status.value == "committed")
+
+
+def _not_aborted(entries: Iterable[Entry]) -> Iterator[tuple[int, Record]]:
+    """Yield the records of batches; one that was cut off open may be of a transaction that was committed later."""
     for entry in entries:
-        if not entry.is_marker and entry.status.value == "committed":
+        if not entry.is_marker and entry.status.value != "aborted":
             for record in entry.records():
                 yield entry.base, record
 

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from annals.agents.ports import VOIDS_BYTES
+from annals.agents.ports import VOIDS_BYTES, StoreDamagedError
 from annals.workers.stores.memory import MemoryStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from annals.agents.ports import Changes, CommandEvents, Position, Stored, StoreDamagedError
+    from annals.agents.ports import Changes, CommandEvents, Position, Stored
     from annals.workers.tools.simulation.process import Process
 
     Key = tuple[str, int]  # kind, partition
 
 
 class DiskStore(MemoryStore):
-    """A store on a disk; key: the shard for which it was begun, whatever it is found under."""
+    """A store on a disk.
+
+    key: the shard for which it was begun, whatever it is found under; is_damaged: whether it gives back what nobody
+    wrote.
+    """
 
     def __init__(self, key: Key) -> None:
         """Begin empty."""
         super().__init__()
         self.key = key
+        self.is_damaged = False
 
 
 class Host:
@@ -37,7 +42,7 @@ class Host:
         self.clock_s = 0.0
         self.failing = 0
         self.stores: dict[Key, DiskStore] = {}
-        self.locks: dict[Key, Process] = {}
+        self.locks: dict[Key, DiskStores] = {}
 
 
 class Handle:
@@ -55,10 +60,12 @@ class Handle:
 
     def aggregate(self, key: bytes) -> Stored | None:
         """Return the aggregate of a key."""
+        self._require_whole()
         return self.store.aggregate(key)
 
     def command(self, command: bytes) -> CommandEvents | None:
         """Return the events of a command."""
+        self._require_whole()
         return self.store.command(command)
 
     def is_void(self, cid: bytes) -> bool:
@@ -75,6 +82,7 @@ class Handle:
 
     def apply(self, changes: Changes) -> None:
         """Apply the changes, unless the disk fails, or did."""
+        self._require_whole()
         if self._host.failing > 0:
             self._host.failing -= 1
             self._has_failed = True
@@ -85,6 +93,10 @@ class Handle:
     def close(self) -> None:
         """Nothing is held open."""
 
+    def _require_whole(self) -> None:
+        if isinstance(self.store, DiskStore) and self.store.is_damaged:
+            raise StoreDamagedError("a block has another checksum")
+
 
 class DiskStores:
     """Opens the store of one shard on its host's disk (the `StoreFactory` port)."""
@@ -94,13 +106,18 @@ class DiskStores:
         self._process = process
         self._key = key
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process is still there that opens the store by this."""
+        return self._process.is_alive
+
     async def open(self) -> Handle:
-        """Open the store, or begin one: beside it, while a process that is still there holds it."""
+        """Open the store, or begin one: beside it, while somebody who is still there holds it."""
         host, key = self._process.host, self._key
         holder = host.locks.get(key)
-        if holder is not None and holder is not self._process and holder.is_alive:
+        if holder is not None and holder is not self and holder.is_alive:
             return Handle(host, MemoryStore())
-        host.locks[key] = self._process
+        host.locks[key] = self
         return Handle(host, host.stores.setdefault(key, DiskStore(key)))
 
     async def renew(self, store: Any) -> Handle:
@@ -111,8 +128,9 @@ class DiskStores:
         return Handle(host, fresh)
 
     async def set_aside(self, damage: StoreDamagedError) -> None:
-        """Nothing of these disks is ever damaged: a write that fails is one for which there is no space."""
-        raise NotImplementedError(str(damage))
+        """Make room for another store."""
+        del damage
+        self._process.host.stores[self._key] = DiskStore(self._key)
 
     async def open_beside(self) -> Handle:
         """Begin an empty store, which the process takes with it."""
@@ -125,13 +143,14 @@ class DiskStores:
     async def close(self, store: Any) -> None:
         """Close the store, and give it free."""
         store.close()
-        if self._process.host.locks.get(self._key) is self._process:
+        if self._process.host.locks.get(self._key) is self:
             del self._process.host.locks[self._key]
 
 
 def copy_of(store: DiskStore) -> DiskStore:
     """Return a store that stays as this one is now: values do not change, only which there are."""
     twin = DiskStore(store.key)
+    twin.is_damaged = store.is_damaged
     twin._position = store._position  # noqa: SLF001
     twin._aggregates = dict(store._aggregates)  # noqa: SLF001
     twin._commands = dict(store._commands)  # noqa: SLF001

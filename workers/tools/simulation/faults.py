@@ -12,8 +12,9 @@ from annals.workers.tools.simulation.checker import cids_of
 from annals.workers.tools.simulation.counter import Counter, counter_decider
 from annals.workers.tools.simulation.disks import copy_of
 from annals.workers.tools.simulation.group import KEYS, SESSION_S
-from annals.workers.tools.simulation.plan import LONGEST_S, PARTITIONS
+from annals.workers.tools.simulation.plan import LONGEST_S, PARTITIONS, STANDBY_FAULTS
 from annals.workers.tools.simulation.process import GROUP
+from annals.workers.tools.simulation.standby_faults import StandbyFaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ class Faults:
         self._world = world
         self._is_over = False
         self._outages = 0
+        self._of_standbys = StandbyFaults(world, self)
 
     def heal(self) -> None:
         """Let nothing more happen, of what was to come later either."""
@@ -54,9 +56,14 @@ class Faults:
             for shard in process.shards.values():
                 self._world.counts[f"{fault.what} while {shard.phase.value}"] += 1
         self._world.note(f"{fault.what} {fault.where} {fault.size:.3f}")
-        getattr(self, f"_{fault.what}")(fault)
+        if fault.what in STANDBY_FAULTS:
+            getattr(self._of_standbys, fault.what)(fault)
+        else:
+            getattr(self, f"_{fault.what}")(fault)
 
-    def _later(self, seconds: float, what: Callable[..., None], *of: Any) -> None:
+    def later(self, seconds: float, what: Callable[..., None], *of: Any) -> None:
+        """Do something later, unless the faults are over then."""
+
         def unless_over() -> None:
             if not self._is_over:
                 what(*of)
@@ -74,12 +81,15 @@ class Faults:
 
     def _crash(self, fault: Fault) -> None:
         process = self._process(fault)
-        if process is None:
-            return
+        if process is not None:
+            self.crash(fault, process)
+
+    def crash(self, fault: Fault, process: Process) -> None:
+        """A process crashes; one on some host follows."""
         world = self._world
         world.kill(process)
         host = world.hosts[(fault.where >> 4) % len(world.hosts)]
-        self._later(fault.size * SESSION_S, world.group.rebalance)
+        self.later(fault.size * SESSION_S, world.group.rebalance)
         world.loop.call_later(fault.size * 3, self._start, host)
 
     def _start(self, host: Any) -> None:
@@ -109,7 +119,7 @@ class Faults:
                 process.host.stores.clear()
                 process.host.stores.update(kept)
 
-        self._later(fault.size * 5, back)
+        self.later(fault.size * 5, back)
 
     def _crash_with_foreign_disk(self, fault: Fault) -> None:
         process, key = self._process(fault), self._key(fault)
@@ -141,7 +151,7 @@ class Faults:
         if process is not None:
             process.is_cut = True
             seconds = fault.size * LONGEST_S
-            self._later(seconds, setattr, process, "is_cut", False)  # noqa: FBT003
+            self.later(seconds, setattr, process, "is_cut", False)  # noqa: FBT003
             self._away(process, seconds)
 
     def _zombie(self, fault: Fault) -> None:
@@ -150,12 +160,12 @@ class Faults:
         if process is not None:
             process.is_lost = True
             self._world.group.rebalance()
-            self._later(fault.size * LONGEST_S, self._back, process)
+            self.later(fault.size * LONGEST_S, self._back, process)
 
     def _away(self, process: Process, seconds: float) -> None:
         if seconds > SESSION_S:
-            self._later(SESSION_S, self._world.group.rebalance)
-        self._later(seconds + 0.001, self._back, process)
+            self.later(SESSION_S, self._world.group.rebalance)
+        self.later(seconds + 0.001, self._back, process)
 
     def _back(self, process: Process) -> None:
         process.is_lost = False
@@ -246,7 +256,7 @@ class Faults:
             self._journal_cut_at_work(fault)
             self._start(world.hosts[fault.where % len(world.hosts)])
 
-        self._later(SETTLED_S, cut)
+        self.later(SETTLED_S, cut)
 
     def _journal_cut_at_work(self, fault: Fault) -> None:
         """An unclean election takes the journal's last transactions while the shard is at work."""

@@ -25,7 +25,10 @@ class Group:
         self._world = world
         self._rng = world.chance("group")
         self._is_wanted = asyncio.Event()
+        self._standby_rng = world.chance("standbys")
         self.owners: dict[Key, Process] = {}
+        self.standing: dict[Key, Process] = {}
+        """The standby of each partition, as far as there is another worker than its owner."""
 
     def rebalance(self) -> None:
         """Ask for a rebalance."""
@@ -45,16 +48,42 @@ class Group:
             for key in KEYS:
                 owner = self.owners.get(key)
                 if owner not in members or self._rng.random() > STAYS:
-                    self.owners[key] = self._rng.choice(members)
+                    self.owners[key] = self._next_owner(key, members)
+            self._choose_standbys(members)
             told = [
-                member.spawn(self._tell(member, [key for key in KEYS if self.owners[key] is member]))
+                member.spawn(
+                    self._tell(
+                        member,
+                        [key for key in KEYS if self.owners[key] is member],
+                        [key for key in KEYS if self.standing.get(key) is member],
+                    )
+                )
                 for member in members
             ]
             await asyncio.gather(*told, return_exceptions=True)
 
-    async def _tell(self, member: Process, keys: list[Key]) -> None:
+    def _next_owner(self, key: Key, members: list[Process]) -> Process:
+        """Return the next owner: mostly its standby, where there is one."""
+        standby = self.standing.get(key)
+        if standby is not None and standby in members and self._standby_rng.random() < STAYS:
+            self._world.counts["taken over by a standby"] += 1
+            return standby
+        return self._rng.choice(members)
+
+    def _choose_standbys(self, members: list[Process]) -> None:
+        """Choose each partition's standby, if there are to be any: mostly the one that it had."""
+        if not self._world.plan.has_standbys:
+            return
+        before, self.standing = self.standing, {}
+        for key in KEYS:
+            others = [member for member in members if member is not self.owners[key]]
+            if others:
+                stays = before.get(key) in others and self._standby_rng.random() < STAYS
+                self.standing[key] = before[key] if stays else self._standby_rng.choice(others)
+
+    async def _tell(self, member: Process, keys: list[Key], standing: list[Key]) -> None:
         await asyncio.sleep(self._rng.expovariate(20))
-        await member.assigned(keys)
+        await member.assigned(keys, standing)
 
     def _members(self) -> list[Process]:
         return [each for each in self._world.processes if each.can_reach() and not each.is_lost]

@@ -50,7 +50,9 @@ def _excuses(world: World) -> Excuses:
     starts = {where: log.start for where, log in world.model.logs.items()}
     cut = world.cut.keys() | world.given_up
     again = cut & (world.lost_offsets | world.lost_outcomes)
-    return Excuses(world.strangers, world.lost_offsets, world.lost_events, world.lost_answers, starts, again)
+    return Excuses(
+        world.strangers, world.lost_offsets | world.set_back, world.lost_events, world.lost_answers, starts, again
+    )
 
 
 @contextmanager

@@ -21,13 +21,17 @@ BREAKS_S: Final = 1.0  # after which a broken connection is noticed
 
 
 class Network:
-    """What one process has of the network (`annals.workers.memory.client.Network`)."""
+    """What one process has of the network (`annals.workers.memory.client.Network`).
 
-    def __init__(self, world: World, process: Process) -> None:
-        """Take the world whose weather it is."""
+    is_cut: whether these connections reach nobody, whatever other ones of the process do.
+    """
+
+    def __init__(self, world: World, process: Process, of: str = "") -> None:
+        """Take the world whose weather it is; of: whose connections these are, if not those of all."""
+        self.is_cut = False
         self._world = world
         self._process = process
-        self._rng = world.chance(f"network of {process.number}")
+        self._rng = world.chance(f"network of {of}{process.number}")
 
     async def ask(self, request: Any, serve: Callable[[Any], Any]) -> Any:
         """Return the answer; raise what aiokafka raises where there is none.
@@ -36,7 +40,7 @@ class Network:
         """
         world, process = self._world, self._process
         loop, rng, weather = world.loop, self._rng, world.weather
-        if not process.is_alive or process.is_cut:
+        if not process.is_alive or process.is_cut or self.is_cut:
             raise KafkaConnectionError("the connection is closed")
         future = loop.create_future()
         is_lost = rng.random() < weather.lost_requests
@@ -45,7 +49,7 @@ class Network:
 
         def arrive() -> None:
             answer = serve(request)
-            if loses_answer or process.is_cut:
+            if loses_answer or process.is_cut or self.is_cut:
                 loop.call_later(rng.expovariate(1 / BREAKS_S), fail)
             else:
                 loop.call_later(rng.expovariate(PER_SECOND), deliver, answer)

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.schemas.cid import cid_text
-from annals.topics.group_metadata import decode_metadata
+from annals.topics.group_metadata import NOTHING_KNOWN, GroupMetadata, decode_metadata
 from annals.workers.audit.acceptance import Comparison, Deployment, accept, compare, kept_heads
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.memory.client import Cluster
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 OPERATOR_S: Final = 25.0  # so long after the last fault somebody looks at what has stopped
 AGAIN_S: Final = 10.0
+LOOKED_AGAIN_S: Final = 70.0  # by then a standby has looked again whether it can go on
 MOST_REMEDIES: Final = 6  # of one shard: as many hosts as have a store of it, and a few more
 
 
@@ -83,6 +84,25 @@ class Person:
             self.acted_at = world.loop.time()
             self._acts_at = self.acted_at + AGAIN_S
 
+    def told_by_standby(self, process: Process, key: Key, reason: str) -> None:
+        """Judge a stop of a standby: to it a cut that the group's offset tells of is like one that it alone knows."""
+        world = self._world
+        world.note(f"standby of {key[0]}-{key[1]} stopped: {reason}")
+        world.counts["standby stopped"] += 1
+        is_explained = self.is_shortened(process, key) or self.only_the_disk_knows(process, key)
+        if not is_explained or "so the store in the data directory says" not in reason:
+            world.problems.append(f"standby stopped without a cause: {key[0]}-{key[1]}: {reason}")
+
+    async def look_at_standbys(self) -> None:
+        """Take the stores away of standbys that have stopped for good: what an accepted journal lacks, they give up."""
+        world = self._world
+        if world.loop.time() < self.acted_at + LOOKED_AGAIN_S:
+            return
+        for process in world.processes:
+            for key in [key for key in process.standbys.stopped() if self._may_act(key)]:
+                await self.empty_the_disk(process, key)
+                self.acted_at = world.loop.time()
+
     def _may_act(self, key: Key) -> bool:
         self._remedies[key] += 1
         return self._remedies[key] <= MOST_REMEDIES
@@ -106,8 +126,7 @@ class Person:
         there = journal_cids(world.all_logs(), *key)
         if store is None or store.key != key:
             return store is not None and not there
-        offset = world.model.committed_offset(GROUP, (world.names.commands(key[0]), key[1]))
-        known = decode_metadata(offset[1]).last if offset is not None else None
+        known = self._known(key).last
         is_told = known is not None and cid_text(known.cid) not in there
         heads = {cid_text(stored.head) for _, stored in store.aggregates()}
         return not is_told and not heads.isdisjoint(world.lost_events - there)
@@ -160,6 +179,8 @@ class Person:
                 world.counts["accepted"] += 1
                 await accept(self._deployment(), kind, found)
                 world.give_up(place)
+                if self._known(place).journal_end is None:  # by the outcomes workers find out what is decided
+                    world.set_back.add(place)
 
     async def delete_the_offset(self, process: Process, key: Key) -> None:
         """Delete the group's offset: what the journal has is recognised."""
@@ -171,6 +192,11 @@ class Person:
         """Start the worker with `--accept-expired`."""
         del process
         self._world.accepts_expired.add(key)
+
+    def _known(self, key: Key) -> GroupMetadata:
+        """Return what the group's offset says of a partition."""
+        offset = self._world.model.committed_offset(GROUP, (self._world.names.commands(key[0]), key[1]))
+        return NOTHING_KNOWN if offset is None else decode_metadata(offset[1])
 
     def _deployment(self) -> Deployment:
         return Deployment({CLUSTER: Cluster(self._world.model)}, self._world.names, GROUP)

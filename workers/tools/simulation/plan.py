@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
 from annals.agents.writing.restore.making import NEVER, RestorePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 KINDS: Final = ("counter", "gauge")
 PARTITIONS: Final = 2
@@ -36,6 +39,7 @@ FAULTS: Final = (
     "expiry",
 )
 RESTORE_FAULTS: Final = ("crash_without_disks", "forged_part", "forged_snapshot", "parts_gone", "snapshots_gone")
+STANDBY_FAULTS: Final = ("take_over", "standby_cut", "disk_damaged", "only_the_standby_knows")
 LONGEST_S: Final = 25.0
 
 
@@ -69,7 +73,7 @@ class Weather(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A history before it happens."""
+    """A history before it happens; has_standbys: whether each partition has one, as far as there are workers."""
 
     seed: int
     transaction_version: int
@@ -78,6 +82,7 @@ class Plan(NamedTuple):
     faults: tuple[Fault, ...]
     weather: Weather
     restore: RestorePolicy = NEVER
+    has_standbys: bool = False
 
 
 def plan_of(seed: int) -> Plan:
@@ -106,7 +111,8 @@ def plan_of(seed: int) -> Plan:
     )
     version, every = rng.choice((1, 2, 2)), rng.choice((0, 3, 7))
     plan = Plan(seed, version, every, tuple(sent), tuple(faults), weather)
-    return _with_restore_points(plan, random.Random(f"{seed} restore"), end)  # noqa: S311
+    plan = _with_restore_points(plan, random.Random(f"{seed} restore"), end)  # noqa: S311
+    return _with_standbys(plan, random.Random(f"{seed} standbys"), end)  # noqa: S311
 
 
 def _with_restore_points(plan: Plan, rng: random.Random, end: float) -> Plan:
@@ -114,11 +120,22 @@ def _with_restore_points(plan: Plan, rng: random.Random, end: float) -> Plan:
     if rng.random() < 0.5:
         return plan
     policy = RestorePolicy(rng.choice((5, 20, 60)), rng.choice((2.0, 600.0)), rng.choice((1, 3, 1_000)), 4, 0.5)
+    return _with_faults(plan._replace(restore=policy), RESTORE_FAULTS, rng, end)
+
+
+def _with_standbys(plan: Plan, rng: random.Random, end: float) -> Plan:
+    """Return the plan with standbys, and with what can become of those; three of five without."""
+    if rng.random() < 0.6:
+        return plan
+    return _with_faults(plan._replace(has_standbys=True), STANDBY_FAULTS, rng, end)
+
+
+def _with_faults(plan: Plan, kinds: Sequence[str], rng: random.Random, end: float) -> Plan:
     more = [
-        Fault(rng.uniform(0.0, end), rng.choice(RESTORE_FAULTS), rng.randrange(1 << 16), rng.random())
+        Fault(rng.uniform(0.0, end), rng.choice(kinds), rng.randrange(1 << 16), rng.random())
         for _ in range(rng.randrange(0, 5))
     ]
-    return plan._replace(restore=policy, faults=tuple(sorted([*plan.faults, *more])))
+    return plan._replace(faults=tuple(sorted([*plan.faults, *more])))
 
 
 def _command(rng: random.Random, number: int, at: float) -> Sent:

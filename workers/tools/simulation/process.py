@@ -23,6 +23,7 @@ from annals.workers.tools.simulation.disks import DiskStores
 from annals.workers.tools.simulation.network import Network
 from annals.workers.tools.simulation.plan import PARTITIONS
 from annals.workers.tools.simulation.source import SimulatedSource
+from annals.workers.tools.simulation.standbys import Standbys
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -103,8 +104,8 @@ class Telemetry:
 class Process:
     """A worker process: alive from its start to its crash.
 
-    frozen_until: it does nothing before; is_cut: it reaches nobody; is_lost: the group does not hear of it, though it
-    goes on.
+    frozen_until: it does nothing before; looked_at: when its last whole look at the partitions' ends began; is_cut: it
+    reaches nobody; is_lost: the group does not hear of it, though it goes on.
     """
 
     def __init__(self, world: World, host: Host, number: int) -> None:
@@ -116,6 +117,7 @@ class Process:
         self.is_cut = False
         self.is_lost = False
         self.frozen_until = 0.0
+        self.looked_at = -1.0
         self.shards: dict[Key, Shard] = {}
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[Any]] = []
@@ -125,6 +127,7 @@ class Process:
         self._background = asyncio.Semaphore(1)
         self._concurrency_limit = ConcurrencyLimit()
         self._known: dict[Key, Known] = {}  # of journals whose shards were here before
+        self.standbys = Standbys(self, GROUP, LIMITS, Clock(self), Telemetry(world))
         self.spawn(self._watch())
 
     def can_reach(self) -> bool:
@@ -142,19 +145,25 @@ class Process:
         self.is_alive = False
         for task in [*self._tasks, *self._running.values()]:
             task.cancel()
+        self.standbys.kill()
 
     async def revoked(self) -> None:
         """Suspend before partitions move."""
         await asyncio.gather(*(shard.suspend() for shard in self.shards.values()))
 
-    async def assigned(self, keys: list[Key]) -> None:
-        """Close what was taken, go on with what stayed, open what is new."""
-        await asyncio.gather(*(self._close(key) for key in list(self.shards) if key not in keys))
+    async def assigned(self, keys: list[Key], standing: list[Key]) -> None:
+        """Close what was taken, go on with what stayed, open what is new; standing: of others, to be a standby of."""
+        await asyncio.gather(
+            *(self._close(key) for key in list(self.shards) if key not in keys),
+            *(self.standbys.close(key) for key in list(self.standbys.all) if key not in standing),
+        )
         for key in keys:
             if key in self.shards:
                 self.shards[key].resume()
             else:
                 self._open(key)
+        for key in standing:
+            self.standbys.open(key)
 
     def _open(self, key: Key) -> None:
         kind, partition = key
@@ -204,8 +213,11 @@ class Process:
         client = await connect(self._options, [])
         while True:
             await asyncio.sleep(WATCH_S)
+            began = self.world.loop.time()
+            self.standbys.look()
             try:
                 await self._look(client)
+                self.looked_at = began
             except (KafkaError, OSError):
                 for shard in self.shards.values():
                     shard.acknowledged.doubt()

@@ -11,6 +11,7 @@ from annals.agents.writing.shard import Phase
 from annals.topics.names import TopicNames
 from annals.workers.memory.cluster import NO_HEADERS, MemoryCluster, Topic
 from annals.workers.memory.partition import Rules, Status
+from annals.workers.tools.simulation.checker import cid_text, heads_of
 from annals.workers.tools.simulation.counter import counter_decider
 from annals.workers.tools.simulation.disks import Host
 from annals.workers.tools.simulation.faults import Faults
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from annals.workers.memory.partition import Entry
 
 HEALED_WITHIN_S: Final = 60.0
+FOLLOWED_WITHIN_S: Final = 200.0  # a standby that has stopped looks again each minute, a person after that
 LOOK_S: Final = 0.5
 NOTICED_S: Final = 3.0  # in which an idle worker sees that something was cut off
 TIMEOUTS_S: Final = 1.0
@@ -55,6 +57,7 @@ class World:
         self.gone: dict[tuple[str, int], list[Entry]] = {}
         self.strangers: set[str] = set()
         self.lost_offsets: set[tuple[str, int]] = set()
+        self.set_back: set[tuple[str, int]] = set()  # where a person accepted that outcomes or commands are gone
         self.offsets_ahead: set[tuple[str, int]] = set()
         self.accepts_expired: set[tuple[str, int]] = set()
         self.lost_outcomes: set[tuple[str, int]] = set()
@@ -66,6 +69,7 @@ class World:
         self.strangers_cut: set[tuple[str, int]] = set()  # of these: where nobody may have read what was cut off
         self.perhaps_cut: dict[tuple[str, int], int] = {}
         self.problems: list[str] = []
+        self._healed_at = 0.0
         self.log: list[str] = []
         self._faults = Faults(self)
         self.person = Person(self)
@@ -124,6 +128,7 @@ class World:
     async def _heal(self) -> None:
         """End all faults. What has stopped, a person looks at."""
         self.note("healed")
+        self._healed_at = self.loop.time()
         self.weather = Weather()
         self._faults.heal()
         self.person.healed()
@@ -131,6 +136,7 @@ class World:
             host.failing = 0
         for process in self.processes:
             process.frozen_until, process.is_cut, process.is_lost = 0.0, False, False
+            process.standbys.network.is_cut = False
         if not self.processes:
             self.start(self.hosts[0])
         self.group.rebalance()
@@ -143,6 +149,31 @@ class World:
                 return
             await asyncio.sleep(LOOK_S)
             await self.person.look()
+        if self.plan.has_standbys:
+            await self._until_followed()
+
+    async def _until_followed(self) -> None:
+        """Wait until all standbys have folded all, and hold what they have folded against the journals."""
+        while left := self._behind():
+            if self.loop.time() > self.person.acted_at + FOLLOWED_WITHIN_S:
+                self.problems.append(f"not followed {FOLLOWED_WITHIN_S:.0f} s after the last fault: {'; '.join(left)}")
+                return
+            await asyncio.sleep(LOOK_S)
+            await self.person.look_at_standbys()
+        logs = self.all_logs()
+        for process in self.processes:
+            for (kind, partition), heads in process.standbys.folds().items():
+                there = heads_of(logs, kind, partition)
+                if {key: (version, cid_text(head)) for key, (version, head) in heads.items()} != there:
+                    self.problems.append(
+                        f"folded wrong: the standby of {kind}-{partition} on worker {process.number} has {heads}, and "
+                        f"the journal {there}"
+                    )
+
+    def _behind(self) -> list[str]:
+        has_any = len(self.processes) > 1
+        missing = [f"{key[0]}-{key[1]} has no standby" for key in KEYS if has_any and key not in self.group.standing]
+        return missing + [line for process in self.processes for line in process.standbys.behind()]
 
     def unanswered(self) -> list[str]:
         """Return the partitions whose owners have commands left, or are not open, with the reason."""
@@ -160,6 +191,11 @@ class World:
                 left.append(f"{kind}-{partition} goes on with a journal whose end was cut off")
             elif shard.behind(log.end):
                 left.append(f"{kind}-{partition} is at {shard.next_offset} of {log.end}")
+        left += [  # what was on its way through a freeze comes late
+            f"worker {process.number} has not looked where partitions end"
+            for process in self.processes
+            if process.looked_at < self._healed_at
+        ]
         return left or [f"{topic} is not stable" for (topic, _), log in self.model.logs.items() if log.stable < log.end]
 
     def must_stop(self, key: tuple[str, int]) -> bool:
