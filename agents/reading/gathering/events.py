@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.agents.reading.gathering.cursors import BadCursorError, Cursor, Place
-from annals.agents.reading.gathering.gather import Lag, gather
+from annals.agents.reading.gathering.gather import Lag, gather, is_indexing
 from annals.agents.reading.gathering.merging import merge
 from annals.agents.reading.ports import NotReadyError
 
@@ -30,12 +30,14 @@ FOLLOWED_EVENTS: Final = 100  # of a page of a stream: what one client holds in 
 ALIVE_S: Final = 5.0  # at the latest, a stream says where it is
 FOUND_S: Final = 2.0  # a partition that takes longer holds up the others no longer
 ROUND_S: Final = 0.02  # between two looks for new events: at a high rate several come at each
+LOOK_S: Final = 0.1  # between two looks whether a shard has indexed what there is
 
 
 class EventsFound(NamedTuple):
     """A page of events over partitions.
 
-    cursor: where it goes on, whether or not there is more now; is_end: all partitions answered and had no more.
+    cursor: where it goes on, whether or not there is more now; is_end: all partitions answered, had no more,
+    and have read what there was when they were opened.
     """
 
     events: list[FoundEvent]
@@ -66,8 +68,9 @@ async def read_events(
     """Return the next page of events.
 
     wait_s: how long a partition that was not yet read up to the cursor is waited for, before it is missing; deadline:
-    when all of them are, of the event loop's clock. What is missing keeps its place in the cursor. expected: where
-    events are that must have been read, too.
+    when all of them are, of the event loop's clock. Downwards a partition is begun only where it has read what there
+    was when it was opened. What is missing keeps its place in the cursor. expected: where events are that must have
+    been read, too.
 
     Raises:
         BadCursorError: the cursor is of a journal that was made anew.
@@ -87,7 +90,7 @@ async def read_events(
     for (kind, partition), page in found.answers.items():
         positions[kind][partition] = page.position.offset
     moved = _moved(cursor, merged.offsets, found.answers)
-    is_end = merged.is_end and not found.missing
+    is_end = merged.is_end and not found.missing and not any(is_indexing(shard.status()) for shard in shards)
     return EventsFound(merged.events, moved, is_end, positions, found.missing, found.stale, found.lag)
 
 
@@ -103,14 +106,21 @@ async def _page(
     place = cursor.places[shard.kind, shard.partition]
     # Upwards, everything below the place was read by whoever gave the cursor; downwards, the place, too.
     needed = max(least, 0 if place.offset is None else place.offset + cursor.descending)
+    is_newest_first = cursor.descending and place.offset is None
     is_asked_again = False
     while True:
         page = await shard.find(wanted, start=place.offset, descending=cursor.descending, limit=limit)
         _require_journal(shard, place, page)
-        if page.position.offset >= needed:
+        status, is_late = shard.status(), is_asked_again and now() >= until
+        if page.position.offset < needed:
+            if is_late or not await shard.until_offset(needed, until):
+                raise NotReadyError(f"read up to offset {page.position.offset} only, and the cursor is at {needed}")
+        elif not (is_newest_first and is_indexing(status)):
             return page
-        if (is_asked_again and now() >= until) or not await shard.until_offset(needed, until):
-            raise NotReadyError(f"read up to offset {page.position.offset} only, and the cursor is at {needed}")
+        elif now() >= until:  # the page would begin below events that are there, and no later one has them
+            raise NotReadyError(f"read up to offset {page.position.offset} of {status.end} only")
+        else:
+            await asyncio.sleep(min(LOOK_S, until - now()))
         is_asked_again = True
 
 
