@@ -7,9 +7,10 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from annals.agents.reading.gathering.cursors import BadCursorError, Cursor, Place
+from annals.agents.reading.gathering.cursors import Cursor
 from annals.agents.reading.gathering.gather import Lag, gather, is_indexing
 from annals.agents.reading.gathering.merging import merge
+from annals.agents.reading.gathering.places import place_after, require_journal
 from annals.agents.reading.ports import NotReadyError
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         EventPage,
         FoundEvent,
     )
-    from annals.agents.reading.gathering.cursors import Key
+    from annals.agents.reading.gathering.cursors import Key, Place
     from annals.agents.reading.gathering.expecting import ExpectedAt
     from annals.agents.reading.gathering.gather import PartitionReason
     from annals.agents.reading.gathering.merging import Merged
@@ -89,7 +90,7 @@ async def read_events(
     positions = {kind: list(offsets) for kind, offsets in found.positions.items()}
     for (kind, partition), page in found.answers.items():
         positions[kind][partition] = page.position.offset
-    moved = _moved(cursor, merged.offsets, found.answers)
+    moved = _moved(cursor, merged.places)
     is_end = merged.is_end and not found.missing and not any(is_indexing(shard.status()) for shard in shards)
     return EventsFound(merged.events, moved, is_end, positions, found.missing, found.stale, found.lag)
 
@@ -110,7 +111,7 @@ async def _page(
     is_asked_again = False
     while True:
         page = await shard.find(wanted, start=place.offset, descending=cursor.descending, limit=limit)
-        _require_journal(shard, place, page)
+        require_journal(shard.kind, shard.partition, place, page)
         status, is_late = shard.status(), is_asked_again and now() >= until
         if page.position.offset < needed:
             if is_late or not await shard.until_offset(needed, until):
@@ -124,15 +125,9 @@ async def _page(
         is_asked_again = True
 
 
-def _require_journal(shard: ReadingShard, place: Place, page: EventPage) -> None:
-    if place.journal and page.journal and place.journal != page.journal:
-        raise BadCursorError(f"the journal of {shard.kind}-{shard.partition} was made anew since the cursor was given")
-
-
-def _moved(cursor: Cursor, offsets: Mapping[Key, int], pages: Mapping[Key, EventPage]) -> Cursor:
-    """Return the cursor with other offsets for the partitions that answered."""
-    answered = {key: Place(offset, pages[key].journal) for key, offset in offsets.items()}
-    return Cursor({**cursor.places, **answered}, cursor.descending)
+def _moved(cursor: Cursor, places: Mapping[Key, Place]) -> Cursor:
+    """Return the cursor with other places for the partitions that answered."""
+    return Cursor({**cursor.places, **places}, cursor.descending)
 
 
 async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cursor) -> AsyncGenerator[Followed, None]:
@@ -157,7 +152,7 @@ async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cu
                 cursor = Cursor({**cursor.places, **place})
                 yield Followed(event, cursor)
                 said_at = now()
-            cursor = _moved(cursor, merged.offsets, pages)
+            cursor = _moved(cursor, merged.places)
             moves.watch(ready, cursor, {key for key in pages if not _is_read(merged, pages, key)})
             if not moves.is_ready:
                 await moves.wait(max(0.0, said_at + ALIVE_S - now()))
@@ -171,20 +166,21 @@ async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cu
 async def _page_after(wanted: EventFilter, cursor: Cursor, shard: ReadingShard) -> EventPage:
     place = cursor.places[shard.kind, shard.partition]
     page = await shard.find(wanted, start=place.offset, descending=False, limit=FOLLOWED_EVENTS)
-    _require_journal(shard, place, page)
+    require_journal(shard.kind, shard.partition, place, page)
+    if page.position.offset < (place.offset or 0):
+        raise NotReadyError(f"read up to offset {page.position.offset} only, and the stream is at {place.offset}")
     return page
 
 
 def _places(merged: Merged, pages: Mapping[Key, EventPage]) -> list[tuple[FoundEvent, dict[Key, Place]]]:
     return [
-        (event, {key: Place(event.offset + 1, pages[key].journal)})
-        for event, key in zip(merged.events, merged.keys, strict=True)
+        (event, {key: place_after(pages[key], event)}) for event, key in zip(merged.events, merged.keys, strict=True)
     ]
 
 
 def _is_read(merged: Merged, pages: Mapping[Key, EventPage], key: Key) -> bool:
     page = pages[key]
-    return page.is_end and merged.offsets[key] == page.next_offset
+    return page.is_end and merged.places[key].offset == page.next_offset
 
 
 class _Moves:
