@@ -128,7 +128,9 @@ class EventFilter(Struct, frozen=True):
 class EventPage(Struct, frozen=True):
     """Events in the order of their offsets. next_offset: where the next page begins; is_end: there was no more.
 
-    journal: identifies the partition's journal (a part of its first event's CID); empty while it has no event.
+    journal: identifies the partition's journal (a part of its first event's CID); empty while it has no event. begun:
+    marks of where the page begins, None: not known; mark: of `next_offset`. A mark is a part of the CID of the event at
+    an offset, or of the last one before it; empty: there is none.
     """
 
     events: list[FoundEvent]
@@ -136,6 +138,8 @@ class EventPage(Struct, frozen=True):
     is_end: bool
     position: ShardPosition
     journal: bytes = b""
+    begun: list[bytes] | None = None
+    mark: bytes = b""
 
 
 class FoundRow(Struct, frozen=True):

@@ -15,6 +15,7 @@ from urllib.parse import quote, urlencode
 import psutil
 import pytest
 from chaos_readings import Journals, story
+from chaos_walks import Walker
 from chaos_workers import eventually
 
 from annals.agents.reading.jobs import DONE
@@ -187,6 +188,16 @@ def assert_found(api: Api, journals: Journals, asked: dict[str, str]) -> None:
     assert by_partition(down[::-1]) == by_partition(wanted), asked
 
 
+def assert_walks(walker: Walker, journals: Journals) -> None:
+    """Each walk has of every partition an unbroken part of its events, from the first one on, and what was shown."""
+    assert walker.walks
+    for order, asked, events in walker.walks:
+        wanted = by_partition(journals.found(**asked))
+        for key, found in by_partition(events if order == "asc" else events[::-1]).items():
+            assert found == wanted[key][: len(found)], (order, asked, key)
+    assert walker.lost == []
+
+
 def by_partition(events: list[Any]) -> dict[tuple[str, int], list[Any]]:
     found: dict[tuple[str, int], list[Any]] = defaultdict(list)
     for event in events:
@@ -235,8 +246,11 @@ def test_after_kills_of_parents_and_children_every_answer_is_that_of_a_fold(crew
     workers |= {name: start(crew, name) for name in NAMES[1:]}
     for worker in workers.values():
         worker.until_ready()
+    apis = [Api(worker) for worker in workers.values()]
+    walker = Walker(apis)
     sender = Sender(crew)
     sender.start()
+    walker.start()
 
     def until_told(count: int) -> None:
         eventually(lambda: sender.told.total() >= count or sender.error, f"{count} outcomes", ANSWERED_S)
@@ -257,12 +271,13 @@ def test_after_kills_of_parents_and_children_every_answer_is_that_of_a_fold(crew
     assert set(sender.told) == {"accepted"}, sender.told
     for worker in workers.values():
         worker.until_ready()
+    walker.end()
 
     journals = Journals(crew.settings, PARTITIONS)
     assert len(journals.all()) >= STORIES * each
     newest = [versions[-1] for versions in projections().values()]
     folded = asyncio.run(rows_from_kafka(crew.settings, newest))
-    apis = [Api(worker) for worker in workers.values()]
+    assert_walks(walker, journals)
     for api in apis:
         eventually(
             lambda api=api: has_read_all(api, journals),

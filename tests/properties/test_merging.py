@@ -1,9 +1,9 @@
-"""Paging over partitions: nothing missed, nothing doubled, whatever arrives, is missing, or is behind meanwhile."""
+"""Paging over partitions: nothing missed or doubled, whatever arrives, is missing, behind or read anew meanwhile."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from hypothesis import given, settings
@@ -38,20 +38,33 @@ WANTED = EventFilter(types=("PersonRenamed",))
 
 @dataclass
 class Replica:
-    """A partition as one worker reads it: it may be behind the journal, or not answer."""
+    """A partition as one worker reads it: it may be behind the journal, or not answer.
+
+    end: of the journal when the store was opened.
+    """
 
     kind: str
     partition: int
-    store: MemoryReadingStore = field(default_factory=MemoryReadingStore)
     is_missing: bool = False
     most: int = 1_000  # events in a page, however many are asked for
+    end: int = 0
 
     def __post_init__(self) -> None:
+        self.begin(0)
+
+    def begin(self, end: int) -> None:
+        """Read the journal from its beginning."""
+        self.store, self.end = MemoryReadingStore(), end
         self.fold = ReadingFold(self.kind, 0, 1, self.store, [States(REGISTRY[self.kind])])
+
+    @property
+    def is_read(self) -> bool:
+        return self.fold.position.offset >= self.end
 
     def status(self) -> ShardStatus:
         offset = self.fold.position.offset
-        return ShardStatus(self.kind, self.partition, "reading", "", offset, offset, reached=True, lag_s=0.0, stale={})
+        end, is_read = max(offset, self.end), self.is_read
+        return ShardStatus(self.kind, self.partition, "reading", "", offset, end, reached=is_read, lag_s=0.0, stale={})
 
     async def until_offset(self, offset: int, deadline: float) -> bool:
         return self.fold.position.offset >= offset
@@ -83,12 +96,16 @@ STEP = st.fixed_dictionaries(
         "arrivals": st.lists(ARRIVAL, max_size=8),
         "missing": st.sets(st.sampled_from(KEYS), max_size=2),
         "behind": st.sets(st.sampled_from(KEYS), max_size=2),
+        "anew": st.sets(st.sampled_from(KEYS), max_size=2),
+        "read": st.integers(0, 3),
         "limit": st.integers(1, 5),
         "most": st.integers(1, 5),
         "worker": st.integers(0, 1),
     }
 )
-LAST = {"arrivals": [], "missing": set(), "behind": set(), "limit": 3, "most": 5, "worker": 0}
+LAST = {
+    "arrivals": [], "missing": set(), "behind": set(), "anew": set(), "read": 0, "limit": 3, "most": 5, "worker": 0,
+}  # fmt: skip
 
 
 class Story:
@@ -107,9 +124,11 @@ class Story:
                 self.wanted[key].append(number)
         worker = self.workers[step["worker"]]
         for key, replica in worker.items():
-            if key not in step["behind"]:
-                replica.fold.apply(self.journals[key][replica.fold.position.offset :])
-                replica.fold.catch_up()
+            if key in step["anew"]:
+                replica.begin(len(self.journals[key]))
+            left = self.journals[key][replica.fold.position.offset :]
+            replica.fold.apply(left[: step["read"]] if key in step["behind"] | step["anew"] else left)
+            replica.fold.catch_up()
             replica.is_missing, replica.most = key in step["missing"], step["most"]
         return list(worker.values())
 
@@ -135,6 +154,7 @@ async def _up(steps: list[dict[str, Any]]) -> None:
         missing = {(each.kind, each.partition) for each in page.missing}
         assert missing >= step["missing"]
         assert not (missing and is_end)
+        assert not is_end or all(shard.is_read for shard in shards)
         for found in page.events:
             key = found.event["kind"], found.partition
             assert key not in missing
@@ -168,6 +188,7 @@ async def _down(steps: list[dict[str, Any]]) -> None:
         for shard in shards:
             key = shard.kind, shard.partition
             if key not in missing and key not in begun:
+                assert shard.is_read  # or what it has not read would be on no page
                 end = shard.fold.position.offset
                 begun[key] = [offset for offset in story.wanted[key] if offset < end]
         for found in page.events:
@@ -213,7 +234,7 @@ async def _listed(steps: list[dict[str, Any]]) -> None:
     people: list[str | None] = [None] * KINDS["person"]
     story.arrive({**LAST, "arrivals": everything})
     is_end = False
-    left = [{**step, "arrivals": [], "behind": set()} for step in steps]
+    left = [{**step, "arrivals": [], "behind": set(), "anew": set()} for step in steps]
     while left or not is_end:
         step = left.pop(0) if left else LAST
         shards = [shard for shard in story.arrive(step) if shard.kind == "person"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import structlog
 
 from annals.agents.reading.gathering.all_shards import AllShards
+from annals.agents.reading.gathering.silent_members import PassingOver
 from annals.topics.names import TopicNames
 from annals.workers.api.callers.authentication import is_loopback
 from annals.workers.api.callers.forwarding import ForwardedAuthenticator, Forwarding
@@ -76,7 +77,8 @@ class ApiService:
         if key is None and not is_open:
             _logger.warning("no ANNALS_API_PEER_KEY_FILE: what other workers have cannot be asked for")
         forwarding = Forwarding(key, SystemClock().now, authenticates=not is_open)
-        self._peers = HttpPeers(forwarding)
+        self._http = HttpPeers(forwarding)
+        self._peers = PassingOver(self._http)
         self._sender = CommandSender(settings)
         self._audit = KafkaAudit(client_options(settings), TopicNames(settings.topic_prefix).audit)
         self.shards = AllShards(
@@ -108,6 +110,7 @@ class ApiService:
         """Close all connections."""
         await self._server.stop()
         await self._peers.close()
+        await self._http.close()
         await self._sender.stop()
         await self._audit.stop()
 

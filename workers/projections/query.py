@@ -50,14 +50,15 @@ class Tables:
             OSError: that cannot be written.
         """
         self._folder = TemporaryDirectory(prefix="annals-query-")
-        limits: dict[str, Any] = {
+        self._path = f"{self._folder.name}/rows.duckdb"
+        self._limits: dict[str, Any] = {
             "memory_limit": MEMORY_LIMIT,
             "threads": THREADS,
             "temp_directory": f"{self._folder.name}/spilled",
         }
         self._thread = ThreadPoolExecutor(1)
         self._pending: Future[Any] | None = None
-        self._database = duckdb.connect(f"{self._folder.name}/rows.duckdb", config=limits)
+        self._database = duckdb.connect(self._path, config=self._limits)
 
     def load(self, projection: Projection[Any], batches: Iterable[Sequence[Mapping[str, Any]]]) -> None:
         """Make the table of a projection."""
@@ -77,7 +78,9 @@ class Tables:
             self._database.execute(insert, [msgspec.json.encode(given).decode()])
 
     def lock(self) -> None:
-        """Have statements reach nothing but the tables."""
+        """Have statements reach nothing but the tables, and change nothing: a SELECT may have a DELETE in it."""
+        self._database.close()
+        self._database = duckdb.connect(self._path, read_only=True, config=self._limits)
         self._database.execute("SET enable_external_access = false")
         self._database.execute("SET lock_configuration = true")
 

@@ -1,8 +1,9 @@
 """Cursors: opaque, URL-safe text that says where a reader of many partitions goes on.
 
 The bytes of an event cursor: form (1), order (1), for each kind its name (length before it) and its number of
-partitions, for each partition its place and 4 bytes of its first event's CID (zeros: none was seen); at the end 4 bytes
-of BLAKE3 over all of it. Numbers are of variable length (LEB128). Seven kinds of 32 partitions fit for any offsets.
+partitions, for each partition its place, 2 bytes of its first event's CID and 2 of that of the event at the place, or
+of the last one before it (zeros: none was seen); at the end 4 bytes of BLAKE3 over all of it. Numbers are of variable
+length (LEB128). Seven kinds of 32 partitions fit for any offsets.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 CURSOR_CHARACTERS: Final = 4_096
 CHECK: Final = 4
-FORM: Final = 1
+FORM: Final = 3  # the first had another check of the journal; the second is of aggregates
 GREATEST_OFFSET: Final = (1 << 62) - 1  # 9 bytes at most, two higher
 NO_PLACE: Final = 0  # places are written two higher: -1 is that of a partition read downwards to its beginning
 _SEVEN_BITS: Final = 0x7F
@@ -35,7 +36,8 @@ class CursorTooLongError(ValueError):
 class Place(NamedTuple):
     """Where a partition is gone on with.
 
-    offset: the next one that counts; None: not begun. journal: identifies the partition's journal, empty if unknown.
+    offset: the next one that counts; None: not begun. journal: by what the partition's journal is known again (see
+    `places`), empty if unknown.
     """
 
     offset: int | None = None

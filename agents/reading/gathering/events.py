@@ -7,9 +7,10 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from annals.agents.reading.gathering.cursors import BadCursorError, Cursor, Place
-from annals.agents.reading.gathering.gather import Lag, gather
+from annals.agents.reading.gathering.cursors import Cursor
+from annals.agents.reading.gathering.gather import Lag, gather, is_indexing
 from annals.agents.reading.gathering.merging import merge
+from annals.agents.reading.gathering.places import place_after, require_journal
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.waiting import ended
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
         EventPage,
         FoundEvent,
     )
-    from annals.agents.reading.gathering.cursors import Key
+    from annals.agents.reading.gathering.cursors import Key, Place
     from annals.agents.reading.gathering.expecting import ExpectedAt
     from annals.agents.reading.gathering.gather import PartitionReason
     from annals.agents.reading.gathering.merging import Merged
@@ -31,12 +32,14 @@ FOLLOWED_EVENTS: Final = 100  # of a page of a stream: what one client holds in 
 ALIVE_S: Final = 5.0  # at the latest, a stream says where it is
 FOUND_S: Final = 2.0  # a partition that takes longer holds up the others no longer
 ROUND_S: Final = 0.02  # between two looks for new events: at a high rate several come at each
+LOOK_S: Final = 0.1  # between two looks whether a shard has indexed what there is
 
 
 class EventsFound(NamedTuple):
     """A page of events over partitions.
 
-    cursor: where it goes on, whether or not there is more now; is_end: all partitions answered and had no more.
+    cursor: where it goes on, whether or not there is more now; is_end: all partitions answered, had no more,
+    and have read what there was when they were opened.
     """
 
     events: list[FoundEvent]
@@ -67,8 +70,9 @@ async def read_events(
     """Return the next page of events.
 
     wait_s: how long a partition that was not yet read up to the cursor is waited for, before it is missing; deadline:
-    when all of them are, of the event loop's clock. What is missing keeps its place in the cursor. expected: where
-    events are that must have been read, too.
+    when all of them are, of the event loop's clock. Downwards a partition is begun only where it has read what there
+    was when it was opened. What is missing keeps its place in the cursor. expected: where events are that must have
+    been read, too.
 
     Raises:
         BadCursorError: the cursor is of a journal that was made anew.
@@ -87,8 +91,8 @@ async def read_events(
     positions = {kind: list(offsets) for kind, offsets in found.positions.items()}
     for (kind, partition), page in found.answers.items():
         positions[kind][partition] = page.position.offset
-    moved = _moved(cursor, merged.offsets, found.answers)
-    is_end = merged.is_end and not found.missing
+    moved = _moved(cursor, merged.places)
+    is_end = merged.is_end and not found.missing and not any(is_indexing(shard.status()) for shard in shards)
     return EventsFound(merged.events, moved, is_end, positions, found.missing, found.stale, found.lag)
 
 
@@ -104,26 +108,27 @@ async def _page(
     place = cursor.places[shard.kind, shard.partition]
     # Upwards, everything below the place was read by whoever gave the cursor; downwards, the place, too.
     needed = max(least, 0 if place.offset is None else place.offset + cursor.descending)
+    is_newest_first = cursor.descending and place.offset is None
     is_asked_again = False
     while True:
         page = await shard.find(wanted, start=place.offset, descending=cursor.descending, limit=limit)
-        _require_journal(shard, place, page)
-        if page.position.offset >= needed:
+        require_journal(shard.kind, shard.partition, place, page)
+        status, is_late = shard.status(), is_asked_again and now() >= until
+        if page.position.offset < needed:
+            if is_late or not await shard.until_offset(needed, until):
+                raise NotReadyError(f"read up to offset {page.position.offset} only, and the cursor is at {needed}")
+        elif not (is_newest_first and is_indexing(status)):
             return page
-        if (is_asked_again and now() >= until) or not await shard.until_offset(needed, until):
-            raise NotReadyError(f"read up to offset {page.position.offset} only, and the cursor is at {needed}")
+        elif now() >= until:  # the page would begin below events that are there, and no later one has them
+            raise NotReadyError(f"read up to offset {page.position.offset} of {status.end} only")
+        else:
+            await asyncio.sleep(min(LOOK_S, until - now()))
         is_asked_again = True
 
 
-def _require_journal(shard: ReadingShard, place: Place, page: EventPage) -> None:
-    if place.journal and page.journal and place.journal != page.journal:
-        raise BadCursorError(f"the journal of {shard.kind}-{shard.partition} was made anew since the cursor was given")
-
-
-def _moved(cursor: Cursor, offsets: Mapping[Key, int], pages: Mapping[Key, EventPage]) -> Cursor:
-    """Return the cursor with other offsets for the partitions that answered."""
-    answered = {key: Place(offset, pages[key].journal) for key, offset in offsets.items()}
-    return Cursor({**cursor.places, **answered}, cursor.descending)
+def _moved(cursor: Cursor, places: Mapping[Key, Place]) -> Cursor:
+    """Return the cursor with other places for the partitions that answered."""
+    return Cursor({**cursor.places, **places}, cursor.descending)
 
 
 async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cursor) -> AsyncGenerator[Followed, None]:
@@ -148,7 +153,7 @@ async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cu
                 cursor = Cursor({**cursor.places, **place})
                 yield Followed(event, cursor)
                 said_at = now()
-            cursor = _moved(cursor, merged.offsets, pages)
+            cursor = _moved(cursor, merged.places)
             moves.watch(ready, cursor, {key for key in pages if not _is_read(merged, pages, key)})
             if not moves.is_ready:
                 await moves.wait(max(0.0, said_at + ALIVE_S - now()))
@@ -162,20 +167,21 @@ async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cu
 async def _page_after(wanted: EventFilter, cursor: Cursor, shard: ReadingShard) -> EventPage:
     place = cursor.places[shard.kind, shard.partition]
     page = await shard.find(wanted, start=place.offset, descending=False, limit=FOLLOWED_EVENTS)
-    _require_journal(shard, place, page)
+    require_journal(shard.kind, shard.partition, place, page)
+    if page.position.offset < (place.offset or 0):
+        raise NotReadyError(f"read up to offset {page.position.offset} only, and the stream is at {place.offset}")
     return page
 
 
 def _places(merged: Merged, pages: Mapping[Key, EventPage]) -> list[tuple[FoundEvent, dict[Key, Place]]]:
     return [
-        (event, {key: Place(event.offset + 1, pages[key].journal)})
-        for event, key in zip(merged.events, merged.keys, strict=True)
+        (event, {key: place_after(pages[key], event)}) for event, key in zip(merged.events, merged.keys, strict=True)
     ]
 
 
 def _is_read(merged: Merged, pages: Mapping[Key, EventPage], key: Key) -> bool:
     page = pages[key]
-    return page.is_end and merged.offsets[key] == page.next_offset
+    return page.is_end and merged.places[key].offset == page.next_offset
 
 
 class _Moves:

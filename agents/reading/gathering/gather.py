@@ -108,6 +108,11 @@ def _gathered(tasks: dict[asyncio.Future[T], ReadingShard], follower: str | None
     return Gathered(answers, positions, missing, stale, Lag(events, seconds))
 
 
+def is_indexing(status: ShardStatus) -> bool:
+    """Whether a shard has not come to where the journal ended when it was opened, and goes on to there."""
+    return not status.reached and status.phase != STOPPED
+
+
 def why_behind(status: ShardStatus, follower: str | None) -> str | None:
     """Return why what a shard answers is old, or may be; None if it is not."""
     why = _why_behind(status, follower)
@@ -119,6 +124,6 @@ def why_behind(status: ShardStatus, follower: str | None) -> str | None:
 def _why_behind(status: ShardStatus, follower: str | None) -> str | None:
     if status.phase == STOPPED:
         return status.reason
-    if not status.reached:
+    if is_indexing(status):
         return f"indexing: at offset {status.offset} of {status.end}"
     return None if follower is None else status.stale.get(follower)

@@ -10,22 +10,24 @@ from __future__ import annotations
 from bisect import insort
 from typing import TYPE_CHECKING, NamedTuple
 
+from annals.agents.reading.gathering.places import place_at, place_behind
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from annals.agents.reading.found import EventPage, FoundEvent
-    from annals.agents.reading.gathering.cursors import Key
+    from annals.agents.reading.gathering.cursors import Key, Place
 
 
 class Merged(NamedTuple):
     """The next events of some partitions.
 
-    keys: the partition of each event; offsets: where each partition is gone on with; is_end: none of them has more.
+    keys: the partition of each event; places: where each partition is gone on with; is_end: none of them has more.
     """
 
     events: list[FoundEvent]
     keys: list[Key]
-    offsets: dict[Key, int]
+    places: dict[Key, Place]
     is_end: bool
 
 
@@ -55,9 +57,9 @@ def merge(pages: Mapping[Key, EventPage], limit: int, *, descending: bool) -> Me
             insort(heads, (page.events[used[key]].event["recorded_at"], *key))
         else:
             is_known = page.is_end
-    offsets = {
-        key: page.events[used[key]].offset if used[key] < len(page.events) else page.next_offset
+    places = {
+        key: place_at(page, page.events[used[key]]) if used[key] < len(page.events) else place_behind(page)
         for key, page in pages.items()
     }
     is_end = not heads and all(page.is_end for page in pages.values())
-    return Merged(events, keys, offsets, is_end)
+    return Merged(events, keys, places, is_end)

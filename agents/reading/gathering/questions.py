@@ -176,6 +176,8 @@ class SentPage(Struct, frozen=True):
     is_end: bool
     position: int
     journal: bytes
+    begun: list[bytes] | None = None
+    mark: bytes = b""
 
 
 class SentHistory(Struct, frozen=True):
@@ -321,7 +323,8 @@ def _sent(question: Question, answer: Any) -> Any:
         return SentEvent(answer.offset, answer.block)
     if isinstance(answer, EventPage):
         events = [SentEvent(found.offset, found.block) for found in answer.events]
-        return SentPage(events, answer.next_offset, answer.is_end, answer.position.offset, answer.journal)
+        at = answer.position.offset
+        return SentPage(events, answer.next_offset, answer.is_end, at, answer.journal, answer.begun, answer.mark)
     return answer
 
 
@@ -349,7 +352,9 @@ def _received(asked: Asked, answer: Any) -> Any:
                 raise UnreadableReplyError("its offsets are not in order")
             position = ShardPosition(asked.kind, asked.partition, answer.position)
             events = _events(asked, answer.events)
-            return EventPage(events, answer.next_offset, answer.is_end, position, answer.journal)
+            return EventPage(
+                events, answer.next_offset, answer.is_end, position, answer.journal, answer.begun, answer.mark
+            )
         case AskAggregates(_, _, _, after, limit), (found, is_end):
             ids = [aggregate.aggregate_id for aggregate in found]
             ordered = ids if after is None else [after, *ids]

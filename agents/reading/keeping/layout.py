@@ -42,7 +42,11 @@ LENGTH: Final = 4
 TIMES_STRETCH: Final = 10_000  # a whole number of blocks
 TIMES_BLOCK: Final = 100
 HASH: Final = slice(4, 12)
-JOURNAL: Final = slice(-4, None)
+# Parts of CIDs by which a cursor tells what a journal had: of its first event, of the event where the cursor is, and of
+# the last one before that.
+FIRST_EVENT: Final = slice(-2, None)
+EVENT_HERE: Final = slice(-4, -2)
+EVENT_BEFORE: Final = slice(-6, -4)
 
 IDENTITY_KEY: Final = b"\x01"
 POSITION: Final = b"p"

@@ -12,8 +12,10 @@ from annals.agents.reading.keeping.layout import (
     CAUSATIONS,
     COMMANDS,
     CORRELATIONS,
+    EVENT_BEFORE,
+    EVENT_HERE,
     EVENTS,
-    JOURNAL,
+    FIRST_EVENT,
     OFFSETS,
     STRETCH_TIMES,
     TIME,
@@ -29,6 +31,7 @@ from annals.agents.reading.keeping.layout import (
     read_position,
 )
 from annals.agents.reading.queries.events import PAGE_BYTES, by_offset
+from annals.agents.reading.queries.run import last_before
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
@@ -65,7 +68,7 @@ def find(
     end = read_position(view).offset
     position = ShardPosition(place.kind, place.partition, end)
     first, last = (0, end) if start is None else (0, min(start + 1, end)) if descending else (start, end)
-    journal = _journal(view)
+    journal, begun = _journal(view), None if start is None else _marks(view, start)
     found: list[FoundEvent] = []
     since, until = _text(wanted.since), _text(wanted.until)
     size = 0
@@ -73,18 +76,33 @@ def find(
         event = by_offset(view, place, offset)
         if event is not None and _matches(event, wanted, since, until):
             if len(found) == limit or size > PAGE_BYTES:
-                return EventPage(found, offset, is_end=False, position=position, journal=journal)
+                mark = event.cid[EVENT_HERE]
+                return EventPage(found, offset, False, position, journal, begun, mark)  # noqa: FBT003 - it is not the end
             found.append(event)
             size += len(event.block)
     following = -1 if descending else max(first, end)
-    return EventPage(found, following, is_end=True, position=position, journal=journal)
+    mark = b"" if descending else _mark_before(view, following)
+    return EventPage(found, following, True, position, journal, begun, mark)  # noqa: FBT003 - it is the end
+
+
+def _marks(view: ReadView, offset: int) -> list[bytes]:
+    """Return the marks that a cursor at an offset may have."""
+    place = view.get(offset_key(offset)) if offset >= 0 else None
+    value = None if place is None else view.get(EVENTS + place)
+    here = b"" if value is None else decode_event(value).cid[EVENT_HERE]
+    return [mark for mark in (here, _mark_before(view, offset)) if mark]
+
+
+def _mark_before(view: ReadView, offset: int) -> bytes:
+    cid = last_before(view, offset) if offset > 0 else None
+    return b"" if cid is None else cid[EVENT_BEFORE]
 
 
 def _journal(view: ReadView) -> bytes:
     """Return what identifies the partition's journal: a part of its first event's CID; nothing if it has none."""
     place = next((place for _, place in view.range(OFFSETS, after(OFFSETS))), None)
     value = None if place is None else view.get(EVENTS + place)
-    return b"" if value is None else decode_event(value).cid[JOURNAL]
+    return b"" if value is None else decode_event(value).cid[FIRST_EVENT]
 
 
 def _text(moment: object) -> str | None:

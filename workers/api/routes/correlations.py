@@ -86,7 +86,7 @@ class CorrelationRoutes:
         while True:
             page = await read_events(shards, wanted, cursor, PART, 0.0, deadline)
             events += page.events
-            if page.is_end or page.missing or len(events) > MOST_EVENTS:
+            if page.is_end or page.missing or not page.events or len(events) > MOST_EVENTS:
                 return events, page
             cursor = page.cursor
 

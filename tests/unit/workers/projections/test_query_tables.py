@@ -109,6 +109,22 @@ def test_no_other_statement_is_taken(tables, sql):
         tables.require_question(sql)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "WITH gone AS (DELETE FROM people_directory RETURNING *) SELECT * FROM gone",
+        "WITH more AS (INSERT INTO people_directory SELECT * FROM people_directory RETURNING *) SELECT * FROM more",
+    ],
+)
+def test_no_statement_changes_rows_by_asking(tables, change):
+    """Goes red when a change inside of a question is made in the copy: it would seem to be done."""
+    tables.load(PEOPLE_DIRECTORY, batches(100, []))
+    tables.lock()
+    with pytest.raises(QueryError, match=r"read.only"):
+        list(tables.query(change))
+    assert list(tables.query("SELECT count(*) AS n FROM people_directory")) == [{"n": 100}]
+
+
 def test_rows_are_json_and_no_column_is_left_out(tables):
     (row,) = tables.query("SELECT 1 / 0 AS a, 'nan'::DOUBLE AS b, 0.5::DOUBLE AS c")
     assert row == {"a": None, "b": None, "c": 0.5}

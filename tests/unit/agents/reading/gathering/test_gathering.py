@@ -99,8 +99,8 @@ async def test_who_waits_goes_on_to_wait_at_the_new_owner():
 async def test_a_reader_that_is_behind_the_cursor_is_waited_for_and_then_missing():
     async with two_workers() as (deployment, at_a, _):
         page = await page_of(at_a)
-        ahead = {key: place._replace(offset=2) for key, place in page.cursor.places.items() if key == ("person", 0)}
-        cursor = page.cursor._replace(places={**page.cursor.places, **ahead})
+        ahead = page.cursor.places["person", 0]._replace(offset=2, journal=b"")
+        cursor = page.cursor._replace(places={**page.cursor.places, ("person", 0): ahead})
         behind = await page_of(at_a, cursor)
         assert "read up to offset 1 only, and the cursor is at 2" in behind.missing[0].reason
         assert behind.cursor.places["person", 0] == cursor.places["person", 0]
@@ -124,6 +124,70 @@ async def test_a_cursor_of_a_journal_that_was_made_anew_is_refused():
             await page_of(AllShards(worker, worker, InProcess(anew), KINDS), decode(text, KINDS, descending=False))
     finally:
         await anew.close()
+
+
+def life(count, *, forked_at=None):
+    """The events of one aggregate; from a version on, perhaps others than else."""
+    events = []
+    for number in range(count):
+        second = number if forked_at is None or number < forked_at else number + 100
+        events.append(event("person", id_in(0, 2), events[-1] if events else None, second))
+    return events
+
+
+@asynccontextmanager
+async def one_worker(events, *, marked=False):
+    """A worker with both partitions, and events in the first; marked: each in a transaction of its own."""
+    deployment = Deployment(KINDS)
+    worker = deployment.worker("a", ("person", 0), ("person", 1))
+    for each in events:
+        deployment.append("person", [each])
+        if marked:
+            deployment.journals["person", 0].mark()
+    try:
+        await worker.read()
+        yield AllShards(worker, worker, InProcess(deployment), KINDS)
+    finally:
+        await deployment.close()
+
+
+async def cursor_behind(shards, limit, *, descending):
+    """The cursor behind a page, as its text gives it."""
+    page = await read_events(shards.of_kinds(KINDS), ALL, begin(KINDS, descending=descending), limit, 0.0, soon())
+    return decode(encode(page.cursor), KINDS, descending=descending)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 10])
+@pytest.mark.parametrize("descending", [False, True])
+async def test_a_cursor_of_a_journal_that_lost_its_end_and_grew_again_is_refused(descending, limit):
+    """Goes red when a cursor is an offset alone: what was written anew below it would be on no page."""
+    async with one_worker(life(12)) as shards:
+        cursor = await cursor_behind(shards, limit, descending=descending)
+    async with one_worker(life(20, forked_at=1)) as shards:
+        with pytest.raises(BadCursorError, match=r"was restored from a copy, or lost its end"):
+            await read_events(shards.of_kinds(KINDS), ALL, cursor, 10, 0.0, soon())
+
+
+async def test_a_cursor_of_a_journal_whose_copy_has_other_offsets_is_refused_in_pages_and_streams():
+    async with one_worker(life(3), marked=True) as shards:
+        cursor = (await page_of(shards)).cursor
+        assert cursor.places["person", 0].offset == 5
+    async with one_worker(life(6)) as shards:
+        with pytest.raises(BadCursorError, match="person-0 does not have at offset 5"):
+            await page_of(shards, cursor)
+        async with aclosing(follow(shards.of_kinds(KINDS), ALL, cursor)) as stream:
+            with pytest.raises(BadCursorError, match="person-0 does not have at offset 5"):
+                await anext(stream)
+
+
+async def test_a_cursor_goes_on_where_the_journal_was_copied_byte_for_byte_and_grew():
+    events = life(6)
+    for limit in (1, 2, 10):
+        async with one_worker(events[:4], marked=True) as shards:
+            cursor = await cursor_behind(shards, limit, descending=False)
+        async with one_worker(events, marked=True) as shards:
+            page = await page_of(shards, cursor)
+            assert [each.event["version"] for each in page.events] == list(range(min(limit, 4) + 1, 7))
 
 
 class Odd:
