@@ -13,10 +13,12 @@ from annals.topics.keys import keys_of
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.read.carried import carried_of
 from annals.workers.replay.plan import HandlerFailedError, ReplayError, Selection, Step
+from annals.workers.replay.targets import NOTHING
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Sequence
 
+    from annals.topics.headers import Header
     from annals.workers.audit.chains import JournalId
     from annals.workers.kafka.protocol.record_batches import Record
     from annals.workers.replay.pace import Pace
@@ -60,6 +62,7 @@ class PartitionReplay:
         self._position = position
         self._selection = selection
         self._sink = sink
+        self._carried_of = carried_of if sink.takes_headers else _nothing_carried
         self._pace = pace
         self._tell = tell
         self._key = None if selection.aggregate_id is None else selection.aggregate_id.encode()
@@ -85,6 +88,7 @@ class PartitionReplay:
         """
         # Each look-up that is made once here is a hundredth of the time that an event takes.
         monotonic, take, is_limited = self._clock.monotonic, self._sink.take, self._pace.is_limited
+        partition = self._place.partition
         async for records in steps:
             for record in records:
                 if not self._is_checked and record[0] >= self._position:
@@ -94,7 +98,10 @@ class PartitionReplay:
                     if event is not None:
                         if is_limited:
                             await self._pace.wait()
-                        self._note(await take(event, self._place.partition))
+                        taken = await take(event, partition)
+                        self._counts.events += 1
+                        if taken is not NOTHING:
+                            self._note(taken)
                     if record[0] >= self._position:
                         self._next_offset = record[0] + 1
                     self._last_done = self._last
@@ -131,13 +138,13 @@ class PartitionReplay:
         read = self._reader.read(offset, key, value)
         if type(read) is Counted:
             self._last = read.cid
-        if type(read) is Gap:
+        elif type(read) is Gap:
             raise GapError(read.describe(f"{self._place.topic}-{self._place.partition} offset {offset}"))
         if offset < self._position:
             return None
         if type(read) is Counted and (self._wants_all or self._selection.wants(read.event)):
             assert value is not None  # noqa: S101 - it counts
-            return JournalEvent(offset, read.event, value, read.cid, carried_of(raw))
+            return JournalEvent(offset, read.event, value, read.cid, self._carried_of(raw))
         self._counts.passed_over += type(read) is Counted
         self._counts.void += type(read) is Void
         self._counts.foreign += type(read) is Foreign
@@ -146,7 +153,6 @@ class PartitionReplay:
     def _note(self, taken: Taken) -> None:
         if taken.lines:
             self._lines.append(taken.lines)
-        self._counts.events += 1
         self._counts.failures += taken.failures
 
     async def _settle(self) -> None:
@@ -171,3 +177,7 @@ class PartitionReplay:
         )
         self._counts, self._lines = Counts(), []
         self._told = self._clock.monotonic()
+
+
+def _nothing_carried(raw: bytes) -> Sequence[Header]:  # noqa: ARG001 - in the place of `carried_of`
+    return ()

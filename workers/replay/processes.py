@@ -22,7 +22,6 @@ from annals.schemas.journal_reader import GapError
 from annals.workers.kafka.connections import words_of
 from annals.workers.kafka.protocol.record_batches import FormatError
 from annals.workers.kafka.read.ranges import RangeGoneError
-from annals.workers.registry import RegistrationError
 from annals.workers.replay.plan import HandlerFailedError, ReplayError, Step
 from annals.workers.replay.share import replay_share
 
@@ -103,7 +102,7 @@ def _replay_in_child(pipe: Connection, settings: Settings, plan: Plan, share: Se
         return
     except (GapError, HandlerFailedError, ReplayError) as error:
         pipe.send(error)
-    except (FormatError, KafkaError, OSError, RangeGoneError, RegistrationError) as error:
+    except (FormatError, KafkaError, OSError, RangeGoneError) as error:
         pipe.send(ReplayError(f"{type(error).__name__}: {words_of(error)}"))
     else:
         pipe.send(None)

@@ -19,13 +19,13 @@ from annals.topics.catalog import SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect
-from annals.workers.registry import deciders
 from annals.workers.replay.plan import HandlerFailedError, ReplayError
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
+    from annals.agents.deciding.decider import EventSpec
     from annals.agents.reading.found import JournalEvent
     from annals.workers.replay.plan import Plan
     from annals.workers.settings import Settings
@@ -64,16 +64,22 @@ class Sink(Protocol):
     def is_settled(self) -> bool:
         """Whether all that was taken has arrived."""
 
+    @property
+    def takes_headers(self) -> bool:
+        """Whether it wants the headers that are carried to subscribers: to look for them is an eighth of a replay."""
+
 
 @asynccontextmanager
 async def sinks(settings: Settings, plan: Plan) -> AsyncIterator[Callable[[], Sink]]:
     """Open the target of a plan, and give a function that returns a sink for one partition.
 
     Raises:
-        ReplayError: there is no such handler, or no such topic.
+        ReplayError: there is no such handler, or no such topic, or an aggregate is registered wrongly.
         KafkaError: the brokers do not answer.
     """
     target = plan.target
+    if target.topic is not None or target.handler is not None:
+        _require_aggregates()
     if target.topic is not None:
         async with _topic_sinks(settings, target.topic) as make:
             yield make
@@ -86,6 +92,8 @@ async def sinks(settings: Settings, plan: Plan) -> AsyncIterator[Callable[[], Si
 
 class NoSink:
     """Takes everything and does nothing: a dry run."""
+
+    takes_headers = False
 
     async def take(self, event: JournalEvent, partition: int) -> Taken:  # noqa: ARG002 - the protocol's
         """Take an event."""
@@ -168,7 +176,7 @@ def newest(event: JournalEvent, partition: int) -> dict[str, Any]:
     `previous` is the text of the CID, or None. What this release cannot take further comes as it was recorded.
     """
     of = event.event
-    form = form_of(event, deciders()[of["kind"]].events.get(of["type"]), _NEWEST)
+    form = form_of(event, _spec_of(of), _NEWEST)
     return {
         **of,
         "schema_version": form.schema_version,
@@ -178,6 +186,22 @@ def newest(event: JournalEvent, partition: int) -> dict[str, Any]:
         "partition": partition,
         "offset": event.offset,
     }
+
+
+def _require_aggregates() -> None:
+    from annals.workers.registry import RegistrationError, deciders  # noqa: PLC0415 - as `_spec_of`
+
+    try:
+        deciders()
+    except RegistrationError as error:
+        raise ReplayError(str(error)) from error
+
+
+def _spec_of(event: dict[str, Any]) -> EventSpec | None:
+    """Return what this release knows of an event's type; None: nothing."""
+    from annals.workers.registry import deciders  # noqa: PLC0415 - a dry run, or one to a file, needs no aggregate
+
+    return deciders()[event["kind"]].events.get(event["type"])
 
 
 @asynccontextmanager
@@ -200,6 +224,8 @@ async def _topic_sinks(settings: Settings, name: str) -> AsyncIterator[Callable[
 class TopicSink:
     """Writes CloudEvents as subscribers get them, in the order of the journal."""
 
+    takes_headers = True
+
     def __init__(self, producer: AIOKafkaProducer, topic: str, partitions: int) -> None:
         """Take an idempotent producer, and the topic."""
         self._producer = producer
@@ -209,8 +235,7 @@ class TopicSink:
 
     async def take(self, event: JournalEvent, partition: int) -> Taken:  # noqa: ARG002 - the protocol's
         """Hand an event to the producer."""
-        spec = deciders()[event.event["kind"]].events.get(event.event["type"])
-        record = form_of(event, spec, _NEWEST).outgoing(_NEWEST)
+        record = form_of(event, _spec_of(event.event), _NEWEST).outgoing(_NEWEST)
         to = partition_of(record.key, self._partitions)
         self._sent.append(
             await self._producer.send(self._topic, record.value, record.key, to, headers=list(record.headers))

@@ -7,14 +7,13 @@ worker can open no store and reach no broker; one that asks and never reads woul
 from __future__ import annotations
 
 import asyncio
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import structlog
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from annals.workers.web.protocol import HttpProtocol
 
@@ -74,17 +73,16 @@ class Connections:
 
         return guarded if tls is None else lambda: _Agreeing(guarded(), self, tls, self._limits.head_s)
 
-    @contextmanager
-    def answering(self, transport: asyncio.BaseTransport | None) -> Iterator[None]:
-        """Count a connection as not silent while it waits for an answer, or hears one that is long."""
+    def answering(self, transport: asyncio.BaseTransport | None) -> None:
+        """Count a connection as not silent: until `answered` it waits for an answer, or hears one that is long."""
+        self._answering.add(cast("asyncio.Transport", transport))
+
+    def answered(self, transport: asyncio.BaseTransport | None) -> None:
+        """Count it as silent from now on, until it asks again."""
         counted = cast("asyncio.Transport", transport)
-        self._answering.add(counted)
-        try:
-            yield
-        finally:
-            self._answering.discard(counted)
-            if counted in self._heard:
-                self.heard(counted)
+        self._answering.discard(counted)
+        if counted in self._heard:
+            self.heard(counted)
 
     def heard(self, transport: asyncio.Transport) -> None:
         """Note that a connection was made, or said something."""

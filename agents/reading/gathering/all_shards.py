@@ -293,9 +293,11 @@ class RoutedShard:
         if isinstance(question, OF_OWNERS):
             return []
         reading, members = self._shards.reading, self._shards.members
-        here = reading.standby(self.kind, self.partition)
+        here, standing = reading.standby(self.kind, self.partition), members.standbys(self.kind, self.partition)
+        if here is None and not standing:
+            return []
         me = members.me
-        others = [each for each in members.standbys(self.kind, self.partition) if me is None or each.id != me.id]
+        others = [each for each in standing if me is None or each.id != me.id]
         asked: list[Asking] = [] if here is None else [partial(self._ask_here, here)]
         return asked + [partial(self._ask_there, member, standby=True) for member in others]
 

@@ -44,19 +44,24 @@ class OpenStore:
         Raises:
             NotReadyError: there is no store, or it is damaged.
         """
-        if self.store is None:
+        store = self.store
+        if store is None:
             raise NotReadyError(why_not())
-        self._asked += 1
-        self._unasked.clear()
         try:
-            if not in_thread:
-                with self.store.held() as rows:
-                    return question(rows)
-            with self.store.view() as view:
-                return await asyncio.to_thread(question, view)
+            if in_thread:
+                return await self._ask_in_thread(store, question)
+            with store.held() as rows:  # nothing is waited for in it, so that nobody closes the store meanwhile
+                return question(rows)
         except StoreDamagedError as error:
             self._on_damage(error)
             raise NotReadyError(f"{self._name}: the store is damaged and is built anew") from error
+
+    async def _ask_in_thread(self, store: ReadingStore, question: Callable[[ReadView], T]) -> T:
+        self._asked += 1
+        self._unasked.clear()
+        try:
+            with store.view() as view:
+                return await asyncio.to_thread(question, view)
         finally:
             self._asked -= 1
             if not self._asked:

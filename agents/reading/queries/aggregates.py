@@ -6,6 +6,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.reading.found import (
@@ -23,7 +24,7 @@ from annals.agents.reading.keeping.layout import (
 )
 from annals.agents.reading.keeping.states import StateRow
 from annals.agents.reading.ports import UnreadableEventError
-from annals.agents.reading.queries.events import chain, of_version
+from annals.agents.reading.queries.events import chain, cid_at, of_version
 from annals.schemas.cid import cid_text
 from annals.schemas.values.moments import recorded_at
 
@@ -59,23 +60,12 @@ def state(
         version = end.version if at is None else _version_at(view, place, key, recorded_at(at))
     if not 0 < version <= end.version:
         return None
-    return _found(view, place, *_folded_at(view, place, states, kept, key, version, end))
-
-
-def _folded_at(
-    view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes, version: int, end: AggregateRow
-) -> tuple[FoundEvent, Any]:
-    """Return an aggregate's event of a version that it has, and the state after it; end: the aggregate's row.
-
-    Raises:
-        UnreadableEventError: this release cannot fold one of the events.
-    """
-    last = of_version(view, place, key, version, end)
-    folded = kept.recent(last.cid)
-    if folded is None:
-        folded = _folded(view, place, states, kept, key, version)
-        kept.note(last.cid, folded)
-    return last, folded
+    cid = end.head if version == end.version and end.head else cid_at(view, place, key, version)
+    found = kept.recent(cid)
+    if found is None or found.version != version or found.aggregate_id.encode() != key:
+        found, folded = _found(view, place, states, kept, key, version, end)
+        kept.note(cid, found, folded)
+    return replace(found, position=_position(view, place))
 
 
 def _folded(view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes, version: int) -> Any:
@@ -94,10 +84,7 @@ def newest(
 ) -> tuple[FoundState, Any] | None:
     """Return an aggregate now, and its state as the decider has it; None if there is none."""
     end = read_aggregate(view, key)
-    if not end.version:
-        return None
-    found, folded = _folded_at(view, place, states, kept, key, end.version, end)
-    return _found(view, place, found, folded), folded
+    return _found(view, place, states, kept, key, end.version, end) if end.version else None
 
 
 def _after(states: States, place: Place, folded: Any, found: FoundEvent) -> Any:
@@ -157,18 +144,31 @@ def _version_at(view: ReadView, place: Place, key: bytes, at: str) -> int:
     return version
 
 
-def _found(view: ReadView, place: Place, last: FoundEvent, folded: Any) -> FoundState:
-    event, position = last.event, ShardPosition(place.kind, place.partition, read_position(view).offset)
-    return FoundState(
+def _found(
+    view: ReadView, place: Place, states: States, kept: KeptSnapshots, key: bytes, version: int, end: AggregateRow
+) -> tuple[FoundState, Any]:
+    """Return an aggregate at a version that it has, and its state as the decider has it; end: the aggregate's row.
+
+    Raises:
+        UnreadableEventError: this release cannot fold one of the events.
+    """
+    last = of_version(view, place, key, version, end)
+    folded = _folded(view, place, states, kept, key, version)
+    found = FoundState(
         kind=place.kind,
-        aggregate_id=event["aggregate_id"],
-        version=event["version"],
+        aggregate_id=last.event["aggregate_id"],
+        version=version,
         head=last.cid,
         status=folded.status,
-        recorded_at=event["recorded_at"],
+        recorded_at=last.event["recorded_at"],
         state=named(folded),
-        position=position,
+        position=_position(view, place),
     )
+    return found, folded
+
+
+def _position(view: ReadView, place: Place) -> ShardPosition:
+    return ShardPosition(place.kind, place.partition, read_position(view).offset)
 
 
 def named(value: Any) -> Any:

@@ -67,7 +67,7 @@ def chain(
     # the CID of the event below the lowest, or above the highest: a link to the outside is checked, too
     known = end.head if last == end.version else _previous_of(view, place, key, last + 1)
     if not descending:
-        known = _cid_of(view, place, key, first - 1) if first > 1 else None
+        known = cid_at(view, place, key, first - 1) if first > 1 else None
     expected = last if descending else first
     rows = view.range(event_key(key, first), event_key(key, last + 1), reverse=descending)
     for row_key, value in rows:
@@ -92,7 +92,7 @@ def of_version(view: ReadView, place: Place, key: bytes, version: int, end: Aggr
     if value is None:
         raise BrokenChainError(f"{_name(place, key, version)}: the event is missing")
     found = _read(place, key, version, value)
-    known = _cid_of(view, place, key, version - 1) if version > 1 else None
+    known = cid_at(view, place, key, version - 1) if version > 1 else None
     _require(place, found, found.event["previous"] == known, "its link is not to the event before it")
     if version == end.version and found.cid != end.head:
         raise BrokenChainError(f"{_name(place, key, version)}: it is not the head of the chain")
@@ -107,7 +107,7 @@ def by_offset(view: ReadView, place: Place, offset: int) -> FoundEvent | None:
     key, version = aggregate_of(position)
     found = _read(place, key, version, view.get(EVENTS + position))
     _require(place, found, found.offset == offset, f"it is not at offset {offset}, where it was found")
-    known = _cid_of(view, place, key, version - 1) if version > 1 else None
+    known = cid_at(view, place, key, version - 1) if version > 1 else None
     _require(place, found, found.event["previous"] == known, "its link is not to the event before it")
     return found
 
@@ -138,7 +138,8 @@ def _previous_of(view: ReadView, place: Place, key: bytes, version: int) -> byte
     return link
 
 
-def _cid_of(view: ReadView, place: Place, key: bytes, version: int) -> bytes:
+def cid_at(view: ReadView, place: Place, key: bytes, version: int) -> bytes:
+    """Return the CID of an aggregate's event, as its row has it."""
     value = view.get(event_key(key, version))
     if value is None:
         raise BrokenChainError(f"{_name(place, key, version)}: the event is missing")

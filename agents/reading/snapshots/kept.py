@@ -17,6 +17,7 @@ from annals.agents.reading.keeping.states import StateRow
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from annals.agents.reading.found import FoundState
     from annals.agents.reading.keeping.personal import StateParts
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.snapshots.recent_states import RecentStates
@@ -39,14 +40,14 @@ class KeptSnapshots:
         self._recent = recent
         self.hits = self.misses = 0
 
-    def recent(self, cid: bytes) -> Any | None:
-        """Return the state behind an event, if it was used recently."""
+    def recent(self, cid: bytes) -> FoundState | None:
+        """Return the aggregate as it was found behind an event, if that was asked for recently."""
         return self._recent.get(self._kind, self._state_version, cid)
 
-    def note(self, cid: bytes, state: Any) -> None:
-        """Keep a state in memory for a while."""
-        size = sum(len(part or b"") for part in self._parts.split(state))
-        self._recent.keep(self._kind, self._state_version, cid, state, size)
+    def note(self, cid: bytes, found: FoundState, folded: Any) -> None:
+        """Keep an aggregate in memory for a while, as it was found behind an event. folded: its state."""
+        size = sum(len(part or b"") for part in self._parts.split(folded))
+        self._recent.keep(self._kind, self._state_version, cid, found, size)
 
     def listed(self, view: ReadView, aggregate: bytes) -> list[KeptSnapshot]:
         """Return an aggregate's snapshots, the newest last."""

@@ -91,10 +91,11 @@ def check_same_site(request: BaseRequest) -> None:
     headers, host = request.headers, target_of(request).host
     if not _leads_here(host):
         raise Problem(403, FORBIDDEN, "without authentication `Host` must be a loopback name or address")
-    own = {f"http://{host}".lower(), f"https://{host}".lower()}
-    if any(origin.lower() not in own for origin in headers.getall("origin", [])):
+    own = f"http://{host}".lower(), f"https://{host}".lower()
+    if "origin" in headers and any(origin.lower() not in own for origin in headers.getall("origin")):
         raise Problem(403, FORBIDDEN, "without authentication no `Origin` but its own is answered")
-    if any(site.lower() in {"cross-site", "same-site"} for site in headers.getall("sec-fetch-site", [])):
+    sites = headers.getall("sec-fetch-site") if "sec-fetch-site" in headers else ()
+    if any(site.lower() in {"cross-site", "same-site"} for site in sites):
         raise Problem(403, FORBIDDEN, "without authentication no request of another site is answered")
 
 

@@ -65,7 +65,8 @@ async def respond(request: web.BaseRequest, call: Call, answer: Answer) -> web.S
     if answer.etag is not None:
         headers["etag"] = f'"{answer.etag}"'
         is_read = request.method in {"GET", "HEAD"} and answer.status == 200
-        if is_read and _has(request.headers.get("if-none-match", ""), answer.etag):
+        known = request.headers.get("if-none-match")
+        if is_read and known is not None and _has(known, answer.etag):
             return web.Response(status=304, headers=headers)
     if not isinstance(answer.body, bytes):
         return await _streamed(request, answer, headers)

@@ -114,18 +114,16 @@ def _fields(struct: type[msgspec.Struct]) -> Mapping[str, _Field]:
 
 def _reader(wanted: Any) -> Callable[[list[str]], Any]:
     """Return what reads the texts of a parameter; it raises ValueError."""
-    base, metas = bare(wanted)
+    base, _ = bare(wanted)
     if typing.get_origin(base) is list:
         (item,) = typing.get_args(base)
         read_item = _single_reader(item)
         return lambda texts: [read_item(text) for text in texts]
-    read_single, is_kind = _single_reader(wanted), "is_kind" in _marks(metas)
+    read_single = _single_reader(wanted)
 
     def read(texts: list[str]) -> Any:
         if len(texts) > 1:
             raise ValueError("is given more than once")
-        if is_kind and (unknown := unknown_kind(shown(texts[0]))) is not None:
-            raise not_found(unknown)
         return read_single(texts[0])
 
     return read
@@ -138,15 +136,14 @@ def _single_reader(wanted: Any) -> Callable[[str], Any]:
         return partial(_time, bound_of if "is_bound" in marks else moment_of)
     if "is_exact" in marks:
         return partial(_time, exact)
-    is_id = "is_id" in marks
+    if "is_id" in marks:
+        return _id
+    if "is_kind" in marks:
+        return _kind
     words = typing.get_args(base) if typing.get_origin(base) is typing.Literal else ()
     patterns = [(re.compile(each.pattern), each.description or each.pattern) for each in metas if each.pattern]
 
     def read(text: str) -> Any:
-        if is_id:
-            problem = id_problem(text)
-            if problem is not None:
-                raise ValueError(problem)
         if base is int:
             text = str(_whole_number(text))
         if base is float and not _NUMBER.fullmatch(text):
@@ -164,6 +161,20 @@ def _single_reader(wanted: Any) -> Callable[[str], Any]:
             raise ValueError(message) from None
 
     return read
+
+
+def _id(text: str) -> str:
+    problem = id_problem(text)
+    if problem is not None:
+        raise ValueError(problem)
+    return text
+
+
+def _kind(text: str) -> str:
+    unknown = unknown_kind(shown(text))
+    if unknown is not None:
+        raise not_found(unknown)
+    return text
 
 
 def _marks(metas: list[Meta]) -> set[str]:

@@ -148,7 +148,9 @@ class Router:
         Raises:
             Problem: there is none (404), or none of this method (405); the path is not UTF-8 (400).
         """
-        segments = [_decoded(segment) for segment in raw_path.split("/")[1:]]
+        segments = raw_path.split("/")[1:]
+        if "%" in raw_path or not raw_path.isascii():  # else there is nothing to decode
+            segments = [_decoded(segment) for segment in segments]
         found = _find(self._tree, segments, 0)
         if found is None:
             raise not_found("there is no such path; GET /v1/openapi.json lists all")
@@ -188,8 +190,6 @@ def _find(tree: dict[str | None, Any], segments: list[str], at: int) -> tuple[di
 
 def _decoded(segment: str) -> str:
     """Return a segment of a path, its percent-encoding undone: it may have any character, `/` too."""
-    if "%" not in segment and segment.isascii():
-        return segment
     try:
         return unquote_to_bytes(segment.encode("utf-8", "surrogateescape")).decode()
     except UnicodeDecodeError:

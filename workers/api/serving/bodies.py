@@ -55,18 +55,17 @@ class Body:
             Problem: it is too large, too slow, compressed, or not JSON by its content type.
         """
         if self._read is None:
-            self._read = await self._checked()
+            self._read = await self._checked() if self._request.body_exists else b""
         return self._read
 
     def close(self) -> None:
         """Give its room back: the request is answered."""
-        self._room.give_back(self._taken)
-        self._taken = 0
+        if self._taken:
+            self._room.give_back(self._taken)
+            self._taken = 0
 
     async def _checked(self) -> bytes:
         request = self._request
-        if not request.body_exists:
-            return b""
         if (request.content_length or 0) > self._most_bytes:
             raise self._too_large()
         try:

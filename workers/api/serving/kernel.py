@@ -34,6 +34,7 @@ from annals.workers.api.http.problems import (
 from annals.workers.api.http.routing import CALL, Call, Match, Principal
 from annals.workers.api.http.targets import target_of
 from annals.workers.api.serving.bodies import Body, Room
+from annals.workers.api.serving.deadlines import Deadlines, OverdueError
 from annals.workers.clock import SystemClock, new_id
 
 if TYPE_CHECKING:
@@ -77,17 +78,19 @@ class Kernel:
         self._audit = audit
         self._clock = SystemClock()
         self._room = Room()
+        self._deadlines = Deadlines()
         self._changing: set[asyncio.Task[Answer]] = set()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
         request_id = request_id_of(request)
         started = self._clock.monotonic()
-        match, problem = self._match(request)
+        path = target_of(request).path
+        match, problem = self._match(request.method, path)
         route = NO_ROUTE if match is None else match.route.path
         body = Body(request, LARGEST_BODY if match is None else match.route.most_body_bytes, self._room)
         try:
-            call = await self._checked(request, request_id, match, problem, body)
+            call = await self._checked(request, request_id, path, match, problem, body)
             assert match is not None  # noqa: S101 - `_checked` raises the problem
             answer = await self._answered(call, match.route)
             response = await respond(request, call, answer)
@@ -108,14 +111,20 @@ class Kernel:
         )
         return response
 
-    def _match(self, request: web.BaseRequest) -> tuple[Match | None, Problem | None]:
+    def _match(self, method: str, path: str) -> tuple[Match | None, Problem | None]:
         try:
-            return self._router.match(request.method, target_of(request).path.partition("?")[0]), None
+            return self._router.match(method, path.partition("?")[0]), None
         except Problem as problem:
             return None, problem
 
     async def _checked(
-        self, request: web.BaseRequest, request_id: str, match: Match | None, problem: Problem | None, body: Body
+        self,
+        request: web.BaseRequest,
+        request_id: str,
+        path: str,
+        match: Match | None,
+        problem: Problem | None,
+        body: Body,
     ) -> Call:
         is_open = match is not None and match.route.scope is None and FORWARDED not in request.headers
         principal = _NOBODY if is_open else await self._principal(request, body)
@@ -125,7 +134,6 @@ class Kernel:
             raise problem or not_ready("no route")
         route = match.route
         check_scope(principal, route, match.values)
-        path = target_of(request).path
         query = read_query(path.partition("?")[2])
         parameters = read_parameters(route.parameters, match.values, query)
         text = await body.read()
@@ -183,13 +191,10 @@ class Kernel:
 
     async def _handled(self, call: Call, route: Route) -> Answer:
         token = CALL.set(call)
-        limit = asyncio.timeout(None if route.is_stream else call.deadline - self._clock.monotonic())
         try:
-            async with limit:
-                return await route.handler(call)
-        except TimeoutError:
-            if not limit.expired():
-                raise
+            answer = route.handler(call)
+            return await (answer if route.is_stream else self._deadlines.within(call.deadline, answer))
+        except OverdueError:
             raise timed_out("this took longer than a request may") from None
         finally:
             CALL.reset(token)

@@ -106,8 +106,12 @@ class ApiServer:
         return port
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        with self._connections.answering(request.transport):
+        transport = request.transport
+        self._connections.answering(transport)
+        try:
             return await self._kernel.handle(request)
+        finally:
+            self._connections.answered(transport)
 
     async def stop(self) -> None:
         """Close all connections; what is being answered has a moment to be."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,10 +17,11 @@ from annals.schemas.cid import cid_text
 from annals.schemas.journal_reader import GapError
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers
+from annals.workers import registry
 from annals.workers.audit.chains import JournalId
 from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.replay import MomentType, PositionsType, ReplayTopicType, replay
-from annals.workers.registry import deciders
+from annals.workers.registry import RegistrationError, deciders
 from annals.workers.replay import event_types, targets
 from annals.workers.replay.event_types import problems_of_types
 from annals.workers.replay.pace import Pace
@@ -33,9 +36,9 @@ from annals.workers.replay.plan import (
     WrongSelectionError,
 )
 from annals.workers.replay.position_file import LineFile, PositionFile, asked_for
-from annals.workers.replay.targets import HandlerSink, LineSink, NoSink, load_handler
+from annals.workers.replay.targets import HandlerSink, LineSink, NoSink, TopicSink, load_handler
 from annals.workers.settings import Settings
-from chained import RECORDED_AT, Sealed, chain
+from chained import RECORDED_AT, TRACE, Sealed, chain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -453,3 +456,49 @@ def test_a_file_is_cut_to_what_was_recorded_and_never_written_over(tmp_path: Pat
     with pytest.raises(ReplayError, match="has 8 bytes and had 9"):
         LineFile(file, 9)
     assert file.read_bytes() == b"one\ntwo\n"
+
+
+class Sending:
+    """A producer whose brokers acknowledge at once (as `TopicSink` uses one)."""
+
+    def __init__(self) -> None:
+        self.headers: list[Any] = []
+
+    async def send(self, *record: Any, headers: Any) -> asyncio.Future[None]:
+        self.headers.append(dict(headers))
+        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        acknowledged.set_result(None)
+        return acknowledged
+
+
+def test_a_topic_gets_the_headers_that_are_carried_to_subscribers() -> None:
+    event = chain("p-1", 1)[0]
+    traced = event.but(headers=[*event.headers, ("traceparent", TRACE)])
+    producer = Sending()
+    replayed = Replayed([traced], TopicSink(producer, "replays.copy", 1))  # type: ignore[arg-type]
+    assert replayed.error is None
+    assert [headers["traceparent"] for headers in producer.headers] == [TRACE]
+
+
+def test_a_dry_run_and_one_to_a_file_load_no_aggregate() -> None:
+    names = "annals.workers.replay.processes", "annals.agents.registered"
+    program = f"import sys, {names[0]}; print({names[1]!r} in sys.modules)"
+    assert (
+        subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True).stdout == "False\n"
+    )
+
+
+def test_an_aggregate_that_is_registered_wrongly_ends_a_replay_to_a_handler_by_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def wrong() -> None:
+        raise RegistrationError("entry point x = y of annals.aggregates is no decider")
+
+    monkeypatch.setattr(registry, "deciders", wrong)
+
+    async def opened() -> None:
+        async with targets.sinks(Settings(), Plan(EVERYTHING, Target(handler="x"))):
+            raise AssertionError
+
+    with pytest.raises(ReplayError, match="is no decider"):
+        asyncio.run(opened())
