@@ -16,10 +16,10 @@ from annals.schemas.reaction_rows import ACTIVE, PAUSED, TIMER_ROWS, Control, pa
 from annals.schemas.suggestion import with_known
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import MissingTopicError
-from annals.workers.kafka.read.ranges import bounds
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.followed_topic import Answered, changed_by
 from annals.workers.publishing.places import Places, connected
-from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.publishing.progress_topic import settled_end
 from annals.workers.reacting.controls_topic import ControlsWriter, read_controls
 from annals.workers.reacting.foreign import foreign_problem, unknown_deployment
 from annals.workers.settings import foreign_deployments
@@ -39,19 +39,26 @@ NEVER_RESUMED: Final = "nobody has resumed it yet"
 class ReactionService:
     """Asks and writes the topics alone; no worker needs to run."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any], reactions: Mapping[str, Reaction[Any]]) -> None:
-        """Take the settings, aiokafka client options and the reactions that there are."""
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        reactions: Mapping[str, Reaction[Any]],
+        views: CompactedViews | None = None,
+    ) -> None:
+        """Take the settings, aiokafka client options, the reactions that there are, and what others have read."""
         self._settings = settings
         self._options = options
         self._reactions = reactions
         self._names = TopicNames(settings.topic_prefix)
         self._foreign = foreign_deployments(settings)
         self._one_changes = asyncio.Lock()  # or requests to one worker would fence one another
+        self._views = views or CompactedViews()
 
     async def all(self) -> list[Answered]:
         """Return all, by name."""
         async with connected(self._options) as client:
-            places = Places(client, self._names)
+            places = Places(client, self._names, self._views)
             controls = await self._controls(client, places)
             return [
                 await self._answered(places, reaction, controls.get(name))
@@ -66,7 +73,7 @@ class ReactionService:
         """
         reaction = self._known(name)
         async with connected(self._options) as client:
-            places = Places(client, self._names)
+            places = Places(client, self._names, self._views)
             controls = await self._controls(client, places)
             answered = await self._answered(places, reaction, controls.get(name))
             return answered._replace(body={**answered.body, "timers": await self._timers(client, places, reaction)})
@@ -90,9 +97,9 @@ class ReactionService:
         async def made_by(writer: ControlsWriter) -> Answered:
             client = await writer.fence()
             is_active = control.status == ACTIVE
-            begins = await self._begins(Places(client, self._names), reaction) if is_active else {}
+            begins = await self._begins(Places(client, self._names, self._views), reaction) if is_active else {}
             await writer.commit(control, begins, self._topic(reaction) if begins else "")
-            places = Places(client, self._names)
+            places = Places(client, self._names, self._views)
             controls = await self._controls(client, places)
             return await self._answered(places, reaction, controls.get(reaction.name))
 
@@ -208,31 +215,18 @@ class ReactionService:
         return await read_controls(client, where, -1, await settled_end(client, where))
 
     async def _timers(self, client: AIOKafkaClient, places: Places, reaction: Reaction[Any]) -> dict[str, Any]:
-        due: dict[bytes, str] = {}
-        async for key, value in self._rows(client, places, self._names.timers(reaction.name)):
-            try:
-                if key is None or parse_row_key(key)[1] is None:
-                    continue
-                moment = None if value is None else decoded(TIMER_ROWS.decode, value).due
-            except ValueError:  # others may be able to write here; the workers say so
-                continue
-            if moment is None:
-                due.pop(key, None)
-            else:
-                due[key] = moment
-        return {"pending": len(due), "next_due": min(due.values(), default=None)}
-
-    async def _rows(
-        self, client: AIOKafkaClient, places: Places, topic: str
-    ) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
-        """Yield the committed records of a topic; none where it is not there."""
+        topic = self._names.timers(reaction.name)
         if not await places.has_topic(topic):
-            return
-        partitions = client.cluster.partitions_for_topic(topic) or ()
-        found = await bounds(client, [(topic, partition) for partition in sorted(partitions)])
-        for where, (_, end) in found.items():
-            async for _, key, value, _ in records_until(client, where, -1, end):
-                yield key, value
+            return {"pending": 0, "next_due": None}
+        rows = await self._views.rows(client, topic, _due, is_settled=False)
+        count = sum(map(len, rows))
+        return {"pending": count, "next_due": min((due for each in rows for due in each.values()), default=None)}
+
+
+def _due(key: bytes | None, value: bytes) -> str | None:
+    """Return when the timer is due that a record says; None: it is a state. ValueError: it is neither."""
+    _, timer = parse_row_key(key)
+    return None if timer is None else decoded(TIMER_ROWS.decode, value).due
 
 
 class _Stream(NamedTuple):

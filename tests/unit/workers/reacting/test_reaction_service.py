@@ -8,7 +8,7 @@ import pytest
 from annals.schemas.progress import Progress
 from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.publishing import places
+from annals.workers.publishing import compacted_views
 from annals.workers.reacting.controls_topic import FollowedControls
 from annals.workers.reacting.service import NEVER_RESUMED, ReactionService
 from annals.workers.settings import Settings
@@ -32,12 +32,12 @@ async def test_the_progress_is_read_once_for_all_reactions(monkeypatch):
     """Goes red when each reaction that is listed has the whole topic of progress read again."""
     world, read = Administered("progress", "reactions"), []
 
-    def records_until(client, where, *more):
+    def read_range(client, where, *more):
         read.append(where)
         return reading(client, where, *more)
 
-    reading = places.records_until
-    monkeypatch.setattr(places, "records_until", records_until)
+    reading = compacted_views.read_range
+    monkeypatch.setattr(compacted_views, "read_range", read_range)
     await world.write_progress("reaction:other", Progress(0, version=1))
     found = {each.body["name"]: each.body["positions"]["person"] for each in await world.service.all()}
     assert found == {"counting": [None], "other": [0], "third": [None]}
