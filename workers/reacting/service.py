@@ -139,11 +139,13 @@ class ReactionService:
                 raise
             problem = str(refused)  # of another deployment; the others are shown all the same
         positions = {reaction.kind: [known.get(at) for at in range(count)]}
+        failed = _failed(reaction.kind, progress, reaction.version)
         if reaction.rekeyed:
             stream = await self._stream(places, reaction)
             positions[f"rekeyed.{reaction.name}"] = stream.positions
             behind = None if behind is None else behind + stream.behind
             problem = problem or stream.problem
+            failed += stream.failed
         control = Control(PAUSED, NEVER_RESUMED) if kept is None else kept.control
         body = {
             "name": reaction.name,
@@ -154,6 +156,7 @@ class ReactionService:
             "reason": "; ".join(filter(None, (control.reason, problem))) or None,
             "positions": positions,
             "lag": {"events": behind},
+            "failed": failed,
         }
         return Answered(body, "0" if kept is None else str(kept.offset))
 
@@ -166,7 +169,9 @@ class ReactionService:
         behind = 0
         for at, end in enumerate(ends):
             behind += (await places.behind(reaction.kind, (topic, at), known.get(at, 0), end)).events
-        return _Stream([known.get(at) for at in range(len(ends))], behind, _lost(known, ends, "its stream"))
+        positions = [known.get(at) for at in range(len(ends))]
+        failed = _failed(f"rekeyed.{reaction.name}", progress, reaction.version)
+        return _Stream(positions, behind, _lost(known, ends, "its stream"), failed)
 
     async def _progress(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return its progress by partition of the journal; places: of this deployment."""
@@ -230,11 +235,24 @@ def _due(key: bytes | None, value: bytes) -> str | None:
 
 
 class _Stream(NamedTuple):
-    """How far a reaction is in its stream. problem: which partitions lost their end."""
+    """How far a reaction is in its stream. problem: which partitions lost their end; failed: as it is answered."""
 
     positions: list[int | None]
     behind: int
     problem: str | None
+    failed: list[dict[str, Any]]
+
+
+def _failed(kind: str, progress: Mapping[int, Progress], version: int) -> list[dict[str, Any]]:
+    """Return in which partitions a reaction of a version does not go on, and why."""
+    found = []
+    for partition, each in sorted(progress.items()):
+        reason = each.failure
+        if each.version > version:
+            reason = f"version {each.version} has run here, and this release has version {version}: run the newer one"
+        if reason:
+            found.append({"kind": kind, "partition": partition, "reason": reason})
+    return found
 
 
 def _progress_name(reaction: Reaction[Any]) -> str:

@@ -1,5 +1,7 @@
 """Whoever asks for a subscription again has what came since read, not the topics of progress and deliveries whole."""
 
+from typing import Any
+
 import pytest
 
 from annals.agents.aggregates import REGISTRY
@@ -23,7 +25,7 @@ async def world(monkeypatch):
     async def nothing(*_, **__):
         """The topics are there."""
 
-    made = World()
+    made: Any = World()
     topics = [f"{role}.all" for role in ROLES] + [f"events.{kind}" for kind in REGISTRY]
     topics += ["subscriptions", "reactions", "progress", "timers.counting", "dead-letters"]
     made.model = MemoryCluster({name: Topic(1) for name in topics}, transaction_version=2)
@@ -46,7 +48,8 @@ async def world(monkeypatch):
 
 def row(world, number, state, *, incarnation=1):
     (cid,) = shown(chain("p", 1))
-    made = Row("person", f"p-{number}", 1, cid, "PersonRenamed", number, ordered=True, state=state, incarnation=incarnation)
+    of = "person", f"p-{number}", 1, cid, "PersonRenamed", number
+    made = Row(*of, ordered=True, state=state, incarnation=incarnation)
     world.model.append(("deliveries.all", 0), row_key(made).encode(), encode_row(made))
 
 
