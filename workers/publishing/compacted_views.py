@@ -10,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
+
+from aiokafka.errors import KafkaError
 
 from annals.agents.ports import UnreachableError
 from annals.agents.waiting import in_turns
 from annals.workers.clock import SystemClock
+from annals.workers.kafka.connections import words_of
 from annals.workers.kafka.read.last_record import LastRecord
 from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
 from annals.workers.kafka.read.topic_ids import topic_id
@@ -34,7 +37,7 @@ T = TypeVar("T")
 
 AWAY_S: Final = 300.0  # far below `delete.retention.ms`, which is a day where nobody has set it
 MOST_BYTES: Final = 64 << 20
-ROW_BYTES: Final = 400  # of what is kept of a record, beside its key
+ROW_BYTES: Final = 250  # of what is kept of a record, beside its key; measured: 170 to 200
 RECORDS_A_TURN: Final = 2_000
 
 
@@ -101,6 +104,7 @@ class CompactedView(Generic[T]):
         self._partitions: dict[int, _Partition[T]] = {}
         self._reading = asyncio.Lock()
         self._begun = self._ended = self._settled = 0  # numbers of readings
+        self._failed = _Failed(0, "", is_settled=False)
         self._looked_at = (0.0, 0.0)
         self._closing: asyncio.TimerHandle | None = None
 
@@ -112,8 +116,9 @@ class CompactedView(Generic[T]):
     async def rows(self, client: AIOKafkaClient, *, is_settled: bool) -> Sequence[Mapping[bytes, T]]:
         """Return by partition what is kept by key, as it was committed when this was asked, or later.
 
-        Whoever asks while a reading is under way shares the next one. What is returned holds until the caller awaits
-        something. is_settled: wait until no transaction that has begun is open; else what is committed before it.
+        Whoever asks while a reading is under way shares the next one, and its failure: each of many would wait for as
+        long as a leader may be away. What is returned holds until the caller awaits something. is_settled: wait until
+        no transaction that has begun is open; else what is committed before it.
 
         Raises:
             UnreachableError, KafkaError: the topic cannot be read to its end.
@@ -121,8 +126,14 @@ class CompactedView(Generic[T]):
         came = self._begun
         async with self._reading:
             if (self._settled if is_settled else self._ended) <= came:
+                if self._failed.number > came and (is_settled or not self._failed.is_settled):
+                    raise UnreachableError(self._failed.reason)
                 self._begun += 1
-                await self._read(client, is_settled=is_settled)
+                try:
+                    await self._read(client, is_settled=is_settled)
+                except (KafkaError, UnreachableError, OSError, TimeoutError) as error:
+                    self._failed = _Failed(self._begun, words_of(error), is_settled=is_settled)
+                    raise
                 self._ended = self._begun
                 self._settled = self._begun if is_settled else self._settled
             return [each.rows for _, each in sorted(self._partitions.items())]
@@ -187,6 +198,14 @@ class CompactedView(Generic[T]):
                 known.put(name, kept)
         if records:
             known.last = LastRecord.of(*records[-1][:3])
+
+
+class _Failed(NamedTuple):
+    """The reading that failed last: its number, why, and whether it waited for transactions."""
+
+    number: int
+    reason: str
+    is_settled: bool
 
 
 class _Partition(Generic[T]):

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from aiokafka.errors import KafkaConnectionError
 
+from annals.agents.ports import UnreachableError
 from annals.workers.kafka.connections import CLUSTER, connect
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
@@ -227,6 +228,27 @@ async def test_where_the_brokers_are_away_the_next_answer_is_right(scene):
         await scene.says()
     scene.network.is_down = False
     assert await scene.says() == {"a": "2"}
+
+
+async def test_a_transaction_that_stays_open_holds_up_all_who_ask_at_the_same_time_as_long_as_one(scene, monkeypatch):
+    """Goes red where each of them waits for its end after the one before it has given up."""
+    waits, may_fail = [], asyncio.Event()
+
+    async def settled_bounds(client, wheres):
+        waits.append(wheres)
+        await may_fail.wait()
+        raise UnreachableError("a transaction has been open for 30 s")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(compacted_views, "settled_bounds", settled_bounds)
+        asking = [asyncio.create_task(scene.says()) for _ in range(9)]
+        await until(lambda: waits)
+        may_fail.set()
+        for each in await asyncio.gather(*asking, return_exceptions=True):
+            assert str(each) == "a transaction has been open for 30 s"
+    assert len(waits) <= 2
+    scene.put("a", "1")
+    assert await scene.says() == {"a": "1"}
 
 
 async def test_partitions_that_are_added_are_read(scene):
