@@ -74,10 +74,9 @@ class CompactedViews:
         """
         view: CompactedView[T] = cast("Any", self._views.pop(topic, None)) or CompactedView(topic, parse, self._clock)
         self._views[topic] = view
+        view.close_after(AWAY_S, self._close)
         found = await view.rows(client, is_settled=is_settled)
-        if self._views.get(topic) is view:
-            self._bound()
-            view.close_after(AWAY_S, self._close)
+        self._bound()
         return found
 
     def _bound(self) -> None:
@@ -89,7 +88,7 @@ class CompactedViews:
             self._close(topic)
 
     def _close(self, topic: str) -> None:
-        self._views.pop(topic, None)
+        self._views.pop(topic).close()
 
 
 class CompactedView(Generic[T]):
@@ -140,9 +139,13 @@ class CompactedView(Generic[T]):
 
     def close_after(self, seconds: float, close: Callable[[str], None]) -> None:
         """Have it forgotten where nobody asks for it meanwhile."""
+        self.close()
+        self._closing = asyncio.get_running_loop().call_later(seconds, close, self._topic)
+
+    def close(self) -> None:
+        """Have it forgotten no more: it is."""
         if self._closing is not None:
             self._closing.cancel()
-        self._closing = asyncio.get_running_loop().call_later(seconds, close, self._topic)
 
     async def _read(self, client: AIOKafkaClient, *, is_settled: bool) -> None:
         now = self._clock.monotonic(), self._clock.now().timestamp()

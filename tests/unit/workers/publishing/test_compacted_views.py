@@ -279,7 +279,9 @@ async def test_what_nobody_asks_for_is_forgotten(scene, monkeypatch):
     scene.put("a", "1")
     await scene.says()
     await until(lambda: not scene.views.topics)
+    monkeypatch.setattr(compacted_views, "AWAY_S", 3_600.0)
     assert await scene.says() == {"a": "1"}
+    assert scene.views.topics == [TEXTS]
 
 
 @pytest.mark.parametrize("seed", range(20))
