@@ -27,8 +27,9 @@ class Progress(Struct, frozen=True):
     acks: of one that is acknowledged, the next offset of its answers in this partition. is_resting: nothing of it is
     unsettled, and it is as far as what is live, or at `position`, whichever is greater (`reached_with`).
 
-    Of a reaction alone: its version, the offset below which no commands are sent (quiet_until), and up to when timers
-    have fired (fired) or fire without commands (quiet_due), both inclusive.
+    Of a reaction alone: its version, the offset below which no commands are sent (quiet_until), up to when timers have
+    fired (fired) or fire without commands (quiet_due), both inclusive, and why it does not go on (failure): an event at
+    `position` or later, or a timer, that it cannot take.
     """
 
     position: int
@@ -40,6 +41,7 @@ class Progress(Struct, frozen=True):
     fired: str = ""
     quiet_due: str = ""
     is_resting: bool = False
+    failure: str = ""
 
     def reached_with(self, live: Progress | None) -> int:
         """Return how far a subscription is whose own progress this is. live: that of what is live, if there is any."""
@@ -55,6 +57,7 @@ class _Value(Struct, omit_defaults=True):
     quiet_until: Annotated[int, Meta(ge=0)] = 0
     fired: str = ""
     quiet_due: str = ""
+    failure: str = ""
     resting: bool = False  # a release that does not know it goes on at `position`: nothing behind that was wanted
 
 
@@ -91,6 +94,7 @@ def encode_progress(progress: Progress) -> bytes:
         progress.quiet_until,
         progress.fired,
         progress.quiet_due,
+        progress.failure,
         progress.is_resting,
     )
     return msgspec.json.encode(_Value(progress.position, cid, progress.incarnation, *rest))
@@ -104,5 +108,5 @@ def decode_progress(value: bytes) -> Progress:
     """
     found = decoded(_DECODER.decode, value)
     cid = None if found.cid is None else parse_cid(found.cid)
-    rest = found.acks, found.version, found.quiet_until, found.fired, found.quiet_due, found.resting
+    rest = found.acks, found.version, found.quiet_until, found.fired, found.quiet_due, found.resting, found.failure
     return Progress(found.position, cid, found.incarnation, *rest)

@@ -84,6 +84,13 @@ class Switches:
         self._all: dict[str, Kept] = {}
         self._changed = asyncio.Event()
         self._offset = 0
+        self.answered: list[tuple[str, str]] = []
+
+    async def until_current(self) -> None:
+        """Take the changes that were answered and that nobody has noticed."""
+        for name, status in self.answered:
+            self.set(name, status)
+        self.answered.clear()
 
     def get(self, name: str) -> Kept | None:
         return self._all.get(name)

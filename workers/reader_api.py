@@ -15,6 +15,7 @@ from annals.workers.api.service import ApiService
 from annals.workers.api.set_aside import SetAside
 from annals.workers.process import CannotStartError
 from annals.workers.publishing.ack_sender import AckSender
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.reacting.service import ReactionService
 from annals.workers.registry import deciders, reactions
@@ -143,8 +144,9 @@ class ReaderApi:
         def replays() -> Replays | None:
             return None if parts.jobs is None else parts.jobs.replays
 
-        administration = SubscriptionService(self._settings, self._options, deciders())
-        processes = ReactionService(self._settings, self._options, reactions())
+        views = CompactedViews()
+        administration = SubscriptionService(self._settings, self._options, deciders(), views)
+        processes = ReactionService(self._settings, self._options, reactions(), views)
         return (
             *projection_routes(shards, service, answers, jobs, replays, lambda: parts.rekeying),
             *SubscriptionRoutes(administration).routes(),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from annals.schemas.reaction_rows import ACTIVE
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
 
@@ -24,6 +26,11 @@ class Kept(NamedTuple):
 
     control: Control
     offset: int
+
+
+def is_active(kept: Kept | None) -> bool:
+    """Whether a reaction is to run; it is not before somebody has resumed it."""
+    return kept is not None and kept.control.status == ACTIVE
 
 
 class OutgoingCommand(NamedTuple):
@@ -109,6 +116,13 @@ class Controls(Protocol):
 
     async def until_changed(self, name: str, known: Kept | None) -> None:
         """Wait until it is no longer what somebody knows."""
+
+    async def until_current(self) -> None:
+        """Wait until every change that was answered, or is being written, is in `get`.
+
+        What was read before this is asked is then reacted to only by what was to run when it was recorded. Where they
+        cannot be read, what was known before holds.
+        """
 
 
 class ForeignTelemetry(Protocol):

@@ -11,7 +11,9 @@ the progress. A step:
 
 1. Read the next run, and react to its events; the timers of a process that were due come before its event.
 2. Where the run reached what the reading shard has: fire what is due by the clock, in the order of due times.
-3. Commit. Whatever is uncertain then throws the rows away, and they are read again from their topic.
+3. Where that is more than a position, ask whether the reaction is to run yet: what came after a pause was answered is
+   not reacted to before it is resumed.
+4. Commit. Whatever is uncertain then throws the rows away, and they are read again from their topic.
 
 Below `quiet_until` no command is sent: the reaction was not there yet, or another version has reacted.
 
@@ -33,20 +35,20 @@ from annals.agents.backoff import Backoff
 from annals.agents.event_keys import PROJECTION, REACTION, Rekeyed
 from annals.agents.pace import Pace
 from annals.agents.ports import FencedError, JournalError, NotPermittedError, StoppedError
-from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError
+from annals.agents.reacting.ports import BEGIN_ANEW, ReactionWrites, UnwritableError, is_active
 from annals.agents.reacting.processes import RUN_BYTES, Processes, ReactionFailedError, name_of
 from annals.agents.reacting.rekeyed import Rekeying
 from annals.agents.reacting.standing import NewerVersionError, Whose, require_version, standing
+from annals.agents.reacting.versions import begun_anew, remove_rows
 from annals.agents.reactions.reaction import Reaction
 from annals.agents.reading.following.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
 from annals.schemas.progress import Progress
-from annals.schemas.reaction_rows import ACTIVE
 from annals.schemas.values.moments import moment_of, recorded_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Clock
@@ -59,6 +61,7 @@ LOOK_S: Final = 0.5
 IDLE_COMMIT_S: Final = 5.0  # a position that moved without a change is written no more often
 REKEYED_COMMIT_S: Final = 0.25  # of who copies events to a stream: timers behind that wait for its position
 HORIZON_S: Final = 0.05
+FAILURE_CHARACTERS: Final = 1_000
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 10.0
 
@@ -157,14 +160,14 @@ class Reactor:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             known = self._controls.get(self._reaction.name)
-            if not _is_active(known):
+            if not is_active(known):
                 await self._pause(known)
                 continue
             try:
                 await self._may_run.wait()
                 await self._pace.obey(0.0 if self._writer is None else self._writer.throttled_s())
                 writer = await self._open()
-                while _is_active(self._controls.get(self._reaction.name)):
+                while is_active(self._controls.get(self._reaction.name)):
                     await self._pace.obey(writer.throttled_s())  # outside of a step: the partition may move
                     await self._may_run.wait()
                     async with self._stepping:
@@ -182,6 +185,8 @@ class Reactor:
                 self._is_ours_to_mend = self._deployment is None or isinstance(error, NewerVersionError)
                 self._become(STOPPED if isinstance(error, StoppedError) else FAILED, str(error))
                 self._log.error(f"{self._what} {self.phase}", reason=str(error))
+                if not isinstance(error, StoppedError):
+                    await self._keep_failure(str(error))
                 await self._until_told(known)
                 continue
             except (JournalError, NotReadyError, BrokenChainError) as error:
@@ -206,6 +211,16 @@ class Reactor:
         await self._close_writer()
         self._become(CLOSED, "")
         self._telemetry.closed()
+
+    async def _keep_failure(self, reason: str) -> None:
+        """Write why it cannot go on where everybody sees it, if the brokers take it: the log and the metrics say so."""
+        failed = replace(self._progress, failure=reason[:FAILURE_CHARACTERS])
+        if self._writer is None or failed == self._progress:
+            return
+        try:
+            await self._writer.commit(ReactionWrites((), {}, failed))
+        except (JournalError, UnwritableError) as error:
+            self._log.warning(f"why the {self._what} failed could not be written", reason=str(error))
 
     def _begun(self) -> Processes | Rekeying:
         if isinstance(self._reaction, Rekeyed):
@@ -266,9 +281,13 @@ class Reactor:
         self._processes, self._progress = self._begun(), progress
         self._committed, self._committed_at = progress.position, -IDLE_COMMIT_S
         if progress.version < self._version and self._stream is None:
-            await self._begin_version(writer, progress, kept)
+            self._progress = begun_anew(progress, self._version)
+            self._committed = 0
+            await remove_rows(writer, kept, self._progress, self._pace, self._may_run)
+            quiet_until = self._progress.quiet_until
+            self._log.info("reaction begins in a new version", version=self._version, quiet_until=quiet_until)
         elif progress.position == 0 and kept and self._stream is None:  # of another version: not all was removed yet
-            await self._remove(writer, kept, progress)
+            await remove_rows(writer, kept, progress, self._pace, self._may_run)
         else:
             self._load(kept)
         self._become(RUNNING, "")
@@ -280,33 +299,6 @@ class Reactor:
                 self._processes.load(key, value)
             except ValueError as error:  # whoever wrote it: nothing is known by it
                 self._log.warning("a row of the reaction is passed over", key=repr(key), reason=str(error))
-
-    async def _begin_version(self, writer: ReactionLog, old: Progress, kept: Iterable[bytes]) -> None:
-        """Begin with this version at the journal's first event, and send nothing for what the old version has handled.
-
-        That is every event below the old version's position, and every timer that was due up to its last one.
-        """
-        version, quiet_until = self._version, max(old.position, old.quiet_until)
-        progress = Progress(0, version=version, quiet_until=quiet_until, quiet_due=max(old.fired, old.quiet_due))
-        await self._remove(writer, kept, progress)
-        self._progress, self._committed = progress, 0
-        self._log.info("reaction begins in a new version", version=version, quiet_until=quiet_until)
-
-    async def _remove(self, writer: ReactionLog, kept: Iterable[bytes], progress: Progress) -> None:
-        """Remove rows of another version, as many in a transaction as its time allows.
-
-        Each transaction says that this version begins: whoever opens after it goes on with the rest.
-        """
-        left = list(kept)
-        is_told = False
-        while left or not is_told:
-            await self._pace.obey(writer.throttled_s())
-            await self._may_run.wait()
-            some = left[: self._pace.most]
-            with self._pace.committing(len(some) or 1, writer.throttled_s):
-                await writer.commit(ReactionWrites((), dict.fromkeys(some), progress))
-            is_told = True
-            del left[: len(some)]
 
     async def _step(self, writer: ReactionLog) -> bool:
         """React to the next run and fire what is due; return whether there may be more to do at once."""
@@ -322,9 +314,14 @@ class Reactor:
         changes = self._processes.changes()
         has_moved = position > self._progress.position
         fired = max(self._progress.fired, self._processes.due_until)
-        after = replace(self._progress, position=position, cid=cid, fired=fired)
+        has_changed = bool(changes.rows or changes.commands or changes.fired)
+        has_passed = bool(self._progress.failure) and (has_moved or has_changed)
+        remains = "" if has_passed else self._progress.failure
+        after = replace(self._progress, position=position, cid=cid, fired=fired, failure=remains)
         is_due = self._clock.monotonic() - self._committed_at >= self._idle_commit_s
-        if changes.rows or changes.commands or changes.fired or (position > self._committed and is_due):
+        if has_changed and not await self._is_current():
+            return True  # all is read again once it is resumed
+        if has_changed or has_passed or (position > self._committed and is_due):
             with self._pace.committing(self._pace.most, writer.throttled_s):
                 await self._commit(writer, ReactionWrites(changes.commands, changes.rows, after), last)
             self._committed, self._committed_at = position, self._clock.monotonic()
@@ -336,6 +333,11 @@ class Reactor:
         if failure is not None:
             raise failure
         return has_moved or more_timers
+
+    async def _is_current(self) -> bool:
+        """Whether nobody has paused the reaction: asked when events were read, and it was seen which timers are due."""
+        await self._controls.until_current()
+        return is_active(self._controls.get(self._reaction.name))
 
     async def _commit(self, writer: ReactionLog, writes: ReactionWrites, last: JournalEvent | None) -> None:
         """Write it; what cannot be written is looked for among several, so that what was before it is written.
@@ -390,7 +392,3 @@ class Reactor:
             self._until_told(self._controls.get(self._reaction.name)),
             timeout_s=timeout,
         )
-
-
-def _is_active(kept: Kept | None) -> bool:
-    return kept is not None and kept.control.status == ACTIVE

@@ -75,3 +75,6 @@ class AlwaysActive:
         """Wait for ever."""
         del name, known
         await asyncio.Event().wait()
+
+    async def until_current(self) -> None:
+        """Nothing changes."""

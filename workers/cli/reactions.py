@@ -9,7 +9,7 @@ import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON, ReactionType
-from annals.workers.cli.failures import DONE, CannotAskError, status_of
+from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError, status_of
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
 
@@ -52,8 +52,13 @@ def list_(settings: Settings, *, as_json: bool) -> int:
 @AS_JSON
 @SETTINGS
 def status(settings: Settings, name: str, *, as_json: bool) -> int:
-    """Say whether the reaction NAME runs, where it stands on each partition, and which timers it has."""
-    return _print(_asked(settings, lambda service: service.get(name)), as_json=as_json)
+    """Say whether the reaction NAME runs, where it stands on each partition, and which timers it has.
+
+    Where it has failed, it says at which event and why; then the exit status is 1.
+    """
+    found = _asked(settings, lambda service: service.get(name))
+    _print(found, as_json=as_json)
+    return ANSWER_IS_NO if found.body["failed"] else DONE
 
 
 @reactions.command()
@@ -106,6 +111,8 @@ def _print(found: Answered, *, as_json: bool) -> int:
         whose = f" of {body['deployment']}" if body["deployment"] else ""
         known = " ".join("-" if each is None else str(each) for each in offsets) or "not known"
         click.echo(f"  next offsets in the journal of {kind}{whose}, by partition: {known}")
+    for each in body["failed"]:
+        click.echo(f"  {each['kind']}-{each['partition']}: {each['reason']}")
     if "timers" in body:
         due = body["timers"]["next_due"]
         click.echo(f"  timers: {body['timers']['pending']}" + (f", the next one at {due}" if due else ""))
@@ -118,4 +125,5 @@ def _line(found: Answered) -> str:
     events = body["lag"]["events"]
     behind = "how far behind is not known" if events is None else f"{events} event{'' if events == 1 else 's'} behind"
     whose = f"  on events of {body['deployment']}" if body["deployment"] else ""
-    return f"{body['name']}  version {body['version']}  {body['status']}  {behind}{whose}{reason}"
+    failed = "  failed" if body["failed"] else ""
+    return f"{body['name']}  version {body['version']}  {body['status']}{failed}  {behind}{whose}{reason}"

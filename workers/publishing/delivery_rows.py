@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from heapq import merge
 from operator import attrgetter
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN, Unsettled
 from annals.agents.waiting import in_turns
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from annals.schemas.delivery import Row
     from annals.workers.kafka.read.invalid_records import InvalidRecords
+    from annals.workers.publishing.compacted_views import CompactedViews
 
     Where = tuple[str, int]
 
@@ -104,29 +105,37 @@ async def read_unsettled(
     return Unsettled(merge(*runs, key=by_offset), parked.rows)
 
 
-async def first_unsettled(client: AIOKafkaClient, topic: str, incarnation: int) -> dict[tuple[str, int], int]:
+class UnsettledRow(NamedTuple):
+    """What is counted of a row."""
+
+    kind: str
+    offset: int
+    state: str
+    incarnation: int
+
+
+def unsettled_row(key: bytes | None, value: bytes) -> UnsettledRow:
+    """Return what is counted of a record; ValueError: it is no row."""
+    row = decode_row(key, value)
+    return UnsettledRow(row.kind, row.offset, row.state, row.incarnation)
+
+
+async def first_unsettled(
+    views: CompactedViews, client: AIOKafkaClient, topic: str, incarnation: int
+) -> dict[tuple[str, int], int]:
     """Return the least journal offset that is not settled, by kind and partition; none where the topic is not there."""
     found: dict[tuple[str, int], int] = {}
-    for partition in sorted(client.cluster.partitions_for_topic(topic) or ()):
-        rows = await read_rows(
-            client,
-            (topic, partition),
-            lambda row: (row.kind, row.offset) if row.incarnation == incarnation else None,
-        )
-        for kind, offset in rows.values():
-            found[kind, partition] = min(offset, found.get((kind, partition), offset))
+    for partition, rows in enumerate(await views.rows(client, topic, unsettled_row)):
+        for row in rows.values():
+            if row.incarnation == incarnation:
+                place = row.kind, partition
+                found[place] = min(row.offset, found.get(place, row.offset))
     return found
 
 
-async def count_rows(client: AIOKafkaClient, topic: str, incarnation: int) -> dict[str, int]:
+async def count_rows(views: CompactedViews, client: AIOKafkaClient, topic: str, incarnation: int) -> dict[str, int]:
     """Return how many events are not settled in all, in flight and parked; nothing where the topic is not there."""
     counts: Counter[str] = Counter()
-    for partition in sorted(client.cluster.partitions_for_topic(topic) or ()):
-        states = await read_rows(
-            client,
-            (topic, partition),
-            lambda row: row.state if row.incarnation == incarnation else None,
-            is_settled=False,
-        )
-        counts.update(states.values())
+    for rows in await views.rows(client, topic, unsettled_row, is_settled=False):
+        counts.update(row.state for row in rows.values() if row.incarnation == incarnation)
     return {"unsettled": counts.total(), "in_flight": counts[IN_FLIGHT], "parked": counts[PARKED]}

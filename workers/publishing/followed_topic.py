@@ -125,7 +125,7 @@ class FollowedTopic(Generic[T]):
         self._asking: list[asyncio.Future[None]] = []
         self._is_asked = asyncio.Event()
         self._left_open = -1
-        self._failed_at = 0.0
+        self._failed_at: float | None = None
 
     def all(self) -> Mapping[str, T]:
         """Return the records by name; another mapping when something has changed."""
@@ -141,7 +141,7 @@ class FollowedTopic(Generic[T]):
         Where the topic cannot be read for HOLDS_S, what was known before holds.
         """
         await self._is_read.wait()
-        since = monotonic() if self.problem is None else self._failed_at
+        since = monotonic() if self._failed_at is None else self._failed_at
         left = since + HOLDS_S - monotonic()
         if left <= 0:
             return
@@ -160,6 +160,7 @@ class FollowedTopic(Generic[T]):
                 client = await connect(self._options, [self._where[0]])
                 await self._follow(client)
             except (MissingTopicError, KafkaError, OSError, TimeoutError, AssertionError, UnreachableError) as error:
+                self._failed_at = monotonic() if self._failed_at is None else self._failed_at
                 self._failed(error)
                 await asyncio.sleep(RETRY_S)
             finally:
@@ -167,8 +168,6 @@ class FollowedTopic(Generic[T]):
                     await client.close()
 
     def _failed(self, error: Exception) -> None:
-        if self.problem is None:
-            self._failed_at = monotonic()
         problem = f"{self._where[0]} cannot be read: {type(error).__name__}: {error}"
         if problem != self.problem:
             self._tell(problem)
@@ -205,7 +204,7 @@ class FollowedTopic(Generic[T]):
                     self._changed = asyncio.Event()
                 position = self._reached = end
                 self._same.was_read()
-                self.problem = None
+                self.problem = self._failed_at = None
                 self._is_read.set()
             self._answer(asked)
             self._is_asked.clear()

@@ -17,8 +17,8 @@ from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of, words_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.delivery_rows import count_rows, first_unsettled
-from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.publishing.stored import latest_versions, unpublished
 
 if TYPE_CHECKING:
@@ -60,10 +60,11 @@ class Lag(NamedTuple):
 class Places:
     """What one request needs to know of the journals and of progress; asked of the brokers once."""
 
-    def __init__(self, client: AIOKafkaClient, names: TopicNames) -> None:
-        """Take a client that is connected."""
+    def __init__(self, client: AIOKafkaClient, names: TopicNames, views: CompactedViews | None = None) -> None:
+        """Take a client that is connected, and what was read of compacted topics for other requests."""
         self._client = client
         self._names = names
+        self._views = views or CompactedViews()
         self._progress: dict[tuple[str, str, int], Progress] | None = None
         self._has_metadata = False
         self._ends: Positions = {}
@@ -87,7 +88,7 @@ class Places:
     async def unsettled(self, topic: str, incarnation: int) -> dict[str, int]:
         """Return how many deliveries are not settled in all, in flight and parked."""
         await self._metadata()
-        return await count_rows(self._client, topic, incarnation)
+        return await count_rows(self._views, self._client, topic, incarnation)
 
     async def partitions(self, kind: str) -> int:
         """Return how many partitions a kind's journal has.
@@ -176,7 +177,8 @@ class Places:
         if record.definition.delivery == STREAM:
             return passed
         await self._metadata()
-        first = await first_unsettled(self._client, self._names.deliveries(name), record.incarnation)
+        topic = self._names.deliveries(name)
+        first = await first_unsettled(self._views, self._client, topic, record.incarnation)
         return {
             kind: [min(offset, first.get((kind, partition), offset)) for partition, offset in enumerate(offsets)]
             for kind, offsets in passed.items()
@@ -298,21 +300,19 @@ class Places:
     async def _read_progress(self) -> dict[tuple[str, str, int], Progress]:
         await self._metadata()
         topic = self._names.progress
-        found: dict[tuple[str, str, int], Progress] = {}
-        for partition in range(partitions_of(self._client, topic)):
-            where = (topic, partition)
-            async for _, key, value, _ in records_until(
-                self._client, where, -1, await settled_end(self._client, where)
-            ):
-                name, _, rest = (key or b"").decode(errors="replace").partition("/")
-                events, _, number = rest.rpartition("/")
-                if not number.isdecimal() or name_of(key, events, int(number)) is None:
-                    continue
-                if value is None:
-                    found.pop((name, events, int(number)), None)
-                    continue
-                try:
-                    found[name, events, int(number)] = decode_progress(value)
-                except ValueError:  # whoever wrote it: nothing is known by it; the workers say so
-                    continue
-        return found
+        partitions_of(self._client, topic)
+        rows = await self._views.rows(self._client, topic, _placed)
+        return dict(placed for of_partition in rows for placed in of_partition.values())
+
+
+def _placed(key: bytes | None, value: bytes) -> tuple[tuple[str, str, int], Progress]:
+    """Return what a record of the topic of progress says, and whose it is, in which partition of which topic.
+
+    Raises:
+        ValueError: it is no valid one, whoever wrote it: nothing is known by it; the workers say so.
+    """
+    name, _, rest = (key or b"").decode(errors="replace").partition("/")
+    events, _, number = rest.rpartition("/")
+    if not number.isdecimal() or name_of(key, events, int(number)) is None:
+        raise ValueError("it is the key of no progress")
+    return (name, events, int(number)), decode_progress(value)

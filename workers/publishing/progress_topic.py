@@ -11,7 +11,7 @@ from annals.workers.kafka.read.offsets import HIGH_WATERMARK
 from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Iterable
 
     from aiokafka.client import AIOKafkaClient
 
@@ -23,23 +23,30 @@ SETTLED_WITHIN_S: Final = 30.0  # longer than the transaction of a writer that d
 LOOK_S: Final = 0.01
 
 
-async def settled_end(client: AIOKafkaClient, where: Where) -> int:
-    """Return the end of a partition once no transaction before it is open.
+async def settled_bounds(client: AIOKafkaClient, wheres: Iterable[Where]) -> dict[Where, tuple[int, int]]:
+    """Return the first offset and the end of each partition once no transaction before these ends is open.
 
     Raises:
         UnreachableError: one stays open for longer than it may.
         KafkaError: a leader does not answer.
     """
-    end = (await bounds(client, [where], HIGH_WATERMARK))[where][1]
+    found = await bounds(client, wheres, HIGH_WATERMARK)
     deadline = asyncio.get_running_loop().time() + SETTLED_WITHIN_S
-    while (await bounds(client, [where]))[where][1] < end:
+    left = list(found)
+    while left := [where for where, (_, end) in (await bounds(client, left)).items() if end < found[where][1]]:
         if asyncio.get_running_loop().time() > deadline:
+            topic, partition = left[0]
             raise UnreachableError(
-                f"{where[0]}-{where[1]}: a transaction has been open for {SETTLED_WITHIN_S:.0f} s. If it never ends, "
+                f"{topic}-{partition}: a transaction has been open for {SETTLED_WITHIN_S:.0f} s. If it never ends, "
                 f"kafka-transactions.sh find-hanging names it, and abort ends it"
             )
         await asyncio.sleep(LOOK_S)
-    return end
+    return found
+
+
+async def settled_end(client: AIOKafkaClient, where: Where) -> int:
+    """Return the end of a partition once no transaction before it is open; raises as `settled_bounds`."""
+    return (await settled_bounds(client, [where]))[where][1]
 
 
 async def records_until(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncGenerator[Record, None]:

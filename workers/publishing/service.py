@@ -33,6 +33,7 @@ from annals.agents.publishing.records import former_versions
 from annals.schemas.subscription import STREAM, UNLIMITED
 from annals.topics.catalog import SUBSCRIPTION_TOPIC_BYTES
 from annals.topics.names import TopicNames
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.followed_topic import Answered, changed_by
 from annals.workers.publishing.places import Places, connected
 from annals.workers.publishing.subscriber_topics import create_missing
@@ -55,14 +56,21 @@ ROOM_BYTES: Final = 64 << 10  # of a record
 class SubscriptionService:
     """Puts, shows, pauses, resumes and deletes subscriptions."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any], deciders: Mapping[str, Decider[Any]]) -> None:
-        """Take the settings, aiokafka client options and the kinds that there are."""
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        deciders: Mapping[str, Decider[Any]],
+        views: CompactedViews | None = None,
+    ) -> None:
+        """Take the settings, aiokafka client options, the kinds that there are, and what others have read."""
         self._settings = settings
         self._options = options
         self._deciders = deciders
         self._names = TopicNames(settings.topic_prefix)
         self._one_changes = asyncio.Lock()  # or requests to one worker would fence one another
         self._webhooks = rules(settings)
+        self._views = views or CompactedViews()
 
     async def page(self, after: str = "", limit: int | None = None) -> tuple[list[Answered], bool]:
         """Return those that are not deleted by name, from behind one on, and whether there are no more."""
@@ -167,7 +175,7 @@ class SubscriptionService:
             if uncertain and _is_made(uncertain[-1], known):
                 made = uncertain[-1]
             else:
-                places = Places(client, self._names)
+                places = Places(client, self._names, self._views)
                 made = await change(places, known)
                 acks = await places.answered_until(made.record.definition.name) if made.begins else []
                 changes = [made]
@@ -178,7 +186,7 @@ class SubscriptionService:
                     raise
                 known = await read_known(client, self._names)
             kept = known.get(made.record.definition.name)
-            answered = await self._answered(Places(client, self._names), kept or Kept(made.record, -1))
+            answered = await self._answered(Places(client, self._names, self._views), kept or Kept(made.record, -1))
             return answered._replace(is_new=made.is_new)
 
         group = self._names.publishing_group(self._settings.app_id)
@@ -200,7 +208,7 @@ class SubscriptionService:
             return
 
         async def at_the_ends() -> Record:
-            ends = await Places(client, self._names).ends(list(self._deciders))
+            ends = await Places(client, self._names, self._views).ends(list(self._deciders))
             changes.append(made._replace(record=record_at(ends)))
             return changes[-1].record
 
@@ -209,7 +217,7 @@ class SubscriptionService:
     @asynccontextmanager
     async def _places(self) -> AsyncIterator[tuple[Places, dict[str, Kept]]]:
         async with connected(self._options) as client:
-            places = Places(client, self._names)
+            places = Places(client, self._names, self._views)
             await places.require_topics(self._names.subscriptions, self._names.progress)
             yield places, await read_known(client, self._names)
 

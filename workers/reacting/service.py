@@ -16,10 +16,10 @@ from annals.schemas.reaction_rows import ACTIVE, PAUSED, TIMER_ROWS, Control, pa
 from annals.schemas.suggestion import with_known
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import MissingTopicError
-from annals.workers.kafka.read.ranges import bounds
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.followed_topic import Answered, changed_by
 from annals.workers.publishing.places import Places, connected
-from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.publishing.progress_topic import settled_end
 from annals.workers.reacting.controls_topic import ControlsWriter, read_controls
 from annals.workers.reacting.foreign import foreign_problem, unknown_deployment
 from annals.workers.settings import foreign_deployments
@@ -39,19 +39,26 @@ NEVER_RESUMED: Final = "nobody has resumed it yet"
 class ReactionService:
     """Asks and writes the topics alone; no worker needs to run."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any], reactions: Mapping[str, Reaction[Any]]) -> None:
-        """Take the settings, aiokafka client options and the reactions that there are."""
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        reactions: Mapping[str, Reaction[Any]],
+        views: CompactedViews | None = None,
+    ) -> None:
+        """Take the settings, aiokafka client options, the reactions that there are, and what others have read."""
         self._settings = settings
         self._options = options
         self._reactions = reactions
         self._names = TopicNames(settings.topic_prefix)
         self._foreign = foreign_deployments(settings)
         self._one_changes = asyncio.Lock()  # or requests to one worker would fence one another
+        self._views = views or CompactedViews()
 
     async def all(self) -> list[Answered]:
         """Return all, by name."""
         async with connected(self._options) as client:
-            places = Places(client, self._names)
+            places = Places(client, self._names, self._views)
             controls = await self._controls(client, places)
             return [
                 await self._answered(places, reaction, controls.get(name))
@@ -66,7 +73,7 @@ class ReactionService:
         """
         reaction = self._known(name)
         async with connected(self._options) as client:
-            places = Places(client, self._names)
+            places = Places(client, self._names, self._views)
             controls = await self._controls(client, places)
             answered = await self._answered(places, reaction, controls.get(name))
             return answered._replace(body={**answered.body, "timers": await self._timers(client, places, reaction)})
@@ -90,9 +97,9 @@ class ReactionService:
         async def made_by(writer: ControlsWriter) -> Answered:
             client = await writer.fence()
             is_active = control.status == ACTIVE
-            begins = await self._begins(Places(client, self._names), reaction) if is_active else {}
+            begins = await self._begins(Places(client, self._names, self._views), reaction) if is_active else {}
             await writer.commit(control, begins, self._topic(reaction) if begins else "")
-            places = Places(client, self._names)
+            places = Places(client, self._names, self._views)
             controls = await self._controls(client, places)
             return await self._answered(places, reaction, controls.get(reaction.name))
 
@@ -132,11 +139,13 @@ class ReactionService:
                 raise
             problem = str(refused)  # of another deployment; the others are shown all the same
         positions = {reaction.kind: [known.get(at) for at in range(count)]}
+        failed = _failed(reaction.kind, progress, reaction.version)
         if reaction.rekeyed:
             stream = await self._stream(places, reaction)
             positions[f"rekeyed.{reaction.name}"] = stream.positions
             behind = None if behind is None else behind + stream.behind
             problem = problem or stream.problem
+            failed += stream.failed
         control = Control(PAUSED, NEVER_RESUMED) if kept is None else kept.control
         body = {
             "name": reaction.name,
@@ -147,6 +156,7 @@ class ReactionService:
             "reason": "; ".join(filter(None, (control.reason, problem))) or None,
             "positions": positions,
             "lag": {"events": behind},
+            "failed": failed,
         }
         return Answered(body, "0" if kept is None else str(kept.offset))
 
@@ -159,7 +169,9 @@ class ReactionService:
         behind = 0
         for at, end in enumerate(ends):
             behind += (await places.behind(reaction.kind, (topic, at), known.get(at, 0), end)).events
-        return _Stream([known.get(at) for at in range(len(ends))], behind, _lost(known, ends, "its stream"))
+        positions = [known.get(at) for at in range(len(ends))]
+        failed = _failed(f"rekeyed.{reaction.name}", progress, reaction.version)
+        return _Stream(positions, behind, _lost(known, ends, "its stream"), failed)
 
     async def _progress(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return its progress by partition of the journal; places: of this deployment."""
@@ -208,39 +220,39 @@ class ReactionService:
         return await read_controls(client, where, -1, await settled_end(client, where))
 
     async def _timers(self, client: AIOKafkaClient, places: Places, reaction: Reaction[Any]) -> dict[str, Any]:
-        due: dict[bytes, str] = {}
-        async for key, value in self._rows(client, places, self._names.timers(reaction.name)):
-            try:
-                if key is None or parse_row_key(key)[1] is None:
-                    continue
-                moment = None if value is None else decoded(TIMER_ROWS.decode, value).due
-            except ValueError:  # others may be able to write here; the workers say so
-                continue
-            if moment is None:
-                due.pop(key, None)
-            else:
-                due[key] = moment
-        return {"pending": len(due), "next_due": min(due.values(), default=None)}
-
-    async def _rows(
-        self, client: AIOKafkaClient, places: Places, topic: str
-    ) -> AsyncIterator[tuple[bytes | None, bytes | None]]:
-        """Yield the committed records of a topic; none where it is not there."""
+        topic = self._names.timers(reaction.name)
         if not await places.has_topic(topic):
-            return
-        partitions = client.cluster.partitions_for_topic(topic) or ()
-        found = await bounds(client, [(topic, partition) for partition in sorted(partitions)])
-        for where, (_, end) in found.items():
-            async for _, key, value, _ in records_until(client, where, -1, end):
-                yield key, value
+            return {"pending": 0, "next_due": None}
+        rows = await self._views.rows(client, topic, _due, is_settled=False)
+        count = sum(map(len, rows))
+        return {"pending": count, "next_due": min((due for each in rows for due in each.values()), default=None)}
+
+
+def _due(key: bytes | None, value: bytes) -> str | None:
+    """Return when the timer is due that a record says; None: it is a state. ValueError: it is neither."""
+    _, timer = parse_row_key(key)
+    return None if timer is None else decoded(TIMER_ROWS.decode, value).due
 
 
 class _Stream(NamedTuple):
-    """How far a reaction is in its stream. problem: which partitions lost their end."""
+    """How far a reaction is in its stream. problem: which partitions lost their end; failed: as it is answered."""
 
     positions: list[int | None]
     behind: int
     problem: str | None
+    failed: list[dict[str, Any]]
+
+
+def _failed(kind: str, progress: Mapping[int, Progress], version: int) -> list[dict[str, Any]]:
+    """Return in which partitions a reaction of a version does not go on, and why."""
+    found = []
+    for partition, each in sorted(progress.items()):
+        reason = each.failure
+        if each.version > version:
+            reason = f"version {each.version} has run here, and this release has version {version}: run the newer one"
+        if reason:
+            found.append({"kind": kind, "partition": partition, "reason": reason})
+    return found
 
 
 def _progress_name(reaction: Reaction[Any]) -> str:

@@ -15,9 +15,9 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
 from annals.agents.event_keys import PROJECTION
+from annals.agents.reacting.ports import is_active
 from annals.agents.reacting.reactor import FIRST_RETRY_S, LAST_RETRY_S
 from annals.agents.reactions.reaction import Reaction
-from annals.schemas.reaction_rows import ACTIVE
 from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class TopicReactors:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             known = self._controls.get(self._reaction.name)
-            if known is None or known.control.status != ACTIVE:
+            if not is_active(known):
                 self._telemetry.running(is_so=None)
                 self._problem = None
                 await self._controls.until_changed(self._reaction.name, known)

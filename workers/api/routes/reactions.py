@@ -38,8 +38,16 @@ class ReactionTimers(Struct, frozen=True):
     next_due: str | None
 
 
+class ReactionFailure(Struct, frozen=True):
+    """A partition in which a reaction does not go on, and why: what it cannot take, and the error."""
+
+    kind: str
+    partition: int
+    reason: str
+
+
 class Reaction(Struct, frozen=True):
-    """A reaction and where it stands.
+    """A reaction and where it stands. failed: where it has stopped until it is mended and resumed.
 
     reason: why it is paused, or how far it is behind is not known; timers: where one alone is asked for. deployment: to
     whose events it reacts, null: to those of this one.
@@ -52,6 +60,7 @@ class Reaction(Struct, frozen=True):
     reason: str | None
     positions: dict[str, list[int | None]]
     lag: ReactionLag
+    failed: list[ReactionFailure]
     timers: ReactionTimers | None = None
     deployment: str | None = None
 

@@ -82,10 +82,40 @@ async def test_whatever_a_reaction_does_it_stops_at_that_event_and_goes_on_when_
         assert "secret" not in reactor.reason
         assert reactor.problem is None  # the role goes on
         assert await world.said() == ALL[: BAD - 1]
+        await eventually(lambda: has_kept(world, reactor.reason[:1_000]))
         faults.clear()
         world.switches.set("counting", "active")
         await eventually(lambda: world.has(6))
     assert await world.said() == ALL
+    assert (await world.progress()).failure == ""
+
+
+async def has_kept(world, reason):
+    """Whether the topic of progress says why it failed, at the place where it did."""
+    progress = await world.progress()
+    return progress.failure == reason and progress.position == BAD - 1
+
+
+async def test_why_it_failed_is_said_until_the_event_is_passed_whatever_comes_of_it():
+    """Goes red where a reaction that no longer wants the event is shown as failed for as long as nothing changes."""
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", BAD))
+    await world.begin()
+    async with world.shard() as shard:
+        async with world.reactor(shard, react=raising(ValueError("a secret"))) as reactor:
+            await eventually(lambda: is_in(reactor, "failed"))
+            reason = reactor.reason
+        assert (await world.progress()).failure == reason
+        async with world.reactor(shard, react=raising(ValueError("a secret"))) as reactor:
+            await eventually(lambda: is_in(reactor, "failed"))  # in another process: it is the same
+        assert (await world.progress()).failure == reason
+        async with world.reactor(shard, react=lambda state, event: Reacted(state)):
+            await eventually(lambda: has_passed(world))
+    assert (await world.progress()).position == BAD
+
+
+async def has_passed(world):
+    return (await world.progress()).failure == ""
 
 
 async def test_ten_thousand_commands_of_one_event_are_one_transaction():

@@ -77,6 +77,30 @@ async def is_in(reactor, phase):
     return reactor.phase == phase
 
 
+async def test_what_comes_behind_a_pause_that_was_answered_waits_for_the_next_resumption():
+    """Goes red when the reaction does not ask, before it commits, what is to hold: whoever reads it later is late."""
+    world = ReactingWorld()
+    events = chain("p-1", 6)
+    world.journal.append(events[:3])
+    async with world.shard() as shard, world.reactor(shard) as reactor:
+        await world.begin()
+        await eventually(lambda: world.has(3))
+        world.switches.answered.append(("counting", "paused"))
+        world.journal.append(events[3:])
+        await eventually(lambda: is_in(reactor, "paused"))
+        assert await world.said() == ALL[:3]
+        assert (await world.progress()).position == 3
+        world.switches.set("counting", "active")
+        await eventually(lambda: world.has(6))
+        world.switches.answered.append(("counting", "paused"))
+        world.clock.at = LATER
+        await eventually(lambda: is_in(reactor, "paused"))
+        assert await world.said() == ALL, "nor does a timer fire"
+        world.switches.set("counting", "active")
+        await eventually(lambda: world.has(12))
+    assert await world.said() == [*ALL, *TIMERS]
+
+
 async def test_what_was_there_before_it_was_resumed_is_seen_and_sends_nothing():
     world = ReactingWorld()
     events = chain("p-1", 6)

@@ -227,6 +227,7 @@ SHOWN = {
     "deployment": "there",
     "positions": {"person": [4, None]},
     "lag": {"events": 1},
+    "failed": [],
     "timers": {"pending": 0, "next_due": None},
 }
 
@@ -270,3 +271,13 @@ async def test_a_pause_needs_no_other_deployment(tmp_path, text):
     paused = await service.pause("counting", "for now")
     assert (paused.body["status"], paused.body["reason"].split("; ")[0]) == ("paused", "for now")
     assert len(await world.received("", "reactions")) == 1
+
+
+def test_a_status_says_where_it_failed_and_ends_so(monkeypatch):
+    failed = [{"kind": "person", "partition": 1, "reason": "person 'p-1' version 1, offset 0: ValueError at mine:7"}]
+    monkeypatch.setattr(command, "_asked", lambda *_: Answered({**SHOWN, "failed": failed, "status": "active"}, "0"))
+    found = CliRunner().invoke(command.reactions, ["status", "assign-tasks"], standalone_mode=False)
+    first, _, why, _ = found.output.splitlines()
+    assert first.startswith("counting  version 1  active  failed  1 event behind")
+    assert why == "  person-1: person 'p-1' version 1, offset 0: ValueError at mine:7"
+    assert found.return_value == 1

@@ -2,13 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from time import monotonic
 
 import pytest
+from aiokafka.errors import TopicAuthorizationFailedError
 
 from annals.schemas.progress import Progress
 from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.publishing import places
+from annals.workers.publishing import compacted_views, followed_topic
 from annals.workers.reacting.controls_topic import FollowedControls
 from annals.workers.reacting.service import NEVER_RESUMED, ReactionService
 from annals.workers.settings import Settings
@@ -32,12 +34,12 @@ async def test_the_progress_is_read_once_for_all_reactions(monkeypatch):
     """Goes red when each reaction that is listed has the whole topic of progress read again."""
     world, read = Administered("progress", "reactions"), []
 
-    def records_until(client, where, *more):
+    def read_range(client, where, *more):
         read.append(where)
         return reading(client, where, *more)
 
-    reading = places.records_until
-    monkeypatch.setattr(places, "records_until", records_until)
+    reading = compacted_views.read_range
+    monkeypatch.setattr(compacted_views, "read_range", read_range)
     await world.write_progress("reaction:other", Progress(0, version=1))
     found = {each.body["name"]: each.body["positions"]["person"] for each in await world.service.all()}
     assert found == {"counting": [None], "other": [0], "third": [None]}
@@ -96,3 +98,53 @@ async def test_one_whose_journal_lost_what_it_reacted_to_says_so():
     reason = (await world.service.get("other")).body["reason"]
     assert "(partition 0 up to 9): its end was cut off, or it was made anew" in reason
     assert "give the reaction another name" in reason
+
+
+async def test_one_that_failed_says_in_which_partition_and_why():
+    world = Administered("progress", "reactions", "timers.other")
+    await world.service.resume("other")
+    assert (await world.service.get("other")).body["failed"] == []
+    reason = "person 'p-1' version 1, offset 0: ValueError at mine:7"
+    await world.write_progress("reaction:other", Progress(0, version=1, failure=reason))
+    assert (await world.service.get("other")).body["failed"] == [{"kind": "person", "partition": 0, "reason": reason}]
+    assert [len(each.body["failed"]) for each in await world.service.all()] == [0, 1, 0]
+    await world.write_progress("reaction:other", Progress(1, version=2))
+    (failed,) = (await world.service.get("other")).body["failed"]
+    assert failed["reason"] == "version 2 has run here, and this release has version 1: run the newer one"
+
+
+@pytest.mark.parametrize("exception", [MissingTopicError("reactions"), TopicAuthorizationFailedError("reactions")])
+async def test_reactions_that_run_are_held_up_once_where_their_topic_cannot_be_read_any_more(monkeypatch, exception):
+    """Goes red when everything that is read is held up for as long as what was known holds, again and again."""
+    monkeypatch.setattr(followed_topic, "RETRY_S", 0.01)
+    now, failures = [monotonic()], []
+    monkeypatch.setattr(followed_topic, "monotonic", lambda: now[0])
+    world = Administered("progress", "reactions")
+    followed = FollowedControls(world.options(), NAMES)
+    following = asyncio.create_task(followed.run())
+    await world.service.resume("counting")
+    await eventually(lambda: is_known(followed))
+
+    async def fail(*_):
+        failures.append(exception)
+        raise exception
+
+    monkeypatch.setattr(followed_topic, "list_offsets", fail)
+    monkeypatch.setattr(followed_topic, "settled_end", fail)
+    await eventually(lambda: has_failed(failures))
+    monkeypatch.setattr(followed_topic, "HOLDS_S", 3_600.0)
+    now[0] += followed_topic.HOLDS_S
+    async with asyncio.timeout(30):
+        await followed.until_current()
+    assert followed.get("counting").control.status == "active", "what was known holds"
+    assert followed.problem is None
+    following.cancel()
+    await asyncio.gather(following, return_exceptions=True)
+
+
+async def has_failed(failures):
+    return len(failures) > 2
+
+
+async def is_known(followed):
+    return followed.get("counting") is not None

@@ -1,0 +1,234 @@
+"""What compacted topics say, for requests that ask again and again: each reading goes on where the one before ended.
+
+Kafka removes a tombstone some time after it was written (`delete.retention.ms`): whoever is away for longer never sees
+it, and would count for ever what is gone. So a view that nobody has asked for AWAY_S is forgotten. A topic is read from
+its beginning, too, where it is another one under the same name (by its id), where it was cut, and where it no longer
+has the record that was read last: its end was lost, or that record was compacted away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
+
+from aiokafka.errors import KafkaError
+
+from annals.agents.ports import UnreachableError
+from annals.agents.waiting import in_turns
+from annals.workers.clock import SystemClock
+from annals.workers.kafka.connections import words_of
+from annals.workers.kafka.read.last_record import LastRecord
+from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
+from annals.workers.kafka.read.topic_ids import topic_id
+from annals.workers.publishing.progress_topic import settled_bounds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.agents.ports import Clock
+    from annals.workers.kafka.protocol.record_batches import Record
+
+    Where = tuple[str, int]
+
+T = TypeVar("T")
+
+AWAY_S: Final = 300.0  # far below `delete.retention.ms`, which is a day where nobody has set it
+MOST_BYTES: Final = 64 << 20
+ROW_BYTES: Final = 250  # of what is kept of a record, beside its key; measured: 170 to 200
+RECORDS_A_TURN: Final = 2_000
+
+
+class CompactedViews:
+    """The views of a process. Of those that are kept between requests, none is older than AWAY_S.
+
+    Together they hold about `most_bytes`: those that were asked for longest ago are forgotten first, and one that is
+    larger by itself is read from its beginning each time.
+    """
+
+    def __init__(self, clock: Clock | None = None, most_bytes: int = MOST_BYTES) -> None:
+        """Have none."""
+        self._clock = clock or SystemClock()
+        self._most_bytes = most_bytes
+        self._views: dict[str, CompactedView[Any]] = {}  # the one that was asked for last is the last
+
+    @property
+    def topics(self) -> list[str]:
+        """Those of which a view is kept."""
+        return list(self._views)
+
+    async def rows(
+        self,
+        client: AIOKafkaClient,
+        topic: str,
+        parse: Callable[[bytes | None, bytes], T | None],
+        *,
+        is_settled: bool = True,
+    ) -> Sequence[Mapping[bytes, T]]:
+        """Return by partition what the topic says now by key; none where it is not there. See `CompactedView.rows`.
+
+        parse: takes key and value, and returns what is kept, None for nothing. ValueError: it is no valid record, and
+        what was there before it holds. Of one topic it is always the same.
+        """
+        view: CompactedView[T] = cast("Any", self._views.pop(topic, None)) or CompactedView(topic, parse, self._clock)
+        self._views[topic] = view
+        view.close_after(AWAY_S, self._close)
+        found = await view.rows(client, is_settled=is_settled)
+        self._bound()
+        return found
+
+    def _bound(self) -> None:
+        total = sum(view.size for view in self._views.values())
+        for topic, view in list(self._views.items()):
+            if total <= self._most_bytes:
+                return
+            total -= view.size
+            self._close(topic)
+
+    def _close(self, topic: str) -> None:
+        self._views.pop(topic).close()
+
+
+class CompactedView(Generic[T]):
+    """The newest valid record of each key of one topic, as far as it was read."""
+
+    def __init__(self, topic: str, parse: Callable[[bytes | None, bytes], T | None], clock: Clock) -> None:
+        """Take the topic, and what reads its records; nothing is read yet."""
+        self._topic = topic
+        self._parse = parse
+        self._clock = clock
+        self._id: bytes | None = None
+        self._partitions: dict[int, _Partition[T]] = {}
+        self._reading = asyncio.Lock()
+        self._begun = self._ended = self._settled = 0  # numbers of readings
+        self._failed = _Failed(0, "", is_settled=False)
+        self._looked_at = (0.0, 0.0)
+        self._closing: asyncio.TimerHandle | None = None
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it holds."""
+        return sum(each.size for each in self._partitions.values())
+
+    async def rows(self, client: AIOKafkaClient, *, is_settled: bool) -> Sequence[Mapping[bytes, T]]:
+        """Return by partition what is kept by key, as it was committed when this was asked, or later.
+
+        Whoever asks while a reading is under way shares the next one, and its failure: each of many would wait for as
+        long as a leader may be away. What is returned holds until the caller awaits something. is_settled: wait until
+        no transaction that has begun is open; else what is committed before it.
+
+        Raises:
+            UnreachableError, KafkaError: the topic cannot be read to its end.
+        """
+        came = self._begun
+        async with self._reading:
+            if (self._settled if is_settled else self._ended) <= came:
+                if self._failed.number > came and (is_settled or not self._failed.is_settled):
+                    raise UnreachableError(self._failed.reason)
+                self._begun += 1
+                try:
+                    await self._read(client, is_settled=is_settled)
+                except (KafkaError, UnreachableError, OSError, TimeoutError) as error:
+                    self._failed = _Failed(self._begun, words_of(error), is_settled=is_settled)
+                    raise
+                self._ended = self._begun
+                self._settled = self._begun if is_settled else self._settled
+            return [each.rows for _, each in sorted(self._partitions.items())]
+
+    def close_after(self, seconds: float, close: Callable[[str], None]) -> None:
+        """Have it forgotten where nobody asks for it meanwhile."""
+        self.close()
+        self._closing = asyncio.get_running_loop().call_later(seconds, close, self._topic)
+
+    def close(self) -> None:
+        """Have it forgotten no more: it is."""
+        if self._closing is not None:
+            self._closing.cancel()
+
+    async def _read(self, client: AIOKafkaClient, *, is_settled: bool) -> None:
+        now = self._clock.monotonic(), self._clock.now().timestamp()
+        # A process that was frozen, or a machine that slept, is away without its own clock's going on.
+        away_s = max(abs(at - before) for at, before in zip(now, self._looked_at, strict=True))
+        found = await topic_id(client, self._topic)
+        there = client.cluster.partitions_for_topic(self._topic) or set()
+        if away_s > AWAY_S or found != self._id or not self._partitions.keys() <= there:
+            self._partitions.clear()
+        wheres = [(self._topic, each) for each in there]
+        ends = await (settled_bounds if is_settled else bounds)(client, wheres)
+        try:
+            for where, (first, end) in ends.items():
+                await self._read_partition(client, where, first, end)
+        except RangeGoneError as error:
+            raise UnreachableError(str(error)) from error
+        self._id, self._looked_at = found, now
+
+    async def _read_partition(self, client: AIOKafkaClient, where: Where, first: int, end: int) -> None:
+        known = self._partitions.get(where[1])
+        if known is not None and known.first == first and await self._read_on(client, where, known, end):
+            return
+        self._partitions[where[1]] = anew = _Partition[T](first)
+        await self._read_on(client, where, anew, end)
+
+    async def _read_on(self, client: AIOKafkaClient, where: Where, known: _Partition[T], end: int) -> bool:
+        """Read up to an offset; return whether the record that was read last is there yet."""
+        last = known.last
+        start = known.position if last is None else last.offset
+        async with aclosing(read_range(client, where, start, end)) as steps:
+            async for records in steps:
+                new = records
+                if last is not None:
+                    if not records or LastRecord.of(*records[0][:3]) != last:
+                        return False
+                    new, last = records[1:], None
+                await self._take(known, new)
+        known.position = end
+        return last is None
+
+    async def _take(self, known: _Partition[T], records: Sequence[Record]) -> None:
+        """Take the newest valid record of each key; those that it overwrites are not looked at."""
+        taken: set[bytes] = set()
+        async for some in in_turns(reversed(records), RECORDS_A_TURN):
+            for _, key, value, _ in some:
+                if (name := key or b"") in taken:
+                    continue
+                try:
+                    kept = None if value is None else self._parse(key, value)
+                except ValueError:  # whoever wrote it: nothing is known by it; the workers say so
+                    continue
+                taken.add(name)
+                known.put(name, kept)
+        if records:
+            known.last = LastRecord.of(*records[-1][:3])
+
+
+class _Failed(NamedTuple):
+    """The reading that failed last: its number, why, and whether it waited for transactions."""
+
+    number: int
+    reason: str
+    is_settled: bool
+
+
+class _Partition(Generic[T]):
+    """What is kept of a partition. first: where it began; position: the next offset to read; last: what was read last.
+
+    size: about how many bytes it holds.
+    """
+
+    def __init__(self, first: int) -> None:
+        self.rows: dict[bytes, T] = {}
+        self.first = self.position = first
+        self.last: LastRecord | None = None
+        self.size = 0
+
+    def put(self, key: bytes, kept: T | None) -> None:
+        """Keep what a record says; None: nothing."""
+        if kept is None:
+            if self.rows.pop(key, None) is not None:
+                self.size -= ROW_BYTES + len(key)
+            return
+        if key not in self.rows:
+            self.size += ROW_BYTES + len(key)
+        self.rows[key] = kept
