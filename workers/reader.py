@@ -287,7 +287,7 @@ class Reader:
         return self._parts.projections, self._parts.rekeying
 
     async def _serve_by(self, client: AIOKafkaClient, counts: dict[str, int]) -> None:
-        known, sources = deciders(), Sources()
+        known, sources = deciders(), Sources(of_journals=True)
         instance_id = lasting_instance(self._settings)
         if self._former_member is not None and instance_id is None:
             with suppress(KafkaError):  # then it leaves with its session

@@ -19,7 +19,7 @@ from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.connections import stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
 from annals.workers.kafka.group.sources import Sources
-from annals.workers.kafka.group.transport import FETCHING, IDLE_POLL_S, fetched_by
+from annals.workers.kafka.group.transport import IDLE_POLL_S, JOURNALS, fetched_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -48,7 +48,7 @@ class StandbyConsumer:
         self._go_on = go_on
         self._wanted: frozenset[TopicPartition] = frozenset()
         self._task: asyncio.Task[None] | None = None
-        self.sources: Final = Sources()
+        self.sources: Final = Sources(of_journals=True)
 
     def follow(self, partitions: Iterable[TopicPartition]) -> None:
         """Fetch these partitions from now on, and no others."""
@@ -66,7 +66,7 @@ class StandbyConsumer:
     async def _run(self) -> None:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while self._wanted:
-            consumer = reading_consumer(**self._options, **FETCHING, group_id=None)
+            consumer = reading_consumer(**self._options, **JOURNALS, group_id=None)
             try:
                 await consumer.start()
                 self.sources.attach(consumer)

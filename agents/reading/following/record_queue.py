@@ -24,6 +24,7 @@ class RecordQueue:
         """Begin empty."""
         self._source = source
         self._waiting: list[CommandRecord] = []
+        self._sizes: list[int] = []  # of those that wait: with a dozen headers each, they are not counted twice
         self._bytes = 0
         self._is_paused = False
         self._arrived = asyncio.Event()
@@ -41,6 +42,7 @@ class RecordQueue:
     def begin(self, offset: int) -> None:
         """Forget what waits, and take deliveries from an offset on."""
         self._waiting.clear()
+        self._sizes.clear()
         self._bytes, self._is_paused, self._failure = 0, False, None
         self._source.deliver_from(offset)
 
@@ -50,8 +52,10 @@ class RecordQueue:
             return
         if not delivery.records:
             self.fail(StaleStateError("the offset to go on from is not in the journal"))
+        sizes = [bytes_of(record) for record in delivery.records]
         self._waiting += delivery.records
-        self._bytes += sum(map(bytes_of, delivery.records))
+        self._sizes += sizes
+        self._bytes += sum(sizes)
         self._arrived.set()
         if self._bytes > HIGH_BYTES and not self._is_paused:
             self._is_paused = True
@@ -77,7 +81,8 @@ class RecordQueue:
             raise self._failure
         length = length_of_turn(self._waiting)
         taken, self._waiting = self._waiting[:length], self._waiting[length:]
-        self._bytes -= sum(map(bytes_of, taken))
+        self._bytes -= sum(self._sizes[:length])
+        del self._sizes[:length]
         if self._is_paused and self._bytes < HIGH_BYTES // 2:
             self._is_paused = False
             self._source.resume()

@@ -84,7 +84,7 @@ class RowSet(NamedTuple):
     @property
     def spaces(self) -> tuple[bytes, bytes]:
         """The prefixes of everything that it has in a store but positions: of its rows and of their index entries."""
-        return self.rows, self.entries()
+        return _spaces_of(self)
 
     def entries(self, *texts: str) -> bytes:
         """Return the prefix of all index entries, of those of one index, or of a value in that."""
@@ -93,6 +93,12 @@ class RowSet(NamedTuple):
     @property
     def _text(self) -> str:
         return _numbered(self.version, self.number)
+
+
+@cache
+def _spaces_of(rows: RowSet) -> tuple[bytes, bytes]:
+    """Return the prefixes of a set of rows: to make them takes a tenth of the folding of an event that comes alone."""
+    return rows.rows, rows.entries()
 
 
 def row_key(projection: Projection[Any], key: RowKey) -> bytes:
@@ -197,9 +203,9 @@ class KeptRows(Generic[R]):
         place = self._row_prefix + encoded
         old, new = self._known_indexes(place), self._indexes(row)
         if old != new:
-            for entry in sorted(self._entries(old, new, encoded)):
+            for entry in self._entries(old, new, encoded):
                 self._rows.delete(entry)
-            for entry in sorted(self._entries(new, old, encoded)):
+            for entry in self._entries(new, old, encoded):
                 self._rows.put(entry, b"")
         self._known[place] = new
         flag = LISTED if self._projection.is_listed(row) else HIDDEN
@@ -212,7 +218,7 @@ class KeptRows(Generic[R]):
         """Remove a row and its index entries."""
         encoded = key_of(*key)
         place = self._row_prefix + encoded
-        for entry in sorted(self._entries(self._known_indexes(place), {}, encoded)):
+        for entry in self._entries(self._known_indexes(place), {}, encoded):
             self._rows.delete(entry)
         self._known[place] = {}
         self._rows.delete(place)
@@ -233,16 +239,16 @@ class KeptRows(Generic[R]):
 
     def _entries(
         self, indexes: Mapping[str, Sequence[str]], others: Mapping[str, Sequence[str]], key: bytes
-    ) -> set[bytes]:
-        """Return the entries of a row's indexes that are not among its others."""
-        entries: set[bytes] = set()
+    ) -> list[bytes]:
+        """Return the entries of a row's indexes that are not among its others; some perhaps twice."""
+        entries: list[bytes] = []
         for index, values in indexes.items():
             kept = others.get(index, ())
             if values != kept:
                 prefix = self._index_prefixes.get(index)
                 if prefix is None:
                     prefix = self._index_prefixes[index] = self._index_prefix + key_of(index)
-                entries.update([prefix + key_of(value) + key for value in values if value not in kept])
+                entries += [prefix + _key_of(value) + key for value in values if value not in kept]
         return entries
 
 

@@ -2,10 +2,12 @@
 
 A worker of all kinds has dozens of partitions, of which a few are busy at a time. Under load it fetches hundreds of
 times a second, and each fetch costs broker and worker something for each partition that it names, with news or without.
+Who reads may leave some time between two fetches: what comes meanwhile comes together.
 """
 
 from __future__ import annotations
 
+import asyncio
 from math import ceil
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Final
@@ -55,10 +57,34 @@ class ActivePartitions:
         return None
 
 
+class FetchInterval:
+    """Keeps some time between the beginnings of two fetches from a broker.
+
+    A fetch that waits for news waits at the broker, so that what comes after a quiet time is there at once.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        """Take the seconds; 0: no time at all."""
+        self._seconds = seconds
+        self._due: dict[int, float] = {}
+
+    def left_s(self, node: int, now: float) -> float:
+        """Return the seconds for which the next fetch, which is ready now, has to wait."""
+        begin = max(now, self._due.get(node, now))
+        self._due[node] = begin + self._seconds
+        return begin - now
+
+    async def until_due(self, node: int) -> None:
+        """Wait until the next fetch may begin."""
+        if left_s := self.left_s(node, monotonic()):
+            await asyncio.sleep(left_s)
+
+
 class AttentiveFetcher(Fetcher):
-    """aiokafka's fetcher, which asks for all partitions alike until it is given `attention`."""
+    """aiokafka's fetcher, which asks for all partitions alike and at once until it is told otherwise."""
 
     active_partitions: ActivePartitions | None = None
+    interval: FetchInterval | None = None
 
     def _get_actions_per_node(self, assignment: Any) -> tuple[Any, ...]:
         requests, *others = super()._get_actions_per_node(assignment)
@@ -68,6 +94,13 @@ class AttentiveFetcher(Fetcher):
         return requests, *others
 
     async def _proc_fetch_request(self, assignment: Any, node_id: int, request: QuickFetchRequest) -> Any:
+        if self.interval is not None:
+            try:
+                await self.interval.until_due(node_id)
+            except asyncio.CancelledError:  # as aiokafka does: whoever cancels a fetch waits for its answer
+                return False
+            if not assignment.active:
+                return False
         has_news = await super()._proc_fetch_request(assignment, node_id, request)
         if has_news and self.active_partitions is not None:
             self.active_partitions.note_records(self._records, monotonic())

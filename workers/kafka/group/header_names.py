@@ -23,6 +23,7 @@ from annals.topics.wire import signed_at
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.group.active_partitions import AttentiveFetcher
 from annals.workers.kafka.group.coordinator import LastingCoordinator
+from annals.workers.kafka.group.journal_records import JournalBatch
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
 from annals.workers.kafka.protocol.record_batches import MOST_UNREAD, headers_of
 from annals.workers.kafka.protocol.unpacking import (
@@ -38,12 +39,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _LENGTH: Final = Struct(">8xi")  # of a batch, behind its base offset; it counts from behind itself
+MAGIC_AT: Final = 16
+MAGIC: Final = 2  # older formats have no headers
 STEP_BYTES: Final = 8 << 20  # of one partition's records, handed out at once
 STEP_RECORDS: Final = 10_000
 
 
 class _Fetched(fetcher.MemoryRecords):
     """The batches of a fetch, with the bytes that they came as."""
+
+    of_journal = False
 
     def __init__(self, data: bytes) -> None:
         super().__init__(data)
@@ -55,6 +60,8 @@ class _Fetched(fetcher.MemoryRecords):
         start = self._at
         self._at = start + _LENGTH.size + _LENGTH.unpack_from(self.data, start)[0]
         batch = super().next_batch()
+        if self.of_journal and self.data[start + MAGIC_AT] == MAGIC:
+            return JournalBatch(batch, self.data[start : self._at])
         if self._at - start > LEAST_HEADER * MOST_HEADERS and not batch.compression_type and not batch.is_control_batch:
             try:
                 refuse_many_headers(self.data[start : self._at], _DefaultRecordBatchPy.HEADER_STRUCT.size)
@@ -145,6 +152,10 @@ class _PartitionRecords(fetcher.PartitionRecords):
 
     _records: Any
 
+    def __init__(self, tp: Any, records: _Fetched, *others: Any) -> None:
+        super().__init__(tp, records, *others)
+        records.of_journal = self._value_deserializer is carried_alone
+
     def _unpack_records(self) -> Iterator[Any]:
         try:
             yield from super()._unpack_records()
@@ -156,7 +167,7 @@ class _PartitionRecords(fetcher.PartitionRecords):
         yield from super()._unpack_records()
 
     def _consumer_record(self, tp: Any, record: Any) -> Any:
-        if self._value_deserializer is undressed:
+        if self._value_deserializer in BARE:
             return record
         if isinstance(record.headers, EncodedHeaders):  # nobody's that this project reads
             record = _DefaultRecordPy(
@@ -196,6 +207,14 @@ def undressed(value: bytes | None) -> bytes | None:
     make than all the rest of a record: they have offset, timestamp, key, value and headers, and no topic or partition.
     """
     return value
+
+
+def carried_alone(value: bytes | None) -> bytes | None:
+    """Return a value as it is; a journal's records come as with `undressed`, and with their carried headers alone."""
+    return value
+
+
+BARE: Final = (undressed, carried_alone)
 
 
 def reading_consumer(**options: Any) -> AIOKafkaConsumer:

@@ -56,8 +56,12 @@ class Source:
 class Sources:
     """All sources of one group consumer. Everything here runs in the consumer's own event loop."""
 
-    def __init__(self) -> None:
-        """Begin without a consumer: `attach` follows when it has started."""
+    def __init__(self, *, of_journals: bool = False) -> None:
+        """Begin without a consumer: `attach` follows when it has started.
+
+        of_journals: those who take the records fold journals, and may wait some milliseconds for more of them.
+        """
+        self.of_journals = of_journals
         self._consumer: AIOKafkaConsumer | None = None
         self._sources: dict[TopicPartition, Source] = {}
         self.open: set[TopicPartition] = set()

@@ -22,8 +22,8 @@ from faust.types import ConsumerMessage
 from mode import Service
 
 from annals.agents.ports import Delivery
-from annals.workers.kafka.group.active_partitions import ActivePartitions
-from annals.workers.kafka.group.header_names import reading_consumer, undressed
+from annals.workers.kafka.group.active_partitions import ActivePartitions, FetchInterval
+from annals.workers.kafka.group.header_names import carried_alone, reading_consumer, undressed
 from annals.workers.kafka.group.membership import REBALANCE_TIMEOUT_MS, SESSION_TIMEOUT_MS
 
 if TYPE_CHECKING:
@@ -56,6 +56,9 @@ FETCHING: Final[Mapping[str, Any]] = MappingProxyType(
     }
 )
 """How a consumer fetches whose records go to shards, one of the group's or one outside of it."""
+JOURNALS: Final[Mapping[str, Any]] = MappingProxyType({**FETCHING, "value_deserializer": carried_alone})
+"""The same for shards that fold journals."""
+JOURNAL_INTERVAL_S: Final = 0.01  # at 1,000 events/s ten come with a fetch instead of two or three
 
 
 class GroupConsumer(Service):
@@ -93,10 +96,12 @@ class GroupConsumer(Service):
             heartbeat_interval_ms=HEARTBEAT_INTERVAL_MS,
             rebalance_timeout_ms=REBALANCE_TIMEOUT_MS,
             max_poll_interval_ms=MAX_POLL_INTERVAL_MS,
-            **FETCHING,
+            **(JOURNALS if self._sources.of_journals else FETCHING),
         )
         await self._aiokafka.start()
         self._aiokafka._fetcher.active_partitions = ActivePartitions()  # noqa: SLF001 - of all consumers only this one needs it
+        if self._sources.of_journals:
+            self._aiokafka._fetcher.interval = FetchInterval(JOURNAL_INTERVAL_S)  # noqa: SLF001 - the same
         self._aiokafka._coordinator.membership = self._membership  # noqa: SLF001 - the same
         self._sources.attach(self._aiokafka)
 

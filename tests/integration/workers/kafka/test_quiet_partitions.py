@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from aiokafka import AIOKafkaProducer, TopicPartition
 
-from annals.workers.kafka.group.active_partitions import ActivePartitions, AttentiveFetcher
+from annals.workers.kafka.group.active_partitions import ActivePartitions, AttentiveFetcher, FetchInterval
 from annals.workers.kafka.group.header_names import reading_consumer
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
 from chained import make_topics
@@ -60,6 +60,45 @@ async def test_what_comes_to_a_quiet_partition_is_read_while_another_is_busy(
             over.set()
             await sending
     assert set(asked) >= {1, KINDS}
+
+
+class Held(FetchInterval):
+    """Holds a fetch until the test lets it begin."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0)
+        self.is_waiting, self.may_begin = asyncio.Event(), asyncio.Event()
+
+    async def until_due(self, node: int) -> None:
+        del node
+        self.is_waiting.set()
+        await self.may_begin.wait()
+
+
+async def test_what_comes_while_a_fetch_waits_for_its_time_comes_together(bootstrap: str, topics: list[str]) -> None:
+    consumer = reading_consumer(bootstrap_servers=bootstrap, enable_auto_commit=False)
+    where = TopicPartition(topics[0], 0)
+    async with AIOKafkaProducer(bootstrap_servers=bootstrap) as producer:
+        await consumer.start()
+        try:
+            held = consumer._fetcher.interval = Held()
+            consumer.assign([where])
+            await consumer.seek_to_beginning()
+            async with asyncio.timeout(WITHIN_S):
+                await held.is_waiting.wait()
+                for number in range(5):
+                    await producer.send_and_wait(topics[0], b"%d" % number)
+                held.may_begin.set()
+                while not (found := await consumer.getmany(timeout_ms=100)):
+                    pass
+            assert [record.value for record in found[where]] == [b"0", b"1", b"2", b"3", b"4"]
+            held.may_begin.clear()
+            held.is_waiting.clear()
+            async with asyncio.timeout(WITHIN_S):
+                await held.is_waiting.wait()
+        finally:
+            async with asyncio.timeout(WITHIN_S):
+                await consumer.stop()  # the fetch that waits is given up
 
 
 async def one_fetch(consumer) -> list:

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.workers.kafka.group.active_partitions import QUIET_AFTER_S, QUIET_WAIT_S, ActivePartitions
+from annals.workers.kafka.group.active_partitions import QUIET_AFTER_S, QUIET_WAIT_S, ActivePartitions, FetchInterval
 
 NODE = 1
 TOPICS = [("a", [(0, 10, 1), (1, 11, 1)]), ("b", [(0, 12, 1)])]
@@ -77,3 +77,17 @@ def test_no_partition_waits_longer_than_it_may(fetches) -> None:
         # whoever was left out is asked for next, at the latest when this fetch has waited as long as it may
         assert all(now + wait_s - since <= QUIET_WAIT_S + 1e-9 for since in last.values())
         active_partitions.note_records(brought & named(topics), now)
+
+
+def test_fetches_from_a_broker_begin_an_interval_apart_and_the_first_after_a_quiet_time_at_once() -> None:
+    interval = FetchInterval(0.5)
+    assert interval.left_s(NODE, 5.0) == 0.0
+    assert interval.left_s(2, 5.0) == 0.0  # another broker
+    assert interval.left_s(NODE, 5.125) == 0.375  # it begins at 5.5
+    assert interval.left_s(NODE, 5.75) == 0.25
+    assert interval.left_s(NODE, 7.0) == 0.0
+
+
+def test_without_an_interval_no_fetch_waits() -> None:
+    interval = FetchInterval(0.0)
+    assert [interval.left_s(NODE, 5.0) for _ in range(3)] == [0.0] * 3

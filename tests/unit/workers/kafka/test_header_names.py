@@ -5,13 +5,15 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
 from aiokafka.structs import ConsumerRecord, TopicPartition
 
+from annals.topics.carried import carried_headers
 from annals.topics.headers import dead_letter_headers, forwarded_headers
 from annals.topics.wire import encode_headers
-from annals.workers.kafka.group.header_names import _Fetched, _PartitionRecords, undressed
+from annals.workers.kafka.group.header_names import _Fetched, _PartitionRecords, carried_alone, undressed
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.write.batches import CODECS, RecordBatch
 
@@ -99,3 +101,34 @@ def test_a_copy_and_a_dead_letter_carry_the_bytes_of_the_name() -> None:
         assert written[1:].startswith(original[1:])
         assert headers_of(written)[: len(HEADERS)] == HEADERS
         assert all(name.isascii() for name, _ in headers_of(written)[len(HEADERS) :])
+
+
+TRACE = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+
+
+@pytest.mark.parametrize("codec", CODECS)
+def test_a_journals_records_are_the_same_with_their_carried_headers_alone(codec: str) -> None:
+    plain = [("x", b"1")]
+    data = batch(0, [plain, plain, [*plain, TRACE]], codec, producer=1) + marker(3, 1) + batch(4, [HEADERS], codec)
+    data += batch(5, [[TRACE, *HEADERS], []], codec)
+    for aborted in (None, [(1, 0)]):
+        for start in (0, 1, 5):
+            whole, found = read(data, start, aborted), read(data, start, aborted, carried_alone)
+            assert [each[:4] for each in map(parts, found)] == [each[:4] for each in map(parts, whole)]
+            assert [list(each.headers) for each in found] == [carried_headers(each.headers) for each in whole]
+    assert [list(each.headers) for each in read(data, deserializer=carried_alone)] == [[], [], [TRACE], [], [TRACE], []]
+
+
+def parts(record: Any) -> tuple[Any, ...]:
+    """Offset, key, value, the time of the batch, and headers."""
+    return record.offset, record.key, record.value, record.timestamp // 1000, record.headers
+
+
+def test_of_a_journals_batch_that_is_damaged_nothing_is_read() -> None:
+    data = bytearray(batch(0, [HEADERS]) + batch(1, [HEADERS]))
+    data[-1] ^= 1
+    where = TopicPartition("events.person", 0)
+    records = _PartitionRecords(where, _Fetched(bytes(data)), None, 0, None, carried_alone, CHECKED, READ_COMMITTED)
+    assert next(records).offset == 0
+    with pytest.raises(CorruptRecordException):
+        next(records)
