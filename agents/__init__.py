@@ -9,7 +9,7 @@ A map, from the pure to the busy:
 - `annals.agents.projections`: the read models, one file and one skeleton each (pure);
 - `annals.agents.reactions`: the process managers, one file and one skeleton each (pure);
 - `annals.agents.folding`: from journal records to states; the working set of a batch;
-- `annals.agents.writing`: the command handler and the shard, a partition's single writer: read these two first;
+- `annals.agents.writing`: the shard, a partition's single writer (a map of its own): read this first;
 - `annals.agents.reading`: followers of the journal, and what can be asked of them (a map of its own);
 - `annals.agents.publishing`: which events go to which subscriptions, and the publisher of a partition;
 - `annals.agents.dead_letters`: what is known of dead letters, and which are settled (pure);

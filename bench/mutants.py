@@ -34,8 +34,8 @@ TIMEOUT_S: Final = 60
 MODULES: Final = {
     "agents/deciding/comparison.py": ("test_agreement.py", "test_person.py"),
     "agents/deciding/machine.py": ("test_machine.py",),
-    "agents/writing/command_queue.py": ("test_inbox.py", "test_shard.py"),
-    "agents/writing/decision_plan.py": ("test_batch.py", "test_shard.py"),
+    "agents/writing/shards/command_queue.py": ("test_command_queue.py", "test_shard.py"),
+    "agents/writing/batches/decision_plan.py": ("test_batch.py", "test_shard.py"),
     "schemas/journal_reader.py": ("test_journal_reader.py",),
     "topics/keys.py": ("test_topic_keys.py",),
 }

@@ -14,9 +14,10 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import CopyRecord, Ends, JournalRecord, OutcomeRecord
-from annals.agents.writing.batch import Limits, ShardId
-from annals.agents.writing.concurrency_limit import ConcurrencyLimit
-from annals.agents.writing.shard import Phase, Shard
+from annals.agents.writing.batches.batch import Limits
+from annals.agents.writing.shard_id import ShardId
+from annals.agents.writing.shards.concurrency_limit import ConcurrencyLimit
+from annals.agents.writing.shards.shard import Phase, Shard
 from annals.schemas.chain import seal
 from annals.testing import MemoryClock, MemoryCluster, MemoryCommandSource, MemoryStores, MemoryTelemetry
 from annals.topics.group_metadata import GroupMetadata, decode_metadata
@@ -362,13 +363,13 @@ async def running(scene: Scene) -> AsyncIterator[None]:
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Waits for the outside world are as short as they can be: nothing is outside."""
-    monkeypatch.setattr("annals.agents.writing.shard.FIRST_RETRY_S", 0.0)
-    monkeypatch.setattr("annals.agents.writing.shard.LAST_RETRY_S", 0.0)
+    monkeypatch.setattr("annals.agents.writing.shards.shard.FIRST_RETRY_S", 0.0)
+    monkeypatch.setattr("annals.agents.writing.shards.shard.LAST_RETRY_S", 0.0)
     monkeypatch.setattr("annals.agents.folding.damage.RETRY_S", 0.0)
-    monkeypatch.setattr("annals.agents.writing.opening.STABLE_POLL_S", 0.0)
+    monkeypatch.setattr("annals.agents.writing.recovery.opening.STABLE_POLL_S", 0.0)
     monkeypatch.setattr("annals.workers.kafka.read.forwarded_commands.OPEN_POLL_S", 0.0)
-    monkeypatch.setattr("annals.agents.writing.shard.FENCED_PATIENCE_S", 0.0)
-    monkeypatch.setattr("annals.agents.writing.shard.SUSPEND_PATIENCE_S", 0.05)
+    monkeypatch.setattr("annals.agents.writing.shards.shard.FENCED_PATIENCE_S", 0.0)
+    monkeypatch.setattr("annals.agents.writing.shards.shard.SUSPEND_PATIENCE_S", 0.05)
 
 
 def misplaced(scene: Scene) -> None:

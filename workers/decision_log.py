@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from annals.agents.ports import CommandRecord
-    from annals.agents.writing.batch import ShardId, Tally
+    from annals.agents.writing.batches.batch import Tally
+    from annals.agents.writing.shard_id import ShardId
     from annals.schemas.envelope import Command
 
 MOST_NAMED: Final = 20  # offsets in one line: a million records of garbage are no log of a million lines

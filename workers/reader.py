@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import structlog
 from aiokafka.errors import KafkaError
 
+from annals.agents.cancellation import is_task_cancelled
 from annals.agents.reading.following.event_handler import event_handler
 from annals.agents.waiting import ended
-from annals.agents.writing.cancellation import is_task_cancelled
 from annals.topics.names import TopicNames
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from annals.agents.ports import Clock, CommandRecord
-    from annals.agents.writing.batch import Batch, ShardId
+    from annals.agents.writing.batches.batch import Batch
+    from annals.agents.writing.shard_id import ShardId
     from annals.workers.decision_log import DecisionLog
 
 LATENCIES_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -9,8 +9,8 @@ import structlog
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from annals.agents.cancellation import is_task_cancelled
 from annals.agents.ports import Ends
-from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.blocked import BlockedPartitions
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets

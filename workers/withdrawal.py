@@ -14,7 +14,7 @@ import structlog
 from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaError
 
-from annals.agents.writing.cancellation import is_task_cancelled
+from annals.agents.cancellation import is_task_cancelled
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.group.instances import group_members
 

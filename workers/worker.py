@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from aiokafka.errors import KafkaError
 
+from annals.agents.cancellation import is_task_cancelled
 from annals.agents.waiting import ended
-from annals.agents.writing.cancellation import is_task_cancelled
-from annals.agents.writing.command_handler import command_handler
+from annals.agents.writing.shards.command_handler import command_handler
 from annals.topics.names import TopicNames
 from annals.workers.app import create_app
 from annals.workers.clock import SystemClock

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import Aggregate
 from annals.agents.testing.specification import NOW
-from annals.agents.writing.evaluation import Rejection, evaluate, parsed
+from annals.agents.writing.batches.evaluation import Rejection, evaluate, parsed
 from annals.schemas import outcome
 from annals.schemas.chain import seal
 from annals.schemas.envelope import RecordedEvent

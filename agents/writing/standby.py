@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 
 from annals.agents.backoff import Backoff
+from annals.agents.cancellation import is_task_cancelled
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.known_events import is_event
 from annals.agents.folding.turns import turns
 from annals.agents.folding.working_set import WorkingSet
 from annals.agents.ports import StaleStateError, StoppedError, StoreError, UnreachableError
-from annals.agents.writing.cancellation import is_task_cancelled
-from annals.agents.writing.losses import is_a_fold_of, record_at
+from annals.agents.writing.recovery.losses import is_a_fold_of, record_at
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Mapping
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.working_set import AggregateCache
     from annals.agents.ports import Clock, LogState, ShardStore, StandbyLog, StandbyTelemetry, StoreFactory
-    from annals.agents.writing.decision_plan import ShardId
+    from annals.agents.writing.shard_id import ShardId
     from annals.topics.group_metadata import EventAt
 
 log = structlog.get_logger(__name__)

@@ -161,7 +161,7 @@ def main() -> None:
         child = str(Path(__file__).with_name("chaos_reader.py"))
         reader_process.PROGRAM = ("-P", child, json.dumps({"kinds": kinds, "session_ms": session_ms}))
     if patience_s := plan.get("fenced_patience_s"):
-        from annals.agents.writing import shard
+        from annals.agents.writing.shards import shard
 
         shard.FENCED_PATIENCE_S = patience_s
     if "markers_s" in plan:

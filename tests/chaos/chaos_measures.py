@@ -22,7 +22,7 @@ def no_fence() -> None:
 
 def no_proof_of_the_fold() -> None:
     """A store is believed, whatever it is a fold of."""
-    from annals.agents.writing import opening
+    from annals.agents.writing.recovery import opening
 
     async def believed(*_: Any) -> bool:
         return True
@@ -50,7 +50,7 @@ def no_deduplication() -> None:
 
 def no_routing() -> None:
     """Every command is decided where it is found."""
-    from annals.agents.writing import decision_plan as chunk
+    from annals.agents.writing.batches import decision_plan as chunk
 
     class Anywhere(int):
         def __eq__(self, other: object) -> bool:
@@ -161,7 +161,7 @@ def producer_kept() -> None:
 
 def ends_not_looked_at() -> None:
     """What the brokers say of the ends while a shard is open is not compared with what was known."""
-    from annals.agents.writing.acknowledged import Acknowledged
+    from annals.agents.writing.recovery.acknowledged import Acknowledged
 
     Acknowledged.is_less = lambda *_: False
 

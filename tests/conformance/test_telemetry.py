@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from annals.agents.writing.batch import ShardId, Tally
+from annals.agents.writing.batches.batch import Tally
+from annals.agents.writing.shard_id import ShardId
 from annals.testing import MemoryClock, MemoryTelemetry
 from annals.workers.decision_log import DecisionLog
 from annals.workers.telemetry import Metrics, ShardMetrics

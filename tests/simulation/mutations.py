@@ -8,12 +8,12 @@ import pytest
 from aiokafka.errors import KafkaError
 
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
-from annals.agents.writing import acknowledged, opening
-from annals.agents.writing.acknowledged import Acknowledged
-from annals.agents.writing.batch import Batch
-from annals.agents.writing.command_queue import CommandQueue
-from annals.agents.writing.opening import Opening
-from annals.agents.writing.shard import Phase, Shard
+from annals.agents.writing.batches.batch import Batch
+from annals.agents.writing.recovery import acknowledged, opening
+from annals.agents.writing.recovery.acknowledged import Acknowledged
+from annals.agents.writing.recovery.opening import Opening
+from annals.agents.writing.shards.command_queue import CommandQueue
+from annals.agents.writing.shards.shard import Phase, Shard
 from annals.workers.kafka.write.journal import KafkaShardLog
 from annals.workers.kafka.write.transaction import TransactionalWriter
 from annals.workers.memory.codes import Code
@@ -186,19 +186,19 @@ def new_batch(patch: pytest.MonkeyPatch) -> None:
 def exists(patch: pytest.MonkeyPatch) -> None:
     """An absent aggregate is taken for one that exists."""
     patch.setattr(
-        "annals.agents.writing.evaluation._is_at",
+        "annals.agents.writing.batches.evaluation._is_at",
         lambda version, expected: expected in {"any", "exists"} or version == expected,
     )
 
 
 def origin(patch: pytest.MonkeyPatch) -> None:
     """The outcome of a forwarded command does not say where it came from."""
-    patch.setattr("annals.agents.writing.answers.origin_of", lambda headers: None)
+    patch.setattr("annals.agents.writing.batches.answers.origin_of", lambda headers: None)
 
 
 def journal_offset(patch: pytest.MonkeyPatch) -> None:
     """The journal's end in an outcome is one too low."""
-    from annals.agents.writing import batch
+    from annals.agents.writing.batches import batch
 
     told: Any = vars(batch)["headers_of_outcome"]
     patch.setattr(batch, "headers_of_outcome", lambda planned, journal_end: told(planned, journal_end - 1))
@@ -206,7 +206,7 @@ def journal_offset(patch: pytest.MonkeyPatch) -> None:
 
 def snapshot_on_passing(patch: pytest.MonkeyPatch) -> None:
     """A snapshot is written only where a version is itself a multiple."""
-    from annals.agents.writing import batch
+    from annals.agents.writing.batches import batch
 
     due: Any = vars(batch)["due_snapshot"]
 

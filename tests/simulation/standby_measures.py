@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from annals.agents.writing import opening, standby
+from annals.agents.writing import standby
+from annals.agents.writing.recovery import opening
 from annals.agents.writing.standby import Standby
 from annals.topics.names import transactional_id
 

@@ -7,7 +7,7 @@ import pytest
 
 from annals.agents.ports import Stored
 from annals.agents.writing.restore.restoring import Restoring
-from annals.agents.writing.shard import Shard
+from annals.agents.writing.shards.shard import Shard
 from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import RESTORE_FAULTS, Fault, Plan, plan_of
 from annals.workers.tools.simulation.survey import survey

@@ -7,9 +7,9 @@ import pytest
 
 from annals.agents.folding import known_events
 from annals.agents.ports import LostEndError, StoppedError
-from annals.agents.writing import losses
-from annals.agents.writing.acknowledged import Acknowledged
-from annals.agents.writing.shard import Shard
+from annals.agents.writing.recovery import losses
+from annals.agents.writing.recovery.acknowledged import Acknowledged
+from annals.agents.writing.shards.shard import Shard
 from annals.workers.audit import acceptance
 from annals.workers.tools.simulation import person
 from annals.workers.tools.simulation.history import History, run

@@ -17,7 +17,7 @@ from aiokafka.errors import (
 )
 from aiokafka.protocol.metadata import MetadataRequest
 
-from annals.agents.writing.cancellation import is_task_cancelled
+from annals.agents.cancellation import is_task_cancelled
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
-from annals.agents.writing.cancellation import is_task_cancelled
+from annals.agents.cancellation import is_task_cancelled
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.blocked import BlockedPartitions
 from annals.workers.kafka.read.offsets import HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets

@@ -13,9 +13,9 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
+from annals.agents.cancellation import is_task_cancelled
 from annals.agents.ports import Delivery
 from annals.agents.waiting import ended
-from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.connections import stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
 from annals.workers.kafka.group.sources import Sources

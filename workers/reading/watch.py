@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from annals.agents.cancellation import is_task_cancelled
 from annals.agents.reading.following.shard import READING
-from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:

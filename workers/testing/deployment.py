@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.registered import deciders as registered_deciders
 from annals.agents.waiting import ended
-from annals.agents.writing.batch import Limits, ShardId
-from annals.agents.writing.concurrency_limit import ConcurrencyLimit
-from annals.agents.writing.shard import Phase, Shard
+from annals.agents.writing.batches.batch import Limits
+from annals.agents.writing.shard_id import ShardId
+from annals.agents.writing.shards.concurrency_limit import ConcurrencyLimit
+from annals.agents.writing.shards.shard import Phase, Shard
 from annals.schemas.envelope import RecordedEvent
 from annals.schemas.journal_reader import Counted, Gap, GapError, RememberingReader
 from annals.schemas.outcome import decode_outcome

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from annals.agents.ports import CommandRecord
-    from annals.agents.writing.batch import Batch
+    from annals.agents.writing.batches.batch import Batch
 
 
 def _ignore() -> None:

@@ -22,7 +22,7 @@ from annals.workers.stores.rocks import RocksStore, identity_of, open_store, ren
 
 if TYPE_CHECKING:
     from annals.agents.ports import StoreDamagedError
-    from annals.agents.writing.decision_plan import ShardId
+    from annals.agents.writing.shard_id import ShardId
     from annals.topics.names import TopicNames
     from annals.workers.settings import Settings
     from annals.workers.stores.rocks import Identity, StoreBudget

@@ -7,11 +7,12 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.folding.working_set import AggregateCache
-from annals.agents.writing.batch import Limits, ShardId
-from annals.agents.writing.concurrency_limit import ConcurrencyLimit
-from annals.agents.writing.losses import NOTHING
+from annals.agents.writing.batches.batch import Limits
+from annals.agents.writing.recovery.losses import NOTHING
 from annals.agents.writing.restore.making import LEAST_SAVED, RestorePolicy
-from annals.agents.writing.shard import Phase, Shard
+from annals.agents.writing.shard_id import ShardId
+from annals.agents.writing.shards.concurrency_limit import ConcurrencyLimit
+from annals.agents.writing.shards.shard import Phase, Shard
 from annals.topics.catalog import EVENT_TOPIC_BYTES
 from annals.topics.names import TopicNames, transactional_id
 from annals.workers.decision_log import DecisionLog
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
     from annals.agents.deciding.decider import Decider
-    from annals.agents.writing.losses import Known
+    from annals.agents.writing.recovery.losses import Known
     from annals.workers.clock import SystemClock
     from annals.workers.kafka.group.sources import Sources
     from annals.workers.partitions import Key

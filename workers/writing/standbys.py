@@ -10,7 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.folding.working_set import AggregateCache
-from annals.agents.writing.decision_plan import ShardId
+from annals.agents.writing.shard_id import ShardId
 from annals.agents.writing.standby import Standby, StandbyPhase
 from annals.topics.names import TopicNames
 from annals.workers.decision_log import DecisionLog

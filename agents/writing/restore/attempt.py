@@ -26,8 +26,8 @@ from annals.topics.wire import NO_TIMESTAMP
 if TYPE_CHECKING:
     from annals.agents.folding.working_set import WorkingSet
     from annals.agents.ports import Position, Writes
-    from annals.agents.writing.decision_plan import ShardId
     from annals.agents.writing.restore.collecting import Changed
+    from annals.agents.writing.shard_id import ShardId
 
 ROUND_BYTES: Final = 256 << 10  # of parts in one transaction: some 5 ms of work
 SNAPSHOT_BYTES: Final = 2 << 20  # of snapshots in one transaction

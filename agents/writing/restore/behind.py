@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.working_set import WorkingSet
     from annals.agents.ports import Clock, CommandRecord, LogRecovery, Position, ShardStore, ShardTelemetry, Writes
-    from annals.agents.writing.decision_plan import ShardId
     from annals.agents.writing.restore.collecting import Caused
+    from annals.agents.writing.shard_id import ShardId
     from annals.topics.group_metadata import GroupMetadata
 
 log = structlog.get_logger(__name__)

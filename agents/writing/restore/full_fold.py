@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import Changes, CommandEvents, LogRecovery, ShardStore, Stored
-    from annals.agents.writing.decision_plan import ShardId
     from annals.agents.writing.restore.restored import RestoredStore
+    from annals.agents.writing.shard_id import ShardId
 
 log = structlog.get_logger(__name__)
 

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from annals.agents.folding.working_set import WorkingSet
     from annals.agents.ports import Clock, LogRecovery, Position, ShardStore, ShardTelemetry, Writes
-    from annals.agents.writing.decision_plan import ShardId
     from annals.agents.writing.restore.collecting import Caused
+    from annals.agents.writing.shard_id import ShardId
     from annals.schemas.restore_point import RestoreList
 
 LEAST_SAVED: Final = 10_000  # events that are folded in the time that a restore point takes to be read

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.ports import LogRecovery, LogState, ShardStore, StoreFactory
-    from annals.agents.writing.decision_plan import ShardId
+    from annals.agents.writing.shard_id import ShardId
     from annals.schemas.restore_point import Head, RestoreList
 
 NOWHERE: Final = Position(0, -1, b"")

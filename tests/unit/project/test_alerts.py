@@ -10,7 +10,7 @@ import yaml
 from aiohttp import ClientSession
 from prometheus_client import CollectorRegistry, generate_latest
 
-from annals.agents.writing.batch import ShardId
+from annals.agents.writing.shard_id import ShardId
 from annals.schemas.wire.dead_letter import REASONS
 from annals.workers.clock import SystemClock
 from annals.workers.decision_log import DecisionLog

@@ -43,7 +43,7 @@ class Passed:
         if not path.is_relative_to(ROOT) or path.relative_to(ROOT).parts[0] not in ROOMS:
             return
         name = path.relative_to(ROOT).as_posix()
-        self._has_begun |= name == "agents/writing/command_queue.py"
+        self._has_begun |= name == "agents/writing/shards/command_queue.py"
         if self._has_begun and name not in self.files:
             self.files.append(name)
 

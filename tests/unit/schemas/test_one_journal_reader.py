@@ -21,7 +21,7 @@ ALLOWED = {
     "schemas/chain.py": {"read_block", "ForeignError"},  # reads one block: part 1
     "schemas/bulk.py": {"read_together"},  # part 1 of many blocks, proven equal to it
     # Asks a store whether a record is one of the events that it knows; judges no link.
-    "agents/writing/losses.py": {"read_block", "ForeignError"},
+    "agents/writing/recovery/losses.py": {"read_block", "ForeignError"},
     # The same, for what the next restore point says; and whether a record is of the command that has its hash.
     "agents/writing/restore/collecting.py": {"read_block", "ForeignError"},
     "agents/writing/restore/restored.py": {"read_block", "ForeignError"},

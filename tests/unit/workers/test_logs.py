@@ -10,7 +10,8 @@ import pytest
 import structlog
 
 from annals.agents.defects import Defect
-from annals.agents.writing.batch import ShardId, Tally
+from annals.agents.writing.batches.batch import Tally
+from annals.agents.writing.shard_id import ShardId
 from annals.workers.decision_log import DecisionLog
 from annals.workers.logs import HARMLESS, PASSING, Unremarkable, configure_logs
 from annals.workers.repeats import LONGEST, MOST_LINES, OURS, WINDOW_S, Repeats
@@ -45,7 +46,7 @@ def test_what_is_left_out_is_counted_and_told_with_the_next_one(
 ) -> None:
     """Goes red when a line is dropped: an operator sees one where there were a hundred thousand."""
     configure_logs(Settings(log_format=log_format))
-    ours, now = structlog.get_logger("annals.agents.writing.shard").bind(kind="person", partition=3), time.time()
+    ours, now = structlog.get_logger("annals.agents.writing.shards.shard").bind(kind="person", partition=3), time.time()
     for number in range(500):
         logging.getLogger("asyncio").error("socket.accept() out of system resource\nsocket: <fd=%s>", number)
         ours.warning("shard not open", reason=f"no answer at port {number}")
@@ -78,7 +79,7 @@ def test_what_does_not_come_again_is_told_with_whatever_comes_next(
 
 def test_lines_that_say_something_else_and_what_happened_are_not_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logs(Settings(log_format="json", log_level="debug"))
-    ours = structlog.get_logger("annals.agents.writing.shard")
+    ours = structlog.get_logger("annals.agents.writing.shards.shard")
     for partition in range(3 * OURS):
         ours.warning("shard not open", kind="person", partition=partition, reason="waiting")
         ours.info("shard open", kind="person", partition=0, next_command=0)

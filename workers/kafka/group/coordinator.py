@@ -17,7 +17,7 @@ from aiokafka.coordinator.protocol import ConsumerProtocol, ConsumerProtocolMemb
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from aiokafka.protocol.group import HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, SyncGroupRequest
 
-from annals.agents.writing.cancellation import is_task_cancelled
+from annals.agents.cancellation import is_task_cancelled
 from annals.workers.kafka.group.instances import InstanceHeartbeatRequest, group_members
 from annals.workers.kafka.group.refusals import CODES, FencedInstanceError
 

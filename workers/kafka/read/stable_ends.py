@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import structlog
 from aiokafka.errors import KafkaError
 
+from annals.agents.cancellation import is_task_cancelled
 from annals.agents.waiting import ended
-from annals.agents.writing.cancellation import is_task_cancelled
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 

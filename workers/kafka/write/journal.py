@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.ports import StoppedError
-from annals.agents.writing.losses import lost_record
+from annals.agents.writing.recovery.losses import lost_record
 from annals.topics.group_metadata import RecordAt, digest_of
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.write.batches import PartitionBatches, measured

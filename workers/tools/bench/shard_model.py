@@ -14,7 +14,8 @@ import orjson
 
 from annals.agents.folding.working_set import AggregateCache, WorkingSet
 from annals.agents.ports import Changes, Position, Stored, command_key
-from annals.agents.writing.batch import Batch, Limits, ShardId
+from annals.agents.writing.batches.batch import Batch, Limits
+from annals.agents.writing.shard_id import ShardId
 from annals.schemas.cid import cid_of
 from annals.schemas.values.moments import recorded_at
 from annals.topics.catalog import EVENT_TOPIC_BYTES

@@ -10,10 +10,11 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import Ends
-from annals.agents.writing.batch import Limits, ShardId
-from annals.agents.writing.concurrency_limit import ConcurrencyLimit
-from annals.agents.writing.losses import NOTHING
-from annals.agents.writing.shard import Phase, Shard
+from annals.agents.writing.batches.batch import Limits
+from annals.agents.writing.recovery.losses import NOTHING
+from annals.agents.writing.shard_id import ShardId
+from annals.agents.writing.shards.concurrency_limit import ConcurrencyLimit
+from annals.agents.writing.shards.shard import Phase, Shard
 from annals.topics.names import transactional_id
 from annals.workers.kafka.connections import CLUSTER, connect
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, list_offsets
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Coroutine
 
     from annals.agents.ports import Delivery
-    from annals.agents.writing.losses import Known
+    from annals.agents.writing.recovery.losses import Known
     from annals.workers.tools.simulation.disks import Host, Key
     from annals.workers.tools.simulation.world import World
 

@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.folding.working_set import AggregateCache
-from annals.agents.writing.batch import ShardId
+from annals.agents.writing.shard_id import ShardId
 from annals.agents.writing.standby import Standby, StandbyPhase
 from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.read.stable_ends import StableEnds

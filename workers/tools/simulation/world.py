@@ -7,7 +7,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.writing.shard import Phase
+from annals.agents.writing.shards.shard import Phase
 from annals.topics.names import TopicNames
 from annals.workers.memory.cluster import NO_HEADERS, MemoryCluster, Topic
 from annals.workers.memory.partition import Rules, Status

@@ -8,7 +8,7 @@ import pytest
 from annals.agents.folding.working_set import AggregateCache
 from annals.agents.ports import StoreDamagedError, StoreUnavailableError
 from annals.agents.writing import standby as module
-from annals.agents.writing.batch import ShardId
+from annals.agents.writing.shard_id import ShardId
 from annals.agents.writing.standby import Standby, StandbyPhase
 from annals.testing import MemoryClock, MemoryStores
 from annals.topics.group_metadata import GroupMetadata

@@ -11,10 +11,10 @@ from test_standby import Scene as StandbyScene
 from annals.agents.folding.fold import Fold
 from annals.agents.folding.turns import TURN_BYTES, TURN_RECORDS
 from annals.agents.writing import standby
-from annals.agents.writing.batch import ShardId
 from annals.agents.writing.restore.full_fold import FullFold
 from annals.agents.writing.restore.restored import KnownIds, RestoredStore
-from annals.agents.writing.shard import Phase
+from annals.agents.writing.shard_id import ShardId
+from annals.agents.writing.shards.shard import Phase
 from annals.workers.kafka.write.standby import KafkaStandbyLog
 from annals.workers.stores.memory import MemoryStore
 from shard_scene import PERSON, TOPIC, Scene, WatchedLog, patience, running  # noqa: F401 - `patience` is for all tests here
