@@ -69,6 +69,12 @@ def test_a_journal_that_is_cut_while_it_is_read_stops_a_shard_in_the_words_of_a_
     assert (history.problems, stops(history) & {"unknown"}) == ([], set())
 
 
+def test_outcomes_that_are_cut_off_between_two_batches_of_a_transaction_are_missed() -> None:
+    history = run(without_standbys(11547))
+    assert history.problems == []
+    assert any("lack what was acknowledged" in stop for stop in stops(history))
+
+
 @pytest.mark.parametrize("seed", [5390, 6752])
 def test_a_history_does_not_end_before_each_worker_has_seen_what_is_gone(seed: int) -> None:
     history = run(without_standbys(seed))

@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.codec import gzip_encode, lz4_encode, snappy_encode, zstd_encode
 from aiokafka.record.util import calc_crc32c
 
+from annals.agents.ports import UncertainError
 from annals.topics.wire import NO_TIMESTAMP, VARINTS, varint
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
+    Where = tuple[str, int]  # topic, partition
     Record = tuple[bytes | None, bytes | None, int, bytes]  # key, value, timestamp in ms, encoded headers
 
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
@@ -195,3 +197,20 @@ class PartitionBatches:
 def measured(key: bytes | None, value: bytes | None, timestamp_ms: int, headers: bytes) -> int:  # noqa: ARG001 - a record
     """Return an upper bound of the bytes that a record takes in a batch."""
     return RECORD_OVERHEAD_BYTES + len(key or b"") + len(value or b"") + len(headers)
+
+
+def require_whole(batches: Mapping[Where, Sequence[RecordBatch]], produced: Mapping[Where, Sequence[int]]) -> None:
+    """See that each batch is behind the one before it, or that one is gone, and would be missing once committed.
+
+    Raises:
+        UncertainError: a partition lost its end within the transaction.
+    """
+    for where, bases in produced.items():
+        end = 0
+        for batch, base in zip(batches[where], bases, strict=True):
+            if base < end:
+                raise UncertainError(
+                    f"{where[0]}-{where[1]}: a batch was put at {base}, and the one before it reached {end}: the "
+                    f"partition lost its end"
+                )
+            end = base + batch.count

@@ -47,6 +47,7 @@ from annals.workers.kafka.protocol.transactions_v2 import (
     RenewingEndTxnRequest,
     finalized_level,
 )
+from annals.workers.kafka.write.batches import require_whole
 from annals.workers.kafka.write.brokers import COORDINATOR_BACKOFF_S, MOVED, Brokers, error_of, monotonic
 from annals.workers.kafka.write.failures import uncertain
 from annals.workers.kafka.write.transactional_ids import producer_of
@@ -228,6 +229,7 @@ class TransactionalWriter:
                         f"{where[0]}-{where[1]}: a batch was put at {base} instead of {wanted}: somebody else writes"
                     )
                 wanted += batch.count
+        require_whole(batches, produced)
         # After the records: were the transaction ended between the two by a stray EndTxn, records without their offset
         # are found again (duplicates, the newest outcome), an offset without its records loses the commands. And not
         # at the same time: a broker that verifies a transaction for two requests at once refuses the first of them
@@ -391,9 +393,6 @@ async def _all(*awaitables: Awaitable[Any]) -> list[Any]:
     """Await all to their end, then raise the first failure: none is left running behind a failed transaction."""
     results = await asyncio.gather(*awaitables, return_exceptions=True)
     failures = [result for result in results if isinstance(result, BaseException)]
-    for failure in failures:
-        if isinstance(failure, _FENCED):
-            raise failure
-    for failure in failures:
-        raise failure
+    if failures:
+        raise next((each for each in failures if isinstance(each, _FENCED)), failures[0])
     return results

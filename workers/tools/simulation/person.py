@@ -85,11 +85,16 @@ class Person:
             self._acts_at = self.acted_at + AGAIN_S
 
     def told_by_standby(self, process: Process, key: Key, reason: str) -> None:
-        """Judge a stop of a standby: to it a cut that the group's offset tells of is like one that it alone knows."""
-        world = self._world
+        """Judge a stop of a standby: to it a cut that the group's offset tells of is like one that it alone knows.
+
+        With a store of another shard it stops where the journal had no event when it looked, and may have one by now:
+        it looks again each minute, and whether it follows then is judged at the end.
+        """
+        world, store = self._world, process.host.stores.get(key)
         world.note(f"standby of {key[0]}-{key[1]} stopped: {reason}")
         world.counts["standby stopped"] += 1
-        is_explained = self.is_shortened(process, key) or self.only_the_disk_knows(process, key)
+        is_of_another = store is not None and store.key != key
+        is_explained = is_of_another or self.is_shortened(process, key) or self.only_the_disk_knows(process, key)
         if not is_explained or "so the store in the data directory says" not in reason:
             world.problems.append(f"standby stopped without a cause: {key[0]}-{key[1]}: {reason}")
 
