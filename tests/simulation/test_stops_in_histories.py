@@ -82,7 +82,7 @@ def test_a_history_does_not_end_before_each_worker_has_seen_what_is_gone(seed: i
     assert any("lack what was acknowledged" in stop for stop in stops(history))
 
 
-@pytest.mark.parametrize("seed", [5132, 5964])
+@pytest.mark.parametrize("seed", [2201, 3474, 5132, 5964])
 def test_with_accepted_outcomes_gone_what_was_answered_is_found_as_after_a_lost_offset(seed: int) -> None:
     assert run(without_standbys(seed)).problems == []
 

@@ -184,7 +184,8 @@ class Person:
                 world.counts["accepted"] += 1
                 await accept(self._deployment(), kind, found)
                 world.give_up(place)
-                if self._known(place).journal_end is None:  # by the outcomes workers find out what is decided
+                # By the outcomes workers find out what is decided; the offset that says so may not be written yet.
+                if place in world.lost_outcomes or self._known(place).journal_end is None:
                     world.set_back.add(place)
 
     async def delete_the_offset(self, process: Process, key: Key) -> None:

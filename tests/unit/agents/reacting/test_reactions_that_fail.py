@@ -105,17 +105,17 @@ async def test_why_it_failed_is_said_until_the_event_is_passed_whatever_comes_of
         async with world.reactor(shard, react=raising(ValueError("a secret"))) as reactor:
             await eventually(lambda: is_in(reactor, "failed"))
             reason = reactor.reason
-        assert (await world.progress()).failure == reason
+            await eventually(lambda: is_said(world, reason))
         async with world.reactor(shard, react=raising(ValueError("a secret"))) as reactor:
             await eventually(lambda: is_in(reactor, "failed"))  # in another process: it is the same
-        assert (await world.progress()).failure == reason
+        assert await is_said(world, reason)
         async with world.reactor(shard, react=lambda state, event: Reacted(state)):
-            await eventually(lambda: has_passed(world))
+            await eventually(lambda: is_said(world, ""))
     assert (await world.progress()).position == BAD
 
 
-async def has_passed(world):
-    return (await world.progress()).failure == ""
+async def is_said(world, reason):
+    return (await world.progress()).failure == reason
 
 
 async def test_ten_thousand_commands_of_one_event_are_one_transaction():
