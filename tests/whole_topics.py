@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -54,9 +55,13 @@ def reader_of(bootstrap: str) -> AIOKafkaConsumer:
 
 
 async def delete(bootstrap: str, topic: str) -> None:
+    """Return when the broker knows no such topic: it says so some time after it was told."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
         await admin.delete_topics([topic])
+        async with asyncio.timeout(WITHIN_S):
+            while topic in await admin.list_topics():
+                pass
     finally:
         await admin.close()

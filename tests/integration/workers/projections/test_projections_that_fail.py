@@ -127,9 +127,10 @@ def rows(worker: GroupWorker, name: str) -> set[str]:
 
 
 def reasons(worker: GroupWorker, name: str) -> list[str]:
-    """Why a projection stands, once it is failed on all workers' account and nothing is missing."""
+    """Why a projection stands, once it is failed and all partitions have been read."""
     _, found = worker.call("GET", f"/v1/projections/{name}")
-    return [each["reason"] for each in found["stale"]] if found.get("status") == "failed" else []
+    why = [each["reason"] for each in found["stale"]] if found.get("status") == "failed" else []
+    return [] if any(each.startswith("indexing") for each in why) else why
 
 
 def failed(worker: GroupWorker) -> dict[str, str]:
