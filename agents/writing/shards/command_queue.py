@@ -6,13 +6,11 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import StaleStateError
-from annals.agents.record_sizes import bytes_of
+from annals.agents.waiting_records import WaitingRecords
 
 if TYPE_CHECKING:
     from annals.agents.ports import CommandRecord, CommandSource, Delivery
 
-HIGH_BYTES: Final = 6 << 20  # waiting for one shard; its source is paused above
-LOW_BYTES: Final = 3 << 20
 BATCH_RECORDS: Final = 3_000  # about 0.1 s of deciding, so that no other shard and no heartbeat waits longer
 BATCH_BYTES: Final = 4 << 20
 
@@ -23,21 +21,18 @@ class CommandQueue:
     def __init__(self, source: CommandSource) -> None:
         """Begin empty and paused: the shard says from where."""
         self._source = source
-        self._waiting: list[CommandRecord] = []
-        self._sizes: list[int] = []  # of each that waits
-        self._bytes = 0
+        self._waiting = WaitingRecords(source)
         self._arrived = asyncio.Event()
-        self._is_paused = False
         self._stale_state: StaleStateError | None = None
         self._is_woken = False
 
     def __len__(self) -> int:
         """Return how many commands wait."""
-        return len(self._waiting)
+        return len(self._waiting.records)
 
     def decided_until(self, next_offset: int) -> int:
         """Return the offset below which all is decided if all commands below another one are."""
-        return next_offset if self._waiting else self._source.decided_until(next_offset)
+        return next_offset if self._waiting.records else self._source.decided_until(next_offset)
 
     def begin(self, offset: int) -> None:
         """Forget what waits, and take deliveries from an offset on."""
@@ -47,10 +42,7 @@ class CommandQueue:
     def clear(self) -> None:
         """Forget what waits."""
         self._waiting.clear()
-        self._sizes.clear()
-        self._bytes = 0
         self._arrived.clear()
-        self._is_paused = False
         self._stale_state = None
 
     def put(self, delivery: Delivery) -> None:
@@ -59,14 +51,8 @@ class CommandQueue:
             return
         if not delivery.records:
             self.invalidate("the next command is not in the topic any more")
-        sizes = list(map(bytes_of, delivery.records))
-        self._waiting += delivery.records
-        self._sizes += sizes
-        self._bytes += sum(sizes)
+        self._waiting.put(delivery.records)
         self._arrived.set()
-        if self._bytes > HIGH_BYTES and not self._is_paused:
-            self._is_paused = True
-            self._source.pause()
 
     def invalidate(self, why: str) -> None:
         """Let nothing more be taken before the next `begin`."""
@@ -80,7 +66,7 @@ class CommandQueue:
 
     async def wait(self) -> None:
         """Wait until something is there, or must not be taken."""
-        while not self._waiting and self._stale_state is None and not self._is_woken:
+        while not self._waiting.records and self._stale_state is None and not self._is_woken:
             self._arrived.clear()
             await self._arrived.wait()
 
@@ -95,16 +81,11 @@ class CommandQueue:
         self._is_woken = False
         if self._stale_state is not None:
             raise self._stale_state
-        taken, sizes = self._waiting[:most], self._sizes[:most]
+        sizes = self._waiting.sizes[:most]
         size = sum(sizes)
-        while size > BATCH_BYTES and len(taken) > 1:
-            taken.pop()
+        while size > BATCH_BYTES and len(sizes) > 1:
             size -= sizes.pop()
-        del self._waiting[: len(taken)], self._sizes[: len(taken)]
-        self._bytes -= size
-        if self._is_paused and self._bytes < LOW_BYTES:
-            self._is_paused = False
-            self._source.resume()
+        taken = self._waiting.take(len(sizes))
         if taken and taken[0].offset < first:
             return [record for record in taken if record.offset >= first]
         return taken

@@ -4,7 +4,8 @@ import pytest
 
 from annals.agents.folding.turns import TURN_BYTES
 from annals.agents.ports import Delivery
-from annals.agents.reading.following.record_queue import HIGH_BYTES, RecordQueue
+from annals.agents.reading.following.record_queue import RecordQueue
+from annals.agents.waiting_records import HIGH_BYTES
 from following import Fetched, Journal
 
 

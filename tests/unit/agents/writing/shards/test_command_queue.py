@@ -3,7 +3,8 @@
 from typing import Any, NamedTuple
 
 from annals.agents.ports import Delivery
-from annals.agents.writing.shards.command_queue import BATCH_BYTES, HIGH_BYTES, LOW_BYTES, CommandQueue
+from annals.agents.waiting_records import HIGH_BYTES, LOW_BYTES
+from annals.agents.writing.shards.command_queue import BATCH_BYTES, CommandQueue
 from annals.testing import MemoryCommandSource
 from annals.workers.memory.partition import PartitionLog, Rules
 

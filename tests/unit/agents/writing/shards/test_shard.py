@@ -19,7 +19,8 @@ from annals.agents.ports import (
     UnreachableError,
 )
 from annals.agents.record_sizes import HEADER_BYTES
-from annals.agents.writing.shards.command_queue import HIGH_BYTES, CommandQueue
+from annals.agents.waiting_records import HIGH_BYTES
+from annals.agents.writing.shards.command_queue import CommandQueue
 from annals.agents.writing.shards.shard import Phase
 from annals.schemas.chain import read_block
 from annals.schemas.cid import cid_of, cid_text
