@@ -9,7 +9,7 @@ import msgspec
 from aiokafka.errors import KafkaError
 
 from annals.agents.reading.ports import NotReadyError
-from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of
+from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.kafka.write.idempotent import IdempotentProducer
 
 if TYPE_CHECKING:
@@ -26,11 +26,8 @@ class KafkaAudit:
 
     def __init__(self, options: Mapping[str, Any], topic: str) -> None:
         """Take aiokafka client options and the topic."""
-        self._options = options
         self._topic = topic
         self._producer = IdempotentProducer(options)
-        self._checking = asyncio.Lock()
-        self._is_there = False
 
     async def write(self, entry: AuditEntry) -> None:
         """Return when all in-sync replicas have the entry.
@@ -40,7 +37,7 @@ class KafkaAudit:
         """
         try:
             async with asyncio.timeout(WITHIN_S):
-                await self._require_topic()
+                await self._producer.partitions_of(self._topic)
                 await self._producer.send_and_wait(
                     self._topic, msgspec.json.encode(entry), entry.request_id.encode(), PARTITION
                 )
@@ -51,15 +48,3 @@ class KafkaAudit:
     async def stop(self) -> None:
         """Disconnect."""
         await self._producer.stop()
-
-    async def _require_topic(self) -> None:
-        """Raise where the topic is missing: a producer would wait for it, or create it with other settings."""
-        async with self._checking:
-            if self._is_there:
-                return
-            client = await connect(self._options, [])
-            try:
-                partitions_of(client, self._topic)
-            finally:
-                await client.close()
-            self._is_there = True

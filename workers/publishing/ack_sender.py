@@ -11,7 +11,7 @@ from annals.agents.publishing.administration import Refused, all_kinds_of
 from annals.schemas.subscription import ACKNOWLEDGED
 from annals.topics.catalog import SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
-from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.connections import connect
 from annals.workers.kafka.write.idempotent import IdempotentProducer
 from annals.workers.publishing.subscriptions_topic import read_known
 
@@ -41,8 +41,6 @@ class AckSender:
         self._deciders = deciders
         self._known = known
         self._producer = IdempotentProducer(options, max_request_size=SUBSCRIBER_TOPIC_BYTES)
-        self._partitions: dict[str, int] = {}
-        self._connecting = asyncio.Lock()
 
     async def kinds(self, name: str) -> Sequence[str]:
         """Return the kinds of a subscription that takes answers.
@@ -69,7 +67,7 @@ class AckSender:
         topic, key = self._names.acks(name), aggregate_id.encode()
         try:
             async with asyncio.timeout(WITHIN_S):
-                partitions = await self._partitions_of(topic)
+                partitions = await self._producer.partitions_of(topic)
                 await self._producer.send_and_wait(topic, value, key, partition_of(key, partitions))
         except TimeoutError as error:
             raise KafkaError("the brokers do not say that they have the answer") from error
@@ -77,16 +75,6 @@ class AckSender:
     async def stop(self) -> None:
         """Disconnect."""
         await self._producer.stop()
-
-    async def _partitions_of(self, topic: str) -> int:
-        async with self._connecting:
-            if topic not in self._partitions:  # a producer would wait for a missing topic, or create it
-                client = await connect(self._options, [])
-                try:
-                    self._partitions[topic] = partitions_of(client, topic)
-                finally:
-                    await client.close()
-            return self._partitions[topic]
 
     async def _read(self, name: str) -> Kept | None:
         """Return a subscription that was put a moment ago, or that this process does not follow."""

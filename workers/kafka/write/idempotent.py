@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import OutOfOrderSequenceNumber
 
+from annals.workers.kafka.connections import connect, partitions_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -27,7 +29,9 @@ class IdempotentProducer:
 
     def __init__(self, options: Mapping[str, Any], **further: Any) -> None:
         """Take aiokafka client options, and further ones of its producer."""
+        self._client_options = options
         self._options = {**options, **further, "acks": "all", "enable_idempotence": True}
+        self._partitions: dict[str, int] = {}
         self._producer: AIOKafkaProducer | None = None
         self._connecting = asyncio.Lock()
         self._retired: set[asyncio.Task[None]] = set()
@@ -39,6 +43,22 @@ class IdempotentProducer:
             KafkaConnectionError: no broker answers.
         """
         await self._connected()
+
+    async def partitions_of(self, topic: str) -> int:
+        """Return how many partitions a topic has: one that is missing a producer would wait for, or create by itself.
+
+        Raises:
+            MissingTopicError: it is not there.
+            KafkaConnectionError: no broker answers.
+        """
+        async with self._connecting:
+            if topic not in self._partitions:
+                client = await connect(self._client_options, [])
+                try:
+                    self._partitions[topic] = partitions_of(client, topic)
+                finally:
+                    await client.close()
+            return self._partitions[topic]
 
     async def send(self, topic: str, value: bytes | None, key: bytes | None, partition: int) -> Delivery:
         """Hand a record over; the future has its place, or why the brokers do not have it. It is not to be cancelled.
