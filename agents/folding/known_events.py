@@ -6,10 +6,10 @@ has lower offsets than the journal, whose markers it lacks. So the event itself 
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
 from annals.agents.ports import LostEndError
+from annals.agents.waiting import in_turns
 from annals.schemas.cid import cid_of
 
 if TYPE_CHECKING:
@@ -53,10 +53,8 @@ async def has_all(cids: Iterable[bytes], journal: AsyncIterator[Iterable[Committ
     Memory grows with them; it is asked only where the shard would stop otherwise. journal: its records, in steps.
     """
     missing = set[bytes]()
-    for number, cid in enumerate(cids):
-        missing.add(cid)
-        if number % PIECE == 0:
-            await asyncio.sleep(0)  # heartbeats, health and the other shards have their turn
+    async for some in in_turns(cids, PIECE):
+        missing.update(some)
     async for records in journal:
         missing.difference_update(cid_of(record.value) for record in records if record.value is not None)
         if not missing:

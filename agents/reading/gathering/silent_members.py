@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reading.gathering.questions import AskStatus, AskUntilOffset, AskUntilVersion
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.waiting import ended
 
 if TYPE_CHECKING:
     from annals.agents.reading.found import ShardStatus
@@ -68,10 +69,7 @@ class PassingOver:
 
     async def close(self) -> None:
         """Ask nobody any more."""
-        probes = list(self._silent.values())
-        for probe in probes:
-            probe.cancel()
-        await asyncio.gather(*probes, return_exceptions=True)
+        await ended(*self._silent.values())
 
     async def _probe(self, member: Member, kind: str, partition: int, *, standby: bool) -> None:
         deadline = asyncio.get_running_loop().time() + PASSED_OVER_S

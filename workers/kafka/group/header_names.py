@@ -25,7 +25,7 @@ from annals.workers.kafka.group.active_partitions import AttentiveFetcher
 from annals.workers.kafka.group.coordinator import LastingCoordinator
 from annals.workers.kafka.group.journal_records import JournalBatch
 from annals.workers.kafka.protocol.fetches import QuickFetchRequest
-from annals.workers.kafka.protocol.record_batches import MOST_UNREAD, headers_of
+from annals.workers.kafka.protocol.record_batches import MAGIC, MOST_UNREAD, headers_of
 from annals.workers.kafka.protocol.unpacking import (
     LEAST_HEADER,
     MOST_HEADERS,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 _LENGTH: Final = Struct(">8xi")  # of a batch, behind its base offset; it counts from behind itself
 MAGIC_AT: Final = 16
-MAGIC: Final = 2  # older formats have no headers
 STEP_BYTES: Final = 8 << 20  # of one partition's records, handed out at once
 STEP_RECORDS: Final = 10_000
 

@@ -25,7 +25,7 @@ _LENGTH_AT: Final = 12  # the batch's length counts from behind itself
 _CHECKED_AT: Final = 21  # the checksum is of everything behind itself
 _MARKER: Final = Struct(">hh")  # version and type of a control record's key
 _ABORT: Final = 0
-_MAGIC: Final = 2
+MAGIC: Final = 2
 _CODEC: Final = 0x07  # bits of the attributes
 _TRANSACTIONAL: Final = 0x10
 _CONTROL: Final = 0x20
@@ -100,8 +100,8 @@ def batches_of(data: bytes, *, is_checked: bool = False) -> list[Batch]:
         end = at + _LENGTH_AT + length
         if end > len(data):
             break
-        if magic != _MAGIC:
-            raise FormatError(f"the record batch at offset {base} has format {magic}: only {_MAGIC} is read")
+        if magic != MAGIC:
+            raise FormatError(f"the record batch at offset {base} has format {magic}: only {MAGIC} is read")
         if is_checked and calc_crc32c(memoryview(data)[at + _CHECKED_AT : end].tobytes()) != checksum:
             raise ChecksumError(f"the record batch at offset {base} is damaged: its checksum is not {checksum:#010x}")
         body = data[at + _HEADER.size : end]
