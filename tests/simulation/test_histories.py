@@ -1,5 +1,6 @@
 """A thousand histories come out right, each seed's always the same, and one that fails is made small."""
 
+import asyncio
 import json
 import logging
 import os
@@ -16,6 +17,7 @@ from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import FAULTS, Fault, Plan, Sent, Weather, home_of, plan_of
 from annals.workers.tools.simulation.shrink import shrink
 from annals.workers.tools.simulation.survey import survey
+from annals.workers.tools.simulation.world import World
 
 ANNALS = Path(sys.executable).with_name("annals")
 FEW, MANY = 60, 1_000
@@ -42,14 +44,19 @@ def test_a_thousand_histories_come_out_right() -> None:
     assert (said["seeds"], [each["seed"] for each in said["failures"]], found.returncode) == (MANY, [], 0)
 
 
-# A process that crashes leaves coroutines behind, which are collected when its event loop is gone.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_whatever_happens_the_promises_hold() -> None:
     found = survey(0, FEW)
     assert found.failures == []
     assert set(FAULTS) <= set(found.counts)
     assert found.counts["uncertain"]
     assert found.counts["fenced"]
+
+
+def test_what_a_history_began_has_ended_with_it() -> None:
+    """Else the garbage collector ends it, in the midst of another test."""
+    world = World(plan_of(3))
+    world.run()
+    assert asyncio.all_tasks(world.loop) == set()
 
 
 def test_a_seed_is_the_same_history_whatever_the_hashes_are() -> None:

@@ -12,8 +12,6 @@ SEEDS = range(500)
 
 
 @pytest.mark.untraced
-# A process that crashes leaves coroutines behind, which are collected when its event loop is gone.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("take_out", mutations.MEASURES, ids=lambda measure: measure.__name__)
 def test_without_it_a_history_fails(
     take_out: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch

@@ -17,8 +17,6 @@ SEEDS = [seed for seed in range(300) if plan_of(seed).restore.events]
 
 DIFFERS = "of the restore point differs from the journal folded in full"
 
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 @pytest.fixture
 def differences(monkeypatch: pytest.MonkeyPatch) -> list[str]:

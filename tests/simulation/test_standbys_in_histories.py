@@ -8,9 +8,6 @@ from annals.workers.tools.simulation.plan import STANDBY_FAULTS, plan_of
 
 SEEDS = [seed for seed in range(500) if plan_of(seed).has_standbys]
 
-# A process that crashes leaves coroutines behind, which are collected when its event loop is gone.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 
 def test_histories_have_standbys_and_all_that_can_become_of_them() -> None:
     histories = [run(plan_of(seed)) for seed in SEEDS[:40]]

@@ -15,9 +15,6 @@ from annals.workers.tools.simulation import person
 from annals.workers.tools.simulation.history import History, run
 from annals.workers.tools.simulation.plan import STANDBY_FAULTS, Plan, plan_of
 
-# A process that crashes leaves coroutines behind, which are collected when its event loop is gone.
-pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-
 CUT = 175  # a seed in which a journal loses its end
 
 

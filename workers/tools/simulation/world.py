@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from annals.agents.waiting import ended
 from annals.agents.writing.shards.shard import Phase
 from annals.topics.names import TopicNames
 from annals.workers.memory.cluster import NO_HEADERS, MemoryCluster, Topic
@@ -255,10 +256,8 @@ class World:
     def _end(self) -> None:
         for process in self.processes:
             process.kill()
-        tasks = [task for task in asyncio.all_tasks(self.loop) if not task.done()]
-        for task in tasks:
-            task.cancel()
-        self.loop._scheduled.clear()  # noqa: SLF001 - timers of a history that is over
-        self.loop._ready.clear()  # noqa: SLF001
+        # What a loop that is closed has left is ended by the garbage collector, in the midst of whatever comes next.
+        self.loop.run_until_complete(ended(*asyncio.all_tasks(self.loop)))
+        self.loop.run_until_complete(self.loop.shutdown_asyncgens())
         asyncio.set_event_loop(None)
         self.loop.close()
