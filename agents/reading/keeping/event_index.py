@@ -37,7 +37,7 @@ from annals.agents.reading.keeping.layout import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from annals.agents.reading.keeping.overlay import Overlay
     from annals.agents.reading.ports import Rows
@@ -76,6 +76,9 @@ class EventIndex:
         ends: dict[bytes, AggregateRow] = {}
         times: dict[int, tuple[str, str]] = {}
         marks: defaultdict[bytes, bytearray] = defaultdict(bytearray)
+        by_place: dict[bytes, bytes] = {}
+        hashes: list[bytes] = []
+        commands: list[bytes] = []
         there = read_counts(rows)  # before any of these changes
         size = beginnings = 0
         for counted, block in zip(events, blocks, strict=True):
@@ -86,10 +89,10 @@ class EventIndex:
             place = len(key).to_bytes(LENGTH, "big") + key + version.to_bytes(NUMBER, "big")
             encoded = command_id.encode()
             command = len(encoded).to_bytes(LENGTH, "big") + encoded + offset
-            changes[EVENTS + place] = offset + cid + block
+            by_place[EVENTS + place] = offset + cid + block
             changes[OFFSETS + offset] = place
-            changes[HASHES + cid[HASH] + offset] = b""
-            changes[COMMANDS + command] = b""
+            hashes.append(HASHES + cid[HASH] + offset)
+            commands.append(COMMANDS + command)
             if event["correlation_id"] != command_id:
                 changes[CORRELATIONS + _text(event["correlation_id"]) + offset] = b""
             if event["causation_id"] is not None:
@@ -113,23 +116,32 @@ class EventIndex:
                 times[block_number] = at, span[1]
         for place, added in marks.items():
             changes[place] = (rows.get(place) or b"") + added
-        for key, end in ends.items():
+        # RocksDB takes rows that come in the order of their keys in less time.
+        changes.update(dict.fromkeys(sorted(hashes), b""))
+        changes.update(dict.fromkeys(sorted(commands), b""))
+        changes.update(sorted(by_place.items()))
+        for key, end in sorted(ends.items()):
             changes[AGGREGATES + key] = encode_aggregate(end)
         counts = Counts(there.events + len(events), there.aggregates + beginnings, there.block_bytes + size)
         changes[COUNTS] = encode_counts(counts)
-        stretches: dict[int, tuple[str, str]] = {}
-        for block_number, (least, greatest) in times.items():
-            _widen(rows, BLOCK_TIMES + number(block_number), least, greatest)
-            stretch = block_number * BLOCK // STRETCH
-            span = stretches.get(stretch, (least, greatest))
-            stretches[stretch] = min(span[0], least), max(span[1], greatest)
-        for stretch, span in stretches.items():
-            _widen(rows, STRETCH_TIMES + number(stretch), *span)
+        _widen_times(rows, times)
 
 
 def _text(text: str) -> bytes:
     encoded = text.encode()
     return len(encoded).to_bytes(LENGTH, "big") + encoded
+
+
+def _widen_times(rows: Rows, times: Mapping[int, tuple[str, str]]) -> None:
+    """Take the least and the greatest time of some blocks into their rows, and into those of their stretches."""
+    stretches: dict[int, tuple[str, str]] = {}
+    for block_number, (least, greatest) in times.items():
+        _widen(rows, BLOCK_TIMES + number(block_number), least, greatest)
+        stretch = block_number * BLOCK // STRETCH
+        span = stretches.get(stretch, (least, greatest))
+        stretches[stretch] = min(span[0], least), max(span[1], greatest)
+    for stretch, span in stretches.items():
+        _widen(rows, STRETCH_TIMES + number(stretch), *span)
 
 
 def _widen(rows: Rows, key: bytes, least: str, greatest: str) -> None:

@@ -59,7 +59,7 @@ class States:
     def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
         """Fold events into their aggregates' states."""
         del partition
-        known = self._known(list({counted.key for counted in events}), rows)
+        known = self._known(sorted({counted.key for counted in events}), rows)
         states = {key: kept.row for key, kept in known.items()}
         for counted in events:
             key = counted.key
