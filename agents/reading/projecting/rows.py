@@ -287,17 +287,15 @@ class ProjectionFollower(Generic[R]):
         self.projection: Final = projection
         self.rebuilds: Final = rebuilds
         self.set: Final = RowSet(projection.name, projection.version, number)
+        self.name: Final = (
+            self.set.follower
+        )  # of its position; made for each batch it would take a tenth of a small one
         self._deciders = deciders
         self._stream = projection.stream
         self._lately: Remembered[bytes, tuple[bytes, Indexes]] = Remembered()
         self._types = {
             kind: frozenset(message.__name__ for message in wanted) for kind, wanted in projection.wanted.items()
         }
-
-    @property
-    def name(self) -> str:
-        """Names its position."""
-        return self.set.follower
 
     @property
     def version(self) -> int:
