@@ -6,8 +6,12 @@ are the older from then on; what is used again comes back. So a look-up is one i
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakSet
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -18,13 +22,14 @@ STATE_FACTOR: Final = 11  # measured: what is decoded takes about this many time
 
 
 class Remembered(Generic[K, V]):
-    """A map that forgets. younger, older: its generations; only its owner changes them, in one thread."""
+    """A map that forgets. younger, older: its generations. It is used in one thread; any may have it forget."""
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.younger: dict[K, V] = {}
         self.older: dict[K, V] = {}
-        _BOUND.memories.add(self)
+        self._aging = Lock()
+        _BOUND.add(self)
 
     def get(self, key: K) -> V | None:
         """Return what is remembered; None if nothing is."""
@@ -37,9 +42,17 @@ class Remembered(Generic[K, V]):
             _BOUND.take(ENTRY_BYTES + size_bytes)
         self.younger[key] = value
 
+    def change(self, changes: Mapping[K, V]) -> None:
+        """Take the new values of what is remembered."""
+        with self._aging:  # or one generation could be passed by
+            for generation in (self.younger, self.older):
+                for key in generation.keys() & changes.keys():
+                    generation[key] = changes[key]
+
     def age(self) -> None:
         """Forget the older generation; the younger one is that from now on."""
-        self.younger, self.older = {}, self.younger
+        with self._aging:
+            self.younger, self.older = {}, self.younger
 
     def clear(self) -> None:
         """Forget all."""
@@ -50,14 +63,21 @@ class _Bound:
     """What the younger generations of all memories of the process have together."""
 
     def __init__(self) -> None:
-        self.memories: WeakSet[Remembered[Any, Any]] = WeakSet()
+        self._memories: WeakSet[Remembered[Any, Any]] = WeakSet()
         self._taken = 0
+        self._lock = Lock()
+
+    def add(self, memory: Remembered[Any, Any]) -> None:
+        with self._lock:
+            self._memories.add(memory)
 
     def take(self, size_bytes: int) -> None:
-        self._taken += size_bytes
+        self._taken += size_bytes  # two threads may lose one of their numbers, of which there are thousands
         if self._taken > MOST_BYTES:
             self._taken = 0
-            for memory in list(self.memories):
+            with self._lock:
+                memories = list(self._memories)
+            for memory in memories:
                 memory.age()
 
 

@@ -60,9 +60,7 @@ class RowMemory:
         except BaseException:
             self._rows.clear()
             raise
-        for generation in (self._rows.younger, self._rows.older):
-            for key in generation.keys() & changes.keys():
-                generation[key] = changes[key]
+        self._rows.change(changes)
 
     def size_bytes(self) -> int:
         """Return the bytes of its files."""
