@@ -11,11 +11,7 @@ import os
 import signal
 import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any, Final
 
 LONGEST_S: Final = 5.0  # twice, and a few at once, within the session of the group, which is 30 s
 LOOK_S: Final = 0.25
@@ -26,9 +22,8 @@ class TookTooLongError(Exception):
     """It was ended in the midst of what it did."""
 
 
-@contextmanager
-def limited(longest_s: float | None = None) -> Iterator[None]:
-    """End what runs in this context when it has taken too long; by default after `LONGEST_S`.
+class limited:  # noqa: N801 - it is used as a function is; one that is a generator takes five times as long
+    """Ends what runs in this context when it has taken too long; by default after `LONGEST_S`.
 
     In the main thread alone, where signals are handled. A machine that stalls makes everything slow: try again once
     before it is believed. What never returns to Python from code in C cannot be ended.
@@ -36,14 +31,23 @@ def limited(longest_s: float | None = None) -> Iterator[None]:
     Raises:
         TookTooLongError: it took longer.
     """
-    if threading.get_ident() != threading.main_thread().ident:
-        yield
-        return
-    former = _WATCH.begin(LONGEST_S if longest_s is None else longest_s)
-    try:
-        yield
-    finally:
-        _WATCH.longest_s = former
+
+    __slots__ = ("_former", "_is_watched", "_longest_s")
+
+    def __init__(self, longest_s: float | None = None) -> None:
+        """Take the seconds."""
+        self._longest_s = LONGEST_S if longest_s is None else longest_s
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._is_watched = threading.get_ident() == threading.main_thread().ident
+        if self._is_watched:
+            self._former = _WATCH.begin(self._longest_s)
+
+    def __exit__(self, *_: object) -> None:
+        """End in time."""
+        if self._is_watched:
+            _WATCH.longest_s = self._former
 
 
 class _Watch:

@@ -48,8 +48,16 @@ _DAY: Final = (
 _LEAP_DAY: Final = r"(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:0[48]|[2468][048]|[13579][26])00)-02-29"
 RECORDED_AT: Final = re.compile(f"{_DAY}T{_TIME}|{_LEAP_DAY}T{_TIME}").fullmatch
 _TIME_CHARACTERS: Final = 27
-# The events of one batch have one time, and to read it is a tenth of the work.
-_is_time: Final = lru_cache(4)(RECORDED_AT)
+_SECOND: Final = slice(0, 20)  # with the point behind it
+_MICROSECONDS: Final = slice(20, 26)
+_is_second: Final = lru_cache(4)(lambda second: RECORDED_AT(f"{second}000000Z"))
+
+
+# To match a time is a tenth of reading a block. Many have the time of the one before, nearly all its second.
+@lru_cache(4)
+def _is_time(text: str) -> bool:
+    is_end = text.isascii() and text[_MICROSECONDS].isdecimal() and text.endswith("Z")
+    return is_end and _is_second(text[_SECOND]) is not None
 
 
 class ForeignError(ValueError):

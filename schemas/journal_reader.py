@@ -68,7 +68,8 @@ End_co = TypeVar("End_co", bound=ChainEnd, covariant=True)
 class Event(Struct, Generic[End_co], frozen=True, gc=False):
     """A record that is an event in its place, whether it counts or not.
 
-    event: the block's map, its link as 36 bytes; last: where the chain ended before this record, as it was looked up.
+    event: the block's map, its link as 36 bytes; last: where the chain ended before this record, as it was looked up;
+    read: by whom the event was read, and as what, for those who come after.
     """
 
     offset: int
@@ -76,6 +77,7 @@ class Event(Struct, Generic[End_co], frozen=True, gc=False):
     event: dict[str, Any]
     cid: bytes
     last: End_co
+    read: tuple[Any, Any] | None = None
 
 
 @final

@@ -1,11 +1,13 @@
-"""What every reading store promises: one suite, run on memory and on RocksDB."""
+"""What every reading store promises: one suite, run on memory, on RocksDB, and on that with rows in memory."""
 
 from threading import Event, Thread
 
 import pytest
 
 from annals.agents.ports import Position
-from annals.agents.reading.keeping.layout import POSITION, encode_position
+from annals.agents.reading.keeping import remembered
+from annals.agents.reading.keeping.layout import POSITION, encode_position, read_position
+from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.workers.stores.reading import ROWS_AT_ONCE, RocksReadingStore
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from annals.workers.stores.rocks import StoreBudget
@@ -13,20 +15,21 @@ from annals.workers.stores.rocks import StoreBudget
 MANY = {b"k%04d" % number: b"%d" % number for number in range(3 * ROWS_AT_ONCE)}
 
 
-@pytest.fixture(params=["memory", "rocksdb"])
-def store(request, tmp_path):
+@pytest.fixture(params=["memory", "rocksdb", "remembered", "remembered and forgotten"])
+def store(request, tmp_path, monkeypatch):
     if request.param == "memory":
         yield MemoryReadingStore()
         return
     store = RocksReadingStore(tmp_path / "store", StoreBudget(8 << 20, 4 << 20).options("lz4"))
-    yield store
+    monkeypatch.setattr(remembered, "MOST_BYTES", 0 if "forgotten" in request.param else 1 << 20)
+    yield store if request.param == "rocksdb" else RowMemory(store)
     store.close()
 
 
 def test_a_new_store_is_empty_and_at_the_start(store):
     assert store.get(b"k") is None
     assert list(store.range(b"", b"\xff")) == []
-    assert store.position() == Position(0, -1, b"")
+    assert read_position(store) == Position(0, -1, b"")
 
 
 def test_rows_and_the_position_are_written_together(store):
@@ -34,7 +37,7 @@ def test_rows_and_the_position_are_written_together(store):
     store.apply({b"k": b"", b"l": b"1", POSITION: encode_position(position)})
     assert store.get_many([b"l", b"none", b"k", b"l"]) == [b"1", None, b"", b"1"]
     assert store.get_many([]) == []
-    assert store.position() == position
+    assert read_position(store) == position
     store.apply({b"k": None, b"none": None, b"l": b"2"})
     assert store.get_many([b"k", b"l"]) == [None, b"2"]
 

@@ -16,6 +16,8 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord, StoreUnavailableError
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.found import EventFilter
+from annals.agents.reading.keeping import remembered
+from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.agents.reading.keeping.states import States
 from annals.agents.reading.queries import events as queries
 from annals.agents.reading.queries.aggregates import state
@@ -39,12 +41,15 @@ PARTITIONS = 2
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NAMES = ("p-1", "p-2", "p-3", "\u00c4", "A\u0308", "", "p-1\x00")
 PLACE = queries.Place("person", 0)
+REMEMBERED = (0, 2_000, 1 << 20)
 
 
 def forked(name: str) -> list[Sealed]:
     """A chain, and another writer's that leaves it after its first event and goes on."""
     own = chain(name, 4)
-    return [*own, *chain(name, 3, after=own[0], command_id="zombie", causation_id="command-1", actor=None)]
+    others = chain(name, 3, after=own[0], command_id="zombie", causation_id="command-1", correlation_id="command-2")
+    unsigned = chain(name, 2, after=others[-1], command_id="zombie", causation_id="command-1", actor=None)
+    return [*own, *others, *unsigned]
 
 
 EVENTS = [event for name in NAMES for event in forked(name)]
@@ -101,12 +106,15 @@ def plain(records: list[JournalRecord]) -> tuple[dict[bytes, bytes], list[Counte
         place = text(found.key) + big(event["version"])
         rows[b"e" + place] = offset + found.cid + (record.value or b"")
         rows[b"o" + offset] = place
-        rows[b"t" + text(event["type"]) + offset] = rows[b"r" + text(event["correlation_id"]) + offset] = b""
         rows[b"c" + text(event["command_id"]) + offset] = rows[b"h" + found.cid[4:12] + offset] = b""
-        if event["causation_id"] is not None:
-            rows[b"k" + text(event["causation_id"]) + offset] = b""
-        if event["actor"] is not None:
-            rows[b"u" + text(event["actor"]) + offset] = b""
+        said = (event["correlation_id"], event["command_id"]), (event["causation_id"], None)
+        for space, (named, same) in zip((b"r", b"k"), said, strict=True):
+            if named != same:
+                rows[space + text(named) + offset] = b""
+        for space, named in ((b"t", event["type"]), (b"u", event["actor"])):
+            block = space + text(named or "") + big(record.offset // 100)
+            if named is not None:
+                rows[block] = rows.get(block, b"") + bytes([record.offset % 100])
         at = event["recorded_at"]
         for block in (b"m" + big(record.offset // 10_000), b"i" + big(record.offset // 100)):
             known = rows.get(block, at.encode() * 2).decode()
@@ -133,12 +141,16 @@ def plain(records: list[JournalRecord]) -> tuple[dict[bytes, bytes], list[Counte
     return rows, counted
 
 
-def fold(store: MemoryReadingStore) -> ReadingFold:
-    return ReadingFold("person", 0, PARTITIONS, store, [States(PERSON)])
+def fold(store: MemoryReadingStore, most_bytes: int = 1 << 20) -> ReadingFold:
+    """A fold as a worker has it. most_bytes: that are remembered of rows and states between two batches."""
+    remembered.MOST_BYTES = most_bytes  # type: ignore[misc]
+    return ReadingFold("person", 0, PARTITIONS, RowMemory(store), [States(PERSON)])
 
 
-def read(store: MemoryReadingStore, records: list[JournalRecord], cuts: list[int]) -> ReadingFold:
-    folding = fold(store)
+def read(
+    store: MemoryReadingStore, records: list[JournalRecord], cuts: list[int], most_bytes: int = 1 << 20
+) -> ReadingFold:
+    folding = fold(store, most_bytes)
     with suppress(GapError):
         for start, end in pairwise([0, *sorted(cuts), len(records)]):
             folding.apply(records[start:end])
@@ -153,11 +165,11 @@ class Mortal(Killed, MemoryReadingStore):
         self.left = writes
 
 
-@given(JOURNALS, st.lists(st.integers(0, 40), max_size=6))
-def test_rows_are_those_of_a_plain_fold_in_any_cut(events: list[Sealed], cuts: list[int]) -> None:
+@given(JOURNALS, st.lists(st.integers(0, 40), max_size=6), st.sampled_from(REMEMBERED))
+def test_rows_are_those_of_a_plain_fold_in_any_cut(events: list[Sealed], cuts: list[int], most_bytes: int) -> None:
     records = journal(events)
     store = MemoryReadingStore()
-    read(store, records, cuts)
+    read(store, records, cuts, most_bytes)
     assert store.rows == plain(records)[0]
 
 
@@ -206,6 +218,7 @@ def test_what_is_found_is_what_a_scan_finds(events: list[Sealed], data: st.DataO
             command_id=st.sampled_from([None, None, "command-1", "zombie"]),
             causation_id=st.sampled_from([None, None, "command-1", "command-2"]),
             actor=st.sampled_from([None, "hr-service"]),
+            correlation_id=st.sampled_from([None, None, "command-1", "command-2", "zombie"]),
         )
     )
     expected = [
@@ -215,6 +228,7 @@ def test_what_is_found_is_what_a_scan_finds(events: list[Sealed], data: st.DataO
         and wanted.command_id in (None, each.event["command_id"])
         and wanted.causation_id in (None, each.event["causation_id"])
         and wanted.actor in (None, each.event["actor"])
+        and wanted.correlation_id in (None, each.event["correlation_id"])
     ]
     limit, descending = data.draw(st.integers(1, 5)), data.draw(st.booleans())
     start: int | None = None

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rocksdict import WriteBatch
 
 from annals.agents.reading.keeping.layout import FORMAT, read_position
+from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.workers.stores.beside import database_beside, discard
 from annals.workers.stores.failures import store_error
 from annals.workers.stores.folders import set_aside
@@ -183,16 +184,15 @@ class ReadingStoreFolder:
         self._compression = compression
         self._folder: Path | None = None
 
-    async def open(self) -> RocksReadingStore:
+    async def open(self) -> RowMemory:
         """Open the store, or begin one."""
         store = await open_database(RocksReadingStore, self._root, self._identity, self._budget, self._compression)
         self._folder = store.folder
-        return store
+        return RowMemory(store)
 
-    async def renew(self, store: Any) -> RocksReadingStore:
+    async def renew(self, store: Any) -> RowMemory:
         """Begin the store anew."""
-        renewed: RocksReadingStore = await renew_database(store, self._identity, self._budget, self._compression)
-        return renewed
+        return RowMemory(await renew_database(store.store, self._identity, self._budget, self._compression))
 
     async def set_aside(self, damage: StoreDamagedError) -> None:
         """Make room for another store."""

@@ -103,7 +103,8 @@ class ReadingFold(FollowersFold):
             GapError: events are missing before a record; everything before it is written.
             StoreError: the store cannot be read or written; nothing of these records is.
         """
-        rows, counts = Overlay(self._store), Counter[str]()
+        rows = Overlay(self._store)
+        voids = foreign = 0
         counted: list[Counted[Any]] = []
         blocks: list[bytes] = []
         last, gap = None, None
@@ -122,18 +123,19 @@ class ReadingFold(FollowersFold):
                 elif type(found) is Void:
                     self._voids.add(found.cid)
                     rows.put(VOIDS + found.cid, b"")
-                    counts["void"] += 1
+                    voids += 1
                 elif type(found) is Gap:
                     gap = found
                     break
                 else:
-                    counts["foreign"] += 1
+                    foreign += 1
                 last = record
             if last is not None:
                 self._index.fold(counted, blocks, rows)
                 self._write(rows, counted, _behind(last))
-                counts["events"] += len(counted)
-                self.counts += counts
+                for name, count in (("events", len(counted)), ("void", voids), ("foreign", foreign)):
+                    if count:
+                        self.counts[name] += count
         finally:
             self._ends.clear()
             self._voids.clear()

@@ -69,5 +69,8 @@ class RecordQueue:
             raise self._failure
         taken = self._waiting.take(length_of_turn(self._waiting.records))
         return [
-            FollowedRecord(record.offset, record.key, record.value, carried_headers(record.headers)) for record in taken
+            FollowedRecord(
+                record.offset, record.key, record.value, carried_headers(record.headers) if record.headers else ()
+            )
+            for record in taken
         ]

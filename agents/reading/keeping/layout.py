@@ -9,7 +9,9 @@ r"""Key spaces of a reading store, the same for every store, and versioned (`FOR
     o <offset>         the key of the event there, without its `e`
     a <id>             an aggregate: version, offset of its last event, bytes of its blocks (8 each), head (36),
                        first_at and last_at (27 each)
-    t <type> <offset>  events by type; r: by correlation id, k: by causation id, c: by command id, u: by actor. No value
+    t <type> <block>   where in a block of 100 offsets events of the type are (1 each, ascending); u: by actor
+    c <id> <offset>    events by command id; k: by causation id; r: by correlation id, where that is not their command
+                       id, by which they are found else. No value
     m <stretch>        10,000 offsets: least and greatest recorded_at (27 each); i <block>: 100 offsets
     h <hash> <offset>  events by the first 8 bytes of their CID's digest. No value
     n <id> <version>   a snapshot that is kept, its impersonal part; w: its personal part
@@ -34,13 +36,13 @@ if TYPE_CHECKING:
 
     from annals.agents.reading.ports import ReadView
 
-FORMAT: Final = 3
+FORMAT: Final = 4
 NUMBER: Final = 8
 CID: Final = 36
 TIME: Final = 27
 LENGTH: Final = 4
-TIMES_STRETCH: Final = 10_000  # a whole number of blocks
-TIMES_BLOCK: Final = 100
+STRETCH: Final = 10_000  # offsets; a whole number of blocks
+BLOCK: Final = 100  # offsets, so that a byte tells one of them
 HASH: Final = slice(4, 12)
 # Parts of CIDs by which a cursor tells what a journal had: of its first event, of the event where the cursor is, and of
 # the last one before that.

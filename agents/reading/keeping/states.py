@@ -6,6 +6,7 @@ itself, from the rows of the event index, as soon as a release that can read the
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import DecodeError
@@ -14,7 +15,9 @@ from annals.agents.deciding.refusals import UnknownEventError
 from annals.agents.ports import StoreDamagedError
 from annals.agents.reading.keeping.blocks import event_in
 from annals.agents.reading.keeping.layout import NUMBER, PERSONAL, STATES, event_key, number
+from annals.agents.reading.keeping.messages import message_of
 from annals.agents.reading.keeping.personal import StateParts
+from annals.agents.reading.keeping.remembered import STATE_FACTOR, Remembered
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +34,14 @@ class StateRow(NamedTuple):
     state: Any
 
 
+class KeptState(NamedTuple):
+    """A state, and its two rows."""
+
+    value: bytes | None
+    personal: bytes | None
+    row: StateRow
+
+
 class States:
     """Folds states (the `Follower` port). Another encoding of a kind's states begins anew."""
 
@@ -43,20 +54,25 @@ class States:
         self.initial: Final = decider.initial
         self.parts: Final = StateParts(decider)
         self.version = decider.state_version
+        self._lately: Remembered[bytes, KeptState] = Remembered()
 
     def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
         """Fold events into their aggregates' states."""
         del partition
-        states = self._known(list({counted.key for counted in events}), rows)
+        known = self._known(sorted({counted.key for counted in events}), rows)
+        states = {key: kept.row for key, kept in known.items()}
         for counted in events:
             key = counted.key
-            states[key] = self._next(states[key], key, counted.event, rows)
-        for key, (version, state) in states.items():
-            if version:
-                public, personal = self.parts.split(state)
-                rows.put(STATES + key, number(version) + public)
-                if personal is not None:
+            states[key] = self._next(states[key], key, counted, rows)
+        for key, row in states.items():
+            if row.version:
+                public, personal = self.parts.split(row.state)
+                value = number(row.version) + public
+                rows.put(STATES + key, value)
+                if personal is not None and personal != known[key].personal:
                     rows.put(PERSONAL + key, personal)
+                size = STATE_FACTOR * (len(value) + len(personal or b""))
+                self._lately.keep(key, KeptState(value, personal, row), size)
 
     def read(self, view: ReadView, key: bytes) -> StateRow:
         """Return an aggregate's newest state.
@@ -64,7 +80,8 @@ class States:
         Raises:
             StoreDamagedError: what is kept is no state.
         """
-        return self._known([key], view)[key]
+        value, personal = self._values([key], view)[0]
+        return self._row(key, value, personal)
 
     def status(self, value: bytes) -> str:
         """Return the status in a state's impersonal row."""
@@ -79,13 +96,22 @@ class States:
         typed = self._decider.read_event(event["type"], event["schema_version"], event["data"])
         return self._decider.evolve(state, typed)
 
-    def _known(self, keys: list[bytes], view: ReadView) -> dict[bytes, StateRow]:
+    def _known(self, keys: list[bytes], rows: Rows) -> dict[bytes, KeptState]:
+        """Return states as their rows have them; those that were written lately are not decoded again."""
+        known: dict[bytes, KeptState] = {}
+        for key, (value, personal) in zip(keys, self._values(keys, rows), strict=True):
+            kept = self._lately.get(key)
+            if kept is None or kept.value != value or kept.personal != personal:
+                kept = KeptState(value, personal, self._row(key, value, personal))
+            known[key] = kept
+        return known
+
+    def _values(self, keys: list[bytes], view: ReadView) -> list[tuple[bytes | None, bytes | None]]:
         places = [STATES + key for key in keys]
         if self.parts.personal:
             places += [PERSONAL + key for key in keys]
         values = view.get_many(places)
-        personal = values[len(keys) :] or [None] * len(keys)
-        return {key: self._row(key, value, own) for key, value, own in zip(keys, values, personal, strict=False)}
+        return list(zip(values, values[len(keys) :] or repeat(None), strict=False))
 
     def _row(self, key: bytes, value: bytes | None, personal: bytes | None) -> StateRow:
         if value is None:
@@ -96,13 +122,14 @@ class States:
             raise StoreDamagedError(f"the state of {key!r} cannot be read: {error}") from error
         return StateRow(int.from_bytes(value[:NUMBER], "big"), state)
 
-    def _next(self, known: StateRow, key: bytes, event: dict[str, Any], rows: Rows) -> StateRow:
+    def _next(self, known: StateRow, key: bytes, counted: Counted[Any], rows: Rows) -> StateRow:
         version, state = known
+        event = counted.event
         try:
             while version + 1 < event["version"]:  # behind an event that could not be read: perhaps it can be now
                 place = event_key(key, version + 1)
                 state = self.after(state, event_in(self._decider.kind, place[1:], rows.get(place))[1])
                 version += 1
-            return StateRow(event["version"], self.after(state, event))
+            return StateRow(event["version"], self._decider.evolve(state, message_of(self._decider, counted)))
         except UnknownEventError:
             return StateRow(version, state)

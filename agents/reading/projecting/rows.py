@@ -18,6 +18,8 @@ import msgspec
 
 from annals.agents.projections.projection import Happened, Projection, Row
 from annals.agents.reading.keeping.layout import after
+from annals.agents.reading.keeping.messages import message_of
+from annals.agents.reading.keeping.remembered import STATE_FACTOR, Remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from annals.schemas.journal_reader import Counted
 
 R = TypeVar("R", bound=Row)
+Indexes = dict[str, list[str]]
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 ROWS: Final = b"P\0\0"
@@ -180,21 +183,32 @@ def _decoder(row: type[R]) -> msgspec.msgpack.Decoder[R]:
 class KeptRows(Generic[R]):
     """The rows of one projection in a batch; index entries change with them."""
 
-    def __init__(self, projection: Projection[R], rows: Rows, number: int = 0) -> None:
-        """Take the rows of all sets; number: of the set that is changed."""
+    def __init__(
+        self,
+        projection: Projection[R],
+        rows: Rows,
+        number: int = 0,
+        lately: Remembered[bytes, tuple[bytes, Indexes]] | None = None,
+    ) -> None:
+        """Take the rows of all sets; number: of the set that is changed.
+
+        lately: by place, a row's value and its indexes as they were put; they are believed of that value alone.
+        """
+        self._lately: Remembered[bytes, tuple[bytes, Indexes]] = Remembered() if lately is None else lately
         self._projection = projection
         self._rows = rows
         self._decode = _decoder(projection.row).decode
         self._row_prefix, self._index_prefix = RowSet(projection.name, projection.version, number).spaces
         self._index_prefixes: dict[str, bytes] = {}
-        self._known: dict[bytes, dict[str, list[str]]] = {}  # indexes of this batch's rows: they are not read again
+        self._known: dict[bytes, Indexes] = {}  # indexes of this batch's rows: they are not read again
 
     def get(self, *key: str) -> R | None:
         """Return a row; None if there is none."""
         place = self._row_prefix + key_of(*key)
-        row = self._read(place)
+        value = self._rows.get(place)
+        row = self._row(value)
         if place not in self._known:
-            self._known[place] = self._indexes(row)
+            self._known[place] = self._indexes_there(place, value, row)
         return row
 
     def put(self, row: R, *key: str) -> None:
@@ -213,6 +227,7 @@ class KeptRows(Generic[R]):
         if len(value) > MOST_ROW_BYTES:
             raise RowTooLargeError(f"a row of {len(value):,} bytes, and it may have {MOST_ROW_BYTES:,}")
         self._rows.put(place, value)
+        self._lately.keep(place, (value, new), STATE_FACTOR * len(value))
 
     def delete(self, *key: str) -> None:
         """Remove a row and its index entries."""
@@ -223,15 +238,22 @@ class KeptRows(Generic[R]):
         self._known[place] = {}
         self._rows.delete(place)
 
-    def _read(self, place: bytes) -> R | None:
-        value = self._rows.get(place)
+    def _row(self, value: bytes | None) -> R | None:
         return None if value is None else self._decode(memoryview(value)[1:])
 
-    def _known_indexes(self, place: bytes) -> dict[str, list[str]]:
+    def _known_indexes(self, place: bytes) -> Indexes:
         known = self._known.get(place)
-        return self._indexes(self._read(place)) if known is None else known
+        if known is None:
+            value = self._rows.get(place)
+            known = self._indexes_there(place, value, self._row(value))
+        return known
 
-    def _indexes(self, row: R | None) -> dict[str, list[str]]:
+    def _indexes_there(self, place: bytes, value: bytes | None, row: R | None) -> Indexes:
+        """Return the indexes of a row that is there."""
+        lately = self._lately.get(place)
+        return self._indexes(row) if lately is None or lately[0] != value else lately[1]
+
+    def _indexes(self, row: R | None) -> Indexes:
         """Return the values of each index; most changes of a row leave them all as they are."""
         if row is None:
             return {}
@@ -265,16 +287,15 @@ class ProjectionFollower(Generic[R]):
         self.projection: Final = projection
         self.rebuilds: Final = rebuilds
         self.set: Final = RowSet(projection.name, projection.version, number)
+        self.name: Final = (
+            self.set.follower
+        )  # of its position; made for each batch it would take a tenth of a small one
         self._deciders = deciders
         self._stream = projection.stream
+        self._lately: Remembered[bytes, tuple[bytes, Indexes]] = Remembered()
         self._types = {
             kind: frozenset(message.__name__ for message in wanted) for kind, wanted in projection.wanted.items()
         }
-
-    @property
-    def name(self) -> str:
-        """Names its position."""
-        return self.set.follower
 
     @property
     def version(self) -> int:
@@ -292,7 +313,7 @@ class ProjectionFollower(Generic[R]):
 
     def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:  # noqa: ARG002 - of the port
         """Change rows by the wanted ones of the events, in their order."""
-        kept = KeptRows(self.projection, rows, self.set.number)
+        kept = KeptRows(self.projection, rows, self.set.number, self._lately)
         for happened in self._wanted(events):
             self.projection.fold(happened, kept)
 
@@ -305,5 +326,5 @@ class ProjectionFollower(Generic[R]):
             key = "" if self._stream is None else self._stream.key_of(event)
             if key is None:
                 continue
-            message = self._deciders[kind].read_event(name, event["schema_version"], event["data"])
+            message = message_of(self._deciders[kind], counted)
             yield Happened(kind, event["aggregate_id"], event["version"], event["recorded_at"], message, key)

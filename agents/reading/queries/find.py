@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from annals.agents.reading.found import EventPage, ShardPosition
 from annals.agents.reading.keeping.layout import (
     ACTORS,
+    BLOCK,
     BLOCK_TIMES,
     CAUSATIONS,
     COMMANDS,
@@ -17,10 +18,9 @@ from annals.agents.reading.keeping.layout import (
     EVENTS,
     FIRST_EVENT,
     OFFSETS,
+    STRETCH,
     STRETCH_TIMES,
     TIME,
-    TIMES_BLOCK,
-    TIMES_STRETCH,
     TYPES,
     after,
     decode_event,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from annals.agents.reading.queries.events import Place
 
 
+BY_BLOCKS: Final = (TYPES, ACTORS)
 FEW_EVENTS: Final = 100  # 3 ms of reading
 FEW_BYTES: Final = 1 << 18  # of their blocks
 
@@ -132,25 +133,42 @@ def _offsets(
     descending: bool,
 ) -> Iterator[int]:
     """Yield the offsets of events that may match, by the index that has the fewest."""
-    prefixes = _prefixes(wanted)
+    spaces = _spaces(wanted)
     for start, stop in _spans(view, first, last, times, descending=descending):
-        ranges = [
-            (offset_in(key) for key, _ in view.range(prefix + number(start), prefix + number(stop), reverse=descending))
-            for prefix in prefixes
-        ]
+        ranges = [_within_space(view, space, prefix, start, stop, descending=descending) for space, prefix in spaces]
         yield from merge(*ranges, reverse=descending)
 
 
-def _prefixes(wanted: EventFilter) -> list[bytes]:
-    for space, text in (
-        (COMMANDS, wanted.command_id),
-        (CAUSATIONS, wanted.causation_id),
-        (CORRELATIONS, wanted.correlation_id),
-        (ACTORS, wanted.actor),
+def _spaces(wanted: EventFilter) -> list[tuple[bytes, bytes]]:
+    """Return the key spaces in which what is wanted is found, each event in one, and the beginning of its keys there.
+
+    Events are below their correlation id where that is not their command id; all others are below that.
+    """
+    for spaces, text in (
+        ((COMMANDS,), wanted.command_id),
+        ((CAUSATIONS,), wanted.causation_id),
+        ((CORRELATIONS, COMMANDS), wanted.correlation_id),
+        ((ACTORS,), wanted.actor),
     ):
-        if text is not None and not (space == ACTORS and wanted.types):
-            return [prefixed(space, text.encode())]
-    return [prefixed(TYPES, type_.encode()) for type_ in sorted(set(wanted.types))] or [OFFSETS]
+        if text is not None and not (spaces == (ACTORS,) and wanted.types):
+            return [(space, prefixed(space, text.encode())) for space in spaces]
+    return [(TYPES, prefixed(TYPES, type_.encode())) for type_ in sorted(set(wanted.types))] or [(OFFSETS, OFFSETS)]
+
+
+def _within_space(
+    view: ReadView, space: bytes, prefix: bytes, start: int, stop: int, *, descending: bool
+) -> Iterator[int]:
+    """Yield the offsets between two that a space has below a prefix."""
+    if space not in BY_BLOCKS:
+        for key, _ in view.range(prefix + number(start), prefix + number(stop), reverse=descending):
+            yield offset_in(key)
+        return
+    first, last = prefix + number(start // BLOCK), prefix + number((stop - 1) // BLOCK + 1)
+    for key, marks in view.range(first, last, reverse=descending):
+        base = offset_in(key) * BLOCK
+        for mark in reversed(marks) if descending else marks:
+            if start <= base + mark < stop:
+                yield base + mark
 
 
 def _spans(
@@ -166,8 +184,8 @@ def _spans(
     if times == (None, None):
         yield first, last
         return
-    for start, stop in _within(view, STRETCH_TIMES, TIMES_STRETCH, (first, last), times, descending=descending):
-        yield from _within(view, BLOCK_TIMES, TIMES_BLOCK, (start, stop), times, descending=descending)
+    for start, stop in _within(view, STRETCH_TIMES, STRETCH, (first, last), times, descending=descending):
+        yield from _within(view, BLOCK_TIMES, BLOCK, (start, stop), times, descending=descending)
 
 
 def _within(

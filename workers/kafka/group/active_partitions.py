@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Topics = Sequence[tuple[str, Sequence[tuple[int, int, int]]]]  # of each partition its number, offset and most bytes
 
 QUIET_AFTER_S: Final = 1.0
+MANY_RECORDS: Final = 8  # with a fetch
 QUIET_WAIT_S: Final = 0.01  # so much later than without this a quiet partition's first command may be fetched
 
 
@@ -60,13 +61,19 @@ class ActivePartitions:
 class FetchInterval:
     """Keeps some time between the beginnings of two fetches from a broker.
 
-    A fetch that waits for news waits at the broker, so that what comes after a quiet time is there at once.
+    A fetch that waits for news waits at the broker, so that what comes after a quiet time is there at once. At a high
+    rate more time is kept: what a fetch costs beside its records is then shared by more of them.
     """
 
-    def __init__(self, seconds: float) -> None:
-        """Take the seconds; 0: no time at all."""
-        self._seconds = seconds
+    def __init__(self, seconds: float, busy_s: float | None = None) -> None:
+        """Take the seconds; 0: no time at all. busy_s: the same behind a fetch that brought many records."""
+        self._seconds = self._quiet_s = seconds
+        self._busy_s = seconds if busy_s is None else busy_s
         self._due: dict[int, float] = {}
+
+    def note_records(self, count: int) -> None:
+        """Take how many records came with a fetch."""
+        self._seconds = self._busy_s if count >= MANY_RECORDS else self._quiet_s
 
     def left_s(self, node: int, now: float) -> float:
         """Return the seconds for which the next fetch, which is ready now, has to wait."""

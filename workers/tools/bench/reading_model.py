@@ -12,6 +12,7 @@ from annals.agents.reading.following.answers import Answers
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.following.shard import READING
 from annals.agents.reading.found import ShardStatus
+from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.agents.reading.keeping.states import States
 from annals.agents.reading.projecting.rows import ProjectionFollower
 from annals.agents.reading.queries.events import Place
@@ -113,7 +114,7 @@ class ReadingModel(Answers):
         followers: Sequence[Follower] = (states, *(_projections_of(kind) if with_projections else ()))
         settings = load_settings({})
         budget = StoreBudget(settings.read_cache_bytes, WRITE_BUFFER_BYTES)
-        self.store = RocksReadingStore(folder, budget.options(settings.store_compression))
+        self.store = RowMemory(RocksReadingStore(folder, budget.options(settings.store_compression)))
         self.fold = ReadingFold(kind, 0, 1, self.store, followers)
 
     def read(self, records: Sequence[JournalRecord]) -> None:

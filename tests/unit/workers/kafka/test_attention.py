@@ -3,7 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from annals.workers.kafka.group.active_partitions import QUIET_AFTER_S, QUIET_WAIT_S, ActivePartitions, FetchInterval
+from annals.workers.kafka.group.active_partitions import (
+    MANY_RECORDS,
+    QUIET_AFTER_S,
+    QUIET_WAIT_S,
+    ActivePartitions,
+    FetchInterval,
+)
 
 NODE = 1
 TOPICS = [("a", [(0, 10, 1), (1, 11, 1)]), ("b", [(0, 12, 1)])]
@@ -91,3 +97,16 @@ def test_fetches_from_a_broker_begin_an_interval_apart_and_the_first_after_a_qui
 def test_without_an_interval_no_fetch_waits() -> None:
     interval = FetchInterval(0.0)
     assert [interval.left_s(NODE, 5.0) for _ in range(3)] == [0.0] * 3
+
+
+def test_more_time_is_kept_while_fetches_bring_many_records() -> None:
+    interval = FetchInterval(0.5, 2.0)
+    assert interval.left_s(NODE, 10.0) == 0.0
+    interval.note_records(MANY_RECORDS - 1)
+    assert interval.left_s(NODE, 10.25) == 0.25
+    interval.note_records(MANY_RECORDS)
+    assert interval.left_s(NODE, 10.75) == 0.25
+    assert interval.left_s(NODE, 11.5) == 1.5
+    interval.note_records(0)
+    assert interval.left_s(NODE, 13.25) == 1.75
+    assert interval.left_s(NODE, 15.25) == 0.25

@@ -1,11 +1,14 @@
 """Our record batches are, byte for byte, those of aiokafka's own builder."""
 
+from itertools import combinations
+
 import pytest
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
 from annals.schemas.cid import cid_of, cid_text
+from annals.topics.carried import carried_headers
 from annals.topics.headers import event_headers, outcome_headers
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
@@ -171,6 +174,20 @@ def test_headers_that_are_cut_off_are_no_headers(raw: bytes) -> None:
     with pytest.raises(ValueError, match="headers"):
         headers_of(raw)
     assert carried_of(raw + b"traceparent") == ()
+
+
+VALUES = {
+    "traceparent": b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+    "tracestate": b"a=1",
+    "ce_annalsvia": b"other",
+    "ce_type": b"traceparent",
+}
+
+
+@pytest.mark.parametrize("names", [each for count in range(5) for each in combinations(VALUES, count)])
+def test_of_a_header_section_what_is_carried_is_taken(names: tuple[str, ...]) -> None:
+    headers = [(name, VALUES[name]) for name in names]
+    assert list(carried_of(encode_headers(headers))) == carried_headers(headers)
 
 
 def test_a_batch_that_was_damaged_is_named_where_checksums_are_checked():
