@@ -32,6 +32,8 @@ class Pace:
         self._log: Any = log
         self._waiting = 0
         self._halved = self._throttled = ""
+        self.failure = ""
+        """Why the last transaction failed; empty once one is committed."""
 
     @property
     def trouble(self) -> str:
@@ -60,7 +62,8 @@ class Pace:
         self.committed(loop.time() - began, throttled_s())
 
     def failed(self, count: int, error: BaseException) -> None:
-        """Halve the batches if one of so many took longer than a transaction may, or was refused for its size."""
+        """Note why; halve the batches if one of so many took longer than a transaction may, or was refused for its size."""
+        self.failure = str(error)
         if isinstance(error, RefusedSizeError):
             what, until = "is refused for its size", "a topic takes more"
         elif isinstance(error, OutlastedError) or (isinstance(error, FencedError) and error.outlasted):
@@ -73,6 +76,7 @@ class Pace:
 
     def committed(self, commit_s: float, wait_s: float) -> None:
         """Double the batches after a quick commit, up to their full size, unless the brokers ask to wait behind it."""
+        self.failure = ""
         if self.most == self._full or commit_s > QUICK_S or wait_s > 0:
             return
         self.most = min(2 * self.most, self._full)
