@@ -62,7 +62,7 @@ class Pace:
         self.committed(loop.time() - began, throttled_s())
 
     def failed(self, count: int, error: BaseException) -> None:
-        """Note why; halve the batches if one of so many took longer than a transaction may, or was refused for its size."""
+        """Note why; halve the batches if one of so many took longer than it may, or was refused for its size."""
         self.failure = str(error)
         if isinstance(error, RefusedSizeError):
             what, until = "is refused for its size", "a topic takes more"
