@@ -6,7 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.ports import FencedError, OutlastedError
+from annals.agents.ports import FencedError, OutlastedError, RefusedSizeError
 from annals.agents.waiting import first_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SAID_FROM_S: Final = 1.0  # a shorter wait is not worth a word
 
 
 class Pace:
-    """Halves batches that outlast their transaction, and doubles them again; waits where a quota asks for it.
+    """Halves batches that outlast their transaction or are too large, and doubles them again; obeys quotas.
 
     most: how many the next batch may have. Writers of one partition may share it: a quota holds for all of them.
     """
@@ -32,6 +32,8 @@ class Pace:
         self._log: Any = log
         self._waiting = 0
         self._halved = self._throttled = ""
+        self.failure = ""
+        """Why the last transaction failed; empty once one is committed."""
 
     @property
     def trouble(self) -> str:
@@ -60,17 +62,21 @@ class Pace:
         self.committed(loop.time() - began, throttled_s())
 
     def failed(self, count: int, error: BaseException) -> None:
-        """Halve the batches if one of so many took longer than a transaction may."""
-        if isinstance(error, OutlastedError) or (isinstance(error, FencedError) and error.outlasted):
-            self.most = max(1, min(count, self._full) // 2)
-            self._halved = (
-                f"a batch of {count} {self._of} took longer than a transaction may; batches are halved to {self.most} "
-                f"until commits are quick again: {error}"
-            )
-            self._log.warning("batches halved", **{self._of: count}, next=self.most, error=str(error))
+        """Note why; halve the batches if one of so many took longer than it may, or was refused for its size."""
+        self.failure = str(error)
+        if isinstance(error, RefusedSizeError):
+            what, until = "is refused for its size", "a topic takes more"
+        elif isinstance(error, OutlastedError) or (isinstance(error, FencedError) and error.outlasted):
+            what, until = "took longer than a transaction may", "commits are quick again"
+        else:
+            return
+        self.most = max(1, min(count, self._full) // 2)
+        self._halved = f"a batch of {count} {self._of} {what}; batches are halved to {self.most} until {until}: {error}"
+        self._log.warning("batches halved", **{self._of: count}, next=self.most, error=str(error))
 
     def committed(self, commit_s: float, wait_s: float) -> None:
         """Double the batches after a quick commit, up to their full size, unless the brokers ask to wait behind it."""
+        self.failure = ""
         if self.most == self._full or commit_s > QUICK_S or wait_s > 0:
             return
         self.most = min(2 * self.most, self._full)

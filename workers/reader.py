@@ -36,12 +36,9 @@ from annals.workers.process import (
     LAST_RETRY_S,
     REQUEST_TIMEOUT_MS,
     STEADY_S,
-    STOP_SIGNALS,
     CannotStartError,
     Stop,
-    listening,
     stopped,
-    tune,
     why_unreachable,
 )
 from annals.workers.projections.metrics import ProjectionMetrics
@@ -60,9 +57,8 @@ from annals.workers.reading.watch import ReadingWatch
 from annals.workers.registry import deciders, reactions
 from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
 from annals.workers.rekeying.wiring import RekeyedProjections
-from annals.workers.settings import READ, client_options, foreign_deployments, warnings
+from annals.workers.settings import client_options, foreign_deployments
 from annals.workers.stores.rocks import StoreBudget
-from annals.workers.web.server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -369,30 +365,3 @@ class Reader:
 
     def _is_member(self) -> bool:
         return self.shards.current is not None and self._membership is not None and self._membership.is_member
-
-
-async def run_alone(settings: Settings) -> None:
-    """Be a worker that reads and does not decide, until SIGTERM, SIGINT or SIGHUP.
-
-    Raises:
-        CannotStartError: as `Reader.run`.
-    """
-    stop = Stop()
-    stop.hear(*STOP_SIGNALS)
-    for warning in warnings(settings):
-        log.warning(warning)
-    reader = Reader(settings, stop, is_child=False)
-    web = WebServer(settings.web_host, settings.web_port, reader.metrics, reader.reasons, role=READ)
-    address = await listening(web, settings)
-    started = asyncio.Event()
-    tune()
-    running = asyncio.create_task(reader.run(started))
-    try:
-        await stop.first_of(asyncio.create_task(started.wait()), running)
-        if started.is_set():
-            log.info("worker started", web=address, api=reader.url)
-        await running
-    finally:
-        await web.stop()
-        stop.over()
-    log.info("worker stopped")

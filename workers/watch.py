@@ -16,7 +16,7 @@ from annals.workers.kafka.read.blocked import BlockedPartitions
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, list_offsets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from aiokafka.client import AIOKafkaClient
 
@@ -42,6 +42,15 @@ class KindTopics(NamedTuple):
     dead_letters: str
 
 
+def _adding(topics: KindTopics) -> Iterator[tuple[str, str, str]]:
+    """Yield what follows from partitions that are added to a topic, and what to do."""
+    yield topics.commands, "what is sent there is not decided", "recreate the topic"
+    others = "whoever reads them looks for keys there"
+    yield topics.events, others, "restore it from a copy of its records into a topic"
+    for topic in (topics.outcomes, topics.snapshots):
+        yield topic, others, "recreate the topic"
+
+
 class Watch:
     """Keeps the gauges of lag, and the broker's part of readiness, up to date."""
 
@@ -54,7 +63,7 @@ class Watch:
         metrics: Metrics,
         clock: SystemClock,
     ) -> None:
-        """Take aiokafka options; by topic of commands a kind's topics and number of partitions; and the rest."""
+        """Take aiokafka options; by topic of commands a kind's topics; by kind its partitions; and the rest."""
         self._options = {**options, "request_timeout_ms": int(PATIENCE_S * 1000)}
         self._servers = options["bootstrap_servers"]
         self._kinds = kinds
@@ -143,10 +152,11 @@ class Watch:
         self._note_gone({topic for topic, count in there.items() if not count})
         added = [
             f"{topic} has {there[topic]} partitions, at the start it had {count}: keys that belong to the new ones now "
-            f"have their chains in others, and what is sent there is not decided. Partitions cannot be added to a "
-            f"journal: recreate the topic with {count}."
-            for topic, count in self._partitions.items()
-            if there[topic] > count
+            f"have their chains in others, and {what_follows}. Partitions cannot be added to a journal: {what_to_do} "
+            f"with {count}."
+            for kind_topics in self._kinds.values()
+            for topic, what_follows, what_to_do in _adding(kind_topics)
+            if there[topic] > (count := self._partitions[kind_topics.kind])
         ]
         for each in added:
             if each not in self.added:

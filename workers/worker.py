@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -37,6 +38,7 @@ from annals.workers.registry import deciders
 from annals.workers.schema_publisher import SchemaPublisher
 from annals.workers.settings import READ, client_options, warnings
 from annals.workers.telemetry import Metrics
+from annals.workers.topic_watch import TopicWatch
 from annals.workers.watch import KindTopics, Watch
 from annals.workers.web.server import WebServer
 from annals.workers.withdrawal import Withdrawal
@@ -68,6 +70,7 @@ class Worker:
         self._restorable: list[str] = []
         self._shards: Shards | None = None
         self._watch: Watch | None = None
+        self._topic_watch = TopicWatch(partial(check, settings, for_worker=True, first_offsets=False))
         self._membership: Membership | None = None
         self._metrics.group_member.set_function(self._is_member)
         self._reader: ReaderProcess | None = None
@@ -231,9 +234,8 @@ class Worker:
             )
             for kind in known
         }
-        counts = {names.commands(kind): partitions[kind] for kind in known}
-        self._watch = Watch(self._options, topics, counts, shards, self._metrics, self._clock)
-        beside = [asyncio.create_task(self._watch.run(), name="watch")]
+        self._watch = Watch(self._options, topics, partitions, shards, self._metrics, self._clock)
+        beside = [asyncio.create_task(each.run(), name="watch") for each in (self._watch, self._topic_watch)]
         if self._publishes:
             beside.append(asyncio.create_task(publisher.run(), name="schemas"))
         # it is over only with the first assignment, which may never come
@@ -260,4 +262,5 @@ class Worker:
         if self._shards is None or self._watch is None or self._membership is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        return [*problems, *self._watch.gone, *self._watch.added, *self._shards.partitions.not_ready()]
+        problems += [*self._watch.gone, *self._watch.added, *self._topic_watch.problems]
+        return [*problems, *self._shards.partitions.not_ready()]

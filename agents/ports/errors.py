@@ -3,7 +3,8 @@
 JournalError
 ├── FencedError      another writer has the journal now
 ├── UncertainError   what became of a transaction is not known; fence and read
-│   └── OutlastedError   it took longer than a transaction may: not so much at once
+│   ├── OutlastedError   it took longer than a transaction may: not so much at once
+│   └── RefusedSizeError a topic takes no batch that large: not so much at once
 ├── UnreachableError the brokers do not answer; try again later
 ├── NotPermittedError the user lacks a right at the brokers, which the message names: somebody has to give it
 │   ├── UncertainNotPermittedError    in the midst of a transaction: also an UncertainError
@@ -42,6 +43,10 @@ class UncertainError(JournalError):
 
 class OutlastedError(UncertainError):
     """A transaction took longer than it may, or would have: the same at once would again."""
+
+
+class RefusedSizeError(UncertainError):
+    """A topic takes no batch as large as one of the transaction's; the message names it and the setting."""
 
 
 class UnreachableError(JournalError):

@@ -80,12 +80,13 @@ class WebAddressType(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the address as it was given."""
-        from annals.workers.settings.values import web_address
+        from annals.workers.settings.values import may_hold_a_secret, web_address
 
         try:
             return web_address(value)
         except ValueError as error:
-            self.fail(f"{value!r} is not {error}", param, ctx)
+            shown = "what is given" if may_hold_a_secret(value) else repr(value)
+            self.fail(f"{shown} is not {error}", param, ctx)
 
 
 class PositiveType(click.ParamType):

@@ -16,6 +16,7 @@ from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.stored import migrate, usage
 from annals.workers.cli.versions import new_version
+from annals.workers.file_errors import named
 from annals.workers.registry import deciders
 from annals.workers.schema_publisher.compatibility import LEVELS, BaselineError, compare, read_baseline
 from annals.workers.schema_publisher.published import FOLDER, as_text, files, find, newest, published
@@ -85,7 +86,8 @@ def export(folder: Path, *, as_json: bool) -> int:
         for path, text in files(deciders()):
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8")
+            with named(target):
+                target.write_text(text, encoding="utf-8")
             count += 1
     except OSError as error:
         raise CannotAskError(f"{error.filename} cannot be written ({error.strerror}): name another folder") from error

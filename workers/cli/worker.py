@@ -37,7 +37,7 @@ def worker(settings: Settings) -> int:
 
             await Worker(settings).run()
         else:
-            from annals.workers.reader import run_alone
+            from annals.workers.reader_alone import run_alone
 
             await run_alone(settings)
 

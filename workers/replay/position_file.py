@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from annals.workers.file_errors import named
 from annals.workers.replay.plan import Behind, Positions, ReplayError
 
 if TYPE_CHECKING:
@@ -78,17 +79,25 @@ class PositionFile:
         return kept
 
     def save(self, positions: Positions, length: int | None, behind: Behind) -> None:
-        """Replace the file."""
+        """Replace the file.
+
+        Raises:
+            OSError: it cannot be written; the error names the file, and the former one stays.
+        """
         beside = self._path.with_name(self._path.name + ".new")
-        with beside.open("wb") as file:
-            file.write(msgspec.json.encode(Kept(FORMAT, self._of, positions, length, behind)) + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with named(beside), beside.open("wb") as file:
+                file.write(msgspec.json.encode(Kept(FORMAT, self._of, positions, length, behind)) + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            beside.unlink(missing_ok=True)
+            raise
         beside.replace(self._path)
 
 
 class LineFile:
-    """The file that lines are appended to, by one replay at a time."""
+    """The file that lines are appended to, by one replay at a time. Nothing of it is kept in memory."""
 
     def __init__(self, path: Path, length: int | None) -> None:
         """Open it, cut to the length that was recorded; None: nothing was, and there must be nothing in it.
@@ -97,7 +106,9 @@ class LineFile:
             ReplayError: another replay writes it, or it is not what was recorded.
             OSError: it cannot be written.
         """
-        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b")
+        self._path = path
+        self._length = 0
+        self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
         try:
             self._claim(path, length)
         except BaseException:
@@ -114,8 +125,7 @@ class LineFile:
             raise ReplayError(f"{path} has something in it: name another file, or the --state that it was written with")
         if there < (length or 0):
             raise ReplayError(f"{path} has {there} bytes and had {length}: remove it and its --state, and begin anew")
-        self._file.truncate(length or 0)
-        self._file.seek(0, os.SEEK_END)
+        self._cut(length or 0)
 
     def __enter__(self) -> Self:
         return self
@@ -124,11 +134,29 @@ class LineFile:
         self._file.close()
 
     def append(self, lines: bytes) -> None:
-        """Append lines; they are on disk after `settled`."""
-        self._file.write(lines)
+        """Append lines, all of them or none; they are on disk after `settled`.
+
+        Raises:
+            OSError: they cannot be written; the error names the file.
+        """
+        rest = memoryview(lines)
+        try:
+            with named(self._path):
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except OSError:
+            self._cut(self._length)  # a part of them would be there twice once the replay goes on
+            raise
+        self._length += len(lines)
 
     def settled(self) -> int:
         """Bring what was appended to the disk, and return the length."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
+        with named(self._path):
+            os.fsync(self._file.fileno())
+        return self._length
+
+    def _cut(self, length: int) -> None:
+        with named(self._path):
+            self._file.truncate(length)
+            self._file.seek(length)
+        self._length = length

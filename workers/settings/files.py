@@ -70,6 +70,15 @@ def _read(descriptor: int, most_bytes: int) -> bytes:
     raise UnreadableError(f"is too large: it has more than {most_bytes} bytes")
 
 
+def text_of(content: bytes) -> str:
+    """Return the UTF-8 text of a file, without the byte order mark that editors on Windows put before it.
+
+    Raises:
+        UnicodeDecodeError: it is no such text.
+    """
+    return content.decode("utf-8-sig")
+
+
 def regular_file(text: str, most_bytes: int = LARGEST_TLS_BYTES) -> Path:
     """Return the path of a file for a library that reads it by itself, and would wait for a pipe or read a device.
 

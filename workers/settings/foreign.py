@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 from annals.schemas.suggestion import meant
 from annals.schemas.wire.via import DEPLOYMENT
 from annals.workers.settings.connection import client_options
-from annals.workers.settings.files import UnreadableError, read_whole
+from annals.workers.settings.files import UnreadableError, read_whole, text_of
 from annals.workers.settings.metadata import ENVIRONMENT_PREFIX
 from annals.workers.settings.model import SettingsError, settings_metadata
 from annals.workers.settings.sources import LARGEST_FILE_BYTES
@@ -91,7 +91,7 @@ def foreign_deployments(settings: Settings) -> dict[str, ForeignDeployment]:
 
 def _tables(path: str, problems: list[str]) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_whole(path, LARGEST_FILE_BYTES).decode())
+        return tomllib.loads(text_of(read_whole(path, LARGEST_FILE_BYTES)))
     except UnreadableError as error:
         problems.append(f"{VARIABLE}: {path!r} {error}")
     except RecursionError:

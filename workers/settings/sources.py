@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.workers.settings.connection import contradictions
-from annals.workers.settings.files import UnreadableError, read_whole
+from annals.workers.settings.files import UnreadableError, read_whole, text_of
 from annals.workers.settings.metadata import ENVIRONMENT_PREFIX, SettingMeta
 from annals.workers.settings.model import Settings, SettingsError, settings_metadata
+from annals.workers.settings.values import may_hold_a_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -117,7 +118,7 @@ def _first_given(meta: SettingMeta, sources: Iterable[Source], problems: list[st
 def _read_secret(meta: SettingMeta, file: Given, problems: list[str]) -> Given | None:
     try:
         content = read_whole(file.value, LARGEST_SECRET_BYTES)
-        secret = content.decode().removesuffix("\n").removesuffix("\r")
+        secret = text_of(content).removesuffix("\n").removesuffix("\r")
         why = "" if secret else "is empty"
     except UnreadableError as error:
         secret, why = "", str(error)
@@ -135,8 +136,7 @@ def _take(meta: SettingMeta, given: Given, values: dict[str, Any], problems: lis
     try:
         values[meta.name] = meta.parse(given.value)
     except ValueError as error:
-        # An address may have a password in it.
-        shown = "what is given" if meta.is_secret or "@" in given.value else _shown(given.value)
+        shown = "what is given" if meta.is_secret or may_hold_a_secret(given.value) else _shown(given.value)
         problems.append(f"{meta.variable}: {shown} is not {error} ({given.where})")
 
 
@@ -189,7 +189,7 @@ def _from_file(config: str, names: set[str], problems: list[str]) -> Source:
 def _members(config: str, problems: list[str]) -> list[tuple[str, Any]]:
     """Return what the file says, name by name: at its top, and in the table that is called as the program is."""
     try:
-        document = tomllib.loads(read_whole(config, LARGEST_FILE_BYTES).decode())
+        document = tomllib.loads(text_of(read_whole(config, LARGEST_FILE_BYTES)))
     except UnreadableError as error:
         problems.append(f"{CONFIG_VARIABLE}: {_shown(config)} {error}")
         return []

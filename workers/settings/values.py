@@ -151,15 +151,27 @@ def host(value: str) -> str:
     raise ValueError("a host name or an IP address")
 
 
+def may_hold_a_secret(value: str) -> bool:
+    """Whether a value that is refused may be an address with a password or a token in it."""
+    return not {"@", "?", "#"}.isdisjoint(value)
+
+
 def web_address(value: str) -> str:
     """Take an http or https address, without a user: that and its password are settings of their own."""
-    what = "an http or https address without user, password and query, such as http://127.0.0.1:6067"
+    what = "an http or https address without user, password, query and fragment, such as http://127.0.0.1:6067"
     try:
         parts = urlsplit(value)
         is_wrong = parts.port == 0  # asking for the port finds one that is none
     except ValueError:
         raise ValueError(what) from None
-    if is_wrong or parts.scheme not in {"http", "https"} or not parts.hostname or "@" in parts.netloc or parts.query:
+    if (
+        is_wrong
+        or parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or "@" in parts.netloc
+        or "?" in value
+        or "#" in value
+    ):
         raise ValueError(what)
     return value
 

@@ -133,7 +133,8 @@ class Shards:
         """Return why a shard takes no commands, or takes them slowly."""
         kind, partition = key
         if actor.phase is not Phase.OPEN:
-            return f"{kind}-{partition} is {actor.phase.value}: {actor.reason}"
+            trouble = "" if actor.trouble in actor.reason else f" ({actor.trouble})"
+            return f"{kind}-{partition} is {actor.phase.value}: {actor.reason}{trouble}"
         return f"{kind}-{partition} is slow: {actor.trouble}" if actor.trouble else None
 
     def closed(self, key: Key, actor: Shard) -> None:

@@ -109,7 +109,8 @@ class RestorePoints:
     def _is_due(self, journal_end: int) -> bool:
         behind = journal_end - (self._since or 0)
         is_old = self._clock.monotonic() - self._looked_at >= self._policy.seconds
-        return behind >= self._policy.events or (is_old and behind > 1)  # 1: the marker of the list's own transaction
+        # behind > 1: more than the marker of the list's own transaction
+        return behind > 1 and (is_old or behind >= self._policy.events)
 
     def begin(self, store: ShardStore, restore: bytes | None, journal_end: int) -> None:
         """Begin to collect, between two transactions. restore: the CID of the last restore point's list."""

@@ -157,8 +157,9 @@ class Shard:
 
     @property
     def trouble(self) -> str:
-        """What slows the shard down while commands wait; empty if nothing does."""
-        return self._pace.trouble if len(self._command_queue) else ""
+        """What slows the shard down, or fails, while commands wait or may wait; empty if nothing does."""
+        has_none = self.phase is not Phase.OPENING and not len(self._command_queue)
+        return "" if has_none else self._pace.trouble or self._pace.failure
 
     def behind(self, end: int) -> int:
         """Return how many offsets up to the partition's end are not decided."""

@@ -23,6 +23,7 @@ from annals.topics.headers import type_headers
 from annals.workers.cli.failures import CannotAskError
 from annals.workers.cli.schemas import schemas
 from annals.workers.schema_publisher.published import files, find, newest, published
+from full_disk import full_beyond
 
 if TYPE_CHECKING:
     from click.testing import Result
@@ -225,4 +226,9 @@ def test_export_writes_every_file_and_leaves_others(tmp_path: Path) -> None:
 def test_export_into_what_is_no_folder_says_so(tmp_path: Path) -> None:
     (tmp_path / "wire").write_text("a file")
     with pytest.raises(CannotAskError, match="wire cannot be written"):
+        CliRunner().invoke(schemas, ["export", str(tmp_path)], standalone_mode=False, catch_exceptions=False)
+
+
+def test_an_export_for_which_there_is_no_room_names_the_file(tmp_path: Path) -> None:
+    with full_beyond(1_000), pytest.raises(CannotAskError, match=r"\.json cannot be written \(File too large\)"):
         CliRunner().invoke(schemas, ["export", str(tmp_path)], standalone_mode=False, catch_exceptions=False)

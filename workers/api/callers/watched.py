@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 import structlog
 
 from annals.workers.settings import SettingsError
+from annals.workers.settings.files import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,7 +84,7 @@ class WatchedFile(Generic[T]):
             raise ValueError("others than its owner may write it: chmod go-w")
         if len(text) > LARGEST_BYTES:
             raise ValueError(f"it has more than {LARGEST_BYTES} bytes")
-        return mark, self._read(text.decode())
+        return mark, self._read(text_of(text))
 
 
 def _mark(status: Any) -> tuple[int, ...]:

@@ -98,6 +98,7 @@ def compare(
         for setting in SETTINGS[spec.role] + durability(fact.replication_factor):
             _compare_setting(report, fact, setting)
         _compare_durability(report, fact)
+        _compare_segments(report, fact, SETTINGS[spec.role])
         if spec.role is Role.EVENTS:
             _compare_first_offsets(report, fact)
         if spec.role is Role.DEAD_LETTERS:
@@ -129,6 +130,15 @@ def _compare_durability(report: Report, fact: TopicFacts) -> None:
         wanted = f"{fact.replication_factor} or less"
         why = "more copies must be in sync than there are, so that nothing can be written"
         report.refusals.append(Finding(fact.name, "min.insync.replicas", in_sync, wanted, why))
+
+
+def _compare_segments(report: Report, fact: TopicFacts, settings: Iterable[TopicSetting]) -> None:
+    found = fact.config.get("segment.bytes")
+    for setting in settings:
+        if found is not None and setting.name == "max.message.bytes" and int(found) < int(setting.value):
+            why = "the broker refuses what is larger than a segment, whatever else the topic takes"
+            finding = Finding(fact.name, "segment.bytes", found, f"{setting.value} or more", why)
+            (report.refusals if setting.rule.is_refused else report.warnings).append(finding)
 
 
 def _compare_first_offsets(report: Report, fact: TopicFacts) -> None:

@@ -60,20 +60,22 @@ def specs(settings: Settings) -> tuple[TopicSpec, ...]:
     )
 
 
-async def check(settings: Settings, *, probes: bool = False, for_worker: bool = False) -> Report:
+async def check(
+    settings: Settings, *, probes: bool = False, for_worker: bool = False, first_offsets: bool = True
+) -> Report:
     """Compare the topics on the brokers with the catalogue; with `probes`, try what the brokers can do as well.
 
     The report's `needed` is what a worker that decides needs.
 
     for_worker: topics that deciding does not need, and that the user may not see, are as good as missing: a worker
-    whose rights are of an earlier release goes on without them.
+    whose rights are of an earlier release goes on without them. first_offsets: whether journals are looked at, too.
 
     Raises:
         BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
         NotPermittedError: the user may not read the topics' settings.
     """
     wanted = specs(settings)
-    journals = [spec.name for spec in wanted if spec.role is Role.EVENTS]
+    journals = [spec.name for spec in wanted if spec.role is Role.EVENTS and first_offsets]
     async with administration(settings) as admin:
         names = [*INTERNAL_TOPICS, *(spec.name for spec in wanted)]
         optional = [spec.name for spec in wanted if for_worker and spec.role not in NEEDED_TO_WRITE]
@@ -87,7 +89,7 @@ async def check(settings: Settings, *, probes: bool = False, for_worker: bool = 
     return report
 
 
-async def check_for_reading(settings: Settings) -> Report:
+async def check_for_reading(settings: Settings, *, first_offsets: bool = True) -> Report:
     """Compare the topics that reading needs with the catalogue, and no other: it needs no right to more.
 
     Raises:
@@ -95,7 +97,7 @@ async def check_for_reading(settings: Settings) -> Report:
         NotPermittedError: the user may not read the topics' settings.
     """
     wanted = [spec for spec in specs(settings) if spec.role in NEEDED_TO_READ]
-    journals = [spec.name for spec in wanted if spec.role is Role.EVENTS]
+    journals = [spec.name for spec in wanted if spec.role is Role.EVENTS and first_offsets]
     async with administration(settings) as admin:
         facts = await topic_facts(admin, settings, [spec.name for spec in wanted], with_offsets=journals)
     return compare(wanted, facts, settings.partitions, NEEDED_TO_READ)

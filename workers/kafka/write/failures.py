@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 from aiokafka.errors import (
     GroupAuthorizationFailedError,
     KafkaError,
+    MessageSizeTooLargeError,
+    RecordListTooLargeError,
     TopicAuthorizationFailedError,
     TransactionalIdAuthorizationFailed,
 )
 
 from annals.agents.ports import (
+    RefusedSizeError,
     StaleStateError,
     StoppedError,
     UncertainError,
@@ -43,6 +46,11 @@ def uncertain(who: str, error: BaseException) -> UncertainError:
     lacking = lacking_right(error, "Write")
     if lacking is not None:
         return UncertainNotPermittedError(f"{who}: {lacking}")
+    if isinstance(error, MessageSizeTooLargeError | RecordListTooLargeError):
+        told = error.args[0] if error.args else ""
+        return RefusedSizeError(
+            f"{told}: its max.message.bytes or its segment.bytes is too low ('annals topics check' has what is needed)"
+        )
     return UncertainError(f"{who}: {type(error).__name__}: {error}")
 
 

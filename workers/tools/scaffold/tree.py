@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Final
 
+from annals.workers.file_errors import named
 from annals.workers.tools.scaffold.errors import ScaffoldError
 
 if TYPE_CHECKING:
@@ -51,7 +52,8 @@ class Tree:
     def change(self, name: str, text: str) -> None:
         """Write a file."""
         self.path(name).parent.mkdir(parents=True, exist_ok=True)
-        self.path(name).write_text(text, encoding="utf-8")
+        with named(self.path(name)):
+            self.path(name).write_text(text, encoding="utf-8")
         if name not in self.written:
             self.written.append(name)
 

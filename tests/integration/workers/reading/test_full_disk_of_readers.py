@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import resource
 from typing import TYPE_CHECKING
 
@@ -12,23 +11,12 @@ from annals.workers.stores.reading import ReadingStoreFolder, reading_identity
 from annals.workers.stores.rocks import StoreBudget
 from chained import chain
 from following import Clock, Damages, Journal, running, until
+from full_disk import full_beyond
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 EVENTS = [event for number in range(1_500) for event in chain(f"p-{number}", 4)]
-
-
-@contextlib.contextmanager
-def full_beyond(size: int) -> Iterator[None]:
-    """Let no file grow larger: as a full disk, for RocksDB, but without one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 async def test_a_shard_without_room_says_so_and_goes_on_from_where_it_was(tmp_path: Path) -> None:

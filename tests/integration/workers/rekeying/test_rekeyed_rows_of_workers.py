@@ -10,6 +10,7 @@ import psutil
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 
+from annals.topics.catalog import REKEYED_TOPIC_BYTES
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.settings import client_options
@@ -190,6 +191,7 @@ def test_a_stream_that_is_made_anew_stops_its_projection_which_says_so(crew: Gro
     wanted = {key: sorted(f"p-{key}-{number}" for number in range(2)) for key in KEYS}
     one.until(lambda: seen(rows(one)) == wanted, "its rows")
     topic = f"{crew.settings.topic_prefix}rekeyed.by_cause"
+    settings = {"retention.ms": "-1", "max.message.bytes": str(REKEYED_TOPIC_BYTES)}
 
     async def make_anew() -> None:
         admin = AIOKafkaAdminClient(**client_options(crew.settings))
@@ -198,7 +200,7 @@ def test_a_stream_that_is_made_anew_stops_its_projection_which_says_so(crew: Gro
             await admin.delete_topics([topic])
             while topic in await admin.list_topics():  # noqa: ASYNC110 - brokers tell nobody
                 await asyncio.sleep(0.1)
-            await admin.create_topics([NewTopic(topic, 3, 1, topic_configs={"retention.ms": "-1"})])
+            await admin.create_topics([NewTopic(topic, 3, 1, topic_configs=settings)])
         finally:
             await admin.close()
 

@@ -142,6 +142,14 @@ async def test_an_api_that_is_not_there_is_said_in_a_line_and_no_token_is_shown(
     assert "very-secret" not in errors
 
 
+@pytest.mark.parametrize("address", ["https://u:very-secret@h/", "https://h/?t=very-secret", "https://h/#very-secret"])
+async def test_an_address_that_is_refused_may_hold_a_secret(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    status, out, errors = await annals(monkeypatch, 1, "state", "person", "p", "--api", address)
+    assert (status, out) == (2, "")
+    assert "what is given is not an http or https address without user, password, query and fragment" in errors
+    assert "very-secret" not in errors
+
+
 OTHERS = {
     "a list": (200, "[1]"),
     "an object": (200, "{}"),

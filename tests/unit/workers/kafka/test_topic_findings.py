@@ -64,6 +64,19 @@ def test_without_a_topic_for_restore_points_a_worker_starts() -> None:
     assert report.is_good
 
 
+def test_a_segment_that_is_smaller_than_what_a_worker_writes_is_refused() -> None:
+    """A broker takes no batch that is larger than a segment (RECORD_LIST_TOO_LARGE), however large batches may be."""
+    found = facts()
+    for topic in (JOURNAL, "commands.person"):
+        found = changed(found, topic, config={**found[topic].config, "segment.bytes": "1048576"})
+    report = compared(found)
+    why = "the broker refuses what is larger than a segment, whatever else the topic takes"
+    assert report.refusals == [Finding(JOURNAL, "segment.bytes", "1048576", "4194304 or more", why)]
+    assert report.warnings == [Finding("commands.person", "segment.bytes", "1048576", "8388608 or more", why)]
+    enough = changed(facts(), JOURNAL, config={**facts()[JOURNAL].config, "segment.bytes": "4194304"})
+    assert compared(enough).refusals == []
+
+
 @pytest.mark.parametrize(
     ("topic", "name", "value"),
     [

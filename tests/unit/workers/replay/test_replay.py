@@ -39,6 +39,7 @@ from annals.workers.replay.position_file import LineFile, PositionFile, asked_fo
 from annals.workers.replay.targets import HandlerSink, LineSink, NoSink, TopicSink, load_handler
 from annals.workers.settings import Settings
 from chained import RECORDED_AT, TRACE, Sealed, chain
+from full_disk import full_beyond
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -456,6 +457,34 @@ def test_a_file_is_cut_to_what_was_recorded_and_never_written_over(tmp_path: Pat
     with pytest.raises(ReplayError, match="has 8 bytes and had 9"):
         LineFile(file, 9)
     assert file.read_bytes() == b"one\ntwo\n"
+
+
+@pytest.mark.parametrize("size", [5_000, 100_000])
+def test_of_lines_that_a_full_disk_cut_off_nothing_is_left_or_counted(tmp_path: Path, size: int) -> None:
+    """Goes red when a line is torn, and doubled by the replay that goes on: it is written once more behind its half."""
+    file = tmp_path / "lines"
+    with LineFile(file, None) as lines:
+        lines.append(b"one\n")
+        with full_beyond(4_000):
+            with pytest.raises(OSError, match="too large") as raised:  # noqa: PT012 - whichever of the two notices
+                lines.append(b"x" * size + b"\n")
+                lines.settled()
+            assert raised.value.filename == str(file)
+        assert lines.settled() == len(b"one\n")
+        lines.append(b"two\n")
+        assert lines.settled() == len(b"one\ntwo\n")
+    assert file.read_bytes() == b"one\ntwo\n"
+
+
+def test_positions_for_which_there_is_no_room_are_named_and_the_former_ones_stay(tmp_path: Path) -> None:
+    kept = PositionFile(tmp_path / "state", {})
+    kept.save({"person": [7]}, None, {})
+    with full_beyond(10), pytest.raises(OSError, match="too large") as raised:
+        kept.save({"person": [8]}, None, {})
+    assert raised.value.filename == str(tmp_path / "state.new")
+    assert not (tmp_path / "state.new").exists()
+    assert (found := kept.load()) is not None
+    assert found.positions == {"person": [7]}
 
 
 class Sending:

@@ -80,6 +80,12 @@ def test_the_file_can_be_named_by_an_option(tmp_path: Path) -> None:
     assert (settings.bootstrap_servers, settings.partitions) == ("a:1,b:2", 4)
 
 
+def test_the_mark_that_editors_on_windows_put_before_a_file_is_no_part_of_it(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_bytes(b"\xef\xbb\xbfpartitions = 9\r\n")
+    assert load_settings({"config": str(file)}, {}).partitions == 9
+
+
 @pytest.mark.parametrize(
     ("name", "value", "found"),
     [
@@ -204,7 +210,8 @@ def test_a_file_that_is_not_there_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "secret"), [(HUSH, HUSH), (f"{HUSH}\n", HUSH), (f"{HUSH}\r\n", HUSH), (" x \n\n", " x \n")]
+    ("content", "secret"),
+    [(HUSH, HUSH), (f"{HUSH}\n", HUSH), (f"{HUSH}\r\n", HUSH), (" x \n\n", " x \n"), (f"\ufeff{HUSH}\r\n", HUSH)],
 )
 def test_a_secret_can_come_from_a_file(tmp_path: Path, content: str, secret: str) -> None:
     file = tmp_path / "password"

@@ -1,0 +1,100 @@
+"""A right that is taken from a worker that decides: named in readiness with its resource, and nothing is lost by it."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from confluent_kafka import Producer
+
+from acl_cluster import APP_ID, PARTITIONS, PREFIX, PROPERTIES, Cluster
+from annals.topics.keys import partition_of
+from annals.topics.rights import TOPICS_CREATE, WORKER, Right, rights
+from annals.workers.registry import deciders, reactions
+from annals.workers.tools.broker import Broker
+from grouped import LAUNCHER, ONE_KIND, GroupWorker
+from processes import free_port, running
+
+pytestmark = pytest.mark.broker
+
+ALL = rights(PREFIX, APP_ID, tuple(deciders()), tuple(reactions()))
+JOURNAL = f"annals-{PREFIX}events.person-"
+# What is taken away, and what is then said.
+TAKEN = [
+    ("commands.person", "Read", f"the user needs Read on the topic: {PREFIX}commands.person"),
+    ("commands.person", "Write", f"the user needs Write on the topic: {PREFIX}commands.person-"),
+    ("events.person", "Write", f"the user needs Write on the topic: {PREFIX}events.person-"),
+    ("outcomes.person", "Write", f"the user needs Write on the topic: {PREFIX}outcomes.person-"),
+    ("snapshots.person", "Write", f"the user needs Write on the topic: {PREFIX}snapshots.person-"),
+    ("restore.person", "Write", f"the user needs Write on the topic: {PREFIX}restore.person-"),
+    ("dead-letters", "Write", f"the user needs Write on the topic: {PREFIX}dead-letters-"),
+    (JOURNAL, "Write", f"the user needs Write on the transactional id: {JOURNAL}"),
+    (f"{PREFIX}{APP_ID}", "Read", f"the user needs Read on the group: {PREFIX}{APP_ID}"),
+]
+
+
+class Scene(NamedTuple):
+    """A worker with its rights."""
+
+    cluster: Cluster
+    worker: GroupWorker
+    producer: Producer
+    granted: list[Right]
+    sent: list[str]
+
+    def right(self, name: str, operation: str) -> Right:
+        names = {name, f"{PREFIX}{name}"}
+        return next(each for each in self.granted if each.name in names and operation in each.operations)
+
+    def send(self) -> None:
+        """What has each topic written to: commands for both partitions, one that is misplaced, and one that is none."""
+        for is_away in (*[False] * 8, True):
+            person = f"p-{len(self.sent)}"
+            self._produce(person, partition_of(person.encode(), PARTITIONS) ^ is_away)
+            self.sent.append(person)
+        self.producer.produce(f"{PREFIX}commands.person", b"none", partition=0)
+        assert self.producer.flush(30) == 0
+
+    def _produce(self, person: str, partition: int) -> None:
+        command = {"id": person, "type": "RegisterPerson", "aggregate_id": person, "data": {"name": "Ada"}}
+        self.producer.produce(f"{PREFIX}commands.person", json.dumps(command).encode(), partition=partition)
+
+    def events(self) -> int:
+        (line,) = (each for each in self.worker.metrics().splitlines() if each.startswith("annals_events_total{"))
+        return int(float(line.split()[-1]))
+
+
+@pytest.fixture(scope="module")
+def scene(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) -> Iterator[Scene]:
+    folder = tmp_path_factory.mktemp("taken")
+    with Broker(folder / "broker", cache_dir=cache_dir, properties=PROPERTIES) as broker:
+        cluster = Cluster(broker.bootstrap, folder)
+        created = cluster.run(cluster.user("creator", ALL[TOPICS_CREATE]), "topics", "create")
+        assert created.returncode == 0, created.stderr
+        port, log = free_port(), folder / "log"
+        environment = cluster.user("worker", ALL[WORKER]) | {
+            "ANNALS_DATA_DIR": str(folder / "data"),
+            "ANNALS_WEB_PORT": str(port),
+            "ANNALS_LOG_FORMAT": "json",
+            "ANNALS_SNAPSHOT_EVERY": "1",
+            "ANNALS_RESTORE_POINT_EVENTS": "1",
+        }
+        command = [sys.executable, "-c", LAUNCHER, json.dumps(ONE_KIND), "worker"]
+        with running(command, environment, log) as process:
+            worker = GroupWorker(process, port, log).until_ready()
+            yield Scene(cluster, worker, Producer(cluster.root), ALL[WORKER], [])
+            assert process.poll() is None
+
+
+@pytest.mark.parametrize(("name", "operation", "told"), TAKEN)
+def test_each_right_is_named_where_it_is_taken_away_and_all_goes_on_with_it(
+    scene: Scene, name: str, operation: str, told: str
+) -> None:
+    with scene.cluster.without("worker", scene.right(name, operation), operation):
+        scene.send()
+        reason = scene.worker.until_told(told)
+        assert reason.startswith("write: ")
+    scene.worker.until_ready()
+    scene.worker.until(lambda: scene.events() == len(scene.sent), "what was sent is decided")

@@ -1,0 +1,58 @@
+"""Looks every minute whether the topics are still as this process needs them.
+
+What it would refuse at its start, somebody may change while it runs: a journal that is to be compacted, or that keeps
+its events for a day. The brokers act on that within minutes; what it costs can be prevented before, or never.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from annals.agents.cancellation import is_task_cancelled
+from annals.workers.kafka.admin.provisioning import NotPermittedError
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from annals.workers.kafka.admin.provisioning import Report
+
+log = structlog.get_logger(__name__)
+
+PARTITIONS: Final = "partitions"
+LOOK_S: Final = 60.0  # a broker looks for what it may delete every five minutes (log.retention.check.interval.ms)
+
+
+class TopicWatch:
+    """Names what a start would be refused for, as long as it is so."""
+
+    def __init__(self, look: Callable[[], Awaitable[Report]]) -> None:
+        """Take what compares the topics with the catalogue."""
+        self._look = look
+        self.problems: list[str] = []
+        """What is not as it was at the start, a sentence each."""
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_S)
+            try:
+                report = await self._look()
+            except NotPermittedError as error:
+                self._note([str(error)])
+            except (ConnectionError, KafkaError, OSError, TimeoutError, asyncio.CancelledError):
+                if is_task_cancelled():
+                    raise  # else what asks the brokers every second says that they do not answer
+            else:  # partitions are counted every second, where it is known how many there were
+                self._note([str(each) for each in report.refusals if each.setting != PARTITIONS])
+
+    def _note(self, problems: list[str]) -> None:
+        for problem in problems:
+            if problem not in self.problems:
+                log.error("a topic was changed", reason=problem)
+        if self.problems and not problems:
+            log.info("the topics are as they should be again")
+        self.problems = problems
