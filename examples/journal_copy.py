@@ -7,12 +7,15 @@ A backup has each committed record of the topic, a JSON line each: its partition
 the order of the partition. Offsets are not kept: a journal is proven by its chains. `annals verify` checks a copy.
 """
 
+from __future__ import annotations
+
 import argparse
 import base64
 import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
@@ -23,7 +26,7 @@ class CopyError(Exception):
     """A topic or a file that cannot be copied as it is; the message says why."""
 
 
-def consumer_of(client):
+def _consumer_of(client: dict[str, str]) -> Consumer:
     return Consumer(
         {
             **client,
@@ -36,20 +39,25 @@ def consumer_of(client):
     )
 
 
-def partitions_of(consumer, topic):
+def _partitions_of(consumer: Consumer, topic: str) -> list[int]:
     found = consumer.list_topics(topic, TIMEOUT_S).topics[topic]
     if found.error is not None:
         raise CopyError(f"{topic}: {found.error.str()}")
     return sorted(found.partitions)
 
 
-def save(topic, file, client):
-    """Write each committed record of the topic to a new file; return how many there are."""
-    consumer = consumer_of(client)
+def save(topic: str, file: Path, client: dict[str, str]) -> int:
+    """Write each committed record of the topic to a new file; return how many there are.
+
+    Raises:
+        CopyError: the topic is not there, has lost its beginning, or does not answer.
+        OSError: the file exists, or cannot be written.
+    """
+    consumer = _consumer_of(client)
     count = 0
     try:
         with file.open("x") as target:
-            for partition in partitions_of(consumer, topic):
+            for partition in _partitions_of(consumer, topic):
                 first, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)
                 if first > 0:
                     raise CopyError(f"{topic}, partition {partition} begins at offset {first}: events are gone already")
@@ -59,7 +67,7 @@ def save(topic, file, client):
                         if record.error().name() == "_PARTITION_EOF":
                             break
                         raise KafkaException(record.error())
-                    target.write(json.dumps(line_of(record)) + "\n")
+                    target.write(json.dumps(_line_of(record)) + "\n")
                     count += 1
                 else:
                     raise CopyError(f"{topic}, partition {partition}: nothing more came within {TIMEOUT_S} s")
@@ -70,11 +78,15 @@ def save(topic, file, client):
     return count
 
 
-def restore(topic, file, client):
-    """Write the records of a file to the topic, which must be empty; return how many there are."""
-    consumer = consumer_of(client)
+def restore(topic: str, file: Path, client: dict[str, str]) -> int:
+    """Write the records of a file to the topic, which must be empty; return how many there are.
+
+    Raises:
+        CopyError: the topic is not there, not empty, has other partitions, or refused a record.
+    """
+    consumer = _consumer_of(client)
     try:
-        partitions = partitions_of(consumer, topic)
+        partitions = _partitions_of(consumer, topic)
         for partition in partitions:
             _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)
             if end > 0:
@@ -90,9 +102,9 @@ def restore(topic, file, client):
             if line["partition"] not in partitions:
                 raise CopyError(f"{topic} has {len(partitions)} partitions, and the copy is of a topic with more")
             record = {
-                "key": bytes_of(line["key"]),
-                "value": bytes_of(line["value"]),
-                "headers": [(name, bytes_of(value)) for name, value in line["headers"]],
+                "key": _bytes_of(line["key"]),
+                "value": _bytes_of(line["value"]),
+                "headers": [(name, _bytes_of(value)) for name, value in line["headers"]],
                 "partition": line["partition"],
                 "timestamp": line["timestamp"],
                 "on_delivery": lambda error, _: refused.append(error) if error is not None else None,
@@ -110,30 +122,31 @@ def restore(topic, file, client):
     return count
 
 
-def line_of(record):
+def _line_of(record: Any) -> dict[str, Any]:
     return {
         "partition": record.partition(),
         "timestamp": record.timestamp()[1],
-        "key": text_of(record.key()),
-        "value": text_of(record.value()),
-        "headers": [(name, text_of(value)) for name, value in record.headers() or ()],
+        "key": _text_of(record.key()),
+        "value": _text_of(record.value()),
+        "headers": [(name, _text_of(value)) for name, value in record.headers() or ()],
     }
 
 
-def text_of(value):
+def _text_of(value: bytes | None) -> str | None:
     return None if value is None else base64.b64encode(value).decode()
 
 
-def bytes_of(text):
+def _bytes_of(text: str | None) -> bytes | None:
     return None if text is None else base64.b64decode(text)
 
 
-def main():
+def main() -> None:
+    """Save or restore a journal, as the command line says."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("what", choices=["save", "restore"])
     parser.add_argument("topic", help="events.<kind>, with the topic prefix")
     parser.add_argument("file", type=Path)
-    parser.add_argument("--servers", default=os.environ.get("ANNALS_BOOTSTRAP_SERVERS", "127.0.0.1:9092"))
+    parser.add_argument("--servers", default="127.0.0.1:9092")
     parser.add_argument("--client", metavar="KEY=VALUE", action="append", default=[], help="a librdkafka setting")
     given = parser.parse_args()
     client = {"bootstrap.servers": given.servers, **dict(pair.split("=", 1) for pair in given.client)}
