@@ -160,8 +160,8 @@ class Shard:
         """What slows the shard down while commands wait; empty if nothing does."""
         return self._pace.trouble if len(self._command_queue) else ""
 
-    def behind(self, end: int) -> int:
-        """Return how many offsets up to the partition's end are not decided."""
+    def lag(self, end: int) -> int:
+        """Return how many offsets below the end of its command partition are not decided."""
         return max(0, end - self._decided_until())
 
     def _decided_until(self) -> int:
