@@ -33,10 +33,10 @@ EVENTS: Final = "annals_events_total"
 
 
 class Metrics:
-    """All metrics of a worker, in a registry of its own."""
+    """The metrics of a process that decides, in a registry of its own. Those of reading: `ReadingMetrics`, and more."""
 
     def __init__(self) -> None:
-        """Declare every metric: what is not declared here does not exist."""
+        """Declare them all: this process has no others."""
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)

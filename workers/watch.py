@@ -140,7 +140,7 @@ class Watch:
                 shard.compare(known, Ends(starts[journal], ends[journal], ends[outcomes[where]], ends[where]))
             shard.keep_position()
             labels = shard.place.kind, str(shard.place.partition)
-            self._metrics.lag.labels(*labels).set(shard.behind(ends[where]))
+            self._metrics.lag.labels(*labels).set(shard.lag(ends[where]))
             self._metrics.blocked.labels(*labels).set(self._blocked.seconds(where, stable[where], ends[where], now))
         self._leaders = leaders
         self._shards.measure()

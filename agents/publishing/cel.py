@@ -10,6 +10,8 @@ from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
+from annals.agents.extras import how_to_install
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -37,7 +39,9 @@ class _Program:
         try:
             from cel_expr_python import cel  # noqa: PLC0415 - an extra: only those who filter so have it
         except ImportError as error:
-            raise ExpressionError("needs the extra: install annals[subscribers] on every worker") from error
+            raise ExpressionError(
+                f"needs the extra `subscribers` on every worker: {how_to_install('subscribers')}"
+            ) from error
         text_map, any_map = cel.Type.Map(cel.Type.STRING, cel.Type.STRING), cel.Type.Map(cel.Type.STRING, cel.Type.DYN)
         self.error = cel.Type.ERROR
         try:

@@ -203,7 +203,7 @@ class Form:
 
     @property
     def for_expressions(self) -> dict[str, Any]:
-        """The data as CEL gets them: for its library a text ends before its first NUL, which is U+FFFD instead."""
+        """The data for CEL expressions, with U+FFFD for each NUL: the CEL library ends a string at its first NUL."""
         if self._for_expressions is None:
             has_nul = NUL_IN_JSON in self._encoded_data()
             self._for_expressions = _without_nul(self.data) if has_nul else self.data

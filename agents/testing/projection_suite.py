@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annals.agents.aggregates import REGISTRY
 from annals.agents.testing.projections import GivenEvents
 from annals.agents.testing.strategies import structs
 
@@ -30,13 +29,13 @@ CORRELATIONS = ("c-1", "c-2")
 
 
 def projection_laws_of(
-    projection: Projection[Any], deciders: Mapping[str, Decider[Any]] = REGISTRY, max_examples: int = EXAMPLES
+    projection: Projection[Any], deciders: Mapping[str, Decider[Any]] | None = None, max_examples: int = EXAMPLES
 ) -> Callable[[], None]:
     """Return a test that raises AssertionError, with the counterexample, where a projection breaks a law.
 
     Args:
         projection: whose laws they are.
-        deciders: who reads the events of its kinds.
+        deciders: those that read the events of its kinds; by default all that are registered.
         max_examples: how often each law is tried.
     """
     stream = projection.stream

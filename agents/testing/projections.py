@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from annals.agents.aggregates import REGISTRY
 from annals.agents.reading.projecting.rows import KeptRows, ProjectionFollower, index_key, texts_of
+from annals.agents.testing.kinds import named_or_all
 from annals.schemas.journal_reader import START, Counted
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ class Projected:
 class GivenEvents:
     """Events of one or more aggregates, in their order in the journal."""
 
-    def __init__(self, counted: Sequence[Counted[Any]], deciders: Mapping[str, Decider[Any]]) -> None:
+    def __init__(self, counted: Sequence[Counted[Any]], deciders: Mapping[str, Decider[Any]] | None = None) -> None:
         self.counted = tuple(counted)
-        self._deciders = deciders
+        self._deciders = named_or_all(deciders)
 
     def and_events(
         self, kind: str, aggregate_id: str, *messages: Message, correlation_id: str = CORRELATION_ID
@@ -141,7 +141,7 @@ def given_events(
     aggregate_id: str,
     *messages: Message,
     correlation_id: str = CORRELATION_ID,
-    deciders: Mapping[str, Decider[Any]] = REGISTRY,
+    deciders: Mapping[str, Decider[Any]] | None = None,
 ) -> GivenEvents:
-    """Begin with events of an aggregate; deciders: of other kinds than the project's, to read their events."""
+    """Begin with events of an aggregate; deciders: those that read the events, by default all that are registered."""
     return GivenEvents((), deciders).and_events(kind, aggregate_id, *messages, correlation_id=correlation_id)

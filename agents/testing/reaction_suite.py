@@ -17,7 +17,7 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from annals.agents.aggregates import REGISTRY
+from annals.agents.testing.kinds import named_or_all
 from annals.agents.testing.reactions import GivenReaction
 from annals.agents.testing.strategies import structs
 
@@ -34,21 +34,22 @@ END_OF_TIME: Final = "9999-12-31T23:59:59Z"
 
 
 def reaction_laws_of(
-    reaction: Reaction[Any], deciders: Mapping[str, Decider[Any]] = REGISTRY, max_examples: int = EXAMPLES
+    reaction: Reaction[Any], deciders: Mapping[str, Decider[Any]] | None = None, max_examples: int = EXAMPLES
 ) -> Callable[[], None]:
     """Return a test that raises AssertionError, with the counterexample, where a reaction breaks a law.
 
     Args:
         reaction: whose laws they are.
-        deciders: who reads the events of its kind, and the commands that it sends.
+        deciders: those of the events of its kind and of the commands that it sends; by default all that are registered.
         max_examples: how often the laws are tried.
     """
+    known = named_or_all(deciders)
     wanted = sorted(reaction.wanted, key=lambda each: each.__name__)
     occurred = st.one_of([st.tuples(st.sampled_from(IDS), structs(each), st.sampled_from(TIMES)) for each in wanted])
     lively = settings(deadline=None, max_examples=max_examples, suppress_health_check=[HealthCheck.too_slow])
 
     def run(journal: list[Any], cuts: Iterable[int] = (), *, is_quiet: bool = False) -> GivenReaction:
-        found = GivenReaction(reaction, deciders)
+        found = GivenReaction(reaction, known)
         events = found.events(journal)
         ends = [0, *sorted(min(cut, len(events)) for cut in cuts), len(events)]
         for first, last in itertools.pairwise(ends):
@@ -66,6 +67,6 @@ def reaction_laws_of(
         assert not quiet.commands, "a quiet run sends commands"  # noqa: S101
         for each in whole.commands + whole.at(END_OF_TIME).commands:
             said = msgspec.json.decode(each.value)
-            assert said["type"] in deciders[each.kind].commands, f"no command {said['type']} of {each.kind}"  # noqa: S101
+            assert said["type"] in known[each.kind].commands, f"no command {said['type']} of {each.kind}"  # noqa: S101
 
     return the_laws_hold

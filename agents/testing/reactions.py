@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from annals.agents.aggregates import REGISTRY
 from annals.agents.reacting.processes import Processes
 from annals.agents.reading.found import JournalEvent
+from annals.agents.testing.kinds import named_or_all
 from annals.schemas.canonical import encode
 from annals.schemas.cid import cid_of
 from annals.schemas.reaction_rows import TimerRow, parse_row_key
@@ -50,13 +50,13 @@ class GivenReaction:
     the last step, that had come through this one.
     """
 
-    def __init__(self, reaction: Reaction[Any], deciders: Mapping[str, Decider[Any]] = REGISTRY) -> None:
+    def __init__(self, reaction: Reaction[Any], deciders: Mapping[str, Decider[Any]] | None = None) -> None:
         """Begin with nothing."""
         self.reaction = reaction
         self.rows: dict[bytes, bytes] = {}
         self.commands: list[OutgoingCommand] = []
         self.passed_over = 0
-        self._decider = deciders[reaction.kind]
+        self._decider = named_or_all(deciders)[reaction.kind]
         self._versions: dict[str, int] = {}
         self._offset = 0
 
@@ -171,8 +171,8 @@ class GivenReaction:
         return JournalEvent(self._offset - 1, event, block, cid_of(block), carried)
 
 
-def given_reaction(reaction: Reaction[Any], deciders: Mapping[str, Decider[Any]] = REGISTRY) -> GivenReaction:
-    """Begin with a reaction that has seen nothing; deciders: of other kinds than the project's."""
+def given_reaction(reaction: Reaction[Any], deciders: Mapping[str, Decider[Any]] | None = None) -> GivenReaction:
+    """Begin with a reaction that has seen nothing; deciders: by default all that are registered."""
     return GivenReaction(reaction, deciders)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import Aggregate
+from annals.agents.testing.kinds import named_or_all
 from annals.agents.testing.specification import NOW
 from annals.agents.writing.batches.evaluation import Rejection, evaluate, parsed
 from annals.schemas import outcome
@@ -34,10 +34,10 @@ class Workbench:
     now: the decision time; set it to let time go on.
     """
 
-    def __init__(self, now: datetime = NOW, registry: Mapping[str, Decider[Any]] = REGISTRY) -> None:
-        """Begin with no aggregate at all."""
+    def __init__(self, now: datetime = NOW, registry: Mapping[str, Decider[Any]] | None = None) -> None:
+        """Begin with no aggregate at all; registry: by default every kind that is registered."""
         self.now = now
-        self._registry = registry
+        self._registry = named_or_all(registry)
         self._standing: dict[tuple[str, str], Aggregate] = {}
         self._chains: dict[tuple[str, str], list[RecordedEvent]] = {}
 

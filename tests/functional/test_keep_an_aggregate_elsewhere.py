@@ -14,6 +14,9 @@ PAGE = (Path(__file__).parents[2] / "docs/how-to/keep-an-aggregate-elsewhere.md"
 FILES = dict(re.findall(r"^```(?:python|toml)\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 COMMANDS = re.findall(r"^```sh\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 (NEW_DECIDER,) = re.findall(r"^```python\n(CRANE: .*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+(NEW_ALREADY_TRUE,) = re.findall(r"^```python\n(def already_true.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parents[2]
+UV = ROOT / ".uv/bin/uv"
 
 
 @pytest.fixture
@@ -57,9 +60,11 @@ def second_version(harbour: Path) -> None:
         ('class CraneRated(RateCrane):\n    """A crane lifts another weight."""\n', _event("CraneRated", "")),
         ("    tonnes: int = 0\n", "    capacity_kg: int = 0\n"),
         (
-            "return matches(command, crane)",
-            """same = crane.capacity_kg == 1000 * command.tonnes
-    return same and (not isinstance(command, BuildCrane) or command.name == crane.name)""",
+            """def already_true(command: BuildCrane | RateCrane, crane: Crane) -> bool:
+    \"\"\"Whether the command's wish is true of the crane.\"\"\"
+    return matches(command, crane)
+""",
+            NEW_ALREADY_TRUE,
         ),
         ("[event_from(command, CraneBuilt)]", "[CraneBuilt(name=command.name, capacity_kg=1000 * command.tonnes)]"),
         ("[event_from(command, CraneRated)]", "[CraneRated(capacity_kg=1000 * command.tonnes)]"),
@@ -125,3 +130,37 @@ def test_a_new_version_of_such_a_kind_says_whose_it_is(harbour: Path) -> None:
     result = shell(harbour, "annals schemas new-version crane CraneBuilt")
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith("annals: crane is an aggregate of harbour (crane = harbour.crane:CRANE): ")
+
+
+def built(folder: Path, *words: object) -> str:
+    """What uv says in a folder, with the machine's certificates and without settings of an environment around it."""
+    environment = {
+        name: value for name, value in own_environment().items() if not name.startswith(("COVERAGE_", "UV_"))
+    }
+    done = subprocess.run(
+        [UV, *map(str, words)],
+        cwd=folder,
+        env=environment | {"UV_SYSTEM_CERTS": "1", "UV_PYTHON_DOWNLOADS": "never"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, f"{words}\n{done.stdout[-3000:]}{done.stderr[-3000:]}"
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_the_distribution_is_installed_beside_a_wheel_of_annals_also_with_published_schemas(tmp_path: Path) -> None:
+    """Goes red when the page leaves annals to an index that has another project's, or the build finds two packages."""
+    (tmp_path / "vendor").mkdir()
+    built(ROOT, "build", "--quiet", "--wheel", "--out-dir", tmp_path / "vendor")
+    for name in ("pyproject.toml", "harbour/crane.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(FILES[name])
+    (tmp_path / "published").mkdir()
+    (tmp_path / "published/crane.json").write_text("{}")
+    built(tmp_path, "sync", "--quiet", "--no-dev")
+    done = run(tmp_path / "vendor", tmp_path / ".venv/bin/annals", "schemas", "list", "--kind", "crane")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "urn:annals:schema:crane:BuildCrane:1" in done.stdout

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 import click
 
+from annals.agents.extras import how_to_install
 from annals.schemas.suggestion import meant, with_known
 from annals.workers.cli.arguments import AS_JSON
 from annals.workers.cli.asking import NOT_FOUND, ask, asked, asks_api, connected, refusal
@@ -170,12 +171,12 @@ def show(settings: Settings, name: str, at: str | None, *, as_json: bool) -> int
 def query(settings: Settings, sql: str, *, as_json: bool) -> int:
     """Answer SQL over the rows of the projections that it names, each a table; a JSON line per row.
 
-    The rows are folded from Kafka, no worker is asked. Needs the extra `annals[query]`.
+    The rows are folded from Kafka, no worker is asked. Needs the extra `query`.
     """
     try:
         from annals.workers.projections.query import QueryError, Tables, named_in
     except ModuleNotFoundError:
-        raise CannotAskError("SQL needs DuckDB: install annals[query]") from None
+        raise CannotAskError(f"SQL needs DuckDB: {how_to_install('query')}") from None
     from annals.workers.registry import projections as registered
 
     newest = {name: versions[-1] for name, versions in registered().items()}

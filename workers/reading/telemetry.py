@@ -20,10 +20,10 @@ SHARD: Final = ("kind", "partition")
 
 
 class ReadingMetrics:
-    """All metrics of a reading process, in a registry of its own."""
+    """The metrics of reading itself, and the registry that those of publishing, reactions and the API join."""
 
     def __init__(self) -> None:
-        """Declare every metric: what is not declared here does not exist."""
+        """Declare them."""
         self.registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)

@@ -68,7 +68,7 @@ class JournalCheck(Protocol):
         """Whether the last record of a store is in the journal where the store says; see `Losses.is_fold`."""
 
     def least_end(self, position: Position) -> int:
-        """Return the offset below which no journal ends that has what is known of it."""
+        """Return the least end (an offset) of a journal that still has every record known of it."""
 
     def doubt(self) -> None:
         """Believe no record that comes before the last one was looked for."""
@@ -148,7 +148,7 @@ class Losses:
         )
 
     def least_end(self, position: Position) -> int:
-        """Return the offset below which no journal ends that has what is known of it."""
+        """Return the least end (an offset) of a journal that still has every record known of it."""
         return max(position.last_offset, -1 if self._seen is None else self._seen.offset) + 1
 
     def doubt(self) -> None:
@@ -216,12 +216,12 @@ class Trusted:
         return await is_fold_of(read_position(store), end, self._journal.record_at)
 
     def least_end(self, position: Position) -> int:
-        """Know none."""
+        """Return 0: any end will do."""
         del position
         return 0
 
     def doubt(self) -> None:
-        """Believe all."""
+        """Do nothing: every record is believed."""
 
     async def settle(self, position: Position) -> None:
         """Wait for nothing."""

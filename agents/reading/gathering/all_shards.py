@@ -128,8 +128,11 @@ class AllShards:
         """Return the shards of all partitions of some kinds."""
         return [self.shard(kind, partition) for kind in kinds for partition in range(self.reading.partitions(kind))]
 
-    def beside(self, kind: str, partition: int) -> tuple[str, int]:
-        """Return the journal partition whose owner has a partition: itself, or that beside which a stream is folded."""
+    def journal_of(self, kind: str, partition: int) -> tuple[str, int]:
+        """Return the journal partition whose owner answers for a partition.
+
+        A journal's own partition; for a partition of a re-keyed stream, the one next to which it is folded.
+        """
         journal = self._streams.get(kind)
         return (kind, partition) if journal is None else (journal, partition % self.reading.partitions(journal))
 
@@ -305,7 +308,7 @@ class RoutedShard:
         local = self._shards.reading.shard(self.kind, self.partition)
         if local is not None:
             return await self._ask_here(local, question, deadline)
-        owner = self._shards.members.owner(*self._shards.beside(self.kind, self.partition))
+        owner = self._shards.members.owner(*self._shards.journal_of(self.kind, self.partition))
         me = self._shards.members.me
         name = f"{self.kind}-{self.partition}"
         if owner is None:

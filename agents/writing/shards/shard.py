@@ -161,8 +161,8 @@ class Shard:
         has_none = self.phase is not Phase.OPENING and not len(self._command_queue)
         return "" if has_none else self._pace.trouble or self._pace.failure
 
-    def behind(self, end: int) -> int:
-        """Return how many offsets up to the partition's end are not decided."""
+    def lag(self, end: int) -> int:
+        """Return how many offsets below the end of its command partition are not decided."""
         return max(0, end - self._decided_until())
 
     def _decided_until(self) -> int:

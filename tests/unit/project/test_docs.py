@@ -253,7 +253,7 @@ def test_the_readme_fits_into_a_terminal() -> None:
 
 def test_the_readme_says_whom_it_is_for_what_is_not_there_and_how_state_is_read() -> None:
     headings = re.findall(r"^## (.*)$", (ROOT / "README.md").read_text(), re.MULTILINE)
-    assert {"Whom it is for, and where it ends", "How to read state"} <= set(headings)
+    assert {"Who it is for, and its limits", "How to read state"} <= set(headings)
 
 
 def test_the_readme_shows_that_workers_register_the_functions_of_agents() -> None:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from annals.agents.extras import how_to_install
 from annals.workers.settings.certificates import authorities_for_requests
 from annals.workers.tools.broker.errors import BrokerError
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 LOCK: Final = Path(__file__).with_name("jars.json")
 CONNECTIONS: Final = 6
 TIMEOUT_SECONDS: Final = 30
-INSTALL: Final = "`make setup` or `uv sync --extra broker` in a checkout, `pip install 'WHEEL[broker]'` for a wheel"
+INSTALL: Final = how_to_install("broker")
 
 
 class Jar(NamedTuple):

@@ -190,7 +190,7 @@ class World:
                 left.append(f"{kind}-{partition} is {shard.phase.value}: {shard.reason}")
             elif self.must_stop(key):
                 left.append(f"{kind}-{partition} goes on with a journal whose end was cut off")
-            elif shard.behind(log.end):
+            elif shard.lag(log.end):
                 left.append(f"{kind}-{partition} is at {shard.next_offset} of {log.end}")
         left += [  # what was on its way through a freeze comes late
             f"worker {process.number} has not looked where partitions end"

@@ -85,5 +85,5 @@ async def test_a_stream_that_was_not_found_yet_is_missing_and_breaks_no_answer()
 @pytest.mark.parametrize("kind", ["person", PLACE])
 def test_a_journal_partition_is_its_own_and_a_stream_none_of_the_lists(kind):
     shards = AllShards(Here(COUNTS), Everybody(), Peers(), REGISTRY, STREAMS)
-    assert shards.beside(kind, 1) == ("person", 1)
+    assert shards.journal_of(kind, 1) == ("person", 1)
     assert PLACE not in shards.kinds

@@ -453,9 +453,9 @@ async def test_nothing_is_behind_when_all_that_was_read_is_decided():
         await scene.answered(1)
         await scene.until(Phase.OPEN)
         lift(scene, 5)
-        await scene.until_it(lambda: scene.shard.behind(5) == 0)
-        assert scene.shard.behind(7) == 2
-    assert scene.shard.behind(7) == 6
+        await scene.until_it(lambda: scene.shard.lag(5) == 0)
+        assert scene.shard.lag(7) == 2
+    assert scene.shard.lag(7) == 6
 
 
 async def test_with_nothing_in_hand_it_commits_its_position_behind_markers_once():
@@ -465,7 +465,7 @@ async def test_with_nothing_in_hand_it_commits_its_position_behind_markers_once(
         await scene.answered(1)
         await scene.until(Phase.OPEN)
         lift(scene, 5)
-        await scene.until_it(lambda: scene.shard.behind(5) == 0)
+        await scene.until_it(lambda: scene.shard.lag(5) == 0)
         for _ in range(2):  # it stands still from the second look on
             scene.shard.keep_position()
         await scene.until_it(lambda: scene.log.committed == 5)
@@ -487,7 +487,7 @@ async def test_a_position_that_moves_is_not_committed_yet():
         await scene.until(Phase.OPEN)
         for position in range(1, 6):
             lift(scene, position)
-            await scene.until_it(lambda: scene.shard.behind(5) == 5 - position)  # noqa: B023 - called in this turn
+            await scene.until_it(lambda: scene.shard.lag(5) == 5 - position)  # noqa: B023 - called in this turn
             scene.shard.keep_position()
             await asyncio.sleep(0)
     assert "commit" not in scene.log.calls
@@ -498,14 +498,14 @@ async def test_a_position_is_committed_only_while_the_shard_is_open():
     async with running(scene):
         await scene.until(Phase.OPEN)
         lift(scene, 5)
-        await scene.until_it(lambda: scene.shard.behind(5) == 0)
+        await scene.until_it(lambda: scene.shard.lag(5) == 0)
         await scene.shard.suspend()
         for _ in range(3):
             scene.shard.keep_position()
             await asyncio.sleep(0)
         assert "commit" not in scene.log.calls
         scene.shard.resume()
-        await scene.until_it(lambda: scene.shard.behind(5) == 0)
+        await scene.until_it(lambda: scene.shard.lag(5) == 0)
         for _ in range(2):
             scene.shard.keep_position()
         await scene.until_it(lambda: scene.log.committed == 5)

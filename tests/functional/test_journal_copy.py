@@ -1,0 +1,76 @@
+"""examples/journal_copy.py, as the section on backups of docs/how-to/run-in-production.md has it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from made_anew import delete
+from processes import annals, worker_on_topics_of_its_own
+
+EXAMPLE = Path(__file__).parents[2] / "examples/journal_copy.py"
+
+DATA = {"RegisterPerson": {"name": "Ada"}, "RenamePerson": {"name": "Ada King"}, "ArchivePerson": {"reason": "moved"}}
+
+pytestmark = [pytest.mark.broker, pytest.mark.slow]
+
+
+def copy(what: str, topic: str, file: Path, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [
+            sys.executable,
+            "-W",
+            "error",
+            EXAMPLE,
+            what,
+            topic,
+            file,
+            "--servers",
+            environment["ANNALS_BOOTSTRAP_SERVERS"],
+        ],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def said(done: subprocess.CompletedProcess[str]) -> tuple[int, str]:
+    return done.returncode, done.stdout + done.stderr
+
+
+def sent(environment: dict[str, str], *types: str) -> list[int]:
+    """The versions to which commands to five persons lead."""
+    lines = [
+        json.dumps({"kind": "person", "type": type_, "aggregate_id": f"p-{number}", "data": DATA[type_]})
+        for type_ in types
+        for number in range(5)
+    ]
+    done = annals("send", environment=environment, said="\n".join(lines))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return [json.loads(line)["version"] for line in done.stdout.splitlines()]
+
+
+def test_workers_go_on_with_a_journal_that_was_saved_and_restored(
+    bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    topic, backup = f"{topic_prefix}events.person", tmp_path / "person.backup"
+    with worker_on_topics_of_its_own(bootstrap, topic_prefix, tmp_path) as environment:
+        sent(environment, "RegisterPerson", "RenamePerson")
+        assert said(copy("save", topic, backup, environment)) == (0, "10 records saved\n")
+        status, why = said(copy("restore", topic, backup, environment))
+        assert status == 1
+        assert "is not empty: delete the topic and create it again" in why
+        status, why = said(copy("save", topic, backup, environment))
+        assert status == 1, "a backup is not written over"
+        assert "File exists" in why
+    delete(bootstrap, topic)
+    assert annals("topics", "create", environment=environment).returncode == 0
+    assert said(copy("restore", topic, backup, environment)) == (0, "10 records restored\n")
+    verified = annals("verify", "person", environment=environment)
+    assert (verified.returncode, verified.stdout[:9]) == (0, "10 events")
+    with worker_on_topics_of_its_own(bootstrap, topic_prefix, tmp_path) as environment:
+        assert sent(environment, "ArchivePerson") == [3] * 5
