@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     """What was answered to one attempt.
 
     verdict: `ack`, `nack`, `park` or `extend`. counts: False for a `nack` that uses no attempt up, as of an endpoint
-    that asks to wait.
+    that asks to wait. endpoint: who answered, if a webhook's.
     """
 
     cid: str
@@ -70,6 +70,7 @@ class Answer(NamedTuple):
     delay_ms: int | None = None
     up_to: bool = False
     counts: bool = True
+    endpoint: str | None = None
 
 
 class Settled(NamedTuple):
@@ -206,7 +207,7 @@ class Deliveries:
             due = now + (self._retry.ack_timeout_ms if answer.delay_ms is None else answer.delay_ms)
             self._write(structs.replace(row, due=due))
         elif answer.verdict == NACK:
-            self._again(row, now, draw, answer.reason or NACK, answer.delay_ms, counts=answer.counts)
+            self._again(row, now, draw, answer)
         else:
             self._park(row, now, answer.reason or answer.verdict)
         return TAKEN
@@ -222,7 +223,7 @@ class Deliveries:
             if row.state == WAITING:
                 self._ready.append(row)
             else:
-                self._again(row, now, draw, NOT_ANSWERED, None)
+                self._again(row, now, draw, Answer(row.cid, row.attempt, NACK, NOT_ANSWERED))
 
     def settling(self, most: int | None = None, *, again: bool = True) -> list[Settled]:
         """Return what is settled and has perhaps a later event that waits; `advance` or `defer` is called for each.
@@ -258,7 +259,8 @@ class Deliveries:
             if not self._holds(row):
                 continue
             due = now + self._retry.ack_timeout_ms
-            sent = structs.replace(row, state=IN_FLIGHT, attempt=row.attempt + 1, tries=row.tries + 1, due=due, at=now)
+            counted = {"attempt": row.attempt + 1, "tries": row.tries + 1}
+            sent = structs.replace(row, state=IN_FLIGHT, due=due, at=now, is_drawn=False, endpoint=None, **counted)
             self._put(sent, is_timed=False)
             self._changes[row_key(sent)] = sent
             taken.append(sent)
@@ -316,22 +318,15 @@ class Deliveries:
         rows = [self._rows[key] for key in self._of_aggregate[row.aggregate_id] if self._rows[key].attempt]
         return [each for each in rows if each.version <= row.version and each.state in (IN_FLIGHT, WAITING)]
 
-    def _again(
-        self,
-        row: Row,
-        now: int,
-        draw: Callable[[], float],
-        reason: str,
-        delay_ms: int | None,
-        *,
-        counts: bool = True,
-    ) -> None:
-        tries = row.tries if counts else row.tries - 1
+    def _again(self, row: Row, now: int, draw: Callable[[], float], answer: Answer) -> None:
+        tries, reason = row.tries if answer.counts else row.tries - 1, answer.reason or NACK
         if tries >= self._retry.max_attempts:
             self._park(row, now, reason)
             return
-        delay = back_off_ms(self._retry, tries, draw()) if delay_ms is None else delay_ms
-        self._write(structs.replace(row, state=WAITING, tries=tries, due=now + delay, at=now, reason=reason))
+        is_drawn = answer.delay_ms is None
+        due = now + (back_off_ms(self._retry, tries, draw()) if answer.delay_ms is None else answer.delay_ms)
+        whose = {"is_drawn": is_drawn, "endpoint": answer.endpoint}
+        self._write(structs.replace(row, state=WAITING, tries=tries, due=due, at=now, reason=reason, **whose))
 
     def _park(self, row: Row, now: int, reason: str) -> None:
         parked = structs.replace(row, state=PARKED, due=0, at=now, reason=reason)

@@ -187,7 +187,7 @@ class DeliveryShard:
         ):
             pass
         machine = self._deliveries()
-        await take_up(machine, unsettled, None if self._poster is None else self._poster.opened)
+        await take_up(machine, unsettled, self.subscribed.kept.record.definition.retry, self._poster)
         self._machine = machine
         self._loader.clear()
         self._telemetry.parked(self.subscribed.name, 0)
