@@ -31,7 +31,7 @@ class Row(Struct, frozen=True, omit_defaults=True, gc=False):
     `discarded` by somebody: whoever delivers settles it. attempt: how often it was delivered; tries: how many of these
     count against `max_attempts`. at: since when it is in this state. Times are milliseconds since 1970. reason: of the
     last answer or decision; by: whose decision it was. incarnation: of the subscription. While it waits, is_drawn says
-    that `due` is the retry policy's, not what an answer asked for; endpoint: whose answer that was, if a webhook's.
+    that `due` is the retry policy's, not what an answer asked for. endpoint: that a webhook was posted to last.
     """
 
     kind: str

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec.structs import replace
 
-from annals.schemas.delivery import WAITING
+from annals.schemas.delivery import IN_FLIGHT, WAITING
 
 if TYPE_CHECKING:
     from annals.schemas.delivery import Row
@@ -27,13 +27,12 @@ def back_off_ms(retry: Retry, tries: int, draw: float) -> int:
 def waiting_now(row: Row, retry: Retry, endpoint: str | None) -> Row:
     """Return a row as it waits under the policy and for the endpoint that the subscription has now.
 
-    What another endpoint answered says nothing of this one: neither that it asked to wait, nor that it failed. A delay
-    that the policy drew is never longer than the policy allows now; one that an answer asked for stays as it is.
+    What was posted to another endpoint comes again at once: whoever posts has broken off what was under way, and what
+    that one answered says nothing of this one, neither that it asked to wait nor that it failed. A delay that was drawn
+    is never longer than the policy allows now; one that an answer asked for stays as it is.
     """
-    if row.state != WAITING:
-        return row
-    if row.endpoint not in {None, endpoint}:
-        return replace(row, due=row.at, reason=None, is_drawn=False, endpoint=None)
-    if row.is_drawn and row.due > row.at + retry.max_delay_ms:
+    if row.state in (WAITING, IN_FLIGHT) and row.endpoint not in {None, endpoint}:
+        return replace(row, state=WAITING, due=row.at, reason=None, is_drawn=False, endpoint=None)
+    if row.state == WAITING and row.is_drawn and row.due > row.at + retry.max_delay_ms:
         return replace(row, due=row.at + retry.max_delay_ms)
     return row

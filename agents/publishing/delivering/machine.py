@@ -60,7 +60,7 @@ class Answer(NamedTuple):
     """What was answered to one attempt.
 
     verdict: `ack`, `nack`, `park` or `extend`. counts: False for a `nack` that uses no attempt up, as of an endpoint
-    that asks to wait. endpoint: who answered, if a webhook's.
+    that asks to wait.
     """
 
     cid: str
@@ -70,7 +70,6 @@ class Answer(NamedTuple):
     delay_ms: int | None = None
     up_to: bool = False
     counts: bool = True
-    endpoint: str | None = None
 
 
 class Settled(NamedTuple):
@@ -104,8 +103,10 @@ class Deliveries:
         *,
         ordered: bool = True,
         incarnation: int = 1,
+        endpoint: str | None = None,
     ) -> None:
-        """Take the rows as the topic has them, and what the subscription asks for."""
+        """Take the rows as the topic has them, what is asked for, and the name of the endpoint that is posted to."""
+        self._endpoint = endpoint
         self._kind = kind
         self._incarnation = incarnation
         self._retry = retry
@@ -259,8 +260,13 @@ class Deliveries:
             if not self._holds(row):
                 continue
             due = now + self._retry.ack_timeout_ms
-            counted = {"attempt": row.attempt + 1, "tries": row.tries + 1}
-            sent = structs.replace(row, state=IN_FLIGHT, due=due, at=now, is_drawn=False, endpoint=None, **counted)
+            changed = {
+                "attempt": row.attempt + 1,
+                "tries": row.tries + 1,
+                "is_drawn": False,
+                "endpoint": self._endpoint,
+            }
+            sent = structs.replace(row, state=IN_FLIGHT, due=due, at=now, **changed)
             self._put(sent, is_timed=False)
             self._changes[row_key(sent)] = sent
             taken.append(sent)
@@ -325,11 +331,11 @@ class Deliveries:
             return
         is_drawn = answer.delay_ms is None
         due = now + (back_off_ms(self._retry, tries, draw()) if answer.delay_ms is None else answer.delay_ms)
-        whose = {"is_drawn": is_drawn, "endpoint": answer.endpoint}
-        self._write(structs.replace(row, state=WAITING, tries=tries, due=due, at=now, reason=reason, **whose))
+        why = {"reason": reason, "is_drawn": is_drawn}
+        self._write(structs.replace(row, state=WAITING, tries=tries, due=due, at=now, **why))
 
     def _park(self, row: Row, now: int, reason: str) -> None:
-        parked = structs.replace(row, state=PARKED, due=0, at=now, reason=reason)
+        parked = structs.replace(row, state=PARKED, due=0, at=now, reason=reason, endpoint=None)
         self._remove(row)
         self._changes[row_key(row)] = parked
         self._parked.append(parked)

@@ -173,6 +173,7 @@ class DeliveryShard:
             definition.max_in_flight,
             ordered=definition.ordered,
             incarnation=self.own.incarnation,
+            endpoint=None if self._poster is None else self._poster.endpoint,
         )
 
     async def _open(self) -> None:

@@ -358,6 +358,20 @@ async def test_another_endpoint_need_not_wait_since_the_former_failed(scene):
     assert [posted.headers["ce-redelivery"] for posted in other.posted] == ["2"]
 
 
+async def test_another_endpoint_need_not_wait_for_an_answer_of_the_former(scene):
+    async def never(_):
+        await asyncio.Event().wait()
+
+    scene.world.journal.append(chain("p-1", 1))
+    scene.endpoint.answer = never
+    await scene.subscribe(retry=Retry(ack_timeout_ms=86_400_000))
+    async with scene.delivering(), Endpoint().serving() as other:
+        await scene.are_posted(1)
+        await change(scene, webhook=Webhook(other.url, ["new", "old"]))
+        await scene.settled()
+    assert [posted.headers["ce-redelivery"] for posted in other.posted] == ["2"]
+
+
 async def test_a_shorter_policy_holds_for_what_waits_already(scene):
     """Goes red when an event waits on for as long as the policy of before let it."""
     scene.world.journal.append(chain("p-1", 1))
