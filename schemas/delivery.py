@@ -30,7 +30,8 @@ class Row(Struct, frozen=True, omit_defaults=True, gc=False):
     delivered from `due` on, `in_flight` until it is answered or `due` has come, `parked` until somebody decides, or
     `discarded` by somebody: whoever delivers settles it. attempt: how often it was delivered; tries: how many of these
     count against `max_attempts`. at: since when it is in this state. Times are milliseconds since 1970. reason: of the
-    last answer or decision; by: whose decision it was. incarnation: of the subscription.
+    last answer or decision; by: whose decision it was. incarnation: of the subscription. While it waits, is_drawn says
+    that `due` is the retry policy's, not what an answer asked for. endpoint: that a webhook was posted to last.
     """
 
     kind: str
@@ -48,6 +49,8 @@ class Row(Struct, frozen=True, omit_defaults=True, gc=False):
     reason: str | None = None
     by: str | None = None
     incarnation: Annotated[int, Meta(ge=1)] = 1
+    is_drawn: bool = False
+    endpoint: str | None = None
 
 
 _DECODER: Final = msgspec.json.Decoder(Row)

@@ -87,7 +87,8 @@ class ReaderApi:
         self._registry = metrics.registry
         self._parts = parts
         self._service: ApiService | None = None
-        self._set_aside = SetAside(settings, options, metrics.registry, metrics.invalid_records)
+        self._views = CompactedViews()
+        self._set_aside = SetAside(settings, options, metrics.registry, metrics.invalid_records, self._views)
         self._acks = AckSender(
             options,
             TopicNames(settings.topic_prefix),
@@ -144,9 +145,8 @@ class ReaderApi:
         def replays() -> Replays | None:
             return None if parts.jobs is None else parts.jobs.replays
 
-        views = CompactedViews()
-        administration = SubscriptionService(self._settings, self._options, deciders(), views)
-        processes = ReactionService(self._settings, self._options, reactions(), views)
+        administration = SubscriptionService(self._settings, self._options, deciders(), self._views)
+        processes = ReactionService(self._settings, self._options, reactions(), self._views)
         return (
             *projection_routes(shards, service, answers, jobs, replays, lambda: parts.rekeying),
             *SubscriptionRoutes(administration).routes(),

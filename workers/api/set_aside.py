@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from annals.workers.api.http.routing import Route
     from annals.workers.kafka.read.invalid_records import InvalidRecords
+    from annals.workers.publishing.compacted_views import CompactedViews
     from annals.workers.settings import Settings
 
 
@@ -30,13 +31,21 @@ class SetAside:
     """Makes the routes, has the connection that they record decisions by, and counts what is open."""
 
     def __init__(
-        self, settings: Settings, options: Mapping[str, Any], registry: CollectorRegistry, invalid: InvalidRecords
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        registry: CollectorRegistry,
+        invalid: InvalidRecords,
+        views: CompactedViews,
     ) -> None:
-        """Take the settings, aiokafka client options, where metrics are declared, and what notes invalid records."""
+        """Take the settings, aiokafka client options, where metrics are declared, and what notes invalid records.
+
+        views: what was read of compacted topics for other requests.
+        """
         names = TopicNames(settings.topic_prefix)
         invalid.expect(names.audit)
         self._letters = DeadLetterService(settings, options, deciders(), invalid)
-        self._parked = ParkedService(settings, options, deciders())
+        self._parked = ParkedService(settings, options, deciders(), views)
         self._audit = KafkaAudit(options, names.audit)
         self._watch = DeadLetterWatch(options, names, DeadLetterMetrics(registry), self._letters.settled)
         self._watching: asyncio.Task[None] | None = None

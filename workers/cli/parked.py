@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from annals.agents.publishing.delivering.choosing import Choice, Place
-    from annals.workers.publishing.parked import Found, ParkedService
+    from annals.workers.publishing.parked import ParkedService
+    from annals.workers.publishing.parked_list import Found
     from annals.workers.settings import Settings
 
 PLACES: Final = 3  # numbers of a cursor

@@ -10,28 +10,27 @@ administrators and through whatever kills.
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
 from annals.agents.publishing.administration import Refused, all_kinds_of, no_such_subscription
-from annals.agents.publishing.delivering.choosing import FIRST, Place, parked_of
+from annals.agents.publishing.delivering.choosing import FIRST, Place
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN, DeliveryWrites
-from annals.agents.publishing.delivering.records import moment_at
 from annals.agents.publishing.ports import TargetError
 from annals.agents.waiting import in_turns
 from annals.schemas.delivery import PARKED, discarded, replayed, row_key
-from annals.schemas.values.moments import recorded_at
 from annals.topics.headers import decimal_header
 from annals.topics.names import TopicNames
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import connect, words_of
 from annals.workers.kafka.protocol.record_batches import headers_of
-from annals.workers.kafka.read.ranges import bounds
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
-from annals.workers.publishing.delivery_rows import read_rows
+from annals.workers.publishing.delivery_rows import read_rows, unsettled_row
+from annals.workers.publishing.parked_list import ParkedList
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.publishing.subscriptions_topic import read_all
 
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
     from annals.schemas.delivery import Row
     from annals.schemas.progress import Progress
     from annals.workers.publishing.delivery_log import KafkaDeliveryLog
+    from annals.workers.publishing.parked_list import Found
     from annals.workers.settings import Settings
 
     Decide = Callable[[Row, int], Row | None]
@@ -57,25 +57,22 @@ FIRST_RETRY_S: Final = 0.05
 LAST_RETRY_S: Final = 2.0
 
 
-class Found(NamedTuple):
-    """A parked event, its place, and its record as it was delivered last, if that is still there."""
-
-    place: Place
-    parked: Parked
-    key: bytes | None = None
-    value: bytes | None = None
-    headers: bytes | None = None
-
-
 class ParkedService:
     """Lists what is parked, replays and discards it."""
 
-    def __init__(self, settings: Settings, options: Mapping[str, Any], deciders: Mapping[str, Decider[Any]]) -> None:
-        """Take the settings, aiokafka client options and the kinds that there are."""
+    def __init__(
+        self,
+        settings: Settings,
+        options: Mapping[str, Any],
+        deciders: Mapping[str, Decider[Any]],
+        views: CompactedViews | None = None,
+    ) -> None:
+        """Take the settings, aiokafka client options, the kinds that there are, and what others have read."""
         self._settings = settings
         self._options = options
         self._deciders = deciders
         self._names = TopicNames(settings.topic_prefix)
+        self._views = views or CompactedViews()
 
     async def page(self, name: str, choice: Choice, begin: Place, limit: int) -> tuple[list[Parked], Place | None]:
         """Return some parked events from a place on, and where the next page begins; None: there are no more.
@@ -95,12 +92,15 @@ class ParkedService:
     async def all(self, name: str, choice: Choice, begin: Place = FIRST) -> AsyncGenerator[Found, None]:
         """Yield parked events, those of a partition in the order in which they were parked."""
         async with self._subscription(name) as (client, kept):
-            for partition in _partitions(client, self._names.deliveries(name)):
+            topic, parked = self._names.deliveries(name), self._names.parked(name)
+            every = await self._views.rows(client, topic, unsettled_row, is_settled=False)
+            for partition, rows in enumerate(every):
                 if partition < begin.partition:
                     continue
                 start = begin if partition == begin.partition else Place(partition)
-                wanted = await self._rows(client, name, partition, kept, choice)
-                async with aclosing(self._of_partition(client, name, wanted, start)) as found:
+                wheres = (topic, partition), (parked, partition)
+                listed = ParkedList(client, rows, *wheres, choice, kept.record.incarnation)
+                async with aclosing(listed.from_place(start)) as found:
                     async for each in found:
                         yield each
 
@@ -142,47 +142,6 @@ class ParkedService:
         """Return a writer of the rows of one journal partition, by its delivery shard's transactional id."""
         options, app_id, codec = self._options, self._settings.app_id, self._settings.compression
         return KafkaDeliveryLogs(options, self._names, app_id, kind, partition, partition + 1, codec).delivering(name)
-
-    async def _of_partition(
-        self, client: AIOKafkaClient, name: str, wanted: dict[Attempt, Row], begin: Place
-    ) -> AsyncGenerator[Found, None]:
-        """Yield the wanted rows of a partition: first those whose records are there no more, then by their records.
-
-        No more is read than they need: mostly that is nothing, and the topic has 30 days of what was decided long ago.
-        wanted: what is yielded is taken out of it.
-        """
-        where = (self._names.parked(name), begin.partition)
-        if wanted and not begin.is_kept:
-            for number, row in enumerate(await self._expired(client, where, wanted)):
-                wanted.pop(_attempt_of(row), None)
-                if number >= begin.number:
-                    yield Found(Place(begin.partition, 0, number), parked_of(row, begin.partition, None))
-        if not wanted:
-            return
-        start = begin.number if begin.is_kept else -1
-        async with aclosing(records_until(client, where, start, await settled_end(client, where))) as records:
-            async for offset, key, value, section in records:
-                attempt = _attempt(section)
-                if (meant := wanted.pop(attempt, None)) is not None:
-                    place = Place(begin.partition, 1, offset)
-                    yield Found(place, parked_of(meant, begin.partition, offset), key, value, section)
-                if not wanted:
-                    return
-
-    async def _expired(
-        self, client: AIOKafkaClient, where: tuple[str, int], wanted: Mapping[Attempt, Row]
-    ) -> list[Row]:
-        """Return the rows that were parked before the first record that is still there."""
-        first, end = (await bounds(client, [where]))[where]
-        oldest = "9999"
-        async with aclosing(records_until(client, where, first, end)) as records:
-            async for *_, section in records:
-                oldest = _header(section, "parked-at") or ""
-                break
-        expired: list[Row] = []
-        async for some in in_turns(wanted.values(), ROWS_A_TURN):
-            expired += [row for row in some if recorded_at(moment_at(row.at)) < oldest]
-        return sorted(expired, key=lambda row: (row.at, row.cid))
 
     async def _parked_from(
         self, client: AIOKafkaClient, name: str, partition: int, stop_at: int | None
@@ -295,11 +254,3 @@ def _attempt(section: bytes) -> Attempt:
     except ValueError:
         return ("", 0)
     return ((dict(headers).get("ce_id") or b"").decode(errors="replace"), decimal_header(headers, "attempts") or 0)
-
-
-def _header(section: bytes, name: str) -> str | None:
-    try:
-        value = dict(headers_of(section)).get(name)
-    except ValueError:
-        return None
-    return None if value is None else value.decode(errors="replace")

@@ -10,7 +10,7 @@ import structlog
 from annals.agents.publishing.delivering.machine import Answer
 from annals.agents.publishing.webhooks import verdicts
 from annals.agents.publishing.webhooks.binding import batched, binary
-from annals.agents.publishing.webhooks.circuit import ASKED_TO_WAIT, CIRCUIT_OPEN
+from annals.agents.publishing.webhooks.circuit import ASKED_TO_WAIT, CIRCUIT_OPEN, endpoint_of
 from annals.agents.publishing.webhooks.signatures import signature_headers
 from annals.agents.publishing.webhooks.verdicts import failed, of_status, put_off
 from annals.agents.waiting import ended
@@ -66,6 +66,7 @@ class WebhookPoster:
 
         pause: for an endpoint that is gone; is_pausing: whether that was begun, and is not done yet.
         """
+        self.endpoint = endpoint_of(webhook.url)
         self._name = name
         self._webhook = webhook
         self._endpoint = endpoint

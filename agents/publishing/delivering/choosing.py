@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from annals.agents.publishing.delivering.records import moment_at
 from annals.schemas.delivery import PARKED
@@ -38,6 +38,26 @@ class Place(NamedTuple):
 FIRST: Final = Place()
 
 
+class Described(Protocol):
+    """What is told of a parked event beside which one it is. at: when it was parked, in milliseconds since 1970."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of its aggregate."""
+
+    @property
+    def type(self) -> str:
+        """Its type."""
+
+    @property
+    def reason(self) -> str | None:
+        """Why it was parked."""
+
+    @property
+    def at(self) -> int:
+        """When."""
+
+
 class Choice(NamedTuple):
     """Those that all of these hold of; None: whatever it is. since, until: of when it was parked."""
 
@@ -51,11 +71,16 @@ class Choice(NamedTuple):
 
     def has(self, row: Row) -> bool:
         """Whether a row is parked, and meant."""
+        return row.state == PARKED and self.names(row.cid, row.aggregate_id) and self.suits(row)
+
+    def names(self, cid: str, aggregate_id: str) -> bool:
+        """Whether an event of an aggregate is meant, as far as these two tell."""
+        return (self.cids is None or cid in self.cids) and self.aggregate_id in {None, aggregate_id}
+
+    def suits(self, row: Described) -> bool:
+        """Whether an event is meant, as far as the rest tells."""
         return (
-            row.state == PARKED
-            and (self.cids is None or row.cid in self.cids)
-            and self.kind in {None, row.kind}
-            and self.aggregate_id in {None, row.aggregate_id}
+            self.kind in {None, row.kind}
             and self.type in {None, row.type}
             and self.reason in {None, row.reason}
             and (self.since is None or recorded_at(moment_at(row.at)) >= self.since)

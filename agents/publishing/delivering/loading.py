@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from annals.agents.ports import StoppedError
 from annals.agents.publishing.cel import OverBudgetError
+from annals.agents.publishing.delivering.back_off import waiting_now
 from annals.agents.publishing.delivering.machine import Wanted
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN
 from annals.agents.publishing.records import VersionNotHadError
@@ -15,27 +16,30 @@ from annals.agents.waiting import in_turns
 from annals.schemas.cid import cid_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.pace import Pace
     from annals.agents.publishing.delivering.machine import Deliveries, Settled
-    from annals.agents.publishing.delivering.ports import DeliverySource, Unsettled
+    from annals.agents.publishing.delivering.ports import DeliverySource, Poster, Unsettled
     from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Subscribed
     from annals.agents.reading.found import JournalEvent, JournalRun
     from annals.schemas.delivery import Row
+    from annals.schemas.subscription import Retry
 
 
-async def take_up(machine: Deliveries, unsettled: Unsettled, note: Callable[[list[Row]], None] | None = None) -> None:
-    """Give a machine what is not settled, no more than ROWS_A_TURN in one turn of the event loop; note: takes it too.
+async def take_up(machine: Deliveries, unsettled: Unsettled, retry: Retry, poster: Poster | None = None) -> None:
+    """Give a machine what is not settled, and a poster, no more than ROWS_A_TURN in one turn of the event loop.
 
-    What is parked is not noted.
+    What waits does so under the policy and for the endpoint that hold now. The poster does not see what is parked.
     """
-    async for rows in in_turns(unsettled.rows, ROWS_A_TURN):
+    endpoint = None if poster is None else poster.endpoint
+    async for kept in in_turns(unsettled.rows, ROWS_A_TURN):
+        rows = [waiting_now(row, retry, endpoint) for row in kept]
         machine.take_up(rows)
-        if note is not None:
-            note(rows)
+        if poster is not None:
+            poster.opened(rows)
     async for keys in in_turns(unsettled.parked.items(), ROWS_A_TURN):
         machine.take_up_parked(keys)
 

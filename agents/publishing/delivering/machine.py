@@ -103,8 +103,10 @@ class Deliveries:
         *,
         ordered: bool = True,
         incarnation: int = 1,
+        endpoint: str | None = None,
     ) -> None:
-        """Take the rows as the topic has them, and what the subscription asks for."""
+        """Take the rows as the topic has them, what is asked for, and the name of the endpoint that is posted to."""
+        self._endpoint = endpoint
         self._kind = kind
         self._incarnation = incarnation
         self._retry = retry
@@ -206,7 +208,7 @@ class Deliveries:
             due = now + (self._retry.ack_timeout_ms if answer.delay_ms is None else answer.delay_ms)
             self._write(structs.replace(row, due=due))
         elif answer.verdict == NACK:
-            self._again(row, now, draw, answer.reason or NACK, answer.delay_ms, counts=answer.counts)
+            self._again(row, now, draw, answer)
         else:
             self._park(row, now, answer.reason or answer.verdict)
         return TAKEN
@@ -222,7 +224,7 @@ class Deliveries:
             if row.state == WAITING:
                 self._ready.append(row)
             else:
-                self._again(row, now, draw, NOT_ANSWERED, None)
+                self._again(row, now, draw, Answer(row.cid, row.attempt, NACK, NOT_ANSWERED))
 
     def settling(self, most: int | None = None, *, again: bool = True) -> list[Settled]:
         """Return what is settled and has perhaps a later event that waits; `advance` or `defer` is called for each.
@@ -258,7 +260,13 @@ class Deliveries:
             if not self._holds(row):
                 continue
             due = now + self._retry.ack_timeout_ms
-            sent = structs.replace(row, state=IN_FLIGHT, attempt=row.attempt + 1, tries=row.tries + 1, due=due, at=now)
+            changed = {
+                "attempt": row.attempt + 1,
+                "tries": row.tries + 1,
+                "is_drawn": False,
+                "endpoint": self._endpoint,
+            }
+            sent = structs.replace(row, state=IN_FLIGHT, due=due, at=now, **changed)
             self._put(sent, is_timed=False)
             self._changes[row_key(sent)] = sent
             taken.append(sent)
@@ -316,25 +324,18 @@ class Deliveries:
         rows = [self._rows[key] for key in self._of_aggregate[row.aggregate_id] if self._rows[key].attempt]
         return [each for each in rows if each.version <= row.version and each.state in (IN_FLIGHT, WAITING)]
 
-    def _again(
-        self,
-        row: Row,
-        now: int,
-        draw: Callable[[], float],
-        reason: str,
-        delay_ms: int | None,
-        *,
-        counts: bool = True,
-    ) -> None:
-        tries = row.tries if counts else row.tries - 1
+    def _again(self, row: Row, now: int, draw: Callable[[], float], answer: Answer) -> None:
+        tries, reason = row.tries if answer.counts else row.tries - 1, answer.reason or NACK
         if tries >= self._retry.max_attempts:
             self._park(row, now, reason)
             return
-        delay = back_off_ms(self._retry, tries, draw()) if delay_ms is None else delay_ms
-        self._write(structs.replace(row, state=WAITING, tries=tries, due=now + delay, at=now, reason=reason))
+        is_drawn = answer.delay_ms is None
+        due = now + (back_off_ms(self._retry, tries, draw()) if answer.delay_ms is None else answer.delay_ms)
+        why = {"reason": reason, "is_drawn": is_drawn}
+        self._write(structs.replace(row, state=WAITING, tries=tries, due=due, at=now, **why))
 
     def _park(self, row: Row, now: int, reason: str) -> None:
-        parked = structs.replace(row, state=PARKED, due=0, at=now, reason=reason)
+        parked = structs.replace(row, state=PARKED, due=0, at=now, reason=reason, endpoint=None)
         self._remove(row)
         self._changes[row_key(row)] = parked
         self._parked.append(parked)

@@ -128,6 +128,10 @@ class DeliveryLog(Protocol):
 class Poster(Protocol):
     """Sends deliveries by another way than a topic."""
 
+    @property
+    def endpoint(self) -> str:
+        """What rows call the endpoint that is posted to; another one has another name."""
+
     def opened(self, rows: Iterable[Row]) -> None:
         """Take note of what is not settled and not parked, when a shard has read it: in as many parts as it likes."""
 

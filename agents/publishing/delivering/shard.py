@@ -173,6 +173,7 @@ class DeliveryShard:
             definition.max_in_flight,
             ordered=definition.ordered,
             incarnation=self.own.incarnation,
+            endpoint=None if self._poster is None else self._poster.endpoint,
         )
 
     async def _open(self) -> None:
@@ -187,7 +188,7 @@ class DeliveryShard:
         ):
             pass
         machine = self._deliveries()
-        await take_up(machine, unsettled, None if self._poster is None else self._poster.opened)
+        await take_up(machine, unsettled, self.subscribed.kept.record.definition.retry, self._poster)
         self._machine = machine
         self._loader.clear()
         self._telemetry.parked(self.subscribed.name, 0)

@@ -5,12 +5,15 @@
                                                  └──failure: twice as long──┘
 
 What is not sent meanwhile waits in its row until `until`, under the reason `CIRCUIT_OPEN` or `ASKED_TO_WAIT`: so the
-rows, which outlive the process, say why nothing is sent and for how long, and `restore` reads it from them.
+rows, which outlive the process, say why nothing is sent and for how long, and `restore` reads it from them. They say
+also which endpoint that was (`endpoint_of`): where a webhook has another URL, its rows no longer wait for the former.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+
+from blake3 import blake3
 
 from annals.schemas.delivery import WAITING
 
@@ -25,6 +28,12 @@ LAST_MS: Final = 60_000
 PROBED_MS: Final = 1_000  # how long the others wait while one event is tried
 CIRCUIT_OPEN: Final = "circuit_open"
 ASKED_TO_WAIT: Final = "endpoint_asked_to_wait"
+NAME_BYTES: Final = 8
+
+
+def endpoint_of(url: str) -> str:
+    """Return what rows call the endpoint of a URL, which may have a token in it."""
+    return blake3(url.encode()).hexdigest(NAME_BYTES)
 
 
 class Circuit:

@@ -13,7 +13,8 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from annals.agents.publishing.delivering.choosing import FIRST, Choice
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
-from annals.workers.publishing import parked as service
+from annals.workers.publishing import parked_list
+from annals.workers.publishing.parked import ParkedService
 from annals.workers.registry import deciders
 from grouped import Group, group
 
@@ -168,9 +169,9 @@ def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group, monke
         assert subscriber.seen[subject] == expected
     assert parked(crew) == []
     # Of what was decided long ago nothing is read.
-    monkeypatch.setattr(service, "records_until", None)
+    monkeypatch.setattr(parked_list, "records_until", None)
     options = {"bootstrap_servers": crew.settings.bootstrap_servers}
-    asked_here = service.ParkedService(crew.settings, options, deciders()).page("billing", Choice(), FIRST, 20)
+    asked_here = ParkedService(crew.settings, options, deciders()).page("billing", Choice(), FIRST, 20)
     assert asyncio.run(asked_here) == ([], None)
     assert end(crew.annals("parked", "replay", "billing", "--all"))[0] == 1
     assert worker.end() == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from annals.agents.publishing.delivering.back_off import back_off_ms
+from annals.agents.publishing.delivering.back_off import back_off_ms, waiting_now
 from annals.agents.publishing.delivering.machine import (
     NONE,
     NOT_OUTSTANDING,
@@ -223,3 +223,17 @@ def test_a_row_is_read_as_it_was_written_under_its_own_key_alone():
     assert decode_row(cid.encode(), encode_row(row)) == row
     with pytest.raises(ValueError, match="key"):
         decode_row(b"person/a", encode_row(row))
+
+
+def test_a_delay_that_was_asked_for_stays_and_one_that_was_drawn_is_no_longer_than_the_policy_allows():
+    machine = deliveries(event(1), event(1, "b"))
+    taken(machine)
+    machine.answer("a", Answer("a1", 1, "nack"), 10, half)
+    machine.answer("b", Answer("b1", 1, "nack", delay_ms=500), 10, half)
+    drawn, asked = machine.rows()
+    assert (drawn.due, asked.due) == (60, 510)
+    shorter = Retry(first_delay_ms=1, max_delay_ms=20)
+    assert (waiting_now(drawn, shorter, None).due, waiting_now(asked, shorter, None).due) == (30, 510)
+    assert (waiting_now(drawn, RETRY, None), waiting_now(asked, RETRY, None)) == (drawn, asked)
+    assert taken(machine, 1_000) == [("a1", 2), ("b1", 2)]
+    assert [(row.is_drawn, row.endpoint) for row in machine.rows()] == [(False, None)] * 2, "it says nothing in flight"

@@ -10,7 +10,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from test_delivery_shard import nothing_is_left, rows
 
-from annals.agents.publishing.webhooks import verdicts
+from annals.agents.publishing.webhooks import circuit, verdicts
 from annals.agents.publishing.webhooks.signatures import parse_secret, signature_headers
 from annals.schemas.delivery import WAITING
 from annals.schemas.subscription import Retry, Webhook
@@ -287,3 +287,99 @@ async def test_without_its_secret_nothing_is_sent_and_nothing_is_lost(scene, tmp
     async with scene.delivering():
         await eventually(waits)
     assert not scene.endpoint.posted
+
+
+def all_wait(scene, number, reason):
+    async def do():
+        found = await rows(scene.world)
+        return len(found) == number and all((row.state, row.reason) == (WAITING, reason) for row in found)
+
+    return do
+
+
+async def change(scene, **definition):
+    scene.world.subscriptions.set("all", definition=definition)
+
+
+async def test_another_endpoint_need_not_wait_for_what_the_former_asked(scene):
+    """Goes red when what waits by the former's `Retry-After` waits on, and all that is for the new one with it."""
+    ada = chain("p-1", 1)
+    scene.world.journal.append(ada)
+    scene.endpoint.answer = lambda _: web.Response(status=503, headers={"retry-after": "3600"})
+    await scene.subscribe()
+    async with scene.delivering(), Endpoint().serving() as other:
+        await eventually(all_wait(scene, 1, "endpoint_asked_to_wait"))
+        await change(scene, webhook=Webhook(other.url, ["new", "old"]))
+        bob = chain("p-2", 1)
+        scene.world.journal.append(bob)
+        await scene.settled()
+    assert sorted(other.cids()) == sorted(shown([*ada, *bob]))
+    assert len(scene.endpoint.posted) == 1
+
+
+async def test_what_an_endpoint_asked_for_holds_where_anything_else_is_changed(scene):
+    scene.world.journal.append(chain("p-1", 1))
+    scene.endpoint.answer = lambda _: web.Response(status=503, headers={"retry-after": "3600"})
+    await scene.subscribe()
+    async with scene.delivering():
+        await eventually(all_wait(scene, 1, "endpoint_asked_to_wait"))
+        await change(scene, retry=Retry(max_delay_ms=1, first_delay_ms=1))
+        scene.world.journal.append(chain("p-2", 1))
+        await eventually(all_wait(scene, 2, "endpoint_asked_to_wait"))
+    assert len(scene.endpoint.posted) == 1
+
+
+async def test_another_endpoint_begins_with_a_closed_circuit(scene, monkeypatch):
+    """Goes red when the rows that the former's circuit kept back open that of the new one."""
+    monkeypatch.setattr(circuit, "FIRST_MS", 3_600_000)
+    monkeypatch.setattr(circuit, "LAST_MS", 3_600_000)
+    events = [event for at in range(30) for event in chain(f"p-{at}", 1)]
+    scene.world.journal.append(events)
+    scene.endpoint.answer = lambda _: 500
+    await scene.subscribe(retry=Retry(max_attempts=100, first_delay_ms=1, max_delay_ms=1))
+    async with scene.delivering():
+        await eventually(all_wait(scene, 30, "circuit_open"))
+    async with Endpoint().serving() as other:
+        await change(scene, webhook=Webhook(other.url, ["new", "old"]))
+        async with scene.delivering():
+            await scene.settled()
+    assert sorted(other.cids()) == sorted(shown(events))
+
+
+async def test_another_endpoint_need_not_wait_since_the_former_failed(scene):
+    scene.world.journal.append(chain("p-1", 1))
+    scene.endpoint.answer = lambda _: 500
+    slow = Retry(max_attempts=5, first_delay_ms=86_400_000, max_delay_ms=86_400_000)
+    await scene.subscribe(retry=slow)
+    async with scene.delivering(), Endpoint().serving() as other:
+        await eventually(all_wait(scene, 1, "http_500"))
+        await change(scene, webhook=Webhook(other.url, ["new", "old"]))
+        await scene.settled()
+    assert [posted.headers["ce-redelivery"] for posted in other.posted] == ["2"]
+
+
+async def test_another_endpoint_need_not_wait_for_an_answer_of_the_former(scene):
+    async def never(_):
+        await asyncio.Event().wait()
+
+    scene.world.journal.append(chain("p-1", 1))
+    scene.endpoint.answer = never
+    await scene.subscribe(retry=Retry(ack_timeout_ms=86_400_000))
+    async with scene.delivering(), Endpoint().serving() as other:
+        await scene.are_posted(1)
+        await change(scene, webhook=Webhook(other.url, ["new", "old"]))
+        await scene.settled()
+    assert [posted.headers["ce-redelivery"] for posted in other.posted] == ["2"]
+
+
+async def test_a_shorter_policy_holds_for_what_waits_already(scene):
+    """Goes red when an event waits on for as long as the policy of before let it."""
+    scene.world.journal.append(chain("p-1", 1))
+    scene.endpoint.answer = lambda posted: 200 if "ce-redelivery" in posted.headers else 500
+    slow = Retry(max_attempts=5, first_delay_ms=86_400_000, max_delay_ms=86_400_000)
+    await scene.subscribe(retry=slow)
+    async with scene.delivering():
+        await eventually(all_wait(scene, 1, "http_500"))
+        await change(scene, retry=RETRY)
+        await scene.settled()
+    assert len(scene.endpoint.posted) == 2

@@ -41,7 +41,8 @@ class Shelf(World):
         (event,) = chain(aggregate_id, 1)
         (cid,) = shown([event])
         row = Row(kind, aggregate_id, 1, cid, "PersonRenamed", 0, ordered=True, state=PARKED, attempt=1, at=1_000)
-        outgoing = Outgoing(key, b"{}", [("ce_id", cid.encode())])
+        attributes = {"id": cid, "source": f"/annals/{kind}", "subject": aggregate_id, "sequence": f"{1:020}"}
+        outgoing = Outgoing(key, b"{}", [(f"ce_{name}", value.encode()) for name, value in attributes.items()])
         log = KafkaDeliveryLogs(self.options(), NAMES, "annals", kind, 0, PARTITIONS, "none").delivering("all")
         await log.fence()
         progress = Progress(1, None, 1)

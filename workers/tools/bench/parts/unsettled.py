@@ -101,8 +101,9 @@ async def _open(log: KafkaDeliveryLog, rows: int) -> Deliveries:
     try:
         await log.fence()
         progress = await log.own_progress()
-        machine = Deliveries(KIND, (), Retry(), IN_FLIGHT)
-        await take_up(machine, await log.unsettled(1 if progress is None else progress.incarnation))
+        retry = Retry()
+        machine = Deliveries(KIND, (), retry, IN_FLIGHT)
+        await take_up(machine, await log.unsettled(1 if progress is None else progress.incarnation), retry)
     finally:
         await log.close()
     if len(machine) != rows:

@@ -1,0 +1,156 @@
+"""A page of what is parked reads what it shows: the rows of all that is parked are read once, then what is new."""
+
+from collections import Counter
+
+import msgspec
+import pytest
+
+from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing.delivering.choosing import FIRST, Choice
+from annals.agents.publishing.delivering.ports import DeliveryWrites
+from annals.agents.publishing.delivering.records import parked
+from annals.agents.publishing.records import Outgoing
+from annals.schemas.cid import cid_of, cid_text
+from annals.schemas.delivery import PARKED, Row, row_key
+from annals.schemas.progress import Progress
+from annals.schemas.subscription import Definition, Record
+from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.publishing import compacted_views, progress_topic
+from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
+from annals.workers.publishing.parked import ParkedService
+from annals.workers.settings import Settings
+from publishing import NAMES, World
+
+NUMBER, PAGE = 300, 20
+DELIVERIES, KEPT = "deliveries.all", "parked.all"
+
+
+class Shelf(World):
+    """A subscription of which events are parked; read: how many records of each topic were read."""
+
+    def __init__(self, monkeypatch, *, ordered=True):
+        super().__init__()
+        topics = [f"{role}.all" for role in ("deliveries", "parked", "acks", "subscribers")]
+        one = {name: Topic(1) for name in (*topics, "progress", "subscriptions", "audit", "dead-letters")}
+        self.model = MemoryCluster(one | {f"events.{kind}": Topic(1) for kind in REGISTRY}, transaction_version=2)
+        self.ordered = ordered
+        definition = Definition("all", kinds=["person"], delivery="acknowledged", ordered=ordered, start="beginning")
+        record = Record(definition, 1, {"person": [0]})
+        self.model.append(("subscriptions", 0), b"all", msgspec.json.encode(record))
+        self.service = ParkedService(Settings(), self.options(), REGISTRY)
+        self.read = Counter()
+        for module in (compacted_views, progress_topic):
+            monkeypatch.setattr(module, "read_range", self.counting(module.read_range))
+
+    def counting(self, read_range):
+        async def read(client, where, *args):
+            async for records in read_range(client, where, *args):
+                self.read[where[0]] += len(records)
+                yield records
+
+        return read
+
+    def row(self, number, state=PARKED, attempt=1):
+        name = f"p-{number:04}"
+        cid, kind = cid_text(cid_of(name.encode())), "PersonRenamed" if number % 3 else "PersonRegistered"
+        more = {"attempt": attempt, "at": 1_000 * number, "reason": f"r{number % 7}"}
+        return Row("person", name, 1, cid, kind, number, ordered=self.ordered, state=state, **more)
+
+    async def write(self, *rows, shown=(), settled=()):
+        """Write rows, and what is parked with them, as a delivery shard does."""
+        records = []
+        for row in shown:
+            attributes = {
+                "id": row.cid,
+                "source": "/annals/person",
+                "subject": row.aggregate_id,
+                "sequence": f"{1:020}",
+            }
+            headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
+            records.append(parked(row, Outgoing(row.aggregate_id.encode(), b"{}", headers)))
+        log = KafkaDeliveryLogs(self.options(), NAMES, "annals", "person", 0, 1, "none").delivering("all")
+        await log.fence()
+        changes = {row_key(row): row for row in rows} | {row_key(row): None for row in settled}
+        await log.deliver(DeliveryWrites(changes, Progress(1, None, 1), parked=records))
+        await log.close()
+
+    async def park(self, *numbers):
+        rows = [self.row(number) for number in numbers]
+        await self.write(*rows, shown=rows)
+
+    async def pages(self, choice=None, limit=PAGE):
+        """All pages, each as the numbers of what it shows and whether its records are there."""
+        begin, found = FIRST, []
+        while begin is not None:
+            page, begin = await self.service.page("all", choice or Choice(), begin, limit)
+            found.append([(each.offset is not None, int(each.aggregate_id[2:])) for each in page])
+        return found
+
+
+def numbers(pages):
+    return [number for page in pages for _, number in page]
+
+
+async def test_rows_are_read_once_for_all_pages(monkeypatch):
+    """Goes red when each page reads the rows of its partition from their beginning."""
+    shelf = Shelf(monkeypatch)
+    await shelf.park(*range(NUMBER))
+    pages = await shelf.pages()
+    assert numbers(pages) == list(range(NUMBER))
+    assert len(pages) == NUMBER // PAGE
+    assert shelf.read[DELIVERIES] <= NUMBER + len(pages), "the last record again for each page"
+    shelf.read.clear()
+    for number in range(10):
+        await shelf.write(settled=[shelf.row(number)])
+        page, _ = await shelf.service.page("all", Choice(), FIRST, PAGE)
+        assert [int(each.aggregate_id[2:]) for each in page] == list(range(number + 1, number + 1 + PAGE))
+    assert shelf.read[DELIVERIES] == 20, "the record before it, and what is new"
+
+
+@pytest.mark.parametrize("ordered", [True, False])
+async def test_what_is_meant_is_listed_in_the_order_of_parking(monkeypatch, ordered):
+    shelf = Shelf(monkeypatch, ordered=ordered)
+    order = sorted(range(60), key=lambda number: number * 37 % 61)
+    for begin in range(0, 60, 20):
+        await shelf.park(*order[begin : begin + 20])
+    assert numbers(await shelf.pages(limit=7)) == order
+    chosen = {
+        "type": ("PersonRenamed", lambda number: number % 3 != 0),
+        "reason": ("r2", lambda number: number % 7 == 2),
+        "since": ("1970-01-01T00:00:30.000000Z", lambda number: number >= 30),
+        "until": ("1970-01-01T00:00:30.000000Z", lambda number: number < 30),
+        "aggregate_id": ("p-0007", lambda number: number == 7),
+        "cids": (frozenset({shelf.row(3).cid, shelf.row(50).cid}), lambda number: number in {3, 50}),
+        "kind": ("agent", lambda _: False),
+    }
+    for member, (value, is_meant) in chosen.items():
+        pages = await shelf.pages(Choice(**{member: value}), limit=7)
+        assert numbers(pages) == [number for number in order if is_meant(number)], member
+    shelf.read.clear()
+    assert await shelf.pages(Choice(type="PersonArchived")) == [[]]
+    assert shelf.read[KEPT] == 0, "of what is not meant nothing is looked for"
+
+
+async def test_what_was_decided_or_is_parked_by_a_later_attempt_is_no_more_at_its_former_place(monkeypatch):
+    shelf = Shelf(monkeypatch)
+    await shelf.park(*range(5))
+    assert numbers(await shelf.pages()) == [0, 1, 2, 3, 4]
+    again = shelf.row(1, attempt=2)
+    await shelf.write(shelf.row(0, state="waiting"), again, shown=[again], settled=[shelf.row(2)])
+    assert numbers(await shelf.pages()) == [3, 4, 1]
+    assert [page[0][1] for page in await shelf.pages(limit=1)] == [3, 4, 1]
+
+
+async def test_what_the_topic_has_no_more_comes_first_and_is_told_from_its_row(monkeypatch):
+    shelf = Shelf(monkeypatch)
+    for number in range(6):
+        await shelf.park(number)
+    log = shelf.model.logs[KEPT, 0]
+    log.delete_before(next(each.base for each in log.entries if shelf.row(3).cid.encode() in each.data))
+    expected = [(False, 0), (False, 1), (False, 2), (True, 3), (True, 4), (True, 5)]
+    assert [each for page in await shelf.pages() for each in page] == expected
+    assert [each for page in await shelf.pages(limit=1) for each in page] == expected
+    assert [each for page in await shelf.pages(Choice(type="PersonRegistered")) for each in page] == [
+        (False, 0),
+        (True, 3),
+    ]

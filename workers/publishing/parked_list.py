@@ -1,0 +1,174 @@
+"""The parked events of one partition, in the order in which they were parked.
+
+What is parked is known from a view that is kept between requests; `parked.<name>` says in which order, and where each
+is. So a page reads what it shows of the one, and what came since the last request of the other.
+"""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from typing import TYPE_CHECKING, NamedTuple
+
+from annals.agents.publishing.delivering.choosing import Parked, Place, parked_of
+from annals.agents.publishing.delivering.ports import ROWS_A_TURN
+from annals.agents.publishing.delivering.records import moment_at
+from annals.agents.waiting import in_turns
+from annals.schemas.delivery import PARKED
+from annals.schemas.values.moments import moment_of, recorded_at
+from annals.topics.headers import decimal_header
+from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.ranges import bounds
+from annals.workers.publishing.delivery_rows import event_hash, read_rows
+from annals.workers.publishing.progress_topic import records_until, settled_end
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Mapping
+
+    from aiokafka.client import AIOKafkaClient
+
+    from annals.agents.publishing.delivering.choosing import Choice
+    from annals.schemas.delivery import Row
+    from annals.topics.headers import ReadHeaders
+    from annals.workers.publishing.delivery_rows import UnsettledRow
+
+    Where = tuple[str, int]
+
+
+class Found(NamedTuple):
+    """A parked event, its place, and its record as it was delivered last, if that is still there."""
+
+    place: Place
+    parked: Parked
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: bytes | None = None
+
+
+class Wanted(NamedTuple):
+    """How many rows may be meant, and whether any was parked before the first record that is still there."""
+
+    rows: int
+    has_expired: bool
+
+
+class ParkedList:
+    """What is parked in one partition, and meant."""
+
+    def __init__(
+        self,
+        client: AIOKafkaClient,
+        rows: Mapping[bytes, UnsettledRow],
+        deliveries: Where,
+        parked: Where,
+        choice: Choice,
+        incarnation: int,
+    ) -> None:
+        """Take the rows by key as they are known, which may go on to change, and the two partitions they are from."""
+        self._client = client
+        self._rows = rows
+        self._deliveries = deliveries
+        self._parked = parked
+        self._choice = choice
+        self._incarnation = incarnation
+        self._events = None if choice.cids is None else frozenset(map(event_hash, choice.cids))
+
+    async def from_place(self, begin: Place) -> AsyncGenerator[Found, None]:
+        """Yield those from a place on: first those whose records are there no more, then by their records.
+
+        No more is read than they need: mostly that is nothing, and the topic has 30 days of what was decided long ago.
+        """
+        number = self._parked[1]
+        oldest, wanted = 0, await self._wanted(0, most=1)
+        if wanted.rows and not begin.is_kept:
+            oldest = await self._oldest()
+            wanted = await self._wanted(oldest)
+        left = wanted.rows
+        if wanted.has_expired:
+            for at, row in enumerate(await self._expired(oldest)):
+                left -= 1
+                if at >= begin.number:
+                    yield Found(Place(number, 0, at), parked_of(row, number, None))
+        if left <= 0:
+            return
+        start = begin.number if begin.is_kept else -1
+        end = await settled_end(self._client, self._parked)
+        async with aclosing(records_until(self._client, self._parked, start, end)) as records:
+            async for offset, key, value, section in records:
+                if (parked := self._recorded(section, offset)) is None:
+                    continue
+                yield Found(Place(number, 1, offset), parked, key, value, section)
+                left -= 1
+                if not left and not begin.is_kept:
+                    return
+
+    async def _wanted(self, oldest: int, most: int | None = None) -> Wanted:
+        """Count the rows that may be meant, up to `most`; oldest: since when the first record is there."""
+        count, has_expired = 0, False
+        async for some in in_turns(list(self._rows.items()), ROWS_A_TURN):
+            for key, row in some:
+                if self._may_mean(key, row):
+                    count += 1
+                    has_expired |= row.at < oldest
+            if most is not None and count >= most:
+                break
+        return Wanted(count, has_expired)
+
+    def _may_mean(self, key: bytes, row: UnsettledRow) -> bool:
+        """Whether a row is parked and meant, as far as it tells: its aggregate may be known from its record alone."""
+        if row.state != PARKED or row.incarnation != self._incarnation:
+            return False
+        if self._events is not None and row.event not in self._events:
+            return False
+        aggregate = self._choice.aggregate_id
+        if aggregate is not None and b"/" in key and key != f"{row.kind}/{aggregate}".encode():
+            return False
+        return self._choice.suits(row)
+
+    async def _oldest(self) -> int:
+        """Return when the first record that is still there was parked; behind all, where there is none."""
+        first, end = (await bounds(self._client, [self._parked]))[self._parked]
+        async with aclosing(records_until(self._client, self._parked, first, end)) as records:
+            async for *_, section in records:
+                try:
+                    text = _text(headers_of(section), "parked-at")
+                    return round(moment_of(text).timestamp() * 1000)
+                except ValueError:  # nobody but a stranger wrote it
+                    return 0
+        return 1 << 62
+
+    async def _expired(self, oldest: int) -> list[Row]:
+        """Return the rows that were parked before that: they are read whole, since no record tells of them."""
+
+        def meant(row: Row) -> Row | None:
+            is_ours = row.incarnation == self._incarnation and row.at < oldest
+            return row if is_ours and self._choice.has(row) else None
+
+        rows = await read_rows(self._client, self._deliveries, meant, is_settled=False)
+        return sorted(rows.values(), key=lambda row: (row.at, row.cid))
+
+    def _recorded(self, section: bytes, offset: int) -> Parked | None:
+        """Return the parked event of a record; None: it is parked no more, by another attempt, or not meant."""
+        try:
+            headers = headers_of(section)
+            cid, aggregate_id = _text(headers, "ce_id"), _text(headers, "ce_subject")
+            kind, version = _text(headers, "ce_source").removeprefix("/annals/"), int(_text(headers, "ce_sequence"))
+        except ValueError:
+            return None
+        keys = (f"{kind}/{aggregate_id}".encode(), cid.encode())
+        for key in keys:
+            row = self._rows.get(key)
+            if row is None or (row.event, row.attempt) != (event_hash(cid), decimal_header(headers, "attempts")):
+                continue
+            if self._may_mean(key, row) and self._choice.names(cid, aggregate_id):
+                at = recorded_at(moment_at(row.at))
+                place = (self._parked[1], offset)
+                return Parked(cid, kind, aggregate_id, version, row.type, row.reason, row.attempt, at, *place)
+        return None
+
+
+def _text(headers: ReadHeaders, name: str) -> str:
+    """Return a header; ValueError: it is not there, or no text."""
+    value = dict(headers).get(name)
+    if value is None:
+        raise ValueError(f"it has no header {name}")
+    return value.decode()
