@@ -14,12 +14,17 @@ from annals.agents.writing.recovery.acknowledged import Acknowledged
 from annals.agents.writing.recovery.opening import Opening
 from annals.agents.writing.shards.command_queue import CommandQueue
 from annals.agents.writing.shards.shard import Phase, Shard
+from annals.workers.kafka.write import transaction
 from annals.workers.kafka.write.journal import KafkaShardLog
 from annals.workers.kafka.write.transaction import TransactionalWriter
 from annals.workers.memory.codes import Code
 from annals.workers.memory.coordinator import Coordinator
 
 Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def nothing(*_: Any) -> None:
+    """Do nothing, whatever is asked."""
 
 
 def fence(patch: pytest.MonkeyPatch) -> None:
@@ -227,6 +232,21 @@ def last_event(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(acknowledged, "require_known", by_the_end)
 
 
+def whole_transaction(patch: pytest.MonkeyPatch) -> None:
+    """A transaction is committed though a batch of it was cut off."""
+    patch.setattr(transaction, "require_whole", nothing)
+
+
+def last_outcome(patch: pytest.MonkeyPatch) -> None:
+    """At opening the last known outcome is not looked for."""
+    require: Any = vars(acknowledged)["require_records"]
+
+    async def without(journal: Any, place: Any, seen: Any) -> None:
+        await require(journal, place, seen._replace(last_outcome=None))
+
+    patch.setattr(acknowledged, "require_records", without)
+
+
 MEASURES: list[Patch] = [
     fence,
     deduplication,
@@ -250,6 +270,8 @@ MEASURES: list[Patch] = [
     journal_offset,
     snapshot_on_passing,
     last_event,
+    whole_transaction,
+    last_outcome,
 ]
 
 

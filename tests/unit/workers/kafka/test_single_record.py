@@ -47,7 +47,7 @@ async def test_one_that_a_disk_changed_is_named_as_damaged_by_all_who_look(model
         KafkaJournalPartition(client, *WHERE).record_at(2),
         LastRecord.of(2, b"p-1", b"event 2").is_there(client, WHERE),
     ):
-        with pytest.raises(UnreachableError, match="events.person-0: the record batch at offset 2 is damaged"):
+        with pytest.raises(UnreachableError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
             await look
 
 
