@@ -14,8 +14,9 @@ from annals.agents.writing.recovery.acknowledged import Acknowledged
 from annals.agents.writing.recovery.opening import Opening
 from annals.agents.writing.shards.command_queue import CommandQueue
 from annals.agents.writing.shards.shard import Phase, Shard
-from annals.workers.kafka.write import transaction
+from annals.workers.kafka.write import recovery, transaction
 from annals.workers.kafka.write.journal import KafkaShardLog
+from annals.workers.kafka.write.recovery import KafkaRecovery
 from annals.workers.kafka.write.transaction import TransactionalWriter
 from annals.workers.memory.codes import Code
 from annals.workers.memory.coordinator import Coordinator
@@ -247,6 +248,28 @@ def last_outcome(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(acknowledged, "require_records", without)
 
 
+def ends_asked_last(patch: pytest.MonkeyPatch) -> None:
+    """Where partitions end is asked before what is known of them."""
+    listed: Any = vars(recovery)["list_offsets"]
+    look: Any = KafkaRecovery._look
+    known: dict[Any, Any] = {}
+
+    async def ends_first(self: Any) -> Any:
+        topics, client = self._topics, await self._connected()
+        asked = [topics.events, topics.outcomes, topics.commands]
+        ends = await listed(client, recovery.HIGH_WATERMARK, recovery.LAST, asked)
+        known[id(client), *asked] = ends
+        return await look(self)
+
+    async def early(client: Any, isolation: int, which: int, wheres: Any) -> Any:
+        is_of_the_ends = (isolation, which) == (recovery.HIGH_WATERMARK, recovery.LAST)
+        ends = known.pop((id(client), *wheres), None) if is_of_the_ends else None
+        return await listed(client, isolation, which, wheres) if ends is None else ends
+
+    patch.setattr(recovery, "list_offsets", early)
+    patch.setattr(KafkaRecovery, "_look", ends_first)
+
+
 MEASURES: list[Patch] = [
     fence,
     deduplication,
@@ -272,6 +295,7 @@ MEASURES: list[Patch] = [
     last_event,
     whole_transaction,
     last_outcome,
+    ends_asked_last,
 ]
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from libipld import encode_dag_cbor
 
+from annals.agents.writing.shards.shard import Phase
 from annals.schemas.canonical import decode
 from annals.workers.memory.partition import Status
 from annals.workers.tools.simulation.broker_faults import BrokerFaults
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from annals.workers.tools.simulation.world import World
 
 CLOCK_S: Final = 7_200.0
+MOMENT_S: Final = 0.01
 STRAY_PRODUCER: Final = 1 << 40
 MOST_WRITES: Final = 3
 MOST_CUT: Final = 3
@@ -147,9 +149,19 @@ class Faults:
     def _freeze(self, fault: Fault) -> None:
         process = self._process(fault)
         if process is not None:
-            seconds = fault.size * LONGEST_S
-            process.frozen_until = self._world.loop.time() + seconds
-            self._away(process, seconds)
+            self._freeze_for(process, fault.size * LONGEST_S)
+
+    def _freeze_for(self, process: Process, seconds: float) -> None:
+        process.frozen_until = self._world.loop.time() + seconds
+        self._away(process, seconds)
+
+    def _freeze_while_opening(self, fault: Fault) -> None:
+        """A worker freezes in the midst of an opening, for so long that its successor has decided meanwhile."""
+        for process in self._world.processes:
+            if process.can_reach() and any(shard.phase is Phase.OPENING for shard in process.shards.values()):
+                self._freeze_for(process, SESSION_S + 1 + fault.size * (LONGEST_S - SESSION_S))
+                return
+        self.later(MOMENT_S * (1 + fault.size), self._freeze_while_opening, fault)
 
     def _cut(self, fault: Fault) -> None:
         process = self._process(fault)
