@@ -14,12 +14,18 @@ from annals.agents.writing.recovery.acknowledged import Acknowledged
 from annals.agents.writing.recovery.opening import Opening
 from annals.agents.writing.shards.command_queue import CommandQueue
 from annals.agents.writing.shards.shard import Phase, Shard
+from annals.workers.kafka.write import recovery, transaction
 from annals.workers.kafka.write.journal import KafkaShardLog
+from annals.workers.kafka.write.recovery import KafkaRecovery
 from annals.workers.kafka.write.transaction import TransactionalWriter
 from annals.workers.memory.codes import Code
 from annals.workers.memory.coordinator import Coordinator
 
 Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+def nothing(*_: Any) -> None:
+    """Do nothing, whatever is asked."""
 
 
 def fence(patch: pytest.MonkeyPatch) -> None:
@@ -227,6 +233,43 @@ def last_event(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(acknowledged, "require_known", by_the_end)
 
 
+def whole_transaction(patch: pytest.MonkeyPatch) -> None:
+    """A transaction is committed though a batch of it was cut off."""
+    patch.setattr(transaction, "require_whole", nothing)
+
+
+def last_outcome(patch: pytest.MonkeyPatch) -> None:
+    """At opening the last known outcome is not looked for."""
+    require: Any = vars(acknowledged)["require_records"]
+
+    async def without(journal: Any, place: Any, seen: Any) -> None:
+        await require(journal, place, seen._replace(last_outcome=None))
+
+    patch.setattr(acknowledged, "require_records", without)
+
+
+def ends_asked_last(patch: pytest.MonkeyPatch) -> None:
+    """Where partitions end is asked before what is known of them."""
+    listed: Any = vars(recovery)["list_offsets"]
+    look: Any = KafkaRecovery._look
+    known: dict[Any, Any] = {}
+
+    async def ends_first(self: Any) -> Any:
+        topics, client = self._topics, await self._connected()
+        asked = [topics.events, topics.outcomes, topics.commands]
+        ends = await listed(client, recovery.HIGH_WATERMARK, recovery.LAST, asked)
+        known[id(client), *asked] = ends
+        return await look(self)
+
+    async def early(client: Any, isolation: int, which: int, wheres: Any) -> Any:
+        is_of_the_ends = (isolation, which) == (recovery.HIGH_WATERMARK, recovery.LAST)
+        ends = known.pop((id(client), *wheres), None) if is_of_the_ends else None
+        return await listed(client, isolation, which, wheres) if ends is None else ends
+
+    patch.setattr(recovery, "list_offsets", early)
+    patch.setattr(KafkaRecovery, "_look", ends_first)
+
+
 MEASURES: list[Patch] = [
     fence,
     deduplication,
@@ -250,6 +293,9 @@ MEASURES: list[Patch] = [
     journal_offset,
     snapshot_on_passing,
     last_event,
+    whole_transaction,
+    last_outcome,
+    ends_asked_last,
 ]
 
 

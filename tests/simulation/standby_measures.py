@@ -9,6 +9,10 @@ from annals.agents.writing import standby
 from annals.agents.writing.recovery import opening
 from annals.agents.writing.standby import Standby
 from annals.topics.names import transactional_id
+from annals.workers.kafka.read import stable_ends
+from annals.workers.kafka.read.offsets import HIGH_WATERMARK
+from annals.workers.kafka.write import standby as standby_log
+from annals.workers.tools.simulation.standbys import Standbys
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -59,6 +63,52 @@ def setting_aside(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("annals.agents.folding.damage.DamagedStores.set_aside", nothing)
 
 
+def stable_end(patch: pytest.MonkeyPatch) -> None:
+    """A standby waits for what is open in the journal as if it were committed."""
+    patch.setattr(stable_ends, "LAST_STABLE", HIGH_WATERMARK)
+
+
+def shorter_end(patch: pytest.MonkeyPatch) -> None:
+    """A standby waits for more where the journal ends lower than what it folded."""
+    follow: Any = Standby._follow
+
+    async def patient(self: Any, fold: Any) -> None:
+        log, moved = self._journal, type(self._journal).until_moved
+
+        async def higher(offset: int) -> int:
+            return max(offset, await moved(log, offset))
+
+        log.until_moved = higher
+        await follow(self, fold)
+
+    patch.setattr(Standby, "_follow", patient)
+
+
+def checksums(patch: pytest.MonkeyPatch) -> None:
+    """A standby folds whatever a disk gives back."""
+    read: Any = vars(standby_log)["read_range"]
+
+    def unchecked(*asked: Any, is_checked: bool) -> Any:
+        del is_checked
+        return read(*asked)
+
+    patch.setattr(standby_log, "read_range", unchecked)
+
+
+def looking_again(patch: pytest.MonkeyPatch) -> None:
+    """A standby that has stopped never looks again."""
+    patch.setattr(standby, "STOPPED_S", 1e9)
+
+
+def closing_first(patch: pytest.MonkeyPatch) -> None:
+    """The standby of a partition goes on beside the shard that is opened there."""
+
+    async def forget(self: Any, key: Any) -> None:
+        self.all.pop(key)
+
+    patch.setattr(Standbys, "close", forget)
+
+
 MEASURES: list[Patch] = [
     proof_of_a_standby,
     proof_after_a_standby,
@@ -66,4 +116,9 @@ MEASURES: list[Patch] = [
     no_fence,
     closing_a_failed_store,
     setting_aside,
+    stable_end,
+    shorter_end,
+    checksums,
+    looking_again,
+    closing_first,
 ]

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from annals.workers.cli.simulate import simulate as command
 from annals.workers.tools.simulation.history import run
-from annals.workers.tools.simulation.plan import FAULTS, Fault, Plan, Sent, Weather, home_of, plan_of
+from annals.workers.tools.simulation.plan import BROKER_FAULTS, FAULTS, Fault, Plan, Sent, Weather, home_of, plan_of
 from annals.workers.tools.simulation.shrink import shrink
 from annals.workers.tools.simulation.survey import survey
 from annals.workers.tools.simulation.world import World
@@ -47,7 +47,7 @@ def test_a_thousand_histories_come_out_right() -> None:
 def test_whatever_happens_the_promises_hold() -> None:
     found = survey(0, FEW)
     assert found.failures == []
-    assert set(FAULTS) <= set(found.counts)
+    assert {*FAULTS, *BROKER_FAULTS} <= set(found.counts)
     assert found.counts["uncertain"]
     assert found.counts["fenced"]
 

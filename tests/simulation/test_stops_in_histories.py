@@ -13,15 +13,16 @@ from annals.agents.writing.shards.shard import Shard
 from annals.workers.audit import acceptance
 from annals.workers.tools.simulation import person
 from annals.workers.tools.simulation.history import History, run
-from annals.workers.tools.simulation.plan import STANDBY_FAULTS, Plan, plan_of
+from annals.workers.tools.simulation.plan import BROKER_FAULTS, OPENING_FAULTS, STANDBY_FAULTS, Plan, plan_of
 
 CUT = 175  # a seed in which a journal loses its end
 
 
 def without_standbys(seed: int) -> Plan:
-    """A seed's plan as it was found: what standbys and their faults change is another history."""
+    """A seed's plan as it was found: what standbys and later faults change is another history."""
     plan = plan_of(seed)
-    faults = tuple(fault for fault in plan.faults if fault.what not in STANDBY_FAULTS)
+    later = {*STANDBY_FAULTS, *BROKER_FAULTS, *OPENING_FAULTS}
+    faults = tuple(fault for fault in plan.faults if fault.what not in later)
     return plan._replace(faults=faults, has_standbys=False)
 
 

@@ -52,6 +52,11 @@ def at_once(step: Callable[[], None]) -> None:
     step()
 
 
+def unnoticed(partition: Partition, producer_id: int) -> None:
+    """Let a batch come in."""
+    del partition, producer_id
+
+
 class MemoryCluster:
     """The brokers of one cluster, as one."""
 
@@ -74,6 +79,8 @@ class MemoryCluster:
         self.groups: defaultdict[str, GroupOffsets] = defaultdict(GroupOffsets)
         self.refuses: Callable[[], bool] = lambda: False
         """Asked for each batch of a transaction: whether the leader has too few replicas for it at this moment."""
+        self.arrives: Callable[[Partition, int], None] = unnoticed
+        """Told of each batch of a transaction before it is taken: its partition, and whose it is."""
         self._now = now
         self._coordinator = Coordinator(self._mark, settle, now)
 
@@ -112,6 +119,8 @@ class MemoryCluster:
             return Code.UNKNOWN_TOPIC_OR_PARTITION, -1
         *_, attributes, _, _, _, producer_id, epoch, _, _ = HEADER.unpack_from(data)
         identity = Identity(producer_id, epoch)
+        if attributes & TRANSACTIONAL:
+            self.arrives(partition, producer_id)
         if attributes & TRANSACTIONAL and not log.producers.has_open(*identity):
             ask = self._coordinator.add if adds else self._coordinator.verify
             code = _for_old_client(ask(transactional_id or "", identity, partition))

@@ -6,10 +6,10 @@ import asyncio
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.errors import KafkaError, OffsetOutOfRangeError
+from aiokafka.errors import CorruptRecordException, KafkaError, OffsetOutOfRangeError
 from aiokafka.protocol.fetch import FetchRequest
 
-from annals.workers.kafka.protocol.record_batches import batches_of, headers_of
+from annals.workers.kafka.protocol.record_batches import ChecksumError, batches_of, headers_of
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.memory.codes import Code
 from annals.workers.memory.partition import Record
@@ -63,6 +63,7 @@ class MemoryConsumer:
 
         Raises:
             OffsetOutOfRangeError: the position is not in the partition.
+            CorruptRecordException: a batch is damaged.
         """
         del max_records  # a fetch has about as many
         topic, number = partition
@@ -76,7 +77,10 @@ class MemoryConsumer:
         (((_, ((_, code, _, _, aborted, data),)),),) = (answer.topics,)
         if code == Code.OFFSET_OUT_OF_RANGE:
             raise OffsetOutOfRangeError({partition: position})
-        batches = batches_of(data)
+        try:
+            batches = batches_of(data, is_checked=True)
+        except ChecksumError as error:
+            raise CorruptRecordException(str(error)) from error
         if not batches:
             return {}
         self._positions[partition] = batches[-1].next_offset

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from annals.agents.ports import JournalRecord
-from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.read.single_record import record_at
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
@@ -24,11 +25,13 @@ class KafkaJournalPartition:
         return (await bounds(self._client, [self._where]))[self._where]
 
     async def record_at(self, offset: int) -> JournalRecord | None:
-        """Return the committed record at an offset; None if there is none."""
+        """Return the committed record at an offset; None if there is none.
+
+        Raises:
+            UnreachableError: its batch is damaged.
+        """
         start, end = await self.bounds()
         if not start <= offset < end:
             return None
-        async for records in read_range(self._client, self._where, offset, offset + 1):
-            for found, key, value, _ in records:
-                return JournalRecord(found, key, value)
-        return None
+        found = await record_at(self._client, self._where, offset)
+        return None if found is None else JournalRecord(*found[:3])

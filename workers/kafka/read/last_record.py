@@ -5,18 +5,16 @@ Offsets alone do not tell: a new topic may have grown longer than the old one wa
 
 from __future__ import annotations
 
-from contextlib import aclosing
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Final, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Self
 
-from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
+from annals.workers.kafka.read.ranges import RangeGoneError, bounds
+from annals.workers.kafka.read.single_record import record_at
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     Where = tuple[str, int]
-
-FEW_BYTES: Final = 1_024  # a fetch has a whole batch at least
 
 
 class LastRecord(NamedTuple):
@@ -37,6 +35,7 @@ class LastRecord(NamedTuple):
 
         Raises:
             KafkaError: the leader does not answer.
+            UnreachableError: the batch at its offset is damaged.
         """
         first, end = (await bounds(client, [where]))[where]
         if first > self.offset:  # its front was deleted: a topic that was made anew begins at 0
@@ -44,10 +43,7 @@ class LastRecord(NamedTuple):
         if end <= self.offset:
             return False
         try:
-            async with aclosing(read_range(client, where, self.offset, self.offset + 1, FEW_BYTES)) as steps:
-                async for records in steps:
-                    for offset, key, value, _ in records:
-                        return LastRecord.of(offset, key, value) == self
+            found = await record_at(client, where, self.offset)
         except RangeGoneError:
             return False
-        return False
+        return found is not None and LastRecord.of(*found[:3]) == self

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import structlog
 from aiokafka.errors import KafkaError
@@ -27,6 +27,13 @@ INTERVAL_S: Final = 1.0  # what was written within it is folded by whoever takes
 FAILURES: Final = (KafkaError, OSError, TimeoutError, AssertionError)
 
 
+class _Asked(NamedTuple):
+    """Where a partition ended, and in the how manieth question that was asked."""
+
+    end: int
+    question: int
+
+
 class StableEnds:
     """The last stable offsets of the partitions that somebody waits for, and the client that asks for them."""
 
@@ -38,7 +45,8 @@ class StableEnds:
         self._client: AIOKafkaClient | None = None
         self._connecting = asyncio.Lock()
         self._waiting: dict[Where, int] = {}
-        self._ends: dict[Where, int] = {}
+        self._ends: dict[Where, _Asked] = {}
+        self._questions = 0
         self._looked = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
@@ -55,17 +63,22 @@ class StableEnds:
 
     def end(self, where: Where) -> int | None:
         """Return where a partition ended when it was looked at last; None before that."""
-        return self._ends.get(where)
+        return self._ends[where].end if where in self._ends else None
 
     async def until_moved(self, where: Where, offset: int) -> int:
-        """Wait until a partition ends elsewhere than at an offset; return where. Failures to ask are waited out."""
+        """Wait until a partition ends elsewhere than at an offset; return where. Failures to ask are waited out.
+
+        It ends lower only if that was asked since: whoever waits may have read beyond an older end.
+        """
         if self._looking is None:
             self._looking = asyncio.create_task(self._look(), name="ends of journals")
         self._waiting[where] = self._waiting.get(where, 0) + 1
+        questions = self._questions
         try:
             while True:
                 await self._looked.wait()
-                if (end := self._ends.get(where, offset)) != offset:
+                end, question = self._ends.get(where, _Asked(offset, 0))
+                if end > offset or (end < offset and question > questions):
                     return end
         finally:
             self._waiting[where] -= 1
@@ -97,10 +110,15 @@ class StableEnds:
         wheres = sorted(self._waiting)
         if not wheres:
             return
+        self._questions += 1
         try:
-            client = await self.client()
-            self._ends |= await list_offsets(client, LAST_STABLE, LAST, wheres)
+            await self._ask_for(wheres)
         except FAILURES:
             for where in wheres:  # one without a leader holds up no other
                 with suppress(*FAILURES):
-                    self._ends |= await list_offsets(await self.client(), LAST_STABLE, LAST, [where])
+                    await self._ask_for([where])
+
+    async def _ask_for(self, wheres: Sequence[Where]) -> None:
+        question = self._questions
+        ends = await list_offsets(await self.client(), LAST_STABLE, LAST, wheres)
+        self._ends |= {where: _Asked(end, question) for where, end in ends.items()}

@@ -17,6 +17,7 @@ from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.forwarded_commands import copies_of, letters_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
 from annals.workers.kafka.read.ranges import RangeGoneError, read_range
+from annals.workers.kafka.read.single_record import record_at
 from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.kafka.write.failures import cutting, expiring, reaching
 
@@ -199,13 +200,9 @@ class KafkaRecovery(ABC):
     async def _record_at(self, where: Where, offset: int) -> tuple[int, bytes | None, bytes | None, Any] | None:
         """Read one record by the connection that is there: an opening shard asks for several."""
         try:
-            async with aclosing(read_range(await self._connected(), where, offset, offset + 1, 1)) as steps:
-                async for records in steps:
-                    for record in records:
-                        return record
+            return await record_at(await self._connected(), where, offset)
         except RangeGoneError:  # expired since `look`
             return None
-        return None
 
     async def copies(self, tell: Callable[[str], None]) -> AsyncIterator[list[CopyRecord]]:
         """Yield what calls itself a copy of one of these commands, newest first in each of the other partitions.

@@ -103,26 +103,31 @@ class DiskStores:
 
     def __init__(self, process: Process, key: Key) -> None:
         """Take whose it is."""
-        self._process = process
+        self.process = process
         self._key = key
 
     @property
     def is_alive(self) -> bool:
         """Whether the process is still there that opens the store by this."""
-        return self._process.is_alive
+        return self.process.is_alive
 
     async def open(self) -> Handle:
-        """Open the store, or begin one: beside it, while somebody who is still there holds it."""
-        host, key = self._process.host, self._key
+        """Open the store, or begin one: beside it, while somebody who is still there holds it.
+
+        That is another process. No two actors of one have a partition's store: the second would fold it anew.
+        """
+        host, key = self.process.host, self._key
         holder = host.locks.get(key)
         if holder is not None and holder is not self and holder.is_alive:
+            if holder.process is self.process:
+                self.process.world.problems.append(f"{key[0]}-{key[1]} is open twice on worker {self.process.number}")
             return Handle(host, MemoryStore())
         host.locks[key] = self
         return Handle(host, host.stores.setdefault(key, DiskStore(key)))
 
     async def renew(self, store: Any) -> Handle:
         """Begin the store anew."""
-        host, fresh = self._process.host, DiskStore(self._key)
+        host, fresh = self.process.host, DiskStore(self._key)
         if host.stores.get(self._key) is store.store:
             host.stores[self._key] = fresh
         return Handle(host, fresh)
@@ -130,11 +135,11 @@ class DiskStores:
     async def set_aside(self, damage: StoreDamagedError) -> None:
         """Make room for another store."""
         del damage
-        self._process.host.stores[self._key] = DiskStore(self._key)
+        self.process.host.stores[self._key] = DiskStore(self._key)
 
     async def open_beside(self) -> Handle:
         """Begin an empty store, which the process takes with it."""
-        return Handle(self._process.host, MemoryStore())
+        return Handle(self.process.host, MemoryStore())
 
     async def discard(self, store: Any) -> None:
         """Forget the store."""
@@ -143,8 +148,8 @@ class DiskStores:
     async def close(self, store: Any) -> None:
         """Close the store, and give it free."""
         store.close()
-        if self._process.host.locks.get(self._key) is self:
-            del self._process.host.locks[self._key]
+        if self.process.host.locks.get(self._key) is self:
+            del self.process.host.locks[self._key]
 
 
 def copy_of(store: DiskStore) -> DiskStore:

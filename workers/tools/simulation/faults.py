@@ -6,28 +6,31 @@ from typing import TYPE_CHECKING, Any, Final
 
 from libipld import encode_dag_cbor
 
+from annals.agents.writing.shards.shard import Phase
 from annals.schemas.canonical import decode
 from annals.workers.memory.partition import Status
+from annals.workers.tools.simulation.broker_faults import BrokerFaults
 from annals.workers.tools.simulation.checker import cids_of
 from annals.workers.tools.simulation.counter import Counter, counter_decider
 from annals.workers.tools.simulation.disks import copy_of
+from annals.workers.tools.simulation.entries import NO_BLOCK, has_events, older_than, whole_ends
 from annals.workers.tools.simulation.group import KEYS, SESSION_S
-from annals.workers.tools.simulation.plan import LONGEST_S, PARTITIONS, STANDBY_FAULTS
+from annals.workers.tools.simulation.plan import BROKER_FAULTS, LONGEST_S, PARTITIONS, STANDBY_FAULTS
 from annals.workers.tools.simulation.process import GROUP
 from annals.workers.tools.simulation.standby_faults import StandbyFaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from annals.workers.memory.partition import Entry, PartitionLog
+    from annals.workers.memory.partition import Entry
     from annals.workers.tools.simulation.disks import Key
     from annals.workers.tools.simulation.plan import Fault
     from annals.workers.tools.simulation.process import Process
     from annals.workers.tools.simulation.world import World
 
 CLOCK_S: Final = 7_200.0
+MOMENT_S: Final = 0.01
 STRAY_PRODUCER: Final = 1 << 40
-NO_BLOCK: Final = b"no block "
 MOST_WRITES: Final = 3
 MOST_CUT: Final = 3
 FORGED_STATE: Final = counter_decider("counter").encode_state(Counter(status="open", name="forged", total=39))
@@ -44,10 +47,12 @@ class Faults:
         self._is_over = False
         self._outages = 0
         self._of_standbys = StandbyFaults(world, self)
+        self._of_brokers = BrokerFaults(world, self)
 
     def heal(self) -> None:
         """Let nothing more happen, of what was to come later either."""
         self._is_over = True
+        self._of_brokers.heal()
 
     def happen(self, fault: Fault) -> None:
         """Let a fault happen."""
@@ -58,6 +63,8 @@ class Faults:
         self._world.note(f"{fault.what} {fault.where} {fault.size:.3f}")
         if fault.what in STANDBY_FAULTS:
             getattr(self._of_standbys, fault.what)(fault)
+        elif fault.what in BROKER_FAULTS:
+            getattr(self._of_brokers, fault.what)(fault)
         else:
             getattr(self, f"_{fault.what}")(fault)
 
@@ -142,9 +149,19 @@ class Faults:
     def _freeze(self, fault: Fault) -> None:
         process = self._process(fault)
         if process is not None:
-            seconds = fault.size * LONGEST_S
-            process.frozen_until = self._world.loop.time() + seconds
-            self._away(process, seconds)
+            self._freeze_for(process, fault.size * LONGEST_S)
+
+    def _freeze_for(self, process: Process, seconds: float) -> None:
+        process.frozen_until = self._world.loop.time() + seconds
+        self._away(process, seconds)
+
+    def _freeze_while_opening(self, fault: Fault) -> None:
+        """A worker freezes in the midst of an opening, for so long that its successor has decided meanwhile."""
+        for process in self._world.processes:
+            if process.can_reach() and any(shard.phase is Phase.OPENING for shard in process.shards.values()):
+                self._freeze_for(process, SESSION_S + 1 + fault.size * (LONGEST_S - SESSION_S))
+                return
+        self.later(MOMENT_S * (1 + fault.size), self._freeze_while_opening, fault)
 
     def _cut(self, fault: Fault) -> None:
         process = self._process(fault)
@@ -266,7 +283,7 @@ class Faults:
         lost = self._cut_off(*journal, fault)
         if any(not entry.is_marker and entry.status is Status.OPEN for entry in lost):  # it may be acknowledged yet
             world.perhaps_cut[key] = world.model.logs[journal].end
-        events = [entry for entry in lost if _has_events(entry)]
+        events = [entry for entry in lost if has_events(entry)]
         if any(entry.producer_id >= 0 for entry in events):  # of a worker: acknowledged
             world.strangers_cut.discard(key)
         elif events and key not in world.cut:
@@ -280,7 +297,10 @@ class Faults:
     def _outcomes_cut(self, fault: Fault) -> None:
         """An unclean election takes the last answers; that they are decided is known by the group's offset."""
         key = self._key(fault)
-        lost = self._cut_off(self._world.names.outcomes(key[0]), key[1], fault)
+        self.lose_outcomes(key, self._cut_off(self._world.names.outcomes(key[0]), key[1], fault))
+
+    def lose_outcomes(self, key: Key, lost: Sequence[Entry]) -> None:
+        """Take note of outcomes that were cut off."""
         if lost:
             self._world.lost_outcomes.add(key)
             self._world.lost_answers.setdefault((self._world.names.outcomes(key[0]), key[1]), []).extend(lost)
@@ -291,7 +311,7 @@ class Faults:
         A transaction whose marker alone is cut off would be open for ever, on Kafka too: that is no history that heals.
         """
         log = self._world.model.logs[topic, partition]
-        ends = _whole_ends(log.entries)[-1 - MOST_CUT :]
+        ends = whole_ends(log.entries)[-1 - MOST_CUT :]
         return log.truncate(ends[int(fault.size * (len(ends) - 1))]) if len(ends) > 1 else []
 
     # --- restore points ---
@@ -360,7 +380,7 @@ class Faults:
         for partition in range(PARTITIONS):
             log = model.logs[topic, partition]
             until_ms = int(moments[partition ^ fault.where >> 8 & 1] * now_ms)
-            before = _older_than(until_ms, log)
+            before = older_than(until_ms, log)
             committed = model.committed_offset(GROUP, (topic, partition))
             if committed is None or not committed[1] or committed[0] < before:
                 return
@@ -369,32 +389,3 @@ class Faults:
             log = model.logs[where]
             self._world.gone.setdefault(where, []).extend(entry for entry in log.entries if entry.end <= before)
             model.delete_records(where, before)
-
-
-def _older_than(until_ms: int, log: PartitionLog) -> int:
-    """Return the end of what is older, with the markers behind it."""
-    before = log.start
-    for entry in log.entries:
-        if not entry.is_marker and entry.timestamp >= until_ms:
-            break
-        before = entry.end
-    return before
-
-
-def _whole_ends(entries: Sequence[Entry]) -> list[int]:
-    """Return the ends of markers behind which no transaction is open that has ended since."""
-    begun: dict[int, int] = {}  # of each producer, the first batch that its next marker is for
-    spans = []
-    for entry in entries:
-        if entry.is_marker:
-            spans.append((begun.pop(entry.producer_id, entry.base), entry.end))
-        elif entry.producer_id >= 0:
-            begun.setdefault(entry.producer_id, entry.base)
-    ends = [end for _, end in spans]
-    return [at for at in ends if not any(first < at < end for first, end in spans)]
-
-
-def _has_events(entry: Entry) -> bool:
-    """Whether a batch of a journal has events: a record that is none is missed by nobody."""
-    is_committed = not entry.is_marker and entry.status is Status.COMMITTED
-    return is_committed and not all((record.value or b"").startswith(NO_BLOCK) for record in entry.records())

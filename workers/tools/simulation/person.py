@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 OPERATOR_S: Final = 25.0  # so long after the last fault somebody looks at what has stopped
 AGAIN_S: Final = 10.0
 LOOKED_AGAIN_S: Final = 70.0  # by then a standby has looked again whether it can go on
+SHORTENED: Final = ("was cut off or made anew while it was read", "is not as it was at offset", ", and reached ")
+"""Words of a standby for a journal that lost its end, before it knows whether that matters."""
 MOST_REMEDIES: Final = 6  # of one shard: as many hosts as have a store of it, and a few more
 
 
@@ -95,8 +97,14 @@ class Person:
         world.counts["standby stopped"] += 1
         is_of_another = store is not None and store.key != key
         is_explained = is_of_another or self.is_shortened(process, key) or self.only_the_disk_knows(process, key)
-        if not is_explained or "so the store in the data directory says" not in reason:
+        is_rotten = key in world.rotten and "is damaged: its checksum" in reason
+        if not is_rotten and not (is_explained and "so the store in the data directory says" in reason):
             world.problems.append(f"standby stopped without a cause: {key[0]}-{key[1]}: {reason}")
+
+    def told_why_a_standby_leaves(self, key: Key, reason: str) -> None:
+        """Judge a standby that says that its journal lost something: what is open there is not cut off."""
+        if any(words in reason for words in SHORTENED) and key not in self._world.shortened:
+            self._world.problems.append(f"left without a cause: the standby of {key[0]}-{key[1]}: {reason}")
 
     async def look_at_standbys(self) -> None:
         """Take the stores away of standbys that have stopped for good: what an accepted journal lacks, they give up."""

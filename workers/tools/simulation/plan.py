@@ -40,6 +40,8 @@ FAULTS: Final = (
 )
 RESTORE_FAULTS: Final = ("crash_without_disks", "forged_part", "forged_snapshot", "parts_gone", "snapshots_gone")
 STANDBY_FAULTS: Final = ("take_over", "standby_cut", "disk_damaged", "only_the_standby_knows")
+BROKER_FAULTS: Final = ("outcomes_cut_within", "batch_rots", "cut_behind_a_standby")
+OPENING_FAULTS: Final = ("freeze_while_opening",)
 LONGEST_S: Final = 25.0
 
 
@@ -112,7 +114,9 @@ def plan_of(seed: int) -> Plan:
     version, every = rng.choice((1, 2, 2)), rng.choice((0, 3, 7))
     plan = Plan(seed, version, every, tuple(sent), tuple(faults), weather)
     plan = _with_restore_points(plan, random.Random(f"{seed} restore"), end)  # noqa: S311
-    return _with_standbys(plan, random.Random(f"{seed} standbys"), end)  # noqa: S311
+    plan = _with_standbys(plan, random.Random(f"{seed} standbys"), end)  # noqa: S311
+    plan = _with_broker_faults(plan, random.Random(f"{seed} brokers"), end)  # noqa: S311
+    return _with_opening_faults(plan, random.Random(f"{seed} openings"), end)  # noqa: S311
 
 
 def _with_restore_points(plan: Plan, rng: random.Random, end: float) -> Plan:
@@ -128,6 +132,16 @@ def _with_standbys(plan: Plan, rng: random.Random, end: float) -> Plan:
     if rng.random() < 0.6:
         return plan
     return _with_faults(plan._replace(has_standbys=True), STANDBY_FAULTS, rng, end)
+
+
+def _with_broker_faults(plan: Plan, rng: random.Random, end: float) -> Plan:
+    """Return the plan with what can become of single batches; three of four without."""
+    return plan if rng.random() < 0.75 else _with_faults(plan, BROKER_FAULTS, rng, end)
+
+
+def _with_opening_faults(plan: Plan, rng: random.Random, end: float) -> Plan:
+    """Return the plan with what can become of openings; half of those without standbys, and all with, without."""
+    return plan if plan.has_standbys or rng.random() < 0.5 else _with_faults(plan, OPENING_FAULTS, rng, end)
 
 
 def _with_faults(plan: Plan, kinds: Sequence[str], rng: random.Random, end: float) -> Plan:

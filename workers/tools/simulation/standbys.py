@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.folding.working_set import AggregateCache
@@ -18,11 +19,24 @@ from annals.workers.tools.simulation.network import Network
 from annals.workers.tools.simulation.plan import KINDS, PARTITIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from annals.agents.ports import Clock, StandbyTelemetry
     from annals.workers.tools.simulation.disks import Key
     from annals.workers.tools.simulation.process import Process
 
 CACHE_BYTES: Final = 4_000
+NOTICED_LOOKS: Final = 4  # in which a standby asks as often where its journal ends
+
+
+class _Judged(Standby):
+    """A standby of which somebody hears why it leaves its journal."""
+
+    judge: Callable[[str], None]
+
+    def _leave(self, reason: str) -> None:
+        self.judge(reason)
+        super()._leave(reason)
 
 
 class Standbys:
@@ -48,6 +62,7 @@ class Standbys:
         self._turns = asyncio.Semaphore(1)
         self._running: dict[Key, asyncio.Task[None]] = {}
         self._told: dict[Key, str] = {}
+        self._unaware: dict[Key, int] = {}  # for how many looks
 
     def open(self, key: Key) -> None:
         """Become the standby of a partition, unless it is that."""
@@ -56,7 +71,7 @@ class Standbys:
         kind, partition = key
         world = self._process.world
         topics = ShardTopics(kind=kind, partition=partition, names=world.names, limits=self._limits, dead_partitions=1)
-        standby = self.all[key] = Standby(
+        standby = self.all[key] = _Judged(
             world.deciders[kind],
             ShardId(kind, world.names.commands(kind), partition, PARTITIONS),
             KafkaStandbyLog(self._options, topics, self._group, self._ends),
@@ -66,6 +81,7 @@ class Standbys:
             aggregate_cache=self._cache,
             turns=self._turns,
         )
+        standby.judge = partial(world.person.told_why_a_standby_leaves, key)
         self._running[key] = world.loop.create_task(standby.run())
 
     async def close(self, key: Key) -> None:
@@ -85,13 +101,26 @@ class Standbys:
             loop.create_task(self._ends.close())
 
     def look(self) -> None:
-        """Have the stops judged that are new."""
+        """Have the stops judged that are new, and each second that a standby does not notice a cut."""
         for key, standby in self.all.items():
+            self._unaware[key] = self._unaware.get(key, 0) + 1 if self._is_unaware(key, standby) else 0
+            if self._unaware[key] == NOTICED_LOOKS:
+                self._process.world.problems.append(f"not noticed: {key[0]}-{key[1]} ends before {standby.read_until}")
             if standby.phase is StandbyPhase.STOPPED and self._told.get(key) != standby.reason:
                 self._told[key] = standby.reason
                 self._process.world.person.told_by_standby(self._process, key, standby.reason)
             elif standby.phase is StandbyPhase.FOLLOWING:
                 self._told.pop(key, None)
+
+    def _is_unaware(self, key: Key, standby: Standby) -> bool:
+        """Whether a standby that nothing keeps from asking follows a journal that has lost what it has folded."""
+        world = self._process.world
+        weather = world.plan.weather
+        if weather.lost_requests or weather.lost_answers or weather.late:
+            return False
+        can_ask = self._process.can_reach() and not self.network.is_cut
+        end = world.model.logs[world.names.events(key[0]), key[1]].end
+        return can_ask and standby.phase is StandbyPhase.FOLLOWING and standby.read_until > end
 
     def stopped(self) -> list[Key]:
         """Return the partitions whose standbys have stopped."""

@@ -69,6 +69,7 @@ class World:
         self.given_up: set[tuple[str, int]] = set()  # cut once; a person said that workers go on with what is there
         self.strangers_cut: set[tuple[str, int]] = set()  # of these: where nobody may have read what was cut off
         self.perhaps_cut: dict[tuple[str, int], int] = {}
+        self.rotten: set[tuple[str, int]] = set()  # where a journal was handed out with another byte in it
         self.problems: list[str] = []
         self._healed_at = 0.0
         self.log: list[str] = []

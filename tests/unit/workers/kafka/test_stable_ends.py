@@ -6,9 +6,14 @@ import asyncio
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from annals.workers.kafka.connections import CLUSTER
 from annals.workers.kafka.read.stable_ends import StableEnds
+from annals.workers.memory.client import Cluster
+from annals.workers.memory.cluster import MemoryCluster, Topic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pytest
 
 
@@ -26,6 +31,19 @@ class Closing:
         raise TimeoutError
 
 
+class Held:
+    """A network that holds requests while nothing may go."""
+
+    def __init__(self) -> None:
+        self.is_asked, self.may_go = asyncio.Event(), asyncio.Event()
+        self.may_go.set()
+
+    async def ask(self, request: Any, serve: Callable[[Any], Any]) -> Any:
+        self.is_asked.set()
+        await self.may_go.wait()
+        return serve(request)
+
+
 async def test_a_cancellation_that_a_closing_client_takes_does_not_keep_the_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -39,3 +57,30 @@ async def test_a_cancellation_that_a_closing_client_takes_does_not_keep_the_proc
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert closed in done
+
+
+async def test_an_end_of_before_somebody_waited_is_not_one_that_a_partition_has_lost() -> None:
+    """A partition that had an owner here meanwhile is folded beyond the end that was asked for before that."""
+    where, other = ("events.person", 0), ("events.person", 1)
+    model = MemoryCluster({"events.person": Topic(2)})
+    network = Held()
+    ends = StableEnds({CLUSTER: Cluster(model, network)}, ["events.person"], interval_s=0.001)
+    model.append(where, b"p-1", b"event")
+    assert await ends.until_moved(where, 0) == 1
+    model.append(where, b"p-1", b"event")
+    beside = asyncio.create_task(ends.until_moved(other, 0))
+    network.may_go.clear()
+    network.is_asked.clear()
+    await network.is_asked.wait()  # for the other partition
+    waiting = asyncio.create_task(ends.until_moved(where, 2))
+    await asyncio.sleep(0)
+    network.may_go.set()
+    for _ in range(3):
+        network.is_asked.clear()
+        await network.is_asked.wait()
+    assert not waiting.done()
+    model.logs[where].truncate(1)
+    assert await waiting == 1, "one that it has lost is told"
+    beside.cancel()
+    await asyncio.gather(beside, return_exceptions=True)
+    await ends.close()

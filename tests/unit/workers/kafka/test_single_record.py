@@ -1,0 +1,71 @@
+"""A record that a disk changed is none that is gone: whoever looks for one by its offset learns that it is damaged."""
+
+import pytest
+from aiokafka.errors import CorruptRecordException
+
+from annals.agents.ports import UnreachableError
+from annals.workers.kafka.connections import CLUSTER, connect
+from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
+from annals.workers.kafka.read.last_record import LastRecord
+from annals.workers.kafka.read.single_record import record_at
+from annals.workers.kafka.write.committed_records import read_partition
+from annals.workers.memory.client import Cluster, Direct
+from annals.workers.memory.cluster import MemoryCluster, Topic
+from shard_scene import WatchedLog
+
+WHERE = ("events.person", 0)
+
+
+def rot(model, where):
+    """Have another byte in the newest batch of a partition."""
+    entry = model.logs[where].entries[-1]
+    entry.data = entry.data[:-1] + bytes([entry.data[-1] ^ 1])
+
+
+@pytest.fixture
+def model():
+    made = MemoryCluster({WHERE[0]: Topic(1)})
+    for number in range(3):
+        made.append(WHERE, b"p-1", b"event %d" % number)
+    return made
+
+
+def options_of(model):
+    return {CLUSTER: Cluster(model, Direct()), "bootstrap_servers": "memory"}
+
+
+async def test_a_record_is_found_by_its_offset(model):
+    client = await connect(options_of(model), [WHERE[0]])
+    assert (await record_at(client, WHERE, 1))[:3] == (1, b"p-1", b"event 1")
+
+
+async def test_one_that_a_disk_changed_is_named_as_damaged_by_all_who_look(model):
+    rot(model, WHERE)
+    client = await connect(options_of(model), [WHERE[0]])
+    for look in (
+        record_at(client, WHERE, 2),
+        KafkaJournalPartition(client, *WHERE).record_at(2),
+        LastRecord.of(2, b"p-1", b"event 2").is_there(client, WHERE),
+    ):
+        with pytest.raises(UnreachableError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
+            await look
+
+
+async def test_a_shard_learns_so_of_events_commands_and_outcomes():
+    log = WatchedLog(1)
+    log.append()
+    log.write(log._topics.commands, b"p-1", b"{}")
+    log.write(log._topics.outcomes, b"p-1", b"{}")
+    for where in (log._topics.events, log._topics.commands, log._topics.outcomes):
+        rot(log.model, where)
+    for look in (log.event_at(0), log.command_digest(0), log.outcome_digest(0)):
+        with pytest.raises(UnreachableError, match="the record batch at offset 0 is damaged"):
+            await look
+    await log.close()
+
+
+async def test_the_consumer_in_memory_takes_no_damaged_batch_as_the_real_one_takes_none(model):
+    rot(model, WHERE)
+    with pytest.raises(CorruptRecordException):
+        async for _ in read_partition(options_of(model), WHERE, 0, 3):
+            pass
