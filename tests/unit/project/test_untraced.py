@@ -1,5 +1,6 @@
 """Coverage looks away from the tests that are marked `untraced`, and from no other."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -23,6 +24,26 @@ def tracer() -> Iterator[Tracer]:
     now = sys.gettrace()
     sys.settrace(before)
     assert now is trace
+
+
+TRACED_PROCESSES = "COVERAGE_PROCESS_CONFIG"
+
+
+@pytest.fixture
+def _started() -> None:
+    """Starts a process."""
+    assert TRACED_PROCESSES not in os.environ
+
+
+@pytest.mark.usefixtures("_started")
+@pytest.mark.parametrize("_", [pytest.param(name, marks=getattr(pytest.mark, name)) for name in ("untraced", "chaos")])
+def test_processes_of_one_that_is_marked_are_not_traced(_: str) -> None:
+    assert TRACED_PROCESSES not in os.environ
+
+
+def test_processes_of_any_other_are(pytestconfig: pytest.Config) -> None:
+    """Where coverage runs at all."""
+    assert (TRACED_PROCESSES in os.environ) == (sys.gettrace() is not None)
 
 
 @pytest.mark.untraced
