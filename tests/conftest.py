@@ -19,8 +19,11 @@ from annals.workers.tools.broker import Broker, BrokerError
 from annals.workers.tools.broker.sharing import share_classes
 from garbage import pytest_collection_finish, pytest_runtest_teardown  # noqa: F401 - hooks
 
-# No deadline: a shared machine under coverage is slow now and then, and a test that is right must not fail for it.
-hypothesis.settings.register_profile("annals", deadline=None, print_blob=True)
+# No deadline, and no check how fast examples are made: a shared machine under coverage is slow now and then, and a test
+# that is right must not fail for it.
+hypothesis.settings.register_profile(
+    "annals", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("annals")
 
 

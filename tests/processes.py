@@ -62,7 +62,7 @@ def running(
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                until_over(process, log, 30)
+                until_over(process, log)
 
 
 def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = 60) -> int:

@@ -18,6 +18,7 @@ def test_histories_have_standbys_and_all_that_can_become_of_them() -> None:
     assert sum(history.counts["standby stopped"] for history in histories) > 1
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("take_out", standby_measures.MEASURES, ids=lambda measure: measure.__name__)
 def test_without_a_measure_of_standbys_a_history_fails(
     take_out: standby_measures.Patch, monkeypatch: pytest.MonkeyPatch

@@ -7,8 +7,10 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from coverage import Coverage
 
 Tracer = Callable[[FrameType, str, Any], None]
+TRACED_PROCESSES = "COVERAGE_PROCESS_CONFIG"
 
 
 @pytest.fixture
@@ -26,9 +28,6 @@ def tracer() -> Iterator[Tracer]:
     assert now is trace
 
 
-TRACED_PROCESSES = "COVERAGE_PROCESS_CONFIG"
-
-
 @pytest.fixture
 def _started() -> None:
     """Starts a process."""
@@ -41,9 +40,9 @@ def test_processes_of_one_that_is_marked_are_not_traced(_: str) -> None:
     assert TRACED_PROCESSES not in os.environ
 
 
-def test_processes_of_any_other_are(pytestconfig: pytest.Config) -> None:
+def test_processes_of_any_other_are() -> None:
     """Where coverage runs at all."""
-    assert (TRACED_PROCESSES in os.environ) == (sys.gettrace() is not None)
+    assert (TRACED_PROCESSES in os.environ) == (Coverage.current() is not None)
 
 
 @pytest.mark.untraced
