@@ -42,8 +42,8 @@ from annals.workers.cli import main
 main()
 """
 ONE_KIND = {"annals.agents.registered:REGISTRY": ["person"]}
-SOON_MISSED: dict[str, Any] = {"reading_session_ms": 8_000}
-"""For tests that kill a whole worker: its reading process is missed as soon as it is, not after half a minute."""
+SOON_MISSED: dict[str, Any] = {"reading_session_ms": 12_000}
+"""For tests that kill a whole worker: its reading process is missed after 12 seconds, not after 30."""
 
 
 class GroupWorker:
