@@ -60,7 +60,7 @@ def test_a_broker_of_its_own_is_started_and_the_page_is_written(tmp_path, cache_
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -58,7 +58,7 @@ def test_who_leaves_something_fails_and_the_next_one_does_not(tmp_path: Path, wh
         env={**kept, "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert re.findall(r"^(?:ERROR|FAILED) \S+::(\w+)", result.stdout, re.MULTILINE) == ["test_leaves"], result.stdout

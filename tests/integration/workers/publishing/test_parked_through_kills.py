@@ -53,7 +53,7 @@ def send(crew: Group, people: list[str]) -> None:
         for person in people
     ]
     sending = crew.annals("send")
-    out, problems = sending.communicate("".join(json.dumps(each) + "\n" for each in commands), timeout=120)
+    out, problems = sending.communicate("".join(json.dumps(each) + "\n" for each in commands), timeout=600)
     assert sending.returncode == 0, out + problems
 
 
@@ -248,7 +248,7 @@ def given_up(scene: Scene, left: set[str]) -> set[str]:
     ]
     scene.kill_and_start(0)
     for process in discarding:
-        process.communicate(timeout=120)
+        process.communicate(timeout=600)
     scene.until_none_is_left("discard", {"cids": cids, "reason": WHY})
     scene.until_seen(names, 2)
     scene.until_counted(len(left) - len(names))
