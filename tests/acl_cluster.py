@@ -143,7 +143,7 @@ class Cluster:
 
     def run(self, environment: dict[str, str], *words: str, said: str = "") -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [ENTRY_POINT, *words], env=environment, input=said, capture_output=True, text=True, timeout=120, check=False
+            [ENTRY_POINT, *words], env=environment, input=said, capture_output=True, text=True, timeout=600, check=False
         )
 
 

@@ -17,9 +17,13 @@ from aiokafka.admin import AIOKafkaAdminClient
 import lanes
 from annals.workers.tools.broker import Broker, BrokerError
 from annals.workers.tools.broker.sharing import share_classes
+from garbage import pytest_collection_finish, pytest_runtest_teardown  # noqa: F401 - hooks
 
-# No deadline: a shared machine under coverage is slow now and then, and a test that is right must not fail for it.
-hypothesis.settings.register_profile("annals", deadline=None, print_blob=True)
+# No deadline, and no check how fast examples are made: a shared machine under coverage is slow now and then, and a test
+# that is right must not fail for it.
+hypothesis.settings.register_profile(
+    "annals", deadline=None, print_blob=True, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("annals")
 
 
@@ -34,11 +38,31 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+# A process that is killed writes no data of coverage, and one that is traced takes twice as long to start.
+UNTRACED = ("untraced", "chaos")
+TRACED_PROCESSES = "COVERAGE_PROCESS_CONFIG"
+
+
+def is_untraced(item: pytest.Item) -> bool:
+    return any(item.get_closest_marker(name) for name in UNTRACED)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    """Have coverage look away from the processes that an untraced test and its fixtures start."""
+    told = os.environ.pop(TRACED_PROCESSES, None) if is_untraced(item) else None
+    try:
+        return (yield)
+    finally:
+        if told is not None:
+            os.environ[TRACED_PROCESSES] = told
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """Have coverage look away from a test that is marked `untraced`: looking on takes twice as long as the test."""
+    """Have coverage look away from an untraced test: looking on takes twice as long as the test."""
     tracing = sys.gettrace()
-    if pyfuncitem.get_closest_marker("untraced") is None or tracing is None:
+    if tracing is None or not is_untraced(pyfuncitem):
         return (yield)
     sys.settrace(None)
     try:

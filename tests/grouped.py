@@ -20,11 +20,18 @@ from annals.workers.client import CommandClient
 from annals.workers.settings import Settings
 from processes import ENTRY_POINT, free_port, own_environment, running, until, until_over
 
-# A worker with other constants or fewer kinds, {"module:name": value}, or with lines run first, {"exec": lines}.
+# A worker with other constants or fewer kinds, {"module:name": value}, with lines run first, {"exec": lines}, or with
+# another session of the process that reads, {"reading_session_ms": milliseconds}.
 LAUNCHER = """
 import importlib, json, sys
 patches = json.loads(sys.argv.pop(1))
 exec(patches.pop("exec", ""))
+if session_ms := patches.pop("reading_session_ms", 0):
+    from annals.workers import reader, reader_process
+    reader.READING_SESSION_TIMEOUT_MS = session_ms
+    child = "import sys; from annals.workers import reader, reader_child; "
+    child += f"reader.READING_SESSION_TIMEOUT_MS = {session_ms}; reader_child.main(sys.argv[1:])"
+    reader_process.PROGRAM = ("-P", "-c", child)
 for name, value in patches.items():
     module, attribute = name.split(":")
     module = importlib.import_module(module)
@@ -35,6 +42,8 @@ from annals.workers.cli import main
 main()
 """
 ONE_KIND = {"annals.agents.registered:REGISTRY": ["person"]}
+SOON_MISSED: dict[str, Any] = {"reading_session_ms": 12_000}
+"""For tests that kill a whole worker: its reading process is missed after 12 seconds, not after 30."""
 
 
 class GroupWorker:
@@ -64,7 +73,7 @@ class GroupWorker:
     def health(self) -> list[str] | None:
         """Why it is not ready; None while it cannot be asked."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=5):
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=30):
                 return []
         except urllib.error.HTTPError as error:
             reasons: list[str] = json.loads(error.read())["reasons"]
@@ -73,7 +82,7 @@ class GroupWorker:
             return None
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
             return str(answer.read(), "utf-8")
 
     def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 
 ENTRY_POINT = Path(sys.executable).with_name("annals")
-WITHIN_S = 120.0
+WITHIN_S = 300.0  # ends a test that has failed; a machine that is busy with others takes its time
 LOOK_S = 0.2
 GIVEN: set[int] = set()
 BACK_SOON = {"broker.session.timeout.ms": "3000"}
@@ -62,7 +62,7 @@ def running(
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
-                until_over(process, log, 30)
+                until_over(process, log)
 
 
 def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = 60) -> int:
@@ -95,7 +95,7 @@ def until(is_so: Callable[[], Any], process: subprocess.Popen[bytes], log: Path,
 
 
 def annals(
-    *arguments: str, environment: dict[str, str], said: str | None = None, within_s: int = 120
+    *arguments: str, environment: dict[str, str], said: str | None = None, within_s: int = 600
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end; said: its standard input, if it has one of its own."""
     command = [ENTRY_POINT, *arguments]

@@ -35,6 +35,6 @@ def run(command: str, copy: Path, status: int = 0) -> str:
     environment = {name: value for name, value in own_environment().items() if not name.startswith("COVERAGE_")}
     environment |= {"PYTHONPATH": str(copy / "src"), "PATH": f"{BIN}:{environment['PATH']}"}
     words = ["bash", "-euo", "pipefail", "-c", command.replace(".venv/bin", str(BIN))]
-    done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    done = subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == status, f"{command}\n{done.stdout[-4000:]}{done.stderr[-3000:]}"
     return done.stdout + done.stderr

@@ -30,6 +30,6 @@ def send_renames(crew: Group) -> None:
     )
     lines = "".join(json.dumps(command) + "\n" for command in commands)
     sent = subprocess.run(
-        [ENTRY_POINT, "send"], input=lines, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [ENTRY_POINT, "send"], input=lines, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert sent.returncode == 0, sent.stdout + sent.stderr

@@ -19,7 +19,6 @@ from annals.workers.settings import client_options, load_settings
 from annals.workers.tools.broker import Broker
 
 COUNT = 20
-SOON_S = 2.0
 
 
 def service_of(scenario: Scenario, partitions: int) -> SubscriptionService:
@@ -86,9 +85,9 @@ def twenty_persons(broker: Broker, folder: Path) -> Iterator[Readers]:
             made.topics.close()
 
 
-def stops(worker: Worker, *words: str, within_s: float = 60.0) -> str:
-    return worker.until_reason("read: person-0 is stopped: ", *words, within_s=within_s)
+def stops(worker: Worker, *words: str) -> str:
+    return worker.until_reason("read: person-0 is stopped: ", *words)
 
 
-def has_stopped_publishing(worker: Worker, *words: str, within_s: float = 30.0) -> None:
-    worker.until_reason("read: person-0 is not published: ", *words, within_s=within_s)
+def has_stopped_publishing(worker: Worker, *words: str) -> None:
+    worker.until_reason("read: person-0 is not published: ", *words)

@@ -27,7 +27,7 @@ from processes import ENTRY_POINT, own_environment
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 
 COUNT = 20
-SOON_S = 2.0
+LOOKED_AT_S = 2.0
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def last_of(scenario: Scenario, role: str) -> int:
     return scenario.read().by_place[f"{role}.person", 0][-1].offset
 
 
-def stops(worker: Worker, *words: str, within_s: float = 60.0) -> str:
-    found = worker.until_reason("write: person-0 is stopped: ", *words, within_s=within_s)
+def stops(worker: Worker, *words: str) -> str:
+    found = worker.until_reason("write: person-0 is stopped: ", *words)
     # the gauge follows with the next look at the brokers
-    eventually(lambda: not worker.metric("annals_shard_open", kind="person", partition="0"), "the gauge", SOON_S)
+    eventually(lambda: not worker.metric("annals_shard_open", kind="person", partition="0"), "the gauge")
     return found
 
 
@@ -64,12 +64,9 @@ def test_a_journal_that_lost_its_end_under_a_running_worker_stops_for_good(
 ) -> None:
     (worker,) = alone.workers
     cut_under(alone, chaos_broker, "events.person", 30)
-    began = time.monotonic()
     if burst:
         alone.send(rename(number % COUNT, number) for number in range(burst))
     stops(worker, "ends at offset 30", "40", "offset 38")
-    if not burst:
-        assert time.monotonic() - began < SOON_S
     assert committed_events(alone) == 15
     # the same process, another owner, and one that starts with nothing
     alone.send([rename(1, 99)])
@@ -112,15 +109,15 @@ def series(worker: Worker) -> set[str]:
 def test_a_journal_whose_front_is_deleted_under_a_running_worker_stops(alone: Scenario) -> None:
     (worker,) = alone.workers
     delete_before(alone, f"{alone.prefix}events.person", 10)
-    stops(worker, "begins at offset 10 instead of 0", within_s=SOON_S)
+    stops(worker, "begins at offset 10 instead of 0")
 
 
 def test_a_journal_made_anew_under_a_running_worker_stops_for_good(alone: Scenario) -> None:
     (worker,) = alone.workers
     (topic,) = delete(alone, "events")
-    eventually(lambda: is_gone(worker, topic), "the worker says what is gone", SOON_S, worker.told)
+    eventually(lambda: is_gone(worker, topic), "the worker says what is gone", told=worker.told)
     alone.make_topics(1, only=("events.person",))
-    stops(worker, "ends at offset 0", "40", within_s=20)
+    stops(worker, "ends at offset 0", "40")
     worker.end()
     stops(alone.start("b"), "ends at offset 0", "40")
 
@@ -134,23 +131,23 @@ def test_topics_that_are_deleted_are_told_and_those_made_again_are_noticed(alone
         seen.append(series(worker))
         return all(is_gone(worker, topic) for topic in topics)
 
-    eventually(told, "the worker says what is gone", SOON_S, worker.told)
+    eventually(told, "the worker says what is gone", told=worker.told)
     began = time.monotonic()
-    while time.monotonic() - began < SOON_S:  # through the rebalance that takes the partition away
+    while time.monotonic() - began < LOOKED_AT_S:  # through the rebalance that takes the partition away
         seen.append(series(worker))
         assert not worker.is_ready()
     assert all(len(each) == 2 for each in seen)
     assert worker.metric("annals_shard_open", kind="person", partition="0") == 0
     alone.make_topics(1, only=tuple(f"{role}.person" for role in ("commands", "events", "outcomes", "snapshots")))
-    stops(worker, "ends at offset 0", "40", within_s=20)
+    stops(worker, "ends at offset 0", "40")
 
 
 def test_commands_made_again_under_a_running_worker_are_decided_soon(alone: Scenario) -> None:
     (worker,) = alone.workers
     (topic,) = delete(alone, "commands")
-    eventually(lambda: is_gone(worker, topic), "the worker says what is gone", SOON_S, worker.told)
+    eventually(lambda: is_gone(worker, topic), "the worker says what is gone", told=worker.told)
     alone.make_topics(1, only=("commands.person",))
-    eventually(worker.is_ready, "the worker is ready", 20, worker.told)
+    eventually(worker.is_ready, "the worker is ready", told=worker.told)
     alone.read_anew()
     alone.send([rename(1, 7)])
     eventually(lambda: len(alone.read().by_place["outcomes.person", 0]) == COUNT + 1, "it is answered", told=alone.told)

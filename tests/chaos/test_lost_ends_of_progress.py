@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from chaos_publishing import COUNT, SOON_S, Readers, has_stopped_publishing, twenty_persons
+from chaos_publishing import COUNT, Readers, has_stopped_publishing, twenty_persons
 from chaos_scenario import cut_under
 from chaos_workers import Worker, eventually
 
@@ -27,12 +27,12 @@ async def publishing(readers: Readers) -> Readers:
     return readers
 
 
-def told(worker: Worker, *words: str, within_s: float = 30.0) -> None:
+def told(worker: Worker, *words: str) -> None:
     def is_told() -> bool:
         assert worker.process.poll() is None, worker.told()
         return any(all(word in reason for word in words) for reason in worker.reasons())
 
-    eventually(is_told, f"readiness says {words}", within_s, worker.told)
+    eventually(is_told, f"readiness says {words}", told=worker.told)
 
 
 def make_anew(readers: Readers, name: str) -> None:
@@ -53,7 +53,7 @@ async def test_progress_that_lost_its_end_stops_publishing_for_good(
         make_anew(publishing, "progress")
     else:
         cut_under(publishing.scenario, chaos_broker, "progress", 1)
-    has_stopped_publishing(worker, "progress-0 ends at offset ", "and it reached ", within_s=4 * SOON_S)
+    has_stopped_publishing(worker, "progress-0 ends at offset ", "and it reached ")
     publishing.append(5)
     worker.end()
     other = publishing.start("other")

@@ -2,12 +2,11 @@
 
 import asyncio
 import shutil
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from chaos_publishing import COUNT, SOON_S, Readers, has_stopped_publishing, stops, twenty_persons
+from chaos_publishing import COUNT, Readers, has_stopped_publishing, stops, twenty_persons
 from chaos_scenario import cut_under, delete_before
 from chaos_workers import eventually
 
@@ -30,13 +29,10 @@ async def test_a_journal_that_lost_its_end_under_a_reading_worker_stops_it_for_g
     scenario = readers.scenario
     (worker,) = scenario.workers
     cut_under(scenario, chaos_broker, "events.person", 30)
-    began = time.monotonic()
     if burst:
         readers.append(burst)
     there = f"ends at offset {30 + burst}"
     stops(worker, "ends at offset ", "40", "offset 38")  # what was written behind the cut may be there yet or not
-    if not burst:
-        assert time.monotonic() - began < 2 * SOON_S  # the client looks for the broker again meanwhile
     has_stopped_publishing(worker, "published up to offset 40", "ends at ")
     other = readers.start("other")
     worker.end()
@@ -52,7 +48,7 @@ async def test_a_journal_that_lost_its_end_under_a_reading_worker_stops_it_for_g
 async def test_a_front_that_is_deleted_under_a_reading_worker_stops_it(readers: Readers) -> None:
     (worker,) = readers.scenario.workers
     await asyncio.to_thread(delete_before, readers.scenario, f"{readers.scenario.prefix}events.person", 10)
-    stops(worker, "begins at offset 10 instead of 0", "40", within_s=2 * SOON_S)
+    stops(worker, "begins at offset 10 instead of 0", "40")
     has_stopped_publishing(worker, "begins at offset 10")
 
 
@@ -64,10 +60,11 @@ async def test_a_journal_made_anew_under_a_reading_worker_stops_it_for_good(read
         future.result(30)
     eventually(
         lambda: any("are gone" in each and topic in each for each in worker.reasons()),
-        "the worker says what is gone", 2 * SOON_S, worker.told,
-    )  # fmt: skip
+        "the worker says what is gone",
+        told=worker.told,
+    )
     scenario.make_topics(1, only=("events.person",))
-    stops(worker, "ends at offset 0", "offset 38", within_s=30)
+    stops(worker, "ends at offset 0", "offset 38")
     has_stopped_publishing(worker, "40", "0")
     worker.end()
     stops(readers.start("other"), "ends at offset 0", "offset 38")

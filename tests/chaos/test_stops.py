@@ -162,7 +162,7 @@ def test_a_quiet_partition_whose_commands_expired_goes_on_where_they_were_decide
         outsider.produce(f"{people.prefix}commands.person", key=b"p-1", value=b"taken back", partition=number)
     assert outsider.flush(30) == 0
     outsider.abort_transaction(30)
-    eventually(lambda: committed(people) == ends(people), "the position is committed", 10, worker.told)
+    eventually(lambda: committed(people) == ends(people), "the position is committed", told=worker.told)
     assert worker.end() == 0
     for number, end in enumerate(ends(people)):
         delete_before(people, f"{people.prefix}commands.person", end, number)

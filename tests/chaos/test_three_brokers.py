@@ -35,7 +35,7 @@ def people(cluster: Cluster, tmp_path: Path) -> Iterator[Scenario]:
 
 def annals(*command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [ENTRY_POINT, *command], env=own_environment(), capture_output=True, text=True, timeout=60, check=False
+        [ENTRY_POINT, *command], env=own_environment(), capture_output=True, text=True, timeout=600, check=False
     )
 
 

@@ -74,7 +74,7 @@ def run(command: str, copy: Path, **settings: str) -> subprocess.CompletedProces
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=600,
         check=False,
     )
 
@@ -86,7 +86,7 @@ def steps(target: str, copy: Path) -> list[str]:
         cwd=copy,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=600,
         check=True,
     )
     lines = [line for line in planned.stdout.splitlines() if ".venv/bin" in line]

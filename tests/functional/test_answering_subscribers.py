@@ -119,7 +119,7 @@ class Scene:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert sent.returncode == 0, sent.stdout + sent.stderr

@@ -54,7 +54,7 @@ def is_healthy(name: str, port: int) -> bool:
     kind, program, *arguments = SERVICES[name]["healthcheck"]["test"]
     assert (kind, program) == ("CMD", "python")
     check = [sys.executable, *(argument.replace(IMAGE_PORT, str(port)) for argument in arguments)]
-    return subprocess.run(check, capture_output=True, timeout=30, check=False).returncode == 0
+    return subprocess.run(check, capture_output=True, timeout=600, check=False).returncode == 0
 
 
 @pytest.mark.slow
@@ -65,7 +65,7 @@ def test_topics_are_made_and_both_workers_become_healthy_and_end_cleanly(broker:
         env=topics,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert made.returncode == 0, made.stdout + made.stderr
@@ -97,7 +97,7 @@ def test_a_worker_without_topics_refuses_to_start_and_names_the_command_that_mak
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert refused.returncode == 2, refused.stdout + refused.stderr

@@ -173,6 +173,7 @@ def test_a_second_run_in_the_same_folder_goes_on_with_the_same_chains(tmp_path: 
     assert second["verify"]["aggregates"] == first["verify"]["aggregates"] + 1
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signals) -> None:
     shown = interrupted(tmp_path, b"An agent is hired", number)
@@ -180,6 +181,7 @@ def test_an_interrupted_demo_leaves_nothing(tmp_path: Path, number: signal.Signa
     assert_nothing_is_left(tmp_path)
 
 
+@pytest.mark.untraced
 def test_an_interrupted_run_goes_on_where_it_was(tmp_path: Path) -> None:
     """Between an event and what a reaction makes of it, and where an event is parked."""
     data = tmp_path / "data"

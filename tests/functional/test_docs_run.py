@@ -47,7 +47,7 @@ def environment(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     )
     environment["PATH"] = f"{ENTRY_POINT.parent}{os.pathsep}{environment['PATH']}"
     created = subprocess.run(
-        ["annals", "topics", "create"], env=environment, capture_output=True, text=True, timeout=120, check=False
+        ["annals", "topics", "create"], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert created.returncode == 0, created.stderr
     log = folder / "worker.log"
@@ -67,7 +67,7 @@ def run(script: str, environment: dict[str, str], folder: Path | None = None) ->
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         stdin=subprocess.DEVNULL,
     )
@@ -125,7 +125,7 @@ def test_a_how_to_guide_does_what_it_says(environment: dict[str, str], page: str
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
         assert result.returncode == 0, result.stdout + result.stderr

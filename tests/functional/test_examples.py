@@ -30,7 +30,7 @@ def run(name: str, *arguments: str, environment: dict[str, str]) -> subprocess.C
         env=environment | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

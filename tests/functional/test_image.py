@@ -38,7 +38,7 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
             else:
                 shutil.copy(ROOT / word, source / words[-1])
     for command in re.findall(r"^RUN uv (.*)$", BUILD, re.MULTILINE)[-1:]:
-        subprocess.run([UV, *command.split()], cwd=source, env=environment, check=True, timeout=300)
+        subprocess.run([UV, *command.split()], cwd=source, env=environment, check=True, timeout=600)
     shutil.rmtree(source)
     return target / "bin/annals"
 
@@ -47,7 +47,7 @@ def run(image: Path, *arguments: str, **settings: str) -> subprocess.CompletedPr
     environment = {**ENVIRONMENT, **settings, "PATH": f"{image.parent}{os.pathsep}{os.environ['PATH']}"}
     environment.pop("PYTHONPATH", None)
     return subprocess.run(
-        [image, *arguments], cwd=image.parent, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [image, *arguments], cwd=image.parent, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 

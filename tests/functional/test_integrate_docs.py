@@ -31,7 +31,7 @@ def run_python(body: str, environment: dict[str, str], folder: Path) -> subproce
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 

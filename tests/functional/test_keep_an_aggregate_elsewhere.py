@@ -38,7 +38,7 @@ def harbour(tmp_path: Path) -> Path:
 
 def run(folder: Path, *words: str | Path) -> subprocess.CompletedProcess[str]:
     environment = own_environment(PYTHONPATH=str(folder))
-    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    return subprocess.run(words, cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 def shell(folder: Path, command: str) -> subprocess.CompletedProcess[str]:

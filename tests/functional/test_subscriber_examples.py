@@ -49,7 +49,7 @@ def subscriber(
         environment["ANNALS_BOOTSTRAP_SERVERS"],
     ]
     program = [sys.executable, "-W", "error", str(ROOT / "examples/subscriber.py"), *words]
-    return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(program, env=environment, capture_output=True, text=True, timeout=600, check=False)
 
 
 def publish(bootstrap: str, topic: str, events: list[Sealed], before: dict[bytes, Sealed]) -> None:

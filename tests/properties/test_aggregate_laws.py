@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 LIVELY = settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 
 pytestmark = [
+    pytest.mark.untraced,
     pytest.mark.parametrize("decider", REGISTRY.values(), ids=REGISTRY.keys()),
     pytest.mark.filterwarnings("ignore:Generating overly large repr"),  # of a text of 32,000 characters
 ]

@@ -31,13 +31,13 @@ def simulate(*options: str, **environment: str) -> subprocess.CompletedProcess[s
         env={**kept, **environment},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1_800,
         check=False,
     )
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)  # four minutes beside others
 def test_a_thousand_histories_come_out_right() -> None:
     found = simulate("--seeds", str(MANY), "--json")
     said = json.loads(found.stdout)

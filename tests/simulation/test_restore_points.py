@@ -52,6 +52,7 @@ def test_two_commands_with_one_hash_are_told_apart(monkeypatch: pytest.MonkeyPat
     assert sum(history.counts["restored"] for history in histories) > 5
 
 
+@pytest.mark.untraced
 def test_a_difference_from_the_journal_stops_the_shard_and_names_the_aggregate(
     monkeypatch: pytest.MonkeyPatch, differences: list[str]
 ) -> None:
@@ -85,6 +86,7 @@ def with_strangers(seed: int) -> Plan:
     return plan._replace(faults=tuple(sorted([*strangers, *losses])), restore=policy)
 
 
+@pytest.mark.untraced
 @pytest.mark.parametrize("measures", [[], [mutations.voids_of_a_restore_point]], ids=["kept", "not kept"])
 def test_the_void_events_before_a_restore_point_are_known(
     measures: list[mutations.Patch], monkeypatch: pytest.MonkeyPatch, differences: list[str]

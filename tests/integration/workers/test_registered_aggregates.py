@@ -36,7 +36,7 @@ def environment(bootstrap: str, topic_prefix: str, tmp_path: Path) -> dict[str, 
 
 def annals(arguments: str, environment: dict[str, str], given: str = "") -> str:
     words = [ENTRY_POINT, *arguments.split()]
-    done = subprocess.run(words, env=environment, input=given, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, env=environment, input=given, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, f"{arguments}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done.stdout
 
@@ -92,6 +92,6 @@ def test_what_an_aggregate_of_another_distribution_published_is_exported_and_com
     assert annals("schemas check", environment).startswith("0 differences")
     code.write_text(code.read_text().replace("bulb: Slug", "bulb: bool"))
     words = [ENTRY_POINT, "schemas", "check", "--against", kept]
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1
     assert re.search(r"lamp:LampHung:1 data\.bulb: type .*: breaks stored events", done.stdout)

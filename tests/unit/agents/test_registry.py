@@ -23,7 +23,7 @@ def listed(tmp_path: Path, entry: str, more: str = "") -> subprocess.CompletedPr
         env=own_environment(PYTHONPATH=str(tmp_path)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
 

@@ -22,7 +22,7 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
     program = Path(sys.executable).with_name("lint-imports")
     environment = os.environ | {"PYTHONPATH": str(folder / "src")}
     return subprocess.run(
-        [program, "--no-cache"], cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [program, "--no-cache"], cwd=folder, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 
@@ -143,7 +143,7 @@ def test_the_root_holds_no_other_python_package() -> None:
 def test_a_package_refuses_its_bare_name(package: str) -> None:
     """From the checkout's folder `import schemas` finds a folder of that name: it would be a second copy of it all."""
     result = subprocess.run(
-        [sys.executable, "-c", f"import {package}"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", f"import {package}"], cwd=ROOT, capture_output=True, text=True, timeout=600, check=False
     )
     assert result.returncode == 1
     assert f"ImportError: import annals.{package}: " in result.stderr

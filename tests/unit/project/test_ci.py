@@ -27,7 +27,7 @@ sys.exit(contain.main())
 
 def contained(seconds: str, script: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", IMPATIENT, seconds, "bash", "-c", script]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600, check=False)
 
 
 def started(result: subprocess.CompletedProcess[str]) -> list[int]:

@@ -51,7 +51,7 @@ def run(folder: Path, processes: int, files: dict[str, int]) -> list[tuple[str, 
         env={**kept, "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert result.returncode == 0, result.stdout + result.stderr

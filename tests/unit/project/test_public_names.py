@@ -132,7 +132,7 @@ def test_a_name_that_is_none_says_so() -> None:
 
 def loaded_by(script: str) -> set[str]:
     script = f"{script}; import sys; print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=600, check=True)
     return set(done.stdout.split())
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from annals.workers.watch import Watch
+from annals.workers.watch import INTERVAL_S, Watch
 from slow_closing import OPTIONS, SlowClosing
 
 WITHIN_S = 10
@@ -18,6 +18,10 @@ def watch() -> Watch:
     shards = SimpleNamespace(all=list, partitions=SimpleNamespace(announce=lambda: None))
     up = SimpleNamespace(set=lambda value: None)
     return Watch(OPTIONS, {}, {}, shards, SimpleNamespace(broker_up=up), None)
+
+
+def test_it_looks_twice_in_the_two_seconds_in_which_readiness_tells_of_a_loss() -> None:
+    assert 2 * INTERVAL_S <= 2.0
 
 
 async def test_a_watch_that_is_cancelled_while_it_disconnects_ends_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:

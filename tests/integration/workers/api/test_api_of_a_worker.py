@@ -53,7 +53,7 @@ def annals(crew: Group, api: str, *words: str) -> subprocess.CompletedProcess[st
         ANNALS_TOPIC_PREFIX=crew.settings.topic_prefix,
     )
     return subprocess.run(
-        [ENTRY_POINT, *words], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [ENTRY_POINT, *words], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
 
 

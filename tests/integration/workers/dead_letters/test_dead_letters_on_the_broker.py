@@ -37,7 +37,7 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
 
 def said(process: subprocess.Popen[str]) -> tuple[int, str]:
     """Return exit status and standard output of a command."""
-    out, problems = process.communicate(timeout=120)
+    out, problems = process.communicate(timeout=600)
     assert process.returncode in {0, 1}, problems
     return process.returncode, out
 

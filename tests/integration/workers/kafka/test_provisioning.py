@@ -65,7 +65,7 @@ async def alter(settings: Settings, topic: str, changes: dict[str, str]) -> None
 def annals(settings: Settings, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
     connection = ["--bootstrap-servers", settings.bootstrap_servers, "--topic-prefix", settings.topic_prefix]
     command = [ANNALS, *arguments, *connection, "--partitions", str(settings.partitions)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, **more)
+    return subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, **more)
 
 
 async def test_what_was_created_is_as_the_catalogue_has_it(settings: Settings) -> None:
@@ -295,7 +295,7 @@ def test_without_a_broker_the_command_says_so_on_one_line(settings: Settings) ->
             [ANNALS, "topics", command, "--bootstrap-servers", "127.0.0.1:1"],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=600,
             check=False,
         )
         assert (result.returncode, result.stdout) == (2, "")

@@ -74,7 +74,7 @@ def test_a_user_with_every_proof_creates_and_checks_by_the_command_line(secure: 
     assert load_settings({}, variables) == secure
     for command in ("create", "check"):
         result = subprocess.run(
-            [ANNALS, "topics", command], env=variables, capture_output=True, text=True, timeout=120, check=False
+            [ANNALS, "topics", command], env=variables, capture_output=True, text=True, timeout=600, check=False
         )
         assert (result.returncode, result.stderr) == (0, "")
         assert PASSWORD not in result.stdout

@@ -38,7 +38,7 @@ def test_every_command_names_it(misnamed: str, words: list[str]) -> None:
         input='{"kind": "person", "type": "ArchivePerson", "aggregate_id": "p-1", "data": {}}',
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")

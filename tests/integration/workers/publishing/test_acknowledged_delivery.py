@@ -129,7 +129,7 @@ def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_ki
         ),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=True,
     ).stdout
     assert "deliveries: 0 not settled, 0 of them in flight, 0 parked" in shown

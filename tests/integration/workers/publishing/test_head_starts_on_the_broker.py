@@ -93,7 +93,7 @@ class Sent:
             ANNALS_TOPIC_PREFIX=self.crew.settings.topic_prefix,
         )
         sent = subprocess.run(
-            [ENTRY_POINT, "send"], input="".join(lines), env=environment, capture_output=True, text=True, timeout=120,
+            [ENTRY_POINT, "send"], input="".join(lines), env=environment, capture_output=True, text=True, timeout=600,
             check=False,
         )  # fmt: skip
         assert sent.returncode == 0, sent.stdout + sent.stderr

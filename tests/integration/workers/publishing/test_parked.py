@@ -36,7 +36,7 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
 
 
 def end(process: subprocess.Popen[str], given: str = "") -> tuple[int, str]:
-    out, problems = process.communicate(given, timeout=120)
+    out, problems = process.communicate(given, timeout=600)
     assert process.returncode in {0, 1}, problems
     return process.returncode, out
 

@@ -56,7 +56,7 @@ def send(crew: Group, *versions: int) -> None:
     )
     said = "".join(json.dumps(command) + "\n" for command in commands)
     sent = subprocess.run(
-        [ENTRY_POINT, "send"], input=said, env=environment, capture_output=True, text=True, timeout=120, check=False
+        [ENTRY_POINT, "send"], input=said, env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert sent.returncode == 0, sent.stdout + sent.stderr
 

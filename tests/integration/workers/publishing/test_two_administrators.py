@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from grouped import Group, GroupWorker, group
+from grouped import SOON_MISSED, Group, GroupWorker, group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.broker, pytest.mark.untraced]
 
 PARTITIONS = 2
 PATH = "/v1/subscriptions/billing"
@@ -52,7 +52,7 @@ def worker_of(crew: Group, name: str) -> GroupWorker:
     folder = crew.folder
     return crew.worker(
         name,
-        {},
+        SOON_MISSED,
         ROLES="write,read",
         API_PORT="0",
         API_TOKENS_FILE=str(folder / "tokens"),
@@ -137,7 +137,7 @@ def test_two_workers_make_each_change_once_and_in_the_order_of_the_checks(crew: 
     removed = both(one, two, "DELETE", if_match=third.etag)
     assert removed[204, None] == 1, removed
     assert set(removed) <= {(204, None), (404, "not_found"), (503, "not_ready")}
-    assert {ask(worker, "GET", PATH).status for worker in (one, two)} == {404}
+    one.until(lambda: {ask(worker, "GET", PATH).status for worker in (one, two)} == {404}, "both say that it is gone")
     assert ask(two, "PUT", PATH, asked).body["code"] == "start_is_past"
     again = ask(one, "PUT", PATH, {name: asked[name] for name in ("kinds", "delivery")})
     assert (again.status, again.body["start"]) == (201, "beginning")

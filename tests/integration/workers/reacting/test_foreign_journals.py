@@ -150,6 +150,7 @@ def metric(worker: GroupWorker, name: str) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 
 
+@pytest.mark.untraced
 def test_each_event_of_another_deployment_is_reacted_to_once_and_none_goes_round(
     both: tuple[Deployment, Deployment],
 ) -> None:

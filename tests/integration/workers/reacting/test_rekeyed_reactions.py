@@ -15,7 +15,7 @@ from annals.workers.client.history import history
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.settings import client_options
-from grouped import Group, GroupWorker, group
+from grouped import SOON_MISSED, Group, GroupWorker, group
 from processes import annals, own_environment
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.
 
 
 def start(crew: Group, name: str) -> GroupWorker:
-    return crew.worker(name, {}, ROLES="write,read", API_PORT="0").until_ready()
+    return crew.worker(name, SOON_MISSED, ROLES="write,read", API_PORT="0").until_ready()
 
 
 def run(crew: Group, *arguments: str, said: str = "") -> str:
@@ -131,6 +131,7 @@ def kill_child(worker: GroupWorker) -> None:
     child.kill()
 
 
+@pytest.mark.untraced
 def test_each_event_is_in_one_process_once_whatever_is_killed(crew: Group) -> None:
     one = start(crew, "one")
     run(crew, "reactions", "resume", "gather")

@@ -95,7 +95,7 @@ def test_a_transaction_that_stays_open_on_what_is_read_is_named_until_it_ends(cr
     }
     with open_transaction(crew.settings.bootstrap_servers, [*topics, names.commands("person")]):
         worker.until(lambda: blocked(worker) == topics, "readiness names each")
-        assert counted(worker, prefix) == topics
+        worker.until(lambda: counted(worker, prefix) == topics, "so does the metric")
     worker.until(lambda: worker.health() == [], "ready again")
-    assert counted(worker, prefix) == set()
+    worker.until(lambda: counted(worker, prefix) == set(), "nor is one in the metric")
     assert worker.end() == 0

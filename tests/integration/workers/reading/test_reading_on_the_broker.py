@@ -62,7 +62,7 @@ class Deployment:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=600,
         )
         assert sent.returncode == 0, sent.stderr
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from grouped import Group, GroupWorker, group
+from grouped import SOON_MISSED, Group, GroupWorker, group
 from whole_topics import delete
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ def whole(worker: GroupWorker, events: int) -> Any:
     return body if is_whole else None
 
 
+@pytest.mark.untraced
 def test_each_answers_for_both_and_for_a_killed_one_too(crew: Group) -> None:
-    one = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
-    two = crew.worker("two", {}, ROLES="read", API_PORT="0").until_ready()
+    one = crew.worker("one", SOON_MISSED, ROLES="write,read", API_PORT="0").until_ready()
+    two = crew.worker("two", SOON_MISSED, ROLES="read", API_PORT="0").until_ready()
     answers = crew.answers()
     assert set(answers) == {"accepted"}
     count = len(answers)

@@ -126,7 +126,7 @@ def test_a_standby_takes_all_that_a_killed_owner_had_and_is_warm(deployment: Dep
         taken = [line for line in two.logged("shard open")[before:] if line["partition"] in lost]
         assert {line["partition"] for line in taken} == lost
         assert all(line["folded"] <= TAIL < line["journal_end"] for line in taken), taken
-        assert two.metric("annals_standby_open") == {}, "of what it owns it is no standby"
+        two.until(lambda: two.metric("annals_standby_open") == {}, "of what it owns it is no standby")
         again = deployment.send("RegisterPerson", "register", "Eve")
         assert statuses(again) == {"duplicate"}
         assert [outcome["head"] for outcome in again] == [outcome["head"] for outcome in registered]
@@ -135,6 +135,7 @@ def test_a_standby_takes_all_that_a_killed_owner_had_and_is_warm(deployment: Dep
     assert deployment.verify()["events"] == 2 * PERSONS
 
 
+@pytest.mark.untraced
 def test_owner_and_standby_change_places_again_and_again(deployment: Deployment) -> None:
     one, two = deployment.worker("one"), deployment.worker("two")
     events = 0

@@ -75,7 +75,7 @@ def dead_letters(bootstrap: str, prefix: str) -> list[tuple[bytes, dict[str, byt
         count = consumer.get_watermark_offsets(place, 10)[1]
         consumer.assign([place])
         found: list[tuple[bytes, dict[str, bytes]]] = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while time.monotonic() < deadline and consumer.position([place])[0].offset < count - 1:
             message = consumer.poll(1)
             if message is not None and message.error() is None:

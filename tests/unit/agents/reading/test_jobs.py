@@ -34,6 +34,20 @@ class Group:
         return self.members[0] if self.members else None
 
 
+class Looks(Clock):
+    """Goes on by a hundredth of a second each time that somebody looks at it.
+
+    Of a process that stands still for a moment nobody is silent for longer than the others.
+    """
+
+    def __init__(self):
+        self.passed = 0.0
+
+    def monotonic(self):
+        self.passed += 0.01
+        return self.passed
+
+
 class Counting:
     """Work that counts up to `goal`, one each time that it may; where it began each time."""
 
@@ -68,7 +82,7 @@ class Group3:
         self.records, self.members = JobRecordsInMemory(), [Member(name, None, {}, {}) for name in "abc"]
         self.works = works
         new_id = numbered()
-        self.jobs = {name: Jobs(self.records, Group(name, self.members), works, Clock(), new_id) for name in "abc"}
+        self.jobs = {name: Jobs(self.records, Group(name, self.members), works, Looks(), new_id) for name in "abc"}
         self.tasks = {}
 
     def begin(self):

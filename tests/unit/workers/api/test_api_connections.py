@@ -165,7 +165,7 @@ async def test_an_answer_of_which_nothing_is_taken_goes_and_one_that_is_taken_sl
     async def large(call):
         return Answer(bytes(size), content_type="text/plain")
 
-    limits = Limits(stalled_s=0.5, silent_s=0.5)
+    limits = Limits(stalled_s=2.0, silent_s=2.0)
     connections = Connections(limits=limits)
     async with (
         serving([route(large)], connections=connections) as api,

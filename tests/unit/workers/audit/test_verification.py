@@ -238,7 +238,7 @@ def test_headers_that_cannot_be_read_are_named(raw: bytes) -> None:
     assert (report.events, reasons(report)) == (1, [(0, 1, "headers differ from the block")])
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(at=st.integers(0, 2**16), bit=st.integers(0, 7), traced=st.booleans())
 def test_a_bit_flipped_anywhere_in_the_headers_is_named_or_is_in_the_trace(at: int, bit: int, *, traced: bool) -> None:
     (event,) = chain("p-1", 1, causation_id="cause", traceparent=TRACE if traced else None)

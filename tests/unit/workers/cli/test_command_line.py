@@ -155,7 +155,7 @@ def as_in_a_shell(words: str, **environment: str) -> tuple[int, str, str]:
         env=own_environment(ANNALS_BOOTSTRAP_SERVERS="127.0.0.1:1", **environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     return result.returncode, result.stdout, result.stderr
@@ -178,7 +178,7 @@ def test_a_reader_that_has_seen_enough_is_no_traceback_and_no_answer(words: str)
     reading, writing = os.pipe()
     os.close(reading)
     command = [ENTRY_POINT, *words.split()]
-    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, timeout=600, check=False)
     os.close(writing)
     assert (result.returncode, result.stderr) == (2, "")
 
@@ -251,7 +251,7 @@ def test_what_cannot_be_read_after_all_is_named(tmp_path: Path) -> None:
 def test_commands_from_a_standard_input_that_is_not_there_are_named_as_that(words: str) -> None:
     """Goes red when the descriptor 0 is read, which by then is one of the command's own."""
     command = ["bash", "-c", f'exec "$0" {words}', ENTRY_POINT]
-    result = subprocess.run(command, env=own_environment(), capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, env=own_environment(), capture_output=True, text=True, timeout=600, check=False)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr == "annals: there is no standard input to read commands from: name a FILE, or pipe them in\n"
 
@@ -265,7 +265,7 @@ def test_a_file_of_commands_needs_no_standard_input(tmp_path: Path) -> None:
         ENTRY_POINT,
         tmp_path / "commands",
     ]
-    result = subprocess.run(command, env=own_environment(), capture_output=True, text=True, timeout=60, check=False)
+    result = subprocess.run(command, env=own_environment(), capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 2
     assert "no Kafka broker answers" in result.stderr
 
@@ -317,7 +317,7 @@ def test_a_wrong_option_is_refused_by_the_name_of_its_setting(run: Run, monkeypa
 def test_help_imports_neither_kafka_nor_faust() -> None:
     script = "import sys\nfrom annals.workers.cli.group import annals\nannals(['--version'], standalone_mode=False)\n"
     script += "assert not {'faust', 'aiokafka', 'rocksdict', 'rich'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=60)
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=600)
 
 
 def test_fetching_kafka_shows_its_progress_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -412,7 +412,7 @@ def completed(*words: str) -> list[str]:
     environment = own_environment(
         _ANNALS_COMPLETE="bash_complete", COMP_WORDS=" ".join(["annals", *words]), COMP_CWORD=str(len(words))
     )
-    result = subprocess.run([ENTRY_POINT], env=environment, capture_output=True, text=True, timeout=60, check=True)
+    result = subprocess.run([ENTRY_POINT], env=environment, capture_output=True, text=True, timeout=600, check=True)
     return [line.partition(",")[2] for line in result.stdout.splitlines()]
 
 
@@ -429,7 +429,7 @@ def test_what_an_extra_is_needed_for_says_which(tmp_path: Path, command: list[st
         (tmp_path / f"{module}.py").write_text(f"raise ModuleNotFoundError('none', name='{module}')\n")
     environment = own_environment(PYTHONPATH=str(tmp_path), ANNALS_DATA_DIR=str(tmp_path / "data"))
     result = subprocess.run(
-        [ENTRY_POINT, *command], env=environment, capture_output=True, text=True, timeout=60, check=False
+        [ENTRY_POINT, *command], env=environment, capture_output=True, text=True, timeout=600, check=False
     )
     assert result.returncode == 2
     assert "the broker, demo and bench need the extra `broker`" in result.stderr

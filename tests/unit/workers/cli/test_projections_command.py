@@ -86,7 +86,7 @@ def annals(tmp_path: Path, *words: str, **environment: str) -> subprocess.Comple
         env=own_environment(ANNALS_API_TOKEN_FILE=str(token), **environment),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
 

@@ -164,7 +164,7 @@ def collected_nothing(flat: Path) -> bool:
         env=own_environment(PYTHONPATH=str(flat)),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 5, done.stdout

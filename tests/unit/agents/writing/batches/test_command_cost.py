@@ -64,7 +64,6 @@ def collector() -> Iterator[None]:
     gc.set_threshold(100_000, 20, 20)
     yield
     gc.set_threshold(*before)
-    gc.unfreeze()
 
 
 def _cpu_s(work: Any) -> float:
