@@ -13,6 +13,7 @@ from annals.agents.reading.found import EventFilter
 from annals.agents.reading.gathering.cursors import CursorTooLongError, begin, decode, encode
 from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.gather import gather
+from annals.agents.reading.gathering.shared_questions import SharedQuestions
 from annals.schemas.cid import parse_cid
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import (
@@ -86,6 +87,7 @@ class EventRoutes:
     def __init__(self, shards: AllShards) -> None:
         """Take the reading shards."""
         self._shards = shards
+        self._shared = SharedQuestions()
 
     def routes(self) -> tuple[Route, ...]:
         """Return them."""
@@ -189,7 +191,7 @@ class EventRoutes:
     ) -> AsyncGenerator[bytes, None]:
         CALL.set(call)  # the stream outlasts its handler, and asks other workers in its caller's name
         yield RETRY
-        async with aclosing(follow(self._shards.of_kinds(kinds), filtered, cursor)) as followed:
+        async with aclosing(follow(self._shards.of_kinds(kinds), filtered, cursor, self._shared)) as followed:
             async for event, behind in followed:
                 name = encode(behind).encode()
                 if event is None:
