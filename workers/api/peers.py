@@ -17,6 +17,7 @@ from annals.agents.reading.gathering.all_shards import NotHereError
 from annals.agents.reading.gathering.questions import (
     FAILURES,
     NOT_HERE,
+    WAITS,
     Asked,
     Reply,
     UnreadableReplyError,
@@ -41,6 +42,8 @@ PATH: Final = "/peer/v1/shards"
 CONTENT_TYPE: Final = "application/msgpack"
 REPLY_BYTES: Final = 32 << 20  # a page is cut at 8 MiB, and one event is at most 4
 READ_AT_ONCE: Final = 64 << 10  # more is read by a thread: each event is decoded, and its CID computed
+CONNECTIONS: Final = 64  # to one worker
+WAITING_CONNECTIONS: Final = 256  # beside these, for questions that wait: they take none of those that do not
 CONNECT_S: Final = 2.0
 LONGEST_S: Final = 60.0
 ON_THE_WAY_S: Final = 0.5  # how long before the asker's deadline an answer is sent, at most
@@ -57,13 +60,13 @@ class HttpPeers:
     def __init__(self, forwarding: Forwarding) -> None:
         """Take how requests are signed."""
         self._forwarding = forwarding
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
         self._is_closed = False
 
     async def close(self) -> None:
         """Close all connections; nobody is asked any more."""
-        session, self._session, self._is_closed = self._session, None, True
-        if session is not None:
+        sessions, self._sessions, self._is_closed = self._sessions, {}, True
+        for session in sessions.values():
             await session.close()
 
     async def ask(
@@ -94,7 +97,7 @@ class HttpPeers:
             raise NotReadyError(f"{name} was not asked: there was no time left")
         asked = Asked(kind, partition, question, within_s, standby)
         try:
-            status, body = await self._post(member, msgspec.json.encode(asked), within_s)
+            status, body = await self._post(member, asked)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             why = "in time" if isinstance(error, TimeoutError) else f"({type(error).__name__})"
             raise NotReadyError(f"{name} does not answer {why}") from error
@@ -108,12 +111,13 @@ class HttpPeers:
             return _answer(name, asked, body)
         return await asyncio.to_thread(_answer, name, asked, body)
 
-    async def _post(self, member: Member, body: bytes, within_s: float) -> tuple[int, bytes]:
+    async def _post(self, member: Member, asked: Asked) -> tuple[int, bytes]:
+        body = msgspec.json.encode(asked)
         url = (member.url or "").rstrip("/") + PATH
         signed = self._forwarding.sign("POST", urlsplit(url).path, body, member.id, _caller())
         headers = {"content-type": JSON, "accept-encoding": "identity", HEADER: signed}
-        timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
-        async with self._connected().post(
+        timeout = aiohttp.ClientTimeout(total=asked.within_s, sock_connect=CONNECT_S)
+        async with self._connected(is_wait=isinstance(asked.question, WAITS)).post(
             url, data=body, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
             read = bytearray()
@@ -123,15 +127,16 @@ class HttpPeers:
                     raise ValueError("the reply is too large")
             return response.status, bytes(read)
 
-    def _connected(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, limit_per_host=64),
+    def _connected(self, *, is_wait: bool) -> aiohttp.ClientSession:
+        if is_wait not in self._sessions:
+            limit = WAITING_CONNECTIONS if is_wait else CONNECTIONS
+            self._sessions[is_wait] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, limit_per_host=limit),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,  # a small reply could unpack to any size
                 trust_env=False,
             )
-        return self._session
+        return self._sessions[is_wait]
 
 
 def _answer(name: str, asked: Asked, body: bytes) -> tuple[ShardStatus, Any]:

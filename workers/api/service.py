@@ -33,6 +33,7 @@ from annals.workers.api.serving.server import ApiServer
 from annals.workers.clock import SystemClock
 from annals.workers.registry import deciders, streams
 from annals.workers.settings import Settings, SettingsError, client_options
+from annals.workers.web.connections import Connections
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
     from annals.agents.reading.ports import Members, Reading
     from annals.workers.api.http.routing import Route
     from annals.workers.api.routes.commands import Sender
-    from annals.workers.web.connections import Connections
 
 LEAST_KEY_BYTES = 32
 _logger = structlog.get_logger(__name__)
@@ -84,8 +84,9 @@ class ApiService:
         self.shards = AllShards(
             reading, members, self._peers, deciders(), {each.place: each.kind for each in streams().values()}
         )
+        open_ones = Connections(settings.api_connections) if connections is None else connections
         routes = [
-            *routes_over(self.shards, self._sender, settings.max_command_bytes),
+            *routes_over(self.shards, self._sender, settings.max_command_bytes, lambda: streams_of(open_ones.most)),
             *more_routes(self.shards),
             *peer_routes(reading),
         ]
@@ -95,7 +96,7 @@ class ApiService:
             ApiMetrics(registry),
             audit=self._audit,
             authenticators=[ForwardedAuthenticator(forwarding, members)],
-            connections=connections,
+            connections=open_ones,
         )
 
     async def start(self) -> int:
@@ -115,14 +116,21 @@ class ApiService:
         await self._audit.stop()
 
 
-def routes_over(shards: AllShards, sender: Sender, max_command_bytes: int) -> tuple[Route, ...]:
+def streams_of(connections: int) -> int:
+    """Return how many of so many connections may be streams: the others are for questions."""
+    return max(1, connections * 3 // 4)
+
+
+def routes_over(
+    shards: AllShards, sender: Sender, max_command_bytes: int, most_streams: Callable[[], int]
+) -> tuple[Route, ...]:
     """Return the routes over reading shards, and those of commands and schemas."""
     return (
         *CommandRoutes(sender, max_command_bytes).routes(),
         *ListRoutes(shards).routes(),
         *AggregateRoutes(shards).routes(),
         *SnapshotRoutes(shards).routes(),
-        *EventRoutes(shards).routes(),
+        *EventRoutes(shards, most_streams).routes(),
         *CorrelationRoutes(shards).routes(),
         *schema_routes(),
         *StatsRoutes(shards).routes(),
@@ -139,7 +147,7 @@ def described_of_all() -> tuple[Route, ...]:
         *ReactionRoutes(nothing).routes(),
     )
     set_aside = (*ParkedRoutes(nothing, nothing, nothing).routes(), *DeadLetterRoutes(nothing).routes())
-    return (*routes_over(nothing, nothing, Settings().max_command_bytes), *projected, *subscribed, *set_aside)
+    return (*routes_over(nothing, nothing, Settings().max_command_bytes, nothing), *projected, *subscribed, *set_aside)
 
 
 def _peer_key(settings: Settings) -> bytes | None:

@@ -105,7 +105,7 @@ class ReadingSettings:
         default=1_000,
         metadata=meta(
             values.whole_number(1, 1_000_000),
-            "connections to the API; beyond, the longest silent one makes room",
+            "connections to the API, three quarters of them streams; beyond, the longest silent one makes room",
             unit="connections",
             group="reading",
         ),

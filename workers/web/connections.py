@@ -60,6 +60,11 @@ class Connections:
         self._unsent: dict[asyncio.Transport, tuple[float, int]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def most(self) -> int:
+        """How many may be open."""
+        return self._most()
+
     def __len__(self) -> int:
         return len(self._heard)
 

@@ -9,12 +9,10 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import msgspec
-
-from annals.agents.reading.gathering.cursors import BadCursorError, CursorTooLongError, open_text, seal_text
+from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.gather import gather
+from annals.agents.reading.gathering.key_cursors import decode_keys, encode_keys
 from annals.agents.reading.keeping.states import States
-from annals.agents.reading.ports import NotReadyError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 
     Answers = Gathered[tuple[list[FoundAggregate], bool]]
 
-FORM: Final = 2  # another than that of cursors of events
+FORM: Final = 4  # the second had ids as texts
 
 
 class AggregatesWanted(NamedTuple):
@@ -46,25 +44,13 @@ class AggregatesFound(NamedTuple):
     gathered: Answers
 
 
-class _Text(msgspec.Struct, frozen=True, array_like=True):
-    form: int
-    kind: str
-    places: list[str | None]
-    held: list[int]  # the place of each partition
-
-
 def encode_places(kind: str, places: Sequence[str | None]) -> str:
     """Return the ids behind which each partition is gone on with, as a cursor.
 
     Raises:
         NotReadyError: partitions were missing so often that it does not fit into a URL.
     """
-    known = sorted(set(places), key=lambda place: place or "")
-    text = _Text(FORM, kind, known, [known.index(place) for place in places])
-    try:
-        return seal_text(msgspec.msgpack.encode(text))
-    except CursorTooLongError:
-        raise NotReadyError("too many partitions were missing at different ids; list from the beginning") from None
+    return encode_keys(FORM, kind.encode(), [None if place is None else place.encode() for place in places])
 
 
 def decode_places(text: str, kind: str, partitions: int) -> list[str | None]:
@@ -73,12 +59,12 @@ def decode_places(text: str, kind: str, partitions: int) -> list[str | None]:
     Raises:
         BadCursorError: the text is no cursor for this kind with this number of partitions.
     """
+    of, keys = decode_keys(text, FORM)
     try:
-        read = msgspec.msgpack.decode(open_text(text), type=_Text)
-        places = [read.places[number] for number in read.held if number >= 0]
-    except (msgspec.MsgspecError, IndexError):
-        raise BadCursorError("the cursor is none of a list of aggregates") from None
-    if read.form != FORM or read.kind != kind or len(places) != partitions:
+        places = [None if key is None else key.decode() for key in keys]
+    except UnicodeDecodeError:
+        raise BadCursorError("the cursor has an id that is none") from None
+    if of != kind.encode() or len(places) != partitions:
         raise BadCursorError("the cursor is of another kind or partition count")
     return places
 

@@ -7,21 +7,18 @@ import math
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from annals.agents.reading.found import EventFilter
 from annals.agents.reading.gathering.cursors import Cursor
 from annals.agents.reading.gathering.gather import Lag, gather, is_indexing
 from annals.agents.reading.gathering.merging import merge
 from annals.agents.reading.gathering.places import place_after, require_journal
+from annals.agents.reading.gathering.shared_questions import SharedQuestions
 from annals.agents.reading.ports import NotReadyError
-from annals.agents.waiting import ended
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
 
-    from annals.agents.reading.found import (
-        EventFilter,
-        EventPage,
-        FoundEvent,
-    )
+    from annals.agents.reading.found import EventPage, FoundEvent
     from annals.agents.reading.gathering.cursors import Key, Place
     from annals.agents.reading.gathering.expecting import ExpectedAt
     from annals.agents.reading.gathering.gather import PartitionReason
@@ -32,6 +29,7 @@ FOLLOWED_EVENTS: Final = 100  # of a page of a stream: what one client holds in 
 ALIVE_S: Final = 5.0  # at the latest, a stream says where it is
 FOUND_S: Final = 2.0  # a partition that takes longer holds up the others no longer
 ROUND_S: Final = 0.02  # between two looks for new events: at a high rate several come at each
+ANY: Final = EventFilter()
 LOOK_S: Final = 0.1  # between two looks whether a shard has indexed what there is
 
 
@@ -131,23 +129,26 @@ def _moved(cursor: Cursor, places: Mapping[Key, Place]) -> Cursor:
     return Cursor({**cursor.places, **places}, cursor.descending)
 
 
-async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cursor) -> AsyncGenerator[Followed, None]:
+async def follow(
+    shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cursor, shared: SharedQuestions | None = None
+) -> AsyncGenerator[Followed, None]:
     """Yield events behind an ascending cursor, and go on as they come, until the iterator is closed.
 
     Each is asked for when the one before was taken: a slow taker holds a page in memory, and nothing of it is lost. At
-    least every `ALIVE_S` the cursor is yielded: it passes events that are not wanted, too.
+    least every `ALIVE_S` the cursor is yielded: it passes events that are not wanted, too. shared: with other streams.
 
     Raises:
         BadCursorError: the cursor is of a journal that was made anew.
         BrokenChainError: what was read is not what the journal had.
     """
     now = asyncio.get_running_loop().time
-    moves = _Moves(shards)
+    shared = shared or SharedQuestions()
+    moves = _Moves(shards, shared)
     said_at = now()
     try:
         while True:
             ready = moves.take()
-            pages = (await gather(ready, partial(_page_after, wanted, cursor), now() + FOUND_S)).answers
+            pages = (await gather(ready, partial(_page_after, wanted, cursor, shared), now() + FOUND_S)).answers
             merged = merge(pages, FOLLOWED_EVENTS, descending=False)
             for event, place in _places(merged, pages):
                 cursor = Cursor({**cursor.places, **place})
@@ -164,9 +165,11 @@ async def follow(shards: Sequence[ReadingShard], wanted: EventFilter, cursor: Cu
         await moves.close()
 
 
-async def _page_after(wanted: EventFilter, cursor: Cursor, shard: ReadingShard) -> EventPage:
-    place = cursor.places[shard.kind, shard.partition]
-    page = await shard.find(wanted, start=place.offset, descending=False, limit=FOLLOWED_EVENTS)
+async def _page_after(wanted: EventFilter, cursor: Cursor, shared: SharedQuestions, shard: ReadingShard) -> EventPage:
+    key = shard.kind, shard.partition
+    place = cursor.places[key]
+    find = partial(shard.find, wanted, start=place.offset, descending=False, limit=FOLLOWED_EVENTS)
+    page = await shared.ask((*key, place.offset, wanted), find)
     require_journal(shard.kind, shard.partition, place, page)
     if page.position.offset < (place.offset or 0):
         raise NotReadyError(f"read up to offset {page.position.offset} only, and the stream is at {place.offset}")
@@ -184,12 +187,21 @@ def _is_read(merged: Merged, pages: Mapping[Key, EventPage], key: Key) -> bool:
     return page.is_end and merged.places[key].offset == page.next_offset
 
 
-class _Moves:
-    """Which shards have something behind a cursor: each that has not is waited for by a task of its own."""
+async def _moved_or_page(shard: ReadingShard, offset: int) -> EventPage | None:
+    """Return None once something may be at an offset or behind it; else, after a while, a page that begins there."""
+    if await shard.until_offset(offset + 1, asyncio.get_running_loop().time() + ALIVE_S):
+        return None
+    page = await shard.find(ANY, start=offset, descending=False, limit=1)
+    return None if page.events else page
 
-    def __init__(self, shards: Sequence[ReadingShard]) -> None:
+
+class _Moves:
+    """Which shards have something behind a cursor. Each that has not is waited for, by one question of all streams."""
+
+    def __init__(self, shards: Sequence[ReadingShard], shared: SharedQuestions) -> None:
+        self._shared = shared
         self._ready = list(shards)
-        self._waiting: dict[asyncio.Task[bool], ReadingShard] = {}
+        self._waiting: dict[asyncio.Task[EventPage | None], tuple[ReadingShard, Place]] = {}
         self._looked_at = -math.inf
 
     @property
@@ -204,17 +216,19 @@ class _Moves:
     def watch(self, shards: Sequence[ReadingShard], cursor: Cursor, unread: set[Key]) -> None:
         """Ask those again at once that have more; wait for the others."""
         self._looked_at = asyncio.get_running_loop().time()
-        deadline = self._looked_at + ALIVE_S
         for shard in shards:
             key = shard.kind, shard.partition
             if key in unread:
                 self._ready.append(shard)
             else:
-                offset = (cursor.places[key].offset or 0) + 1
-                self._waiting[asyncio.ensure_future(shard.until_offset(offset, deadline))] = shard
+                self._wait_at(shard, cursor.places[key])
 
     async def wait(self, within_s: float) -> None:
-        """Wait until one of them has moved, or was waited for long enough."""
+        """Wait until one of them has moved, or was waited for long enough.
+
+        Raises:
+            BadCursorError: one of them does not have any more what the cursor was given for.
+        """
         if self._waiting:
             await asyncio.wait(self._waiting, timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
             # What comes behind a quiet time is found at once, and what follows on it a round later. A round begins
@@ -222,9 +236,28 @@ class _Moves:
             rest_s = self._looked_at + ROUND_S - asyncio.get_running_loop().time()
             if rest_s > 0:
                 await asyncio.sleep(min(rest_s, within_s))
-        done = [task for task in self._waiting if task.done()]
-        self._ready += [self._waiting.pop(task) for task in done]
+        for task in [task for task in self._waiting if task.done()]:
+            shard, place = self._waiting[task]
+            page = None if task.cancelled() or task.exception() is not None else task.result()
+            await self._leave(task)
+            if page is None:
+                self._ready.append(shard)
+            else:  # nothing has come: there is nothing to read, but of the same journal it must be
+                require_journal(shard.kind, shard.partition, place, page)
+                self._wait_at(shard, place)
 
     async def close(self) -> None:
         """End all waiting."""
-        await ended(*self._waiting)
+        await self._leave(*self._waiting)
+
+    def _wait_at(self, shard: ReadingShard, place: Place) -> None:
+        offset = place.offset or 0
+        ask = partial(_moved_or_page, shard, offset)
+        self._waiting[self._shared.begin(_question(shard, place), ask)] = shard, place
+
+    async def _leave(self, *tasks: asyncio.Task[EventPage | None]) -> None:
+        await self._shared.leave([(_question(*self._waiting.pop(task)), task) for task in tasks])
+
+
+def _question(shard: ReadingShard, place: Place) -> tuple[str, int, int]:
+    return shard.kind, shard.partition, place.offset or 0

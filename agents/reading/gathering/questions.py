@@ -216,6 +216,9 @@ class Reply(Struct, frozen=True):
 OF_OWNERS: Final = (AskStatus, AskKeepSnapshot, AskDropSnapshot, AskNumbers)
 """What a standby is not asked: it writes nothing for others, and tells of the partition as no owner would."""
 
+WAITS: Final = (AskUntilOffset, AskUntilVersion)
+"""What is answered when what is waited for has come, which may take long."""
+
 PART_EVENTS: Final = 1_000
 PART_BYTES: Final = 8 << 20
 NOT_HERE: Final = "not_here"

@@ -1,13 +1,19 @@
-"""Rows of a local projection from all partitions: asked at once, merged by key, and what did not answer is named."""
+"""Rows of a local projection from all partitions: asked at once, merged by key, and what did not answer is named.
+
+A page says behind which key each partition is gone on with. What was missing keeps its place, and no key passes a row
+that was not shown.
+"""
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from heapq import merge
-from itertools import islice
+from itertools import islice, repeat
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
+from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.gather import Lag, PartitionReason
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
 
@@ -18,6 +24,8 @@ if TYPE_CHECKING:
     from annals.agents.reading.found import FoundRow, Rebuilds, RowPage
     from annals.agents.reading.ports import ReadingShard
 
+    Keys = Sequence[bytes | None]  # of each partition, behind which it is gone on with; None: from its first row
+
 ANSWER_S: Final = 2.0
 NO_LAG: Final = Lag(0, 0.0)
 VERSION_MISSING: Final = "version_missing"
@@ -27,7 +35,8 @@ TIMEOUT: Final = "timeout"
 class GatheredRows(NamedTuple):
     """Rows in the order of their keys. positions: kind -> the offset that each partition's rows rest on, or None.
 
-    rebuilds: kind -> what was built anew in each partition; None where it is not known.
+    is_end: all partitions that answered had no more. rebuilds: kind -> what was built anew in each partition; None
+    where it is not known. after: behind which key each partition is gone on with; None: nothing was shown of any.
     """
 
     rows: list[FoundRow]
@@ -37,6 +46,7 @@ class GatheredRows(NamedTuple):
     stale: list[PartitionReason]
     lag: Lag = NO_LAG
     rebuilds: Mapping[str, list[Rebuilds | None]] = MappingProxyType({})
+    after: list[bytes | None] | None = None
 
 
 class Shards(Protocol):
@@ -50,9 +60,13 @@ class RowSource(Protocol):
     """Where the rows of a projection come from."""
 
     async def rows(
-        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
     ) -> GatheredRows:
-        """Return a page of rows."""
+        """Return a page of rows. after: what the page before says; None: it is the first.
+
+        Raises:
+            BadCursorError: that is of another number of partitions.
+        """
 
     async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
         """Return the rows below one, at any depth. parent: the index whose values are ids of rows.
@@ -70,16 +84,22 @@ class LocalRows:
         self._answer_s = answer_s
 
     async def rows(
-        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
     ) -> GatheredRows:
         """Return a page of rows."""
         try:
             shards = self._shards.of_kinds(projection.places)
         except NotReadyError as error:  # how many partitions its stream has is not known: it has one at least
-            return gathered([(place, 0) for place in projection.places], [str(error)] * len(projection.places), limit)
-        asked = (self._ask(shard, projection.name, version, index, after, limit) for shard in shards)
+            wheres = [(place, 0) for place in projection.places]
+            unknown = gathered(wheres, [str(error)] * len(wheres), limit)
+            return unknown._replace(after=None if after is None else list(after))
+        keys = keys_of(after, len(shards))
+        asked = (
+            self._ask(shard, projection.name, version, index, key, limit)
+            for shard, key in zip(shards, keys, strict=True)
+        )
         answers = await asyncio.gather(*asked)
-        found = gathered([(each.kind, each.partition) for each in shards], answers, limit)
+        found = gathered([(each.kind, each.partition) for each in shards], answers, limit, keys)
         return found._replace(lag=_lag(shards, answers))
 
     async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
@@ -116,24 +136,56 @@ def _lag(shards: Sequence[ReadingShard], answers: Sequence[RowPage | str]) -> La
     return Lag(events, max((status.lag_s for status, _ in statuses), default=0.0))
 
 
-def gathered(wheres: Sequence[tuple[str, int]], answers: Sequence[RowPage | str], limit: int) -> GatheredRows:
-    """Return one page of the pages of partitions (or of why there is none)."""
+def keys_of(after: Keys | None, count: int) -> Keys:
+    """Return behind which key each of so many partitions is gone on with.
+
+    Raises:
+        BadCursorError: they are the keys of another number.
+    """
+    keys = [None] * count if after is None else after
+    if len(keys) != count:
+        raise BadCursorError("the cursor is of another number of partitions")
+    return keys
+
+
+def gathered(
+    wheres: Sequence[tuple[str, int]], answers: Sequence[RowPage | str], limit: int, after: Keys | None = None
+) -> GatheredRows:
+    """Return one page of the pages of partitions (or of why there is none). after: behind which keys these begin."""
     positions: dict[str, list[int | None]] = {}
     rebuilds: dict[str, list[Rebuilds | None]] = {}
-    missing, stale, pages = [], [], []
-    for (kind, partition), answer in zip(wheres, answers, strict=True):
+    missing, stale = [], []
+    pages: dict[int, RowPage] = {}
+    for at, ((kind, partition), answer) in enumerate(zip(wheres, answers, strict=True)):
         rebuilds.setdefault(kind, []).append(None if isinstance(answer, str) else answer.rebuilds)
         if isinstance(answer, str):
             positions.setdefault(kind, []).append(None)
             missing.append(PartitionReason(kind, partition, answer))
             continue
         positions.setdefault(kind, []).append(answer.position.offset)
-        pages.append(answer)
+        pages[at] = answer
         if answer.stale is not None:
             stale.append(PartitionReason(kind, partition, answer.stale))
-    cut = min((page.rows[-1].key for page in pages if page.rows and not page.is_end), default=None)
-    merged = merge(*(page.rows for page in pages), key=lambda row: row.key)
-    known = (row for row in merged if cut is None or row.key <= cut)  # behind it, a page that was cut may have others
-    rows = list(islice(known, limit + 1))
-    is_end = len(rows) <= limit and all(page.is_end for page in pages)
-    return GatheredRows(rows[:limit], is_end, positions, missing, stale, rebuilds=rebuilds)
+    cut = min((page.rows[-1].key for page in pages.values() if page.rows and not page.is_end), default=None)
+    merged = merge(*(zip(repeat(at), page.rows) for at, page in pages.items()), key=lambda found: found[1].key)
+    known = (found for found in merged if cut is None or found[1].key <= cut)  # behind it, a cut page may have others
+    shown = list(islice(known, limit))
+    is_end = all(page.is_end for page in pages.values()) and len(shown) == sum(
+        len(page.rows) for page in pages.values()
+    )
+    rows, counts = [row for _, row in shown], Counter(at for at, _ in shown)
+    moved = [
+        _moved(key, pages[at].rows, counts[at], rows[-1].key) if rows and at in pages else key
+        for at, key in enumerate(keys_of(after, len(wheres)))
+    ]
+    return GatheredRows(rows, is_end, positions, missing, stale, rebuilds=rebuilds, after=moved)
+
+
+def _moved(key: bytes | None, rows: Sequence[FoundRow], count: int, last: bytes) -> bytes | None:
+    """Return behind which key a partition is gone on with. count: of its rows that were shown; last: of all, the last.
+
+    All go on behind the last one, so that cursors are short; but one that has another row of this key does not.
+    """
+    if count < len(rows) and rows[count].key <= last:
+        return rows[count - 1].key if count else key
+    return max(key or b"", last)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.reading.gathering.questions import AskStatus, AskUntilOffset, AskUntilVersion
+from annals.agents.reading.gathering.questions import WAITS, AskStatus
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.waiting import ended
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 PASSED_OVER_S: Final = 5.0
 SILENT_S: Final = 0.45  # without an answer; who refuses, or is not there, says so sooner
-WAITS: Final = (AskUntilOffset, AskUntilVersion)  # answered when what is waited for has come, which may take long
 
 
 class PassingOver:

@@ -21,7 +21,7 @@ from annals.agents.reading.following.answers import with_reason
 from annals.agents.reading.following.shard import FIRST_RETRY_S, LAST_RETRY_S
 from annals.agents.reading.found import RowPage, ShardPosition
 from annals.agents.reading.gathering.gather import Lag
-from annals.agents.reading.gathering.rows import GatheredRows, gathered
+from annals.agents.reading.gathering.rows import VERSION_MISSING, GatheredRows, gathered, keys_of
 from annals.agents.reading.keeping.open_store import OpenStore, is_fold_of
 from annals.agents.reading.ports import (
     BrokenChainError,
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.following.fold import ReadingFold
     from annals.agents.reading.found import FoundRow
+    from annals.agents.reading.gathering.rows import Keys
     from annals.agents.reading.ports import (
         Journals,
         ReadingStore,
@@ -123,15 +124,16 @@ class GlobalReader:
         return {} if self._fold is None else {where: dict(fold.stale) for where, fold in self._fold.folds.items()}
 
     async def rows(
-        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
     ) -> GatheredRows:
         """Return a page of rows."""
+        keys = keys_of(after, sum(self._partitions[kind] for kind in projection.wanted))
 
         def question(view: ReadView, place: Place) -> Page:
-            page = self._reader(view, place, projection.name, version, index, after, limit)
+            page = self._reader(view, place, projection.name, version, index, keys[0], limit)
             return page.rows, page.is_end
 
-        return await self._answer(projection, version, question)
+        return await self._answer(projection, version, question, keys)
 
     async def tree(self, projection: Projection[Any], version: int, parent: str, root: str) -> GatheredRows:
         """Return the rows below one, at any depth, and not all of them where there are very many."""
@@ -260,10 +262,11 @@ class GlobalReader:
         projection: Projection[Any],
         version: int,
         question: Callable[[ReadView, Place], Page],
+        after: Keys | None = None,
     ) -> GatheredRows:
         wheres = [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
-            return gathered(wheres, [self._why_not()] * len(wheres), 0)
+            return gathered(wheres, [self._why_not()] * len(wheres), 0, after)
         stale = self.stale()
         read_until, gaps, ends = dict(self._read_until), {**self._lost, **self._gaps}, dict(self._ends)
         follower = follower_name(projection.name, version)
@@ -290,14 +293,17 @@ class GlobalReader:
         try:
             (rows, is_end), pages = await self._open_store.ask(ask, self._why_not)
         except VersionMissingError:
-            return gathered(wheres, ["version_missing"] * len(wheres), 0)
+            return gathered(wheres, [VERSION_MISSING] * len(wheres), 0, after)
         except NotReadyError as error:
-            return gathered(wheres, [str(error)] * len(wheres), 0)
-        page = gathered(wheres, pages, 0)
+            return gathered(wheres, [str(error)] * len(wheres), 0, after)
+        page = gathered(wheres, pages, 0, after)
         answered = [(where, at) for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)]
         behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
         seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
-        return page._replace(rows=rows, is_end=is_end, lag=Lag(behind, seconds))
+        moved: list[bytes | None] | None = page.after
+        if rows:  # those of all partitions are in one store, and have one order
+            moved = [rows[-1].key] * len(wheres)
+        return page._replace(rows=rows, is_end=is_end, lag=Lag(behind, seconds), after=moved)
 
     def _why_not(self) -> str:
         return f"global projections are not ready: {self._reason}"

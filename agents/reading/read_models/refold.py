@@ -256,9 +256,9 @@ async def verify(
     """
     differences: list[Difference] = []
     unanswered: dict[Where, str] = {}
-    behind, rows, room = None, 0, MOST_DIFFERENCE_BYTES
+    behind, after, rows, room = None, None, 0, MOST_DIFFERENCE_BYTES
     while True:
-        page = await source.rows(projection, version, {}, behind, PAGE)
+        page = await source.rows(projection, version, {}, after, PAGE)
         unanswered |= {(each.kind, each.partition): each.reason for each in page.missing}
         for kind, offsets in page.positions.items():
             for at, offset in enumerate(offsets):
@@ -280,7 +280,7 @@ async def verify(
         if last is None or is_full:
             names = [f"{kind}-{at}: {reason}" for (kind, at), reason in sorted(unanswered.items())]
             return Verified(projection.name, version, refold.events, rows, differences, names)
-        behind = last
+        behind, after = last, page.after
 
 
 def _differing(stored: Iterable[KeyedRow], folded: Iterable[KeyedRow]) -> Iterator[Difference]:

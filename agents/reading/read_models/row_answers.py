@@ -10,7 +10,8 @@ import msgspec
 from annals.agents.projections.asked_columns import with_overdue, with_sharers
 from annals.agents.projections.people_directory import PEOPLE_DIRECTORY
 from annals.agents.projections.workflow_board import WORKFLOW_BOARD
-from annals.agents.reading.gathering.rows import GatheredRows
+from annals.agents.reading.gathering.cursors import BadCursorError
+from annals.agents.reading.gathering.rows import VERSION_MISSING, GatheredRows
 from annals.agents.reading.read_models.asking import QUESTIONS
 from annals.schemas.values.moments import recorded_at
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from annals.agents.ports import Clock
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.gathering.gather import PartitionReason
-    from annals.agents.reading.gathering.rows import RowSource
+    from annals.agents.reading.gathering.rows import Keys, RowSource
 
 PAGE: Final = 1_000
 MOST_ROWS: Final = 100_000  # that are read for one answer
@@ -28,10 +29,14 @@ ASKED_AT_ONCE: Final = 32
 
 
 class Answer(NamedTuple):
-    """Rows of one version, and what they rest on. is_truncated: not all rows that there are were looked at."""
+    """Rows of one version, and what they rest on. is_truncated: not all rows that there are were looked at.
+
+    is_end: all partitions answered, and had no more; after: where the next page begins.
+    """
 
     rows: list[dict[str, Any]]
-    next_key: bytes | None
+    is_end: bool
+    after: Keys | None
     positions: dict[str, list[int | None]]
     missing: list[PartitionReason]
     stale: list[PartitionReason]
@@ -56,12 +61,13 @@ class RowAnswers:
         self._clock = clock
 
     async def rows(
-        self, name: str, index: Mapping[str, str], after: bytes | None, limit: int, version: int | None = None
+        self, name: str, index: Mapping[str, str], after: Keys | None, limit: int, version: int | None = None
     ) -> Answer:
-        """Return a page of a projection's rows. version: that of the page before, whatever answers now.
+        """Return a page of a projection's rows. version, after: of the page before, whatever version answers now.
 
         Raises:
             LookupError: there is no such projection.
+            BadCursorError: nobody has rows of the version any more, or there is another number of partitions.
         """
         if name not in self._projections:
             raise LookupError(f"there is no projection {name!r}")
@@ -69,8 +75,10 @@ class RowAnswers:
         asked = self._version_of(name) if version is None else version
         found = await self._page(projection, asked, index, after, limit)
         rows = await self._with_columns(projection, [each.row for each in found.rows])
-        next_key = None if found.is_end or not found.rows else found.rows[-1].key
-        return Answer(rows, next_key, found.positions, found.missing, found.stale, version=asked)
+        if version is not None and _is_gone(found):
+            raise BadCursorError(f"version {version} of {name!r} is not kept any more: ask from the beginning")
+        is_end = found.is_end and not found.missing
+        return Answer(rows, is_end, found.after, found.positions, found.missing, found.stale, version=asked)
 
     async def ask(self, name: str, given: Mapping[str, Any]) -> Answer:
         """Return the rows that answer a question.
@@ -83,10 +91,11 @@ class RowAnswers:
         rows = [msgspec.convert(each.row, question.projection.row) for each in found.rows]
         answer = [msgspec.to_builtins(row) for row in question.answer(rows, given, self._now())]
         with_columns = await self._with_columns(question.projection, answer)
-        return Answer(with_columns, None, found.positions, found.missing, found.stale, not found.is_end)
+        missing, is_truncated = found.missing, not found.is_end
+        return Answer(with_columns, True, None, found.positions, missing, found.stale, is_truncated)  # noqa: FBT003
 
     async def _page(
-        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: bytes | None, limit: int
+        self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
     ) -> GatheredRows:
         return await self._sources[projection.scope].rows(projection, version, index, after, limit)
 
@@ -105,7 +114,7 @@ class RowAnswers:
     async def _every_page(self, projection: Projection[Any], version: int, index: Mapping[str, str]) -> GatheredRows:
         pages = [await self._page(projection, version, index, None, PAGE)]
         while not pages[-1].is_end and pages[-1].rows and sum(len(page.rows) for page in pages) < MOST_ROWS:
-            pages.append(await self._page(projection, version, index, pages[-1].rows[-1].key, PAGE))
+            pages.append(await self._page(projection, version, index, pages[-1].after, PAGE))
         return joined(pages, is_end=pages[-1].is_end or not pages[-1].rows)
 
     async def _with_columns(self, projection: Projection[Any], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -143,6 +152,12 @@ def joined(pages: Sequence[GatheredRows], *, is_end: bool) -> GatheredRows:
     missing = list({(each.kind, each.partition): each for page in pages for each in page.missing}.values())
     stale = list({(each.kind, each.partition): each for page in pages for each in page.stale}.values())
     return GatheredRows([rows[key] for key in sorted(rows)], is_end, positions, missing, stale)
+
+
+def _is_gone(found: GatheredRows) -> bool:
+    """Whether all partitions say that they do not have the version that was asked for."""
+    is_any_there = any(offset is not None for offsets in found.positions.values() for offset in offsets)
+    return not is_any_there and all(each.reason == VERSION_MISSING for each in found.missing)
 
 
 def _least(offsets: Iterable[int | None]) -> int | None:

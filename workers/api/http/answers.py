@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from annals.schemas.dag_json import encode
-from annals.workers.api.http.preferences import weights_of
+from annals.workers.api.http.preferences import listed, weights_of
 from annals.workers.api.http.problems import PROBLEM_JSON, Problem
 from annals.workers.api.http.routing import Answer
 from annals.workers.api.http.shapes import found_event_json
@@ -65,13 +65,12 @@ async def respond(request: web.BaseRequest, call: Call, answer: Answer) -> web.S
     if answer.etag is not None:
         headers["etag"] = f'"{answer.etag}"'
         is_read = request.method in {"GET", "HEAD"} and answer.status == 200
-        known = request.headers.get("if-none-match")
-        if is_read and known is not None and _has(known, answer.etag):
+        if is_read and _has(listed(request.headers, "if-none-match"), answer.etag):
             return web.Response(status=304, headers=headers)
     if not isinstance(answer.body, bytes):
         return await _streamed(request, answer, headers)
     body = answer.body
-    if is_compressible and _takes_gzip(request.headers.get("accept-encoding", "")):
+    if is_compressible and _takes_gzip(listed(request.headers, "accept-encoding")):
         body = await _compressed(body)
         headers["content-encoding"] = "gzip"
     if body or answer.status != 204:

@@ -1,11 +1,19 @@
-"""What a caller prefers, by headers such as `Accept` and `Accept-Encoding` (RFC 9110, section 12)."""
+"""Headers that are lists, as `If-None-Match`, and what a caller prefers by some (RFC 9110, sections 5.3 and 12)."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _WEIGHT: Final = re.compile(r"\s*q\s*=\s*(0(\.[0-9]{0,3})?|1(\.0{0,3})?)\s*", re.ASCII | re.IGNORECASE)
+
+
+def listed(headers: Mapping[str, str], name: str) -> str:
+    """Return a header that is a list, which may be sent in several lines, as one; empty where there is none."""
+    return ", ".join(text for sent, text in headers.items() if sent.lower() == name)
 
 
 def weights_of(header: str) -> dict[str, float]:

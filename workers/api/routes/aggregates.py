@@ -13,7 +13,7 @@ from annals.schemas.dag_json import encode
 from annals.workers.api.car import CAR, car_of
 from annals.workers.api.http.answers import events_json
 from annals.workers.api.http.parameters import Id, Kind, Limit, Moment, Version, Wait
-from annals.workers.api.http.preferences import weights_of
+from annals.workers.api.http.preferences import listed, weights_of
 from annals.workers.api.http.problems import InvalidMember, all_invalid, not_found, not_ready, timed_out
 from annals.workers.api.http.routing import JSON, Answer, Route, Scope
 from annals.workers.api.http.shapes import AggregateState, Events, stale_members
@@ -96,7 +96,7 @@ class AggregateRoutes:
         """Answer a page of events, or a CAR."""
         asked: HistoryParameters = call.parameters
         shard = self._shards.of(asked.kind, asked.id)
-        if accepts_car(call.headers.get("accept", "")):
+        if accepts_car(listed(call.headers, "accept")):
             return await self._car(shard, asked)
         is_down = asked.order == "desc"
         found = await shard.history(

@@ -13,6 +13,7 @@ from annals.agents.reading.found import EventFilter
 from annals.agents.reading.gathering.cursors import CursorTooLongError, begin, decode, encode
 from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.gather import gather
+from annals.agents.reading.gathering.shared_questions import SharedQuestions
 from annals.schemas.cid import parse_cid
 from annals.schemas.values.moments import recorded_at
 from annals.workers.api.gathered import (
@@ -31,7 +32,7 @@ from annals.workers.api.http.shapes import Event, found_event_json
 from annals.workers.registry import unknown_event
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.gathering.cursors import Cursor
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 100
 CURSOR_WAIT_S: Final = 2.0
+MOST_STREAMS: Final = 750
 EVENT_STREAM: Final = "text/event-stream"
 LAST_EVENT_ID: Final = "last-event-id"
 RETRY: Final = b"retry: 1000\n\n"  # what a browser waits before it asks again
@@ -83,9 +85,12 @@ class EventsGathered(Gathering, frozen=True):
 class EventRoutes:
     """Routes of events over all partitions."""
 
-    def __init__(self, shards: AllShards) -> None:
-        """Take the reading shards."""
+    def __init__(self, shards: AllShards, most_streams: Callable[[], int] = lambda: MOST_STREAMS) -> None:
+        """Take the reading shards, and how many streams there may be at once."""
         self._shards = shards
+        self._most_streams = most_streams
+        self._streams = 0
+        self._shared = SharedQuestions()
 
     def routes(self) -> tuple[Route, ...]:
         """Return them."""
@@ -179,6 +184,8 @@ class EventRoutes:
             encode(cursor)
         except CursorTooLongError as error:
             raise invalid("kind", str(error)) from None
+        if self._streams >= self._most_streams():  # one more would end another, which comes back, and ends the next
+            raise not_ready(f"{self._streams} streams are open here, as many as ANNALS_API_CONNECTIONS permits")
         if not is_new:  # a cursor of a journal that was made anew is refused before the stream begins
             await read_events(self._shards.of_kinds(kinds), filtered, cursor, 1, 0.0, _now() + GATHER_S)
         body = self._followed(call, kinds, filtered, cursor)
@@ -188,14 +195,18 @@ class EventRoutes:
         self, call: Call, kinds: tuple[str, ...], filtered: EventFilter, cursor: Cursor
     ) -> AsyncGenerator[bytes, None]:
         CALL.set(call)  # the stream outlasts its handler, and asks other workers in its caller's name
-        yield RETRY
-        async with aclosing(follow(self._shards.of_kinds(kinds), filtered, cursor)) as followed:
-            async for event, behind in followed:
-                name = encode(behind).encode()
-                if event is None:
-                    yield b"id: %b\n\n" % name
-                else:
-                    yield b"id: %b\nevent: event\ndata: %b\n\n" % (name, found_event_json(event))
+        self._streams += 1
+        try:
+            yield RETRY
+            async with aclosing(follow(self._shards.of_kinds(kinds), filtered, cursor, self._shared)) as followed:
+                async for event, behind in followed:
+                    name = encode(behind).encode()
+                    if event is None:
+                        yield b"id: %b\n\n" % name
+                    else:
+                        yield b"id: %b\nevent: event\ndata: %b\n\n" % (name, found_event_json(event))
+        finally:
+            self._streams -= 1
 
 
 def wanted(asked: EventsParameters) -> EventFilter:

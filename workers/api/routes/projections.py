@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol
 from urllib.parse import quote, urlencode
 
 import msgspec
-from blake3 import blake3
 from msgspec import Meta, Struct
 
-from annals.agents.reading.gathering.cursors import BadCursorError, open_text, seal_text
 from annals.agents.reading.gathering.expecting import ExpectedAt, NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import PartitionReason
+from annals.agents.reading.gathering.row_cursors import decode_place, encode_place
 from annals.agents.reading.jobs import TooManyJobsError
 from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.projecting.versions import TurnRefusedError
 from annals.agents.reading.queries.rows import wanted_of
 from annals.agents.reading.read_models.service import REBUILD, VERIFY, ProjectionStatus
 from annals.schemas.suggestion import with_known
+from annals.workers.api.gathered import bad_cursors_refused
 from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.parameters import Limit, Version, Wait, shown
 from annals.workers.api.http.problems import (
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
 PAGE: Final = 100
 EXPECT_WAIT_S: Final = 10.0
 LOOK_S: Final = 0.02
-CURSOR_FORM: Final = 2  # the first had no version
-CHECK_BYTES: Final = 8
-VERSION_BYTES: Final = 4
 VERSION_IN_USE: Final = "version_in_use"
 NAME: Final = "{projection}"
 PATH: Final = f"/v1/projections/{NAME}"
@@ -85,7 +82,10 @@ class Projections(Struct, frozen=True):
 
 
 class Rows(Struct, frozen=True):
-    """Rows, and what they rest on: `kind`, `aggregate_id`, then the columns of the projection."""
+    """Rows, and what they rest on: `kind`, `aggregate_id`, then the columns of the projection.
+
+    `next`: null: all partitions answered and had no more. What is in `missing` keeps its place in it.
+    """
 
     rows: list[dict[str, Any]]
     next: str | None
@@ -255,20 +255,17 @@ class ProjectionRoutes:
             raise all_invalid([InvalidMember(column, message) for column in wrong])
         for column, text in index.items():
             _require_terms(self._projections[name][-1], column, text)
-        query = _digest(name, index)
-        # All pages are of one version, whatever answers meanwhile: it is kept for a day.
-        version, after = (None, None) if asked.cursor is None else _place_in(asked.cursor, query)
         stream = self._projections[name][-1].stream
-        answer = await self._expecting(
-            call, lambda: self._answers.rows(name, index, after, asked.limit, version), stream
-        )
+        with bad_cursors_refused():
+            # All pages are of one version, whatever answers meanwhile: it is kept for a day.
+            version, after = (None, None) if asked.cursor is None else decode_place(asked.cursor, name, index)
+            answer = await self._expecting(
+                call, lambda: self._answers.rows(name, index, after, asked.limit, version), stream
+            )
         following = None
-        if answer.next_key is not None:
-            rest = {
-                **index,
-                "limit": asked.limit,
-                "cursor": seal_text(query + answer.version.to_bytes(VERSION_BYTES, "big") + answer.next_key),
-            }
+        if not answer.is_end:
+            cursor = encode_place(name, index, answer.version, answer.after or ())
+            rest = {**index, "limit": asked.limit, "cursor": cursor}
             following = f"/v1/projections/{quote(name, safe='')}/rows?{urlencode(rest)}"
         return json_answer(Rows(answer.rows, following, answer.positions, answer.missing, answer.stale))
 
@@ -382,19 +379,3 @@ def _has(answer: RowsAnswer, kind: str, partition: int, offset: int) -> bool:
         return True
     found = answer.positions[kind][partition]
     return found is not None and found > offset
-
-
-def _digest(name: str, index: Mapping[str, str]) -> bytes:
-    return blake3(msgspec.json.encode([CURSOR_FORM, name, sorted(index.items())])).digest(CHECK_BYTES)
-
-
-def _place_in(cursor: str, query: bytes) -> tuple[int, bytes]:
-    """Return the version and the key of a cursor."""
-    try:
-        data = open_text(cursor)
-    except BadCursorError as error:
-        raise Problem(400, "bad_cursor", str(error)) from None
-    if data[:CHECK_BYTES] != query:
-        raise Problem(400, "bad_cursor", "the cursor is of another question")
-    behind = CHECK_BYTES + VERSION_BYTES
-    return int.from_bytes(data[CHECK_BYTES:behind], "big"), data[behind:]

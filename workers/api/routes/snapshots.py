@@ -9,7 +9,6 @@ from msgspec import UNSET, Struct, UnsetType
 from annals.schemas.cid import cid_text
 from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.parameters import Id, Kind, Version
-from annals.workers.api.http.problems import not_found
 from annals.workers.api.http.routing import Answer, Route, Scope
 from annals.workers.api.http.shapes import CidText, Position, RecordedAt, Stale, stale_members
 from annals.workers.api.routes.aggregates import absent
@@ -115,7 +114,7 @@ class SnapshotRoutes:
         asked: OfVersion = call.parameters
         shard = self._shards.of(asked.kind, asked.id)
         if not await shard.drop_snapshot(asked.id, asked.version):
-            raise not_found("there is no snapshot of this version")
+            raise absent(shard, "there is no snapshot of this version")
         return Answer(b"", 204)
 
 

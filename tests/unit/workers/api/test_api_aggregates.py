@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import pytest
 from libipld import decode_car
+from multidict import CIMultiDict
 
 from annals.agents.aggregates import REGISTRY
 from annals.schemas.cid import cid_of, cid_text
@@ -27,6 +28,8 @@ async def test_a_state_is_answered_with_its_head_as_etag():
         assert set(body) == {"kind", "aggregate_id", "version", "head", "status", "recorded_at", "state", "position"}
         status, headers, body = await api("GET", ADA, headers={"if-none-match": f'W/"x", {headers["etag"]}'})
         assert (status, body) == (304, b"")
+        lines = CIMultiDict([("if-none-match", '"x"'), ("if-none-match", headers["etag"])])
+        assert (await api("GET", ADA, headers=lines))[0] == 304
         status, headers, body = await api("GET", ADA + "?version=2")
         assert (status, body["version"], headers["etag"]) == (200, 2, f'"{cid_text(events[1].cid)}"')
         assert (await api("GET", ADA + "?at=2026-11-22T00:00:00Z"))[2]["version"] == 3
@@ -132,6 +135,8 @@ async def test_events_come_as_a_car():
         assert header == {"version": 1, "roots": [events[3].cid]}
         assert list(blocks) == [event.cid for event in events[1:4]]
         assert all(event.value in car and cid_of(event.value) == event.cid for event in events[1:4])
+        lines = CIMultiDict([("accept", "application/json;q=0.1"), ("accept", "application/vnd.ipld.car")])
+        assert (await api("GET", path, headers=lines))[2] == car
         status, _, problem = await api("GET", ADA + "/events?from=6", headers={"accept": "application/vnd.ipld.car"})
         assert (status, problem["type"]) == (404, "urn:annals:problem:not_found")
 

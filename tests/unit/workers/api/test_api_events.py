@@ -383,6 +383,29 @@ async def test_a_stream_goes_on_behind_its_last_id_at_another_worker():
             assert [name for name in seen if name in own] == own
 
 
+async def test_one_stream_too_many_is_refused_by_name_and_ends_no_other(monkeypatch):
+    """Goes red when streams take all connections: each new one would end the oldest, which comes back at once."""
+    monkeypatch.setattr("annals.workers.api.routes.events.MOST_STREAMS", 2)
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", story())
+        await read_all(deployment)
+        path = "/v1/events?follow=1"
+        async with Stream(apis[0], path) as one:
+            async with Stream(apis[0], path) as other:
+                await one.take(1)
+                await other.take(1)
+                async with asyncio.timeout(WITHIN_S):
+                    status, headers, body = await apis[0]("GET", path)
+                assert (status, body["code"], headers["retry-after"]) == (503, "not_ready", "1")
+                assert "ANNALS_API_CONNECTIONS" in body["detail"]
+                await one.take(1)
+            async with asyncio.timeout(WITHIN_S):
+                while (await apis[0]("HEAD", path))[0] != 200:  # noqa: ASYNC110 - until its end is noticed
+                    await asyncio.sleep(0.01)
+            async with Stream(apis[0], path) as another:
+                await another.take(1)
+
+
 async def test_a_stream_moves_its_cursor_over_what_is_not_wanted(monkeypatch):
     monkeypatch.setattr("annals.agents.reading.gathering.events.ALIVE_S", 0.05)
     async with deployed(PEOPLE, *HALVES) as (deployment, apis):

@@ -17,6 +17,7 @@ from annals.agents.reading.gathering.questions import (
     AskFind,
     AskHistory,
     AskStatus,
+    AskUntilOffset,
     Reply,
     SentEvent,
     SentHistory,
@@ -30,9 +31,10 @@ from annals.agents.reading.ports import (
     Member,
     NotReadyError,
 )
+from annals.agents.waiting import ended
 from annals.schemas.cid import cid_text
 from annals.workers.api.callers.forwarding import Caller, ForwardedRefusedError, Forwarding, MisdirectedError
-from annals.workers.api.peers import PATH, HttpPeers
+from annals.workers.api.peers import CONNECTIONS, PATH, HttpPeers
 from annals.workers.api.service import ApiService
 from annals.workers.settings import Settings, SettingsError
 from chained import chain
@@ -313,6 +315,34 @@ async def test_a_peer_that_hangs_is_missing_in_bounded_time(monkeypatch):
         raise ConnectionResetError
 
     assert (await gathered_with(hang))[0] == "no answer in time"
+
+
+async def test_questions_that_wait_hold_up_none_that_do_not():
+    """Goes red when they share connections: some callers that wait for an event, and nothing else was answered."""
+    waiting, over = asyncio.Semaphore(0), asyncio.Event()
+
+    async def answer(request):
+        asked = msgspec.json.decode(await request.read(), type=Asked)
+        if isinstance(asked.question, AskUntilOffset):
+            waiting.release()
+            await over.wait()
+        return web.Response(body=packed(status_of(), None))
+
+    async with stranger(answer) as (url, _):
+        peers, member = HttpPeers(signer()), Member("stranger", url, {}, {})
+        soon = asyncio.get_running_loop().time() + 30
+        waits = [
+            asyncio.create_task(peers.ask(member, "person", 1, AskUntilOffset(9), soon)) for _ in range(CONNECTIONS + 1)
+        ]
+        try:
+            async with asyncio.timeout(10):
+                for _ in waits:
+                    await waiting.acquire()
+                assert await peers.ask(member, "person", 1, AskStatus(), soon) == (status_of(), None)
+        finally:
+            over.set()
+            await ended(*waits)
+        await peers.close()
 
 
 async def test_a_reply_without_end_is_given_up(monkeypatch):

@@ -157,6 +157,25 @@ async def test_documents_and_steps():
         assert (ids(rows), rows["next"]) == (["d-1"], None)
 
 
+async def test_a_page_with_a_partition_missing_is_not_the_last_one():
+    """Goes red when `next` is null, or passes the partition: its rows would be on no page."""
+    journals = Journals()
+    for number in range(1, 8):
+        journals.append("person", f"p-{number}", person.PersonRegistered(name=f"Ada {number}"))
+    async with serving_projections(journals) as (api, shards, _):
+        away = shards.here.pop(("person", 1))
+        first = await get(api, "/v1/projections/people_directory/rows")
+        assert ids(first)[-1] == "p-7"
+        assert [each["partition"] for each in first["missing"]] == [1]
+        shards.here["person", 1] = away
+        second = await get(api, first["next"])
+        assert (sorted(ids(first) + ids(second)), second["next"]) == ([f"p-{number}" for number in range(1, 8)], None)
+        for each in [each for each in shards.here if each[0] == "person"]:
+            del shards.here[each]
+        again = await get(api, first["next"])
+        assert (again["rows"], again["next"]) == ([], first["next"])
+
+
 async def test_rows_are_paged_by_an_opaque_cursor_and_refuse_what_is_not_theirs():
     journals = Journals()
     for number in range(5):

@@ -40,7 +40,8 @@ class Stream:
 
     async def rows(self, name, index, after, limit, version=None):
         self.folded_after -= 1
-        return Answer([], None, {PLACE: [2 if self.folded_after >= 0 else 3, 0]}, [], [], version=1)
+        positions = {PLACE: [2 if self.folded_after >= 0 else 3, 0]}
+        return Answer([], is_end=True, after=None, positions=positions, missing=[], stale=[], version=1)
 
 
 @asynccontextmanager

@@ -39,6 +39,17 @@ async def test_a_snapshot_is_kept_listed_used_and_removed():
     assert [entry.status for entry in audit.entries] == [None, 201, None, 404, None, 204, None, 404]
 
 
+async def test_a_snapshot_that_is_not_there_while_the_journal_is_read_may_be_there():
+    """Goes red when whoever has not read all says that there is none."""
+    async with (
+        reading(person=chain("p-1", 1)) as (shards, _),
+        serving(SnapshotRoutes(shards).routes(), audit=Audit()) as api,
+    ):
+        shards.of("person", "p-1").take_over()  # type: ignore[attr-defined]
+        status, _, problem = await api("DELETE", ADA + "/snapshots/1")
+        assert (status, problem["code"], problem["detail"]) == (503, "not_ready", "person-0 is being read")
+
+
 async def test_a_kept_state_is_folded_on_and_one_of_another_chain_or_release_is_passed_over():
     events = chain("p-1", 4)
     async with reading(person=events) as (shards, _):

@@ -218,7 +218,7 @@ async def test_a_page_of_large_rows_has_fewer_and_the_next_goes_on_behind_it():
         assert 1 <= len(page.rows) <= 3 * PARTITIONS
         if page.is_end:
             break
-        after = page.rows[-1].key
+        after = page.after
     assert found == names
     assert pages > 1
 

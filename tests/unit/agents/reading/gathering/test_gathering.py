@@ -1,6 +1,7 @@
 """Asking all partitions: who has one is asked wherever it is, who does not answer is named, and streams go on."""
 
 import asyncio
+from collections import Counter
 from contextlib import aclosing, asynccontextmanager
 
 import pytest
@@ -11,7 +12,10 @@ from annals.agents.reading.gathering.cursors import BadCursorError, begin, decod
 from annals.agents.reading.gathering.events import follow, read_events
 from annals.agents.reading.gathering.expecting import Expected, NotFoldedError, parse_expected, until_folded
 from annals.agents.reading.gathering.gather import gather
+from annals.agents.reading.gathering.questions import AskFind, AskUntilOffset
+from annals.agents.reading.gathering.shared_questions import SharedQuestions
 from annals.agents.reading.ports import BrokenChainError, NotReadyError
+from annals.agents.waiting import ended
 from gathered import Deployment, InProcess, event, id_in
 
 KINDS = {"person": 2}
@@ -268,6 +272,61 @@ async def test_a_quiet_stream_says_where_it_is(monkeypatch):
                 followed = await asyncio.wait_for(anext(stream), 30)
                 assert followed.event is None
                 offsets = [place.offset for place in followed.cursor.places.values()]
+
+
+class Counting(InProcess):
+    """Counts the questions of each type that are being asked, at most at once and all."""
+
+    def __init__(self, deployment):
+        super().__init__(deployment)
+        self.now, self.most, self.all = Counter(), Counter(), Counter()
+
+    async def ask(self, member, kind, partition, question, deadline, *, standby=False):
+        asks = type(question)
+        self.now[asks] += 1
+        self.all[asks] += 1
+        self.most[asks] = max(self.most[asks], self.now[asks])
+        try:
+            return await super().ask(member, kind, partition, question, deadline, standby=standby)
+        finally:
+            self.now[asks] -= 1
+
+
+async def test_streams_at_one_place_wait_by_one_question_and_each_has_every_event():
+    """Goes red when each stream asks by itself: a few then take all connections between two workers."""
+    async with two_workers() as (deployment, at_a, _):
+        peers = at_a.peers = Counting(deployment)
+        shared, first = SharedQuestions(), begin(KINDS, descending=False)
+        streams = [follow(at_a.of_kinds(KINDS), ALL, first, shared) for _ in range(100)]
+        taken = await asyncio.gather(*(take(stream, 2) for stream in streams))
+        more = [asyncio.create_task(take(stream, 1)) for stream in streams]
+        async with asyncio.timeout(30):
+            while not peers.now[AskUntilOffset]:  # noqa: ASYNC110 - what is waited for tells nobody
+                await asyncio.sleep(0.01)
+        await ended(more.pop())  # one goes, and the others wait on
+        last = event("person", id_in(1, 2), second=1)
+        deployment.append("person", [event("person", id_in(1, 2), last, 2)])
+        taken = await asyncio.gather(*more)
+        assert all(events == [(id_in(1, 2), 2)] for events, _ in taken)
+        assert (
+            peers.most[AskUntilOffset] <= 2
+        )  # of those who wait behind the event, and of those who have yet to take it
+        assert peers.all[AskFind] < 20
+        for stream in streams:
+            await stream.aclose()
+        assert peers.now.total() == 0
+
+
+async def test_a_quiet_stream_does_not_read_and_notices_a_journal_that_was_made_anew(monkeypatch):
+    monkeypatch.setattr("annals.agents.reading.gathering.events.ALIVE_S", 0.05)
+    async with one_worker(life(3)) as shards, one_worker(life(3, forked_at=0)) as others:
+        cursor = begin(KINDS, descending=False)
+        async with aclosing(follow(shards.of_kinds(KINDS), ALL, cursor)) as stream:
+            await take(stream, 3)
+            assert (await anext(stream)).event is None
+            shards.reading = others.reading
+            with pytest.raises(BadCursorError):
+                await take(stream, 1)
 
 
 async def test_a_stream_goes_on_while_a_partition_is_moving():

@@ -64,7 +64,7 @@ async def test_an_answer_of_several_pages_is_of_one_version_though_all_turn_to_a
     assert set(pages) == {1}
     page = await answers.rows("people_directory", {}, None, 1)
     assert (page.version, [row["name"] for row in page.rows]) == (2, ["ADA A"])
-    page = await answers.rows("people_directory", {}, page.next_key, 1, 1)
+    page = await answers.rows("people_directory", {}, page.after, 1, 1)
     assert (page.version, [row["name"] for row in page.rows]) == (1, ["Ada b"])
 
 
@@ -204,8 +204,9 @@ class Stored:
         )
         cut = len(RowSet("people_directory", 1).rows)
         found = [FoundRow(key[cut:], msgspec.msgpack.decode(value[1:])) for key, value in rows[: self.most_rows]]
-        found = [each for each in found if after is None or each.key > after]
-        return GatheredRows(found[:limit], len(found) <= limit, self.ends, [], [])
+        found = [each for each in found if after is None or each.key > after[0]]
+        moved = [found[:limit][-1].key] * PARTITIONS if found else after
+        return GatheredRows(found[:limit], len(found) <= limit, self.ends, [], [], after=moved)
 
 
 @pytest.mark.parametrize("names", [200, 2_000])

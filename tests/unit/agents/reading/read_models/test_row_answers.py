@@ -7,12 +7,13 @@ import pytest
 
 from annals.agents.ports import StoreDamagedError
 from annals.agents.projections import REGISTRY
+from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.ports import VersionMissingError
 from annals.agents.reading.queries.rows import wanted_of
 from annals.schemas.kinds import location, organization, person, policy, workflow
 from annals.schemas.values.refs import OwnerRef, Ref
 from following import until
-from projecting import GlobalStores, Journals, MemoryShards, global_reader, read_to_the_ends, row_answers
+from projecting import GlobalStores, Journals, MemoryShards, global_reader, people, read_to_the_ends, row_answers
 
 
 @asynccontextmanager
@@ -58,8 +59,8 @@ async def test_pages_have_every_row_once_and_unlisted_ones_never():
         while True:
             page = await answers.rows("policies_in_force", {}, after, 2)
             found += ids(page)
-            after = page.next_key
-            if after is None:
+            after = page.after
+            if page.is_end:
                 break
         assert sorted(found) == [f"x-{number}" for number in range(8)]
         bound = await answers.ask("policies", {"subject": "person:p-1", "at": "2026-06-01T00:00:00Z"})
@@ -117,6 +118,33 @@ async def test_a_partition_that_does_not_answer_is_named():
             await shards.here["organization", 1].rows("organizations", 9, {}, after=None, limit=1)
         with pytest.raises(LookupError):
             await answers.rows("nothing", {}, None, 1)
+
+
+async def test_rows_of_a_partition_that_was_missing_come_on_later_pages():
+    """Goes red when a page's cursor passes rows of partitions that did not answer."""
+    journals = people(*(f"p-{number}" for number in range(1, 8)))
+    async with answering(journals) as (answers, shards):
+        away = shards.here.pop(("person", 1))  # of p-1, among others
+        first = await answers.rows("people_directory", {}, None, 3)
+        shards.here["person", 1] = away
+        second = await answers.rows("people_directory", {}, first.after, 9)
+        assert sorted(ids(first) + ids(second)) == [f"p-{number}" for number in range(1, 8)]
+        assert "p-1" in ids(second)
+        assert (first.is_end, second.is_end) == (False, True)
+        for each in [each for each in shards.here if each[0] == "person"]:
+            del shards.here[each]
+        nothing = await answers.rows("people_directory", {}, second.after, 9)
+        assert (nothing.rows, nothing.is_end, nothing.after) == ([], False, second.after)
+
+
+async def test_a_page_of_a_version_that_nobody_has_any_more_is_refused():
+    """Goes red when it is an end without rows: whoever asks has then seen the first pages alone."""
+    async with answering(people("p-1")) as (answers, _):
+        for name in ("people_directory", "locations"):
+            with pytest.raises(BadCursorError, match="version 9 of"):
+                await answers.rows(name, {}, [b"a", None, None], 9, 9)
+            with pytest.raises(BadCursorError, match="number of partitions"):
+                await answers.rows(name, {}, [None], 9, 1)
 
 
 def test_references_are_asked_with_a_colon_or_a_slash():
