@@ -44,13 +44,6 @@ class Found(NamedTuple):
     headers: bytes | None = None
 
 
-class Wanted(NamedTuple):
-    """How many rows may be meant, and whether any was parked before the first record that is still there."""
-
-    rows: int
-    has_expired: bool
-
-
 class ParkedList:
     """What is parked in one partition, and meant."""
 
@@ -75,43 +68,36 @@ class ParkedList:
     async def from_place(self, begin: Place) -> AsyncGenerator[Found, None]:
         """Yield those from a place on: first those whose records are there no more, then by their records.
 
-        No more is read than they need: mostly that is nothing, and the topic has 30 days of what was decided long ago.
+        Each is yielded once, as it was known when this began. No more is read than they need: mostly that is nothing,
+        and the topic has 30 days of what was decided long ago.
         """
-        number = self._parked[1]
-        oldest, wanted = 0, await self._wanted(0, most=1)
-        if wanted.rows and not begin.is_kept:
-            oldest = await self._oldest()
-            wanted = await self._wanted(oldest)
-        left = wanted.rows
-        if wanted.has_expired:
-            for at, row in enumerate(await self._expired(oldest)):
-                left -= 1
+        meant = {
+            key: row
+            async for some in in_turns(list(self._rows.items()), ROWS_A_TURN)
+            for key, row in some
+            if self._may_mean(key, row)
+        }
+        if not meant:
+            return
+        number, oldest = self._parked[1], await self._oldest()
+        wanted = {
+            key: row async for some in in_turns(meant.items(), ROWS_A_TURN) for key, row in some if row.at >= oldest
+        }
+        if len(wanted) < len(meant) and not begin.is_kept:
+            for at, expired in enumerate(await self._expired(oldest)):
                 if at >= begin.number:
-                    yield Found(Place(number, 0, at), parked_of(row, number, None))
-        if left <= 0:
+                    yield Found(Place(number, 0, at), parked_of(expired, number, None))
+        if not wanted:
             return
         start = begin.number if begin.is_kept else -1
         end = await settled_end(self._client, self._parked)
         async with aclosing(records_until(self._client, self._parked, start, end)) as records:
             async for offset, key, value, section in records:
-                if (parked := self._recorded(section, offset)) is None:
+                if (parked := self._taken(wanted, section, offset)) is None:
                     continue
                 yield Found(Place(number, 1, offset), parked, key, value, section)
-                left -= 1
-                if not left and not begin.is_kept:
+                if not wanted:
                     return
-
-    async def _wanted(self, oldest: int, most: int | None = None) -> Wanted:
-        """Count the rows that may be meant, up to `most`; oldest: since when the first record is there."""
-        count, has_expired = 0, False
-        async for some in in_turns(list(self._rows.items()), ROWS_A_TURN):
-            for key, row in some:
-                if self._may_mean(key, row):
-                    count += 1
-                    has_expired |= row.at < oldest
-            if most is not None and count >= most:
-                break
-        return Wanted(count, has_expired)
 
     def _may_mean(self, key: bytes, row: UnsettledRow) -> bool:
         """Whether a row is parked and meant, as far as it tells: its aggregate may be known from its record alone."""
@@ -130,8 +116,7 @@ class ParkedList:
         async with aclosing(records_until(self._client, self._parked, first, end)) as records:
             async for *_, section in records:
                 try:
-                    text = _text(headers_of(section), "parked-at")
-                    return round(moment_of(text).timestamp() * 1000)
+                    return _parked_at(headers_of(section))
                 except ValueError:  # nobody but a stranger wrote it
                     return 0
         return 1 << 62
@@ -146,24 +131,33 @@ class ParkedList:
         rows = await read_rows(self._client, self._deliveries, meant, is_settled=False)
         return sorted(rows.values(), key=lambda row: (row.at, row.cid))
 
-    def _recorded(self, section: bytes, offset: int) -> Parked | None:
-        """Return the parked event of a record; None: it is parked no more, by another attempt, or not meant."""
+    def _taken(self, wanted: dict[bytes, UnsettledRow], section: bytes, offset: int) -> Parked | None:
+        """Take out of the wanted ones that of a record; None: it is parked no more, by another attempt, or not meant.
+
+        By the time of its parking, too: attempts of a former incarnation have the same numbers.
+        """
         try:
             headers = headers_of(section)
             cid, aggregate_id = _text(headers, "ce_id"), _text(headers, "ce_subject")
             kind, version = _text(headers, "ce_source").removeprefix("/annals/"), int(_text(headers, "ce_sequence"))
+            attempt = event_hash(cid), decimal_header(headers, "attempts"), _parked_at(headers)
         except ValueError:
             return None
-        keys = (f"{kind}/{aggregate_id}".encode(), cid.encode())
-        for key in keys:
-            row = self._rows.get(key)
-            if row is None or (row.event, row.attempt) != (event_hash(cid), decimal_header(headers, "attempts")):
+        for key in (f"{kind}/{aggregate_id}".encode(), cid.encode()):
+            row = wanted.get(key)
+            if row is None or (row.event, row.attempt, row.at) != attempt:
                 continue
-            if self._may_mean(key, row) and self._choice.names(cid, aggregate_id):
+            if self._choice.names(cid, aggregate_id):
+                del wanted[key]
                 at = recorded_at(moment_at(row.at))
                 place = (self._parked[1], offset)
                 return Parked(cid, kind, aggregate_id, version, row.type, row.reason, row.attempt, at, *place)
         return None
+
+
+def _parked_at(headers: ReadHeaders) -> int:
+    """Return when a record was parked, in milliseconds since 1970; ValueError: it does not say so."""
+    return round(moment_of(_text(headers, "parked-at")).timestamp() * 1000)
 
 
 def _text(headers: ReadHeaders, name: str) -> str:

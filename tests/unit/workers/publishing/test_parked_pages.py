@@ -11,13 +11,15 @@ from annals.agents.publishing.delivering.ports import DeliveryWrites
 from annals.agents.publishing.delivering.records import parked
 from annals.agents.publishing.records import Outgoing
 from annals.schemas.cid import cid_of, cid_text
-from annals.schemas.delivery import PARKED, Row, row_key
+from annals.schemas.delivery import PARKED, Row, encode_row, row_key
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Definition, Record
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import compacted_views, progress_topic
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
+from annals.workers.publishing.delivery_rows import unsettled_row
 from annals.workers.publishing.parked import ParkedService
+from annals.workers.publishing.parked_list import ParkedList
 from annals.workers.settings import Settings
 from publishing import NAMES, World
 
@@ -35,12 +37,21 @@ class Shelf(World):
         self.model = MemoryCluster(one | {f"events.{kind}": Topic(1) for kind in REGISTRY}, transaction_version=2)
         self.ordered = ordered
         definition = Definition("all", kinds=["person"], delivery="acknowledged", ordered=ordered, start="beginning")
-        record = Record(definition, 1, {"person": [0]})
-        self.model.append(("subscriptions", 0), b"all", msgspec.json.encode(record))
+        self.definition = definition
+        self.put(1)
         self.service = ParkedService(Settings(), self.options(), REGISTRY)
         self.read = Counter()
         for module in (compacted_views, progress_topic):
             monkeypatch.setattr(module, "read_range", self.counting(module.read_range))
+
+    def put(self, incarnation):
+        record = Record(self.definition, incarnation, {"person": [0]})
+        self.model.append(("subscriptions", 0), b"all", msgspec.json.encode(record))
+
+    def drop_before(self, number):
+        """Drop what was parked before an event, as retention does."""
+        log, cid = self.model.logs[KEPT, 0], self.row(number).cid.encode()
+        log.delete_before(next(each.base for each in log.entries if cid in each.data))
 
     def counting(self, read_range):
         async def read(client, where, *args):
@@ -50,10 +61,10 @@ class Shelf(World):
 
         return read
 
-    def row(self, number, state=PARKED, attempt=1):
+    def row(self, number, state=PARKED, attempt=1, **changed):
         name = f"p-{number:04}"
         cid, kind = cid_text(cid_of(name.encode())), "PersonRenamed" if number % 3 else "PersonRegistered"
-        more = {"attempt": attempt, "at": 1_000 * number, "reason": f"r{number % 7}"}
+        more = {"attempt": attempt, "at": 1_000 * number, "reason": f"r{number % 7}", **changed}
         return Row("person", name, 1, cid, kind, number, ordered=self.ordered, state=state, **more)
 
     async def write(self, *rows, shown=(), settled=()):
@@ -145,8 +156,7 @@ async def test_what_the_topic_has_no_more_comes_first_and_is_told_from_its_row(m
     shelf = Shelf(monkeypatch)
     for number in range(6):
         await shelf.park(number)
-    log = shelf.model.logs[KEPT, 0]
-    log.delete_before(next(each.base for each in log.entries if shelf.row(3).cid.encode() in each.data))
+    shelf.drop_before(3)
     expected = [(False, 0), (False, 1), (False, 2), (True, 3), (True, 4), (True, 5)]
     assert [each for page in await shelf.pages() for each in page] == expected
     assert [each for page in await shelf.pages(limit=1) for each in page] == expected
@@ -154,3 +164,45 @@ async def test_what_the_topic_has_no_more_comes_first_and_is_told_from_its_row(m
         (False, 0),
         (True, 3),
     ]
+
+
+@pytest.mark.parametrize("limit", [1, PAGE])
+async def test_what_a_former_incarnation_parked_too_is_there_once_and_hides_no_other(monkeypatch, limit):
+    """Goes red when a row is met at each record of its attempt: the last rows are then on no page."""
+    shelf = Shelf(monkeypatch)
+    await shelf.park(0, 1)
+    await shelf.write(settled=[shelf.row(0), shelf.row(1)])
+    shelf.put(2)
+    for rows in ([shelf.row(0, incarnation=2, at=10_000)], [shelf.row(1, incarnation=2, at=11_000)]):
+        await shelf.write(*rows, shown=rows)
+    assert numbers(await shelf.pages(limit=limit)) == [0, 1]
+
+
+@pytest.mark.parametrize("limit", [1, 2, PAGE])
+async def test_what_was_told_from_its_row_is_not_told_from_its_record_again(monkeypatch, limit):
+    """Two writers park in one partition, by clocks of their own: records are not in the order of their times."""
+    shelf = Shelf(monkeypatch)
+    for number in (0, 1, 3, 2, 4):
+        await shelf.park(number)
+    shelf.drop_before(3)
+    expected = [(False, 0), (False, 1), (False, 2), (True, 3), (True, 4)]
+    assert [each for page in await shelf.pages(limit=limit) for each in page] == expected
+
+
+async def test_a_row_that_is_parked_again_while_a_page_is_read_is_in_it_once(monkeypatch):
+    shelf = Shelf(monkeypatch)
+    first, again, other = shelf.row(0), shelf.row(0, attempt=2, at=500), shelf.row(1)
+    for row in (first, again, other):
+        await shelf.write(row, shown=[row])
+    rows = {row_key(row).encode(): kept(row) for row in (first, other)}
+    async with shelf.service._subscription("all") as (client, _):
+        listed = ParkedList(client, rows, (DELIVERIES, 0), (KEPT, 0), Choice(), 1)
+        found = []
+        async for each in listed.from_place(FIRST):
+            found.append((each.parked.aggregate_id, each.parked.attempts))
+            rows[row_key(again).encode()] = kept(again)
+    assert found == [("p-0000", 1), ("p-0001", 1)]
+
+
+def kept(row):
+    return unsettled_row(row_key(row).encode(), encode_row(row))
