@@ -81,23 +81,25 @@ async def respond(request: web.BaseRequest, call: Call, answer: Answer) -> web.S
 async def _streamed(request: web.BaseRequest, answer: Answer, headers: dict[str, str]) -> web.StreamResponse:
     assert not isinstance(answer.body, bytes)  # noqa: S101 - the caller has looked
     response = web.StreamResponse(status=answer.status, headers={**headers, "content-type": answer.content_type})
-    await response.prepare(request)
     if request.method == "HEAD":
+        await answer.body.aclose()  # before the answer: whoever has it finds given back what the body held
+        await response.prepare(request)
         return response
-    try:
-        async with aclosing(answer.body) as parts:
+    async with aclosing(answer.body) as parts:
+        await response.prepare(request)
+        try:
             async for part in parts:
                 async with asyncio.timeout(SLOWEST_S):
                     await response.write(part)
-        await response.write_eof()
-    except ConnectionError:
-        pass  # the caller has gone
-    except TimeoutError:
-        _logger.info("a caller was too slow for a stream", request_id=headers[REQUEST_ID])
-        _abort(request)
-    except Exception:
-        _logger.exception("a stream broke off", request_id=headers[REQUEST_ID])
-        _abort(request)
+            await response.write_eof()
+        except ConnectionError:
+            pass  # the caller has gone
+        except TimeoutError:
+            _logger.info("a caller was too slow for a stream", request_id=headers[REQUEST_ID])
+            _abort(request)
+        except Exception:
+            _logger.exception("a stream broke off", request_id=headers[REQUEST_ID])
+            _abort(request)
     return response
 
 

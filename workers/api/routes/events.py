@@ -186,19 +186,23 @@ class EventRoutes:
             raise invalid("kind", str(error)) from None
         if self._streams >= self._most_streams():  # one more would end another, which comes back, and ends the next
             raise not_ready(f"{self._streams} streams are open here, as many as ANNALS_API_CONNECTIONS permits")
-        if not is_new:  # a cursor of a journal that was made anew is refused before the stream begins
-            await read_events(self._shards.of_kinds(kinds), filtered, cursor, 1, 0.0, _now() + GATHER_S)
-        body = self._followed(call, kinds, filtered, cursor)
+        body = self._followed(call, kinds, filtered, cursor, is_new=is_new)
+        await anext(body)  # it has begun, and counts: whatever becomes of it, its end gives the place back
         return Answer(body, content_type=EVENT_STREAM, headers={"cache-control": "no-store"})
 
     async def _followed(
-        self, call: Call, kinds: tuple[str, ...], filtered: EventFilter, cursor: Cursor
+        self, call: Call, kinds: tuple[str, ...], filtered: EventFilter, cursor: Cursor, *, is_new: bool
     ) -> AsyncGenerator[bytes, None]:
-        CALL.set(call)  # the stream outlasts its handler, and asks other workers in its caller's name
+        """Yield nothing once the cursor is known to be good, then the stream. It counts from its first step on."""
         self._streams += 1
         try:
+            shards = self._shards.of_kinds(kinds)
+            if not is_new:  # a cursor of a journal that was made anew is refused before the stream begins
+                await read_events(shards, filtered, cursor, 1, 0.0, _now() + GATHER_S)
+            yield b""
+            CALL.set(call)  # the stream outlasts its handler, and asks other workers in its caller's name
             yield RETRY
-            async with aclosing(follow(self._shards.of_kinds(kinds), filtered, cursor, self._shared)) as followed:
+            async with aclosing(follow(shards, filtered, cursor, self._shared)) as followed:
                 async for event, behind in followed:
                     name = encode(behind).encode()
                     if event is None:

@@ -10,7 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 from yarl import URL
 
+from annals.agents.reading.gathering.cursors import BadCursorError
+from annals.agents.reading.gathering.events import read_events
 from annals.schemas.cid import cid_text
+from annals.workers.settings import Settings
 from chained import chain
 from following import until
 from gathered import event, id_in
@@ -399,11 +402,91 @@ async def test_one_stream_too_many_is_refused_by_name_and_ends_no_other(monkeypa
                 assert (status, body["code"], headers["retry-after"]) == (503, "not_ready", "1")
                 assert "ANNALS_API_CONNECTIONS" in body["detail"]
                 await one.take(1)
-            async with asyncio.timeout(WITHIN_S):
-                while (await apis[0]("HEAD", path))[0] != 200:  # noqa: ASYNC110 - until its end is noticed
-                    await asyncio.sleep(0.01)
+            await is_free(apis[0], path)
             async with Stream(apis[0], path) as another:
                 await another.take(1)
+
+
+@pytest.fixture
+def looking(monkeypatch):
+    """What happens when the routes look at a cursor; as ever where it is None."""
+    wanted = []
+
+    async def read(*args):
+        for each in wanted:
+            await each()
+        return await read_events(*args)
+
+    monkeypatch.setattr("annals.workers.api.routes.events.read_events", read)
+    return wanted
+
+
+async def test_those_who_come_back_all_at_once_are_no_more_streams_than_there_may_be(monkeypatch, looking):
+    """Goes red when a stream is counted only once its cursor was looked at."""
+    monkeypatch.setattr("annals.workers.api.routes.events.MOST_STREAMS", 2)
+    looks, may_go_on = [], asyncio.Event()
+
+    async def held():
+        looks.append(1)
+        await may_go_on.wait()
+
+    async with deployed(PEOPLE, *HALVES) as (deployment, (api, _)):
+        deployment.append("person", story())
+        await read_all(deployment)
+        path = f"/v1/events?follow=1&cursor={(await api('GET', '/v1/events?limit=1'))[2]['cursor']}"
+        looking.append(held)
+        herd = [asyncio.create_task(api("HEAD", path)) for _ in range(5)]
+        await until(lambda: len(looks) + sum(each.done() for each in herd) == len(herd))
+        may_go_on.set()
+        assert sorted([(await each)[0] for each in herd]) == [200, 200, 503, 503, 503]
+        async with Stream(api, path) as one, Stream(api, path) as other:
+            await one.take(1)
+            await other.take(1)
+            assert (await api("GET", path))[0] == 503
+
+
+@pytest.mark.parametrize("end", ["refused", "no body is asked for", "the caller goes", "its deadline passes"])
+async def test_the_place_of_a_stream_is_given_back_however_it_ends(monkeypatch, looking, end):
+    monkeypatch.setattr("annals.workers.api.routes.events.MOST_STREAMS", 1)
+    looks = []
+
+    async def held():
+        looks.append(1)
+        await asyncio.Event().wait()
+
+    async def refused():
+        raise BadCursorError("the journal was made anew")
+
+    async with deployed(PEOPLE, *HALVES, settings=Settings(api_port=0, api_timeout_s=1)) as (deployment, (api, _)):
+        deployment.append("person", story())
+        await read_all(deployment)
+        path = f"/v1/events?follow=1&cursor={(await api('GET', '/v1/events?limit=1'))[2]['cursor']}"
+        match end:
+            case "refused":
+                looking.append(refused)
+                assert (await api("GET", path))[0] == 400
+            case "no body is asked for":
+                assert (await api("HEAD", path))[0] == 200
+            case "the caller goes":
+                looking.append(held)
+                asking = asyncio.create_task(api("GET", path))
+                await until(lambda: looks)
+                asking.cancel()
+            case _:
+                looking.append(held)
+                assert (await api("GET", path))[0] == 504
+        looking.clear()
+        await is_free(api, path)
+        async with Stream(api, path) as stream:
+            await stream.take(1)
+        await is_free(api, path)
+
+
+async def is_free(api, path):
+    """Wait until there is a place for a stream: that one has ended is noticed a moment later."""
+    async with asyncio.timeout(WITHIN_S):
+        while (await api("HEAD", path))[0] != 200:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
 
 
 async def test_a_stream_moves_its_cursor_over_what_is_not_wanted(monkeypatch):
