@@ -73,10 +73,9 @@ def decode_row(key: bytes | None, value: bytes) -> Row:
         ValueError: it is none: others may be able to write here.
     """
     row = decoded(_DECODER.decode, value)
-    msgspec.structs.force_setattr(row, "kind", intern(row.kind))  # many rows have few of these between them
-    msgspec.structs.force_setattr(row, "type", intern(row.type))
-    if row.reason is not None:
-        msgspec.structs.force_setattr(row, "reason", intern(row.reason))
+    for member in ("kind", "type", "reason", "endpoint"):  # many rows have few of these between them
+        if (text := getattr(row, member)) is not None:
+            msgspec.structs.force_setattr(row, member, intern(text))
     parse_cid(row.cid)
     if row_key(row).encode() != key:
         raise ValueError("it is not what its key says")

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 AWAY_S: Final = 300.0  # far below `delete.retention.ms`, which is a day where nobody has set it
 MOST_BYTES: Final = 64 << 20
-ROW_BYTES: Final = 350  # of what is kept of a record, beside its key; measured: 170 to 300
+ROW_BYTES: Final = 350  # of what is kept of a record, beside its key and texts of any length; measured: 170 to 300
 RECORDS_A_TURN: Final = 2_000
 
 
@@ -65,14 +65,17 @@ class CompactedViews:
         topic: str,
         parse: Callable[[bytes | None, bytes], T | None],
         *,
+        more: Callable[[T], int] = lambda _: 0,
         is_settled: bool = True,
     ) -> Sequence[Mapping[bytes, T]]:
         """Return by partition what the topic says now by key; none where it is not there. See `CompactedView.rows`.
 
         parse: takes key and value, and returns what is kept, None for nothing. ValueError: it is no valid record, and
-        what was there before it holds. Of one topic it is always the same.
+        what was there before it holds. more: how many bytes of what is kept are not in ROW_BYTES. Of one topic both are
+        always the same.
         """
-        view: CompactedView[T] = cast("Any", self._views.pop(topic, None)) or CompactedView(topic, parse, self._clock)
+        known: CompactedView[T] | None = cast("Any", self._views.pop(topic, None))
+        view = known or CompactedView(topic, parse, more, self._clock)
         self._views[topic] = view
         view.close_after(AWAY_S, self._close)
         found = await view.rows(client, is_settled=is_settled)
@@ -94,10 +97,17 @@ class CompactedViews:
 class CompactedView(Generic[T]):
     """The newest valid record of each key of one topic, as far as it was read."""
 
-    def __init__(self, topic: str, parse: Callable[[bytes | None, bytes], T | None], clock: Clock) -> None:
+    def __init__(
+        self,
+        topic: str,
+        parse: Callable[[bytes | None, bytes], T | None],
+        more: Callable[[T], int],
+        clock: Clock,
+    ) -> None:
         """Take the topic, and what reads its records; nothing is read yet."""
         self._topic = topic
         self._parse = parse
+        self._more = more
         self._clock = clock
         self._id: bytes | None = None
         self._partitions: dict[int, _Partition[T]] = {}
@@ -168,7 +178,7 @@ class CompactedView(Generic[T]):
         known = self._partitions.get(where[1])
         if known is not None and known.first == first and await self._read_on(client, where, known, end):
             return
-        self._partitions[where[1]] = anew = _Partition[T](first)
+        self._partitions[where[1]] = anew = _Partition(first, self._more)
         await self._read_on(client, where, anew, end)
 
     async def _read_on(self, client: AIOKafkaClient, where: Where, known: _Partition[T], end: int) -> bool:
@@ -217,7 +227,8 @@ class _Partition(Generic[T]):
     size: about how many bytes it holds.
     """
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, first: int, more: Callable[[T], int]) -> None:
+        self._more = more
         self.rows: dict[bytes, T] = {}
         self.first = self.position = first
         self.last: LastRecord | None = None
@@ -225,10 +236,9 @@ class _Partition(Generic[T]):
 
     def put(self, key: bytes, kept: T | None) -> None:
         """Keep what a record says; None: nothing."""
-        if kept is None:
-            if self.rows.pop(key, None) is not None:
-                self.size -= ROW_BYTES + len(key)
-            return
-        if key not in self.rows:
-            self.size += ROW_BYTES + len(key)
-        self.rows[key] = kept
+        former = self.rows.pop(key, None) if kept is None else self.rows.get(key)
+        if former is not None:
+            self.size -= ROW_BYTES + len(key) + self._more(former)
+        if kept is not None:
+            self.size += ROW_BYTES + len(key) + self._more(kept)
+            self.rows[key] = kept

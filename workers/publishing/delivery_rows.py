@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from heapq import merge
 from operator import attrgetter
+from sys import getsizeof
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from msgspec import Struct
@@ -18,7 +19,7 @@ from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.progress_topic import records_until, settled_end
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -135,12 +136,24 @@ def unsettled_row(key: bytes | None, value: bytes) -> UnsettledRow:
     )
 
 
+def _reason_bytes(row: UnsettledRow) -> int:
+    """Return what a row holds beside what all do: a subscriber may give up to 1,000 characters."""
+    return 0 if row.reason is None else getsizeof(row.reason)
+
+
+async def unsettled_rows(
+    views: CompactedViews, client: AIOKafkaClient, topic: str, *, is_settled: bool = True
+) -> Sequence[Mapping[bytes, UnsettledRow]]:
+    """Return by partition what is kept of the rows of `deliveries.<name>` by key; see `CompactedViews.rows`."""
+    return await views.rows(client, topic, unsettled_row, more=_reason_bytes, is_settled=is_settled)
+
+
 async def first_unsettled(
     views: CompactedViews, client: AIOKafkaClient, topic: str, incarnation: int
 ) -> dict[tuple[str, int], int]:
     """Return the least journal offset that is not settled, by kind and partition; none where the topic is not there."""
     found: dict[tuple[str, int], int] = {}
-    for partition, rows in enumerate(await views.rows(client, topic, unsettled_row)):
+    for partition, rows in enumerate(await unsettled_rows(views, client, topic)):
         for row in rows.values():
             if row.incarnation == incarnation:
                 place = row.kind, partition
@@ -151,6 +164,6 @@ async def first_unsettled(
 async def count_rows(views: CompactedViews, client: AIOKafkaClient, topic: str, incarnation: int) -> dict[str, int]:
     """Return how many events are not settled in all, in flight and parked; nothing where the topic is not there."""
     counts: Counter[str] = Counter()
-    for rows in await views.rows(client, topic, unsettled_row, is_settled=False):
+    for rows in await unsettled_rows(views, client, topic, is_settled=False):
         counts.update(row.state for row in rows.values() if row.incarnation == incarnation)
     return {"unsettled": counts.total(), "in_flight": counts[IN_FLIGHT], "parked": counts[PARKED]}

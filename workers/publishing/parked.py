@@ -29,7 +29,7 @@ from annals.workers.kafka.connections import connect, words_of
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
-from annals.workers.publishing.delivery_rows import read_rows, unsettled_row
+from annals.workers.publishing.delivery_rows import read_rows, unsettled_rows
 from annals.workers.publishing.parked_list import ParkedList
 from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.publishing.subscriptions_topic import read_all
@@ -93,7 +93,7 @@ class ParkedService:
         """Yield parked events, those of a partition in the order in which they were parked."""
         async with self._subscription(name) as (client, kept):
             topic, parked = self._names.deliveries(name), self._names.parked(name)
-            every = await self._views.rows(client, topic, unsettled_row, is_settled=False)
+            every = await unsettled_rows(self._views, client, topic, is_settled=False)
             for partition, rows in enumerate(every):
                 if partition < begin.partition:
                     continue

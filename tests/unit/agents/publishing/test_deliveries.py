@@ -1,6 +1,7 @@
 """What becomes of one delivery: answers, time limits, limits in flight, decisions on what is parked."""
 
 import pytest
+from msgspec import structs
 
 from annals.agents.publishing.delivering.back_off import back_off_ms, waiting_now
 from annals.agents.publishing.delivering.machine import (
@@ -223,6 +224,15 @@ def test_a_row_is_read_as_it_was_written_under_its_own_key_alone():
     assert decode_row(cid.encode(), encode_row(row)) == row
     with pytest.raises(ValueError, match="key"):
         decode_row(b"person/a", encode_row(row))
+
+
+def test_rows_have_what_few_texts_say_between_them_once():
+    cid = "bafyr4iaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaae"
+    (row,) = deliveries(event()._replace(cid=cid)).rows()
+    text = encode_row(structs.replace(row, reason="http_500", endpoint="https://a.example"))
+    one, other = (decode_row(b"person/a", text) for _ in range(2))
+    for member in ("kind", "type", "reason", "endpoint"):
+        assert getattr(one, member) is getattr(other, member), member
 
 
 def test_a_delay_that_was_asked_for_stays_and_one_that_was_drawn_is_no_longer_than_the_policy_allows():

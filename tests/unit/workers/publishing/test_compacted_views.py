@@ -73,10 +73,10 @@ class Scene:
         log = self.model.logs[TEXTS, partition]
         log.entries = [each for each in log.entries if each.records()[0].key.decode() not in keys]
 
-    async def says(self, topic=TEXTS, views=None):
+    async def says(self, topic=TEXTS, views=None, **options):
         client = await connect({CLUSTER: Cluster(self.model, self.network), "bootstrap_servers": "memory"}, [])
         try:
-            rows = await (views or self.views).rows(client, topic, text_of)
+            rows = await (views or self.views).rows(client, topic, text_of, **options)
             return {key.decode(): text for each in rows for key, text in each.items()}
         finally:
             await client.close()
@@ -272,6 +272,14 @@ async def test_no_more_is_kept_than_may_be_and_what_was_asked_for_longest_ago_go
         scene.put(f"k{number}", "2", topic=OTHERS)
     assert len(await scene.says(OTHERS)) == 9, "it is answered all the same"
     assert scene.views.topics == []
+
+
+async def test_what_is_kept_counts_by_its_size_and_no_longer_than_it_is_kept(scene):
+    views = CompactedViews(scene.clock)
+    for value, size in (("x" * 1_000, ROW_BYTES + 1_001), ("y", ROW_BYTES + 2), ("z" * 50, ROW_BYTES + 51), (None, 0)):
+        scene.put("k", value)
+        await scene.says(views=views, more=len)
+        assert views._views[TEXTS].size == size
 
 
 async def test_what_nobody_asks_for_is_forgotten(scene, monkeypatch):

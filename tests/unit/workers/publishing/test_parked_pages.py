@@ -16,6 +16,7 @@ from annals.schemas.progress import Progress
 from annals.schemas.subscription import Definition, Record
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import compacted_views, progress_topic
+from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.delivery_rows import unsettled_row
 from annals.workers.publishing.parked import ParkedService
@@ -30,7 +31,7 @@ DELIVERIES, KEPT = "deliveries.all", "parked.all"
 class Shelf(World):
     """A subscription of which events are parked; read: how many records of each topic were read."""
 
-    def __init__(self, monkeypatch, *, ordered=True):
+    def __init__(self, monkeypatch, *, ordered=True, most_bytes=compacted_views.MOST_BYTES):
         super().__init__()
         topics = [f"{role}.all" for role in ("deliveries", "parked", "acks", "subscribers")]
         one = {name: Topic(1) for name in (*topics, "progress", "subscriptions", "audit", "dead-letters")}
@@ -39,7 +40,8 @@ class Shelf(World):
         definition = Definition("all", kinds=["person"], delivery="acknowledged", ordered=ordered, start="beginning")
         self.definition = definition
         self.put(1)
-        self.service = ParkedService(Settings(), self.options(), REGISTRY)
+        self.views = CompactedViews(most_bytes=most_bytes)
+        self.service = ParkedService(Settings(), self.options(), REGISTRY, self.views)
         self.read = Counter()
         for module in (compacted_views, progress_topic):
             monkeypatch.setattr(module, "read_range", self.counting(module.read_range))
@@ -202,6 +204,16 @@ async def test_a_row_that_is_parked_again_while_a_page_is_read_is_in_it_once(mon
             found.append((each.parked.aggregate_id, each.parked.attempts))
             rows[row_key(again).encode()] = kept(again)
     assert found == [("p-0000", 1), ("p-0001", 1)]
+
+
+async def test_what_a_subscriber_gives_as_a_reason_counts_as_what_is_kept(monkeypatch):
+    """Goes red when a row is as large as another whatever its reason: 64 MiB would be several hundred."""
+    shelf = Shelf(monkeypatch, most_bytes=20_000)
+    for attempt, reason, topics in ((1, "short", [DELIVERIES]), (2, "long" * 250, []), (3, "short", [DELIVERIES])):
+        rows = [shelf.row(number, attempt=attempt, reason=f"{reason}{number}") for number in range(20)]
+        await shelf.write(*rows, shown=rows)
+        assert numbers(await shelf.pages()) == list(range(20))
+        assert shelf.views.topics == topics, reason
 
 
 def kept(row):
