@@ -256,6 +256,12 @@ def with_status(record: Record, status: str, reason: str | None = None) -> Recor
     return msgspec.structs.replace(record, definition=definition, reason=reason)
 
 
+def posts_to(record: Record, url: str) -> bool:
+    """Whether the deliveries of a subscription are posted to a URL."""
+    webhook = record.definition.webhook
+    return webhook is not None and webhook.url == url
+
+
 def deleted(record: Record, positions: Positions) -> Record:
     """Return the record of a subscription that is deleted; its name goes on from where it came to."""
     return msgspec.structs.replace(record, is_deleted=True, positions=positions, reason=None)

@@ -22,6 +22,7 @@ from annals.agents.publishing.administration import (
     kinds_of,
     newest_versions,
     no_such_subscription,
+    posts_to,
     pruned,
     put,
     require_etag,
@@ -142,9 +143,17 @@ class SubscriptionService:
             stored = await places.latest_versions(begin, former)
             require_stored(definition, stored, self._deciders)
 
-    async def pause(self, name: str, reason: str | None = None) -> Answered:
-        """Publish nothing more for one, until it is resumed; it goes on where it stopped."""
-        return await self._with(name, lambda record, _: with_status(record, "paused", reason))
+    async def pause(self, name: str, reason: str | None = None, endpoint: str | None = None) -> Answered:
+        """Publish nothing more for one, until it is resumed; it goes on where it stopped.
+
+        endpoint: the URL that is why; one that posts to another by now is left as it is.
+        """
+
+        def paused(record: Record, _: Positions) -> Record:
+            is_meant = endpoint is None or posts_to(record, endpoint)
+            return with_status(record, "paused", reason) if is_meant else record
+
+        return await self._with(name, paused)
 
     async def resume(self, name: str) -> Answered:
         """Go on with one that is paused."""

@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
-from annals.agents.publishing.administration import Refused
+from annals.agents.publishing.administration import Refused, posts_to
 from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
@@ -93,12 +93,18 @@ class PausingSubscriptions(FollowedSubscriptions):
         found = self._found[name] = _Found(kept.offset, reason, {partition})
         await asyncio.gather(self._pause(name, reason), _say(name, found))
 
-    async def _pause(self, name: str, reason: str) -> None:
+    async def pause_endpoint(self, name: str, reason: str, url: str) -> None:
+        """Have a subscription paused whose endpoint is gone, unless it has another by now; tried until it is so."""
+        await self._pause(name, reason, url)
+
+    async def _pause(self, name: str, reason: str, url: str | None = None) -> None:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         async with self._pausing[name]:
             while (kept := self.all().get(name)) is not None and kept.record.is_active:
+                if url is not None and not posts_to(kept.record, url):
+                    return
                 try:
-                    await self._service.pause(name, reason)
+                    await self._service.pause(name, reason, url)
                 except (Refused, KafkaError, OSError, TimeoutError) as error:
                     log.warning("subscription could not be paused", subscription=name, reason=str(error))
                     await backoff.wait()
@@ -154,7 +160,7 @@ class Publishing:
         self._pausing: set[asyncio.Task[None]] = set()
         self.service = SubscriptionService(settings, options, deciders)
         self.subscriptions = PausingSubscriptions(options, self._names, self.service, invalid)
-        self._webhooks = Webhooks(settings, clock, metrics.webhooks, self.subscriptions.pause)
+        self._webhooks = Webhooks(settings, clock, metrics.webhooks, self.subscriptions.pause_endpoint)
 
     async def run(self) -> None:
         """Follow the subscriptions until the task is cancelled."""

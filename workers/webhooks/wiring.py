@@ -36,32 +36,33 @@ class Webhooks:
         settings: Settings,
         clock: Clock,
         metrics: WebhookMetrics,
-        pause: Callable[[str, str], Awaitable[None]],
+        pause: Callable[[str, str, str], Awaitable[None]],
     ) -> None:
-        """Take the settings and so on; pause: has a subscription paused, and says why."""
+        """Take the settings and so on; pause: has a subscription paused, says why, and which URL is gone."""
         self._sender = WebhookSender(networks(settings.webhook_allow))
         self._secrets = SecretFolder(settings.webhook_secrets_dir)
         self._endpoints = Endpoints()
         self._clock = clock
         self._metrics = metrics
         self._pause = pause
-        self._pausing: dict[str, asyncio.Task[None]] = {}
+        self._pausing: dict[tuple[str, str], asyncio.Task[None]] = {}  # by name and URL: it may get another meanwhile
 
     def poster(self, definition: Definition) -> WebhookPoster | None:
         """Return what posts the deliveries of a subscription; None: it has no webhook."""
         webhook, name = definition.webhook, definition.name
         if webhook is None:
             return None
+        gone = name, webhook.url
 
         async def pause(reason: str) -> None:
-            await self._pause(name, reason)
+            await self._pause(name, reason, webhook.url)
 
         def begin_pause(reason: str) -> None:
-            if name in self._pausing:
+            if gone in self._pausing:
                 return  # those that pause fence one another
             task = asyncio.create_task(pause(reason), name=f"pause {name}")
-            self._pausing[name] = task
-            task.add_done_callback(lambda _: self._pausing.pop(name, None))
+            self._pausing[gone] = task
+            task.add_done_callback(lambda _: self._pausing.pop(gone, None))
 
         return WebhookPoster(
             name,
@@ -72,7 +73,7 @@ class Webhooks:
             self._clock,
             self._metrics,
             begin_pause,
-            lambda: name in self._pausing,
+            lambda: gone in self._pausing,
         )
 
     async def close(self) -> None:

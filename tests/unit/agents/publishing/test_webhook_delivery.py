@@ -156,9 +156,9 @@ async def test_an_endpoint_that_is_gone_gets_nothing_more_however_long_it_takes_
     may_pause = asyncio.Event()
     pause = scene.world.subscriptions.pause
 
-    async def late(name, reason, partition=None):
+    async def late(name, reason, url):
         await may_pause.wait()
-        await pause(name, reason, partition)
+        await pause(name, reason)
 
     async def has_come_again():
         return any(row.attempt > 3 for row in await rows(scene.world))
@@ -177,13 +177,38 @@ async def test_an_endpoint_that_is_gone_gets_nothing_more_however_long_it_takes_
         await eventually(is_paused)
 
 
+async def test_an_endpoint_that_is_gone_holds_nothing_up_at_the_one_that_came_in_its_place(scene, monkeypatch):
+    """Goes red when it is not told which endpoint is gone: the other one's subscription is paused, or it waits."""
+    monkeypatch.setattr(verdicts, "GONE_MS", 10)
+    asked, former = [], scene.endpoint.url
+
+    async def held(*said):
+        asked.append(said)
+        await asyncio.Event().wait()
+
+    async def is_asked():
+        return bool(asked)
+
+    scene.world.subscriptions.pause = held
+    scene.world.journal.append(chain("p-1", 2))
+    scene.endpoint.answer = lambda posted: 410 if posted.path == "/in" else 204
+    await scene.subscribe()
+    async with scene.delivering():
+        await eventually(is_asked)
+        other = Webhook(f"{former}-anew", ["new"])
+        scene.world.subscriptions.set("all", definition={"webhook": other})
+        await scene.settled()
+    assert [(name, url) for name, _, url in asked] == [("all", former)]
+    assert [posted.path for posted in scene.endpoint.posted] == ["/in", "/in-anew", "/in-anew"]
+
+
 async def test_an_endpoint_that_is_gone_pauses_its_subscription(scene):
     scene.world.journal.append([event for at in range(50) for event in chain(f"p-{at}", 1)])
     scene.endpoint.answer = lambda _: 410
     asked = []
     pause = scene.world.subscriptions.pause
 
-    async def counted(name, reason):
+    async def counted(name, reason, url):
         asked.append(name)
         await pause(name, reason)
 

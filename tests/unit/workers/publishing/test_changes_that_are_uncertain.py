@@ -90,6 +90,17 @@ async def test_what_the_topic_does_not_take_is_refused_and_nothing_is_changed(wo
     assert (await service.pause("all", "x" * 2_000)).body["status"] == "paused"
 
 
+async def test_one_whose_endpoint_was_changed_meanwhile_is_not_paused_for_the_former_one(world, tmp_path):
+    """Goes red when whoever found that it is gone pauses what the topic has by then."""
+    (tmp_path / "key").write_text("A" * 40)
+    service = SubscriptionService(Settings(webhook_secrets_dir=tmp_path), world.options(), REGISTRY)
+    url = "https://b.example/in"
+    await service.put("all", {"kinds": ["person"], "delivery": "webhook", "webhook": {"url": url, "secrets": ["key"]}})
+    assert (await service.pause("all", "http_410", "https://a.example/in")).body["status"] == "active"
+    paused = (await service.pause("all", "http_410", url)).body
+    assert (paused["status"], paused["reason"]) == ("paused", "http_410")
+
+
 async def test_a_former_definition_is_kept_for_what_is_not_settled_and_no_longer(world):
     """Goes red when each change of a subscription that answers leaves one, until the topic takes no other."""
     service = service_of(world)

@@ -8,10 +8,11 @@ from structlog.testing import capture_logs
 
 from annals.agents.publishing.administration import Refused
 from annals.agents.publishing.ports import Kept
-from annals.schemas.subscription import Definition, Record
+from annals.schemas.subscription import Definition, Record, Webhook
 from annals.topics.names import TopicNames
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.wiring import PausingSubscriptions
+from following import until
 
 
 class Service(SubscriptionService):
@@ -21,7 +22,7 @@ class Service(SubscriptionService):
         self.asked: list[str] = []
         self.followed: Followed | None = None
 
-    async def pause(self, name: str, reason: str | None = None):
+    async def pause(self, name: str, reason: str | None = None, endpoint: str | None = None):
         self.asked.append(name)
         await asyncio.sleep(0)
         if name == "refused":
@@ -39,8 +40,9 @@ class Followed(PausingSubscriptions):
         for name in names:
             self.put(name, "active")
 
-    def put(self, name: str, status: str) -> None:
-        self.known = {**self.known, name: Kept(Record(Definition(name, status=status), 1, {}), len(self.known))}
+    def put(self, name: str, status: str, url: str = "https://a.example") -> None:
+        definition = Definition(name, status=status, webhook=Webhook(url, ["key"]))
+        self.known = {**self.known, name: Kept(Record(definition, 1, {}), len(self.known))}
         self.changed.set()
 
     def all(self):
@@ -74,6 +76,20 @@ async def test_one_that_cannot_be_paused_now_holds_up_no_other():
     finally:
         tries.cancel()
         await asyncio.gather(tries, return_exceptions=True)
+
+
+async def test_an_endpoint_that_is_gone_pauses_no_subscription_that_has_another_by_now(monkeypatch):
+    """Goes red when pausing is tried on after the URL was changed: the new endpoint is paused for the former one."""
+    monkeypatch.setattr("annals.workers.publishing.wiring.FIRST_RETRY_S", 0.01)
+    subscriptions, service = followed("refused", "good", "bad")
+    tries = asyncio.create_task(subscriptions.pause_endpoint("refused", "it is gone", "https://a.example"))
+    await until(lambda: len(service.asked) > 1)
+    subscriptions.put("refused", "active", "https://b.example")
+    await asyncio.wait_for(tries, 30)
+    service.asked.clear()
+    await asyncio.wait_for(subscriptions.pause_endpoint("good", "it is gone", "https://z.example"), 30)
+    await asyncio.wait_for(subscriptions.pause_endpoint("bad", "it is gone", "https://a.example"), 30)
+    assert service.asked == ["bad"]
 
 
 async def test_what_all_partitions_find_is_logged_once_and_counted(monkeypatch):
