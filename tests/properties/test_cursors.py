@@ -20,6 +20,8 @@ from annals.agents.reading.gathering.cursors import (
     encode,
     seal_text,
 )
+from annals.agents.reading.gathering.key_cursors import decode_keys, encode_keys
+from annals.agents.reading.gathering.row_cursors import FORM, decode_place, encode_place
 
 GREATEST = (1 << 62) - 1
 PLACES = st.builds(
@@ -106,3 +108,19 @@ def test_places_in_a_list_of_aggregates_come_back_as_they_were(places: list[str 
         decode_places(text, "person", len(places) + 1)
     with pytest.raises(BadCursorError):
         decode_places(text, "agent", len(places))
+
+
+@given(st.integers(0, (1 << 32) - 1), st.lists(st.none() | st.binary(max_size=8), min_size=1, max_size=6))
+def test_places_in_rows_come_back_as_they_were(version: int, after: list[bytes | None]) -> None:
+    text = encode_place("organizations", {"name": "ada"}, version, after)
+    assert decode_place(text, "organizations", {"name": "ada"}) == (version, after)
+    with pytest.raises(BadCursorError):
+        decode_place(text, "organizations", {"name": "bob"})
+
+
+@pytest.mark.parametrize("version", [b"", b"\1", b"\1" * 5, b"\1" * 2_000])
+def test_a_version_of_another_length_than_one_has_is_refused(version: bytes) -> None:
+    """Goes red when a made-up one has so many digits that it cannot be told."""
+    of, _ = decode_keys(encode_place("organizations", {}, 1, [None]), FORM)
+    with pytest.raises(BadCursorError):
+        decode_place(encode_keys(FORM, of[:-4] + version, [b"a", None]), "organizations", {})

@@ -34,7 +34,7 @@ def decode_place(text: str, name: str, index: Mapping[str, str]) -> tuple[int, l
         BadCursorError: it is none of this question.
     """
     of, keys = decode_keys(text, FORM)
-    if of[:CHECK_BYTES] != _digest(name, index):
+    if len(of) != CHECK_BYTES + VERSION_BYTES or of[:CHECK_BYTES] != _digest(name, index):
         raise BadCursorError("the cursor is of another question")
     return int.from_bytes(of[CHECK_BYTES:], "big"), keys or None
 
