@@ -65,6 +65,8 @@ class RowAnswers:
     ) -> Answer:
         """Return a page of a projection's rows. version, after: of the page before, whatever version answers now.
 
+        Where no row was shown yet, it is of the version that answers now: nothing of another one was seen.
+
         Raises:
             LookupError: there is no such projection.
             BadCursorError: nobody has rows of the version any more, or there is another number of partitions.
@@ -72,11 +74,12 @@ class RowAnswers:
         if name not in self._projections:
             raise LookupError(f"there is no projection {name!r}")
         projection = self._projections[name][-1]
-        asked = self._version_of(name) if version is None else version
+        begun = None if after is None or all(key is None for key in after) else version
+        asked = self._version_of(name) if begun is None else begun
         found = await self._page(projection, asked, index, after, limit)
         rows = await self._with_columns(projection, [each.row for each in found.rows])
-        if version is not None and _is_gone(found):
-            raise BadCursorError(f"version {version} of {name!r} is not kept any more: ask from the beginning")
+        if begun is not None and _is_gone(found):
+            raise BadCursorError(f"version {begun} of {name!r} is not kept any more: ask from the beginning")
         is_end = found.is_end and not found.missing
         return Answer(rows, is_end, found.after, found.positions, found.missing, found.stale, version=asked)
 

@@ -147,6 +147,25 @@ async def test_a_page_of_a_version_that_nobody_has_any_more_is_refused():
                 await answers.rows(name, {}, [None], 9, 1)
 
 
+async def test_a_page_of_which_nothing_was_shown_yet_is_of_the_version_that_answers_now():
+    """Goes red when `next` of a page where no partition has its version is refused: nothing of that one was seen."""
+    journals = people("p-1")
+    journals.append("location", "l-1", location.LocationDefined(name="Here", location_type="logical"))
+    async with answering(journals) as (answers, _):
+        version_of = answers._version_of
+        for name, expected in (("people_directory", ["p-1"]), ("locations", ["l-1"])):
+            answers._version_of = lambda _: 9
+            first = await answers.rows(name, {}, None, 9)
+            again = await answers.rows(name, {}, first.after, 9, first.version)
+            assert (first.version, first.is_end, first.rows) == (9, False, [])
+            assert again == first
+            answers._version_of = version_of
+            page = await answers.rows(name, {}, again.after, 9, again.version)
+            assert (ids(page), page.version) == (expected, 1)
+            with pytest.raises(BadCursorError, match="version 9 of"):
+                await answers.rows(name, {}, page.after, 9, 9)
+
+
 def test_references_are_asked_with_a_colon_or_a_slash():
     for text in ("person:a/b", "person/a/b"):
         assert wanted_of(REGISTRY["documents"], {"owner": text})[0].value == "person/a/b"
