@@ -259,14 +259,16 @@ class Deliveries:
             row = self._ready.popleft()
             if not self._holds(row):
                 continue
-            due = now + self._retry.ack_timeout_ms
-            changed = {
-                "attempt": row.attempt + 1,
-                "tries": row.tries + 1,
-                "is_drawn": False,
-                "endpoint": self._endpoint,
-            }
-            sent = structs.replace(row, state=IN_FLIGHT, due=due, at=now, **changed)
+            sent = structs.replace(
+                row,
+                state=IN_FLIGHT,
+                attempt=row.attempt + 1,
+                tries=row.tries + 1,
+                due=now + self._retry.ack_timeout_ms,
+                at=now,
+                is_drawn=False,
+                endpoint=self._endpoint,
+            )
             self._put(sent, is_timed=False)
             self._changes[row_key(sent)] = sent
             taken.append(sent)
@@ -331,8 +333,8 @@ class Deliveries:
             return
         is_drawn = answer.delay_ms is None
         due = now + (back_off_ms(self._retry, tries, draw()) if answer.delay_ms is None else answer.delay_ms)
-        why = {"reason": reason, "is_drawn": is_drawn}
-        self._write(structs.replace(row, state=WAITING, tries=tries, due=due, at=now, **why))
+        waiting = structs.replace(row, state=WAITING, tries=tries, due=due, at=now, reason=reason, is_drawn=is_drawn)
+        self._write(waiting)
 
     def _park(self, row: Row, now: int, reason: str) -> None:
         parked = structs.replace(row, state=PARKED, due=0, at=now, reason=reason, endpoint=None)
