@@ -40,4 +40,4 @@ def decode_place(text: str, name: str, index: Mapping[str, str]) -> tuple[int, l
 
 
 def _digest(name: str, index: Mapping[str, str]) -> bytes:
-    return blake3(msgspec.json.encode([FORM, name, sorted(index.items())])).digest(CHECK_BYTES)
+    return blake3(msgspec.json.encode([name, sorted(index.items())])).digest(CHECK_BYTES)
