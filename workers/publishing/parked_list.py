@@ -7,7 +7,7 @@ is. So a page reads what it shows of the one, and what came since the last reque
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from annals.agents.publishing.delivering.choosing import Parked, Place, parked_of
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from annals.workers.publishing.delivery_rows import UnsettledRow
 
     Where = tuple[str, int]
+
+FIRST_BYTES: Final = 16 << 10  # of a fetch for the first record alone
 
 
 class Found(NamedTuple):
@@ -113,7 +115,7 @@ class ParkedList:
     async def _oldest(self) -> int:
         """Return when the first record that is still there was parked; behind all, where there is none."""
         first, end = (await bounds(self._client, [self._parked]))[self._parked]
-        async with aclosing(records_until(self._client, self._parked, first, end)) as records:
+        async with aclosing(records_until(self._client, self._parked, first, end, FIRST_BYTES)) as records:
             async for *_, section in records:
                 try:
                     return _parked_at(headers_of(section))

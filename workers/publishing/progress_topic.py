@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import UnreachableError
 from annals.workers.kafka.read.offsets import HIGH_WATERMARK
-from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
+from annals.workers.kafka.read.ranges import FETCH_BYTES, RangeGoneError, bounds, read_range
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Iterable
@@ -49,11 +49,16 @@ async def settled_end(client: AIOKafkaClient, where: Where) -> int:
     return (await settled_bounds(client, [where]))[where][1]
 
 
-async def records_until(client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncGenerator[Record, None]:
-    """Yield the committed records from an offset (-1: the first that is there) to below the end."""
+async def records_until(
+    client: AIOKafkaClient, where: Where, start: int, end: int, most_bytes: int = FETCH_BYTES
+) -> AsyncGenerator[Record, None]:
+    """Yield the committed records from an offset (-1: the first that is there) to below the end.
+
+    most_bytes: of a fetch; one batch comes whatever its size.
+    """
     try:
         start = max(start, (await bounds(client, [where]))[where][0])
-        async with aclosing(read_range(client, where, start, end)) as steps:
+        async with aclosing(read_range(client, where, start, end, most_bytes)) as steps:
             async for records in steps:
                 for record in records:
                     yield record
