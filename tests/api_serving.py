@@ -12,6 +12,7 @@ from yarl import URL
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reading.following.answers import BY_HAND
 from annals.agents.reading.following.shard import Shard
+from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.agents.reading.snapshots.recent_states import RecentStates
 from annals.workers.api.local_shards import LocalShards
 from annals.workers.api.routes.aggregates import AggregateRoutes
@@ -33,10 +34,10 @@ class Stores:
     """A store in memory."""
 
     async def open(self):
-        return MemoryReadingStore()
+        return RowMemory(MemoryReadingStore())
 
     async def renew(self, store):
-        return MemoryReadingStore()
+        return await self.open()
 
     async def set_aside(self, damage):
         pass

@@ -16,6 +16,7 @@ from annals.agents.reading.following.answers import Answers
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.found import ShardStatus
 from annals.agents.reading.gathering.rows import LocalRows
+from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.agents.reading.keeping.states import States
 from annals.agents.reading.ports import Member, NotReadyError
 from annals.agents.reading.projecting.versions import followed, newest
@@ -107,7 +108,8 @@ class MemoryShard(Answers):
         super().__init__(Place(kind, partition), states, RowReader(newest(projections)), Clock())
         self.store = store or MemoryReadingStore()
         plan = followed(kind, projections, records, DECIDERS, (), now_ms)
-        self.fold = ReadingFold(kind, partition, PARTITIONS, self.store, [states, *plan.followers])
+        self._remembering = RowMemory(self.store)
+        self.fold = ReadingFold(kind, partition, PARTITIONS, self._remembering, [states, *plan.followers])
 
     def read(self, journals: Journals, cuts: Sequence[int] = ()) -> None:
         records = journals.records_of[self.kind, self.partition]
@@ -142,7 +144,7 @@ class MemoryShard(Answers):
         return self._offset() >= offset
 
     def _write(self, rows: Mapping[bytes, bytes | None]) -> None:
-        self.store.apply(rows)
+        self._remembering.apply(rows)
 
     async def until_version(self, aggregate_id: str, version: int, deadline: float) -> bool:
         return await self.offset_of(aggregate_id, version) is not None
@@ -190,13 +192,13 @@ class GlobalStores:
         self.store = MemoryReadingStore()
         self.renewed = 0
 
-    async def open(self) -> MemoryReadingStore:
-        return self.store
+    async def open(self) -> RowMemory:
+        return RowMemory(self.store)
 
-    async def renew(self, store: Any) -> MemoryReadingStore:
+    async def renew(self, store: Any) -> RowMemory:
         self.renewed += 1
         self.store = MemoryReadingStore()
-        return self.store
+        return await self.open()
 
     async def set_aside(self, damage: Any) -> None:
         self.store = MemoryReadingStore()

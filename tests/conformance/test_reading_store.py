@@ -5,24 +5,25 @@ from threading import Event, Thread
 import pytest
 
 from annals.agents.ports import Position
-from annals.agents.reading.keeping import remembered
 from annals.agents.reading.keeping.layout import POSITION, encode_position, read_position
+from annals.agents.reading.keeping.remembered import ENTRY_BYTES
 from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.workers.stores.reading import ROWS_AT_ONCE, RocksReadingStore
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from annals.workers.stores.rocks import StoreBudget
+from reading_stores import remembering
 
 MANY = {b"k%04d" % number: b"%d" % number for number in range(3 * ROWS_AT_ONCE)}
 
 
 @pytest.fixture(params=["memory", "rocksdb", "remembered", "remembered and forgotten"])
-def store(request, tmp_path, monkeypatch):
+def store(request, tmp_path):
     if request.param == "memory":
         yield MemoryReadingStore()
         return
     store = RocksReadingStore(tmp_path / "store", StoreBudget(8 << 20, 4 << 20).options("lz4"))
-    monkeypatch.setattr(remembered, "MOST_BYTES", 0 if "forgotten" in request.param else 1 << 20)
-    yield store if request.param == "rocksdb" else RowMemory(store)
+    with remembering(3 * ENTRY_BYTES if "forgotten" in request.param else 1 << 20):
+        yield store if request.param == "rocksdb" else RowMemory(store)
     store.close()
 
 

@@ -16,7 +16,6 @@ from annals.agents.aggregates import REGISTRY
 from annals.agents.ports import JournalRecord, StoreUnavailableError
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.found import EventFilter
-from annals.agents.reading.keeping import remembered
 from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.agents.reading.keeping.states import States
 from annals.agents.reading.queries import events as queries
@@ -31,7 +30,7 @@ from annals.schemas.values.moments import recorded_at
 from annals.topics.keys import keys_of
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import Sealed, chain, sealed
-from reading_stores import Killed
+from reading_stores import Killed, remembering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -141,17 +140,17 @@ def plain(records: list[JournalRecord]) -> tuple[dict[bytes, bytes], list[Counte
     return rows, counted
 
 
-def fold(store: MemoryReadingStore, most_bytes: int = 1 << 20) -> ReadingFold:
-    """A fold as a worker has it. most_bytes: that are remembered of rows and states between two batches."""
-    remembered.MOST_BYTES = most_bytes  # type: ignore[misc]
+def fold(store: MemoryReadingStore) -> ReadingFold:
+    """A fold as a worker has it."""
     return ReadingFold("person", 0, PARTITIONS, RowMemory(store), [States(PERSON)])
 
 
 def read(
     store: MemoryReadingStore, records: list[JournalRecord], cuts: list[int], most_bytes: int = 1 << 20
 ) -> ReadingFold:
-    folding = fold(store, most_bytes)
-    with suppress(GapError):
+    """Fold records. most_bytes: that are remembered of rows and states between two batches."""
+    folding = fold(store)
+    with remembering(most_bytes), suppress(GapError):
         for start, end in pairwise([0, *sorted(cuts), len(records)]):
             folding.apply(records[start:end])
     return folding

@@ -15,6 +15,7 @@ from annals.agents.projections import REGISTRY
 from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.keeping.layout import after
 from annals.agents.reading.keeping.overlay import Overlay
+from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.agents.reading.projecting.builds import SETS, Builds, answering, read_answering
 from annals.agents.reading.projecting.rows import LISTED, ProjectionFollower, texts_of
 from annals.agents.reading.projecting.versions import followed
@@ -87,12 +88,13 @@ class World:
         return {NAME: ProjectionRecord(name=NAME, version=version, switched_ms=0, rebuilds=self.rebuilds)}
 
     def start(self) -> None:
+        rows = RowMemory(self.store)
         if self.scope == "global":
-            self.whole = GlobalFold(self.store, self.versions, {KIND: PARTITIONS}, DECIDERS, self.records(), 0)
+            self.whole = GlobalFold(rows, self.versions, {KIND: PARTITIONS}, DECIDERS, self.records(), 0)
             self.folds: dict[Any, ReadingFold] = self.whole.folds
             self.catch_up = self.whole.catch_up
         else:
-            one = ReadingFold(KIND, 0, PARTITIONS, self.store, self.plan())
+            one = ReadingFold(KIND, 0, PARTITIONS, rows, self.plan())
             self.folds = {(KIND, 0): one}
             self.catch_up = one.catch_up
 

@@ -35,6 +35,7 @@ from annals.agents.reading.keeping.layout import (
     number,
     read_counts,
 )
+from annals.topics.headers import LONGEST_KNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -48,15 +49,17 @@ KNOWN_PREFIXES: Final = 1_000
 
 
 class _Prefixes(dict[str, bytes]):
-    """The prefixes of a key space by text, for texts of which there are few."""
+    """The prefixes of a key space by text, for texts of which there are few; long ones are not remembered."""
 
     def __init__(self, space: bytes) -> None:
         self._space = space
 
     def __missing__(self, text: str) -> bytes:
-        if len(self) >= KNOWN_PREFIXES:
-            self.clear()
-        prefix = self[text] = self._space + _text(text)
+        prefix = self._space + _text(text)
+        if len(text) <= LONGEST_KNOWN:
+            if len(self) >= KNOWN_PREFIXES:
+                self.clear()
+            self[text] = prefix
         return prefix
 
 

@@ -2,82 +2,104 @@
 
 It is in two generations. When the younger ones of all have so many bytes the older ones are forgotten, and the younger
 are the older from then on; what is used again comes back. So a look-up is one in a map, and what is not used goes.
+
+There are no locks: a process folds in one thread, that of its event loop. Questions in other threads have views.
 """
 
 from __future__ import annotations
 
-from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 from weakref import WeakSet
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-K = TypeVar("K")
 V = TypeVar("V")
+D = TypeVar("D")
 
 MOST_BYTES: Final = 16 << 20  # of the younger generations; with the older ones there is up to twice as much
 ENTRY_BYTES: Final = 250  # measured: a short key, a short value, and their place in a map
 STATE_FACTOR: Final = 11  # measured: what is decoded takes about this many times its bytes
+LARGEST_PART: Final = 8  # of these bytes: what takes more is not remembered, or two in turn would drive out all others
 
 
-class Remembered(Generic[K, V]):
-    """A map that forgets. younger, older: its generations. It is used in one thread; any may have it forget."""
+class Remembered(Generic[V]):
+    """A map by bytes that forgets. younger, older: its generations."""
 
-    def __init__(self) -> None:
-        """Begin with nothing."""
-        self.younger: dict[K, V] = {}
-        self.older: dict[K, V] = {}
-        self._aging = Lock()
-        _BOUND.add(self)
+    __slots__ = ("__weakref__", "_size_of", "older", "younger")
 
-    def get(self, key: K) -> V | None:
-        """Return what is remembered; None if nothing is."""
-        found = self.younger.get(key)
-        return self.older.get(key) if found is None else found
+    def __init__(self, size_of: Callable[[V], int]) -> None:
+        """Begin with nothing. size_of: about the bytes that a value takes."""
+        self.younger: dict[bytes, V] = {}
+        self.older: dict[bytes, V] = {}
+        self._size_of = size_of
+        _BOUND.memories.add(self)
 
-    def keep(self, key: K, value: V, size_bytes: int) -> None:
-        """Remember something. size_bytes: about what it takes beside a key."""
-        if key not in self.younger:
-            _BOUND.take(ENTRY_BYTES + size_bytes)
-        self.younger[key] = value
+    def get(self, key: bytes, default: D) -> V | D:
+        """Return what is remembered, which is used by that; the default if nothing is."""
+        if key in self.younger:
+            return self.younger[key]
+        if key not in self.older:
+            return default
+        value = self.older[key]
+        self.keep(key, value)
+        return value
 
-    def change(self, changes: Mapping[K, V]) -> None:
+    def get_many(self, keys: Sequence[bytes], default: D) -> list[V | D]:
+        """Return what is remembered of keys, in their order, and the default for others."""
+        younger = self.younger
+        found = [younger.get(key, default) for key in keys]
+        return [self.get(key, default) for key in keys] if default in found else found
+
+    def keep(self, key: bytes, value: V) -> None:
+        """Remember something in the place of what was there; what is too large is forgotten."""
+        younger, size = self.younger, self._size_of(value)
+        former = self._size_of(younger[key]) if key in younger else -ENTRY_BYTES - len(key)
+        if size == former:  # so is most, and it takes two thirds as long
+            younger[key] = value
+        elif ENTRY_BYTES + len(key) + size > MOST_BYTES // LARGEST_PART:
+            self._forget(key)
+        else:
+            younger[key] = value
+            _BOUND.take(size - former)
+
+    def change(self, changes: Mapping[bytes, V]) -> None:
         """Take the new values of what is remembered."""
-        with self._aging:  # or one generation could be passed by
-            for generation in (self.younger, self.older):
-                for key in generation.keys() & changes.keys():
-                    generation[key] = changes[key]
+        size_of = self._size_of
+        for key in changes.keys() & self.younger.keys() | changes.keys() & self.older.keys():
+            value, younger = changes[key], self.younger
+            if key in younger and size_of(younger[key]) == size_of(value):
+                younger[key] = value  # so are most rows, and it takes half as long
+            else:
+                self.keep(key, value)
 
     def age(self) -> None:
         """Forget the older generation; the younger one is that from now on."""
-        with self._aging:
-            self.younger, self.older = {}, self.younger
+        self.younger, self.older = {}, self.younger
 
     def clear(self) -> None:
         """Forget all."""
         self.younger, self.older = {}, {}
+
+    def _forget(self, key: bytes) -> None:
+        if key in self.younger:
+            _BOUND.take(-(ENTRY_BYTES + len(key) + self._size_of(self.younger.pop(key))))
+        self.older.pop(key, None)
 
 
 class _Bound:
     """What the younger generations of all memories of the process have together."""
 
     def __init__(self) -> None:
-        self._memories: WeakSet[Remembered[Any, Any]] = WeakSet()
+        self.memories: WeakSet[Remembered[Any]] = WeakSet()
         self._taken = 0
-        self._lock = Lock()
-
-    def add(self, memory: Remembered[Any, Any]) -> None:
-        with self._lock:
-            self._memories.add(memory)
 
     def take(self, size_bytes: int) -> None:
-        self._taken += size_bytes  # two threads may lose one of their numbers, of which there are thousands
+        """Count bytes that are remembered, and have all memories age when these are too many."""
+        self._taken += size_bytes
         if self._taken > MOST_BYTES:
-            self._taken = 0
-            with self._lock:
-                memories = list(self._memories)
-            for memory in memories:
+            self._taken = 0  # what was remembered last is in an older generation, too
+            for memory in list(self.memories):
                 memory.age()
 
 

@@ -6,7 +6,7 @@ has been written; after a write that failed nothing is. Views pass it by: questi
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.reading.keeping.remembered import Remembered
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from annals.agents.reading.ports import ReadingStore, ReadView
 
-_UNKNOWN: Final = b"\0unknown"  # told from a row of these bytes by its identity
+_UNKNOWN: Final[Any] = object()  # None is a row that is not there
 
 
 class RowMemory:
@@ -25,17 +25,16 @@ class RowMemory:
     def __init__(self, store: ReadingStore) -> None:
         """Remember nothing yet. Whoever writes to the store does it through this from now on."""
         self.store: Final = store
-        self._rows: Remembered[bytes, bytes | None] = Remembered()
+        self._rows: Remembered[bytes | None] = Remembered(_size_of)
 
     def get(self, key: bytes) -> bytes | None:
         """Return a row; None if there is none."""
-        found = self._rows.younger.get(key, _UNKNOWN)
-        return self.get_many((key,))[0] if found is _UNKNOWN else found
+        found = self._rows.get(key, _UNKNOWN)
+        return self._read({key})[key] if found is _UNKNOWN else found
 
     def get_many(self, keys: Sequence[bytes]) -> list[bytes | None]:
         """Return rows in the order of the keys."""
-        younger = self._rows.younger
-        found = [younger.get(key, _UNKNOWN) for key in keys]
+        found = self._rows.get_many(keys, _UNKNOWN)
         if _UNKNOWN not in found:
             return found
         read = self._read({key for key, value in zip(keys, found, strict=True) if value is _UNKNOWN})
@@ -71,11 +70,12 @@ class RowMemory:
         self.store.close()
 
     def _read(self, keys: set[bytes]) -> dict[bytes, bytes | None]:
-        """Return rows that the younger generation does not have, and remember them there."""
-        older = self._rows.older
-        found = {key: older[key] for key in keys & older.keys()}
-        absent = list(keys - found.keys())
-        found.update(zip(absent, self.store.get_many(absent), strict=True))
-        for key, value in found.items():
-            self._rows.keep(key, value, len(value or b""))
-        return found
+        """Return rows that are not remembered, and remember them."""
+        read = dict(zip(keys, self.store.get_many(list(keys)), strict=True))
+        for key, value in read.items():
+            self._rows.keep(key, value)
+        return read
+
+
+def _size_of(row: bytes | None) -> int:
+    return len(row or b"")

@@ -7,6 +7,7 @@ itself, from the rows of the event index, as soon as a release that can read the
 from __future__ import annotations
 
 from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import DecodeError
@@ -35,11 +36,12 @@ class StateRow(NamedTuple):
 
 
 class KeptState(NamedTuple):
-    """A state, and its two rows."""
+    """A state, its two rows, and about the bytes of all."""
 
     value: bytes | None
     personal: bytes | None
     row: StateRow
+    size_bytes: int
 
 
 class States:
@@ -54,7 +56,7 @@ class States:
         self.initial: Final = decider.initial
         self.parts: Final = StateParts(decider)
         self.version = decider.state_version
-        self._lately: Remembered[bytes, KeptState] = Remembered()
+        self._lately: Remembered[KeptState] = Remembered(attrgetter("size_bytes"))
 
     def fold(self, events: Sequence[Counted[Any]], partition: int, rows: Rows) -> None:
         """Fold events into their aggregates' states."""
@@ -71,8 +73,7 @@ class States:
                 rows.put(STATES + key, value)
                 if personal is not None and personal != known[key].personal:
                     rows.put(PERSONAL + key, personal)
-                size = STATE_FACTOR * (len(value) + len(personal or b""))
-                self._lately.keep(key, KeptState(value, personal, row), size)
+                self._lately.keep(key, _kept(value, personal, row))
 
     def read(self, view: ReadView, key: bytes) -> StateRow:
         """Return an aggregate's newest state.
@@ -100,9 +101,9 @@ class States:
         """Return states as their rows have them; those that were written lately are not decoded again."""
         known: dict[bytes, KeptState] = {}
         for key, (value, personal) in zip(keys, self._values(keys, rows), strict=True):
-            kept = self._lately.get(key)
+            kept = self._lately.get(key, None)
             if kept is None or kept.value != value or kept.personal != personal:
-                kept = KeptState(value, personal, self._row(key, value, personal))
+                kept = _kept(value, personal, self._row(key, value, personal))
             known[key] = kept
         return known
 
@@ -133,3 +134,7 @@ class States:
             return StateRow(event["version"], self._decider.evolve(state, message_of(self._decider, counted)))
         except UnknownEventError:
             return StateRow(version, state)
+
+
+def _kept(value: bytes | None, personal: bytes | None, row: StateRow) -> KeptState:
+    return KeptState(value, personal, row, STATE_FACTOR * (len(value or b"") + len(personal or b"")))

@@ -12,6 +12,7 @@ have a version any more can still answer with its rows.
 from __future__ import annotations
 
 from functools import cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -19,7 +20,7 @@ import msgspec
 from annals.agents.projections.projection import Happened, Projection, Row
 from annals.agents.reading.keeping.layout import after
 from annals.agents.reading.keeping.messages import message_of
-from annals.agents.reading.keeping.remembered import STATE_FACTOR, Remembered
+from annals.agents.reading.keeping.remembered import Remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 R = TypeVar("R", bound=Row)
 Indexes = dict[str, list[str]]
+Put = tuple[bytes, Indexes, int]  # a row's value and its indexes as they were put, and about their bytes
 _encode: Final = msgspec.msgpack.Encoder().encode
 
 ROWS: Final = b"P\0\0"
@@ -39,6 +41,7 @@ END: Final = b"\0\0"
 MOST_ROW_BYTES: Final = 4 << 20  # as an event has at most: a page of rows is held whole by who answers and who asks
 LISTED: Final = b"\x01"
 HIDDEN: Final = b"\x00"
+TEXT_BYTES: Final = 60  # measured: a text beside its characters, and its place in a list
 
 
 class RowTooLargeError(ValueError):
@@ -188,13 +191,13 @@ class KeptRows(Generic[R]):
         projection: Projection[R],
         rows: Rows,
         number: int = 0,
-        lately: Remembered[bytes, tuple[bytes, Indexes]] | None = None,
+        lately: Remembered[Put] | None = None,
     ) -> None:
         """Take the rows of all sets; number: of the set that is changed.
 
-        lately: by place, a row's value and its indexes as they were put; they are believed of that value alone.
+        lately: rows by place as they were put, whose indexes are believed of that value alone; None: of none.
         """
-        self._lately: Remembered[bytes, tuple[bytes, Indexes]] = Remembered() if lately is None else lately
+        self._lately = lately
         self._projection = projection
         self._rows = rows
         self._decode = _decoder(projection.row).decode
@@ -227,7 +230,10 @@ class KeptRows(Generic[R]):
         if len(value) > MOST_ROW_BYTES:
             raise RowTooLargeError(f"a row of {len(value):,} bytes, and it may have {MOST_ROW_BYTES:,}")
         self._rows.put(place, value)
-        self._lately.keep(place, (value, new), STATE_FACTOR * len(value))
+        if self._lately is not None:
+            # The row's memory has the value too: its length stands for the characters of the texts here.
+            size = len(value) + TEXT_BYTES * sum(map(len, new.values()))
+            self._lately.keep(place, (value, new, size))
 
     def delete(self, *key: str) -> None:
         """Remove a row and its index entries."""
@@ -250,7 +256,7 @@ class KeptRows(Generic[R]):
 
     def _indexes_there(self, place: bytes, value: bytes | None, row: R | None) -> Indexes:
         """Return the indexes of a row that is there."""
-        lately = self._lately.get(place)
+        lately = None if self._lately is None else self._lately.get(place, None)
         return self._indexes(row) if lately is None or lately[0] != value else lately[1]
 
     def _indexes(self, row: R | None) -> Indexes:
@@ -292,7 +298,7 @@ class ProjectionFollower(Generic[R]):
         )  # of its position; made for each batch it would take a tenth of a small one
         self._deciders = deciders
         self._stream = projection.stream
-        self._lately: Remembered[bytes, tuple[bytes, Indexes]] = Remembered()
+        self._lately: Remembered[Put] = Remembered(itemgetter(2))
         self._types = {
             kind: frozenset(message.__name__ for message in wanted) for kind, wanted in projection.wanted.items()
         }

@@ -15,6 +15,7 @@ from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.found import EventFilter
 from annals.agents.reading.keeping.layout import EVENTS, event_key, prefixed
 from annals.agents.reading.keeping.personal import StateParts
+from annals.agents.reading.keeping.row_memory import RowMemory
 from annals.agents.reading.ports import (
     BrokenChainError,
     NotReadyError,
@@ -38,12 +39,12 @@ class Stores:
         self.renewed = 0
 
     async def open(self):
-        return self.store
+        return RowMemory(self.store)
 
     async def renew(self, store):
         self.renewed += 1
         self.store = MemoryReadingStore()
-        return self.store
+        return await self.open()
 
     async def set_aside(self, damage):
         self.store = MemoryReadingStore()
