@@ -99,6 +99,9 @@ def configure_logs(settings: Settings) -> None:
     handler.addFilter(Unremarkable())
     handler.addFilter(Repeats())
     root = logging.getLogger()
+    for each in root.handlers:
+        if isinstance(each, LogHandler):
+            each.close()
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name in QUIET:

@@ -96,6 +96,8 @@ class Reader:
         self._names = TopicNames(settings.topic_prefix)
         self._group = self._names.reading_group(settings.app_id)
         self._starting = "the worker is starting"
+        self.found: Report | None = None
+        """What was found of the topics at the last start."""
         self._membership: Membership | None = None
         self._watch: ReadingWatch | None = None
         self._blocked: BlockedReading | None = None
@@ -218,6 +220,7 @@ class Reader:
         if report.refusals:
             self._cannot("\n".join(str(refusal) for refusal in report.refusals))
             return None
+        self.found = report
         return report.partitions
 
     async def _look(self) -> Report:

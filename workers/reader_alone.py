@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING
 
 import structlog
@@ -17,6 +16,7 @@ from annals.workers.topic_watch import TopicWatch
 from annals.workers.web.server import WebServer
 
 if TYPE_CHECKING:
+    from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.settings import Settings
 
 log = structlog.get_logger(__name__)
@@ -33,7 +33,11 @@ async def run_alone(settings: Settings) -> None:
     for warning in warnings(settings):
         log.warning(warning)
     reader = Reader(settings, stop, is_child=False)
-    topics = TopicWatch(partial(check_for_reading, settings, first_offsets=False))
+
+    async def look() -> Report:
+        return await check_for_reading(settings, first_offsets=False, since=reader.found)
+
+    topics = TopicWatch(look)
 
     def reasons() -> list[str]:
         return [*reader.reasons(), *topics.problems]

@@ -16,7 +16,7 @@ from annals.agents.cancellation import is_task_cancelled
 from annals.workers.kafka.admin.provisioning import NotPermittedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from annals.workers.kafka.admin.provisioning import Report
 
@@ -29,9 +29,13 @@ LOOK_S: Final = 60.0  # a broker looks for what it may delete every five minutes
 class TopicWatch:
     """Names what a start would be refused for, as long as it is so."""
 
-    def __init__(self, look: Callable[[], Awaitable[Report]]) -> None:
-        """Take what compares the topics with the catalogue."""
+    def __init__(self, look: Callable[[], Awaitable[Report]], counted: Callable[[], Collection[str]] = tuple) -> None:
+        """Take what compares the topics with the catalogue and the start.
+
+        counted: returns the topics whose numbers of partitions somebody else names.
+        """
         self._look = look
+        self._counted = counted
         self.problems: list[str] = []
         """What is not as it was at the start, a sentence each."""
 
@@ -46,8 +50,11 @@ class TopicWatch:
             except (ConnectionError, KafkaError, OSError, TimeoutError, asyncio.CancelledError):
                 if is_task_cancelled():
                     raise  # else what asks the brokers every second says that they do not answer
-            else:  # partitions are counted every second, where it is known how many there were
-                self._note([str(each) for each in report.refusals if each.setting != PARTITIONS])
+            else:
+                counted = self._counted()
+                self._note(
+                    [str(each) for each in report.refusals if each.setting != PARTITIONS or each.topic not in counted]
+                )
 
     def _note(self, problems: list[str]) -> None:
         for problem in problems:

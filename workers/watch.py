@@ -79,8 +79,8 @@ class Watch:
         self.problem: str | None = None
         self.gone: list[str] = []
         """Which topics are gone, with what to do."""
-        self.added: list[str] = []
-        """Where there are more partitions than at the start, with what to do, a sentence for each topic."""
+        self.added: dict[str, str] = {}
+        """By topic that has more partitions than at the start, a sentence with what to do."""
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -150,17 +150,17 @@ class Watch:
         await client.force_metadata_update()
         there = {topic: len(client.cluster.partitions_for_topic(topic) or ()) for topic in self._topics}
         self._note_gone({topic for topic, count in there.items() if not count})
-        added = [
-            f"{topic} has {there[topic]} partitions, at the start it had {count}: keys that belong to the new ones now "
-            f"have their chains in others, and {what_follows}. Partitions cannot be added to a journal: {what_to_do} "
-            f"with {count}."
+        added = {
+            topic: f"{topic} has {there[topic]} partitions, at the start it had {count}: keys that belong to the new "
+            f"ones now have their chains in others, and {what_follows}. Partitions cannot be added to a journal: "
+            f"{what_to_do} with {count}."
             for kind_topics in self._kinds.values()
             for topic, what_follows, what_to_do in _adding(kind_topics)
             if there[topic] > (count := self._partitions[kind_topics.kind])
-        ]
-        for each in added:
-            if each not in self.added:
-                log.error("partitions were added", reason=each)
+        }
+        for topic, reason in added.items():
+            if reason != self.added.get(topic):
+                log.error("partitions were added", reason=reason)
         self.added = added
 
     def _note_gone(self, gone: set[str]) -> None:

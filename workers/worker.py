@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -45,6 +44,8 @@ from annals.workers.withdrawal import Withdrawal
 from annals.workers.writing.shards import Shards
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.settings import Settings
 
@@ -70,7 +71,8 @@ class Worker:
         self._restorable: list[str] = []
         self._shards: Shards | None = None
         self._watch: Watch | None = None
-        self._topic_watch = TopicWatch(partial(check, settings, for_worker=True, first_offsets=False))
+        self._found: Report | None = None
+        self._topic_watch = TopicWatch(self._look_again, self._counted)
         self._membership: Membership | None = None
         self._metrics.group_member.set_function(self._is_member)
         self._reader: ReaderProcess | None = None
@@ -186,6 +188,7 @@ class Worker:
             raise CannotStartError("\n".join(str(refusal) for refusal in report.refusals))
         for warning in report.warnings:
             log.warning(str(warning))
+        self._found = report
         return report.partitions, report.dead_letter_partitions
 
     async def _look(self) -> Report:
@@ -196,6 +199,12 @@ class Worker:
             log.info("topics created", topics=made)
             report = await check(self._settings, for_worker=True)
         return report
+
+    async def _look_again(self) -> Report:
+        return await check(self._settings, for_worker=True, first_offsets=False, since=self._found)
+
+    def _counted(self) -> Collection[str]:
+        return () if self._watch is None else self._watch.added
 
     async def _serve(self, partitions: dict[str, int], dead_partitions: int) -> None:
         """Run the app until the worker is told to stop, or the app cannot go on.
@@ -262,5 +271,5 @@ class Worker:
         if self._shards is None or self._watch is None or self._membership is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        problems += [*self._watch.gone, *self._watch.added, *self._topic_watch.problems]
+        problems += [*self._watch.gone, *self._watch.added.values(), *self._topic_watch.problems]
         return [*problems, *self._shards.partitions.not_ready()]

@@ -91,6 +91,21 @@ def test_partitions_that_are_added_to_any_topic_of_a_kind_are_named(
     worker.until_told(f"{changed.named(topic)} has 3 partitions, at the start it had 1")
 
 
+def test_partitions_that_are_added_to_restore_points_are_named(changed: Changed, worker: GroupWorker) -> None:
+    """Goes red when it is the next start that is refused for them."""
+    changed.add_partitions("restore.person", 3)
+    worker.until_told(f"{changed.named('restore.person')}: partitions is 3, wanted 1")
+    assert not worker.logged("partitions were added")
+
+
+def test_a_worker_that_reads_alone_names_partitions_that_are_added_to_a_journal(changed: Changed) -> None:
+    patches = {name: value for name, value in SOON.items() if "topic_watch" in name}
+    worker = changed.crew.worker("reads", patches, ROLES="read", API_PORT="0").until_ready()
+    changed.add_partitions(TOPIC, 3)
+    worker.until_told(f"{changed.named(TOPIC)}: partitions is 3, wanted 1")
+    assert worker.end() == 0
+
+
 @pytest.mark.parametrize("topic", ["events.person", "outcomes.person"])
 def test_a_topic_that_takes_less_than_it_did_is_named_and_batches_are_halved_to_what_it_takes(
     changed: Changed, worker: GroupWorker, topic: str

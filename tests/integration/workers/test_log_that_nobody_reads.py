@@ -55,7 +55,7 @@ def test_a_full_pipe_holds_no_worker_up(tmp_path: Path, roles: str) -> None:
         os.read(reading, 1 << 20)
         assert worker.end() == 0
         said = os.read(reading, 1 << 20).decode()
-        assert "lines of this log were left out: nobody read standard error" in said
+        assert "lines of this log were left out: standard error was not read in time" in said
         assert '"worker stopped"' in said
 
 

@@ -45,6 +45,9 @@ class Report:
     refusals: list[Finding] = field(default_factory=list)
     warnings: list[Finding] = field(default_factory=list)
     partitions: dict[str, int] = field(default_factory=dict)
+    """By kind, of its journal."""
+    replicas: dict[str, int] = field(default_factory=dict)
+    """By topic, of the partition that has the fewest."""
     dead_letter_partitions: int = 0
     probes: dict[str, str] = field(default_factory=dict)
 
@@ -81,12 +84,15 @@ def compare(
     facts: Mapping[str, TopicFacts],
     partitions_setting: int,
     needed: Collection[Role] = NEEDED_TO_WRITE,
+    since: Report | None = None,
 ) -> Report:
     """Compare the topics that exist with the catalogue.
 
-    partitions_setting: what new topics would get; needed: which topics nothing begins without.
+    partitions_setting: what new topics would get; needed: which topics nothing begins without; since: what was there
+    at the start of a worker that runs, which numbers of partitions are compared with.
     """
     report = Report()
+    before = Report() if since is None else since
     of_kind: dict[str, dict[str, int]] = {}
     for spec in specs:
         fact = facts.get(spec.name)
@@ -95,7 +101,10 @@ def compare(
             if spec.role in needed:
                 report.needed.append(spec.name)
             continue
-        for setting in SETTINGS[spec.role] + durability(fact.replication_factor):
+        report.replicas[spec.name] = fact.replication_factor
+        # a partition that moves has its old replicas and its new ones
+        fewest = min(fact.replication_factor, before.replicas.get(spec.name, fact.replication_factor))
+        for setting in SETTINGS[spec.role] + durability(fewest):
             _compare_setting(report, fact, setting)
         _compare_durability(report, fact)
         _compare_segments(report, fact, SETTINGS[spec.role])
@@ -108,7 +117,8 @@ def compare(
             if spec.role is Role.EVENTS:
                 report.partitions[spec.kind] = fact.partitions
     for kind, counts in sorted(of_kind.items()):
-        _compare_partitions(report, counts, report.partitions.get(kind), partitions_setting)
+        journal = before.partitions.get(kind, report.partitions.get(kind))
+        _compare_partitions(report, counts, journal, partitions_setting)
     ours = [fact for fact in facts.values() if fact.name not in INTERNAL_TOPICS]
     _say_what_one_disk_holds(report, ours)
     _compare_internal_topics(report, facts, max((fact.replication_factor for fact in ours), default=0))

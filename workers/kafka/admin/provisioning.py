@@ -61,7 +61,12 @@ def specs(settings: Settings) -> tuple[TopicSpec, ...]:
 
 
 async def check(
-    settings: Settings, *, probes: bool = False, for_worker: bool = False, first_offsets: bool = True
+    settings: Settings,
+    *,
+    probes: bool = False,
+    for_worker: bool = False,
+    first_offsets: bool = True,
+    since: Report | None = None,
 ) -> Report:
     """Compare the topics on the brokers with the catalogue; with `probes`, try what the brokers can do as well.
 
@@ -69,6 +74,7 @@ async def check(
 
     for_worker: topics that deciding does not need, and that the user may not see, are as good as missing: a worker
     whose rights are of an earlier release goes on without them. first_offsets: whether journals are looked at, too.
+    since: as `compare`.
 
     Raises:
         BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
@@ -80,7 +86,7 @@ async def check(
         names = [*INTERNAL_TOPICS, *(spec.name for spec in wanted)]
         optional = [spec.name for spec in wanted if for_worker and spec.role not in NEEDED_TO_WRITE]
         facts = await topic_facts(admin, settings, names, with_offsets=journals, optional=optional)
-        report = compare(wanted, facts, settings.partitions)
+        report = compare(wanted, facts, settings.partitions, since=since)
         if probes:
             found = await probe(admin, settings)
             report.probes = found.results
@@ -89,8 +95,10 @@ async def check(
     return report
 
 
-async def check_for_reading(settings: Settings, *, first_offsets: bool = True) -> Report:
+async def check_for_reading(settings: Settings, *, first_offsets: bool = True, since: Report | None = None) -> Report:
     """Compare the topics that reading needs with the catalogue, and no other: it needs no right to more.
+
+    first_offsets, since: as `check`.
 
     Raises:
         BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
@@ -100,7 +108,7 @@ async def check_for_reading(settings: Settings, *, first_offsets: bool = True) -
     journals = [spec.name for spec in wanted if spec.role is Role.EVENTS and first_offsets]
     async with administration(settings) as admin:
         facts = await topic_facts(admin, settings, [spec.name for spec in wanted], with_offsets=journals)
-    return compare(wanted, facts, settings.partitions, NEEDED_TO_READ)
+    return compare(wanted, facts, settings.partitions, NEEDED_TO_READ, since)
 
 
 async def create(settings: Settings) -> list[str]:

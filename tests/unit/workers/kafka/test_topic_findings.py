@@ -37,13 +37,14 @@ def with_setting(found: dict[str, TopicFacts], topic: str, name: str, value: str
     return changed(found, topic, config=config if value is None else config | {name: value})
 
 
-def compared(found: dict[str, TopicFacts], partitions: int = 4) -> Report:
-    return compare(catalogue(kinds=KINDS), found, partitions)
+def compared(found: dict[str, TopicFacts], partitions: int = 4, since: Report | None = None) -> Report:
+    return compare(catalogue(kinds=KINDS), found, partitions, since=since)
 
 
 def test_topics_as_the_catalogue_has_them_are_good() -> None:
     report = compared(facts())
-    assert report == Report(partitions={"person": 4, "policy": 4}, dead_letter_partitions=1)
+    replicas = dict.fromkeys(facts(), 3)
+    assert report == Report(partitions={"person": 4, "policy": 4}, dead_letter_partitions=1, replicas=replicas)
     assert report.is_good
 
 
@@ -244,3 +245,28 @@ def test_a_report_is_json() -> None:
         ],
         "probes": {"transactions": "ok"},
     }
+
+
+@pytest.mark.parametrize(("before", "during"), [(1, 2), (2, 3), (2, 4), (3, 6)])
+def test_a_move_of_partitions_which_lists_old_and_new_replicas_is_no_change(before: int, during: int) -> None:
+    """Goes red when all workers turn not ready for as long as a routine reassignment lasts."""
+    since = compared(facts(before))
+    moving = {name: dataclasses.replace(each, replication_factor=during) for name, each in facts(before).items()}
+    assert compared(moving, since=since).refusals == []
+
+
+def test_what_is_durable_enough_is_judged_by_the_fewest_replicas() -> None:
+    lowered = with_setting(facts(), JOURNAL, "min.insync.replicas", "1")
+    for replicas, refused in ((6, True), (3, True), (2, False)):
+        found = changed(lowered, JOURNAL, replication_factor=replicas)
+        assert bool(compared(found, since=compared(facts())).refusals) is refused
+
+
+@pytest.mark.parametrize("topic", ["events.person", "commands.person", "snapshots.person", "restore.person"])
+@pytest.mark.parametrize("number", [2, 8])
+def test_a_number_of_partitions_that_changed_is_named_where_it_changed(topic: str, number: int) -> None:
+    """Goes red when a journal that got more is the measure of the other topics, or of itself."""
+    report = compared(changed(facts(), topic, partitions=number), since=compared(facts()))
+    assert [(each.topic, each.setting, each.found, each.wanted) for each in report.refusals] == [
+        (topic, "partitions", str(number), "4")
+    ]
