@@ -70,7 +70,7 @@ class Journal:
     async def bounds(self) -> tuple[int, int]:
         return 0, len(self.records)
 
-    async def record_at(self, offset: int) -> JournalRecord | None:
+    async def record_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
         record = self.records[offset] if offset < len(self.records) else None
         return None if record is None else JournalRecord(*record[:3])
 

@@ -89,7 +89,7 @@ class Point:
     async def restore_parts(self) -> AsyncIterator[list[KeyAndValue]]:
         yield [(name.encode(), value) for name, value in self.parts.items()]
 
-    async def event_at(self, offset: int) -> JournalRecord | None:
+    async def event_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
         from annals.agents.ports import JournalRecord
 
         return next((JournalRecord(*each[:3]) for each in self.records if each.offset == offset), None)

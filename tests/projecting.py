@@ -85,7 +85,7 @@ class Journals:
     async def bounds(self) -> dict[tuple[str, int], tuple[int, int]]:
         return {where: (0, len(each)) for where, each in self.records_of.items() if where[0] in self.kinds}
 
-    async def record_at(self, where: tuple[str, int], offset: int) -> JournalRecord | None:
+    async def record_at(self, where: tuple[str, int], offset: int, cid: bytes = b"") -> JournalRecord | None:
         return self.records_of[where][offset] if offset < len(self.records_of[where]) else None
 
     async def records(self, where: tuple[str, int], start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:

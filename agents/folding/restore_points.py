@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from annals.agents.ports import StaleStateError, UnreachableError
+from annals.agents.ports import DamagedBatchError, StaleStateError, UnreachableError
 from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.restore_point import LIST, RestorePointError, decode_list
 
@@ -48,8 +48,8 @@ class RestoreTopics(Protocol):
     def restore_parts(self) -> AsyncIterator[list[KeyAndValue]]:
         """Yield key and value of what is in the partition of `restore`, whoever wrote it."""
 
-    async def event_at(self, offset: int) -> JournalRecord | None:
-        """Return the journal's committed record at an offset below the last stable one."""
+    async def event_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
+        """Return the journal's committed record at an offset below the last stable one; cid: that it is to have."""
 
 
 async def read_list(
@@ -75,7 +75,11 @@ async def read_list(
         raise RestorePointError("it is of another partition")
     if state_version is not None and found.state_version != state_version:
         raise RestorePointError(f"its states are of layout {found.state_version}, and this release has {state_version}")
-    there = await journal.event_at(found.last_offset) if found.last_offset < journal_end else None
+    is_below = found.last_offset < journal_end
+    try:
+        there = await journal.event_at(found.last_offset, found.last_cid) if is_below else None
+    except DamagedBatchError as error:
+        raise RestorePointError(f"its event cannot be read: {error}") from error
     if there is None or there.value is None or cid_of(there.value) != found.last_cid:
         raise RestorePointError(f"the event {cid_text(found.last_cid)} is not at offset {found.last_offset}")
     return found

@@ -13,6 +13,7 @@ from annals.agents.ports.clock import (
 )
 from annals.agents.ports.commands import CommandRecord, CommandSource, Delivery, Headers
 from annals.agents.ports.errors import (
+    DamagedBatchError,
     FencedError,
     JournalError,
     LostEndError,
@@ -78,6 +79,7 @@ __all__ = [
     "CommandRecord",
     "CommandSource",
     "CopyRecord",
+    "DamagedBatchError",
     "DeadLetterRecord",
     "Delivery",
     "Ends",

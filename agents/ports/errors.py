@@ -6,6 +6,7 @@ JournalError
 │   ├── OutlastedError   it took longer than a transaction may: not so much at once
 │   └── RefusedSizeError a topic takes no batch that large: not so much at once
 ├── UnreachableError the brokers do not answer; try again later
+│   └── DamagedBatchError what they answer is not what was written
 ├── NotPermittedError the user lacks a right at the brokers, which the message names: somebody has to give it
 │   ├── UncertainNotPermittedError    in the midst of a transaction: also an UncertainError
 │   └── UnreachableNotPermittedError  elsewhere: also an UnreachableError
@@ -51,6 +52,10 @@ class RefusedSizeError(UncertainError):
 
 class UnreachableError(JournalError):
     """The brokers do not answer, or cannot at present; nothing was written. Try again later."""
+
+
+class DamagedBatchError(UnreachableError):
+    """A record batch is not what its writer sent; the message names it. Another replica may have it as it was."""
 
 
 class NotPermittedError(JournalError):

@@ -78,6 +78,11 @@ class CatchUp:
         self._last = self._cid = begin.cid
         self._gathered: list[Outgoing] = []
 
+    @property
+    def trouble(self) -> str:
+        """What slows it down now; empty if nothing does."""
+        return self._pace.trouble
+
     def stop(self) -> None:
         """Begin no other transaction; `run` ends when the one under way has ended."""
         self._stopping.set()

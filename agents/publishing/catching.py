@@ -40,7 +40,7 @@ class CatchingUp:
         pace: Pace,
         subscriptions: Subscriptions,
     ) -> None:
-        """Take what all of them need; delivering: makes those whose subscribers answer."""
+        """Take what all of them need; delivering: makes those whose subscribers answer; pace: of the live publisher."""
         self._pace = pace
         self._subscriptions = subscriptions
         self._delivering = delivering
@@ -78,14 +78,13 @@ class CatchingUp:
         return halts
 
     def _made(self, subscribed: Subscribed, own: Progress, live: Callable[[], int]) -> CatchUp | DeliveryShard | None:
+        pace = self._pace.beside(subscription=subscribed.name)
         if subscribed.is_delivered:
             if self._delivering is None:
                 return None
-            return self._delivering.shard(subscribed, own, self._pace, self._subscriptions)
+            return self._delivering.shard(subscribed, own, pace, self._subscriptions)
         log = self._logs.catching_up(subscribed.name)
-        return CatchUp(
-            subscribed, own, self._source, self._decider, log, live, self._share, self._telemetry, self._pace
-        )
+        return CatchUp(subscribed, own, self._source, self._decider, log, live, self._share, self._telemetry, pace)
 
     async def fence(self, names: Iterable[str]) -> None:
         """End what subscriptions have under way, whoever began it; return when it has ended for all of them.
@@ -124,8 +123,11 @@ class CatchingUp:
 
     def problem(self) -> str | None:
         """Return which subscription cannot be published, and why somebody has to look after it; None if none is so."""
-        found = ((name, each.problem) for name, (each, _) in self._running.items() if each.problem is not None)
-        return next((f"{self._source.kind}-{self._source.partition} for {name}: {why}" for name, why in found), None)
+        for name, (each, _) in self._running.items():
+            why = each.problem or (f"it is published slowly: {each.trouble}" if each.trouble else None)
+            if why is not None:
+                return f"{self._source.kind}-{self._source.partition} for {name}: {why}"
+        return None
 
     def tasks(self) -> list[asyncio.Task[None]]:
         """Return what runs."""

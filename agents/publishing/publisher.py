@@ -96,7 +96,7 @@ class Publisher:
         self._told_lag, self._told_at = -1, -LOOK_S
         self._roster = Roster(source.kind, source.partition)
         self._writer: PublishLog | None = None
-        self._pace = Pace(self._log, RUN_EVENTS, "events")
+        self._pace = Pace(self._clock, self._log, RUN_EVENTS, "events")
         self._catching = CatchingUp(source, decider, logs, share, telemetry, delivering, self._pace, subscriptions)
         self._joining = Joining(source, decider, self._catching, clock, self._pace)
         self._pausing: set[asyncio.Task[None]] = set()

@@ -125,7 +125,7 @@ class Reactor:
         self._log = structlog.get_logger(__name__).bind(
             **{self._what: reaction.name}, kind=source.kind, partition=source.partition, **of_deployment
         )
-        self._pace = Pace(self._log, RUN_EVENTS, "events")
+        self._pace = Pace(self._clock, self._log, RUN_EVENTS, "events")
         self._is_ours_to_mend, self._lacks_right = self._deployment is None, False
         self._writer: ReactionLog | None = None
         self._processes = self._begun()

@@ -160,8 +160,14 @@ class JournalPartition(Protocol):
     async def bounds(self) -> tuple[int, int]:
         """Return the first offset that is still there, and the last stable one."""
 
-    async def record_at(self, offset: int) -> JournalRecord | None:
-        """Return the committed record at an offset; None if there is none."""
+    async def record_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
+        """Return the committed record at an offset; None if there is none.
+
+        cid: of the value that it is to have; one that has it is right, whatever else of its batch is damaged.
+
+        Raises:
+            DamagedBatchError: its batch is damaged, and it may be.
+        """
 
 
 class RangedJournal(JournalPartition, Protocol):
@@ -181,8 +187,14 @@ class Journals(Protocol):
     async def bounds(self) -> dict[tuple[str, int], tuple[int, int]]:
         """Return of each partition the first offset that is still there, and the last stable one."""
 
-    async def record_at(self, where: tuple[str, int], offset: int) -> JournalRecord | None:
-        """Return the committed record at an offset; None if there is none."""
+    async def record_at(self, where: tuple[str, int], offset: int, cid: bytes = b"") -> JournalRecord | None:
+        """Return the committed record at an offset; None if there is none.
+
+        cid: of the value that it is to have; one that has it is right, whatever else of its batch is damaged.
+
+        Raises:
+            DamagedBatchError: its batch is damaged, and it may be.
+        """
 
     def records(self, where: tuple[str, int], start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
         """Yield the committed records from `start` to below `end`, some at a time."""

@@ -165,7 +165,7 @@ class Standby:
     async def _known(self, seen: LogState) -> EventAt | None:
         """Return the last event that the group's offset tells of, if the journal has it; it may not be stable yet."""
         last = seen.last_event
-        there = None if last is None else await record_at(self._journal, last.offset, seen.journal_end)
+        there = None if last is None else await record_at(self._journal, last.offset, last.cid, seen.journal_end)
         return last if last is not None and is_event(there, last) else None
 
     async def _follow(self, fold: Fold) -> None:
@@ -206,7 +206,7 @@ class Standby:
         position = self._store.position()
         if position.last_offset < 0:
             return
-        if not position.stands_at(await record_at(self._journal, position.last_offset, end)):
+        if not position.stands_at(await record_at(self._journal, position.last_offset, position.last_cid, end)):
             raise StaleStateError(f"the journal is not as it was at offset {position.last_offset}")
 
     async def _have(self, opening: Awaitable[ShardStore]) -> ShardStore:

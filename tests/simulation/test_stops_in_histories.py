@@ -1,5 +1,6 @@
 """A stop is right where a fault explains it in these words; the shard goes on once a person did what they ask for."""
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -11,9 +12,11 @@ from annals.agents.writing.recovery import losses
 from annals.agents.writing.recovery.acknowledged import Acknowledged
 from annals.agents.writing.shards.shard import Shard
 from annals.workers.audit import acceptance
+from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.tools.simulation import person
 from annals.workers.tools.simulation.history import History, run
-from annals.workers.tools.simulation.plan import BROKER_FAULTS, OPENING_FAULTS, STANDBY_FAULTS, Plan, plan_of
+from annals.workers.tools.simulation.plan import BROKER_FAULTS, OPENING_FAULTS, STANDBY_FAULTS, Fault, Plan, plan_of
+from annals.workers.tools.simulation.world import World
 
 CUT = 175  # a seed in which a journal loses its end
 
@@ -162,3 +165,27 @@ def test_a_stop_that_is_wrong_is_a_failure(
 ) -> None:
     take_out(monkeypatch)
     assert any(said in problem for problem in run(plan_of(CUT)).problems)
+
+
+@pytest.mark.parametrize("commits", [False, True])
+def test_what_is_lost_of_an_aborted_transaction_excuses_no_answer_that_is_lost_later(*, commits: bool) -> None:
+    """It excuses that a shard saw its outcomes end lower: it says so before anybody knows how the transaction ends."""
+    world = World(plan_of(CUT))
+    faults, model = world._faults._of_brokers, world.model
+    faults.outcomes_cut_within(Fault(0.0, "outcomes_cut_within", 0, 0.0))
+    ((where, key),) = faults._losing.items()
+    identity = model.init_producer_id("annals", 60_000)[1]
+    assert not model.add_partition("annals", identity, where)
+    for number in range(2):
+        batch = RecordBatch()
+        batch.fill([(b"a0", b"an outcome", 0, b"\0")], 0, 1 << 20)
+        model.produce("annals", where, batch.build(*identity, number), adds=False)
+    model.end_transaction("annals", identity, commits=commits, renews=False)
+    world.loop.run_until_complete(asyncio.sleep(60.0))  # of the world's time: by then it has its marker
+    world.loop.close()
+    assert world.torn_outcomes == {key}
+    assert world.lost_outcomes == ({key} if commits else set())
+    assert set(world.lost_answers) == ({where} if commits else set())
+    anybody: Any = None
+    assert world.person.has_fewer_outcomes(anybody, key)
+    assert world.person.has_lost_outcomes(anybody, key) is commits

@@ -262,7 +262,8 @@ async def _lost_records(client: AIOKafkaClient, what: str, where: tuple[str, int
     if record is None or record.offset < start:
         return []
     if record.offset < stable:
-        there = await record_at(client, where, record.offset)
+        digest = record.digest
+        there = await record_at(client, where, record.offset, lambda found: digest_of(found[2]) == digest)
         if there is not None and digest_of(there[2]) == record.digest:
             return []
     return [f"the last known {what}, {record}, is not in {where[0]}-{where[1]}, which ends at offset {stable}"]

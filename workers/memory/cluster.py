@@ -57,6 +57,11 @@ def unnoticed(partition: Partition, producer_id: int) -> None:
     del partition, producer_id
 
 
+def unended(partition: Partition, producer_id: int, is_committed: bool) -> None:  # noqa: FBT001 - a callback
+    """Let a transaction end."""
+    del partition, producer_id, is_committed
+
+
 class MemoryCluster:
     """The brokers of one cluster, as one."""
 
@@ -81,6 +86,8 @@ class MemoryCluster:
         """Asked for each batch of a transaction: whether the leader has too few replicas for it at this moment."""
         self.arrives: Callable[[Partition, int], None] = unnoticed
         """Told of each batch of a transaction before it is taken: its partition, and whose it is."""
+        self.ends: Callable[[Partition, int, bool], None] = unended
+        """Told of each transaction that ends in a partition: whose it is, and whether it is committed."""
         self._now = now
         self._coordinator = Coordinator(self._mark, settle, now)
 
@@ -217,6 +224,7 @@ class MemoryCluster:
             self.groups[topic.removeprefix(GROUPS)].mark(producer_id, epoch, commits=commits)
         else:
             self.logs[partition].mark(producer_id, epoch, commits=commits)
+            self.ends(partition, producer_id, commits)
 
 
 def _of_group(group: str) -> Partition:

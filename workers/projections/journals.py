@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from annals.agents.ports import JournalRecord
 from annals.workers.kafka.connections import partitions_of
+from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.kafka.read.ranges import bounds, read_range
 
 if TYPE_CHECKING:
@@ -43,15 +44,17 @@ class KafkaJournals:
         }
         return {wheres[where]: ends for where, ends in (await bounds(self._client, wheres)).items()}
 
-    async def record_at(self, where: Where, offset: int) -> JournalRecord | None:
-        """Return the committed record at an offset; None if there is none."""
-        start, end = (await self.bounds())[where]
-        if not start <= offset < end:
-            return None
-        async for records in self.records(where, offset, offset + 1):
-            for record in records:
-                return record
-        return None
+    async def record_at(self, where: Where, offset: int, cid: bytes = b"") -> JournalRecord | None:
+        """Return the committed record at an offset; None if there is none.
+
+        cid: of the value that it is to have; one that has it is right, whatever else of its batch is damaged.
+
+        Raises:
+            DamagedBatchError: its batch is damaged, and it may be.
+        """
+        return await KafkaJournalPartition(self._client, self._names.of_place(where[0]), where[1]).record_at(
+            offset, cid
+        )
 
     async def records(self, where: Where, start: int, end: int) -> AsyncIterator[Sequence[JournalRecord]]:
         """Yield the committed records from `start` to below `end`, some at a time."""

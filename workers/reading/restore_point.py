@@ -51,10 +51,10 @@ class KafkaRangedJournal:
         with reaching("the journal"):
             return await self._single.bounds()
 
-    async def record_at(self, offset: int) -> JournalRecord | None:
+    async def record_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
         """Return the committed record at an offset; None if there is none."""
         with reaching("the journal"), expiring():
-            return await self._single.record_at(offset)
+            return await self._single.record_at(offset, cid)
 
     async def reach(self) -> int:
         """Return the offset behind everything, transactions that are open included."""
@@ -120,6 +120,6 @@ class KafkaRestorePoint:
             finally:
                 await client.close()
 
-    async def event_at(self, offset: int) -> JournalRecord | None:
+    async def event_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
         """Return the journal's committed record at an offset below the last stable one."""
-        return await self._journal.record_at(offset)
+        return await self._journal.record_at(offset, cid)

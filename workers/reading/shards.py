@@ -339,7 +339,8 @@ class ReadingShards:
         """Return why a shard does not follow its journal. That it is behind is no reason."""
         status = actor.shard.status()
         kind, partition = key
-        return None if status.phase == READING else f"{kind}-{partition} is {status.phase}: {status.reason}"
+        is_well = status.phase == READING and not status.reason
+        return None if is_well else f"{kind}-{partition} is {status.phase}: {status.reason}"
 
 
 class FollowedHere:

@@ -64,7 +64,7 @@ class DeliveryShards:
     def shard(self, subscribed: Subscribed, own: Progress, pace: Pace, subscriptions: Subscriptions) -> DeliveryShard:
         """Return the delivery shard of a subscription; its `run` is for the caller to start.
 
-        pace: of all writers of the journal partition.
+        pace: of this writer.
         """
         kind = self._source.kind
         first = min(subscribed.kept.record.definition.kinds or self._kinds)

@@ -121,6 +121,11 @@ class DeliveryShard:
         """The next offset of the journal that is looked at."""
         return self.own.position
 
+    @property
+    def trouble(self) -> str:
+        """What slows it down now; empty if nothing does."""
+        return self._pace.trouble
+
     def stop(self) -> None:
         """Begin no other transaction; `run` ends when the one under way has ended."""
         self._stopping.set()

@@ -97,7 +97,7 @@ class AheadFold:
             raise StaleStateError(shard.reason)
         if self._fold is None or end == self.read_until or (last := self._fold.position).last_offset < 0:
             return
-        if not last.stands_at(await self._journal.record_at(last.last_offset)):
+        if not last.stands_at(await self._journal.record_at(last.last_offset, last.last_cid)):
             where = f"{self._place.kind}-{self._place.partition}"
             raise StaleStateError(
                 f"{where} ends at offset {end}, and was read up to {self.read_until}: it lost its end"

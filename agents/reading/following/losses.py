@@ -12,8 +12,10 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
+import structlog
+
 from annals.agents.folding.known_events import first_with, has_all, is_event, lost_end
-from annals.agents.ports import StaleStateError, StoppedError, UnreachableError
+from annals.agents.ports import DamagedBatchError, StaleStateError, StoppedError, UnreachableError
 from annals.agents.reading.keeping.layout import decode_event, event_key, heads, read_position
 from annals.agents.reading.keeping.open_store import is_fold_of
 from annals.schemas.chain import ForeignError, read_block
@@ -21,11 +23,13 @@ from annals.schemas.cid import cid_of
 from annals.topics.group_metadata import NOTHING_KNOWN, EventAt
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
 
     from annals.agents.ports import JournalRecord, LostEndError, Position
     from annals.agents.reading.ports import FollowedRecord, JournalPartition, ReadView
     from annals.topics.group_metadata import GroupMetadata
+
+log = structlog.get_logger(__name__)
 
 RETRY_S: Final = 0.25
 
@@ -33,8 +37,8 @@ RETRY_S: Final = 0.25
 class WholeJournal(Protocol):
     """What is asked of the journal partition. Each question raises UnreachableError where the brokers do not answer."""
 
-    async def record_at(self, offset: int) -> JournalRecord | None:
-        """Return the committed record at an offset; None if there is none."""
+    async def record_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
+        """Return the committed record at an offset, which is to have a CID; None if there is none."""
 
     async def reach(self) -> int:
         """Return the offset behind everything, transactions that are open included."""
@@ -73,7 +77,7 @@ class JournalCheck(Protocol):
     def doubt(self) -> None:
         """Believe no record that comes before the last one was looked for."""
 
-    async def settle(self, position: Position) -> None:
+    async def settle(self, position: Position, tell: Callable[[str], None]) -> None:
         """If there is doubt, see that what is known stands where it stood; see `Losses.settle`."""
 
 
@@ -155,32 +159,44 @@ class Losses:
         """Believe no record that comes before the last one was looked for: brokers were away, or another one leads."""
         self._is_doubted = True
 
-    async def settle(self, position: Position) -> None:
+    async def settle(self, position: Position, tell: Callable[[str], None]) -> None:
         """If there is doubt, see that what is known stands where it stood; waits for the brokers.
+
+        tell: is told what is waited for where they answer, and an empty text when that is over.
 
         Raises:
             StaleStateError: it does not; what that means, opening decides.
         """
+        damage = ""
         while self._is_doubted:
             try:
                 is_whole = position.last_offset < 0 or await self._is_at_its_place(position)
                 if self._seen is not None and self._seen.offset > position.last_offset:
                     is_whole = is_whole and await self._is_there(self._seen)
+            except DamagedBatchError as error:
+                if damage != str(error):
+                    damage = str(error)
+                    log.error("the journal is damaged", kind=self._kind, partition=self._partition, reason=damage)  # noqa: TRY400 - no trace
+                tell(f"waiting: {damage}")
+                await asyncio.sleep(RETRY_S)
+                continue
             except UnreachableError:  # they are away yet, and nothing comes
                 await asyncio.sleep(RETRY_S)
                 continue
             if not is_whole:
                 raise StaleStateError("the last record that was read is not where it was: looking again")
             self._is_doubted = False
+            if damage:
+                tell("")
 
     def _lost(self, end: int, known: str) -> LostEndError:
         return lost_end(self._kind, self._partition, end, f", and {known}", "read or published")
 
     async def _is_at_its_place(self, position: Position) -> bool:
-        return position.stands_at(await self._journal.record_at(position.last_offset))
+        return position.stands_at(await self._journal.record_at(position.last_offset, position.last_cid))
 
     async def _is_there(self, event: EventAt) -> bool:
-        return is_event(await self._journal.record_at(event.offset), event)
+        return is_event(await self._journal.record_at(event.offset, event.cid), event)
 
     async def _find(self, cid: bytes, end: int) -> int | None:
         return await first_with(cid, self._journal.followed(0, end))
@@ -223,5 +239,6 @@ class Trusted:
     def doubt(self) -> None:
         """Do nothing: every record is believed."""
 
-    async def settle(self, position: Position) -> None:
+    async def settle(self, position: Position, tell: Callable[[str], None]) -> None:
         """Wait for nothing."""
+        del position, tell

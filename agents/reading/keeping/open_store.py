@@ -79,10 +79,12 @@ class OpenStore:
             self._log.warning("the reading store could not be closed", reason=str(error))
 
 
-async def is_fold_of(position: Position, end: int, record_at: Callable[[int], Awaitable[JournalRecord | None]]) -> bool:
+async def is_fold_of(
+    position: Position, end: int, record_at: Callable[[int, bytes], Awaitable[JournalRecord | None]]
+) -> bool:
     """Whether the last record of a store is in the journal where the store says. end: where the journal ends."""
     if position.last_offset < 0:
         return True
     if position.offset > end:
         return False
-    return position.stands_at(await record_at(position.last_offset))
+    return position.stands_at(await record_at(position.last_offset, position.last_cid))

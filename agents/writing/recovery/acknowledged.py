@@ -132,7 +132,7 @@ class Acknowledged:
         """Take what is known after the fold. last: the last event that it met, or else that was known before."""
         position = store.position()
         if last is None or position.last_offset > last.offset:  # what was not folded now, the store knows
-            record = await record_at(self._journal, position.last_offset, seen.journal_end)
+            record = await record_at(self._journal, position.last_offset, position.last_cid, seen.journal_end)
             if record is not None:
                 await resolve(store, self._journal, commands_in(self._place.kind, [record]))
             if record is not None and counts(store, self._place.kind, record):
@@ -169,7 +169,7 @@ class Acknowledged:
         If its last event is there, what was cut off is missed by nobody, and opening will find that event.
         """
         last = self.known.last
-        if last is not None and is_event(await record_at(self._journal, last.offset, error.end), last):
+        if last is not None and is_event(await record_at(self._journal, last.offset, last.cid, error.end), last):
             return StaleStateError(f"the journal lost what was behind its last event: it ends at offset {error.end}")
         return lost(self._place, self.known, error.end)
 
@@ -199,6 +199,8 @@ class Acknowledged:
             StaleStateError: it does not; what that means, opening decides.
         """
         known = self.metadata.command
-        if self._is_doubted and known is not None and await self._journal.command_digest(known.offset) != known.digest:
-            raise StaleStateError("the last decided command is not where it was: looking again")
+        if self._is_doubted and known is not None:
+            found = await self._journal.command_digest(known.offset, known.digest)
+            if found != known.digest:
+                raise StaleStateError("the last decided command is not where it was: looking again")
         self._is_doubted = False

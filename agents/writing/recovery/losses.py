@@ -76,13 +76,17 @@ async def require_records(journal: LogRecovery, place: ShardId, seen: LogState) 
     where = f"of {place.kind}, partition {place.partition}"
     known = seen.last_command
     if known is not None and known.offset >= seen.commands_start:
-        found = await journal.command_digest(known.offset) if known.offset < seen.commands_stable else None
+        found = (
+            await journal.command_digest(known.offset, known.digest) if known.offset < seen.commands_stable else None
+        )
         if found != known.digest and known.offset >= (await journal.look()).commands_start:
             raise lost_record(f"the commands {where}", known, seen.commands_end)
     known = seen.last_outcome
     is_hidden = known is not None and seen.outcomes_stable <= known.offset < seen.outcomes_end  # by a stranger
     if known is not None and known.offset >= seen.outcomes_start and not is_hidden:
-        found = await journal.outcome_digest(known.offset) if known.offset < seen.outcomes_stable else None
+        found = (
+            await journal.outcome_digest(known.offset, known.digest) if known.offset < seen.outcomes_stable else None
+        )
         if found != known.digest and known.offset >= (await journal.look()).outcomes_start:
             raise lost_record(f"the outcomes {where}", known, seen.outcomes_end)
 
@@ -99,7 +103,7 @@ async def require_known(journal: LogRecovery, place: ShardId, seen: LogState, kn
     if last is None:
         require_end(place, known, seen.journal_end)
         return None
-    there = await record_at(journal, last.offset, seen.journal_end)
+    there = await record_at(journal, last.offset, last.cid, seen.journal_end)
     if is_event(there, last):
         return last
     found = await find(journal, last.cid, seen.journal_end)
@@ -130,7 +134,7 @@ async def is_a_fold_of(
     position = store.position()
     if position.last_offset < 0:
         return True
-    there = await record_at(journal, position.last_offset, seen.journal_end)
+    there = await record_at(journal, position.last_offset, position.last_cid, seen.journal_end)
     if position.stands_at(there):
         return True
     if position.last_offset < seen.accepted_until or (known is not None and position.last_offset <= known.offset):
@@ -186,9 +190,9 @@ def counts(store: ShardStore, kind: str, record: JournalRecord) -> bool | None:
     return known is not None and cid_of(record.value or b"") in {cid for cid, _ in known[1]}
 
 
-async def record_at(journal: LogReader, offset: int, end: int) -> JournalRecord | None:
-    """Return the committed record at an offset; None if there is none."""
-    return await journal.event_at(offset) if 0 <= offset < end else None
+async def record_at(journal: LogReader, offset: int, cid: bytes, end: int) -> JournalRecord | None:
+    """Return the committed record at an offset, which is to have a CID; None if there is none."""
+    return await journal.event_at(offset, cid) if 0 <= offset < end else None
 
 
 async def find(journal: LogReader, cid: bytes, end: int) -> int | None:

@@ -212,5 +212,7 @@ def commands_of(records: Iterable[CommandRecord], command_bytes: int) -> Iterato
 async def stands(store: RestoredStore, journal: LogRecovery, journal_end: int) -> bool:
     """Whether the journal still has the last record that the store knows, where it stood."""
     position = store.position()
-    there = await journal.event_at(position.last_offset) if position.last_offset < journal_end else None
+    there = (
+        await journal.event_at(position.last_offset, position.last_cid) if position.last_offset < journal_end else None
+    )
     return there is not None and cid_of(there.value or b"") == position.last_cid

@@ -148,7 +148,7 @@ class Shard:
         self._assigned = asyncio.Event()
         self._log = log.bind(kind=place.kind, partition=place.partition)
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
-        self._pace = Pace(self._log, BATCH_RECORDS)
+        self._pace = Pace(self._clock, self._log, BATCH_RECORDS)
 
     @property
     def store(self) -> ShardStore | None:
@@ -171,14 +171,14 @@ class Shard:
         return self._command_queue.decided_until(self.next_offset) if has_none_in_hand else self.next_offset
 
     def keep_position(self) -> None:
-        """Have the position committed where it is ahead of the group's offset and stood still since the last call.
-
-        Once they are deleted, the markers behind the last command look like commands that expired undecided.
-        """
+        """Have the position committed where it is ahead of the group's offset and stood still since the last call."""
         position, before = self._decided_until(), self._last_position
         self._last_position = position
         if self.phase is Phase.OPEN:
             self._behind.consider(self._commits.journal_end)
+            if position == before and self._idle.is_set() and not len(self._command_queue):
+                self._pace.failure = ""  # it was committed after all, and nothing is left behind it
+        # Once they are deleted, the markers behind the last command look like commands that expired undecided.
         if position == before and position > self._commits.next_offset:
             self._command_queue.wake()
 

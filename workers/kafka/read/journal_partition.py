@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from annals.agents.ports import JournalRecord
 from annals.workers.kafka.read.ranges import bounds
-from annals.workers.kafka.read.single_record import record_at
+from annals.workers.kafka.read.single_record import has_cid, record_at
 
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
@@ -24,14 +24,16 @@ class KafkaJournalPartition:
         """Return the first offset that is still there, and the last stable one."""
         return (await bounds(self._client, [self._where]))[self._where]
 
-    async def record_at(self, offset: int) -> JournalRecord | None:
+    async def record_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
         """Return the committed record at an offset; None if there is none.
 
+        cid: of the value that it is to have; one that has it is right, whatever else of its batch is damaged.
+
         Raises:
-            UnreachableError: its batch is damaged.
+            DamagedBatchError: its batch is damaged, and it may be.
         """
         start, end = await self.bounds()
         if not start <= offset < end:
             return None
-        found = await record_at(self._client, self._where, offset)
+        found = await record_at(self._client, self._where, offset, has_cid(cid))
         return None if found is None else JournalRecord(*found[:3])

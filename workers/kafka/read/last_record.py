@@ -14,6 +14,8 @@ from annals.workers.kafka.read.single_record import record_at
 if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
+    from annals.workers.kafka.protocol.record_batches import Record
+
     Where = tuple[str, int]
 
 
@@ -35,7 +37,7 @@ class LastRecord(NamedTuple):
 
         Raises:
             KafkaError: the leader does not answer.
-            UnreachableError: the batch at its offset is damaged.
+            DamagedBatchError: the batch at its offset is damaged, and the record may be.
         """
         first, end = (await bounds(client, [where]))[where]
         if first > self.offset:  # its front was deleted: a topic that was made anew begins at 0
@@ -43,7 +45,10 @@ class LastRecord(NamedTuple):
         if end <= self.offset:
             return False
         try:
-            found = await record_at(client, where, self.offset)
+            found = await record_at(client, where, self.offset, self._is)
         except RangeGoneError:
             return False
-        return found is not None and LastRecord.of(*found[:3]) == self
+        return found is not None and self._is(found)
+
+    def _is(self, record: Record) -> bool:
+        return LastRecord.of(*record[:3]) == self

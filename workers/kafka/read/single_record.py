@@ -5,11 +5,14 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from annals.agents.ports import UnreachableError
+from annals.agents.ports import DamagedBatchError
+from annals.schemas.cid import cid_of
 from annals.workers.kafka.protocol.record_batches import ChecksumError
 from annals.workers.kafka.read.ranges import read_range
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiokafka.client import AIOKafkaClient
 
     from annals.workers.kafka.protocol.record_batches import Record
@@ -19,21 +22,38 @@ if TYPE_CHECKING:
 ONE_BATCH: Final = 1  # byte: a fetch has a whole batch at least
 
 
-async def record_at(client: AIOKafkaClient, where: Where, offset: int) -> Record | None:
+def has_cid(cid: bytes) -> Callable[[Record], bool]:
+    """Return what tells a record whose value has this CID; empty: none has."""
+    return lambda record: cid == cid_of(record[2] or b"")
+
+
+async def record_at(
+    client: AIOKafkaClient, where: Where, offset: int, is_proven: Callable[[Record], bool] = lambda _: False
+) -> Record | None:
     """Return the committed record at an offset below the last stable one; None if there is none.
 
-    A record that a disk changed must not pass for one that is gone, so its batch's checksum is checked.
+    A record that a disk changed must not pass for one that is gone, so its batch's checksum is checked, unless the
+    record proves itself: then it is what was written, and the damage is elsewhere in the batch.
+
+    is_proven: whether a record is the one that is looked for, by a hash of it; asked of those that have a value.
 
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
         RangeGoneError: the offset is not in the partition.
-        UnreachableError: the batch is damaged.
+        DamagedBatchError: the batch is damaged, and the record may be.
     """
+    found = await _read(client, where, offset, is_checked=False)
+    if found is not None and found[2] and is_proven(found):  # one that cannot be read has no value
+        return found
     try:
-        async with aclosing(read_range(client, where, offset, offset + 1, ONE_BATCH, is_checked=True)) as steps:
-            async for records in steps:
-                for record in records:
-                    return record
+        return await _read(client, where, offset, is_checked=True)
     except ChecksumError as error:
-        raise UnreachableError(f"{where[0]}-{where[1]}: {error}") from error
+        raise DamagedBatchError(f"{where[0]}-{where[1]}: {error}") from error
+
+
+async def _read(client: AIOKafkaClient, where: Where, offset: int, *, is_checked: bool) -> Record | None:
+    async with aclosing(read_range(client, where, offset, offset + 1, ONE_BATCH, is_checked=is_checked)) as steps:
+        async for records in steps:
+            for record in records:
+                return record
     return None

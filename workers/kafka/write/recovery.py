@@ -17,7 +17,7 @@ from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.forwarded_commands import copies_of, letters_of
 from annals.workers.kafka.read.offsets import FIRST, HIGH_WATERMARK, LAST, LAST_STABLE, committed, list_offsets
 from annals.workers.kafka.read.ranges import RangeGoneError, read_range
-from annals.workers.kafka.read.single_record import record_at
+from annals.workers.kafka.read.single_record import has_cid, record_at
 from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.kafka.write.failures import cutting, expiring, reaching
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.ports import CommandRecord, CopyRecord, DeadLetterRecord, KeyAndValue
+    from annals.workers.kafka.protocol.record_batches import Record
 
     Where = tuple[str, int]
 
@@ -179,28 +180,28 @@ class KafkaRecovery(ABC):
             async for records in read_partition(self._options, self._topics.commands, start, stop):
                 yield records
 
-    async def command_digest(self, offset: int) -> str | None:
+    async def command_digest(self, offset: int, expected: str = "") -> str | None:
         """Return the digest of the command at an offset below the last stable one; None if there is none (any more)."""
         with reaching("commands"):
-            record = await self._record_at(self._topics.commands, offset)
+            record = await self._record_at(self._topics.commands, offset, _has_digest(expected))
             return None if record is None else digest_of(record[2])
 
-    async def outcome_digest(self, offset: int) -> str | None:
+    async def outcome_digest(self, offset: int, expected: str = "") -> str | None:
         """Return the digest of the outcome at an offset below the last stable one; None if there is none (any more)."""
         with reaching("outcomes"):
-            record = await self._record_at(self._topics.outcomes, offset)
+            record = await self._record_at(self._topics.outcomes, offset, _has_digest(expected))
             return None if record is None else digest_of(record[2])
 
-    async def event_at(self, offset: int) -> JournalRecord | None:
+    async def event_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
         """Return the journal's committed record at an offset below the last stable one; None if there is none."""
         with reaching("the journal"):
-            record = await self._record_at(self._topics.events, offset)
+            record = await self._record_at(self._topics.events, offset, has_cid(cid))
             return None if record is None else JournalRecord(*record[:3])
 
-    async def _record_at(self, where: Where, offset: int) -> tuple[int, bytes | None, bytes | None, Any] | None:
+    async def _record_at(self, where: Where, offset: int, is_proven: Callable[[Record], bool]) -> Record | None:
         """Read one record by the connection that is there: an opening shard asks for several."""
         try:
-            return await record_at(await self._connected(), where, offset)
+            return await record_at(await self._connected(), where, offset, is_proven)
         except RangeGoneError:  # expired since `look`
             return None
 
@@ -273,6 +274,10 @@ class KafkaRecovery(ABC):
                         yield [(key, value) for _, key, value, _ in records]
             finally:
                 await client.close()
+
+
+def _has_digest(digest: str) -> Callable[[Record], bool]:
+    return lambda record: digest_of(record[2]) == digest
 
 
 def _size(found: tuple[int, OutcomeRecord]) -> int:

@@ -28,8 +28,10 @@ class BrokerFaults:
         self._world = world
         self._faults = faults
         self._losing: dict[tuple[str, int], Key] = {}
+        self._torn: dict[tuple[tuple[str, int], int], tuple[Key, list[Entry]]] = {}
         self._rotten: dict[Entry, bytes] = {}
         world.model.arrives = self._lose_what_came_before
+        world.model.ends = self._end
 
     def heal(self) -> None:
         """Lose nothing more, and let an operator put another disk in."""
@@ -47,7 +49,15 @@ class BrokerFaults:
         log = self._world.model.logs[where]
         last = log.entries[-1] if where in self._losing and log.entries else None
         if last is not None and last.status is Status.OPEN and last.producer_id == producer_id:
-            self._faults.lose_outcomes(self._losing.pop(where), log.truncate(last.base))
+            key = self._losing.pop(where)
+            self._world.torn_outcomes.add(key)
+            self._torn[where, producer_id] = key, log.truncate(last.base)
+
+    def _end(self, where: tuple[str, int], producer_id: int, is_committed: bool) -> None:  # noqa: FBT001 - a callback
+        """What is lost of a transaction that is aborted was no answer."""
+        key, lost = self._torn.pop((where, producer_id), (None, []))
+        if key is not None and is_committed:
+            self._faults.lose_outcomes(key, lost)
 
     def batch_rots(self, fault: Fault) -> None:
         """A leader hands out events of a journal with another byte in them: the checksum tells.

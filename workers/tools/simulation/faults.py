@@ -300,7 +300,7 @@ class Faults:
         self.lose_outcomes(key, self._cut_off(self._world.names.outcomes(key[0]), key[1], fault))
 
     def lose_outcomes(self, key: Key, lost: Sequence[Entry]) -> None:
-        """Take note of outcomes that were cut off."""
+        """Take note of outcomes that were cut off, and that somebody may have acknowledged."""
         if lost:
             self._world.lost_outcomes.add(key)
             self._world.lost_answers.setdefault((self._world.names.outcomes(key[0]), key[1]), []).extend(lost)

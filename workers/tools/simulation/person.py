@@ -165,6 +165,10 @@ class Person:
         del process
         return key in self._world.lost_outcomes
 
+    def has_fewer_outcomes(self, process: Process, key: Key) -> bool:
+        """Whether outcomes were cut off, be it of a transaction that was aborted then."""
+        return self.has_lost_outcomes(process, key) or key in self._world.torn_outcomes
+
     def has_two_owners(self, process: Process, key: Key) -> bool:
         """Whether a worker went on beside its successor."""
         del process, key
@@ -242,7 +246,7 @@ STOPS: Final = (
     Stop("Events that were acknowledged are gone", Person.is_cut, Person.accept_the_journal),
     Stop("Events that were acknowledged may be gone", Person.is_shortened, Person.accept_the_journal),
     Stop("lack what was acknowledged", Person.has_lost_outcomes, Person.accept_the_journal),
-    Stop("to go on without what was lost, restart the worker", Person.has_lost_outcomes, Person.restart),
+    Stop("to go on without what was lost, restart the worker", Person.has_fewer_outcomes, Person.restart),
     Stop("or delete the group's offsets", Person.is_ahead, Person.delete_the_offset),
     Stop("start the worker with --accept-expired", Person.may_be_undecided, Person.accept_expired),
     Stop("another deployment writes this journal", Person.has_two_owners, Person.restart),

@@ -63,6 +63,7 @@ class World:
         self.accepts_expired: set[tuple[str, int]] = set()
         self.lost_outcomes: set[tuple[str, int]] = set()
         self.lost_answers: dict[tuple[str, int], list[Entry]] = {}
+        self.torn_outcomes: set[tuple[str, int]] = set()  # of a transaction that was open, and may have been aborted
         self.cut: dict[tuple[str, int], int] = {}  # where the journal ended behind its last cut
         self.shortened: set[tuple[str, int]] = set()  # whatever it was that was cut off
         self.lost_events: set[str] = set()

@@ -62,7 +62,7 @@ async def caught_up(log, filters=()):
     async with world.shard() as shard:
         assert await shard.until_offset(len(EVENTS), soon())
         who = subscribed, Progress(0, None, 1), shard, REGISTRY["person"]
-        pace = Pace(structlog.get_logger(), 10, "events")
+        pace = Pace(Clock(), structlog.get_logger(), 10, "events")
         catching = CatchUp(*who, log, lambda: 200, Share(Clock()), Counts(), pace)
         await catching.run()
     assert catching.has_reached

@@ -9,6 +9,7 @@ from annals.agents.ports import OutlastedError
 from annals.schemas.progress import Progress
 from annals.workers.kafka.write.transaction import TransactionalWriter
 from chained import chain
+from following import Clock
 from publishing import Taker, World, eventually, progress_of, shown
 from reactors import ReactingWorld
 
@@ -68,13 +69,12 @@ async def test_what_is_live_is_halved_to_one_event_each_once(monkeypatch):
 
 
 async def test_a_catch_up_is_halved_and_joins_what_is_live_each_event_once(monkeypatch):
+    monkeypatch.setattr("annals.agents.publishing.publisher.RUN_EVENTS", 10)
     world = World("all", "late")
     await world.subscribe("all")
     world.journal.append(EVENTS)
-    async with world.shard() as shard, world.publisher(shard) as publisher:
+    async with world.shard() as shard, world.publisher(shard):
         await eventually(lambda: has(world, "all", 40))
-        monkeypatch.setattr(publisher._pace, "_full", 10)
-        publisher._pace.most = 10
         quota = Quota(monkeypatch)
         await world.subscribe("late")
         await eventually(lambda: has(world, "late", 40))
@@ -145,7 +145,7 @@ async def test_a_reactor_says_that_a_quota_has_it_wait(monkeypatch):
 
 async def test_two_that_wait_at_once_leave_no_trouble_behind(monkeypatch):
     monkeypatch.setattr("annals.agents.pace.SAID_FROM_S", 0.0)
-    pace = Pace(structlog.get_logger(), 10)
+    pace = Pace(Clock(), structlog.get_logger(), 10)
     stopping = asyncio.Event()
     first = asyncio.create_task(pace.obey(0.01))
     second = asyncio.create_task(pace.obey(1_000.0, stopping))

@@ -85,6 +85,19 @@ async def test_dead_letters_that_were_made_anew_are_counted_anew():
     assert registry.get_sample_value("annals_dead_letters_open") == 5
 
 
+async def test_what_is_settled_is_told_while_a_batch_is_damaged_elsewhere_than_in_its_record():
+    """Goes red when the whole batch must be intact: list, replay and discard failed at each try."""
+    world, topic = Cluster(), SettledTopic("audit")
+    client = await connect(world.options(), ["audit"])
+    world.settle(("a", 0))
+    before = await topic.read(client)
+    entry = world.model.logs[WHERE].entries[-1]
+    entry.data = entry.data[:-1] + bytes([entry.data[-1] ^ 1])
+    world.settle(("b", 1))
+    assert await topic.read(client) is before
+    assert before.of(0, 1).request_id == "b"
+
+
 async def test_what_was_deleted_from_the_front_is_no_sign_of_another_topic():
     world = Cluster()
     client = await connect(world.options(), ["audit"])

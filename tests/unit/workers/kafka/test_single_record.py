@@ -1,9 +1,15 @@
-"""A record that a disk changed is none that is gone: whoever looks for one by its offset learns that it is damaged."""
+"""A record that a disk changed is none that is gone: whoever looks for one by its offset learns that it is damaged.
+
+One that is as it was written says so itself, whatever else of its batch is not.
+"""
 
 import pytest
 from aiokafka.errors import CorruptRecordException
 
-from annals.agents.ports import UnreachableError
+from annals.agents.ports import DamagedBatchError
+from annals.schemas.cid import cid_of
+from annals.topics.group_metadata import digest_of
+from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import CLUSTER, connect
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.kafka.read.last_record import LastRecord
@@ -11,15 +17,21 @@ from annals.workers.kafka.read.single_record import record_at
 from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.projections.journals import KafkaJournals
 from shard_scene import WatchedLog
 
 WHERE = ("events.person", 0)
 
 
-def rot(model, where):
-    """Have another byte in the newest batch of a partition."""
+VALUE, HEADERS = -2, -1  # bytes from the end of a batch
+
+
+def rot(model, where, at=VALUE):
+    """Have another byte in the newest batch of a partition: of its last record's value, or of what is behind it."""
     entry = model.logs[where].entries[-1]
-    entry.data = entry.data[:-1] + bytes([entry.data[-1] ^ 1])
+    data = bytearray(entry.data)
+    data[at] ^= 1
+    entry.data = bytes(data)
 
 
 @pytest.fixture
@@ -44,11 +56,52 @@ async def test_one_that_a_disk_changed_is_named_as_damaged_by_all_who_look(model
     client = await connect(options_of(model), [WHERE[0]])
     for look in (
         record_at(client, WHERE, 2),
-        KafkaJournalPartition(client, *WHERE).record_at(2),
+        KafkaJournalPartition(client, *WHERE).record_at(2, cid_of(b"event 2")),
         LastRecord.of(2, b"p-1", b"event 2").is_there(client, WHERE),
+        KafkaJournals(client, TopicNames(""), ["person"]).record_at(("person", 0), 2, cid_of(b"event 2")),
     ):
-        with pytest.raises(UnreachableError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
+        with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
             await look
+
+
+async def test_one_that_is_as_it_was_is_found_though_another_byte_of_its_batch_is_not(model):
+    rot(model, WHERE, HEADERS)
+    client = await connect(options_of(model), [WHERE[0]])
+    journals = KafkaJournals(client, TopicNames(""), ["person"])
+    for look in (
+        record_at(client, WHERE, 2, lambda record: record[2] == b"event 2"),
+        KafkaJournalPartition(client, *WHERE).record_at(2, cid_of(b"event 2")),
+        journals.record_at(("person", 0), 2, cid_of(b"event 2")),
+    ):
+        assert (await look)[:3] == (2, b"p-1", b"event 2")
+    assert await LastRecord.of(2, b"p-1", b"event 2").is_there(client, WHERE)
+    with pytest.raises(DamagedBatchError):
+        await LastRecord.of(2, b"p-1", b"event 1").is_there(client, WHERE)
+
+
+async def test_what_cannot_be_read_proves_nothing(model):
+    """A record in a damaged batch may have lost its value: that is not what one without a value looks like."""
+    model.append(WHERE, None, None)
+    last = LastRecord.of(3, None, None)
+    client = await connect(options_of(model), [WHERE[0]])
+    assert await last.is_there(client, WHERE)
+    rot(model, WHERE, HEADERS)
+    with pytest.raises(DamagedBatchError):
+        await last.is_there(client, WHERE)
+
+
+async def test_a_shard_finds_events_commands_and_outcomes_that_are_as_they_were():
+    log = WatchedLog(1)
+    log.append()
+    for topic, value in ((log._topics.commands, b"{}"), (log._topics.outcomes, b"[]")):
+        log.write(topic, b"p-1", value)
+    event = await log.event_at(0)
+    for where in (log._topics.events, log._topics.commands, log._topics.outcomes):
+        rot(log.model, where, HEADERS)
+    assert (await log.event_at(0, cid_of(event.value))).value == event.value
+    assert await log.command_digest(0, digest_of(b"{}")) == digest_of(b"{}")
+    assert await log.outcome_digest(0, digest_of(b"[]")) == digest_of(b"[]")
+    await log.close()
 
 
 async def test_a_shard_learns_so_of_events_commands_and_outcomes():
@@ -59,7 +112,7 @@ async def test_a_shard_learns_so_of_events_commands_and_outcomes():
     for where in (log._topics.events, log._topics.commands, log._topics.outcomes):
         rot(log.model, where)
     for look in (log.event_at(0), log.command_digest(0), log.outcome_digest(0)):
-        with pytest.raises(UnreachableError, match="the record batch at offset 0 is damaged"):
+        with pytest.raises(DamagedBatchError, match="the record batch at offset 0 is damaged"):
             await look
     await log.close()
 

@@ -22,11 +22,12 @@ from chained import chain
 from following import Fetched, Journal, soon, until
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     import pytest
 
+    from annals.agents.ports import Position
     from annals.agents.reading.following.shard import Shard
 
 MINE = TopicPartition("events.person", 0)
@@ -213,3 +214,20 @@ async def test_what_the_other_source_brings_is_nobodys() -> None:
     assert (standby.generation, standby.paused, standby.resumed) == (1, 1, 1)
     standby.mark()
     assert source.decided_until(0) == 1
+
+
+async def test_a_shard_that_waits_for_a_damaged_batch_is_named_in_readiness(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Damaged(Trusted):
+        async def settle(self, position: Position, tell: Callable[[str], None]) -> None:
+            tell("waiting: the record batch at offset 1 is damaged")
+            await super().settle(position, tell)
+
+    async with process(tmp_path, monkeypatch) as (shards, _):
+        monkeypatch.setattr("annals.workers.reading.shards.Losses", lambda *_: Damaged(Journal(EVENTS)))
+        await shards.partitions_here.on_partitions_assigned([MINE], {})
+        shard = await reading(shards.shard("person", 0))
+        await until(lambda: shard.status().reason)
+        said = ["person-0 is reading: waiting: the record batch at offset 1 is damaged"]
+        assert shards.partitions_here.not_ready() == said

@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.ports import UnreachableError
+from annals.agents.ports import DamagedBatchError, UnreachableError
 from annals.agents.reading.following.losses import Losses
 from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.ports import NotReadyError
@@ -32,7 +33,7 @@ class Cut(Journal):
     """A journal that loses what it has; `reach`: behind transactions that are open."""
 
     start = open_behind = 0
-    is_away = False
+    is_away = is_damaged = False
 
     async def bounds(self):
         return self.start, len(self.records)
@@ -40,10 +41,12 @@ class Cut(Journal):
     async def reach(self):
         return len(self.records) + self.open_behind
 
-    async def record_at(self, offset):
+    async def record_at(self, offset, cid=b""):
         if self.is_away:
             raise UnreachableError("away")
-        return await super().record_at(offset)
+        if self.is_damaged:
+            raise DamagedBatchError("the record batch at offset 5 is damaged")
+        return await super().record_at(offset, cid)
 
     def cut(self, offset):
         del self.records[offset:]
@@ -125,6 +128,24 @@ async def test_what_comes_while_there_is_doubt_is_read_once_the_last_record_was_
         journal.is_away = False
         look(here, journal)
         assert await here.until_offset(9, soon())
+
+
+async def test_while_the_record_that_is_looked_for_is_damaged_the_shard_says_so():
+    journal = Cut(EVENTS)
+    with capture_logs() as said:
+        async with running(shard(journal), journal) as here:
+            assert await here.until_offset(6, soon())
+            here.doubt()
+            journal.is_damaged = True
+            journal.append(ADA[3:])
+            await until(lambda: here.status().reason)
+            assert here.status().reason == "waiting: the record batch at offset 5 is damaged"
+            assert (here.status().phase, here.status().offset) == ("reading", 6)
+            journal.is_damaged = False
+            look(here, journal)
+            assert await here.until_offset(9, soon())
+            assert here.status().reason == ""
+    assert [each["event"] for each in said if each["log_level"] == "error"] == ["the journal is damaged"]
 
 
 async def test_who_takes_over_reads_on_only_behind_a_last_record_that_is_there():

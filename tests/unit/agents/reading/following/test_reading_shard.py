@@ -146,10 +146,10 @@ async def test_before_it_is_known_whether_its_store_is_of_this_journal_it_is_not
     asked, answered = asyncio.Event(), asyncio.Event()
     record_at = journal.record_at
 
-    async def waiting(offset):
+    async def waiting(offset, cid):
         asked.set()
         await answered.wait()
-        return await record_at(offset)
+        return await record_at(offset, cid)
 
     journal.record_at = waiting
     async with running(shard(journal, stores), journal) as here:

@@ -30,7 +30,7 @@ class Journal:
             self.records.append(JournalRecord(version - 1, KEY, block))
             self.cids.append(head)
 
-    async def event_at(self, offset: int) -> JournalRecord | None:
+    async def event_at(self, offset: int, cid: bytes = b"") -> JournalRecord | None:
         return self.records[offset] if offset < len(self.records) else None
 
 

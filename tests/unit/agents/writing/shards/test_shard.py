@@ -481,6 +481,20 @@ async def test_with_nothing_in_hand_it_commits_its_position_behind_markers_once(
     assert scene.log.calls.count("fence") == 1
 
 
+async def test_why_a_transaction_failed_is_forgotten_once_nothing_is_left_behind_it():
+    """Goes red when an opening weeks later says why a transaction, which had been committed after all, had failed."""
+    scene = Scene()
+    scene.log.failures = [("after", UncertainError("no answer"))]
+    scene.command("Ada")
+    async with running(scene):
+        await scene.answered(1)
+        await scene.until_it(lambda: scene.log.calls.count("fence") == 2 and scene.shard.phase is Phase.OPEN)
+        for _ in range(2):
+            scene.shard.keep_position()
+        scene.shard._tell("opening again")
+        assert scene.shard.trouble == ""
+
+
 async def test_a_position_that_moves_is_not_committed_yet():
     scene = Scene()
     async with running(scene):
