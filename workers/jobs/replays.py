@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from aiokafka.errors import KafkaError
@@ -22,6 +22,7 @@ from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.registry import deciders
 from annals.workers.replay.event_types import problems_of_types
 from annals.workers.replay.plan import Plan, ReplayError, Selection
+from annals.workers.replay.position_file import PositionFile, asked_for
 from annals.workers.replay.positions import problems_of
 from annals.workers.replay.run import COUNTS, replay
 
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
     FindJournals = Callable[[Settings, Iterable[str], bytes | None], Awaitable[Sequence[Journal]]]
-
-COUNTED_BYTES: Final = 1 << 20
 
 
 class ReplayWork:
@@ -58,8 +57,10 @@ class ReplayWork:
         plan = plan_of(asked, self._settings)
         told = progress_of(record.progress)
         state, first = _state(plan, record.id), {**asked.positions, **told.positions}
-        if state is not None:  # the file's own positions say what is in it, on this machine
-            told, first = ReplayProgress(events=_lines(plan, state)), asked.positions
+        if state is not None and plan.target.file is not None:
+            # The file's own positions say what is in it, on this machine.
+            kept = PositionFile(state, asked_for(self._settings, plan))
+            told, first = ReplayProgress(events=kept.lines_in(Path(plan.target.file))), asked.positions
             state.parent.mkdir(parents=True, exist_ok=True)
         cancelled, clock = threading.Event(), SystemClock()
         began = clock.monotonic()
@@ -169,14 +170,6 @@ def _moment(text: str | None) -> str | None:
 def _state(plan: Plan, job_id: str) -> Path | None:
     """Return where the positions of a file are kept, beside it: under a name that no file may have."""
     return None if plan.target.file is None else Path(plan.target.file).with_name(f".{job_id}.positions")
-
-
-def _lines(plan: Plan, state: Path) -> int:
-    """Return how many events are in a file that is gone on with."""
-    if plan.target.file is None or not state.exists():
-        return 0
-    with Path(plan.target.file).open("rb") as file:
-        return sum(part.count(b"\n") for part in iter(lambda: file.read(COUNTED_BYTES), b""))
 
 
 def _progress(before: ReplayProgress, now: Statistics, seconds: float, done: int, total: int) -> ReplayProgress:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from annals.workers.settings import Settings
 
 FORMAT: Final = 1
+COUNTED_BYTES: Final = 1 << 20
 
 
 class Kept(msgspec.Struct, forbid_unknown_fields=True):
@@ -77,6 +78,23 @@ class PositionFile:
                 "new file"
             )
         return kept
+
+    def lines_in(self, path: Path) -> int:
+        """Return how many lines of a file are gone on with: what is behind the recorded length will be cut off.
+
+        Raises:
+            ReplayError: as for `load`.
+            OSError: the file cannot be read.
+        """
+        kept = self.load()
+        left, lines = 0 if kept is None else kept.length or 0, 0
+        if not left:
+            return 0
+        with path.open("rb") as file:
+            while part := file.read(min(left, COUNTED_BYTES)):
+                left -= len(part)
+                lines += part.count(b"\n")
+        return lines
 
     def save(self, positions: Positions, length: int | None, behind: Behind) -> None:
         """Replace the file.

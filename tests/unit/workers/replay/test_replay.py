@@ -441,6 +441,15 @@ def test_positions_are_kept_and_only_for_the_same_replay(tmp_path: Path) -> None
         kept.load()
 
 
+def test_lines_behind_the_recorded_length_are_not_gone_on_with(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    kept = PositionFile(tmp_path / "state", plan(file))
+    file.write_bytes(b"one\ntwo\nthree\nfo")
+    assert kept.lines_in(file) == 0
+    kept.save({"person": [2]}, len(b"one\ntwo\n"), {})
+    assert kept.lines_in(file) == 2
+
+
 def test_a_file_is_cut_to_what_was_recorded_and_never_written_over(tmp_path: Path) -> None:
     file = tmp_path / "lines"
     with LineFile(file, None) as lines:
