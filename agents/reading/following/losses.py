@@ -94,11 +94,12 @@ class Losses:
         self._acknowledged = acknowledged
         self._said = NOTHING_KNOWN
         self._seen: EventAt | None = None
+        self._hidden: EventAt | None = None  # known to those who write, and not committed for those who read
         self._is_doubted = False
 
     async def ask(self) -> None:
         """Ask what those who write acknowledged: before the journal's end is asked for, or that is the older one."""
-        self._said, self._seen = await self._acknowledged(), None
+        self._said, self._seen, self._hidden = await self._acknowledged(), None, None
         self._is_doubted = False
 
     async def require(self, start: int, end: int) -> None:
@@ -122,9 +123,10 @@ class Losses:
             self._seen = last
             return
         # The marker of its transaction, or of one before it that is open yet, may hide it from who reads what is
-        # committed.
-        is_hidden = end <= last.offset < await self._journal.reach()
-        if not is_hidden and await self._find(last.cid, end) is None:
+        # committed. So may what others write where the journal was cut: it is looked for once it is passed.
+        if end <= last.offset < await self._journal.reach():
+            self._hidden = last
+        elif await self._find(last.cid, end) is None:
             reached = f"those who write had it up to {self._said.journal_end}, its last event being {last}"
             raise self._lost(end, reached)
 
@@ -137,7 +139,8 @@ class Losses:
         position, last = read_position(store), self._said.last
         if position.last_offset < 0 or await self._is_at_its_place(position):
             return True
-        is_older = position.last_offset < self._said.accepted_until or (last and position.last_offset <= last.offset)
+        is_before = last is not None and self._hidden is None and position.last_offset <= last.offset
+        is_older = is_before or position.last_offset < self._said.accepted_until
         if is_older or not position.last_cid or await self._find(position.last_cid, end) is not None:
             return False
         if not await self._knows_first_of(store, end):
@@ -168,11 +171,14 @@ class Losses:
             StaleStateError: it does not; what that means, opening decides.
         """
         damage = ""
-        while self._is_doubted:
+        passed = self._hidden if self._hidden is not None and self._hidden.offset < position.offset else None
+        while self._is_doubted or passed is not None:
             try:
                 is_whole = position.last_offset < 0 or await self._is_at_its_place(position)
                 if self._seen is not None and self._seen.offset > position.last_offset:
                     is_whole = is_whole and await self._is_there(self._seen)
+                if passed is not None:
+                    is_whole = is_whole and await self._is_there(passed)
             except DamagedBatchError as error:
                 if damage != str(error):
                     damage = str(error)
@@ -186,6 +192,8 @@ class Losses:
             if not is_whole:
                 raise StaleStateError("the last record that was read is not where it was: looking again")
             self._is_doubted = False
+            if passed is not None:
+                self._seen, self._hidden, passed = passed, None, None
             if damage:
                 tell("")
 

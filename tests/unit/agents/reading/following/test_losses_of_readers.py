@@ -216,11 +216,38 @@ async def test_an_answer_that_is_older_than_what_was_read_since_stops_nobody():
 
 async def test_the_event_of_a_transaction_whose_marker_is_not_written_yet_is_no_loss():
     journal = Cut(EVENTS)
-    journal.open_behind = 1
-    async with running(shard(journal, said=Said().last(6, ADA[3])), journal) as here:
+    journal.open_behind = 2
+    async with running(shard(journal, said=Said().last(7, ADA[3])), journal) as here:
         assert await here.until_offset(6, soon())
         assert here.status().phase == "reading"
         assert here.least_end() == 6
+        journal.open_behind = 0
+        journal.mark()
+        journal.append(ADA[3:4])
+        assert await here.until_offset(8, soon())
+        assert here.status().phase == "reading"
+
+
+async def test_a_lost_end_is_noticed_by_a_store_while_a_transaction_behind_it_is_open():
+    """What others write where the journal was cut looks like the last transaction whose marker is not written yet."""
+    journal, stores, said = Cut(EVENTS), Stores(), Said().last(5, EVENTS[5])
+    async with running(shard(journal, stores, said), journal) as here:
+        assert await here.until_offset(6, soon())
+    journal.cut(4)
+    journal.open_behind = 5
+    async with running(shard(journal, stores, said), journal) as here:
+        assert "ends at offset 4" in await stopped(here)
+    assert stores.renewed == 0
+
+
+async def test_a_lost_end_that_a_transaction_hid_from_an_empty_store_stops_it_once_it_is_passed():
+    journal, said = Cut(EVENTS[:4]), Said().last(5, EVENTS[5])
+    journal.open_behind = 5
+    async with running(shard(journal, said=said), journal) as here:
+        assert await here.until_offset(4, soon())
+        journal.open_behind = 0
+        journal.append(chain("p-3", 5))
+        assert "ends at offset 9" in await stopped(here)
 
 
 async def test_a_journal_that_was_restored_from_a_copy_is_read_anew():
