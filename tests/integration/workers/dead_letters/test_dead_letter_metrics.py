@@ -16,7 +16,7 @@ from annals.topics.names import TopicNames
 from annals.workers.dead_letters import reading
 from annals.workers.dead_letters.service import DeadLetterService
 from annals.workers.dead_letters.watch import DeadLetterMetrics, DeadLetterWatch
-from annals.workers.kafka.read.ranges import read_range
+from annals.workers.kafka.read.ranges import FETCH_BYTES, read_range
 from annals.workers.publishing import progress_topic
 from annals.workers.settings import Settings
 from chained import make_topics
@@ -40,9 +40,11 @@ class Read:
         self.asked: dict[Where, list[int]] = {}
         self.records: dict[Where, list[int]] = {}
 
-    async def range(self, client: AIOKafkaClient, where: Where, start: int, end: int) -> AsyncGenerator[list[Any]]:
+    async def range(
+        self, client: AIOKafkaClient, where: Where, start: int, end: int, most_bytes: int = FETCH_BYTES
+    ) -> AsyncGenerator[list[Any]]:
         self.asked.setdefault(where, []).extend(range(start, end))
-        async for records in read_range(client, where, start, end):
+        async for records in read_range(client, where, start, end, most_bytes):
             self.records.setdefault(where, []).extend(record[0] for record in records)
             yield records
 
