@@ -42,12 +42,12 @@ async def record_at(
         RangeGoneError: the offset is not in the partition.
         DamagedBatchError: the batch is damaged, and the record may be.
     """
-    found = await _read(client, where, offset, is_checked=False)
-    if found is not None and found[2] and is_proven(found):  # one that cannot be read has no value
-        return found
     try:
         return await _read(client, where, offset, is_checked=True)
     except ChecksumError as error:
+        found = await _read(client, where, offset, is_checked=False)
+        if found is not None and found[2] and is_proven(found):  # one that cannot be read has no value
+            return found
         raise DamagedBatchError(f"{where[0]}-{where[1]}: {error}") from error
 
 
