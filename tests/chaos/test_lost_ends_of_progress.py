@@ -73,9 +73,10 @@ async def test_subscriptions_that_lost_their_end_hold_as_they_were_known(
     publishing.until_got(2 * COUNT)  # so the worker has read its record
     if is_made_anew:
         make_anew(publishing, "subscriptions")
+        told(worker, "subscriptions was deleted and made anew")
     else:
         cut_under(publishing.scenario, chaos_broker, "subscriptions", 2)
-    told(worker, "subscriptions-0 ", "it lost its end, was emptied or made anew")
+        told(worker, "subscriptions-0 ", "it lost its end, was emptied or made anew")
     publishing.append(5)
     publishing.until_got(2 * (COUNT + 5))  # as if its record were there yet
 

@@ -183,10 +183,11 @@ class FollowedTopic(Generic[T]):
         while True:
             asked = list(self._asking)
             end = await (settled_end(client, self._where) if position < 0 else self._end(client, position))
-            if position < end or monotonic() - looked_at > SAME_TOPIC_S:
+            is_shorter = end < max(position, self._reached)
+            if position < end or is_shorter or monotonic() - looked_at > SAME_TOPIC_S:
                 await self._require_same(client)
                 looked_at = monotonic()
-            if end < max(position, self._reached):
+            if is_shorter:
                 raise self._lost(f"ends at offset {end}, and it reached {max(position, self._reached)} before")
             if position < end:
                 found = await self._read(client, self._where, position, end)
