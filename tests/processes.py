@@ -67,7 +67,7 @@ def running(
                 until_over(process, log)
 
 
-def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = 60) -> int:
+def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = WITHIN_S) -> int:
     """The exit status of a process that ends by itself; one that does not leaves its stacks in its log, and fails."""
     try:
         return process.wait(within_s)

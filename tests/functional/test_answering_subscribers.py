@@ -17,7 +17,7 @@ import pytest
 from annals.topics.keys import partition_of
 from grouped import Group, GroupWorker, group
 from languages import JAVASCRIPT, ROOT, compile_java, java_command, node_command
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, free_port, own_environment, running, until, until_over
 from whole_topics import records_of
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Scene:
 def ended(subscriber: subprocess.Popen[bytes], log: Path) -> list[str]:
     """What it said until it ended by SIGTERM."""
     subscriber.send_signal(signal.SIGTERM)
-    assert subscriber.wait(60) == 0, log.read_text()
+    assert until_over(subscriber, log) == 0, log.read_text()
     return log.read_text().splitlines()
 
 

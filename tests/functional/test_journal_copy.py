@@ -34,7 +34,7 @@ def copy(what: str, topic: str, file: Path, environment: dict[str, str]) -> subp
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
