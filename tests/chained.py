@@ -13,7 +13,6 @@ from annals.schemas.cid import cid_text
 from annals.topics.headers import event_headers
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.ranges import bounds
-from annals.workers.publishing.progress_topic import settled_bounds
 
 WITHIN_S = 60
 RECORDED_AT = "2026-11-21T09:30:00.123456Z"
@@ -122,15 +121,6 @@ async def make_topics(
             while not all(client.cluster.partitions_for_topic(name) for name in names):
                 await client.force_metadata_update()
             await bounds(client, [(name, partition) for name in names for partition in range(partitions)])
-    finally:
-        await client.close()
-
-
-async def until_settled(bootstrap: str, topic: str, partitions: int = 1) -> None:
-    """Wait until all that was committed or aborted is seen so: a transaction's end is answered before its markers."""
-    client = await connect({"bootstrap_servers": bootstrap}, [topic])
-    try:
-        await settled_bounds(client, [(topic, partition) for partition in range(partitions)])
     finally:
         await client.close()
 

@@ -19,6 +19,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from annals.topics.catalog import catalogue
 from annals.workers.tools.broker import Broker
+from whole_topics import until_set
 
 Found = TypeVar("Found")
 LASTS_MS = 600_000  # a transaction that a test ends itself: the broker does not end it before, however slow it is
@@ -91,15 +92,11 @@ class Scenario(Deployment):
 
     def limit_events(self, size: int) -> None:
         """Have the broker take no larger batches of persons' events, from now on."""
-        entry = ConfigEntry("max.message.bytes", str(size), incremental_operation=AlterConfigOpType.SET)
-        topic = ConfigResource(ResourceType.TOPIC, f"{self.prefix}events.person", incremental_configs=[entry])
-        self.admin.incremental_alter_configs([topic])[topic].result(30)
-
-        def is_known() -> bool:
-            found = self.admin.describe_configs([topic])[topic].result(30)
-            return bool(found["max.message.bytes"].value == str(size))
-
-        eventually(is_known, "the broker knows what it may take")  # it is answered before the broker has heard of it
+        name, topic = "max.message.bytes", f"{self.prefix}events.person"
+        entry = ConfigEntry(name, str(size), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(60)
+        until_set(self.bootstrap, topic, name, str(size))
 
     def read(self) -> Records:
         """Read what is new in all topics."""

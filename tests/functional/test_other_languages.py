@@ -13,10 +13,10 @@ import pytest
 from confluent_kafka import Producer
 
 from annals.workers.tools.broker.jars import locked_jars
-from chained import chain, until_settled
+from chained import chain
 from languages import CODEC, ROOT, compile_java, java, node
 from processes import annals, worker_on_topics_of_its_own
-from whole_topics import commands_of
+from whole_topics import commands_of, until_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
