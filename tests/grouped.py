@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from annals.workers.client import CommandClient
 from annals.workers.settings import Settings
-from processes import ENTRY_POINT, free_port, own_environment, running, until, until_over
+from processes import ENTRY_POINT, answer_of, free_port, own_environment, running, until, until_over
 
 # A worker with other constants or fewer kinds, {"module:name": value}, with lines run first, {"exec": lines}, or with
 # another session of the process that reads, {"reading_session_ms": milliseconds}.
@@ -72,14 +72,8 @@ class GroupWorker:
 
     def health(self) -> list[str] | None:
         """Why it is not ready; None while it cannot be asked."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health/ready", timeout=30):
-                return []
-        except urllib.error.HTTPError as error:
-            reasons: list[str] = json.loads(error.read())["reasons"]
-            return reasons
-        except OSError:
-            return None
+        status, body = answer_of(f"http://127.0.0.1:{self.port}/health/ready")
+        return list(json.loads(body)["reasons"]) if status else None
 
     def metrics(self) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:

@@ -7,9 +7,11 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +67,7 @@ def running(
                 until_over(process, log)
 
 
-def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = 60) -> int:
+def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = WITHIN_S) -> int:
     """The exit status of a process that ends by itself; one that does not leaves its stacks in its log, and fails."""
     try:
         return process.wait(within_s)
@@ -119,13 +121,25 @@ def worker_on_topics_of_its_own(bootstrap: str, topic_prefix: str, folder: Path)
     assert created.returncode == 0, created.stderr
     log = folder / "worker.log"
     with running([ENTRY_POINT, "worker"], environment, log) as worker:
-        until(lambda: _is_ready(port), worker, log, "annals worker")
+        until(lambda: is_ready(port), worker, log, "annals worker")
         yield environment
 
 
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
+def is_ready(port: int) -> bool:
+    """Whether a worker says that it is ready."""
+    return answer_of(f"http://127.0.0.1:{port}/health/ready")[0] == 200
+
+
+def answer_of(asked: str | urllib.request.Request, timeout_s: float = 30) -> tuple[int, bytes]:
+    """The status and the body of an answer; status 0 where none came whole.
+
+    Nobody listens, or who did was killed in the midst of it: then the connection is reset, or ends too early.
+    """
+    with suppress(OSError, HTTPException):
+        try:
+            with urllib.request.urlopen(asked, timeout=timeout_s) as answer:
+                return answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read()
+    return 0, b""

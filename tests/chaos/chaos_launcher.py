@@ -3,7 +3,7 @@
     python chaos_launcher.py PLAN ARGUMENT…
 
 PLAN is JSON: {"kinds": […], "faults": [{"point": …, "action": …, "nth": 1}], "without": […], "session_ms": …,
-"fenced_patience_s": …, "store_breaks_at": …, "markers_s": …,
+"fenced_patience_s": …, "store_breaks_at": …, "markers_s": …, "transaction_timeout_ms": …,
 "event_batch_bytes": …, "subscriber_batch_bytes": …, "reads": true}. `reads` has the child process that reads
 started with the same kinds and sessions. A fault
 strikes when the point is passed for the nth time, in any shard: `kill` is SIGKILL, `stop` is SIGSTOP (until somebody
@@ -168,6 +168,10 @@ def main() -> None:
         from annals.workers.kafka.write import transaction
 
         transaction.MARKERS_S = plan["markers_s"]
+    if timeout_ms := plan.get("transaction_timeout_ms"):
+        from annals.workers.kafka.write import transaction
+
+        transaction.TRANSACTION_TIMEOUT_MS = timeout_ms
     if size := plan.get("event_batch_bytes"):
         from annals.workers.writing import shards
 

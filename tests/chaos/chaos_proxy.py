@@ -13,6 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Self
 
+from processes import WITHIN_S
+
 PRODUCE: Final = 0
 INIT_PRODUCER_ID: Final = 22
 ADD_PARTITIONS: Final = 24
@@ -21,7 +23,6 @@ END_TXN: Final = 26
 TXN_OFFSET_COMMIT: Final = 28
 FLEXIBLE_FROM: Final = 3  # the version of EndTxn and of TxnOffsetCommit with which compact forms begin (KIP-482)
 HOST: Final = "127.0.0.1"
-WITHIN_S: Final = 60.0
 
 
 class EndTxn(NamedTuple):
@@ -109,7 +110,8 @@ class Proxy:
 
     def go_away(self) -> None:
         """Cut every connection, and cut each new one: the brokers cannot be reached."""
-        self._is_away = True
+        with self._lock:
+            self._is_away = True
         self._cut_all()
 
     def come_back(self) -> None:
@@ -137,9 +139,12 @@ class Proxy:
                 continue
             for each in (client, broker):
                 each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            with self._lock:
+            with self._lock:  # one that was asked for just before they went away is cut, too
+                is_away = self._is_away
                 self._open |= {client, broker}
             _Connection(self, client, broker).start()
+            if is_away:
+                _cut(client)
 
     def follow(self, api: int, frame: bytes) -> None:
         """Notice an EndTxn that ends nothing which was begun since the last one."""

@@ -42,7 +42,7 @@ class Readers:
     async def subscribe(self, name: str, **more: Any) -> None:
         """Put a subscription, start a worker that publishes, and wait until all is there."""
         await self.service.put(name, {"kinds": ["person"], **more})
-        self.topics.attach_to([name])
+        self.topics.subscribe(name)
         self.start("r").until_ready()
         self.until_got(COUNT)
 
@@ -86,7 +86,7 @@ def twenty_persons(broker: Broker, folder: Path) -> Iterator[Readers]:
 
 
 def stops(worker: Worker, *words: str) -> str:
-    return worker.until_reason("read: person-0 is stopped: ", *words)
+    return worker.until_first_reason("read: person-0 is stopped: ", *words)
 
 
 def has_stopped_publishing(worker: Worker, *words: str) -> None:

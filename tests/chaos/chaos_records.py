@@ -4,13 +4,16 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple, Self
+from contextlib import suppress
+from typing import Any, NamedTuple, Self
 
+from chaos_workers import eventually
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata
+
+from processes import WITHIN_S
 
 Where = tuple[str, int]  # topic without prefix, partition
-WITHIN_S: Final = 60.0
 
 
 class Record(NamedTuple):
@@ -36,6 +39,13 @@ def home_of(key: bytes, partitions: int) -> int:
     value = (value ^ value >> 13) * mixed & mask
     value ^= value >> 15
     return (value & 0x7FFFFFFF) % partitions
+
+
+def known_topics(client: Any) -> dict[str, TopicMetadata]:
+    """The topics that the broker knows, as it says when it is asked now; none where it does not answer."""
+    with suppress(KafkaException):
+        return dict(client.list_topics(timeout=30).topics)
+    return {}
 
 
 class Records:
@@ -66,9 +76,12 @@ class Records:
     def attach(self) -> Self:
         """Take all partitions of the deployment's topics; they must exist."""
         topics = [f"{role}.{kind}" for kind in self.kinds for role in ("commands", "events", "outcomes")]
-        found = self._consumer.list_topics(timeout=30).topics
-        for topic in [*topics, "dead-letters"]:
-            self.partitions[topic] = len(found[self._prefix + topic].partitions)
+        return self.attach_to([*topics, "dead-letters"])
+
+    def attach_to(self, topics: Iterable[str]) -> Self:
+        """Take all partitions of topics, beside those of before; they must exist, for all brokers or soon."""
+        for topic in topics:
+            self.partitions[topic] = eventually(lambda topic=topic: self._count(topic), f"{topic} is there")
         self._consumer.assign(
             [
                 TopicPartition(self._prefix + topic, partition, OFFSET_BEGINNING)
@@ -77,6 +90,11 @@ class Records:
             ]
         )
         return self
+
+    def _count(self, topic: str) -> int:
+        """How many partitions a topic has, as far as the broker knows that is asked; 0: it does not know it."""
+        found = known_topics(self._consumer).get(self._prefix + topic)
+        return 0 if found is None else len(found.partitions)
 
     def read(self) -> Self:
         """Read on until what is committed now has been read, in every partition."""
@@ -119,7 +137,7 @@ class Records:
             except KafkaException:
                 if time.monotonic() > deadline:
                     raise
-                self._admin.list_topics(timeout=10)  # it may have asked with what it knew of another time
+                known_topics(self._admin)  # it may have asked with what it knew of another time
 
     def close(self) -> None:
         self._consumer.close()

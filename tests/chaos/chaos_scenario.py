@@ -11,15 +11,18 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from chaos_checker import Report, check, unaccounted
 from chaos_commands import Ask
 from chaos_damage import cut
-from chaos_records import Records
+from chaos_records import Records, known_topics
 from chaos_sender import Sender, Sent
 from chaos_workers import KINDS, WITHIN_S, Deployment, eventually
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
 
 from annals.topics.catalog import catalogue
 from annals.workers.tools.broker import Broker
+from whole_topics import until_set
 
 Found = TypeVar("Found")
+LASTS_MS = 600_000  # a transaction that a test ends itself: the broker does not end it before, however slow it is
 
 
 class Scenario(Deployment):
@@ -50,10 +53,24 @@ class Scenario(Deployment):
             for each in specs
             if not only or each.name.removeprefix(self.prefix) in only
         ]
-        for name, future in self.admin.create_topics(topics, operation_timeout=30).items():
-            future.result(30)
-            eventually(lambda name=name: name in self.admin.list_topics(timeout=10).topics, f"{name} is there")
+        made = self.admin.create_topics(topics, operation_timeout=30)
+        for future in made.values():
+            future.result(60)
+        eventually(lambda: made.keys() <= known_topics(self.admin).keys(), f"{list(made)} are there")
         return self
+
+    def delete_topics(self, *names: str) -> list[str]:
+        """Delete topics, named without the prefix; return their names once the broker knows none of them."""
+        topics = [f"{self.prefix}{name}" for name in names]
+        for future in self.admin.delete_topics(topics, operation_timeout=30).values():
+            future.result(60)
+
+        def are_gone() -> bool:
+            known = known_topics(self.admin).keys()
+            return bool(known) and known.isdisjoint(topics)
+
+        eventually(are_gone, f"{topics} are gone")
+        return topics
 
     def send(self, asks: Iterable[Ask]) -> list[Sent]:
         """Send commands, and wait until they are acknowledged."""
@@ -64,6 +81,22 @@ class Scenario(Deployment):
         for ask in asks:
             self.send([ask])
             self.until_answered()
+
+    def outsider(self) -> Producer:
+        """A producer of somebody else's, in a transaction that lasts until the test ends it."""
+        options = {"transactional.id": f"{self.prefix}outsider", "transaction.timeout.ms": LASTS_MS, "log_level": 0}
+        producer = Producer({"bootstrap.servers": self.bootstrap, **options})
+        producer.init_transactions(60)
+        producer.begin_transaction()
+        return producer
+
+    def limit_events(self, size: int) -> None:
+        """Have the broker take no larger batches of persons' events, from now on."""
+        name, topic = "max.message.bytes", f"{self.prefix}events.person"
+        entry = ConfigEntry(name, str(size), incremental_operation=AlterConfigOpType.SET)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        self.admin.incremental_alter_configs([resource])[resource].result(60)
+        until_set(self.bootstrap, topic, name, str(size))
 
     def read(self) -> Records:
         """Read what is new in all topics."""

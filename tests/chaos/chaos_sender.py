@@ -4,12 +4,11 @@ import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
 from chaos_commands import Ask
 from confluent_kafka import KafkaError, Message, Producer
 
-FLUSH_S: Final = 60.0
+from processes import WITHIN_S
 
 
 @dataclass
@@ -58,7 +57,7 @@ class Sender:
 
     def flush(self) -> None:
         """Wait until each record that was sent is acknowledged or unknown."""
-        self._producer.flush(FLUSH_S)
+        self._producer.flush(WITHIN_S)
         for each in self.sent:
             if each.state == "sent":
                 each.state = "unknown"

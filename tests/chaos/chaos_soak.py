@@ -19,7 +19,6 @@ from chaos_scenario import Scenario, assert_clean, committed, delete_below
 from chaos_truncation import Truncation
 from chaos_workers import SESSION_MS, Worker, eventually
 from confluent_kafka import Consumer, KafkaException
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from annals.workers.tools.broker import Broker
 
@@ -34,7 +33,7 @@ TRUNCATED_FROM_S: Final = 60.0  # a soak of this length cuts a journal, once
 STAYS_S: Final = (2.0, 5.0)  # a member of another assignor
 BLOCK: Final = 64
 REQUESTS: Final = (PRODUCE, TXN_OFFSET_COMMIT, END_TXN)
-EVENTS_LIMIT: Final = "4194304"
+EVENTS_LIMIT: Final = 4_194_304
 
 
 class Soak:
@@ -159,9 +158,9 @@ class Soak:
             self._proxy.tell(Lie(api, "answer", "before", then=lambda: self._proxy.stray(name)))
 
     def record_refused(self) -> None:
-        self._limit("200")
+        self._scenario.limit_events(200)
         self._over.wait(1.0)
-        self._limit(EVENTS_LIMIT)
+        self._scenario.limit_events(EVENTS_LIMIT)
 
     def data_directory_deleted(self) -> None:
         slot = self._slot()
@@ -240,13 +239,6 @@ class Soak:
         self._revive()
         eventually(lambda: all(worker.is_ready() for worker in self._slots), "all are ready", told=scenario.told)
         assert_clean(truncation.until_answered())
-
-    def _limit(self, size: str) -> None:
-        entry = ConfigEntry("max.message.bytes", size, incremental_operation=AlterConfigOpType.SET)
-        name = f"{self._scenario.prefix}events.person"
-        resource = ConfigResource(ResourceType.TOPIC, name, incremental_configs=[entry])
-        for future in self._scenario.admin.incremental_alter_configs([resource]).values():
-            future.result(30)
 
 
 FAULTS: Final = (

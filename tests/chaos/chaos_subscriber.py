@@ -5,13 +5,12 @@ Independent of the project: read by librdkafka, judged by the contract written a
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
 from chaos_chain import Event, in_text, judged
 from chaos_records import Record, Records, home_of
-from confluent_kafka import OFFSET_BEGINNING, TopicPartition
 
 EXAMPLES = 3
 
@@ -43,20 +42,9 @@ class SubscriberReport:
 class Subscribers(Records):
     """The topics of some subscribers."""
 
-    def attach_to(self, names: Iterable[str]) -> Self:
+    def subscribe(self, *names: str) -> Self:
         """Take all partitions of their topics; they must exist."""
-        found = self._consumer.list_topics(timeout=30).topics
-        for name in names:
-            topic = f"subscribers.{name}"
-            self.partitions[topic] = len(found[self._prefix + topic].partitions)
-        self._consumer.assign(
-            [
-                TopicPartition(self._prefix + topic, partition, OFFSET_BEGINNING)
-                for topic, count in self.partitions.items()
-                for partition in range(count)
-            ]
-        )
-        return self
+        return self.attach_to(f"subscribers.{name}" for name in names)
 
     def has(self, name: str) -> int:
         """How many records one has."""

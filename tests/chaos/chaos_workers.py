@@ -8,21 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, Self, TypeVar
 
 import psutil
 
-from processes import free_port, own_environment, until_over
+from processes import WITHIN_S, answer_of, free_port, own_environment, until_over
 
 HERE: Final = Path(__file__).parent
 PLUGINS: Final = {"wagon": HERE / "plugin", "barge": HERE / "plugin_barge"}
 KINDS: Final = ("person", "wagon")
 SESSION_MS: Final = 3_000  # the broker of these tests allows less than the 6 s of others
-WITHIN_S: Final = 180.0
 LOOK_S: Final = 0.05
 T = TypeVar("T")
 
@@ -47,28 +44,30 @@ class Worker:
 
     def ask(self, path: str) -> tuple[int, str]:
         """The status and body of a page; status 0 when nothing answers."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=30) as answer:
-                return answer.status, answer.read().decode()
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, error.read().decode()
-        except OSError:
-            return 0, ""
+        status, body = answer_of(f"http://127.0.0.1:{self.port}{path}")
+        return status, body.decode()
 
     def reasons(self) -> list[str]:
         """Why it is not ready; empty when it is."""
         status, body = self.ask("/health/ready")
         return json.loads(body)["reasons"] if status else ["it does not answer"]
 
-    def until_reason(self, begin: str, *words: str, within_s: float = WITHIN_S) -> str:
-        """The reason of readiness that begins so, once there is one; it has all of these words."""
+    def until_reason(self, begin: str, *words: str) -> str:
+        """The reason of readiness that begins so and has all of these words, once there is one.
+
+        What begins so may say something else before: that the brokers are away which are being restarted.
+        """
 
         def reason() -> str:
             assert self.process.poll() is None, self.told()
-            return next((each for each in self.reasons() if each.startswith(begin)), "")
+            begun = (each for each in self.reasons() if each.startswith(begin))
+            return next((each for each in begun if all(word in each for word in words)), "")
 
-        found = eventually(reason, f"a reason begins with {begin!r}", within_s, self.told)
+        return eventually(reason, f"a reason begins with {begin!r} and has {words}", told=self.told)
+
+    def until_first_reason(self, begin: str, *words: str) -> str:
+        """The first reason of readiness that begins so, of what holds for good: it has all of these words."""
+        found = self.until_reason(begin)
         assert [word for word in words if word not in found] == [], found
         return found
 

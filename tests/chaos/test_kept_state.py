@@ -200,11 +200,7 @@ def test_copies_behind_a_producers_open_transaction_are_made_once(people: Scenar
     worker = people.start().until_ready()
     people.send(persons(10, 1))
     assert_clean(people.until_answered())
-    outsider = Producer(
-        {"bootstrap.servers": people.bootstrap, "transactional.id": f"{people.prefix}outsider", "log_level": 0}
-    )
-    outsider.init_transactions(30)
-    outsider.begin_transaction()
+    outsider = people.outsider()
     here = next(number for number in range(10) if home_of(f"p-{number}".encode(), 2) == 1)
     outsider.produce(f"{people.prefix}commands.person", key=b"p-1", value=b"never committed", partition=1)
     assert outsider.flush(30) == 0

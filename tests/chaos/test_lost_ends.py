@@ -6,7 +6,7 @@ import re
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +47,14 @@ def last_of(scenario: Scenario, role: str) -> int:
 
 
 def stops(worker: Worker, *words: str) -> str:
-    found = worker.until_reason("write: person-0 is stopped: ", *words)
-    # the gauge follows with the next look at the brokers
-    eventually(lambda: not worker.metric("annals_shard_open", kind="person", partition="0"), "the gauge")
+    found = worker.until_first_reason("write: person-0 is stopped: ", *words)
+    is_closed(worker)
     return found
+
+
+def is_closed(worker: Worker) -> None:
+    """The gauge follows with the next look at the brokers."""
+    eventually(lambda: not worker.metric("annals_shard_open", kind="person", partition="0"), "the gauge")
 
 
 def committed_events(scenario: Scenario) -> int:
@@ -79,22 +83,22 @@ def test_a_journal_that_lost_its_end_under_a_running_worker_stops_for_good(
     assert committed_events(alone) == 15
 
 
-@pytest.mark.parametrize(("without", "end"), [([], 30), ([LOST_END], 61)])
+@pytest.mark.parametrize(("without", "ends"), [([], {30}), ([LOST_END], range(32, 62))])
 def test_a_burst_that_meets_the_lost_end_hides_it_by_no_fence(
-    alone: Scenario, chaos_broker: Broker, without: list[str], end: int
+    alone: Scenario, chaos_broker: Broker, without: list[str], ends: Container[int]
 ) -> None:
     alone.workers[0].end()
     worker = alone.start("a", {"without": [ENDS_LOOKED_AT, *without]}).until_ready()  # the batch itself must notice it
     cut_under(alone, chaos_broker, "events.person", 30)
     alone.send(rename(number % COUNT, number) for number in range(30))
-    stops(worker, f"ends at offset {end}", "40", "offset 38")
+    reason = stops(worker, "40", "offset 38")
+    # without the measure behind what the first batch had, one or all of them, and the marker of the fence
+    (end,) = re.findall(r"ends at offset (\d+)", reason)
+    assert int(end) in ends, reason
 
 
 def delete(scenario: Scenario, *roles: str) -> list[str]:
-    topics = [f"{scenario.prefix}{role}.person" for role in roles]
-    for future in scenario.admin.delete_topics(topics, operation_timeout=30).values():
-        future.result(30)
-    return topics
+    return scenario.delete_topics(*(f"{role}.person" for role in roles))
 
 
 def is_gone(worker: Worker, topic: str) -> bool:
@@ -137,7 +141,7 @@ def test_topics_that_are_deleted_are_told_and_those_made_again_are_noticed(alone
         seen.append(series(worker))
         assert not worker.is_ready()
     assert all(len(each) == 2 for each in seen)
-    assert worker.metric("annals_shard_open", kind="person", partition="0") == 0
+    is_closed(worker)
     alone.make_topics(1, only=tuple(f"{role}.person" for role in ("commands", "events", "outcomes", "snapshots")))
     stops(worker, "ends at offset 0", "40")
 
@@ -176,9 +180,6 @@ def test_commands_and_outcomes_that_lost_their_end_stop_the_shard_for_good(
 def restore(scenario: Scenario, records: list[Record]) -> None:
     """Make the journal anew from a copy of its records."""
     delete(scenario, "events")
-    eventually(
-        lambda: f"{scenario.prefix}events.person" not in scenario.admin.list_topics(timeout=10).topics, "it is gone"
-    )
     scenario.make_topics(1, only=("events.person",))
     producer = Producer({"bootstrap.servers": scenario.bootstrap, "log_level": 0})
     for record in records:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from chaos_publishing import COUNT, Readers, has_stopped_publishing, twenty_persons
 from chaos_scenario import cut_under
-from chaos_workers import Worker, eventually
+from chaos_workers import WITHIN_S, Worker, eventually
 
 from annals.workers.tools.broker import Broker
 
@@ -36,12 +36,8 @@ def told(worker: Worker, *words: str) -> None:
 
 
 def make_anew(readers: Readers, name: str) -> None:
-    scenario = readers.scenario
-    topic = f"{scenario.prefix}{name}"
-    for future in scenario.admin.delete_topics([topic], operation_timeout=30).values():
-        future.result(30)
-    eventually(lambda: topic not in scenario.admin.list_topics(timeout=10).topics, "it is gone")
-    scenario.make_topics(1, only=(name,))
+    readers.scenario.delete_topics(name)
+    readers.scenario.make_topics(1, only=(name,))
 
 
 @pytest.mark.parametrize("is_made_anew", [False, True], ids=["cut", "made anew"])
@@ -69,7 +65,7 @@ async def test_subscriptions_that_lost_their_end_hold_as_they_were_known(
 ) -> None:
     (worker,) = publishing.scenario.workers
     await publishing.service.put("late", {"kinds": ["person"], "start": "beginning"})
-    publishing.topics.attach_to(["late"])
+    publishing.topics.subscribe("late")
     publishing.until_got(2 * COUNT)  # so the worker has read its record
     if is_made_anew:
         make_anew(publishing, "subscriptions")
@@ -96,7 +92,7 @@ async def test_deliveries_that_lost_their_end_pause_their_subscription(readers: 
         return (await readers.service.get("slow")).body["reason"] or ""
 
     other = readers.start("other")
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(WITHIN_S):
         while "deliveries.slow-0 ends at offset " not in await reason():
             assert other.process.poll() is None
     assert "and it reached " in await reason()

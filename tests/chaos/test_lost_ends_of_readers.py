@@ -55,9 +55,7 @@ async def test_a_front_that_is_deleted_under_a_reading_worker_stops_it(readers: 
 async def test_a_journal_made_anew_under_a_reading_worker_stops_it_for_good(readers: Readers) -> None:
     scenario = readers.scenario
     (worker,) = scenario.workers
-    topic = f"{scenario.prefix}events.person"
-    for future in scenario.admin.delete_topics([topic], operation_timeout=30).values():
-        future.result(30)
+    (topic,) = scenario.delete_topics("events.person")
     eventually(
         lambda: any("are gone" in each and topic in each for each in worker.reasons()),
         "the worker says what is gone",

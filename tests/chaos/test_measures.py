@@ -16,10 +16,8 @@ from chaos_journal import block, command_value, write
 from chaos_measures import MEASURES, WITH_A_KILLED_BROKER
 from chaos_proxy import END_TXN, Lie, Proxy
 from chaos_records import home_of
-from chaos_scenario import Scenario, delete_before
+from chaos_scenario import LASTS_MS, Scenario, delete_before
 from chaos_workers import WITHIN_S, eventually
-from confluent_kafka import Producer
-from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from annals.agents.ports import Changes, Position, Stored
 from annals.workers.kafka.protocol.transactions_v2 import IMPLICIT_FROM
@@ -29,7 +27,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 
 PARTITIONS = 2
 EVERYTHING = -1  # as an offset to delete before: the end of the partition
-UNANSWERED_AFTER_S = 8.0  # by then it is over four times with the measure; later the broker itself ends the transaction
+UNANSWERED_AFTER_S = 8.0  # by then it is over four times with the measure
 Without = dict[str, Any]
 
 
@@ -140,11 +138,7 @@ def aborted_by_its_producer(scenario: Scenario, plan: Without, proxy: Proxy) -> 
     worker = scenario.start(plan=plan).until_ready()
     scenario.send(persons(4, 1))
     scenario.until_answered()
-    producer = Producer(
-        {"bootstrap.servers": scenario.bootstrap, "transactional.id": f"{scenario.prefix}outsider", "log_level": 0}
-    )
-    producer.init_transactions(30)
-    producer.begin_transaction()
+    producer = scenario.outsider()
     for number in range(4):
         producer.produce(
             f"{scenario.prefix}commands.person",
@@ -152,7 +146,7 @@ def aborted_by_its_producer(scenario: Scenario, plan: Without, proxy: Proxy) -> 
             value=command_value(f"aborted-{number}", f"p-{number}", "Never"),
             partition=home_of(f"p-{number}".encode(), PARTITIONS),
         )
-    producer.flush(30)
+    assert producer.flush(30) == 0
     # the worker sees it, or it sees that there is something which it may not read yet
     eventually(
         lambda: (
@@ -173,21 +167,14 @@ def refused_in_mid_transaction(scenario: Scenario, plan: Without, proxy: Proxy) 
     worker = scenario.start(plan=plan).until_ready()
     scenario.send(persons(4, 1))
     scenario.until_answered()
-    _limit(scenario, "200")
+    scenario.limit_events(200)
     scenario.send(rename(number, 5) for number in range(4))
     eventually(
         lambda: worker.metric("annals_transactions_uncertain_total", kind="person") or scenario.answered(),
         "the worker has met the refusal",
     )
-    _limit(scenario, "4194304")
+    scenario.limit_events(4_194_304)
     return scenario.until_answered()
-
-
-def _limit(scenario: Scenario, size: str) -> None:
-    entry = ConfigEntry("max.message.bytes", size, incremental_operation=AlterConfigOpType.SET)
-    topic = ConfigResource(ResourceType.TOPIC, f"{scenario.prefix}events.person", incremental_configs=[entry])
-    for future in scenario.admin.incremental_alter_configs([topic]).values():
-        future.result(30)
 
 
 def answer_of_the_commit_lost(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
@@ -219,6 +206,8 @@ def another_writer(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
 
 def commit_never_arrived(scenario: Scenario, plan: Without, proxy: Proxy) -> Report:
     """A commit is lost on its way: the transaction is open, and only another producer can end it soon."""
+    # without the measure the broker would end the transaction itself, as it does for a worker that died
+    plan = plan and plan | {"transaction_timeout_ms": LASTS_MS}
     scenario.start(plan=plan, BOOTSTRAP_SERVERS=proxy.bootstrap).until_ready()
     scenario.send(persons(4, 1))
     scenario.until_answered()

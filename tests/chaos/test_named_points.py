@@ -55,7 +55,7 @@ def test_a_worker_told_to_stop_ends_what_it_has_in_hand(scenario: Scenario) -> N
     worker = scenario.start().until_ready()
     scenario.sender.send(persons(100, 20))
     worker.signal(signal.SIGTERM)
-    assert worker.until_over(20) == 0
+    assert worker.until_over() == 0
     scenario.sender.flush()
     scenario.start().until_ready()
     assert_clean(scenario.until_answered())

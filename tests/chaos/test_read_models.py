@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import json
 import threading
-import urllib.error
 import urllib.request
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ from annals.schemas.commands import command
 from annals.workers.client import CommandClient
 from annals.workers.registry import projections
 from grouped import Group, GroupWorker, group
-from processes import free_port
+from processes import WITHIN_S, answer_of, free_port
 from projecting import rows_from_kafka
 
 if TYPE_CHECKING:
@@ -35,7 +34,6 @@ pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 PARTITIONS = 3
 STORIES = 18
 NAMES = ("w0", "w1", "w2")
-ANSWERED_S = 120.0
 FILTERS = ("type", "correlation_id", "causation_id", "command_id", "actor")
 PORTS: dict[str, str] = {}
 
@@ -66,7 +64,7 @@ class Sender:
         self._thread.start()
 
     def until_done(self) -> None:
-        self._thread.join(2 * ANSWERED_S)
+        self._thread.join(WITHIN_S)
         assert not self._thread.is_alive()
         assert self.error is None, self.error
 
@@ -77,7 +75,7 @@ class Sender:
             self.error = error
 
     async def _send(self) -> None:
-        async with CommandClient(self._crew.settings, timeout_s=ANSWERED_S) as client:
+        async with CommandClient(self._crew.settings, timeout_s=WITHIN_S) as client:
             for number in range(STORIES):
                 asks = [
                     command(kind, name, message).with_id(f"c-{number}-{at}")
@@ -99,14 +97,8 @@ class Api:
         self._url = worker.logged("worker started")[0]["api"]
 
     def __call__(self, path: str, method: str = "GET") -> tuple[int, Any]:
-        try:
-            with urllib.request.urlopen(urllib.request.Request(self._url + path, method=method), timeout=90) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read())
-        except OSError as error:
-            return 0, str(error)
+        status, body = answer_of(urllib.request.Request(self._url + path, method=method), timeout_s=90)
+        return status, json.loads(body) if status else None
 
     def get(self, path: str) -> Any:
         status, body = self(path)
@@ -253,7 +245,7 @@ def test_after_kills_of_parents_and_children_every_answer_is_that_of_a_fold(crew
     walker.start()
 
     def until_told(count: int) -> None:
-        eventually(lambda: sender.told.total() >= count or sender.error, f"{count} outcomes", ANSWERED_S)
+        eventually(lambda: sender.told.total() >= count or sender.error, f"{count} outcomes")
 
     each = len(story(0))
     until_told(2 * each)
@@ -282,7 +274,7 @@ def test_after_kills_of_parents_and_children_every_answer_is_that_of_a_fold(crew
         eventually(
             lambda api=api: has_read_all(api, journals),
             "everything is read",
-            ANSWERED_S,
+            WITHIN_S,
             lambda api=api: f"{api('/v1/projections')}",
         )
         assert_rows(api, folded)

@@ -70,7 +70,7 @@ async def test_each_event_comes_once_and_in_order_whatever_befalls_its_publisher
         worker.until_ready()
     scenario.send(persons(PEOPLE, 0))
     await newsroom.subscribe("early")
-    newsroom.topics.attach_to(["early"])
+    newsroom.topics.subscribe("early")
     newsroom.until_got("early", PEOPLE)
 
     child_of(workers[0]).kill()  # its parent starts another one
@@ -97,7 +97,7 @@ async def test_each_event_comes_once_and_in_order_whatever_befalls_its_publisher
     chains = counted(scenario.read(), "person")
     count = sum(map(len, chains.values()))
     assert count == PEOPLE * (1 + newsroom.turn)
-    newsroom.topics.attach_to(["early", "late"])
+    newsroom.topics.subscribe("early", "late")
     newsroom.until_got("early", count)
     newsroom.until_got("late", count)
     for name in ("early", "late"):

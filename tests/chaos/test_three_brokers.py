@@ -9,9 +9,17 @@ from pathlib import Path
 import pytest
 from chaos_cluster import Cluster
 from chaos_commands import persons, rename
+from chaos_records import known_topics
 from chaos_scenario import Scenario, assert_clean
 from chaos_workers import eventually
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    PartitionMetadata,
+    ResourceType,
+)
 
 from processes import ENTRY_POINT, own_environment
 
@@ -85,10 +93,20 @@ def test_the_broker_that_leads_the_journal_is_killed_and_every_promise_is_kept(
     assert_clean(people.until_answered())
     topic = f"{people.prefix}events.person"
 
-    def leader() -> int:
-        return people.admin.list_topics(topic, timeout=30).topics[topic].partitions[0].leader
+    def first_partition() -> PartitionMetadata | None:
+        """What a broker says of it; None if it is the one that is killed just now, or has lost its leader."""
+        found = known_topics(people.admin).get(topic)
+        return None if found is None else found.partitions.get(0)
 
-    first = leader()
+    def leader() -> int:
+        found = first_partition()
+        return -1 if found is None else found.leader
+
+    def has_copies(on: set[int]) -> bool:
+        found = first_partition()
+        return found is not None and set(found.isrs) == on
+
+    first = eventually(lambda: max(0, leader()), "one leads")
     turn = 100
 
     def busy_until(is_so, what: str) -> None:
@@ -111,11 +129,7 @@ def test_the_broker_that_leads_the_journal_is_killed_and_every_promise_is_kept(
     cluster.nodes[first].start()
     people.send(rename(number, 1) for number in range(PERSONS))
     assert_clean(people.until_answered())
-    whole = {1, 2, 3}
-    eventually(
-        lambda: set(people.admin.list_topics(topic, timeout=30).topics[topic].partitions[0].isrs) == whole,
-        "all three have a copy again",
-    )
+    eventually(lambda: has_copies({1, 2, 3}), "all three have a copy again")
     worker.until_ready()
     people.send(rename(number, 2) for number in range(PERSONS))
     assert_clean(people.until_answered())

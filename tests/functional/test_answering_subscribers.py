@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import pytest
 from annals.topics.keys import partition_of
 from grouped import Group, GroupWorker, group
 from languages import JAVASCRIPT, ROOT, compile_java, java_command, node_command
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, free_port, own_environment, running, until, until_over
 from whole_topics import records_of
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class Scene:
 def ended(subscriber: subprocess.Popen[bytes], log: Path) -> list[str]:
     """What it said until it ended by SIGTERM."""
     subscriber.send_signal(signal.SIGTERM)
-    assert subscriber.wait(60) == 0, log.read_text()
+    assert until_over(subscriber, log) == 0, log.read_text()
     return log.read_text().splitlines()
 
 
@@ -195,8 +196,12 @@ def test_nothing_is_forgotten_or_done_twice(crew: Group, language: str, classes:
         poison_is_parked(scene)
         refused_comes_again(scene, subscriber, log)
         # SIGTERM in the middle of work: the event in hand is answered, and the next process goes on.
-        scene.send("RenamePerson", [(person, f"Name {each}") for each in range(RENAMES) for person in PEOPLE])
-        said = ended(subscriber, log)
+        names = [(person, f"Name {each}") for each in range(RENAMES) for person in PEOPLE]
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(scene.send, "RenamePerson", names)
+            until(lambda: scene.done().total() > 13, subscriber, log, "work has begun")
+            said = ended(subscriber, log)
+            sending.result()
     everything = 13 + RENAMES * len(PEOPLE)
     assert scene.done().total() < everything
     met = Counter(line["became"] for line in scene.ledger()[1:])

@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from annals.workers.cli import main
 from annals.workers.tools.bench.plan import PARTS
-from processes import ENTRY_POINT, own_environment, running, until
+from processes import ENTRY_POINT, WITHIN_S, own_environment, running, until, until_over
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
@@ -22,11 +22,14 @@ WITH_PROGRAMS = ("deliver", "drain")
 """Parts that start programs of their own: of the others coverage sees all in this process, but for the workers."""
 
 
-async def topics_of_benches(bootstrap: str) -> list[str]:
+async def no_topics_are_left(bootstrap: str) -> None:
+    """Return when the broker knows no topic of a bench: it says so some time after it was told to delete them."""
     admin = AIOKafkaAdminClient(bootstrap_servers=bootstrap)
     await admin.start()
     try:
-        return [name for name in await admin.list_topics() if name.startswith("bench-")]
+        async with asyncio.timeout(WITHIN_S):
+            while any(name.startswith("bench-") for name in await admin.list_topics()):
+                pass
     finally:
         await admin.close()
 
@@ -47,7 +50,7 @@ def test_a_part_measures_and_cleans_up(part, bootstrap, capsys, monkeypatch, tmp
     for figure in found["figures"]:
         assert len(figure["values"]) == 1, figure
         assert all(math.isfinite(value) and value >= 0 for value in figure["values"]), figure
-    assert asyncio.run(topics_of_benches(bootstrap)) == []
+    asyncio.run(no_topics_are_left(bootstrap))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -79,13 +82,12 @@ def test_sigterm_ends_it_with_all_that_it_started(tmp_path: Path, bootstrap):
     with running(command, own_environment(), log) as process:
         bench = psutil.Process(process.pid)
         until(lambda: list(tmp_path.glob("annals-bench-*/bench-*/worker-*.log")), process, log, "a worker")
-        started = bench.children(recursive=True)
+        started = until(lambda: bench.children(recursive=True), process, log, "its process")  # behind its log
         process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 130, log.read_text()
-    assert started
+        assert until_over(process, log) == 130, log.read_text()
     _, alive = psutil.wait_procs(started, 30)
     assert alive == []
-    assert asyncio.run(topics_of_benches(bootstrap)) == []
+    asyncio.run(no_topics_are_left(bootstrap))
     assert list(tmp_path.glob("annals-bench-*")) == []
 
 

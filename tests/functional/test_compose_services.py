@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, free_port, own_environment, running, until, until_over
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
@@ -85,7 +85,7 @@ def test_topics_are_made_and_both_workers_become_healthy_and_end_cleanly(broker:
         for process in processes.values():
             process.send_signal(signal.SIGTERM)
         for name, process in processes.items():
-            assert process.wait(30) == 0, logs[name].read_text()[-4000:]
+            assert until_over(process, logs[name]) == 0, logs[name].read_text()[-4000:]
 
 
 def test_a_worker_without_topics_refuses_to_start_and_names_the_command_that_makes_them(

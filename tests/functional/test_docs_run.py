@@ -9,14 +9,13 @@ import os
 import re
 import subprocess
 import sys
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, free_port, is_ready, own_environment, running, until
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -25,14 +24,6 @@ BLOCK = re.compile(r"^```(\w+)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ELSEWHERE = {"make setup\nsource .venv/bin/activate", "annals broker", "annals worker"}
 
 pytestmark = [pytest.mark.broker, pytest.mark.slow]
-
-
-def is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """examples/journal_copy.py, as the section on backups of docs/how-to/run-in-production.md has it."""
 
+import asyncio
 import json
 import subprocess
 import sys
@@ -7,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from made_anew import delete
 from processes import annals, worker_on_topics_of_its_own
+from whole_topics import delete
 
 EXAMPLE = Path(__file__).parents[2] / "examples/journal_copy.py"
 
@@ -33,7 +34,7 @@ def copy(what: str, topic: str, file: Path, environment: dict[str, str]) -> subp
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
 
@@ -67,7 +68,7 @@ def test_workers_go_on_with_a_journal_that_was_saved_and_restored(
         status, why = said(copy("save", topic, backup, environment))
         assert status == 1, "a backup is not written over"
         assert "File exists" in why
-    delete(bootstrap, topic)
+    asyncio.run(delete(bootstrap, topic))
     assert annals("topics", "create", environment=environment).returncode == 0
     assert said(copy("restore", topic, backup, environment)) == (0, "10 records restored\n")
     verified = annals("verify", "person", environment=environment)

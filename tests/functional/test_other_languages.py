@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -15,7 +16,7 @@ from annals.workers.tools.broker.jars import locked_jars
 from chained import chain
 from languages import CODEC, ROOT, compile_java, java, node
 from processes import annals, worker_on_topics_of_its_own
-from whole_topics import commands_of
+from whole_topics import commands_of, until_settled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -197,6 +198,7 @@ def test_what_was_aborted_is_not_read(consume: Run, bootstrap: str, topic_prefix
             producer.produce(f"{topic_prefix}events.person", event.value, event.key, 0)
         assert producer.flush(60) == 0
         (producer.commit_transaction if is_committed else producer.abort_transaction)(60)
+    asyncio.run(until_settled(bootstrap, f"{topic_prefix}events.person"))
     consumed = consume("person", environment=environment)
     assert consumed.returncode == 0, consumed.stdout + consumed.stderr
     assert lines_of(consumed)[-1] == "4 events count; 0 records do not, 0 after a gap; 0 of 0 kept heads found"

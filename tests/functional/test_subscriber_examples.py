@@ -15,6 +15,7 @@ from annals.schemas.cid import cid_text
 from annals.topics.keys import partition_of
 from chained import chain, make_topics
 from languages import ROOT, compile_java, java, node
+from whole_topics import until_settled
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,6 +77,8 @@ async def test_what_came_is_proven_and_what_is_missing_is_said(
     await make_topics(bootstrap, list(topics.values()), partitions=2)
     publish(bootstrap, topics["whole"], [ada[1], ada[2], ada[2], *grace, ada[3]], before)  # the first is too old
     publish(bootstrap, topics["broken"], [ada[0], ada[2], ada[3]], before)
+    for topic in topics.values():
+        await until_settled(bootstrap, topic)
     environment = {**os.environ, "ANNALS_BOOTSTRAP_SERVERS": bootstrap, "ANNALS_TOPIC_PREFIX": topic_prefix}
 
     whole = subscriber(language, "whole", environment, classes)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from annals.workers.watch import INTERVAL_S, Watch
+from annals.workers.watch import INTERVAL_S, PATIENCE_S, Watch
 from slow_closing import OPTIONS, SlowClosing
 
 WITHIN_S = 10
@@ -22,6 +22,10 @@ def watch() -> Watch:
 
 def test_it_looks_twice_in_the_two_seconds_in_which_readiness_tells_of_a_loss() -> None:
     assert 2 * INTERVAL_S <= 2.0
+
+
+def test_a_broker_that_goes_away_behind_a_look_is_named_in_the_ten_seconds_in_which_readiness_turns() -> None:
+    assert INTERVAL_S + PATIENCE_S < 10.0
 
 
 async def test_a_watch_that_is_cancelled_while_it_disconnects_ends_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:

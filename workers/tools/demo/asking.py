@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from annals.workers.client.api_client import ApiClient
 
-WAIT_S: Final = 30
+WAIT_S: Final = 60  # the longest that may be asked for
 NOT_FOUND: Final = 404
 
 

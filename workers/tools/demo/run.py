@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from annals.workers.tools.demo.story import Scene
 
 WORKERS: Final = 2
-ANSWER_S: Final = 60.0  # longer than a killed worker's partitions wait for another one
+ANSWER_S: Final = 180.0  # longer than a killed worker's partitions wait for another one
 
 
 def run(show: Show, data_dir: Path | None) -> dict[str, Any]:

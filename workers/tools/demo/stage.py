@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 ANNALS: Final = ("-c", "from annals.workers.cli import main; main()")
 LOOK_S: Final = 0.1
-READY_S: Final = 60.0
+READY_S: Final = 180.0  # it takes about 5 on an idle machine
 WRITE: Final = "write"
 WRITE_AND_READ: Final = "write,read"
 PARTITIONS: Final = 2  # of each kind: one for each worker; more take longer to open and show nothing more

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FILE: Final = "subscriber.ndjson"
 POISON: Final = "ModelConfigured"
-WITHIN_S: Final = 60.0
+WITHIN_S: Final = 180.0
 
 
 class Taken(msgspec.Struct, frozen=True):
