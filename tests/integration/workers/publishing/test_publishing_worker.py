@@ -8,7 +8,6 @@ import subprocess
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 from aiokafka import TopicPartition
 
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-WITHIN_S = 60
+WITHIN_S = 300
 
 
 @pytest.fixture
@@ -62,13 +61,13 @@ def send(crew: Group, *versions: int) -> None:
 
 
 async def received(crew: Group, name: str, count: int) -> list[dict[str, str]]:
-    """The headers of what a subscriber has, to the end of its topic, once it has so many."""
+    """The headers of what a subscriber has, once so many events have come; some may have come again."""
     consumer = reader_of(crew.settings.bootstrap_servers)
     where = TopicPartition(TopicNames(crew.settings.topic_prefix).subscribers(name), 0)
     found: list[dict[str, str]] = []
     async with consumer, asyncio.timeout(WITHIN_S):
         consumer.assign([where])
-        while len(found) < count:
+        while sum("ce_redelivery" not in each for each in found) < count:
             records = (await consumer.getmany(where, timeout_ms=200)).get(where, ())
             found += [{key: value.decode() for key, value in record.headers} for record in records]
     return found
@@ -84,8 +83,7 @@ def test_what_is_subscribed_over_http_comes_once_and_in_order_through_a_kill(cre
     assert (status, made["status"]) == (201, "active")
     assert len(asyncio.run(received(crew, "all", 3))) == 3
 
-    (child,) = psutil.Process(worker.process.pid).children()
-    child.kill()
+    worker.kill_reader()
     send(crew, 4, 5, 6)
     worker.until(lambda: worker.health() == [], "it reads again")
     send(crew, 7, 8)
