@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
 from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+
+from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.publishing.progress_topic import settled_bounds
 
 WITHIN_S = 60
 
@@ -52,6 +57,24 @@ def reader_of(bootstrap: str) -> AIOKafkaConsumer:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
     )
+
+
+async def until_settled(bootstrap: str, topic: str) -> None:
+    """Return when no transaction is open in a topic: brokers write the markers of one after they have answered."""
+    client = await connect({"bootstrap_servers": bootstrap}, [topic])
+    try:
+        await settled_bounds(client, [(topic, partition) for partition in range(partitions_of(client, topic))])
+    finally:
+        await client.close()
+
+
+def until_set(bootstrap: str, topic: str, name: str, value: str) -> None:
+    """Return when the broker has a topic's setting: the controller has it, and answers, a moment before."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    deadline = time.monotonic() + WITHIN_S
+    while (found := admin.describe_configs([resource])[resource].result(WITHIN_S)[name].value) != value:
+        assert time.monotonic() < deadline, f"{topic}: {name} is {found}"
 
 
 async def delete(bootstrap: str, topic: str) -> None:
