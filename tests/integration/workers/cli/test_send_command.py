@@ -18,7 +18,7 @@ from scripted_worker import ScriptedWorker, answering, command_id, no, yes
 
 pytestmark = pytest.mark.broker
 
-WITHIN_S = 60
+WITHIN_S = 300
 
 
 def line(name: str = "c-1", aggregate_id: str = "p-1", **members: Any) -> bytes:
