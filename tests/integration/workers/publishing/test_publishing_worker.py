@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
@@ -34,12 +35,23 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
 def put(
     worker: GroupWorker, name: str, body: dict[str, Any], if_match: str | None = None
 ) -> tuple[int, dict[str, Any]]:
-    """Put a subscription over HTTP."""
+    """Put a subscription over HTTP; who changes one asks again where the change was not made in time."""
     url = f"{worker.logged('worker started')[0]['api']}/v1/subscriptions/{name}"
     headers = {"content-type": "application/json"} | ({} if if_match is None else {"if-match": if_match})
     request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="PUT")
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        return answer.status, json.loads(answer.read())
+
+    def asked() -> tuple[int, dict[str, Any]] | None:
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, json.loads(answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                if error.code not in {503, 504} or if_match != "*":
+                    raise
+            return None
+
+    answered: tuple[int, dict[str, Any]] = worker.until(asked, f"{name} is put")
+    return answered
 
 
 def send(crew: Group, *versions: int) -> None:
