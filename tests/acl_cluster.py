@@ -25,6 +25,7 @@ from processes import ENTRY_POINT, own_environment
 
 PASSWORD = "correct-horse"
 PREFIX, APP_ID, PARTITIONS = "acl.", "annals", 2
+WITHIN_S = 60
 LOGIN = "org.apache.kafka.common.security"
 PROPERTIES = {
     "listener.security.protocol.map": "CLIENT:SASL_PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
@@ -90,11 +91,13 @@ class Cluster:
         )  # fmt: skip
         for future in self._admin.delete_acls([taken]).values():
             future.result(30)
+        self._until(taken, 0)
         try:
             yield
         finally:
             for future in self._admin.create_acls([binding]).values():
                 future.result(30)
+            self._until(taken, 1)
 
     def _binding(self, name: str, right: Right, operation: str) -> AclBinding:
         return AclBinding(
@@ -113,10 +116,9 @@ class Cluster:
         self._until_known(name, 0)
 
     def _until_known(self, name: str, rights: int) -> None:
-        """Wait until the broker goes by them: the controller has them a moment before, under load a long one."""
-        deadline = time.monotonic() + 30
-        while len(found := self._admin.describe_acls(_all_of(name)).result(30)) != rights:
-            assert time.monotonic() < deadline, (name, found)
+        """Wait until the broker goes by a user and this many rights."""
+        self._until(_all_of(name), rights)
+        deadline = time.monotonic() + WITHIN_S
         while True:
             (told,) = self._admin.describe_user_scram_credentials([name]).values()
             try:
@@ -125,6 +127,12 @@ class Cluster:
                 assert time.monotonic() < deadline, name
             else:
                 return
+
+    def _until(self, which: AclBindingFilter, rights: int) -> None:
+        """Wait until the broker goes by so many: the controller has them a moment before, under load a long one."""
+        deadline = time.monotonic() + WITHIN_S
+        while len(found := self._admin.describe_acls(which).result(30)) != rights:
+            assert time.monotonic() < deadline, (which, found)
 
     def environment(self, **settings: str) -> dict[str, str]:
         return own_environment(

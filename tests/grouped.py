@@ -18,7 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 
 from annals.workers.client import CommandClient
 from annals.workers.settings import Settings
-from processes import ENTRY_POINT, answer_of, free_port, own_environment, running, until, until_over
+from processes import ENTRY_POINT, WITHIN_S, answer_of, free_port, own_environment, running, until, until_over
 
 # A worker with other constants or fewer kinds, {"module:name": value}, with lines run first, {"exec": lines}, or with
 # another session of the process that reads, {"reading_session_ms": milliseconds}.
@@ -96,6 +96,25 @@ class GroupWorker:
             child.kill()
         self.process.kill()
         self.process.wait()
+
+    def reader(self) -> psutil.Process:
+        """Its process that reads, once one lives: behind a kill there is none for a moment."""
+
+        def living() -> list[psutil.Process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                children = psutil.Process(self.process.pid).children()
+                return [each for each in children if each.status() != psutil.STATUS_ZOMBIE]
+            return []
+
+        (child,) = self.until(living, "it has a process that reads")
+        assert isinstance(child, psutil.Process)
+        return child
+
+    def kill_reader(self) -> None:
+        """End its process that reads, as the kernel does where memory runs out; return when it is gone."""
+        child = self.reader()
+        child.kill()
+        child.wait(WITHIN_S)
 
     def end(self, number: signal.Signals = signal.SIGTERM) -> int:
         self.process.send_signal(number)

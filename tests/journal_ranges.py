@@ -32,12 +32,15 @@ class Ranges:
     def __init__(self, client: AIOKafkaClient, where: tuple[str, int]) -> None:
         self.generation = 0
         self.read_until = 0
+        self.asked_from: int | None = None
+        """The first offset that was asked for."""
         self._client = client
         self._where = where
 
     def deliver_from(self, offset: int) -> None:
         self.generation += 1
         self.read_until = offset
+        self.asked_from = offset if self.asked_from is None else self.asked_from
 
     def decided_until(self, next_offset: int) -> int:
         return max(next_offset, self.read_until)

@@ -30,6 +30,10 @@ def make(bootstrap: str, name: str) -> None:
 
 
 def delete(bootstrap: str, name: str) -> None:
+    """Return when the broker knows no such topic."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     (future,) = admin.delete_topics([name], operation_timeout=30).values()
     future.result(60)
+    deadline = time.monotonic() + WITHIN_S
+    while name in admin.list_topics(timeout=10).topics:  # the controller has it first
+        assert time.monotonic() < deadline, name

@@ -20,6 +20,7 @@ import psutil
 ENTRY_POINT = Path(sys.executable).with_name("annals")
 WITHIN_S = 300.0  # ends a test that has failed; a machine that is busy with others takes its time
 LOOK_S = 0.2
+STACKS_WITHIN_S = 30.0
 GIVEN: set[int] = set()
 BACK_SOON = {"broker.session.timeout.ms": "3000"}
 """Of a broker that is killed: it is let in again when its last session is over, by default after nine seconds."""
@@ -73,13 +74,14 @@ def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = WI
         return process.wait(within_s)
     except subprocess.TimeoutExpired:
         its = psutil.Process(process.pid)
-        for each in (*its.children(recursive=True), its):
+        told = [*its.children(recursive=True), its]
+        for each in told:
             with suppress(psutil.NoSuchProcess):
                 each.send_signal(signal.SIGCONT)  # one that was stopped would not hear anything
                 each.send_signal(signal.SIGABRT)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(5)
-        process.kill()
+        for each in psutil.wait_procs(told, STACKS_WITHIN_S)[1]:  # each writes its own
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         process.wait()
         raise AssertionError(f"it did not end within {within_s:.0f} s\n{log.read_text()[-12_000:]}") from None
 

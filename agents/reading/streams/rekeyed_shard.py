@@ -185,7 +185,7 @@ class RekeyedShard(Answers):
                 fold = await self._open()
                 await self._follow(fold, backoff)
             except StoppedError as error:
-                self._stop(str(error))
+                self._stop(await self._why(error))
             except (StaleStateError, UnreachableError) as error:
                 self._log.warning("the re-keyed stream cannot be read", reason=str(error))
             except StoreError as error:
@@ -307,6 +307,17 @@ class RekeyedShard(Answers):
             fold.follow(self._wanted, sorted(self._dropped))
             self._dropped.clear()
             self._wanted = None
+
+    async def _why(self, error: StoppedError) -> str:
+        """Return why it stops; a topic that was made anew is shorter, too, and is said to be another one at once."""
+        try:
+            if self._fold is not None:
+                await self._require_topic(self._fold)
+        except StoppedError as another:
+            return str(another)
+        except UnreachableError:
+            return str(error)
+        return str(error)
 
     def _stop(self, reason: str) -> None:
         if (self._phase, self._reason) != (STOPPED, reason):

@@ -16,6 +16,7 @@ from confluent_kafka.admin import (
 )
 
 from grouped import ONE_KIND, Group, GroupWorker, group
+from whole_topics import until_set
 
 pytestmark = pytest.mark.broker
 
@@ -40,6 +41,8 @@ class Changed:
         resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=how))
         for done in self._admin.incremental_alter_configs([resource]).values():
             done.result(30)
+        if value is not None:
+            until_set(self.crew.settings.bootstrap_servers, self.named(topic), name, value)
 
     def add_partitions(self, topic: str, number: int) -> None:
         for done in self._admin.create_partitions([NewPartitions(self.named(topic), number)]).values():
@@ -125,7 +128,7 @@ def test_one_command_for_which_there_is_no_room_is_named_and_answered_once_there
     changed: Changed, worker: GroupWorker
 ) -> None:
     changed.set("outcomes.person", "max.message.bytes", "100")
-    with changed.crew.annals("send", "--timeout", "100") as sending:
+    with changed.crew.annals("send", "--timeout", "300") as sending:  # it is tried again after a minute
         assert sending.stdin is not None
         assert sending.stdout is not None
         sending.stdin.write(_line("p-1"))

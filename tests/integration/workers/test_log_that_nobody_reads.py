@@ -14,6 +14,8 @@ from processes import ENTRY_POINT, free_port, own_environment, until_over
 
 pytestmark = pytest.mark.broker
 
+NOWHERE = "127.0.0.1:1"
+
 
 def filled(pipe: int) -> None:
     """Fill a pipe to the brim."""
@@ -29,7 +31,7 @@ def unheard(folder: Path, roles: str) -> Iterator[tuple[GroupWorker, int]]:
     port, (reading, writing) = free_port(), os.pipe()
     filled(writing)
     environment = own_environment(
-        ANNALS_BOOTSTRAP_SERVERS="127.0.0.1:1",
+        ANNALS_BOOTSTRAP_SERVERS=NOWHERE,
         ANNALS_DATA_DIR=str(folder / "data"),
         ANNALS_WEB_PORT=str(port),
         ANNALS_API_PORT="0",
@@ -51,7 +53,7 @@ def unheard(folder: Path, roles: str) -> Iterator[tuple[GroupWorker, int]]:
 @pytest.mark.parametrize("roles", ["write", "write,read"])
 def test_a_full_pipe_holds_no_worker_up(tmp_path: Path, roles: str) -> None:
     with unheard(tmp_path, roles) as (worker, reading):
-        worker.until(worker.health, "it says why it is not ready")
+        worker.until_told(NOWHERE)  # which it says in a line of its log, too
         os.read(reading, 1 << 20)
         assert worker.end() == 0
         said = os.read(reading, 1 << 20).decode()

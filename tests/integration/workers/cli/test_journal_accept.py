@@ -38,6 +38,7 @@ async def commit(settings: Settings, kind: str, partition: int, metadata: GroupM
         await writer.fence()
         group = f"{settings.topic_prefix}annals"
         await writer.commit({}, Offsets(group, topic, partition, 0, metadata.encode()), {})
+        await writer.fence()  # answered once the marker is written, by which the offset is there
     finally:
         await writer.close()
 

@@ -18,7 +18,7 @@ from scripted_worker import ScriptedWorker, answering, command_id, no, yes
 
 pytestmark = pytest.mark.broker
 
-WITHIN_S = 60
+WITHIN_S = 300
 
 
 def line(name: str = "c-1", aggregate_id: str = "p-1", **members: Any) -> bytes:
@@ -96,9 +96,9 @@ async def test_no_answer_in_time_is_unknown_and_2(sender: Sender) -> None:
             await worker.answer(record, yes(record))
 
     async with sender.answered(reply):
-        status, answers, said = await sender.send(line("c-1") + line("c-2") + line("c-3"), "--timeout", "2")
+        status, answers, said = await sender.send(line("c-1") + line("c-2") + line("c-3"), "--timeout", "10")
     assert status == 2
-    assert "no outcome of 1 of the commands came within 2 s" in said
+    assert "no outcome of 1 of the commands came within 10 s" in said
     assert f"({sender.prefix!r})" in said
     assert "/health/ready" in said
     assert answers[1] == {"command_id": "c-2", "status": "unknown"}

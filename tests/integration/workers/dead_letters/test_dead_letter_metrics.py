@@ -20,7 +20,7 @@ from annals.workers.kafka.read.ranges import FETCH_BYTES, read_range
 from annals.workers.publishing import progress_topic
 from annals.workers.settings import Settings
 from chained import make_topics
-from whole_topics import delete
+from whole_topics import delete, until_settled
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -75,6 +75,8 @@ class Scene:
         producer = AIOKafkaProducer(bootstrap_servers=self.bootstrap, transactional_id=f"{self.names.prefix}writer")
         async with producer, producer.transaction():
             yield producer
+        for topic in (self.names.dead_letters, self.names.audit):
+            await until_settled(self.bootstrap, topic)
 
     async def write_letters(self, *seconds: int) -> None:
         """Write dead letters as a worker does; seconds: behind the oldest."""

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.broker
 
 PARTITIONS = 2
-WITHIN_S = 60
+WITHIN_S = 300
 FORGED = [("origin-partition", b"0"), ("origin-offset", b"0")]
 MANY = 1_200  # more than one transaction and one page take
 

@@ -7,7 +7,6 @@ import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from grouped import Group, GroupWorker, group
@@ -73,12 +72,6 @@ class Api:
         return self.worker.until(found, f"{path} has ended")
 
 
-def reader_of(worker: GroupWorker) -> psutil.Process:
-    """The child process that reads."""
-    (child,) = (each for each in psutil.Process(worker.process.pid).children() if "reader_child" in str(each.cmdline()))
-    return child
-
-
 def test_replays_are_asked_for_told_cancelled_and_gone_on_with(
     crew: Group, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,7 +107,7 @@ def test_replays_are_asked_for_told_cancelled_and_gone_on_with(
     assert "the handler failed" in failed["error"]
 
     # Cancelled at another worker than the one that runs it.
-    path = two.begun(target={"topic": "replays.copy"}, rate=SLOWLY)
+    path = two.begun(target={"topic": "replays.copy"}, rate=1)
     status, _, replay = one("DELETE", path)
     assert (status, replay["status"]) == (202, "cancelled")
     assert two.ended(path)["events"] < count
@@ -125,7 +118,7 @@ def test_replays_are_asked_for_told_cancelled_and_gone_on_with(
     listed = one("GET", "/v1/replays?limit=2")[2]
     assert listed["replays"][0]["id"] == path.rpartition("/")[2]
     assert one("GET", listed["next"])[0] == 200
-    reader_of(two_worker).kill()
+    two_worker.kill_reader()
     replay = one.ended(path)
     assert (replay["status"], replay["events"]) == ("done", count), replay
     lines = [json.loads(line)["cid"] for line in (folder / "lines").read_text().splitlines()]

@@ -192,7 +192,7 @@ def test_a_stranger_in_the_group_is_named_and_the_worker_joins_when_it_is_gone(c
 def test_a_worker_that_is_stopped_while_it_joins_is_no_member_any_more(crew: Group) -> None:
     """The others wait for a member that does not join until its session is over: for one that is gone, nobody is to."""
     staying = crew.worker("staying").until_ready()
-    silent = crew.worker("silent", {**ONE_KIND, "annals.workers.kafka.group.transport:SESSION_TIMEOUT_MS": 30_000})
+    silent = crew.worker("silent", {**ONE_KIND, "annals.workers.kafka.group.transport:SESSION_TIMEOUT_MS": 120_000})
     silent.until_ready()
     silent.process.kill()  # the others wait for it now, when somebody joins
     joining = crew.worker("joining")

@@ -17,6 +17,7 @@ from annals.workers.kafka.read import ranges
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
 from chained import chain, make_topics, write
+from whole_topics import until_settled
 
 pytestmark = pytest.mark.broker
 
@@ -55,6 +56,7 @@ async def transaction(bootstrap: str, topic: str, name: str, texts: list[bytes],
         await (producer.abort_transaction() if aborts else producer.commit_transaction())
     finally:
         await producer.stop()
+    await until_settled(bootstrap, topic)
 
 
 async def test_a_range_is_its_records_with_keys_values_and_headers(bootstrap: str, topic: str) -> None:

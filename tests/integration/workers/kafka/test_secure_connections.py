@@ -13,7 +13,11 @@ from annals.workers.settings import Secret, Settings, load_settings
 from annals.workers.tools.broker import Broker
 from processes import running, until
 
-pytestmark = pytest.mark.broker
+pytestmark = [
+    pytest.mark.broker,
+    # aiokafka closes a TLS transport and does not wait until it is closed: the loop may end before
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 TLS = Path(__file__).parents[2] / "tls"
 ANNALS = Path(sys.executable).with_name("annals")
@@ -85,8 +89,6 @@ async def test_the_probes_prove_themselves_too(secure: Settings) -> None:
     assert set(report.probes.values()) == {"ok"}
 
 
-# aiokafka closes a TLS transport and does not wait until it is closed: the loop may end before.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [

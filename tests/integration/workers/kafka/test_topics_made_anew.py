@@ -11,7 +11,7 @@ from annals.workers.kafka.write.compacted_topic import CompactedTopic
 from made_anew import delete, make
 
 pytestmark = pytest.mark.broker
-WITHIN_S = 60
+WITHIN_S = 300
 
 
 class Texts:

@@ -24,6 +24,7 @@ from annals.workers.kafka.write.batches import PartitionBatches, RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.tools.broker import Broker
 from chained import make_topics
+from whole_topics import until_settled
 
 pytestmark = pytest.mark.broker
 
@@ -91,6 +92,8 @@ async def values(cluster: str, topic: str, isolation: str = "read_committed") ->
     consumer = AIOKafkaConsumer(
         bootstrap_servers=cluster, group_id=None, isolation_level=isolation, enable_auto_commit=False
     )
+    if isolation == "read_committed":
+        await until_settled(cluster, topic)
     where = TopicPartition(topic, 0)
     found: list[bytes | None] = []
     async with consumer:
@@ -116,6 +119,7 @@ async def test_what_one_transaction_wrote_is_there_with_its_offset(
     await writer.commit(batches(topic, b"a", b"b"), offsets(topic, 7), {(topic, 0): 0})
     await writer.commit(batches(topic, b"c"), offsets(topic, 8), {(topic, 0): 3})  # behind a marker
     await writer.commit({}, offsets(topic, 9), {})
+    await writer.fence()  # answered once the marker is written, by which the offset is there
     assert await values(cluster, topic) == [b"a", b"b", b"c"]
     async with AIOKafkaConsumer(bootstrap_servers=cluster, group_id=f"{topic}-group") as group:
         assert await group.committed(TopicPartition(topic, 1)) == 9
@@ -183,6 +187,7 @@ async def test_where_the_end_is_below_the_known_one_nothing_is_committed(
     with pytest.raises(LostEndError, match="ends at offset 2, and it reached 9 before") as raised:
         await writer.commit(batches(topic, b"b"), offsets(topic, 2), {(topic, 0): 9})
     assert raised.value.end == 2
+    await writer.fence()  # ends what is open
     assert await values(cluster, topic) == [b"a"]
 
 

@@ -22,6 +22,7 @@ from annals.workers.maintenance import snapshots as written
 from annals.workers.maintenance.walk import connected
 from annals.workers.settings import Settings, client_options
 from chained import Sealed, write
+from whole_topics import until_set
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,6 +246,7 @@ async def set_limit(settings: Settings, topic: str, limit_bytes: int) -> None:
         await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, configs)])
     finally:
         await admin.close()
+    await asyncio.to_thread(until_set, settings.bootstrap_servers, name, "max.message.bytes", str(limit_bytes))
 
 
 def test_without_topics_it_is_said_what_to_do(bootstrap: str, topic_prefix: str) -> None:

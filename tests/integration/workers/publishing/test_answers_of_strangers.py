@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-PARTITIONS, WITHIN_S = 2, 120
+PARTITIONS, WITHIN_S = 2, 300
 LARGEST = SUBSCRIBER_TOPIC_BYTES - 120
 HEADERS = [("h", bytes(60_000))]
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-ROWS, A_TRANSACTION, IDLE, PAGE, WITHIN_S = 5_000, 1_000, 20, 1_000, 120
+ROWS, A_TRANSACTION, IDLE, PAGE, WITHIN_S = 5_000, 1_000, 20, 1_000, 300
 WISH = {"kinds": ["person"], "delivery": "acknowledged"}
 
 

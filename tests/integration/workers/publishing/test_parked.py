@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.broker
 
-PARTITIONS, PEOPLE, WITHIN_S = 2, 60, 120
+PARTITIONS, PEOPLE, WITHIN_S = 2, 60, 300
 PATH = "/v1/subscriptions/billing/parked"
 
 

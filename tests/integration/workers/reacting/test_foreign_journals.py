@@ -8,7 +8,6 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import psutil
 import pytest
 
 from annals.workers.client.history import history
@@ -139,11 +138,6 @@ def both(bootstrap: str, topic_prefix: str, tmp_path: Path, site: Path) -> Itera
         )
 
 
-def kill_child(worker: GroupWorker) -> None:
-    (child,) = psutil.Process(worker.process.pid).children()
-    child.kill()
-
-
 def metric(worker: GroupWorker, name: str) -> float:
     """The sum of a metric over its labels."""
     lines = [line for line in worker.metrics().splitlines() if line.startswith(name)]
@@ -164,10 +158,9 @@ def test_each_event_of_another_deployment_is_reacted_to_once_and_none_goes_round
 
     people = [f"p-{number}" for number in range(PEOPLE)]
     east.send("RegisterPerson", people[: PEOPLE // 2], name="Ada")
-    kill_child(of_west)
+    of_west.kill_reader()
     east.send("RegisterPerson", people[PEOPLE // 2 :], name="Ada")
-    of_west.until(lambda: psutil.Process(of_west.process.pid).children(), "the child is started again")
-    kill_child(of_west)
+    of_west.kill_reader()
     east.send("RenamePerson", people, name="Ada Lovelace")
 
     def all_there() -> bool:
@@ -216,7 +209,7 @@ def test_a_journal_in_another_cluster_is_reacted_to(
         people = [f"p-{number}" for number in range(10)]
         there.send("RegisterPerson", people, name="Ada")
         worker.until(lambda: all(here.events(people).values()), "each event there has led to one here")
-        kill_child(worker)
+        worker.kill_reader()
         there.send("RenamePerson", people, name="Ada Lovelace")
         worker.until(
             lambda: all(len(events) == 2 for events in here.events(people).values()),

@@ -9,7 +9,6 @@ from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from annals.schemas.cid import cid_text
@@ -88,11 +87,6 @@ def workflow_commands(workflow_id: str, **more: Any) -> list[tuple[str, str, str
     ]
 
 
-def kill_child(worker: GroupWorker) -> None:
-    (child,) = psutil.Process(worker.process.pid).children()
-    child.kill()
-
-
 def asked(worker: GroupWorker, path: str, method: str = "GET") -> dict[str, Any]:
     url = f"{worker.logged('worker started')[0]['api']}/v1/reactions{path}"
     headers = {"content-type": "application/json"}
@@ -114,7 +108,7 @@ def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_on
     send(crew, *(each for workflow_id in ids[:2] for each in workflow_commands(workflow_id)))
     soon = (datetime.now(UTC) + timedelta(seconds=20)).strftime("%Y-%m-%dT%H:%M:%SZ")
     send_at_once(crew, *workflow_commands("w-late", deadline=soon))
-    kill_child(worker)
+    worker.kill_reader()
     send(crew, *(each for workflow_id in ids[2:] for each in workflow_commands(workflow_id)))
 
     def tasks() -> list[dict[str, Any]]:
@@ -134,7 +128,7 @@ def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_on
     starts = [("agent", "a-1", "StartTask", {"task_id": each}) for each in task_ids]
     ends = [("agent", "a-1", "CompleteTask", {"task_id": each, **done}) for each in task_ids[:3]]
     send(crew, *starts, *ends[:2])
-    kill_child(worker)
+    worker.kill_reader()
     send(crew, ends[2], ("agent", "a-1", "FailTask", {"task_id": task_ids[3], "error": "no", "retryable": False}))
 
     def last(workflow_id: str) -> str:

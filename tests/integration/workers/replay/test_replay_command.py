@@ -60,7 +60,7 @@ def test_a_replay_to_a_file_is_killed_and_gone_on_with(environment: dict[str, st
     file, state = tmp_path / "lines", tmp_path / "state"
     to_file = ["replay", "--kind", "person", "--file", str(file), "--state", str(state), "--json"]
     log = tmp_path / "log"
-    with running([ENTRY_POINT, *to_file, "--rate", "60"], environment, log) as process:
+    with running([ENTRY_POINT, *to_file, "--rate", "10"], environment, log) as process:
         until(lambda: state.exists() and json.loads(state.read_text())["length"], process, log, "the first step")
         os.kill(process.pid, signal.SIGKILL)
         process.wait(30)

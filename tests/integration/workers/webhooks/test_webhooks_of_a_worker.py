@@ -8,12 +8,11 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-import psutil
 import pytest
 
 from annals.agents.publishing.webhooks.signatures import parse_secret, signature_headers
 from endpoints import Endpoint, Posted
-from grouped import Group, GroupWorker, group
+from grouped import Group, group
 from processes import free_port
 from renamed_people import PEOPLE, RENAMES, send_renames
 
@@ -82,11 +81,6 @@ def receiver() -> Iterator[Receiver]:
     thread.join(30)
 
 
-def kill_reader(worker: GroupWorker) -> None:
-    (child,) = psutil.Process(worker.process.pid).children()
-    child.kill()
-
-
 def test_every_event_is_taken_in_order_through_kills(crew: Group, receiver: Receiver, tmp_path: Path) -> None:
     folder = tmp_path / "secrets"
     folder.mkdir()
@@ -120,7 +114,7 @@ def test_every_event_is_taken_in_order_through_kills(crew: Group, receiver: Rece
     send_renames(crew)
     for share in (4, 2):
         worker.until(lambda share=share: receiver.taken() > EVENTS // share, "some are taken")
-        kill_reader(worker)
+        worker.kill_reader()
     worker.until(lambda: receiver.taken() == EVENTS, "all are taken")
     receiver.is_well = True
     worker.until(lambda: worker.health() == [], "it reads again")

@@ -84,7 +84,7 @@ class Shore:
             assert producer.flush(60) == 0
         found: list[Answer] = []
         while len(found) < count:
-            message = self.reader.poll(15)
+            message = self.reader.poll(60)
             assert message is not None, f"{len(found)} of {count} answers"
             assert message.error() is None, message.error()
             found.append(Answer(message.topic(), message.key(), message.value(), message.headers() or []))

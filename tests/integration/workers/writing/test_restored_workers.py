@@ -122,7 +122,7 @@ def test_a_worker_without_its_data_goes_on_from_a_restore_point(deployment: Depl
         assert statuses(again) == {"duplicate"}
         assert [outcome["head"] for outcome in again] == [outcome["head"] for outcome in registered]
         assert statuses(deployment.send("RenamePerson", "again", "Cleo")) == {"accepted"}
-        deployment.until(lambda: deployment.counted("restores") == 1, "the whole journal folded")
+        deployment.until(lambda: deployment.counted("restores") >= 1, "the whole journal folded")
         assert statuses(deployment.send("RenamePerson", "rename", "Eve")) == {"duplicate"}
     assert "opened from a restore point" in deployment.log.read_text()
     assert deployment.verify()["events"] == 3 * PERSONS

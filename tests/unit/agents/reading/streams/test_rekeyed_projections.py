@@ -402,6 +402,20 @@ async def test_a_topic_that_was_made_anew_with_the_same_events_is_another_one(wh
         assert set((await process.rows())["command-1"]) == {f"{FIRST}@1", f"{SECOND}@1"}
 
 
+async def test_a_topic_that_was_made_anew_and_is_shorter_is_said_to_be_another_one_from_the_start(monkeypatch):
+    """Goes red when for a moment it is said to have lost its end: which of the two is seen is then a matter of time."""
+    monkeypatch.setattr("annals.agents.reading.streams.rekeyed_shard.TOPIC_LOOK_S", 3_600.0)
+    world = RowsWorld()
+    at = await after_two(world)
+    async with world.process_of_rows(journals=()) as process:
+        shard = process.shards[at]
+        await until(lambda: shard.status().phase == "reading")
+        world.topic_id = bytes(15) + b"\2"
+        world.model.logs[STREAM, at].truncate(1)
+        await until(lambda: shard.status().phase == "stopped")
+        assert "the topic was deleted and made anew" in shard.problem
+
+
 async def test_brokers_that_tell_no_ids_of_topics_keep_nothing_from_being_folded():
     world = RowsWorld()
     world.topic_id = None
