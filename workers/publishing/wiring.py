@@ -72,39 +72,42 @@ class PausingSubscriptions(FollowedSubscriptions):
         self._pausing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._found: dict[str, _Found] = {}
 
-    async def pause(self, name: str, reason: str, partition: str | None = None) -> None:
+    async def pause(self, name: str, reason: str, partition: str | None = None, offset: int | None = None) -> None:
         """Have a subscription paused that cannot go on, and say why; tried until it is so.
 
         All partitions of this process may find out at once: one of them pauses it, and the others see that it is so.
         Another subscription does not wait for that: the service makes changes one after another.
 
         partition: which one found it out. What is found of one record, or again of one that is paused, is logged once:
-        with the first reason, and in how many partitions it was found.
+        with the first reason, and in how many partitions it was found. offset: of the record that cannot go on; None:
+        whichever there is. One that was changed meanwhile is left as it is: that may have mended it.
         """
         kept = self.all().get(name)
         if kept is None or partition is None:
-            await self._pause(name, reason)
+            await self._pause(name, reason, offset=offset)
+            return
+        if offset not in {None, kept.offset}:
             return
         known = self._found.get(name)
         if known is not None and known.has(kept, reason):
             known.partitions.add(partition)
-            await self._pause(name, reason)
+            await self._pause(name, reason, offset=offset)
             return
         found = self._found[name] = _Found(kept.offset, reason, {partition})
-        await asyncio.gather(self._pause(name, reason), _say(name, found))
+        await asyncio.gather(self._pause(name, reason, offset=offset), _say(name, found))
 
     async def pause_endpoint(self, name: str, reason: str, url: str) -> None:
         """Have a subscription paused whose endpoint is gone, unless it has another by now; tried until it is so."""
-        await self._pause(name, reason, url)
+        await self._pause(name, reason, url=url)
 
-    async def _pause(self, name: str, reason: str, url: str | None = None) -> None:
+    async def _pause(self, name: str, reason: str, url: str | None = None, offset: int | None = None) -> None:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         async with self._pausing[name]:
             while (kept := self.all().get(name)) is not None and kept.record.is_active:
-                if url is not None and not posts_to(kept.record, url):
+                if (url is not None and not posts_to(kept.record, url)) or offset not in {None, kept.offset}:
                     return
                 try:
-                    await self._service.pause(name, reason, url)
+                    await self._service.pause(name, reason, url, offset)
                 except (Refused, KafkaError, OSError, TimeoutError) as error:
                     log.warning("subscription could not be paused", subscription=name, reason=str(error))
                     await backoff.wait()
