@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
-from annals.agents.publishing.administration import Refused, posts_to
+from annals.agents.publishing.administration import Refused, kinds_of, posts_to
 from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
@@ -20,6 +20,7 @@ from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.reached import LOST_IT, ReachedWatch
 from annals.workers.publishing.service import SubscriptionService
+from annals.workers.publishing.subscriber_topics import check_subscribers
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
 from annals.workers.publishing.telemetry import PartitionMetrics
 from annals.workers.webhooks.wiring import Webhooks
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.delivering.ports import DeliverySource
     from annals.agents.publishing.ports import Kept
     from annals.agents.reading.ports import JournalPartition
+    from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.publishing.reached import PartitionLostEndError
     from annals.workers.publishing.telemetry import PublishMetrics
@@ -173,6 +175,13 @@ class Publishing:
         finally:
             await ended(watching, *self._pausing)
             await self._webhooks.close()
+
+    async def check_topics(self) -> Report:
+        """Compare the topics of what is published with what they were made with; raises as `check_subscribers`."""
+        active = (kept.record.definition for kept in self.subscriptions.all().values() if kept.record.is_active)
+        # All journals of a subscription have the same number of partitions.
+        wanted = [(each, self._partitions[kinds[0]]) for each in active if (kinds := kinds_of(each, self._deciders))]
+        return await check_subscribers(self._settings, wanted)
 
     def _lost(self, error: PartitionLostEndError) -> None:
         """Stop what rests on a partition that lost its end: all publishing, or a subscription whose rows are gone."""
