@@ -105,8 +105,11 @@ class Pace:
             raise
         self.committed(self._clock.monotonic() - began, throttled_s())
 
-    def failed(self, count: int, error: BaseException) -> None:
-        """Note why; halve the batches if one of so many took longer than it may, or was refused for its size."""
+    def failed(self, count: int, error: BaseException) -> bool:
+        """Note why; halve the batches if one of so many took longer than it may, or was refused for its size.
+
+        Returns whether the next one will be smaller.
+        """
         self.failure = str(error)
         if isinstance(error, RefusedSizeError):
             self._refused_at = self._clock.monotonic()
@@ -114,12 +117,13 @@ class Pace:
         elif isinstance(error, OutlastedError) or (isinstance(error, FencedError) and error.outlasted):
             limit, what, until = self._time, "took longer than a transaction may", "commits are quick again"
         else:
-            return
+            return False
         limit.halve(count)
         limit.reason = (
             f"a batch of {count} {self._of} {what}; batches are halved to {limit.most} until {until}: {error}"
         )
         self._log.warning("batches halved", **{self._of: count}, next=self.most, error=str(error))
+        return self.most < count
 
     def committed(self, commit_s: float, wait_s: float) -> None:
         """Double the batches after a quick commit, unless the brokers ask to wait, or a topic refused more lately."""

@@ -18,6 +18,7 @@ from annals.schemas.cid import cid_text, parse_cid
 from annals.schemas.depth import decoded
 
 LIVE: Final = "live"
+LONGEST_FAILURE: Final = 1_000  # characters: it is kept, shown, and written again with each position
 
 
 class Progress(Struct, frozen=True):
@@ -108,5 +109,6 @@ def decode_progress(value: bytes) -> Progress:
     """
     found = decoded(_DECODER.decode, value)
     cid = None if found.cid is None else parse_cid(found.cid)
-    rest = found.acks, found.version, found.quiet_until, found.fired, found.quiet_due, found.resting, found.failure
+    failure = found.failure[:LONGEST_FAILURE]
+    rest = found.acks, found.version, found.quiet_until, found.fired, found.quiet_due, found.resting, failure
     return Progress(found.position, cid, found.incarnation, *rest)

@@ -79,11 +79,13 @@ class GroupWorker:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
             return str(answer.read(), "utf-8")
 
-    def call(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Ask the API; status and body."""
         url = self.logged("worker started")[0]["api"] + path
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url, data, {"content-type": "application/json"} if data else {}, method=method)
+        request = urllib.request.Request(
+            url, data, {"content-type": "application/json", **headers} if data else headers, method=method
+        )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:
                 return answer.status, json.loads(answer.read() or b"{}")

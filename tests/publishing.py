@@ -95,7 +95,9 @@ class Topics:
             change()
         self.answered.clear()
 
-    async def pause(self, name: str, reason: str, partition: str | None = None) -> None:
+    async def pause(self, name: str, reason: str, partition: str | None = None, offset: int | None = None) -> None:
+        if offset not in {None, self._all[name].offset}:
+            return
         self.paused[name] = reason
         self.set(name, reason=reason, definition={"status": "paused"})
 

@@ -22,7 +22,7 @@ from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
 from annals.workers.jobs.wiring import JobWiring
-from annals.workers.kafka.admin.findings import missing_topics
+from annals.workers.kafka.admin.findings import Report, missing_topics
 from annals.workers.kafka.admin.provisioning import NotPermittedError, check_for_reading, create
 from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.group.instances import leave_for
@@ -59,6 +59,7 @@ from annals.workers.rekeying.telemetry import RekeyingProjectionMetrics
 from annals.workers.rekeying.wiring import RekeyedProjections
 from annals.workers.settings import client_options, foreign_deployments
 from annals.workers.stores.rocks import StoreBudget
+from annals.workers.topic_watch import TopicWatch
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from annals.agents.reading.ahead.ports import BesideStores
     from annals.agents.reading.following.shard import Shard
     from annals.agents.reading.ports import Follower
-    from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.partitions import Actor
     from annals.workers.settings import Settings
 
@@ -107,6 +107,7 @@ class Reader:
         self.members = GroupMembers()
         self.url: str | None = None
         self._parts = Parts()
+        self._topics_of_subscribers = TopicWatch(self._look_at_subscribers)
         self._api = ReaderApi(settings, self._options, self.shards, self.members, self.metrics, self._parts)
         self._projection_metrics = ProjectionMetrics(self.metrics.registry)
         self._publish_metrics = PublishMetrics(self.metrics.registry)
@@ -179,6 +180,7 @@ class Reader:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
         problems += [*self._watch.gone, *self._blocked.problems, *self.members.differing()]
+        problems += self._topics_of_subscribers.problems
         return [*problems, *self._parts.problems(), *shards.partitions_here.not_ready()]
 
     async def _until_stopped(self) -> None:
@@ -229,6 +231,10 @@ class Reader:
             log.info("topics created", topics=await create(self._settings))
             report = await check_for_reading(self._settings)
         return report
+
+    async def _look_at_subscribers(self) -> Report:
+        publishing = self._parts.publishing
+        return Report() if publishing is None else await publishing.check_topics()
 
     def _cannot(self, reason: str) -> None:
         """Say what keeps this role from reading: alone it ends the process, beside `write` it is waited for."""
@@ -332,7 +338,8 @@ class Reader:
             SystemClock(),
         )
         self.shards.current = shards
-        watching = [asyncio.create_task(each.run(), name="watch") for each in (self._watch, self._blocked)]
+        watches = (self._watch, self._blocked, self._topics_of_subscribers)
+        watching = [asyncio.create_task(each.run(), name="watch") for each in watches]
         everywhere = self._api.shards or shards
         projecting = asyncio.create_task(
             wiring.work(FollowedHere(shards, rekeying), cast("Any", everywhere)).run(), name="projections"

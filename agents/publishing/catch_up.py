@@ -97,14 +97,16 @@ class CatchUp:
                     await self._pace.obey(self._log.throttled_s(), self._stopping)
                     await self._fence()
                     while not self._is_done():
+                        before = self.position
                         try:
                             has_moved = await self._step()
                         except NotIndexedError:  # what it is to publish next: nothing is wrong
                             has_moved = False
                         if not has_moved:
                             await self._wait()
-                        backoff.reset()
-                        self.problem = None
+                        if self.position > before:  # looking succeeds where each transaction fails
+                            backoff.reset()
+                            self.problem = None
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
                 except FencedError:
                     self._telemetry.fenced()

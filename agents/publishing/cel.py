@@ -6,6 +6,7 @@ of them may take long, too, over a long text: that is known when it is done, and
 
 from __future__ import annotations
 
+from threading import Lock
 from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -55,12 +56,14 @@ class _Program:
 
 
 _programs: WeakValueDictionary[str, _Program] = WeakValueDictionary()
+_compiling = Lock()
 
 
 def _program(text: str) -> _Program:
     """Return what a text is compiled to; what somebody has is not compiled again."""
-    if (program := _programs.get(text)) is None:
-        _programs[text] = program = _Program(text)
+    with _compiling:  # the partitions of a process ask at once, each in a thread of its own
+        if (program := _programs.get(text)) is None:
+            _programs[text] = program = _Program(text)
     return program
 
 

@@ -118,8 +118,11 @@ class Subscriptions(Protocol):
         cannot be read, what was known before holds.
         """
 
-    async def pause(self, name: str, reason: str, partition: str) -> None:
-        """Have a subscription paused that cannot go on, and log why: once for all partitions that find it out."""
+    async def pause(self, name: str, reason: str, partition: str, offset: int) -> None:
+        """Have a subscription paused that cannot go on, and log why: once for all partitions that find it out.
+
+        offset: of its record; one that was changed meanwhile is left as it is.
+        """
 
 
 class PublishTelemetry(Protocol):

@@ -367,7 +367,7 @@ class Publisher:
         """Publish nothing more for subscriptions that cannot go on, and have them paused for all to see."""
         for name, reason in reasons.items():
             self._roster.halt(name)
-            pausing = self._subscriptions.pause(name, reason, self._name)
+            pausing = self._subscriptions.pause(name, reason, self._name, self._roster.known[name].offset)
             task = asyncio.create_task(pausing, name=f"pause {name}")
             self._pausing.add(task)
             task.add_done_callback(self._pausing.discard)

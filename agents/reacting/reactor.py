@@ -44,7 +44,7 @@ from annals.agents.reactions.reaction import Reaction
 from annals.agents.reading.following.history import require_history
 from annals.agents.reading.ports import RUN_EVENTS, BrokenChainError, NotReadyError
 from annals.agents.waiting import first_of
-from annals.schemas.progress import Progress
+from annals.schemas.progress import LONGEST_FAILURE, Progress
 from annals.schemas.values.moments import moment_of, recorded_at
 
 if TYPE_CHECKING:
@@ -61,7 +61,6 @@ LOOK_S: Final = 0.5
 IDLE_COMMIT_S: Final = 5.0  # a position that moved without a change is written no more often
 REKEYED_COMMIT_S: Final = 0.25  # of who copies events to a stream: timers behind that wait for its position
 HORIZON_S: Final = 0.05
-FAILURE_CHARACTERS: Final = 1_000
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 10.0
 
@@ -214,7 +213,7 @@ class Reactor:
 
     async def _keep_failure(self, reason: str) -> None:
         """Write why it cannot go on where everybody sees it, if the brokers take it: the log and the metrics say so."""
-        failed = replace(self._progress, failure=reason[:FAILURE_CHARACTERS])
+        failed = replace(self._progress, failure=reason[:LONGEST_FAILURE])
         if self._writer is None or failed == self._progress:
             return
         try:

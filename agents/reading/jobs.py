@@ -320,7 +320,11 @@ class Jobs:
         for record in lost:
             is_mine = record.worker == me.id or (is_first and self._is_lost(record))
             if is_mine and record.kind in self._works and not self._is_full():
-                await self._take_up_one(record)
+                self._starting.add(record.id)  # it has its place while its record is written
+                try:
+                    await self._take_up_one(record)
+                finally:
+                    self._starting.discard(record.id)
 
     async def _take_up_one(self, record: JobRecord) -> None:
         takeovers = record.takeovers + (record.worker is not None)

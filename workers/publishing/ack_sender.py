@@ -57,8 +57,10 @@ class AckSender:
             raise Refused(409, "not_acknowledged", what)
         return all_kinds_of(kept.record, self._deciders)
 
-    async def send(self, name: str, aggregate_id: str, value: bytes) -> None:
+    async def send(self, name: str, kind: str, aggregate_id: str, value: bytes) -> None:
         """Return when all in-sync replicas have the answer.
+
+        It goes to the partition that goes with the journal's: of those that somebody added to the topic, none is read.
 
         Raises:
             MissingTopicError: the topic is not there.
@@ -67,7 +69,8 @@ class AckSender:
         topic, key = self._names.acks(name), aggregate_id.encode()
         try:
             async with asyncio.timeout(WITHIN_S):
-                partitions = await self._producer.partitions_of(topic)
+                there = await self._producer.partitions_of(topic)
+                partitions = min(there, await self._producer.partitions_of(self._names.events(kind)))
                 await self._producer.send_and_wait(topic, value, key, partition_of(key, partitions))
         except TimeoutError as error:
             raise KafkaError("the brokers do not say that they have the answer") from error

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Where = tuple[str, int]
     Bases = Mapping[Where, Sequence[int]]
 
+INCARNATION: Final = "incarnation"  # the word that each of our offsets has
 LOOK_S: Final = 1.0
 LOST_IT: Final = "it lost its end, was emptied or made anew"
 
@@ -71,7 +72,7 @@ class Reached(dict[tuple[str, int], int]):
                         raise lost(where, base, before[where])
                     self[where] = max(self.get(where, 0), base + batch.count)
             words = [f"{word}={self[where] - 1}" for word, where in named.items() if self.get(where)]
-            return " ".join([*words, f"incarnation={incarnation}"])
+            return " ".join([*words, f"{INCARNATION}={incarnation}"])
 
         return check
 
@@ -85,6 +86,8 @@ class Reached(dict[tuple[str, int], int]):
     ) -> int | None:
         """Check that each partition has the record that the group's offset names; return that offset, or None.
 
+        None also where the offset is not of this project's: whoever resets a group by a tool writes no words with it.
+
         incarnation: of the subscription; records of another incarnation are not looked for, since its topics may have
         been made anew.
 
@@ -96,7 +99,9 @@ class Reached(dict[tuple[str, int], int]):
         if found is None:
             return None
         said = dict(word.partition("=")[::2] for word in found[1].split(" "))
-        if incarnation is not None and said.get("incarnation") != str(incarnation):
+        if INCARNATION not in said:
+            return None
+        if incarnation is not None and said[INCARNATION] != str(incarnation):
             return found[0]
         known = {where: int(at) for word, where in named.items() if (at := said.get(word, "")).isdecimal()}
         if not known:

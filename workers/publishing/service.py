@@ -143,34 +143,37 @@ class SubscriptionService:
             stored = await places.latest_versions(begin, former)
             require_stored(definition, stored, self._deciders)
 
-    async def pause(self, name: str, reason: str | None = None, endpoint: str | None = None) -> Answered:
+    async def pause(
+        self, name: str, reason: str | None = None, endpoint: str | None = None, offset: int | None = None
+    ) -> Answered:
         """Publish nothing more for one, until it is resumed; it goes on where it stopped.
 
-        endpoint: the URL that is why; one that posts to another by now is left as it is.
+        endpoint: the URL that is why; offset: of the record that is why. One that posts to another, or is another, by
+        now is left as it is.
         """
 
-        def paused(record: Record, _: Positions) -> Record:
-            is_meant = endpoint is None or posts_to(record, endpoint)
-            return with_status(record, "paused", reason) if is_meant else record
+        def paused(kept: Kept, _: Positions) -> Record:
+            is_meant = (endpoint is None or posts_to(kept.record, endpoint)) and offset in {None, kept.offset}
+            return with_status(kept.record, "paused", reason) if is_meant else kept.record
 
         return await self._with(name, paused)
 
     async def resume(self, name: str) -> Answered:
         """Go on with one that is paused."""
-        return await self._with(name, lambda record, _: with_status(record, "active"))
+        return await self._with(name, lambda kept, _: with_status(kept.record, "active"))
 
     async def delete(self, name: str, if_match: str | None = None) -> None:
         """Delete one; its topic stays, and its name goes on from there when it is put again."""
-        await self._with(name, deleted, if_match)
+        await self._with(name, lambda kept, passed: deleted(kept.record, passed), if_match)
 
     async def _with(
-        self, name: str, change: Callable[[Record, dict[str, list[int]]], Record], if_match: str | None = None
+        self, name: str, change: Callable[[Kept, Positions], Record], if_match: str | None = None
     ) -> Answered:
         async def changed(places: Places, known: Mapping[str, Kept]) -> Change:
             kept = _there(known, name)
             if if_match is not None:
                 require_etag(kept, if_match)
-            return Change(change(kept.record, await places.passed(name, list(self._deciders))), {}, is_new=False)
+            return Change(change(kept, await places.passed(name, list(self._deciders))), {}, is_new=False)
 
         return await self._change(changed)
 
@@ -186,6 +189,9 @@ class SubscriptionService:
             else:
                 places = Places(client, self._names, self._views)
                 made = await change(places, known)
+                before = known.get(made.record.definition.name)
+                if before is not None and made.record is before.record:  # it is left as it is
+                    return await self._answered(places, before)
                 acks = await places.answered_until(made.record.definition.name) if made.begins else []
                 changes = [made]
                 try:

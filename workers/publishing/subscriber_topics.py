@@ -1,4 +1,4 @@
-"""The topics of a subscriber: made when it subscribes."""
+"""The topics of a subscriber: made when it subscribes, and looked at while it is published to."""
 
 from __future__ import annotations
 
@@ -7,18 +7,26 @@ from typing import TYPE_CHECKING, Final
 from aiokafka.admin import NewTopic
 
 from annals.agents.publishing.administration import Refused
+from annals.schemas.subscription import STREAM, UNLIMITED
 from annals.topics.catalog import KEPT_FOR_GOOD, catalogue
-from annals.topics.spec import Role
+from annals.topics.spec import Role, Rule
 from annals.workers.kafka.admin.cluster import NotPermittedError, administration, topic_facts
 from annals.workers.kafka.admin.creation import create_topics
+from annals.workers.kafka.admin.findings import Finding, Report, compare_setting
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from aiokafka.admin import AIOKafkaAdminClient
 
+    from annals.schemas.subscription import Definition
+    from annals.topics.spec import TopicSpec
     from annals.workers.settings import Settings
 
+UNREAD_ANSWERS: Final = (
+    "answers in those that were added are not read, and what they answer comes again: end the subscriber, delete the "
+    "topic, and put the subscription again, which makes it anew"
+)
 OF_SUBSCRIBERS: Final = (Role.SUBSCRIBERS, Role.ACKS, Role.PARKED, Role.DELIVERIES)
 
 
@@ -32,16 +40,8 @@ async def create_missing(
     Raises:
         Refused: the brokers do not permit it (403), or refuse it (503); the topic is there and drops events (409).
     """
-    specs = catalogue(
-        settings.topic_prefix,
-        partitions,
-        settings.replication_factor,
-        kinds=(),
-        subscribers=(name,),
-        with_deliveries=with_deliveries,
-        with_all_kept=is_kept,
-    )
-    wanted = {spec.name: spec for spec in specs if spec.role in OF_SUBSCRIBERS}
+    specs = _specs(settings, name, partitions, with_deliveries=with_deliveries, is_kept=is_kept)
+    wanted = {spec.name: spec for spec in specs}
     async with administration(settings) as admin:
         there = set(await admin.list_topics())
         if is_kept:
@@ -59,6 +59,60 @@ async def create_missing(
         raise Refused(403, "topic_not_permitted", f"the worker may not create {', '.join(refused)}: create them for it")
     for refusal in refusals:
         raise Refused(503, "not_ready", str(refusal))
+
+
+def _specs(settings: Settings, name: str, partitions: int, *, with_deliveries: bool, is_kept: bool) -> list[TopicSpec]:
+    specs = catalogue(
+        settings.topic_prefix,
+        partitions,
+        settings.replication_factor,
+        kinds=(),
+        subscribers=(name,),
+        with_deliveries=with_deliveries,
+        with_all_kept=is_kept,
+    )
+    return [spec for spec in specs if spec.role in OF_SUBSCRIBERS]
+
+
+async def check_subscribers(settings: Settings, wanted: Iterable[tuple[Definition, int]]) -> Report:
+    """Compare the topics of subscriptions with what these would be made with, in what loses something.
+
+    wanted: definitions, each with the partitions of its journals. Settings that the user may not read are passed over:
+    publishing needs no right to them.
+
+    Raises:
+        BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
+    """
+    specs = [
+        spec
+        for each, partitions in wanted
+        for spec in _specs(
+            settings,
+            each.name,
+            partitions,
+            with_deliveries=each.delivery != STREAM,
+            is_kept=each.retention == UNLIMITED,
+        )
+    ]
+    report = Report()
+    if not specs:
+        return report
+    names = [spec.name for spec in specs]
+    async with administration(settings) as admin:
+        facts = await topic_facts(admin, settings, names, optional=names, needs_settings=False)
+    for spec in specs:
+        fact = facts.get(spec.name)
+        if fact is None:
+            why = "it was deleted: put the subscription again, which makes it"
+            report.refusals.append(Finding(spec.name, "partitions", "0", str(spec.partitions), why))
+            continue
+        for setting in spec.settings:
+            if fact.config and setting.rule is Rule.MUST_EQUAL:
+                compare_setting(report, fact, setting)
+        if spec.role is Role.ACKS and fact.partitions > spec.partitions:
+            found, needed = str(fact.partitions), str(spec.partitions)
+            report.refusals.append(Finding(spec.name, "partitions", found, needed, UNREAD_ANSWERS))
+    return report
 
 
 async def _require_kept(admin: AIOKafkaAdminClient, settings: Settings, names: Sequence[str]) -> None:

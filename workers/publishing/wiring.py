@@ -10,7 +10,7 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
-from annals.agents.publishing.administration import Refused, posts_to
+from annals.agents.publishing.administration import Refused, kinds_of, posts_to
 from annals.agents.publishing.delivering.making import DeliveryShards
 from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
@@ -20,6 +20,7 @@ from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.reached import LOST_IT, ReachedWatch
 from annals.workers.publishing.service import SubscriptionService
+from annals.workers.publishing.subscriber_topics import check_subscribers
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
 from annals.workers.publishing.telemetry import PartitionMetrics
 from annals.workers.webhooks.wiring import Webhooks
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.delivering.ports import DeliverySource
     from annals.agents.publishing.ports import Kept
     from annals.agents.reading.ports import JournalPartition
+    from annals.workers.kafka.admin.provisioning import Report
     from annals.workers.kafka.read.invalid_records import InvalidRecords
     from annals.workers.publishing.reached import PartitionLostEndError
     from annals.workers.publishing.telemetry import PublishMetrics
@@ -72,39 +74,42 @@ class PausingSubscriptions(FollowedSubscriptions):
         self._pausing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._found: dict[str, _Found] = {}
 
-    async def pause(self, name: str, reason: str, partition: str | None = None) -> None:
+    async def pause(self, name: str, reason: str, partition: str | None = None, offset: int | None = None) -> None:
         """Have a subscription paused that cannot go on, and say why; tried until it is so.
 
         All partitions of this process may find out at once: one of them pauses it, and the others see that it is so.
         Another subscription does not wait for that: the service makes changes one after another.
 
         partition: which one found it out. What is found of one record, or again of one that is paused, is logged once:
-        with the first reason, and in how many partitions it was found.
+        with the first reason, and in how many partitions it was found. offset: of the record that cannot go on; None:
+        whichever there is. One that was changed meanwhile is left as it is: that may have mended it.
         """
         kept = self.all().get(name)
         if kept is None or partition is None:
-            await self._pause(name, reason)
+            await self._pause(name, reason, offset=offset)
+            return
+        if offset not in {None, kept.offset}:
             return
         known = self._found.get(name)
         if known is not None and known.has(kept, reason):
             known.partitions.add(partition)
-            await self._pause(name, reason)
+            await self._pause(name, reason, offset=offset)
             return
         found = self._found[name] = _Found(kept.offset, reason, {partition})
-        await asyncio.gather(self._pause(name, reason), _say(name, found))
+        await asyncio.gather(self._pause(name, reason, offset=offset), _say(name, found))
 
     async def pause_endpoint(self, name: str, reason: str, url: str) -> None:
         """Have a subscription paused whose endpoint is gone, unless it has another by now; tried until it is so."""
-        await self._pause(name, reason, url)
+        await self._pause(name, reason, url=url)
 
-    async def _pause(self, name: str, reason: str, url: str | None = None) -> None:
+    async def _pause(self, name: str, reason: str, url: str | None = None, offset: int | None = None) -> None:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         async with self._pausing[name]:
             while (kept := self.all().get(name)) is not None and kept.record.is_active:
-                if url is not None and not posts_to(kept.record, url):
+                if (url is not None and not posts_to(kept.record, url)) or offset not in {None, kept.offset}:
                     return
                 try:
-                    await self._service.pause(name, reason, url)
+                    await self._service.pause(name, reason, url, offset)
                 except (Refused, KafkaError, OSError, TimeoutError) as error:
                     log.warning("subscription could not be paused", subscription=name, reason=str(error))
                     await backoff.wait()
@@ -170,6 +175,13 @@ class Publishing:
         finally:
             await ended(watching, *self._pausing)
             await self._webhooks.close()
+
+    async def check_topics(self) -> Report:
+        """Compare the topics of what is published with what they were made with; raises as `check_subscribers`."""
+        active = (kept.record.definition for kept in self.subscriptions.all().values() if kept.record.is_active)
+        # All journals of a subscription have the same number of partitions.
+        wanted = [(each, self._partitions[kinds[0]]) for each in active if (kinds := kinds_of(each, self._deciders))]
+        return await check_subscribers(self._settings, wanted)
 
     def _lost(self, error: PartitionLostEndError) -> None:
         """Stop what rests on a partition that lost its end: all publishing, or a subscription whose rows are gone."""

@@ -112,6 +112,7 @@ class DeliveryShard:
         self._is_answered = asyncio.Event()
         self._stopping = asyncio.Event()
         self._look_s = FIRST_LOOK_S
+        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         self._committed_at, self._is_uncommitted = 0.0, False
         self._busy_at = -REST_S  # one that finds nothing to do when it opens may rest at once
         self._machine = self._deliveries()
@@ -138,7 +139,6 @@ class DeliveryShard:
 
     async def run(self) -> None:
         """Deliver until `stop`, nothing is left to do, or the subscription cannot go on."""
-        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         name = self.subscribed.name
         try:
             while not self._is_done():
@@ -148,19 +148,17 @@ class DeliveryShard:
                     while not self._is_done():
                         if not await self._step():
                             await self._wait()
-                        backoff.reset()
-                        self.problem = None
                         await self._pace.obey(self._log.throttled_s(), self._stopping)
                 except FencedError:
                     self._telemetry.fenced()
-                    await backoff.wait()
+                    await self._backoff.wait()
                 except TargetError as error:  # nothing was begun
                     self.halt = Halt(self.position, str(error))
                 except (JournalError, NotReadyError) as error:
                     self._telemetry.uncertain()
                     self.problem = str(error) if isinstance(error, NotPermittedError) else None
                     log.warning("delivery begins again", subscription=name, reason=str(error))
-                    await backoff.wait()
+                    await self._backoff.wait()
         finally:
             if self._poster is not None:
                 await self._poster.close()
@@ -235,6 +233,8 @@ class DeliveryShard:
             writes = DeliveryWrites(rows, after, topic_records, to_park, moved, dead)
             with self._pace.committing(self._pace.most, self._log.throttled_s):
                 await self._log.deliver(writes)
+            self._backoff.reset()  # steps that write nothing succeed where each transaction fails
+            self.problem = None
             self._committed_at, self._is_uncommitted = self._clock.monotonic(), False
             machine.delivered(sent, self._now())
         self.own = after

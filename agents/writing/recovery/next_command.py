@@ -40,6 +40,8 @@ async def next_command(
     if seen.committed_journal_end is None:
         offset = max(offset, beyond)
     offset = _require_there(place, seen, offset, accept_expired=accept_expired)
+    if seen.committed_journal_end is None and offset > max(beyond, seen.commands_start):
+        await _tell_passed_over(store, place, seen, max(beyond, seen.commands_start), offset, answers)
     if beyond > offset:
         offset = await _answered_until(store, place, seen, offset, beyond, answers)
     if lost := await lost_commands(journal, store, place, seen):
@@ -70,6 +72,18 @@ def _require_there(place: ShardId, seen: LogState, offset: int, *, accept_expire
     where = {"kind": place.kind, "partition": place.partition}
     log.error("commands expired undecided", first=offset, offsets=expired, **where)
     return seen.commands_start
+
+
+async def _tell_passed_over(
+    store: ShardStore, place: ShardId, seen: LogState, first: int, offset: int, answers: Answers
+) -> None:
+    """Tell of commands without an answer below an offset that somebody else committed: their senders wait in vain."""
+    missing = await answers.first_missing(store, seen, first, offset)
+    if missing < offset:
+        where = {"kind": place.kind, "partition": place.partition}
+        log.error(
+            "the group's offset was set by hand, beyond commands without an answer", first=missing, of=offset, **where
+        )
 
 
 async def _answered_until(

@@ -11,6 +11,7 @@ from annals.agents.ports import JournalError, LostEndError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from annals.agents.backoff import Backoff
     from annals.agents.folding.working_set import WorkingSet
     from annals.agents.ports import Position, ShardLog, Writes
     from annals.agents.writing.recovery.acknowledged import Acknowledged, Next
@@ -26,13 +27,18 @@ class Commits:
     journal_end: where the journal ends; next_offset: the group's offset, 0 where this project did not commit it.
     """
 
-    def __init__(self, journal: ShardLog, acknowledged: Acknowledged, behind: Behind) -> None:
-        """Take the shard's parts; nothing is committed yet."""
+    def __init__(self, journal: ShardLog, acknowledged: Acknowledged, behind: Behind, backoff: Backoff) -> None:
+        """Take the shard's parts; nothing is committed yet.
+
+        backoff: between the shard's openings; what is committed begins it anew. An opening does not: it succeeds where
+        each transaction behind it fails, and each of those leaves records in the topics that nobody will read.
+        """
         self.journal_end = 0
         self.next_offset = 0
         self._journal = journal
         self._acknowledged = acknowledged
         self._behind = behind
+        self._backoff = backoff
 
     async def commit(
         self,
@@ -60,6 +66,7 @@ class Commits:
             metadata = await self._journal.commit(writes, next_offset, self.journal_end, metadata)
         except LostEndError as error:
             raise await self._acknowledged.lost(error) from error
+        self._backoff.reset()
         self._acknowledged.committed(known, metadata)
         self.journal_end, self.next_offset = known.end, next_offset
         self._behind.committed(restore, folded)

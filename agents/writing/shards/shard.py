@@ -138,7 +138,6 @@ class Shard:
             wake=self._command_queue.wake,
         )
         self._behind = self._opening.behind
-        self._commits = Commits(journal, self.acknowledged, self._behind)
         self._rebalances = 0
         self._fences = Fences()
         self._may_serve = asyncio.Event()
@@ -149,6 +148,8 @@ class Shard:
         self._log = log.bind(kind=place.kind, partition=place.partition)
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
         self._pace = Pace(self._clock, self._log, BATCH_RECORDS)
+        self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
+        self._commits = Commits(journal, self.acknowledged, self._behind, self._backoff)
 
     @property
     def store(self) -> ShardStore | None:
@@ -178,6 +179,7 @@ class Shard:
             self._behind.consider(self._commits.journal_end)
             if position == before and self._idle.is_set() and not len(self._command_queue):
                 self._pace.failure = ""  # it was committed after all, and nothing is left behind it
+                self._backoff.reset()
         # Once they are deleted, the markers behind the last command look like commands that expired undecided.
         if position == before and position > self._commits.next_offset:
             self._command_queue.wake()
@@ -211,11 +213,9 @@ class Shard:
 
     async def _open_and_serve(self) -> None:
         """Return only where an operator must act: after a StoppedError, or when two deployments fence each other."""
-        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
                 await self._open()
-                backoff.reset()
                 await self._serve()
             except FencedError as error:
                 self._telemetry.fenced()
@@ -230,10 +230,10 @@ class Shard:
                 self._telemetry.aborted()
                 self._leave(Phase.OPENING, f"the end of a transaction is not known, reading the journal again: {error}")
                 await self._pace.obey(self._journal.throttled_s())
-                await backoff.wait()
+                await self._backoff.wait()
             except (UnreachableError, StaleStateError) as error:
                 self._leave(Phase.OPENING, str(error))
-                await backoff.wait()
+                await self._backoff.wait()
             except StoppedError as error:
                 if isinstance(error, DiffersError):
                     await self._commits.forget_restore_point()
@@ -243,17 +243,17 @@ class Shard:
                 if is_task_cancelled():
                     raise
                 self._leave(Phase.OPENING, "a connection broke while something was asked of the brokers")
-                await backoff.wait()
+                await self._backoff.wait()
             except StoreError as error:
                 self._leave(Phase.OPENING, f"the store cannot be used: {error}")
                 await self._opening.close_store()  # RocksDB refuses all that follows on a failure
                 await self._damaged.set_aside(error, self._tell)
-                await backoff.wait()
+                await self._backoff.wait()
             except Exception as error:  # noqa: BLE001 - nothing may end the shard unseen
                 self._log.exception("shard failed")
                 self._leave(Phase.OPENING, f"{type(error).__name__}: {error}")
                 await self._opening.close_store()
-                await backoff.wait()
+                await self._backoff.wait()
 
     async def suspend(self) -> None:
         """Take no new batch, and wait a moment for the one in flight: partitions are about to move."""
@@ -347,8 +347,8 @@ class Shard:
             await self._commits.commit(writes, batch.next_offset, then, working_set, position, batch.caused)
         except BaseException as error:
             working_set.rollback()
-            if not isinstance(error, LostEndError):
-                self._pace.failed(batch.decided, error)
+            if not isinstance(error, LostEndError) and self._pace.failed(batch.decided, error):
+                self._backoff.reset()  # the next one is smaller
             raise
         committed = clock.monotonic()
         permit.record_commit(batch.decided, committed - decided)

@@ -43,8 +43,8 @@ class Acks(Protocol):
     async def kinds(self, name: str) -> Sequence[str]:
         """Return the kinds of a subscription that takes answers."""
 
-    async def send(self, name: str, aggregate_id: str, value: bytes) -> None:
-        """Return when all in-sync replicas have the answer."""
+    async def send(self, name: str, kind: str, aggregate_id: str, value: bytes) -> None:
+        """Return when all in-sync replicas have the answer, to an event of this aggregate."""
 
 
 class AckRoutes:
@@ -82,8 +82,9 @@ class AckRoutes:
             raise Problem(422, "invalid_ack", f"{errors[0].path}: {errors[0].message}", errors=errors)
         kinds = await with_problems(self._acks.kinds(name))
         found = await self._event(parse_cid(ack.cid), [kind for kind in kinds if ack.kind in (None, kind)])
-        known = msgspec.structs.replace(ack, kind=found.event["kind"])
-        await with_problems(self._acks.send(name, found.event["aggregate_id"], msgspec.json.encode(known)))
+        kind, aggregate_id = found.event["kind"], found.event["aggregate_id"]
+        value = msgspec.json.encode(msgspec.structs.replace(ack, kind=kind))
+        await with_problems(self._acks.send(name, kind, aggregate_id, value))
         return json_answer(Accepted(1), status=202)
 
     async def _event(self, cid: bytes, kinds: Sequence[str]) -> FoundEvent:

@@ -74,10 +74,13 @@ async def topic_facts(
     names: Iterable[str],
     with_offsets: Iterable[str] = (),
     optional: Collection[str] = (),
+    *,
+    needs_settings: bool = True,
 ) -> dict[str, TopicFacts]:
     """Return what is known of those topics that exist, the first offsets of `with_offsets` among it.
 
-    optional: those that are as good as missing where the user may not see them.
+    optional: those that are as good as missing where the user may not see them. needs_settings: whether settings that
+    the user may not read are an error; else they are none.
 
     The settings of Kafka's own topics are left out: hardly any user may read them, and nothing here needs them.
 
@@ -96,7 +99,8 @@ async def topic_facts(
         if leaderless or each["error_code"]:
             reason = f"partitions {leaderless} have no leader" if leaderless else for_code(each["error_code"]).__name__
             raise BrokersUnreachableError(f"{name}: {reason}; wait until the brokers that hold it are back")
-    configs = await _configs(admin, [name for name in found if not name.startswith(KAFKAS_OWN)])
+    visible = [name for name in found if not name.startswith(KAFKAS_OWN)]
+    configs = await _configs(admin, visible, are_needed=needs_settings)
     partitions = [
         TopicPartition(name, part["partition"])
         for name in with_offsets
@@ -134,7 +138,7 @@ async def _require_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> 
         )
 
 
-async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str, dict[str, str]]:
+async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str], *, are_needed: bool) -> dict[str, dict[str, str]]:
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in names]
     if not resources:
         return {}
@@ -145,6 +149,8 @@ async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str]) -> dict[str
                 raise BrokersUnreachableError(
                     f"{name}: {for_code(code).__name__} by one of the brokers; ask again later"
                 )
+            if code and not are_needed:
+                continue
             if code:
                 raise NotPermittedError(
                     f"{name}: its settings cannot be read ({message or for_code(code).__name__}): the user needs "

@@ -105,7 +105,7 @@ def compare(
         # a partition that moves has its old replicas and its new ones
         fewest = min(fact.replication_factor, before.replicas.get(spec.name, fact.replication_factor))
         for setting in SETTINGS[spec.role] + durability(fewest):
-            _compare_setting(report, fact, setting)
+            compare_setting(report, fact, setting)
         _compare_durability(report, fact)
         _compare_segments(report, fact, SETTINGS[spec.role])
         if spec.role is Role.EVENTS:
@@ -125,7 +125,8 @@ def compare(
     return report
 
 
-def _compare_setting(report: Report, fact: TopicFacts, setting: TopicSetting) -> None:
+def compare_setting(report: Report, fact: TopicFacts, setting: TopicSetting) -> None:
+    """Add to a report what a topic's setting differs in."""
     found = fact.config.get(setting.name)
     if found is not None and setting.rule.accepts(found, setting.value):
         return

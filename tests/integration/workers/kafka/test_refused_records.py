@@ -82,7 +82,7 @@ async def test_administrative_calls_are_recorded_behind_one_that_could_not_be(
 async def test_answers_are_written_behind_one_that_could_not_be(bootstrap: str, names: TopicNames) -> None:
     acks = AckSender({"bootstrap_servers": bootstrap}, names, REGISTRY, dict)
     try:
-        await _goes_on(lambda text: acks.send("all", "p-1", text.encode()), KafkaError)
+        await _goes_on(lambda text: acks.send("all", "person", "p-1", text.encode()), KafkaError)
     finally:
         await acks.stop()
 

@@ -1,10 +1,13 @@
 """When a catch-up commits: with enough to write, or when much was looked at; what it is told late is not redone."""
 
+import asyncio
+
 import msgspec
 import pytest
 import structlog
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.backoff import Backoff
 from annals.agents.pace import Pace
 from annals.agents.ports import UncertainError
 from annals.agents.publishing import catch_up as module
@@ -95,3 +98,34 @@ async def test_what_was_committed_though_nobody_said_so_is_not_published_again()
     assert keys == [event.key for event in EVENTS[:190]]
     assert len(commits) == 19
     assert log.fenced == 4
+
+
+class Refusing(Log):
+    """A writer whose first transactions are refused: nothing of them is there."""
+
+    async def commit(self, writes):
+        if self.lost:
+            self.lost -= 1
+            raise UncertainError("refused")
+        await super().commit(writes)
+
+
+class Noted(Backoff):
+    """Notes how long it would wait."""
+
+    waits: list[float] = []
+
+    async def wait(self):
+        self.waits.append(self._next_s)
+        self._next_s = min(2 * self._next_s, self._last_s)
+        await asyncio.sleep(0)
+
+
+async def test_while_nothing_can_be_written_it_waits_longer_each_time(monkeypatch):
+    """Goes red when looking at events that are gathered, which succeeds, ends the waiting."""
+    monkeypatch.setattr(module, "Backoff", Noted)
+    monkeypatch.setattr(Noted, "waits", [])
+    monkeypatch.setattr(module, "FIRST_RETRY_S", 1.0)
+    commits, _ = await caught_up(Refusing(lost=4), [{"any": [{"suffix": {"subject": f"{odd}"}} for odd in (1, 3, 5)]}])
+    assert commits[-1][0] == 190
+    assert Noted.waits == [1, 2, 4, 8]

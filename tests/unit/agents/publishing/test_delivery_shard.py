@@ -1,10 +1,14 @@
 """Acknowledged delivery on a log in memory: nothing forgotten, nothing overtaken, through the death of its process."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
+from annals.agents.backoff import Backoff
+from annals.agents.ports import UncertainNotPermittedError
 from annals.agents.publishing import selection
+from annals.agents.publishing.delivering import shard as module
 from annals.schemas.cid import cid_text
 from annals.schemas.delivery import decode_row, discarded, encode_row, replayed
 from annals.schemas.subscription import Retry
@@ -16,7 +20,7 @@ from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing.delivery_log import KafkaDeliveryLog
 from annals.workers.publishing.delivery_rows import read_rows
 from chained import chain
-from following import Clock
+from following import Clock, until
 from publishing import Taker, World, answer, at_each_step, eventually, shown
 
 RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
@@ -108,6 +112,39 @@ async def test_what_is_nacked_comes_again_with_its_attempt_and_is_parked_after_t
     assert world.counts.results["other_attempt"] == 1
     assert len(await world.cids("all")) == 2, "the aggregate's next event waits"
     assert world.counts.numbers["all"] == (1, 0, 1)
+
+
+async def test_while_nothing_can_be_written_a_delivery_waits_longer_each_time(monkeypatch):
+    """Goes red when a step with nothing to write, which succeeds, ends the waiting and what readiness says of it."""
+    waits, told, refused = [], [], 4
+
+    class Noted(Backoff):
+        async def wait(self):
+            waits.append(self._next_s)
+            self._next_s = min(2 * self._next_s, self._last_s)
+            await asyncio.sleep(0)
+
+    deliver = KafkaDeliveryLog.deliver
+
+    async def refusing(log, writes):
+        nonlocal refused
+        if not writes.records and not writes.rows and refused:  # how far it is, while an answer is waited for
+            refused -= 1
+            told.append(publisher.problem)
+            raise UncertainNotPermittedError("may not write")
+        await deliver(log, writes)
+
+    monkeypatch.setattr(module, "Backoff", Noted)
+    monkeypatch.setattr(module, "IDLE_COMMIT_S", 0.01)
+    monkeypatch.setattr(KafkaDeliveryLog, "deliver", refusing)
+    world = World("all")
+    world.journal.append(chain("p-1", 1))
+    await world.subscribe("all", **asked())
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await until(lambda: not refused)
+        await until(lambda: publisher.problem is None)
+    assert waits == [0.5, 1, 2, 4]
+    assert told == [None, *["person-0 for all: may not write"] * 3]
 
 
 async def test_the_time_to_answer_begins_when_the_delivery_is_committed(monkeypatch):

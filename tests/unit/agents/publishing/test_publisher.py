@@ -240,14 +240,17 @@ async def reached(publisher, position):
     return publisher.position >= position
 
 
+NESTED = "data.l.all(a, data.l.all(b, data.l.all(c, data.l.all(d, a + b + c + d >= 0))))"
+"""Over its budget on a list of forty."""
+
+
 @asynccontextmanager
 async def paused_over_its_budget():
     """A world whose subscription `one` is paused at the second of three events, which `other` has; the events."""
-    nested = "data.l.all(a, data.l.all(b, data.l.all(c, data.l.all(d, a + b + c + d >= 0))))"
     world = World("one", "other")
     events = [*chain("p-1", 1), *chain("p-2", 1, data={"l": list(range(40))}), *chain("p-3", 1)]
     world.journal.append(events)
-    await world.subscribe("one", filters=[{"any": [{"cel": nested}, {"exact": {"subject": "p-1"}}]}])
+    await world.subscribe("one", filters=[{"any": [{"cel": NESTED}, {"exact": {"subject": "p-1"}}]}])
     await world.subscribe("other")
     async with world.shard() as shard, world.publisher(shard):
         await eventually(lambda: has(world, "other", 3))
@@ -260,6 +263,23 @@ async def test_an_expression_over_its_budget_pauses_its_subscription_and_no_othe
         pass  # its definition stays
     assert "budget" in world.subscriptions.paused["one"]
     assert await world.cids("one") == shown(events[:1])
+
+
+async def test_a_definition_that_is_put_while_the_one_before_it_is_being_paused_stays_active(monkeypatch):
+    """Goes red when what mends a subscription is paused for what it mends."""
+    world = World("one")
+    world.journal.append(chain("p-1", 2, data={"l": list(range(40))}))
+    pause = world.subscriptions.pause
+
+    async def after_a_change(name, *found):
+        world.subscriptions.set(name, definition={"filters": []})
+        await pause(name, *found)
+
+    monkeypatch.setattr(world.subscriptions, "pause", after_a_change)
+    await world.subscribe("one", filters=[{"cel": NESTED}])
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, "one", 2))
+    assert world.subscriptions.paused == {}
 
 
 async def test_nothing_is_written_before_somebody_subscribes():

@@ -273,6 +273,33 @@ async def test_no_more_run_than_may_and_the_oldest_are_forgotten(begun):
         assert f"a-{MOST_KEPT - 1:04}" in group.records.records
 
 
+async def test_one_that_is_being_taken_up_counts_among_those_that_run(begun, monkeypatch):
+    """Goes red when as many as may are begun beside it: while its record is written it is in nobody's count."""
+    async with begun(count=Counting()) as group:
+        monkeypatch.setattr(module, "BEAT_S", 10**6)
+        jobs = group.jobs["a"]
+        for _ in range(MOST_RUNNING - 1):
+            await jobs.start("count", "", {})
+        change_all, asked, may_go_on = group.records.change_all, asyncio.Event(), asyncio.Event()
+
+        async def slow(change):
+            asked.set()
+            await may_go_on.wait()
+            return await change_all(change)
+
+        monkeypatch.setattr(group.records, "change_all", slow)
+        lost = JobRecord(id="lost", kind="count", subject="", status="running", started_at="", worker="a")
+        group.records.records = {**group.records.records, "lost": lost}
+        await asyncio.wait_for(asked.wait(), 30)
+        starting = asyncio.create_task(jobs.start("count", "", {}))
+        await asyncio.sleep(0)
+        may_go_on.set()
+        with pytest.raises(TooManyJobsError):
+            await starting
+        await until(lambda: "lost" in jobs._running)
+        assert jobs.running == MOST_RUNNING
+
+
 async def test_those_who_ask_for_unknown_jobs_at_once_share_the_reading_of_the_topic(begun):
     async with begun(count=Counting()) as group:
         found = await asyncio.gather(*(group.jobs["a"].get(f"x-{number}") for number in range(50)))

@@ -5,8 +5,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from annals.agents.backoff import Backoff
 from annals.agents.folding.working_set import AggregateCache
-from annals.agents.ports import StoreDamagedError, StoreUnavailableError
+from annals.agents.ports import StoreDamagedError, StoreUnavailableError, UnreachableError
 from annals.agents.writing import standby as module
 from annals.agents.writing.shard_id import ShardId
 from annals.agents.writing.standby import Standby, StandbyPhase
@@ -147,6 +148,32 @@ async def test_it_goes_on_behind_what_nobody_foresaw_of_a_look_at_the_ends(monke
         scene.log.append()
         await scene.until_warm()
     assert not failures
+
+
+async def test_while_the_journal_cannot_be_read_it_looks_less_often(monkeypatch):
+    """Goes red when a standby that opens, and then cannot fold, asks the brokers ten times a second, for ever."""
+    waits = []
+
+    class Noted(Backoff):
+        async def wait(self):
+            waits.append(self._next_s)
+            self._next_s = min(2 * self._next_s, self._last_s)
+            await asyncio.sleep(0)
+
+    monkeypatch.setattr(module, "Backoff", Noted)
+    scene = Scene()
+    scene.log.append()
+    read = KafkaStandbyLog.read
+
+    def refused(*range_):
+        if len(waits) < 4:
+            raise UnreachableError("not now")
+        return read(*range_)
+
+    monkeypatch.setattr(KafkaStandbyLog, "read", refused)
+    async with scene.running():
+        await scene.until_warm()
+    assert waits == [0.1, 0.2, 0.4, 0.8]
 
 
 async def test_void_and_foreign_records_are_counted_and_kept():

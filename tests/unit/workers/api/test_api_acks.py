@@ -30,7 +30,7 @@ class Acks:
             raise Refused(404, "not_found", "there is none")
         return ["person"]
 
-    async def send(self, name, aggregate_id, value):
+    async def send(self, name, kind, aggregate_id, value):
         self.sent.append((name, aggregate_id, read_ack(value)))
 
 

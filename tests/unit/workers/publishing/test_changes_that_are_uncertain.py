@@ -101,6 +101,17 @@ async def test_one_whose_endpoint_was_changed_meanwhile_is_not_paused_for_the_fo
     assert (paused["status"], paused["reason"]) == ("paused", "http_410")
 
 
+async def test_one_that_was_changed_meanwhile_is_not_paused_for_the_former_record_and_keeps_its_etag(world):
+    """Goes red when the definition that mends a subscription is paused, or its owner's next change is refused (412)."""
+    service = service_of(world)
+    made = await service.put("all", {"kinds": ["person"]})
+    mended = await service.put("all", {"kinds": ["person"], "owner": "ada"}, made.etag)
+    left = await service.pause("all", "it failed", offset=int(made.etag))
+    assert (left.body["status"], left.etag) == ("active", mended.etag)
+    paused = await service.pause("all", "it failed", offset=int(mended.etag))
+    assert (paused.body["status"], paused.body["reason"]) == ("paused", "it failed")
+
+
 async def test_a_former_definition_is_kept_for_what_is_not_settled_and_no_longer(world):
     """Goes red when each change of a subscription that answers leaves one, until the topic takes no other."""
     service = service_of(world)

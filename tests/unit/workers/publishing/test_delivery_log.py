@@ -2,9 +2,12 @@
 
 import pytest
 
+from annals.agents.publishing.delivering.ports import AckRecord, DeliveryWrites
+from annals.schemas.progress import Progress
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
+from annals.workers.memory.cluster import MemoryCluster, Topic
 from publishing import Mortal, World
 
 
@@ -71,3 +74,19 @@ async def test_answers_are_read_from_the_first_where_the_topic_was_made_anew_or_
     await send(world, b"1", b"2", b"3")
     run = await log.acks(1_000, 10)
     assert [each.value for each in run.records] == [b"1", b"2", b"3"]
+
+
+async def test_an_answer_is_moved_to_a_partition_that_is_read_though_the_topic_has_more():
+    """Goes red when it is moved by how many partitions somebody has made of them: of those that were added none is."""
+    world = World("all")
+    world.model = MemoryCluster(
+        {"progress": Topic(1), "events.person": Topic(1), "dead-letters": Topic(1), "acks.all": Topic(8)},
+        transaction_version=2,
+    )
+    log = world.logs().delivering("all")
+    await log.fence()
+    moved = [AckRecord(at, f"p-{at}".encode(), b"{}", ()) for at in range(8)]
+    await log.deliver(DeliveryWrites({}, Progress(0, incarnation=1), [], [], moved, []))
+    await log.close()
+    found = {where[1] for where, each in world.model.logs.items() if where[0] == "acks.all" and each.end}
+    assert found == {0}

@@ -22,7 +22,7 @@ class Service(SubscriptionService):
         self.asked: list[str] = []
         self.followed: Followed | None = None
 
-    async def pause(self, name: str, reason: str | None = None, endpoint: str | None = None):
+    async def pause(self, name: str, reason: str | None = None, endpoint: str | None = None, offset: int | None = None):
         self.asked.append(name)
         await asyncio.sleep(0)
         if name == "refused":
@@ -89,6 +89,23 @@ async def test_an_endpoint_that_is_gone_pauses_no_subscription_that_has_another_
     service.asked.clear()
     await asyncio.wait_for(subscriptions.pause_endpoint("good", "it is gone", "https://z.example"), 30)
     await asyncio.wait_for(subscriptions.pause_endpoint("bad", "it is gone", "https://a.example"), 30)
+    assert service.asked == ["bad"]
+
+
+async def test_one_that_was_changed_since_it_was_found_to_fail_is_left_as_it_is(monkeypatch):
+    """Goes red when the record that mends a subscription is paused for what the one before it could not do."""
+    monkeypatch.setattr("annals.workers.publishing.wiring.FIRST_RETRY_S", 0.01)
+    monkeypatch.setattr("annals.workers.publishing.wiring.QUIET_S", 0.01)
+    subscriptions, service = followed("refused", "mended", "bad")
+    offsets = {name: kept.offset for name, kept in subscriptions.all().items()}
+    tries = asyncio.create_task(subscriptions.pause("refused", "it fails", "person-0", offsets["refused"]))
+    await until(lambda: len(service.asked) > 1)
+    for name in ("refused", "mended"):
+        subscriptions.put(name, "active")
+    await asyncio.wait_for(tries, 30)
+    service.asked.clear()
+    await asyncio.wait_for(subscriptions.pause("mended", "it fails", "person-0", offsets["mended"]), 30)
+    await asyncio.wait_for(subscriptions.pause("bad", "it fails", "person-0", offsets["bad"]), 30)
     assert service.asked == ["bad"]
 
 

@@ -70,6 +70,18 @@ async def test_progress_that_has_others_records_where_the_last_one_was_stops_the
     assert await world.cids("one") == shown(EVENTS[:3])
 
 
+@pytest.mark.parametrize("offset", [0, 2, 9], ids=["lower", "in the middle", "higher"])
+async def test_an_offset_that_somebody_else_committed_says_nothing(offset):
+    """Tools write it without our words. Goes red when progress is held to it, and nothing is published any more."""
+    world = await published()
+    world.model.groups["annals.publish"].committed["events.person", 0] = (offset, "")
+    world.journal.append(EVENTS[3:])
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: has(world, 6))
+        assert publisher.phase == "publishing"
+    assert await world.cids("one") == shown(EVENTS)
+
+
 @pytest.mark.parametrize("lose", [cut, emptied])
 async def test_deliveries_that_lost_their_end_pause_their_subscription_at_the_next_owner(lose):
     world = await published(**ACKNOWLEDGED)

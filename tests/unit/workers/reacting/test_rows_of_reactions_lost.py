@@ -52,6 +52,22 @@ async def test_progress_that_is_older_than_it_was_stops_the_next_owner():
     assert len(await world.said()) == 2
 
 
+@pytest.mark.parametrize("offset", [0, 9], ids=["lower", "higher"])
+async def test_an_offset_that_a_tool_has_set_says_nothing(offset):
+    """Goes red when the progress is held to it, and the reaction stops for good."""
+    world = ReactingWorld()
+    world.journal.append(chain("p-1", 2))
+    await world.begin()
+    async with world.shard() as shard, world.reactor(shard):
+        await eventually(lambda: has(world, 2))
+    world.model.groups["annals.react.counting"].committed["events.person", 0] = (offset, "")
+    world.journal.append(chain("p-2", 1))
+    async with world.shard() as shard, world.reactor(shard) as reactor:
+        await eventually(lambda: has(world, 3))
+        assert reactor.phase == "running"
+    assert len(await world.said()) == 3
+
+
 @pytest.mark.parametrize("topic", ["progress", "timers.counting"])
 async def test_so_it_is_for_a_reaction_to_another_deployments_events(topic):
     world = ForeignWorld()

@@ -1,0 +1,159 @@
+"""Topics of a subscriber that somebody changes under workers: they are named, and no answer is lost that was taken."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourceType,
+)
+
+from annals.topics.keys import partition_of
+from grouped import Group, GroupWorker, group
+from whole_topics import reader_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.broker
+
+PARTITIONS, MORE = 2, 8
+PEOPLE = 8
+SOON: dict[str, Any] = {"annals.workers.topic_watch:LOOK_S": 0.5}
+ASKED = {
+    "name": "billing",
+    "kinds": ["person"],
+    "start": "beginning",
+    "delivery": "acknowledged",
+    "retry": {"ack_timeout_ms": 600_000},
+}
+
+
+class Site:
+    """A worker that decides, one that reads, and a subscription to what they do."""
+
+    def __init__(self, crew: Group) -> None:
+        self.crew = crew
+        self.admin = AdminClient({"bootstrap.servers": crew.settings.bootstrap_servers})
+        self.prefix = crew.settings.topic_prefix
+        crew.worker("writes", {}, ROLES="write").until_ready()
+        self.reader = crew.worker("reads", SOON, ROLES="read", API_PORT="0").until_ready()
+        assert self.put()[0] == 201
+
+    def put(self, **headers: str) -> tuple[int, Any]:
+        return self.reader.call("PUT", "/v1/subscriptions/billing", ASKED, **headers)
+
+    def put_again(self) -> None:
+        """Put it once more; 503 while the partitions that miss a topic have it paused."""
+
+        def is_put() -> bool:
+            status, answer = self.put(**{"if-match": "*"})
+            assert status in {200, 503}, answer
+            return status == 200
+
+        self.reader.until(is_put, "it is put again")
+
+    def set(self, topic: str, name: str, value: str) -> None:
+        resource = ConfigResource(ResourceType.TOPIC, f"{self.prefix}{topic}")
+        resource.add_incremental_config(ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET))
+        for done in self.admin.incremental_alter_configs([resource]).values():
+            done.result(30)
+
+    def add_partitions(self, topic: str) -> None:
+        for done in self.admin.create_partitions([NewPartitions(f"{self.prefix}{topic}", MORE)]).values():
+            done.result(30)
+
+    def delete(self, topic: str) -> None:
+        for done in self.admin.delete_topics([f"{self.prefix}{topic}"], operation_timeout=30).values():
+            done.result(30)
+
+    def deliveries(self) -> dict[str, int]:
+        shown: dict[str, int] = self.reader.call("GET", "/v1/subscriptions/billing")[1]["deliveries"]
+        return shown
+
+    async def delivered(self, count: int) -> list[tuple[bytes, str]]:
+        """Key and CID of so many deliveries."""
+        found: list[tuple[bytes, str]] = []
+        async with reader_of(self.crew.settings.bootstrap_servers) as consumer, asyncio.timeout(60):
+            consumer.assign([TopicPartition(f"{self.prefix}subscribers.billing", at) for at in range(PARTITIONS)])
+            while len(found) < count:
+                for records in (await consumer.getmany(timeout_ms=100)).values():
+                    found += [(record.key, dict(record.headers)["ce_id"].decode()) for record in records]
+        return found
+
+
+@pytest.fixture
+def site(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Site]:
+    with group(bootstrap, topic_prefix, tmp_path, PARTITIONS) as crew:
+        yield Site(crew)
+
+
+def is_named(worker: GroupWorker, words: str) -> None:
+    assert worker.until_told(words).startswith("read: ")
+
+
+def test_answers_over_http_reach_the_partition_that_is_read_though_there_are_more(site: Site) -> None:
+    """Goes red when an answer that was taken (202) goes where nobody reads: its event comes again, and is parked."""
+    site.add_partitions("acks.billing")
+    site.crew.answers(PEOPLE)
+    delivered = asyncio.run(site.delivered(PEOPLE))
+    assert any(partition_of(key, MORE) >= PARTITIONS for key, _ in delivered)
+    path = "/v1/subscriptions/billing/acks"
+    for _, cid in delivered:
+        body = {"cid": cid, "attempt": 1, "verdict": "ack"}
+        assert site.reader.call("POST", path, body) == (202, {"accepted": 1})
+    site.reader.until(lambda: site.deliveries() == {"unsettled": 0, "in_flight": 0, "parked": 0}, "all is settled")
+
+
+def test_an_answer_in_a_wrong_partition_is_moved_to_one_that_is_read_though_there_are_more(site: Site) -> None:
+    site.add_partitions("acks.billing")
+    site.crew.answers(PEOPLE)
+    delivered = asyncio.run(site.delivered(PEOPLE))
+
+    async def answer() -> None:
+        async with AIOKafkaProducer(bootstrap_servers=site.crew.settings.bootstrap_servers) as producer:
+            for key, cid in delivered:
+                body = json.dumps({"cid": cid, "attempt": 1, "verdict": "ack"}).encode()
+                wrong = 1 - partition_of(key, PARTITIONS)
+                await producer.send_and_wait(f"{site.prefix}acks.billing", body, key, partition=wrong)
+
+    asyncio.run(answer())
+    site.reader.until(lambda: site.deliveries() == {"unsettled": 0, "in_flight": 0, "parked": 0}, "all is settled")
+
+
+def test_partitions_that_are_added_to_answers_are_named_and_the_remedy_helps(site: Site) -> None:
+    """Goes red when nobody says that answers in them are never read."""
+    site.add_partitions("acks.billing")
+    is_named(site.reader, f"{site.prefix}acks.billing: partitions is {MORE}, wanted {PARTITIONS}: ")
+    site.delete("acks.billing")
+    is_named(site.reader, f"{site.prefix}acks.billing: partitions is 0, wanted {PARTITIONS}: ")
+    site.put_again()
+    site.reader.until_ready()
+    site.crew.answers(PEOPLE)
+    for _, cid in asyncio.run(site.delivered(PEOPLE)):
+        body = {"cid": cid, "attempt": 1, "verdict": "ack"}
+        assert site.reader.call("POST", "/v1/subscriptions/billing/acks", body) == (202, {"accepted": 1})
+    site.reader.until(lambda: site.deliveries() == {"unsettled": 0, "in_flight": 0, "parked": 0}, "all is settled")
+
+
+@pytest.mark.parametrize(
+    ("topic", "policy", "wanted"), [("deliveries", "delete", "compact"), ("acks", "compact", "delete")]
+)
+def test_a_policy_that_forgets_what_is_not_settled_is_named_until_it_is_mended(
+    site: Site, topic: str, policy: str, wanted: str
+) -> None:
+    """Goes red when rows of deliveries expire, or answers are compacted, and nothing says so."""
+    site.set(f"{topic}.billing", "cleanup.policy", policy)
+    is_named(site.reader, f"{site.prefix}{topic}.billing: cleanup.policy is {policy}, wanted {wanted}")
+    site.set(f"{topic}.billing", "cleanup.policy", wanted)
+    site.reader.until_ready()
