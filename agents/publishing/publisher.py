@@ -230,7 +230,7 @@ class Publisher:
             self._log.warning("progress is not there: subscriptions begin where they began", subscriptions=begun)
         self._live = Progress(end, await self._source.last_before(end)) if live is None else live
         self._roster = Roster(self._source.kind, self._source.partition)
-        self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
+        self._halt_all(await self._roster.notice(known, progress, is_first=self._is_first))
         self._catching.tell_rest(self._roster.resting)
         self._committed_at = -IDLE_COMMIT_S
         self._told_lag = -1
@@ -344,7 +344,7 @@ class Publisher:
         for name in unseen:
             self._logs.forget(name)
         await self._catching.stop([name for name, kept in known.items() if self._roster.known.get(name) != kept])
-        self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
+        self._halt_all(await self._roster.notice(known, progress, is_first=self._is_first))
 
     def _look_after_those_behind(self) -> None:
         """Begin what is to catch up, and take note of what cannot go on."""

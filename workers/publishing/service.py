@@ -16,6 +16,7 @@ from annals.agents.ports import UncertainError
 from annals.agents.publishing.administration import (
     Change,
     Refused,
+    compiled_filters,
     definition_of,
     deleted,
     etag_of,
@@ -94,7 +95,9 @@ class SubscriptionService:
         Raises:
             Refused: 403, 409, 412, 422 or 503.
         """
+        held = await compiled_filters(name, body)
         definition = definition_of(name, body, self._deciders, self._webhooks)
+        del held
 
         async def change(places: Places, known: Mapping[str, Kept]) -> Change:
             kept = known.get(name)

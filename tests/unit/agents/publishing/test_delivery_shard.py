@@ -72,7 +72,7 @@ async def test_records_are_made_of_no_more_events_than_there_is_room_for(monkeyp
         made.append(source.offset)
         return selection.wanted(source, *more)
 
-    monkeypatch.setattr("annals.agents.publishing.delivering.loading.wanted", wanted)
+    monkeypatch.setattr("annals.agents.publishing.heavy.wanted", wanted)
     world = World("all")
     world.journal.append([event for number in range(50) for event in chain(f"p-{number}", 1)])
     await world.subscribe("all", **asked(max_in_flight=1))
