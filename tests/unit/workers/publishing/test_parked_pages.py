@@ -15,7 +15,8 @@ from annals.schemas.delivery import PARKED, Row, encode_row, row_key
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Definition, Record
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.publishing import compacted_views, progress_topic
+from annals.workers.memory.partition import Rules
+from annals.workers.publishing import compacted_views, parked_list, progress_topic
 from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.delivery_rows import unsettled_row
@@ -35,7 +36,10 @@ class Shelf(World):
         super().__init__()
         topics = [f"{role}.all" for role in ("deliveries", "parked", "acks", "subscribers")]
         one = {name: Topic(1) for name in (*topics, "progress", "subscriptions", "audit", "dead-letters")}
-        self.model = MemoryCluster(one | {f"events.{kind}": Topic(1) for kind in REGISTRY}, transaction_version=2)
+        one[KEPT] = Topic(1, Rules(appends_time=True))
+        journals = {f"events.{kind}": Topic(1) for kind in REGISTRY}
+        self.now = 0.0
+        self.model = MemoryCluster(one | journals, transaction_version=2, now=lambda: self.now)
         self.ordered = ordered
         definition = Definition("all", kinds=["person"], delivery="acknowledged", ordered=ordered, start="beginning")
         self.definition = definition
@@ -218,3 +222,30 @@ async def test_what_a_subscriber_gives_as_a_reason_counts_as_what_is_kept(monkey
 
 def kept(row):
     return unsettled_row(row_key(row).encode(), encode_row(row))
+
+
+@pytest.mark.parametrize(("apart_s", "is_near"), [(0.002, True), (0.9, True), (-0.9, True), (-90, False), (90, False)])
+async def test_a_single_one_is_found_near_its_time_and_elsewhere_too(monkeypatch, apart_s, is_near):
+    """Goes red when one of many is looked for in the whole topic: among 100,000 that took 1.3 s. apart_s: of clocks."""
+    monkeypatch.setattr(parked_list, "NEAR", 10)
+    monkeypatch.setattr(parked_list, "FIRST_BYTES", 1)
+    shelf = Shelf(monkeypatch)
+    for number in range(100, 100 + 60):
+        shelf.now = number + apart_s
+        await shelf.park(number)
+    for number in (100, 130, 159):
+        shelf.read.clear()
+        assert await shelf.pages(Choice(cids=frozenset({shelf.row(number).cid}))) == [[(True, number)]]
+        assert (shelf.read[KEPT] <= 1 + 10) is (is_near or (apart_s > 0 and number == 100))
+    some = Choice(cids=frozenset(shelf.row(number).cid for number in (150, 110, 111, 107)))
+    assert numbers(await shelf.pages(some, limit=3)) == [107, 110, 111, 150]
+
+
+async def test_one_whose_record_near_its_time_is_of_another_attempt_is_found(monkeypatch):
+    shelf = Shelf(monkeypatch)
+    for number, attempt in ((100, 1), (101, 1), (100, 2), (102, 1)):
+        shelf.now = 100.0
+        row = shelf.row(number, attempt=attempt, at=100_000)
+        await shelf.write(row, shown=[row])
+    page, _ = await shelf.service.page("all", Choice(cids=frozenset({shelf.row(100).cid})), FIRST, 1)
+    assert [(each.attempts, each.offset is not None) for each in page] == [(2, True)]
