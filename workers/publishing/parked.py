@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     Attempt = tuple[str, int]  # CID and attempt: an event is parked once by each
 
 ROWS: Final = 1_000  # of one transaction
-ATTEMPTS: Final = 20
+ATTEMPTS: Final = 20  # in a row that decide nothing
 FIRST_RETRY_S: Final = 0.05
 LAST_RETRY_S: Final = 2.0
 
@@ -191,7 +191,9 @@ async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Dec
     count = len(wanted)
     others: set[Attempt] = set()  # decided by somebody else
     try:
-        for _ in range(ATTEMPTS):
+        attempts, left = 0, len(wanted)
+        while attempts < ATTEMPTS:
+            attempts += 1
             under_way: set[Attempt] = set()
             try:
                 await writer.fence()
@@ -211,6 +213,9 @@ async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Dec
                 wanted -= under_way - set(map(_attempt_of, await _still_parked(writer, under_way)))
             if not wanted:
                 return count - len(others)
+            if len(wanted) < left:
+                attempts, left = 0, len(wanted)
+                backoff.reset()
         raise UnreachableError("others write the rows of this subscription all the time")
     except TargetError as error:
         raise UnreachableError(str(error)) from error
