@@ -175,10 +175,15 @@ class SubscriptionService:
                 require_etag(kept, if_match)
             return Change(change(kept.record, await places.passed(name, list(self._deciders))), {}, is_new=False)
 
-        return await self._change(changed)
+        return await self._change(changed, is_settled=False)
 
-    async def _change(self, change: Callable[[Places, Mapping[str, Kept]], Awaitable[Change]]) -> Answered:
-        """Make a change as the only writer, and answer with the record as it is read back."""
+    async def _change(
+        self, change: Callable[[Places, Mapping[str, Kept]], Awaitable[Change]], *, is_settled: bool = True
+    ) -> Answered:
+        """Make a change as the only writer, and answer with the record as it is read back.
+
+        is_settled: see `Places`; how far a subscription is decides nothing where it is only paused, resumed or deleted.
+        """
         uncertain: list[Change] = []
 
         async def made_by(writer: SubscriptionsWriter) -> Answered:
@@ -187,7 +192,7 @@ class SubscriptionService:
             if uncertain and _is_made(uncertain[-1], known):
                 made = uncertain[-1]
             else:
-                places = Places(client, self._names, self._views)
+                places = Places(client, self._names, self._views, is_settled=is_settled)
                 made = await change(places, known)
                 acks = await places.answered_until(made.record.definition.name) if made.begins else []
                 changes = [made]
@@ -198,7 +203,8 @@ class SubscriptionService:
                     raise
                 known = await read_known(client, self._names)
             kept = known.get(made.record.definition.name)
-            answered = await self._answered(Places(client, self._names, self._views), kept or Kept(made.record, -1))
+            places = Places(client, self._names, self._views, is_settled=is_settled)
+            answered = await self._answered(places, kept or Kept(made.record, -1))
             return answered._replace(is_new=made.is_new)
 
         group = self._names.publishing_group(self._settings.app_id)
@@ -229,7 +235,7 @@ class SubscriptionService:
     @asynccontextmanager
     async def _places(self) -> AsyncIterator[tuple[Places, dict[str, Kept]]]:
         async with connected(self._options) as client:
-            places = Places(client, self._names, self._views)
+            places = Places(client, self._names, self._views, is_settled=False)
             await places.require_topics(self._names.subscriptions, self._names.progress)
             yield places, await read_known(client, self._names)
 
