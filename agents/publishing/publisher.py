@@ -257,7 +257,7 @@ class Publisher:
             raise self._loss
         await require_history(self._source, f"{self._name}: published", self._live)
         await self._notice(writer)
-        leaving = self._roster.leaving(self._live)
+        leaving = await self._joining.leaving(writer, self._roster, self._live)
         self._look_after_those_behind()
         position = self._live.position
         joining = await self._joining.joining(writer, self._roster, position)
