@@ -208,6 +208,23 @@ class World:
         await writer.commit({("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, ""), {})
         await writer.close()
 
+    async def leave_open(self, name: str, progress: Progress, journal: tuple[str, int] = EVENTS) -> None:
+        """Write progress in a transaction that nobody ends, as a process that is killed leaves it."""
+        writer = TransactionalWriter(self.options(), "annals-killed", ["progress"])
+        await writer.fence()
+
+        class Killed(Exception):  # noqa: N818 - no error of the writer's
+            """Raised in the place of the commit."""
+
+        def kill(_: object) -> str:
+            raise Killed
+
+        batch = RecordBatch()
+        record = progress_key(name, *journal), encode_progress(progress), NO_TIMESTAMP, encode_headers([])
+        batch.fill([record], 0, 1 << 20)
+        with suppress(Killed):
+            await writer.commit({("progress", 0): [batch]}, Offsets("g", "progress", 0, 0, kill), {})
+
     @asynccontextmanager
     async def shard(self) -> AsyncIterator[Shard]:
         shard = Shard(REGISTRY["person"], 0, 1, self.stores, self.journal, self.journal, Clock(), Damages())

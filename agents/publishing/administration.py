@@ -10,16 +10,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from msgspec import UNSET
 
+from annals.agents.publishing.cel import compiled
 from annals.agents.publishing.matching import expression_problems
 from annals.agents.publishing.records import former_versions, stored_problems, version_problems
 from annals.agents.publishing.webhooks.rules import NO_WEBHOOKS, WebhookRules
 from annals.schemas.subscription import BEGINNING, STREAM, Definition, Former, Record, parse
+from annals.schemas.subscription_filters import expressions
 from annals.schemas.suggestion import meant, with_known
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from annals.agents.deciding.decider import Decider
+    from annals.agents.publishing.cel import Expression
     from annals.agents.publishing.ports import Kept
     from annals.schemas.data.complaints import Problem
     from annals.schemas.subscription import Positions
@@ -47,6 +50,12 @@ class Change(NamedTuple):
     is_new: bool
     was: Record | None = None
     record_at: Callable[[Positions], Record] | None = None
+
+
+async def compiled_filters(name: str, body: Mapping[str, Any]) -> list[Expression]:
+    """Compile the expressions that a body has, one in each turn of the event loop; see `compiled`."""
+    found = parse({"name": name, **body})
+    return [] if isinstance(found, list) else await compiled(text for _, text in expressions(found.filters))
 
 
 def definition_of(

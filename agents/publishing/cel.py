@@ -6,7 +6,7 @@ of them may take long, too, over a long text: that is known when it is done, and
 
 from __future__ import annotations
 
-from threading import Lock
+import asyncio
 from time import thread_time
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -14,7 +14,7 @@ from weakref import WeakValueDictionary
 from annals.agents.extras import how_to_install
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 BUDGET: Final = "budget exceeded"
 MOST_S: Final = 1.0  # of the processor: everything else in the process waits meanwhile
@@ -32,8 +32,8 @@ class OverBudgetError(Exception):
 class _Program:
     """What an expression is compiled to: the same for all who evaluate it, in whatever thread.
 
-    A long one takes 10 ms, and each partition of each kind evaluates all of a subscription's: compiled for each of
-    them, a hundred would hold the event loop for a minute.
+    A long one takes 10 to 100 ms, and each partition of each kind evaluates all of a subscription's: compiled for each
+    of them, a hundred would hold the event loop for a minute.
     """
 
     def __init__(self, text: str) -> None:
@@ -56,15 +56,29 @@ class _Program:
 
 
 _programs: WeakValueDictionary[str, _Program] = WeakValueDictionary()
-_compiling = Lock()
 
 
 def _program(text: str) -> _Program:
     """Return what a text is compiled to; what somebody has is not compiled again."""
-    with _compiling:  # the partitions of a process ask at once, each in a thread of its own
-        if (program := _programs.get(text)) is None:
-            _programs[text] = program = _Program(text)
+    if (program := _programs.get(text)) is None:
+        _programs[text] = program = _Program(text)
     return program
+
+
+async def compiled(texts: Iterable[str]) -> list[Expression]:
+    """Compile expressions, one in each turn of the event loop; those that are none are left out.
+
+    Whoever compiles one of them again, while what is returned is held, finds it compiled.
+    """
+    found = []
+    for text in texts:
+        try:
+            found.append(Expression(text))
+        except ExpressionError:  # whoever needs it is told
+            continue
+        finally:
+            await asyncio.sleep(0)
+    return found
 
 
 class Expression:

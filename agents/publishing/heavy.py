@@ -1,51 +1,28 @@
-"""Filters that take long: a CEL expression is given the whole of an event, and a large one takes it 60 ms.
+"""Runs whose filters take long: they are judged in a thread, where the event loop has its turn between two expressions.
 
-With a hundred subscriptions one event would hold the event loop for seconds: heartbeats, questions and every other
-partition wait. So would compiling a hundred long expressions, 25 ms each. Both are done in a thread; between two
-expressions the loop has its turn.
+A CEL expression takes some microseconds on an event, a long one milliseconds, one that is given a large event 60. A
+subscription may have a hundred of them, and a run has five hundred events: heartbeats, questions and every other
+partition would wait for minutes. How long an expression takes is known from the events before.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.publishing.cel import Expression, ExpressionError
-from annals.agents.publishing.selection import select
-from annals.schemas.subscription_filters import expressions
+from annals.agents.publishing.selection import select, wanted
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Sequence
 
     from annals.agents.deciding.decider import Decider
-    from annals.agents.publishing.ports import Kept
+    from annals.agents.publishing.records import Outgoing
     from annals.agents.publishing.selection import Selected, Subscribed
     from annals.agents.reading.found import JournalEvent
 
-Compiled = list[Expression]
-"""What keeps expressions from being compiled again, for as long as somebody has it."""
-
-LARGE_BYTES: Final = 16 << 10  # of a block; what expressions take with smaller ones is bounded by the length of a run
+LARGE_BYTES: Final = 16 << 10  # of a block: what expressions took with smaller ones says nothing of it
 MOST_BYTES: Final = 256 << 10  # of large blocks, times expressions: some 20 ms
-
-
-async def compiled(every: Iterable[Kept]) -> Compiled:
-    """Compile the expressions of subscriptions, those that can be."""
-    records = [kept.record for kept in every]
-    definitions = [
-        each for record in records for each in (record.definition, *(one.definition for one in record.former))
-    ]
-    texts = {text for each in definitions for _, text in expressions(each.filters)}
-    return await asyncio.to_thread(_compiled, texts) if texts else []
-
-
-def _compiled(texts: Collection[str]) -> Compiled:
-    found = []
-    for text in texts:
-        with suppress(ExpressionError):  # whoever needs it says so
-            found.append(Expression(text))
-    return found
+MOST_S: Final = 0.02  # of one turn of the event loop, if expressions take as long as they did
 
 
 async def select_in_turns(
@@ -55,7 +32,37 @@ async def select_in_turns(
     most_bytes: int | None = None,
 ) -> Selected:
     """Return what `select` returns; nobody else may use the subscriptions meanwhile."""
-    large = sum(len(event.block) for event in events if len(event.block) > LARGE_BYTES)
-    if large and large * sum(each.expressions for each, _ in subscribed) > MOST_BYTES:
+    if _is_heavy(events, [each for each, _ in subscribed]):
         return await asyncio.to_thread(select, events, subscribed, decider, most_bytes)
     return select(events, subscribed, decider, most_bytes)
+
+
+class OneByOne:
+    """Judges the events of one subscription one after another."""
+
+    def __init__(self, subscribed: Subscribed, decider: Decider[Any]) -> None:
+        """Take the subscription."""
+        self._subscribed = subscribed
+        self._decider = decider
+        self._took_s = 0.0  # in this turn of the event loop, as far as that is known
+
+    async def wanted(self, source: JournalEvent) -> Outgoing | None:
+        """Return the record of one event; None if it is not wanted.
+
+        Raises:
+            OverBudgetError, VersionNotHadError: the subscription cannot go on; see `reason_of`.
+        """
+        if _is_heavy([source], [self._subscribed]):
+            return await asyncio.to_thread(wanted, source, self._subscribed, self._decider)
+        self._took_s += self._subscribed.filters_s
+        if self._took_s > MOST_S:
+            self._took_s = 0.0
+            await asyncio.sleep(0)
+        return wanted(source, self._subscribed, self._decider)
+
+
+def _is_heavy(events: Sequence[JournalEvent], subscribed: Sequence[Subscribed]) -> bool:
+    if len(events) * sum(each.filters_s for each in subscribed) > MOST_S:
+        return True
+    large = sum(len(event.block) for event in events if len(event.block) > LARGE_BYTES)
+    return large > 0 and large * sum(each.expressions for each in subscribed) > MOST_BYTES

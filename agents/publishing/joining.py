@@ -19,6 +19,7 @@ import structlog
 from annals.agents.ports import UnreachableError
 from annals.agents.publishing.heavy import select_in_turns
 from annals.agents.reading.ports import RUN_EVENTS
+from annals.schemas.subscription import STREAM
 
 if TYPE_CHECKING:
     from annals.agents.deciding.decider import Decider
@@ -55,6 +56,21 @@ class Joining:
         self._looked_at = -ANSWERS_LOOK_S
         self._reached: dict[Subscribed, Progress] = {}
         self.is_looking = False
+
+    async def leaving(self, writer: PublishLog, roster: Roster, live: Progress) -> dict[str, Progress]:
+        """Return the progress of those that stop to be live, or to rest, or begin to be delivered here.
+
+        Of the last nothing was delivered yet: a kind was added, or subscribers answer from now on. Answers that are
+        there are to others, who have told of those that cannot be read, and moved those that were misplaced.
+        """
+        found = roster.leaving(live)
+        begins = [
+            name
+            for name in found
+            if name not in roster.resting and roster.known[name].record.definition.delivery != STREAM
+        ]
+        ends = await writer.answers_end(begins) if begins else {}
+        return found | {name: msgspec.structs.replace(found[name], acks=end) for name, end in ends.items()}
 
     async def joining(self, writer: PublishLog, roster: Roster, live: int) -> dict[Subscribed, list[JournalEvent]]:
         """Return those that become live now, each with the events between its progress and what is live."""

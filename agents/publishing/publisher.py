@@ -230,7 +230,7 @@ class Publisher:
             self._log.warning("progress is not there: subscriptions begin where they began", subscriptions=begun)
         self._live = Progress(end, await self._source.last_before(end)) if live is None else live
         self._roster = Roster(self._source.kind, self._source.partition)
-        self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
+        self._halt_all(await self._roster.notice(known, progress, is_first=self._is_first))
         self._catching.tell_rest(self._roster.resting)
         self._committed_at = -IDLE_COMMIT_S
         self._told_lag = -1
@@ -257,7 +257,7 @@ class Publisher:
             raise self._loss
         await require_history(self._source, f"{self._name}: published", self._live)
         await self._notice(writer)
-        leaving = self._roster.leaving(self._live)
+        leaving = await self._joining.leaving(writer, self._roster, self._live)
         self._look_after_those_behind()
         position = self._live.position
         joining = await self._joining.joining(writer, self._roster, position)
@@ -344,7 +344,7 @@ class Publisher:
         for name in unseen:
             self._logs.forget(name)
         await self._catching.stop([name for name, kept in known.items() if self._roster.known.get(name) != kept])
-        self._halt_all(self._roster.notice(known, progress, is_first=self._is_first))
+        self._halt_all(await self._roster.notice(known, progress, is_first=self._is_first))
 
     def _look_after_those_behind(self) -> None:
         """Begin what is to catch up, and take note of what cannot go on."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from annals.agents.publishing.cel import ExpressionError
-from annals.agents.publishing.selection import Subscribed
+from annals.agents.publishing.cel import ExpressionError, compiled
+from annals.agents.publishing.selection import Subscribed, texts_of
 from annals.schemas.progress import Progress
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ class Roster:
             if name not in self.known or self.known[name].record.incarnation != kept.record.incarnation
         ]
 
-    def notice(self, known: Mapping[str, Kept], progress: Mapping[str, Progress], *, is_first: bool) -> dict[str, str]:
+    async def notice(
+        self, known: Mapping[str, Kept], progress: Mapping[str, Progress], *, is_first: bool
+    ) -> dict[str, str]:
         """Take the subscriptions as they are now; return those that cannot be published here, and why.
 
         progress: as it was read after `known`. is_first: nothing was ever live here, so that one without a progress of
@@ -58,11 +60,13 @@ class Roster:
         for name, kept in known.items():
             if self.known.get(name) == kept:
                 continue
+            held = await compiled(texts_of(kept.record, self._kind))
             try:
                 self._subscribed[name] = Subscribed(kept, self._kind, self._partition)
             except ExpressionError as error:
                 failed[name] = str(error)
                 self._subscribed.pop(name, None)
+            del held
         for name in self.unseen(known):
             self.forget(name)
             incarnation, own = known[name].record.incarnation, progress.get(name)

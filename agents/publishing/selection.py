@@ -8,15 +8,16 @@ from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.records import VersionNotHadError, form_of
 from annals.schemas.subscription import NEWEST, STREAM
+from annals.schemas.subscription_filters import expressions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.ports import Kept
     from annals.agents.publishing.records import Form, Outgoing
     from annals.agents.reading.found import JournalEvent
-    from annals.schemas.subscription import Definition
+    from annals.schemas.subscription import Definition, Record
 
 
 TRANSACTION_BYTES: Final = 16 << 20  # of records, of all subscriptions together
@@ -64,6 +65,11 @@ class Subscribed:
                 return judge
         return self._current
 
+    @property
+    def filters_s(self) -> float:
+        """How long its filters take on an event, in seconds, as far as the last events tell."""
+        return sum(judge.matcher.took_s for judge in self._judges)
+
     def failures(self) -> int:
         """Return on how many events an expression failed since this was last asked."""
         found = 0
@@ -77,9 +83,18 @@ class Subscribed:
 
 
 def _judge(definition: Definition, kind: str) -> Judge | None:
-    if definition.kinds and kind not in definition.kinds:
-        return None
-    return Judge(definition, Matcher(definition))
+    return Judge(definition, Matcher(definition)) if _is_of(definition, kind) else None
+
+
+def _is_of(definition: Definition, kind: str) -> bool:
+    return not definition.kinds or kind in definition.kinds
+
+
+def texts_of(record: Record, kind: str) -> Iterator[str]:
+    """Yield the expressions that judge events of a kind."""
+    for definition in (*(former.definition for former in record.former), record.definition):
+        if _is_of(definition, kind):
+            yield from (text for _, text in expressions(definition.filters))
 
 
 class Halt(NamedTuple):

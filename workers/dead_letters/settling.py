@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 BATCH: Final = 1_000  # letters of one transaction
 BATCH_BYTES: Final = 4 << 20
 SETTLEMENT_BYTES: Final = 1 << 20
-ATTEMPTS: Final = 20
+ATTEMPTS: Final = 20  # in a row that settle nothing
 FIRST_RETRY_S: Final = 0.05
 LAST_RETRY_S: Final = 2.0
 
@@ -118,17 +118,19 @@ class Settling:
         try:
             client = await self._writer.connected()
             ends = await self._ends(client, asked.selection)
-            for attempt in range(ATTEMPTS):
+            attempts = 0
+            while True:
                 before = dict(self._next)
                 try:
                     return await self._attempt(client, ends, asked)
                 except (FencedError, UncertainError) as error:
-                    if attempt == ATTEMPTS - 1:
-                        raise UnreachableError(f"others settle dead letters all the time: {error}") from error
+                    attempts += 1
                     if before != self._next:
+                        attempts = 0
                         backoff.reset()
+                    if attempts == ATTEMPTS:
+                        raise UnreachableError(f"others settle dead letters all the time: {error}") from error
                 await backoff.wait()
-            raise AssertionError  # the last attempt returns or raises
         finally:
             await self._writer.close()
 

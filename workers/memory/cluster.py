@@ -189,13 +189,14 @@ class MemoryCluster:
         self._coordinator.abort_timed_out()
 
     def list_offset(self, partition: Partition, timestamp: int, *, is_committed: bool) -> tuple[Code, int]:
-        """ListOffsets, for the first or the last offset of a partition."""
+        """ListOffsets, for the first or the last offset of a partition, or the first of a time: -1 where none is."""
         log = self.logs.get(partition)
         if log is None:
             return Code.UNKNOWN_TOPIC_OR_PARTITION, -1
         if timestamp == EARLIEST:
             return Code.NONE, log.start
-        return Code.NONE, log.stable if is_committed else log.end
+        end = log.stable if is_committed else log.end
+        return Code.NONE, end if timestamp < 0 else log.first_since(timestamp, end)
 
     def fetch(self, partition: Partition, offset: int, limit: int, *, is_committed: bool) -> Fetched:
         """Fetch, for one partition: batches as they are, what is aborted among them too."""

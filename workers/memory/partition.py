@@ -102,6 +102,10 @@ class PartitionLog:
         first = self.producers.first_open()
         return self.end if first is None else max(first, self.start)
 
+    def first_since(self, timestamp: int, end: int) -> int:
+        """Return the first offset below an end whose batch is of a time or later; -1: there is none."""
+        return next((each.base for each in self.entries if each.timestamp >= timestamp and each.base < end), -1)
+
     def append(self, data: bytes, now_ms: int, *, begins_at_0: bool = False) -> tuple[Code, int]:
         """Append a batch as it comes over the wire; return its base offset, -1 where it is refused.
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from aiokafka.errors import KafkaError
+
 from annals.agents.publishing.delivering.choosing import Parked, Place, parked_of
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN
 from annals.agents.publishing.delivering.records import moment_at
@@ -17,6 +19,7 @@ from annals.schemas.delivery import PARKED
 from annals.schemas.values.moments import moment_of, recorded_at
 from annals.topics.headers import decimal_header
 from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds
 from annals.workers.publishing.delivery_rows import event_hash, read_rows
 from annals.workers.publishing.progress_topic import records_until, settled_end
@@ -34,6 +37,9 @@ if TYPE_CHECKING:
     Where = tuple[str, int]
 
 FIRST_BYTES: Final = 16 << 10  # of a fetch for the first record alone
+FEW: Final = 20  # events that are looked for by their times: each is a question to the brokers
+NEAR: Final = 2_000  # records that are looked at behind a time: what one transaction may park
+APART_MS: Final = 1_000  # between the clock of who parked and the brokers'
 
 
 class Found(NamedTuple):
@@ -93,6 +99,11 @@ class ParkedList:
             return
         start = begin.number if begin.is_kept else -1
         end = await settled_end(self._client, self._parked)
+        if self._events is not None and len(wanted) <= FEW and (near := await self._near(wanted, end)) is not None:
+            for each in sorted(near):
+                if each.place.number >= start:
+                    yield each
+            return
         async with aclosing(records_until(self._client, self._parked, start, end)) as records:
             async for offset, key, value, section in records:
                 if (parked := self._taken(wanted, section, offset)) is None:
@@ -100,6 +111,37 @@ class ParkedList:
                 yield Found(Place(number, 1, offset), parked, key, value, section)
                 if not wanted:
                     return
+
+    async def _near(self, wanted: Mapping[bytes, UnsettledRow], end: int) -> list[Found] | None:
+        """Return the wanted ones, where all are near the times of their rows; None: they must be looked for everywhere.
+
+        The brokers stamp a record when it is written, a moment after the time in its row, by clocks of their own.
+        """
+        left, found = dict(wanted), list[Found]()
+        for name, row in wanted.items():
+            if name not in left:
+                continue
+            try:
+                since = row.at - APART_MS
+                start = (await list_offsets(self._client, LAST_STABLE, max(0, since), [self._parked]))[self._parked]
+            except KafkaError:
+                return None
+            until = min(end, start + NEAR)
+            if start < 0 or not await self._find(left, found, start, until, name):
+                return None
+        return found
+
+    async def _find(
+        self, left: dict[bytes, UnsettledRow], found: list[Found], start: int, end: int, name: bytes
+    ) -> bool:
+        """Move what is between two offsets from what is left to what is found, up to one; return whether that is."""
+        async with aclosing(records_until(self._client, self._parked, start, end)) as records:
+            async for offset, key, value, section in records:
+                if (parked := self._taken(left, section, offset)) is not None:
+                    found.append(Found(Place(self._parked[1], 1, offset), parked, key, value, section))
+                if name not in left:
+                    return True
+        return False
 
     def _may_mean(self, key: bytes, row: UnsettledRow) -> bool:
         """Whether a row is parked and meant, as far as it tells: its aggregate may be known from its record alone."""

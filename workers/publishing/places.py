@@ -60,8 +60,20 @@ class Lag(NamedTuple):
 class Places:
     """What one request needs to know of the journals and of progress; asked of the brokers once."""
 
-    def __init__(self, client: AIOKafkaClient, names: TopicNames, views: CompactedViews | None = None) -> None:
-        """Take a client that is connected, and what was read of compacted topics for other requests."""
+    def __init__(
+        self,
+        client: AIOKafkaClient,
+        names: TopicNames,
+        views: CompactedViews | None = None,
+        *,
+        is_settled: bool = True,
+    ) -> None:
+        """Take a client that is connected, and what was read of compacted topics for other requests.
+
+        is_settled: wait for transactions that write progress; else it is what is committed before the first of them.
+        The one that a killed reader leaves is open until somebody else has its partitions, for half a minute.
+        """
+        self._is_settled = is_settled
         self._client = client
         self._names = names
         self._views = views or CompactedViews()
@@ -301,7 +313,7 @@ class Places:
         await self._metadata()
         topic = self._names.progress
         partitions_of(self._client, topic)
-        rows = await self._views.rows(self._client, topic, _placed)
+        rows = await self._views.rows(self._client, topic, _placed, is_settled=self._is_settled)
         return dict(placed for of_partition in rows for placed in of_partition.values())
 
 

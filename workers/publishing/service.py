@@ -16,6 +16,7 @@ from annals.agents.ports import UncertainError
 from annals.agents.publishing.administration import (
     Change,
     Refused,
+    compiled_filters,
     definition_of,
     deleted,
     etag_of,
@@ -94,7 +95,9 @@ class SubscriptionService:
         Raises:
             Refused: 403, 409, 412, 422 or 503.
         """
+        held = await compiled_filters(name, body)
         definition = definition_of(name, body, self._deciders, self._webhooks)
+        del held
 
         async def change(places: Places, known: Mapping[str, Kept]) -> Change:
             kept = known.get(name)
@@ -175,10 +178,15 @@ class SubscriptionService:
                 require_etag(kept, if_match)
             return Change(change(kept, await places.passed(name, list(self._deciders))), {}, is_new=False)
 
-        return await self._change(changed)
+        return await self._change(changed, is_settled=False)
 
-    async def _change(self, change: Callable[[Places, Mapping[str, Kept]], Awaitable[Change]]) -> Answered:
-        """Make a change as the only writer, and answer with the record as it is read back."""
+    async def _change(
+        self, change: Callable[[Places, Mapping[str, Kept]], Awaitable[Change]], *, is_settled: bool = True
+    ) -> Answered:
+        """Make a change as the only writer, and answer with the record as it is read back.
+
+        is_settled: see `Places`; how far a subscription is decides nothing where it is only paused, resumed or deleted.
+        """
         uncertain: list[Change] = []
 
         async def made_by(writer: SubscriptionsWriter) -> Answered:
@@ -187,7 +195,7 @@ class SubscriptionService:
             if uncertain and _is_made(uncertain[-1], known):
                 made = uncertain[-1]
             else:
-                places = Places(client, self._names, self._views)
+                places = Places(client, self._names, self._views, is_settled=is_settled)
                 made = await change(places, known)
                 before = known.get(made.record.definition.name)
                 if before is not None and made.record is before.record:  # it is left as it is
@@ -201,7 +209,8 @@ class SubscriptionService:
                     raise
                 known = await read_known(client, self._names)
             kept = known.get(made.record.definition.name)
-            answered = await self._answered(Places(client, self._names, self._views), kept or Kept(made.record, -1))
+            places = Places(client, self._names, self._views, is_settled=is_settled)
+            answered = await self._answered(places, kept or Kept(made.record, -1))
             return answered._replace(is_new=made.is_new)
 
         group = self._names.publishing_group(self._settings.app_id)
@@ -232,7 +241,7 @@ class SubscriptionService:
     @asynccontextmanager
     async def _places(self) -> AsyncIterator[tuple[Places, dict[str, Kept]]]:
         async with connected(self._options) as client:
-            places = Places(client, self._names, self._views)
+            places = Places(client, self._names, self._views, is_settled=False)
             await places.require_topics(self._names.subscriptions, self._names.progress)
             yield places, await read_known(client, self._names)
 

@@ -156,6 +156,8 @@ class KafkaHorizon:
     async def passed(self, due: str | None, position: int) -> str:
         """Return a time: all that the journals had then is in the stream below a position."""
         now = recorded_at(self._clock.now().astimezone(UTC))
+        if now < max(self._until, self._asked):  # the clock stepped back, and journals get events of times before that
+            self._until, self._asked, self._end = "", "", None
         if due is None or due <= self._until or due > now:
             return self._until
         with reaching("how far the journals are copied"), expiring():

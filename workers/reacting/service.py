@@ -58,7 +58,7 @@ class ReactionService:
     async def all(self) -> list[Answered]:
         """Return all, by name."""
         async with connected(self._options) as client:
-            places = Places(client, self._names, self._views)
+            places = Places(client, self._names, self._views, is_settled=False)
             controls = await self._controls(client, places)
             return [
                 await self._answered(places, reaction, controls.get(name))
@@ -73,7 +73,7 @@ class ReactionService:
         """
         reaction = self._known(name)
         async with connected(self._options) as client:
-            places = Places(client, self._names, self._views)
+            places = Places(client, self._names, self._views, is_settled=False)
             controls = await self._controls(client, places)
             answered = await self._answered(places, reaction, controls.get(name))
             return answered._replace(body={**answered.body, "timers": await self._timers(client, places, reaction)})
@@ -99,7 +99,7 @@ class ReactionService:
             is_active = control.status == ACTIVE
             begins = await self._begins(Places(client, self._names, self._views), reaction) if is_active else {}
             await writer.commit(control, begins, self._topic(reaction) if begins else "")
-            places = Places(client, self._names, self._views)
+            places = Places(client, self._names, self._views, is_settled=False)
             controls = await self._controls(client, places)
             return await self._answered(places, reaction, controls.get(reaction.name))
 

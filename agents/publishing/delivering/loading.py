@@ -9,8 +9,9 @@ from annals.agents.publishing.cel import OverBudgetError
 from annals.agents.publishing.delivering.back_off import waiting_now
 from annals.agents.publishing.delivering.machine import Wanted
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN
+from annals.agents.publishing.heavy import OneByOne
 from annals.agents.publishing.records import VersionNotHadError
-from annals.agents.publishing.selection import again, wanted
+from annals.agents.publishing.selection import again
 from annals.agents.reading.ports import RUN_EVENTS, NotIndexedError
 from annals.agents.waiting import in_turns
 from annals.schemas.cid import cid_text
@@ -58,6 +59,7 @@ class Loader:
         self._subscribed = subscribed
         self._source = source
         self._decider = decider
+        self._judging = OneByOne(subscribed, decider)
         self._made: dict[str, Outgoing] = {}  # by CID: offsets of rows may be of a former journal
         self._read: dict[int, JournalEvent] = {}
         self._offsets: dict[tuple[str, int], int] = {}
@@ -95,13 +97,13 @@ class Loader:
         """Return the next events of the journal, as many as a transaction may look at, wanted or not."""
         return await self._source.events_from(position, pace.part_of(RUN_EVENTS))
 
-    def wanted(self, source: JournalEvent) -> Wanted | None:
+    async def wanted(self, source: JournalEvent) -> Wanted | None:
         """Return an event that the subscription wants, and keep its record until `clear`; None if it does not.
 
         Raises:
             OverBudgetError, VersionNotHadError: the subscription cannot go on; see `reason_of`.
         """
-        outgoing = wanted(source, self._subscribed, self._decider)
+        outgoing = await self._judging.wanted(source)
         if outgoing is None:
             return None
         found = _wanted(source)
@@ -119,7 +121,7 @@ class Loader:
         version = settled.row.version + 1
         while (offset := await self._offset_of(settled.row.aggregate_id, version)) is not None and offset < end:
             source = await self._event(offset)
-            if wanted(source, self._subscribed, self._decider) is not None:
+            if await self._judging.wanted(source) is not None:
                 return _wanted(source)
             version += 1
         return None

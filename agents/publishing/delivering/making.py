@@ -67,7 +67,9 @@ class DeliveryShards:
         pace: of this writer.
         """
         kind = self._source.kind
-        first = min(subscribed.kept.record.definition.kinds or self._kinds)
+        record = subscribed.kept.record
+        oldest = record.former[0].definition if record.former else record.definition  # a kind that came later has less
+        first = min(oldest.kinds or self._kinds)
         return DeliveryShard(
             subscribed,
             own,

@@ -26,7 +26,6 @@ from annals.agents.publishing.delivering.loading import Loader, take_up
 from annals.agents.publishing.delivering.machine import Deliveries
 from annals.agents.publishing.delivering.ports import DeadAck, DeliveryWrites
 from annals.agents.publishing.delivering.records import delivered, parked
-from annals.agents.publishing.heavy import LARGE_BYTES
 from annals.agents.publishing.ports import TargetError
 from annals.agents.publishing.records import VersionNotHadError
 from annals.agents.publishing.selection import RECORD_BYTES, TRANSACTION_BYTES, Halt, reason_of
@@ -297,15 +296,13 @@ class DeliveryShard:
             return self.own.position, cid
         for source in run.events:  # one by one: the record of what finds no room would be made in vain
             try:
-                wanted = self._loader.wanted(source)
+                wanted = await self._loader.wanted(source)
             except (OverBudgetError, VersionNotHadError) as error:
                 self.halt = Halt(source.offset, reason_of(source, error))
                 return source.offset, cid
             if wanted is not None and not self._machine.offer(wanted, now):
                 return source.offset, cid
             cid = source.cid
-            if len(source.block) > LARGE_BYTES:  # its filters may have taken long: others have their turn
-                await asyncio.sleep(0)
         return run.next_offset, cid
 
     async def _is_current(self) -> bool:

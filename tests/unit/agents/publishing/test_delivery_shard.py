@@ -11,7 +11,7 @@ from annals.agents.publishing import selection
 from annals.agents.publishing.delivering import shard as module
 from annals.schemas.cid import cid_text
 from annals.schemas.delivery import decode_row, discarded, encode_row, replayed
-from annals.schemas.subscription import Retry
+from annals.schemas.subscription import Former, Retry
 from annals.topics.names import publisher_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import connect
@@ -76,7 +76,7 @@ async def test_records_are_made_of_no_more_events_than_there_is_room_for(monkeyp
         made.append(source.offset)
         return selection.wanted(source, *more)
 
-    monkeypatch.setattr("annals.agents.publishing.delivering.loading.wanted", wanted)
+    monkeypatch.setattr("annals.agents.publishing.heavy.wanted", wanted)
     world = World("all")
     world.journal.append([event for number in range(50) for event in chain(f"p-{number}", 1)])
     await world.subscribe("all", **asked(max_in_flight=1))
@@ -223,6 +223,34 @@ async def test_unreadable_answers_are_dead_letters_and_hold_nothing_up():
     assert [headers["reason"] for _, _, headers in dead] == [b"bad_ack"] * 3
     assert [headers["source-topic"] for _, _, headers in dead] == [b"acks.all"] * 3
     assert world.counts.results["bad"] == 3
+
+
+@pytest.mark.parametrize("is_pruned", [False, True])
+async def test_a_kind_that_is_added_tells_of_no_answer_that_was_told_of(is_pruned):
+    """Goes red when it reads the answers from their beginning: each bad one became a dead letter once more."""
+    world = World("all", "other")
+    await world.subscribe("other")
+    world.subscriptions.set("all", definition=asked(kinds=["workflow"]), begin={"workflow": [0]})
+    world.journal.append(chain("p-0", 1))
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: world.received("other"))
+        for value in (b"{", b"[]"):
+            await world.send("acks.all", b"p-1", value)
+        record = world.subscriptions.all()["all"].record
+        former = [] if is_pruned else [Former(record.definition, {"person": [1], "workflow": [0]})]
+        world.subscriptions.set("all", definition=asked(kinds=["person", "workflow"]), former=former)
+        world.journal.append(chain("p-1", 1))
+        await eventually(lambda: has(world, 1))
+        await answer(world, (await world.received("all"))[0])
+        await eventually(lambda: nothing_is_left(world))
+        assert await world.received("", "dead-letters") == []
+        await world.send("acks.all", b"p-1", b"{")
+        await world.send("acks.all", b"p-1", b"the last of them is read in the same run")
+        world.journal.append(chain("p-2", 1))
+        await eventually(lambda: has(world, 2))
+        await answer(world, (await world.received("all"))[1])
+        await eventually(lambda: nothing_is_left(world))
+    assert len(await world.received("", "dead-letters")) == (2 if is_pruned else 0)
 
 
 async def test_a_stream_that_becomes_acknowledged_goes_on_where_it_was():

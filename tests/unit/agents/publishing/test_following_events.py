@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing import heavy
 from annals.agents.publishing.delivering import loading
 from annals.agents.publishing.delivering.loading import Loader
 
@@ -26,7 +27,10 @@ class Source:
 
     async def events_at(self, offsets: list[int]) -> dict[int, Any]:
         self.read.append(offsets)
-        return {offset: SimpleNamespace(offset=offset, cid=b"", event=event(offset - BEGIN)) for offset in offsets}
+        return {
+            offset: SimpleNamespace(offset=offset, cid=b"", block=b"", event=event(offset - BEGIN))
+            for offset in offsets
+        }
 
 
 def event(number: int) -> dict[str, Any]:
@@ -34,10 +38,10 @@ def event(number: int) -> dict[str, Any]:
 
 
 async def test_each_place_is_asked_for_once(monkeypatch) -> None:
-    monkeypatch.setattr(loading, "wanted", lambda *_: object())
+    monkeypatch.setattr(heavy, "wanted", lambda *_: object())
     monkeypatch.setattr(loading, "cid_text", lambda cid: "")
     source = Source()
-    loader = Loader(SimpleNamespace(), source, REGISTRY["person"])  # type: ignore[arg-type]
+    loader = Loader(SimpleNamespace(filters_s=0.0, expressions=0), source, REGISTRY["person"])  # type: ignore[arg-type]
     settled: list[Any] = [
         SimpleNamespace(row=SimpleNamespace(aggregate_id=f"p-{number}", version=1), later=None) for number in range(3)
     ]

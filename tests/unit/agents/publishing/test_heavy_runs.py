@@ -1,40 +1,27 @@
-"""One large event and many filters: whatever else the event loop has to do is done meanwhile."""
+"""Large events, many or slow filters: whatever else the event loop has to do is done meanwhile."""
 
 import asyncio
-import threading
 
 import pytest
 
 from annals.agents.aggregates import REGISTRY
-from annals.agents.publishing import cel
-from annals.agents.publishing.administration import Refused
-from annals.agents.publishing.heavy import MOST_BYTES, select_in_turns
+from annals.agents.publishing.administration import compiled_filters, definition_of
+from annals.agents.publishing.heavy import MOST_BYTES, OneByOne, select_in_turns
+from annals.agents.publishing.matching import Matcher
 from annals.agents.publishing.ports import Kept
-from annals.agents.publishing.selection import Subscribed, select
+from annals.agents.publishing.roster import Roster
+from annals.agents.publishing.selection import Subscribed, select, wanted
 from annals.agents.reading.found import JournalEvent
 from annals.schemas.chain import read_block
-from annals.schemas.subscription import Definition, Record
-from annals.workers.publishing.service import SubscriptionService
-from annals.workers.settings import Settings
+from annals.schemas.subscription import Definition, Former, Record
 from chained import sealed
-from following import until
-from publishing import World
 
 FILTERS = 20
 
 
-def subscribed(expression):
-    return [
-        (
-            Subscribed(
-                Kept(Record(Definition(f"s-{each}", filters=[{"cel": expression}]), 1, {"person": [0]}), each),
-                "person",
-                0,
-            ),
-            0,
-        )
-        for each in range(FILTERS)
-    ]
+def subscribed_to(*expressions, number=0):
+    definition = Definition(f"s-{number}", filters=[{"cel": each} for each in expressions])
+    return Subscribed(Kept(Record(definition, 1, {"person": [0]}), number), "person", 0)
 
 
 def an_event(entries):
@@ -53,7 +40,8 @@ async def turns_while(selecting):
 
 @pytest.mark.parametrize(("entries", "is_held"), [(10, True), (100_000, False)])
 async def test_the_loop_has_its_turn_between_two_expressions(entries, is_held):
-    event, to_whom = an_event(entries), subscribed("data.name == 'Ada'")
+    event = an_event(entries)
+    to_whom = [(subscribed_to("data.name == 'Ada'", number=each), 0) for each in range(FILTERS)]
     assert (len(event.block) * FILTERS > MOST_BYTES) is not is_held
     found, turns = await turns_while(select_in_turns([event], to_whom, REGISTRY["person"]))
     assert (turns <= 2) is is_held
@@ -61,36 +49,66 @@ async def test_the_loop_has_its_turn_between_two_expressions(entries, is_held):
     assert len(found.records) == FILTERS
 
 
-@pytest.fixture
-def threads(monkeypatch):
-    """In which threads expressions are compiled, by their texts."""
-    found = {}
-
-    class Noted(cel._Program):
-        def __init__(self, text):
-            super().__init__(text)
-            found.setdefault(text, []).append(threading.current_thread())
-
-    monkeypatch.setattr(cel, "_Program", Noted)
-    return found
+def one_of_slow_filters():
+    """A hundred filters that all hold, each half a millisecond."""
+    slow = " || ".join([*(f"data.name.matches('^(a|b)*c{number}$')" for number in range(8)), "data.name == 'Ada'"])
+    return subscribed_to(*[slow] * 100)
 
 
-async def test_no_expression_is_compiled_in_a_turn_of_the_loop_by_who_publishes(threads):
-    """Goes red when a subscription with a hundred long expressions holds the loop up for seconds."""
-    world = World("one")
-    await world.subscribe("one", filters=[{"cel": "data.name == 'Ada'"}])
-    async with world.shard() as shard, world.publisher(shard) as publisher:
-        await until(lambda: publisher.phase == "publishing")
-        world.subscriptions.set("one", definition={"filters": [{"cel": "data.name == 'Bea'"}]})
-        await until(lambda: len(threads) == 2)
-        await until(lambda: publisher._roster.known is world.subscriptions.all())
-    assert [len(each) for each in threads.values()] == [1, 1]
-    assert threading.main_thread() not in {thread for each in threads.values() for thread in each}
+async def test_the_loop_has_its_turn_where_filters_are_slow_however_small_events_are():
+    """Goes red when only the size of events tells how long a run takes: this one held everything up for seconds."""
+    events = [an_event(1) for _ in range(2)]
+    found, turns = await turns_while(select_in_turns(events, [(one_of_slow_filters(), 0)], REGISTRY["person"]))
+    assert len(found.records["s-0"]) == len(events)
+    assert turns > 2
 
 
-async def test_no_expression_is_compiled_in_a_turn_of_the_loop_by_who_puts_a_subscription(threads):
-    service = SubscriptionService(Settings(), World("one").options(), REGISTRY)
-    with pytest.raises(Refused):
-        await service.put("one", {"filters": [{"cel": "data.name == 'Ada'"}, {"cel": "no expression ("}]})
-    assert list(threads) == ["data.name == 'Ada'"]
-    assert threading.main_thread() not in threads["data.name == 'Ada'"]
+async def test_so_it_has_where_events_are_judged_one_by_one():
+    """Goes red when one event of a delivery is judged by all filters in one turn of the event loop."""
+    subscribed, event = one_of_slow_filters(), an_event(1)
+    for _ in range(3):
+        found, turns = await turns_while(OneByOne(subscribed, REGISTRY["person"]).wanted(event))
+        assert found == wanted(event, subscribed, REGISTRY["person"])
+        assert turns > 2
+
+
+async def test_many_that_are_judged_quickly_are_judged_in_several_turns():
+    subscribed, event = subscribed_to("data.name == 'Ada'"), an_event(1)
+    judging = OneByOne(subscribed, REGISTRY["person"])
+
+    async def judge_all():
+        return [await judging.wanted(event) for _ in range(5_000)]
+
+    found, turns = await turns_while(judge_all())
+    assert None not in found
+    assert turns > 2
+
+
+def long_filters(number):
+    """So many expressions that nobody else has, each of a thousand characters."""
+    return [
+        {"cel": " || ".join(f"data.l.exists(each, each == {each})" for each in range(at, at + 30))}
+        for at in range(0, 1_000 * number, 1_000)
+    ]
+
+
+async def test_filters_are_compiled_one_in_a_turn_where_a_publisher_takes_note_of_them():
+    """Goes red when all of a subscription are compiled at once: a hundred long ones took 2.6 s."""
+    roster = Roster("person", 0)
+    former = Former(Definition("long", filters=long_filters(2)), {"person": [5]})
+    record = Record(Definition("long", filters=long_filters(5)), 1, {"person": [0]}, [former])
+    failed, turns = await turns_while(roster.notice({"long": Kept(record, 0)}, {}, is_first=True))
+    assert failed == {}
+    assert turns > 7
+    assert roster.get("long").expressions == 7
+
+
+async def test_so_they_are_where_somebody_puts_a_subscription():
+    body = {"filters": long_filters(6)}
+    held, turns = await turns_while(compiled_filters("long", body))
+    assert turns > 6
+    programs = {each.program for each in held}
+    definition = definition_of("long", body, REGISTRY)
+    assert {each.program for each in Matcher(definition).expressions} == programs
+    assert await compiled_filters("long", {"filters": [{"cel": "data."}, {"cel": "1"}]}) == []
+    assert await compiled_filters("long", {"filters": "all"}) == []

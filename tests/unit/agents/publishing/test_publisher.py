@@ -17,7 +17,7 @@ from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.publishing import progress_topic
 from chained import chain
 from following import until
-from publishing import Mortal, World, at_each_step, eventually, progress_of, shown
+from publishing import EVENTS, NAMES, Mortal, World, at_each_step, eventually, progress_of, shown
 
 
 async def test_a_subscription_from_the_beginning_gets_every_event_once():
@@ -37,6 +37,21 @@ async def test_a_subscription_from_the_beginning_gets_every_event_once():
     assert headers["ce_previous"].decode() == cid_text(ada[0].cid)
     assert headers["ce_type"] == b"annals.person.PersonRenamed.v1"
     assert "ce_previous" not in (await world.received("all"))[0][2]
+
+
+async def test_the_groups_offset_says_how_far_it_is_to_whoever_asks_for_lags():
+    """As `kafka-consumer-groups` shows it; what is gone on from is the record in the topic of progress."""
+    world = World("all")
+    world.journal.append(chain("p-1", 3))
+    await world.subscribe("all")
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: has(world, "all", 3))
+
+        async def is_told():
+            told = world.model.committed_offset(NAMES.publishing_group("annals"), EVENTS)
+            return told is not None and told[0] == publisher.position == 3
+
+        await eventually(is_told)
 
 
 async def test_a_subscription_is_live_though_only_a_marker_stands_behind_the_last_event():

@@ -1,103 +1,15 @@
 """A page of what is parked reads what it shows: the rows of all that is parked are read once, then what is new."""
 
-from collections import Counter
-
-import msgspec
 import pytest
 
-from annals.agents.aggregates import REGISTRY
 from annals.agents.publishing.delivering.choosing import FIRST, Choice
-from annals.agents.publishing.delivering.ports import DeliveryWrites
-from annals.agents.publishing.delivering.records import parked
-from annals.agents.publishing.records import Outgoing
-from annals.schemas.cid import cid_of, cid_text
-from annals.schemas.delivery import PARKED, Row, encode_row, row_key
-from annals.schemas.progress import Progress
-from annals.schemas.subscription import Definition, Record
-from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.publishing import compacted_views, progress_topic
-from annals.workers.publishing.compacted_views import CompactedViews
-from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
+from annals.schemas.delivery import encode_row, row_key
+from annals.workers.publishing import parked_list
 from annals.workers.publishing.delivery_rows import unsettled_row
-from annals.workers.publishing.parked import ParkedService
 from annals.workers.publishing.parked_list import ParkedList
-from annals.workers.settings import Settings
-from publishing import NAMES, World
+from shelves import DELIVERIES, KEPT, PAGE, Shelf
 
-NUMBER, PAGE = 300, 20
-DELIVERIES, KEPT = "deliveries.all", "parked.all"
-
-
-class Shelf(World):
-    """A subscription of which events are parked; read: how many records of each topic were read."""
-
-    def __init__(self, monkeypatch, *, ordered=True, most_bytes=compacted_views.MOST_BYTES):
-        super().__init__()
-        topics = [f"{role}.all" for role in ("deliveries", "parked", "acks", "subscribers")]
-        one = {name: Topic(1) for name in (*topics, "progress", "subscriptions", "audit", "dead-letters")}
-        self.model = MemoryCluster(one | {f"events.{kind}": Topic(1) for kind in REGISTRY}, transaction_version=2)
-        self.ordered = ordered
-        definition = Definition("all", kinds=["person"], delivery="acknowledged", ordered=ordered, start="beginning")
-        self.definition = definition
-        self.put(1)
-        self.views = CompactedViews(most_bytes=most_bytes)
-        self.service = ParkedService(Settings(), self.options(), REGISTRY, self.views)
-        self.read = Counter()
-        for module in (compacted_views, progress_topic):
-            monkeypatch.setattr(module, "read_range", self.counting(module.read_range))
-
-    def put(self, incarnation):
-        record = Record(self.definition, incarnation, {"person": [0]})
-        self.model.append(("subscriptions", 0), b"all", msgspec.json.encode(record))
-
-    def drop_before(self, number):
-        """Drop what was parked before an event, as retention does."""
-        log, cid = self.model.logs[KEPT, 0], self.row(number).cid.encode()
-        log.delete_before(next(each.base for each in log.entries if cid in each.data))
-
-    def counting(self, read_range):
-        async def read(client, where, *args):
-            async for records in read_range(client, where, *args):
-                self.read[where[0]] += len(records)
-                yield records
-
-        return read
-
-    def row(self, number, state=PARKED, attempt=1, **changed):
-        name = f"p-{number:04}"
-        cid, kind = cid_text(cid_of(name.encode())), "PersonRenamed" if number % 3 else "PersonRegistered"
-        more = {"attempt": attempt, "at": 1_000 * number, "reason": f"r{number % 7}", **changed}
-        return Row("person", name, 1, cid, kind, number, ordered=self.ordered, state=state, **more)
-
-    async def write(self, *rows, shown=(), settled=()):
-        """Write rows, and what is parked with them, as a delivery shard does."""
-        records = []
-        for row in shown:
-            attributes = {
-                "id": row.cid,
-                "source": "/annals/person",
-                "subject": row.aggregate_id,
-                "sequence": f"{1:020}",
-            }
-            headers = [(f"ce_{name}", value.encode()) for name, value in attributes.items()]
-            records.append(parked(row, Outgoing(row.aggregate_id.encode(), b"{}", headers)))
-        log = KafkaDeliveryLogs(self.options(), NAMES, "annals", "person", 0, 1, "none").delivering("all")
-        await log.fence()
-        changes = {row_key(row): row for row in rows} | {row_key(row): None for row in settled}
-        await log.deliver(DeliveryWrites(changes, Progress(1, None, 1), parked=records))
-        await log.close()
-
-    async def park(self, *numbers):
-        rows = [self.row(number) for number in numbers]
-        await self.write(*rows, shown=rows)
-
-    async def pages(self, choice=None, limit=PAGE):
-        """All pages, each as the numbers of what it shows and whether its records are there."""
-        begin, found = FIRST, []
-        while begin is not None:
-            page, begin = await self.service.page("all", choice or Choice(), begin, limit)
-            found.append([(each.offset is not None, int(each.aggregate_id[2:])) for each in page])
-        return found
+NUMBER = 300
 
 
 def numbers(pages):
@@ -218,3 +130,30 @@ async def test_what_a_subscriber_gives_as_a_reason_counts_as_what_is_kept(monkey
 
 def kept(row):
     return unsettled_row(row_key(row).encode(), encode_row(row))
+
+
+@pytest.mark.parametrize(("apart_s", "is_near"), [(0.002, True), (0.9, True), (-0.9, True), (-90, False), (90, False)])
+async def test_a_single_one_is_found_near_its_time_and_elsewhere_too(monkeypatch, apart_s, is_near):
+    """Goes red when one of many is looked for in the whole topic: among 100,000 that took 1.3 s. apart_s: of clocks."""
+    monkeypatch.setattr(parked_list, "NEAR", 10)
+    monkeypatch.setattr(parked_list, "FIRST_BYTES", 1)
+    shelf = Shelf(monkeypatch)
+    for number in range(100, 100 + 60):
+        shelf.now = number + apart_s
+        await shelf.park(number)
+    for number in (100, 130, 159):
+        shelf.read.clear()
+        assert await shelf.pages(Choice(cids=frozenset({shelf.row(number).cid}))) == [[(True, number)]]
+        assert (shelf.read[KEPT] <= 1 + 10) is (is_near or (apart_s > 0 and number == 100))
+    some = Choice(cids=frozenset(shelf.row(number).cid for number in (150, 110, 111, 107)))
+    assert numbers(await shelf.pages(some, limit=3)) == [107, 110, 111, 150]
+
+
+async def test_one_whose_record_near_its_time_is_of_another_attempt_is_found(monkeypatch):
+    shelf = Shelf(monkeypatch)
+    for number, attempt in ((100, 1), (101, 1), (100, 2), (102, 1)):
+        shelf.now = 100.0
+        row = shelf.row(number, attempt=attempt, at=100_000)
+        await shelf.write(row, shown=[row])
+    page, _ = await shelf.service.page("all", Choice(cids=frozenset({shelf.row(100).cid})), FIRST, 1)
+    assert [(each.attempts, each.offset is not None) for each in page] == [(2, True)]

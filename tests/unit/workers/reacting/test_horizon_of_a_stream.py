@@ -86,3 +86,29 @@ async def test_where_the_group_has_forgotten_it_the_topic_of_progress_says_how_f
     assert await asked.passed(EVENTS_AT, 0) == ""
     await world.write_progress_in(0, Progress(1, version=1))
     assert await asked.passed(EVENTS_AT, 0) == LATER
+
+
+async def test_a_clock_that_steps_back_makes_no_later_time_pass(world):
+    """Goes red when a time that was passed by the former clock has timers fire as early as the clock stepped back."""
+    asked = await horizon(world)
+    world.clock.at = "2026-11-21T10:31:00.000000Z"
+    assert await asked.passed(LATER, 0) == world.clock.at
+    world.clock.at = "2026-11-21T09:31:01.000000Z"
+    assert await asked.passed("2026-11-21T09:41:00.000000Z", 0) == ""
+    await world.record(chain(FIRST, 1))
+    assert await asked.passed(world.clock.at, 0) == ""
+    await copied(world, 0, 1)
+    assert await asked.passed(world.clock.at, 0) == world.clock.at
+
+
+async def test_what_was_asked_before_a_clock_steps_back_is_asked_again(world):
+    asked = await horizon(world)
+    await world.record(chain(FIRST, 1))
+    world.clock.at = "2026-11-21T10:31:00.000000Z"
+    assert await asked.passed(LATER, 0) == ""
+    world.clock.at = "2026-11-21T09:31:01.000000Z"
+    await world.record(chain(SECOND, 1))
+    await copied(world, 0, 1)
+    assert await asked.passed(LATER, 0) == ""
+    await copied(world, 1, 1)
+    assert await asked.passed(LATER, 0) == world.clock.at

@@ -1,0 +1,66 @@
+"""What is asked and decided while a killed reader's transaction is open: for half a minute, until others take over."""
+
+import pytest
+
+from annals.agents.aggregates import REGISTRY
+from annals.schemas.progress import LIVE, Progress
+from annals.workers.memory.cluster import MemoryCluster, Topic
+from annals.workers.publishing import progress_topic
+from annals.workers.publishing import service as services
+from annals.workers.publishing.service import SubscriptionService
+from annals.workers.reacting.service import ReactionService
+from annals.workers.settings import Settings
+from publishing import World
+from reactors import COUNTING
+
+WISH = {"kinds": ["person"]}
+
+
+class Administered(World):
+    """A cluster with topics, and what administers subscriptions and reactions in it."""
+
+    def __init__(self):
+        super().__init__()
+        topics = ["subscriptions", "reactions", "progress", "subscribers.all", *(f"events.{kind}" for kind in REGISTRY)]
+        self.model = MemoryCluster({name: Topic(1) for name in topics}, transaction_version=2)
+        self.service = SubscriptionService(Settings(), self.options(), REGISTRY)
+        self.reactions = ReactionService(Settings(), self.options(), {"counting": COUNTING})
+
+
+@pytest.fixture
+async def world(monkeypatch):
+    async def nothing(*_, **__):
+        """The topics are there."""
+
+    monkeypatch.setattr(services, "create_missing", nothing)
+    made = Administered()
+    await made.service.put("all", WISH)
+    await made.reactions.resume("counting")
+    await made.write_progress(LIVE, Progress(0))
+    await made.leave_open(LIVE, Progress(7))
+    log = made.model.logs["progress", 0]
+    assert log.stable < log.end
+    monkeypatch.setattr(progress_topic, "SETTLED_WITHIN_S", 0.0)
+    return made
+
+
+async def test_subscriptions_are_told_as_it_is_committed(world):
+    """Goes red when whoever asks waits for the transaction: it was 503 or 504 for half a minute."""
+    assert (await world.service.get("all")).body["positions"] == {"person": [0]}
+    found, _ = await world.service.page()
+    assert [each.body["name"] for each in found] == ["all"]
+
+
+async def test_subscriptions_are_paused_resumed_and_deleted(world):
+    """Goes red when nobody can pause one while a reader is away, which may be why."""
+    assert (await world.service.pause("all")).body["status"] == "paused"
+    resumed = await world.service.resume("all")
+    assert resumed.body["status"] == "active"
+    await world.service.delete("all", resumed.etag)
+    assert await world.service.page() == ([], True)
+
+
+async def test_reactions_are_told_and_paused(world):
+    assert (await world.reactions.get("counting")).body["positions"] == {"person": [0]}
+    assert [each.body["name"] for each in await world.reactions.all()] == ["counting"]
+    assert (await world.reactions.pause("counting")).body["status"] == "paused"
