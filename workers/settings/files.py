@@ -7,15 +7,20 @@ as a shell makes one of `<(command)`, is as good as a file.
 from __future__ import annotations
 
 import os
+import re
 import select
 import stat
+import tomllib
 from pathlib import Path
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 WITHIN_S: Final = 5.0  # for a program at the other end of a pipe
 READ_BYTES: Final = 1 << 16
 LARGEST_TLS_BYTES: Final = 16 << 20
+LARGEST_TOML_BYTES: Final = 1 << 20
+# The parser takes time and room in the square of the parts of a name; settings have names of one part, or two.
+_LONG_NAME: Final = re.compile(r"""(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){100}""")
 
 
 class UnreadableError(Exception):
@@ -77,6 +82,24 @@ def text_of(content: bytes) -> str:
         UnicodeDecodeError: it is no such text.
     """
     return content.decode("utf-8-sig")
+
+
+def read_toml(text: str) -> dict[str, Any]:
+    """Return what a TOML file says.
+
+    Raises:
+        UnreadableError: as `read_whole`, or it is none. What is said names the line and never quotes more than one
+            character.
+    """
+    try:
+        document = text_of(read_whole(text, LARGEST_TOML_BYTES))
+        if _LONG_NAME.search(document):
+            raise UnreadableError("is no file of settings: a name in it has too many parts")
+        return tomllib.loads(document)
+    except RecursionError:
+        raise UnreadableError("is no file of settings: its lists are nested too deep") from None
+    except ValueError as error:  # no TOML, no UTF-8, or a number that Python does not read
+        raise UnreadableError(f"is not TOML: {error}") from None
 
 
 def regular_file(text: str, most_bytes: int = LARGEST_TLS_BYTES) -> Path:

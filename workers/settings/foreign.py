@@ -13,17 +13,15 @@ sasl_password_file = "/run/secrets/payroll"
 from __future__ import annotations
 
 import re
-import tomllib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.schemas.suggestion import meant
 from annals.schemas.wire.via import DEPLOYMENT
 from annals.workers.settings.connection import client_options
-from annals.workers.settings.files import UnreadableError, read_whole, text_of
+from annals.workers.settings.files import UnreadableError, read_toml
 from annals.workers.settings.metadata import ENVIRONMENT_PREFIX
 from annals.workers.settings.model import SettingsError, settings_metadata
-from annals.workers.settings.sources import LARGEST_FILE_BYTES
 from annals.workers.settings.sources import load_settings as load_one
 
 if TYPE_CHECKING:
@@ -91,14 +89,10 @@ def foreign_deployments(settings: Settings) -> dict[str, ForeignDeployment]:
 
 def _tables(path: str, problems: list[str]) -> dict[str, Any]:
     try:
-        return tomllib.loads(text_of(read_whole(path, LARGEST_FILE_BYTES)))
+        return read_toml(path)
     except UnreadableError as error:
         problems.append(f"{VARIABLE}: {path!r} {error}")
-    except RecursionError:
-        problems.append(f"{VARIABLE}: {path!r} is no such file: its lists are nested too deep")
-    except ValueError as error:
-        problems.append(f"{VARIABLE}: {path!r} is not TOML: {error}")
-    return {}
+        return {}
 
 
 def _deployment(name: str, table: object, ours: Settings, problems: list[str]) -> ForeignDeployment | None:

@@ -54,6 +54,6 @@ def _policy(text: str) -> SnapshotPolicy:
     for member in filter(None, map(str.strip, text.split(","))):
         form = _MEMBER.fullmatch(member)
         if form is None or form[1] not in MEMBERS or form[1] in given or int(form[2]) > GREATEST:
-            raise ValueError(f"{member!r} is none, or is there twice")
+            raise ValueError("a member is none of these, has no such number, or is there twice")
         given[form[1]] = int(form[2])
     return SnapshotPolicy(**given)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import difflib
 import os
 import re
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from annals.workers.settings.connection import contradictions
-from annals.workers.settings.files import UnreadableError, read_whole, text_of
+from annals.workers.settings.files import UnreadableError, read_toml, read_whole, text_of
 from annals.workers.settings.metadata import ENVIRONMENT_PREFIX, SettingMeta
 from annals.workers.settings.model import Settings, SettingsError, settings_metadata
 from annals.workers.settings.values import may_hold_a_secret
@@ -27,9 +26,10 @@ SERVICE_LINK: Final = re.compile(r"ANNALS(_\w+)?_(SERVICE_(HOST|PORT)(_\w+)?|POR
 # As the value of such a variable: `annals-api` beside us makes ANNALS_API_PORT, which is a setting, too.
 SERVICE_ADDRESS: Final = re.compile(r"(tcp|udp|sctp)://.*")
 TABLE: Final = "annals"
-LARGEST_FILE_BYTES: Final = 1 << 20
 LARGEST_SECRET_BYTES: Final = 65_536
+PATHS: Final = ("/", "./", "../", "~")  # as paths begin, and secrets hardly ever
 LONGEST_SHOWN: Final = 300  # characters of a wrong value that are shown
+MOST_MEMBERS: Final = 1_000  # of a file: to look at more, and to say what is wrong with each, helps nobody
 LISTS: Final = frozenset({"bootstrap_servers", "roles"})
 SWITCHES: Final = frozenset(meta.name for meta in settings_metadata() if meta.is_switch)
 
@@ -85,11 +85,20 @@ def load_settings(
 
 
 def default_cache_dir(environment: Mapping[str, str] | None = None) -> Path:
-    """Return the folder for what can be fetched again (XDG base directory specification)."""
+    """Return the folder for what can be fetched again (XDG base directory specification).
+
+    Raises:
+        SettingsError: the user has no home folder to keep it in.
+    """
     variables = os.environ if environment is None else environment  # noqa: TID251 - this is the one reader
     given = variables.get("XDG_CACHE_HOME", "")
     # The specification: a relative path is invalid and ignored.
-    return (Path(given) if given.startswith("/") else Path("~/.cache").expanduser()) / "annals"
+    try:
+        return (Path(given) if given.startswith("/") else Path("~/.cache").expanduser()) / "annals"
+    except RuntimeError:
+        raise SettingsError(
+            "ANNALS_CACHE_DIR: must be given, since this user has no home folder, where what is fetched is kept"
+        ) from None
 
 
 def environment_without_settings(environment: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -125,7 +134,9 @@ def _read_secret(meta: SettingMeta, file: Given, problems: list[str]) -> Given |
     except UnicodeDecodeError:
         secret, why = "", "is not UTF-8 text"
     if why:
-        problems.append(f"{meta.variable}_FILE: {_shown(file.value)} {why} ({file.where})")
+        # many a one has the secret itself in this place
+        shown = _shown(file.value) if file.value.startswith(PATHS) else "what is given"
+        problems.append(f"{meta.variable}_FILE: {shown} {why} ({file.where})")
         return None
     return Given(secret, file.where)
 
@@ -153,7 +164,8 @@ def _from_environment(variables: Mapping[str, str], names: set[str], problems: l
             if not (SERVICE_LINK.fullmatch(variable) and SERVICE_ADDRESS.fullmatch(value)):
                 values[by_variable[variable]] = value
         elif variable.startswith(ENVIRONMENT_PREFIX) and variable != CONFIG_VARIABLE and _is_meant_for_us(variable):
-            problems.append(f"{variable}: there is no such setting{_suggestion(variable, by_variable)} (environment)")
+            meant = _suggestion(variable, by_variable)
+            problems.append(f"{_name(variable)}: there is no such setting{meant} (environment)")
     return Source(values, dict.fromkeys(values, "environment"))
 
 
@@ -189,22 +201,19 @@ def _from_file(config: str, names: set[str], problems: list[str]) -> Source:
 def _members(config: str, problems: list[str]) -> list[tuple[str, Any]]:
     """Return what the file says, name by name: at its top, and in the table that is called as the program is."""
     try:
-        document = tomllib.loads(text_of(read_whole(config, LARGEST_FILE_BYTES)))
+        document = read_toml(config)
     except UnreadableError as error:
         problems.append(f"{CONFIG_VARIABLE}: {_shown(config)} {error}")
         return []
-    except RecursionError:
-        problems.append(f"{CONFIG_VARIABLE}: {_shown(config)} is no file of settings: its lists are nested too deep")
-        return []
-    except ValueError as error:
-        # No TOML, no UTF-8, or a number that Python does not read. What is said names the line and never quotes more
-        # than one character.
-        problems.append(f"{CONFIG_VARIABLE}: {_shown(config)} is not TOML: {error}")
-        return []
     table = document.pop(TABLE, {})
-    if isinstance(table, dict):
-        return [*document.items(), *table.items()]
-    return [*document.items(), (TABLE, table)]
+    members = [*document.items(), *(table.items() if isinstance(table, dict) else [(TABLE, table)])]
+    if len(members) > MOST_MEMBERS:
+        problems.append(
+            f"{CONFIG_VARIABLE}: {_shown(config)} is no file of settings: it has {len(members)} members, and at most "
+            f"{MOST_MEMBERS} are taken"
+        )
+        return []
+    return members
 
 
 def _is_list_of_texts(value: object) -> bool:

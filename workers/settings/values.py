@@ -56,7 +56,11 @@ def text(value: str) -> str:
 
 
 def secret(value: str) -> Secret:
-    """Take any text as it is, and hide it."""
+    """Take any Unicode text as it is, and hide it. The bytes of another encoding could be sent to nobody."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("text in UTF-8") from None
     return Secret(value)
 
 
@@ -171,6 +175,8 @@ def web_address(value: str) -> str:
         or "@" in parts.netloc
         or "?" in value
         or "#" in value
+        or not value.isprintable()
+        or " " in value
     ):
         raise ValueError(what)
     return value
@@ -178,6 +184,8 @@ def web_address(value: str) -> str:
 
 def folder(value: str) -> Path:
     """Take a folder that is there or can be made."""
+    if not value:
+        raise ValueError("a folder (`.` is the one that this is run in)")
     try:
         path = path_of(value)
         is_other = path.exists() and not path.is_dir()
