@@ -48,7 +48,7 @@ def parse_vast(value: bytes, *, is_data: bool, refuse: Callable[[str], Any]) -> 
         return members
 
     shape = value.translate(_SHAPE)
-    read = None if _LARGE_INTEGER in shape else _parse_surely(value)
+    read = None if may_have_large_integer(value) else _parse_surely(value)
     if read is not None:
         parsed, has_doubles = read
         may_overflow = False
@@ -66,6 +66,11 @@ def parse_vast(value: bytes, *, is_data: bool, refuse: Callable[[str], Any]) -> 
         if flaw is not None:
             faults.append((path.encode(errors="backslashreplace").decode()[:LONGEST_PATH], flaw))
     return parsed, faults
+
+
+def may_have_large_integer(value: bytes) -> bool:
+    """Whether JSON may have an integer of 19 digits or more: outside of its texts there are so many in a row."""
+    return _LARGE_INTEGER in value.translate(_SHAPE) and _LARGE_INTEGER in _outside_strings(value).translate(_SHAPE)
 
 
 def _parse_surely(value: bytes) -> tuple[Any, bool] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import getpass
+import os
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 PAGE: Final = 100
 MOST: Final = 1_000
+LONGEST_NUMBER: Final = 19  # digits of an offset
 NOT_SHOWN: Final = "-"
 LIMIT: Final = click.option(
     "--limit", type=click.IntRange(1, MOST), default=PAGE, show_default=True, help="At most so many."
@@ -119,10 +122,18 @@ def require_one(what: str, named: Sequence[Any], aggregate: str | None, *, is_al
         raise click.UsageError(f"name {what}, or --aggregate KIND/ID, or --all")
 
 
+def login() -> str:
+    """Return who runs this, for the audit: of a user without a name, as containers have them, the number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
 def place_of(cursor: str, count: int) -> list[int]:
     """Return the numbers of a cursor; UsageError if they are not so many."""
     numbers = cursor.split("-")
-    if len(numbers) != count or not all(each.isdecimal() for each in numbers):
+    if len(numbers) != count or not all(each.isdecimal() and len(each) <= LONGEST_NUMBER for each in numbers):
         raise click.UsageError(f"--cursor {cursor!r} is none that a page gave")
     return list(map(int, numbers))
 

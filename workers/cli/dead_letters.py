@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from annals.workers.cli.choosing import (
     NOT_SHOWN,
     WHY,
     filters,
+    login,
     place_of,
     refuse_unknown_command,
     require_one,
@@ -159,7 +159,7 @@ def export(settings: Settings, reason: str | None, *, as_json: bool, **where: An
 def _settle(
     settings: Settings, action: Action, which: dict[str, Any], *, reason: str | None, why: str | None, as_json: bool
 ) -> int:
-    by = which.pop("by") or getpass.getuser()
+    by = which.pop("by") or login()
     selection = _chosen(reason=reason, **which)
     done = _run(settings, lambda service: service.settle(action, selection, by, f"dead-letters {action}", reason=why))
     if not done.accepted and not done.refused:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Final
 
 import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON, KindType
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
+from annals.workers.cli.files import lines, name_of
 from annals.workers.cli.options import CONNECTION, takes_settings
 
 if TYPE_CHECKING:
     from annals.workers.audit.acceptance import Comparison, KeptHead
     from annals.workers.settings import Settings
+
+LONGEST_OUTCOME: Final = 4 << 20  # as its topic takes it
 
 
 @click.group()
@@ -25,15 +28,16 @@ def journal() -> None:
 @journal.command()
 @click.argument("kind", type=KindType())
 @click.option(
-    "--heads", type=click.File("rb"), help="Outcomes that were kept, a JSON line each: their heads must be there."
+    "--heads",
+    type=click.Path(allow_dash=True),
+    metavar="FILE",
+    help="Outcomes that were kept, a JSON line each: their heads must be there.",
 )
 @click.option("--give-up", is_flag=True, help="Accept that what is listed as missing is gone for ever.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be accepted.")
 @AS_JSON
 @takes_settings(CONNECTION)
-def accept(
-    settings: Settings, kind: str, *, heads: BinaryIO | None, give_up: bool, dry_run: bool, as_json: bool
-) -> int:
+def accept(settings: Settings, kind: str, *, heads: str | None, give_up: bool, dry_run: bool, as_json: bool) -> int:
     """Compare the journal of KIND with what was known of it, and have workers go on with what is there.
 
     The journal is verified whole, and compared with kept heads and with the outcomes that Kafka still has. Exit status
@@ -69,15 +73,15 @@ def accept(
     return DONE if is_done else ANSWER_IS_NO
 
 
-def _heads(file: BinaryIO | None, kind: str) -> list[KeptHead]:
+def _heads(file: str | None, kind: str) -> list[KeptHead]:
     from annals.workers.audit.acceptance import kept_heads
 
     if file is None:
         return []
     try:
-        return kept_heads((orjson.loads(line) for line in file if line.strip()), kind)
+        return kept_heads(map(orjson.loads, lines(file, "outcomes", LONGEST_OUTCOME)), kind)
     except ValueError as error:
-        raise CannotAskError(f"{file.name}: {error}") from None
+        raise CannotAskError(f"{name_of(file)}: {error}") from None
 
 
 def _lines(kind: str, found: Comparison, *, is_accepted: bool) -> list[str]:

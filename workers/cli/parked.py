@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +16,7 @@ from annals.workers.cli.choosing import (
     NOT_SHOWN,
     WHY,
     filters,
+    login,
     place_of,
     refuse_unknown_event,
     require_one,
@@ -171,7 +171,7 @@ def _decide(
     why: str | None,
     as_json: bool,
 ) -> int:
-    by, stop_at = which.pop("by") or getpass.getuser(), which.pop("stop_at")
+    by, stop_at = which.pop("by") or login(), which.pop("stop_at")
     cids, is_all = which.pop("cids"), which.pop("is_all")
     require_one("CIDs", cids, which["aggregate"], is_all=is_all)
     choice = _choice(reason=reason, **which)

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
-import os
-import sys
 from contextlib import aclosing
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import click
 
 from annals.workers.cli.arguments import AS_LINES, SECONDS
 from annals.workers.cli.failures import ANSWER_IS_NO, COULD_NOT_ASK, DONE, CannotAskError
-from annals.workers.cli.files import opened, read, require_end
+from annals.workers.cli.files import read, source
 from annals.workers.cli.options import CONNECTION, takes_settings
 from annals.workers.cli.output import flush, print_line
 
 if TYPE_CHECKING:
     from annals.workers.settings import Settings
-
-
-STANDARD_INPUT: Final = 0
 
 
 @click.command()
@@ -50,21 +44,9 @@ def send(settings: Settings, file: str, timeout: float, *, as_json: bool) -> int
     from annals.workers.kafka.connections import MissingTopicError
 
     try:
-        descriptor = _standard_input() if file == "-" else opened(file, timeout)
-        return asyncio.run(_send(settings, file, descriptor, timeout))
+        return asyncio.run(_send(settings, file, source(file, "commands", timeout), timeout))
     except MissingTopicError as error:
         raise CannotAskError(str(error)) from None
-
-
-def _standard_input() -> int:
-    """Return its descriptor, if there is one that can be read.
-
-    Where it was closed, its number is soon that of a socket of this process: Python looked when it began.
-    """
-    if sys.stdin is None or fcntl.fcntl(STANDARD_INPUT, fcntl.F_GETFL) & (os.O_WRONLY | os.O_RDWR) == os.O_WRONLY:
-        raise CannotAskError("there is no standard input to read commands from: name a FILE, or pipe them in")
-    require_end("standard input", STANDARD_INPUT)
-    return STANDARD_INPUT
 
 
 async def _send(settings: Settings, file: str, descriptor: int, timeout_s: float) -> int:

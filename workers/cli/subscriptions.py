@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from functools import partial
-from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 import orjson
 
 from annals.workers.cli.arguments import AS_JSON
 from annals.workers.cli.failures import DONE, CannotAskError, status_of
+from annals.workers.cli.files import name_of, whole
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
 
@@ -66,22 +67,22 @@ def show(settings: Settings, name: str, *, as_json: bool) -> int:
 
 @subscriptions.command()
 @click.argument("name")
-@click.argument("file", type=click.File("rb"))
+@click.argument("file", type=click.Path(allow_dash=True))
 @click.option("--if-match", metavar="ETAG", help="The ETag of the subscription that is replaced, as `show` prints it.")
 @AS_JSON
 @SETTINGS
-def put(settings: Settings, name: str, file: BinaryIO, *, if_match: str | None, as_json: bool) -> int:
+def put(settings: Settings, name: str, file: str, *, if_match: str | None, as_json: bool) -> int:
     """Make the subscription NAME as FILE (JSON; - is standard input) says, or change it."""
     from annals.schemas.wire.strict_json import NotJsonError, parse_strict
 
     try:
-        body, faults = parse_strict(file.read())
+        body, faults = parse_strict(whole(file, "a subscription"))
     except NotJsonError as error:
-        raise CannotAskError(f"{file.name}: {error}") from None
+        raise CannotAskError(f"{name_of(file)}: {error}") from None
     if faults:  # as a member that is named twice: one of the two would be lost
-        raise CannotAskError("; ".join(f"{file.name}: {path} {message}" for path, message in faults))
+        raise CannotAskError("; ".join(f"{name_of(file)}: {path} {message}" for path, message in faults))
     if not isinstance(body, dict):
-        raise CannotAskError(f"{file.name}: must be a JSON object")
+        raise CannotAskError(f"{name_of(file)}: must be a JSON object")
     return _print(_asked(settings, lambda service: service.put(name, body, if_match), name), as_json=as_json)
 
 

@@ -101,7 +101,7 @@ async def _seek(consumer: AIOKafkaConsumer, wheres: list[TopicPartition], start:
     ends = await consumer.end_offsets(wheres)
     since = {}
     if isinstance(start, datetime):
-        since = await consumer.offsets_for_times(dict.fromkeys(wheres, int(start.timestamp() * 1000)))
+        since = await consumer.offsets_for_times(dict.fromkeys(wheres, max(0, int(start.timestamp() * 1000))))
     for where in wheres:
         found = since.get(where)
         consumer.seek(where, ends[where] if found is None else found.offset)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from annals.schemas.depth import decoded
 from annals.workers.file_errors import named
 from annals.workers.replay.plan import Behind, Positions, ReplayError
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 FORMAT: Final = 1
 COUNTED_BYTES: Final = 1 << 20
+LARGEST_BYTES: Final = 64 << 20  # of the file of positions: ten times what all partitions take
 
 
 class Kept(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,6 +40,9 @@ class Kept(msgspec.Struct, forbid_unknown_fields=True):
     positions: Positions
     length: int | None = None
     behind: Behind = {}
+
+
+_decode: Final = msgspec.json.Decoder(Kept).decode
 
 
 def asked_for(settings: Settings, plan: Plan) -> dict[str, Any]:
@@ -63,10 +69,13 @@ class PositionFile:
             ReplayError: it is no such file, or of another replay.
         """
         try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=Kept)
+            _require_file(self._path, self._path.stat())
+            if self._path.stat().st_size > LARGEST_BYTES:
+                raise ReplayError(f"{self._path} is too large to have positions: more than {LARGEST_BYTES:,} bytes")
+            kept = decoded(_decode, self._path.read_bytes())
         except FileNotFoundError:
             return None
-        except msgspec.DecodeError as error:
+        except ValueError as error:
             raise ReplayError(f"{self._path} has no positions of a replay: {error}") from None
         if kept.format != FORMAT:
             raise ReplayError(f"{self._path} is of format {kept.format}, this release reads {FORMAT}")
@@ -128,6 +137,7 @@ class LineFile:
         self._length = 0
         self._file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
         try:
+            _require_file(path, os.fstat(self._file.fileno()))
             self._claim(path, length)
         except BaseException:
             self._file.close()
@@ -178,3 +188,9 @@ class LineFile:
             self._file.truncate(length)
             self._file.seek(length)
         self._length = length
+
+
+def _require_file(path: Path, status: os.stat_result) -> None:
+    """Refuse what is no file: a pipe would be waited for, a device has no end and is not replaced or cut."""
+    if not stat.S_ISREG(status.st_mode):
+        raise ReplayError(f"{path} is a folder, a pipe or a device: name a file")

@@ -81,7 +81,7 @@ def parse(text: str) -> list[Key]:
         ValueError: it is none, has no key that can be used, or one that is a secret.
     """
     try:
-        members = json.loads(text)["keys"]
+        members = decoded(json.loads, text)["keys"]
         found = [_usable(member) for member in members]
     except (ValueError, KeyError, TypeError):
         found = []

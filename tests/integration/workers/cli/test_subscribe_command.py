@@ -101,6 +101,9 @@ async def test_it_ends_after_so_many_and_says_what_is_not_there(
     assert ("data" in lines[2], "data_base64" in lines[2]) == (False, True)  # a block
     since = await asyncio.to_thread(ran, "billing", "--json", "--limit", "1", "--from", "2026-01-01T00:00:00Z")
     assert json.loads(since.stdout)["id"] == lines[0]["id"]
+    before = await asyncio.to_thread(ran, "billing", "--json", "--limit", "1", "--from", "1969-12-31T23:59:59.999Z")
+    assert (before.returncode, before.stderr) == (0, "")
+    assert json.loads(before.stdout)["id"] == lines[0]["id"]
 
     nowhere = await asyncio.to_thread(ran, "nope")
     assert (nowhere.returncode, "there is no subscription 'nope'" in nowhere.stderr) == (1, True)

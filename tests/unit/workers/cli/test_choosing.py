@@ -1,9 +1,11 @@
 """Options that say which of the records that were set aside are meant."""
 
+import os
+
 import click
 import pytest
 
-from annals.workers.cli.choosing import filters
+from annals.workers.cli.choosing import filters, login, place_of
 
 NOTHING = {"kind": None, "type_name": None, "aggregate": None, "since": None, "until": None}
 
@@ -31,3 +33,22 @@ def test_an_aggregate_is_named_by_kind_and_id():
     for wrong in ({"aggregate": "person"}, {"aggregate": "person/p-1", "kind": "agent"}):
         with pytest.raises(click.UsageError, match="KIND/ID"):
             filters(**NOTHING | wrong)
+
+
+def test_a_user_without_a_name_is_known_by_its_number(monkeypatch):
+    """As in a container that runs as a mere number; goes red by a KeyError, which is shown as a defect."""
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    assert login() == "uid 2147483641"
+
+
+@pytest.mark.parametrize("cursor", ["", "1", "1-2-3", "1-x", "-1-2", "1-" + "9" * 5_000, "1-" + "9" * 20, "1--2"])
+def test_a_cursor_that_no_page_gave_is_wrong_usage(cursor):
+    """Goes red at very many digits, which Python converts to no number."""
+    with pytest.raises(click.UsageError, match="is none that a page gave"):
+        place_of(cursor, 2)
+
+
+def test_a_cursor_of_a_page_is_its_place():
+    assert place_of("3-9223372036854775807", 2) == [3, 2**63 - 1]

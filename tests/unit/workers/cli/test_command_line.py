@@ -253,7 +253,7 @@ def test_commands_from_a_standard_input_that_is_not_there_are_named_as_that(word
     command = ["bash", "-c", f'exec "$0" {words}', ENTRY_POINT]
     result = subprocess.run(command, env=own_environment(), capture_output=True, text=True, timeout=600, check=False)
     assert (result.returncode, result.stdout) == (2, "")
-    assert result.stderr == "annals: there is no standard input to read commands from: name a FILE, or pipe them in\n"
+    assert result.stderr == "annals: there is no standard input to read commands from: name a FILE, or use a pipe\n"
 
 
 def test_a_file_of_commands_needs_no_standard_input(tmp_path: Path) -> None:

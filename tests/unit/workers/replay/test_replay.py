@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib.metadata
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -43,7 +45,6 @@ from full_disk import full_beyond
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
-    from pathlib import Path
 
     from annals.workers.kafka.protocol.record_batches import Record
 
@@ -439,6 +440,33 @@ def test_positions_are_kept_and_only_for_the_same_replay(tmp_path: Path) -> None
     file.write_text("{}")
     with pytest.raises(ReplayError, match="no positions"):
         kept.load()
+
+
+@pytest.mark.parametrize(
+    "value", ["[" * 100_000, '{"format":1,"of":{"a":' + "[" * 3_000 + "]" * 3_000 + '},"positions":{}}']
+)
+def test_positions_that_are_nested_too_deeply_are_none(tmp_path: Path, value: str) -> None:
+    """Goes red by a RecursionError, which is shown as a defect."""
+    file = tmp_path / "state"
+    file.write_text(value)
+    with pytest.raises(ReplayError, match="has no positions of a replay"):
+        PositionFile(file, {}).load()
+
+
+def test_what_is_no_file_has_neither_positions_nor_lines(tmp_path: Path) -> None:
+    """Goes red by a test that never ends, or by an error that does not say of what."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(ReplayError, match=f"^{path} is a folder, a pipe or a device: name a file$"):
+            PositionFile(path, {}).load()
+        with pytest.raises(ReplayError, match=f"^{path} is a folder, a pipe or a device: name a file$"):
+            LineFile(path, None)
+    large = tmp_path / "large"
+    with large.open("wb") as opened:
+        opened.truncate(1 << 34)
+    with pytest.raises(ReplayError, match="is too large to have positions"):
+        PositionFile(large, {}).load()
 
 
 def test_lines_behind_the_recorded_length_are_not_gone_on_with(tmp_path: Path) -> None:

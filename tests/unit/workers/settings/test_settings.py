@@ -120,7 +120,8 @@ def test_a_value_is_taken(name: str, value: str, found: object) -> None:
         ("REPLICATION_FACTOR", ["", "0", "32768"]),
         ("WEB_HOST", ["", "a b", "http://x"]),
         ("WEB_PORT", ["", "-1", "65536", "http"]),
-        ("DATA_DIR", ["/dev/null", "~nobody-of-this-name/data"]),
+        ("API_URL", ["", "http://a b", "http://a\t", "http://a\n"]),
+        ("DATA_DIR", ["", "/dev/null", "~nobody-of-this-name/data"]),
         ("INSTANCE_ID", ["a b", "."]),
         ("SECURITY_PROTOCOL", ["", "TLS"]),
         ("SASL_MECHANISM", ["", "GSSAPI"]),
@@ -154,6 +155,11 @@ def test_a_variable_that_is_no_setting_is_refused_with_the_one_that_was_meant() 
     assert refusal({"ANNALS_QUUX": "1"}) == "ANNALS_QUUX: there is no such setting (environment)"
 
 
+def test_a_name_that_is_no_setting_is_shown_as_what_a_terminal_does_not_obey() -> None:
+    assert refusal({"ANNALS_\x1b[31mX": "1"}) == "'ANNALS_\\x1b[31mX': there is no such setting (environment)"
+    assert len(refusal({f"ANNALS_{'X' * 100_000}": "1"})) < 400
+
+
 def test_variables_of_the_test_run_and_of_kubernetes_are_not_ours() -> None:
     environment = {
         "ANNALS_TEST_BOOTSTRAP": "x",
@@ -185,6 +191,10 @@ def test_variables_of_the_test_run_and_of_kubernetes_are_not_ours() -> None:
         (f"partitions = {'[' * 100_000}", "is no file of settings: its lists are nested too deep"),
         (f"bootstrap_servers = {'[' * 100_000}{']' * 100_000}", "its lists are nested too deep"),
         (f"x = {'{a=' * 50_000}", "its lists are nested too deep"),
+        (f"a{'.a' * 3_000} = 1", "is no file of settings: a name in it has too many parts"),
+        ("[a" + ' . "a" ' * 3_000 + "]", "a name in it has too many parts"),
+        ("x = { 'a'" + ".'a'" * 3_000 + " = 1 }", "a name in it has too many parts"),
+        ("".join(f"a{n} = 1\n" for n in range(1_001)), "it has 1001 members, and at most 1000 are taken"),
         ('"a\\u0000b" = 1', "'a\\x00b': there is no such setting"),
         ('data_dir = "a\\u0000b"', "has a null character"),
         ('data_dir = "~nobody-of-this-name/x"', "names the home of a user that does not exist"),
@@ -243,6 +253,32 @@ def test_a_file_that_holds_no_secret_is_refused_and_not_shown(tmp_path: Path, co
 
 def test_a_secret_file_that_cannot_be_read_is_refused() -> None:
     assert "cannot be read: No such file" in refusal({"ANNALS_SASL_PASSWORD_FILE": "/nowhere"})
+
+
+def test_a_secret_in_the_place_of_its_file_is_not_shown() -> None:
+    said = "ANNALS_SASL_PASSWORD_FILE: what is given cannot be read: No such file or directory (environment)"
+    assert refusal({"ANNALS_SASL_PASSWORD_FILE": HUSH}) == said
+
+
+@pytest.mark.parametrize("name", ["SASL_PASSWORD", "SSL_KEY_PASSWORD", "SCHEMA_REGISTRY_PASSWORD", "API_TOKEN"])
+def test_a_secret_in_another_encoding_is_refused(name: str) -> None:
+    """What the environment has of bytes that are no UTF-8; goes red when it fails where it is sent, if at all."""
+    said = f"ANNALS_{name}: what is given is not text in UTF-8 (environment)"
+    assert refusal({f"ANNALS_{name}": f"{HUSH}\udcff"}) == said
+
+
+def test_what_is_wrong_with_a_policy_of_snapshots_does_not_repeat_it() -> None:
+    said = refusal({"ANNALS_READ_SNAPSHOTS": f"https://ada:{HUSH}@host/{'x' * 10_000}"})
+    assert HUSH not in said
+    assert len(said) < 400
+
+
+def test_a_user_without_a_home_is_told_to_name_the_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a number that no user has, in a container; goes red by a RuntimeError, which is shown as a defect."""
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
+    with pytest.raises(SettingsError, match="ANNALS_CACHE_DIR: must be given, since this user has no home folder"):
+        default_cache_dir({})
 
 
 def test_a_secret_is_never_shown() -> None:

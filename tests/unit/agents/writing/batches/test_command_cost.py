@@ -29,7 +29,20 @@ MEGABYTE = 999_000
 NOW = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 
 # Items of which a megabyte is made: well, and not; shallow, and not.
-UNITS = ("{}", "[]", '""', "1", "1.5", "null", '"a"', '{"a":1}', "[[[[[[[[1]]]]]]]]", '{"kind":"person","id":"p"}')
+UNITS = (
+    "{}",
+    "[]",
+    '""',
+    "1",
+    "1.5",
+    "1e-320",
+    "9e307",
+    "null",
+    '"a"',
+    '{"a":1}',
+    "[[[[[[[[1]]]]]]]]",
+    '{"kind":"person","id":"p"}',
+)
 FLAWED = ("-0.0", "1e400", "18446744073709551616", '"\\ud800"', '{"$a":1}', '{"a":1,"a":1}')
 
 

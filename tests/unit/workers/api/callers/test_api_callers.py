@@ -355,6 +355,7 @@ def test_an_actor_that_is_no_id_may_do_nothing(jwks):
         '{"keys": {}}',
         '{"keys": [1]}',
         pytest.param(json.dumps({"keys": [KEY.as_dict(private=True)]}), id="a private key"),
+        pytest.param("[" * 100_000, id="nested too deeply"),
         pytest.param(json.dumps({"keys": [OctKey.generate_key(256).as_dict(private=True)]}), id="a secret"),
     ],
 )
