@@ -51,6 +51,7 @@ def sealed(
     via: bytes | None = None,
     type_name: str = "PersonRenamed",
     schema_version: int = 1,
+    recorded_at: str = RECORDED_AT,
 ) -> Sealed:
     """An event as the worker writes it, whatever its place in a chain."""
     command = command_id or f"command-{version}"
@@ -62,7 +63,7 @@ def sealed(
         previous=previous,
         type=type_name,
         schema_version=schema_version,
-        recorded_at=RECORDED_AT,
+        recorded_at=recorded_at,
         command_id=command,
         correlation_id=correlation_id or command,
         causation_id=causation_id,
@@ -75,7 +76,7 @@ def sealed(
         version=version,
         type_name=type_name,
         schema_version=schema_version,
-        recorded_at=RECORDED_AT,
+        recorded_at=recorded_at,
         cid=cid_text(cid),
         command_id=command,
         correlation_id=correlation_id or command,

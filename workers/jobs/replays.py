@@ -21,7 +21,7 @@ from annals.workers.jobs.replay_targets import create_missing, permitted_target
 from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.registry import deciders
 from annals.workers.replay.event_types import problems_of_types
-from annals.workers.replay.plan import Plan, ReplayError, Selection
+from annals.workers.replay.plan import Plan, ReplayError, Selection, Target
 from annals.workers.replay.position_file import PositionFile, asked_for
 from annals.workers.replay.positions import problems_of
 from annals.workers.replay.run import COUNTS, replay
@@ -144,8 +144,8 @@ def plan_of(request: ReplayRequest, settings: Settings) -> Plan:
         _moment(request.since),
         _moment(request.until),
     )
-    target = permitted_target(None if request.dry_run else request.target, settings)
-    return Plan(selection, target, request.retries, request.rate)
+    target = permitted_target(request.target, settings)  # a dry run is refused what the replay would be
+    return Plan(selection, Target() if request.dry_run else target, request.retries, request.rate)
 
 
 async def _in_thread(work: Callable[[], Statistics], cancelled: threading.Event) -> Statistics:

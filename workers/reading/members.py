@@ -32,7 +32,7 @@ class Told(msgspec.Struct):
     """What a member tells the leader: what it had, where its API is, and what it can do.
 
     standby, standby_replicas: what it was a standby of, and how many standbys of each partition it wishes; 0: it is
-    none itself.
+    none itself. again: grows where this member joins once more, as brokers ask the others only about what has changed.
     """
 
     version: int = 0
@@ -42,6 +42,7 @@ class Told(msgspec.Struct):
     publishes: bool = True
     standby: Owned = {}
     standby_replicas: int = 0
+    again: int = 0
 
 
 class Roll(msgspec.Struct):
@@ -117,6 +118,7 @@ class ReadingAssignor(BalancedAssignor):
     members: ClassVar[GroupMembers]
     journals: ClassVar[frozenset[str]] = frozenset()
     """What this deployment's topics of events begin with, as far as this member subscribes to any."""
+    has_joined: ClassVar[bool] = False
 
     @classmethod
     def of_one_reader(cls, told: Told, members: GroupMembers) -> type[Self]:
@@ -162,9 +164,18 @@ class ReadingAssignor(BalancedAssignor):
 
     @classmethod
     def on_assignment(cls, assignment: ConsumerProtocolMemberAssignment) -> None:
-        """Remember what this member has, and who the others are."""
+        """Remember what this member has, and who the others are.
+
+        The brokers take a static member back without a rebalance: its first assignment may be one that was made when it
+        told something else, and the others go by that.
+        """
         super().on_assignment(assignment)
         cls.members.assigned(assignment.user_data)
+        me = cls.members.me
+        cls.is_outdated = not cls.has_joined and me is not None and not _is_known_as(me, cls.told)
+        cls.has_joined = True
+        if cls.is_outdated:
+            cls.told = msgspec.structs.replace(cls.told, again=cls.told.again + 1)
 
 
 def lasting_instance(settings: Settings) -> str | None:
@@ -187,6 +198,12 @@ def _member(
     if len(known) > MOST_PROJECTIONS or max(map(len, known), default=0) > LONGEST_NAME:
         known = {}
     return Member(name, _address(told.url), partitions, known, told.publishes, standby)
+
+
+def _is_known_as(member: Member, told: Told) -> bool:
+    """Whether a member is known by what it tells now."""
+    known = _member(member.id, member.partitions, member.standby, msgspec.json.encode(told))
+    return known == member
 
 
 def _journals_of(topic: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -57,7 +58,7 @@ def state(
     """
     end = read_aggregate(view, key)
     if version is None:
-        version = end.version if at is None else _version_at(view, place, key, recorded_at(at))
+        version = end.version if at is None else _version_at(view, place, key, recorded_at(at), end)
     if not 0 < version <= end.version:
         return None
     cid = end.head if version == end.version and end.head else cid_at(view, place, key, version)
@@ -134,14 +135,14 @@ def _listed(key: bytes, row: AggregateRow, status: str, snapshot: int | None) ->
     return FoundAggregate(key.decode(), row.version, head, status, row.first_at, row.last_at, row.block_bytes, snapshot)
 
 
-def _version_at(view: ReadView, place: Place, key: bytes, at: str) -> int:
-    """Return the last version up to a time: before the first event that was recorded later."""
-    version = 0
-    for found in chain(view, place, key, 1, None):
-        if found.event["recorded_at"] > at:
-            break
-        version = found.event["version"]
-    return version
+def _version_at(view: ReadView, place: Place, key: bytes, at: str, end: AggregateRow) -> int:
+    """Return the last version up to a time, by halving: no event was recorded before the one before it."""
+
+    def time_of(version: int) -> str:
+        time: str = of_version(view, place, key, version, end).event["recorded_at"]
+        return time
+
+    return bisect_right(range(1, end.version + 1), at, key=time_of)
 
 
 def _found(

@@ -12,6 +12,7 @@ import structlog
 
 from annals.agents.reading.gathering.gather import STANDBY
 from annals.agents.reading.gathering.rows import VERSION_MISSING
+from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.projecting.rows import follower_name
 from annals.agents.reading.projecting.versions import (
     answering,
@@ -129,7 +130,13 @@ class ReadModels:
         return list(self._plan(kind, ()).followers)
 
     def version_of(self, name: str) -> int:
-        """Return the version of a projection to ask for."""
+        """Return the version of a projection to ask for.
+
+        Raises:
+            NotReadyError: the topic was not read yet, which alone says which one answers.
+        """
+        if not self._topic.is_read:
+            raise NotReadyError(f"which version of {name} answers is not known yet: the topic is being read")
         record, own = self._topic.records.get(name), self.projections[name][-1].version
         return answering(name, record, self._members.all(), own)
 

@@ -69,6 +69,7 @@ class RowAnswers:
 
         Raises:
             LookupError: there is no such projection.
+            NotReadyError: which version answers is not known yet.
             BadCursorError: nobody has rows of the version any more, or there is another number of partitions.
         """
         if name not in self._projections:
@@ -88,6 +89,7 @@ class RowAnswers:
 
         Raises:
             LookupError: there is no such question.
+            NotReadyError: which version of its rows answers is not known yet.
         """
         question = QUESTIONS[name]
         found = await self._all(question.projection, question.indexes(given), question.tree)

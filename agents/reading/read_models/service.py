@@ -123,6 +123,7 @@ class ProjectionService:
 
         Raises:
             LookupError: there is none of this name.
+            NotReadyError: which version answers is not known yet.
         """
         newest = self._newest(name)
         version, record = self._models.version_of(name), self._topic.records.get(name)
@@ -192,12 +193,13 @@ class ProjectionService:
 
         Raises:
             LookupError: there is no such projection, or this release does not have the version that answers.
+            NotReadyError: which one that is is not known yet.
         """
         self._answering(name)
         return {"projection": name}
 
     async def _verified(self, record: JobRecord, report: Report) -> Verified:
-        projection = self._answering(str(record.request.get("projection")))
+        projection = await self._answering_soon(str(record.request.get("projection")))
         for _ in range(ATTEMPTS):
             try:
                 return await self._verify(projection, report)
@@ -212,6 +214,14 @@ class ProjectionService:
         if projection is None:
             raise LookupError(f"this release does not have version {version} of {name!r}: it cannot fold it")
         return projection
+
+    async def _answering_soon(self, name: str) -> Projection[Any]:
+        """Return the version that answers, once that is known: a worker takes jobs up as soon as it is there."""
+        while True:
+            try:
+                return self._answering(name)
+            except NotReadyError:
+                await asyncio.sleep(POLL_S)
 
     async def resume(self, name: str) -> ProjectionStatus:
         """Have what failed on an event try it again."""

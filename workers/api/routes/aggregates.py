@@ -83,13 +83,12 @@ class AggregateRoutes:
             message = "version and at exclude one another"
             raise all_invalid([InvalidMember("version", message), InvalidMember("at", message)])
         shard = self._shards.of(asked.kind, asked.id)
-        await _until(shard, asked, call)
+        read_until = await _until(shard, asked, call)
         found = await shard.state(asked.id, version=asked.version, at=asked.at)
+        if (shard.status() if found is None else found.position).offset < read_until:  # who had it lost the partition
+            raise _behind(shard)
         if found is None:
             raise absent(shard, f"there is no {asked.kind} of this id, version or time")
-        is_newest = asked.version is None and asked.at is None
-        if is_newest and found.version < (asked.expect_at_least or 0):  # another one answers than had it
-            raise not_ready(f"{shard.kind}-{shard.partition} is answered for by one that is behind")
         return Answer(encode(stale_members(shard.status()) | _document(found)), etag=cid_text(found.head))
 
     async def events(self, call: Call) -> Answer:
@@ -132,14 +131,24 @@ class AggregateRoutes:
         return Answer(body, content_type=CAR, etag=f"{cid_text(root.cid)}.{first}.car", headers=headers)
 
 
-async def _until(shard: ReadingShard, asked: StateParameters, call: Call) -> None:
+async def _until(shard: ReadingShard, asked: StateParameters, call: Call) -> int:
+    """Wait for the expected version; return the offset up to which an answer must rest on the journal."""
     if asked.expect_at_least is None:
-        return
+        return 0
     wait_s = EXPECT_WAIT_S if asked.wait is None else asked.wait
     if not await shard.until_version(asked.id, asked.expect_at_least, call.started + wait_s):
         status = shard.status()
         position = {"partition": status.partition, "offset": status.offset}
         raise timed_out(f"version {asked.expect_at_least} did not come within {wait_s:g} s", position=position)
+    offset = await shard.offset_of(asked.id, asked.expect_at_least)
+    if offset is None:
+        raise _behind(shard)
+    return offset + 1
+
+
+def _behind(shard: ReadingShard) -> Exception:
+    """Return 503: another one answers for the partition than had the expected version."""
+    return not_ready(f"{shard.kind}-{shard.partition} is answered for by one that is behind")
 
 
 def absent(shard: ReadingShard, detail: str) -> Exception:

@@ -64,6 +64,8 @@ class BalancedAssignor(AbstractPartitionAssignor):
     owned: ClassVar[Owned] = {}
     standby: ClassVar[Owned] = {}
     standby_replicas: ClassVar[int] = 0
+    is_outdated: ClassVar[bool] = False
+    """Whether the members know this one by what it told before it was restarted: it has to join once more."""
 
     @classmethod
     def of_one_consumer(cls, standby_replicas: int = 0) -> type[Self]:

@@ -121,6 +121,8 @@ class LastingCoordinator(GroupCoordinator):
             self.membership.joined()
             if foreign:
                 self.membership.misassigned(foreign)
+            if self._group_instance_id is not None and self._lookup_assignor(protocol).is_outdated:
+                self.request_rejoin()
 
     async def _maybe_leave_group(self) -> None:
         if self.membership is not None and not self._closing.done():

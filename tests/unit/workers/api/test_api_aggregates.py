@@ -97,6 +97,33 @@ async def test_a_version_that_is_waited_for_is_answered_when_it_comes():
         assert (await request)[2]["version"] == 3
 
 
+class Moved:
+    """The shard of a partition that moved when an expected version had come: who has it now is behind."""
+
+    def __init__(self, shard, offset):
+        self._shard, self._offset = shard, offset
+
+    def __getattr__(self, name):
+        return getattr(self._shard, name)
+
+    async def until_version(self, aggregate_id, version, deadline):
+        return True
+
+    async def offset_of(self, aggregate_id, version):
+        return self._offset
+
+
+@pytest.mark.parametrize("offset", [2, None])  # the latter: who is behind is asked for it, too
+@pytest.mark.parametrize("query", ["", "&at=2099-01-01T00:00:00Z", "&version=3"])
+async def test_a_state_is_not_answered_from_before_the_version_that_is_expected(query, offset):
+    async with reading(person=chain("p-1", 2)) as (shards, _):
+        moved = Moved(shards.of("person", "p-1"), offset)
+        shards.of = lambda kind, aggregate_id: moved
+        async with serving(AggregateRoutes(shards).routes()) as api:
+            status, _, problem = await api("GET", f"{ADA}?expect_at_least=3{query}")
+            assert (status, problem["code"]) == (503, "not_ready")
+
+
 async def test_a_shard_that_has_not_read_what_there_was_says_so():
     async with reading(person=[]) as (shards, _), serving(AggregateRoutes(shards).routes()) as api:
         shards.of("person", "p-1")._end_at_opening = 1  # type: ignore[attr-defined]

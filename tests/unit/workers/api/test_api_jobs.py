@@ -141,8 +141,9 @@ async def test_no_more_run_than_may(tmp_path):
 async def test_http_names_no_code_no_path_and_no_other_topic(tmp_path, target):
     (tmp_path / "link").symlink_to("/etc/passwd")
     async with replays(tmp_path) as (api, jobs):
-        status, _, body = await api("POST", "/v1/replays", json={"target": target})
-        assert (status, body["code"]) == (403, "target_not_permitted")
+        for dry_run in (False, True):  # which is asked to see what the replay would be
+            status, _, body = await api("POST", "/v1/replays", json={"target": target, "dry_run": dry_run})
+            assert (status, body["code"]) == (403, "target_not_permitted")
         assert jobs.running == 0
 
 

@@ -79,6 +79,40 @@ def test_a_reader_knows_and_tells_what_it_stands_by_for() -> None:
     assert (told["standby"], told["standby_replicas"]) == ({TOPICS[0]: [2]}, 1)
 
 
+@pytest.mark.parametrize(
+    ("now", "is_outdated"),
+    [
+        (Told(url="http://a:1", projections={"people": 1}), False),
+        (Told(url="http://a:1", projections={"people": 2}), True),
+        (Told(url="http://a:2", projections={"people": 1}), True),
+        (Told(url="http://a:1", projections={"people": 1}, publishes=False), True),
+    ],
+)
+def test_a_restarted_member_that_is_known_by_what_it_told_before_joins_once_more(
+    now: Told, *, is_outdated: bool
+) -> None:
+    """The brokers answer a static member with the assignment that it had, and ask the others nothing."""
+    before = ReadingAssignor.assign(Cluster(), {"a": subscribed("http://a:1", people=1)})["a"]
+    reader = ReadingAssignor.of_one_reader(now, GroupMembers())
+    assert not reader.is_outdated
+    first = reader.metadata(TOPICS).user_data
+    reader.on_assignment(before)
+    assert reader.is_outdated == is_outdated
+    assert reader.metadata(TOPICS).user_data != first, "or the brokers would not ask the others"
+    reader.on_assignment(before)
+    assert not reader.is_outdated, "a leader that cannot read it is asked once"
+
+
+def test_a_member_without_partitions_tells_something_else_when_it_joins_once_more() -> None:
+    before = ReadingAssignor.assign(Cluster(), {"a": subscribed("http://a:1")})["a"]
+    before.assignment.clear()
+    reader = ReadingAssignor.of_one_reader(Told(url="http://a:2"), GroupMembers())
+    first = reader.metadata(TOPICS).user_data
+    reader.on_assignment(before)
+    assert reader.is_outdated
+    assert reader.metadata(TOPICS).user_data != first
+
+
 def test_a_roll_of_an_earlier_release_names_no_standbys() -> None:
     assigned = ReadingAssignor.assign(Cluster(), {"a": subscribed("http://a:1")})["a"]
     roll = json.loads(assigned.user_data)

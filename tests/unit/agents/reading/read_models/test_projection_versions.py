@@ -1,11 +1,14 @@
 """Versions of projections beside each other: who answers, when all turn, what is dropped, and how failures go on."""
 
+import asyncio
+
 import msgspec
 import pytest
 
 from annals.agents.aggregates import REGISTRY as DECIDERS
 from annals.agents.reading.gathering.gather import PartitionReason
 from annals.agents.reading.gathering.rows import LocalRows
+from annals.agents.reading.ports import NotReadyError
 from annals.agents.reading.projecting.rows import RowSet
 from annals.agents.reading.projecting.versions import (
     TURN_BACK_MS,
@@ -20,6 +23,9 @@ from annals.agents.reading.projecting.versions import (
 )
 from annals.agents.reading.read_models.read_models import ReadModels
 from annals.agents.reading.read_models.refold import Refold, verify
+from annals.agents.reading.read_models.row_answers import RowAnswers
+from annals.agents.reading.read_models.service import ProjectionService
+from annals.schemas.job_record import JobRecord
 from annals.schemas.kinds import person
 from annals.schemas.projection_record import ProjectionRecord, decode_record
 from annals.workers.stores.reading_memory import MemoryReadingStore
@@ -34,6 +40,7 @@ from projecting import (
     Group,
     Here,
     MemoryShards,
+    ScratchStores,
     Topic,
     member,
     names_of,
@@ -49,6 +56,29 @@ def rows_of(rows, of):
 async def verified(made, shards):
     refold = Refold(ONE, DECIDERS, {"person": PARTITIONS}, MemoryReadingStore())
     return await verify(ONE, 1, refold, made, LocalRows(shards))
+
+
+async def test_a_process_that_has_not_read_the_topic_answers_with_no_version():
+    shards, topic, group = MemoryShards(people("a"), BOTH), Topic(), Group(member("a", 2), member("b", 2))
+    topic.is_read = False
+    models = ReadModels(BOTH, DECIDERS, topic, group, Clock())
+    sources, name = {"local": LocalRows(shards)}, "people_directory"
+    answers = RowAnswers(BOTH, sources, models.version_of, Clock())
+    service = ProjectionService(
+        models, topic, sources, DECIDERS, people("a"), {"person": PARTITIONS}, Clock(), ScratchStores()
+    )
+    # The newest one that all have may not be whole, or they have turned back from it.
+    asks = [lambda: answers.rows(name, {}, None, 9), lambda: service.status(name), lambda: service.rebuild(name)]
+    for ask in asks:
+        with pytest.raises(NotReadyError, match="which version of people_directory answers is not known yet"):
+            await ask()
+    job = JobRecord(id="j", kind="verify", subject=name, status="running", started_at="", request={"projection": name})
+    verifying = asyncio.create_task(service.works()["verify"](job, lambda _: None))
+    await asyncio.sleep(0)  # it is taken up before the topic is read
+    topic.records[name], topic.is_read = ProjectionRecord(name=name, version=1, switched_ms=0), True
+    assert (await verifying).version == 1
+    assert (await answers.rows(name, {}, None, 9)).version == 1
+    assert (await service.status(name)).version == 1
 
 
 async def test_a_new_version_builds_beside_the_old_one_which_answers_until_all_turn_by_one_record():
