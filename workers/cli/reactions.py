@@ -16,7 +16,7 @@ from annals.workers.cli.options import CONNECTION, takes_settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from annals.workers.publishing.followed_topic import Answered
+    from annals.workers.publishing.followed_writer import Answered
     from annals.workers.reacting.service import ReactionService
     from annals.workers.settings import Settings
 

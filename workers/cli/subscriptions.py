@@ -17,7 +17,7 @@ from annals.workers.cli.options import CONNECTION, takes_settings
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from annals.workers.publishing.followed_topic import Answered
+    from annals.workers.publishing.followed_writer import Answered
     from annals.workers.publishing.service import SubscriptionService
     from annals.workers.settings import Settings
 

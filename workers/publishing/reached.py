@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     Bases = Mapping[Where, Sequence[int]]
 
 LOOK_S: Final = 1.0
-LOST_IT: Final = "it lost its end, was emptied or made anew"
 
 
 class PartitionLostEndError(LostEndError):
