@@ -13,6 +13,7 @@ from annals.workers.cli.arguments import AS_JSON
 from annals.workers.cli.failures import DONE, CannotAskError, status_of
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.cli.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -167,5 +168,5 @@ def _line(found: Answered) -> str:
     body = found.body
     reason = f": {body['reason']}" if body["reason"] else ""
     events = body["lag"]["events"]
-    behind = f"{events} event{'' if events == 1 else 's'} behind"
+    behind = f"{counted(events, 'event')} behind"
     return f"{body['name']}  {body['status']}  {body['delivery']}  {behind}{reason}"
