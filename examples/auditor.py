@@ -178,10 +178,16 @@ def audit(consumer: Consumer, topic: str, kept: list[tuple[str, str]]) -> bool:
         print(f"{name}: the head {head} that you kept is not in its chain")
     aggregates = sum(len(journal.heads) for journal in journals.values())
     print(
-        f"{found['counts']} events of {aggregates} aggregates count; {found['void']} void, {found['foreign']} foreign, "
+        f"{counted(found['counts'], 'event')} of {counted(aggregates, 'aggregate')} count; "
+        f"{found['void']} void, {found['foreign']} foreign, "
         f"{found['gap']} after a gap; {len(kept) - len(missing)} of {len(kept)} kept heads found"
     )
     return found["counts"] == found.total() and not missing
+
+
+def counted(number: int, what: str) -> str:
+    """Return a number with what is counted, given in the singular."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def main() -> None:

@@ -5,21 +5,24 @@
 
 A backup has each committed record of the topic, a JSON line each: its partition, timestamp, key, value and headers, in
 the order of the partition. Offsets are not kept: a journal is proven by its chains. `annals verify` checks a copy.
+Until it is whole, a backup is a file whose name ends in `.unfinished`.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import errno
 import json
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 TIMEOUT_S = 60
+SAID_AFTER_S = 2
 
 
 class CopyError(Exception):
@@ -39,43 +42,74 @@ def _consumer_of(client: dict[str, str]) -> Consumer:
     )
 
 
-def _partitions_of(consumer: Consumer, topic: str) -> list[int]:
-    found = consumer.list_topics(topic, TIMEOUT_S).topics[topic]
+def _partitions_of(consumer: Consumer, topic: str, client: dict[str, str]) -> list[int]:
+    try:
+        metadata = consumer.list_topics(topic, SAID_AFTER_S)
+    except KafkaException:
+        _say_what_is_waited_for(client)
+        metadata = consumer.list_topics(topic, TIMEOUT_S)
+    found = metadata.topics[topic]
     if found.error is not None:
         raise CopyError(f"{topic}: {found.error.str()}")
     return sorted(found.partitions)
 
 
+def _next_of(consumer: Consumer, client: dict[str, str]) -> Any:
+    """Return the next record; None: nothing came."""
+    record = consumer.poll(SAID_AFTER_S)
+    if record is None:
+        _say_what_is_waited_for(client)
+        record = consumer.poll(TIMEOUT_S)
+    return record
+
+
+def _say_what_is_waited_for(client: dict[str, str]) -> None:
+    print(f"waiting for {client['bootstrap.servers']} to answer, {TIMEOUT_S} s at most", file=sys.stderr, flush=True)
+
+
 def save(topic: str, file: Path, client: dict[str, str]) -> int:
-    """Write each committed record of the topic to a new file; return how many there are.
+    """Write each committed record of the topic to a new file, which is there when it is whole; return how many.
 
     Raises:
         CopyError: the topic is not there, has lost its beginning, or does not answer.
-        OSError: the file exists, or cannot be written.
+        OSError: the file, or an unfinished one beside it, exists, or cannot be written.
     """
+    if file.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(file))
+    unfinished = file.with_name(f"{file.name}.unfinished")
     consumer = _consumer_of(client)
-    count = 0
     try:
-        with file.open("x") as target:
-            for partition in _partitions_of(consumer, topic):
-                first, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)
-                if first > 0:
-                    raise CopyError(f"{topic}, partition {partition} begins at offset {first}: events are gone already")
-                consumer.assign([TopicPartition(topic, partition, 0)])
-                while (record := consumer.poll(TIMEOUT_S)) is not None:
-                    if record.error() is not None:
-                        if record.error().name() == "_PARTITION_EOF":
-                            break
-                        raise KafkaException(record.error())
-                    target.write(json.dumps(_line_of(record)) + "\n")
-                    count += 1
-                else:
-                    raise CopyError(f"{topic}, partition {partition}: nothing more came within {TIMEOUT_S} s")
-            target.flush()
-            os.fsync(target.fileno())
+        partitions = _partitions_of(consumer, topic, client)
+        with unfinished.open("x") as target:
+            try:
+                count = sum(_save_partition(consumer, topic, each, target, client) for each in partitions)
+                target.flush()
+                os.fsync(target.fileno())
+            except BaseException:
+                unfinished.unlink()
+                raise
     finally:
         consumer.close()
+    unfinished.rename(file)
     return count
+
+
+def _save_partition(consumer: Consumer, topic: str, partition: int, target: TextIO, client: dict[str, str]) -> int:
+    """Write each committed record of a partition; return how many there are."""
+    first, _ = consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)
+    if first > 0:
+        raise CopyError(f"{topic}, partition {partition} begins at offset {first}: events are gone already")
+    consumer.assign([TopicPartition(topic, partition, 0)])
+    count = 0
+    while (record := _next_of(consumer, client)) is not None:
+        if record.error() is None:
+            target.write(json.dumps(_line_of(record)) + "\n")
+            count += 1
+        elif record.error().name() == "_PARTITION_EOF":
+            return count
+        else:
+            raise KafkaException(record.error())
+    raise CopyError(f"{topic}, partition {partition}: nothing more came within {TIMEOUT_S} s")
 
 
 def restore(topic: str, file: Path, client: dict[str, str]) -> int:
@@ -86,7 +120,7 @@ def restore(topic: str, file: Path, client: dict[str, str]) -> int:
     """
     consumer = _consumer_of(client)
     try:
-        partitions = _partitions_of(consumer, topic)
+        partitions = _partitions_of(consumer, topic, client)
         for partition in partitions:
             _, end = consumer.get_watermark_offsets(TopicPartition(topic, partition), TIMEOUT_S)
             if end > 0:

@@ -13,12 +13,12 @@ def has_leader(admin: AdminClient, name: str) -> bool:
     return found is not None and found.error is None and all(each.leader >= 0 for each in found.partitions.values())
 
 
-def make(bootstrap: str, name: str) -> None:
+def make(bootstrap: str, name: str, policy: str = "compact") -> None:
     """Make the topic, as soon as a former one of its name is gone."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     deadline = time.monotonic() + WITHIN_S
     while True:
-        (future,) = admin.create_topics([NewTopic(name, 1, 1, config={"cleanup.policy": "compact"})]).values()
+        (future,) = admin.create_topics([NewTopic(name, 1, 1, config={"cleanup.policy": policy})]).values()
         try:
             future.result(10)
         except KafkaException:

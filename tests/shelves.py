@@ -13,9 +13,10 @@ from annals.schemas.cid import cid_of, cid_text
 from annals.schemas.delivery import PARKED, Row, row_key
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Definition, Record
+from annals.workers.kafka.read import newest_records, settled_ends
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.memory.partition import Rules
-from annals.workers.publishing import compacted_views, progress_topic
+from annals.workers.publishing import compacted_views
 from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.parked import ParkedService
@@ -44,7 +45,7 @@ class Shelf(World):
         self.views = CompactedViews(most_bytes=most_bytes)
         self.service = ParkedService(Settings(), self.options(), REGISTRY, self.views)
         self.read = Counter()
-        for module in (compacted_views, progress_topic):
+        for module in (newest_records, settled_ends):
             monkeypatch.setattr(module, "read_range", self.counting(module.read_range))
 
     def put(self, incarnation):

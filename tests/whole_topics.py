@@ -13,7 +13,7 @@ from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from annals.workers.kafka.connections import connect, partitions_of
-from annals.workers.publishing.progress_topic import settled_bounds
+from annals.workers.kafka.read.settled_ends import settled_bounds
 
 WITHIN_S = 60
 

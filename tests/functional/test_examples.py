@@ -72,7 +72,7 @@ def test_a_consumer_reads_and_an_auditor_proves_what_a_producer_brought_about(en
         kept = [word for each in heads for word in ("--head", "p-7", each)]
         audited = run("auditor.py", topic, "--servers", servers, *kept, environment=environment)
         assert audited.returncode == status, audited.stdout + audited.stderr
-        assert audited.stdout.splitlines()[-1] == f"3 events of 1 aggregates count; 0 void, 0 foreign, {ending}"
+        assert audited.stdout.splitlines()[-1] == f"3 events of 1 aggregate count; 0 void, 0 foreign, {ending}"
 
 
 def test_a_consumer_without_topics_says_what_to_do(environment: dict[str, str]) -> None:

@@ -2,11 +2,14 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from processes import annals, worker_on_topics_of_its_own
 from whole_topics import delete
@@ -75,3 +78,25 @@ def test_workers_go_on_with_a_journal_that_was_saved_and_restored(
     assert (verified.returncode, verified.stdout[:9]) == (0, "10 events")
     with worker_on_topics_of_its_own(bootstrap, topic_prefix, tmp_path) as environment:
         assert sent(environment, "ArchivePerson") == [3] * 5
+
+
+def test_a_backup_that_fails_midway_is_not_there_under_its_name_nor_beside_it(
+    bootstrap: str, topic_prefix: str, tmp_path: Path
+) -> None:
+    """The first partition is in the file already when the second turns out to have lost its beginning."""
+    topic, backup = f"{topic_prefix}events.cut", tmp_path / "backups" / "cut.backup"
+    backup.parent.mkdir()
+    admin, producer = AdminClient({"bootstrap.servers": bootstrap}), Producer({"bootstrap.servers": bootstrap})
+    (made,) = admin.create_topics([NewTopic(topic, 2, 1)]).values()
+    made.result(60)
+    for partition in (0, 0, 1, 1):
+        producer.produce(topic, b"event", b"p-1", partition)
+    assert producer.flush(60) == 0
+    (cut,) = admin.delete_records([TopicPartition(topic, 1, 1)]).values()
+    cut.result(60)
+    environment = {**os.environ, "ANNALS_BOOTSTRAP_SERVERS": bootstrap}
+    status, why = said(copy("save", topic, backup, environment))
+    assert status == 1
+    assert "partition 1 begins at offset 1: events are gone already" in why
+    assert list(backup.parent.iterdir()) == []
+    delete(bootstrap, topic)

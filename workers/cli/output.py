@@ -23,6 +23,11 @@ OUT: Final = 1
 ERRORS: Final = 2
 
 
+def counted(number: int, what: str) -> str:
+    """Return a number with what is counted, given in the singular: `1 event`, `2 events`."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
 class OutputError(Exception):
     """Standard output takes nothing more; the message says why."""
 

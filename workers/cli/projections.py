@@ -18,7 +18,7 @@ from annals.workers.cli.asking import NOT_FOUND, ask, asked, asks_api, connected
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import ASKING, CONNECTION, takes_settings
-from annals.workers.cli.output import flush, print_array, print_line
+from annals.workers.cli.output import counted, flush, print_array, print_line
 from annals.workers.cli.stopping import interrupt_on_signals
 
 if TYPE_CHECKING:
@@ -105,8 +105,8 @@ def verify(settings: Settings, name: str, *, as_json: bool) -> int:
     if as_json:
         click.echo(json.dumps(job))
     else:
-        count = len(result["differences"])
-        click.echo(f"{name}: {result['rows']} rows, {result['events']} events, {count} differences")
+        compared = f"{counted(result['rows'], 'row')}, {counted(result['events'], 'event')}"
+        click.echo(f"{name}: {compared}, {counted(len(result['differences']), 'difference')}")
         for each in result["differences"]:
             click.echo(json.dumps(each))
         for each in result["unanswered"]:

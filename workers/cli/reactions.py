@@ -12,11 +12,12 @@ from annals.workers.cli.arguments import AS_JSON, ReactionType
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError, status_of
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.cli.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from annals.workers.publishing.followed_topic import Answered
+    from annals.workers.publishing.followed_writer import Answered
     from annals.workers.reacting.service import ReactionService
     from annals.workers.settings import Settings
 
@@ -123,7 +124,7 @@ def _line(found: Answered) -> str:
     body = found.body
     reason = f": {body['reason']}" if body["reason"] else ""
     events = body["lag"]["events"]
-    behind = "how far behind is not known" if events is None else f"{events} event{'' if events == 1 else 's'} behind"
+    behind = "how far behind is not known" if events is None else f"{counted(events, 'event')} behind"
     whose = f"  on events of {body['deployment']}" if body["deployment"] else ""
     failed = "  failed" if body["failed"] else ""
     return f"{body['name']}  version {body['version']}  {body['status']}{failed}  {behind}{whose}{reason}"

@@ -14,11 +14,12 @@ from annals.workers.cli.failures import DONE, CannotAskError, status_of
 from annals.workers.cli.files import name_of, whole
 from annals.workers.cli.groups import Commands
 from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.cli.output import counted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from annals.workers.publishing.followed_topic import Answered
+    from annals.workers.publishing.followed_writer import Answered
     from annals.workers.publishing.service import SubscriptionService
     from annals.workers.settings import Settings
 
@@ -168,5 +169,5 @@ def _line(found: Answered) -> str:
     body = found.body
     reason = f": {body['reason']}" if body["reason"] else ""
     events = body["lag"]["events"]
-    behind = f"{events} event{'' if events == 1 else 's'} behind"
+    behind = f"{counted(events, 'event')} behind"
     return f"{body['name']}  {body['status']}  {body['delivery']}  {behind}{reason}"

@@ -10,6 +10,7 @@ import click
 from annals.workers.cli.arguments import AS_JSON, CidType, IdType, KindType
 from annals.workers.cli.failures import ANSWER_IS_NO, DONE, CannotAskError
 from annals.workers.cli.options import CONNECTION, takes_settings
+from annals.workers.cli.output import counted
 
 if TYPE_CHECKING:
     from annals.workers.audit.report import Report
@@ -90,11 +91,12 @@ def _as_text(report: Report) -> str:
     lines = [f"broken  {place}" for place in report.broken]
     if report.more:
         lines.append(f"broken  {report.more} more places are not listed")
-    counted = f"{report.events} events of {report.aggregates} aggregates, {report.void} void, {report.foreign} foreign"
+    found = f"{counted(report.events, 'event')} of {counted(report.aggregates, 'aggregate')}"
+    found += f", {report.void} void, {report.foreign} foreign"
     if report.is_good:
-        lines.append(f"{counted}: every CID and link is right, and all headers agree with their blocks")
+        lines.append(f"{found}: every CID and link is right, and all headers agree with their blocks")
     else:
-        lines.append(f"{counted}: not as it should be")
+        lines.append(f"{found}: not as it should be")
     return "\n".join(lines)
 
 

@@ -15,7 +15,7 @@ from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.last_record import LastRecord
 from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
-from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.kafka.read.settled_ends import records_until, settled_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -9,19 +9,17 @@ has the record that was read last: its end was lost, or that record was compacte
 from __future__ import annotations
 
 import asyncio
-from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from aiokafka.errors import KafkaError
 
 from annals.agents.ports import UnreachableError
-from annals.agents.waiting import in_turns
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import words_of
-from annals.workers.kafka.read.last_record import LastRecord
-from annals.workers.kafka.read.ranges import RangeGoneError, bounds, read_range
+from annals.workers.kafka.read.newest_records import NewestRecords
+from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.read.settled_ends import settled_bounds
 from annals.workers.kafka.read.topic_ids import topic_id
-from annals.workers.publishing.progress_topic import settled_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from aiokafka.client import AIOKafkaClient
 
     from annals.agents.ports import Clock
-    from annals.workers.kafka.protocol.record_batches import Record
 
     Where = tuple[str, int]
 
@@ -37,8 +34,6 @@ T = TypeVar("T")
 
 AWAY_S: Final = 300.0  # far below `delete.retention.ms`, which is a day where nobody has set it
 MOST_BYTES: Final = 64 << 20
-ROW_BYTES: Final = 350  # of what is kept of a record, beside its key and texts of any length; measured: 170 to 300
-RECORDS_A_TURN: Final = 2_000
 
 
 class CompactedViews:
@@ -110,7 +105,7 @@ class CompactedView(Generic[T]):
         self._more = more
         self._clock = clock
         self._id: bytes | None = None
-        self._partitions: dict[int, _Partition[T]] = {}
+        self._partitions: dict[int, NewestRecords[T]] = {}
         self._reading = asyncio.Lock()
         self._begun = self._ended = self._settled = 0  # numbers of readings
         self._failed = _Failed(0, "", is_settled=False)
@@ -167,50 +162,21 @@ class CompactedView(Generic[T]):
             self._partitions.clear()
         wheres = [(self._topic, each) for each in there]
         ends = await (settled_bounds if is_settled else bounds)(client, wheres)
-        try:
-            for where, (first, end) in ends.items():
-                await self._read_partition(client, where, first, end)
-        except RangeGoneError as error:
-            raise UnreachableError(str(error)) from error
+        for where, (first, end) in ends.items():
+            await self._read_partition(client, where, first, end)
         self._id, self._looked_at = found, now
 
     async def _read_partition(self, client: AIOKafkaClient, where: Where, first: int, end: int) -> None:
         known = self._partitions.get(where[1])
-        if known is not None and known.first == first and await self._read_on(client, where, known, end):
+        if known is not None and known.first == first and await known.read_on(client, end):
             return
-        self._partitions[where[1]] = anew = _Partition(first, self._more)
-        await self._read_on(client, where, anew, end)
+        self._partitions[where[1]] = anew = NewestRecords(where, first, self._kept, more=self._more)
+        await anew.read_on(client, end)
 
-    async def _read_on(self, client: AIOKafkaClient, where: Where, known: _Partition[T], end: int) -> bool:
-        """Read up to an offset; return whether the record that was read last is there yet."""
-        last = known.last
-        start = known.position if last is None else last.offset
-        async with aclosing(read_range(client, where, start, end)) as steps:
-            async for records in steps:
-                new = records
-                if last is not None:
-                    if not records or LastRecord.of(*records[0][:3]) != last:
-                        return False
-                    new, last = records[1:], None
-                await self._take(known, new)
-        known.position = end
-        return last is None
-
-    async def _take(self, known: _Partition[T], records: Sequence[Record]) -> None:
-        """Take the newest valid record of each key; those that it overwrites are not looked at."""
-        taken: set[bytes] = set()
-        async for some in in_turns(reversed(records), RECORDS_A_TURN):
-            for _, key, value, _ in some:
-                if (name := key or b"") in taken:
-                    continue
-                try:
-                    kept = None if value is None else self._parse(key, value)
-                except ValueError:  # whoever wrote it: nothing is known by it; the workers say so
-                    continue
-                taken.add(name)
-                known.put(name, kept)
-        if records:
-            known.last = LastRecord.of(*records[-1][:3])
+    def _kept(self, key: bytes | None, value: bytes | None, offset: int) -> T | None:
+        """Return what is kept of a record; ValueError, whoever wrote it: nothing is known by it. The workers say so."""
+        del offset
+        return None if value is None else self._parse(key, value)
 
 
 class _Failed(NamedTuple):
@@ -219,26 +185,3 @@ class _Failed(NamedTuple):
     number: int
     reason: str
     is_settled: bool
-
-
-class _Partition(Generic[T]):
-    """What is kept of a partition. first: where it began; position: the next offset to read; last: what was read last.
-
-    size: about how many bytes it holds.
-    """
-
-    def __init__(self, first: int, more: Callable[[T], int]) -> None:
-        self._more = more
-        self.rows: dict[bytes, T] = {}
-        self.first = self.position = first
-        self.last: LastRecord | None = None
-        self.size = 0
-
-    def put(self, key: bytes, kept: T | None) -> None:
-        """Keep what a record says; None: nothing."""
-        former = self.rows.pop(key, None) if kept is None else self.rows.get(key)
-        if former is not None:
-            self.size -= ROW_BYTES + len(key) + self._more(former)
-        if kept is not None:
-            self.size += ROW_BYTES + len(key) + self._more(kept)
-            self.rows[key] = kept

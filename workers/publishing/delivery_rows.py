@@ -16,7 +16,7 @@ from annals.agents.waiting import in_turns
 from annals.schemas.delivery import IN_FLIGHT, PARKED, decode_row
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.ranges import bounds
-from annals.workers.publishing.progress_topic import records_until, settled_end
+from annals.workers.kafka.read.settled_ends import records_until, settled_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Mapping, Sequence

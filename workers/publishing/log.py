@@ -18,10 +18,10 @@ from annals.workers.kafka.connections import partitions_soon
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.offsets import LAST, LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.read.settled_ends import records_until, settled_end
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
-from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.publishing.reached import PartitionLostEndError, Reached
 
 if TYPE_CHECKING:

@@ -12,11 +12,9 @@ from __future__ import annotations
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from aiokafka.errors import KafkaError
-
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
-from annals.agents.publishing.administration import Refused, all_kinds_of, no_such_subscription
+from annals.agents.publishing.administration import all_kinds_of
 from annals.agents.publishing.delivering.choosing import FIRST, Place
 from annals.agents.publishing.delivering.ports import ROWS_A_TURN, DeliveryWrites
 from annals.agents.publishing.ports import TargetError
@@ -25,14 +23,14 @@ from annals.schemas.delivery import PARKED, discarded, replayed, row_key
 from annals.topics.headers import decimal_header
 from annals.topics.names import TopicNames
 from annals.workers.clock import SystemClock
-from annals.workers.kafka.connections import connect, words_of
 from annals.workers.kafka.protocol.record_batches import headers_of
+from annals.workers.kafka.read.settled_ends import records_until, settled_end
 from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.delivery_rows import read_rows, unsettled_rows
 from annals.workers.publishing.parked_list import ParkedList
-from annals.workers.publishing.progress_topic import records_until, settled_end
-from annals.workers.publishing.subscriptions_topic import read_all
+from annals.workers.publishing.places import connected
+from annals.workers.publishing.subscriptions_topic import read_known, there
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
@@ -171,18 +169,8 @@ class ParkedService:
 
     @asynccontextmanager
     async def _subscription(self, name: str) -> AsyncIterator[tuple[AIOKafkaClient, Kept]]:
-        client = await connect(self._options, [])
-        try:
-            where = (self._names.subscriptions, 0)
-            known = await read_all(client, where, -1, await settled_end(client, where))
-            kept = known.get(name)
-            if kept is None or kept.record.is_deleted:
-                raise no_such_subscription(name, known)
-            yield client, kept
-        except (KafkaError, UnreachableError) as error:
-            raise Refused(503, "not_ready", words_of(error)) from error
-        finally:
-            await client.close()
+        async with connected(self._options) as client:
+            yield client, there(await read_known(client, self._names), name)
 
 
 async def _decide_in(writer: KafkaDeliveryLog, wanted: set[Attempt], decide: Decide) -> int:

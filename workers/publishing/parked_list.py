@@ -21,8 +21,8 @@ from annals.topics.headers import decimal_header
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.read.offsets import LAST_STABLE, list_offsets
 from annals.workers.kafka.read.ranges import bounds
+from annals.workers.kafka.read.settled_ends import records_until, settled_end
 from annals.workers.publishing.delivery_rows import event_hash, read_rows
-from annals.workers.publishing.progress_topic import records_until, settled_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping

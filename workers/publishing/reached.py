@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 INCARNATION: Final = "incarnation"  # the word that each of our offsets has
 LOOK_S: Final = 1.0
-LOST_IT: Final = "it lost its end, was emptied or made anew"
 
 
 class PartitionLostEndError(LostEndError):

@@ -22,7 +22,6 @@ from annals.agents.publishing.administration import (
     etag_of,
     kinds_of,
     newest_versions,
-    no_such_subscription,
     posts_to,
     pruned,
     put,
@@ -36,10 +35,10 @@ from annals.schemas.subscription import STREAM, UNLIMITED
 from annals.topics.catalog import SUBSCRIPTION_TOPIC_BYTES
 from annals.topics.names import TopicNames
 from annals.workers.publishing.compacted_views import CompactedViews
-from annals.workers.publishing.followed_topic import Answered, changed_by
+from annals.workers.publishing.followed_writer import Answered, changed_by
 from annals.workers.publishing.places import Places, connected
 from annals.workers.publishing.subscriber_topics import create_missing
-from annals.workers.publishing.subscriptions_topic import SubscriptionsWriter, read_known
+from annals.workers.publishing.subscriptions_topic import SubscriptionsWriter, read_known, there
 from annals.workers.webhooks.wiring import rules
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class SubscriptionService:
             Refused: there is none (404).
         """
         async with self._places() as (places, known):
-            return await self._answered(places, _there(known, name))
+            return await self._answered(places, there(known, name))
 
     async def put(self, name: str, body: Mapping[str, Any], if_match: str | None = None) -> Answered:
         """Make one or change it.
@@ -173,7 +172,7 @@ class SubscriptionService:
         self, name: str, change: Callable[[Kept, Positions], Record], if_match: str | None = None
     ) -> Answered:
         async def changed(places: Places, known: Mapping[str, Kept]) -> Change:
-            kept = _there(known, name)
+            kept = there(known, name)
             if if_match is not None:
                 require_etag(kept, if_match)
             return Change(change(kept, await places.passed(name, list(self._deciders))), {}, is_new=False)
@@ -288,10 +287,3 @@ def _require_room(record: Record) -> None:
 
 def _is_there(kept: Kept) -> bool:
     return not kept.record.is_deleted
-
-
-def _there(known: Mapping[str, Kept], name: str) -> Kept:
-    kept = known.get(name)
-    if kept is None or kept.record.is_deleted:
-        raise no_such_subscription(name, known)
-    return kept

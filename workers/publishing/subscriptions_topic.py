@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import structlog
 
+from annals.agents.publishing.administration import no_such_subscription
 from annals.agents.publishing.ports import Kept
 from annals.schemas.depth import decoded
 from annals.schemas.progress import Progress
 from annals.schemas.subscription import Record, parse_record
+from annals.workers.kafka.read.followed_topic import FollowedTopic
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
-from annals.workers.publishing.followed_topic import FollowedTopic, FollowedTopicWriter, read_newest
-from annals.workers.publishing.progress_topic import settled_end
+from annals.workers.kafka.read.newest_records import read_newest
+from annals.workers.publishing.followed_writer import FollowedTopicWriter
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -48,18 +50,21 @@ def _kept(key: bytes | None, value: bytes, offset: int) -> Kept:
     return Kept(subscription_of(key, value), offset)
 
 
-async def read_all(
-    client: AIOKafkaClient, where: tuple[str, int], start: int, end: int, invalid: InvalidRecords = PASSED_OVER
-) -> dict[str, Kept | None]:
-    """Return the newest valid record of each name between two offsets; None for one that is gone."""
-    return await read_newest(client, where, start, end, _kept, invalid)
-
-
 async def read_known(client: AIOKafkaClient, names: TopicNames) -> dict[str, Kept]:
     """Return all subscriptions by name, deleted ones among them, once no transaction is open."""
-    where = (names.subscriptions, 0)
-    found = await read_all(client, where, -1, await settled_end(client, where))
-    return {name: kept for name, kept in found.items() if kept is not None}
+    return await read_newest(client, (names.subscriptions, 0), _kept)
+
+
+def there(known: Mapping[str, Kept], name: str) -> Kept:
+    """Return a subscription by its name.
+
+    Raises:
+        Refused: there is none, or no more (404).
+    """
+    kept = known.get(name)
+    if kept is None or kept.record.is_deleted:
+        raise no_such_subscription(name, known)
+    return kept
 
 
 class FollowedSubscriptions(FollowedTopic[Kept]):
@@ -70,7 +75,7 @@ class FollowedSubscriptions(FollowedTopic[Kept]):
     def __init__(self, options: Mapping[str, Any], names: TopicNames, invalid: InvalidRecords = PASSED_OVER) -> None:
         """Take aiokafka client options, and what takes note of records that are none."""
         invalid.expect(names.subscriptions)
-        super().__init__(options, names.subscriptions, partial(read_all, invalid=invalid), LOOK_S)
+        super().__init__(options, names.subscriptions, _kept, invalid, LOOK_S)
 
     async def until_changed(self, known: Mapping[str, Kept]) -> None:
         """Wait until they are no longer what somebody knows."""

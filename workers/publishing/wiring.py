@@ -17,8 +17,9 @@ from annals.agents.publishing.share import Share
 from annals.agents.waiting import ended
 from annals.topics.names import TopicNames
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
+from annals.workers.kafka.read.topic_ids import LOST_IT
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
-from annals.workers.publishing.reached import LOST_IT, ReachedWatch
+from annals.workers.publishing.reached import ReachedWatch
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriber_topics import check_subscribers
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions

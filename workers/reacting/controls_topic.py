@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -13,8 +12,10 @@ from annals.agents.reacting.ports import Kept
 from annals.schemas.depth import decoded
 from annals.schemas.reaction_rows import Control
 from annals.workers.kafka.connections import MissingTopicError
+from annals.workers.kafka.read.followed_topic import FollowedTopic
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
-from annals.workers.publishing.followed_topic import FollowedTopic, FollowedTopicWriter, read_newest
+from annals.workers.kafka.read.newest_records import read_newest
+from annals.workers.publishing.followed_writer import FollowedTopicWriter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,11 +37,9 @@ def _kept(key: bytes | None, value: bytes, offset: int) -> Kept:
     return Kept(decoded(_CONTROL.decode, value), offset)
 
 
-async def read_controls(
-    client: AIOKafkaClient, where: tuple[str, int], start: int, end: int, invalid: InvalidRecords = PASSED_OVER
-) -> dict[str, Kept | None]:
-    """Return the newest valid record of each reaction between two offsets; None for one that is gone."""
-    return await read_newest(client, where, start, end, _kept, invalid)
+async def read_controls(client: AIOKafkaClient, names: TopicNames) -> dict[str, Kept]:
+    """Return the newest valid record of each reaction, once no transaction is open."""
+    return await read_newest(client, (names.reactions, 0), _kept)
 
 
 class FollowedControls(FollowedTopic[Kept]):
@@ -49,7 +48,7 @@ class FollowedControls(FollowedTopic[Kept]):
     def __init__(self, options: Mapping[str, Any], names: TopicNames, invalid: InvalidRecords = PASSED_OVER) -> None:
         """Take aiokafka client options, and what takes note of records that are none."""
         invalid.expect(names.reactions)
-        super().__init__(options, names.reactions, partial(read_controls, invalid=invalid), LOOK_S)
+        super().__init__(options, names.reactions, _kept, invalid, LOOK_S)
         self._is_told = False
 
     def get(self, name: str) -> Kept | None:

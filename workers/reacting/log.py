@@ -14,11 +14,12 @@ from annals.topics.names import reactor_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import partitions_soon
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
+from annals.workers.kafka.read.settled_ends import records_until, settled_end
+from annals.workers.kafka.read.topic_ids import LOST_IT
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.failures import reaching
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
-from annals.workers.publishing.progress_topic import records_until, settled_end
-from annals.workers.publishing.reached import LOST_IT, PartitionLostEndError, Reached
+from annals.workers.publishing.reached import PartitionLostEndError, Reached
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence

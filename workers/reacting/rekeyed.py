@@ -18,8 +18,8 @@ from annals.workers.kafka.read.carried import carried_of
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.offsets import HIGH_WATERMARK, committed
 from annals.workers.kafka.read.ranges import bounds, read_range
+from annals.workers.kafka.read.settled_ends import records_until, settled_end
 from annals.workers.kafka.write.failures import expiring, reaching
-from annals.workers.publishing.progress_topic import records_until, settled_end
 from annals.workers.reacting.log import KafkaReactionLog
 
 if TYPE_CHECKING:

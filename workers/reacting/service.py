@@ -17,9 +17,8 @@ from annals.schemas.suggestion import with_known
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.publishing.compacted_views import CompactedViews
-from annals.workers.publishing.followed_topic import Answered, changed_by
+from annals.workers.publishing.followed_writer import Answered, changed_by
 from annals.workers.publishing.places import Places, connected
-from annals.workers.publishing.progress_topic import settled_end
 from annals.workers.reacting.controls_topic import ControlsWriter, read_controls
 from annals.workers.reacting.foreign import foreign_problem, unknown_deployment
 from annals.workers.settings import foreign_deployments
@@ -213,11 +212,8 @@ class ReactionService:
     def _said(self, deployment: str, error: BaseException) -> str:
         return foreign_problem(deployment, self._foreign, self._options, error)
 
-    async def _controls(self, client: AIOKafkaClient, places: Places) -> dict[str, Kept | None]:
-        where = (self._names.reactions, 0)
-        if not await places.has_topic(where[0]):
-            return {}
-        return await read_controls(client, where, -1, await settled_end(client, where))
+    async def _controls(self, client: AIOKafkaClient, places: Places) -> dict[str, Kept]:
+        return await read_controls(client, self._names) if await places.has_topic(self._names.reactions) else {}
 
     async def _timers(self, client: AIOKafkaClient, places: Places, reaction: Reaction[Any]) -> dict[str, Any]:
         topic = self._names.timers(reaction.name)

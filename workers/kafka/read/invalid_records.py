@@ -42,9 +42,13 @@ class InvalidRecords:
         self._noted[place] = None
         if len(self._noted) > MOST_NOTED:
             del self._noted[next(iter(self._noted))]
-        if self._count:
-            self._count.labels(where[0]).inc()
+        self._count_one(where[0])
         log.warning("a record is passed over", topic=where[0], partition=where[1], offset=offset, reason=reason[:500])
+
+    def _count_one(self, topic: str) -> None:
+        """Count a record that was met for the first time."""
+        if self._count:
+            self._count.labels(topic).inc()
 
 
 class NoInvalidRecords(InvalidRecords):

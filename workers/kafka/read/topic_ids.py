@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 NO_ID: Final = bytes(16)
 MADE_ANEW: Final = "was deleted and made anew"
+LOST_IT: Final = "it lost its end, was emptied or made anew"  # of a topic whose id does not tell
 _NO_CREATION: Final = b"\0\0"  # of topics; nor are the operations told that are allowed
 _NUMBER: Final = Struct(">i")
 _ERROR: Final = Struct(">h")
@@ -88,10 +89,13 @@ class SameTopic:
             KafkaError: no broker answers.
         """
         found = await topic_id(client, self._topic)
-        if found is not None:
-            self._seen = found
-        return found is None or self._read in {None, found}
+        if found is None:
+            return True
+        if self._read not in {None, found}:
+            return False
+        self._seen = found
+        return True
 
     def was_read(self) -> None:
-        """Take that the topic that was looked at last was read."""
+        """Take that the topic was read that was looked at last, and was none that another one was read in place of."""
         self._read = self._seen

@@ -7,45 +7,34 @@ records: whoever was about to write meanwhile is refused. It is done when this w
 from __future__ import annotations
 
 import asyncio
-from time import monotonic
-from typing import TYPE_CHECKING, Any, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError, ProducerFenced
-from aiokafka.structs import TopicPartition
+from aiokafka.errors import ProducerFenced
 
-from annals.agents.backoff import Backoff
 from annals.agents.reading.ports import NotReadyError
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP
-from annals.workers.kafka.connections import MissingTopicError, connect, partitions_of, stop_consumer
-from annals.workers.kafka.group.header_names import reading_consumer
-from annals.workers.kafka.read.topic_ids import MADE_ANEW, SameTopic
+from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.read.followed_topic import FAILURES, FollowedTopic, LostRecordsError, by_name
+from annals.workers.kafka.read.invalid_records import InvalidRecords
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from aiokafka import AIOKafkaConsumer
     from aiokafka.client import AIOKafkaClient
 
 T = TypeVar("T")
 
-FIRST_RETRY_S: Final = 0.5
-LAST_RETRY_S: Final = 10.0
-POLL_MS: Final = 500
+LOOK_S: Final = 0.2
 READ_BACK_S: Final = 10.0
-LOOK_S: Final = 1.0  # between two looks whether a topic that brings nothing is the one that was read
 ATTEMPTS: Final = 2
 TRANSACTION_TIMEOUT_MS: Final = 10_000
 
 
 class RecordBusyError(NotReadyError):
     """Others change the topic at the same time; ask again."""
-
-
-class LostRecordsError(KafkaError):
-    """The topic lacks what was read of it before."""
 
 
 class RecordFormat(Protocol[T]):
@@ -61,40 +50,39 @@ class RecordFormat(Protocol[T]):
         """Return the record of a key and a value; ValueError if they are none."""
 
 
-class CompactedTopic(Generic[T]):
-    """What the topic says. records: the newest valid one of each key; invalid: records that were passed over.
+class _PassedOver(InvalidRecords):
+    """Tells the topic of each record that is passed over."""
 
-    revision: grows with each change of the records; is_read: they were read to the end once.
-    """
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def _count_one(self, topic: str) -> None:
+        del topic
+        self._tell()
+
+
+class CompactedTopic(FollowedTopic[T]):
+    """What the topic says. invalid: how many records were passed over; problem: what was lost of it."""
 
     def __init__(self, options: Mapping[str, Any], topic: str, form: RecordFormat[T]) -> None:
         """Take aiokafka client options, the topic's name, and how its records are written."""
-        self._options = options
-        self._topic = topic
+        passed_over = _PassedOver(self._passed_over)
+        super().__init__(options, topic, lambda key, value, _: form.decode(key, value), passed_over, LOOK_S)
         self._form = form
         self._log = structlog.get_logger(__name__).bind(topic=topic)
         self._changing = asyncio.Lock()
-        self._moved = asyncio.Event()
-        self._read_until = 0
-        self._same = SameTopic(topic)
-        self._offsets: dict[str, int] = {}
-        self.records: dict[str, T] = {}
         self.invalid = 0
-        self.revision = 0
-        self.is_read = False
-        self.problem: str | None = None
-        """What was lost of the topic, with what to do; what was known before holds yet."""
 
-    async def run(self) -> None:
-        """Follow the topic until cancelled."""
-        backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
-        while True:
-            try:
-                await self._follow(backoff)
-            except (MissingTopicError, KafkaError, OSError, TimeoutError) as error:
-                self.problem = str(error) if isinstance(error, LostRecordsError) else None
-                self._log.warning(f"the topic of {self._form.what} cannot be read", error=str(error))
-            await backoff.wait()
+    @property
+    def records(self) -> Mapping[str, T]:
+        """The newest valid record of each key."""
+        return self.all()
+
+    @property
+    def is_read(self) -> bool:
+        """Whether they were read to the end once."""
+        return self._is_read.is_set()
 
     async def change(self, key: str, change: Callable[[T | None], T | None]) -> T | None:
         """Write what a change makes of a key's newest record, and return it as read back; None: no change.
@@ -125,10 +113,10 @@ class CompactedTopic(Generic[T]):
                     await self._until_read(offset)
                 except ProducerFenced:
                     continue
-                except (MissingTopicError, KafkaError, OSError, TimeoutError) as error:
+                except FAILURES as error:
                     raise self._not_ready("be changed", error) from error
                 return {key: record for key, record in written.items() if record is not None}
-        raise RecordBusyError(f"other workers change {self._topic} at the same time; ask again")
+        raise RecordBusyError(f"other workers change {self._where[0]} at the same time; ask again")
 
     async def refresh(self) -> None:
         """Return when `run` has read what the topic has now.
@@ -137,40 +125,47 @@ class CompactedTopic(Generic[T]):
             NotReadyError: there is no such topic, or the brokers do not answer.
         """
         try:
-            await self._require_topic()
-            consumer, partition = await self._consumer()
-            try:
-                end = (await consumer.end_offsets([partition]))[partition]
-            finally:
-                await stop_consumer(consumer)
-            await self._until_read(end - 1)
-        except (MissingTopicError, KafkaError, OSError, TimeoutError) as error:
+            if self._told is not None:
+                raise NotReadyError(self._told)
+            await self._until_looked(READ_BACK_S)
+        except TimeoutError as error:
             raise self._not_ready("be read", error) from error
 
     def _not_ready(self, what: str, error: Exception) -> NotReadyError:
-        reason = str(error) or type(error).__name__
+        reason = self._told or str(error) or type(error).__name__
         return NotReadyError(f"the topic of {self._form.what} cannot {what}: {reason}")
 
     async def _write(
         self, change: Callable[[Mapping[str, T]], Mapping[str, T | None]]
     ) -> tuple[dict[str, T | None], int]:
-        await self._require_topic()
+        topic = self._where[0]
+        client = await connect(self._options, [])
+        try:
+            partitions_of(client, topic)
+            await self._require_same(client)
+            return await self._write_as_only_one(client, change)
+        finally:
+            await client.close()
+
+    async def _write_as_only_one(
+        self, client: AIOKafkaClient, change: Callable[[Mapping[str, T]], Mapping[str, T | None]]
+    ) -> tuple[dict[str, T | None], int]:
         producer = AIOKafkaProducer(
             **self._options,
-            transactional_id=topic_transactional_id(self._topic),
+            transactional_id=topic_transactional_id(self._where[0]),
             transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
             max_request_size=self._form.most_bytes,
         )
         await producer.start()  # fences
         try:
-            known = await self._newest()
+            known = by_name(await self._whole(client))
             changed = {key: record for key, record in change(known).items() if record != known.get(key)}
             offset = -1
             if changed:
                 async with producer.transaction():
                     for key, record in changed.items():
                         metadata = await producer.send_and_wait(
-                            self._topic,
+                            self._where[0],
                             None if record is None else self._form.encode(record),
                             key=key.encode(),
                             partition=0,
@@ -181,117 +176,13 @@ class CompactedTopic(Generic[T]):
         finally:
             await producer.stop()
 
-    async def _newest(self) -> dict[str, T]:
-        """Return the newest valid records, read from the beginning to the end as it is now."""
-        consumer, partition = await self._consumer()
-        try:
-            end = (await consumer.end_offsets([partition]))[partition]
-            known: dict[str, T] = {}
-            offsets: dict[str, int] = {}
-            while await consumer.position(partition) < end:
-                for record in (await consumer.getmany(partition, timeout_ms=POLL_MS)).get(partition, ()):
-                    self._note(known, record, offsets)
-            self._require_known(offsets, end)
-            return known
-        finally:
-            await stop_consumer(consumer)
+    def _failed(self, error: Exception) -> None:
+        super()._failed(error)
+        if not isinstance(error, LostRecordsError):  # of brokers that do not answer, others speak
+            self.problem = None
 
-    async def _follow(self, backoff: Backoff) -> None:
-        await self._require_topic()
-        consumer, partition = await self._consumer()
-        try:
-            end = (await consumer.end_offsets([partition]))[partition]
-            known: dict[str, T] = {}
-            offsets: dict[str, int] = {}
-            looked_at = monotonic()
-            while True:
-                records = (await consumer.getmany(partition, timeout_ms=POLL_MS)).get(partition, ())
-                if records or monotonic() - looked_at > LOOK_S:  # a consumer goes on in another topic of that name
-                    await self._require_same(consumer._client)  # noqa: SLF001 - a connection for each would be dear
-                    looked_at = monotonic()
-                for record in records:
-                    if (problem := self._note(known, record, offsets)) is not None:
-                        self._log.warning(
-                            f"a record of the topic of {self._form.what} is invalid",
-                            offset=record.offset,
-                            reason=problem,
-                        )
-                        self._passed_over()
-                read_until = await consumer.position(partition)
-                if read_until >= end:
-                    self._require_known(offsets, read_until)
-                    self.problem = None
-                self._read_until = read_until
-                if self._read_until >= end and (known != self.records or not self.is_read):
-                    self.records, self.is_read, self._offsets = dict(known), True, dict(offsets)
-                    self._same.was_read()
-                    self.revision += 1
-                    backoff.reset()
-                if records or self._read_until >= end:
-                    self._moved.set()
-                    self._moved = asyncio.Event()
-        finally:
-            await stop_consumer(consumer)
-
-    async def _require_topic(self) -> None:
-        """Raise where the topic is missing: a client would wait for it, or create it with other settings.
-
-        Raises:
-            MissingTopicError: it is.
-            LostRecordsError: it is another one than was read.
-        """
-        client = await connect(self._options, [])
-        try:
-            partitions_of(client, self._topic)
-            await self._require_same(client)
-        finally:
-            await client.close()
-
-    async def _require_same(self, client: AIOKafkaClient) -> None:
-        """Raise LostRecordsError where the topic is another one than was read."""
-        if not await self._same.look(client):
-            raise LostRecordsError(
-                f"{self._topic} {MADE_ANEW}. Write again what it lacks, if anything; then, to go on with what is "
-                f"there, restart the workers"
-            )
-
-    async def _consumer(self) -> tuple[AIOKafkaConsumer, TopicPartition]:
-        consumer = reading_consumer(
-            **self._options, isolation_level="read_committed", enable_auto_commit=False, auto_offset_reset="none"
-        )
-        await consumer.start()
-        partition = TopicPartition(self._topic, 0)
-        consumer.assign([partition])
-        await consumer.seek_to_beginning(partition)
-        return consumer, partition
-
-    def _require_known(self, offsets: Mapping[str, int], end: int) -> None:
-        """Check that a topic read from its beginning has every key that was known, no older than it was known.
-
-        Compaction keeps the newest record of each key, so a missing or older one was lost.
-
-        Raises:
-            LostRecordsError: one is missing or older.
-        """
-        for key in self.records:
-            if (known := self._offsets.get(key, -1)) > offsets.get(key, -1):
-                raise LostRecordsError(
-                    f"{self._topic}-0 ends at offset {end}, and lacks what it had at offset {known}: it lost its end, "
-                    f"was emptied or made anew. Restore it; or, to go on with what is there, restart the workers"
-                )
-
-    def _note(self, known: dict[str, T], record: Any, offsets: dict[str, int]) -> str | None:
-        """Take a record, as from a stranger; return what is wrong with one that is passed over."""
-        key = (record.key or b"").decode(errors="replace")
-        offsets[key] = record.offset
-        if record.value is None:
-            known.pop(key, None)
-            return None
-        try:
-            known[key] = self._form.decode(record.key, record.value)
-        except ValueError as error:
-            return str(error)
-        return None
+    def _tell(self, problem: str) -> None:
+        self._log.warning(f"the topic of {self._form.what} cannot be read", error=problem)
 
     def _passed_over(self) -> None:
         """Count an invalid record, which was met for the first time."""
@@ -300,5 +191,5 @@ class CompactedTopic(Generic[T]):
     async def _until_read(self, offset: int) -> None:
         """Wait until `run` has read an offset."""
         async with asyncio.timeout(READ_BACK_S):
-            while self._read_until <= offset:
-                await self._moved.wait()
+            while self._reached <= offset:
+                await self._until_looked(READ_BACK_S)

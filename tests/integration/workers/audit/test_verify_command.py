@@ -102,7 +102,7 @@ def test_a_gap_is_1_and_named_in_full(journal: Journal) -> None:
     status, printed = journal.ask("verify", "person")
     assert status == 1
     assert printed.startswith(f"broken  {journal.topic}-{partition_of(b'p-1', PARTITIONS)} offset 1: person 'p-1'")
-    assert printed.endswith("1 events of 1 aggregates, 0 void, 0 foreign: not as it should be\n")
+    assert printed.endswith("1 event of 1 aggregate, 0 void, 0 foreign: not as it should be\n")
 
 
 def test_a_differing_header_is_1_even_where_void_is_tolerated(journal: Journal) -> None:

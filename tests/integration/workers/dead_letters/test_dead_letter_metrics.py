@@ -16,8 +16,8 @@ from annals.topics.names import TopicNames
 from annals.workers.dead_letters import reading
 from annals.workers.dead_letters.service import DeadLetterService
 from annals.workers.dead_letters.watch import DeadLetterMetrics, DeadLetterWatch
+from annals.workers.kafka.read import settled_ends
 from annals.workers.kafka.read.ranges import FETCH_BYTES, read_range
-from annals.workers.publishing import progress_topic
 from annals.workers.settings import Settings
 from chained import make_topics
 from whole_topics import delete, until_settled
@@ -101,7 +101,7 @@ class Scene:
 @pytest.fixture
 async def scene(bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch) -> Scene:
     read = Read()
-    for module in (reading, progress_topic):
+    for module in (reading, settled_ends):
         monkeypatch.setattr(module, "read_range", read.range)
     made = Scene(bootstrap, topic_prefix, read)
     await make_topics(bootstrap, [made.names.dead_letters, made.names.audit])

@@ -18,7 +18,7 @@ from annals.schemas.delivery import PARKED, Row, row_key
 from annals.schemas.progress import Progress
 from annals.topics.names import TopicNames
 from annals.workers.kafka.admin.provisioning import create
-from annals.workers.publishing import compacted_views
+from annals.workers.kafka.read import newest_records
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.parked import ParkedService
 from annals.workers.publishing.service import SubscriptionService
@@ -77,14 +77,14 @@ def runs(numbers: Sequence[int], *, settled: bool = False) -> list[dict[str, Row
 async def scene(bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Scene]:
     made = Scene(bootstrap, topic_prefix)
     await create(made.settings)
-    reading = compacted_views.read_range
+    reading = newest_records.read_range
 
     async def read_range(client: Any, where: tuple[str, int], start: int, end: int) -> AsyncIterator[Any]:
         async for records in reading(client, where, start, end):
             made.read[where[0]] += len(records)
             yield records
 
-    monkeypatch.setattr(compacted_views, "read_range", read_range)
+    monkeypatch.setattr(newest_records, "read_range", read_range)
     await made.workers[0].put("billing", WISH)
     yield made
     admin = AdminClient({"bootstrap.servers": bootstrap})

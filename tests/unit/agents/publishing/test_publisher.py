@@ -12,9 +12,9 @@ from annals.schemas.cid import cid_text
 from annals.schemas.progress import LIVE, Progress
 from annals.schemas.subscription import Definition, Former
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.read import settled_ends
 from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
-from annals.workers.publishing import progress_topic
 from chained import chain
 from following import until
 from publishing import EVENTS, NAMES, Mortal, World, at_each_step, eventually, progress_of, shown
@@ -314,7 +314,7 @@ async def test_nothing_is_written_before_somebody_subscribes():
 
 async def test_why_progress_cannot_be_read_is_said_while_it_is_tried_again(monkeypatch):
     """A broker that ends while it writes the markers of a transaction can leave that open for good."""
-    monkeypatch.setattr(progress_topic, "SETTLED_WITHIN_S", 0.01)
+    monkeypatch.setattr(settled_ends, "SETTLED_WITHIN_S", 0.01)
     world = World("one")
     await world.subscribe("one")
     network = Mortal()

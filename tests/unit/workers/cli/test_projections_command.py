@@ -102,7 +102,7 @@ def annals(tmp_path: Path, *words: str, **environment: str) -> subprocess.Comple
         ("rebuild documents --aggregate document/none", 1, "annals: 404: no document 'none'"),
         ("resume documents", 2, "annals: 503: not now"),
         ("drop documents --version 1", 1, "annals: 409: version 1 is the one that answers"),
-        ("verify documents", 1, "documents: 1 rows, 1 events, 1 differences"),
+        ("verify documents", 1, "documents: 1 row, 1 event, 1 difference"),
         ("rebuild documents --aggregate document/d", 0, "documents: rebuilt"),
         ("turn-back documents", 1, "annals: 409: there is no previous version"),
         ("show documents", 0, '{"a": 1}\n{"a": 2}'),

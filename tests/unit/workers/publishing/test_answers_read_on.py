@@ -7,6 +7,7 @@ import pytest
 from annals.agents.aggregates import REGISTRY
 from annals.schemas.delivery import IN_FLIGHT, PARKED, WAITING, Row, encode_row, row_key
 from annals.schemas.progress import Progress, encode_progress, progress_key
+from annals.workers.kafka.read import newest_records
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import compacted_views
 from annals.workers.publishing import service as services
@@ -34,14 +35,14 @@ async def world(monkeypatch):
     made.service = SubscriptionService(Settings(), made.options(), REGISTRY, views)
     made.reactions = ReactionService(Settings(), made.options(), {"counting": COUNTING}, views)
     made.read = {}
-    reading = compacted_views.read_range
+    reading = newest_records.read_range
 
     async def read_range(client, where, start, end):
         async for records in reading(client, where, start, end):
             made.read[where[0]] = made.read.get(where[0], 0) + len(records)
             yield records
 
-    monkeypatch.setattr(compacted_views, "read_range", read_range)
+    monkeypatch.setattr(newest_records, "read_range", read_range)
     await made.service.put("all", {"kinds": ["person"], "delivery": "acknowledged"})
     return made
 
@@ -81,7 +82,7 @@ async def test_who_asks_again_reads_what_came_since(world):
     settled(world, 2)
     moved(world, 500)
     assert await counted(world) == ({"unsettled": 499, "in_flight": 1, "parked": 498}, [500])
-    assert world.read == {"deliveries.all": 3, "progress": 2}
+    assert world.read == {"subscriptions": 1, "deliveries.all": 3, "progress": 2}
     await world.service.pause("all")
     assert await counted(world) == ({"unsettled": 499, "in_flight": 1, "parked": 498}, [500])
 

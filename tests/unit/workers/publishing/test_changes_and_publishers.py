@@ -11,9 +11,10 @@ from annals.agents.publishing.administration import Refused
 from annals.schemas.subscription import Definition, Record
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect
+from annals.workers.kafka.read import followed_topic
 from annals.workers.memory.client import Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.publishing import followed_topic
+from annals.workers.publishing import followed_writer
 from annals.workers.publishing import service as services
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions, SubscriptionsWriter, read_known
@@ -155,7 +156,7 @@ async def test_a_change_that_takes_longer_than_others_wait_is_not_made(world, mo
     etag = (await service.put("all", {"kinds": ["person"]})).etag
     world.model.append(("events.person", 0), b"p-1", b"it is not published yet")
     with monkeypatch.context() as patched:
-        patched.setattr(followed_topic, "CHANGED_WITHIN_S", -1.0)
+        patched.setattr(followed_writer, "CHANGED_WITHIN_S", -1.0)
         with pytest.raises(Refused) as refused:
             await service.put("all", {"kinds": ["person"], "types": ["PersonRenamed"]}, etag)
     assert refused.value.status == 503

@@ -9,10 +9,12 @@ from aiokafka.errors import KafkaConnectionError
 
 from annals.agents.ports import UnreachableError
 from annals.workers.kafka.connections import CLUSTER, connect
+from annals.workers.kafka.read import newest_records
+from annals.workers.kafka.read.newest_records import ROW_BYTES
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import compacted_views
-from annals.workers.publishing.compacted_views import AWAY_S, ROW_BYTES, CompactedViews
+from annals.workers.publishing.compacted_views import AWAY_S, CompactedViews
 from following import until
 
 TEXTS, OTHERS = "texts", "others"
@@ -85,14 +87,14 @@ class Scene:
 @pytest.fixture
 def scene(monkeypatch):
     made = Scene()
-    reading = compacted_views.read_range
+    reading = newest_records.read_range
 
     async def read_range(client, where, start, end):
         async for records in reading(client, where, start, end):
             made.read += [each[0] for each in records]
             yield records
 
-    monkeypatch.setattr(compacted_views, "read_range", read_range)
+    monkeypatch.setattr(newest_records, "read_range", read_range)
     return made
 
 
@@ -206,7 +208,7 @@ async def test_those_who_ask_at_the_same_time_share_one_reading(scene):
 
 
 async def test_who_goes_away_while_reading_leaves_it_right_for_the_next(scene, monkeypatch):
-    monkeypatch.setattr(compacted_views, "RECORDS_A_TURN", 1)
+    monkeypatch.setattr(newest_records, "RECORDS_A_TURN", 1)
     for number in range(9):
         scene.put(f"k{number % 3}", str(number) if number else None)
     for turns in range(30):

@@ -30,8 +30,8 @@ class Cut(Direct):
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch):
-    monkeypatch.setattr("annals.workers.publishing.followed_topic.RETRY_S", 0.01)
-    monkeypatch.setattr("annals.workers.publishing.followed_topic.SAME_TOPIC_S", 0.01)
+    monkeypatch.setattr("annals.workers.kafka.read.followed_topic.RETRY_S", 0.01)
+    monkeypatch.setattr("annals.workers.kafka.read.followed_topic.SAME_TOPIC_S", 0.01)
 
 
 class Scene:

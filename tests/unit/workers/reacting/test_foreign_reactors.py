@@ -19,7 +19,7 @@ from annals.workers.clock import SystemClock
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.publishing.followed_topic import Answered
+from annals.workers.publishing.followed_writer import Answered
 from annals.workers.reacting import wiring
 from annals.workers.reacting.foreign import foreign_problem
 from annals.workers.reacting.service import ReactionService

@@ -9,8 +9,8 @@ from aiokafka.errors import TopicAuthorizationFailedError
 
 from annals.schemas.progress import Progress
 from annals.workers.kafka.connections import MissingTopicError
+from annals.workers.kafka.read import followed_topic, newest_records
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.publishing import compacted_views, followed_topic
 from annals.workers.reacting.controls_topic import FollowedControls
 from annals.workers.reacting.service import NEVER_RESUMED, ReactionService
 from annals.workers.settings import Settings
@@ -38,12 +38,12 @@ async def test_the_progress_is_read_once_for_all_reactions(monkeypatch):
         read.append(where)
         return reading(client, where, *more)
 
-    reading = compacted_views.read_range
-    monkeypatch.setattr(compacted_views, "read_range", read_range)
+    reading = newest_records.read_range
+    monkeypatch.setattr(newest_records, "read_range", read_range)
     await world.write_progress("reaction:other", Progress(0, version=1))
     found = {each.body["name"]: each.body["positions"]["person"] for each in await world.service.all()}
     assert found == {"counting": [None], "other": [0], "third": [None]}
-    assert read == [("progress", 0)]
+    assert read.count(("progress", 0)) == 1
 
 
 async def test_one_that_is_up_to_date_is_no_event_behind_whatever_marks_the_ends_of_transactions():
@@ -130,7 +130,7 @@ async def test_reactions_that_run_are_held_up_once_where_their_topic_cannot_be_r
         raise exception
 
     monkeypatch.setattr(followed_topic, "list_offsets", fail)
-    monkeypatch.setattr(followed_topic, "settled_end", fail)
+    monkeypatch.setattr(followed_topic, "settled_bounds", fail)
     await eventually(lambda: has_failed(failures))
     monkeypatch.setattr(followed_topic, "HOLDS_S", 3_600.0)
     now[0] += followed_topic.HOLDS_S

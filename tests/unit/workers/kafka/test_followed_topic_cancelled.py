@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from annals.workers.publishing import followed_topic
-from annals.workers.publishing.followed_topic import FollowedTopic
+from annals.workers.kafka.read import followed_topic
+from annals.workers.kafka.read.followed_topic import FollowedTopic
+from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from slow_closing import OPTIONS, SlowClosing
 
 
@@ -21,5 +22,5 @@ class Following(FollowedTopic[Any]):
 async def test_one_that_is_cancelled_while_it_disconnects_ends_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(followed_topic, "RETRY_S", 0.0)
     slow = SlowClosing(monkeypatch)
-    task = asyncio.create_task(Following(OPTIONS, "subscriptions", None, 0.0).run())
+    task = asyncio.create_task(Following(OPTIONS, "subscriptions", None, PASSED_OVER, 0.0).run())
     assert await slow.cancelled_while_closing(task)

@@ -1,0 +1,123 @@
+"""A compacted topic that workers follow and change: what it says of a loss, of brokers that are away, of strangers."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from aiokafka.errors import KafkaConnectionError
+
+from annals.agents.reading.ports import NotReadyError
+from annals.workers.kafka.connections import CLUSTER, connect
+from annals.workers.kafka.read.topic_ids import SameTopic
+from annals.workers.kafka.write import compacted_topic
+from annals.workers.kafka.write.compacted_topic import CompactedTopic
+from annals.workers.memory.client import Cluster, Direct
+from annals.workers.memory.cluster import MemoryCluster, Topic
+from following import until
+
+WHERE = ("texts", 0)
+
+
+class Texts:
+    what = "texts"
+    most_bytes = 100
+
+    def encode(self, record):
+        return record.encode()
+
+    def decode(self, key, value):
+        return value.decode("ascii")
+
+
+class Cut(Direct):
+    """A network that may be down."""
+
+    is_down = False
+
+    async def ask(self, request, serve):
+        if self.is_down:
+            raise KafkaConnectionError
+        return await super().ask(request, serve)
+
+
+class Scene:
+    def __init__(self):
+        self.model, self.network = MemoryCluster({WHERE[0]: Topic(1)}), Cut()
+        self.options = {CLUSTER: Cluster(self.model, self.network), "bootstrap_servers": "memory"}
+        self.topic = CompactedTopic(self.options, WHERE[0], Texts())
+
+    def put(self, key, value):
+        self.model.append(WHERE, key.encode(), value.encode())
+
+    @asynccontextmanager
+    async def following(self):
+        task = asyncio.create_task(self.topic.run())
+        try:
+            await until(lambda: self.topic.is_read)
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def scene(monkeypatch):
+    monkeypatch.setattr("annals.workers.kafka.read.followed_topic.RETRY_S", 0.01)
+    return Scene()
+
+
+async def test_brokers_that_are_away_are_no_loss_and_a_record_that_is_none_is_counted_once(scene):
+    """Goes red where a topic that is read again, since the brokers were away, has its invalid records counted again."""
+    scene.put("a", "1")
+    scene.put("a", "ü")
+    async with scene.following():
+        for number in range(3):
+            scene.network.is_down = True
+            await until(lambda: scene.topic._told is not None)
+            assert scene.topic.problem is None
+            with pytest.raises(NotReadyError, match="KafkaConnectionError"):
+                await scene.topic.refresh()
+            scene.put("b", str(number))
+            scene.network.is_down = False
+            await until(lambda number=number: scene.topic.records.get("b") == str(number))
+        await scene.topic.refresh()
+        assert scene.topic.records == {"a": "1", "b": "2"}
+        assert scene.topic.invalid == 1
+
+
+async def test_what_was_lost_is_told_and_what_was_known_holds(scene):
+    for key in ("a", "b"):
+        scene.put(key, "1")
+    async with scene.following():
+        scene.model.logs[WHERE].truncate(1)
+        await until(lambda: scene.topic.problem is not None)
+        assert "texts-0 ends at offset 1, and it reached 2 before: it lost its end" in scene.topic.problem
+        with pytest.raises(NotReadyError, match="it lost its end"):
+            await scene.topic.refresh()
+        assert scene.topic.records == {"a": "1", "b": "1"}
+
+
+async def test_who_refreshes_knows_what_was_there_when_it_asked(scene, monkeypatch):
+    monkeypatch.setattr(compacted_topic, "LOOK_S", 3_600.0)
+    scene.topic = CompactedTopic(scene.options, WHERE[0], Texts())
+    async with scene.following():
+        revision = scene.topic.revision
+        scene.put("a", "1")
+        assert scene.topic.records == {}
+        await scene.topic.refresh()
+        assert scene.topic.records == {"a": "1"}
+        assert scene.topic.revision == revision + 1
+
+
+async def test_another_topic_that_one_has_looked_at_is_not_taken_for_the_one_that_was_read(scene):
+    """Goes red where a change that found another topic makes the follower take that one for its own."""
+    client = await connect(scene.options, [])
+    same = SameTopic(WHERE[0])
+    assert await same.look(client)
+    same.was_read()
+    scene.model.delete_topic(WHERE[0])
+    scene.model.make_topic(WHERE[0], Topic(1))
+    assert not await same.look(client)
+    same.was_read()
+    assert not await same.look(client)
+    await client.close()
