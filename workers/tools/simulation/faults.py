@@ -361,9 +361,9 @@ class Faults:
         A transaction whose marker alone is cut off would be open for ever, on Kafka too: that is no history that heals.
         """
         log = self._world.model.logs[topic, partition]
-        self._world.elections[topic, partition] += 1
         if is_whole:
             return log.truncate(log.start)
+        self._world.elections[topic, partition] += 1
         ends = whole_ends(log.entries)[-1 - MOST_CUT :]
         return log.truncate(ends[int(fault.size * (len(ends) - 1))]) if len(ends) > 1 else []
 

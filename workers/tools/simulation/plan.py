@@ -47,6 +47,7 @@ READING_FAULTS: Final = (
     "readers_cut",
     "readers_move",
     "rows_damaged",
+    "rows_refused",
     "rows_foreign",
     "journal_anew",
     "cut_behind_readers",

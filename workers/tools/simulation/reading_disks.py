@@ -19,7 +19,8 @@ class DiskRows(MemoryReadingStore):
     """A reading store on a disk.
 
     key: the shard for which it was begun, whatever it is found under; is_damaged: whether it gives back what nobody
-    wrote. Its views are of now: no question in a history waits while it has one.
+    wrote; refuses_in: which write from now on it refuses, 0: none. Its views are of now: no question in a history waits
+    while it has one.
     """
 
     def __init__(self, key: Key, rows: Mapping[bytes, bytes] | None = None) -> None:
@@ -27,6 +28,7 @@ class DiskRows(MemoryReadingStore):
         super().__init__(rows)
         self.key = key
         self.is_damaged = False
+        self.refuses_in = 0
 
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write rows (None: remove), all or none."""
@@ -76,6 +78,9 @@ class RowHandle(DiskRows):
         if self._host.failing > 0:
             self._host.failing -= 1
             self._has_failed = True
+        if self.disk.refuses_in > 0:
+            self.disk.refuses_in -= 1
+            self._has_failed |= not self.disk.refuses_in
         if self._has_failed:
             raise StoreUnavailableError("no space left on device")
         super().apply(changes)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 0.2
 MOST_DAMAGES: Final = 2  # of one shard's stores: the fourth within an hour is left to a person
+MOST_WRITES: Final = 6
 HELD_MS: Final = 8_000
 NOTED: Final = "end hidden from a reader"
 
@@ -55,6 +56,13 @@ class ReadingFaults:
         if store is not None and self._world.counts[damages] < MOST_DAMAGES:
             self._world.counts[damages] += 1
             store.is_damaged = True
+
+    def rows_refused(self, fault: Fault) -> None:
+        """The disk of a partition's reader refuses a write, in the midst of others."""
+        process, key = self._reader(fault)
+        store = process.host.rows.get(key) if process is not None else None
+        if store is not None:
+            store.refuses_in = 1 + int(fault.size * MOST_WRITES)
 
     def rows_foreign(self, fault: Fault) -> None:
         """A reader begins anew, and finds the rows of another partition."""
