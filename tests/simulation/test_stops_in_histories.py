@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from libipld import encode_dag_cbor
 
 from annals.agents.folding import known_events
 from annals.agents.ports import LostEndError, StoppedError
@@ -14,19 +15,31 @@ from annals.agents.writing.shards.shard import Shard
 from annals.workers.audit import acceptance
 from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.tools.simulation import person
+from annals.workers.tools.simulation.checker import MEMBERS
 from annals.workers.tools.simulation.history import History, run
-from annals.workers.tools.simulation.plan import BROKER_FAULTS, OPENING_FAULTS, STANDBY_FAULTS, Fault, Plan, plan_of
+from annals.workers.tools.simulation.plan import (
+    BROKER_FAULTS,
+    OPENING_FAULTS,
+    READING_FAULTS,
+    STANDBY_FAULTS,
+    Fault,
+    Plan,
+    plan_of,
+)
 from annals.workers.tools.simulation.world import World
 
+EVENT = encode_dag_cbor(
+    dict.fromkeys(MEMBERS) | {"kind": "counter", "aggregate_id": "a0", "version": 1, "type": "CounterOpened"}
+)
 CUT = 175  # a seed in which a journal loses its end
 
 
 def without_standbys(seed: int) -> Plan:
     """A seed's plan as it was found: what standbys and later faults change is another history."""
     plan = plan_of(seed)
-    later = {*STANDBY_FAULTS, *BROKER_FAULTS, *OPENING_FAULTS}
+    later = {*STANDBY_FAULTS, *BROKER_FAULTS, *OPENING_FAULTS, *READING_FAULTS}
     faults = tuple(fault for fault in plan.faults if fault.what not in later)
-    return plan._replace(faults=faults, has_standbys=False)
+    return plan._replace(faults=faults, has_standbys=False, has_readers=False)
 
 
 def stops(history: History) -> set[str]:
@@ -189,3 +202,32 @@ def test_what_is_lost_of_an_aborted_transaction_excuses_no_answer_that_is_lost_l
     anybody: Any = None
     assert world.person.has_fewer_outcomes(anybody, key)
     assert world.person.has_lost_outcomes(anybody, key) is commits
+
+
+@pytest.mark.parametrize("commits", [False, True])
+@pytest.mark.parametrize(("topic", "fault"), [("events", "journal_cut_at_work"), ("outcomes", "outcomes_cut")])
+def test_what_is_cut_off_an_open_transaction_is_lost_only_if_that_is_committed(
+    topic: str, fault: str, *, commits: bool
+) -> None:
+    world = World(plan_of(CUT))
+    model, where, key = world.model, (f"{topic}.counter", 0), ("counter", 0)
+    for number in range(2):  # a transaction that stays, and one that is cut off
+        identity = model.init_producer_id("annals", 60_000)[1]
+        assert not model.add_partition("annals", identity, where)
+        batch = RecordBatch()
+        batch.fill([(b"a0", EVENT if topic == "events" else b"an outcome", 0, b"\0")], 0, 1 << 20)
+        model.produce("annals", where, batch.build(*identity, 0), adds=False)
+        if not number:
+            model.end_transaction("annals", identity, commits=True, renews=False)
+            world.loop.run_until_complete(asyncio.sleep(1.0))
+            model.logs[where].mark(1, 0, commits=False)
+    world._faults.happen(Fault(0.0, fault, 0, 1.0))
+    assert model.logs[where].end == 3
+    assert (world.lost_events, world.lost_outcomes) == (set(), set())
+    assert (key in world.perhaps_cut, key in world.torn_outcomes) == (topic == "events", topic == "outcomes")
+    model.end_transaction("annals", identity, commits=commits, renews=False)
+    world.loop.run_until_complete(asyncio.sleep(60.0))
+    world.loop.close()
+    assert bool(world.lost_events) is (commits and topic == "events")
+    assert (key in world.cut, key in world.perhaps_cut) == (commits and topic == "events", False)
+    assert bool(world.lost_outcomes) is (commits and topic == "outcomes")

@@ -77,7 +77,7 @@ class JournalCheck(Protocol):
     def doubt(self) -> None:
         """Believe no record that comes before the last one was looked for."""
 
-    async def settle(self, position: Position, tell: Callable[[str], None]) -> None:
+    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> None:
         """If there is doubt, see that what is known stands where it stood; see `Losses.settle`."""
 
 
@@ -162,16 +162,17 @@ class Losses:
         """Believe no record that comes before the last one was looked for: brokers were away, or another one leads."""
         self._is_doubted = True
 
-    async def settle(self, position: Position, tell: Callable[[str], None]) -> None:
+    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> None:
         """If there is doubt, see that what is known stands where it stood; waits for the brokers.
 
-        tell: is told what is waited for where they answer, and an empty text when that is over.
+        read_until: the offset below which everything is read, markers behind the last record among it; tell: is told
+        what is waited for where they answer, and an empty text when that is over.
 
         Raises:
             StaleStateError: it does not; what that means, opening decides.
         """
         damage = ""
-        passed = self._hidden if self._hidden is not None and self._hidden.offset < position.offset else None
+        passed = self._hidden if self._hidden is not None and self._hidden.offset < read_until else None
         while self._is_doubted or passed is not None:
             try:
                 is_whole = position.last_offset < 0 or await self._is_at_its_place(position)
@@ -247,6 +248,6 @@ class Trusted:
     def doubt(self) -> None:
         """Do nothing: every record is believed."""
 
-    async def settle(self, position: Position, tell: Callable[[str], None]) -> None:
+    async def settle(self, position: Position, read_until: int, tell: Callable[[str], None]) -> None:
         """Wait for nothing."""
-        del position, tell
+        del position, read_until, tell

@@ -300,7 +300,7 @@ class Shard(Answers):
     async def _follow(self) -> None:
         fold = self._fold
         while fold is not None:
-            await self._losses.settle(fold.position, self._tell)
+            await self._losses.settle(fold.position, self._offset(), self._tell)
             age_s, records = self._age_s(), self._queue.take()
             self._change_followers(fold)
             async with self._turn():

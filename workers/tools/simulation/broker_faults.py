@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from annals.workers.memory.partition import Status
 from annals.workers.tools.simulation.group import KEYS
@@ -20,6 +20,13 @@ MOMENT: Final = b"recorded_at"
 LAST_DIGIT: Final = len(MOMENT) + len(b"\x78\x1b2026-01-01T00:00:00.00000")  # from there, in a block
 
 
+class Ended(Protocol):
+    """Is told how a transaction ended, and which batches of it were lost before."""
+
+    def __call__(self, entries: list[Entry], *, is_committed: bool) -> None:
+        """Take note of it."""
+
+
 class BrokerFaults:
     """Carries these out."""
 
@@ -28,7 +35,7 @@ class BrokerFaults:
         self._world = world
         self._faults = faults
         self._losing: dict[tuple[str, int], Key] = {}
-        self._torn: dict[tuple[tuple[str, int], int], tuple[Key, list[Entry]]] = {}
+        self._ended: dict[tuple[tuple[str, int], int], list[tuple[Ended, list[Entry]]]] = {}
         self._rotten: dict[Entry, bytes] = {}
         world.model.arrives = self._lose_what_came_before
         world.model.ends = self._end
@@ -50,14 +57,17 @@ class BrokerFaults:
         last = log.entries[-1] if where in self._losing and log.entries else None
         if last is not None and last.status is Status.OPEN and last.producer_id == producer_id:
             key = self._losing.pop(where)
-            self._world.torn_outcomes.add(key)
-            self._torn[where, producer_id] = key, log.truncate(last.base)
+            self._faults.tear_outcomes(key, where, log.truncate(last.base))
+
+    def when_ended(self, where: tuple[str, int], lost: list[Entry], told: Ended) -> None:
+        """Tell how the transactions end of which open batches were lost, each with those batches."""
+        for producer_id in dict.fromkeys(entry.producer_id for entry in lost):
+            of_it = [entry for entry in lost if entry.producer_id == producer_id]
+            self._ended.setdefault((where, producer_id), []).append((told, of_it))
 
     def _end(self, where: tuple[str, int], producer_id: int, is_committed: bool) -> None:  # noqa: FBT001 - a callback
-        """What is lost of a transaction that is aborted was no answer."""
-        key, lost = self._torn.pop((where, producer_id), (None, []))
-        if key is not None and is_committed:
-            self._faults.lose_outcomes(key, lost)
+        for told, lost in self._ended.pop((where, producer_id), ()):
+            told(lost, is_committed=is_committed)
 
     def batch_rots(self, fault: Fault) -> None:
         """A leader hands out events of a journal with another byte in them: the checksum tells.

@@ -117,9 +117,9 @@ class _Checker:
             self._snapshots()
         return self._problems
 
-    def heads(self, kind: str, partition: int) -> dict[str, tuple[int, str]]:
-        self._journal(kind, partition)
-        return {key: (len(chain), chain[-1].cid) for (_, key), chain in self._chains.items() if chain}
+    def journal(self, kind: str, partition: int) -> tuple[dict[str, list[Event]], set[str]]:
+        voids = self._journal(kind, partition)
+        return {key: chain for (_, key), chain in self._chains.items() if chain}, voids
 
     def _wrong(self, what: str) -> None:
         self._problems.append(what)
@@ -136,8 +136,8 @@ class _Checker:
                 content = None
             yield Command(kind, partition, record.offset, record, content)
 
-    def _journal(self, kind: str, partition: int) -> None:
-        """Read a journal by the rule of every reader."""
+    def _journal(self, kind: str, partition: int) -> set[str]:
+        """Read a journal by the rule of every reader; return the CIDs of its void events."""
         voids: set[str] = set()
         for batch, record in self._records(f"events.{kind}", partition):
             where = f"events.{kind}-{partition} offset {record.offset}"
@@ -165,6 +165,7 @@ class _Checker:
                     self._wrong(f"void: {where}, {block['command_id']} version {version}")
             else:
                 self._wrong(f"gap: {where}, version {version} behind {len(chain)}")
+        return voids
 
     def _caused(self, sent: Mapping[tuple[str, str, str], dict[str, Any]]) -> None:
         """Each command's events are in the journal once, whole, in one batch."""
@@ -323,10 +324,15 @@ class _Checker:
                 before = version
 
 
+def journal_of(logs: Logs, kind: str, partition: int) -> tuple[dict[str, list[Event]], set[str]]:
+    """Return the chain of each aggregate in a journal, and the CIDs of the void events."""
+    checker = _Checker({(f"events.{kind}", partition): logs[f"events.{kind}", partition]}, 0, NONE)
+    return checker.journal(kind, partition)
+
+
 def heads_of(logs: Logs, kind: str, partition: int) -> dict[str, tuple[int, str]]:
     """Return version and head of each aggregate in a journal."""
-    checker = _Checker({(f"events.{kind}", partition): logs[f"events.{kind}", partition]}, 0, NONE)
-    return checker.heads(kind, partition)
+    return {key: (len(chain), chain[-1].cid) for key, chain in journal_of(logs, kind, partition)[0].items()}
 
 
 def cid_text(cid: bytes) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from annals.agents.ports import Changes, CommandEvents, Position, Stored
     from annals.workers.tools.simulation.process import Process
+    from annals.workers.tools.simulation.reading_disks import DiskRows, RowStores
 
     Key = tuple[str, int]  # kind, partition
 
@@ -31,7 +32,7 @@ class DiskStore(MemoryStore):
 
 
 class Host:
-    """A machine: its clock, and its disk, which has a store a shard.
+    """A machine: its clock, and its disk, which has a store a shard, and the rows of each partition that is read.
 
     failing: how many writes more its disk refuses.
     """
@@ -43,6 +44,13 @@ class Host:
         self.failing = 0
         self.stores: dict[Key, DiskStore] = {}
         self.locks: dict[Key, DiskStores] = {}
+        self.rows: dict[Key, DiskRows] = {}
+        self.row_locks: dict[Key, RowStores] = {}
+
+    def lose_disk(self) -> None:
+        """Lose all that is on the disk."""
+        self.stores.clear()
+        self.rows.clear()
 
 
 class Handle:

@@ -37,6 +37,11 @@ def whole_ends(entries: Sequence[Entry]) -> list[int]:
     return [at for at in ends if not any(first < at < end for first, end in spans)]
 
 
+def is_open(entry: Entry) -> bool:
+    """Whether a batch is of a transaction that has not ended."""
+    return not entry.is_marker and entry.status is Status.OPEN
+
+
 def has_events(entry: Entry) -> bool:
     """Whether a batch of a journal has events: a record that is none is missed by nobody."""
     is_committed = not entry.is_marker and entry.status is Status.COMMITTED

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from libipld import encode_dag_cbor
 
 from annals.agents.writing.shards.shard import Phase
-from annals.schemas.canonical import decode
 from annals.workers.memory.partition import Status
 from annals.workers.tools.simulation.broker_faults import BrokerFaults
 from annals.workers.tools.simulation.checker import cids_of
-from annals.workers.tools.simulation.counter import Counter, counter_decider
 from annals.workers.tools.simulation.disks import copy_of
-from annals.workers.tools.simulation.entries import NO_BLOCK, has_events, older_than, whole_ends
+from annals.workers.tools.simulation.entries import NO_BLOCK, has_events, is_open, older_than, whole_ends
 from annals.workers.tools.simulation.group import KEYS, SESSION_S
-from annals.workers.tools.simulation.plan import BROKER_FAULTS, LONGEST_S, PARTITIONS, STANDBY_FAULTS
+from annals.workers.tools.simulation.plan import (
+    BROKER_FAULTS,
+    LONGEST_S,
+    PARTITIONS,
+    READING_FAULTS,
+    RESTORE_FAULTS,
+    STANDBY_FAULTS,
+)
 from annals.workers.tools.simulation.process import GROUP
+from annals.workers.tools.simulation.reading_faults import ReadingFaults
+from annals.workers.tools.simulation.restore_faults import RestoreFaults
 from annals.workers.tools.simulation.standby_faults import StandbyFaults
 
 if TYPE_CHECKING:
@@ -33,7 +41,6 @@ MOMENT_S: Final = 0.01
 STRAY_PRODUCER: Final = 1 << 40
 MOST_WRITES: Final = 3
 MOST_CUT: Final = 3
-FORGED_STATE: Final = counter_decider("counter").encode_state(Counter(status="open", name="forged", total=39))
 FAR_AHEAD: Final = 1_000
 SETTLED_S: Final = 25.0  # by then no request of a dead process is on its way, and its transaction is aborted
 
@@ -46,8 +53,14 @@ class Faults:
         self._world = world
         self._is_over = False
         self._outages = 0
-        self._of_standbys = StandbyFaults(world, self)
         self._of_brokers = BrokerFaults(world, self)
+        rooms = (
+            (RESTORE_FAULTS, RestoreFaults(world, self)),
+            (STANDBY_FAULTS, StandbyFaults(world, self)),
+            (BROKER_FAULTS, self._of_brokers),
+            (READING_FAULTS, ReadingFaults(world, self)),
+        )
+        self._rooms: dict[str, object] = {what: room for names, room in rooms for what in names}
 
     def heal(self) -> None:
         """Let nothing more happen, of what was to come later either."""
@@ -61,10 +74,8 @@ class Faults:
             for shard in process.shards.values():
                 self._world.counts[f"{fault.what} while {shard.phase.value}"] += 1
         self._world.note(f"{fault.what} {fault.where} {fault.size:.3f}")
-        if fault.what in STANDBY_FAULTS:
-            getattr(self._of_standbys, fault.what)(fault)
-        elif fault.what in BROKER_FAULTS:
-            getattr(self._of_brokers, fault.what)(fault)
+        if fault.what in self._rooms:
+            getattr(self._rooms[fault.what], fault.what)(fault)
         else:
             getattr(self, f"_{fault.what}")(fault)
 
@@ -108,10 +119,14 @@ class Faults:
             self._world.group.rebalance()
 
     def _crash_without_disk(self, fault: Fault) -> None:
+        self.crash_without_disk(fault)
+
+    def crash_without_disk(self, fault: Fault) -> None:
+        """A process crashes, and all that is on its host's disk is gone."""
         process = self._process(fault)
         self._crash(fault)
         if process is not None:
-            process.host.stores.clear()
+            process.host.lose_disk()
 
     def _crash_with_old_disk(self, fault: Fault) -> None:
         """A copy is taken now; later the host crashes, and has the copy."""
@@ -119,12 +134,14 @@ class Faults:
         if process is None:
             return
         kept = {key: copy_of(store) for key, store in process.host.stores.items()}
+        kept_rows = {key: rows.copy() for key, rows in process.host.rows.items()}
 
         def back() -> None:
             if process in self._world.processes:
                 self._crash(fault._replace(where=self._world.processes.index(process)))
-                process.host.stores.clear()
+                process.host.lose_disk()
                 process.host.stores.update(kept)
+                process.host.rows.update(kept_rows)
 
         self.later(fault.size * 5, back)
 
@@ -277,27 +294,60 @@ class Faults:
 
     def _journal_cut_at_work(self, fault: Fault) -> None:
         """An unclean election takes the journal's last transactions while the shard is at work."""
+        self.lose_journal(fault)
+
+    def lose_journal(self, fault: Fault, *, is_whole: bool = False) -> None:
+        """A journal loses its last transactions, or all of it."""
         world, key = self._world, self._key(fault)
         journal = world.names.events(key[0]), key[1]
         world.judge_cut(key)
-        lost = self._cut_off(*journal, fault)
-        if any(not entry.is_marker and entry.status is Status.OPEN for entry in lost):  # it may be acknowledged yet
-            world.perhaps_cut[key] = world.model.logs[journal].end
+        lost = self._cut_off(*journal, fault, is_whole=is_whole)
+        end = world.model.logs[journal].end
+        if lost:
+            world.shortened.add(key)
+        opened = [entry for entry in lost if is_open(entry)]
+        self._lose_events(key, end, [entry for entry in lost if not is_open(entry)])
+        if opened:  # it may be acknowledged yet
+            world.perhaps_cut[key] = end
+            self._of_brokers.when_ended(journal, opened, partial(self._lose_opened, key, end))
+
+    def _lose_opened(self, key: Key, end: int, entries: list[Entry], *, is_committed: bool) -> None:
+        """What was cut off of a transaction counts as lost if that is committed all the same."""
+        self._world.perhaps_cut.pop(key, None)
+        if is_committed:
+            for entry in entries:
+                entry.status = Status.COMMITTED
+            self._lose_events(key, end, entries)
+
+    def _lose_events(self, key: Key, end: int, lost: list[Entry]) -> None:
+        world = self._world
         events = [entry for entry in lost if has_events(entry)]
         if any(entry.producer_id >= 0 for entry in events):  # of a worker: acknowledged
             world.strangers_cut.discard(key)
         elif events and key not in world.cut:
             world.strangers_cut.add(key)
         world.lost_events.update(cids_of(lost))
-        if lost:
-            world.shortened.add(key)
         if events:
-            world.cut[key] = world.model.logs[journal].end
+            world.cut[key] = end
+            world.cut_at[key] = world.loop.time()
 
     def _outcomes_cut(self, fault: Fault) -> None:
         """An unclean election takes the last answers; that they are decided is known by the group's offset."""
         key = self._key(fault)
-        self.lose_outcomes(key, self._cut_off(self._world.names.outcomes(key[0]), key[1], fault))
+        where = self._world.names.outcomes(key[0]), key[1]
+        lost = self._cut_off(*where, fault)
+        self.lose_outcomes(key, [entry for entry in lost if not is_open(entry)])
+        self.tear_outcomes(key, where, [entry for entry in lost if is_open(entry)])
+
+    def tear_outcomes(self, key: Key, where: tuple[str, int], lost: list[Entry]) -> None:
+        """Take note of outcomes that were cut off a transaction: of one that is aborted then, they were no answers."""
+        if lost:
+            self._world.torn_outcomes.add(key)
+            self._of_brokers.when_ended(where, lost, partial(self._lose_torn, key))
+
+    def _lose_torn(self, key: Key, entries: list[Entry], *, is_committed: bool) -> None:
+        if is_committed:
+            self.lose_outcomes(key, entries)
 
     def lose_outcomes(self, key: Key, lost: Sequence[Entry]) -> None:
         """Take note of outcomes that were cut off, and that somebody may have acknowledged."""
@@ -305,66 +355,17 @@ class Faults:
             self._world.lost_outcomes.add(key)
             self._world.lost_answers.setdefault((self._world.names.outcomes(key[0]), key[1]), []).extend(lost)
 
-    def _cut_off(self, topic: str, partition: int, fault: Fault) -> list[Entry]:
-        """Cut a partition behind one of its last markers: what is before it is whole.
+    def _cut_off(self, topic: str, partition: int, fault: Fault, *, is_whole: bool = False) -> list[Entry]:
+        """Cut a partition behind one of its last markers: what is before it is whole; is_whole: lose all of it.
 
         A transaction whose marker alone is cut off would be open for ever, on Kafka too: that is no history that heals.
         """
         log = self._world.model.logs[topic, partition]
+        if is_whole:
+            return log.truncate(log.start)
+        self._world.elections[topic, partition] += 1
         ends = whole_ends(log.entries)[-1 - MOST_CUT :]
         return log.truncate(ends[int(fault.size * (len(ends) - 1))]) if len(ends) > 1 else []
-
-    # --- restore points ---
-
-    def _crash_without_disks(self, fault: Fault) -> None:
-        """A process crashes, and the disks of all hosts that hold nothing open are gone."""
-        self._crash_without_disk(fault)
-        for host in self._world.hosts:
-            for key in [key for key in host.stores if key not in host.locks or not host.locks[key].is_alive]:
-                del host.stores[key]
-
-    def _forged_part(self, fault: Fault) -> None:
-        """Somebody writes a list, or a part of a restore point, that says nothing, and looks like one."""
-        kind, partition = self._key(fault)
-        log = self._world.model.logs[self._world.names.restore(kind), partition]
-        records = [record for entry in log.entries if not entry.is_marker for record in entry.records()]
-        for record in records[-1 - int(fault.size * len(records)) :][:3]:
-            value = decode(record.value or b"")
-            for name in ("heads", "ends", "voids"):
-                if name in value:
-                    value[name] = []
-            if "ids" in value:
-                value["ids"] = bytes(4)
-            if "parts" in value:
-                value["parts"] = {}
-            self._world.append(self._world.names.restore(kind), partition, record.key, encode_dag_cbor(value))
-
-    def _forged_snapshot(self, fault: Fault) -> None:
-        """Somebody writes snapshots with the right version and head and another state; compaction keeps only these."""
-        kind, partition = self._key(fault)
-        topic = self._world.names.snapshots(kind)
-        entries = [entry for entry in self._world.model.logs[topic, partition].entries if not entry.is_marker]
-        newest = {record.key: record.value for entry in entries for record in entry.records()}
-        self._delete(topic, partition)
-        for key, value in newest.items():
-            forged = decode(value or b"") | {"state": FORGED_STATE}
-            self._world.append(topic, partition, key, encode_dag_cbor(forged))
-
-    def _parts_gone(self, fault: Fault) -> None:
-        """What was written of restore points up to now is deleted."""
-        kind, partition = self._key(fault)
-        self._delete(self._world.names.restore(kind), partition)
-
-    def _snapshots_gone(self, fault: Fault) -> None:
-        """The snapshots that were written up to now are gone, as if newer ones had taken their places."""
-        kind, partition = self._key(fault)
-        self._delete(self._world.names.snapshots(kind), partition)
-
-    def _delete(self, topic: str, partition: int) -> None:
-        log = self._world.model.logs[topic, partition]
-        if log.stable == log.end:
-            self._world.gone.setdefault((topic, partition), []).extend(log.entries)
-            self._world.model.delete_records((topic, partition), log.end)
 
     def _expiry(self, fault: Fault) -> None:
         """Commands of a kind expire up to a moment, unless one of them may have to be decided yet.

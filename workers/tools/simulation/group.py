@@ -29,6 +29,10 @@ class Group:
         self.owners: dict[Key, Process] = {}
         self.standing: dict[Key, Process] = {}
         """The standby of each partition, as far as there is another worker than its owner."""
+        self._readers_rng = world.chance("readers")
+        self._readers_stay = True
+        self.readers: dict[Key, list[Process]] = {}
+        """Who reads each partition, and who is a standby of who does, as far as there are workers."""
 
     def rebalance(self) -> None:
         """Ask for a rebalance."""
@@ -50,6 +54,7 @@ class Group:
                 if owner not in members or self._rng.random() > STAYS:
                     self.owners[key] = self._next_owner(key, members)
             self._choose_standbys(members)
+            self._choose_readers(members)
             told = [
                 member.spawn(
                     self._tell(
@@ -81,9 +86,35 @@ class Group:
                 stays = before.get(key) in others and self._standby_rng.random() < STAYS
                 self.standing[key] = before[key] if stays else self._standby_rng.choice(others)
 
+    def move_readers(self) -> None:
+        """Ask for a rebalance behind which others read."""
+        self._readers_stay = False
+        self.rebalance()
+
+    def missing_readers(self, *, has_standbys: bool) -> list[Key]:
+        """Return the partitions that have no reader, or no standby of it."""
+        return [key for key in KEYS if len(self.readers.get(key, ())) < 1 + has_standbys]
+
+    def _choose_readers(self, members: list[Process]) -> None:
+        """Choose who reads each partition, if anybody is to: mostly who did, or its standby."""
+        if not self._world.plan.has_readers:
+            return
+        for key in KEYS:
+            before = [each for each in self.readers.get(key, ()) if each in members]
+            others = [each for each in members if each not in before]
+            self._readers_rng.shuffle(others)
+            chosen = [*before, *others]
+            if not self._readers_stay or self._readers_rng.random() > STAYS:
+                self._readers_rng.shuffle(chosen)
+            self.readers[key] = chosen[:2]
+        self._readers_stay = True
+
     async def _tell(self, member: Process, keys: list[Key], standing: list[Key]) -> None:
         await asyncio.sleep(self._rng.expovariate(20))
         await member.assigned(keys, standing)
+        if self._world.plan.has_readers:
+            has = [[key for key, who in self.readers.items() if who[at : at + 1] == [member]] for at in range(2)]
+            await member.readers.assigned(*has)
 
     def _members(self) -> list[Process]:
         return [each for each in self._world.processes if each.can_reach() and not each.is_lost]

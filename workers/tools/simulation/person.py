@@ -74,6 +74,7 @@ class Person:
         world = self._world
         if world.loop.time() < self._acts_at:
             return
+        world.reading.judge_unaware()
         for process in list(world.processes):
             stopped = {key: reason for key, reason in process.stopped().items() if self._may_act(key)}
             if not stopped:
@@ -139,7 +140,7 @@ class Person:
         there = journal_cids(world.all_logs(), *key)
         if store is None or store.key != key:
             return store is not None and not there
-        known = self._known(key).last
+        known = self.known(key).last
         is_told = known is not None and cid_text(known.cid) not in there
         heads = {cid_text(stored.head) for _, stored in store.aggregates()}
         return not is_told and not heads.isdisjoint(world.lost_events - there)
@@ -197,7 +198,7 @@ class Person:
                 await accept(self._deployment(), kind, found)
                 world.give_up(place)
                 # By the outcomes workers find out what is decided; the offset that says so may not be written yet.
-                if place in world.lost_outcomes or self._known(place).journal_end is None:
+                if place in world.lost_outcomes or self.known(place).journal_end is None:
                     world.set_back.add(place)
 
     async def delete_the_offset(self, process: Process, key: Key) -> None:
@@ -211,7 +212,7 @@ class Person:
         del process
         self._world.accepts_expired.add(key)
 
-    def _known(self, key: Key) -> GroupMetadata:
+    def known(self, key: Key) -> GroupMetadata:
         """Return what the group's offset says of a partition."""
         offset = self._world.model.committed_offset(GROUP, (self._world.names.commands(key[0]), key[1]))
         return NOTHING_KNOWN if offset is None else decode_metadata(offset[1])

@@ -42,6 +42,16 @@ RESTORE_FAULTS: Final = ("crash_without_disks", "forged_part", "forged_snapshot"
 STANDBY_FAULTS: Final = ("take_over", "standby_cut", "disk_damaged", "only_the_standby_knows")
 BROKER_FAULTS: Final = ("outcomes_cut_within", "batch_rots", "cut_behind_a_standby")
 OPENING_FAULTS: Final = ("freeze_while_opening",)
+READING_FAULTS: Final = (
+    "readers_end",
+    "readers_cut",
+    "readers_move",
+    "rows_damaged",
+    "rows_refused",
+    "rows_foreign",
+    "journal_anew",
+    "cut_behind_readers",
+)
 LONGEST_S: Final = 25.0
 
 
@@ -75,7 +85,10 @@ class Weather(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """A history before it happens; has_standbys: whether each partition has one, as far as there are workers."""
+    """A history before it happens.
+
+    has_standbys: whether each partition has one, as far as there are workers; has_readers: whether journals are read.
+    """
 
     seed: int
     transaction_version: int
@@ -85,6 +98,7 @@ class Plan(NamedTuple):
     weather: Weather
     restore: RestorePolicy = NEVER
     has_standbys: bool = False
+    has_readers: bool = False
 
 
 def plan_of(seed: int) -> Plan:
@@ -116,7 +130,8 @@ def plan_of(seed: int) -> Plan:
     plan = _with_restore_points(plan, random.Random(f"{seed} restore"), end)  # noqa: S311
     plan = _with_standbys(plan, random.Random(f"{seed} standbys"), end)  # noqa: S311
     plan = _with_broker_faults(plan, random.Random(f"{seed} brokers"), end)  # noqa: S311
-    return _with_opening_faults(plan, random.Random(f"{seed} openings"), end)  # noqa: S311
+    plan = _with_opening_faults(plan, random.Random(f"{seed} openings"), end)  # noqa: S311
+    return _with_readers(plan, random.Random(f"{seed} readers"), end)  # noqa: S311
 
 
 def _with_restore_points(plan: Plan, rng: random.Random, end: float) -> Plan:
@@ -142,6 +157,11 @@ def _with_broker_faults(plan: Plan, rng: random.Random, end: float) -> Plan:
 def _with_opening_faults(plan: Plan, rng: random.Random, end: float) -> Plan:
     """Return the plan with what can become of openings; half of those without standbys, and all with, without."""
     return plan if plan.has_standbys or rng.random() < 0.5 else _with_faults(plan, OPENING_FAULTS, rng, end)
+
+
+def _with_readers(plan: Plan, rng: random.Random, end: float) -> Plan:
+    """Return the plan with readers of the journals, and with what can become of those; three of four without."""
+    return plan if rng.random() < 0.75 else _with_faults(plan._replace(has_readers=True), READING_FAULTS, rng, end)
 
 
 def _with_faults(plan: Plan, kinds: Sequence[str], rng: random.Random, end: float) -> Plan:

@@ -23,6 +23,7 @@ from annals.workers.memory.client import Cluster
 from annals.workers.tools.simulation.disks import DiskStores
 from annals.workers.tools.simulation.network import Network
 from annals.workers.tools.simulation.plan import PARTITIONS
+from annals.workers.tools.simulation.readers import Readers
 from annals.workers.tools.simulation.source import SimulatedSource
 from annals.workers.tools.simulation.standbys import Standbys
 
@@ -129,7 +130,10 @@ class Process:
         self._concurrency_limit = ConcurrencyLimit()
         self._known: dict[Key, Known] = {}  # of journals whose shards were here before
         self.standbys = Standbys(self, GROUP, LIMITS, Clock(self), Telemetry(world))
+        self.readers = Readers(self, GROUP, Clock(self))
         self.spawn(self._watch())
+        if world.plan.has_readers:
+            self.spawn(self.readers.watch())
 
     def can_reach(self) -> bool:
         """Whether it can speak to the brokers now."""
@@ -147,6 +151,7 @@ class Process:
         for task in [*self._tasks, *self._running.values()]:
             task.cancel()
         self.standbys.kill()
+        self.readers.kill()
 
     async def revoked(self) -> None:
         """Suspend before partitions move."""

@@ -21,6 +21,7 @@ from annals.workers.tools.simulation.loop import SimulatedLoop
 from annals.workers.tools.simulation.person import Person
 from annals.workers.tools.simulation.plan import HOSTS, KINDS, PARTITIONS, Plan, Weather
 from annals.workers.tools.simulation.process import LIMITS, Process
+from annals.workers.tools.simulation.reading_judge import ReadingJudge
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +66,8 @@ class World:
         self.lost_answers: dict[tuple[str, int], list[Entry]] = {}
         self.torn_outcomes: set[tuple[str, int]] = set()  # of a transaction that was open, and may have been aborted
         self.cut: dict[tuple[str, int], int] = {}  # where the journal ended behind its last cut
+        self.cut_at: dict[tuple[str, int], float] = {}
+        self.elections: Counter[tuple[str, int]] = Counter()  # of a leader that lacked something
         self.shortened: set[tuple[str, int]] = set()  # whatever it was that was cut off
         self.lost_events: set[str] = set()
         self.given_up: set[tuple[str, int]] = set()  # cut once; a person said that workers go on with what is there
@@ -76,6 +79,7 @@ class World:
         self.log: list[str] = []
         self._faults = Faults(self)
         self.person = Person(self)
+        self.reading = ReadingJudge(self)
 
     def run(self) -> None:
         """Let the history happen."""
@@ -139,7 +143,7 @@ class World:
             host.failing = 0
         for process in self.processes:
             process.frozen_until, process.is_cut, process.is_lost = 0.0, False, False
-            process.standbys.network.is_cut = False
+            process.standbys.network.is_cut = process.readers.network.is_cut = False
         if not self.processes:
             self.start(self.hosts[0])
         self.group.rebalance()
@@ -154,6 +158,8 @@ class World:
             await self.person.look()
         if self.plan.has_standbys:
             await self._until_followed()
+        if self.plan.has_readers:
+            await self._until_read()
 
     async def _until_followed(self) -> None:
         """Wait until all standbys have folded all, and hold what they have folded against the journals."""
@@ -172,6 +178,16 @@ class World:
                         f"folded wrong: the standby of {kind}-{partition} on worker {process.number} has {heads}, and "
                         f"the journal {there}"
                     )
+
+    async def _until_read(self) -> None:
+        """Wait until all readers have read all, and hold what they have against the journals."""
+        while left := self.reading.behind():
+            if self.loop.time() > self.person.acted_at + HEALED_WITHIN_S:
+                self.problems.append(f"not read {HEALED_WITHIN_S:.0f} s after the last fault: {'; '.join(left)}")
+                return
+            await asyncio.sleep(LOOK_S)
+            await self.reading.look()
+        self.problems += self.reading.differences()
 
     def _behind(self) -> list[str]:
         has_any = len(self.processes) > 1

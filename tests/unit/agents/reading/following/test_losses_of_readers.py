@@ -250,6 +250,19 @@ async def test_a_lost_end_that_a_transaction_hid_from_an_empty_store_stops_it_on
         assert "ends at offset 9" in await stopped(here)
 
 
+async def test_a_lost_end_that_a_transaction_hid_stops_an_empty_store_though_no_record_comes_behind_it():
+    """The transaction was aborted: behind its place are markers, and whoever writes has stopped."""
+    journal, said = Cut(EVENTS[:4]), Said().last(5, EVENTS[5])
+    journal.open_behind = 5
+    async with running(shard(journal, said=said), journal) as here:
+        assert await here.until_offset(4, soon())
+        journal.open_behind = 0
+        for _ in range(5):
+            journal.mark()
+        look(here, journal)
+        assert "ends at offset 9" in await stopped(here)
+
+
 async def test_a_journal_that_was_restored_from_a_copy_is_read_anew():
     journal, stores, said = Cut([*EVENTS[:1], *EVENTS]), Stores(), Said()
     journal.records[1] = None  # a marker, which a copy lacks
