@@ -99,4 +99,4 @@ def test_a_backup_that_fails_midway_is_not_there_under_its_name_nor_beside_it(
     assert status == 1
     assert "partition 1 begins at offset 1: events are gone already" in why
     assert list(backup.parent.iterdir()) == []
-    delete(bootstrap, topic)
+    asyncio.run(delete(bootstrap, topic))

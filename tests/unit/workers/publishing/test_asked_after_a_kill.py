@@ -4,8 +4,8 @@ import pytest
 
 from annals.agents.aggregates import REGISTRY
 from annals.schemas.progress import LIVE, Progress
+from annals.workers.kafka.read import settled_ends
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.publishing import progress_topic
 from annals.workers.publishing import service as services
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.reacting.service import ReactionService
@@ -40,7 +40,7 @@ async def world(monkeypatch):
     await made.leave_open(LIVE, Progress(7))
     log = made.model.logs["progress", 0]
     assert log.stable < log.end
-    monkeypatch.setattr(progress_topic, "SETTLED_WITHIN_S", 0.0)
+    monkeypatch.setattr(settled_ends, "SETTLED_WITHIN_S", 0.0)
     return made
 
 
