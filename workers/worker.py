@@ -19,6 +19,7 @@ from annals.workers.kafka.admin.findings import missing_topics
 from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create
 from annals.workers.kafka.group.membership import Membership
 from annals.workers.kafka.group.sources import Sources
+from annals.workers.kafka.write.failures import lacking_right
 from annals.workers.process import (
     FIRST_RETRY_S,
     LAST_RETRY_S,
@@ -135,7 +136,6 @@ class Worker:
             if prepared is not None:
                 began = self._clock.monotonic()
                 await self._serve(*prepared)
-                self._starting = "the worker is starting again"
                 if self._withdrawal.reason is not None:
                     self._starting = self._withdrawal.reason
                     await self._stay_outside()
@@ -262,6 +262,8 @@ class Worker:
             await ended(starting)
             await stopped(app)
             await shards.close()
+            # what it may not read would else be named for no longer than a shard takes to open
+            self._starting = lacking_right(app.crash_reason, "Read") or "the worker is starting again"
             self._shards = None
 
     def _is_member(self) -> bool:

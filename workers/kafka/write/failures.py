@@ -54,9 +54,9 @@ def uncertain(who: str, error: BaseException) -> UncertainError:
     return UncertainError(f"{who}: {type(error).__name__}: {error}")
 
 
-def lacking_right(error: BaseException, on_topics: str) -> str | None:
+def lacking_right(error: BaseException | None, on_topics: str) -> str | None:
     """Say which right the user lacks; None where that is not what is wrong. on_topics: what was tried with topics."""
-    told = error.args[0] if error.args else ""
+    told = error.args[0] if error is not None and error.args else ""
     match error:
         case TopicAuthorizationFailedError():
             return f"the user needs {on_topics} on the topic: {told}"
