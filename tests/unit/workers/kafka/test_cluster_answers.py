@@ -58,6 +58,13 @@ async def test_settings_that_may_not_be_read_are_no_settings_that_differ() -> No
         await topic_facts(admin, Settings(), ["t"])
 
 
+async def test_whoever_needs_no_settings_is_not_refused_for_those_that_may_not_be_read() -> None:
+    """Goes red when publishing, whose rights are without DescribeConfigs, is not ready for a topic of a subscriber."""
+    admin = Admin([topic("t"), topic("u")], [(29, "no", 2, "t", []), (0, None, 2, "u", [("retention.ms", "1")])])
+    facts = await topic_facts(admin, Settings(), ["t", "u"], needs_settings=False)
+    assert {name: each.config for name, each in facts.items()} == {"t": {}, "u": {"retention.ms": "1"}}
+
+
 async def test_a_new_topic_that_one_broker_does_not_know_yet_is_no_refusal() -> None:
     admin = Admin([topic("t")], [(3, None, 2, "t", [])])
     with pytest.raises(BrokersUnreachableError, match="t: UnknownTopicOrPartitionError"):
