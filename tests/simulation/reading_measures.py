@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from annals.agents.reading.following.losses import Losses
-from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.keeping.layout import POSITION
 from annals.workers.tools.simulation.reading_disks import RowHandle, RowStores
 
@@ -53,20 +52,6 @@ def setting_aside(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("annals.agents.folding.damage.DamagedStores.set_aside", nothing)
 
 
-def loss_in_the_store(patch: pytest.MonkeyPatch) -> None:
-    """A store that knows more than the journal has is begun anew, and nobody is told."""
-    patch.setattr(Losses, "_knows_first_of", _no)
-
-
-async def _no(*_: Any) -> bool:
-    return False
-
-
-def acknowledged(patch: pytest.MonkeyPatch) -> None:
-    """What those who write acknowledged is not looked for at opening."""
-    patch.setattr(Losses, "require", nothing)
-
-
 def hidden_event(patch: pytest.MonkeyPatch) -> None:
     """An event that a transaction hides at opening is never missed."""
     require: Any = Losses.require
@@ -78,24 +63,10 @@ def hidden_event(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Losses, "require", forgetting)
 
 
-def doubt(patch: pytest.MonkeyPatch) -> None:
-    """A shard believes what comes, whoever leads the partition by now."""
-    patch.setattr(Losses, "doubt", lambda self: None)
-
-
-def comparing_ends(patch: pytest.MonkeyPatch) -> None:
-    """A shard does not compare where its journal ends with what it has read."""
-    patch.setattr(Shard, "compare", lambda self, asked, start, end: self.note_end(end))
-
-
 MEASURES: list[Patch] = [
     position_in_the_batch,
     proof_at_opening,
     beginning_anew,
     setting_aside,
-    loss_in_the_store,
-    acknowledged,
     hidden_event,
-    doubt,
-    comparing_ends,
 ]

@@ -18,7 +18,7 @@ def test_histories_have_readers_and_all_that_can_become_of_them() -> None:
     assert sum(history.counts["reading store damaged"] for history in histories) > 1
 
 
-@pytest.mark.parametrize("seed", [221, 244, 313, 566])
+@pytest.mark.parametrize("seed", [0, 125])
 def test_an_end_that_somebody_hides_from_a_reader_is_missed_though_no_record_comes_behind_it(seed: int) -> None:
     history = run(plan_of(seed))
     assert (history.problems, history.counts["end hidden from a reader"]) == ([], 1)
