@@ -39,7 +39,7 @@ class Acks:
         del name
         return self._kinds
 
-    async def send(self, name: str, aggregate_id: str, value: bytes) -> None:
+    async def send(self, name: str, kind: str, aggregate_id: str, value: bytes) -> None:
         """It is taken."""
 
 

@@ -102,9 +102,7 @@ class Standby:
         backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
         while True:
             try:
-                fold = await self._open()
-                backoff.reset()
-                await self._follow(fold)
+                await self._follow(await self._open(), backoff)
             except (UnreachableError, StaleStateError) as error:
                 self._leave(str(error))
                 await backoff.wait()
@@ -168,7 +166,7 @@ class Standby:
         there = None if last is None else await record_at(self._journal, last.offset, last.cid, seen.journal_end)
         return last if last is not None and is_event(there, last) else None
 
-    async def _follow(self, fold: Fold) -> None:
+    async def _follow(self, fold: Fold, backoff: Backoff) -> None:
         """Fold what is committed, a slice in each turn."""
         end = (await self._journal.look()).journal_stable
         behind = end - self.read_until
@@ -178,6 +176,7 @@ class Standby:
                 async with self._turns:
                     await self._fold_until(fold, min(end, self.read_until + SLICE_OFFSETS))
             self._stopped_for = self._left_for = ""
+            backoff.reset()
             if behind >= 0:
                 self._log.info("standby has caught up", journal_end=end, folded_offsets=behind)
                 behind = -1
