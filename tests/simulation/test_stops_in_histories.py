@@ -50,10 +50,10 @@ def stops(history: History) -> set[str]:
     ("seed", "words"),
     [
         (CUT, "acknowledged are gone"),
-        (608, "acknowledged may be gone"),
+        (392, "acknowledged may be gone"),
         (15, "lack what was acknowledged"),
         (2068, "the data directory says"),
-        (998, "the data directory says"),
+        (56, "the data directory says"),
         (4659, "--accept-expired"),
         (608, "delete the group's offsets"),
     ],
