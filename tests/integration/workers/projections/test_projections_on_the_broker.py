@@ -108,9 +108,10 @@ async def test_a_global_projection_outlives_its_process_and_rows_are_folded_with
             settings, client, DECIDERS, Group(), Clock(), StoreBudget(8 << 20, 8 << 20), Damages(), metrics
         )
         reader = wiring.global_reader
-        task = asyncio.create_task(reader.run())
+        tasks = [asyncio.create_task(reader.run()), asyncio.create_task(wiring.topic.run())]
         try:
             await until(lambda reader=reader: sum(reader._read_until.values()) == 3)
+            await until(lambda topic=wiring.topic: topic.is_read)
             answers = wiring.answers(MemoryShards(journals))
             found = await answers.ask("locations", {"under": "a"})
             assert ([row["aggregate_id"] for row in found.rows], found.positions) == (
@@ -125,7 +126,7 @@ async def test_a_global_projection_outlives_its_process_and_rows_are_folded_with
                 job = await jobs.get(job.id)
             assert (job.status, job.result["differences"], job.result["rows"]) == ("done", [], 3)
         finally:
-            await ended([task])
+            await ended(tasks)
             await reader.close()
             await client.close()
     newest = [versions[-1] for name, versions in projections().items() if name in {NAME, "locations"}]
