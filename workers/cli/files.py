@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 DASH: Final = "-"
 STANDARD_INPUT: Final = 0
-WITHIN_S: Final = 5.0  # for a program at the other end of a pipe
+WITHIN_S: Final = 30.0  # for a program at the other end of a pipe: `jq` keeps its first lines back for a while
 LARGEST_BYTES: Final = 1 << 20
 READ_BYTES: Final = 64 << 10
 

@@ -20,7 +20,7 @@ READ_BYTES: Final = 1 << 16
 LARGEST_TLS_BYTES: Final = 16 << 20
 LARGEST_TOML_BYTES: Final = 1 << 20
 # The parser takes time and room in the square of the parts of a name; settings have names of one part, or two.
-_LONG_NAME: Final = re.compile(r"""(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){100}""")
+_LONG_NAME: Final = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){100}""")
 
 
 class UnreadableError(Exception):

@@ -41,7 +41,7 @@ async def next_command(
         offset = max(offset, beyond)
     offset = _require_there(place, seen, offset, accept_expired=accept_expired)
     if seen.committed_journal_end is None and offset > max(beyond, seen.commands_start):
-        await _tell_passed_over(store, place, seen, max(beyond, seen.commands_start), offset, answers)
+        _tell_passed_over(place, max(beyond, seen.commands_start), offset)
     if beyond > offset:
         offset = await _answered_until(store, place, seen, offset, beyond, answers)
     if lost := await lost_commands(journal, store, place, seen):
@@ -74,16 +74,15 @@ def _require_there(place: ShardId, seen: LogState, offset: int, *, accept_expire
     return seen.commands_start
 
 
-async def _tell_passed_over(
-    store: ShardStore, place: ShardId, seen: LogState, first: int, offset: int, answers: Answers
-) -> None:
-    """Tell of commands without an answer below an offset that somebody else committed: their senders wait in vain."""
-    missing = await answers.first_missing(store, seen, first, offset)
-    if missing < offset:
-        where = {"kind": place.kind, "partition": place.partition}
-        log.error(
-            "the group's offset was set by hand, beyond commands without an answer", first=missing, of=offset, **where
-        )
+def _tell_passed_over(place: ShardId, first: int, offset: int) -> None:
+    """Tell of offsets that somebody else committed past: senders of commands there may wait in vain.
+
+    Which of them have an answer elsewhere is not looked up: that may take minutes, and decides nothing.
+    """
+    log.error(
+        "the group's offset was set by hand, beyond the last outcome: commands from `first` on are passed over",
+        **{"first": first, "of": offset, "kind": place.kind, "partition": place.partition},
+    )
 
 
 async def _answered_until(

@@ -173,11 +173,11 @@ class Shard:
 
     def keep_position(self) -> None:
         """Have the position committed where it is ahead of the group's offset and stood still since the last call."""
-        position, before = self._decided_until(), self._last_position
-        self._last_position = position
+        before, self._last_position = self._last_position, (position := self._decided_until())
         if self.phase is Phase.OPEN:
             self._behind.consider(self._commits.journal_end)
-            if position == before and self._idle.is_set() and not len(self._command_queue):
+            is_kept = before == position <= self._commits.next_offset
+            if is_kept and self._idle.is_set() and not len(self._command_queue):
                 self._pace.failure = ""  # it was committed after all, and nothing is left behind it
                 self._backoff.reset()
         # Once they are deleted, the markers behind the last command look like commands that expired undecided.

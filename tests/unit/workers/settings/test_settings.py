@@ -194,6 +194,7 @@ def test_variables_of_the_test_run_and_of_kubernetes_are_not_ours() -> None:
         (f"a{'.a' * 3_000} = 1", "is no file of settings: a name in it has too many parts"),
         ("[a" + ' . "a" ' * 3_000 + "]", "a name in it has too many parts"),
         ("x = { 'a'" + ".'a'" * 3_000 + " = 1 }", "a name in it has too many parts"),
+        (f"{'a' * 1_000_000} = 1", "there is no such setting"),
         ("".join(f"a{n} = 1\n" for n in range(1_001)), "it has 1001 members, and at most 1000 are taken"),
         ('"a\\u0000b" = 1', "'a\\x00b': there is no such setting"),
         ('data_dir = "a\\u0000b"', "has a null character"),

@@ -6,7 +6,7 @@ from structlog.testing import capture_logs
 from annals.agents.writing.shards.shard import Phase
 from shard_scene import Scene, patience, running  # noqa: F401 - `patience` is for all tests here
 
-SAID = "the group's offset was set by hand, beyond commands without an answer"
+SAID = "the group's offset was set by hand, beyond the last outcome: commands from `first` on are passed over"
 
 
 async def told(scene: Scene, offset: int) -> list[tuple[int, int]]:
