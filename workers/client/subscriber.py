@@ -12,7 +12,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.schemas.dag_json import encode
 from annals.topics.names import TopicNames
-from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.connections import connect, creating_nothing, partitions_of
 from annals.workers.settings import client_options
 
 if TYPE_CHECKING:
@@ -79,12 +79,14 @@ async def subscribed(settings: Settings, name: str, start: Start) -> AsyncGenera
         wheres = [TopicPartition(topic, partition) for partition in range(partitions_of(client, topic))]
     finally:
         await client.close()
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        group_id=None,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
+    consumer = creating_nothing(
+        AIOKafkaConsumer(
+            **client_options(settings),
+            group_id=None,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
     )
     async with consumer:
         consumer.assign(wheres)

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
+from aiokafka.protocol.metadata import MetadataRequest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from aiokafka import AIOKafkaConsumer
+
+Asking = TypeVar("Asking")
 
 CLUSTER: Final = "cluster"
 """The connection option that names a cluster in memory (`annals.workers.memory.client`)."""
@@ -41,8 +46,22 @@ def words_of(error: BaseException) -> str:
     return said or getattr(error, "description", None) or type(error).__name__
 
 
+class _Connection(AIOKafkaConnection):
+    """aiokafka's connection, but that no topic is made because somebody asks for it.
+
+    Brokers make topics by default (`auto.create.topics.enable`), with their own partitions and settings, unless the
+    question forbids it: aiokafka's does not. Brokers before 0.11, whose questions cannot say so, are too old anyway.
+    """
+
+    def send(self, request: Any, expect_response: bool = True) -> Any:  # noqa: FBT001, FBT002 - aiokafka's signature
+        """Send a request, and return what will be its answer."""
+        if isinstance(request, MetadataRequest):
+            request = MetadataRequest(request._topics, allow_auto_topic_creation=False)  # noqa: SLF001 - as it was made
+        return super().send(request, expect_response)
+
+
 class _Client(AIOKafkaClient):
-    """aiokafka's client, but that whoever is cancelled while it closes one ends cancelled.
+    """aiokafka's client, but that it creates nothing, and that whoever is cancelled while it closes one ends cancelled.
 
     aiokafka's own `close` waits for a task in the background that it has cancelled, and suppresses every CancelledError
     that comes meanwhile: the caller's, too, which would then go on for good.
@@ -55,6 +74,22 @@ class _Client(AIOKafkaClient):
         await super().close()
         if task is not None and task.cancelling() > cancelled_before:
             raise asyncio.CancelledError
+
+    async def _get_conn(self, *where: Any, **how: Any) -> Any:
+        connection = await super()._get_conn(*where, **how)
+        if connection is not None:
+            connection.__class__ = _Connection  # aiokafka offers no other place to say so
+        return connection
+
+
+def creating_nothing(made: Asking) -> Asking:
+    """Return a consumer, a producer or an administration of aiokafka that makes no topic by asking for it.
+
+    Whoever makes one in here has it go through this before it starts. Others of the process stay as they are.
+    """
+    client: Any = made.client if isinstance(made, AIOKafkaProducer) else made._client  # type: ignore[attr-defined]  # noqa: SLF001 - it is told which client to make nowhere
+    client.__class__ = _Client
+    return made
 
 
 async def connect(options: Mapping[str, Any], topics: Iterable[str]) -> AIOKafkaClient:

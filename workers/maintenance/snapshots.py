@@ -10,6 +10,7 @@ from aiokafka import AIOKafkaProducer
 from annals.schemas.snapshot import SnapshotError, decode_snapshot
 from annals.topics.catalog import SNAPSHOT_TOPIC_BYTES
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
+from annals.workers.kafka.connections import creating_nothing
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.kafka.write.batches import PartitionBatches
 
@@ -75,7 +76,9 @@ def _version(value: bytes) -> int:
 async def _write(options: Mapping[str, Any], where: Where, snapshots: Mapping[bytes, bytes]) -> int:
     """Write them, and return the offset of the last one."""
     topic, partition = where
-    async with AIOKafkaProducer(**options, enable_idempotence=True, max_request_size=SNAPSHOT_TOPIC_BYTES) as producer:
+    async with creating_nothing(
+        AIOKafkaProducer(**options, enable_idempotence=True, max_request_size=SNAPSHOT_TOPIC_BYTES)
+    ) as producer:
         sent = [
             await producer.send(topic, value, key, partition, timestamp_ms=NO_TIMESTAMP)
             for key, value in snapshots.items()

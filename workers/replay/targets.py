@@ -18,7 +18,7 @@ from annals.schemas.subscription import Definition
 from annals.topics.catalog import SUBSCRIBER_TOPIC_BYTES
 from annals.topics.keys import partition_of
 from annals.topics.names import TopicNames
-from annals.workers.kafka.connections import connect
+from annals.workers.kafka.connections import connect, creating_nothing
 from annals.workers.replay.plan import HandlerFailedError, ReplayError
 from annals.workers.settings import client_options
 
@@ -213,7 +213,9 @@ async def _topic_sinks(settings: Settings, name: str) -> AsyncIterator[Callable[
     await client.close()
     if not found:
         raise ReplayError(f"there is no topic {topic}: create it, with the partitions and the retention that you need")
-    producer = AIOKafkaProducer(**options, acks="all", enable_idempotence=True, max_request_size=SUBSCRIBER_TOPIC_BYTES)
+    producer = creating_nothing(
+        AIOKafkaProducer(**options, acks="all", enable_idempotence=True, max_request_size=SUBSCRIBER_TOPIC_BYTES)
+    )
     await producer.start()
     try:
         yield lambda: TopicSink(producer, topic, len(found))

@@ -18,7 +18,7 @@ from aiokafka.structs import TopicPartition
 from annals.topics.catalog import SCHEMA_PARTITIONS, SCHEMA_TOPIC_BYTES
 from annals.topics.schemas import release_of, schema_headers, schema_key
 from annals.topics.wire import NO_TIMESTAMP
-from annals.workers.kafka.connections import stop_consumer
+from annals.workers.kafka.connections import creating_nothing, stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
 
 if TYPE_CHECKING:
@@ -148,7 +148,9 @@ async def write(options: Mapping[str, Any], topic: str, wanted: Mapping[str, tup
     Raises:
         KafkaError: the brokers do not answer, or refuse.
     """
-    producer = AIOKafkaProducer(**options, enable_idempotence=True, max_request_size=SCHEMA_TOPIC_BYTES)
+    producer = creating_nothing(
+        AIOKafkaProducer(**options, enable_idempotence=True, max_request_size=SCHEMA_TOPIC_BYTES)
+    )
     await producer.start()
     try:
         sent = [

@@ -204,3 +204,37 @@ def test_modules_that_docstrings_and_pages_name_are_there() -> None:
     assert len(files) > 50
     assert [(str(path), name) for path, name in dotted if not is_there(name)] == []
     assert [(str(path), name) for path, name in files if not (ROOT / name).exists()] == []
+
+
+ASKING = {"AIOKafkaConsumer", "AIOKafkaProducer", "AIOKafkaAdminClient", "AIOKafkaClient"}
+
+
+def uncovered(source: str) -> list[int]:
+    """The lines on which a class of aiokafka that asks brokers is used for more than `creating_nothing(Class(...))`."""
+    tree = ast.parse(source)
+    covered = {
+        each.args[0].func
+        for each in ast.walk(tree)
+        if isinstance(each, ast.Call)
+        and isinstance(each.func, ast.Name)
+        and each.func.id == "creating_nothing"
+        and isinstance(each.args[0], ast.Call)
+    }
+    made = [each.func for each in ast.walk(tree) if isinstance(each, ast.Call)]
+    names = [(each, each.id if isinstance(each, ast.Name) else getattr(each, "attr", "")) for each in made]
+    return [each.lineno for each, name in names if name in ASKING and each not in covered]
+
+
+def test_whoever_asks_brokers_makes_no_topic_by_it() -> None:
+    """By default brokers make a topic that is asked for: `kafka/connections.py` forbids it for all in here."""
+    files = [file for package in PACKAGES for file in (ROOT / package).rglob("*.py")]
+    found = {str(file.relative_to(ROOT)): lines for file in files if (lines := uncovered(file.read_text()))}
+    assert found == {}
+
+
+@pytest.mark.parametrize(
+    "source", ["AIOKafkaProducer()", "aiokafka.AIOKafkaConsumer(topic)", "AIOKafkaClient()", "f(AIOKafkaAdminClient())"]
+)
+def test_one_that_is_made_beside_it_is_found(source: str) -> None:
+    assert uncovered(source) == [1]
+    assert uncovered("creating_nothing(AIOKafkaProducer(acks=1))") == []

@@ -13,7 +13,7 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import KafkaError, TopicAuthorizationFailedError, for_code
 from aiokafka.protocol.metadata import MetadataRequest
 
-from annals.workers.kafka.connections import stop_consumer
+from annals.workers.kafka.connections import creating_nothing, stop_consumer
 from annals.workers.kafka.diagnosis import why_unreachable
 from annals.workers.settings import client_options
 
@@ -54,7 +54,7 @@ async def administration(settings: Settings) -> AsyncIterator[AIOKafkaAdminClien
         BrokersUnreachableError: none of them answers, or they cut the connection in mid-question.
     """
     options = client_options(settings) | {"request_timeout_ms": REQUEST_TIMEOUT_MS}
-    admin = AIOKafkaAdminClient(**options)
+    admin = creating_nothing(AIOKafkaAdminClient(**options))
     try:
         await admin.start()
         yield admin
@@ -164,7 +164,7 @@ async def _first_offsets(settings: Settings, partitions: list[TopicPartition]) -
     if not partitions:
         return {}
     options = client_options(settings) | {"request_timeout_ms": REQUEST_TIMEOUT_MS}
-    consumer = AIOKafkaConsumer(group_id=None, enable_auto_commit=False, **options)
+    consumer = creating_nothing(AIOKafkaConsumer(group_id=None, enable_auto_commit=False, **options))
     await consumer.start()
     try:
         async with asyncio.timeout(REQUEST_TIMEOUT_MS / 1000):

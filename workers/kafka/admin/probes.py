@@ -29,7 +29,7 @@ from annals.topics.catalog import DEAD_LETTER_TOPIC_BYTES
 from annals.topics.names import TRANSACTIONAL_ID_PREFIX, TopicNames
 from annals.topics.rights import PROBE
 from annals.workers.kafka.admin.findings import Finding
-from annals.workers.kafka.connections import connect
+from annals.workers.kafka.connections import connect, creating_nothing
 from annals.workers.kafka.group.assignor import BalancedAssignor
 from annals.workers.kafka.group.membership import REBALANCE_TIMEOUT_MS, SESSION_TIMEOUT_MS, reason_of
 from annals.workers.settings import client_options
@@ -176,13 +176,17 @@ async def _ask_to_join(client: AIOKafkaClient, group: str) -> int:
 async def _transactions(topic: str, settings: Settings) -> str:
     """Abort one record and commit another: a reader of committed records must see the second only."""
     options = client_options(settings)
-    async with AIOKafkaProducer(transactional_id=f"{TRANSACTIONAL_ID_PREFIX}{topic}", **options) as producer:
+    async with creating_nothing(
+        AIOKafkaProducer(transactional_id=f"{TRANSACTIONAL_ID_PREFIX}{topic}", **options)
+    ) as producer:
         await producer.begin_transaction()
         await producer.send_and_wait(topic, ABORTED, key=ABORTED, partition=0)
         await producer.abort_transaction()
         async with producer.transaction():
             await producer.send_and_wait(topic, b"committed", key=b"committed", partition=0)
-    consumer = AIOKafkaConsumer(group_id=None, isolation_level="read_committed", enable_auto_commit=False, **options)
+    consumer = creating_nothing(
+        AIOKafkaConsumer(group_id=None, isolation_level="read_committed", enable_auto_commit=False, **options)
+    )
     async with consumer:
         consumer.assign([TopicPartition(topic, 0)])
         consumer.seek(TopicPartition(topic, 0), 0)
@@ -192,7 +196,9 @@ async def _transactions(topic: str, settings: Settings) -> str:
 
 async def _largest_record(topic: str, settings: Settings) -> str:
     """Write one record of the largest size that any topic takes."""
-    producer = AIOKafkaProducer(max_request_size=MAX_REQUEST_BYTES, acks="all", **client_options(settings))
+    producer = creating_nothing(
+        AIOKafkaProducer(max_request_size=MAX_REQUEST_BYTES, acks="all", **client_options(settings))
+    )
     async with producer:
         value = bytes(DEAD_LETTER_TOPIC_BYTES - OVERHEAD_BYTES)
         await producer.send_and_wait(topic, value, key=b"largest", partition=0)

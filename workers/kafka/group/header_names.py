@@ -20,7 +20,7 @@ from aiokafka.record.util import decode_varint
 from annals.agents.record_sizes import bytes_of
 from annals.topics.encoded_headers import EncodedHeaders
 from annals.topics.wire import signed_at
-from annals.workers.kafka.connections import CLUSTER
+from annals.workers.kafka.connections import CLUSTER, creating_nothing
 from annals.workers.kafka.group.active_partitions import AttentiveFetcher
 from annals.workers.kafka.group.coordinator import LastingCoordinator
 from annals.workers.kafka.group.journal_records import JournalBatch
@@ -227,4 +227,4 @@ def reading_consumer(**options: Any) -> AIOKafkaConsumer:
     fetcher.FetchResult = _FetchResult
     fetcher.FetchRequest = QuickFetchRequest
     consumer.Fetcher, consumer.GroupCoordinator = AttentiveFetcher, LastingCoordinator
-    return AIOKafkaConsumer(**options)
+    return creating_nothing(AIOKafkaConsumer(**options))

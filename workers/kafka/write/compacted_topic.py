@@ -16,7 +16,7 @@ from aiokafka.errors import ProducerFenced
 from annals.agents.reading.ports import NotReadyError
 from annals.topics.names import topic_transactional_id
 from annals.topics.wire import NO_TIMESTAMP
-from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.connections import connect, creating_nothing, partitions_of
 from annals.workers.kafka.read.followed_topic import FAILURES, FollowedTopic, LostRecordsError, by_name
 from annals.workers.kafka.read.invalid_records import InvalidRecords
 
@@ -150,11 +150,13 @@ class CompactedTopic(FollowedTopic[T]):
     async def _write_as_only_one(
         self, client: AIOKafkaClient, change: Callable[[Mapping[str, T]], Mapping[str, T | None]]
     ) -> tuple[dict[str, T | None], int]:
-        producer = AIOKafkaProducer(
-            **self._options,
-            transactional_id=topic_transactional_id(self._where[0]),
-            transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
-            max_request_size=self._form.most_bytes,
+        producer = creating_nothing(
+            AIOKafkaProducer(
+                **self._options,
+                transactional_id=topic_transactional_id(self._where[0]),
+                transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+                max_request_size=self._form.most_bytes,
+            )
         )
         await producer.start()  # fences
         try:

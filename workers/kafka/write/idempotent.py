@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import OutOfOrderSequenceNumber
 
-from annals.workers.kafka.connections import connect, partitions_of
+from annals.workers.kafka.connections import connect, creating_nothing, partitions_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,7 +92,7 @@ class IdempotentProducer:
     async def _connected(self) -> AIOKafkaProducer:
         async with self._connecting:
             if self._producer is None:
-                producer = AIOKafkaProducer(**self._options)
+                producer = creating_nothing(AIOKafkaProducer(**self._options))
                 try:
                     await producer.start()
                 except BaseException:

@@ -21,6 +21,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.schemas.ack import ACK, NACK
 from annals.topics.keys import partition_of
+from annals.workers.kafka.connections import creating_nothing
 from annals.workers.settings import client_options, load_settings
 
 POLL_MS: Final = 1_000
@@ -32,14 +33,16 @@ LINGER_MS: Final = 5
 async def answer_all(options: dict[str, Any], plan: dict[str, Any]) -> dict[str, int]:
     """Answer until `total` events are acknowledged; return how many answers there were, and refusals among them."""
     partitions = plan["partitions"]
-    consumer = AIOKafkaConsumer(
-        **options,
-        group_id=None,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
+    consumer = creating_nothing(
+        AIOKafkaConsumer(
+            **options,
+            group_id=None,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
     )
-    producer = AIOKafkaProducer(**options, linger_ms=LINGER_MS, acks="all")
+    producer = creating_nothing(AIOKafkaProducer(**options, linger_ms=LINGER_MS, acks="all"))
     await consumer.start()
     await producer.start()
     try:

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaProducer
 
 from annals.topics.keys import partition_of
 from annals.workers.clock import SystemClock, new_id
+from annals.workers.kafka.connections import creating_nothing
 from annals.workers.settings import client_options
 from annals.workers.tools.bench.ground import KIND
 
@@ -76,7 +77,9 @@ async def preload(site: Site, commands: Iterable[Command]) -> dict[int, int]:
     """Write commands in large batches; return how many there are by partition, when all of them are written."""
     topic, partitions = site.names.commands(KIND), site.partitions
     now_ms = int(SystemClock().now().timestamp() * 1000)
-    producer = AIOKafkaProducer(**client_options(site.settings), max_batch_size=BATCH_BYTES, acks="all")
+    producer = creating_nothing(
+        AIOKafkaProducer(**client_options(site.settings), max_batch_size=BATCH_BYTES, acks="all")
+    )
     await producer.start()
     try:
         batches = {partition: producer.create_batch() for partition in range(partitions)}
@@ -125,7 +128,7 @@ class Pacer:
         # made before, so that nothing but the send is left while it is measured
         commands = [rename(ids[number % len(ids)]) for number in range(count)]
         planned = [(_id(value), key, value, partition_of(key, partitions)) for key, value in commands]
-        producer = AIOKafkaProducer(**client_options(self._site.settings), acks="all", linger_ms=0)
+        producer = creating_nothing(AIOKafkaProducer(**client_options(self._site.settings), acks="all", linger_ms=0))
         await producer.start()
         try:
             await producer.partitions_for(topic)

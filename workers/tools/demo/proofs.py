@@ -21,6 +21,7 @@ from annals.topics.spec import Role
 from annals.workers.audit.verify import verify_aggregate, verify_journals
 from annals.workers.clock import new_id
 from annals.workers.kafka.admin.cluster import administration
+from annals.workers.kafka.connections import creating_nothing
 from annals.workers.settings import client_options
 from annals.workers.tools.demo.teller import expect
 
@@ -41,11 +42,13 @@ async def journal(settings: Settings, kind: str) -> list[Record]:
     """Return every committed record of a kind's journal, each partition's in its order."""
     topic = TopicNames(settings.topic_prefix).events(kind)
     partitions = [TopicPartition(topic, number) for number in range(settings.partitions)]
-    consumer = AIOKafkaConsumer(
-        **client_options(settings),
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
+    consumer = creating_nothing(
+        AIOKafkaConsumer(
+            **client_options(settings),
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+        )
     )
     records: list[Record] = []
     async with consumer:
@@ -130,7 +133,7 @@ async def tampered_copy(settings: Settings, records: Sequence[Record], altered: 
                 raise for_code(code)(message)
     try:
         forged = [*_altered(records, altered), *_of(records, cut)[:-1]]
-        async with AIOKafkaProducer(**client_options(settings), acks="all") as producer:
+        async with creating_nothing(AIOKafkaProducer(**client_options(settings), acks="all")) as producer:
             for partition, key, block, headers in forged:
                 await producer.send_and_wait(spec.name, block, key, partition=partition, headers=headers)
         yield Copy(copy, altered, cut)

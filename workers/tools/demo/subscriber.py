@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaProducer
 
 from annals.topics.names import TopicNames
 from annals.workers.client.subscriber import BEGINNING, subscribed
+from annals.workers.kafka.connections import creating_nothing
 from annals.workers.settings import client_options
 from annals.workers.tools.demo.teller import expect
 
@@ -146,7 +147,7 @@ async def subscriber(settings: Settings, folder: Path, name: str) -> AsyncIterat
     acks = TopicNames(settings.topic_prefix).acks(name)
     deliveries = subscribed(settings, name, BEGINNING)
     try:
-        async with AIOKafkaProducer(**client_options(settings), acks="all") as producer:
+        async with creating_nothing(AIOKafkaProducer(**client_options(settings), acks="all")) as producer:
 
             async def answer(record: SubscriberRecord, said: dict[str, Any]) -> None:
                 key = record.attributes["subject"].encode()

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 import orjson
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from annals.workers.kafka.connections import creating_nothing
 from annals.workers.settings import client_options, load_settings
 
 if TYPE_CHECKING:
@@ -32,17 +33,21 @@ async def pass_on(options: dict[str, Any], plan: dict[str, Any]) -> dict[str, An
     """Go on until `total` records are done; return how many, and what they took after the first transaction."""
     group, total = plan["group"], plan["total"]
     value_of = _copy if plan["copies"] else _event
-    consumer = AIOKafkaConsumer(
-        plan["source"],
-        **options,
-        group_id=group,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="earliest",
-        retry_backoff_ms=10,
+    consumer = creating_nothing(
+        AIOKafkaConsumer(
+            plan["source"],
+            **options,
+            group_id=group,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            retry_backoff_ms=10,
+        )
     )
-    producer = AIOKafkaProducer(
-        **options, transactional_id=f"{group}-bare", max_batch_size=BATCH_BYTES, linger_ms=0, retry_backoff_ms=10
+    producer = creating_nothing(
+        AIOKafkaProducer(
+            **options, transactional_id=f"{group}-bare", max_batch_size=BATCH_BYTES, linger_ms=0, retry_backoff_ms=10
+        )
     )
     await consumer.start()
     await producer.start()
