@@ -48,6 +48,18 @@ def lost(where: Where, end: int, reached: int) -> PartitionLostEndError:
     )
 
 
+async def committed_here(client: AIOKafkaClient, group: str, journal: Where) -> tuple[int, dict[str, str]] | None:
+    """Return the offset that a group has of a journal partition, with its words; None: it has none of this project's.
+
+    Whoever resets a group by a tool writes no words.
+    """
+    found = await committed(client, group, journal)
+    if found is None:
+        return None
+    said = dict(word.partition("=")[::2] for word in found[1].split(" "))
+    return (found[0], said) if INCARNATION in said else None
+
+
 class Reached(dict[tuple[str, int], int]):
     """Of each partition that was written, or of which the group knows, the offset behind the last record."""
 
@@ -85,8 +97,6 @@ class Reached(dict[tuple[str, int], int]):
     ) -> int | None:
         """Check that each partition has the record that the group's offset names; return that offset, or None.
 
-        None also where the offset is not of this project's: whoever resets a group by a tool writes no words with it.
-
         incarnation: of the subscription; records of another incarnation are not looked for, since its topics may have
         been made anew.
 
@@ -94,17 +104,15 @@ class Reached(dict[tuple[str, int], int]):
             PartitionLostEndError: a partition lacks its record.
             KafkaError: the brokers do not answer.
         """
-        found = await committed(client, group, journal)
+        found = await committed_here(client, group, journal)
         if found is None:
             return None
-        said = dict(word.partition("=")[::2] for word in found[1].split(" "))
-        if INCARNATION not in said:
-            return None
+        offset, said = found
         if incarnation is not None and said[INCARNATION] != str(incarnation):
-            return found[0]
+            return offset
         known = {where: int(at) for word, where in named.items() if (at := said.get(word, "")).isdecimal()}
         if not known:
-            return found[0]
+            return offset
         for where, (start, end) in (await bounds(client, known, HIGH_WATERMARK)).items():
             reached = known[where] + 1
             if end < reached:
@@ -113,7 +121,7 @@ class Reached(dict[tuple[str, int], int]):
                 message = f"{where[0]}-{where[1]} begins at offset {start}, and it reached {reached} before"
                 raise PartitionLostEndError(message, end, where)
             self[where] = max(self.get(where, 0), reached)
-        return found[0]
+        return offset
 
     def forget(self, topics: Collection[str]) -> None:
         """Forget how far these topics reached: they are begun anew."""

@@ -16,10 +16,11 @@ from annals.topics.names import rekeyer_id
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.read.carried import carried_of
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
-from annals.workers.kafka.read.offsets import HIGH_WATERMARK, committed
+from annals.workers.kafka.read.offsets import HIGH_WATERMARK
 from annals.workers.kafka.read.ranges import bounds, read_range
 from annals.workers.kafka.read.settled_ends import records_until, settled_end
 from annals.workers.kafka.write.failures import expiring, reaching
+from annals.workers.publishing.reached import committed_here
 from annals.workers.reacting.log import KafkaReactionLog
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class KafkaHorizon:
         """Whether what a journal partition has below an offset is copied, or was found to be nothing for the stream."""
         if self._copied.get(where, 0) >= end:
             return True
-        found = await committed(self._client, self._group, where)
+        found = await committed_here(self._client, self._group, where)
         position = max(self._copied.get(where, 0), await self._progress(where) if found is None else found[0])
         if self._next_record.get(where, -1) < position < end:
             record = await self._record_from(where, position, end)

@@ -32,7 +32,7 @@ async def copied(world, partition, position):
     """As who copies commits how far it is."""
     writer = TransactionalWriter(world.options(), f"annals-test-copied-{partition}", ["progress"])
     await writer.fence()
-    await writer.commit({}, Offsets(GROUP, EVENTS, partition, position, ""), {})
+    await writer.commit({}, Offsets(GROUP, EVENTS, partition, position, "incarnation=0"), {})
     await writer.close()
 
 
@@ -85,6 +85,18 @@ async def test_where_the_group_has_forgotten_it_the_topic_of_progress_says_how_f
     asked = await horizon(world)
     assert await asked.passed(EVENTS_AT, 0) == ""
     await world.write_progress_in(0, Progress(1, version=1))
+    assert await asked.passed(EVENTS_AT, 0) == LATER
+
+
+@pytest.mark.parametrize("offset", [0, 9], ids=["lower", "higher"])
+async def test_an_offset_that_a_tool_has_set_says_nothing_of_what_is_copied(world, offset):
+    """Goes red when timers fire before the events that cancel them are copied, or wait though all of them are."""
+    await world.record(chain(FIRST, 2))
+    await copied(world, 0, 1)
+    world.model.groups[GROUP].committed[EVENTS, 0] = (offset, "")
+    asked = await horizon(world)
+    assert await asked.passed(EVENTS_AT, 0) == ""
+    await world.write_progress_in(0, Progress(3, version=1))
     assert await asked.passed(EVENTS_AT, 0) == LATER
 
 
