@@ -95,10 +95,10 @@ class ReactionService:
 
         async def made_by(writer: ControlsWriter) -> Answered:
             client = await writer.fence()
-            is_active = control.status == ACTIVE
-            begins = await self._begins(Places(client, self._names, self._views), reaction) if is_active else {}
+            begins = await self._begins(client, reaction) if control.status == ACTIVE else {}
             await writer.commit(control, begins, self._topic(reaction) if begins else "")
-            places = Places(client, self._names, self._views, is_settled=False)
+            # Where it begins may be behind another's transaction that is open yet.
+            places = Places(client, self._names, self._views, is_settled=bool(begins))
             controls = await self._controls(client, places)
             return await self._answered(places, reaction, controls.get(reaction.name))
 
@@ -107,20 +107,28 @@ class ReactionService:
             names = reaction.name, _progress_name(reaction)
             return await changed_by(lambda: ControlsWriter(self._options, self._names, app_id, *names), made_by)
 
-    async def _begins(self, places: Places, reaction: Reaction[Any]) -> dict[int, Progress]:
+    async def _begins(self, client: AIOKafkaClient, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return where it begins in the partitions in which it never ran: quiet up to their ends.
+
+        Only where it seems to begin are transactions waited for that may say otherwise.
 
         Raises:
             Refused: the deployment to whose events it reacts is not known, or does not answer (503).
         """
-        known = await self._progress(places, reaction)
-        async with self._journals(places, reaction) as journals:
-            ends = (await journals.ends([reaction.kind]))[reaction.kind]
-        return {
-            partition: Progress(0, version=reaction.version, quiet_until=end)
-            for partition, end in enumerate(ends)
-            if partition not in known
-        }
+        begins: dict[int, Progress] = {}
+        for is_settled in (False, True):
+            places = Places(client, self._names, self._views, is_settled=is_settled)
+            known = await self._progress(places, reaction)
+            async with self._journals(places, reaction) as journals:
+                ends = (await journals.ends([reaction.kind]))[reaction.kind]
+            begins = {
+                partition: Progress(0, version=reaction.version, quiet_until=end)
+                for partition, end in enumerate(ends)
+                if partition not in known
+            }
+            if not begins:
+                break
+        return begins
 
     async def _answered(self, places: Places, reaction: Reaction[Any], kept: Kept | None) -> Answered:
         is_known = reaction.deployment is None or reaction.deployment in self._foreign

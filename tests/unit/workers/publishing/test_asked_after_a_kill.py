@@ -1,8 +1,11 @@
 """What is asked and decided while a killed reader's transaction is open: for half a minute, until others take over."""
 
+from dataclasses import replace
+
 import pytest
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing.administration import Refused
 from annals.schemas.progress import LIVE, Progress
 from annals.workers.kafka.read import settled_ends
 from annals.workers.memory.cluster import MemoryCluster, Topic
@@ -14,6 +17,7 @@ from publishing import World
 from reactors import COUNTING
 
 WISH = {"kinds": ["person"]}
+NEW = replace(COUNTING, name="new")
 
 
 class Administered(World):
@@ -24,7 +28,7 @@ class Administered(World):
         topics = ["subscriptions", "reactions", "progress", "subscribers.all", *(f"events.{kind}" for kind in REGISTRY)]
         self.model = MemoryCluster({name: Topic(1) for name in topics}, transaction_version=2)
         self.service = SubscriptionService(Settings(), self.options(), REGISTRY)
-        self.reactions = ReactionService(Settings(), self.options(), {"counting": COUNTING})
+        self.reactions = ReactionService(Settings(), self.options(), {"counting": COUNTING, "new": NEW})
 
 
 @pytest.fixture
@@ -62,5 +66,18 @@ async def test_subscriptions_are_paused_resumed_and_deleted(world):
 
 async def test_reactions_are_told_and_paused(world):
     assert (await world.reactions.get("counting")).body["positions"] == {"person": [0]}
-    assert [each.body["name"] for each in await world.reactions.all()] == ["counting"]
+    assert [each.body["name"] for each in await world.reactions.all()] == ["counting", "new"]
     assert (await world.reactions.pause("counting")).body["status"] == "paused"
+
+
+async def test_a_reaction_that_has_begun_everywhere_is_resumed(world):
+    """Goes red when it waits for where it has begun, which is known: it was 503 for half a minute."""
+    await world.reactions.pause("counting")
+    resumed = await world.reactions.resume("counting")
+    assert (resumed.body["status"], resumed.body["positions"]) == ("active", {"person": [0]})
+
+
+async def test_a_reaction_begins_only_where_it_is_certain_that_it_has_not(world):
+    with pytest.raises(Refused, match="a transaction has been open") as refused:
+        await world.reactions.resume("new")
+    assert refused.value.status == 503

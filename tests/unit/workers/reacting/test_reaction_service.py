@@ -7,11 +7,13 @@ from time import monotonic
 import pytest
 from aiokafka.errors import TopicAuthorizationFailedError
 
-from annals.schemas.progress import Progress
+from annals.schemas.progress import LIVE, Progress
 from annals.workers.kafka.connections import MissingTopicError
 from annals.workers.kafka.read import followed_topic, newest_records
+from annals.workers.kafka.write.transaction import TransactionalWriter
 from annals.workers.memory.cluster import MemoryCluster, Topic
-from annals.workers.reacting.controls_topic import FollowedControls
+from annals.workers.publishing import compacted_views
+from annals.workers.reacting.controls_topic import ControlsWriter, FollowedControls
 from annals.workers.reacting.service import NEVER_RESUMED, ReactionService
 from annals.workers.settings import Settings
 from chained import chain
@@ -78,6 +80,27 @@ async def test_what_is_resumed_and_paused_is_answered_and_followed():
     assert followed.problem is None
     following.cancel()
     await asyncio.gather(following, return_exceptions=True)
+
+
+async def test_where_it_begins_is_answered_though_anothers_transaction_began_before(monkeypatch):
+    """Goes red when what was just written is read as far only as that other transaction begins: no position."""
+    world = Administered("progress", "reactions", "timers.counting")
+    commit, settled_bounds = ControlsWriter.commit, compacted_views.settled_bounds
+
+    async def behind_another(*written):
+        await world.leave_open(LIVE, Progress(7))
+        await commit(*written)
+
+    async def once_it_has_ended(*asked):
+        another = TransactionalWriter(world.options(), "annals-killed", ["progress"])
+        await another.fence()
+        await another.close()
+        return await settled_bounds(*asked)
+
+    monkeypatch.setattr(ControlsWriter, "commit", behind_another)
+    monkeypatch.setattr(compacted_views, "settled_bounds", once_it_has_ended)
+    resumed = await world.service.resume("counting")
+    assert resumed.body["positions"] == {"person": [0]}
 
 
 @pytest.mark.parametrize("topic", ["reactions", "progress"])
