@@ -244,7 +244,9 @@ class World:
             Clock(),
             Share(Clock()),
             self.counts,
-            DeliveryShards(shard, REGISTRY["person"], logs.delivering, Clock(), self.counts, ("person",), 1, poster),
+            DeliveryShards(
+                shard, REGISTRY["person"], logs.delivering, Clock(), self.counts, ("person", "workflow"), 1, poster
+            ),
         )
         task = asyncio.create_task(publisher.run())
         try:

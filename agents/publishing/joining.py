@@ -61,7 +61,8 @@ class Joining:
         """Return the progress of those that stop to be live, or to rest, or begin to be delivered here.
 
         Of the last nothing was delivered yet: a kind was added, or subscribers answer from now on. Answers that are
-        there are to others, who have told of those that cannot be read, and moved those that were misplaced.
+        there are to others, who have told of those that cannot be read, and moved those that were misplaced. Where
+        nobody says where these end, all are read: one topic of answers may be away, and others do not wait for it.
         """
         found = roster.leaving(live)
         begins = [
@@ -69,7 +70,13 @@ class Joining:
             for name in found
             if name not in roster.resting and roster.known[name].record.definition.delivery != STREAM
         ]
-        ends = await writer.answers_end(begins) if begins else {}
+        if not begins:
+            return found
+        try:
+            ends = await writer.answers_end(begins)
+        except UnreachableError as error:
+            log.warning("answers are read from their beginning", subscriptions=begins, reason=str(error))
+            return found
         return found | {name: msgspec.structs.replace(found[name], acks=end) for name, end in ends.items()}
 
     async def joining(self, writer: PublishLog, roster: Roster, live: int) -> dict[Subscribed, list[JournalEvent]]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from annals.agents.publishing.ports import Subscriptions
     from annals.agents.publishing.selection import Subscribed
     from annals.schemas.progress import Progress
-    from annals.schemas.subscription import Definition
+    from annals.schemas.subscription import Definition, Record
 
 
 NOTHING: Final = Numbers(0, 0, 0)
@@ -67,9 +67,7 @@ class DeliveryShards:
         pace: of this writer.
         """
         kind = self._source.kind
-        record = subscribed.kept.record
-        oldest = record.former[0].definition if record.former else record.definition  # a kind that came later has less
-        first = min(oldest.kinds or self._kinds)
+        first = self._first_kind(subscribed.kept.record)
         return DeliveryShard(
             subscribed,
             own,
@@ -83,3 +81,10 @@ class DeliveryShards:
             subscriptions,
             self._poster(subscribed.kept.record.definition),
         )
+
+    def _first_kind(self, record: Record) -> str | None:
+        """Return the kind that tidies up answers: of the oldest that this release has, as a later one reads fewer."""
+        for definition in (*(former.definition for former in record.former), record.definition):
+            if here := [kind for kind in definition.kinds or self._kinds if kind in self._kinds]:
+                return min(here)
+        return None

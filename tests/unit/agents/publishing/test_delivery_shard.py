@@ -4,6 +4,7 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from aiokafka.errors import LeaderNotAvailableError
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import UncertainNotPermittedError
@@ -11,7 +12,7 @@ from annals.agents.publishing import selection
 from annals.agents.publishing.delivering import shard as module
 from annals.schemas.cid import cid_text
 from annals.schemas.delivery import decode_row, discarded, encode_row, replayed
-from annals.schemas.subscription import Former, Retry
+from annals.schemas.subscription import Definition, Former, Retry
 from annals.topics.names import publisher_id
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import connect
@@ -21,7 +22,7 @@ from annals.workers.publishing.delivery_log import KafkaDeliveryLog
 from annals.workers.publishing.delivery_rows import read_rows
 from chained import chain
 from following import Clock, until
-from publishing import Taker, World, answer, at_each_step, eventually, shown
+from publishing import Mortal, Taker, World, answer, at_each_step, eventually, shown
 
 RETRY = Retry(max_attempts=2, first_delay_ms=1, max_delay_ms=2, ack_timeout_ms=60_000)
 
@@ -251,6 +252,62 @@ async def test_a_kind_that_is_added_tells_of_no_answer_that_was_told_of(is_prune
         await answer(world, (await world.received("all"))[1])
         await eventually(lambda: nothing_is_left(world))
     assert len(await world.received("", "dead-letters")) == (2 if is_pruned else 0)
+
+
+class Leaderless(Mortal):
+    """A network on which nobody answers for one topic while it is away."""
+
+    def __init__(self, topic):
+        super().__init__()
+        self.topic = topic
+        self.is_away = True
+        self.refused = 0
+
+    async def ask(self, request, serve):
+        if self.is_away and self.topic in str(getattr(request, "topics", "")):
+            self.refused += 1
+            raise LeaderNotAvailableError(self.topic)
+        return await super().ask(request, serve)
+
+
+async def test_a_kind_that_is_added_while_its_answers_have_no_leader_holds_up_nobody_else():
+    """Goes red when nothing at all of the journal partition is published until there is a leader again."""
+    world = World("all", "other")
+    world.network = network = Leaderless("acks.all")
+    await world.subscribe("other")
+    world.subscriptions.set("all", definition=asked(kinds=["workflow"]), begin={"workflow": [0]})
+    world.journal.append(chain("p-0", 1))
+    async with world.shard() as shard, world.publisher(shard) as publisher:
+        await eventually(lambda: world.received("other"))
+        former = [Former(world.subscriptions.all()["all"].record.definition, {"person": [1], "workflow": [0]})]
+        world.subscriptions.set("all", definition=asked(kinds=["person", "workflow"]), former=former)
+        world.journal.append(chain("p-1", 1))
+        await until(lambda: network.refused)
+        await eventually(lambda: reaches(world, "other", 2))
+        assert publisher.phase == "publishing"
+        network.is_away = False
+        await eventually(lambda: has(world, 1))
+
+
+async def reaches(world, name, count):
+    return len(await world.received(name)) >= count
+
+
+@pytest.mark.parametrize("oldest", [["account"], ["account", "person"], None])
+async def test_where_the_first_kind_is_of_another_release_one_that_is_here_tells_of_bad_answers(oldest):
+    """Goes red when that is left to a kind which this release does not have: nobody does it."""
+    world = World("all")
+    former = oldest and [Former(Definition("all", kinds=oldest), {"person": [0], "account": [0]})]
+    kinds = ["person"] if former else ["account", "person"]
+    await world.subscribe("all", **asked(kinds=kinds))
+    world.subscriptions.set("all", former=former or [])
+    world.journal.append(chain("p-1", 1))
+    async with world.shard() as shard, world.publisher(shard):
+        await eventually(lambda: has(world, 1))
+        await world.send("acks.all", b"p-1", b"{")
+        await answer(world, (await world.received("all"))[0])
+        await eventually(lambda: nothing_is_left(world))
+    assert len(await world.received("", "dead-letters")) == 1
 
 
 async def test_a_stream_that_becomes_acknowledged_goes_on_where_it_was():
