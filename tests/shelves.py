@@ -58,8 +58,8 @@ class Shelf(World):
         log.delete_before(next(each.base for each in log.entries if cid in each.data))
 
     def counting(self, read_range):
-        async def read(client, where, *args):
-            async for records in read_range(client, where, *args):
+        async def read(client, where, *args, **options):
+            async for records in read_range(client, where, *args, **options):
                 self.read[where[0]] += len(records)
                 yield records
 

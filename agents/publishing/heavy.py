@@ -8,6 +8,7 @@ partition would wait for minutes. How long an expression takes is known from the
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Final
 
 from annals.agents.publishing.selection import select, wanted
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 LARGE_BYTES: Final = 16 << 10  # of a block: what expressions took with smaller ones says nothing of it
 MOST_BYTES: Final = 256 << 10  # of large blocks, times expressions: some 20 ms
 MOST_S: Final = 0.02  # of one turn of the event loop, if expressions take as long as they did
+# Questions to stores and answers are made in the event loop's own threads, and would wait for whole runs there. More
+# than one thread judges no faster: whoever evaluates holds the interpreter.
+_JUDGING: Final = ThreadPoolExecutor(1, "judging")
 
 
 async def select_in_turns(
@@ -33,7 +37,8 @@ async def select_in_turns(
 ) -> Selected:
     """Return what `select` returns; nobody else may use the subscriptions meanwhile."""
     if _is_heavy(events, [each for each, _ in subscribed]):
-        return await asyncio.to_thread(select, events, subscribed, decider, most_bytes)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(_JUDGING, select, events, subscribed, decider, most_bytes)
     return select(events, subscribed, decider, most_bytes)
 
 
@@ -53,7 +58,8 @@ class OneByOne:
             OverBudgetError, VersionNotHadError: the subscription cannot go on; see `reason_of`.
         """
         if _is_heavy([source], [self._subscribed]):
-            return await asyncio.to_thread(wanted, source, self._subscribed, self._decider)
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(_JUDGING, wanted, source, self._subscribed, self._decider)
         self._took_s += self._subscribed.filters_s
         if self._took_s > MOST_S:
             self._took_s = 0.0

@@ -9,7 +9,7 @@ has the record that was read last: its end was lost, or that record was compacte
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Generic, NamedTuple, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from aiokafka.errors import KafkaError
 
@@ -22,7 +22,7 @@ from annals.workers.kafka.read.settled_ends import settled_bounds
 from annals.workers.kafka.read.topic_ids import topic_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from aiokafka.client import AIOKafkaClient
 
@@ -106,9 +106,8 @@ class CompactedView(Generic[T]):
         self._clock = clock
         self._id: bytes | None = None
         self._partitions: dict[int, NewestRecords[T]] = {}
-        self._reading = asyncio.Lock()
-        self._begun = self._ended = self._settled = 0  # numbers of readings
-        self._failed = _Failed(0, "", is_settled=False)
+        self._settling = _Rounds()
+        self._reading = _Rounds()
         self._looked_at = (0.0, 0.0)
         self._closing: asyncio.TimerHandle | None = None
 
@@ -120,27 +119,16 @@ class CompactedView(Generic[T]):
     async def rows(self, client: AIOKafkaClient, *, is_settled: bool) -> Sequence[Mapping[bytes, T]]:
         """Return by partition what is kept by key, as it was committed when this was asked, or later.
 
-        Whoever asks while a reading is under way shares the next one, and its failure: each of many would wait for as
-        long as a leader may be away. What is returned holds until the caller awaits something. is_settled: wait until
-        no transaction that has begun is open; else what is committed before it.
+        What is returned holds until the caller awaits something. is_settled: wait until no transaction that has begun
+        is open; else what is committed before it. Who does not wait for that does not wait for those who do, either.
 
         Raises:
             UnreachableError, KafkaError: the topic cannot be read to its end.
         """
-        came = self._begun
-        async with self._reading:
-            if (self._settled if is_settled else self._ended) <= came:
-                if self._failed.number > came and (is_settled or not self._failed.is_settled):
-                    raise UnreachableError(self._failed.reason)
-                self._begun += 1
-                try:
-                    await self._read(client, is_settled=is_settled)
-                except (KafkaError, UnreachableError, OSError, TimeoutError) as error:
-                    self._failed = _Failed(self._begun, words_of(error), is_settled=is_settled)
-                    raise
-                self._ended = self._begun
-                self._settled = self._begun if is_settled else self._settled
-            return [each.rows for _, each in sorted(self._partitions.items())]
+        if is_settled:
+            await self._settling.share(lambda: self._settle(client))
+        await self._reading.share(lambda: self._read(client))
+        return [each.rows for _, each in sorted(self._partitions.items())]
 
     def close_after(self, seconds: float, close: Callable[[str], None]) -> None:
         """Have it forgotten where nobody asks for it meanwhile."""
@@ -152,16 +140,26 @@ class CompactedView(Generic[T]):
         if self._closing is not None:
             self._closing.cancel()
 
-    async def _read(self, client: AIOKafkaClient, *, is_settled: bool) -> None:
+    async def _settle(self, client: AIOKafkaClient) -> None:
+        await topic_id(client, self._topic)  # where no broker answers, it says so at once
+        await settled_bounds(client, self._wheres(client))
+
+    def _wheres(self, client: AIOKafkaClient) -> list[Where]:
+        return [(self._topic, each) for each in client.cluster.partitions_for_topic(self._topic) or ()]
+
+    async def _read(self, client: AIOKafkaClient) -> None:
         now = self._clock.monotonic(), self._clock.now().timestamp()
         # A process that was frozen, or a machine that slept, is away without its own clock's going on.
         away_s = max(abs(at - before) for at, before in zip(now, self._looked_at, strict=True))
         found = await topic_id(client, self._topic)
-        there = client.cluster.partitions_for_topic(self._topic) or set()
-        if away_s > AWAY_S or found != self._id or not self._partitions.keys() <= there:
+        wheres = self._wheres(client)
+        if (
+            away_s > AWAY_S
+            or found != self._id
+            or not self._partitions.keys() <= {partition for _, partition in wheres}
+        ):
             self._partitions.clear()
-        wheres = [(self._topic, each) for each in there]
-        ends = await (settled_bounds if is_settled else bounds)(client, wheres)
+        ends = await bounds(client, wheres)
         for where, (first, end) in ends.items():
             await self._read_partition(client, where, first, end)
         self._id, self._looked_at = found, now
@@ -179,9 +177,29 @@ class CompactedView(Generic[T]):
         return None if value is None else self._parse(key, value)
 
 
-class _Failed(NamedTuple):
-    """The reading that failed last: its number, why, and whether it waited for transactions."""
+class _Rounds:
+    """Rounds of the same work, one after another: whoever asks while one is under way shares the next one.
 
-    number: int
-    reason: str
-    is_settled: bool
+    So it does its failure: each of many would wait for as long as a leader may be away.
+    """
+
+    def __init__(self) -> None:
+        self._one_works = asyncio.Lock()
+        self._begun = self._ended = self._failed = 0  # numbers of rounds
+        self._reason = ""
+
+    async def share(self, work: Callable[[], Awaitable[object]]) -> None:
+        """Return when a round is done that began after this was asked."""
+        came = self._begun
+        async with self._one_works:
+            if self._ended > came:
+                return
+            if self._failed > came:
+                raise UnreachableError(self._reason)
+            self._begun += 1
+            try:
+                await work()
+            except (KafkaError, UnreachableError, OSError, TimeoutError) as error:
+                self._failed, self._reason = self._begun, words_of(error)
+                raise
+            self._ended = self._begun

@@ -10,7 +10,7 @@ from annals.agents.publishing.administration import Refused
 from annals.schemas.subscription import STREAM, UNLIMITED
 from annals.topics.catalog import KEPT_FOR_GOOD, catalogue
 from annals.topics.spec import Role, Rule
-from annals.workers.kafka.admin.cluster import NotPermittedError, administration, topic_facts
+from annals.workers.kafka.admin.cluster import NotPermittedError, administration, hidden_topics, topic_facts
 from annals.workers.kafka.admin.creation import create_topics
 from annals.workers.kafka.admin.findings import Finding, Report, compare_setting
 
@@ -77,8 +77,8 @@ def _specs(settings: Settings, name: str, partitions: int, *, with_deliveries: b
 async def check_subscribers(settings: Settings, wanted: Iterable[tuple[Definition, int]]) -> Report:
     """Compare the topics of subscriptions with what these would be made with, in what loses something.
 
-    wanted: definitions, each with the partitions of its journals. Settings that the user may not read are passed over:
-    publishing needs no right to them.
+    wanted: definitions, each with the partitions of its journals. Topics that the user may not see, and settings that
+    it may not read, are passed over: publishing does not need the right to all of them.
 
     Raises:
         BrokersUnreachableError: no broker answers, or a partition has no leader (a ConnectionError).
@@ -100,8 +100,11 @@ async def check_subscribers(settings: Settings, wanted: Iterable[tuple[Definitio
     names = [spec.name for spec in specs]
     async with administration(settings) as admin:
         facts = await topic_facts(admin, settings, names, optional=names, needs_settings=False)
+        hidden = await hidden_topics(admin, set(names) - facts.keys())
     for spec in specs:
         fact = facts.get(spec.name)
+        if spec.name in hidden:
+            continue
         if fact is None:
             why = "it was deleted: put the subscription again, which makes it"
             report.refusals.append(Finding(spec.name, "partitions", "0", str(spec.partitions), why))

@@ -121,21 +121,26 @@ async def topic_facts(
 
 
 async def _require_visible(admin: AIOKafkaAdminClient, names: Sequence[str]) -> None:
-    """Refuse to call missing what the user may not see: of that the brokers say neither that it is there nor not."""
-    if not names:
-        return
-    # By name, and told not to create them.
-    answer = await admin._client.send(  # noqa: SLF001 - the administration's own question lets them be created
-        admin._client.get_random_node(),  # noqa: SLF001
-        MetadataRequest(list(names), allow_auto_topic_creation=False),
-    )
-    hidden = sorted(name for code, name, *_ in answer.topics if for_code(code) is TopicAuthorizationFailedError)
+    """Refuse to call missing what the user may not see."""
+    hidden = await hidden_topics(admin, names)
     if hidden:
         others = f" and {len(hidden) - 1} more topics" if len(hidden) > 1 else ""
         raise NotPermittedError(
             f"{hidden[0]}{others}: the user may not see whether they exist: it needs Describe on them, which Read and "
             "Write include (docs/reference/permissions.md)"
         )
+
+
+async def hidden_topics(admin: AIOKafkaAdminClient, names: Collection[str]) -> list[str]:
+    """Return those that the user may not see: of these the brokers say neither that they are there nor not."""
+    if not names:
+        return []
+    # By name, and told not to create them.
+    answer = await admin._client.send(  # noqa: SLF001 - the administration's own question lets them be created
+        admin._client.get_random_node(),  # noqa: SLF001
+        MetadataRequest(list(names), allow_auto_topic_creation=False),
+    )
+    return sorted(name for code, name, *_ in answer.topics if for_code(code) is TopicAuthorizationFailedError)
 
 
 async def _configs(admin: AIOKafkaAdminClient, names: Iterable[str], *, are_needed: bool) -> dict[str, dict[str, str]]:

@@ -171,6 +171,7 @@ class FollowedTopic(Generic[T]):
             LostRecordsError: something is missing of what is known.
             UnreachableError, KafkaError: the topic cannot be read.
         """
+        reached, before = self._reached, self._known  # `run` may read on meanwhile: what is known then came later
         await self._require_same(client)
         ((first, end),) = (await settled_bounds(client, [self._where])).values()
         covered: dict[bytes, int] = {}  # the offsets of invalid records, by key
@@ -187,9 +188,9 @@ class FollowedTopic(Generic[T]):
 
         newest = NewestRecords(self._where, first, parse, is_each_parsed=True)
         await newest.read_on(client, end)
-        if end < self._reached:
-            raise await self._lost(client, f"ends at offset {end}, and it reached {self._reached} before")
-        for name, known in self._known.items():
+        if end < reached:
+            raise await self._lost(client, f"ends at offset {end}, and it reached {reached} before")
+        for name, known in before.items():
             there = newest.rows.get(name)
             if there is None and covered.get(name, -1) > known[0]:
                 newest.rows[name] = known  # compacted away behind an invalid one: what was there before that holds

@@ -79,8 +79,10 @@ async def scene(bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPat
     await create(made.settings)
     reading = newest_records.read_range
 
-    async def read_range(client: Any, where: tuple[str, int], start: int, end: int) -> AsyncIterator[Any]:
-        async for records in reading(client, where, start, end):
+    async def read_range(
+        client: Any, where: tuple[str, int], start: int, end: int, **options: Any
+    ) -> AsyncIterator[Any]:
+        async for records in reading(client, where, start, end, **options):
             made.read[where[0]] += len(records)
             yield records
 

@@ -1,10 +1,12 @@
 """Large events, many or slow filters: whatever else the event loop has to do is done meanwhile."""
 
 import asyncio
+from threading import Event
 
 import pytest
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing import heavy
 from annals.agents.publishing.administration import compiled_filters, definition_of
 from annals.agents.publishing.heavy import MOST_BYTES, OneByOne, select_in_turns
 from annals.agents.publishing.matching import Matcher
@@ -15,6 +17,7 @@ from annals.agents.reading.found import JournalEvent
 from annals.schemas.chain import read_block
 from annals.schemas.subscription import Definition, Former, Record
 from chained import sealed
+from following import until
 
 FILTERS = 20
 
@@ -70,6 +73,22 @@ async def test_so_it_has_where_events_are_judged_one_by_one():
         found, turns = await turns_while(OneByOne(subscribed, REGISTRY["person"]).wanted(event))
         assert found == wanted(event, subscribed, REGISTRY["person"])
         assert turns > 2
+
+
+async def test_questions_that_run_in_threads_do_not_wait_for_runs(monkeypatch):
+    """Goes red when runs fill the event loop's own threads: the API's answers are made in these."""
+    may_end = Event()
+    monkeypatch.setattr(heavy, "select", lambda *_: may_end.wait())
+    to_whom = [(one_of_slow_filters(), 0)]
+    runs = [asyncio.create_task(select_in_turns([an_event(1)] * 99, to_whom, None)) for _ in range(40)]
+    await asyncio.sleep(0)
+    question = asyncio.create_task(asyncio.to_thread(lambda: "answered"))
+    try:
+        await until(question.done)
+    finally:
+        may_end.set()
+        await asyncio.gather(*runs)
+    assert await question == "answered"
 
 
 async def test_many_that_are_judged_quickly_are_judged_in_several_turns():

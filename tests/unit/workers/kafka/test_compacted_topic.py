@@ -8,12 +8,15 @@ from aiokafka.errors import KafkaConnectionError
 
 from annals.agents.reading.ports import NotReadyError
 from annals.workers.kafka.connections import CLUSTER, connect
+from annals.workers.kafka.read import followed_topic
+from annals.workers.kafka.read.followed_topic import by_name
 from annals.workers.kafka.read.topic_ids import SameTopic
 from annals.workers.kafka.write import compacted_topic
 from annals.workers.kafka.write.compacted_topic import CompactedTopic
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from following import until
+from rotten import rot
 
 WHERE = ("texts", 0)
 
@@ -121,3 +124,43 @@ async def test_another_topic_that_one_has_looked_at_is_not_taken_for_the_one_tha
     same.was_read()
     assert not await same.look(client)
     await client.close()
+
+
+async def test_what_another_worker_writes_while_a_change_reads_is_no_loss(scene, monkeypatch):
+    """Goes red where the end that a change asked for is compared with what was read since: "it lost its end"."""
+    settled_bounds = followed_topic.settled_bounds
+
+    async def then_another_writes(client, wheres):
+        ends = await settled_bounds(client, wheres)
+        scene.put("a", "theirs")
+        scene.put("b", "theirs")
+        await scene.topic.refresh()
+        return ends
+
+    scene.put("a", "1")
+    client = await connect(scene.options, [])
+    async with scene.following():
+        monkeypatch.setattr(followed_topic, "settled_bounds", then_another_writes)
+        assert by_name(await scene.topic._whole(client)) == {"a": "1"}, "who writes by this is fenced, and reads again"
+        assert scene.topic.records == {"a": "theirs", "b": "theirs"}
+    await client.close()
+
+
+@pytest.mark.parametrize("at", [-2, -10], ids=["its value", "a length: it cannot be unpacked"])
+async def test_of_a_topic_whose_newest_record_a_disk_changed_nothing_older_holds(scene, at):
+    """Goes red where a job that was ended runs again, since the record that says so passes for none."""
+    scene.put("a", "1")
+    scene.put("a", "2")
+    rot(scene.model, WHERE, at)
+    task = asyncio.create_task(scene.topic.run())
+    try:
+        await until(lambda: scene.topic._told is not None)
+        assert "texts-0: the record batch at offset 1 is damaged: its checksum is not" in scene.topic._told
+        assert (scene.topic.records, scene.topic.is_read) == ({}, False)
+        with pytest.raises(NotReadyError, match="the record batch at offset 1 is damaged"):
+            await scene.topic.refresh()
+        rot(scene.model, WHERE, at)  # as it was
+        await until(lambda: scene.topic.records == {"a": "2"})
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

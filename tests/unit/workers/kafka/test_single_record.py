@@ -18,20 +18,10 @@ from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.projections.journals import KafkaJournals
+from rotten import HEADERS, rot
 from shard_scene import WatchedLog
 
 WHERE = ("events.person", 0)
-
-
-VALUE, HEADERS = -2, -1  # bytes from the end of a batch
-
-
-def rot(model, where, at=VALUE):
-    """Have another byte in the newest batch of a partition: of its last record's value, or of what is behind it."""
-    entry = model.logs[where].entries[-1]
-    data = bytearray(entry.data)
-    data[at] ^= 1
-    entry.data = bytes(data)
 
 
 @pytest.fixture

@@ -37,8 +37,8 @@ async def world(monkeypatch):
     made.read = {}
     reading = newest_records.read_range
 
-    async def read_range(client, where, start, end):
-        async for records in reading(client, where, start, end):
+    async def read_range(client, where, start, end, **options):
+        async for records in reading(client, where, start, end, **options):
             made.read[where[0]] = made.read.get(where[0], 0) + len(records)
             yield records
 

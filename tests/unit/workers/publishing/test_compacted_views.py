@@ -16,6 +16,7 @@ from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import compacted_views
 from annals.workers.publishing.compacted_views import AWAY_S, CompactedViews
 from following import until
+from rotten import rot
 
 TEXTS, OTHERS = "texts", "others"
 PARTITIONS = 2
@@ -89,8 +90,8 @@ def scene(monkeypatch):
     made = Scene()
     reading = newest_records.read_range
 
-    async def read_range(client, where, start, end):
-        async for records in reading(client, where, start, end):
+    async def read_range(client, where, start, end, **options):
+        async for records in reading(client, where, start, end, **options):
             made.read += [each[0] for each in records]
             yield records
 
@@ -251,6 +252,35 @@ async def test_a_transaction_that_stays_open_holds_up_all_who_ask_at_the_same_ti
     assert len(waits) <= 2
     scene.put("a", "1")
     assert await scene.says() == {"a": "1"}
+
+
+async def test_who_does_not_wait_for_a_transaction_does_not_wait_for_those_who_do(scene, monkeypatch):
+    """Goes red where one PUT after a kill holds up every GET until the killed reader's transaction is ended."""
+    waits, is_ended, settled_bounds = [], asyncio.Event(), compacted_views.settled_bounds
+
+    async def once_it_is_ended(client, wheres):
+        waits.append(wheres)
+        await is_ended.wait()
+        return await settled_bounds(client, wheres)
+
+    monkeypatch.setattr(compacted_views, "settled_bounds", once_it_is_ended)
+    scene.put("a", "1")
+    settled = asyncio.create_task(scene.says())
+    await until(lambda: waits)
+    unsettled = [asyncio.create_task(scene.says(is_settled=False)) for _ in range(3)]
+    await until(lambda: all(each.done() for each in unsettled))
+    assert [each.result() for each in unsettled] == [{"a": "1"}] * 3
+    scene.put("a", "2")
+    is_ended.set()
+    assert await settled == {"a": "2"}, "what the transaction brought, though others have read since it was asked"
+
+
+async def test_where_a_disk_changed_the_newest_record_no_older_one_is_answered(scene):
+    scene.put("a", "1")
+    scene.put("a", "2")
+    rot(scene.model, (TEXTS, 0))
+    with pytest.raises(UnreachableError, match="texts-0: the record batch at offset 1 is damaged"):
+        await scene.says()
 
 
 async def test_partitions_that_are_added_are_read(scene):

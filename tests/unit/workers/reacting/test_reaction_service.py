@@ -36,9 +36,9 @@ async def test_the_progress_is_read_once_for_all_reactions(monkeypatch):
     """Goes red when each reaction that is listed has the whole topic of progress read again."""
     world, read = Administered("progress", "reactions"), []
 
-    def read_range(client, where, *more):
+    def read_range(client, where, *more, **options):
         read.append(where)
-        return reading(client, where, *more)
+        return reading(client, where, *more, **options)
 
     reading = newest_records.read_range
     monkeypatch.setattr(newest_records, "read_range", read_range)

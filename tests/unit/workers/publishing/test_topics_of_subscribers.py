@@ -1,0 +1,51 @@
+"""The topics of subscribers that are looked at while events are published: what is missing, and what is unseen."""
+
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from annals.schemas.subscription import Definition
+from annals.workers.publishing import subscriber_topics
+from annals.workers.publishing.subscriber_topics import check_subscribers
+from annals.workers.settings import Settings
+
+NOT_PERMITTED, UNKNOWN = 29, 3
+
+
+class Brokers:
+    """Of these topics only some are shown; of the others they say why, where they are asked for by name."""
+
+    def __init__(self, shown, unseen):
+        self.shown, self.unseen = shown, unseen
+        self._client = self
+
+    async def describe_topics(self):
+        parts = [{"partition": 0, "leader": 1, "replicas": [1]}]
+        return [{"topic": name, "error_code": 0, "partitions": parts} for name in self.shown]
+
+    async def describe_configs(self, resources):
+        return []
+
+    def get_random_node(self):
+        return 1
+
+    async def send(self, node, request):
+        codes = [(NOT_PERMITTED if name in self.unseen else UNKNOWN, name) for name in request._topics]
+        return SimpleNamespace(topics=codes)
+
+
+@pytest.mark.parametrize(
+    ("unseen", "missing"), [({"subscribers.all"}, []), (set(), ["subscribers.all"])], ids=["unseen", "deleted"]
+)
+async def test_a_topic_that_the_user_may_not_see_is_none_that_was_deleted(monkeypatch, unseen, missing):
+    """Goes red where a worker is not ready, and says to put again what is there, for a right that it does not need."""
+    others = {"acks.all", "parked.all", "deliveries.all"}
+
+    @asynccontextmanager
+    async def administration(_):
+        yield Brokers(others, unseen)
+
+    monkeypatch.setattr(subscriber_topics, "administration", administration)
+    report = await check_subscribers(Settings(), [(Definition("all", delivery="webhook"), 1)])
+    assert [each.topic for each in report.refusals] == missing
