@@ -12,7 +12,7 @@ from processes import running, until_over
 COMMAND = [sys.executable, "-c", "import time; time.sleep(600)"]
 
 
-class Alarm(BaseException):  # noqa: N818 - it is no error, as pytest's own is none
+class Alarm(BaseException):
     """The test has taken too long."""
 
 
