@@ -81,7 +81,10 @@ def _tell_passed_over(place: ShardId, first: int, offset: int) -> None:
     """
     log.error(
         "the group's offset was set by hand, beyond the last outcome: commands from `first` on are passed over",
-        **{"first": first, "of": offset, "kind": place.kind, "partition": place.partition},
+        first=first,
+        of=offset,
+        kind=place.kind,
+        partition=place.partition,
     )
 
 
