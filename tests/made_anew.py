@@ -5,11 +5,12 @@ import time
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, NewTopic
 
-WITHIN_S = 60
+from processes import WITHIN_S
+from whole_topics import answered_topics, known_topics
 
 
 def has_leader(admin: AdminClient, name: str) -> bool:
-    found = admin.list_topics(timeout=10).topics.get(name)
+    found = known_topics(admin).get(name)
     return found is not None and found.error is None and all(each.leader >= 0 for each in found.partitions.values())
 
 
@@ -20,7 +21,7 @@ def make(bootstrap: str, name: str, policy: str = "compact") -> None:
     while True:
         (future,) = admin.create_topics([NewTopic(name, 1, 1, config={"cleanup.policy": policy})]).values()
         try:
-            future.result(10)
+            future.result(WITHIN_S)
         except KafkaException:
             assert time.monotonic() < deadline, name
         else:
@@ -33,7 +34,7 @@ def delete(bootstrap: str, name: str) -> None:
     """Return when the broker knows no such topic."""
     admin = AdminClient({"bootstrap.servers": bootstrap})
     (future,) = admin.delete_topics([name], operation_timeout=30).values()
-    future.result(60)
+    future.result(WITHIN_S)
     deadline = time.monotonic() + WITHIN_S
-    while name in admin.list_topics(timeout=10).topics:  # the controller has it first
+    while (known := answered_topics(admin)) is None or name in known:  # the controller has it first
         assert time.monotonic() < deadline, name

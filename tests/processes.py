@@ -69,7 +69,10 @@ def running(
 
 
 def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = WITHIN_S) -> int:
-    """The exit status of a process that ends by itself; one that does not leaves its stacks in its log, and fails."""
+    """The exit status of a process that ends by itself; one that does not leaves its stacks in its log, and fails.
+
+    Where the test is ended meanwhile, as by pytest's own alarm, the process ends with it.
+    """
     try:
         return process.wait(within_s)
     except subprocess.TimeoutExpired:
@@ -84,6 +87,10 @@ def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = WI
                 each.kill()
         process.wait()
         raise AssertionError(f"it did not end within {within_s:.0f} s\n{log.read_text()[-12_000:]}") from None
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def until(is_so: Callable[[], Any], process: subprocess.Popen[bytes], log: Path, what: str) -> Any:

@@ -5,17 +5,30 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.admin import AIOKafkaAdminClient
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicMetadata
 
 from annals.workers.kafka.connections import connect, partitions_of
 from annals.workers.kafka.read.settled_ends import settled_bounds
 
 WITHIN_S = 60
+
+
+def answered_topics(client: Any) -> dict[str, TopicMetadata] | None:
+    """The topics that the broker knows, as it says when it is asked now; None where it does not answer."""
+    with suppress(KafkaException):
+        return dict(client.list_topics(timeout=30).topics)
+    return None
+
+
+def known_topics(client: Any) -> dict[str, TopicMetadata]:
+    """The same; none where it does not answer."""
+    return answered_topics(client) or {}
 
 
 def records_of(bootstrap: str, topic: str) -> list[Any]:

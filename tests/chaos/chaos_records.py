@@ -4,14 +4,14 @@ import secrets
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any, NamedTuple, Self
 
 from chaos_workers import eventually
 from confluent_kafka import OFFSET_BEGINNING, Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec, TopicMetadata
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from processes import WITHIN_S
+from whole_topics import known_topics
 
 Where = tuple[str, int]  # topic without prefix, partition
 
@@ -39,13 +39,6 @@ def home_of(key: bytes, partitions: int) -> int:
     value = (value ^ value >> 13) * mixed & mask
     value ^= value >> 15
     return (value & 0x7FFFFFFF) % partitions
-
-
-def known_topics(client: Any) -> dict[str, TopicMetadata]:
-    """The topics that the broker knows, as it says when it is asked now; none where it does not answer."""
-    with suppress(KafkaException):
-        return dict(client.list_topics(timeout=30).topics)
-    return {}
 
 
 class Records:

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 from chaos_checker import Report, check, unaccounted
 from chaos_commands import Ask
 from chaos_damage import cut
-from chaos_records import Records, known_topics
+from chaos_records import Records
 from chaos_sender import Sender, Sent
 from chaos_workers import KINDS, WITHIN_S, Deployment, eventually
 from confluent_kafka import Producer
@@ -19,7 +19,7 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 
 from annals.topics.catalog import catalogue
 from annals.workers.tools.broker import Broker
-from whole_topics import until_set
+from whole_topics import known_topics, until_set
 
 Found = TypeVar("Found")
 LASTS_MS = 600_000  # a transaction that a test ends itself: the broker does not end it before, however slow it is

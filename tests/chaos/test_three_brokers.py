@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from chaos_cluster import Cluster
 from chaos_commands import persons, rename
-from chaos_records import known_topics
 from chaos_scenario import Scenario, assert_clean
 from chaos_workers import eventually
 from confluent_kafka.admin import (
@@ -22,6 +21,7 @@ from confluent_kafka.admin import (
 )
 
 from processes import ENTRY_POINT, own_environment
+from whole_topics import known_topics
 
 pytestmark = [pytest.mark.broker, pytest.mark.chaos]
 

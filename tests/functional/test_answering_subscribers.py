@@ -141,6 +141,7 @@ class Scene:
 def ended(subscriber: subprocess.Popen[bytes], log: Path) -> list[str]:
     """What it said until it ended by SIGTERM."""
     subscriber.send_signal(signal.SIGTERM)
+    subscriber.send_signal(signal.SIGCONT)  # one that is held hears it as it goes on
     assert until_over(subscriber, log) == 0, log.read_text()
     return log.read_text().splitlines()
 
@@ -197,11 +198,14 @@ def test_nothing_is_forgotten_or_done_twice(crew: Group, language: str, classes:
         refused_comes_again(scene, subscriber, log)
         # SIGTERM in the middle of work: the event in hand is answered, and the next process goes on.
         names = [(person, f"Name {each}") for each in range(RENAMES) for person in PEOPLE]
+        half = len(names) // 2
         with ThreadPoolExecutor(1) as pool:
-            sending = pool.submit(scene.send, "RenamePerson", names)
+            sending = pool.submit(scene.send, "RenamePerson", names[:half])
             until(lambda: scene.done().total() > 13, subscriber, log, "work has begun")
-            said = ended(subscriber, log)
+            subscriber.send_signal(signal.SIGSTOP)  # however fast it is, there is work left when it is told to end
             sending.result()
+        scene.send("RenamePerson", names[half:])
+        said = ended(subscriber, log)
     everything = 13 + RENAMES * len(PEOPLE)
     assert scene.done().total() < everything
     met = Counter(line["became"] for line in scene.ledger()[1:])

@@ -49,7 +49,7 @@ def beginning_anew(patch: pytest.MonkeyPatch) -> None:
 
 def setting_aside(patch: pytest.MonkeyPatch) -> None:
     """A damaged store is not set aside."""
-    patch.setattr("annals.agents.folding.damage.DamagedStores.set_aside", nothing)
+    patch.setattr(RowStores, "set_aside", nothing)
 
 
 def hidden_event(patch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from annals.agents.folding.damage import DamagedStores
 from annals.agents.writing import standby
 from annals.agents.writing.recovery import opening
 from annals.agents.writing.standby import Standby
@@ -60,7 +61,12 @@ def closing_a_failed_store(patch: pytest.MonkeyPatch) -> None:
 
 def setting_aside(patch: pytest.MonkeyPatch) -> None:
     """A standby does not set a damaged store aside."""
-    patch.setattr("annals.agents.folding.damage.DamagedStores.set_aside", nothing)
+
+    class Kept(DamagedStores):
+        async def set_aside(self, *_: Any) -> None:
+            return None
+
+    patch.setattr(standby, "DamagedStores", Kept)  # not that of shards that read or decide
 
 
 def stable_end(patch: pytest.MonkeyPatch) -> None:

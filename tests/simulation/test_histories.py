@@ -21,6 +21,23 @@ from annals.workers.tools.simulation.world import World
 
 ANNALS = Path(sys.executable).with_name("annals")
 FEW, MANY = 60, 1_000
+WHOLE = """
+import json, logging
+from annals.workers.tools.simulation.history import run
+from annals.workers.tools.simulation.plan import plan_of
+from annals.workers.tools.simulation.reading_judge import ReadingJudge
+logging.disable(logging.CRITICAL)
+rows, differences = [], ReadingJudge.differences
+
+def note(judge):
+    here = [process.readers.here for process in judge._world.processes]
+    rows.extend((key, repr(sorted(here[key].stores.open_one.rows.items()))) for here in here for key in here)
+    return differences(judge)
+
+ReadingJudge.differences = note
+histories = [run(plan_of(seed)) for seed in range(5, 17)]
+print(json.dumps([rows, [(each.problems, each.digest.hex(), each.counts, each.trace) for each in histories]]))
+"""
 
 
 def simulate(*options: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -60,11 +77,28 @@ def test_what_a_history_began_has_ended_with_it() -> None:
 
 
 def test_a_seed_is_the_same_history_whatever_the_hashes_are() -> None:
-    one, other = (simulate("--seeds", "12", "--seed", "5", "--json", PYTHONHASHSEED=seed) for seed in ("1", "2"))
-    assert one.returncode == 0, one.stderr
+    """The journals, what readers indexed, what was counted, and all that the trace shows, with its times."""
+    one, other = (
+        subprocess.run(
+            [sys.executable, "-c", WHOLE],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            timeout=1_800,
+            check=False,
+        )
+        for seed in ("1", "2")
+    )
+    assert (one.returncode, one.stderr) == (0, "")
     assert one.stdout == other.stdout
-    said = json.loads(one.stdout)
-    assert (said["seeds"], said["failures"], len(said["digest"])) == (12, [], 64)
+    rows, histories = json.loads(one.stdout)
+    assert rows
+    assert [problems for problems, *_ in histories] == [[]] * 12
+
+
+def test_the_digest_is_over_the_journals_of_all_seeds() -> None:
+    said = json.loads(simulate("--seeds", "3", "--seed", "5", "--json").stdout)
+    assert (said["seeds"], said["failures"], said["digest"]) == (3, [], survey(5, 3).digest)
 
 
 def test_another_seed_is_another_history() -> None:

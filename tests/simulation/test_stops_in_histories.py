@@ -1,7 +1,7 @@
 """A stop is right where a fault explains it in these words; the shard goes on once a person did what they ask for."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
@@ -47,21 +47,22 @@ def stops(history: History) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    ("seed", "words"),
+    ("seeds", "words"),
     [
-        (CUT, "acknowledged are gone"),
-        (392, "acknowledged may be gone"),
-        (15, "lack what was acknowledged"),
-        (2068, "the data directory says"),
-        (56, "the data directory says"),
-        (4659, "--accept-expired"),
-        (608, "delete the group's offsets"),
+        ([CUT], "acknowledged are gone"),
+        ([392], "acknowledged may be gone"),  # a range would take minutes: in one of four hundred
+        ([15], "lack what was acknowledged"),
+        ([2068], "the data directory says"),
+        (range(450), "the data directory says"),
+        ([4659], "--accept-expired"),
+        ([608], "delete the group's offsets"),
     ],
 )
-def test_a_person_has_a_shard_go_on(seed: int, words: str) -> None:
-    history = run(plan_of(seed))
-    assert history.problems == []
-    assert any(words in stop for stop in stops(history))
+def test_a_person_has_a_shard_go_on(seeds: Iterable[int], words: str) -> None:
+    """In the first history in which one stops in these words."""
+    histories = (run(plan_of(seed)) for seed in seeds)
+    said = (history for history in histories if any(words in stop for stop in stops(history)))
+    assert next(said).problems == []
 
 
 @pytest.mark.parametrize(

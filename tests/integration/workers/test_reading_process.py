@@ -8,8 +8,6 @@ import os
 import re
 import signal
 import time
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -20,6 +18,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from annals.topics.keys import partition_of
 from chained import Sealed, sealed
 from grouped import Group, GroupWorker, group
+from processes import answer_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,15 +40,8 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
 
 def reasons(worker: GroupWorker, role: str) -> list[str] | None:
     """Why a role is not ready; None while the worker cannot be asked."""
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{worker.port}/health/ready?role={role}", timeout=5):
-            return []
-    except urllib.error.HTTPError as error:
-        with error:
-            told: list[str] = json.loads(error.read())["reasons"]
-            return told
-    except OSError:
-        return None
+    status, body = answer_of(f"http://127.0.0.1:{worker.port}/health/ready?role={role}")
+    return list(json.loads(body)["reasons"]) if status else None
 
 
 def gauge(metrics: str, name: str, kind: str = "person") -> dict[int, float]:
@@ -66,8 +58,8 @@ def has_read_all(worker: GroupWorker, events: int) -> bool:
 
 
 def test_a_worker_decides_and_its_child_reads(crew: Group) -> None:
-    # Another child is started some seconds later, so that one sees that there is none.
-    worker = crew.worker("one", {"annals.workers.reader_process:FIRST_RETRY_S": 5.0}, **ALL_ROLES).until_ready()
+    # Another child is started a minute later, so that one sees that there is none.
+    worker = crew.worker("one", {"annals.workers.reader_process:FIRST_RETRY_S": 60.0}, **ALL_ROLES).until_ready()
     child = worker.reader()
     assert child.nice() == psutil.Process(worker.process.pid).nice() + 5
     (started,) = worker.logged("worker started")
@@ -86,7 +78,7 @@ def test_a_worker_decides_and_its_child_reads(crew: Group) -> None:
     child.kill()
     (reason,) = worker.until(lambda: reasons(worker, "read"), "not ready to read")
     assert reason.startswith("read: the reading process ")
-    assert reasons(worker, "write") == []
+    worker.until(lambda: reasons(worker, "write") == [], "ready to decide")
     assert set(crew.answers()) == {"accepted"}
     worker.until(lambda: reasons(worker, "read") == [], "ready to read again")
     worker.until(lambda: has_read_all(worker, 16), "what was written meanwhile is read")

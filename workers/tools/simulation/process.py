@@ -146,9 +146,12 @@ class Process:
         return task
 
     def kill(self) -> None:
-        """End at once: nothing of it runs any more."""
+        """End at once: nothing of it runs any more. What ended by an exception before is known now."""
         self.is_alive = False
         for task in [*self._tasks, *self._running.values()]:
+            error = task.exception() if task.done() and not task.cancelled() else None
+            if error is not None:
+                self.world.problems.append(f"failed: worker {self.number}: {error!r}")
             task.cancel()
         self.standbys.kill()
         self.readers.kill()

@@ -6,14 +6,17 @@ import asyncio
 from contextlib import suppress
 from functools import partial
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import KafkaError
 from aiokafka.structs import TopicPartition
 
+from annals.agents.ports import StaleStateError, StoppedError, StoreError, UnreachableError
 from annals.agents.reading.following.losses import Losses
 from annals.agents.reading.following.shard import READING, STOPPED, Shard
+from annals.agents.reading.ports import BrokenChainError
 from annals.agents.waiting import ended
+from annals.schemas.journal_reader import GapError
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.memory.client import Cluster
 from annals.workers.reading.acknowledged import KafkaAcknowledged
@@ -26,7 +29,7 @@ from annals.workers.tools.simulation.reading_disks import RowStores
 from annals.workers.tools.simulation.source import SimulatedSource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Coroutine, Iterable
 
     from annals.agents.ports import Clock, Delivery
     from annals.workers.tools.simulation.disks import Key
@@ -34,16 +37,40 @@ if TYPE_CHECKING:
     from annals.workers.tools.simulation.world import World
 
 
+EXPECTED: Final = (StoreError, BrokenChainError, GapError, StoppedError, StaleStateError, UnreachableError)
+
+
 class JudgedShard(Shard):
-    """A reading shard of which somebody hears when it opens and why it stops. opened_at: when it began to open."""
+    """A reading shard of which somebody hears when it opens, why it stops, and what it failed with that nobody expects.
+
+    opened_at: when it began to open.
+    """
 
     judge: Callable[[str], None]
+    failed: Callable[[Exception], None]
     now: Callable[[], float]
     opened_at = 0.0
 
+    async def run(self) -> None:
+        """Follow the journal until the task is cancelled."""
+        await self._told(super().run())
+
     async def _open(self) -> None:
         self.opened_at = self.now()
-        await super()._open()
+        await self._told(super()._open())
+
+    async def _follow(self) -> None:
+        await self._told(super()._follow())
+
+    async def _told(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have a failure known that nobody waits for, or behind which the shard would try again."""
+        try:
+            await work
+        except EXPECTED:
+            raise
+        except Exception as error:
+            self.failed(error)
+            raise
 
     def _stop(self, error: Exception) -> None:
         self.judge(str(error))
@@ -221,6 +248,7 @@ class Readers:
             losses=losses,
         )
         shard.judge, shard.now = partial(world.reading.told, process, key), world.loop.time
+        shard.failed = partial(world.reading.failed, process, key)
         if is_standby:
             source.turn(is_standby=True)
             shard.stand_by()

@@ -20,6 +20,7 @@ MOST_DAMAGES: Final = 2  # of one shard's stores: the fourth within an hour is l
 MOST_WRITES: Final = 6
 ENDS_AT_ONCE: Final = 0.4
 HELD_MS: Final = 8_000
+CARRIED_OUT: Final = "{} carried out"
 NOTED: Final = "end hidden from a reader"
 
 
@@ -35,18 +36,20 @@ class ReadingFaults:
         """The child process that reads ends, and is started again."""
         process = self._process(fault)
         if process is not None:
+            self._carried_out(fault, has_changed=bool(process.readers.here))
             process.spawn(process.readers.restart(list(process.readers.here)))
 
     def readers_cut(self, fault: Fault) -> None:
         """The readers' connections break, those of the shards beside them do not."""
         process = self._process(fault)
         if process is not None:
+            self._carried_out(fault, has_changed=bool(process.readers.here))
             process.readers.network.is_cut = True
             self._faults.later(fault.size * LONGEST_S, setattr, process.readers.network, "is_cut", False)  # noqa: FBT003
 
     def readers_move(self, fault: Fault) -> None:
         """Others have what each reads."""
-        del fault
+        self._carried_out(fault, has_changed=len(self._world.processes) > 1)
         self._world.group.move_readers()
 
     def rows_damaged(self, fault: Fault) -> None:
@@ -56,6 +59,7 @@ class ReadingFaults:
         damages = f"damages of what is read of {key[0]}-{key[1]}"
         if store is not None and self._world.counts[damages] < MOST_DAMAGES:
             self._world.counts[damages] += 1
+            self._carried_out(fault)
             store.is_damaged = True
 
     def rows_refused(self, fault: Fault) -> None:
@@ -63,6 +67,7 @@ class ReadingFaults:
         process, key = self._reader(fault)
         store = process.host.rows.get(key) if process is not None else None
         if store is not None:
+            self._carried_out(fault)
             store.refuses_in = 1 + int(fault.size * MOST_WRITES)
 
     def rows_foreign(self, fault: Fault) -> None:
@@ -71,10 +76,13 @@ class ReadingFaults:
         hosts = self._world.hosts
         others = [rows for host in hosts for other, rows in host.rows.items() if other != key and len(rows.rows) > 1]
         if process is not None and others:
-            process.spawn(self._restart_with(process, key, fault.where))
+            process.spawn(self._restart_with(process, key, fault))
 
     def journal_anew(self, fault: Fault) -> None:
         """Somebody deletes a journal and makes it anew."""
+        kind, partition = KEYS[fault.where % len(KEYS)]
+        journal = self._world.names.events(kind), partition
+        self._carried_out(fault, has_changed=bool(self._world.model.logs[journal].entries))
         self._faults.lose_journal(fault, is_whole=True)
 
     def cut_behind_readers(self, fault: Fault) -> None:
@@ -94,6 +102,7 @@ class ReadingFaults:
         self._faults.lose_journal(fault._replace(size=0.0))
         if log.end > known.offset:
             return  # nothing was lost
+        self._carried_out(fault)
         # One offset more than there were: up to just where the writer expects its next batch, nothing would tell it.
         name = f"somebody {fault.where}"
         _, identity = world.model.init_producer_id(name, HELD_MS)
@@ -108,12 +117,17 @@ class ReadingFaults:
         process.host.rows.pop(key, None)
         process.spawn(process.readers.restart([key]))
 
-    async def _restart_with(self, process: Process, key: Key, where: int) -> None:
+    async def _restart_with(self, process: Process, key: Key, fault: Fault) -> None:
         hosts = self._world.hosts
         others = [rows for host in hosts for other, rows in host.rows.items() if other != key and len(rows.rows) > 1]
         if others:
-            process.host.rows[key] = others[where % len(others)].copy()
+            self._carried_out(fault)
+            process.host.rows[key] = others[fault.where % len(others)].copy()
             await process.readers.restart([key])
+
+    def _carried_out(self, fault: Fault, *, has_changed: bool = True) -> None:
+        """Count one that has changed something: there may be nobody who reads, or nothing to lose."""
+        self._world.counts[CARRIED_OUT.format(fault.what)] += has_changed
 
     def _process(self, fault: Fault) -> Process | None:
         processes = self._world.processes

@@ -47,6 +47,10 @@ class ReadingJudge:
         if not is_explained:
             world.problems.append(f"reader stopped without a cause: {key[0]}-{key[1]}: {reason}")
 
+    def failed(self, process: Process, key: Key, error: Exception) -> None:
+        """Take note of a failure that is no fault's: of the program."""
+        self._world.problems.append(f"reader failed: {key[0]}-{key[1]} on worker {process.number}: {error!r}")
+
     def judge_unaware(self) -> None:
         """See that no shard that opened behind a cut reads on: what the group's offset says was there to be read."""
         world = self._world

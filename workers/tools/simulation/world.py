@@ -269,7 +269,7 @@ class World:
         del loop
         error = context.get("exception")
         if error is not None and not isinstance(error, asyncio.CancelledError):
-            self.note(f"{context['message']}: {error!r}")
+            self.problems.append(f"failed: {context['message']}: {error!r}")
 
     def _end(self) -> None:
         for process in self.processes:

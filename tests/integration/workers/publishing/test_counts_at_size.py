@@ -90,7 +90,7 @@ async def scene(bootstrap: str, topic_prefix: str, monkeypatch: pytest.MonkeyPat
     await made.workers[0].put("billing", WISH)
     yield made
     admin = AdminClient({"bootstrap.servers": bootstrap})
-    topics = [name for name in admin.list_topics(timeout=10).topics if name.startswith(topic_prefix)]
+    topics = [name for name in admin.list_topics(timeout=60).topics if name.startswith(topic_prefix)]
     for future in admin.delete_topics(topics).values():
         future.result(60)
 

@@ -101,6 +101,10 @@ def answered(worker: GroupWorker, path: str, *, stale: bool) -> Any:
     return body if is_it else None
 
 
+def until_answered(worker: GroupWorker, path: str, *, stale: bool) -> Any:
+    return worker.until(lambda: answered(worker, path, stale=stale), f"{path} is answered")
+
+
 def published(crew: Group, count: int) -> list[dict[str, str]]:
     """The headers of what the subscriber has once it has so many, to the ends of its topic at that time."""
 
@@ -153,7 +157,7 @@ def test_a_standby_answers_for_a_killed_owner_and_then_publishes_without_gap_or_
     miss(crew, member)
     two.until(lambda: whole(two, later, stale=False), "the standby is the owner")
     two.until_ready().until(lambda: gauges(two, "annals_read_standby_lag") == {}, "it is no standby any more")
-    rows = two.until(lambda: answered(two, f"/v1/projections/{PEOPLE}/rows?limit=1000", stale=False), "rows")
+    rows = until_answered(two, f"/v1/projections/{PEOPLE}/rows?limit=1000", stale=False)
     assert names(rows["rows"]) == names(folded(crew))
     assert_published_once(crew, later)
 
@@ -180,13 +184,13 @@ def assert_answered_by_the_standby(crew: Group, two: GroupWorker, events: list[d
         assert body["position"]["offset"] > each["offset"]
         status, body = two.call("GET", f"{path}/events")
         assert (status, body["events"], body["stale"]) == (200, [each], stale)
-    body = answered(two, "/v1/events?kind=person&limit=1000", stale=True)
+    body = until_answered(two, "/v1/events?kind=person&limit=1000", stale=True)
     assert (body["events"], body["stale"]) == (events, stale)
     status, nobody = two.call("GET", f"/v1/aggregates/person/{absent(lost)}")
     assert (status, nobody["code"]) == (404, "not_found")
-    rows = answered(two, f"/v1/projections/{PEOPLE}/rows?limit=1000", stale=True)
+    rows = until_answered(two, f"/v1/projections/{PEOPLE}/rows?limit=1000", stale=True)
     assert (names(rows["rows"]), rows["stale"]) == (names(folded(crew)), stale)
-    question = answered(two, "/v1/questions/people?email=nobody@example.org", stale=True)
+    question = until_answered(two, "/v1/questions/people?email=nobody@example.org", stale=True)
     assert (question["rows"], question["stale"]) == ([], stale)
 
 
