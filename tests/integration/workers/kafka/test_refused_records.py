@@ -35,7 +35,11 @@ LARGE = "".join(f"{number:x}-" for number in range(2_000))
 async def names(bootstrap: str, topic_prefix: str) -> TopicNames:
     """Topics that take small records alone."""
     names = TopicNames(topic_prefix)
-    topics = [names.audit, names.acks("all"), names.commands("person"), names.outcomes("person")]
+    topics = [
+        names.audit,
+        names.acks("all"),
+        *(role("person") for role in (names.commands, names.events, names.outcomes)),
+    ]
     await make_topics(bootstrap, topics, configs=SMALL)
     return names
 
