@@ -46,11 +46,15 @@ async def admin_of(settings: Settings) -> AsyncIterator[AIOKafkaAdminClient]:
 
 
 async def eventually(ask: Callable[[], Awaitable[Answer]], is_so: Callable[[Answer], bool]) -> Answer:
-    """Ask the broker until it says so: what was changed is seen a moment later."""
-    async with asyncio.timeout(30):
-        while not is_so(answer := await ask()):
-            pass
-    return answer
+    """Ask the broker until it says so: what was changed is seen a moment later, and by one question before another."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                if is_so(answer := await ask()):
+                    return answer
+            except BrokersUnreachableError as error:
+                if "ask again later" not in str(error):
+                    raise
 
 
 async def alter(settings: Settings, topic: str, changes: dict[str, str]) -> None:
