@@ -16,7 +16,7 @@ from processes import running, until
 pytestmark = [
     pytest.mark.broker,
     # aiokafka closes a TLS transport and does not wait until it is closed: the loop may end before
-    pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
 TLS = Path(__file__).parents[2] / "tls"
