@@ -78,12 +78,14 @@ def until_over(process: subprocess.Popen[bytes], log: Path, within_s: float = WI
     except subprocess.TimeoutExpired:
         its = psutil.Process(process.pid)
         told = [*its.children(recursive=True), its]
-        for each in told:
+        for each in told:  # one after another: they write their stacks to one file
             with suppress(psutil.NoSuchProcess):
                 each.send_signal(signal.SIGCONT)  # one that was stopped would not hear anything
                 each.send_signal(signal.SIGABRT)
-        for each in psutil.wait_procs(told, STACKS_WITHIN_S)[1]:  # each writes its own
-            with suppress(psutil.NoSuchProcess):
+                deadline = time.monotonic() + STACKS_WITHIN_S
+                while each.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
+                    with suppress(psutil.TimeoutExpired):
+                        each.wait(LOOK_S)
                 each.kill()
         process.wait()
         raise AssertionError(f"it did not end within {within_s:.0f} s\n{log.read_text()[-12_000:]}") from None
