@@ -37,12 +37,7 @@ if TYPE_CHECKING:
 A = TypeVar("A")
 W = TypeVar("W", bound="FollowedTopicWriter")
 
-RETRY_S: Final = 1.0
-WRITTEN_WITHIN_S: Final = 2.0  # who has not ended a change by then is dead, and its transaction will be ended
 CHANGED_WITHIN_S: Final = 1.0  # else it is begun anew: readers might no longer wait for it
-HOLDS_S: Final = 5.0  # a leader may be another one, and a loss goes on
-OPEN_LOOK_S: Final = 0.005
-SAME_TOPIC_S: Final = 1.0  # between two looks whether a topic that brings nothing is the one that was read
 ATTEMPTS: Final = 2
 NO_HEADERS: Final = encode_headers([])
 

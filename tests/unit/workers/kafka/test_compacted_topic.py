@@ -4,7 +4,6 @@ import asyncio
 from contextlib import asynccontextmanager
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
 
 from annals.agents.reading.ports import NotReadyError
 from annals.workers.kafka.connections import CLUSTER, connect
@@ -13,9 +12,10 @@ from annals.workers.kafka.read.followed_topic import by_name
 from annals.workers.kafka.read.topic_ids import SameTopic
 from annals.workers.kafka.write import compacted_topic
 from annals.workers.kafka.write.compacted_topic import CompactedTopic
-from annals.workers.memory.client import Cluster, Direct
+from annals.workers.memory.client import Cluster
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from following import until
+from networks import Cut
 from rotten import rot
 
 WHERE = ("texts", 0)
@@ -30,17 +30,6 @@ class Texts:
 
     def decode(self, key, value):
         return value.decode("ascii")
-
-
-class Cut(Direct):
-    """A network that may be down."""
-
-    is_down = False
-
-    async def ask(self, request, serve):
-        if self.is_down:
-            raise KafkaConnectionError
-        return await super().ask(request, serve)
 
 
 class Scene:

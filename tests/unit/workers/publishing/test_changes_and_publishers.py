@@ -4,7 +4,6 @@ import asyncio
 from contextlib import asynccontextmanager, suppress
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
 
 from annals.agents.aggregates import REGISTRY
 from annals.agents.publishing.administration import Refused
@@ -12,7 +11,6 @@ from annals.schemas.subscription import Definition, Record
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import connect
 from annals.workers.kafka.read import followed_topic
-from annals.workers.memory.client import Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing import followed_writer
 from annals.workers.publishing import service as services
@@ -20,6 +18,7 @@ from annals.workers.publishing.service import SubscriptionService
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions, SubscriptionsWriter, read_known
 from annals.workers.settings import Settings
 from chained import chain
+from networks import Cut
 from publishing import World
 
 NAMES = TopicNames("")
@@ -124,17 +123,6 @@ async def test_a_change_whose_writer_died_is_waited_for_once_and_not_longer_than
         async with asyncio.timeout(30):
             await followed.until_current()
         assert followed.all()["all"].record == BEFORE
-
-
-class Cut(Direct):
-    """A network that may be down."""
-
-    is_down = False
-
-    async def ask(self, request, serve):
-        if self.is_down:
-            raise KafkaConnectionError
-        return await super().ask(request, serve)
 
 
 async def test_where_the_topic_cannot_be_read_what_was_known_holds(world, known, monkeypatch):

@@ -5,27 +5,16 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from aiokafka.errors import KafkaConnectionError
 
 from annals.topics.names import TopicNames
 from annals.workers.kafka.connections import CLUSTER
-from annals.workers.memory.client import Cluster, Direct
+from annals.workers.memory.client import Cluster
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.publishing.subscriptions_topic import FollowedSubscriptions
 from following import until
+from networks import Cut
 
 WHERE = ("subscriptions", 0)
-
-
-class Cut(Direct):
-    """A network that may be down."""
-
-    is_down = False
-
-    async def ask(self, request, serve):
-        if self.is_down:
-            raise KafkaConnectionError
-        return await super().ask(request, serve)
 
 
 @pytest.fixture(autouse=True)

@@ -6,27 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from aiokafka.errors import KafkaConnectionError
 from aiokafka.structs import TopicPartition
 
 from annals.workers.kafka.connections import CLUSTER, connect
-from annals.workers.memory.client import Cluster, Direct
+from annals.workers.memory.client import Cluster
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.reading.telemetry import ReadingMetrics
 from annals.workers.reading.watch import ReadingWatch
+from networks import Cut
 
 WHERE = TopicPartition("events.person", 0)
-
-
-class Cut(Direct):
-    """A network that may be down."""
-
-    is_down = False
-
-    async def ask(self, request: Any, serve: Any) -> Any:
-        if self.is_down:
-            raise KafkaConnectionError
-        return await super().ask(request, serve)
 
 
 class Watched:
