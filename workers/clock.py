@@ -5,6 +5,11 @@ from __future__ import annotations
 import os
 import time
 from datetime import UTC, datetime
+from math import inf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from annals.agents.ports import Clock
 
 
 class SystemClock:
@@ -17,6 +22,28 @@ class SystemClock:
     def monotonic(self) -> float:
         """Return seconds that never step back, from some start."""
         return time.monotonic()
+
+
+class SteadyClock:
+    """A clock whose time of day never steps back (the `Clock` port): by it, what is due in one process comes in time.
+
+    Where the clock behind it is set back, it goes on as time passes, and is ahead of that one until it has come as far.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        """Take the clock that it follows forwards. Times of two of these are not to be compared."""
+        self._clock = clock
+        self._began_at = -inf  # the time of day, in seconds since 1970, at the start of the elapsed time
+
+    def now(self) -> datetime:
+        """Return the time, UTC, aware."""
+        now, elapsed_s = self._clock.now(), self._clock.monotonic()  # what passes between them counts once
+        self._began_at = max(self._began_at, now.timestamp() - elapsed_s)
+        return datetime.fromtimestamp(self._began_at + elapsed_s, UTC)
+
+    def monotonic(self) -> float:
+        """Return seconds that never step back, from some start."""
+        return self._clock.monotonic()
 
 
 def new_id() -> str:

@@ -8,13 +8,21 @@ from typing import TYPE_CHECKING
 import pytest
 
 from annals.testing import MemoryClock
-from annals.workers.clock import SystemClock
+from annals.workers.clock import SteadyClock, SystemClock
 
 if TYPE_CHECKING:
     from annals.agents.ports import Clock
 
 
-@pytest.fixture(params=[MemoryClock, SystemClock], ids=["memory", "system"])
+MADE = {
+    "memory": MemoryClock,
+    "system": SystemClock,
+    "steady": lambda: SteadyClock(SystemClock()),
+    "steady in memory": lambda: SteadyClock(MemoryClock()),
+}
+
+
+@pytest.fixture(params=MADE.values(), ids=MADE)
 def clock(request: pytest.FixtureRequest) -> Clock:
     made: Clock = request.param()
     return made
@@ -40,3 +48,15 @@ def test_a_clock_in_memory_moves_only_when_it_is_told_to() -> None:
     assert (clock.now(), clock.monotonic()) == (datetime(2026, 11, 21, 8, 31, 30, tzinfo=UTC), 90)
     with pytest.raises(ValueError, match="forwards only"):
         clock.advance(-1)
+
+
+def test_a_steady_clock_follows_another_forwards_and_goes_on_where_that_one_is_set_back() -> None:
+    other = MemoryClock()
+    clock = SteadyClock(other)
+    began = clock.now()
+    other.step(-3_600)
+    assert clock.now() == began
+    other.advance(2)
+    assert clock.now() == began + timedelta(seconds=2)
+    other.step(7_200)
+    assert clock.now() == other.now() == began + timedelta(seconds=3_602)

@@ -16,6 +16,7 @@ from annals.agents.publishing.publisher import CLOSED, Publisher
 from annals.agents.publishing.share import Share
 from annals.agents.waiting import ended
 from annals.topics.names import TopicNames
+from annals.workers.clock import SteadyClock
 from annals.workers.kafka.read.invalid_records import PASSED_OVER
 from annals.workers.kafka.read.topic_ids import LOST_IT
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
@@ -154,6 +155,7 @@ class Publishing:
         self._deciders = deciders
         self._partitions = partitions
         self._clock = clock
+        self._steady = SteadyClock(clock)  # one: posters and delivery shards compare what is due by it
         self._names = TopicNames(settings.topic_prefix)
         self._share = Share(clock)
         self._metrics = metrics
@@ -166,7 +168,7 @@ class Publishing:
         self._pausing: set[asyncio.Task[None]] = set()
         self.service = SubscriptionService(settings, options, deciders)
         self.subscriptions = PausingSubscriptions(options, self._names, self.service, invalid)
-        self._webhooks = Webhooks(settings, clock, metrics.webhooks, self.subscriptions.pause_endpoint)
+        self._webhooks = Webhooks(settings, clock, self._steady, metrics.webhooks, self.subscriptions.pause_endpoint)
 
     async def run(self) -> None:
         """Follow the subscriptions until the task is cancelled."""
@@ -215,7 +217,7 @@ class Publishing:
             source,
             self._deciders[kind],
             logs.delivering,
-            self._clock,
+            self._steady,
             metrics,
             list(self._deciders),
             self._partitions[kind],

@@ -58,13 +58,15 @@ class WebhookPoster:
         sender: WebhookSender,
         secrets: SecretFolder,
         clock: Clock,
+        steady: Clock,
         metrics: WebhookMetrics,
         pause: Callable[[str], None],
         is_pausing: Callable[[], bool],
     ) -> None:
         """Take the subscription's name and webhook, its endpoint, and so on.
 
-        pause: for an endpoint that is gone; is_pausing: whether that was begun, and is not done yet.
+        clock: what signatures and endpoints go by; steady: what rows are due by, and circuits, which is never set
+        back. pause: for an endpoint that is gone; is_pausing: whether that was begun, and is not done yet.
         """
         self.endpoint = endpoint_of(webhook.url)
         self._name = name
@@ -73,6 +75,7 @@ class WebhookPoster:
         self._sender = sender
         self._secrets = secrets
         self._clock = clock
+        self._steady = steady
         self._metrics = metrics
         self._pause = pause
         self._is_pausing = is_pausing
@@ -199,4 +202,4 @@ class WebhookPoster:
         return max(LEAST_S, SHARE_OF_TIME * (until - self._now()) / 1_000)
 
     def _now(self) -> int:
-        return int(self._clock.now().timestamp() * 1_000)
+        return int(self._steady.now().timestamp() * 1_000)

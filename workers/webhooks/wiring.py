@@ -35,14 +35,20 @@ class Webhooks:
         self,
         settings: Settings,
         clock: Clock,
+        steady: Clock,
         metrics: WebhookMetrics,
         pause: Callable[[str, str, str], Awaitable[None]],
     ) -> None:
-        """Take the settings and so on; pause: has a subscription paused, says why, and which URL is gone."""
+        """Take the settings and so on.
+
+        steady: the clock of the rows that are posted, which is never set back. pause: has a subscription paused, says
+        why, and which URL is gone.
+        """
         self._sender = WebhookSender(networks(settings.webhook_allow))
         self._secrets = SecretFolder(settings.webhook_secrets_dir)
         self._endpoints = Endpoints()
         self._clock = clock
+        self._steady = steady
         self._metrics = metrics
         self._pause = pause
         self._pausing: dict[tuple[str, str], asyncio.Task[None]] = {}  # by name and URL: it may get another meanwhile
@@ -71,6 +77,7 @@ class Webhooks:
             self._sender,
             self._secrets,
             self._clock,
+            self._steady,
             self._metrics,
             begin_pause,
             lambda: gone in self._pausing,

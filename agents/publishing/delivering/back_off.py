@@ -24,13 +24,18 @@ def back_off_ms(retry: Retry, tries: int, draw: float) -> int:
     return int(draw * min(retry.max_delay_ms, retry.first_delay_ms << doublings))
 
 
-def waiting_now(row: Row, retry: Retry, endpoint: str | None) -> Row:
+def waiting_now(row: Row, retry: Retry, endpoint: str | None, now: int) -> Row:
     """Return a row as it waits under the policy and for the endpoint that the subscription has now.
 
     What was posted to another endpoint comes again at once: whoever posts has broken off what was under way, and what
     that one answered says nothing of this one, neither that it asked to wait nor that it failed. A delay that was drawn
     is never longer than the policy allows now; one that an answer asked for stays as it is.
+
+    now: in milliseconds since 1970. A row of a later time is of a clock that was ahead of this one, or that was set
+    back since: it waits from now on for as long as it was to.
     """
+    if row.state in (WAITING, IN_FLIGHT) and row.at > now:
+        row = replace(row, at=now, due=now + row.due - row.at)
     if row.state in (WAITING, IN_FLIGHT) and row.endpoint not in {None, endpoint}:
         return replace(row, state=WAITING, due=row.at, reason=None, is_drawn=False, endpoint=None)
     if row.state == WAITING and row.is_drawn and row.due > row.at + retry.max_delay_ms:

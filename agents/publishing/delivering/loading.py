@@ -30,14 +30,16 @@ if TYPE_CHECKING:
     from annals.schemas.subscription import Retry
 
 
-async def take_up(machine: Deliveries, unsettled: Unsettled, retry: Retry, poster: Poster | None = None) -> None:
+async def take_up(
+    machine: Deliveries, unsettled: Unsettled, retry: Retry, now: int, poster: Poster | None = None
+) -> None:
     """Give a machine what is not settled, and a poster, no more than ROWS_A_TURN in one turn of the event loop.
 
     What waits does so under the policy and for the endpoint that hold now. The poster does not see what is parked.
     """
     endpoint = None if poster is None else poster.endpoint
     async for kept in in_turns(unsettled.rows, ROWS_A_TURN):
-        rows = [waiting_now(row, retry, endpoint) for row in kept]
+        rows = [waiting_now(row, retry, endpoint, now) for row in kept]
         machine.take_up(rows)
         if poster is not None:
             poster.opened(rows)

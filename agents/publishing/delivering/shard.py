@@ -190,7 +190,8 @@ class DeliveryShard:
         ):
             pass
         machine = self._deliveries()
-        await take_up(machine, unsettled, self.subscribed.kept.record.definition.retry, self._poster)
+        retry = self.subscribed.kept.record.definition.retry
+        await take_up(machine, unsettled, retry, self._now(), self._poster)
         self._machine = machine
         self._loader.clear()
         self._telemetry.parked(self.subscribed.name, 0)

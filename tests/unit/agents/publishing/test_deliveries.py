@@ -243,7 +243,20 @@ def test_a_delay_that_was_asked_for_stays_and_one_that_was_drawn_is_no_longer_th
     drawn, asked = machine.rows()
     assert (drawn.due, asked.due) == (60, 510)
     shorter = Retry(first_delay_ms=1, max_delay_ms=20)
-    assert (waiting_now(drawn, shorter, None).due, waiting_now(asked, shorter, None).due) == (30, 510)
-    assert (waiting_now(drawn, RETRY, None), waiting_now(asked, RETRY, None)) == (drawn, asked)
+    assert (waiting_now(drawn, shorter, None, 10).due, waiting_now(asked, shorter, None, 10).due) == (30, 510)
+    assert (waiting_now(drawn, RETRY, None, 10), waiting_now(asked, RETRY, None, 10)) == (drawn, asked)
     assert taken(machine, 1_000) == [("a1", 2), ("b1", 2)]
     assert [(row.is_drawn, row.endpoint) for row in machine.rows()] == [(False, None)] * 2, "it says nothing in flight"
+
+
+@pytest.mark.parametrize("verdict", ["nack", None])
+def test_what_a_clock_wrote_that_is_ahead_waits_as_long_as_it_was_to_from_now_on(verdict):
+    """Goes red when the next owner, or the same machine once its clock is set back, waits until that time has come."""
+    machine = deliveries(event(1))
+    taken(machine, 3_600_000)
+    if verdict:
+        machine.answer("a", Answer("a1", 1, verdict, delay_ms=50), 3_600_000, half)
+    (ahead,) = machine.rows()
+    now = waiting_now(ahead, RETRY, None, 10)
+    assert (now.at, now.due) == (10, 60)
+    assert structs.replace(now, at=ahead.at, due=ahead.due) == ahead

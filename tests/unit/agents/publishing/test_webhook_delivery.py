@@ -44,7 +44,7 @@ class Scene:
 
     @asynccontextmanager
     async def delivering(self):
-        webhooks = Webhooks(self.settings, Clock(), self.metrics, self.world.subscriptions.pause)
+        webhooks = Webhooks(self.settings, Clock(), Clock(), self.metrics, self.world.subscriptions.pause)
         try:
             async with self.world.shard() as shard, self.world.publisher(shard, webhooks.poster):
                 yield

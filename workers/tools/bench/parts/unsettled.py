@@ -103,7 +103,8 @@ async def _open(log: KafkaDeliveryLog, rows: int) -> Deliveries:
         progress = await log.own_progress()
         retry = Retry()
         machine = Deliveries(KIND, (), retry, IN_FLIGHT)
-        await take_up(machine, await log.unsettled(1 if progress is None else progress.incarnation), retry)
+        unsettled = await log.unsettled(1 if progress is None else progress.incarnation)
+        await take_up(machine, unsettled, retry, NOW_MS)
     finally:
         await log.close()
     if len(machine) != rows:
