@@ -9,6 +9,7 @@ import aiohttp
 from yarl import URL
 
 from annals.agents.publishing.webhooks.addresses import is_address, is_allowed, refusal
+from annals.workers.webhooks.connections import BODY_BYTES, AnswerTooLargeError, connector
 from annals.workers.webhooks.resolver import AddressRefusedError, CheckedResolver
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from annals.workers.webhooks.resolver import Lookup
 
 CONNECT_S: Final = 5.0
-ANSWER_BYTES: Final = 64 << 10
 UNUSED_S: Final = 10.0  # how long a connection is kept for the next request
 
 TIMEOUT: Final = "timeout"
@@ -78,9 +78,9 @@ class WebhookSender:
                 read = 0
                 async for chunk in response.content.iter_any():
                     read += len(chunk)
-                    if read > ANSWER_BYTES:
+                    if read > BODY_BYTES:
                         response.close()  # what else comes on this connection is not read
-                        raise NoAnswerError(TOO_LARGE, f"the answer has more than {ANSWER_BYTES} bytes")
+                        raise NoAnswerError(TOO_LARGE, f"the answer has more than {BODY_BYTES} bytes")
                 return Reply(response.status, response.headers.get("retry-after"))
         except (aiohttp.ClientError, OSError, ValueError) as error:
             raise _no_answer(error) from error
@@ -94,12 +94,7 @@ class WebhookSender:
         """Return the session of a scheme: what may be connected to differs between the two."""
         if scheme not in self._sessions:
             self._sessions[scheme] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0,
-                    resolver=CheckedResolver(partial(self._refusal, scheme), self._lookup),
-                    use_dns_cache=False,
-                    keepalive_timeout=UNUSED_S,
-                ),
+                connector=connector(CheckedResolver(partial(self._refusal, scheme), self._lookup), UNUSED_S),
                 headers={"user-agent": "annals", "accept-encoding": "identity"},
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,  # a small answer could unpack to any size
@@ -113,6 +108,8 @@ def _no_answer(error: Exception) -> NoAnswerError:
     cause = error.os_error if isinstance(error, aiohttp.ClientConnectorError) else error
     if isinstance(cause, AddressRefusedError):
         return NoAnswerError(ADDRESS_REFUSED, str(cause))
+    if isinstance(error, AnswerTooLargeError):
+        return NoAnswerError(TOO_LARGE, message)
     if isinstance(error, TimeoutError):
         return NoAnswerError(TIMEOUT, "it did not answer in time")
     if isinstance(error, aiohttp.ClientSSLError):

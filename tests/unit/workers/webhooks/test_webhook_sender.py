@@ -125,10 +125,23 @@ async def send_much(_, writer):
 
 
 async def send_long_header(_, writer):
-    writer.write(b"HTTP/1.1 200 OK\r\nx: ")
-    while True:
-        writer.write(b"y" * 4096)
-        await writer.drain()
+    writer.write(b"HTTP/1.1 200 OK\r\nx: " + b"y" * 0x4000)
+    await asyncio.Event().wait()
+
+
+def for_ever(head, piece):
+    """A server that never stops: each piece is small and well-formed, and there is no end of them."""
+
+    async def serve(_, writer):
+        writer.write(head)
+        while True:
+            writer.write(piece * 1_000)
+            await writer.drain()
+
+    return serve
+
+
+CHUNKED = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
 
 
 @pytest.mark.parametrize(
@@ -142,6 +155,12 @@ async def send_long_header(_, writer):
         (talk_nonsense, BROKEN_OFF),
         (send_much, TOO_LARGE),
         (send_long_header, BROKEN_OFF),
+        (for_ever(b"", b"HTTP/1.1 100 Continue\r\n\r\n"), TOO_LARGE),
+        (for_ever(b"", b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"), TOO_LARGE),
+        (for_ever(b"", b"\r\n"), TOO_LARGE),
+        (for_ever(CHUNKED + b"1;", b"x"), TOO_LARGE),
+        (for_ever(CHUNKED, b"0"), TOO_LARGE),
+        (for_ever(CHUNKED, b"1\r\nx\r\n"), TOO_LARGE),
     ],
 )
 async def test_bad_answers_are_no_answers(sender, endpoint, serve, why):
