@@ -151,8 +151,13 @@ class Places:
             return await self._from_time(kinds, start["time"])
         return await self._given(start["positions"], kinds)
 
-    async def positions(self, name: str, kinds: Sequence[str], incarnation: int) -> dict[str, list[int | None]]:
-        """Return how far a subscription is in each partition; None where nothing is known yet."""
+    async def positions(
+        self, name: str, kinds: Sequence[str], incarnation: int, begins: Positions | None = None
+    ) -> dict[str, list[int | None]]:
+        """Return how far a subscription is in each partition; None where nothing is known yet.
+
+        begins: where it was just set to begin, perhaps behind a transaction that is open yet.
+        """
         progress = await self._all_progress()
         found: dict[str, list[int | None]] = {}
         for kind in kinds:
@@ -160,7 +165,9 @@ class Places:
             found[kind] = []
             for partition in range(await self.partitions(kind)):
                 own, live = progress.get((name, topic, partition)), progress.get((LIVE, topic, partition))
-                known = own if own and own.incarnation == incarnation else live
+                if own is None or own.incarnation != incarnation:
+                    own = Progress(begins[kind][partition]) if begins else None
+                known = own or live
                 found[kind].append(None if known is None else known.reached_with(live))
         return found
 

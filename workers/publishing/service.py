@@ -106,7 +106,8 @@ class SubscriptionService:
             require_etag(kept, if_match)
             ends = await places.ends(list(self._deciders))
             has_topic = await places.has_topic(self._names.subscribers(name))
-            passed = await places.passed(name, list(self._deciders))
+            # Of one that there never was nothing is published, so that nobody's transaction can say how far it is.
+            passed = {} if kept is None else await places.passed(name, list(self._deciders))
             made = put(kept, definition, begin, ends, passed, has_topic=has_topic)
             settled = passed
             if made.record.former:  # else no row need be read for it
@@ -208,8 +209,8 @@ class SubscriptionService:
                     raise
                 known = await read_known(client, self._names)
             kept = known.get(made.record.definition.name)
-            places = Places(client, self._names, self._views, is_settled=is_settled)
-            answered = await self._answered(places, kept or Kept(made.record, -1))
+            places = Places(client, self._names, self._views, is_settled=is_settled and not made.begins)
+            answered = await self._answered(places, kept or Kept(made.record, -1), made.begins)
             return answered._replace(is_new=made.is_new)
 
         group = self._names.publishing_group(self._settings.app_id)
@@ -244,10 +245,10 @@ class SubscriptionService:
             await places.require_topics(self._names.subscriptions, self._names.progress)
             yield places, await read_known(client, self._names)
 
-    async def _answered(self, places: Places, kept: Kept) -> Answered:
+    async def _answered(self, places: Places, kept: Kept, begins: Positions | None = None) -> Answered:
         record, name = kept.record, kept.record.definition.name
         kinds = kinds_of(record.definition, self._deciders)
-        positions = await places.positions(name, kinds, record.incarnation)
+        positions = await places.positions(name, kinds, record.incarnation, begins)
         body = {
             **msgspec.to_builtins(record.definition),
             "reason": record.reason,

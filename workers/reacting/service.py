@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka.errors import KafkaError
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from annals.workers.settings import ForeignDeployment, Settings
 
 NEVER_RESUMED: Final = "nobody has resumed it yet"
+NO_PROGRESS: Final[Mapping[int, Progress]] = MappingProxyType({})
 
 
 class ReactionService:
@@ -97,10 +99,9 @@ class ReactionService:
             client = await writer.fence()
             begins = await self._begins(client, reaction) if control.status == ACTIVE else {}
             await writer.commit(control, begins, self._topic(reaction) if begins else "")
-            # Where it begins may be behind another's transaction that is open yet.
-            places = Places(client, self._names, self._views, is_settled=bool(begins))
+            places = Places(client, self._names, self._views, is_settled=False)
             controls = await self._controls(client, places)
-            return await self._answered(places, reaction, controls.get(reaction.name))
+            return await self._answered(places, reaction, controls.get(reaction.name), begins)
 
         app_id = self._settings.app_id
         async with self._one_changes:
@@ -110,14 +111,18 @@ class ReactionService:
     async def _begins(self, client: AIOKafkaClient, reaction: Reaction[Any]) -> dict[int, Progress]:
         """Return where it begins in the partitions in which it never ran: quiet up to their ends.
 
-        Only where it seems to begin are transactions waited for that may say otherwise.
+        Only where it seems to begin are transactions waited for that may say otherwise; not where nobody has resumed it
+        yet: its first progress comes with its first record.
 
         Raises:
             Refused: the deployment to whose events it reacts is not known, or does not answer (503).
         """
         begins: dict[int, Progress] = {}
+        is_first = False
         for is_settled in (False, True):
             places = Places(client, self._names, self._views, is_settled=is_settled)
+            if not is_settled:
+                is_first = reaction.name not in await self._controls(client, places)
             known = await self._progress(places, reaction)
             async with self._journals(places, reaction) as journals:
                 ends = (await journals.ends([reaction.kind]))[reaction.kind]
@@ -126,13 +131,16 @@ class ReactionService:
                 for partition, end in enumerate(ends)
                 if partition not in known
             }
-            if not begins:
+            if is_first or not begins:
                 break
         return begins
 
-    async def _answered(self, places: Places, reaction: Reaction[Any], kept: Kept | None) -> Answered:
+    async def _answered(
+        self, places: Places, reaction: Reaction[Any], kept: Kept | None, begins: Mapping[int, Progress] = NO_PROGRESS
+    ) -> Answered:
+        """Return it as it is; begins: progress that was just written, perhaps behind a transaction that is open yet."""
         is_known = reaction.deployment is None or reaction.deployment in self._foreign
-        progress = await self._progress(places, reaction) if is_known else {}
+        progress = {**begins, **(await self._progress(places, reaction) if is_known else {})}
         known = {at: each.position for at, each in progress.items()}
         count, behind, problem = max(known, default=-1) + 1, None, None
         try:

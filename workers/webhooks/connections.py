@@ -46,6 +46,6 @@ class _Response(ResponseHandler):
 def connector(resolver: AbstractResolver, unused_s: float) -> aiohttp.TCPConnector:
     """Return what makes them; unused_s: how long one is kept for the next request."""
     made = aiohttp.TCPConnector(limit=0, resolver=resolver, use_dns_cache=False, keepalive_timeout=unused_s)
-    factory: Any = partial(_Response, loop=made._loop)
-    made._factory = factory  # there is no other way to it
+    factory: Any = partial(_Response, loop=made._loop)  # noqa: SLF001 - there is no other way to it
+    made._factory = factory  # noqa: SLF001 - as above
     return made

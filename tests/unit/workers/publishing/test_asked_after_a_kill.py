@@ -64,6 +64,19 @@ async def test_subscriptions_are_paused_resumed_and_deleted(world):
     assert await world.service.page() == ([], True)
 
 
+async def test_a_subscription_that_there_never_was_begins_at_once(world):
+    """Goes red when it waits for transactions that cannot say how far it is: it was 503 for half a minute."""
+    made = await world.service.put("new", WISH)
+    assert (made.is_new, made.body["positions"]) == (True, {"person": [0]})
+
+
+async def test_a_subscription_is_changed_once_it_is_certain_how_far_it_is(world):
+    etag = (await world.service.get("all")).etag
+    with pytest.raises(Refused, match="a transaction has been open") as refused:
+        await world.service.put("all", {**WISH, "types": ["PersonRenamed"]}, etag)
+    assert refused.value.status == 503
+
+
 async def test_reactions_are_told_and_paused(world):
     assert (await world.reactions.get("counting")).body["positions"] == {"person": [0]}
     assert [each.body["name"] for each in await world.reactions.all()] == ["counting", "new"]
@@ -77,7 +90,16 @@ async def test_a_reaction_that_has_begun_everywhere_is_resumed(world):
     assert (resumed.body["status"], resumed.body["positions"]) == ("active", {"person": [0]})
 
 
-async def test_a_reaction_begins_only_where_it_is_certain_that_it_has_not(world):
+async def test_a_reaction_that_nobody_has_resumed_begins_at_once(world):
+    """Goes red when it waits for transactions that cannot say that it has begun: it was 503 for half a minute."""
+    resumed = await world.reactions.resume("new")
+    assert (resumed.body["status"], resumed.body["positions"]) == ("active", {"person": [0]})
+    assert (await world.reactions.pause("new")).body["status"] == "paused"
+
+
+async def test_a_reaction_that_was_resumed_begins_only_where_it_is_certain_that_it_has_not(world):
+    """Goes red when its progress, which is behind the open transaction, is written once more."""
+    await world.reactions.resume("new")
     with pytest.raises(Refused, match="a transaction has been open") as refused:
         await world.reactions.resume("new")
     assert refused.value.status == 503
