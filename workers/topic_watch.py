@@ -16,7 +16,7 @@ from annals.agents.cancellation import is_task_cancelled
 from annals.workers.kafka.admin.provisioning import NotPermittedError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from annals.workers.kafka.admin.provisioning import Report
 
@@ -36,6 +36,7 @@ class TopicWatch:
         """
         self._look = look
         self._counted = counted
+        self._said: set[str] = set()
         self.problems: list[str] = []
         """What is not as it was at the start, a sentence each."""
 
@@ -52,9 +53,17 @@ class TopicWatch:
                     raise  # else what asks the brokers every second says that they do not answer
             else:
                 counted = self._counted()
+                self._say(str(each) for each in report.warnings if each.setting == PARTITIONS)
                 self._note(
                     [str(each) for each in report.refusals if each.setting != PARTITIONS or each.topic not in counted]
                 )
+
+    def _say(self, warnings: Iterable[str]) -> None:
+        """Log once what is no reason not to be ready."""
+        for warning in warnings:
+            if warning not in self._said:
+                log.warning("a topic was changed", what=warning)
+                self._said.add(warning)
 
     def _note(self, problems: list[str]) -> None:
         for problem in problems:

@@ -134,7 +134,7 @@ class KafkaDeliveryLog(KafkaPublishLog):
         batches: dict[Where, PartitionBatches] = {}
         count = await self._count(names.subscribers(name)) if writes.records else 0
         for each in writes.records:
-            self._add(batches, (names.subscribers(name), partition_of(each.key, count)), name, each)
+            self._add(batches, self._place(names.subscribers(name), count, each), name, each)
         for each in writes.parked:  # beside its row, whatever its key: there it is looked for
             self._add(batches, await self._here(names.parked(name)), name, each)
         if writes.rows:

@@ -209,8 +209,15 @@ class KafkaPublishLog:
             if not partitions:
                 raise TargetError(name, f"the topic {topic} is not there: make it by putting the subscription again")
             for each in outgoing:
-                self._add(batches, (topic, partition_of(each.key, partitions)), name, each)
+                self._add(batches, self._place(topic, partitions, each), name, each)
         return {where: each.batches for where, each in batches.items()}
+
+    def _place(self, topic: str, count: int, each: Outgoing) -> Where:
+        """Return where a record goes in a subscriber's topic, which has so many partitions.
+
+        None goes where the journal has no partition: an aggregate that moved there would be out of order.
+        """
+        return topic, partition_of(each.key, min(count, self._partitions))
 
     def _add(self, batches: dict[Where, PartitionBatches], where: Where, name: str, each: Outgoing) -> None:
         if where not in batches:

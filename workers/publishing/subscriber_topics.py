@@ -27,6 +27,10 @@ UNREAD_ANSWERS: Final = (
     "answers in those that were added are not read, and what they answer comes again: end the subscriber, delete the "
     "topic, and put the subscription again, which makes it anew"
 )
+UNUSED: Final = (
+    "nothing is put into those that were added, so that no aggregate moves to one and is out of order; who reads "
+    "them finds nothing"
+)
 OF_SUBSCRIBERS: Final = (Role.SUBSCRIBERS, Role.ACKS, Role.PARKED, Role.DELIVERIES)
 
 
@@ -115,6 +119,9 @@ async def check_subscribers(settings: Settings, wanted: Iterable[tuple[Definitio
         if spec.role is Role.ACKS and fact.partitions > spec.partitions:
             found, needed = str(fact.partitions), str(spec.partitions)
             report.refusals.append(Finding(spec.name, "partitions", found, needed, UNREAD_ANSWERS))
+        if spec.role is Role.SUBSCRIBERS and fact.partitions > spec.partitions:
+            found, needed = str(fact.partitions), str(spec.partitions)
+            report.warnings.append(Finding(spec.name, "partitions", found, needed, UNUSED))
     return report
 
 

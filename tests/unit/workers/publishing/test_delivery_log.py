@@ -3,7 +3,9 @@
 import pytest
 
 from annals.agents.publishing.delivering.ports import AckRecord, DeliveryWrites
-from annals.schemas.progress import Progress
+from annals.agents.publishing.ports import Writes
+from annals.agents.publishing.records import Outgoing
+from annals.schemas.progress import LIVE, Progress
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.write.batches import RecordBatch
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
@@ -90,3 +92,22 @@ async def test_an_answer_is_moved_to_a_partition_that_is_read_though_the_topic_h
     await log.close()
     found = {where[1] for where, each in world.model.logs.items() if where[0] == "acks.all" and each.end}
     assert found == {0}
+
+
+@pytest.mark.parametrize("delivers", [False, True], ids=["stream", "acknowledged"])
+async def test_events_stay_in_the_partition_that_they_have_in_the_journal_though_the_topic_has_more(delivers):
+    """Goes red when partitions that somebody adds to a subscriber's topic take aggregates out of their order."""
+    world = World("all")
+    topics = {"progress": 1, "events.person": 1, "dead-letters": 1, "subscribers.all": 8}
+    world.model = MemoryCluster({name: Topic(count) for name, count in topics.items()}, transaction_version=2)
+    records = [Outgoing(f"p-{at}".encode(), b"{}", ()) for at in range(8)]
+    if delivers:
+        log = world.logs().delivering("all")
+        await log.fence()
+        await log.deliver(DeliveryWrites({}, Progress(0, incarnation=1), records, [], [], []))
+    else:
+        log = world.logs().live()
+        await log.fence()
+        await log.commit(Writes({"all": records}, {LIVE: Progress(0)}, 0))
+    await log.close()
+    assert {where[1] for where, each in world.model.logs.items() if where[0] == "subscribers.all" and each.end} == {0}

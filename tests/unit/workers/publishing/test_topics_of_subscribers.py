@@ -16,13 +16,15 @@ NOT_PERMITTED, UNKNOWN = 29, 3
 class Brokers:
     """Of these topics only some are shown; of the others they say why, where they are asked for by name."""
 
-    def __init__(self, shown, unseen):
-        self.shown, self.unseen = shown, unseen
+    def __init__(self, shown, unseen=(), counts=None):
+        self.shown, self.unseen, self.counts = shown, unseen, counts or {}
         self._client = self
 
     async def describe_topics(self):
-        parts = [{"partition": 0, "leader": 1, "replicas": [1]}]
-        return [{"topic": name, "error_code": 0, "partitions": parts} for name in self.shown]
+        def parts(name):
+            return [{"partition": at, "leader": 1, "replicas": [1]} for at in range(self.counts.get(name, 1))]
+
+        return [{"topic": name, "error_code": 0, "partitions": parts(name)} for name in self.shown]
 
     async def describe_configs(self, resources):
         return []
@@ -49,3 +51,17 @@ async def test_a_topic_that_the_user_may_not_see_is_none_that_was_deleted(monkey
     monkeypatch.setattr(subscriber_topics, "administration", administration)
     report = await check_subscribers(Settings(), [(Definition("all", delivery="webhook"), 1)])
     assert [each.topic for each in report.refusals] == missing
+
+
+async def test_partitions_that_are_added_to_what_is_read_are_named_and_to_answers_are_a_reason(monkeypatch):
+    """Goes red when nobody says that a subscriber's topic has partitions in which there is never anything."""
+    counts = {f"{role}.all": 8 for role in ("subscribers", "acks", "parked", "deliveries")}
+
+    @asynccontextmanager
+    async def administration(_):
+        yield Brokers(counts, counts=counts)
+
+    monkeypatch.setattr(subscriber_topics, "administration", administration)
+    report = await check_subscribers(Settings(), [(Definition("all", delivery="webhook"), 2)])
+    assert [(each.topic, each.found, each.wanted) for each in report.warnings] == [("subscribers.all", "8", "2")]
+    assert [(each.topic, each.found, each.wanted) for each in report.refusals] == [("acks.all", "8", "2")]
