@@ -11,10 +11,12 @@ from annals.testing import MemoryClock
 from annals.workers.clock import SteadyClock, SystemClock
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from annals.agents.ports import Clock
 
 
-MADE = {
+MADE: dict[str, Callable[[], Clock]] = {
     "memory": MemoryClock,
     "system": SystemClock,
     "steady": lambda: SteadyClock(SystemClock()),
@@ -22,7 +24,7 @@ MADE = {
 }
 
 
-@pytest.fixture(params=MADE.values(), ids=MADE)
+@pytest.fixture(params=list(MADE.values()), ids=list(MADE))
 def clock(request: pytest.FixtureRequest) -> Clock:
     made: Clock = request.param()
     return made
