@@ -160,8 +160,10 @@ class Process:
 
     async def revoked(self) -> None:
         """Suspend before partitions move."""
-        publishers = self.readers.publishers
-        await asyncio.gather(*(shard.suspend() for shard in self.shards.values()), publishers.suspend())
+        suspending = [shard.suspend() for shard in self.shards.values()]
+        if self.world.plan.has_publishers:
+            suspending.append(self.readers.publishers.suspend())
+        await asyncio.gather(*suspending)
 
     async def assigned(self, keys: list[Key], standing: list[Key]) -> None:
         """Close what was taken, go on with what stayed, open what is new; standing: of others, to be a standby of."""
