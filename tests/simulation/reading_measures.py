@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from annals.agents.reading.following.losses import Losses
+from annals.agents.reading.following.shard import Shard
 from annals.agents.reading.keeping.layout import POSITION
+from annals.workers.tools.simulation.plan import Fault, Plan, Weather, plan_of
 from annals.workers.tools.simulation.reading_disks import RowHandle, RowStores
 
 Patch = Callable[[pytest.MonkeyPatch], None]
@@ -61,6 +63,52 @@ def hidden_event(patch: pytest.MonkeyPatch) -> None:
         self._hidden = None
 
     patch.setattr(Losses, "require", forgetting)
+
+
+async def no(*_: Any) -> bool:
+    return False
+
+
+def loss_in_the_store(patch: pytest.MonkeyPatch) -> None:
+    """A store that alone knows what the journal lost is begun anew, and nobody is told."""
+    patch.setattr(Losses, "_knows_first_of", no)
+
+
+def acknowledged(patch: pytest.MonkeyPatch) -> None:
+    """What those who write acknowledged is not looked for at opening."""
+    patch.setattr(Losses, "require", nothing)
+
+
+def doubt(patch: pytest.MonkeyPatch) -> None:
+    """A shard believes what comes, whoever leads the partition by now."""
+    patch.setattr(Losses, "doubt", lambda self: None)
+
+
+def comparing_ends(patch: pytest.MonkeyPatch) -> None:
+    """A shard does not compare where its journal ends with what it knew."""
+    patch.setattr(Shard, "compare", lambda self, asked, start, end: self.note_end(end))
+
+
+FORCED: dict[Patch, tuple[str, ...]] = {
+    loss_in_the_store: ("offset_reset", "journal_cut_at_work", "readers_end"),
+    acknowledged: ("journal_cut_at_work", "crash_without_disk"),
+    doubt: ("cut_behind_readers",),
+    comparing_ends: ("journal_lost_at_opening",),
+}
+"""The faults, one right behind another, of a history that needs a measure: chance brings them together too seldom."""
+
+
+def forced(faults: tuple[str, ...]) -> Plan:
+    """Return the commands of seed 0 with nothing but these faults, from the midst on."""
+    plan = plan_of(0)
+    middle = plan.commands[-1].at / 2
+    return plan._replace(
+        faults=tuple(Fault(middle + 0.01 * number, what, 0, 0.0) for number, what in enumerate(faults)),
+        weather=Weather(),
+        has_standbys=False,
+        has_readers=True,
+        has_publishers=False,
+    )
 
 
 MEASURES: list[Patch] = [

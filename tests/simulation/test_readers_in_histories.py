@@ -10,10 +10,10 @@ from annals.agents.reading.following.fold import ReadingFold
 from annals.agents.reading.following.shard import Shard
 from annals.workers.reading.watch import ReadingWatch
 from annals.workers.tools.simulation.history import run
-from annals.workers.tools.simulation.plan import READING_FAULTS, plan_of
+from annals.workers.tools.simulation.plan import READING_FAULTS, Fault, Weather, plan_of
 from annals.workers.tools.simulation.reading_faults import CARRIED_OUT, NOTED
 
-OF_READERS = ("reader stopped", "read on", "read wrong", "not read")
+OF_READERS = ("reader stopped", "read on", "read wrong", "read anew", "not read")
 SEEDS = [seed for seed in range(500) if plan_of(seed).has_readers]
 
 
@@ -29,6 +29,13 @@ def test_histories_have_readers_and_all_that_can_become_of_them() -> None:
 def test_an_end_that_somebody_hides_from_a_reader_is_missed_though_no_record_comes_behind_it() -> None:
     hidden = (history for seed in SEEDS if (history := run(plan_of(seed))).counts[NOTED])
     assert [history.problems for history in islice(hidden, 2)] == [[], []]
+
+
+@pytest.mark.parametrize(("commands", "times"), [(0, 0), (400, 1)])
+def test_a_write_that_a_disk_is_to_refuse_counts_where_it_is_refused(commands: int, times: int) -> None:
+    plan, fault = plan_of(SEEDS[0]), Fault(1.0, "rows_refused", 0, 0.0)
+    history = run(plan._replace(commands=plan.commands[:commands], faults=(fault,), weather=Weather()))
+    assert (history.problems, history.counts[CARRIED_OUT.format("rows_refused")]) == ([], times)
 
 
 @pytest.mark.parametrize(("of", "name"), [(ReadingFold, "apply"), (Shard, "run"), (ReadingWatch, "run")])
@@ -59,3 +66,12 @@ def test_without_a_measure_of_readers_a_history_fails(
     take_out(monkeypatch)
     found = (problem for seed in SEEDS for problem in run(plan_of(seed)).problems)
     assert any(problem.startswith(OF_READERS) for problem in found)
+
+
+@pytest.mark.parametrize("take_out", reading_measures.FORCED, ids=lambda measure: measure.__name__)
+def test_without_a_measure_of_readers_the_history_fails_that_needs_it(take_out: reading_measures.Patch) -> None:
+    plan = reading_measures.forced(reading_measures.FORCED[take_out])
+    assert run(plan).problems == []
+    with pytest.MonkeyPatch.context() as patch:
+        take_out(patch)
+        assert any(problem.startswith(OF_READERS) for problem in run(plan).problems)

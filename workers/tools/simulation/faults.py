@@ -18,11 +18,13 @@ from annals.workers.tools.simulation.plan import (
     BROKER_FAULTS,
     LONGEST_S,
     PARTITIONS,
+    PUBLISHING_FAULTS,
     READING_FAULTS,
     RESTORE_FAULTS,
     STANDBY_FAULTS,
 )
 from annals.workers.tools.simulation.process import GROUP
+from annals.workers.tools.simulation.publishing_faults import PublishingFaults
 from annals.workers.tools.simulation.reading_faults import ReadingFaults
 from annals.workers.tools.simulation.restore_faults import RestoreFaults
 from annals.workers.tools.simulation.standby_faults import StandbyFaults
@@ -58,7 +60,8 @@ class Faults:
             (RESTORE_FAULTS, RestoreFaults(world, self)),
             (STANDBY_FAULTS, StandbyFaults(world, self)),
             (BROKER_FAULTS, self._of_brokers),
-            (READING_FAULTS, ReadingFaults(world, self)),
+            (PUBLISHING_FAULTS, PublishingFaults(world, self, self._of_brokers)),
+            ((*READING_FAULTS, "journal_lost_at_opening"), ReadingFaults(world, self)),
         )
         self._rooms: dict[str, object] = {what: room for names, room in rooms for what in names}
 

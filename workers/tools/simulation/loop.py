@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import heapq
 import selectors
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     import random
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 SHUFFLED: Final = 0.5  # of the rounds in which several callbacks are ready
+PER_SECOND: Final = 2_000  # of the exponential distribution of what a thread takes
 
 
 class _NoSelector(selectors.BaseSelector):
@@ -52,6 +54,17 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         """Return the seconds since the history began."""
         return self._now
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override] # it is no coroutine
+        """Do at once what else a thread does, and tell of it a little later: no thread is part of a history."""
+        del executor
+        future: asyncio.Future[Any] = self.create_future()
+        try:
+            tell = partial(future.set_result, func(*args))
+        except Exception as error:  # noqa: BLE001 - whoever waits has it
+            tell = partial(future.set_exception, error)
+        self.call_later(self._rng.expovariate(PER_SECOND), lambda: future.done() or tell())
+        return future
 
     def _run_once(self) -> None:
         self.steps += 1

@@ -52,6 +52,13 @@ READING_FAULTS: Final = (
     "journal_anew",
     "cut_behind_readers",
 )
+PUBLISHING_FAULTS: Final = (
+    "progress_cut",
+    "subscribers_cut",
+    "subscription_put",
+    "subscription_paused",
+    "journal_lost_at_opening",
+)
 LONGEST_S: Final = 25.0
 
 
@@ -87,7 +94,8 @@ class Weather(NamedTuple):
 class Plan(NamedTuple):
     """A history before it happens.
 
-    has_standbys: whether each partition has one, as far as there are workers; has_readers: whether journals are read.
+    has_standbys: whether each partition has one, as far as there are workers; has_readers: whether journals are read;
+    has_publishers: whether what is read is published.
     """
 
     seed: int
@@ -99,6 +107,7 @@ class Plan(NamedTuple):
     restore: RestorePolicy = NEVER
     has_standbys: bool = False
     has_readers: bool = False
+    has_publishers: bool = False
 
 
 def plan_of(seed: int) -> Plan:
@@ -131,7 +140,8 @@ def plan_of(seed: int) -> Plan:
     plan = _with_standbys(plan, random.Random(f"{seed} standbys"), end)  # noqa: S311
     plan = _with_broker_faults(plan, random.Random(f"{seed} brokers"), end)  # noqa: S311
     plan = _with_opening_faults(plan, random.Random(f"{seed} openings"), end)  # noqa: S311
-    return _with_readers(plan, random.Random(f"{seed} readers"), end)  # noqa: S311
+    plan = _with_readers(plan, random.Random(f"{seed} readers"), end)  # noqa: S311
+    return _with_publishers(plan, random.Random(f"{seed} publishers"), end)  # noqa: S311
 
 
 def _with_restore_points(plan: Plan, rng: random.Random, end: float) -> Plan:
@@ -162,6 +172,13 @@ def _with_opening_faults(plan: Plan, rng: random.Random, end: float) -> Plan:
 def _with_readers(plan: Plan, rng: random.Random, end: float) -> Plan:
     """Return the plan with readers of the journals, and with what can become of those; three of four without."""
     return plan if rng.random() < 0.75 else _with_faults(plan._replace(has_readers=True), READING_FAULTS, rng, end)
+
+
+def _with_publishers(plan: Plan, rng: random.Random, end: float) -> Plan:
+    """Return the plan with publishers, and with what can become of those; half of those with readers without."""
+    if not plan.has_readers or rng.random() < 0.5:
+        return plan
+    return _with_faults(plan._replace(has_publishers=True), PUBLISHING_FAULTS, rng, end)
 
 
 def _with_faults(plan: Plan, kinds: Sequence[str], rng: random.Random, end: float) -> Plan:

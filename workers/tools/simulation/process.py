@@ -134,6 +134,8 @@ class Process:
         self.spawn(self._watch())
         if world.plan.has_readers:
             self.spawn(self.readers.watch())
+        if world.plan.has_publishers:
+            self.spawn(self.readers.publishers.watch())
 
     def can_reach(self) -> bool:
         """Whether it can speak to the brokers now."""
@@ -158,7 +160,10 @@ class Process:
 
     async def revoked(self) -> None:
         """Suspend before partitions move."""
-        await asyncio.gather(*(shard.suspend() for shard in self.shards.values()))
+        suspending = [shard.suspend() for shard in self.shards.values()]
+        if self.world.plan.has_publishers:
+            suspending.append(self.readers.publishers.suspend())
+        await asyncio.gather(*suspending)
 
     async def assigned(self, keys: list[Key], standing: list[Key]) -> None:
         """Close what was taken, go on with what stayed, open what is new; standing: of others, to be a standby of."""

@@ -25,6 +25,7 @@ from annals.workers.reading.restore_point import KafkaRangedJournal
 from annals.workers.reading.watch import ReadingWatch
 from annals.workers.tools.simulation.network import Network
 from annals.workers.tools.simulation.plan import KINDS, PARTITIONS
+from annals.workers.tools.simulation.publishers import Publishers
 from annals.workers.tools.simulation.reading_disks import RowStores
 from annals.workers.tools.simulation.source import SimulatedSource
 
@@ -43,21 +44,25 @@ EXPECTED: Final = (StoreError, BrokenChainError, GapError, StoppedError, StaleSt
 class JudgedShard(Shard):
     """A reading shard of which somebody hears when it opens, why it stops, and what it failed with that nobody expects.
 
-    opened_at: when it began to open.
+    opened_at: when it began to open; known_until: the offset of the last event that was acknowledged then, -1: of none.
     """
 
     judge: Callable[[str], None]
     failed: Callable[[Exception], None]
     now: Callable[[], float]
+    known: Callable[[], int]
+    has_opened: Callable[[], None]
     opened_at = 0.0
+    known_until = -1
 
     async def run(self) -> None:
         """Follow the journal until the task is cancelled."""
         await self._told(super().run())
 
     async def _open(self) -> None:
-        self.opened_at = self.now()
+        self.opened_at, self.known_until = self.now(), self.known()
         await self._told(super()._open())
+        self.has_opened()
 
     async def _follow(self) -> None:
         await self._told(super()._follow())
@@ -130,6 +135,9 @@ class Readers:
         world = process.world
         self.network = Network(world, process, "readers of ")
         self.here: dict[Key, Followed] = {}
+        self.at_opening: dict[Key, Callable[[], None]] = {}
+        """What happens when the shard of a partition has opened, and has read nothing yet: once."""
+        self.publishers = Publishers(process, self.network, group, clock)
         self.standing = SimpleNamespace(all=lambda: self._all(is_standby=True))
         self.partitions_here = SimpleNamespace(announce=lambda: None)
         self._process = process
@@ -165,6 +173,7 @@ class Readers:
     async def assigned(self, owned: Iterable[Key], standing: Iterable[Key]) -> None:
         """Close what is neither this process's nor followed any more; the others take over, stand by, go on, open."""
         wanted = dict.fromkeys(owned, False) | dict.fromkeys(standing, True)
+        await self.publishers.close([key for key in self.publishers.here if wanted.get(key, True)])
         await asyncio.gather(*(self._close(key) for key in list(self.here) if key not in wanted))
         for key, is_standby in wanted.items():
             self._follow(key, is_standby=is_standby)
@@ -178,6 +187,7 @@ class Readers:
 
     def kill(self) -> None:
         """End at once."""
+        self.publishers.kill()
         for followed in self.here.values():
             followed.task.cancel()
 
@@ -213,6 +223,8 @@ class Readers:
             (followed.shard.stand_by if is_standby else followed.shard.take_over)()
         if not is_standby:
             self._process.spawn(_look(followed.shard))
+            if self._process.world.plan.has_publishers:
+                self.publishers.follow(key, followed.shard)
 
     def _opened(self, key: Key, *, is_standby: bool) -> Followed:
         kind, partition = key
@@ -249,13 +261,19 @@ class Readers:
         )
         shard.judge, shard.now = partial(world.reading.told, process, key), world.loop.time
         shard.failed = partial(world.reading.failed, process, key)
+        shard.known = partial(world.reading.known_until, key)
+        shard.has_opened = partial(self._has_opened, key)
         if is_standby:
             source.turn(is_standby=True)
             shard.stand_by()
         return Followed(shard, source, stores, world.loop.create_task(shard.run()))
 
+    def _has_opened(self, key: Key) -> None:
+        self.at_opening.pop(key, _nothing)()
+
     async def _close(self, key: Key) -> None:
         followed = self.here.pop(key)
+        await self.publishers.close([key])
         await ended(followed.task)
         await followed.shard.close()
 

@@ -8,18 +8,23 @@ from annals.agents.ports import StoreDamagedError, StoreUnavailableError
 from annals.workers.stores.reading_memory import MemoryReadingStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from annals.agents.reading.ports import ReadingStore
     from annals.workers.tools.simulation.disks import Host, Key
     from annals.workers.tools.simulation.process import Process
 
 
+def _nobody() -> None:
+    """Tell nobody."""
+
+
 class DiskRows(MemoryReadingStore):
     """A reading store on a disk.
 
     key: the shard for which it was begun, whatever it is found under; is_damaged: whether it gives back what nobody
-    wrote; refuses_in: which write from now on it refuses, 0: none. Its views are of now: no question in a history waits
+    wrote; refuses_in: which write from now on it refuses, 0: none; refused, met: who is told, when it refuses that, and
+    when somebody meets the damage. Its views are of now: no question in a history waits
     while it has one.
     """
 
@@ -29,6 +34,8 @@ class DiskRows(MemoryReadingStore):
         self.key = key
         self.is_damaged = False
         self.refuses_in = 0
+        self.refused: Callable[[], None] = _nobody
+        self.met: Callable[[], None] = _nobody
 
     def apply(self, changes: Mapping[bytes, bytes | None]) -> None:
         """Write rows (None: remove), all or none."""
@@ -80,13 +87,17 @@ class RowHandle(DiskRows):
             self._has_failed = True
         if self.disk.refuses_in > 0:
             self.disk.refuses_in -= 1
-            self._has_failed |= not self.disk.refuses_in
+            if not self.disk.refuses_in:
+                self._has_failed = True
+                self.disk.refused()
         if self._has_failed:
             raise StoreUnavailableError("no space left on device")
         super().apply(changes)
 
     def _require_whole(self) -> None:
         if self.disk.is_damaged:
+            self.disk.met()
+            self.disk.met = _nobody
             raise StoreDamagedError("a block has another checksum")
 
 
@@ -118,6 +129,8 @@ class RowStores:
     async def renew(self, store: ReadingStore) -> RowHandle:
         """Begin the store anew."""
         host, fresh = self.process.host, DiskRows(self._key)
+        if isinstance(store, RowHandle):
+            self.process.world.reading.begun_anew(self.process, self._key, store.disk)
         if isinstance(store, RowHandle) and host.rows.get(self._key) is store.disk:
             host.rows[self._key] = fresh
         return self._opened(fresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from annals.workers.kafka.write.batches import RecordBatch
@@ -59,16 +60,14 @@ class ReadingFaults:
         damages = f"damages of what is read of {key[0]}-{key[1]}"
         if store is not None and self._world.counts[damages] < MOST_DAMAGES:
             self._world.counts[damages] += 1
-            self._carried_out(fault)
-            store.is_damaged = True
+            store.is_damaged, store.met = True, partial(self._carried_out, fault)
 
     def rows_refused(self, fault: Fault) -> None:
         """The disk of a partition's reader refuses a write, in the midst of others."""
         process, key = self._reader(fault)
         store = process.host.rows.get(key) if process is not None else None
         if store is not None:
-            self._carried_out(fault)
-            store.refuses_in = 1 + int(fault.size * MOST_WRITES)
+            store.refuses_in, store.refused = 1 + int(fault.size * MOST_WRITES), partial(self._carried_out, fault)
 
     def rows_foreign(self, fault: Fault) -> None:
         """A reader begins anew, and finds the rows of another partition."""
@@ -116,6 +115,20 @@ class ReadingFaults:
         world.counts[NOTED] += 1
         process.host.rows.pop(key, None)
         process.spawn(process.readers.restart([key]))
+
+    def journal_lost_at_opening(self, fault: Fault) -> None:
+        """A journal is made anew just when a reader that has no rows has opened: it knows what was acknowledged."""
+        process, key = self._reader(fault)
+        if key in self._world.cut or process is None or self._world.reading.known_until(key) < 0:
+            self._faults.later(LOOK_S, self.journal_lost_at_opening, fault)
+            return
+        process.host.rows.pop(key, None)
+        process.readers.at_opening[key] = partial(self._lose_whole, fault)
+        process.spawn(process.readers.restart([key]))
+
+    def _lose_whole(self, fault: Fault) -> None:
+        self._carried_out(fault)
+        self._faults.lose_journal(fault, is_whole=True)
 
     async def _restart_with(self, process: Process, key: Key, fault: Fault) -> None:
         hosts = self._world.hosts

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from annals.workers.tools.simulation.checker import Event, Logs
     from annals.workers.tools.simulation.disks import Key
     from annals.workers.tools.simulation.process import Process
+    from annals.workers.tools.simulation.reading_disks import DiskRows
     from annals.workers.tools.simulation.world import World
 
 JUDGED: Final = b"aceohpqsv"  # key spaces; those of times, types and actors rest on the same events
@@ -52,16 +53,43 @@ class ReadingJudge:
         self._world.problems.append(f"reader failed: {key[0]}-{key[1]} on worker {process.number}: {error!r}")
 
     def judge_unaware(self) -> None:
-        """See that no shard that opened behind a cut reads on: what the group's offset says was there to be read."""
+        """See that no shard reads on behind a cut of which it could know: it opened since, or knew what is gone."""
         world = self._world
         for process in world.processes:
             for key, followed in process.readers.here.items():
                 is_reading = followed.shard.status().phase == "reading"
-                is_told = world.must_stop(key) and followed.shard.opened_at > world.cut_at[key]
+                shard = followed.shard
+                is_told = world.must_stop(key) and (
+                    shard.opened_at > world.cut_at[key] or shard.known_until >= world.cut[key]
+                )
                 if is_reading and is_told and key not in world.perhaps_cut:
                     world.problems.append(
                         f"read on: {key[0]}-{key[1]} on worker {process.number}, behind a cut at {world.cut[key]}"
                     )
+
+    def known_until(self, key: Key) -> int:
+        """Return the offset of the last event of a journal that was acknowledged, as the group's offset says."""
+        last = self._world.person.known(key).last
+        return -1 if last is None else last.offset
+
+    def begun_anew(self, process: Process, key: Key, store: DiskRows) -> None:
+        """See that nobody takes the rows away that alone tell what a journal lost, without a word."""
+        world = self._world
+        logs = world.all_logs()
+        there, has = journal_cids(logs, *key), _cids(store)
+        first = min((chain[0] for chain in journal_of(logs, *key)[0].values()), default=None)
+        is_this_journal = first.cid in has if first is not None else world.person.known(key).journal_end is not None
+        last = store.position().last_offset
+        if (
+            store.key == key
+            and is_this_journal
+            and not (world.lost_events & has) <= there
+            and key not in world.given_up
+            and self.known_until(key) < last
+        ):
+            world.problems.append(
+                f"read anew: {key[0]}-{key[1]} on worker {process.number}, and its rows told of a loss"
+            )
 
     def behind(self) -> list[str]:
         """Return the shards that are not where their journals end, and the partitions that nobody reads."""
@@ -118,8 +146,12 @@ class ReadingJudge:
         if store is None:
             return False
         there = journal_cids(self._world.all_logs(), *key)
-        has = {cid_text(value[8:44]) for name, value in store.rows.items() if name[:1] == b"e"}
-        return not has <= there and (key in self._world.shortened or store.key != key)
+        return not _cids(store) <= there and (key in self._world.shortened or store.key != key)
+
+
+def _cids(store: DiskRows) -> set[str]:
+    """Return the CIDs of the events that a store has."""
+    return {cid_text(value[8:44]) for name, value in store.rows.items() if name[:1] == b"e"}
 
 
 def rows_of(logs: Logs, kind: str, partition: int) -> dict[bytes, bytes]:

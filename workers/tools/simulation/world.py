@@ -21,10 +21,12 @@ from annals.workers.tools.simulation.loop import SimulatedLoop
 from annals.workers.tools.simulation.person import Person
 from annals.workers.tools.simulation.plan import HOSTS, KINDS, PARTITIONS, Plan, Weather
 from annals.workers.tools.simulation.process import LIMITS, Process
+from annals.workers.tools.simulation.publishing_judge import PublishingJudge
 from annals.workers.tools.simulation.reading_judge import ReadingJudge
+from annals.workers.tools.simulation.subscriptions import FIRST, LATER, SimulatedSubscriptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from annals.workers.memory.partition import Entry
 
@@ -80,6 +82,8 @@ class World:
         self._faults = Faults(self)
         self.person = Person(self)
         self.reading = ReadingJudge(self)
+        self.subscriptions = SimulatedSubscriptions(self)
+        self.publishing = PublishingJudge(self)
 
     def run(self) -> None:
         """Let the history happen."""
@@ -116,6 +120,9 @@ class World:
         self.model.append((topic, partition), key, value, headers)
 
     async def _story(self) -> None:
+        if self.plan.has_publishers:
+            for name, definition in FIRST.items():
+                self.subscriptions.put(name, **definition)
         for host in self.hosts[:2]:
             self.start(host)
         background = [self.loop.create_task(work) for work in (self.group.run(), self._time_out())]
@@ -156,19 +163,37 @@ class World:
                 return
             await asyncio.sleep(LOOK_S)
             await self.person.look()
-        if self.plan.has_standbys:
-            await self._until_followed()
-        if self.plan.has_readers:
-            await self._until_read()
+        if self.plan.has_standbys and await self._ends(
+            "not followed", FOLLOWED_WITHIN_S, self._behind, self.person.look_at_standbys
+        ):
+            self._compare_folds()
+        if self.plan.has_readers and await self._ends(
+            "not read", HEALED_WITHIN_S, self.reading.behind, self.reading.look
+        ):
+            self.problems += self.reading.differences()
+        if self.plan.has_publishers and await self._ends(
+            "not published", HEALED_WITHIN_S, self.publishing.behind, self._look_at_publishers
+        ):
+            self.problems += self.publishing.differences()
 
-    async def _until_followed(self) -> None:
-        """Wait until all standbys have folded all, and hold what they have folded against the journals."""
-        while left := self._behind():
-            if self.loop.time() > self.person.acted_at + FOLLOWED_WITHIN_S:
-                self.problems.append(f"not followed {FOLLOWED_WITHIN_S:.0f} s after the last fault: {'; '.join(left)}")
-                return
+    async def _ends(
+        self, what: str, within_s: float, behind: Callable[[], list[str]], look: Callable[[], Awaitable[None]]
+    ) -> bool:
+        """Wait until nothing is behind any more, and have somebody look at it meanwhile; whether it came in time."""
+        while left := behind():
+            if self.loop.time() > self.person.acted_at + within_s:
+                self.problems.append(f"{what} {within_s:.0f} s after the last fault: {'; '.join(left)}")
+                return False
             await asyncio.sleep(LOOK_S)
-            await self.person.look_at_standbys()
+            await look()
+        return True
+
+    async def _look_at_publishers(self) -> None:
+        self.publishing.resume()
+        await self.reading.look()
+
+    def _compare_folds(self) -> None:
+        """Hold what standbys have folded against the journals."""
         logs = self.all_logs()
         for process in self.processes:
             for (kind, partition), heads in process.standbys.folds().items():
@@ -178,16 +203,6 @@ class World:
                         f"folded wrong: the standby of {kind}-{partition} on worker {process.number} has {heads}, and "
                         f"the journal {there}"
                     )
-
-    async def _until_read(self) -> None:
-        """Wait until all readers have read all, and hold what they have against the journals."""
-        while left := self.reading.behind():
-            if self.loop.time() > self.person.acted_at + HEALED_WITHIN_S:
-                self.problems.append(f"not read {HEALED_WITHIN_S:.0f} s after the last fault: {'; '.join(left)}")
-                return
-            await asyncio.sleep(LOOK_S)
-            await self.reading.look()
-        self.problems += self.reading.differences()
 
     def _behind(self) -> list[str]:
         has_any = len(self.processes) > 1
@@ -263,6 +278,9 @@ class World:
                     PARTITIONS, Rules(LIMITS[role], appends_time=role in {"commands", "outcomes"})
                 )
         topics[names.dead_letters] = Topic(1, Rules(LIMITS["dead-letters"], appends_time=True))
+        if self.plan.has_publishers:
+            topics |= {names.subscribers(name): Topic(PARTITIONS) for name in (*FIRST, *LATER)}
+            topics[names.progress] = Topic(PARTITIONS)
         return topics
 
     def _surprised(self, loop: Any, context: dict[str, Any]) -> None:

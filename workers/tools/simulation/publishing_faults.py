@@ -1,0 +1,78 @@
+"""Faults where events are published: topics lose their ends, and subscriptions come, pause and go on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from annals.workers.memory.partition import Status
+from annals.workers.tools.simulation.entries import is_open, whole_ends
+from annals.workers.tools.simulation.plan import PARTITIONS
+from annals.workers.tools.simulation.subscriptions import LATER
+
+if TYPE_CHECKING:
+    from annals.workers.memory.partition import Entry
+    from annals.workers.tools.simulation.broker_faults import BrokerFaults
+    from annals.workers.tools.simulation.faults import Faults
+    from annals.workers.tools.simulation.plan import Fault
+    from annals.workers.tools.simulation.world import World
+
+MOST_CUT: Final = 3  # transactions
+PAUSED_S: Final = 5.0
+
+
+class PublishingFaults:
+    """Carries these out."""
+
+    def __init__(self, world: World, faults: Faults, of_brokers: BrokerFaults) -> None:
+        """Take the world, and the faults that know how transactions end that are torn."""
+        self._world = world
+        self._faults = faults
+        self._of_brokers = of_brokers
+
+    def progress_cut(self, fault: Fault) -> None:
+        """The topic of progress loses its last transactions; what somebody who put a subscription wrote, it keeps."""
+        where = self._world.names.progress, fault.where % PARTITIONS
+        entries = self._world.model.logs[where].entries
+        self._cut(where, fault, max((each.end for each in entries if each.producer_id < 0), default=0))
+
+    def subscribers_cut(self, fault: Fault) -> None:
+        """A subscriber's topic loses its last transactions."""
+        names = sorted(self._world.subscriptions.all())
+        name = names[(fault.where >> 4) % len(names)]
+        self._cut((self._world.names.subscribers(name), fault.where % PARTITIONS), fault)
+
+    def subscription_put(self, fault: Fault) -> None:
+        """Somebody subscribes to all events from the beginning."""
+        name = LATER[fault.where % len(LATER)]
+        if name not in self._world.subscriptions.all():
+            self._world.subscriptions.put(name)
+
+    def subscription_paused(self, fault: Fault) -> None:
+        """Somebody pauses a subscription, and resumes it later."""
+        subscriptions = self._world.subscriptions
+        names = sorted(name for name, kept in subscriptions.all().items() if kept.record.is_active)
+        if names:
+            name = names[fault.where % len(names)]
+            subscriptions.turn(name, is_active=False)
+            self._faults.later(fault.size * PAUSED_S, self._resume, name)
+
+    def _resume(self, name: str) -> None:
+        if not self._world.subscriptions.all()[name].record.is_active:
+            self._world.subscriptions.turn(name, is_active=True)
+
+    def _cut(self, where: tuple[str, int], fault: Fault, least: int = 0) -> None:
+        """Cut a partition behind one of its last markers, as `Faults` does."""
+        log = self._world.model.logs[where]
+        ends = [end for end in whole_ends(log.entries)[-1 - MOST_CUT :] if end >= least]
+        if len(ends) < 2:
+            return
+        self._world.publishing.will_cut(where)
+        lost = log.truncate(ends[int(fault.size * (len(ends) - 1))])
+        if opened := [entry for entry in lost if is_open(entry)]:
+            self._of_brokers.when_ended(where, opened, _end)
+
+
+def _end(entries: list[Entry], *, is_committed: bool) -> None:
+    """Take for published what was cut off of a transaction that is committed all the same."""
+    for entry in entries:
+        entry.status = Status.COMMITTED if is_committed else Status.ABORTED

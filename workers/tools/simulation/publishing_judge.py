@@ -1,0 +1,192 @@
+"""Judges what subscribers get in a history, by the topics' bytes: each event that counts, once, and in order.
+
+A publisher stops only where a fault explains it. Then what it has published is the beginning of what there was to be,
+and nothing follows on what the journal lost.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import orjson
+
+from annals.workers.tools.simulation.checker import journal_of
+from annals.workers.tools.simulation.group import KEYS
+from annals.workers.tools.simulation.plan import PARTITIONS, home_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from annals.schemas.subscription import Definition
+    from annals.workers.memory.partition import Entry, Record
+    from annals.workers.tools.simulation.checker import Event
+    from annals.workers.tools.simulation.disks import Key
+    from annals.workers.tools.simulation.process import Process
+    from annals.workers.tools.simulation.world import World
+
+MOST_REMEDIES: Final = 6  # of one subscription
+AGAIN_S: Final = 5.0
+LOST_EVENTS: Final = ": published up to offset "
+RESTORED: Final = "the journal was restored from a copy of its records, and it is not known"
+
+
+class Published(NamedTuple):
+    """A record for a subscriber, as it says itself."""
+
+    cid: str
+    says: tuple[str, int, str, bytes]
+
+
+class PublishingJudge:
+    """Judges publishers, and resumes subscriptions that could not go on once the faults are over."""
+
+    def __init__(self, world: World) -> None:
+        """Take the world; nothing is published yet."""
+        self._world = world
+        self._ever: dict[tuple[str, int], list[Entry]] = {}
+        self._cut: set[tuple[str, int]] = set()
+        self._stopped: set[Key] = set()
+        self._remedies: Counter[str] = Counter()
+        self._acts_at = 0.0
+
+    def will_cut(self, where: tuple[str, int]) -> None:
+        """Take note of what a partition has, in order, before it loses some of it."""
+        self._cut.add(where)
+        self._all_of(where)
+
+    def told(self, process: Process, key: Key, reason: str) -> None:
+        """Judge a stop as it happens."""
+        world = self._world
+        world.note(f"the publisher of {key[0]}-{key[1]} on worker {process.number} stopped: {reason}")
+        world.counts["publisher stopped"] += 1
+        self._stopped.add(key)
+        progress = world.names.progress, key[1]
+        is_lost = LOST_EVENTS in reason or RESTORED in reason
+        reader = process.readers.stopped().get(key)  # judged itself
+        is_explained = (
+            (is_lost and key in world.shortened)
+            or (is_lost and reader is not None and reason.endswith(reader))
+            or (progress in self._cut and reason.startswith(f"{progress[0]}-{progress[1]} "))
+        )
+        if not is_explained:
+            world.problems.append(f"publisher stopped without a cause: {key[0]}-{key[1]}: {reason}")
+
+    def told_of_a_pause(self, name: str, partition: str, reason: str) -> None:
+        """Judge that a subscription cannot go on."""
+        world = self._world
+        world.note(f"{name} cannot go on in {partition}: {reason}")
+        world.counts["subscription stopped"] += 1
+        if not any(where[0] in reason for where in self._cut if where[0] in self._topics(name)):
+            world.problems.append(f"subscription stopped without a cause: {name} in {partition}: {reason}")
+
+    def failed(self, process: Process, key: Key, error: Exception) -> None:
+        """Take note of a failure that is no fault's: of the program."""
+        self._world.problems.append(f"publisher failed: {key[0]}-{key[1]} on worker {process.number}: {error!r}")
+
+    def behind(self) -> list[str]:
+        """Return what is not published to the journals' ends."""
+        missing = [
+            f"nobody publishes {key[0]}-{key[1]}"
+            for key in KEYS
+            if not any(key in process.readers.publishers.here for process in self._world.processes)
+        ]
+        missing += [f"{name} is paused" for name in self._paused() if self._remedies[name] < MOST_REMEDIES]
+        return missing + [line for process in self._world.processes for line in process.readers.publishers.behind()]
+
+    def resume(self) -> None:
+        """Resume what is paused, as somebody does who has looked at it; now and then, and not for ever."""
+        world = self._world
+        paused = self._paused()
+        if not paused or world.loop.time() < self._acts_at:
+            return
+        self._acts_at = world.loop.time() + AGAIN_S
+        for name in paused:
+            self._remedies[name] += 1
+            if self._remedies[name] <= MOST_REMEDIES:
+                world.subscriptions.turn(name, is_active=True)
+                world.person.acted_at = world.loop.time()
+
+    def differences(self) -> list[str]:
+        """Return what subscribers have that they should not, and the other way round."""
+        found, logs = [], self._world.all_logs()
+        journals = {key: journal_of(logs, *key)[0] for key in KEYS}
+        for name, kept in self._world.subscriptions.all().items():
+            has: dict[Key, list[Published]] = {key: [] for key in KEYS}
+            for partition in range(PARTITIONS):
+                where = self._world.names.subscribers(name), partition
+                for kind, aggregate, published in _published(self._all_of(where)):
+                    if home_of(aggregate) != partition:
+                        found.append(f"published elsewhere: {published.cid} to {where[0]}-{partition}")
+                    has[kind, home_of(aggregate)].append(published)
+            for key in KEYS:
+                wanted = _wanted(kept.record.definition, key[0], journals[key])
+                may_lack = key in self._stopped or not kept.record.is_active
+                found += [f"{line}: {name} of {key[0]}-{key[1]}" for line in _compared(has[key], wanted, may_lack)]
+        return found
+
+    def _paused(self) -> list[str]:
+        return [name for name, kept in self._world.subscriptions.all().items() if not kept.record.is_active]
+
+    def _topics(self, name: str) -> tuple[str, str]:
+        return self._world.names.subscribers(name), self._world.names.progress
+
+    def _all_of(self, where: tuple[str, int]) -> list[Entry]:
+        """Return all batches that a partition ever had, in the order in which they came."""
+        ever = self._ever.setdefault(where, [])
+        known = set(ever)
+        ever += [entry for entry in self._world.model.logs[where].entries if entry not in known]
+        return ever
+
+
+def _published(entries: list[Entry]) -> Iterator[tuple[str, bytes, Published]]:
+    for entry in entries:
+        if not entry.is_marker and entry.status.value == "committed":
+            for record in entry.records():
+                yield _read(record)
+
+
+def _read(record: Record) -> tuple[str, bytes, Published]:
+    headers = {name: (value or b"").decode() for name, value in record.headers}
+    kind = headers["ce_source"].removeprefix("/annals/")
+    says = headers["ce_type"], int(headers["ce_sequence"]), headers["ce_subject"], record.value or b""
+    return kind, record.key or b"", Published(headers["ce_id"], says)
+
+
+def _wanted(definition: Definition, kind: str, chains: dict[str, list[Event]]) -> list[Published]:
+    """Return the records that a subscription should have of a journal, in its order."""
+    if definition.kinds and kind not in definition.kinds:
+        return []
+    events = [event for chain in chains.values() for event in chain]
+    return [
+        Published(
+            event.cid,
+            (
+                f"annals.{kind}.{event.block['type']}.v1",
+                event.block["version"],
+                event.block["aggregate_id"],
+                orjson.dumps(event.block["data"]),
+            ),
+        )
+        for event in sorted(events, key=lambda event: event.offset)
+        if not definition.types or event.block["type"] in definition.types
+    ]
+
+
+def _compared(has: list[Published], wanted: list[Published], may_lack: bool) -> Iterator[str]:  # noqa: FBT001
+    there = {each.cid for each in wanted}
+    kept = list(takewhile(lambda each: each.cid in there, has))
+    again = [each for each in has[len(kept) :] if each.cid in there]
+    doubled = [cid for cid, count in Counter(each.cid for each in has).items() if count > 1]
+    if doubled:
+        yield f"published again: {doubled[0]} and {len(doubled) - 1} others"
+    elif again:
+        yield f"published on: {again[0].cid} behind {has[len(kept)].cid}, which the journal lost"
+    elif kept != wanted[: len(kept)]:
+        at = next(at for at, (one, other) in enumerate(zip(kept, wanted, strict=False)) if one != other)
+        yield f"published wrong: {kept[at]} instead of {wanted[at]}"
+    elif len(has) > len(kept) and not may_lack:
+        yield f"published on: nobody noticed that {has[len(kept)].cid} is gone"
+    elif len(kept) < len(wanted) and not may_lack:
+        yield f"not published: {wanted[len(kept)].cid} and {len(wanted) - len(kept) - 1} others"

@@ -1,0 +1,78 @@
+"""The subscriptions of a history: who asks for which events, known to every worker as soon as it is said."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import structs
+
+from annals.agents.publishing.ports import Kept
+from annals.schemas.progress import Progress, encode_progress, progress_key
+from annals.schemas.subscription import Definition, Record
+from annals.workers.tools.simulation.plan import KINDS, PARTITIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from annals.workers.tools.simulation.world import World
+
+FIRST: Final[Mapping[str, Mapping[str, Any]]] = {"all": {}, "counts": {"kinds": ["counter"], "types": ["Counted"]}}
+"""Those that there are from the beginning."""
+LATER: Final = ("late-0", "late-1")
+"""Those that somebody may put later, from the beginning of the journals on."""
+
+
+class SimulatedSubscriptions:
+    """The subscriptions (the `Subscriptions` port). Their own topic is no part of a history."""
+
+    def __init__(self, world: World) -> None:
+        """Take the world; there are none yet."""
+        self._world = world
+        self._all: Mapping[str, Kept] = {}
+        self._changed = asyncio.Event()
+        self._changes = 0
+
+    def all(self) -> Mapping[str, Kept]:
+        """Return them by name."""
+        return self._all
+
+    async def until_changed(self, known: Mapping[str, Kept]) -> None:
+        """Wait until they are no longer what somebody knows."""
+        while self._all is known:
+            await self._changed.wait()
+
+    async def until_read(self) -> None:
+        """Return at once: they are known."""
+
+    async def until_current(self) -> None:
+        """Return at once: each change is known."""
+
+    async def pause(self, name: str, reason: str, partition: str, offset: int) -> None:
+        """Have a subscription paused that cannot go on, unless it was changed meanwhile."""
+        kept = self._all[name]
+        if kept.offset == offset and kept.record.is_active:
+            self._world.publishing.told_of_a_pause(name, partition, reason)
+            self.turn(name, is_active=False)
+
+    def put(self, name: str, **definition: Any) -> None:
+        """Put a subscription that begins with the journals: its own progress comes with its record."""
+        wanted, names = Definition(name, **definition), self._world.names
+        begin = {kind: [0] * PARTITIONS for kind in wanted.kinds or KINDS}
+        for kind in begin:
+            for partition in range(PARTITIONS):
+                key = progress_key(name, names.events(kind), partition)
+                self._world.append(names.progress, partition, key, encode_progress(Progress(0, None, 1)))
+        self._keep(Record(wanted, 1, begin))
+
+    def turn(self, name: str, *, is_active: bool) -> None:
+        """Pause a subscription, or resume it."""
+        record = self._all[name].record
+        status = "active" if is_active else "paused"
+        self._keep(structs.replace(record, definition=structs.replace(record.definition, status=status)))
+
+    def _keep(self, record: Record) -> None:
+        self._changes += 1
+        self._all = {**self._all, record.definition.name: Kept(record, self._changes)}
+        self._changed.set()
+        self._changed = asyncio.Event()
