@@ -19,8 +19,8 @@ from annals.agents.reading.ports import NotReadyError, VersionMissingError
 from annals.agents.reading.projecting.rows import aggregates_name, follower_name
 from annals.agents.reading.queries import aggregates as of_aggregates
 from annals.agents.reading.queries import events as of_events
-from annals.agents.reading.queries.find import FEW_EVENTS, find, find_few
-from annals.agents.reading.queries.run import events_at, last_before, placed_from, run_from
+from annals.agents.reading.queries.find import find, find_recent
+from annals.agents.reading.queries.run import events_at, last_before, placed_from, run_from, run_of_recent
 from annals.agents.reading.snapshots.kept import KeptSnapshots
 from annals.agents.reading.snapshots.policy import SnapshotPolicy
 from annals.agents.reading.snapshots.recent_states import RecentStates
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         ShardStatus,
         SnapshotNumbers,
     )
+    from annals.agents.reading.keeping.recent_events import RecentEvents
     from annals.agents.reading.keeping.states import States
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
@@ -85,6 +86,7 @@ class Answers(ABC):
         self._counted: tuple[float, SnapshotNumbers] | None = None
         self._pace = Pace()
         self._ask_rows = ask_rows
+        self._recent: RecentEvents | None = None  # of what was folded last, where anything is
 
     @property
     def kind(self) -> str:
@@ -148,12 +150,13 @@ class Answers(ABC):
     async def find(self, wanted: EventFilter, *, start: int | None, descending: bool, limit: int) -> EventPage:
         """Return events by type, correlation and so on.
 
-        Where few are left, as a stream has it that goes on with the journal, no thread is waited for: while events are
-        folded it has its turn after some milliseconds.
+        What was folded lately is in memory. Out of the store it is found in a thread, which has its turn after some
+        milliseconds while events are folded.
         """
-        if start is not None and not descending and self._offset() - start <= FEW_EVENTS:
+        recent = self._recent
+        if recent is not None and start is not None and not descending:
             page = await self._ask(
-                lambda view: find_few(view, self._place, wanted, start=start, limit=limit), in_thread=False
+                lambda view: find_recent(recent, view, self._place, wanted, start=start, limit=limit), in_thread=False
             )
             if page is not None:
                 return page
@@ -164,6 +167,10 @@ class Answers(ABC):
     async def events_from(self, offset: int, limit: int) -> JournalRun:
         """Return the next events that count, from an offset on."""
         read = self._offset()  # before the view is made: what is below it is in the view
+        recent = self._recent
+        run = None if recent is None else run_of_recent(recent, offset, limit, read)
+        if run is not None:
+            return run
         return await self._ask(lambda view: run_from(view, self._place, offset, limit, read))
 
     async def event_at(self, offset: int) -> JournalEvent | None:
@@ -181,7 +188,9 @@ class Answers(ABC):
 
     async def last_before(self, offset: int) -> bytes | None:
         """Return the CID of the last event that counts below an offset; None if there is none."""
-        return await self._ask(lambda view: last_before(view, offset), in_thread=False)
+        recent = self._recent
+        event = None if recent is None else recent.last_before(offset)
+        return event.cid if event else await self._ask(lambda view: last_before(view, offset), in_thread=False)
 
     async def by_cid(self, cid: bytes) -> FoundEvent | None:
         """Return the event of a CID."""

@@ -294,7 +294,7 @@ class Shard(Answers):
             store = self._open_store.store = await self._stores.renew(store)
         self._fold = ReadingFold(self.kind, self.partition, self._partitions, store, self._followers, self._keeper)
         self._queue.begin(max(start, self._fold.position.offset))
-        self._phase, self._reason = READING, ""
+        self._phase, self._reason, self._recent = READING, "", self._fold.recent
         self._moves.tell()
 
     async def _follow(self) -> None:
@@ -396,5 +396,5 @@ class Shard(Answers):
 
     async def _leave(self, reason: str) -> None:
         """Close the store as soon as the questions to it are answered."""
-        self._phase, self._reason, self._fold = OPENING, reason, None
+        self._phase, self._reason, self._fold, self._recent = OPENING, reason, None, None
         await self._open_store.close()

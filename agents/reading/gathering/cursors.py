@@ -9,6 +9,8 @@ length (LEB128). Seven kinds of 32 partitions fit for any offsets.
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import Counter
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from blake3 import blake3
@@ -66,16 +68,11 @@ def encode(cursor: Cursor) -> str:
     Raises:
         CursorTooLongError: it has too many partitions.
     """
-    counts: dict[str, int] = {}
-    for kind, _ in cursor.places:
-        counts[kind] = counts.get(kind, 0) + 1
     data = bytearray((FORM, cursor.descending))
-    for kind in sorted(counts):
-        name = kind.encode()
-        data += _number(len(name)) + name + _number(counts[kind])
-        for partition in range(counts[kind]):
-            offset, journal = cursor.places[kind, partition]
-            data += _number(NO_PLACE if offset is None else offset + 2) + journal.ljust(CHECK, b"\0")
+    for head, keys in _layout(tuple(cursor.places)):
+        data += head
+        for key in keys:
+            data += _place_bytes(cursor.places[key])
     return seal_text(bytes(data))
 
 
@@ -142,6 +139,25 @@ def _keys(partitions: Mapping[str, int]) -> Iterator[Key]:
     for kind in sorted(partitions):
         for partition in range(partitions[kind]):
             yield kind, partition
+
+
+@lru_cache(maxsize=16)  # a stream writes a cursor of the same partitions with each event
+def _layout(keys: tuple[Key, ...]) -> list[tuple[bytes, list[Key]]]:
+    """Return for each kind what stands before its places, and the order of these."""
+    counts = Counter(kind for kind, _ in keys)
+    return [
+        (
+            _number(len(kind.encode())) + kind.encode() + _number(counts[kind]),
+            [(kind, partition) for partition in range(counts[kind])],
+        )
+        for kind in sorted(counts)
+    ]
+
+
+@lru_cache(maxsize=1024)  # of its places one is another than with the event before
+def _place_bytes(place: Place) -> bytes:
+    offset, journal = place
+    return _number(NO_PLACE if offset is None else offset + 2) + journal.ljust(CHECK, b"\0")
 
 
 def _place(number: int, journal: bytes) -> Place:

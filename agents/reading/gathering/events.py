@@ -50,10 +50,14 @@ class EventsFound(NamedTuple):
 
 
 class Followed(NamedTuple):
-    """An event of a stream and the cursor behind it; without an event: the stream is alive, and at this cursor."""
+    """An event of a stream and the cursor behind it; without an event: the stream is alive, and at this cursor.
+
+    has_next: the next one is at hand already.
+    """
 
     event: FoundEvent | None
     cursor: Cursor
+    has_next: bool = False
 
 
 async def read_events(
@@ -150,9 +154,9 @@ async def follow(
             ready = moves.take()
             pages = (await gather(ready, partial(_page_after, wanted, cursor, shared), now() + FOUND_S)).answers
             merged = merge(pages, FOLLOWED_EVENTS, descending=False)
-            for event, place in _places(merged, pages):
+            for number, (event, place) in enumerate(_places(merged, pages), 1):
                 cursor = Cursor({**cursor.places, **place})
-                yield Followed(event, cursor)
+                yield Followed(event, cursor, number < len(merged.events))
                 said_at = now()
             cursor = _moved(cursor, merged.places)
             moves.watch(ready, cursor, {key for key in pages if not _is_read(merged, pages, key)})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from heapq import merge
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from annals.agents.reading.found import EventPage, ShardPosition
+from annals.agents.reading.found import EventPage, FoundEvent, ShardPosition
 from annals.agents.reading.keeping.layout import (
     ACTORS,
     BLOCK,
@@ -35,27 +35,42 @@ from annals.agents.reading.queries.run import last_before
 from annals.schemas.values.moments import recorded_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from annals.agents.reading.found import EventFilter, FoundEvent
+    from annals.agents.reading.found import EventFilter
+    from annals.agents.reading.keeping.recent_events import RecentEvents
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
 
 
 BY_BLOCKS: Final = (TYPES, ACTORS)
-FEW_EVENTS: Final = 100  # 3 ms of reading
-FEW_BYTES: Final = 1 << 18  # of their blocks
 
 
-def find_few(view: ReadView, place: Place, wanted: EventFilter, *, start: int, limit: int) -> EventPage | None:
-    """Return an ascending page as `find` does; None where the events from `start` on are too large to be read here."""
+def find_recent(
+    recent: RecentEvents, view: ReadView, place: Place, wanted: EventFilter, *, start: int, limit: int
+) -> EventPage | None:
+    """Return an ascending page as `find` does, of events in memory; None where those from `start` on are not there."""
+    events = recent.since(start)
+    if events is None:
+        return None
     end = read_position(view).offset
-    size = 0
-    for _, row in view.range(offset_key(start), offset_key(max(start, end))):
-        size += len(view.get(EVENTS + row) or b"")
-        if size > FEW_BYTES:
-            return None
-    return find(view, place, wanted, start=start, descending=False, limit=limit)
+    position = ShardPosition(place.kind, place.partition, end)
+    before = recent.last_before(start)
+    mark = _mark_before(view, start) if before is None else before.cid[EVENT_BEFORE]
+    here = events[0].cid[EVENT_HERE] if events and events[0].offset == start else b""
+    journal = recent.journal = recent.journal or _journal(view)
+    begun = [each for each in (here, mark) if each]
+    found: list[FoundEvent] = []
+    since, until = _text(wanted.since), _text(wanted.until)
+    for event in events:
+        if not _matches(event.event, wanted, since, until):
+            continue
+        if len(found) == limit:
+            mark = event.cid[EVENT_HERE]
+            return EventPage(found, event.offset, False, position, journal, begun, mark)  # noqa: FBT003 - it is not the end
+        found.append(FoundEvent(event.event, event.block, event.cid, place.partition, event.offset))
+    mark = events[-1].cid[EVENT_BEFORE] if events else mark
+    return EventPage(found, max(start, end), True, position, journal, begun, mark)  # noqa: FBT003 - it is the end
 
 
 def find(
@@ -75,7 +90,7 @@ def find(
     size = 0
     for offset in _offsets(view, wanted, first, last, (since, until), descending=descending):
         event = by_offset(view, place, offset)
-        if event is not None and _matches(event, wanted, since, until):
+        if event is not None and _matches(event.event, wanted, since, until):
             if len(found) == limit or size > PAGE_BYTES:
                 mark = event.cid[EVENT_HERE]
                 return EventPage(found, offset, False, position, journal, begun, mark)  # noqa: FBT003 - it is not the end
@@ -110,8 +125,7 @@ def _text(moment: object) -> str | None:
     return None if moment is None else recorded_at(moment)  # type: ignore[arg-type]
 
 
-def _matches(found: FoundEvent, wanted: EventFilter, since: str | None, until: str | None) -> bool:
-    event = found.event
+def _matches(event: Mapping[str, Any], wanted: EventFilter, since: str | None, until: str | None) -> bool:
     return (
         (not wanted.types or event["type"] in wanted.types)
         and wanted.correlation_id in (None, event["correlation_id"])

@@ -24,6 +24,7 @@ from annals.agents.reading.keeping.layout import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from annals.agents.reading.keeping.recent_events import RecentEvents
     from annals.agents.reading.ports import ReadView
     from annals.agents.reading.queries.events import Place
 
@@ -66,6 +67,17 @@ def run_from(view: ReadView, place: Place, offset: int, limit: int, read: int) -
             return JournalRun(events, at + 1, is_end=False)
     is_end = len(found) < limit
     return JournalRun(events, end if is_end else last + 1, is_end)
+
+
+def run_of_recent(recent: RecentEvents, offset: int, limit: int, read: int) -> JournalRun | None:
+    """Return the same of events in memory; None where those from the offset on are not there."""
+    if offset >= read:
+        return JournalRun([], offset, is_end=True)
+    found = recent.since(offset)
+    if found is None:
+        return None
+    is_end = len(found) < limit
+    return JournalRun(found, read, is_end) if is_end else JournalRun(found[:limit], found[limit - 1].offset + 1, is_end)
 
 
 def events_at(view: ReadView, place: Place, offsets: Sequence[int]) -> dict[int, JournalEvent]:

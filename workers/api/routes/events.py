@@ -44,6 +44,7 @@ MOST_STREAMS: Final = 750
 EVENT_STREAM: Final = "text/event-stream"
 LAST_EVENT_ID: Final = "last-event-id"
 RETRY: Final = b"retry: 1000\n\n"  # what a browser waits before it asks again
+PIECE_BYTES: Final = 64 << 10  # of events that are sent together: as many as wait for a caller besides
 
 
 class EventsParameters(Struct, frozen=True):
@@ -202,13 +203,16 @@ class EventRoutes:
             yield b""
             CALL.set(call)  # the stream outlasts its handler, and asks other workers in its caller's name
             yield RETRY
+            at_hand = bytearray()
             async with aclosing(follow(shards, filtered, cursor, self._shared)) as followed:
-                async for event, behind in followed:
-                    name = encode(behind).encode()
-                    if event is None:
-                        yield b"id: %b\n\n" % name
-                    else:
-                        yield b"id: %b\nevent: event\ndata: %b\n\n" % (name, found_event_json(event))
+                async for event, behind, has_next in followed:
+                    at_hand += b"id: %b\n" % encode(behind).encode()
+                    if event is not None:
+                        at_hand += b"event: event\ndata: %b\n" % found_event_json(event)
+                    at_hand += b"\n"
+                    if not has_next or len(at_hand) > PIECE_BYTES:
+                        yield bytes(at_hand)
+                        at_hand.clear()
         finally:
             self._streams -= 1
 

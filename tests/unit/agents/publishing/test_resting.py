@@ -77,6 +77,7 @@ async def test_idle_ones_read_and_write_nothing_of_their_own(monkeypatch):
 async def test_those_that_are_far_behind_have_the_journal_read_once_for_all(monkeypatch):
     monkeypatch.setattr("annals.agents.publishing.joining.RUN_EVENTS", 10)
     monkeypatch.setattr("annals.agents.publishing.delivering.loading.RUN_EVENTS", 10)
+    monkeypatch.setattr("annals.agents.reading.keeping.recent_events.MOST_EVENTS", 0)  # what is far behind is not there
     names = [f"idle-{number}" for number in range(10)]
     world = World("live", "all", *names)
     await world.subscribe("live")

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import socket
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from yarl import URL
 from annals.agents.reading.gathering.cursors import BadCursorError
 from annals.agents.reading.gathering.events import read_events
 from annals.schemas.cid import cid_text
+from annals.workers.api.routes import events as events_routes
 from annals.workers.settings import Settings
 from chained import chain
 from following import until
@@ -384,6 +386,27 @@ async def test_a_stream_goes_on_behind_its_last_id_at_another_worker():
         for partition in range(2):
             own = names[4 + partition :: 2]
             assert [name for name in seen if name in own] == own
+
+
+async def test_events_that_are_there_already_come_together_and_each_has_its_id(monkeypatch):
+    monkeypatch.setattr(events_routes, "PIECE_BYTES", 2_000)
+    events = story(12)
+    async with deployed(PEOPLE, *HALVES) as (deployment, apis):
+        deployment.append("person", events)
+        await read_all(deployment)
+        async with Stream(apis[0], "/v1/events?follow=1") as stream:
+            pieces, piece = [], b""
+            while sum(each.count(b"event: event\n") for each in pieces) < 12:
+                data, is_end = await stream.answer.content.readchunk()
+                piece += data
+                if is_end:
+                    pieces, piece = [*pieces, piece], b""
+        assert cids((await apis[0]("GET", "/v1/events"))[2]) == [cid_text(each.cid) for each in events]
+    assert pieces.pop(0) == b"retry: 1000\n\n"
+    assert len(pieces) < 6
+    assert all(piece.endswith(b"\n\n") and len(piece) < 4_000 for piece in pieces)
+    ids = re.findall(rb"id: (.+)\nevent: event\ndata: .+\n\n", b"".join(pieces))
+    assert len(set(ids)) == 12
 
 
 async def test_one_stream_too_many_is_refused_by_name_and_ends_no_other(monkeypatch):

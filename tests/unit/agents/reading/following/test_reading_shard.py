@@ -21,7 +21,6 @@ from annals.agents.reading.ports import (
     NotReadyError,
     UnreadableEventError,
 )
-from annals.agents.reading.queries import find
 from annals.agents.reading.queries.aggregates import named
 from annals.workers.stores.reading_memory import MemoryReadingStore
 from chained import chain
@@ -257,28 +256,34 @@ async def test_many_records_pause_the_source_and_it_goes_on():
     assert (journal.paused, journal.resumed) == (1, 1)
 
 
-async def test_a_page_near_the_end_needs_no_thread_unless_its_events_are_large(monkeypatch):
-    journal = Journal([*chain("p-1", 5), *chain("p-2", 4)])
+@pytest.mark.parametrize(
+    "wanted", [ALL, EventFilter(types=("PersonRenamed",)), EventFilter(since=datetime(2030, 1, 1, tzinfo=UTC))]
+)
+async def test_what_was_folded_lately_needs_no_thread_and_is_as_the_store_has_it(monkeypatch, wanted):
+    journal, stores = Journal([*chain("p-1", 5), *chain("p-2", 4)]), Stores()
 
-    def pages(here):
-        return [here.find(ALL, start=start, descending=False, limit=3) for start in range(10)]
+    async def answers(here):
+        pages = [await here.find(wanted, start=start, descending=False, limit=3) for start in range(11)]
+        runs = [await here.events_from(start, 3) for start in range(11)]
+        return pages, runs, [await here.last_before(offset) for offset in range(11)]
 
     def none_there(*_):
         raise AssertionError("a thread is waited for")
 
-    async with running(shard(journal, Stores()), journal) as here:
+    async with running(shard(journal, stores), journal) as here:
         assert await here.until_offset(9, soon())
         with monkeypatch.context() as patched:
             patched.setattr(asyncio, "to_thread", none_there)
-            near = [await page for page in pages(here)]
-            patched.setattr(find, "FEW_BYTES", len(chain("p-1", 5)[4].value))
+            near = await answers(here)
+    async with running(shard(journal, stores), journal) as here:
+        assert await here.until_offset(9, soon())
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio, "to_thread", none_there)
             with pytest.raises(AssertionError, match="a thread"):
-                await here.find(ALL, start=0, descending=False, limit=3)
-        monkeypatch.setattr(find, "FEW_BYTES", 0)
-        by_thread = [await page for page in pages(here)]
-    assert near == by_thread
-    assert [[event.offset for event in page.events] for page in near] == [
-        *([start, start + 1, start + 2] for start in range(7)), [7, 8], [8], [],
+                await here.find(wanted, start=0, descending=False, limit=3)
+        assert await answers(here) == near
+    assert [[event.offset for event in run.events] for run in near[1]] == [
+        *([start, start + 1, start + 2] for start in range(7)), [7, 8], [8], [], [],
     ]  # fmt: skip
 
 
