@@ -12,10 +12,11 @@ from annals.agents.reading.ports import Member, NotReadyError
 from annals.agents.reading.read_models.other_members import SILENT_S
 from annals.agents.reading.read_models.read_models import ReadModels
 from annals.agents.reading.read_models.row_answers import RowAnswers
+from annals.agents.reading.read_models.service import ProjectionService
 from annals.schemas.kinds import location
 from annals.schemas.projection_record import ProjectionRecord
 from following import Clock, run_meanwhile, until
-from projecting import GlobalStores, Group, Journals, Topic, global_reader
+from projecting import PARTITIONS, GlobalStores, Group, Journals, ScratchStores, Topic, global_reader
 
 NAME = "locations"
 FIRST = REGISTRY[NAME]
@@ -66,6 +67,16 @@ class Process:
         assert (found.missing, found.stale) == ([], [])
         return [row["name"] for row in found.rows]
 
+    async def stands(self):
+        """The versions that answers, that can be turned back to, and that is built."""
+        counts = {"location": PARTITIONS}
+        sources = {"global": self.reader}
+        service = ProjectionService(
+            self.models, self.topic, sources, DECIDERS, Journals(), counts, self.clock, ScratchStores()
+        )
+        found = await service.status(NAME)
+        return found.version, found.previous, found.building and found.building.version
+
 
 class Peers:
     """Asks processes by the names of their members (the `Peers` port)."""
@@ -111,6 +122,7 @@ async def test_a_silent_member_is_waited_for_a_minute_and_answers_by_the_former_
         first.clock.seconds += 1
         assert await first.turn() == [NAME]
         assert [await each.answered() for each in (first, second)] == [["LAB"], ["lab"]]
+        assert [await each.stands() for each in (first, second)] == [(2, 1, None), (1, None, 2)]
         await second.let_go()
         assert await second.answered() == ["LAB"]
 
