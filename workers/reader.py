@@ -341,9 +341,8 @@ class Reader:
         watches = (self._watch, self._blocked, self._topics_of_subscribers)
         watching = [asyncio.create_task(each.run(), name="watch") for each in watches]
         everywhere = self._api.shards or shards
-        projecting = asyncio.create_task(
-            wiring.work(FollowedHere(shards, rekeying), cast("Any", everywhere)).run(), name="projections"
-        )
+        work = wiring.work(FollowedHere(shards, rekeying), cast("Any", everywhere), self._api.peers)
+        projecting = asyncio.create_task(work.run(), name="projections")
         service = wiring.service(cast("Any", everywhere))
         jobs = self._parts.jobs = JobWiring(self._settings, self.members, service, self.metrics)
         working = asyncio.create_task(jobs.run(), name="jobs")

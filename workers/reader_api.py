@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from annals.agents.reading.ports import NotReadyError
 from annals.topics.names import TopicNames
+from annals.workers.api.peers import reached_route
 from annals.workers.api.projection_routes import projection_routes
 from annals.workers.api.routes.acks import AckRoutes
 from annals.workers.api.routes.reactions import ReactionRoutes
@@ -29,9 +31,11 @@ if TYPE_CHECKING:
 
     from annals.agents.reading.gathering.all_shards import AllShards
     from annals.agents.reading.jobs import Jobs
+    from annals.agents.reading.read_models.other_members import AskReached
     from annals.agents.reading.read_models.row_answers import RowAnswers
     from annals.agents.reading.read_models.service import ProjectionService
     from annals.workers.api.http.routing import Route
+    from annals.workers.api.peers import HttpPeers
     from annals.workers.jobs.replays import Replays
     from annals.workers.jobs.wiring import JobWiring
     from annals.workers.projections.wiring import ProjectionWiring
@@ -101,6 +105,11 @@ class ReaderApi:
         """The shards of all workers; None before `start`."""
         return None if self._service is None else self._service.shards
 
+    @property
+    def peers(self) -> HttpPeers | None:
+        """Asks other workers; None before `start`."""
+        return None if self._service is None else self._service.peers
+
     async def start(self) -> str | None:
         """Begin to serve; return where others reach it, None where they cannot.
 
@@ -145,10 +154,16 @@ class ReaderApi:
         def replays() -> Replays | None:
             return None if parts.jobs is None else parts.jobs.replays
 
+        def has_reached(asked: AskReached) -> bool:
+            if parts.projections is None:
+                raise NotReadyError("projections are not read yet: the worker is starting")
+            return parts.projections.models.has_reached(asked.projection, asked.version, asked.former)
+
         administration = SubscriptionService(self._settings, self._options, deciders(), self._views)
         processes = ReactionService(self._settings, self._options, reactions(), self._views)
         return (
             *projection_routes(shards, service, answers, jobs, replays, lambda: parts.rekeying),
+            reached_route(has_reached),
             *SubscriptionRoutes(administration).routes(),
             *AckRoutes(self._acks, shards).routes(),
             *ReactionRoutes(processes).routes(),

@@ -78,7 +78,8 @@ class Projection(Generic[R]):
         indexes: query parameter, or a name that only questions use -> the values under which a row is found.
         fold: changes rows by an event; never refuses. It sees only the rows of its own projection.
         scope: local, one for each partition, asked by gathering; global, one that folds all partitions.
-        ranges: query parameters that ask for all values below the given one.
+        ranges: query parameters that ask for all values below the given one; one in a question, which rows are then in
+            the order of. A row is found by its least value.
         values: query parameter -> what makes index values of what was asked; a row is found by all of them.
         is_listed: whether a row is shown; others are what the fold remembers.
         key: of one that is re-keyed, by what: `correlation_id`, or a member of the events as they were recorded
@@ -117,6 +118,8 @@ class Projection(Generic[R]):
 
 def problem_of(projection: Projection[Any]) -> str | None:
     """Return what keeps a projection from being used, None if nothing does."""
+    if len(projection.ranges) > 1:
+        return f"has the ranges {', '.join(projection.ranges)}: its rows can be in the order of one"
     if not projection.rekeyed:
         return None if projection.key == AGGREGATE_ID else f"has the key {projection.key!r}, and is not re-keyed"
     if projection.scope != "local":

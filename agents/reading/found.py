@@ -171,7 +171,8 @@ class RowPage(Struct, frozen=True):
     """Rows in the order of their keys, and whether there were no more.
 
     position: the rows rest on the events that count below it; stale: why that is behind the shard, None where it is
-    not. rebuilds: what was built anew; None from a worker of a release that does not tell.
+    not. rebuilds: what was built anew; None from a worker of a release that does not tell. ordered_by: the parameter
+    whose values the rows are in the order of, and their keys begin with; None: they are those of the rows alone.
     """
 
     rows: list[FoundRow]
@@ -179,6 +180,7 @@ class RowPage(Struct, frozen=True):
     position: ShardPosition
     stale: str | None = None
     rebuilds: Rebuilds | None = None
+    ordered_by: str | None = None
 
 
 class JournalEvent(NamedTuple):

@@ -34,6 +34,7 @@ def page() -> str:
 def _section(projection: Projection[Any]) -> str:
     title = projection.row.__doc__ or ""
     facts = f"Version {projection.version}, {projection.scope}. Found by {', '.join(map(code, projection.parameters))}."
+    facts += "".join(f" {code(each)} finds all values below it, the least first." for each in projection.ranges)
     rows = [(code(field.encode_name), code(_type_of(field.type))) for field in msgspec.structs.fields(projection.row)]
     return f"## {projection.name}\n\n{title}\n\n{facts}\n\n{table(('column', 'type'), rows)}"
 

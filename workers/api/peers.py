@@ -1,5 +1,7 @@
 """One worker asks another for a partition that is there: both sides of `POST /peer/v1/shards`.
 
+Of global projections it asks how far the other's rows are: `POST /peer/v1/projections`.
+
 A question is JSON and its reply msgpack (`annals.agents.reading.gathering.questions`). Whoever is asked answers by its
 own shards alone. A reply is read up to a size and until a deadline; what is no answer to the question is none.
 """
@@ -7,7 +9,7 @@ own shards alone. A reply is read up to a size and until a deadline; what is no 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 import aiohttp
@@ -25,13 +27,17 @@ from annals.agents.reading.gathering.questions import (
     reply_to,
 )
 from annals.agents.reading.ports import NotReadyError
+from annals.agents.reading.read_models.other_members import AskReached, Reached
 from annals.schemas.depth import decoded
 from annals.workers.api.callers.forwarding import HEADER, Caller
 from annals.workers.api.callers.forwarding import MISDIRECTED as MISDIRECTED_REQUEST
+from annals.workers.api.http.answers import json_answer
 from annals.workers.api.http.problems import FORBIDDEN, Problem, invalid
 from annals.workers.api.http.routing import CALL, JSON, Answer, NoParameters, Route, Scope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from annals.agents.reading.found import ShardStatus
     from annals.agents.reading.gathering.questions import Question
     from annals.agents.reading.ports import Member, Reading
@@ -39,6 +45,7 @@ if TYPE_CHECKING:
     from annals.workers.api.http.routing import Call
 
 PATH: Final = "/peer/v1/shards"
+REACHED_PATH: Final = "/peer/v1/projections"
 CONTENT_TYPE: Final = "application/msgpack"
 REPLY_BYTES: Final = 32 << 20  # a page is cut at 8 MiB, and one event is at most 4
 READ_AT_ONCE: Final = 64 << 10  # more is read by a thread: each event is decoded, and its CID computed
@@ -52,6 +59,9 @@ OK: Final = 200
 REFUSED: Final = 403
 MISDIRECTED: Final = 421
 _ASKED: Final = msgspec.json.Decoder(Asked)
+_ASK_REACHED: Final = msgspec.json.Decoder(AskReached)
+_REACHED: Final = msgspec.json.Decoder(Reached)
+T = TypeVar("T")
 
 
 class HttpPeers:
@@ -86,18 +96,45 @@ class HttpPeers:
             NotReadyError: it may not be asked, does not answer in time, or what it answers cannot be read.
         """
         name = f"{kind}-{partition}: worker {member.id!r}"
+        within_s = _within_s(deadline)
+        asked = Asked(kind, partition, question, within_s, standby)
+        body = await self._reply(name, member, PATH, asked, within_s, is_wait=isinstance(question, WAITS))
+        if len(body) < READ_AT_ONCE:
+            return _answer(name, asked, body)
+        return await asyncio.to_thread(_answer, name, asked, body)
+
+    async def has_reached(self, member: Member, asked: AskReached, deadline: float) -> bool:
+        """Return what another worker says of its rows of a global projection.
+
+        Raises:
+            NotReadyError: it does not answer, or knows no such question.
+        """
+        name = f"{asked.projection}: worker {member.id!r}"
+        body = await self._reply(name, member, REACHED_PATH, asked, _within_s(deadline))
+        try:
+            return decoded(_REACHED.decode, body).has_reached
+        except ValueError as error:
+            raise NotReadyError(f"{name} gives an answer that cannot be read: {error}") from error
+
+    async def _reply(
+        self, name: str, member: Member, path: str, asked: Asked | AskReached, within_s: float, *, is_wait: bool = False
+    ) -> bytes:
+        """Return the body of another worker's answer. name: what is asked of whom, in messages.
+
+        Raises:
+            NotHereError: it does not have the partition, or is not the member that it was taken for.
+            NotReadyError: it may not be asked, or does not answer in time.
+        """
         call = CALL.get(None)
         if call is not None and call.principal.is_forwarded:
             raise NotReadyError(f"{name} has it, and a question is passed on once")
         refusal = "this worker ends" if self._is_closed else self._forwarding.refusal(member.url)
         if refusal is not None:
             raise NotReadyError(f"{name} cannot be asked: {refusal}")
-        within_s = min(LONGEST_S, deadline - asyncio.get_running_loop().time())
         if within_s <= 0:
             raise NotReadyError(f"{name} was not asked: there was no time left")
-        asked = Asked(kind, partition, question, within_s, standby)
         try:
-            status, body = await self._post(member, asked)
+            status, body = await self._post(member, path, msgspec.json.encode(asked), within_s, is_wait=is_wait)
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
             why = "in time" if isinstance(error, TimeoutError) else f"({type(error).__name__})"
             raise NotReadyError(f"{name} does not answer {why}") from error
@@ -107,17 +144,16 @@ class HttpPeers:
             raise NotReadyError(f"{name} refuses to answer: are its peer key and its clock the same?")
         if status != OK:
             raise NotReadyError(f"{name} answers with status {status}")
-        if len(body) < READ_AT_ONCE:
-            return _answer(name, asked, body)
-        return await asyncio.to_thread(_answer, name, asked, body)
+        return body
 
-    async def _post(self, member: Member, asked: Asked) -> tuple[int, bytes]:
-        body = msgspec.json.encode(asked)
-        url = (member.url or "").rstrip("/") + PATH
+    async def _post(
+        self, member: Member, path: str, body: bytes, within_s: float, *, is_wait: bool
+    ) -> tuple[int, bytes]:
+        url = (member.url or "").rstrip("/") + path
         signed = self._forwarding.sign("POST", urlsplit(url).path, body, member.id, _caller())
         headers = {"content-type": JSON, "accept-encoding": "identity", HEADER: signed}
-        timeout = aiohttp.ClientTimeout(total=asked.within_s, sock_connect=CONNECT_S)
-        async with self._connected(is_wait=isinstance(asked.question, WAITS)).post(
+        timeout = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
+        async with self._connected(is_wait=is_wait).post(
             url, data=body, headers=headers, timeout=timeout, allow_redirects=False
         ) as response:
             read = bytearray()
@@ -137,6 +173,10 @@ class HttpPeers:
                 trust_env=False,
             )
         return self._sessions[is_wait]
+
+
+def _within_s(deadline: float) -> float:
+    return min(LONGEST_S, deadline - asyncio.get_running_loop().time())
 
 
 def _answer(name: str, asked: Asked, body: bytes) -> tuple[ShardStatus, Any]:
@@ -160,16 +200,37 @@ def _caller() -> Caller:
     return OWN if call is None else OWN._replace(principal=call.principal.name)
 
 
+def _question(call: Call, decoder: msgspec.json.Decoder[T]) -> T:
+    """Return what another worker asks.
+
+    Raises:
+        Problem: no worker asks, or it cannot be read.
+    """
+    if not call.principal.is_forwarded:
+        raise Problem(403, FORBIDDEN, f"this is for workers of the group, which send the header {HEADER}")
+    try:
+        return decoded(decoder.decode, call.body)
+    except ValueError as error:
+        raise invalid("", f"this is no question of a worker: {error}") from None
+
+
+def reached_route(has_reached: Callable[[AskReached], bool]) -> Route:
+    """Return the route by which other workers ask how far the rows of a global projection are here."""
+
+    async def answer(call: Call) -> Answer:
+        return json_answer(Reached(has_reached(_question(call, _ASK_REACHED))))
+
+    summary = "A question of another worker about rows of a global projection."
+    return Route(
+        "POST", REACHED_PATH, Scope.READ, summary, NoParameters, None, answer, body=AskReached, is_described=False
+    )
+
+
 def peer_routes(reading: Reading) -> tuple[Route, ...]:
     """Return the route by which other workers ask for the shards that are here."""
 
     async def answer(call: Call) -> Answer:
-        if not call.principal.is_forwarded:
-            raise Problem(403, FORBIDDEN, f"this is for workers of the group, which send the header {HEADER}")
-        try:
-            asked = decoded(_ASKED.decode, call.body)
-        except ValueError as error:
-            raise invalid("", f"this is no question to a shard: {error}") from None
+        asked = _question(call, _ASKED)
         within_s = max(0.0, min(LONGEST_S, asked.within_s) - ON_THE_WAY_S)
         deadline = asyncio.get_running_loop().time() + within_s
         owned, standby = reading.shard(asked.kind, asked.partition), reading.standby(asked.kind, asked.partition)

@@ -77,12 +77,12 @@ class ApiService:
         if key is None and not is_open:
             _logger.warning("no ANNALS_API_PEER_KEY_FILE: what other workers have cannot be asked for")
         forwarding = Forwarding(key, SystemClock().now, authenticates=not is_open)
-        self._http = HttpPeers(forwarding)
-        self._peers = PassingOver(self._http)
+        self.peers = HttpPeers(forwarding)
+        self._passing_over = PassingOver(self.peers)
         self._sender = CommandSender(settings)
         self._audit = KafkaAudit(client_options(settings), TopicNames(settings.topic_prefix).audit)
         self.shards = AllShards(
-            reading, members, self._peers, deciders(), {each.place: each.kind for each in streams().values()}
+            reading, members, self._passing_over, deciders(), {each.place: each.kind for each in streams().values()}
         )
         open_ones = Connections(settings.api_connections) if connections is None else connections
         routes = [
@@ -110,8 +110,8 @@ class ApiService:
     async def stop(self) -> None:
         """Close all connections."""
         await self._server.stop()
-        await self._peers.close()
-        await self._http.close()
+        await self._passing_over.close()
+        await self.peers.close()
         await self._sender.stop()
         await self._audit.stop()
 

@@ -3,7 +3,7 @@
 wiring = ProjectionWiring(...)
 ReadingShards(..., followers=wiring.models.followers, ask_rows=wiring.models.ask_rows)
 Told(..., projections=wiring.models.known())
-wiring.work(here, all_shards).run()                    beside the shards
+wiring.work(here, all_shards, peers).run()             beside the shards
 ProjectionRoutes(wiring.service(all_shards), ...)      in the API
 """
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from annals.agents.projections.projection import Projection
     from annals.agents.reading.gathering.rows import RowSource, Shards
     from annals.agents.reading.ports import Members
+    from annals.agents.reading.read_models.other_members import Peers
     from annals.agents.reading.read_models.read_models import Here
     from annals.workers.projections.metrics import ProjectionMetrics
     from annals.workers.settings import Settings
@@ -69,8 +70,8 @@ class ProjectionWiring:
         self._clock = clock
         self._journals = KafkaJournals(client, names, deciders)
         self.topic: Final = ProjectionTopic(client_options(settings), names.projections)
-        self.models: Final = ReadModels(known, deciders, self.topic, members, clock)
         self.global_reader: Final = self._global_reader(settings, client, names, known, budget, damages)
+        self.models: Final = ReadModels(known, deciders, self.topic, members, clock, self.global_reader)
         self._metrics = metrics
         root = Path(settings.data_dir) / names.group(settings.app_id)
         self._scratch = scratch_stores(root, budget, settings.store_compression)
@@ -95,10 +96,10 @@ class ProjectionWiring:
             self.models, self.topic, sources, self._deciders, self._journals, counts, self._clock, self._scratch
         )
 
-    def work(self, here: Here, shards: Shards) -> ProjectionWork:
-        """Return what runs beside the shards of this process."""
+    def work(self, here: Here, shards: Shards, peers: Peers | None) -> ProjectionWork:
+        """Return what runs beside the shards of this process. peers: asks other workers; None: nobody can be asked."""
         sources = self.sources(shards)
-        return ProjectionWork(self.models, self.topic, here, sources, self.global_reader, self._metrics)
+        return ProjectionWork(self.models, self.topic, here, sources, peers, self.global_reader, self._metrics)
 
     def _global_reader(
         self,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from annals.agents.reading.gathering.rows import RowSource
     from annals.agents.reading.read_models.global_reader import GlobalReader
+    from annals.agents.reading.read_models.other_members import Peers
     from annals.agents.reading.read_models.read_models import Here, ReadModels
     from annals.workers.projections.metrics import ProjectionMetrics
     from annals.workers.projections.topic import ProjectionTopic
@@ -31,14 +32,19 @@ class ProjectionWork:
         topic: ProjectionTopic,
         here: Here,
         sources: Mapping[str, RowSource],
+        peers: Peers | None,
         global_reader: GlobalReader | None,
         metrics: ProjectionMetrics,
     ) -> None:
-        """Take the projections, their topic, the shards of this process, and where rows of all partitions come from."""
+        """Take the projections, their topic, the shards of this process, and where rows of all partitions come from.
+
+        peers: asks other workers; None: nobody can be asked.
+        """
         self._models = models
         self._topic = topic
         self._here = here
         self._sources = sources
+        self._peers = peers
         self._global = global_reader
         self._metrics = metrics
         self._log = structlog.get_logger(__name__)
@@ -56,14 +62,14 @@ class ProjectionWork:
 
     async def _apply(self) -> None:
         while True:
-            self._models.apply(self._here, self._global)
+            self._models.apply(self._here)
             self._metrics.note(self._here.all(), self._global, self._topic.invalid)
             await asyncio.sleep(APPLY_S)
 
     async def _turn(self) -> None:
         while True:
             try:
-                await self._models.turn(self._sources)
+                await self._models.turn(self._sources, self._peers)
             except NotReadyError as error:
                 self._log.warning("the topic of projections cannot be written", error=str(error))
             await asyncio.sleep(TURN_S)

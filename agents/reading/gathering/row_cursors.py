@@ -13,7 +13,7 @@ from annals.agents.reading.gathering.key_cursors import decode_keys, encode_keys
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FORM: Final = 3  # the first had no version, the second one key for all partitions
+FORM: Final = 4  # the first had no version, the second one key for all partitions; ranges of the third were by row
 CHECK_BYTES: Final = 8
 VERSION_BYTES: Final = 4
 

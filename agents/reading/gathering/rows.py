@@ -30,6 +30,7 @@ ANSWER_S: Final = 2.0
 NO_LAG: Final = Lag(0, 0.0)
 VERSION_MISSING: Final = "version_missing"
 TIMEOUT: Final = "timeout"
+OTHER_ORDER: Final = "a worker of another release has it, which answers in another order"
 
 
 class GatheredRows(NamedTuple):
@@ -94,8 +95,9 @@ class LocalRows:
             unknown = gathered(wheres, [str(error)] * len(wheres), limit)
             return unknown._replace(after=None if after is None else list(after))
         keys = keys_of(after, len(shards))
+        ordered_by = next((name for name in index if name in projection.ranges), None)
         asked = (
-            self._ask(shard, projection.name, version, index, key, limit)
+            self._ask(shard, projection.name, version, index, key, limit, ordered_by)
             for shard, key in zip(shards, keys, strict=True)
         )
         answers = await asyncio.gather(*asked)
@@ -114,11 +116,13 @@ class LocalRows:
         index: Mapping[str, str],
         after: bytes | None,
         limit: int,
+        ordered_by: str | None,
     ) -> RowPage | str:
-        """Return a partition's page, or why there is none."""
+        """Return a partition's page, or why there is none. ordered_by: what pages must be in the order of."""
         try:
             async with asyncio.timeout(self._answer_s):
-                return await shard.rows(name, version, index, after=after, limit=limit)
+                page = await shard.rows(name, version, index, after=after, limit=limit)
+                return page if page.ordered_by == ordered_by else OTHER_ORDER
         except LookupError:
             return VERSION_MISSING
         except TimeoutError:

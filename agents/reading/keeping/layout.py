@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from annals.agents.reading.ports import ReadView
 
-FORMAT: Final = 4
+FORMAT: Final = 5
 NUMBER: Final = 8
 CID: Final = 36
 TIME: Final = 27

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from annals.agents.ports import StoreDamagedError, StoreError
 from annals.agents.reading.ports import NotReadyError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
 
     from annals.agents.ports import JournalRecord, Position
     from annals.agents.reading.ports import ReadingStore, ReadView
@@ -44,14 +45,27 @@ class OpenStore:
         Raises:
             NotReadyError: there is no store, or it is damaged.
         """
+        if not in_thread:
+            return self.look(question, why_not)
+        with self._opened(why_not) as store:
+            return await self._ask_in_thread(store, question)
+
+    def look(self, question: Callable[[ReadView], T], why_not: Callable[[], str]) -> T:
+        """Answer a short question at once. why_not: why there is no store.
+
+        Raises:
+            NotReadyError: there is no store, or it is damaged.
+        """
+        with self._opened(why_not) as store, store.held() as rows:  # nothing is waited for: nobody closes it meanwhile
+            return question(rows)
+
+    @contextmanager
+    def _opened(self, why_not: Callable[[], str]) -> Iterator[ReadingStore]:
         store = self.store
         if store is None:
             raise NotReadyError(why_not())
         try:
-            if in_thread:
-                return await self._ask_in_thread(store, question)
-            with store.held() as rows:  # nothing is waited for in it, so that nobody closes the store meanwhile
-                return question(rows)
+            yield store
         except StoreDamagedError as error:
             self._on_damage(error)
             raise NotReadyError(f"{self._name}: the store is damaged and is built anew") from error

@@ -263,7 +263,10 @@ class KeptRows(Generic[R]):
         """Return the values of each index; most changes of a row leave them all as they are."""
         if row is None:
             return {}
-        return {index: list(values) for index, values in self._projection.indexes(row).items()}
+        found = {index: list(values) for index, values in self._projection.indexes(row).items()}
+        for index in self._projection.ranges:  # it is found below a value by its least one, and once
+            found[index] = sorted(found.get(index, ()))[:1]
+        return found
 
     def _entries(
         self, indexes: Mapping[str, Sequence[str]], others: Mapping[str, Sequence[str]], key: bytes

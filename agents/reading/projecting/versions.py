@@ -58,10 +58,10 @@ def candidate(name: str, record: ProjectionRecord | None, members: Sequence[Memb
     return common if common > least else None
 
 
-def has_reached(former: Positions | None, new: Positions) -> bool:
+def has_reached(former: Positions, new: Positions) -> bool:
     """Whether a version is nowhere behind the former one; a partition that did not answer is behind."""
     for kind, offsets in new.items():
-        others = (former or {}).get(kind, [0] * len(offsets))
+        others = former.get(kind, [0] * len(offsets))
         if len(others) != len(offsets) or None in others:
             return False
         if any(offset is None or offset < (other or 0) for offset, other in zip(offsets, others, strict=True)):

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from annals.agents.reading.projecting.rows import RowSet
     from annals.agents.reading.queries.events import Place
 
+    Placed = tuple[bytes, bytes]  # where a row is in the order of an answer, and its key
+
 FIRST_ROWS: Final = 16
 ROWS_AT_ONCE: Final = 256
 FEW_BYTES: Final = 1 << 18  # of rows that are read at once: where they are small, more are next time
@@ -77,11 +79,12 @@ class RowReader:
         answering, followed = known
         wanted = wanted_of(projection, index)
         rows, is_end = _page(_found(view, answering, wanted, behind), limit)
+        ordered_by = wanted[0].name if wanted and wanted[0].is_range else None
         position = ShardPosition(place.kind, place.partition, followed.offset)
         read_until, stale = read_position(view).offset, None
         if followed.offset < read_until:
             stale = f"{name} version {version} is at offset {followed.offset} of {read_until}"
-        return RowPage(rows, is_end, position, stale, _rebuilds(view, answering, followed))
+        return RowPage(rows, is_end, position, stale, _rebuilds(view, answering, followed), ordered_by)
 
 
 def rebuilds_of(view: ReadView, name: str, version: int) -> Rebuilds | None:
@@ -125,12 +128,14 @@ def find_tree(
 
 
 def wanted_of(projection: Projection[Any], index: Mapping[str, str]) -> list[Term]:
-    """Return the index values that all must hold; ranges last, since they cost most."""
+    """Return the index values that all must hold. A range comes first: rows are in the order of its values."""
     wanted = []
     for name, value in index.items():
         values = projection.values[name](value) if name in projection.values else [value]
+        if name in projection.ranges:
+            values = sorted(values)[:1]  # what is below all of them is below the least one
         wanted += [Term(name, each, name in projection.ranges) for each in values]
-    return sorted(wanted, key=lambda each: each.is_range)
+    return sorted(wanted, key=lambda each: not each.is_range)
 
 
 def _page(found: Iterator[tuple[FoundRow, int]], limit: int) -> tuple[list[FoundRow], bool]:
@@ -148,41 +153,41 @@ def _found(
     view: ReadView, rows: RowSet, wanted: Sequence[Term], behind: bytes | None
 ) -> Iterator[tuple[FoundRow, int]]:
     """Yield rows, with their bytes in the store."""
-    keys = _keys(view, rows, wanted[0] if wanted else None, behind)
+    places = _places(view, rows, wanted[0] if wanted else None, behind)
     space, count = rows.rows, FIRST_ROWS
-    while some := list(islice(keys, count)):
+    while some := list(islice(places, count)):
         for one in wanted[1:]:
             some = _those_under(view, rows, one, some)
-        values = view.get_many([space + key for key in some])
+        values = view.get_many([space + key for _, key in some])
         size = sum(len(value or b"") for value in values)
         count = min(4 * count, ROWS_AT_ONCE) if size < FEW_BYTES else max(count // 4, 1)
-        for key, value in zip(some, values, strict=True):
+        for (place, _), value in zip(some, values, strict=True):
             if value is None:
                 raise StoreDamagedError(f"{rows.name} version {rows.version}: an index entry leads to no row")
             if value[:1] == LISTED:
-                yield FoundRow(key, msgspec.msgpack.decode(memoryview(value)[1:])), len(value)
+                yield FoundRow(place, msgspec.msgpack.decode(memoryview(value)[1:])), len(value)
 
 
-def _keys(view: ReadView, rows: RowSet, wanted: Term | None, behind: bytes | None) -> Iterator[bytes]:
-    """Yield the keys of rows behind one, in their order."""
+def _places(view: ReadView, rows: RowSet, wanted: Term | None, behind: bytes | None) -> Iterator[Placed]:
+    """Yield where rows are in the order of an answer, behind one, and their keys.
+
+    That order is that of keys; where a range is wanted, that of its values and then of keys: so a page reads no more of
+    the range than it shows.
+    """
     if wanted is not None and wanted.is_range:
-        found = _keys_below(view, rows, wanted)
-        return iter(sorted(key for key in found if behind is None or key > behind))
-    space = rows.rows if wanted is None else rows.entries(wanted.name, wanted.value)
+        space = rows.entries(wanted.name)
+        end = space + key_of(wanted.value)
+    else:
+        space = rows.rows if wanted is None else rows.entries(wanted.name, wanted.value)
+        end = behind_all(space)
     start = space if behind is None else space + behind + b"\0"
-    return (key[len(space) :] for key, _ in view.range(start, behind_all(space)))
+    is_range, cut = wanted is not None and wanted.is_range, len(space)
+    for entry, _ in view.range(start, end):
+        place = entry[cut:]
+        yield place, place.split(END, 1)[1] if is_range else place
 
 
-def _keys_below(view: ReadView, rows: RowSet, wanted: Term) -> set[bytes]:
-    space = rows.entries(wanted.name)
-    entries = view.range(space, space + key_of(wanted.value))
-    return {key[len(space) :].split(END, 1)[1] for key, _ in entries}
-
-
-def _those_under(view: ReadView, rows: RowSet, wanted: Term, keys: Sequence[bytes]) -> list[bytes]:
-    if wanted.is_range:
-        under = _keys_below(view, rows, wanted)
-        return [key for key in keys if key in under]
+def _those_under(view: ReadView, rows: RowSet, wanted: Term, places: Sequence[Placed]) -> list[Placed]:
     space = rows.entries(wanted.name, wanted.value)
-    entries = view.get_many([space + key for key in keys])
-    return [key for key, entry in zip(keys, entries, strict=True) if entry is not None]
+    entries = view.get_many([space + key for _, key in places])
+    return [place for place, entry in zip(places, entries, strict=True) if entry is not None]

@@ -28,6 +28,7 @@ from annals.agents.reading.ports import (
     NotReadyError,
     VersionMissingError,
 )
+from annals.agents.reading.projecting.builds import read_answering
 from annals.agents.reading.projecting.rows import follower_name
 from annals.agents.reading.projecting.versions import newest
 from annals.agents.reading.queries.events import Place
@@ -122,6 +123,26 @@ class GlobalReader:
     def stale(self) -> dict[tuple[str, int], dict[str, str]]:
         """Return of each partition which followers are behind, and why."""
         return {} if self._fold is None else {where: dict(fold.stale) for where, fold in self._fold.folds.items()}
+
+    def has_reached(self, projection: Projection[Any], version: int, former: int) -> bool:
+        """Whether the rows of a version are on no partition behind those of a former one.
+
+        Raises:
+            NotReadyError: the store is not open, or is damaged.
+        """
+
+        def question(view: ReadView) -> bool:
+            for where in wheres:
+                part = PartView(view, prefix_of(*where))
+                new, old = (read_answering(part, projection.name, each) for each in (version, former))
+                if new is None or (old is not None and new[1].offset < old[1].offset):
+                    return False
+            return True
+
+        if self._fold is None:  # whether the store is a fold of these journals is not known yet
+            raise NotReadyError(self._why_not())
+        wheres = self._wheres(projection)
+        return self._open_store.look(question, self._why_not)
 
     async def rows(
         self, projection: Projection[Any], version: int, index: Mapping[str, str], after: Keys | None, limit: int
@@ -264,7 +285,7 @@ class GlobalReader:
         question: Callable[[ReadView, Place], Page],
         after: Keys | None = None,
     ) -> GatheredRows:
-        wheres = [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
+        wheres = self._wheres(projection)
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
             return gathered(wheres, [self._why_not()] * len(wheres), 0, after)
         stale = self.stale()
@@ -304,6 +325,9 @@ class GlobalReader:
         if rows:  # those of all partitions are in one store, and have one order
             moved = [rows[-1].key] * len(wheres)
         return page._replace(rows=rows, is_end=is_end, lag=Lag(behind, seconds), after=moved)
+
+    def _wheres(self, projection: Projection[Any]) -> list[Where]:
+        return [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]
 
     def _why_not(self) -> str:
         return f"global projections are not ready: {self._reason}"

@@ -6,7 +6,8 @@ the first by id; two that take themselves for it do no harm, since a record is w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import structlog
 
@@ -26,6 +27,7 @@ from annals.agents.reading.projecting.versions import (
     unknown_versions,
 )
 from annals.agents.reading.queries.rows import RowReader
+from annals.agents.reading.read_models.other_members import AskReached, OtherMembers
 from annals.topics.keys import partition_of
 
 if TYPE_CHECKING:
@@ -38,7 +40,10 @@ if TYPE_CHECKING:
     from annals.agents.reading.gathering.rows import GatheredRows, RowSource
     from annals.agents.reading.ports import Follower, Members
     from annals.agents.reading.read_models.global_reader import GlobalReader
+    from annals.agents.reading.read_models.other_members import Peers
     from annals.schemas.projection_record import ProjectionRecord
+
+GLOBAL: Final = "global"
 
 
 class Records(Protocol):
@@ -109,9 +114,15 @@ class ReadModels:
         topic: Records,
         members: Members,
         clock: Clock,
+        global_reader: GlobalReader | None = None,
     ) -> None:
-        """Take what this release has, and what the members of the group say of themselves and of the topic."""
+        """Take what this release has, and what the members of the group say of themselves and of the topic.
+
+        global_reader: of this process; None: there are no global projections.
+        """
         self.projections = projections
+        self._global = global_reader
+        self._others = OtherMembers(members, clock)
         self.ask_rows = RowReader(newest(projections))
         self._deciders = deciders
         self._topic = topic
@@ -132,19 +143,42 @@ class ReadModels:
     def version_of(self, name: str) -> int:
         """Return the version of a projection to ask for.
 
+        Of a global one, the former version where the rows of this process are behind those: it was not there when all
+        turned, and no answer gets worse by that.
+
         Raises:
             NotReadyError: the topic was not read yet, which alone says which one answers.
         """
         if not self._topic.is_read:
             raise NotReadyError(f"which version of {name} answers is not known yet: the topic is being read")
         record, own = self._topic.records.get(name), self.projections[name][-1].version
+        former = record.previous if record is not None and may_turn_back(record, self._now_ms()) else None
+        if record is not None and former is not None and self._is_behind(name, record.version, former):
+            return former
         return answering(name, record, self._members.all(), own)
+
+    def has_reached(self, name: str, version: int, former: int) -> bool:
+        """Whether the rows of a version of a global projection are nowhere behind those of a former one here.
+
+        Raises:
+            NotReadyError: they are not read yet, or there is no such projection here.
+        """
+        if self._global is None or name not in self.projections:
+            raise NotReadyError(f"there are no rows of {name} here")
+        return self._global.has_reached(self.projections[name][-1], version, former)
+
+    def _is_behind(self, name: str, version: int, former: int) -> bool:
+        if self._global is None or self.projections[name][-1].scope != GLOBAL:
+            return False
+        with suppress(NotReadyError):
+            return not self.has_reached(name, version, former)
+        return False
 
     def problems(self) -> list[str]:
         """Return why this process cannot take part in reading; none where it can."""
         return unknown_versions(self.projections, self._topic.records)
 
-    def apply(self, here: Here, global_reader: GlobalReader | None = None) -> None:
+    def apply(self, here: Here) -> None:
         """Have everything that is open here follow what the topic says, where that is not done."""
         records = self._topic.records
         state = (self._topic.revision, self._topic.is_read, self._kept())
@@ -156,19 +190,22 @@ class ReadModels:
                 for name, version in self._versions(shard.kind, "local"):
                     self._ask_rebuilds(name, version, where, here.partitions(shard.kind), shard.rebuild)
                 self._applied[where] = (shard, state)
-        if global_reader is not None and self._applied.get(("", 0)) != (global_reader, state):
-            global_reader.follow()
-            self._ask_global_rebuilds(global_reader, here)
-            self._applied["", 0] = (global_reader, state)
+        if self._global is not None and self._applied.get(("", 0)) != (self._global, state):
+            self._global.follow()
+            self._ask_global_rebuilds(self._global, here)
+            self._applied["", 0] = (self._global, state)
         for name in self.projections if self._topic.is_read else ():
             record = records.get(name)
             resumes = 0 if record is None else record.resumes  # one that failed on its first events has no record yet
             if resumes > self._resumes.setdefault(name, resumes):
                 self._resumes[name] = resumes
-                self._resume(name, here, global_reader)
+                self._resume(name, here)
 
-    async def turn(self, sources: Mapping[str, RowSource]) -> list[str]:
-        """Turn to new versions that have reached the former ones everywhere; return the projections that were."""
+    async def turn(self, sources: Mapping[str, RowSource], peers: Peers | None = None) -> list[str]:
+        """Turn to new versions that have reached the former ones everywhere; return the projections that were.
+
+        peers: asks other workers of their rows of global projections; None: nobody can be asked.
+        """
         members = self._members.all()
         me = self._members.me
         if not self._topic.is_read or me is None or me.id != min((member.id for member in members), default=None):
@@ -178,19 +215,17 @@ class ReadModels:
             record = self._topic.records.get(name)
             version = candidate(name, record, members)
             new = next((each for each in versions if each.version == version), None)
-            if new is not None and await self._turn_one(new, record, sources[new.scope]):
+            if new is not None and await self._turn_one(new, record, sources[new.scope], peers):
                 turned.append(name)
         return turned
 
-    async def _turn_one(self, new: Projection[Any], record: ProjectionRecord | None, source: RowSource) -> bool:
+    async def _turn_one(
+        self, new: Projection[Any], record: ProjectionRecord | None, source: RowSource, peers: Peers | None = None
+    ) -> bool:
         page = await source.rows(new, new.version, {}, None, 1)
-        if page.missing or (record is None and page.stale):
-            return False
-        former = None if record is None else await source.rows(new, record.version, {}, None, 1)
-        answered = [page] if former is None else [page, former]
-        if any(each.reason.startswith(STANDBY) for found in answered for each in found.stale):
-            return False  # how far the owner is, which answers from then on, is not known
-        if not has_reached(None if former is None else _known_positions(former), page.positions):
+        # Without a record all answer by this version already: the first one keeps them from turning to the next as soon
+        # as all know it, whatever there is of its rows.
+        if record is not None and not await self._is_reached(new, record.version, page, source, peers):
             return False
         now_ms = self._now_ms()
 
@@ -201,6 +236,18 @@ class ReadModels:
         if written is not None:
             self._log.info("turned to a version of a projection", projection=new.name, version=new.version)
         return written is not None
+
+    async def _is_reached(
+        self, new: Projection[Any], version: int, page: GatheredRows, source: RowSource, peers: Peers | None
+    ) -> bool:
+        """Whether a new version is nowhere behind the one that answers. page: of the new one."""
+        former = await source.rows(new, version, {}, None, 1)
+        if page.missing or not has_reached(_known_positions(former), page.positions):
+            return False
+        if any(each.reason.startswith(STANDBY) for found in (page, former) for each in found.stale):
+            return False  # how far the owner is, which answers from then on, is not known
+        asked = AskReached(new.name, new.version, version)
+        return new.scope != GLOBAL or await self._others.have_reached(asked, peers)
 
     def _plan(self, kind: str, known: Iterable[str]) -> Any:
         records = self._topic.records if self._topic.is_read else None
@@ -250,13 +297,13 @@ class ReadModels:
                         at = partition_of(each.aggregate_id.encode(), here.partitions(kind))
                         reader.rebuild(follower_name(name, version), (kind, at), each.aggregate_id, each.number)
 
-    def _resume(self, name: str, here: Here, global_reader: GlobalReader | None) -> None:
+    def _resume(self, name: str, here: Here) -> None:
         for version in self.projections[name]:
             follower = follower_name(name, version.version)
             for shard in here.all():
                 shard.resume(follower)
-            if global_reader is not None:
-                global_reader.resume(follower)
+            if self._global is not None:
+                self._global.resume(follower)
 
     def _now_ms(self) -> int:
         return int(self._clock.now().timestamp() * 1000)

@@ -141,7 +141,7 @@ class ProjectionService:
             page.stale,
             newest.scope,
             list(newest.parameters),
-            None if record is None else record.previous,
+            None if record is None or record.previous == version else record.previous,
             building,
             None if record is None else rebuilding(page, record.rebuilds),
         )

@@ -31,15 +31,24 @@ from annals.agents.reading.ports import (
     Member,
     NotReadyError,
 )
+from annals.agents.reading.read_models.other_members import AskReached
 from annals.agents.waiting import ended
 from annals.schemas.cid import cid_text
-from annals.workers.api.callers.forwarding import Caller, ForwardedRefusedError, Forwarding, MisdirectedError
-from annals.workers.api.peers import CONNECTIONS, PATH, HttpPeers
+from annals.workers.api.callers.forwarding import (
+    Caller,
+    ForwardedAuthenticator,
+    ForwardedRefusedError,
+    Forwarding,
+    MisdirectedError,
+)
+from annals.workers.api.peers import CONNECTIONS, PATH, REACHED_PATH, HttpPeers, reached_route
 from annals.workers.api.service import ApiService
 from annals.workers.settings import Settings, SettingsError
+from api_serving import serving
 from chained import chain
 from gathered import Deployment, event, id_in
 from gathered_serving import deployed, read_all
+from projecting import Group
 
 KEY = b"k" * 32
 ADA = Caller("ada", ("read", "write"))
@@ -442,3 +451,48 @@ def test_a_history_of_another_aggregate_is_no_answer():
         reply = msgspec.msgpack.decode(packed(status_of(), answer), type=Reply)
         with pytest.raises(UnreadableReplyError):
             read_answer(asked, reply)
+
+
+@asynccontextmanager
+async def asked_how_far(answer, *, knows=True):
+    """What asks a worker for its rows of a global projection, and the worker's API. knows: whether it has the route."""
+    routes = [reached_route(answer)] if knows else []
+    forwarding, peers = signer(), HttpPeers(signer())
+    authenticators = [ForwardedAuthenticator(forwarding, Group(Member("m", None, {}, {})))]
+    async with serving(routes, authenticators=authenticators) as api:
+        member = Member("m", f"http://127.0.0.1:{api.port}", {}, {})
+
+        async def ask():
+            soon = asyncio.get_running_loop().time() + 30
+            return await peers.has_reached(member, AskReached("locations", 2, 1), soon)
+
+        try:
+            yield ask, api
+        finally:
+            await peers.close()
+
+
+@pytest.mark.parametrize("is_there", [True, False])
+async def test_a_worker_says_whether_its_rows_of_a_global_projection_have_reached_a_version(is_there):
+    asked = []
+
+    def answer(question):
+        asked.append(question)
+        return is_there
+
+    async with asked_how_far(answer) as (ask, api):
+        assert await ask() is is_there
+        assert asked == [AskReached("locations", 2, 1)]
+        body = msgspec.json.encode(AskReached("locations", 2, 1))
+        status, _, _ = await api("POST", REACHED_PATH, data=body, headers={"content-type": "application/json"})
+        assert (status, len(asked)) == (403, 1)  # no worker asks
+
+
+async def test_a_worker_that_starts_or_knows_no_such_question_says_nothing_of_its_rows():
+    def answer(question):
+        raise NotReadyError("not read yet")
+
+    for knows, why in ((True, "status 503"), (False, "status 404")):
+        async with asked_how_far(answer, knows=knows) as (ask, _):
+            with pytest.raises(NotReadyError, match=why):
+                await ask()

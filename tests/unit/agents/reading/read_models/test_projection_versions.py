@@ -123,6 +123,16 @@ async def test_a_new_version_builds_beside_the_old_one_which_answers_until_all_t
     assert not any(b"people_directory\0\0001\0\0" in key for each in Here(shards).all() for key in each.store.rows)
 
 
+async def test_what_answers_without_a_record_is_recorded_at_once_so_that_no_update_of_all_turns_before_it_is_whole():
+    made = people("a", "b", "f")
+    shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 1))
+    del shards.here["person", 0]  # a partition that does not answer, or never does
+    old, new = (ReadModels(each, DECIDERS, topic, group, Clock()) for each in (OLD, BOTH))
+    assert await old.turn({"local": LocalRows(shards)}) == ["people_directory"]
+    group.members[0] = member("a", 2)
+    assert new.version_of("people_directory") == 1
+
+
 def released(made):
     """Shards with the rows of version 1, which answers, and the read models of a release that has version 2 alone."""
     shards, topic, group = MemoryShards(made, OLD), Topic(), Group(member("a", 2))

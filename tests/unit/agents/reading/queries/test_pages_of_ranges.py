@@ -1,0 +1,102 @@
+"""Pages of rows below a value: in the order of the values, each row once, and no page reads more than it shows."""
+
+from dataclasses import replace
+
+import pytest
+from msgspec.structs import replace as changed
+
+from annals.agents.projections.projection import problem_of
+from annals.agents.projections.workflow_board import WORKFLOW_BOARD, Board, BoardStep
+from annals.agents.reading.gathering.rows import OTHER_ORDER, LocalRows
+from annals.agents.reading.keeping.layout import encode_follower, follower_key
+from annals.agents.reading.keeping.overlay import Overlay
+from annals.agents.reading.projecting.rows import KeptRows, follower_name
+from annals.agents.reading.queries.events import Place
+from annals.agents.reading.queries.rows import RowReader
+from annals.workers.stores.reading_memory import MemoryReadingStore
+from projecting import Journals, MemoryShards
+
+NAME, PLACE = WORKFLOW_BOARD.name, Place("workflow", 0)
+READ = RowReader({NAME: WORKFLOW_BOARD})
+LATE = "2027-01-01T00:00:00Z"
+
+
+class Counting(MemoryReadingStore):
+    """Counts what is read in ranges."""
+
+    read = 0
+
+    def range(self, first, last, *, reverse=False):
+        for each in super().range(first, last, reverse=reverse):
+            self.read += 1
+            yield each
+
+
+def moment(minute):
+    return f"2026-01-01T{minute // 60:02}:{minute % 60:02}:00Z"
+
+
+def boards(count):
+    """A store with so many workflows, each with two deadlines: the later an id, the earlier the first of them."""
+    store = Counting()
+    rows = Overlay(store)
+    kept = KeptRows(WORKFLOW_BOARD, rows)
+    for number in range(count):
+        step = BoardStep(name="S", step_type="agent", max_attempts=1, deadline=LATE)
+        status = ("draft", "running")[number % 2]
+        name = f"w-{number:04}"
+        row = Board(kind="workflow", aggregate_id=name, name="W", definition="d", status=status, steps={"s": step})
+        kept.put(row, name)
+        kept.put(changed(row, deadline=moment((count - 1 - number) // 2)), name)
+    store.apply({**rows.changes, follower_key(follower_name(NAME, 1)): encode_follower(0, 0)})
+    return store
+
+
+def walked(store, index, limit):
+    """The ids on all pages, and the most that a page has read in ranges."""
+    found, most, behind, is_end = [], 0, None, False
+    while not is_end:
+        before = store.read
+        page = READ(store, PLACE, NAME, 1, index, behind, limit)
+        assert page.ordered_by == "deadline_before"
+        found += [each.row["aggregate_id"] for each in page.rows]
+        most, is_end = max(most, store.read - before), page.is_end
+        behind = page.rows[-1].key if page.rows else behind
+    return found, most
+
+
+@pytest.mark.parametrize("count", [200, 1_400])
+def test_a_page_reads_no_more_of_a_range_than_it_shows(count):
+    store = boards(count)
+    for index, each in (({"deadline_before": "2028-01-01T00:00:00Z"}, 1), ({"status": "running"}, 2)):
+        found, most = walked(store, {"deadline_before": "2028-01-01T00:00:00Z"} | index, 10)
+        wanted = [number for number in range(count) if each == 1 or number % 2]
+        in_order = sorted(wanted, key=lambda number: ((count - 1 - number) // 2, number))
+        assert found == [f"w-{number:04}" for number in in_order]
+        assert most <= 90
+
+
+def test_what_is_not_below_the_value_is_on_no_page():
+    assert walked(boards(8), {"deadline_before": moment(2)}, 3)[0] == ["w-0006", "w-0007", "w-0004", "w-0005"]
+    assert walked(boards(8), {"deadline_before": moment(0)}, 3)[0] == []
+
+
+async def test_a_partition_whose_worker_answers_in_another_order_is_missing():
+    shards = MemoryShards(Journals())
+    shard = shards.here["workflow", 1]
+    ask = shard.rows
+
+    async def of_another_release(*asked, **rest):
+        page = await ask(*asked, **rest)
+        return changed(page, ordered_by=None)
+
+    shard.rows = of_another_release
+    page = await LocalRows(shards).rows(WORKFLOW_BOARD, 1, {"deadline_before": LATE}, None, 10)
+    assert [(each.partition, each.reason) for each in page.missing] == [(1, OTHER_ORDER)]
+    assert (await LocalRows(shards).rows(WORKFLOW_BOARD, 1, {"status": "draft"}, None, 10)).missing == []
+
+
+def test_rows_are_in_the_order_of_one_range():
+    two = replace(WORKFLOW_BOARD, ranges=("deadline_before", "status"))
+    assert "has the ranges deadline_before, status" in (problem_of(two) or "")
+    assert problem_of(WORKFLOW_BOARD) is None
