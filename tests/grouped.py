@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +40,7 @@ for name, value in patches.items():
 from annals.workers.cli import main
 main()
 """
+AGAIN = (0, 503, 504)  # no answer, not ready, not in time: whoever asked may ask again
 ONE_KIND = {"annals.agents.registered:REGISTRY": ["person"]}
 SOON_MISSED: dict[str, Any] = {"reading_session_ms": 12_000}
 """For tests that kill a whole worker: its reading process is missed after 12 seconds, not after 30."""
@@ -76,21 +76,38 @@ class GroupWorker:
         return list(json.loads(body)["reasons"]) if status else None
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=30) as answer:
-            return str(answer.read(), "utf-8")
+        return str(self.until(lambda: answer_of(f"http://127.0.0.1:{self.port}/metrics")[1], "it is asked"), "utf-8")
 
     def call(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
-        """Ask the API; status and body."""
+        """Ask the API; status and body, status 0 where no answer came whole."""
         url = self.logged("worker started")[0]["api"] + path
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             url, data, {"content-type": "application/json", **headers} if data else headers, method=method
         )
-        try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
-                return answer.status, json.loads(answer.read() or b"{}")
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
+        status, answer = answer_of(request, timeout_s=90)
+        return status, json.loads(answer or b"{}")
+
+    def asked(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        """The same, asked again as long as that is the answer: for what may be done twice."""
+
+        def answered() -> tuple[int, Any] | None:
+            status, answer = self.call(method, path, body, **headers)
+            return None if status in AGAIN else (status, answer)
+
+        found: tuple[int, Any] = self.until(answered, f"{method} {path} is answered")
+        return found
+
+    def subscribe(self, name: str, **definition: Any) -> Any:
+        """Put a new subscription, and return it."""
+        path, put = f"/v1/subscriptions/{name}", {"name": name, **definition}
+        status, made = self.call("PUT", path, put)
+        if status in AGAIN:
+            status, made = self.asked("PUT", path, put)
+            if status == 412:  # it was made, though not in time
+                status, made = 201, self.asked("GET", path)[1]
+        assert status == 201, made
+        return made
 
     def kill(self) -> None:
         """End it and its reading process, as a machine that loses its power does."""

@@ -40,7 +40,7 @@ NOW: Final = datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
 TOPIC: Final = "commands.person"
 GROUP: Final = "group"
 LIMITS: Final = dict.fromkeys(("commands", "events", "outcomes", "snapshots", "dead-letters"), 8 << 20)
-WITHIN_S: Final = 10
+WITHIN_S: Final = 60
 
 
 class Record(NamedTuple):

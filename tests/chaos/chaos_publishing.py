@@ -1,24 +1,28 @@
 """A worker that reads and publishes a journal that does not grow any more, and a subscriber that has all of it."""
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from chaos_chain import cid_of
 from chaos_commands import persons
 from chaos_journal import block, write
 from chaos_scenario import Scenario
 from chaos_subscriber import Subscribers
-from chaos_workers import Worker, eventually
+from chaos_workers import WITHIN_S, Worker, eventually
 
 from annals.agents.aggregates import REGISTRY
+from annals.agents.publishing.administration import Refused
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.settings import client_options, load_settings
 from annals.workers.tools.broker import Broker
 
 COUNT = 20
+BUSY = 503  # of what brokers that start, or are busy, did not do in time
+Found = TypeVar("Found")
 
 
 def service_of(scenario: Scenario, partitions: int) -> SubscriptionService:
@@ -26,6 +30,32 @@ def service_of(scenario: Scenario, partitions: int) -> SubscriptionService:
     given = {"bootstrap_servers": scenario.bootstrap, "topic_prefix": scenario.prefix, "partitions": str(partitions)}
     settings = load_settings(given)
     return SubscriptionService(settings, client_options(settings), {kind: REGISTRY[kind] for kind in scenario.kinds})
+
+
+async def asked_again(ask: Callable[[], Awaitable[Found]]) -> Found:
+    """What is answered to somebody who asks again as long as brokers are busy."""
+    async with asyncio.timeout(WITHIN_S):
+        while True:
+            try:
+                return await ask()
+            except Refused as refused:
+                if refused.status != BUSY:
+                    raise
+
+
+async def subscribe(service: SubscriptionService, name: str, **more: Any) -> None:
+    """Put a new subscription to persons."""
+    statuses: list[int] = []
+
+    async def put() -> None:
+        try:
+            await service.put(name, {"kinds": ["person"], **more})
+        except Refused as refused:
+            statuses.append(refused.status)
+            if statuses[-2:] != [BUSY, 412]:  # else it was made, though not in time
+                raise
+
+    await asked_again(put)
 
 
 class Readers:
@@ -41,7 +71,7 @@ class Readers:
 
     async def subscribe(self, name: str, **more: Any) -> None:
         """Put a subscription, start a worker that publishes, and wait until all is there."""
-        await self.service.put(name, {"kinds": ["person"], **more})
+        await subscribe(self.service, name, **more)
         self.topics.subscribe(name)
         self.start("r").until_ready()
         self.until_got(COUNT)

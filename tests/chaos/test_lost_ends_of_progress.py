@@ -3,10 +3,11 @@
 import asyncio
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
-from chaos_publishing import COUNT, Readers, has_stopped_publishing, twenty_persons
+from chaos_publishing import COUNT, Readers, asked_again, has_stopped_publishing, subscribe, twenty_persons
 from chaos_scenario import cut_under
 from chaos_workers import WITHIN_S, Worker, eventually
 
@@ -64,7 +65,7 @@ async def test_subscriptions_that_lost_their_end_hold_as_they_were_known(
     publishing: Readers, chaos_broker: Broker, *, is_made_anew: bool
 ) -> None:
     (worker,) = publishing.scenario.workers
-    await publishing.service.put("late", {"kinds": ["person"], "start": "beginning"})
+    await subscribe(publishing.service, "late", start="beginning")
     publishing.topics.subscribe("late")
     publishing.until_got(2 * COUNT)  # so the worker has read its record
     if is_made_anew:
@@ -89,7 +90,7 @@ async def test_deliveries_that_lost_their_end_pause_their_subscription(readers: 
     worker.end()
 
     async def reason() -> str:
-        return (await readers.service.get("slow")).body["reason"] or ""
+        return (await asked_again(partial(readers.service.get, "slow"))).body["reason"] or ""
 
     other = readers.start("other")
     async with asyncio.timeout(WITHIN_S):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from chaos_commands import persons
-from chaos_publishing import service_of
+from chaos_publishing import service_of, subscribe
 from chaos_scenario import Scenario, assert_clean
 from chaos_subscriber import Subscribers, check_subscriber, counted
 from chaos_workers import Worker, eventually
@@ -30,7 +30,7 @@ def test_subscribers_have_each_event_once_under_a_quota_that_outlasts_transactio
     people.workers.remove(writer)
     service = service_of(people, partitions=2)
     for name in ("early", "late"):
-        asyncio.run(service.put(name, {"kinds": ["person"]}))
+        asyncio.run(subscribe(service, name))
     topics = Subscribers(people.bootstrap, people.prefix, ())
     topics.subscribe("early", "late")
     # record batches so small that those of a full run go one after the other

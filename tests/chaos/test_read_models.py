@@ -11,7 +11,6 @@ from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
-import psutil
 import pytest
 from chaos_readings import Journals, story
 from chaos_walks import Walker
@@ -124,14 +123,6 @@ def start(crew: Group, name: str) -> GroupWorker:
     """
     port = PORTS.setdefault(name, str(free_port()))
     return crew.worker(name, {}, ROLES="write,read", API_PORT=port, INSTANCE_ID=name)
-
-
-def kill_child(worker: GroupWorker) -> None:
-    for child in psutil.Process(worker.process.pid).children():
-        if "reader_child" in " ".join(child.cmdline()):
-            child.kill()
-            return
-    raise AssertionError("it has no reading process")
 
 
 def has_read_all(api: Api, journals: Journals) -> bool:
@@ -249,15 +240,15 @@ def test_after_kills_of_parents_and_children_every_answer_is_that_of_a_fold(crew
 
     each = len(story(0))
     until_told(2 * each)
-    kill_child(workers["w1"])
+    workers["w1"].kill_reader()
     until_told(4 * each)
     workers["w0"].process.kill()
-    workers["w0"].process.wait(30)
+    workers["w0"].process.wait()
     workers["w0"] = start(crew, "w0")
     until_told(7 * each)
-    kill_child(workers["w2"])
+    workers["w2"].kill_reader()
     workers["w1"].process.kill()
-    workers["w1"].process.wait(30)
+    workers["w1"].process.wait()
     workers["w1"] = start(crew, "w1")
     sender.until_done()
     assert set(sender.told) == {"accepted"}, sender.told

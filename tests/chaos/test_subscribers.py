@@ -9,7 +9,7 @@ import pytest
 from chaos_chain import Event, cid_of, read
 from chaos_commands import persons, rename
 from chaos_journal import block
-from chaos_publishing import service_of
+from chaos_publishing import service_of, subscribe
 from chaos_records import Record, home_of
 from chaos_scenario import Scenario, assert_clean
 from chaos_subscriber import Subscribers, check_subscriber, counted
@@ -35,7 +35,7 @@ class Newsroom:
 
     async def subscribe(self, *names: str) -> None:
         for name in names:
-            await self._service.put(name, {"kinds": ["person"]})
+            await subscribe(self._service, name)
 
     def rename_all(self, times: int = 1) -> None:
         """Have every person renamed some times, without waiting for it."""

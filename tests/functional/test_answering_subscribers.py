@@ -9,7 +9,8 @@ import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -29,7 +30,7 @@ pytestmark = [pytest.mark.broker, pytest.mark.slow]
 
 PARTITIONS = 2
 PEOPLE = [f"p-{number}" for number in range(6)]
-RENAMES = 40
+RENAMES = 10
 NAME, LEDGER = "billing", "ledger.jsonl"
 RETRY = {"max_attempts": 100, "first_delay_ms": 20, "max_delay_ms": 200, "ack_timeout_ms": 3_000}
 
@@ -60,8 +61,7 @@ class Scene:
         self.servers, self.prefix = crew.settings.bootstrap_servers, crew.settings.topic_prefix
         self.environment = own_environment(ANNALS_BOOTSTRAP_SERVERS=self.servers, ANNALS_TOPIC_PREFIX=self.prefix)
         self.worker: GroupWorker = crew.worker("one", {}, ROLES="write,read", API_PORT=str(free_port())).until_ready()
-        asked = {"name": NAME, "delivery": "acknowledged", "retry": RETRY}
-        assert self.worker.call("PUT", f"/v1/subscriptions/{NAME}", asked)[0] == 201
+        self.worker.subscribe(NAME, delivery="acknowledged", retry=RETRY)
 
     def subscriber(self, log: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
         return running(self.command(), self.environment, log, cwd=JAVASCRIPT)
@@ -125,8 +125,30 @@ class Scene:
         )
         assert sent.returncode == 0, sent.stdout + sent.stderr
 
+    @contextmanager
+    def sending_on(self) -> Iterator[list[tuple[str, str]]]:
+        """Rename everybody again and again, and once more at the end; what was sent."""
+        over = Event()
+        sent: list[tuple[str, str]] = []
+
+        def send() -> None:
+            is_over = False
+            while not is_over:
+                is_over = over.is_set()
+                names = [(person, f"Name {len(sent)} {each}") for each in range(RENAMES) for person in PEOPLE]
+                self.send("RenamePerson", names)
+                sent.extend(names)
+
+        with ThreadPoolExecutor(1) as pool:
+            sending = pool.submit(send)
+            try:
+                yield sent
+            finally:
+                over.set()
+                sending.result()
+
     def deliveries(self) -> dict[str, int]:
-        shown: dict[str, int] = self.worker.call("GET", f"/v1/subscriptions/{NAME}")[1]["deliveries"]
+        shown: dict[str, int] = self.worker.asked("GET", f"/v1/subscriptions/{NAME}")[1]["deliveries"]
         return shown
 
     def is_settled(self, done: int) -> bool:
@@ -158,7 +180,7 @@ def answers_are_as_the_page_says(scene: Scene) -> None:
         answer = json.loads(record.value())
         assert record.partition() == partition_of(record.key(), PARTITIONS)
         assert set(answer) - {"reason"} == {"cid", "kind", "attempt", "verdict"}
-    assert scene.worker.call("GET", "/v1/dead-letters")[1]["dead_letters"] == []
+    assert scene.worker.asked("GET", "/v1/dead-letters")[1]["dead_letters"] == []
 
 
 def refused_comes_again(scene: Scene, subscriber: subprocess.Popen[bytes], log: Path) -> None:
@@ -196,13 +218,10 @@ def test_nothing_is_forgotten_or_done_twice(crew: Group, language: str, classes:
         poison_is_parked(scene)
         refused_comes_again(scene, subscriber, log)
         # SIGTERM in the middle of work: the event in hand is answered, and the next process goes on.
-        names = [(person, f"Name {each}") for each in range(RENAMES) for person in PEOPLE]
-        with ThreadPoolExecutor(1) as pool:
-            sending = pool.submit(scene.send, "RenamePerson", names)
+        with scene.sending_on() as sent:
             until(lambda: scene.done().total() > 13, subscriber, log, "work has begun")
             said = ended(subscriber, log)
-            sending.result()
-    everything = 13 + RENAMES * len(PEOPLE)
+    everything = 13 + len(sent)
     assert scene.done().total() < everything
     met = Counter(line["became"] for line in scene.ledger()[1:])
     assert said[-1] == ", ".join(f"{met[each]} {each}" for each in ("done", "done before", "refused", "parked"))

@@ -1,14 +1,12 @@
 """A worker under a limit of open files: it raises the soft one, and says by number when the hard one is too low."""
 
 import resource
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 import psutil
 import pytest
 
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, answer_of, free_port, own_environment, running, until
 
 pytestmark = pytest.mark.broker
 
@@ -31,13 +29,8 @@ def environment(bootstrap: str, topic_prefix: str, tmp_path: Path, port: int) ->
 
 
 def readiness(port: int) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
+    status, body = answer_of(f"http://127.0.0.1:{port}/health/ready")
+    return status, body.decode()
 
 
 def refused(port: int, words: str) -> str:

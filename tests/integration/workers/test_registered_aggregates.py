@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import pytest
 
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, answer_of, free_port, own_environment, running, until
 
 pytestmark = pytest.mark.broker
 LAMP = Path(__file__).parents[2] / "lamp.py"
@@ -42,12 +41,8 @@ def annals(arguments: str, environment: dict[str, str], given: str = "") -> str:
 
 
 def fetched(path: str, environment: dict[str, str]) -> bytes:
-    address = f"http://127.0.0.1:{environment['ANNALS_WEB_PORT']}{path}"
-    try:
-        with urllib.request.urlopen(address, timeout=5) as answer:
-            return bytes(answer.read())
-    except OSError:
-        return b""
+    status, body = answer_of(f"http://127.0.0.1:{environment['ANNALS_WEB_PORT']}{path}")
+    return body if status == 200 else b""
 
 
 def test_an_aggregate_of_another_distribution_runs_through_the_real_broker(

@@ -22,7 +22,7 @@ async def test_an_app_that_takes_no_cancellation_is_not_waited_for(monkeypatch: 
 
     app: Any = SimpleNamespace(stop=stop)
     stopping = asyncio.create_task(process.stopped(app))
-    await asyncio.wait({stopping}, timeout=10)
+    await asyncio.wait({stopping}, timeout=60)
     has_ended = stopping.done()
     is_over.set()
     await stopping

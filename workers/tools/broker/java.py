@@ -19,7 +19,7 @@ from annals.workers.tools.broker.jars import INSTALL
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-FORMAT_SECONDS: Final = 60
+FORMAT_SECONDS: Final = 180  # it takes 1 or 2, and took 27 where disk and processors were busy with others
 LOG_LINES_SHOWN: Final = 5
 LOG_BYTES_SHOWN: Final = 20_000
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -32,17 +30,6 @@ ADA = "/v1/aggregates/person/a%2F1"
 def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
     with group(bootstrap, topic_prefix, tmp_path, 2) as made:
         yield made
-
-
-def ask(url: str, body: Any = None, method: str = "GET", **headers: str) -> tuple[int, Any]:
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data, {"content-type": "application/json", **headers}, method=method)
-    try:
-        with urllib.request.urlopen(request, timeout=90) as answer:
-            return answer.status, json.loads(answer.read() or b"null")
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
 
 
 def annals(crew: Group, api: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -77,29 +64,29 @@ def test_a_worker_answers_over_http(crew: Group) -> None:
     (started,) = worker.logged("worker started")
     api = started["api"]
 
-    status, outcome = ask(f"{api}/v1/commands?wait=60", COMMAND, "POST")
+    status, outcome = worker.asked("POST", "/v1/commands?wait=60", COMMAND)
     assert (status, outcome["status"], outcome["version"]) == (200, "accepted", 1)
-    status, state = ask(f"{api}{ADA}?expect_at_least=1&wait=60")
+    status, state = worker.asked("GET", f"{ADA}?expect_at_least=1&wait=60")
     assert status == 200, state
     assert (status, state["head"], state["state"]["name"]) == (200, outcome["head"], "Ada")
-    assert ask(f"{api}/v1/commands?wait=60", COMMAND, "POST")[1]["status"] == "duplicate"
+    assert worker.asked("POST", "/v1/commands?wait=60", COMMAND)[1]["status"] == "duplicate"
     stale = COMMAND | {"id": "c-2", "expected_version": 7}
-    status, problem = ask(f"{api}/v1/commands?wait=60", stale, "POST")
+    status, problem = worker.asked("POST", "/v1/commands?wait=60", stale)
     assert (status, problem["outcome"]["error"]["code"]) == (409, "version_conflict")
-    assert ask(f"{api}/v1/commands", COMMAND | {"id": "c-3"}, "POST") == (202, {"command_id": "c-3"})
-    assert ask(f"{api}/v1/stats")[1]["kinds"]["person"]["aggregates"] == 1
+    assert worker.asked("POST", "/v1/commands", COMMAND | {"id": "c-3"}) == (202, {"command_id": "c-3"})
+    assert worker.asked("GET", "/v1/stats")[1]["kinds"]["person"]["aggregates"] == 1
 
     located = COMMAND | {"kind": "location", "type": "DefineLocation", "aggregate_id": "l"}
     located["data"] = {"name": "Lab", "location_type": "logical", "parent_id": "top"}
-    assert ask(f"{api}/v1/commands?wait=60", located, "POST")[0] == 200
-    status, found = ask(f"{api}/v1/questions/locations?under=top&expect=location/l@1&wait=60")
+    assert worker.asked("POST", "/v1/commands?wait=60", located)[0] == 200
+    status, found = worker.asked("GET", "/v1/questions/locations?under=top&expect=location/l@1&wait=60")
     assert (status, [row["name"] for row in found["rows"]], found["missing"]) == (200, ["Lab"], []), found
-    status, found = ask(f"{api}/v1/projections/people_directory/rows?name=ADA&expect=person/a%2F1@1&wait=60")
+    status, found = worker.asked("GET", "/v1/projections/people_directory/rows?name=ADA&expect=person/a%2F1@1&wait=60")
     assert (status, [row["aggregate_id"] for row in found["rows"]], found["next"]) == (200, ["a/1"], None), found
-    status, job = ask(f"{api}/v1/projections/people_directory/verify", method="POST")
+    status, job = worker.asked("POST", "/v1/projections/people_directory/verify")
     assert (status, job["kind"]) == (202, "verify")
-    asyncio.run(until(lambda: ask(f"{api}/v1/jobs/{job['id']}")[1]["status"] != "running"))
-    assert ask(f"{api}/v1/jobs/{job['id']}")[1]["result"]["differences"] == []
+    asyncio.run(until(lambda: worker.asked("GET", f"/v1/jobs/{job['id']}")[1]["status"] != "running"))
+    assert worker.asked("GET", f"/v1/jobs/{job['id']}")[1]["result"]["differences"] == []
 
     for words in (
         "state person a/1 --version 1",
@@ -115,7 +102,7 @@ def test_a_worker_answers_over_http(crew: Group) -> None:
         json.loads(line) for line in from_kafka.stdout.splitlines()
     ]
 
-    status, kept = ask(f"{api}{ADA}/snapshots", method="POST", **{"x-request-id": "r-1"})
+    status, kept = worker.asked("POST", f"{ADA}/snapshots", **{"x-request-id": "r-1"})
     assert (status, kept["version"]) == (201, 1)
     *_, before, after = asyncio.run(audited(crew, f"{crew.settings.topic_prefix}audit"))
     assert (before["key"], before["method"], before["path"], before["status"]) == (
@@ -129,7 +116,7 @@ def test_a_worker_answers_over_http(crew: Group) -> None:
     asyncio.run(delete(crew.settings.bootstrap_servers, f"{crew.settings.topic_prefix}audit"))
     second = crew.worker("two", {}, ROLES="read", API_PORT="0", CREATE_TOPICS="0").until_ready()
     (started,) = second.logged("worker started")
-    status, problem = ask(f"{started['api']}{ADA}/snapshots", method="POST")
+    status, problem = second.call("POST", f"{ADA}/snapshots")
     assert (status, problem["type"]) == (503, "urn:annals:problem:not_ready")
     assert "annals topics create" in problem["detail"]
     assert second.end() == 0

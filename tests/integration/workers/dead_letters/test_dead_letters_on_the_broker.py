@@ -118,11 +118,11 @@ def test_dead_letters_are_settled_once(crew: Group) -> None:
 
     status, shown = run(crew, "show", str(first["offset"]))
     assert (status, json.loads(shown["value"])["id"], shown["settled"]) == (0, first["command_id"], None)
-    assert worker.call("GET", f"/v1/dead-letters/{first['offset']}") == (200, shown)
-    assert worker.call("GET", f"/v1/dead-letters/{last['offset'] + 1_000}")[0] == 404
-    status, page = worker.call("GET", "/v1/dead-letters?limit=2&reason=misrouted")
+    assert worker.asked("GET", f"/v1/dead-letters/{first['offset']}") == (200, shown)
+    assert worker.asked("GET", f"/v1/dead-letters/{last['offset'] + 1_000}")[0] == 404
+    status, page = worker.asked("GET", "/v1/dead-letters?limit=2&reason=misrouted")
     assert (status, page["dead_letters"][0]) == (200, first)
-    assert worker.call("GET", page["next"])[1]["dead_letters"][0]["offset"] > page["dead_letters"][1]["offset"]
+    assert worker.asked("GET", page["next"])[1]["dead_letters"][0]["offset"] > page["dead_letters"][1]["offset"]
     assert worker.call("POST", "/v1/dead-letters/discard", {"all": True})[0] == 400
     assert worker.call("POST", "/v1/dead-letters/replay", {"all": True, "offsets": [1]})[0] == 400
 
@@ -130,7 +130,7 @@ def test_dead_letters_are_settled_once(crew: Group) -> None:
     discarding = {"offsets": [first["offset"]], "reason": "sent by mistake"}
     assert worker.call("POST", "/v1/dead-letters/discard", discarding) == (202, {"accepted": 1, "refused": 0})
     assert worker.call("POST", "/v1/dead-letters/discard", discarding) == (202, {"accepted": 0, "refused": 0})
-    settled = worker.call("GET", f"/v1/dead-letters/{first['offset']}")[1]["settled"]
+    settled = worker.asked("GET", f"/v1/dead-letters/{first['offset']}")[1]["settled"]
     assert (settled["action"], settled["reason"]) == ("discard", "sent by mistake")
 
     both = [crew.annals("dead-letters", "replay", "--all", "--stop-at", stop_at, "--json") for _ in range(2)]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from grouped import Group, GroupWorker, group
+from grouped import AGAIN, Group, GroupWorker, group
 from replays import copied, registered
 
 if TYPE_CHECKING:
@@ -48,6 +48,16 @@ class Api:
         self.worker, self.url = worker, started["api"]
 
     def __call__(self, method: str, path: str, body: Any = None) -> tuple[int, Any, Any]:
+        """Status, headers and body; what is only read is asked for again where it may be."""
+
+        def answered() -> tuple[int, Any, Any] | None:
+            found = self._ask(method, path, body)
+            return None if method == "GET" and found[0] in AGAIN else found
+
+        found: tuple[int, Any, Any] = self.worker.until(answered, f"{path} is answered")
+        return found
+
+    def _ask(self, method: str, path: str, body: Any) -> tuple[int, Any, Any]:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data, {"content-type": "application/json"}, method=method)
         try:

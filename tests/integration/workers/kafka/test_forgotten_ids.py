@@ -46,7 +46,7 @@ def test_a_shard_goes_on_whose_transactional_id_was_forgotten_twice_within_a_min
             assert set(crew.answers()) == {"accepted"}
             asyncio.run(until_forgotten(forgetful, journal))
         assert set(crew.answers()) == {"accepted"}
-        assert worker.health() == []
+        worker.until_ready()
         assert "annals_fenced_total" not in fences(worker.metrics())
 
 

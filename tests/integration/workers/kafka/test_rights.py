@@ -2,7 +2,6 @@
 
 import json
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from annals.topics.rights import (
 )
 from annals.workers.registry import deciders, reactions
 from annals.workers.tools.broker import Broker
-from processes import ENTRY_POINT, free_port, running, until
+from processes import ENTRY_POINT, WITHIN_S, answer_of, free_port, running, until
 
 pytestmark = pytest.mark.broker
 
@@ -83,11 +82,8 @@ def worker(cluster: Cluster) -> Iterator[int]:
 
 
 def _ask(port: int, path: str) -> str:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
-            return str(answer.read().decode())
-    except OSError:
-        return ""
+    status, body = answer_of(f"http://127.0.0.1:{port}{path}")
+    return body.decode() if status == 200 else ""
 
 
 def _command(name: str, aggregate_id: str = "p-1", type_: str = "RegisterPerson") -> dict[str, object]:
@@ -117,11 +113,10 @@ def test_a_worker_decides_forwards_buries_and_publishes_with_its_rights(cluster:
     producer.produce(topic, json.dumps(_command("c-2", "p-2")).encode(), b"p-2", partition=1 - home)
     producer.produce(topic, b"not JSON", b"p-3", partition=home)
     assert producer.flush(30) == 0
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + WITHIN_S
     wanted = [count + more for count, more in zip(before, (1, 1, 2), strict=True)]
-    while (found := [_count(worker, each) for each in series]) != wanted:
+    while (found := [_count(worker, each) for each in series]) != wanted or not _ask(worker, "/health/ready"):
         assert time.monotonic() < deadline, (found, wanted)
-    assert _ask(worker, "/health/ready")
 
 
 READ_WORDS = [

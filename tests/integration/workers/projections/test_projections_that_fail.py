@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import urllib.parse
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -163,9 +163,8 @@ def test_what_fails_on_one_event_stops_alone_and_goes_on_when_it_is_mended(crew:
     for each in workers:
         each.until_ready()
     worker = workers[0]
-    definition: dict[str, Any] = {"name": "all", "kinds": ["person"], "types": ["PersonRegistered"]}
-    assert worker.call("PUT", "/v1/subscriptions/all", definition)[0] == 201
-    assert worker.call("POST", "/v1/reactions/greets/resume")[0] == 200
+    worker.subscribe("all", kinds=["person"], types=["PersonRegistered"])
+    assert worker.asked("POST", "/v1/reactions/greets/resume")[0] == 200
     send(crew, range(12))
     why = failed(worker)
     place = f"failed on PersonRegistered of person '{BAD}' version 1, partition {WHERE}, offset "
@@ -182,7 +181,7 @@ def test_what_fails_on_one_event_stops_alone_and_goes_on_when_it_is_mended(crew:
         worker.until(lambda name=name: rows(worker, name) >= elsewhere, f"{name} goes on in other partitions")
         assert BAD not in rows(worker, name)
     worker.until(
-        lambda: worker.call("GET", "/v1/subscriptions/all")[1]["lag"]["events"] == 0, "everything is published"
+        lambda: worker.asked("GET", "/v1/subscriptions/all")[1]["lag"]["events"] == 0, "everything is published"
     )
     api = worker.logged("worker started")[0]["api"]
     done = run(crew, "projections", "status", "opens", "--api", api)
@@ -211,14 +210,14 @@ def test_what_fails_on_one_event_stops_alone_and_goes_on_when_it_is_mended(crew:
     mended.touch()
     for name in ("opens", "hangs", "everywhere"):
         path = f"/v1/projections/{urllib.parse.quote(name)}/resume"
-        assert worker.call("POST", path)[0] == 200
+        assert worker.asked("POST", path)[0] == 200
     for name in ("opens", "hangs"):
         worker.until(lambda name=name: rows(again, name) == names(24), f"{name} goes on")
     worker.until(lambda: len(rows(again, "everywhere")) == 24, "the global one goes on")
-    assert worker.call("POST", "/v1/reactions/greets/resume")[0] == 200
+    assert worker.asked("POST", "/v1/reactions/greets/resume")[0] == 200
 
     def greeted() -> int:
-        _, found = worker.call("GET", "/v1/projections/people_directory/rows?email=a%40example.org&limit=100")
+        _, found = worker.asked("GET", "/v1/projections/people_directory/rows?email=a%40example.org&limit=100")
         return len(found["rows"])
 
     worker.until(lambda: greeted() == 24, "everybody is greeted")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
-import urllib.error
-import urllib.request
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
 
 from annals.workers.client import CommandClient
-from grouped import Group, group
-from processes import ENTRY_POINT, annals, own_environment
+from grouped import Group, GroupWorker, group
+from processes import ENTRY_POINT, WITHIN_S, annals, own_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,29 +75,24 @@ async def written(crew: Group) -> None:
         assert {each.status for each in outcomes} == {"accepted"}
 
 
-def ask(url: str, method: str = "GET") -> tuple[int, Any]:
-    try:
-        with urllib.request.urlopen(urllib.request.Request(url, method=method), timeout=60) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
-
-
 class Asking(Thread):
-    """Asks for all rows of a projection, again and again."""
+    """Asks for all rows of a projection, and how far it is rebuilt, again and again: that is over in no time."""
 
-    def __init__(self, api: str, name: str) -> None:
+    def __init__(self, worker: GroupWorker, name: str) -> None:
         super().__init__()
-        self.api, self.projection = api, name
+        self.worker, self.projection = worker, name
         self.stopped = Event()
         self.answers: list[tuple[int, set[str], list[Any]]] = []
+        self.progress: list[dict[str, Any]] = []
 
     def run(self) -> None:
         while not self.stopped.is_set():
-            status, found = ask(f"{self.api}/v1/projections/{self.projection}/rows?limit=1000")
+            status, found = self.worker.call("GET", f"/v1/projections/{self.projection}/rows?limit=1000")
             if status == 200 and not found["missing"]:
                 self.answers.append((len(found["rows"]), {row["name"] for row in found["rows"]}, found["stale"]))
+            status, found = self.worker.call("GET", f"/v1/projections/{self.projection}")
+            if status == 200 and found["rebuilding"]:
+                self.progress.append(found["rebuilding"])
 
     def __enter__(self) -> Self:
         self.start()
@@ -114,24 +107,24 @@ class Asking(Thread):
 def test_while_rows_are_built_anew_every_answer_is_whole_and_current(crew: Group, name: str) -> None:
     options = {"ROLES": "write,read", "API_PORT": "0"}
     worker = crew.worker("one", patched(SLOW), **options).until_ready()
-    api = worker.logged("worker started")[0]["api"]
     asyncio.run(written(crew))
 
     def rows() -> Any:
-        return ask(f"{api}/v1/projections/{name}/rows?limit=1000")[1]
+        return worker.asked("GET", f"/v1/projections/{name}/rows?limit=1000")[1]
 
     worker.until(lambda: len(rows()["rows"]) == PEOPLE and not rows()["stale"], "all rows are there")
     assert worker.end() == 0  # what was in memory alone would be folded again, and by the mended fold
     worker = crew.worker("one", patched(MENDED), **options).until_ready()
-    api = worker.logged("worker started")[-1]["api"]
     worker.until(lambda: len(rows()["rows"]) == PEOPLE and not rows()["stale"], "the old rows answer")
     assert {row["name"] for row in rows()["rows"]} == {"ada" if name == "people_directory" else "lab"}
-    with Asking(api, name) as asking:
+    api = worker.logged("worker started")[0]["api"]
+    with Asking(worker, name) as asking:
         rebuilt = subprocess.Popen([ENTRY_POINT, "projections", "rebuild", name, "--api", api], env=own_environment())
-        progress = worker.until(lambda: ask(f"{api}/v1/projections/{name}")[1]["rebuilding"], "it is being rebuilt")
+        assert rebuilt.wait(WITHIN_S) == 0
+    assert asking.progress
+    for progress in asking.progress:
         assert progress["failed"] == []
         assert sum(progress["positions"][WANTED[name]]) <= sum(progress["total"][WANTED[name]])
-        assert rebuilt.wait(120) == 0
     assert {count for count, _, _ in asking.answers} == {PEOPLE}
     assert [stale for _, _, stale in asking.answers if stale] == []
     assert {row["name"] for row in rows()["rows"]} == {"ADA" if name == "people_directory" else "LAB"}

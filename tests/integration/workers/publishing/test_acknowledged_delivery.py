@@ -97,15 +97,14 @@ async def subscriber(crew: Group, worker: GroupWorker, checker: Checker) -> None
 
 def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_kill(crew: Group) -> None:
     worker = crew.worker("one", {}, ROLES="write,read", API_PORT=str(free_port())).until_ready()
-    asked = {
-        "name": "billing",
+    asked: dict[str, Any] = {
         "kinds": ["person"],
         "start": "beginning",
         "delivery": "acknowledged",
         "retry": {"max_attempts": 50, "first_delay_ms": 20, "max_delay_ms": 200, "ack_timeout_ms": 1_500},
     }
-    status, made = worker.call("PUT", "/v1/subscriptions/billing", asked)
-    assert (status, made["status"], made["delivery"]) == (201, "active", "acknowledged")
+    made = worker.subscribe("billing", **asked)
+    assert (made["status"], made["delivery"]) == ("active", "acknowledged")
     prefix = crew.settings.topic_prefix
     assert made["topics"] == [f"{prefix}{role}.billing" for role in ("subscribers", "acks", "parked", "deliveries")]
     send_renames(crew)
@@ -115,7 +114,7 @@ def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_ki
     worker.until(lambda: worker.health() == [], "it reads again")
 
     def deliveries() -> dict[str, int]:
-        shown: dict[str, int] = worker.call("GET", "/v1/subscriptions/billing")[1]["deliveries"]
+        shown: dict[str, int] = worker.asked("GET", "/v1/subscriptions/billing")[1]["deliveries"]
         return shown
 
     worker.until(lambda: deliveries() == {"unsettled": 0, "in_flight": 0, "parked": 0}, "all is settled")
@@ -133,17 +132,16 @@ def test_nothing_is_forgotten_or_overtaken_whatever_is_answered_and_through_a_ki
     assert "deliveries: 0 not settled, 0 of them in flight, 0 parked" in shown
 
     # Over HTTP: one is parked, with its reason, and others get their errors.
-    asked["name"] = "audit"
-    assert worker.call("PUT", "/v1/subscriptions/audit", {**asked, "max_in_flight": 1})[0] == 201
+    worker.subscribe("audit", **asked, max_in_flight=1)
     cid = asyncio.run(first_of(crew, "audit"))["ce_id"]
     path = "/v1/subscriptions/audit/acks"
     body = {"cid": cid, "attempt": 1, "verdict": "park", "reason": "poison"}
-    assert worker.call("POST", path, body) == (202, {"accepted": 1})
+    assert worker.asked("POST", path, body) == (202, {"accepted": 1})
     parked = asyncio.run(first_of(crew, "audit", "parked"))
     assert (parked["ce_id"], parked["reason"], parked["attempts"]) == (cid, "poison", "1")
-    assert worker.call("POST", path, {**body, "verdict": "maybe"})[0] == 422
-    assert worker.call("POST", "/v1/subscriptions/none/acks", body)[0] == 404
-    assert worker.call("POST", path, {**body, "cid": cid[:-4] + "aaaa"})[0] in (404, 422)
+    assert worker.asked("POST", path, {**body, "verdict": "maybe"})[0] == 422
+    assert worker.asked("POST", "/v1/subscriptions/none/acks", body)[0] == 404
+    assert worker.asked("POST", path, {**body, "cid": cid[:-4] + "aaaa"})[0] in (404, 422)
     assert worker.end() == 0
 
 

@@ -61,8 +61,7 @@ async def answered(crew: Group) -> list[dict[str, bytes]]:
 
 def test_answers_of_strangers_are_told_of_and_hold_nobody_up(crew: Group) -> None:
     worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
-    asked = {"name": "billing", "kinds": ["person"], "delivery": "acknowledged", "retry": {"ack_timeout_ms": 600_000}}
-    assert worker.call("PUT", "/v1/subscriptions/billing", asked)[0] == 201
+    worker.subscribe("billing", kinds=["person"], delivery="acknowledged", retry={"ack_timeout_ms": 600_000})
     assert crew.answers(1) == ["accepted"]
     letters = asyncio.run(answered(crew))
     assert [each["reason"] for each in letters] == [b"bad_ack"] * 5

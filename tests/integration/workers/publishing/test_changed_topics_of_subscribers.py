@@ -18,7 +18,7 @@ from confluent_kafka.admin import (
 )
 
 from annals.topics.keys import partition_of
-from grouped import Group, GroupWorker, group
+from grouped import AGAIN, Group, GroupWorker, group
 from processes import WITHIN_S
 from whole_topics import reader_of
 
@@ -30,10 +30,8 @@ pytestmark = pytest.mark.broker
 
 PARTITIONS, MORE = 2, 8
 PEOPLE = 8
-AGAIN = (503, 504)  # whoever asks may ask again
 SOON: dict[str, Any] = {"annals.workers.topic_watch:LOOK_S": 0.5}
-ASKED = {
-    "name": "billing",
+ASKED: dict[str, Any] = {
     "kinds": ["person"],
     "start": "beginning",
     "delivery": "acknowledged",
@@ -50,20 +48,12 @@ class Site:
         self.prefix = crew.settings.topic_prefix
         crew.worker("writes", {}, ROLES="write").until_ready()
         self.reader = crew.worker("reads", SOON, ROLES="read", API_PORT="0").until_ready()
-        assert self.put()[0] == 201
-
-    def put(self, **headers: str) -> tuple[int, Any]:
-        return self.reader.call("PUT", "/v1/subscriptions/billing", ASKED, **headers)
+        self.reader.subscribe("billing", **ASKED)
 
     def put_again(self) -> None:
         """Put it once more: asked again while the partitions that miss a topic have it paused (503), or not in time."""
-
-        def is_put() -> bool:
-            status, answer = self.put(**{"if-match": "*"})
-            assert status in {200, *AGAIN}, answer
-            return status == 200
-
-        self.reader.until(is_put, "it is put again")
+        status, answer = self.reader.asked("PUT", "/v1/subscriptions/billing", ASKED, **{"if-match": "*"})
+        assert status == 200, answer
 
     def set(self, topic: str, name: str, value: str) -> None:
         resource = ConfigResource(ResourceType.TOPIC, f"{self.prefix}{topic}")

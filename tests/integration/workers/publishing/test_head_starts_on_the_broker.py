@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import threading
-import urllib.request
 from typing import TYPE_CHECKING
 
 import pytest
@@ -99,14 +98,6 @@ class Sent:
         self.events += count
 
 
-def put(worker: GroupWorker) -> None:
-    url = f"{worker.logged('worker started')[0]['api']}/v1/subscriptions/all"
-    body = json.dumps({"name": "all", "start": "beginning"}).encode()
-    request = urllib.request.Request(url, body, {"content-type": "application/json"}, method="PUT")
-    with urllib.request.urlopen(request, timeout=60) as answer:
-        assert answer.status == 201
-
-
 async def received(crew: Group, count: int) -> list[dict[str, str]]:
     """The headers of what the subscriber has, once it has so many."""
     where = TopicPartition(TopicNames(crew.settings.topic_prefix).subscribers("all"), 0)
@@ -141,7 +132,7 @@ def test_what_is_published_goes_on_before_the_journal_is_read(crew: Group) -> No
     writer = crew.worker("writer", {}, ROLES="write", RESTORE_POINT_EVENTS=str(RESTORE_EVENTS)).until_ready()
     readers, sent = Readers(crew), Sent(crew)
     first = readers.begin(held=False).until_ready()
-    put(first)
+    first.subscribe("all", start="beginning")
     sent.send(3_000)
     asyncio.run(received(crew, 3_000))
     writer.until(lambda: counted(writer, "annals_restore_points_total") >= 1, "a restore point")
@@ -154,7 +145,7 @@ def test_what_is_published_goes_on_before_the_journal_is_read(crew: Group) -> No
     assert len(asyncio.run(received(crew, 3_700))) == 3_700
     assert counted(held, "annals_reading_offset") == 0
     assert counted(held, "annals_reading_head_starts_total") == 1
-    status, page = held.call("GET", "/v1/events?kind=person&limit=10")
+    status, page = held.asked("GET", "/v1/events?kind=person&limit=10")
     assert status == 200
     assert page["events"] == []
     assert page["stale"][0]["reason"].startswith("indexing: at offset 0 of ")

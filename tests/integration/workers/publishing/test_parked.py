@@ -111,17 +111,16 @@ def parked(crew: Group, *filters: str) -> list[dict[str, Any]]:
 
 def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
-    asked = {"name": "billing", "kinds": ["person"], "delivery": "acknowledged"}
-    assert worker.call("PUT", "/v1/subscriptions/billing", asked)[0] == 201
-    assert worker.call("GET", PATH) == (200, {"parked": [], "next": None})
-    assert worker.call("GET", "/v1/subscriptions/none/parked")[0] == 404
+    worker.subscribe("billing", kinds=["person"], delivery="acknowledged")
+    assert worker.asked("GET", PATH) == (200, {"parked": [], "next": None})
+    assert worker.asked("GET", "/v1/subscriptions/none/parked")[0] == 404
     send(crew)
 
     subscriber = Subscriber(crew)
     even = lambda subject, version: int(subject[2:]) % 2 == 0 and version == 1  # noqa: E731
     asyncio.run(subscriber.run(even, subscriber.has((1, 1))))
     half = PEOPLE // 2
-    counts = lambda: worker.call("GET", "/v1/subscriptions/billing")[1]["deliveries"]  # noqa: E731
+    counts = lambda: worker.asked("GET", "/v1/subscriptions/billing")[1]["deliveries"]  # noqa: E731
     worker.until(lambda: counts() == {"unsettled": half, "in_flight": 0, "parked": half}, "the poisoned are parked")
 
     rows = parked(crew)
@@ -130,10 +129,10 @@ def test_what_is_parked_is_replayed_once_and_the_others_go_on(crew: Group, monke
     first = rows[0]
     assert (first["kind"], first["version"], first["type"], first["attempts"]) == ("person", 1, "PersonRegistered", 1)
     assert first["reason"] == "poison"
-    status, page = worker.call("GET", f"{PATH}?limit=2")
+    status, page = worker.asked("GET", f"{PATH}?limit=2")
     assert (status, page["parked"]) == (200, rows[:2])
-    assert worker.call("GET", page["next"])[1]["parked"] == rows[2:4]
-    assert worker.call("GET", f"{PATH}/{first['cid']}") == (200, first)
+    assert worker.asked("GET", page["next"])[1]["parked"] == rows[2:4]
+    assert worker.asked("GET", f"{PATH}/{first['cid']}") == (200, first)
     assert parked(crew, "--aggregate", f"person/{first['aggregate_id']}") == [first]
     assert parked(crew, "--type", "PersonRenamed") == []
     shown = json.loads(end(crew.annals("parked", "show", "billing", first["cid"], "--json"))[1])

@@ -61,7 +61,7 @@ def test_each_event_is_published_once_and_what_is_unsettled_comes_again(crew: Gr
     worker = crew.worker("one", ALL_KINDS, **READS).until_ready()
     retry = {"ack_timeout_ms": 3_600_000, "first_delay_ms": 1, "max_delay_ms": 1}
     for name, more in {"all": {}, "kept": {"delivery": "acknowledged", "retry": retry}}.items():
-        assert worker.call("PUT", f"/v1/subscriptions/{name}", {"name": name, "start": "beginning", **more})[0] == 201
+        worker.subscribe(name, start="beginning", **more)
     for _ in range(BEFORE):
         assert crew.answers(1) == ["accepted"]  # one after another, each in a transaction of its own
     worker.until(lambda: len(ids("all")) == len(ids("kept")) == BEFORE, "published")
@@ -77,7 +77,7 @@ def test_each_event_is_published_once_and_what_is_unsettled_comes_again(crew: Gr
     assert ids("kept") == ids("all")
 
     refused = {"cid": before[0].decode(), "attempt": 1, "verdict": "nack"}
-    assert worker.call("POST", "/v1/subscriptions/kept/acks", {**refused, "kind": "person"})[0] == 202
+    assert worker.asked("POST", "/v1/subscriptions/kept/acks", {**refused, "kind": "person"})[0] == 202
     worker.until(lambda: len(ids("kept")) == BEFORE + 2, "what was refused comes again")
     assert (ids("kept")[-1], received("kept")[-1]["ce_redelivery"]) == (before[0], b"2")
     assert worker.end() == 0

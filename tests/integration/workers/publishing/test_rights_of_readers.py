@@ -88,7 +88,7 @@ class Readers:
         return name
 
     def asked(self, method: str, path: str, body: Any = None) -> Any:
-        status, found = self.worker.call(method, path, body)
+        status, found = self.worker.asked(method, path, body)
         assert status < 300, (method, path, status, found)
         return found
 
@@ -148,7 +148,7 @@ def readers(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None) ->
 def used(readers: Readers) -> Used:
     """All that a reader does, done once, before any right is taken away: tests come in any order."""
     for name, delivery in (("streamed", "stream"), ("answered", "acknowledged")):
-        readers.asked("PUT", f"/v1/subscriptions/{name}", {"name": name, "kinds": ["person"], "delivery": delivery})
+        readers.worker.subscribe(name, kinds=["person"], delivery=delivery)
     for name in REACTING_NAMES:
         readers.asked("POST", f"/v1/reactions/{name}/resume")
     person = readers.register()
@@ -202,5 +202,5 @@ def test_one_right_less_is_named_and_deciding_goes_on(used: Used, name: str, ope
         readers.register()  # decided
         reason = readers.worker.until_told(told)
         assert reason.startswith("read: ")
-        assert readers.worker.call("GET", "/v1/aggregates/person/p-1")[0] == 200
+        assert readers.worker.asked("GET", "/v1/aggregates/person/p-1")[0] == 200
     readers.worker.until_ready()

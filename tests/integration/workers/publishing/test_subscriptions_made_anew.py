@@ -34,8 +34,8 @@ def test_what_was_known_holds_and_both_topics_are_named(crew: Group) -> None:
     def received(count: int) -> bool:
         return len(records_of(bootstrap, names.subscribers("kept"))) == count
 
-    assert worker.call("PUT", "/v1/subscriptions/kept", {"name": "kept", "start": "beginning"})[0] == 201
-    assert worker.call("POST", "/v1/reactions/assign-tasks/resume")[0] == 200
+    worker.subscribe("kept", start="beginning")
+    assert worker.asked("POST", "/v1/reactions/assign-tasks/resume")[0] == 200
     crew.answers(1)
     worker.until(lambda: received(1), "it publishes")
 

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from grouped import SOON_MISSED, Group, GroupWorker, group
+from grouped import AGAIN, SOON_MISSED, Group, GroupWorker, group
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +84,17 @@ def ask(
             return Answer(error.code, json.loads(error.read()), None)
 
 
+def asked(worker: GroupWorker, *what: Any, **how: Any) -> Answer:
+    """The same, asked again as long as that is the answer."""
+
+    def answered() -> Answer | None:
+        answer = ask(worker, *what, **how)
+        return None if answer.status in AGAIN else answer
+
+    found: Answer = worker.until(answered, f"{what} is answered")
+    return found
+
+
 def both(
     one: GroupWorker, two: GroupWorker, method: str, body: Any = None, path: str = PATH, **how: Any
 ) -> Counter[Any]:
@@ -98,7 +109,7 @@ def same(one: GroupWorker, two: GroupWorker, **members: Any) -> Answer:
     """The subscription, once both workers answer the same of it."""
 
     def agreed() -> Answer | None:
-        first, second = ask(one, "GET", PATH), ask(two, "GET", PATH)
+        first, second = asked(one, "GET", PATH), asked(two, "GET", PATH)
         is_so = first.etag == second.etag and first.status == second.status == 200
         return first if is_so and members.items() <= first.body.items() else None
 
@@ -108,26 +119,26 @@ def same(one: GroupWorker, two: GroupWorker, **members: Any) -> Answer:
 
 def test_two_workers_make_each_change_once_and_in_the_order_of_the_checks(crew: Group) -> None:
     one, two = worker_of(crew, "one"), worker_of(crew, "two")
-    asked = {"kinds": ["person"], "delivery": "acknowledged", "start": "beginning"}
-    made = both(one, two, "PUT", asked)
+    definition = {"kinds": ["person"], "delivery": "acknowledged", "start": "beginning"}
+    made = both(one, two, "PUT", definition)
     assert made[201, None] == 1, made
     assert set(made) <= {(201, None), (412, "etag_missing"), (503, "not_ready")}
     first = same(one, two, status="active")
-    changed = both(one, two, "PUT", {**asked, "owner": "ada"}, if_match=first.etag)
+    changed = both(one, two, "PUT", {**definition, "owner": "ada"}, if_match=first.etag)
     assert changed[200, None] == 1, changed
     assert set(changed) <= {(200, None), (412, "etag_differs"), (503, "not_ready")}
     second = same(one, two, owner="ada")
 
     # 422 goes before 412, and 412 before 409.
-    wrong, late = {**asked, "max_in_flight": 0}, {**asked, "start": "now"}
+    wrong, late = {**definition, "max_in_flight": 0}, {**definition, "start": "now"}
     for worker in (one, two):
-        assert ask(worker, "PUT", PATH, wrong, if_match=first.etag).status == 422
-        assert ask(worker, "PUT", PATH, late, if_match=first.etag).body["code"] == "etag_differs"
-        assert ask(worker, "PUT", PATH, late).body["code"] == "etag_missing"
-        assert ask(worker, "PUT", PATH, late, if_match=second.etag).body["code"] == "start_is_past"
-        assert ask(worker, "PUT", PATH, {**asked, "delivery": "stream"}, if_match=second.etag).status == 409
-        assert ask(worker, "PUT", f"{PATH}-2", asked, if_match=first.etag).status == 412
-        assert ask(worker, "DELETE", PATH, if_match=first.etag).status == 412
+        assert asked(worker, "PUT", PATH, wrong, if_match=first.etag).status == 422
+        assert asked(worker, "PUT", PATH, late, if_match=first.etag).body["code"] == "etag_differs"
+        assert asked(worker, "PUT", PATH, late).body["code"] == "etag_missing"
+        assert asked(worker, "PUT", PATH, late, if_match=second.etag).body["code"] == "start_is_past"
+        assert asked(worker, "PUT", PATH, {**definition, "delivery": "stream"}, if_match=second.etag).status == 409
+        assert asked(worker, "PUT", f"{PATH}-2", definition, if_match=first.etag).status == 412
+        assert asked(worker, "DELETE", PATH, if_match=first.etag).status == 412
     assert same(one, two).etag == second.etag, "what was refused changed nothing"
 
     done = both(one, two, "POST", path=f"{PATH}/pause") + both(one, two, "POST", path=f"{PATH}/resume")
@@ -137,21 +148,21 @@ def test_two_workers_make_each_change_once_and_in_the_order_of_the_checks(crew: 
     removed = both(one, two, "DELETE", if_match=third.etag)
     assert removed[204, None] == 1, removed
     assert set(removed) <= {(204, None), (404, "not_found"), (503, "not_ready")}
-    one.until(lambda: {ask(worker, "GET", PATH).status for worker in (one, two)} == {404}, "both say that it is gone")
-    assert ask(two, "PUT", PATH, asked).body["code"] == "start_is_past"
-    again = ask(one, "PUT", PATH, {name: asked[name] for name in ("kinds", "delivery")})
+    one.until(lambda: {asked(worker, "GET", PATH).status for worker in (one, two)} == {404}, "both say that it is gone")
+    assert asked(two, "PUT", PATH, definition).body["code"] == "start_is_past"
+    again = asked(one, "PUT", PATH, {name: definition[name] for name in ("kinds", "delivery")})
     assert (again.status, again.body["start"]) == (201, "beginning")
     same(one, two, status="active")
 
     # Who may answer: the subscription's own token, and nothing but that.
     assert set(crew.answers(4)) == {"accepted"}
-    (event, *_) = one.until(lambda: ask(one, "GET", "/v1/events?kind=person").body["events"], "events are read")
+    (event, *_) = one.until(lambda: asked(one, "GET", "/v1/events?kind=person").body["events"], "events are read")
     body = {"cid": event["cid"], "attempt": 1, "verdict": "ack"}
     for worker in (one, two):
-        assert ask(worker, "POST", f"{PATH}/acks", body, token="billing").status == 202
+        assert asked(worker, "POST", f"{PATH}/acks", body, token="billing").status == 202
         for token in ("audit", "reader", "writer"):
-            assert ask(worker, "POST", f"{PATH}/acks", body, token=token).status == 403
-        assert ask(worker, "POST", f"{PATH}/acks", body, token="nobody").status == 401
+            assert asked(worker, "POST", f"{PATH}/acks", body, token=token).status == 403
+        assert asked(worker, "POST", f"{PATH}/acks", body, token="nobody").status == 401
         for method, path in (
             ("GET", PATH),
             ("DELETE", PATH),
@@ -159,17 +170,17 @@ def test_two_workers_make_each_change_once_and_in_the_order_of_the_checks(crew: 
             ("POST", f"{PATH}/parked/replay"),
             ("POST", "/v1/subscriptions/audit/acks"),
         ):
-            assert ask(worker, method, path, {} if method == "POST" else None, token="billing").status == 403
-    one.until(lambda: ask(two, "GET", PATH).body["deliveries"]["unsettled"] == 3, "one of four is settled, once")
+            assert asked(worker, method, path, {} if method == "POST" else None, token="billing").status == 403
+    one.until(lambda: asked(two, "GET", PATH).body["deliveries"]["unsettled"] == 3, "one of four is settled, once")
 
     # One is killed: the other says what it said, and takes changes.
     fourth = same(one, two)
     one.kill()
-    assert ask(two, "GET", PATH).etag == fourth.etag
-    paused = ask(two, "POST", f"{PATH}/pause")
+    assert asked(two, "GET", PATH).etag == fourth.etag
+    paused = asked(two, "POST", f"{PATH}/pause")
     assert (paused.status, paused.body["status"]) == (200, "paused")
     one = worker_of(crew, "one")
-    assert ask(one, "GET", PATH).etag == paused.etag
+    assert asked(one, "GET", PATH).etag == paused.etag
     assert one.end() == two.end() == 0
 
 
@@ -234,6 +245,6 @@ def test_what_was_followed_at_one_goes_on_at_the_other_without_gap_or_double(cre
 
 
 def whole(worker: GroupWorker, count: int) -> list[str]:
-    body = ask(worker, "GET", "/v1/events?kind=person&limit=1000").body
+    body = asked(worker, "GET", "/v1/events?kind=person&limit=1000").body
     cids = [each["cid"] for each in body["events"]]
     return cids if len(cids) == count and not body["missing"] else []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import urllib.request
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ import pytest
 from annals.schemas.cid import cid_text
 from annals.workers.client import CommandClient
 from annals.workers.client.history import history
-from grouped import Group, GroupWorker, group
+from grouped import Group, group
 from processes import annals, own_environment
 
 if TYPE_CHECKING:
@@ -87,14 +86,6 @@ def workflow_commands(workflow_id: str, **more: Any) -> list[tuple[str, str, str
     ]
 
 
-def asked(worker: GroupWorker, path: str, method: str = "GET") -> dict[str, Any]:
-    url = f"{worker.logged('worker started')[0]['api']}/v1/reactions{path}"
-    headers = {"content-type": "application/json"}
-    with urllib.request.urlopen(urllib.request.Request(url, headers=headers, method=method), timeout=60) as answer:
-        found: dict[str, Any] = json.loads(answer.read())
-        return found
-
-
 def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_once(crew: Group) -> None:
     worker = crew.worker("one", {}, ROLES="write,read", API_PORT="0").until_ready()
     send(crew, *agent_commands("a-1"), *workflow_commands("w-before"))
@@ -102,7 +93,7 @@ def test_two_kinds_drive_one_another_by_reactions_and_each_command_is_decided_on
     assert {each["name"]: each["status"] for each in listed} == dict.fromkeys(REACTIONS, "paused")
     for name in REACTIONS[1:]:
         assert run(crew, "reactions", "resume", name).returncode == 0
-    assert asked(worker, "/assign-tasks/resume", "POST")["status"] == "active"
+    assert worker.asked("POST", "/v1/reactions/assign-tasks/resume")[1]["status"] == "active"
 
     ids = [f"w-{number}" for number in range(WORKFLOWS)]
     send(crew, *(each for workflow_id in ids[:2] for each in workflow_commands(workflow_id)))

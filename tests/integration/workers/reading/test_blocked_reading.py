@@ -73,8 +73,7 @@ def counted(worker: GroupWorker, prefix: str) -> set[str]:
 
 def test_a_transaction_that_stays_open_on_what_is_read_is_named_until_it_ends(crew: Group) -> None:
     worker = crew.worker("one", SOON, ROLES="read", API_PORT="0").until_ready()
-    status, _ = worker.call("PUT", "/v1/subscriptions/bills", {"name": "bills", "delivery": "acknowledged"})
-    assert status == 201
+    worker.subscribe("bills", delivery="acknowledged")
     prefix = crew.settings.topic_prefix
     names = TopicNames(prefix)
     topics = {

@@ -136,8 +136,7 @@ def test_a_standby_answers_for_a_killed_owner_and_then_publishes_without_gap_or_
     one = reader(crew, "one").until_ready()
     (member,) = members(crew)
     two = reader(crew, "two").until_ready()
-    status, _ = one.call("PUT", "/v1/subscriptions/all", {"name": "all", "start": "beginning"})
-    assert status == 201
+    one.subscribe("all", start="beginning")
     count = len(crew.answers(20))
     assert_published_once(crew, count)
     until_each_follows_the_other(one, two)
@@ -179,14 +178,14 @@ def assert_answered_by_the_standby(crew: Group, two: GroupWorker, events: list[d
     assert mine
     for each in mine:
         path = f"/v1/aggregates/person/{each['aggregate_id']}"
-        status, body = two.call("GET", path)
+        status, body = two.asked("GET", path)
         assert (status, body["head"], body["stale"]) == (200, each["cid"], stale)
         assert body["position"]["offset"] > each["offset"]
-        status, body = two.call("GET", f"{path}/events")
+        status, body = two.asked("GET", f"{path}/events")
         assert (status, body["events"], body["stale"]) == (200, [each], stale)
     body = until_answered(two, "/v1/events?kind=person&limit=1000", stale=True)
     assert (body["events"], body["stale"]) == (events, stale)
-    status, nobody = two.call("GET", f"/v1/aggregates/person/{absent(lost)}")
+    status, nobody = two.asked("GET", f"/v1/aggregates/person/{absent(lost)}")
     assert (status, nobody["code"]) == (404, "not_found")
     rows = until_answered(two, f"/v1/projections/{PEOPLE}/rows?limit=1000", stale=True)
     assert (names(rows["rows"]), rows["stale"]) == (names(folded(crew)), stale)

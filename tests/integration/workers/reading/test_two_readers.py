@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import urllib.error
-import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,19 +25,9 @@ def crew(bootstrap: str, topic_prefix: str, tmp_path: Path) -> Iterator[Group]:
         yield made
 
 
-def get(worker: GroupWorker, path: str) -> tuple[int, Any]:
-    (started,) = worker.logged("worker started")
-    try:
-        with urllib.request.urlopen(f"{started['api']}{path}", timeout=90) as answer:
-            return answer.status, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.loads(error.read())
-
-
 def whole(worker: GroupWorker, events: int) -> Any:
     """A page of all persons' events, once every partition has answered with what there is."""
-    status, body = get(worker, "/v1/events?kind=person&limit=1000")
+    status, body = worker.call("GET", "/v1/events?kind=person&limit=1000")
     is_whole = status == 200 and not body["missing"] and len(body["events"]) == events
     return body if is_whole else None
 
@@ -60,17 +47,17 @@ def test_each_answers_for_both_and_for_a_killed_one_too(crew: Group) -> None:
     for event in first["events"]:
         for worker in (one, two):
             path = f"/v1/aggregates/person/{event['aggregate_id']}?version={event['version']}"
-            assert get(worker, path)[1]["head"] == event["cid"]
-            assert get(worker, f"/v1/events/{event['cid']}")[1] == event
-    listed = get(two, "/v1/aggregates/person")[1]
+            assert worker.asked("GET", path)[1]["head"] == event["cid"]
+            assert worker.asked("GET", f"/v1/events/{event['cid']}")[1] == event
+    listed = two.asked("GET", "/v1/aggregates/person")[1]
     assert {each["aggregate_id"] for each in listed["aggregates"]} == {each["aggregate_id"] for each in first["events"]}
 
-    cursor = get(two, "/v1/events?kind=person&limit=3")[1]["cursor"]
+    cursor = two.asked("GET", "/v1/events?kind=person&limit=3")[1]["cursor"]
     two.process.kill()
     two.process.wait()
     assert set(crew.answers()) == {"accepted"}
     one.until(lambda: whole(one, 2 * count), "the other's partitions are read here")
-    rest = get(one, f"/v1/events?kind=person&limit=1000&cursor={cursor}")[1]
+    rest = one.asked("GET", f"/v1/events?kind=person&limit=1000&cursor={cursor}")[1]
     assert (rest["missing"], rest["next"]) == ([], None)
     seen = [each["cid"] for each in first["events"][:3] + rest["events"]]
     assert len(seen) == len(set(seen)) == 2 * count

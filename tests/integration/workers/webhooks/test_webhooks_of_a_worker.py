@@ -94,7 +94,6 @@ def test_every_event_is_taken_in_order_through_kills(crew: Group, receiver: Rece
         WEBHOOK_ALLOW="127.0.0.0/8",
     ).until_ready()
     asked: dict[str, Any] = {
-        "name": "hook",
         "kinds": ["person"],
         "start": "beginning",
         "delivery": "webhook",
@@ -105,11 +104,11 @@ def test_every_event_is_taken_in_order_through_kills(crew: Group, receiver: Rece
         "webhook.url": {"url": "http://10.0.0.1/", "secrets": ["billing"]},
         "webhook.secrets[0]": {"url": receiver.endpoint.url, "secrets": ["unknown"]},
     }.items():
-        status, problem = worker.call("PUT", "/v1/subscriptions/hook", {**asked, "webhook": webhook})
+        status, problem = worker.asked("PUT", "/v1/subscriptions/hook", {**asked, "webhook": webhook})
         assert (status, problem["code"]) == (422, "invalid_subscription")
         assert [error["path"] for error in problem["errors"]] == [member]
-    status, made = worker.call("PUT", "/v1/subscriptions/hook", asked)
-    assert (status, made["webhook"]) == (201, asked["webhook"]), made
+    made = worker.subscribe("hook", **asked)
+    assert made["webhook"] == asked["webhook"], made
 
     send_renames(crew)
     for share in (4, 2):

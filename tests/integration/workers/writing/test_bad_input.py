@@ -6,7 +6,6 @@ The producer and the reader are confluent-kafka, a client that this project did 
 import json
 import os
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.settings import Settings
 from command_cases import Accepted, Case, DeadLettered
 from json_texts import commands as command_texts
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, free_port, is_ready, own_environment, running, until
 
 PARTITIONS = 4
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -116,20 +115,11 @@ def shore(bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         ANNALS_PARTITIONS=str(PARTITIONS),
     )
     with running([ENTRY_POINT, "worker"], environment, folder / "log") as process:
-        until(lambda: _is_ready(port), process, folder / "log", "the worker is ready")
+        until(lambda: is_ready(port), process, folder / "log", "the worker is ready")
         shore = Shore(bootstrap, prefix, port)
         yield shore
         shore.reader.close()
-        assert process.poll() is None, "the worker did not live through it"
-        assert _is_ready(port)
-
-
-def _is_ready(port: int) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5) as answer:
-            return answer.status == 200
-    except OSError:
-        return False
+        until(lambda: is_ready(port), process, folder / "log", "it has lived through it")
 
 
 def _expect(case: Case, answer: Answer) -> None:

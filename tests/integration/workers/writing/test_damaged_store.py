@@ -2,14 +2,13 @@
 
 import json
 import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, answer_of, free_port, is_ready, own_environment, running, until
 
 pytestmark = pytest.mark.broker
 
@@ -37,19 +36,11 @@ class Deployment:
     def worker(self) -> Iterator[None]:
         log = self.folder / "worker.log"
         with running([ENTRY_POINT, "worker"], self.environment, log) as process:
-            until(self._is_ready, process, log, "ready")
+            until(lambda: is_ready(self.port), process, log, "ready")
             yield
 
     def _get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-            text: str = answer.read().decode()
-            return text
-
-    def _is_ready(self) -> bool:
-        try:
-            return bool(self._get("/health/ready"))
-        except OSError:
-            return False
+        return answer_of(f"http://127.0.0.1:{self.port}{path}")[1].decode()
 
     def damages(self) -> float:
         (line,) = (line for line in self._get("/metrics").splitlines() if line.startswith(DAMAGED))
@@ -67,7 +58,7 @@ class Deployment:
             capture_output=True,
             text=True,
             check=False,
-            timeout=180,
+            timeout=600,
         )
         assert sent.returncode == 0, sent.stderr
         return [json.loads(line)["status"] for line in sent.stdout.splitlines()]

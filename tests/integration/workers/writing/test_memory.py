@@ -8,7 +8,6 @@ import os
 import re
 import secrets
 import time
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from annals.topics.wire import encode_headers, varint
 from annals.workers.kafka.write.batches import PartitionBatches
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from chained import sealed
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, WITHIN_S, answer_of, free_port, own_environment, running, until
 
 pytestmark = pytest.mark.broker
 
@@ -46,11 +45,8 @@ class Worker:
         )
 
     def ask(self, path: str) -> str:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                return str(answer.read().decode())
-        except OSError:
-            return ""
+        status, body = answer_of(f"http://127.0.0.1:{self.port}{path}")
+        return body.decode() if status == 200 else ""
 
     def metric(self, name: str) -> float:
         """The sum over all labels."""
@@ -106,13 +102,13 @@ class Peak:
 
 
 async def until_metric(worker: Worker, name: str, value: float) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + WITHIN_S
     while (found := worker.metric(name)) < value:
         assert time.monotonic() < deadline, f"{name} is {found}, not {value}\n{worker.log.read_text()[-4000:]}"
 
 
 async def until_ready(worker: Worker) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + WITHIN_S
     while not worker.ask("/health/ready"):
         assert time.monotonic() < deadline, worker.log.read_text()[-4000:]
 

@@ -3,7 +3,6 @@
 import asyncio
 import shutil
 import subprocess
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from aiokafka.structs import TopicPartition
 
 from annals.schemas.canonical import decode, encode
 from people import People, statuses
-from processes import ENTRY_POINT, annals, free_port, own_environment, running, until
+from processes import ENTRY_POINT, annals, answer_of, free_port, is_ready, own_environment, running, until
 from whole_topics import delete
 
 pytestmark = pytest.mark.broker
@@ -46,22 +45,14 @@ class Deployment(People):
     def worker(self) -> Iterator[subprocess.Popen[bytes]]:
         with running([ENTRY_POINT, "worker"], self.environment, self.log) as process:
             self.process = process
-            self.until(self._is_ready, "ready")
+            self.until(lambda: is_ready(self.port), "ready")
             yield process
 
     def until(self, is_so: Callable[[], Any], what: str) -> None:
         until(is_so, self.process, self.log, what)
 
     def _get(self, path: str) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-            text: str = answer.read().decode()
-            return text
-
-    def _is_ready(self) -> bool:
-        try:
-            return bool(self._get("/health/ready"))
-        except OSError:
-            return False
+        return answer_of(f"http://127.0.0.1:{self.port}{path}")[1].decode()
 
     def counted(self, metric: str) -> float:
         name = f'annals_{metric}_total{{kind="person"}}'

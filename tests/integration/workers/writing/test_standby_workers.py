@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import urllib.request
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from people import People, statuses
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, answer_of, free_port, own_environment, running, until
 
 if TYPE_CHECKING:
     import subprocess
@@ -49,12 +48,8 @@ class Worker:
         until(is_so, self.process, self.log, what)
 
     def _get(self, path: str) -> str:
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-                text: str = answer.read().decode()
-                return text
-        except OSError:
-            return ""
+        status, body = answer_of(f"http://127.0.0.1:{self.port}{path}")
+        return body.decode() if status == 200 else ""
 
     def metric(self, name: str) -> dict[int, float]:
         """Of each partition of `person`."""

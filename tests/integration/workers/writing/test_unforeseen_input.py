@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-import re
 import subprocess
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
-from confluent_kafka import Consumer, TopicPartition
 
-from processes import ENTRY_POINT, free_port, own_environment, running, until
+from processes import ENTRY_POINT, answer_of, free_port, own_environment, running, until
+from whole_topics import records_of, until_settled
 
 pytestmark = pytest.mark.broker
 LAMP = Path(__file__).parents[3] / "lamp.py"
@@ -52,37 +50,26 @@ def sent(environment: dict[str, str], *commands: dict[str, Any], timeout_s: int 
     """Send the commands, and return what became of each."""
     lines = "".join(json.dumps(each, separators=(",", ":")) + "\n" for each in commands)
     words = [ENTRY_POINT, "send", "--timeout", str(timeout_s)]
-    done = subprocess.run(words, env=environment, input=lines, capture_output=True, text=True, timeout=150, check=False)
+    done = subprocess.run(words, env=environment, input=lines, capture_output=True, text=True, timeout=600, check=False)
     answers = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(answers) == len(commands), done.stderr[-2000:]
     return answers
 
 
 def fetched(path: str, environment: dict[str, str]) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{environment['ANNALS_WEB_PORT']}{path}", timeout=5) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-    except OSError:
-        return 0, ""
+    status, body = answer_of(f"http://127.0.0.1:{environment['ANNALS_WEB_PORT']}{path}")
+    return status, body.decode()
+
+
+def cpu_s(pid: int) -> float:
+    """What a process has taken of the processor: how long that took is a matter of what else runs."""
+    return sum(psutil.Process(pid).cpu_times()[:2])
 
 
 def dead_letters(bootstrap: str, prefix: str) -> list[tuple[bytes, dict[str, bytes]]]:
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "unused", "isolation.level": "read_committed"})
-    place = TopicPartition(f"{prefix}dead-letters", 0, 0)
-    try:
-        count = consumer.get_watermark_offsets(place, 10)[1]
-        consumer.assign([place])
-        found: list[tuple[bytes, dict[str, bytes]]] = []
-        deadline = time.monotonic() + 120
-        while time.monotonic() < deadline and consumer.position([place])[0].offset < count - 1:
-            message = consumer.poll(1)
-            if message is not None and message.error() is None:
-                found.append((message.value(), dict(message.headers() or [])))
-        return found
-    finally:
-        consumer.close()
+    topic = f"{prefix}dead-letters"
+    asyncio.run(until_settled(bootstrap, topic))
+    return [(record.value(), dict(record.headers() or ())) for record in records_of(bootstrap, topic)]
 
 
 def test_what_one_command_meets_is_its_own_answer(
@@ -93,6 +80,7 @@ def test_what_one_command_meets_is_its_own_answer(
     vast = {"name": "a", "definition": "a", "owner": {"kind": "person", "id": "p"}, "subjects": [{}] * 300_000}
     with running([ENTRY_POINT, "worker"], environment, log) as worker:
         until(lambda: fetched("/health/ready", environment)[0] == 200, worker, log, "annals worker")
+        before = cpu_s(worker.pid)
         end_of_time, draft, costly, costly_again, person, hang, other = sent(
             environment,
             command("policy", "ActivatePolicy", "po-1", {"effective_from": "9999-12-31T23:59:60Z"}),
@@ -120,9 +108,7 @@ def test_what_one_command_meets_is_its_own_answer(
         counted = 'annals_dead_letters_total{kind="lamp",reason="internal_error"} 1.0'
         # what a client has read is counted a moment later
         until(lambda: counted in fetched("/metrics", environment)[1], worker, log, "it is counted")
-        metrics = fetched("/metrics", environment)[1]
-        decide_s = re.findall(r'annals_decide_seconds_sum\{kind="workflow"\} (\S+)', metrics)
-        assert float(decide_s[0]) < GONE_OUT_S / 2
+        assert cpu_s(worker.pid) - before < GONE_OUT_S / 2
         ((value, headers),) = dead_letters(bootstrap, topic_prefix)
         assert json.loads(value)["data"] == broken["data"]
         assert headers["reason"] == b"internal_error"
@@ -131,8 +117,9 @@ def test_what_one_command_meets_is_its_own_answer(
         assert "command failed by a defect" in told
         assert "unforeseen" not in told
 
-        answers = sent(environment, *[{**broken, "aggregate_id": f"l-{n}"} for n in range(3, 8)], timeout_s=10)
-        assert [each["status"] for each in answers] == ["rejected"] * 4 + ["unknown"]
+        again = [{**broken, "aggregate_id": f"l-{n}"} for n in range(3, 8)]
+        assert [each["status"] for each in sent(environment, *again[:4])] == ["rejected"] * 4
+        assert [each["status"] for each in sent(environment, *again[4:], timeout_s=10)] == ["unknown"]
         status, reasons = fetched("/health/ready", environment)
         assert status == 503
         assert "failed with ZeroDivisionError at lamp:" in reasons

@@ -51,9 +51,9 @@ async def test_a_cancellation_that_a_closing_client_takes_does_not_keep_the_proc
     monkeypatch.setattr("annals.workers.kafka.read.stable_ends.connect", closing.connect)
     ends = StableEnds({}, ["events.person"], interval_s=0.001)
     waiting = asyncio.create_task(ends.until_moved(("events.person", 0), 0))
-    await asyncio.wait_for(closing.began.wait(), 10)
+    await asyncio.wait_for(closing.began.wait(), 60)
     closed = asyncio.create_task(ends.close())
-    done, _ = await asyncio.wait({closed}, timeout=10)
+    done, _ = await asyncio.wait({closed}, timeout=60)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
     assert closed in done

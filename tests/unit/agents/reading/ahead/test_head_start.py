@@ -92,7 +92,7 @@ async def test_it_follows_the_journal_until_the_shard_has_come_as_far():
         await until(lambda: ahead.is_whole)
         assert here.status().offset == 12
         journal.append(more[2:])
-        await asyncio.wait_for(waiting, 10)
+        await asyncio.wait_for(waiting, 60)
         assert (await ahead.events_from(12, 9)).events[0].cid == more[2].cid
         assert ahead.status().offset == 13
     assert (beside.begins, beside.differences, beside.opened) == (1, 0, 1)

@@ -185,7 +185,7 @@ async def test_a_damaged_store_of_global_rows_that_a_question_meets_is_built_ane
         found = await answers.rows("locations", {"location_type": "logical"}, None, 10)
         assert {each.reason for each in found.missing} == {"global projections: the store is damaged and is built anew"}
         await until(lambda: stores.store is not first)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not (  # noqa: ASYNC110 - what is waited for tells nobody
                 found := await answers.rows("locations", {"location_type": "logical"}, None, 10)
             ).rows:

@@ -65,7 +65,7 @@ async def test_a_store_that_is_damaged_again_and_again_waits_for_the_hour_to_pas
 
     monkeypatch.setattr("annals.agents.folding.damage.sleep", noting)
     async with running(scene):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await waits.wait()
         assert scene.shard.phase is Phase.OPENING
         assert "damaged 4 times within an hour" in scene.shard.reason
@@ -116,7 +116,7 @@ async def test_what_the_machine_lacks_is_named_while_it_is_waited_for(monkeypatc
     scene = scene_with(damages=0)
     scene.stores.unavailable = [StoreUnavailableError("/data/person/0: IO error: Too many open files")]
     async with running(scene):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while "Too many" not in scene.shard.reason:  # noqa: ASYNC110 - a turn of the loop, not a wait
                 await asyncio.sleep(0)
         assert scene.shard.reason == "the store cannot be used: /data/person/0: IO error: Too many open files"
