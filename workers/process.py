@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import signal
+import socket
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
@@ -31,6 +33,7 @@ CLAIM_LOOK_S: Final = 0.2
 STOP_WITHIN_S: Final = 15.0  # in which Faust stops its agents and the consumer leaves the group
 REQUEST_TIMEOUT_MS: Final = 15_000  # longer than a transaction may last, so that an answer that comes is not missed
 GC_THRESHOLDS: Final = (100_000, 20, 20)  # a batch makes tens of thousands of objects that live as long as it does
+OF_ANOTHER_MACHINE: Final = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -152,11 +155,22 @@ async def listening(web: WebServer, settings: Settings) -> str:
     try:
         port = await web.start()
     except OSError as error:
-        raise CannotStartError(
-            f"cannot listen on {settings.web_host}:{settings.web_port}: {error.strerror}. Choose another port with "
-            f"--web-port or ANNALS_WEB_PORT (0: a free one)."
-        ) from error
-    return f"http://{settings.web_host}:{port}"
+        why = cannot_listen(error, settings.web_host, settings.web_port, "web")
+        raise CannotStartError(f"cannot listen on {why}") from error
+    return f"http://{host_and_port(settings.web_host, port)}"
+
+
+def cannot_listen(error: OSError, host: str, port: int, of: str) -> str:
+    """Return an address, why nobody can listen there, and which setting of it to change; of: `web` or `api`."""
+    said = f"{host_and_port(host, port)}: {error.strerror or error}"
+    if isinstance(error, socket.gaierror) or error.errno in OF_ANOTHER_MACHINE:
+        return f"{said}. ANNALS_{of.upper()}_HOST must be a name or an address of this machine."
+    return f"{said}. Choose another port with --{of}-port or ANNALS_{of.upper()}_PORT (0: a free one)."
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return an address as URLs have it: IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def stopped(app: AnnalsApp) -> None:

@@ -38,6 +38,7 @@ from annals.workers.process import (
     STEADY_S,
     CannotStartError,
     Stop,
+    cannot_listen,
     stopped,
     why_unreachable,
 )
@@ -164,10 +165,8 @@ class Reader:
                 self.url = await self._api.start()
             except OSError as error:
                 if error.errno != errno.EADDRINUSE or loop.time() > deadline:
-                    raise CannotStartError(
-                        f"the API cannot listen on {self._settings.api_host}:{self._settings.api_port}: "
-                        f"{error.strerror}. Choose another port with --api-port or ANNALS_API_PORT (0: a free one)."
-                    ) from error
+                    why = cannot_listen(error, self._settings.api_host, self._settings.api_port, "api")
+                    raise CannotStartError(f"the API cannot listen on {why}") from error
             else:
                 return True
             await self._stop.wait(CLAIM_LOOK_S)

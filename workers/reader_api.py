@@ -15,15 +15,15 @@ from annals.workers.api.routes.reactions import ReactionRoutes
 from annals.workers.api.routes.subscriptions import SubscriptionRoutes
 from annals.workers.api.service import ApiService
 from annals.workers.api.set_aside import SetAside
-from annals.workers.process import CannotStartError
+from annals.workers.process import CannotStartError, host_and_port
 from annals.workers.publishing.ack_sender import AckSender
 from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.service import SubscriptionService
 from annals.workers.reacting.service import ReactionService
+from annals.workers.reader_settings import check_reading
 from annals.workers.registry import deciders, reactions
 from annals.workers.settings import SettingsError
 from annals.workers.settings.connection import is_any_address
-from annals.workers.settings.snapshots import snapshot_policies
 from annals.workers.web.connections import Connections
 
 if TYPE_CHECKING:
@@ -118,9 +118,7 @@ class ReaderApi:
             OSError: the address is taken, or not this machine's.
         """
         if self._service is None:
-            unknown = sorted(snapshot_policies(self._settings.read_snapshots).keys() - {"", *deciders()})
-            if unknown:
-                raise CannotStartError(f"ANNALS_READ_SNAPSHOTS: there is no kind {', '.join(unknown)}")
+            check_reading(self._settings)
             try:
                 connections = Connections(partial(self._shards.most_connections, self._settings.api_connections))
                 self._service = ApiService(
@@ -177,6 +175,5 @@ def url_of(settings: Settings, port: int) -> str | None:
         return settings.api_advertised_url
     if is_any_address(settings.api_host):
         return None
-    host = f"[{settings.api_host}]" if ":" in settings.api_host else settings.api_host
     scheme = "http" if settings.api_certfile is None else "https"
-    return f"{scheme}://{host}:{port}"
+    return f"{scheme}://{host_and_port(settings.api_host, port)}"

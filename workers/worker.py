@@ -34,6 +34,7 @@ from annals.workers.process import (
     why_unreachable,
 )
 from annals.workers.reader_process import ReaderProcess
+from annals.workers.reader_settings import check_reading
 from annals.workers.registry import deciders
 from annals.workers.schema_publisher import SchemaPublisher
 from annals.workers.settings import READ, client_options, warnings
@@ -85,10 +86,12 @@ class Worker:
         """Run until SIGTERM, SIGINT or SIGHUP; what is read is served by a child process (`ReaderProcess`).
 
         Raises:
-            CannotStartError: topics are missing or would break a promise, the data folder or the web address cannot be
-                used, or the group refuses this worker for good.
+            CannotStartError: a setting is wrong, topics are missing or would break a promise, the data folder or the
+                web address cannot be used, or the group refuses this worker for good.
         """
         self._stop.hear(*STOP_SIGNALS)
+        if self._settings.has(READ):
+            check_reading(self._settings)  # what its child would refuse only when this one has taken partitions
         for warning in warnings(self._settings):
             log.warning(warning)
         folder = DataFolder(self._settings.data_dir)

@@ -18,7 +18,7 @@ from typing import Any, Final, NamedTuple, NoReturn
 import orjson
 
 from annals.schemas.outcome import LONGEST_PATH, MOST_FOUND
-from annals.schemas.wire.deep_json import IntricateError, take_apart
+from annals.schemas.wire.deep_json import IntricateError, Member, Scan, take_apart
 from annals.schemas.wire.vast_json import parse_vast
 
 DEEPEST: Final = 64
@@ -99,6 +99,43 @@ def parse_strict(value: bytes, *, is_data: bool = False) -> Document:
     if not parser.is_flawed and not any(sign in value for sign in _SIGNS):
         return Document(parsed, [])
     return Document(parsed, list(islice(_faults(parsed, "data" if is_data else "", is_data=is_data), MOST_FOUND)))
+
+
+def members_of(value: bytes, scan: Scan) -> list[tuple[str, str]] | None:
+    """Return the members of a document's object, each as its name and its text; None when the document is no object.
+
+    scan: as of a decoder that may make of numbers what it likes. Members of one name are all there.
+
+    Raises:
+        NotJsonError: it is not JSON, or too deep and too intricate to be read.
+    """
+    is_shallow = not is_deep(value)
+    try:
+        text = value.decode()
+        try:
+            found = take_apart(text, scan, math.inf if is_shallow else MOST_STEPS, is_shallow=is_shallow)
+        except IntricateError:
+            found = _taken_apart_in_whole(text, scan)
+    except UnicodeDecodeError as error:
+        raise NotJsonError(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise NotJsonError(f"not JSON: {error}") from None
+    return None if found is None else [(member.name, member.text) for member in found]
+
+
+def _taken_apart_in_whole(text: str, scan: Scan) -> list[Member] | None:
+    """Take one apart whose members' values take too many steps, as far as a parser that recurses can."""
+    levels = nesting(text.encode())
+    if levels > _RECURSION:
+        raise NotJsonError(_too_intricate(levels))
+    try:
+        return take_apart(text, scan, is_shallow=True)
+    except RecursionError:
+        raise NotJsonError(f"nests {levels} levels, too many to be read from here") from None
+
+
+def _too_intricate(levels: int) -> str:
+    return f"nests {levels} levels, with too many values there to be read"
 
 
 def _values(value: bytes) -> int:
@@ -198,7 +235,7 @@ class _Parser:
         """Parse one that takes too many steps to be taken apart, as far as a parser that recurses can."""
         levels = nesting(value)
         if levels > _RECURSION:
-            raise NotJsonError(f"nests {levels} levels, with too many values there to be read")
+            raise NotJsonError(_too_intricate(levels))
         try:
             parsed, _ = parse_vast(value, is_data=False, refuse=_refuse_constant)
         except RecursionError:

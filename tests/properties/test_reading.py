@@ -12,7 +12,7 @@ from annals.schemas.envelope import Command
 from annals.schemas.wire import strict_json
 from annals.schemas.wire.deep_json import take_apart
 from annals.schemas.wire.reading import _read_strictly, _read_surely, read_command, read_commands
-from annals.schemas.wire.strict_json import Document, NotJsonError, nesting, parse_strict
+from annals.schemas.wire.strict_json import Document, NotJsonError, members_of, nesting, parse_strict
 from json_texts import VALUES, broken, commands
 
 NO_TRACE = (None, None, None)
@@ -144,6 +144,8 @@ def test_the_reader_without_recursion_agrees_with_the_one_that_recurses(text: st
     if not _is_json(text):
         with pytest.raises(ValueError, match=r"."):
             take_apart(text, GRAMMAR.raw_decode)
+        with pytest.raises(NotJsonError):
+            members_of(text.encode(), GRAMMAR.raw_decode)
         return
     members = take_apart(text, GRAMMAR.raw_decode)
     whole = GRAMMAR.decode(text)
@@ -151,6 +153,7 @@ def test_the_reader_without_recursion_agrees_with_the_one_that_recurses(text: st
     if members is not None:
         assert {member.name: GRAMMAR.decode(member.text) for member in members} == whole
         assert [member.levels for member in members] == [1 + nesting(member.text.encode()) for member in members]
+        assert members_of(text.encode(), GRAMMAR.raw_decode) == [member[:2] for member in members]
 
 
 @given(st.binary(max_size=100) | broken(commands()).map(str.encode))

@@ -9,7 +9,7 @@ import structlog
 from annals.agents.reading.gathering.all_shards import AllShards
 from annals.agents.reading.gathering.silent_members import PassingOver
 from annals.topics.names import TopicNames
-from annals.workers.api.callers.authentication import is_loopback
+from annals.workers.api.callers.credentials import is_open, peer_key_of
 from annals.workers.api.callers.forwarding import ForwardedAuthenticator, Forwarding
 from annals.workers.api.kafka_audit import KafkaAudit
 from annals.workers.api.peers import HttpPeers, peer_routes
@@ -32,7 +32,7 @@ from annals.workers.api.serving.metrics import ApiMetrics
 from annals.workers.api.serving.server import ApiServer
 from annals.workers.clock import SystemClock
 from annals.workers.registry import deciders, streams
-from annals.workers.settings import Settings, SettingsError, client_options
+from annals.workers.settings import Settings, client_options
 from annals.workers.web.connections import Connections
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from annals.workers.api.http.routing import Route
     from annals.workers.api.routes.commands import Sender
 
-LEAST_KEY_BYTES = 32
 _logger = structlog.get_logger(__name__)
 
 
@@ -67,16 +66,11 @@ class ApiService:
         Raises:
             SettingsError: the API would serve strangers or ask them, or a file of the settings cannot be used.
         """
-        is_open = settings.api_tokens_file is None and settings.api_jwks_file is None
-        key = _peer_key(settings)
-        if key is None and not is_open and not is_loopback(settings.api_host):
-            raise SettingsError(
-                f"ANNALS_API_HOST={settings.api_host} is beyond loopback: set ANNALS_API_PEER_KEY_FILE, a file of "
-                f"{LEAST_KEY_BYTES} bytes or more and the same on all workers, with which they ask each other"
-            )
-        if key is None and not is_open:
+        key = peer_key_of(settings)
+        authenticates = not is_open(settings)
+        if key is None and authenticates:
             _logger.warning("no ANNALS_API_PEER_KEY_FILE: what other workers have cannot be asked for")
-        forwarding = Forwarding(key, SystemClock().now, authenticates=not is_open)
+        forwarding = Forwarding(key, SystemClock().now, authenticates=authenticates)
         self.peers = HttpPeers(forwarding)
         self._passing_over = PassingOver(self.peers)
         self._sender = CommandSender(settings)
@@ -148,15 +142,3 @@ def described_of_all() -> tuple[Route, ...]:
     )
     set_aside = (*ParkedRoutes(nothing, nothing, nothing).routes(), *DeadLetterRoutes(nothing).routes())
     return (*routes_over(nothing, nothing, Settings().max_command_bytes, nothing), *projected, *subscribed, *set_aside)
-
-
-def _peer_key(settings: Settings) -> bytes | None:
-    if settings.api_peer_key_file is None:
-        return None
-    try:
-        key = settings.api_peer_key_file.read_bytes().strip()
-    except OSError as error:
-        raise SettingsError(f"ANNALS_API_PEER_KEY_FILE: {error.strerror}") from None
-    if len(key) < LEAST_KEY_BYTES:
-        raise SettingsError(f"ANNALS_API_PEER_KEY_FILE: a key has {LEAST_KEY_BYTES} bytes or more")
-    return key

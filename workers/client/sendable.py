@@ -15,8 +15,8 @@ import orjson
 
 from annals.schemas.suggestion import with_known
 from annals.schemas.wire.dead_letter import DeadLetter
-from annals.schemas.wire.deep_json import take_apart
 from annals.schemas.wire.reading import read_command
+from annals.schemas.wire.strict_json import NotJsonError, members_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -106,14 +106,12 @@ def _checked(kind: str, value: bytes, max_command_bytes: int) -> Sendable:
 def _members(line: bytes, what: str) -> list[tuple[str, str]]:
     """Return the members of a line's object, in their order, each as its name and its text."""
     try:
-        found = take_apart(line.decode(), _scan)
-    except UnicodeDecodeError as error:
-        raise NotSendableError(f"not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise NotSendableError(f"not JSON: {error}") from None
+        found = members_of(line, _scan)
+    except NotJsonError as error:
+        raise NotSendableError(str(error)) from None
     if found is None:
         raise NotSendableError(f'{what} is a JSON object: {{"kind": …, "type": …, "aggregate_id": …, "data": …}}')
-    return [(name, text) for name, text, _ in found]
+    return found
 
 
 def _kind(members: list[tuple[str, str]], kinds: Collection[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 TRUE: Final = frozenset({"1", "true", "yes", "on"})
 FALSE: Final = frozenset({"0", "false", "no", "off"})
-HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})|\[[0-9A-Fa-f:.%a-z0-9]+\]", re.ASCII)
-WEB_HOST: Final = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253})|[0-9A-Fa-f:.]+", re.ASCII)
+# Labels of other lengths have no form that a resolver is asked by (RFC 1035, section 2.3.4).
+HOST_NAME: Final = re.compile(r"(?=.{1,254}\Z)(?!-)[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
 KAFKA_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
 HIGHEST_PORT: Final = 65535
 
@@ -135,7 +135,8 @@ def servers(value: str) -> str:
     entries = [entry.strip() for entry in value.split(",")]
     for entry in entries:
         host, _, port = entry.rpartition(":")
-        if not HOST.fullmatch(host) or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= HIGHEST_PORT:
+        is_host = _is_address(host[1:-1]) if host[:1] + host[-1:] == "[]" else HOST_NAME.fullmatch(host)
+        if not is_host or not re.fullmatch(r"[0-9]{1,5}", port) or not 0 < int(port) <= HIGHEST_PORT:
             raise ValueError("host:port, several with commas between them")
     return ",".join(entries)
 
@@ -150,9 +151,17 @@ def networks(value: str) -> str:
 
 def host(value: str) -> str:
     """Take a host name or an address to listen on."""
-    if WEB_HOST.fullmatch(value):
+    if _is_address(value) or HOST_NAME.fullmatch(value):
         return value
-    raise ValueError("a host name or an IP address")
+    raise ValueError("a host name or an IP address, without a port")
+
+
+def _is_address(value: str) -> bool:
+    try:
+        ip_address(value)
+    except ValueError:
+        return False
+    return True
 
 
 def may_hold_a_secret(value: str) -> bool:

@@ -1,10 +1,11 @@
 """The strict parser: what is JSON, what in it cannot be taken, and where."""
 
+import json
 from typing import Any
 
 import pytest
 
-from annals.schemas.wire.strict_json import DEEPEST, NotJsonError, join, nesting, parse_strict
+from annals.schemas.wire.strict_json import DEEPEST, NotJsonError, join, members_of, nesting, parse_strict
 
 
 @pytest.mark.parametrize(
@@ -181,3 +182,27 @@ def test_a_path_is_bounded_and_can_always_be_written() -> None:
     assert join("", "a") == "a"
     assert join("a", "\ud800") == "a.\\ud800"
     assert len(join("a", "x" * 1_000)) == 200
+
+
+@pytest.mark.parametrize("deep", ["", '"deep": ' + "[" * 70 + "]" * 70 + ", "])
+def test_a_member_of_many_values_is_one_step(deep: str) -> None:
+    """Goes red when each of them is: a command of a megabyte then takes seconds, and whoever is served beside waits."""
+    steps = 0
+
+    def scan(text: str, at: int) -> tuple[Any, int]:
+        nonlocal steps
+        steps += 1
+        return json.JSONDecoder().raw_decode(text, at)
+
+    many = [1] * 5_000
+    found = members_of(f'{{{deep}"a": {json.dumps(many)}, "b": 1, "b": 2}}'.encode(), scan)
+    assert found is not None
+    assert [(name, text) for name, text in found if name == "b"] == [("b", "1"), ("b", "2")]
+    assert json.loads(dict(found)["a"]) == many
+    assert steps < 1_000
+
+
+def test_members_that_no_parser_reads_are_no_json() -> None:
+    intricate = b'{"deep": ' + b"[" * 600 + b"]" * 600 + b', "a": [' + b",".join([b"{}"] * 5_000) + b"]}"
+    with pytest.raises(NotJsonError, match="nests 601 levels, with too many values there to be read"):
+        members_of(intricate, json.JSONDecoder().raw_decode)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import ssl
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from aiohttp import web
 
-from annals.workers.api.callers.authentication import BearerAuthenticator, LoopbackAuthenticator, is_loopback
-from annals.workers.api.callers.jwks import JwksFile
+from annals.workers.api.callers.authentication import BearerAuthenticator, LoopbackAuthenticator
+from annals.workers.api.callers.credentials import tls_of, tokens_of
 from annals.workers.api.callers.rates import RateLimit
-from annals.workers.api.callers.tokens import TokensFile
 from annals.workers.api.http.answers import problem_response
 from annals.workers.api.http.openapi import OpenApi
 from annals.workers.api.http.problems import INTERNAL_ERROR, INVALID_REQUEST, Problem
@@ -20,7 +18,6 @@ from annals.workers.api.http.routing import Router
 from annals.workers.api.http.targets import target_sent
 from annals.workers.api.routes.described import described_routes
 from annals.workers.api.serving.kernel import Kernel, request_id_of
-from annals.workers.settings import SettingsError
 from annals.workers.web.connections import Connections
 from annals.workers.web.protocol import HttpProtocol, UnknownMethodError
 
@@ -28,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from annals.workers.api.audit import AuditLog
-    from annals.workers.api.callers.authentication import Authenticator, Tokens
+    from annals.workers.api.callers.authentication import Authenticator
     from annals.workers.api.http.routing import Route
     from annals.workers.api.serving.metrics import ApiMetrics
     from annals.workers.settings import Settings
@@ -63,14 +60,9 @@ class ApiServer:
         Raises:
             SettingsError: it would serve strangers, or a file of the settings cannot be used.
         """
-        sources = _tokens(settings)
-        if not sources and not is_loopback(settings.api_host):
-            raise SettingsError(
-                f"ANNALS_API_HOST={settings.api_host} would serve anybody: set ANNALS_API_TOKENS_FILE "
-                "(or ANNALS_API_JWKS_FILE), or listen on a loopback address"
-            )
+        sources = tokens_of(settings)
         self._host, self._port = settings.api_host, settings.api_port
-        self._tls = _tls(settings)
+        self._tls = tls_of(settings)
         callers = BearerAuthenticator(sources) if sources else LoopbackAuthenticator()
         document = OpenApi(routes, is_open=not sources)
         self.router: Final = Router([*routes, *described_routes(document)])
@@ -176,27 +168,3 @@ class _Protocol(HttpProtocol):
                 return problem
         detail = f"this is not HTTP, or a line of it is longer than {LONGEST_LINE} bytes"
         return Problem(status, INVALID_REQUEST, detail)
-
-
-def _tokens(settings: Settings) -> list[Tokens]:
-    sources: list[Tokens] = []
-    if settings.api_tokens_file is not None:
-        sources.append(TokensFile(settings.api_tokens_file))
-    if settings.api_jwks_file is not None:
-        sources.append(JwksFile(settings.api_jwks_file, settings.api_jwt_issuer, settings.api_jwt_audience))
-    return sources
-
-
-def _tls(settings: Settings) -> ssl.SSLContext | None:
-    if settings.api_certfile is None:
-        if settings.api_keyfile is not None:
-            raise SettingsError("ANNALS_API_KEYFILE needs ANNALS_API_CERTFILE")
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    try:
-        context.load_cert_chain(settings.api_certfile, settings.api_keyfile, password=lambda: "")
-    except (ssl.SSLError, OSError) as error:
-        reason = getattr(error, "reason", None) or error.strerror
-        raise SettingsError(f"ANNALS_API_CERTFILE and ANNALS_API_KEYFILE cannot be used: {reason}") from None
-    return context
