@@ -1,5 +1,6 @@
 """Where brokers cannot be reached, the address and the reason are told, and not that one has to be started."""
 
+import asyncio
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,11 +8,14 @@ from pathlib import Path
 import pytest
 
 from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, check
+from annals.workers.kafka.connections import connect
 from annals.workers.settings import Settings
 from annals.workers.tools.broker import Broker
 from processes import ENTRY_POINT, free_port, own_environment
 
 pytestmark = pytest.mark.broker
+
+WITHIN_S = 60
 
 NOBODY = free_port()
 
@@ -28,6 +32,23 @@ async def test_an_advertised_listener_that_nobody_listens_on_is_named(misnamed: 
         BrokersUnreachableError, match=rf"answers at {misnamed}, and names 127\.0\.0\.1:{NOBODY} .*advertised"
     ):
         await check(Settings(bootstrap_servers=misnamed))
+
+
+async def test_brokers_that_have_another_address_are_found_at_one_that_was_given(
+    tmp_path: Path, cache_dir: Path | None
+) -> None:
+    """Goes red when a client asks at the former address for as long as its process lives."""
+    former, later = free_port(), free_port()
+    options = {"bootstrap_servers": f"127.0.0.1:{former},127.0.0.1:{later}"}
+    with Broker(tmp_path, former, cache_dir=cache_dir):
+        client = await connect(options, [])
+        assert await client.force_metadata_update()
+    with Broker(tmp_path, later, cache_dir=cache_dir):
+        async with asyncio.timeout(WITHIN_S):
+            while not await client.force_metadata_update():
+                pass
+    assert {broker.port for broker in client.cluster.brokers()} == {later}
+    await client.close()
 
 
 @pytest.mark.parametrize("words", [["topics", "check"], ["send"], ["verify"], ["events", "person", "p-1"]])
