@@ -23,7 +23,7 @@ from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
 from annals.workers.jobs.wiring import JobWiring
 from annals.workers.kafka.admin.findings import Report, missing_topics
-from annals.workers.kafka.admin.provisioning import NotPermittedError, check_for_reading, create
+from annals.workers.kafka.admin.provisioning import NotPermittedError, check_for_reading, create, require_settled
 from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
@@ -230,7 +230,7 @@ class Reader:
         if report.missing and self._settings.create_topics and not self._is_child:
             log.info("topics created", topics=await create(self._settings))
             report = await check_for_reading(self._settings)
-        return report
+        return require_settled(report)
 
     async def _look_at_subscribers(self) -> Report:
         publishing = self._parts.publishing

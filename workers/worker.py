@@ -16,7 +16,7 @@ from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import DataFolder
 from annals.workers.kafka.admin.findings import missing_topics
-from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create
+from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create, require_settled
 from annals.workers.kafka.group.membership import Membership
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.kafka.write.failures import lacking_right
@@ -198,7 +198,7 @@ class Worker:
             made = await create(self._settings)
             log.info("topics created", topics=made)
             report = await check(self._settings, for_worker=True)
-        return report
+        return require_settled(report)
 
     async def _look_again(self) -> Report:
         return await check(self._settings, for_worker=True, first_offsets=False, since=self._found)
