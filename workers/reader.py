@@ -179,7 +179,7 @@ class Reader:
         if shards is None or self._watch is None or self._membership is None or self._blocked is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        problems += [*self._watch.gone, *self._blocked.problems, *self.members.differing()]
+        problems += [*self._watch.gone, *self._watch.unfetched, *self._blocked.problems, *self.members.differing()]
         problems += self._topics_of_subscribers.problems
         return [*problems, *self._parts.problems(), *shards.partitions_here.not_ready()]
 

@@ -273,5 +273,10 @@ class Worker:
         if self._shards is None or self._watch is None or self._membership is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        problems += [*self._watch.gone, *self._watch.added.values(), *self._topic_watch.problems]
+        problems += [
+            *self._watch.gone,
+            *self._watch.unfetched,
+            *self._watch.added.values(),
+            *self._topic_watch.problems,
+        ]
         return [*problems, *self._shards.partitions.not_ready()]
