@@ -174,14 +174,21 @@ def partitions_of(client: AIOKafkaClient, topic: str) -> int:
 
 
 async def partitions_soon(client: AIOKafkaClient, topic: str) -> int:
-    """Return the number of partitions of a topic that may have been made a moment ago; 0: it is not there."""
+    """Return the number of partitions of a topic that may have been made a moment ago; 0: it is not there.
+
+    Raises:
+        KafkaConnectionError: no broker says whether it is. Whoever takes it for missing may give up for good.
+    """
     if found := client.cluster.partitions_for_topic(topic):
         return len(found)
     client.add_topic(topic)
     deadline = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
+    is_answered = False
     while asyncio.get_running_loop().time() < deadline:
-        await client.force_metadata_update()
+        is_answered = await client.force_metadata_update()
         if found := client.cluster.partitions_for_topic(topic):
             return len(found)
         await asyncio.sleep(LOOK_S)
+    if not is_answered:
+        raise KafkaConnectionError(f"no broker says whether there is a topic {topic}")
     return 0

@@ -121,8 +121,8 @@ class Sources:
                 still[where] = position, since if before == position else now
         self._still = still
         return [
-            f"{where.topic}-{where.partition}: nothing of it has come for {now - since:.0f} s, from offset {position} to "
-            f"{ends[where]}: its leader answers no fetch, or takes long for it"
+            f"{where.topic}-{where.partition}: nothing of it has come for {now - since:.0f} s, from offset {position} "
+            f"to {ends[where]}: its leader answers no fetch, or takes long for it"
             for where, (position, since) in still.items()
             if now - since >= COMES_WITHIN_S
         ]
