@@ -4,25 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import structlog
+
 from annals.agents.record_sizes import bytes_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from annals.agents.ports import CommandRecord, CommandSource, Delivery
 
-    from annals.agents.ports import CommandRecord, CommandSource
+log = structlog.get_logger(__name__)
 
 HIGH_BYTES: Final = 6 << 20  # waiting for one shard; its source is paused above
 LOW_BYTES: Final = 3 << 20  # below, it goes on
 
 
 class WaitingRecords:
-    """The records of one partition, in its order. sizes: the bytes of each, which are counted once."""
+    """The records of one partition, in its order.
+
+    sizes: the bytes of each, which are counted once. damage: why what is behind them cannot be read; empty: it can be.
+    """
 
     def __init__(self, source: CommandSource) -> None:
         """Begin empty."""
         self._source = source
         self._bytes = 0
         self._is_paused = False
+        self._next = 0
+        self.damage = ""
         self.records: list[CommandRecord] = []
         self.sizes: list[int] = []
 
@@ -30,14 +37,37 @@ class WaitingRecords:
         """Forget what waits: the source delivers anew, or nothing more."""
         self.records.clear()
         self.sizes.clear()
-        self._bytes, self._is_paused = 0, False
+        self._bytes, self._is_paused, self.damage = 0, False, ""
 
-    def put(self, records: Sequence[CommandRecord]) -> None:
-        """Take records behind those that wait."""
-        sizes = list(map(bytes_of, records))
-        self.records += records
+    def begin(self, offset: int) -> None:
+        """Forget what waits, and take deliveries from an offset on."""
+        self.clear()
+        self._next = offset
+        self._source.deliver_from(offset)
+
+    def look_again(self) -> None:
+        """Have what could not be read be fetched again: another replica may lead, or the disk was mended."""
+        if self.damage:
+            self._is_paused = False
+            self._source.deliver_from(self._next)
+
+    def put(self, delivery: Delivery) -> None:
+        """Take records behind those that wait. Behind a damaged batch nothing is fetched before `look_again`."""
+        if delivery.damage != self.damage:
+            place = f"{delivery.topic}-{delivery.partition}"
+            if delivery.damage:
+                log.error("a record batch is damaged", partition=place, reason=delivery.damage)
+            else:
+                log.info("the record batch is whole again", partition=place)
+        self.damage = delivery.damage
+        sizes = list(map(bytes_of, delivery.records))
+        self.records += delivery.records
         self.sizes += sizes
         self._bytes += sum(sizes)
+        if delivery.records:
+            self._next = delivery.records[-1].offset + 1
+        if self.damage:
+            self._source.pause()
         if self._bytes > HIGH_BYTES and not self._is_paused:
             self._is_paused = True
             self._source.pause()
@@ -49,5 +79,6 @@ class WaitingRecords:
         del self.records[:length], self.sizes[:length]
         if self._is_paused and self._bytes < LOW_BYTES:
             self._is_paused = False
-            self._source.resume()
+            if not self.damage:
+                self._source.resume()
         return taken

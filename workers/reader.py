@@ -23,7 +23,7 @@ from annals.workers.clock import SystemClock
 from annals.workers.data_folder import READ_LOCK, DataFolder
 from annals.workers.jobs.wiring import JobWiring
 from annals.workers.kafka.admin.findings import Report, missing_topics
-from annals.workers.kafka.admin.provisioning import NotPermittedError, check_for_reading, create
+from annals.workers.kafka.admin.provisioning import NotPermittedError, check_for_reading, create, require_settled
 from annals.workers.kafka.connections import MissingTopicError, connect
 from annals.workers.kafka.group.instances import leave_for
 from annals.workers.kafka.group.membership import READING_SESSION_TIMEOUT_MS, Membership
@@ -178,7 +178,7 @@ class Reader:
         if shards is None or self._watch is None or self._membership is None or self._blocked is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        problems += [*self._watch.gone, *self._blocked.problems, *self.members.differing()]
+        problems += [*self._watch.gone, *self._watch.unfetched, *self._blocked.problems, *self.members.differing()]
         problems += self._topics_of_subscribers.problems
         return [*problems, *self._parts.problems(), *shards.partitions_here.not_ready()]
 
@@ -229,7 +229,7 @@ class Reader:
         if report.missing and self._settings.create_topics and not self._is_child:
             log.info("topics created", topics=await create(self._settings))
             report = await check_for_reading(self._settings)
-        return report
+        return require_settled(report)
 
     async def _look_at_subscribers(self) -> Report:
         publishing = self._parts.publishing

@@ -79,6 +79,8 @@ class Watch:
         self.problem: str | None = None
         self.gone: list[str] = []
         """Which topics are gone, with what to do."""
+        self.unfetched: list[str] = []
+        """Of which partitions nothing comes though there is something."""
         self.added: dict[str, str] = {}
         """By topic that has more partitions than at the start, a sentence with what to do."""
 
@@ -143,6 +145,7 @@ class Watch:
             self._metrics.lag.labels(*labels).set(shard.lag(ends[where]))
             self._metrics.blocked.labels(*labels).set(self._blocked.seconds(where, stable[where], ends[where], now))
         self._leaders = leaders
+        self.unfetched = self._shards.unfetched({TopicPartition(*where): end for where, end in stable.items()}, now)
         self._shards.measure()
 
     async def _count(self, client: AIOKafkaClient) -> None:

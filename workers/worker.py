@@ -16,7 +16,7 @@ from annals.workers.app import create_app
 from annals.workers.clock import SystemClock
 from annals.workers.data_folder import DataFolder
 from annals.workers.kafka.admin.findings import missing_topics
-from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create
+from annals.workers.kafka.admin.provisioning import NotPermittedError, check, create, require_settled
 from annals.workers.kafka.group.membership import Membership
 from annals.workers.kafka.group.sources import Sources
 from annals.workers.kafka.write.failures import lacking_right
@@ -201,7 +201,7 @@ class Worker:
             made = await create(self._settings)
             log.info("topics created", topics=made)
             report = await check(self._settings, for_worker=True)
-        return report
+        return require_settled(report)
 
     async def _look_again(self) -> Report:
         return await check(self._settings, for_worker=True, first_offsets=False, since=self._found)
@@ -276,5 +276,10 @@ class Worker:
         if self._shards is None or self._watch is None or self._membership is None:
             return [self._starting]
         problems = [problem for problem in (self._watch.problem, self._membership.problem) if problem]
-        problems += [*self._watch.gone, *self._watch.added.values(), *self._topic_watch.problems]
+        problems += [
+            *self._watch.gone,
+            *self._watch.unfetched,
+            *self._watch.added.values(),
+            *self._topic_watch.problems,
+        ]
         return [*problems, *self._shards.partitions.not_ready()]

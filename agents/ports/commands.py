@@ -26,13 +26,15 @@ class CommandRecord(Protocol):
 class Delivery(NamedTuple):
     """What one fetch brought of one partition, and in which generation of its source.
 
-    No records at all: the offset from which to go on is not in the topic (any more).
+    No records at all: the offset from which to go on is not in the topic (any more), unless there is `damage`: why what
+    is behind these records cannot be read.
     """
 
     topic: str
     partition: int
     generation: int
     records: Sequence[CommandRecord]
+    damage: str = ""
 
 
 class CommandSource(Protocol):

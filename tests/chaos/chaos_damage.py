@@ -1,11 +1,15 @@
 """Damage to a broker's files while it is down: what a lost disk or a power cut leaves behind."""
 
+import contextlib
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from annals.workers.tools.broker import Broker
 
 HEAD = struct.Struct(">qi")  # a record batch's base offset, and its length behind these two
+ATTRIBUTES_AT = 10  # the second byte of a batch's attributes, behind those
+CONTROL = 0x20  # the bit of a transaction's marker
 
 
 def partition_folder(broker: Broker, topic: str, partition: int = 0) -> Path:
@@ -29,3 +33,32 @@ def cut(broker: Broker, topic: str, offset: int, partition: int = 0) -> None:
         for file in folder.glob(pattern):
             file.unlink()
     (broker.data_dir / "kafka" / ".kafka_cleanshutdown").unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def flipped(broker: Broker, topic: str, partition: int = 0) -> Iterator[int]:
+    """Change a byte of a partition's newest batch of records, and change it back; its offset. The broker is down."""
+    assert not broker.is_running
+    (segment,) = partition_folder(broker, topic, partition).glob("*.log")
+    data, at, newest = segment.read_bytes(), 0, (0, 0)
+    while at + HEAD.size < len(data):
+        base, length = HEAD.unpack_from(data, at)
+        if length <= 0:  # room for what is to come
+            break
+        at += HEAD.size + length
+        if not data[at - length + ATTRIBUTES_AT] & CONTROL:
+            newest = base, at - 1
+    offset, last = newest
+
+    def flip() -> None:
+        with segment.open("r+b") as file:
+            file.seek(last)
+            (byte,) = file.read(1)
+            file.seek(last)
+            file.write(bytes([byte ^ 1]))
+
+    flip()
+    try:
+        yield offset
+    finally:
+        flip()

@@ -89,9 +89,10 @@ def _asked(question: Coroutine[Any, Any, T]) -> T:
     """The answer; what an operator can mend is said in one line."""
     from annals.agents.ports import StoppedError
     from annals.workers.kafka.connections import MissingTopicError
+    from annals.workers.kafka.protocol.record_batches import FormatError
     from annals.workers.kafka.read.ranges import RangeGoneError
 
     try:
         return asyncio.run(question)
-    except (MissingTopicError, RangeGoneError, StoppedError) as error:
+    except (FormatError, MissingTopicError, RangeGoneError, StoppedError) as error:
         raise CannotAskError(str(error)) from None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
@@ -61,10 +63,12 @@ class _Connection(AIOKafkaConnection):
 
 
 class _Client(AIOKafkaClient):
-    """aiokafka's client, but that it creates nothing, and that whoever is cancelled while it closes one ends cancelled.
+    """aiokafka's client, but for three things.
 
-    aiokafka's own `close` waits for a task in the background that it has cancelled, and suppresses every CancelledError
-    that comes meanwhile: the caller's, too, which would then go on for good.
+    It creates nothing. Whoever is cancelled while it closes one ends cancelled: aiokafka's own `close` waits for a task
+    in the background that it has cancelled, and suppresses every CancelledError that comes meanwhile: the caller's,
+    too, which would then go on for good. And where no broker answers at an address that it knows, it looks for them at
+    those that it was given (KIP-899): aiokafka's asks the former addresses for as long as the process lives.
     """
 
     async def close(self) -> None:
@@ -74,6 +78,29 @@ class _Client(AIOKafkaClient):
         await super().close()
         if task is not None and task.cancelling() > cancelled_before:
             raise asyncio.CancelledError
+
+    async def _metadata_update(self, cluster_metadata: ClusterMetadata, topics: Iterable[str]) -> bool:
+        if await super()._metadata_update(cluster_metadata, topics):
+            return True
+        asked = {(broker.host, broker.port) for broker in self.cluster.brokers()}
+        if all((host, port) in asked for host, port, _ in self.hosts):
+            return False
+        found = await self._brokers_anew()
+        if not found:
+            return False
+        self.cluster._brokers = found  # noqa: SLF001 - what it knows of the topics holds until they say otherwise
+        return bool(await super()._metadata_update(cluster_metadata, topics))
+
+    async def _brokers_anew(self) -> dict[int, Any]:
+        """Return the brokers that those at the addresses that were given name now; none where nobody answers there."""
+        looking = copy.copy(self)  # with the same settings
+        looking.cluster, looking._conns = ClusterMetadata(), {}  # noqa: SLF001
+        try:
+            await AIOKafkaClient.bootstrap(looking)
+        except KafkaConnectionError:
+            return {}
+        await asyncio.gather(*(each.close() for each in looking._conns.values()))  # noqa: SLF001
+        return {broker.nodeId: broker for broker in looking.cluster.brokers()}
 
     async def _get_conn(self, *where: Any, **how: Any) -> Any:
         connection = await super()._get_conn(*where, **how)
@@ -147,14 +174,21 @@ def partitions_of(client: AIOKafkaClient, topic: str) -> int:
 
 
 async def partitions_soon(client: AIOKafkaClient, topic: str) -> int:
-    """Return the number of partitions of a topic that may have been made a moment ago; 0: it is not there."""
+    """Return the number of partitions of a topic that may have been made a moment ago; 0: it is not there.
+
+    Raises:
+        KafkaConnectionError: no broker says whether it is. Whoever takes it for missing may give up for good.
+    """
     if found := client.cluster.partitions_for_topic(topic):
         return len(found)
     client.add_topic(topic)
     deadline = asyncio.get_running_loop().time() + TOPIC_WITHIN_S
+    is_answered = False
     while asyncio.get_running_loop().time() < deadline:
-        await client.force_metadata_update()
+        is_answered = await client.force_metadata_update()
         if found := client.cluster.partitions_for_topic(topic):
             return len(found)
         await asyncio.sleep(LOOK_S)
+    if not is_answered:
+        raise KafkaConnectionError(f"no broker says whether there is a topic {topic}")
     return 0

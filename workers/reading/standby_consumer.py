@@ -14,18 +14,19 @@ from aiokafka.errors import KafkaError
 
 from annals.agents.backoff import Backoff
 from annals.agents.cancellation import is_task_cancelled
-from annals.agents.ports import Delivery
 from annals.agents.waiting import ended
 from annals.workers.kafka.connections import stop_consumer
 from annals.workers.kafka.group.header_names import reading_consumer
 from annals.workers.kafka.group.sources import Sources
-from annals.workers.kafka.group.transport import IDLE_POLL_S, JOURNALS, fetched_by
+from annals.workers.kafka.group.transport import IDLE_POLL_S, JOURNALS, deliveries_of, fetched_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from aiokafka import AIOKafkaConsumer
     from aiokafka.structs import TopicPartition
+
+    from annals.agents.ports import Delivery
 
 log = structlog.get_logger(__name__)
 
@@ -103,7 +104,6 @@ class StandbyConsumer:
                 continue
             fetched = await fetched_by(consumer, self.sources.open)
             # no await between the fetch and this: a seek cannot come between records and their generation
-            self.sources.note_fetch(fetched)
-            for where, records in fetched.items():
-                self._deliver(Delivery(where.topic, where.partition, self.sources.generation(where), records))
+            for delivery in deliveries_of(fetched, self.sources):
+                self._deliver(delivery)
             backoff.reset()

@@ -49,6 +49,8 @@ class ReadingWatch:
         self.problem: str | None = None
         self.gone: list[str] = []
         """Which journals are gone, with what to do."""
+        self.unfetched: list[str] = []
+        """Of which journals nothing comes though there is something."""
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -113,6 +115,7 @@ class ReadingWatch:
                 self._leaders[where] = leader
                 shard.doubt()
             shard.compare(asked[where], starts[where], ends[where])
+        self.unfetched = self._sources.unfetched(ends, asyncio.get_running_loop().time())
 
     async def _commit_hints(self) -> None:
         following = [shard for shard in self._shards.all() if shard.status().phase == READING]

@@ -27,6 +27,8 @@ from annals.workers.writing.standbys import Standbys
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from aiokafka.structs import TopicPartition
+
     from annals.agents.deciding.decider import Decider
     from annals.agents.writing.recovery.losses import Known
     from annals.workers.clock import SystemClock
@@ -103,6 +105,10 @@ class Shards:
     def look_for_topics(self) -> None:
         """Have the group see that topics are there again, minutes before it would by itself."""
         self._sources.refresh()
+
+    def unfetched(self, ends: Mapping[TopicPartition, int], now: float) -> list[str]:
+        """Return of which partitions nothing comes though there is something: see `Sources.unfetched`."""
+        return self._sources.unfetched(ends, now)
 
     def failing_stores(self, seconds: float) -> list[Stores]:
         """Return those that have failed to open for so long."""

@@ -30,23 +30,27 @@ class RecordQueue:
         return len(self._waiting.records)
 
     @property
+    def damage(self) -> str:
+        """Why what is behind these records cannot be read; empty if nothing is wrong."""
+        return self._waiting.damage
+
+    @property
     def oldest_ms(self) -> int | None:
         """The timestamp of the record that is read next; None if none waits."""
         return self._waiting.records[0].timestamp if self._waiting.records else None
 
     def begin(self, offset: int) -> None:
         """Forget what waits, and take deliveries from an offset on."""
-        self._waiting.clear()
         self._failure = None
-        self._source.deliver_from(offset)
+        self._waiting.begin(offset)
 
     def put(self, delivery: Delivery) -> None:
         """Take a delivery, unless it was fetched before the last `begin`."""
         if delivery.generation != self._source.generation:
             return
-        if not delivery.records:
+        if not delivery.records and not delivery.damage:
             self.fail(StaleStateError("the offset to go on from is not in the journal"))
-        self._waiting.put(delivery.records)
+        self._waiting.put(delivery)
         self._arrived.set()
 
     def fail(self, error: Exception) -> None:
@@ -55,7 +59,8 @@ class RecordQueue:
         self._arrived.set()
 
     def wake(self) -> None:
-        """End the waiting once."""
+        """End the waiting once, and have what could not be read be fetched again."""
+        self._waiting.look_again()
         self._arrived.set()
 
     async def wait(self) -> None:

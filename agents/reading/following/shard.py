@@ -206,7 +206,7 @@ class Shard(Answers):
             kind=self.kind,
             partition=self.partition,
             phase=self._phase,
-            reason=self._reason,
+            reason=self._reason or self._queue.damage,
             offset=offset,
             end=max(self._end, offset),
             reached=self._fold is not None and offset >= self._end_at_opening,

@@ -16,7 +16,7 @@ import structlog
 from annals.agents.backoff import Backoff
 from annals.agents.folding.damage import DamagedStores
 from annals.agents.folding.turns import turns
-from annals.agents.ports import StoreDamagedError, StoreError
+from annals.agents.ports import DamagedBatchError, StoreDamagedError, StoreError
 from annals.agents.reading.following.answers import with_reason
 from annals.agents.reading.following.shard import FIRST_RETRY_S, LAST_RETRY_S
 from annals.agents.reading.found import RowPage, ShardPosition
@@ -96,6 +96,7 @@ class GlobalReader:
         self._read_until: dict[Where, int] = {}
         self._gaps: dict[Where, str] = {}
         self._lost: dict[Where, str] = {}
+        self._unreadable: dict[Where, str] = {}  # for the time being
         self._ends: dict[Where, int] = {}
         self._caught_up = clock.monotonic()
         self._reason = "not opened yet"
@@ -200,7 +201,7 @@ class GlobalReader:
             store = self._open_store.store = await self._stores.renew(store)
             fold = self._folding(store)
         self._read_until = {where: max(bounds[where][0], each.position.offset) for where, each in fold.folds.items()}
-        self._gaps, self._lost = {}, {}
+        self._gaps, self._lost, self._unreadable = {}, {}, {}
         self._fold, self._reason = fold, ""
 
     def _folding(self, store: ReadingStore) -> GlobalFold:
@@ -252,15 +253,20 @@ class GlobalReader:
                 return False
             if start >= end or where in self._gaps:
                 continue
-            is_moved = True
             try:
                 async for records in self._journals.records(where, start, end):
                     await self._apply(fold, where, records)
             except GapError as error:
                 self._gaps[where] = str(error)
                 self._log.error("global projections stopped at a gap", reason=str(error))
+            except DamagedBatchError as error:  # looked at again soon: another replica may lead by then
+                self._read_until[where] = max(start, fold.folds[where].position.offset)
+                if self._unreadable.get(where) != str(error):
+                    self._unreadable[where] = str(error)
+                    self._log.error("a journal of global projections is damaged", reason=str(error))
             else:
-                self._read_until[where] = end
+                self._unreadable.pop(where, None)
+                self._read_until[where], is_moved = end, True
         return is_moved
 
     def _note_lost(self, where: Where, end: int) -> None:
@@ -289,7 +295,11 @@ class GlobalReader:
         if self._fold is None:  # whether the store is a fold of these journals is not known yet
             return gathered(wheres, [self._why_not()] * len(wheres), 0, after)
         stale = self.stale()
-        read_until, gaps, ends = dict(self._read_until), {**self._lost, **self._gaps}, dict(self._ends)
+        read_until, gaps, ends = (
+            dict(self._read_until),
+            {**self._unreadable, **self._lost, **self._gaps},
+            dict(self._ends),
+        )
         follower = follower_name(projection.name, version)
 
         def ask(view: ReadView) -> tuple[Page, list[RowPage | str]]:

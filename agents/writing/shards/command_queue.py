@@ -30,6 +30,15 @@ class CommandQueue:
         """Return how many commands wait."""
         return len(self._waiting.records)
 
+    @property
+    def damage(self) -> str:
+        """Why the commands behind these cannot be read; empty if nothing is wrong."""
+        return self._waiting.damage
+
+    def look_again(self) -> None:
+        """Have what could not be read be fetched again."""
+        self._waiting.look_again()
+
     def decided_until(self, next_offset: int) -> int:
         """Return the offset below which all is decided if all commands below another one are."""
         return next_offset if self._waiting.records else self._source.decided_until(next_offset)
@@ -37,7 +46,7 @@ class CommandQueue:
     def begin(self, offset: int) -> None:
         """Forget what waits, and take deliveries from an offset on."""
         self.clear()
-        self._source.deliver_from(offset)
+        self._waiting.begin(offset)
 
     def clear(self) -> None:
         """Forget what waits."""
@@ -49,9 +58,9 @@ class CommandQueue:
         """Take a delivery, unless it was fetched before the last `begin`."""
         if delivery.generation != self._source.generation:
             return
-        if not delivery.records:
+        if not delivery.records and not delivery.damage:
             self.invalidate("the next command is not in the topic any more")
-        self._waiting.put(delivery.records)
+        self._waiting.put(delivery)
         self._arrived.set()
 
     def invalidate(self, why: str) -> None:

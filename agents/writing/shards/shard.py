@@ -67,8 +67,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Phase", "Shard"]
 
-log = structlog.get_logger(__name__)
-
 FIRST_RETRY_S: Final = 0.1
 LAST_RETRY_S: Final = 5.0
 FENCED_PATIENCE_S: Final = 12.0  # longer than the group's session: by then a rebalance has been told
@@ -145,7 +143,7 @@ class Shard:
         self._idle = asyncio.Event()
         self._idle.set()
         self._assigned = asyncio.Event()
-        self._log = log.bind(kind=place.kind, partition=place.partition)
+        self._log = structlog.get_logger(__name__).bind(kind=place.kind, partition=place.partition)
         self._damaged = DamagedStores(stores, clock, telemetry, self._log)
         self._pace = Pace(self._clock, self._log, BATCH_RECORDS)
         self._backoff = Backoff(FIRST_RETRY_S, LAST_RETRY_S)
@@ -160,7 +158,7 @@ class Shard:
     def trouble(self) -> str:
         """What slows the shard down, or fails, while commands wait or may wait; empty if nothing does."""
         has_none = self.phase is not Phase.OPENING and not len(self._command_queue)
-        return "" if has_none else self._pace.trouble or self._pace.failure
+        return self._command_queue.damage or ("" if has_none else self._pace.trouble or self._pace.failure)
 
     def lag(self, end: int) -> int:
         """Return how many offsets below the end of its command partition are not decided."""
@@ -173,6 +171,7 @@ class Shard:
 
     def keep_position(self) -> None:
         """Have the position committed where it is ahead of the group's offset and stood still since the last call."""
+        self._command_queue.look_again()
         before, self._last_position = self._last_position, (position := self._decided_until())
         if self.phase is Phase.OPEN:
             self._behind.consider(self._commits.journal_end)

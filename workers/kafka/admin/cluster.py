@@ -37,13 +37,18 @@ class NotPermittedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TopicFacts:
-    """One topic as it is: `first_offsets` by partition, only where they were asked for."""
+    """One topic as it is.
+
+    first_offsets: by partition, only where they were asked for; in_sync: how many replicas of the partition that has
+    the fewest such are in sync, None if all are.
+    """
 
     name: str
     partitions: int
     replication_factor: int
     config: Mapping[str, str]
     first_offsets: Mapping[int, int]
+    in_sync: int | None = None
 
 
 @contextlib.asynccontextmanager
@@ -115,6 +120,10 @@ async def topic_facts(
             min(len(part["replicas"]) for part in each["partitions"]),
             configs.get(name, {}),
             {tp.partition: offset for tp, offset in offsets.items() if tp.topic == name},
+            min(
+                (len(part["isr"]) for part in each["partitions"] if len(part["isr"]) < len(part["replicas"])),
+                default=None,
+            ),
         )
         for name, each in found.items()
     }

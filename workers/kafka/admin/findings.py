@@ -43,6 +43,9 @@ class Report:
     needed: list[str] = field(default_factory=list)
     """What is missing without which a worker does not decide, or does not read; without others it does less."""
     refusals: list[Finding] = field(default_factory=list)
+    passing: list[Finding] = field(default_factory=list)
+    """Of what is refused, what may pass by itself: a partition that moves has its old replicas and its new ones, which
+    are not in sync yet."""
     warnings: list[Finding] = field(default_factory=list)
     partitions: dict[str, int] = field(default_factory=dict)
     """By kind, of its journal."""
@@ -104,8 +107,9 @@ def compare(
         report.replicas[spec.name] = fact.replication_factor
         # a partition that moves has its old replicas and its new ones
         fewest = min(fact.replication_factor, before.replicas.get(spec.name, fact.replication_factor))
-        for setting in SETTINGS[spec.role] + durability(fewest):
+        for setting in SETTINGS[spec.role]:
             compare_setting(report, fact, setting)
+        _compare_for_copies(report, fact, fewest)
         _compare_durability(report, fact)
         _compare_segments(report, fact, SETTINGS[spec.role])
         if spec.role is Role.EVENTS:
@@ -133,6 +137,18 @@ def compare_setting(report: Report, fact: TopicFacts, setting: TopicSetting) -> 
     wanted = f"{setting.value} or more" if "least" in setting.rule else setting.value
     finding = Finding(fact.name, setting.name, NOT_SET if found is None else found, wanted, setting.why)
     (report.refusals if setting.rule.is_refused else report.warnings).append(finding)
+
+
+def _compare_for_copies(report: Report, fact: TopicFacts, copies: int) -> None:
+    compared, in_sync = Report(), Report()
+    for setting in durability(copies):
+        compare_setting(compared, fact, setting)
+    for setting in durability(copies if fact.in_sync is None else min(fact.in_sync, copies)):
+        compare_setting(in_sync, fact, setting)
+    refused = {finding.setting for finding in in_sync.refusals}
+    report.refusals += compared.refusals
+    report.passing += [finding for finding in compared.refusals if finding.setting not in refused]
+    report.warnings += compared.warnings
 
 
 def _compare_durability(report: Report, fact: TopicFacts) -> None:

@@ -40,6 +40,7 @@ __all__ = [
     "check",
     "check_for_reading",
     "create",
+    "require_settled",
     "specs",
 ]
 
@@ -109,6 +110,21 @@ async def check_for_reading(settings: Settings, *, first_offsets: bool = True, s
     async with administration(settings) as admin:
         facts = await topic_facts(admin, settings, [spec.name for spec in wanted], with_offsets=journals)
     return compare(wanted, facts, settings.partitions, NEEDED_TO_READ, since)
+
+
+def require_settled(report: Report) -> Report:
+    """Return a report, unless all that is refused may pass by itself: then a worker that starts looks again later.
+
+    Raises:
+        BrokersUnreachableError: so it is (a ConnectionError); the message says what is refused.
+    """
+    if report.refusals and len(report.passing) == len(report.refusals):
+        first, *others = report.refusals
+        raise BrokersUnreachableError(
+            f"{first}{f' (and {len(others)} more like this)' if others else ''}. Not all of its replicas are in sync, "
+            f"as while partitions are moved: looking again until they are, or the setting is right"
+        )
+    return report
 
 
 async def create(settings: Settings) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from struct import Struct
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer
 from aiokafka.consumer import consumer, fetcher
@@ -17,6 +17,7 @@ from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import _DefaultRecordBatchPy, _DefaultRecordPy
 from aiokafka.record.util import decode_varint
 
+from annals.agents.ports import DamagedBatchError
 from annals.agents.record_sizes import bytes_of
 from annals.topics.encoded_headers import EncodedHeaders
 from annals.topics.wire import signed_at
@@ -42,6 +43,22 @@ _LENGTH: Final = Struct(">8xi")  # of a batch, behind its base offset; it counts
 MAGIC_AT: Final = 16
 STEP_BYTES: Final = 8 << 20  # of one partition's records, handed out at once
 STEP_RECORDS: Final = 10_000
+
+
+class DamagedFetchError(CorruptRecordException, DamagedBatchError):
+    """A record batch is not what its writer sent; the message names it."""
+
+    __str__ = Exception.__str__
+
+
+class Unreadable(NamedTuple):
+    """Stands in the records of a shard's partition where a batch is damaged. Those before it are whole."""
+
+    offset: int
+    reason: str
+    key: None = None
+    value: None = None
+    headers: tuple[()] = ()
 
 
 class _Fetched(fetcher.MemoryRecords):
@@ -163,7 +180,14 @@ class _PartitionRecords(fetcher.PartitionRecords):
             self._records = _Batches(self._records.data, self.next_fetch_offset)
         else:
             return
-        yield from super()._unpack_records()
+        try:
+            yield from super()._unpack_records()
+        except CorruptRecordException as error:
+            place = f"{self._tp.topic}-{self._tp.partition}"
+            reason = f"{place}: the record batch at offset {self.next_fetch_offset} is damaged: its checksum is wrong"
+            if self._value_deserializer not in BARE:
+                raise DamagedFetchError(reason) from error
+            yield Unreadable(self.next_fetch_offset, reason)
 
     def _consumer_record(self, tp: Any, record: Any) -> Any:
         if self._value_deserializer in BARE:

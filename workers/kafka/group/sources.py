@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.structs import TopicPartition
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from aiokafka import AIOKafkaConsumer
+
+
+COMES_WITHIN_S: Final = 20.0  # longer than a fetch is waited for before it is sent again
 
 
 class Source:
@@ -65,6 +68,7 @@ class Sources:
         self._consumer: AIOKafkaConsumer | None = None
         self._sources: dict[TopicPartition, Source] = {}
         self.open: set[TopicPartition] = set()
+        self._still: dict[TopicPartition, tuple[int, float]] = {}
         self.changed = asyncio.Event()
 
     def attach(self, consumer: AIOKafkaConsumer) -> None:
@@ -103,6 +107,25 @@ class Sources:
             return 0
         state = self._consumer._subscription.subscription.assignment.state_value(partition)  # noqa: SLF001 - without a wait
         return int(state.position) if state.has_valid_position else 0
+
+    def unfetched(self, ends: Mapping[TopicPartition, int], now: float) -> list[str]:
+        """Return of which open partitions nothing comes though there is something: a sentence each.
+
+        The brokers may answer all else. ends: the last stable offsets, asked for before this; now: in seconds.
+        """
+        positions = {where: self.position(where) for where, end in ends.items() if where in self.open}
+        still: dict[TopicPartition, tuple[int, float]] = {}
+        for where, position in positions.items():
+            if position < ends[where]:
+                before, since = self._still.get(where, (position, now))
+                still[where] = position, since if before == position else now
+        self._still = still
+        return [
+            f"{where.topic}-{where.partition}: nothing of it has come for {now - since:.0f} s, from offset {position} "
+            f"to {ends[where]}: its leader answers no fetch, or takes long for it"
+            for where, (position, since) in still.items()
+            if now - since >= COMES_WITHIN_S
+        ]
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets of partitions that are assigned, for those who look at the group's lag; nobody reads them.

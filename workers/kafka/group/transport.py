@@ -23,7 +23,7 @@ from mode import Service
 
 from annals.agents.ports import Delivery
 from annals.workers.kafka.group.active_partitions import ActivePartitions, FetchInterval
-from annals.workers.kafka.group.header_names import carried_alone, reading_consumer, undressed
+from annals.workers.kafka.group.header_names import Unreadable, carried_alone, reading_consumer, undressed
 from annals.workers.kafka.group.membership import REBALANCE_TIMEOUT_MS, SESSION_TIMEOUT_MS
 
 if TYPE_CHECKING:
@@ -185,6 +185,20 @@ async def fetched_by(
     return fetched
 
 
+def deliveries_of(fetched: Mapping[TopicPartition, list[Any]], sources: Sources) -> list[Delivery]:
+    """Return what a fetch brought, by partition, for the shards; their sources take note of it."""
+    damage = {
+        partition: records.pop().reason
+        for partition, records in fetched.items()
+        if records and type(records[-1]) is Unreadable
+    }
+    sources.note_fetch(fetched)
+    return [
+        Delivery(tp.topic, tp.partition, sources.generation(tp), records, damage.get(tp, ""))
+        for tp, records in fetched.items()
+    ]
+
+
 def _require_alive(consumer: AIOKafkaConsumer) -> None:
     """Raise what ended one of aiokafka's own tasks: without it nothing would be fetched, and nothing said."""
     for task in (consumer._fetcher._fetch_task, consumer._client._sync_task):  # noqa: SLF001 - it tells nobody
@@ -256,11 +270,7 @@ class Consumer(driver.Consumer):
                 continue
             fetched = await self._thread.fetch()
             # no await between the fetch and this: a seek cannot come between records and their generation
-            sources.note_fetch(fetched)
-            deliveries = [
-                Delivery(tp.topic, tp.partition, sources.generation(tp), records) for tp, records in fetched.items()
-            ]
-            for delivery in deliveries:
+            for delivery in deliveries_of(fetched, sources):
                 await self.callback(self._message(delivery))
 
     async def _wait_for_work(self, sources: Sources) -> None:
@@ -274,7 +284,7 @@ class Consumer(driver.Consumer):
             return
 
     def _message(self, delivery: Delivery) -> ConsumerMessage:
-        topic, partition, _, records = delivery
+        topic, partition, _, records, _ = delivery
         offset, timestamp = (records[-1].offset, records[-1].timestamp) if records else (-1, 0)
         return ConsumerMessage(
             topic,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from aiokafka.record.util import calc_crc32c
 
+from annals.agents.ports import DamagedBatchError
 from annals.topics.wire import signed_at
 from annals.workers.kafka.protocol.unpacking import MOST_HEADERS, OversizedError, unpack
 
@@ -38,7 +39,7 @@ class FormatError(Exception):
     """A record batch is not of the format that this reads; the message says which it is."""
 
 
-class ChecksumError(FormatError):
+class ChecksumError(FormatError, DamagedBatchError):
     """A record batch is not what its writer sent; the message says which it is."""
 
 

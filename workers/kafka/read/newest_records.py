@@ -11,7 +11,7 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from annals.agents.ports import DamagedBatchError, UnreachableError
+from annals.agents.ports import UnreachableError
 from annals.agents.waiting import in_turns
 from annals.workers.kafka.protocol.record_batches import ChecksumError, FormatError
 from annals.workers.kafka.read.last_record import LastRecord
@@ -70,16 +70,14 @@ class NewestRecords(Generic[T]):
     async def read_on(self, client: AIOKafkaClient, end: int) -> bool:
         """Read up to an offset; return whether the record that was read last was there yet. If not, nothing was read.
 
-        A damaged record must not pass for none, since an older one would hold: checksums are checked (5 % of the time).
-
         Raises:
             KafkaError, UnreachableError: the partition cannot be read to there.
-            DamagedBatchError: a batch is damaged.
+            ChecksumError: a batch is damaged; a record of it must not pass for none, since an older one would hold.
         """
         last = self._last
         start = self.position if last is None else last.offset
         try:
-            async with aclosing(read_range(client, self._where, start, end, is_checked=True)) as steps:
+            async with aclosing(read_range(client, self._where, start, end)) as steps:
                 async for records in steps:
                     new = records
                     if last is not None:
@@ -87,8 +85,8 @@ class NewestRecords(Generic[T]):
                             return False
                         new, last = records[1:], None
                     await self._take(new)
-        except ChecksumError as error:
-            raise DamagedBatchError(f"{self._where[0]}-{self._where[1]}: {error}") from error
+        except ChecksumError:
+            raise
         except (FormatError, RangeGoneError) as error:
             raise UnreachableError(str(error)) from error
         if last is not None:

@@ -7,6 +7,7 @@ from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
 from annals.agents.ports import UnreachableError
+from annals.workers.kafka.protocol.record_batches import ChecksumError, FormatError
 from annals.workers.kafka.read.offsets import HIGH_WATERMARK
 from annals.workers.kafka.read.ranges import FETCH_BYTES, RangeGoneError, bounds, read_range
 
@@ -55,6 +56,10 @@ async def records_until(
     """Yield the committed records from an offset (-1: the first that is there) to below the end.
 
     most_bytes: of a fetch; one batch comes whatever its size.
+
+    Raises:
+        DamagedBatchError: a batch is damaged; what it says must not pass for nothing, since what was before would hold.
+        UnreachableError, KafkaError: they cannot be read.
     """
     try:
         start = max(start, (await bounds(client, [where]))[where][0])
@@ -62,5 +67,7 @@ async def records_until(
             async for records in steps:
                 for record in records:
                     yield record
-    except RangeGoneError as error:
+    except ChecksumError:
+        raise
+    except (FormatError, RangeGoneError) as error:
         raise UnreachableError(str(error)) from error

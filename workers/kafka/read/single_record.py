@@ -5,7 +5,6 @@ from __future__ import annotations
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Final
 
-from annals.agents.ports import DamagedBatchError
 from annals.schemas.cid import cid_of
 from annals.workers.kafka.protocol.record_batches import ChecksumError
 from annals.workers.kafka.read.ranges import read_range
@@ -40,15 +39,15 @@ async def record_at(
     Raises:
         KafkaError: the leader refuses, or is not there for half a minute.
         RangeGoneError: the offset is not in the partition.
-        DamagedBatchError: the batch is damaged, and the record may be.
+        ChecksumError: the batch is damaged, and the record may be.
     """
     try:
         return await _read(client, where, offset, is_checked=True)
-    except ChecksumError as error:
+    except ChecksumError:
         found = await _read(client, where, offset, is_checked=False)
         if found is not None and found[2] and is_proven(found):  # one that cannot be read has no value
             return found
-        raise DamagedBatchError(f"{where[0]}-{where[1]}: {error}") from error
+        raise
 
 
 async def _read(client: AIOKafkaClient, where: Where, offset: int, *, is_checked: bool) -> Record | None:

@@ -15,6 +15,7 @@ from aiokafka.errors import (
 )
 
 from annals.agents.ports import (
+    DamagedBatchError,
     RefusedSizeError,
     StaleStateError,
     StoppedError,
@@ -34,6 +35,8 @@ def reaching(what: str) -> Iterator[None]:
     """Turn what the client raises when it gets no answer into the port's own word."""
     try:
         yield
+    except DamagedBatchError:
+        raise
     except (KafkaError, OSError, TimeoutError, AssertionError) as error:
         lacking = lacking_right(error, "Read")
         if lacking is not None:

@@ -40,7 +40,7 @@ class KafkaStandbyLog(KafkaRecovery):
         client = await self._connected()
         try:
             with reaching("the journal"), cutting():
-                async with aclosing(read_range(client, self._topics.events, start, end, is_checked=True)) as steps:
+                async with aclosing(read_range(client, self._topics.events, start, end)) as steps:
                     async for records in steps:
                         yield [JournalRecord(offset, key, value) for offset, key, value, _ in records]
         except FormatError as error:

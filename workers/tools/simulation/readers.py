@@ -148,7 +148,7 @@ class Readers:
         self._client = client
         self._turns = asyncio.Semaphore(1)
         metrics = SimpleNamespace(broker_up=SimpleNamespace(set=_nothing), measure=_nothing, measure_standby=_nothing)
-        sources = SimpleNamespace(commit=_nothing_later, refresh=_nothing)
+        sources = SimpleNamespace(commit=_nothing_later, refresh=_nothing, unfetched=_nothing)
         here: Any = self
         group_of: Any = sources
         measured: Any = metrics

@@ -1,17 +1,24 @@
 """Where brokers cannot be reached, the address and the reason are told, and not that one has to be started."""
 
+import asyncio
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
+from aiokafka.errors import KafkaConnectionError
 
 from annals.workers.kafka.admin.provisioning import BrokersUnreachableError, check
+from annals.workers.kafka.connections import connect, partitions_soon
 from annals.workers.settings import Settings
 from annals.workers.tools.broker import Broker
+from chained import make_topics
 from processes import ENTRY_POINT, free_port, own_environment
 
 pytestmark = pytest.mark.broker
+
+WITHIN_S = 60
 
 NOBODY = free_port()
 
@@ -28,6 +35,44 @@ async def test_an_advertised_listener_that_nobody_listens_on_is_named(misnamed: 
         BrokersUnreachableError, match=rf"answers at {misnamed}, and names 127\.0\.0\.1:{NOBODY} .*advertised"
     ):
         await check(Settings(bootstrap_servers=misnamed))
+
+
+async def test_brokers_that_have_another_address_are_found_at_one_that_was_given(
+    tmp_path: Path, cache_dir: Path | None
+) -> None:
+    """Goes red when a client asks at the former address for as long as its process lives."""
+    former, later = free_port(), free_port()
+    options = {"bootstrap_servers": f"127.0.0.1:{former},127.0.0.1:{later}"}
+    with Broker(tmp_path, former, cache_dir=cache_dir):
+        client = await connect(options, [])
+        assert await client.force_metadata_update()
+    with Broker(tmp_path, later, cache_dir=cache_dir):
+        async with asyncio.timeout(WITHIN_S):
+            while not await client.force_metadata_update():
+                pass
+    assert {broker.port for broker in client.cluster.brokers()} == {later}
+    await client.close()
+
+
+async def test_a_topic_is_not_called_missing_while_no_broker_says_so(tmp_path: Path, cache_dir: Path | None) -> None:
+    """Goes red when a subscription is paused for good because a broker has hung for as long as a new topic may take."""
+    with Broker(tmp_path, cache_dir=cache_dir) as broker:
+        await make_topics(broker.bootstrap, ["known", "there"])
+        client = await connect({"bootstrap_servers": broker.bootstrap, "request_timeout_ms": 3_000}, ["known"])
+        assert broker._process is not None
+        process = psutil.Process(broker._process.pid)
+        process.suspend()
+        try:
+            with pytest.raises(KafkaConnectionError, match="no broker says whether there is a topic there"):
+                await partitions_soon(client, "there")
+        finally:
+            process.resume()
+        async with asyncio.timeout(WITHIN_S):
+            while not await client.force_metadata_update():
+                pass
+        assert await partitions_soon(client, "there") == 1
+        assert await partitions_soon(client, "nowhere") == 0
+        await client.close()
 
 
 @pytest.mark.parametrize("words", [["topics", "check"], ["send"], ["verify"], ["events", "person", "p-1"]])

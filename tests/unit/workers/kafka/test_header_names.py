@@ -13,7 +13,14 @@ from aiokafka.structs import ConsumerRecord, TopicPartition
 from annals.topics.carried import carried_headers
 from annals.topics.headers import dead_letter_headers, forwarded_headers
 from annals.topics.wire import encode_headers
-from annals.workers.kafka.group.header_names import _Fetched, _PartitionRecords, carried_alone, undressed
+from annals.workers.kafka.group.header_names import (
+    DamagedFetchError,
+    Unreadable,
+    _Fetched,
+    _PartitionRecords,
+    carried_alone,
+    undressed,
+)
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.write.batches import CODECS, RecordBatch
 
@@ -124,11 +131,29 @@ def parts(record: Any) -> tuple[Any, ...]:
     return record.offset, record.key, record.value, record.timestamp // 1000, record.headers
 
 
-def test_of_a_journals_batch_that_is_damaged_nothing_is_read() -> None:
+DAMAGED = "events.person-0: the record batch at offset 1 is damaged: its checksum is wrong"
+
+
+def before_and_in_a_damaged_batch(deserializer: Any) -> _PartitionRecords:
     data = bytearray(batch(0, [HEADERS]) + batch(1, [HEADERS]))
     data[-1] ^= 1
     where = TopicPartition("events.person", 0)
-    records = _PartitionRecords(where, _Fetched(bytes(data)), None, 0, None, carried_alone, CHECKED, READ_COMMITTED)
+    return _PartitionRecords(where, _Fetched(bytes(data)), None, 0, None, deserializer, CHECKED, READ_COMMITTED)
+
+
+@pytest.mark.parametrize("deserializer", [carried_alone, undressed])
+def test_of_a_shards_batch_that_is_damaged_nothing_is_read_and_the_place_is_named(deserializer: Any) -> None:
+    """Goes red when one batch ends all of a worker's fetches."""
+    records = before_and_in_a_damaged_batch(deserializer)
+    first, second = records
+    assert (first.offset, second) == (0, Unreadable(1, DAMAGED))
+    assert records.next_fetch_offset == 1
+
+
+def test_whoever_reads_a_partition_by_itself_learns_that_a_batch_is_damaged() -> None:
+    records = before_and_in_a_damaged_batch(None)
     assert next(records).offset == 0
-    with pytest.raises(CorruptRecordException):
+    with pytest.raises(DamagedFetchError) as told:
         next(records)
+    assert isinstance(told.value, CorruptRecordException)
+    assert str(told.value) == DAMAGED

@@ -10,14 +10,19 @@ from annals.agents.ports import DamagedBatchError
 from annals.schemas.cid import cid_of
 from annals.topics.group_metadata import digest_of
 from annals.topics.names import TopicNames
+from annals.workers.dead_letters.reading import read_letters
 from annals.workers.kafka.connections import CLUSTER, connect
 from annals.workers.kafka.read.journal_partition import KafkaJournalPartition
 from annals.workers.kafka.read.last_record import LastRecord
+from annals.workers.kafka.read.ranges import read_next, read_range
+from annals.workers.kafka.read.settled_ends import records_until
 from annals.workers.kafka.read.single_record import record_at
 from annals.workers.kafka.write.committed_records import read_partition
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.projections.journals import KafkaJournals
+from annals.workers.publishing.delivery_rows import records_of
+from annals.workers.reading.restore_point import KafkaRangedJournal
 from rotten import HEADERS, rot
 from shard_scene import WatchedLog
 
@@ -52,6 +57,28 @@ async def test_one_that_a_disk_changed_is_named_as_damaged_by_all_who_look(model
     ):
         with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
             await look
+
+
+async def test_one_that_a_disk_changed_passes_for_none_in_no_range(model):
+    """Goes red when the progress, row or timer that was there before a damaged one holds, or an event is missing."""
+    rot(model, WHERE)
+    client = await connect(options_of(model), [WHERE[0]])
+    for reading in (
+        records_until(client, WHERE, -1, 3),  # progress, reactions' timers and states, parked events, settlements
+        records_of(client, WHERE, is_settled=True),  # deliveries
+        read_letters(client, WHERE, 0, 3),
+        KafkaRangedJournal(client, *WHERE).followed(0, 3),  # head starts, streams, other deployments' journals
+        KafkaJournals(client, TopicNames(""), ["person"]).records(("person", 0), 0, 3),  # projections
+        read_range(client, WHERE, 0, 3),  # replays, histories, restore points
+    ):
+        with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
+            async for _ in reading:
+                pass
+    with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
+        await read_next(client, WHERE, 0, 3)  # answers of subscribers
+    # `annals verify` looks at what is inside, and names all that is wrong.
+    found = [record async for some in read_range(client, WHERE, 0, 3, is_checked=False) for record in some]
+    assert len(found) == 3
 
 
 async def test_one_that_is_as_it_was_is_found_though_another_byte_of_its_batch_is_not(model):

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from aiokafka.structs import TopicPartition
 
-from annals.workers.kafka.group.sources import Sources
+from annals.workers.kafka.group.sources import COMES_WITHIN_S, Sources
 
 HERE = TopicPartition("commands.person", 0)
 
@@ -91,3 +91,17 @@ def test_of_a_partition_that_is_held_nothing_is_noted():
     consumer.at = 8
     sources.note_fetch({})
     assert source.decided_until(0) == 0
+
+
+def test_a_partition_of_which_nothing_comes_though_there_is_something_is_named():
+    """Goes red when a worker whose fetches nobody answers is ready for as long as all else is answered."""
+    sources, _, consumer = reading(5)
+    assert sources.unfetched({HERE: 5}, 0.0) == []  # there is nothing
+    assert sources.unfetched({HERE: 9}, 100.0) == []
+    assert sources.unfetched({HERE: 9}, 100.0 + COMES_WITHIN_S - 1) == []
+    (told,) = sources.unfetched({HERE: 12}, 100.0 + COMES_WITHIN_S)
+    assert told.startswith("commands.person-0: nothing of it has come for 20 s, from offset 5 to 12: ")
+    consumer.at = 7
+    assert sources.unfetched({HERE: 12}, 200.0) == []  # it has begun to come
+    sources.pause(HERE)  # nobody wants it
+    assert sources.unfetched({HERE: 12}, 300.0) == []

@@ -6,8 +6,9 @@ import pytest
 
 from annals.topics.catalog import catalogue
 from annals.topics.spec import Role
-from annals.workers.kafka.admin.cluster import TopicFacts
+from annals.workers.kafka.admin.cluster import BrokersUnreachableError, TopicFacts
 from annals.workers.kafka.admin.findings import Finding, Report, compare
+from annals.workers.kafka.admin.provisioning import require_settled
 
 KINDS = ("person", "policy")
 JOURNAL = "events.person"
@@ -253,6 +254,30 @@ def test_a_move_of_partitions_which_lists_old_and_new_replicas_is_no_change(befo
     since = compared(facts(before))
     moving = {name: dataclasses.replace(each, replication_factor=during) for name, each in facts(before).items()}
     assert compared(moving, since=since).refusals == []
+
+
+def test_a_worker_that_starts_while_partitions_move_waits_and_does_not_end() -> None:
+    """Goes red when a worker ends with exit status 2 for replicas that are there for the time of a move."""
+    moving = {
+        name: dataclasses.replace(each, replication_factor=3, in_sync=2) for name, each in facts(replicas=2).items()
+    }
+    report = compared(moving)
+    assert {each.setting for each in report.refusals} == {"min.insync.replicas"}
+    with pytest.raises(
+        BrokersUnreachableError, match=r"commands\.person: min\.insync\.replicas is 1.* more like.* in sync"
+    ):
+        require_settled(report)
+
+
+@pytest.mark.parametrize("changes", [{}, {"in_sync": 2, "config": {"retention.ms": "60000"}}])
+def test_what_does_not_pass_by_itself_is_refused_at_once(changes: dict[str, dict[str, str]]) -> None:
+    lowered = with_setting(facts(), JOURNAL, "min.insync.replicas", "1")
+    if "config" in changes:
+        changes = {**changes, "config": {**lowered[JOURNAL].config, **changes["config"]}}
+    report = compared(changed(lowered, JOURNAL, **changes))
+    assert require_settled(report) is report
+    assert report.refusals
+    assert not report.is_good
 
 
 def test_what_is_durable_enough_is_judged_by_the_fewest_replicas() -> None:

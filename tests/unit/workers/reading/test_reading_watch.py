@@ -60,7 +60,7 @@ class Scene:
             journals=lambda: [WHERE.topic],
         )
         self.model.logs[WHERE.topic, 1] = self.model.logs[WHERE]  # the standby's, alike
-        sources: Any = SimpleNamespace(refresh=self.refresh)
+        sources: Any = SimpleNamespace(refresh=self.refresh, unfetched=lambda ends, now: [])
         self.watch = ReadingWatch("here:9092", self.client, shards, sources, ReadingMetrics())
 
     def refresh(self) -> None:

@@ -2,9 +2,10 @@
 
 from structlog.testing import capture_logs
 
+from annals.agents.ports import DamagedBatchError
 from annals.schemas.kinds import location
 from following import until
-from projecting import VERSIONS, GlobalStores, Journals, global_reader, read_to_the_ends
+from projecting import PARTITIONS, VERSIONS, GlobalStores, Journals, global_reader, read_to_the_ends, run_meanwhile
 
 LOST = "location-{} ends at offset 0, and it was read up to 1 before: it lost its end, or was made anew"
 
@@ -22,7 +23,7 @@ def where_of(journals):
 
 async def rows_of(reader):
     (projection,) = VERSIONS["locations"]
-    return await reader.rows(projection, projection.version, {}, None, 10)
+    return await reader.rows(projection, projection.version, {}, None, 100)
 
 
 async def test_rows_of_a_journal_that_loses_its_end_are_stale_and_read_anew_when_it_has_grown_otherwise():
@@ -40,6 +41,43 @@ async def test_rows_of_a_journal_that_loses_its_end_are_stale_and_read_anew_when
         await until(lambda: reader._fold is not None and not reader._lost)
         assert not (await rows_of(reader)).stale
         assert stores.renewed == 0
+
+
+class Damaged(Journals):
+    """Journals of which one may have a batch that a disk has changed. damaged: which one."""
+
+    damaged: tuple[str, int] | None = None
+
+    async def records(self, where, start, end):
+        if where == self.damaged:
+            raise DamagedBatchError("the record batch is damaged")
+        async for records in super().records(where, start, end):
+            yield records
+
+
+async def test_rows_of_a_journal_with_a_damaged_batch_are_stale_until_it_is_whole_and_all_others_are_answered():
+    """Goes red when one batch has nothing of any journal answered."""
+    journals = Damaged()
+    names = {f"site-{number}" for number in range(20)}
+    for name in names:
+        journals.append("location", name, location.LocationDefined(name=name, location_type="logical"))
+    journals.damaged = where_of(journals)
+    hidden = {record.key.decode() for record in journals.records_of[journals.damaged]}
+    reader = global_reader(journals, GlobalStores())
+
+    def are_read(partitions):
+        return sum(end == len(journals.records_of[where]) for where, end in reader._read_until.items()) == partitions
+
+    async with run_meanwhile(reader):
+        await until(lambda: reader._unreadable and are_read(PARTITIONS - 1))
+        answered = await rows_of(reader)
+        assert {row.row["aggregate_id"] for row in answered.rows} == names - hidden
+        assert [stale.reason for stale in answered.stale] == ["the record batch is damaged"]
+        journals.damaged = None
+        await until(lambda: are_read(PARTITIONS))
+        answered = await rows_of(reader)
+        assert {row.row["aggregate_id"] for row in answered.rows} == names
+        assert not answered.stale
 
 
 async def test_a_store_that_is_read_anew_is_named_with_the_journal_and_where_it_ends():

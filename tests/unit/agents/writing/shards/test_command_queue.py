@@ -35,3 +35,27 @@ async def test_a_source_that_was_paused_goes_on_only_when_little_waits() -> None
             assert waiting < LOW_BYTES
     assert below_the_high_mark
     assert not source.is_paused
+
+
+async def test_behind_a_damaged_batch_nothing_is_fetched_before_it_is_looked_at_again() -> None:
+    source = MemoryCommandSource(PartitionLog(Rules()), "commands.person", 0, lambda delivery: None)
+    command_queue = CommandQueue(source)
+    command_queue.begin(0)
+    damage = "commands.person-0: the record batch at offset 2 is damaged"
+    records = [Record(number, None, b"{}") for number in range(2)]
+    command_queue.put(Delivery("commands.person", 0, source.generation, records, damage))
+    assert source.is_paused
+    assert command_queue.damage == damage
+    assert command_queue.take(0) == records  # what is before it is decided
+    assert source.is_paused
+    former = source.generation
+    command_queue.look_again()
+    assert not source.is_paused
+    assert source.generation > former
+    command_queue.put(Delivery("commands.person", 0, source.generation, [], damage))  # and nothing is called expired
+    assert command_queue.take(2) == []
+    assert source.is_paused
+    command_queue.look_again()
+    command_queue.put(Delivery("commands.person", 0, source.generation, [Record(2, None, b"{}")]))
+    assert command_queue.damage == ""
+    assert [record.offset for record in command_queue.take(2)] == [2]
