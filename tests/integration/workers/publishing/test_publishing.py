@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.broker,
-    # a publisher that is killed in the middle of connecting leaves its socket to the collector
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # a publisher that is killed in the middle of connecting leaves its socket to the collector, and nothing else
+    pytest.mark.filterwarnings("ignore:(?s).*ResourceWarning. unclosed:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 WITHIN_S = 300
