@@ -126,6 +126,17 @@ def bootstrap(
 @pytest.fixture
 def topic_prefix(bootstrap: str) -> Iterator[str]:
     """A topic prefix of this test's own, which makes its consumer group its own too; its topics go with it."""
+    yield from prefixed(bootstrap)
+
+
+@pytest.fixture(scope="module")
+def shared_prefix(bootstrap: str) -> Iterator[str]:
+    """A topic prefix of all tests of a file, whose workers start once for them."""
+    yield from prefixed(bootstrap)
+
+
+def prefixed(bootstrap: str) -> Iterator[str]:
+    """Yield a prefix that nobody has; its topics go with it."""
     name = f"t{secrets.token_hex(4)}."
     yield name
     asyncio.run(delete_topics(bootstrap, name))

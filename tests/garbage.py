@@ -2,7 +2,7 @@
 
 A coroutine, a generator or an event loop that nobody ends is ended by the collector, whenever that runs: in the midst
 of another test, which fails for it. So it runs behind each test. What is there before the first one is frozen: to look
-through that each time would take a second.
+through that each time would take a second. So is what outlives the tests of a file, such as the tables of Hypothesis.
 """
 
 import gc
@@ -22,13 +22,15 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, None, None]:
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None, None, None]:
     """Collect what the test and its fixtures have left, and warn of what went wrong there: warnings are errors."""
     yield
     if isinstance(item, pytest.Function):
         item.funcargs.clear()  # pytest keeps them until this is over
     for told in collected():
         warnings.warn(pytest.PytestUnraisableExceptionWarning(told), stacklevel=1)
+    if nextitem is None or nextitem.path != item.path:
+        gc.freeze()
 
 
 def collected() -> list[str]:

@@ -40,8 +40,8 @@ class Delivery(NamedTuple):
 class CommandSource(Protocol):
     """Where a shard's commands come from. What was fetched before the last `deliver_from` is of an older generation.
 
-    decided_until: how far all is decided if all commands below an offset are: markers and aborted records behind the
-    last of them included, as soon as they were read.
+    decided_until: all commands below `next_offset` are decided; return the offset below which nothing is left to
+    decide. It is larger where markers and aborted records follow, as far as they were read.
     """
 
     @property

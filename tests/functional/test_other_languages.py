@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import AdminClient
 
+from annals.workers.tools.broker import Broker
 from annals.workers.tools.broker.jars import locked_jars
 from chained import chain
 from languages import CODEC, ROOT, compile_java, java, node
-from processes import annals, worker_on_topics_of_its_own
+from processes import annals, own_environment, worker_on_topics_of_its_own
 from whole_topics import commands_of, until_settled
 
 if TYPE_CHECKING:
@@ -66,6 +68,14 @@ def _runner(language: str, which: int, classes: Path) -> Run:
         return node(program, *arguments, env=environment, **how)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def obliging(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path | None, shared_classes: None) -> Iterator[str]:
+    """A broker that makes every topic that somebody asks for: Kafka's default."""
+    properties = {"auto.create.topics.enable": "true"}
+    with Broker(tmp_path_factory.mktemp("obliging"), cache_dir=cache_dir, properties=properties) as broker:
+        yield broker.bootstrap
 
 
 @pytest.fixture
@@ -181,6 +191,17 @@ def test_a_new_wish_has_an_id_and_is_for_what_was_seen(produce: Run, environment
 
 
 @pytest.mark.broker
+def test_a_journal_that_is_not_there_is_not_made(consume: Run, language: str, obliging: str) -> None:
+    prefix = f"{language}."
+    result = consume(
+        "person", environment=own_environment(ANNALS_BOOTSTRAP_SERVERS=obliging, ANNALS_TOPIC_PREFIX=prefix)
+    )
+    topics = AdminClient({"bootstrap.servers": obliging}).list_topics(timeout=60).topics
+    assert [name for name in topics if name.startswith(prefix)] == []
+    assert result.returncode != 0
+    assert f"{prefix}events.person" in result.stderr
+
+
 def test_what_was_aborted_is_not_read(consume: Run, bootstrap: str, topic_prefix: str) -> None:
     """Three transactions of one producer, in one fetch: a client that keeps one range for each shows the first."""
     environment = {**os.environ, "ANNALS_BOOTSTRAP_SERVERS": bootstrap, "ANNALS_TOPIC_PREFIX": topic_prefix}

@@ -9,6 +9,9 @@ from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import plan_of
 
 SEEDS = range(500)
+# Where a history is known to fail, by measure, if that is not soon: tried first. After a change of plans it may be
+# elsewhere, and is searched for among all.
+KNOWN = {"last_event": 77, "copies": 22, "generation": 17}
 
 
 @pytest.mark.untraced
@@ -17,4 +20,5 @@ def test_without_it_a_history_fails(
     take_out: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_out(monkeypatch)
-    assert any(run(plan_of(seed)).problems for seed in SEEDS)
+    seeds = sorted(SEEDS, key=lambda seed: seed != KNOWN.get(take_out.__name__))
+    assert any(run(plan_of(seed)).problems for seed in seeds)

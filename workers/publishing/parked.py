@@ -10,7 +10,7 @@ administrators and through whatever kills.
 from __future__ import annotations
 
 from contextlib import aclosing, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from annals.agents.backoff import Backoff
 from annals.agents.ports import FencedError, UncertainError, UnreachableError
@@ -21,30 +21,27 @@ from annals.agents.publishing.ports import TargetError
 from annals.agents.waiting import in_turns
 from annals.schemas.delivery import PARKED, discarded, replayed, row_key
 from annals.topics.headers import decimal_header
-from annals.topics.names import TopicNames
 from annals.workers.clock import SystemClock
 from annals.workers.kafka.protocol.record_batches import headers_of
 from annals.workers.kafka.read.settled_ends import records_until, settled_end
-from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.delivery_log import KafkaDeliveryLogs
 from annals.workers.publishing.delivery_rows import read_rows, unsettled_rows
+from annals.workers.publishing.kafka_subscriptions import KafkaSubscriptions
 from annals.workers.publishing.parked_list import ParkedList
 from annals.workers.publishing.places import connected
 from annals.workers.publishing.subscriptions_topic import read_known, there
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator, Mapping
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterator
 
     from aiokafka.client import AIOKafkaClient
 
-    from annals.agents.deciding.decider import Decider
     from annals.agents.publishing.delivering.choosing import Choice, Parked
     from annals.agents.publishing.ports import Kept
     from annals.schemas.delivery import Row
     from annals.schemas.progress import Progress
     from annals.workers.publishing.delivery_log import KafkaDeliveryLog
     from annals.workers.publishing.parked_list import Found
-    from annals.workers.settings import Settings
 
     Decide = Callable[[Row, int], Row | None]
     Attempt = tuple[str, int]  # CID and attempt: an event is parked once by each
@@ -55,22 +52,8 @@ FIRST_RETRY_S: Final = 0.05
 LAST_RETRY_S: Final = 2.0
 
 
-class ParkedService:
+class ParkedService(KafkaSubscriptions):
     """Lists what is parked, replays and discards it."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        options: Mapping[str, Any],
-        deciders: Mapping[str, Decider[Any]],
-        views: CompactedViews | None = None,
-    ) -> None:
-        """Take the settings, aiokafka client options, the kinds that there are, and what others have read."""
-        self._settings = settings
-        self._options = options
-        self._deciders = deciders
-        self._names = TopicNames(settings.topic_prefix)
-        self._views = views or CompactedViews()
 
     async def page(self, name: str, choice: Choice, begin: Place, limit: int) -> tuple[list[Parked], Place | None]:
         """Return some parked events from a place on, and where the next page begins; None: there are no more.

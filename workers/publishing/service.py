@@ -33,9 +33,8 @@ from annals.agents.publishing.ports import Kept
 from annals.agents.publishing.records import former_versions
 from annals.schemas.subscription import STREAM, UNLIMITED
 from annals.topics.catalog import SUBSCRIPTION_TOPIC_BYTES
-from annals.topics.names import TopicNames
-from annals.workers.publishing.compacted_views import CompactedViews
 from annals.workers.publishing.followed_writer import Answered, changed_by
+from annals.workers.publishing.kafka_subscriptions import KafkaSubscriptions
 from annals.workers.publishing.places import Places, connected
 from annals.workers.publishing.subscriber_topics import create_missing
 from annals.workers.publishing.subscriptions_topic import SubscriptionsWriter, read_known, there
@@ -48,13 +47,14 @@ if TYPE_CHECKING:
 
     from annals.agents.deciding.decider import Decider
     from annals.schemas.subscription import Definition, Positions, Record
+    from annals.workers.publishing.compacted_views import CompactedViews
     from annals.workers.settings import Settings
 
 
 ROOM_BYTES: Final = 64 << 10  # of a record
 
 
-class SubscriptionService:
+class SubscriptionService(KafkaSubscriptions):
     """Puts, shows, pauses, resumes and deletes subscriptions."""
 
     def __init__(
@@ -65,13 +65,9 @@ class SubscriptionService:
         views: CompactedViews | None = None,
     ) -> None:
         """Take the settings, aiokafka client options, the kinds that there are, and what others have read."""
-        self._settings = settings
-        self._options = options
-        self._deciders = deciders
-        self._names = TopicNames(settings.topic_prefix)
+        super().__init__(settings, options, deciders, views)
         self._one_changes = asyncio.Lock()  # or requests to one worker would fence one another
         self._webhooks = rules(settings)
-        self._views = views or CompactedViews()
 
     async def page(self, after: str = "", limit: int | None = None) -> tuple[list[Answered], bool]:
         """Return those that are not deleted by name, from behind one on, and whether there are no more."""

@@ -241,6 +241,17 @@ def test_the_changelog_keeps_a_changelog_and_has_a_section_on_compatibility() ->
     assert set(re.findall(r"^### (.*)$", text, re.MULTILINE)) <= known
 
 
+def test_the_changelog_says_nothing_twice() -> None:
+    """Two branches that change one entry leave it twice where they are merged, cut in the middle."""
+    seen: set[tuple[str, ...]] = set()
+    for entry in re.split(r"^- ", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE):
+        words = entry.split()
+        for at in range(len(words) - 13):
+            sentence = tuple(words[at : at + 14])
+            assert sentence not in seen, " ".join(sentence)
+            seen.add(sentence)
+
+
 def test_the_readme_begins_with_two_commands() -> None:
     body = next(body for page, body in blocks("sh") if page.name == "README.md")
     assert body.splitlines() == ["make setup", "make demo"]

@@ -48,18 +48,33 @@ def test_leaves(scene):
 
 @pytest.mark.parametrize("what", LEAVES)
 def test_who_leaves_something_fails_and_the_next_one_does_not(tmp_path: Path, what: str) -> None:
-    (tmp_path / "pytest.ini").write_text(INI)
-    (tmp_path / "conftest.py").write_text(CONFTEST)
     (tmp_path / "test_it.py").write_text(f"import asyncio\nimport pytest\n{LEAVES[what]}\ndef test_next():\n    pass\n")
+    shown = run(tmp_path)
+    assert re.findall(r"^(?:ERROR|FAILED) \S+::(\w+)", shown, re.MULTILINE) == ["test_leaves"], shown
+    assert "PASSED test_it.py::test_next" in shown
+
+
+def test_what_the_tests_of_a_file_keep_for_good_is_not_looked_through_behind_those_of_others(tmp_path: Path) -> None:
+    """Else each of thousands of tests pays for the tables that Hypothesis keeps."""
+    (tmp_path / "test_first.py").write_text("KEPT = []\n\ndef test_keeps():\n    KEPT.append([[]])\n")
+    (tmp_path / "test_then.py").write_text(
+        "import gc\nimport test_first\n\ndef test_other():\n"
+        "    (kept,) = test_first.KEPT\n    assert not any(each is kept for each in gc.get_objects())\n"
+    )
+    assert "2 passed" in run(tmp_path)
+
+
+def run(folder: Path) -> str:
+    """Run the tests of a folder as those of the project are run; what is shown."""
+    (folder / "pytest.ini").write_text(INI)
+    (folder / "conftest.py").write_text(CONFTEST)
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "COVERAGE_PROCESS_"))}
-    result = subprocess.run(
+    return subprocess.run(
         [sys.executable, "-m", "pytest", "-v", "-rA", "-p", "no:randomly", "-p", "no:cacheprovider", "."],
-        cwd=tmp_path,
+        cwd=folder,
         env={**kept, "PYTHONPATH": str(ROOT / "tests")},
         capture_output=True,
         text=True,
         timeout=600,
         check=False,
-    )
-    assert re.findall(r"^(?:ERROR|FAILED) \S+::(\w+)", result.stdout, re.MULTILINE) == ["test_leaves"], result.stdout
-    assert "PASSED test_it.py::test_next" in result.stdout
+    ).stdout

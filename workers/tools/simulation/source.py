@@ -39,7 +39,7 @@ class SimulatedSource:
         self._process.world.loop.call_soon(self._fetch, self.generation)
 
     def decided_until(self, next_offset: int) -> int:
-        """Return the offset below which all is decided if all below another one is; see `Source` of the group."""
+        """Return the offset below which nothing is left to decide; see `CommandSource`."""
         return max(next_offset, self._position) if self._delivered_until <= next_offset else next_offset
 
     def pause(self) -> None:

@@ -237,9 +237,11 @@ def test_a_journal_that_does_not_begin_at_0_is_1(journal: Journal) -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_many_chunks_and_processes_find_what_one_finds(journal: Journal, processes: int) -> None:
     events = [each for pair in zip(*(chain(f"q-{n}", 300) for n in range(20)), strict=True) for each in pair]
-    in_first = [each for each in events if partition_of(each.key or b"", PARTITIONS) == 0]
+    in_first, in_second = (
+        [each for each in events if partition_of(each.key or b"", PARTITIONS) == at] for at in range(2)
+    )
     journal.write(in_first, 0, linger_ms=20)
-    journal.write([each for each in events if each not in in_first], 1, linger_ms=20)
+    journal.write(in_second, 1, linger_ms=20)
     journal.write([in_first[5]], 0)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr("annals.workers.audit.chunks.CHUNK_OFFSETS", 256)

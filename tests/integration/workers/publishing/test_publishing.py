@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
+import logging
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 from annals.agents.aggregates import REGISTRY
 from annals.agents.reading.following.shard import Shard
 from annals.topics.names import TopicNames
+from annals.workers.cli import main
 from annals.workers.kafka.admin.cluster import administration, topic_facts
 from annals.workers.kafka.admin.provisioning import create
 from annals.workers.kafka.connections import connect
@@ -27,7 +28,6 @@ from annals.workers.settings import client_options, load_settings
 from chained import chain, write
 from following import Clock, Damages, until
 from journal_ranges import Ranges
-from processes import ENTRY_POINT, own_environment
 from publishing import shown
 from reading_stores import Stores
 from whole_topics import reader_of, until_settled
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.broker,
-    # a publisher that is killed in the middle of connecting leaves its socket to the collector
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    # a publisher that is killed in the middle of connecting leaves its socket to the collector, and nothing else
+    pytest.mark.filterwarnings("ignore:(?s).*ResourceWarning. unclosed:pytest.PytestUnraisableExceptionWarning"),
 ]
 
 WITHIN_S = 300
@@ -252,29 +252,34 @@ async def until_lag(site: Site, name: str, events: int) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_the_command_line_needs_no_worker(site: Site, tmp_path: Path) -> None:
-    environment = own_environment(
-        ANNALS_BOOTSTRAP_SERVERS=site.bootstrap, ANNALS_TOPIC_PREFIX=site.names.prefix, ANNALS_PARTITIONS="1"
-    )
+def test_the_command_line_needs_no_worker(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setenv("ANNALS_BOOTSTRAP_SERVERS", site.bootstrap)
+    monkeypatch.setenv("ANNALS_TOPIC_PREFIX", site.names.prefix)
+    monkeypatch.setenv("ANNALS_PARTITIONS", "1")
 
-    def annals(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [ENTRY_POINT, "subscriptions", *arguments], env=environment, capture_output=True, text=True, check=False
-        )
+    def annals(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as end:
+            main(["subscriptions", *arguments])
+        output, errors = capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return end.value.code, output, errors
 
     wish = tmp_path / "billing.json"
     wish.write_text('{"kinds": ["persn"], "schema_version": {"X": 1}}')
-    wrong = await asyncio.to_thread(annals, "put", "billing", str(wish))
-    assert (wrong.returncode, "kinds[0]" in wrong.stderr) == (1, True), wrong.stderr
+    status, _, errors = annals("put", "billing", str(wish))
+    assert (status, "kinds[0]" in errors) == (1, True), errors
     wish.write_text('{"kinds": ["person"], "owner": "team-billing"}')
-    made = await asyncio.to_thread(annals, "put", "billing", str(wish), "--json")
-    assert made.returncode == 0, made.stderr
-    assert json.loads(made.stdout)["owner"] == "team-billing"
-    listed = await asyncio.to_thread(annals, "list", "--json")
-    assert [each["name"] for each in json.loads(listed.stdout)["subscriptions"]] == ["billing"]
-    assert (await asyncio.to_thread(annals, "delete", "billing")).returncode == 0
-    assert (await asyncio.to_thread(annals, "show", "billing")).returncode == 1
-    environment["ANNALS_TOPIC_PREFIX"] = "none."
+    status, made, errors = annals("put", "billing", str(wish), "--json")
+    assert status == 0, errors
+    assert json.loads(made)["owner"] == "team-billing"
+    _, listed, _ = annals("list", "--json")
+    assert [each["name"] for each in json.loads(listed)["subscriptions"]] == ["billing"]
+    assert annals("delete", "billing")[0] == 0
+    assert annals("show", "billing")[0] == 1
+    monkeypatch.setenv("ANNALS_TOPIC_PREFIX", "none.")
     for words in (("list",), ("put", "billing", str(wish))):
-        nowhere = await asyncio.to_thread(annals, *words)
-        assert (nowhere.returncode, "annals topics create" in nowhere.stderr) == (2, True), nowhere.stderr
+        status, _, errors = annals(*words)
+        assert (status, "annals topics create" in errors) == (2, True), errors

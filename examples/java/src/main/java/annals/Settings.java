@@ -6,6 +6,7 @@ import java.util.Objects;
 import org.apache.kafka.clients.consumer.ConsumerConfig;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.ProducerConfig;
+import org.apache.kafka.common.PartitionInfo;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.serialization.ByteArraySerializer;
@@ -22,6 +23,7 @@ final class Settings {
     return Map.of(
         ConsumerConfig.BOOTSTRAP_SERVERS_CONFIG, SERVERS,
         ConsumerConfig.ISOLATION_LEVEL_CONFIG, "read_committed", // or you see what was aborted
+        ConsumerConfig.ALLOW_AUTO_CREATE_TOPICS_CONFIG, false, // asking for a missing topic could make it
         ConsumerConfig.AUTO_OFFSET_RESET_CONFIG, "none", // a journal that does not begin at 0 has lost events
         ConsumerConfig.ENABLE_AUTO_COMMIT_CONFIG, false,
         ConsumerConfig.KEY_DESERIALIZER_CLASS_CONFIG, ByteArrayDeserializer.class,
@@ -36,7 +38,11 @@ final class Settings {
   }
 
   static List<TopicPartition> partitions(KafkaConsumer<?, ?> consumer, String topic) {
-    return consumer.partitionsFor(PREFIX + topic).stream()
+    List<PartitionInfo> found = consumer.partitionsFor(PREFIX + topic);
+    if (found == null || found.isEmpty()) {
+      throw new IllegalStateException("there is no topic " + PREFIX + topic + ": create it with `annals topics create`");
+    }
+    return found.stream()
         .map(each -> new TopicPartition(each.topic(), each.partition()))
         .toList();
   }
