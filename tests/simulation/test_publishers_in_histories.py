@@ -11,7 +11,16 @@ from annals.workers.tools.simulation.history import run
 from annals.workers.tools.simulation.plan import PUBLISHING_FAULTS, plan_of
 
 OF_PUBLISHERS = ("publish", "not published", "subscription stopped")
-SEEDS = [seed for seed in range(500) if plan_of(seed).has_publishers]
+SEEDS = [seed for seed in range(1_000) if plan_of(seed).has_publishers]
+# Where a history is known to fail, by measure: tried first. After a change it may be elsewhere, and is searched for.
+KNOWN = {
+    "fence_before_progress": 242,
+    "event_of_the_progress": 108,
+    "uncertain_read_again": 612,
+    "progress_with_the_records": 47,
+    "settled_progress": 158,
+    "reached_progress": 48,
+}
 
 
 def test_histories_have_publishers_and_all_that_can_become_of_them() -> None:
@@ -46,5 +55,6 @@ def test_without_a_measure_of_publishers_a_history_fails(
     take_out: publishing_measures.Patch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     take_out(monkeypatch)
-    found = (problem for seed in SEEDS for problem in run(plan_of(seed)).problems)
+    seeds = sorted(SEEDS, key=lambda seed: seed != KNOWN[take_out.__name__])
+    found = (problem for seed in seeds for problem in run(plan_of(seed)).problems)
     assert any(problem.startswith(OF_PUBLISHERS) for problem in found)

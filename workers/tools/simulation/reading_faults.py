@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LOOK_S: Final = 0.2
 MOST_DAMAGES: Final = 2  # of one shard's stores: the fourth within an hour is left to a person
-MOST_WRITES: Final = 6
+MOST_WRITES: Final = 3
 ENDS_AT_ONCE: Final = 0.4
 HELD_MS: Final = 8_000
 CARRIED_OUT: Final = "{} carried out"
