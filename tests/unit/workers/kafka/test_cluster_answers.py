@@ -34,7 +34,7 @@ def topic(name: str, leader: int = 1, error_code: int = 0) -> dict[str, Any]:
     return {
         "topic": name,
         "error_code": error_code,
-        "partitions": [{"partition": 0, "leader": leader, "replicas": [1]}],
+        "partitions": [{"partition": 0, "leader": leader, "replicas": [1], "isr": [1]}],
     }
 
 
