@@ -22,7 +22,9 @@ class Brokers:
 
     async def describe_topics(self):
         def parts(name):
-            return [{"partition": at, "leader": 1, "replicas": [1]} for at in range(self.counts.get(name, 1))]
+            return [
+                {"partition": at, "leader": 1, "replicas": [1], "isr": [1]} for at in range(self.counts.get(name, 1))
+            ]
 
         return [{"topic": name, "error_code": 0, "partitions": parts(name)} for name in self.shown]
 
