@@ -14,6 +14,7 @@ from aiokafka.cluster import ClusterMetadata
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.errors import KafkaConnectionError
 from aiokafka.protocol.metadata import MetadataRequest
+from aiokafka.structs import BrokerMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -85,22 +86,22 @@ class _Client(AIOKafkaClient):
         asked = {(broker.host, broker.port) for broker in self.cluster.brokers()}
         if all((host, port) in asked for host, port, _ in self.hosts):
             return False
-        found = await self._brokers_anew()
+        found = await self._brokers_anew(topics)
         if not found:
             return False
         self.cluster._brokers = found  # noqa: SLF001 - what it knows of the topics holds until they say otherwise
         return bool(await super()._metadata_update(cluster_metadata, topics))
 
-    async def _brokers_anew(self) -> dict[int, Any]:
+    async def _brokers_anew(self, topics: Iterable[str]) -> dict[int, Any]:
         """Return the brokers that those at the addresses that were given name now; none where nobody answers there."""
-        looking = copy.copy(self)  # with the same settings
-        looking.cluster, looking._conns = ClusterMetadata(), {}  # noqa: SLF001
-        try:
-            await AIOKafkaClient.bootstrap(looking)
-        except KafkaConnectionError:
-            return {}
-        await asyncio.gather(*(each.close() for each in looking._conns.values()))  # noqa: SLF001
-        return {broker.nodeId: broker for broker in looking.cluster.brokers()}
+        looking = copy.copy(self)  # with the same settings, and the same connections: whoever closes it closes them
+        looking.cluster, named = ClusterMetadata(), ClusterMetadata()
+        looking.cluster._brokers = {  # noqa: SLF001
+            f"given {number}": BrokerMetadata(f"given {number}", host, port, None)
+            for number, (host, port, _) in enumerate(self.hosts)
+        }
+        await AIOKafkaClient._metadata_update(looking, named, topics)  # noqa: SLF001
+        return {broker.nodeId: broker for broker in named.brokers()}
 
     async def _get_conn(self, *where: Any, **how: Any) -> Any:
         connection = await super()._get_conn(*where, **how)
