@@ -96,6 +96,8 @@ class Sources:
         """Take what a fetch of the open partitions brought, before anything else can be fetched."""
         for partition in self.open:
             self._sources[partition].note_fetch(fetched.get(partition, ()), self.position(partition))
+        for partition in fetched:  # that a batch is damaged, too: each look at it has the same position
+            self._still.pop(partition, None)
 
     def generation(self, partition: TopicPartition) -> int:
         """Return the generation in which records of a partition are fetched now."""

@@ -105,3 +105,16 @@ def test_a_partition_of_which_nothing_comes_though_there_is_something_is_named()
     assert sources.unfetched({HERE: 12}, 200.0) == []  # it has begun to come
     sources.pause(HERE)  # nobody wants it
     assert sources.unfetched({HERE: 12}, 300.0) == []
+
+
+def test_of_a_partition_that_waits_at_a_damaged_batch_something_comes_each_time_that_it_is_looked_at():
+    """Goes red when readiness says of a leader that answers that it answers no fetch."""
+    sources, source, consumer = reading(5)
+    for second in range(25):
+        assert sources.unfetched({HERE: 9}, float(second)) == []
+        sources.note_fetch({HERE: []})
+        source.pause()
+        source.deliver_from(5)
+    for second in range(25, 60):  # and then the leader answers no more
+        told = sources.unfetched({HERE: 9}, float(second))
+    assert len(told) == 1
