@@ -251,7 +251,10 @@ class GlobalReader:
             elif where in self._lost:  # whether what comes now goes on where it was read up to is not known
                 await self._leave(f"{self._lost[where]}; it has grown again")
                 return False
-            if start >= end or where in self._gaps:
+            if start >= end:  # a batch that was damaged may be cut off
+                self._unreadable.pop(where, None)
+                continue
+            if where in self._gaps:
                 continue
             try:
                 async for records in self._journals.records(where, start, end):

@@ -31,6 +31,7 @@ class Consumer:
         return self
 
     has_valid_position = True
+    lso: int | None = None
 
     @property
     def position(self):
@@ -109,7 +110,7 @@ def test_a_partition_of_which_nothing_comes_though_there_is_something_is_named()
 
 def test_of_a_partition_that_waits_at_a_damaged_batch_something_comes_each_time_that_it_is_looked_at():
     """Goes red when readiness says of a leader that answers that it answers no fetch."""
-    sources, source, consumer = reading(5)
+    sources, source, _ = reading(5)
     for second in range(25):
         assert sources.unfetched({HERE: 9}, float(second)) == []
         sources.note_fetch({HERE: []})
@@ -118,3 +119,29 @@ def test_of_a_partition_that_waits_at_a_damaged_batch_something_comes_each_time_
     for second in range(25, 60):  # and then the leader answers no more
         told = sources.unfetched({HERE: 9}, float(second))
     assert len(told) == 1
+
+
+def test_a_damaged_batch_is_so_until_it_is_passed_or_is_there_no_more():
+    """Goes red when a shard waits for ever for one that is mended and holds nothing, or that a new leader lacks."""
+    sources, source, consumer = reading(5)
+    consumer.at, consumer.lso = 6, 9
+    sources.note_fetch({HERE: [Record(5)]}, {HERE: 6})
+    assert source.is_damaged
+    sources.note_fetch({})  # nothing came
+    assert source.is_damaged
+    consumer.at = 9  # an aborted transaction's
+    sources.note_fetch({})
+    assert not source.is_damaged
+
+    sources.note_fetch({HERE: []}, {HERE: 9})
+    consumer.lso = 9  # it was cut off
+    assert source.is_damaged
+    sources.note_fetch({})
+    assert not source.is_damaged
+
+
+def test_a_new_assignment_begins_without_damage():
+    sources, source, _ = reading(5)
+    sources.note_fetch({HERE: []}, {HERE: 5})
+    sources.reassign()
+    assert not source.is_damaged

@@ -80,6 +80,19 @@ async def test_rows_of_a_journal_with_a_damaged_batch_are_stale_until_it_is_whol
         assert not answered.stale
 
 
+async def test_a_damaged_batch_that_is_cut_off_makes_no_rows_stale():
+    """Goes red when rows are stale for ever since nothing is there to be read anew."""
+    journals = Damaged()
+    journals.append("location", "site-1", location.LocationDefined(name="site-1", location_type="logical"))
+    journals.damaged = where_of(journals)
+    reader = global_reader(journals, GlobalStores())
+    async with run_meanwhile(reader):
+        await until(lambda: reader._unreadable)
+        journals.records_of[journals.damaged] = []
+        await until(lambda: not reader._unreadable)
+        assert not (await rows_of(reader)).stale
+
+
 async def test_a_store_that_is_read_anew_is_named_with_the_journal_and_where_it_ends():
     journals, stores = journals_with("site-1"), GlobalStores()
     where = where_of(journals)
