@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 COMES_WITHIN_S: Final = 20.0  # longer than a fetch is waited for before it is sent again
+LOOKS_WITHIN_S: Final = 7.0  # of one another, a look that times out among them
 
 
 class Source:
@@ -87,6 +88,7 @@ class Sources:
         self._sources: dict[TopicPartition, Source] = {}
         self.open: set[TopicPartition] = set()
         self._still: dict[TopicPartition, tuple[int, float]] = {}
+        self._looked_at = float("-inf")
         self.changed = asyncio.Event()
 
     def attach(self, consumer: AIOKafkaConsumer) -> None:
@@ -153,7 +155,14 @@ class Sources:
         """Return of which open partitions nothing comes though there is something: a sentence each.
 
         The brokers may answer all else. ends: the last stable offsets, asked for before this; now: in seconds.
+        Nothing is fetched while the group is rebalanced, nor while this process is stopped or the brokers are away.
         """
+        is_rebalanced = self._is_rebalanced()
+        if is_rebalanced or now - self._looked_at > LOOKS_WITHIN_S:
+            self._still = {}
+        self._looked_at = now
+        if is_rebalanced:
+            return []
         positions = {where: self.position(where) for where, end in ends.items() if where in self.open}
         still: dict[TopicPartition, tuple[int, float]] = {}
         for where, position in positions.items():
@@ -167,6 +176,10 @@ class Sources:
             for where, (position, since) in still.items()
             if now - since >= COMES_WITHIN_S
         ]
+
+    def _is_rebalanced(self) -> bool:
+        subscription = None if self._consumer is None else self._consumer._subscription.subscription  # noqa: SLF001 - it tells nobody
+        return subscription is None or subscription._reassignment_in_progress  # noqa: SLF001 - the same
 
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets of partitions that are assigned, for those who look at the group's lag; nobody reads them.

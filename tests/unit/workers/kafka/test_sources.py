@@ -31,6 +31,7 @@ class Consumer:
         return self
 
     has_valid_position = True
+    _reassignment_in_progress = False
     lso: int | None = None
 
     @property
@@ -97,15 +98,36 @@ def test_of_a_partition_that_is_held_nothing_is_noted():
 def test_a_partition_of_which_nothing_comes_though_there_is_something_is_named():
     """Goes red when a worker whose fetches nobody answers is ready for as long as all else is answered."""
     sources, _, consumer = reading(5)
-    assert sources.unfetched({HERE: 5}, 0.0) == []  # there is nothing
-    assert sources.unfetched({HERE: 9}, 100.0) == []
-    assert sources.unfetched({HERE: 9}, 100.0 + COMES_WITHIN_S - 1) == []
-    (told,) = sources.unfetched({HERE: 12}, 100.0 + COMES_WITHIN_S)
-    assert told.startswith("commands.person-0: nothing of it has come for 20 s, from offset 5 to 12: ")
+    assert sources.unfetched({HERE: 5}, 99.0) == []  # there is nothing
+    told = told_of(sources, 100)
+    assert told[:-1] == [[]] * int(COMES_WITHIN_S)
+    (sentence,) = told[-1]
+    assert sentence.startswith("commands.person-0: nothing of it has come for 20 s, from offset 5 to 9: ")
     consumer.at = 7
-    assert sources.unfetched({HERE: 12}, 200.0) == []  # it has begun to come
+    assert sources.unfetched({HERE: 9}, 121.0) == []  # it has begun to come
     sources.pause(HERE)  # nobody wants it
-    assert sources.unfetched({HERE: 12}, 300.0) == []
+    assert told_of(sources, 122)[-1] == []
+
+
+def told_of(sources: Sources, begin: int) -> list[list[str]]:
+    """What is told at each of the looks of 20 seconds."""
+    return [sources.unfetched({HERE: 9}, float(begin + second)) for second in range(int(COMES_WITHIN_S) + 1)]
+
+
+def test_while_the_group_is_rebalanced_nobody_is_to_answer_a_fetch():
+    sources, _, consumer = reading(5)
+    assert told_of(sources, 0)[-1]
+    consumer._reassignment_in_progress = True
+    assert sources.unfetched({HERE: 9}, 21.0) == []
+    consumer._reassignment_in_progress = False
+    assert told_of(sources, 22)[-2:-1] == [[]]
+
+
+def test_a_process_that_was_stopped_has_asked_for_nothing_meanwhile():
+    sources, _, _ = reading(5)
+    assert sources.unfetched({HERE: 9}, 0.0) == []
+    told = told_of(sources, 60)
+    assert (told[0], bool(told[-1])) == ([], True)
 
 
 def test_of_a_partition_that_waits_at_a_damaged_batch_something_comes_each_time_that_it_is_looked_at():
