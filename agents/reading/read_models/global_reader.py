@@ -99,7 +99,8 @@ class GlobalReader:
         self._unreadable: dict[Where, str] = {}  # for the time being
         self._uncompared: set[Where] = set()  # of which the last record of the store is in a damaged batch
         self._ends: dict[Where, int] = {}
-        self._caught_up = clock.monotonic()
+        self._caught_up: dict[Where, float] = {}
+        self._begun = clock.monotonic()
         self._reason = "not opened yet"
         self._changed = asyncio.Event()
         self._is_changed = False
@@ -235,7 +236,6 @@ class GlobalReader:
                 is_moved = True
                 await asyncio.sleep(0)
             if not is_moved:
-                self._caught_up = self._clock.monotonic()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._changed.wait()
@@ -249,7 +249,7 @@ class GlobalReader:
             fold.refold(*self._rebuilds.pop(0))
 
     async def _read_on(self, fold: GlobalFold) -> bool:
-        is_moved = False
+        is_moved, asked_at = False, self._clock.monotonic()
         bounds = await self._journals.bounds()
         self._ends = {where: end for where, (_, end) in bounds.items()}
         for where, end in self._ends.items():
@@ -268,6 +268,7 @@ class GlobalReader:
                     return False
                 self._uncompared.discard(where)
             if start >= end:  # a batch that was damaged may be cut off
+                self._caught_up[where] = asked_at
                 self._unreadable.pop(where, None)
                 continue
             if where in self._gaps:
@@ -283,7 +284,7 @@ class GlobalReader:
                 self._note_unreadable(where, error)
             else:
                 self._unreadable.pop(where, None)
-                self._read_until[where], is_moved = end, True
+                self._read_until[where], self._caught_up[where], is_moved = end, asked_at, True
         return is_moved
 
     def _note_unreadable(self, where: Where, error: DamagedBatchError) -> None:
@@ -351,12 +352,15 @@ class GlobalReader:
             return gathered(wheres, [str(error)] * len(wheres), 0, after)
         page = gathered(wheres, pages, 0, after)
         answered = [(where, at) for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)]
-        behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
-        seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
+        left = {where: max(0, ends.get(where, 0) - at.position.offset) for where, at in answered}
+        since = min(
+            (self._caught_up.get(where, self._begun) for where, offsets in left.items() if offsets), default=None
+        )
+        seconds = 0.0 if since is None else self._clock.monotonic() - since
         moved: list[bytes | None] | None = page.after
         if rows:  # those of all partitions are in one store, and have one order
             moved = [rows[-1].key] * len(wheres)
-        return page._replace(rows=rows, is_end=is_end, lag=Lag(behind, seconds), after=moved)
+        return page._replace(rows=rows, is_end=is_end, lag=Lag(sum(left.values()), seconds), after=moved)
 
     def _wheres(self, projection: Projection[Any]) -> list[Where]:
         return [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]

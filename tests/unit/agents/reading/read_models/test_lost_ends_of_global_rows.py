@@ -48,6 +48,11 @@ class Damaged(Journals):
     """Journals of which one may have a batch that a disk has changed. damaged: which one."""
 
     damaged: tuple[str, int] | None = None
+    looked = 0
+
+    async def bounds(self):
+        self.looked += 1
+        return await super().bounds()
 
     async def records(self, where, start, end):
         if where == self.damaged:
@@ -84,6 +89,22 @@ async def test_rows_of_a_journal_with_a_damaged_batch_are_stale_until_it_is_whol
         answered = await rows_of(reader)
         assert {row.row["aggregate_id"] for row in answered.rows} == names
         assert not answered.stale
+
+
+async def test_rows_behind_a_damaged_batch_are_behind_for_as_long_as_it_is_damaged():
+    """Goes red when they are told to be as new as those of the partition that was read last."""
+    journals = Damaged()
+    journals.append("location", "site-1", location.LocationDefined(name="site-1", location_type="logical"))
+    journals.damaged = where_of(journals)
+    reader = global_reader(journals, GlobalStores())
+    async with run_meanwhile(reader):
+        await until(lambda: reader._unreadable)
+        clock = reader._clock.monotonic
+        reader._clock.monotonic = lambda: clock() + 1_000
+        looked = journals.looked
+        await until(lambda: journals.looked > looked + 1)
+        lag = (await rows_of(reader)).lag
+        assert (lag.events, lag.seconds > 1_000) == (1, True)
 
 
 @pytest.mark.parametrize("is_same", [True, False])
