@@ -4,7 +4,9 @@ from typing import NamedTuple
 
 from aiokafka.structs import TopicPartition
 
+from annals.workers.kafka.group.header_names import Unreadable
 from annals.workers.kafka.group.sources import COMES_WITHIN_S, Sources
+from annals.workers.kafka.group.transport import deliveries_of
 
 HERE = TopicPartition("commands.person", 0)
 
@@ -147,7 +149,8 @@ def test_a_damaged_batch_is_so_until_it_is_passed_or_is_there_no_more():
     """Goes red when a shard waits for ever for one that is mended and holds nothing, or that a new leader lacks."""
     sources, source, consumer = reading(5)
     consumer.at, consumer.lso = 6, 9
-    sources.note_fetch({HERE: [Record(5)]}, {HERE: 6})
+    (delivery,) = deliveries_of({HERE: [Record(5), Unreadable(6, "it is damaged")]}, sources)
+    assert (delivery.records, delivery.damage) == ([Record(5)], "it is damaged")
     assert source.is_damaged
     sources.note_fetch({})  # nothing came
     assert source.is_damaged
