@@ -47,18 +47,28 @@ class WaitingRecords:
 
     def look_again(self) -> None:
         """Have what could not be read be fetched again: another replica may lead, or the disk was mended."""
-        if self.damage:
+        if not self.damage:
+            return
+        if self._source.is_damaged:
             self._is_paused = False
             self._source.deliver_from(self._next)
+        else:  # what was mended has no record, or was cut off: nothing comes that would say so
+            self._note_whole()
+
+    def _note_whole(self) -> None:
+        log.info("a record batch is damaged no more", reason=self.damage)
+        self.damage = ""
+        if not self._is_paused:
+            self._source.resume()
 
     def put(self, delivery: Delivery) -> None:
         """Take records behind those that wait. Behind a damaged batch nothing is fetched before `look_again`."""
         if delivery.damage != self.damage:
-            place = f"{delivery.topic}-{delivery.partition}"
             if delivery.damage:
+                place = f"{delivery.topic}-{delivery.partition}"
                 log.error("a record batch is damaged", partition=place, reason=delivery.damage)
-            else:
-                log.info("the record batch is whole again", partition=place)
+            else:  # both may have been fetched before the damage was taken, and the source paused
+                self._note_whole()
         self.damage = delivery.damage
         sizes = list(map(bytes_of, delivery.records))
         self.records += delivery.records

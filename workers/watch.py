@@ -107,6 +107,7 @@ class Watch:
             if self.problem is None:
                 log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace
             self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
+            self.unfetched = []
             self._metrics.broker_up.set(0)
         else:
             if self.problem is not None:

@@ -31,6 +31,11 @@ class EitherSource:
         """The generation in which records are fetched now."""
         return self._now.generation
 
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a damaged batch was delivered that is there yet."""
+        return self._now.is_damaged
+
     def turn(self, *, is_standby: bool) -> None:
         """Deliver from the other source, once `deliver_from` says from where."""
         self._now.pause()

@@ -77,6 +77,7 @@ class ReadingWatch:
             if self.problem is None:
                 log.error("the broker does not answer", servers=self._servers, error=str(error))  # noqa: TRY400 - no trace
             self.problem = f"no answer from the Kafka brokers at {self._servers}: {type(error).__name__}"
+            self.unfetched = []
         else:
             if self.problem is not None:
                 log.info("the broker answers again", servers=self._servers)

@@ -19,6 +19,7 @@ class MemoryCommandSource:
     """Delivers a command partition (the `CommandSource` port). Nothing is fetched before `deliver_from`.
 
     offer: takes what a fetch brought. `fetch` has the source look for more: nothing else tells it of new records.
+    is_damaged: False, and for a test to set.
     """
 
     def __init__(self, log: PartitionLog, topic: str, partition: int, offer: Callable[[Delivery], None]) -> None:
@@ -27,7 +28,7 @@ class MemoryCommandSource:
         self._log = log
         self._partition = (topic, partition)
         self._offer = offer
-        self._is_open = self.is_paused = False
+        self._is_open = self.is_paused = self.is_damaged = False
         self._position = self._delivered_until = 0
 
     def deliver_from(self, offset: int) -> None:

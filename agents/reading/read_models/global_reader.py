@@ -37,7 +37,7 @@ from annals.agents.reading.read_models.global_fold import GlobalFold, PartView, 
 from annals.schemas.journal_reader import GapError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from annals.agents.deciding.decider import Decider
     from annals.agents.folding.damage import DamageCounter
@@ -97,8 +97,10 @@ class GlobalReader:
         self._gaps: dict[Where, str] = {}
         self._lost: dict[Where, str] = {}
         self._unreadable: dict[Where, str] = {}  # for the time being
+        self._uncompared: set[Where] = set()  # of which the last record of the store is in a damaged batch
         self._ends: dict[Where, int] = {}
-        self._caught_up = clock.monotonic()
+        self._caught_up: dict[Where, float] = {}
+        self._begun = clock.monotonic()
         self._reason = "not opened yet"
         self._changed = asyncio.Event()
         self._is_changed = False
@@ -193,27 +195,34 @@ class GlobalReader:
         self._damage = None
         store = self._open_store.store = await self._stores.open()
         fold = self._folding(store)
-        if others := [where async for where in self._of_other_journals(fold, bounds)]:
+        self._unreadable = {}
+        found = {
+            where: await self._is_fold(fold, where, end) for where, (_, end) in bounds.items() if where in fold.folds
+        }
+        self._uncompared = {where for where, is_fold in found.items() if is_fold is None}
+        if others := [where for where, is_fold in found.items() if is_fold is False]:
             self._log.error(
                 "the store of global projections is not a fold of these journals; reading them anew",
                 journals=[f"{kind}-{at} {_missing(fold.folds[kind, at], bounds[kind, at][1])}" for kind, at in others],
             )
             store = self._open_store.store = await self._stores.renew(store)
             fold = self._folding(store)
+            self._unreadable, self._uncompared = {}, set()
         self._read_until = {where: max(bounds[where][0], each.position.offset) for where, each in fold.folds.items()}
-        self._gaps, self._lost, self._unreadable = {}, {}, {}
+        self._gaps, self._lost = {}, {}
         self._fold, self._reason = fold, ""
 
     def _folding(self, store: ReadingStore) -> GlobalFold:
         now_ms = _milliseconds(self._clock)
         return GlobalFold(store, self._projections, self._partitions, self._deciders, self._records(), now_ms)
 
-    async def _of_other_journals(
-        self, fold: GlobalFold, bounds: Mapping[Where, tuple[int, int]]
-    ) -> AsyncIterator[Where]:
-        for where, each in fold.folds.items():
-            if not await is_fold_of(each.position, bounds[where][1], partial(self._journals.record_at, where)):
-                yield where
+    async def _is_fold(self, fold: GlobalFold, where: Where, end: int) -> bool | None:
+        """Whether the store's last record of a partition is in its journal; None: its batch is damaged."""
+        try:
+            return await is_fold_of(fold.folds[where].position, end, partial(self._journals.record_at, where))
+        except DamagedBatchError as error:
+            self._note_unreadable(where, error)
+            return None
 
     async def _follow(self) -> None:
         while (fold := self._fold) is not None:
@@ -227,7 +236,6 @@ class GlobalReader:
                 is_moved = True
                 await asyncio.sleep(0)
             if not is_moved:
-                self._caught_up = self._clock.monotonic()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(POLL_S):
                         await self._changed.wait()
@@ -241,7 +249,7 @@ class GlobalReader:
             fold.refold(*self._rebuilds.pop(0))
 
     async def _read_on(self, fold: GlobalFold) -> bool:
-        is_moved = False
+        is_moved, asked_at = False, self._clock.monotonic()
         bounds = await self._journals.bounds()
         self._ends = {where: end for where, (_, end) in bounds.items()}
         for where, end in self._ends.items():
@@ -251,7 +259,19 @@ class GlobalReader:
             elif where in self._lost:  # whether what comes now goes on where it was read up to is not known
                 await self._leave(f"{self._lost[where]}; it has grown again")
                 return False
-            if start >= end or where in self._gaps:
+            if where in self._uncompared and end >= start:
+                is_fold = await self._is_fold(fold, where, end)
+                if is_fold is None:
+                    continue
+                if not is_fold:  # opening says so, and reads them anew
+                    await self._leave("the store is not a fold of these journals")
+                    return False
+                self._uncompared.discard(where)
+            if start >= end:  # a batch that was damaged may be cut off
+                self._caught_up[where] = asked_at
+                self._unreadable.pop(where, None)
+                continue
+            if where in self._gaps:
                 continue
             try:
                 async for records in self._journals.records(where, start, end):
@@ -261,13 +281,16 @@ class GlobalReader:
                 self._log.error("global projections stopped at a gap", reason=str(error))
             except DamagedBatchError as error:  # looked at again soon: another replica may lead by then
                 self._read_until[where] = max(start, fold.folds[where].position.offset)
-                if self._unreadable.get(where) != str(error):
-                    self._unreadable[where] = str(error)
-                    self._log.error("a journal of global projections is damaged", reason=str(error))
+                self._note_unreadable(where, error)
             else:
                 self._unreadable.pop(where, None)
-                self._read_until[where], is_moved = end, True
+                self._read_until[where], self._caught_up[where], is_moved = end, asked_at, True
         return is_moved
+
+    def _note_unreadable(self, where: Where, error: DamagedBatchError) -> None:
+        if self._unreadable.get(where) != str(error):
+            self._unreadable[where] = str(error)
+            self._log.error("a journal of global projections is damaged", reason=str(error))
 
     def _note_lost(self, where: Where, end: int) -> None:
         """Keep the rows of a journal that lost its end, and say so: they may be answered until it is restored."""
@@ -329,12 +352,15 @@ class GlobalReader:
             return gathered(wheres, [str(error)] * len(wheres), 0, after)
         page = gathered(wheres, pages, 0, after)
         answered = [(where, at) for where, at in zip(wheres, pages, strict=True) if not isinstance(at, str)]
-        behind = sum(max(0, ends.get(where, 0) - at.position.offset) for where, at in answered)
-        seconds = self._clock.monotonic() - self._caught_up if behind else 0.0
+        left = {where: max(0, ends.get(where, 0) - at.position.offset) for where, at in answered}
+        since = min(
+            (self._caught_up.get(where, self._begun) for where, offsets in left.items() if offsets), default=None
+        )
+        seconds = 0.0 if since is None else self._clock.monotonic() - since
         moved: list[bytes | None] | None = page.after
         if rows:  # those of all partitions are in one store, and have one order
             moved = [rows[-1].key] * len(wheres)
-        return page._replace(rows=rows, is_end=is_end, lag=Lag(behind, seconds), after=moved)
+        return page._replace(rows=rows, is_end=is_end, lag=Lag(sum(left.values()), seconds), after=moved)
 
     def _wheres(self, projection: Projection[Any]) -> list[Where]:
         return [(kind, at) for kind in projection.wanted for at in range(self._partitions[kind])]

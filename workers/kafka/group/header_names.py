@@ -211,15 +211,18 @@ class _FetchResult(fetcher.FetchResult):
             return []
         taken: list[Any] = []
         size, most = 0, STEP_RECORDS if max_records is None else max_records
-        for record in records:
-            taken.append(record)
-            size += bytes_of(record)
-            if size > STEP_BYTES or len(taken) >= most:
-                self._update_position()
-                break
-        else:
-            self._update_position()
-            self._partition_records = None
+        try:
+            for record in records:
+                taken.append(record)
+                size += bytes_of(record)
+                if size > STEP_BYTES or len(taken) >= most:
+                    self._update_position()
+                    return taken
+        except DamagedFetchError:
+            if not taken:  # what is before the damage is handed out first, and the next fetch begins with it
+                raise
+        self._update_position()
+        self._partition_records = None
         return taken
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from aiokafka.structs import TopicPartition
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 
 COMES_WITHIN_S: Final = 20.0  # longer than a fetch is waited for before it is sent again
+LOOKS_WITHIN_S: Final = 7.0  # of one another, a look that times out among them
 
 
 class Source:
@@ -26,6 +28,12 @@ class Source:
         self._sources = sources
         self._delivered_until = 0
         self._read_until = 0
+        self._damaged_at: int | None = None
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether a damaged batch was delivered that is there yet, as far as is known."""
+        return self._damaged_at is not None
 
     def deliver_from(self, offset: int) -> None:
         """Deliver from this offset on. What was fetched before belongs to an older generation."""
@@ -33,11 +41,22 @@ class Source:
         self._delivered_until = self._read_until = offset
         self._sources.seek(self.partition, offset)
 
-    def note_fetch(self, records: Sequence[Any], position: int) -> None:
-        """Take what a fetch brought, which is to be delivered now, and from where the next one goes on."""
+    def note_fetch(self, records: Sequence[Any], position: int, damaged_at: int | None = None) -> None:
+        """Take what a fetch brought, which is to be delivered now, and from where the next one goes on.
+
+        damaged_at: the offset behind these records that cannot be read; None: there is none.
+        """
         if records:
             self._delivered_until = records[-1].offset + 1
         self._read_until = max(self._read_until, position)
+        if damaged_at is not None:
+            self._damaged_at = damaged_at
+        elif self._damaged_at is not None and self._sources.has_passed(self.partition, self._damaged_at):
+            self._damaged_at = None
+
+    def forget_damage(self) -> None:
+        """Take that a new assignment says anew what is damaged."""
+        self._damaged_at = None
 
     def decided_until(self, next_offset: int) -> int:
         """Return the offset below which all is decided if all below another one is.
@@ -69,6 +88,7 @@ class Sources:
         self._sources: dict[TopicPartition, Source] = {}
         self.open: set[TopicPartition] = set()
         self._still: dict[TopicPartition, tuple[int, float]] = {}
+        self._looked_at = float("-inf")
         self.changed = asyncio.Event()
 
     def attach(self, consumer: AIOKafkaConsumer) -> None:
@@ -92,10 +112,21 @@ class Sources:
             self._sources[key] = Source(key, self)
         return self._sources[key]
 
-    def note_fetch(self, fetched: Mapping[TopicPartition, Sequence[Any]]) -> None:
-        """Take what a fetch of the open partitions brought, before anything else can be fetched."""
+    def note_fetch(
+        self,
+        fetched: Mapping[TopicPartition, Sequence[Any]],
+        damaged: Mapping[TopicPartition, int] = MappingProxyType({}),
+    ) -> None:
+        """Take what a fetch of the open partitions brought, before anything else can be fetched.
+
+        damaged: of which, behind what was fetched, a batch is damaged, and at which offset.
+        """
         for partition in self.open:
-            self._sources[partition].note_fetch(fetched.get(partition, ()), self.position(partition))
+            self._sources[partition].note_fetch(
+                fetched.get(partition, ()), self.position(partition), damaged.get(partition)
+            )
+        for partition in fetched:  # that a batch is damaged, too: each look at it has the same position
+            self._still.pop(partition, None)
 
     def generation(self, partition: TopicPartition) -> int:
         """Return the generation in which records of a partition are fetched now."""
@@ -103,16 +134,35 @@ class Sources:
 
     def position(self, partition: TopicPartition) -> int:
         """Return the offset from which a partition's next fetch goes on; 0 while it is not assigned."""
+        state = self._state(partition)
+        return 0 if state is None else int(state.position)
+
+    def has_passed(self, partition: TopicPartition, offset: int) -> bool:
+        """Whether a partition's next fetch goes on behind an offset, or finds nothing there: what was there is gone."""
+        state = self._state(partition)
+        return state is not None and (
+            state.position > offset or (state.lso is not None and state.lso <= state.position)
+        )
+
+    def _state(self, partition: TopicPartition) -> Any:
+        """Return what aiokafka knows of a partition: the position, and the last stable offset of the last fetch."""
         if self._consumer is None or partition not in self._consumer.assignment():
-            return 0
+            return None
         state = self._consumer._subscription.subscription.assignment.state_value(partition)  # noqa: SLF001 - without a wait
-        return int(state.position) if state.has_valid_position else 0
+        return state if state.has_valid_position else None
 
     def unfetched(self, ends: Mapping[TopicPartition, int], now: float) -> list[str]:
         """Return of which open partitions nothing comes though there is something: a sentence each.
 
         The brokers may answer all else. ends: the last stable offsets, asked for before this; now: in seconds.
+        Nothing is fetched while the group is rebalanced, nor while this process is stopped or the brokers are away.
         """
+        is_rebalanced = self._is_rebalanced()
+        if is_rebalanced or now - self._looked_at > LOOKS_WITHIN_S:
+            self._still = {}
+        self._looked_at = now
+        if is_rebalanced:
+            return []
         positions = {where: self.position(where) for where, end in ends.items() if where in self.open}
         still: dict[TopicPartition, tuple[int, float]] = {}
         for where, position in positions.items():
@@ -127,6 +177,10 @@ class Sources:
             if now - since >= COMES_WITHIN_S
         ]
 
+    def _is_rebalanced(self) -> bool:
+        subscription = None if self._consumer is None else self._consumer._subscription.subscription  # noqa: SLF001 - it tells nobody
+        return subscription is None or subscription._reassignment_in_progress  # noqa: SLF001 - the same
+
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         """Commit offsets of partitions that are assigned, for those who look at the group's lag; nobody reads them.
 
@@ -139,6 +193,8 @@ class Sources:
     def reassign(self) -> None:
         """Hold all partitions of a new assignment until their shards say from where they go on."""
         self.open.clear()
+        for source in self._sources.values():
+            source.forget_damage()
         if self._consumer is not None:
             held = self._consumer.assignment()
             if held:

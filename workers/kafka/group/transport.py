@@ -188,13 +188,13 @@ async def fetched_by(
 def deliveries_of(fetched: Mapping[TopicPartition, list[Any]], sources: Sources) -> list[Delivery]:
     """Return what a fetch brought, by partition, for the shards; their sources take note of it."""
     damage = {
-        partition: records.pop().reason
+        partition: records.pop()
         for partition, records in fetched.items()
         if records and type(records[-1]) is Unreadable
     }
-    sources.note_fetch(fetched)
+    sources.note_fetch(fetched, {partition: each.offset for partition, each in damage.items()})
     return [
-        Delivery(tp.topic, tp.partition, sources.generation(tp), records, damage.get(tp, ""))
+        Delivery(tp.topic, tp.partition, sources.generation(tp), records, damage[tp].reason if tp in damage else "")
         for tp, records in fetched.items()
     ]
 

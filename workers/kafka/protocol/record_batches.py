@@ -89,21 +89,26 @@ class Batch(NamedTuple):
 def batches_of(data: bytes, *, is_checked: bool = False) -> list[Batch]:
     """Return the whole batches in a fetch; what is cut off at its end is left out.
 
+    So is one that cannot be read, and all behind it, where others are before it: the next fetch begins with it.
     is_checked: whether the checksums must be right.
 
     Raises:
-        FormatError: a batch is of another format.
-        ChecksumError: a batch is damaged.
+        FormatError: the first batch is of another format.
+        ChecksumError: the first batch is damaged.
     """
-    batches, at = [], 0
+    batches: list[Batch] = []
+    at = 0
     while at + _HEADER.size <= len(data):
         base, length, _, magic, checksum, attributes, last, _, _, producer, _, _, count = _HEADER.unpack_from(data, at)
         end = at + _LENGTH_AT + length
         if end > len(data):
             break
-        if magic != MAGIC:
-            raise FormatError(f"the record batch at offset {base} has format {magic}: only {MAGIC} is read")
-        if is_checked and calc_crc32c(memoryview(data)[at + _CHECKED_AT : end].tobytes()) != checksum:
+        is_other = magic != MAGIC
+        if is_other or (is_checked and calc_crc32c(memoryview(data)[at + _CHECKED_AT : end].tobytes()) != checksum):
+            if batches:
+                break
+            if is_other:
+                raise FormatError(f"the record batch at offset {base} has format {magic}: only {MAGIC} is read")
             raise ChecksumError(f"the record batch at offset {base} is damaged: its checksum is not {checksum:#010x}")
         body = data[at + _HEADER.size : end]
         batches.append(Batch(base, base + last + 1, producer, attributes, count, body))

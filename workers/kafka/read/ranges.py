@@ -111,7 +111,7 @@ async def read_range(
         KafkaError: the leader refuses, or is not there for half a minute.
         RangeGoneError: `start` is not in the partition, or `end` is not any more.
         FormatError: a record batch is of another format.
-        ChecksumError: one is damaged; the message names the partition and the offset.
+        ChecksumError: one is damaged, and all before it was yielded; the message names the partition and the offset.
     """
     position = start
 
@@ -135,8 +135,8 @@ async def read_range(
             for records in _steps(_committed(part, begin, end)):
                 yield records
     finally:
-        if fetching is not None:
-            fetching.cancel()
+        if fetching is not None and not fetching.cancel() and not fetching.cancelled():
+            fetching.exception()  # of what nobody wants any more: asked for, it is not told at the end of the task
 
 
 async def read_next(client: AIOKafkaClient, where: Where, start: int, most: int) -> Next:

@@ -20,6 +20,8 @@ MOST: Final = 40
 class SimulatedSource:
     """One command partition (the `CommandSource` port)."""
 
+    is_damaged = False  # the disks of histories damage other things
+
     def __init__(self, process: Process, partition: tuple[str, int], offer: Callable[[Delivery], None]) -> None:
         """Begin closed: nothing is fetched before `deliver_from`."""
         self.generation = 0

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from aiokafka.consumer.fetcher import READ_COMMITTED
+from aiokafka.consumer.subscription_state import Assignment
 from aiokafka.errors import CorruptRecordException
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
 from aiokafka.record.util import calc_crc32c
@@ -17,6 +18,7 @@ from annals.workers.kafka.group.header_names import (
     DamagedFetchError,
     Unreadable,
     _Fetched,
+    _FetchResult,
     _PartitionRecords,
     carried_alone,
     undressed,
@@ -157,3 +159,20 @@ def test_whoever_reads_a_partition_by_itself_learns_that_a_batch_is_damaged() ->
         next(records)
     assert isinstance(told.value, CorruptRecordException)
     assert str(told.value) == DAMAGED
+
+
+async def test_what_is_whole_before_a_damaged_batch_is_handed_out_before_that_is_told() -> None:
+    """Goes red when a command at an offset is refused for what is behind it in the same fetch."""
+    where = TopicPartition("events.person", 0)
+    assignment = Assignment([where])
+    assignment.state_value(where).seek(0)
+    first = _FetchResult(where, assignment=assignment, partition_records=before_and_in_a_damaged_batch(None), backoff=0)
+    assert [record.offset for record in first.getall()] == [0]
+    assert assignment.state_value(where).position == 1
+    assert not first.has_more()  # the next fetch begins with the damaged batch
+    data = bytearray(batch(1, [HEADERS]))
+    data[-1] ^= 1
+    records = _PartitionRecords(where, _Fetched(bytes(data)), None, 1, None, None, CHECKED, READ_COMMITTED)
+    second = _FetchResult(where, assignment=assignment, partition_records=records, backoff=0)
+    with pytest.raises(DamagedFetchError):
+        second.getall()

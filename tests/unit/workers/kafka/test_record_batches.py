@@ -12,7 +12,7 @@ from annals.topics.carried import carried_headers
 from annals.topics.headers import event_headers, outcome_headers
 from annals.topics.names import TopicNames
 from annals.topics.wire import encode_headers, encoded_event_headers, encoded_outcome_headers, varint
-from annals.workers.kafka.protocol.record_batches import ChecksumError, batches_of, headers_of
+from annals.workers.kafka.protocol.record_batches import ChecksumError, FormatError, batches_of, headers_of
 from annals.workers.kafka.read.carried import carried_of
 from annals.workers.kafka.write.batches import BATCH_HEADER_BYTES, CODECS, PartitionBatches, RecordBatch
 from annals.workers.kafka.write.journal import KafkaWrites, ShardTopics
@@ -199,3 +199,14 @@ def test_a_batch_that_was_damaged_is_named_where_checksums_are_checked():
     assert len(batches_of(damaged)) == 1
     with pytest.raises(ChecksumError, match="the record batch at offset 0 is damaged"):
         batches_of(damaged, is_checked=True)
+    assert batches_of(data + damaged, is_checked=True) == batches_of(data)
+
+
+def test_a_batch_of_another_format_is_named_once_it_is_the_next_one():
+    ours = RecordBatch("none")
+    ours.fill([(b"key", b"value", 1, encode_headers([]))], 0, 1 << 20)
+    data = ours.build(1, 0, 0)
+    older = data[:16] + b"\1" + data[17:]
+    assert batches_of(data + older) == batches_of(data)
+    with pytest.raises(FormatError, match="the record batch at offset 0 has format 1: only 2 is read"):
+        batches_of(older)

@@ -75,10 +75,23 @@ async def test_one_that_a_disk_changed_passes_for_none_in_no_range(model):
             async for _ in reading:
                 pass
     with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
-        await read_next(client, WHERE, 0, 3)  # answers of subscribers
+        await read_next(client, WHERE, 2, 3)  # answers of subscribers
     # `annals verify` looks at what is inside, and names all that is wrong.
     found = [record async for some in read_range(client, WHERE, 0, 3, is_checked=False) for record in some]
     assert len(found) == 3
+
+
+async def test_what_is_whole_before_a_damaged_batch_is_read_though_one_fetch_has_both(model):
+    """Goes red when 2 MB before it are not read, or a range is refused for what is behind it."""
+    rot(model, WHERE)
+    client = await connect(options_of(model), [WHERE[0]])
+    assert [record[0] async for some in read_range(client, WHERE, 0, 2) for record in some] == [0, 1]
+    reading = read_range(client, WHERE, 0, 3)
+    assert [record[0] for record in await anext(reading)] == [0, 1]
+    with pytest.raises(DamagedBatchError, match=r"events\.person-0: the record batch at offset 2 is damaged"):
+        await anext(reading)
+    records, next_offset, is_end = await read_next(client, WHERE, 0, 3)
+    assert ([record[0] for record in records], next_offset, is_end) == ([0, 1], 2, False)
 
 
 async def test_one_that_is_as_it_was_is_found_though_another_byte_of_its_batch_is_not(model):

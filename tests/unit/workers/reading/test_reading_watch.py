@@ -50,6 +50,7 @@ class Scene:
         self.network = Cut()
         self.shard, self.standby = Watched(), Watched()
         self.refreshed = 0
+        self.unfetched: list[str] = []
 
     async def begin(self) -> None:
         self.client = await connect({CLUSTER: Cluster(self.model, self.network)}, [])
@@ -60,7 +61,7 @@ class Scene:
             journals=lambda: [WHERE.topic],
         )
         self.model.logs[WHERE.topic, 1] = self.model.logs[WHERE]  # the standby's, alike
-        sources: Any = SimpleNamespace(refresh=self.refresh, unfetched=lambda ends, now: [])
+        sources: Any = SimpleNamespace(refresh=self.refresh, unfetched=lambda ends, now: list(self.unfetched))
         self.watch = ReadingWatch("here:9092", self.client, shards, sources, ReadingMetrics())
 
     def refresh(self) -> None:
@@ -127,3 +128,14 @@ async def test_a_journal_that_is_gone_is_named_and_one_that_is_back_is_looked_fo
     scene.model.topics[WHERE.topic] = topic
     await scene.watch._look()
     assert (scene.watch.gone, scene.refreshed, len(scene.shard.compared)) == ([], 1, 2)
+
+
+async def test_brokers_that_do_not_answer_are_named_and_nothing_that_was_seen_before_of_their_fetches(
+    scene: Scene,
+) -> None:
+    scene.unfetched = ["events.person-0: nothing of it has come"]
+    await scene.watch._look()
+    assert scene.watch.unfetched == scene.unfetched
+    scene.network.is_down = True
+    await scene.watch._look()
+    assert (bool(scene.watch.problem), scene.watch.unfetched) == (True, [])

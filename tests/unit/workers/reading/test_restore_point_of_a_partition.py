@@ -10,14 +10,17 @@ from annals.topics.names import TopicNames
 from annals.topics.wire import NO_TIMESTAMP, encode_headers
 from annals.workers.kafka.connections import CLUSTER, connect
 from annals.workers.kafka.write.batches import RecordBatch
+from annals.workers.kafka.write.journal import KafkaShardLog
+from annals.workers.kafka.write.recovery import ShardTopics
 from annals.workers.kafka.write.transaction import Offsets, TransactionalWriter
 from annals.workers.memory.client import Cluster, Direct
 from annals.workers.memory.cluster import MemoryCluster, Topic
 from annals.workers.reading.restore_point import KafkaRangedJournal, KafkaRestorePoint
 from chained import TRACE, chain
+from rotten import rot
 
 NAMES = TopicNames("")
-TOPICS = ("events.person", "restore.person", "commands.person")
+TOPICS = ("events.person", "restore.person", "commands.person", "snapshots.person")
 LIST = cid_of(b"a list")
 
 
@@ -63,6 +66,24 @@ async def test_the_committed_offset_names_it_and_its_topic_has_it(options):
     found = [each async for records in point(client, options).restore_parts() for each in records]
     assert found == [(b"list", b"a list")]
     assert await point(client, options).event_at(0) is None
+
+
+async def test_a_damaged_record_of_an_older_one_takes_nothing_from_it(options):
+    """Goes red when one record that nobody needs any more has all of a partition's restore points refused."""
+    model = options[CLUSTER].model
+    client = await connect(options, TOPICS)
+    topics = ShardTopics(kind="person", partition=0, names=NAMES, limits={}, dead_partitions=1, has_restore_points=True)
+    shard = KafkaShardLog(options, topics, "shard", "annals", "none")
+    for topic, read in (
+        ("restore.person", point(client, options).restore_parts),
+        ("restore.person", shard.restore_parts),
+        ("snapshots.person", shard.snapshots),
+    ):
+        model.append((topic, 0), b"list", b"an older one")
+        rot(model, (topic, 0))
+        model.append((topic, 0), b"list", b"a list")
+        found = [each async for records in read() for each in records]
+        assert found[-1] == (b"list", b"a list")  # who reads takes what has the CID that is named
 
 
 async def test_without_its_topic_the_journal_is_read(options, monkeypatch):

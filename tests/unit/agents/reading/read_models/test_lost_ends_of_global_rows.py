@@ -1,5 +1,6 @@
 """A journal of global projections that lost its end is named: while its rows are answered, and when read anew."""
 
+import pytest
 from structlog.testing import capture_logs
 
 from annals.agents.ports import DamagedBatchError
@@ -47,12 +48,22 @@ class Damaged(Journals):
     """Journals of which one may have a batch that a disk has changed. damaged: which one."""
 
     damaged: tuple[str, int] | None = None
+    looked = 0
+
+    async def bounds(self):
+        self.looked += 1
+        return await super().bounds()
 
     async def records(self, where, start, end):
         if where == self.damaged:
             raise DamagedBatchError("the record batch is damaged")
         async for records in super().records(where, start, end):
             yield records
+
+    async def record_at(self, where, offset, cid=b""):
+        if where == self.damaged:
+            raise DamagedBatchError("the record batch is damaged")
+        return await super().record_at(where, offset, cid)
 
 
 async def test_rows_of_a_journal_with_a_damaged_batch_are_stale_until_it_is_whole_and_all_others_are_answered():
@@ -78,6 +89,59 @@ async def test_rows_of_a_journal_with_a_damaged_batch_are_stale_until_it_is_whol
         answered = await rows_of(reader)
         assert {row.row["aggregate_id"] for row in answered.rows} == names
         assert not answered.stale
+
+
+async def test_rows_behind_a_damaged_batch_are_behind_for_as_long_as_it_is_damaged():
+    """Goes red when they are told to be as new as those of the partition that was read last."""
+    journals = Damaged()
+    journals.append("location", "site-1", location.LocationDefined(name="site-1", location_type="logical"))
+    journals.damaged = where_of(journals)
+    reader = global_reader(journals, GlobalStores())
+    async with run_meanwhile(reader):
+        await until(lambda: reader._unreadable)
+        clock = reader._clock.monotonic
+        reader._clock.monotonic = lambda: clock() + 1_000
+        looked = journals.looked
+        await until(lambda: journals.looked > looked + 1)
+        lag = (await rows_of(reader)).lag
+        assert (lag.events, lag.seconds > 1_000) == (1, True)
+
+
+@pytest.mark.parametrize("is_same", [True, False])
+async def test_a_store_whose_last_record_is_in_a_damaged_batch_answers_for_all_others_and_is_compared_later(is_same):
+    """Goes red when one batch has nothing answered, or when rows of another journal are believed once it is whole."""
+    journals, stores = Damaged(), GlobalStores()
+    names = {f"site-{number}" for number in range(20)}
+    for name in names:
+        journals.append("location", name, location.LocationDefined(name=name, location_type="logical"))
+    async with read_to_the_ends(global_reader(journals, stores), journals):
+        pass
+    journals.damaged = where_of(journals)
+    reader = global_reader(journals, stores)
+    async with run_meanwhile(reader):
+        await until(lambda: reader._fold is not None)
+        answered = await rows_of(reader)
+        assert {row.row["aggregate_id"] for row in answered.rows} == names
+        assert [stale.reason for stale in answered.stale] == ["the record batch is damaged"]
+        if not is_same:
+            records = journals.records_of[journals.damaged]
+            records[-1] = records[-1]._replace(value=b"another")
+        journals.damaged = None
+        await until(lambda: reader._fold is not None and not reader._unreadable)
+        assert stores.renewed == (not is_same)
+
+
+async def test_a_damaged_batch_that_is_cut_off_makes_no_rows_stale():
+    """Goes red when rows are stale for ever since nothing is there to be read anew."""
+    journals = Damaged()
+    journals.append("location", "site-1", location.LocationDefined(name="site-1", location_type="logical"))
+    journals.damaged = where_of(journals)
+    reader = global_reader(journals, GlobalStores())
+    async with run_meanwhile(reader):
+        await until(lambda: reader._unreadable)
+        journals.records_of[journals.damaged] = []
+        await until(lambda: not reader._unreadable)
+        assert not (await rows_of(reader)).stale
 
 
 async def test_a_store_that_is_read_anew_is_named_with_the_journal_and_where_it_ends():

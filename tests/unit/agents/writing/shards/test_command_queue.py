@@ -41,6 +41,7 @@ async def test_behind_a_damaged_batch_nothing_is_fetched_before_it_is_looked_at_
     source = MemoryCommandSource(PartitionLog(Rules()), "commands.person", 0, lambda delivery: None)
     command_queue = CommandQueue(source)
     command_queue.begin(0)
+    source.is_damaged = True
     damage = "commands.person-0: the record batch at offset 2 is damaged"
     records = [Record(number, None, b"{}") for number in range(2)]
     command_queue.put(Delivery("commands.person", 0, source.generation, records, damage))
@@ -59,3 +60,32 @@ async def test_behind_a_damaged_batch_nothing_is_fetched_before_it_is_looked_at_
     command_queue.put(Delivery("commands.person", 0, source.generation, [Record(2, None, b"{}")]))
     assert command_queue.damage == ""
     assert [record.offset for record in command_queue.take(2)] == [2]
+
+
+async def test_a_damaged_batch_behind_which_nothing_comes_holds_nothing_up_once_it_is_passed_or_gone() -> None:
+    """Goes red when a worker is unready for ever once the batch is mended and an aborted transaction's, or cut off."""
+    source = MemoryCommandSource(PartitionLog(Rules()), "commands.person", 0, lambda delivery: None)
+    command_queue = CommandQueue(source)
+    command_queue.begin(0)
+    former = source.generation
+    command_queue.put(Delivery("commands.person", 0, former, [], "the record batch at offset 0 is damaged"))
+    assert source.is_paused
+    assert not source.is_damaged  # it was passed while the delivery was on its way
+    command_queue.look_again()
+    assert command_queue.damage == ""
+    assert not source.is_paused
+    assert source.generation == former
+
+
+async def test_a_batch_that_was_fetched_whole_before_its_damage_was_taken_leaves_nothing_paused() -> None:
+    source = MemoryCommandSource(PartitionLog(Rules()), "commands.person", 0, lambda delivery: None)
+    command_queue = CommandQueue(source)
+    command_queue.begin(0)
+    for records, damage in (([], "the record batch at offset 0 is damaged"), ([Record(0, None, b"{}")], "")):
+        command_queue.put(Delivery("commands.person", 0, source.generation, records, damage))
+    assert command_queue.damage == ""
+    assert not source.is_paused
+    large = [Record(number, None, bytes(HIGH_BYTES // 2)) for number in (1, 2)]
+    for records, damage in (([], "the record batch at offset 1 is damaged"), (large, "")):
+        command_queue.put(Delivery("commands.person", 0, source.generation, records, damage))
+    assert source.is_paused  # more than enough waits
